@@ -1,4 +1,4 @@
-"""Stores the states of alerts, which replace each other, and their events, which are kept."""
+"""Stores the state of each alert, of which only the newest counts, and all changes of states."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -49,14 +49,14 @@ _OLD_STATES: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """The stored state of a slice of a rule, or of the rule as a whole.
+    """The stored state of one slice of a rule, or of the whole rule.
 
     Attributes:
-        slice: Empty of the rule as a whole.
-        window_ns: The end of the last window that was looked at.
-        body: What else its state is made of.
-        evaluator: Names the process that wrote it.
-        version: When that was; a row with a higher one takes its place.
+        slice: The slice; empty for the whole rule.
+        window_ns: End of the last window that was evaluated.
+        body: The other parts of the state, as JSON.
+        evaluator: Name of the process that wrote the row.
+        version: Time of writing. The row with the highest version counts.
     """
 
     project: str
@@ -77,9 +77,9 @@ class AlertEvent:
     """A change of the state of a slice.
 
     Attributes:
-        time_ns: The end of the window that made it.
-        before: The state until then.
-        reason: Where no window made it, what did.
+        time_ns: End of the window that caused the change.
+        before: The former state.
+        reason: The cause, if it was not a window.
     """
 
     project: str
@@ -94,13 +94,13 @@ class AlertEvent:
 
     @property
     def id(self) -> str:
-        """The name of the change: that of the same change, found again, is the same."""
+        """Return an ID of the change. If the same change is found again, it has the same ID."""
         change = [self.project, self.rule, self.slice, self.time_ns, self.state]
         return hashlib.sha256(orjson.dumps(change)).hexdigest()[:32]
 
 
 def read_alert_rows(reader: Reader, project: str | None = None) -> list[AlertRow]:
-    """Read the states of a project, or of all that may be read."""
+    """Read the states of one project, or of all projects that the caller may read."""
     values: dict[str, Any] = {"limit": _MOST_STATES}
     if project is None:
         return [_row(row) for row in reader.rows(_OF_ALL, values)]
@@ -110,7 +110,7 @@ def read_alert_rows(reader: Reader, project: str | None = None) -> list[AlertRow
 def read_alert_events(
     reader: Reader, project: str, start_ns: int, rule: str = "", limit: int = MOST_EVENTS
 ) -> list[AlertEvent]:
-    """Read the changes since a time, of one rule or all, the newest first."""
+    """Read the changes since a time, newest first, of one rule or of all rules."""
     values = {"project": project, "start": start_ns, "rule": rule, "limit": limit}
     rows = reader.rows(_EVENTS, values)
     return [AlertEvent(**{name: row[name] for name in row if name != "id"}) for row in rows]
@@ -121,7 +121,7 @@ def _row(row: Row) -> AlertRow:
 
 
 class AlertStore:
-    """Writes states and events; one thread at a time may use it."""
+    """Writes states and events. Only one thread at a time may use it."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
@@ -129,12 +129,12 @@ class AlertStore:
     def write(
         self, rows: Sequence[AlertRow], events: Sequence[AlertEvent], arrived_ns: int
     ) -> None:
-        """Store events, then the states that they led to; when this returns, they are on disk.
+        """Store events, then the states that result from them. They are on disk on return.
 
-        A process that dies between the two finds the same events again, which are one.
+        If the process is killed in between, the same events are found again, with the same IDs.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with store_trouble():
             if events:
@@ -151,10 +151,10 @@ class AlertStore:
                 self._client.insert("alerts", data, column_names=_ROW_COLUMNS)
 
     def sweep(self, now_ns: int) -> None:
-        """Delete events and notifications after a year, and states of rules that no longer run.
+        """Delete events and notifications after a year, and states of rules that no longer exist.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with store_trouble():
             for sql in (_OLD_EVENTS, _OLD_NOTIFICATIONS):

@@ -1,6 +1,6 @@
-"""Finds the keys and tags that have late records, and the runs that they name.
+"""Finds trace keys and tags that have late records, and the runs that they mean.
 
-Which runs a key or a tag names is the rule of `resolution.name_owners`.
+The function `resolution.name_owners` decides which runs a key or tag means.
 """
 
 from collections import defaultdict
@@ -92,7 +92,7 @@ _ANNOTATED_PROJECTS: Final = Sql(
 def find_naming_owners(
     client: StoreClient, traces: Mapping[Trace, TaggedRuns]
 ) -> dict[Trace, Mapping[bytes, Sequence[str]]]:
-    """Find the keys and tags with late records that name runs of some traces."""
+    """Find the keys and tags with late records that mean runs of these traces."""
     if not traces:
         return {}
     runs = [
@@ -126,7 +126,7 @@ def find_naming_owners(
 
 
 def find_named_traces(client: StoreClient, annotated: Mapping[str, Collection[str]]) -> set[Trace]:
-    """Find the traces with runs that some keys and tags of projects name."""
+    """Find the traces with runs that these keys and tags mean."""
     traces: set[Trace] = set()
     pairs = sorted((project, owner) for project, owners in annotated.items() for owner in owners)
     for part in divide(pairs):
@@ -148,19 +148,19 @@ def find_named_traces(client: StoreClient, annotated: Mapping[str, Collection[st
 
 
 def find_annotated_projects(client: StoreClient, projects: Sequence[str]) -> set[str]:
-    """Find the projects, among some, in which any key or tag has a late record."""
+    """Return those of the projects in which any key or tag has a late record."""
     rows = read_rows(client, _ANNOTATED_PROJECTS, {"projects": projects})
     return {row["project"] for row in rows}
 
 
 def may_be_annotated(memory: Memory, project: str) -> bool:
-    """Tell whether keys or tags of a project may have late records."""
+    """Return whether keys or tags of a project may have late records."""
     known, _ = memory.recall(project)
     return ANNOTATED in known or QUIET not in known
 
 
 def find_annotated(records: Records) -> dict[str, set[str]]:
-    """Find the keys and tags that some records are about, by project."""
+    """Find the keys and tags that these records are about, by project."""
     annotated: defaultdict[str, set[str]] = defaultdict(set)
     late: Iterable[LateTag | Metric | LateLog | ArtifactRecord] = chain(
         records.tags, records.metrics, records.logs, records.artifacts

@@ -1,4 +1,4 @@
-"""Documents that were uploaded: kept in chunks under their hash, there once they are whole."""
+"""Uploaded documents, stored in chunks under their hash. Only complete documents are visible."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ _UNFINISHED: Final = Sql("(project, sha256) NOT IN (SELECT project, sha256 FROM 
 
 
 class ArtifactWriter:
-    """Belongs to a single thread, so that no sweep runs between the parts of an upload."""
+    """Writes and deletes documents, on one thread, so that no sweep runs during an upload."""
 
     def __init__(self, connections: Connections, clock: Callable[[], int] = time.time_ns) -> None:
         self._client = connections.open()
@@ -39,7 +39,7 @@ class ArtifactWriter:
         """Return the size of a stored document, and keep it for at least half a day.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         sql = Sql("SELECT max(arrived_ns), max(bytes) FROM artifacts WHERE {one}").fill(one=_ONE)
         with store_trouble():
@@ -50,17 +50,17 @@ class ArtifactWriter:
         return int(size) if arrived_ns else None
 
     def write(self, project: str, sha256: str, file: BinaryIO) -> None:
-        """Store a document; when this returns, it is on disk and can be read.
+        """Store a document. On return it is on disk and can be read.
 
-        A second call, also after a call that did not come to its end, is harmless.
+        You can call it again with the same document, for example after an interrupted call.
 
         Args:
             project: The project of the document.
-            sha256: Its hash in hex, which is known to be right.
-            file: Its bytes, read from where the file stands.
+            sha256: The verified hash of the bytes, in hex.
+            file: The document. It is read from the current position.
 
         Raises:
-            Unavailable: The store has trouble; its stored part is not seen.
+            Unavailable: The store does not answer. The part that was stored is not visible.
         """
         size = position = 0
         with store_trouble():
@@ -72,13 +72,13 @@ class ArtifactWriter:
             self._finish(project, sha256, size)
 
     def sweep(self) -> int:
-        """Delete documents that were uploaded a day ago or earlier and are named by no record.
+        """Delete documents that were uploaded at least a day ago and that no record refers to.
 
         Returns:
-            How many documents that were.
+            Number of deleted documents.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         until_ns = self._clock() - KEPT_NS
         before = Sql("arrived_ns < {until_ns} AND ").fill(until_ns=until_ns)
@@ -120,13 +120,13 @@ class ArtifactWriter:
         self._client.insert_arrow("artifacts", arrow)
 
     def _delete(self, table: Literal["artifacts", "artifact_chunks"], condition: Sql) -> None:
-        """Delete rows from disk too: parts this large are seldom merged."""
+        """Delete rows from the disk too, because parts of this size are rarely merged."""
         sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}")
         self._mutator.run(table, sql.fill(table=Sql(table), condition=condition))
 
 
 def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:
-    """Find the sizes of the uploaded documents among some, by hash in hex."""
+    """Return the sizes of those of the documents that are stored, by hash in hex."""
     if not hashes:
         return {}
     sql = Sql("""
@@ -141,7 +141,7 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
     """Read an uploaded document, several chunks at a time.
 
     Raises:
-        Unavailable: The store has trouble, or the document is gone in the middle of it.
+        Unavailable: The store does not answer, or the document was deleted meanwhile.
     """
     sql = Sql("""
         SELECT data FROM artifact_chunks
@@ -158,7 +158,7 @@ def read_chunks(reader: Reader, project: str, sha256: str, size: int) -> Iterato
 
 
 def count_artifacts(reader: Reader) -> dict[str, tuple[int, int]]:
-    """Count the distinct documents of each project, and their bytes."""
+    """Return number and bytes of the distinct documents of each project."""
     sql = Sql("""
         SELECT project, toInt64(count()) AS artifacts, toInt64(sum(size)) AS size FROM (
           SELECT project, sha256, max(bytes) AS size FROM (

@@ -1,10 +1,10 @@
-"""Backups of the embedded store: all tables at one moment, and a data directory made from it.
+"""Backs up the embedded store at one moment, and restores a data directory from a backup.
 
-The engine links the parts of each table while the writer waits between two groups; then they are
-copied while the collector serves. A folder is a backup once it has its name: until then it is
-called ``.partial``. It is restored whole, or not at all: the tables are made as they are today and
-take its parts. It keeps the schema that it was written with, so the next start brings an older
-schema up to date.
+The writer pauses between two groups while the engine makes hard links to the parts of each table.
+The collector goes on while these are copied. A backup is complete once its folder has its final
+name: before that, the name ends with ``.partial``. A restore is complete or changes nothing: it
+creates the tables as this program defines them and adds the parts. A backup keeps its schema, so
+the next start upgrades an older one.
 """
 
 import errno
@@ -68,12 +68,12 @@ _CHECKSUM: Final = re.compile(r"([0-9a-f]{64})  (.+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A backup that was written.
+    """A complete backup.
 
     Attributes:
-        folder: Where it is.
-        bytes: What its files take.
-        rested_ns: How long the writer waited for it.
+        folder: Path of the backup.
+        bytes: Size of its files.
+        rested_ns: How long the writer paused, in nanoseconds.
     """
 
     folder: Path
@@ -82,11 +82,11 @@ class Backup:
 
 
 class Backups:
-    """Writes backups, one at a time; any thread may call it.
+    """Writes backups, one at a time. Any thread may call it.
 
     Args:
         connections: The store.
-        tombstones: The writer's tombstones; it waits for them.
+        tombstones: Pauses the writer.
     """
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
@@ -97,17 +97,21 @@ class Backups:
         self._lock = threading.Lock()
 
     def write(self, folder: Path, seen: FolderIdentity | None = None) -> Backup:
-        """Write a backup; when this returns, it is on disk.
+        """Write a backup. On return it is on disk.
 
         Args:
-            folder: An absolute path at which nothing is, or an empty folder.
-            seen: The folder, or one above it, as the operator sees it; None if that is not known.
+            folder: An absolute path that does not exist, or an empty folder.
+            seen: Information that the operator's command has about this folder or a folder above
+                it;
+                None if there is none.
 
         Raises:
-            Rejected: The store is on a server, which has backups of its own.
-            BadInput: The folder cannot be used, is in the data directory, or is not the folder
-                that the operator sees.
-            Unavailable: The store has trouble, there is no room, or a backup is being written.
+            Rejected: The store is a ClickHouse server, which has backups of its own.
+            BadInput: The folder cannot be used, is in the data directory, or is not the folder that
+                the
+                operator means.
+            Unavailable: The store does not answer, the disk is full, or another backup is being
+                written.
         """
         if self._store is None or self._data_dir is None:
             raise Rejected("The store is a ClickHouse server: use its own BACKUP command")
@@ -169,7 +173,7 @@ class Backups:
 
 
 def _make_folder(folder: Path) -> Path:
-    """Make the folder that gets another name once it is whole."""
+    """Create the folder that gets its final name once the backup is complete."""
     partial = folder.with_name(folder.name + PARTIAL)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -187,18 +191,18 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _refuse_strangers(partial: Path) -> None:
-    """Delete nothing that no backup has made: it has folders, of parts, and its list at last."""
+    """Refuse to delete a folder that is not the rest of an interrupted backup."""
     if any(path.is_file() and path.name not in {MANIFEST, CHECKSUMS} for path in partial.iterdir()):
         raise BadInput(f"The folder {partial} already exists and is not a backup", "folder")
 
 
 def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[str, dict[str, int]]:
-    """Copy the parts of a table; returns the sizes of their files by part and name.
+    """Copy the parts of a table, and return the sizes of their files by part and name.
 
     Args:
-        frozen: Where the engine has linked them.
-        target: The folder of the table, which is made.
-        checksums: Takes the SHA-256 of each file, by its path in the backup.
+        frozen: Folder of the engine's hard links.
+        target: Folder for the table, which is created.
+        checksums: Gets the SHA-256 of each file, by its path in the backup.
     """
     parts: dict[str, dict[str, int]] = {}
     for part in sorted(frozen.iterdir()) if frozen.is_dir() else []:
@@ -213,7 +217,7 @@ def _copy_parts(frozen: Path, target: Path, checksums: dict[str, str]) -> dict[s
 
 
 def _copy(file: Path, copy: Path) -> str:
-    """Copy a file; returns the checksum of the bytes read, so that a wrong copy is noticed."""
+    """Copy a file, and return the checksum of the bytes that were read. It reveals a wrong copy."""
     checksum = hashlib.sha256()
     with file.open("rb") as source, copy.open("xb") as target:
         while block := source.read(_BLOCK_BYTES):
@@ -229,7 +233,7 @@ def _checksum_of(file: Path) -> str:
 
 
 def _sizes_of(part: Path) -> dict[str, int]:
-    """Read the sizes of the files of a part, by their paths within it."""
+    """Read the sizes of the files of a part, by their path in the part."""
     return {
         str(file.relative_to(part)): file.stat().st_size
         for file in sorted(part.rglob("*"))
@@ -244,12 +248,13 @@ def _size(manifest: dict[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The outcome of a restore.
+    """The result of a restore.
 
     Attributes:
-        parts: How many parts it has.
-        is_checked: Whether every byte is as it was written; a backup of an older otel-ml has no
-            checksums, of its files the sizes alone are known.
+        parts: Number of restored parts.
+        is_checked: Whether the checksum of each file was compared. Backups of older versions have
+            no
+            checksums, so only the file sizes were compared.
     """
 
     parts: int
@@ -257,16 +262,17 @@ class Restored:
 
 
 def restore(backup: Path, data_dir: Path) -> Restored:
-    """Restore a backup; when this returns, the data directory can be served.
+    """Restore a backup. On return the data directory can be served.
 
     Args:
-        backup: The folder that was written.
-        data_dir: A data directory with nothing in it, or none yet. If root restores, its owner
-            gets the files.
+        backup: Folder of the backup.
+        data_dir: An empty data directory, or a path that does not exist. If root restores, the
+            owner
+            of the directory becomes the owner of the files.
 
     Raises:
-        BadSetting: It is no whole backup, a file of it is damaged, it is newer than this program,
-            the data directory is not empty or inside the backup, or another process holds it.
+        BadSetting: The backup is incomplete, damaged or newer than this program; or the data
+            directory is not empty, is inside the backup, or is used by another process.
     """
     if is_inside(data_dir, backup):
         raise BadSetting(f"The data directory {data_dir} is inside the backup {backup}")
@@ -293,10 +299,10 @@ def restore(backup: Path, data_dir: Path) -> Restored:
 
 
 def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
-    """Read which parts a backup has, once all of their files are known to be as they were.
+    """Read the list of parts of a backup, after checking all of its files.
 
     Returns:
-        Whether it has checksums, which are right then, and its parts by table.
+        Whether the backup has checksums, which are correct then, and its parts by table.
     """
     if checksums := _read_checksums(backup):
         _check_file(backup, MANIFEST, checksums)
@@ -332,7 +338,7 @@ def _read(backup: Path) -> tuple[bool, Mapping[str, list[str]]]:
 
 
 def _read_checksums(backup: Path) -> Mapping[str, str]:
-    """Read the checksums of files by their paths; an older otel-ml has written none."""
+    """Read the checksums of files by their path; empty for a backup of an older version."""
     file = backup / CHECKSUMS
     try:
         lines = file.read_bytes().decode("ascii").split("\n")
@@ -360,7 +366,7 @@ def _check_sizes(backup: Path, place: str, sizes: Mapping[str, int]) -> None:
 
 
 def _check_file(backup: Path, name: str, checksums: Mapping[str, str]) -> None:
-    """Refuse a file that is not as it was written."""
+    """Refuse a file that was changed."""
     try:
         checksum = _checksum_of(backup / name)
     except OSError as error:
@@ -374,7 +380,7 @@ def _damaged(backup: Path, name: str, what: str) -> BadSetting:
 
 
 def _order(part: str) -> tuple[str, list[int]]:
-    """Sort parts by age, so that the same one of several equal rows wins."""
+    """Sort key of a part: by age, so that the same one of several equal rows wins as before."""
     partition, *numbers = part.split("_")
     return partition, [int(number) for number in numbers]
 
@@ -391,7 +397,7 @@ def _hold(data_dir: Path) -> Iterator[None]:
 
 
 def _give_to_owner(data_dir: Path) -> None:
-    """Let the owner of the data directory open what root has restored, such as a service's user."""
+    """Give files that root has restored to the owner of the data directory."""
     owner = data_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in data_dir.rglob("*"):

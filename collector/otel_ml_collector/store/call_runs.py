@@ -1,6 +1,6 @@
 """Reads the runs of traces in the form that the rules of `same_calls` and `resolution` use.
 
-A question names traces of several projects, and reads those of one stretch of time.
+One query covers traces of several projects within a range of time.
 """
 
 from collections import defaultdict
@@ -136,7 +136,7 @@ _SHARES: Final = _OF_RESOLVED + Sql("""
 
 
 def read_rows(client: StoreClient, sql: Sql, values: Mapping[str, Any]) -> list[Row]:
-    """Ask a question that no user waits for: it may take longer than theirs."""
+    """Run a query of a background job. It may take longer than the query of a page."""
     sql, split = split_long_values(sql, values)
     return list(client.query(sql, split, settings=dict(_UNHURRIED)).named_results())
 
@@ -214,7 +214,7 @@ def _keep_ends(rows: Sequence[Row]) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class TaggedRuns:
-    """The runs of a trace with the texts of their tags, by span id."""
+    """The runs of a trace with their tags as text, by span ID."""
 
     runs: Collection[CallRun]
     tags: Mapping[bytes, Sequence[str]]
@@ -234,10 +234,10 @@ def read_tagged(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, T
 
 @dataclass(frozen=True, slots=True)
 class RecordedBy:
-    """The record of a run by its payload: its instrumentation, and whether it is whole.
+    """Which instrumentation recorded a run, and whether its payload is complete.
 
     Attributes:
-        is_whole: Whether it has an input and an output.
+        is_whole: Whether the run has input and output.
     """
 
     scope: str = ""
@@ -248,7 +248,7 @@ NOT_KEPT: Final = RecordedBy()
 
 
 def read_scopes(client: StoreClient, calls: Sequence[Row]) -> dict[tuple[str, str], RecordedBy]:
-    """Read which instrumentations recorded some runs, as far as it is stored."""
+    """Read which instrumentations recorded these runs, as far as this is stored."""
     if not calls:
         return {}
     values = {
@@ -263,7 +263,7 @@ def read_scopes(client: StoreClient, calls: Sequence[Row]) -> dict[tuple[str, st
 
 
 def make_call_run(row: Row, recorded: RecordedBy) -> CallRun:
-    """Make the facts that the rules of `same_calls` compare, of a row of `read_calls`."""
+    """Make the facts that the rules of `same_calls` compare, from a row of `read_calls`."""
     parent = bytes.fromhex(row["parent_span_id"])
     return CallRun(
         bytes.fromhex(row["span_id"]),
@@ -288,7 +288,7 @@ def make_call_run(row: Row, recorded: RecordedBy) -> CallRun:
 
 
 def make_link(row: Row) -> CallRun:
-    """Make the place of a run in its trace, of a row of `read_links`."""
+    """Make the place of a run in its trace, from a row of `read_links`."""
     ids = bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"])
     return CallRun(*ids, row["kind"], row["start_ns"])
 

@@ -146,10 +146,10 @@ class NamedRuns:
         self._guard = threading.Lock()
 
     def resolve(self, project: str, owners: Collection[str]) -> None:
-        """Resolve the runs that some keys and tags of a project mean.
+        """Resolve the runs that these keys and tags of a project mean.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._guard, store_trouble():
             self._memory.note(project, [ANNOTATED])
@@ -223,10 +223,10 @@ class CallWatch:
         """Resolve everything stored since the last pass, and some older records.
 
         Returns:
-            Whether there is more of that.
+            Whether more is waiting.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         if time.monotonic() < self._rest_until_s:
             return True
@@ -321,7 +321,7 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Resolve everything that is new, then return the resolved amounts of some runs.
+        """Resolve everything that is new, then return the resolved amounts of these runs.
 
         Args:
             runs: Projects, start times and IDs of the runs.
@@ -330,7 +330,7 @@ class CallWatch:
             The resolved amounts, by run ID. Runs whose own amounts count are left out.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         self.run_pass()
         call_shares: dict[str, CallShare] = {}

@@ -106,15 +106,15 @@ EVERY_PROJECT: Final = ""
 
 
 class Memory:
-    """Knowledge of this process about a store without asking; its readers and writers share it.
+    """What this process knows about a store without a query. Its readers and writers share it.
 
-    Where nobody else writes to the store, a record that was once missing is known to be missing
-    until it is written here. Where others do, only present records are known: a later deletion
-    costs a question for nothing, and changes no answer.
+    If no other process writes to the store, a missing record kind stays missing until this process
+    writes one. Otherwise only the presence of a record kind is remembered. If it is deleted later,
+    this costs an unnecessary query, but no answer changes.
 
     Attributes:
-        is_alone: Whether nobody else writes to the store.
-        calls: Runs of late of projects in which several may record one call.
+        is_alone: Whether no other process writes to the store.
+        calls: Recent runs of projects in which several records may describe one call.
     """
 
     def __init__(self, *, is_alone: bool) -> None:
@@ -133,13 +133,14 @@ class Memory:
     def work_out(
         self, key: Hashable, make: Callable[[], _Made], rows: Callable[[_Made], int]
     ) -> _Made:
-        """Return the answer made by `make`, or the last answer under the same key.
+        """Return the answer that `make` returns, or the kept answer under the same key.
 
         Args:
-            key: Names the question and the state of the store that fixes its answer.
-            make: Asks, and works it out.
-            rows: Tells how much is kept of it, in rows. Those that were asked for least lately make
-                room, and answers that are too large are not kept.
+            key: Identifies the question, and the state of the store on which the answer depends.
+            make: Computes the answer.
+            rows: Returns the size of an answer, in rows. Answers that were not used for the longest
+                time
+                are dropped first. Answers that are too large are not kept.
         """
         with self._guard:
             if key in self._answers:
@@ -155,13 +156,13 @@ class Memory:
         return made
 
     def recall_answer(self, key: Hashable) -> Any:
-        """Return the answer that `work_out` keeps under a key; None where it keeps none."""
+        """Return the kept answer under a key; None if there is none."""
         with self._guard:
             return self._answers[key][0] if key in self._answers else None
 
     @property
     def generation(self) -> int:
-        """A number that changes whenever numbers were forgotten: earlier reads may be outdated."""
+        """A number that changes whenever version numbers are forgotten."""
         return self._generation
 
     def recall(self, project: str) -> tuple[frozenset[str], bool]:
@@ -171,15 +172,15 @@ class Memory:
     def note(
         self, project: str, sorts: Iterable[str], *, is_complete: bool = False
     ) -> frozenset[str]:
-        """Note the sorts that a project has, before they are stored or once they were seen.
+        """Note which record kinds a project has: before they are stored, or after they were read.
 
         Args:
-            project: The project; `EVERY_PROJECT` has all sorts of any project.
-            sorts: The sorts that it has.
-            is_complete: Whether everything was looked for.
+            project: The project. `EVERY_PROJECT` has all record kinds of all projects.
+            sorts: The record kinds.
+            is_complete: Whether these are all record kinds of the project.
 
         Returns:
-            All that is known by now.
+            All record kinds that are known now.
         """
         with self._guard:
             added = frozenset(sorts)
@@ -194,13 +195,13 @@ class Memory:
             return known
 
     def numbers(self, project: str, kind: str, name: str) -> KnownNumbers | None:
-        """Return the numbers of a name's versions; None where they are to be asked for."""
+        """Return the version numbers of a name; None if the store must be asked."""
         return self._numbers.get((project, kind, name))
 
     def keep_numbers(
         self, project: str, known_numbers: Mapping[tuple[str, str], KnownNumbers], generation: int
     ) -> None:
-        """Keep numbers by kind and name, if the generation is still that of their reading."""
+        """Keep version numbers by kind and name, if none were forgotten since they were read."""
         with self._guard:
             if self.is_alone and generation == self._generation:
                 if len(self._numbers) > _KNOWN_NAMES:
@@ -209,7 +210,7 @@ class Memory:
                     self._numbers[project, kind, name] = numbers
 
     def forget_numbers(self, is_old: Callable[[tuple[str, str, str], KnownNumbers], bool]) -> None:
-        """Forget the numbers that have changed, once their change can be read."""
+        """Forget version numbers that have changed, once the change can be read."""
         with self._guard:
             self._generation += 1
             old = [key for key, numbers in self._numbers.items() if is_old(key, numbers)]
@@ -217,11 +218,11 @@ class Memory:
                 del self._numbers[key]
 
     def days(self, project: str, read: Callable[[], Mapping[int, int]]) -> Mapping[int, int]:
-        """Return which days of a project the rollup knows, each with when it was computed.
+        """Return the days of a project in the rollup, with the time when each was computed.
 
         Args:
-            project: Whose days.
-            read: Reads them from the store, where they are not known here.
+            project: The project.
+            read: Reads the days from the store, if they are not known.
         """
         generation = self._days_generation
         known = self._days.get(project)
@@ -236,7 +237,7 @@ class Memory:
         return days
 
     def forget_days(self, projects: Iterable[str]) -> None:
-        """Forget the known days of some projects after the store has changed them."""
+        """Forget the days of projects after they changed in the store."""
         with self._guard:
             self._days_generation += 1
             for project in projects:
@@ -244,19 +245,19 @@ class Memory:
 
 
 class Connections:
-    """Hands out clients of the store at an address; `store.migrations.connect` makes it.
+    """Opens clients of a store. `store.migrations.connect` creates it.
 
     Args:
         url: ``chdb:///absolute/path`` for the embedded engine, or
             ``clickhouse://user:password@host:port/database`` (``clickhouses`` for TLS).
 
     Attributes:
-        name: The address without its password and its options.
-        memory: What is known of the store without asking.
+        name: The URL without password and options.
+        memory: What is known about the store without a query.
 
     Raises:
         StoreUnreachable: The disk of the data directory fails or is full.
-        BadSetting: The address cannot be read, or another process holds the data directory.
+        BadSetting: The URL is invalid, or another process uses the data directory.
     """
 
     def __init__(self, url: str) -> None:
@@ -276,26 +277,28 @@ class Connections:
         return self._folder
 
     def may_be_merging(self) -> bool:
-        """Return whether a statement that writes ran in the last ten minutes.
+        """Return whether the engine may be merging parts: something was written lately.
 
-        Until then the engine merges parts in the background. Later it only waits.
+        "Lately" means in the last ten minutes.
         """
         written_s = max((client.written_s for client in self._clients), default=-math.inf)
         return time.monotonic() - written_s < _MERGES_WITHIN_S
 
     def note_address(self, address: str) -> None:
-        """Store this collector's address in the lock, for others that find the directory in use."""
+        """Write this collector's address into the lock file, for others that find it locked."""
         if self._lock_file is not None:
             os.write(self._lock_file, f"{address}\n".encode())
 
     def open(self, confirms: bool = True) -> StoreClient:
-        """Open a client. Only one thread may use it at a time: shared, it mixes up rows.
+        """Open a client. Only one thread may use it at a time, because rows get mixed up otherwise.
 
-        Of all but the first the driver's is made when it is first asked: it reads 1,400 settings.
+        Except for the first client, the driver's client is created at the first query: it reads
+        1,400 settings.
 
         Args:
-            confirms: Whether every statement that writes is confirmed, which takes 2 ms; else
-                `confirm` is called before records are reported as stored.
+            confirms: Whether each statement that writes is confirmed, which takes 2 ms. If not,
+                `confirm`
+                must be called before records are reported as stored.
         """
         with self._guard:
             opened = ConfirmingClient(
@@ -321,7 +324,7 @@ class Connections:
                 raise
 
     def refuse(self) -> None:
-        """Refuse all further statements with `Unavailable`, so that work in progress ends soon."""
+        """Refuse all further statements with `Unavailable`, so that running work ends soon."""
         with self._guard:
             for client in self._clients:
                 client.refuse()
@@ -366,7 +369,7 @@ class Connections:
         raise _invalid(url)
 
     def _hold(self, path: Path) -> None:
-        """Take the data directory, so that a second collector gets a clear answer."""
+        """Lock the data directory, so that a second collector gets a clear error."""
         _refuse_copy(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -393,7 +396,7 @@ class Connections:
 
 
 def _refuse_copy(data_dir: Path) -> None:
-    """Refuse a copy in which folders replace symbolic links: the engine would find no tables."""
+    """Refuse a copy in which folders replaced symbolic links: the engine would find no tables."""
     database = data_dir / "store/metadata/default"
     if database.is_dir() and not database.is_symlink():
         raise BadSetting(
@@ -404,10 +407,10 @@ def _refuse_copy(data_dir: Path) -> None:
 
 
 def refuse_version(version: str) -> None:
-    """Refuse the version of a server that lacks what the tables need; an unknown one passes.
+    """Refuse a server that is too old for the tables. An unknown version is accepted.
 
     Raises:
-        BadSetting: It is too old.
+        BadSetting: The server is too old.
     """
     match = _MAJOR_VERSION.match(version)
     if match and int(match[1]) < _LEAST_VERSION:
@@ -415,7 +418,7 @@ def refuse_version(version: str) -> None:
 
 
 def _ask_version(arguments: Mapping[str, Any]) -> str:
-    """Ask a server for its version without the settings of a client; empty if it does not tell."""
+    """Ask a server for its version, without a client; empty if it does not answer with one."""
     scheme, usual_port = ("https", 8443) if arguments["secure"] else ("http", 8123)
     host = f"[{arguments['host']}]" if ":" in arguments["host"] else arguments["host"]
     user = f"{arguments['username']}:{arguments['password']}".encode()
@@ -437,14 +440,14 @@ def _ask_version(arguments: Mapping[str, Any]) -> str:
 class ConfirmingClient:
     """A client that reports failed writes of files, which the embedded engine hides.
 
-    The engine counts such a write (no room, a quota, a disk that fails), and goes on as if nothing
-    had happened: the stored files are empty or short then. A server fails by itself.
+    If a write fails (no space, a quota, a broken disk), the engine counts it and goes on: the
+    stored files are then empty or too short. A server reports such errors itself.
 
     Args:
-        connect: Makes the client of the library.
-        is_embedded: Whether the engine is in this process.
+        connect: Creates the client of the library.
+        is_embedded: Whether the engine runs in this process.
         confirms: Whether each statement that writes is confirmed.
-        unwritten: How many writes had failed in this process before; None to count them now.
+        unwritten: Number of failed writes of this process so far; None to count them now.
     """
 
     def __init__(
@@ -509,7 +512,7 @@ class ConfirmingClient:
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = None
     ) -> Any:
-        """Store tables of columns as a single insert; embedded, only one table is in memory."""
+        """Store several tables as one insert. The embedded engine holds one in memory at a time."""
         if not self._is_embedded:  # all at once, so that it is sent again on another connection
             return self.insert_arrow(table, pa.concat_tables(portions), settings=settings)
         if self._is_refusing:
@@ -521,16 +524,16 @@ class ConfirmingClient:
         )
 
     def confirm(self) -> None:
-        """Raise `Unavailable` when a file could not be written since the last time."""
+        """Raise `Unavailable` if writing a file failed since the last call."""
         before, self.unwritten = self.unwritten, self._count()
         if self.unwritten != before:
             raise Unavailable("The store has trouble: the engine could not write its files")
 
     def _repeat(self, ask: Callable[[], _Made]) -> _Made:
-        """Ask again for about 3 s while a cluster lacks replicas, or a replica lacks inserts.
+        """Repeat a query for about 3 s while a cluster lacks replicas, or a replica lacks inserts.
 
         Raises:
-            ClickHouseError: It still does, or there is another error.
+            ClickHouseError: The cause remains, or it is another error.
         """
         if self._is_refusing:
             _refuse()
@@ -558,7 +561,7 @@ def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
 
 
 def _write_stream(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[bytes]:
-    """Write tables in Arrow's format of a stream.
+    """Write tables in the Arrow IPC streaming format.
 
     Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
     """
@@ -577,21 +580,21 @@ def _invalid(url: str) -> BadSetting:
 
 
 def _shown(url: str) -> str:
-    """Show an address without its password and its options, also an unreadable address."""
+    """Return a URL without password and options, even if the URL is invalid."""
     return _PASSWORD.sub(r"\1:***@", url).partition("?")[0]
 
 
 def describe_error(error: Exception) -> str:
-    """Describe an error in a line, without the address that a client asked."""
+    """Describe an error in one line, without the URL of the server."""
     return _ASKED.sub("", str(error)).partition("\n")[0]
 
 
 @contextmanager
 def store_trouble() -> Iterator[None]:
-    """Turn whatever goes wrong between us and the store into `Unavailable`.
+    """Raise `Unavailable` for any error of the connection or the store in this block.
 
     Raises:
-        Unavailable: The store has trouble.
+        Unavailable: The store does not answer.
     """
     try:
         yield
@@ -600,7 +603,7 @@ def store_trouble() -> Iterator[None]:
 
 
 def name_of(error: ClickHouseError | OSError) -> str:
-    """Name an error as the engine or the system does, without the data that it may quote."""
+    """Return the engine's or system's name for an error, without data that it may quote."""
     if isinstance(error, OSError):
         # Not every library gives its errors a number; the type alone still says what it was.
         return (

@@ -151,26 +151,26 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Write the condition on runs that another run counts for.
+    """Write the condition on runs that repeat a call for which another run counts.
 
     Args:
-        among: A condition on the project and start of runs: the bounds of the question.
+        among: A condition on project and start of the runs: the bounds of the question.
     """
     return _among_resolved(among, [_IS_REPEAT])
 
 
 def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
-    """Write the condition on runs that have any of some resolved values."""
+    """Write the condition on runs that have at least one of these resolved values."""
     return Sql("""(project, start_ns, trace_id, span_id) IN (
       SELECT project, start_ns, trace_id, span_id FROM settled FINAL
       WHERE {among} AND ({tests}))""").fill(among=among, tests=join_sql(" OR ", tests))
 
 
 def shares(among: Sql) -> Sql:
-    """Write the join that adds the resolution to `runs`, as `counted` and `named` read it.
+    """Write the join that adds resolutions to `runs`; `counted` and `named` read its columns.
 
-    Beside these `is_repeat`, `is_of_item`, as its trace is of a data set's item, and `has_share`:
-    whether the amounts of a run are settled.
+    Further columns are `is_repeat`, `is_of_item` (its trace has an item of a data set) and
+    `has_share` (amounts of the run are resolved).
     """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, RESOLVED_RUNS.names()))
@@ -198,7 +198,7 @@ def named(name: Sql) -> Sql:
 
 
 def unit_of(*, is_joined: bool) -> Sql:
-    """Write the unit of uncertainty of a run: its session, else that of its trace, else its trace.
+    """Write the unit of clustering of a run: its session, else its trace's session, else its trace.
 
     Runs of one unit are not independent. A session over several traces is one unit.
 
@@ -212,13 +212,13 @@ def unit_of(*, is_joined: bool) -> Sql:
 
 
 def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
-    """Write that the session or the user of a run passes a test: its own, else its trace's.
+    """Write the condition that the session or user of a run, or of its trace, passes a test.
 
     Args:
         name: The column, `session` or `user`.
-        own: The test of that column, which no empty text passes.
-        of_trace: The same of the column of `resolved`, which has the same name.
-        among: A condition on the project and start of runs: which of them may be asked about.
+        own: The test on that column. An empty text must not pass it.
+        of_trace: The same test on the column of the same name in `resolved`.
+        among: A condition on project and start of the runs that the question is about.
     """
     return Sql("(({own}) OR ({n} = '' AND {resolved}))").fill(
         own=own, n=name, resolved=_among_resolved(among, [of_trace])

@@ -1,9 +1,8 @@
 """Deletes a run, session, user, model or project, so that it stays deleted.
 
-What is asked is put on disk first; then, table after table, rows are masked, which every answer
-sees at once, and the deletion is noted as done. A deletion of many runs goes on in the background.
-A collector that is killed in between begins it anew when it starts. Why so:
-docs/design/016-deletion.md.
+First the request is stored. Then rows are masked, table by table: a masked row is in no answer.
+Finally the deletion is marked as done. A large deletion continues in the background. After a kill,
+a deletion starts again from the beginning. The reasons are in docs/design/016-deletion.md.
 """
 
 import logging
@@ -209,10 +208,10 @@ class DeletionProgress:
     """How far a deletion is.
 
     Attributes:
-        steps_done: Number of its steps that are done. It begins anew after a restart.
-        steps: Number of all of them.
-        runs: How many runs and spans it deletes; None until they are counted.
-        trouble: Why the last attempt failed; it is repeated within a minute.
+        steps_done: Number of finished steps. It starts at 0 again after a restart.
+        steps: Number of all steps.
+        runs: Number of runs and spans to delete; None until they are counted.
+        trouble: Why the last attempt failed. It is repeated within a minute.
     """
 
     deletion: Deletion
@@ -224,7 +223,7 @@ class DeletionProgress:
 
 
 class Deleter:
-    """Carries deletions out, one at a time; any thread may call it."""
+    """Carries out deletions, one at a time. Any thread may call it."""
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
@@ -242,29 +241,29 @@ class Deleter:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Wait for the statement in progress. To be called before the store is closed."""
+        """Wait for the running statement. Call it before the store is closed."""
         self._worker.shutdown(cancel_futures=True)
 
     def begin(
         self, project: str, kind: str, target: str, answer_s: float = ANSWER_S
     ) -> DeletionProgress:
-        """Delete the records, or begin to. Once the state is `done`, no answer contains them.
+        """Delete records, or begin to. Once the state is `done`, no answer contains them.
 
-        What was deleted already may be deleted again. Of a session, user, model or project, runs
-        that start later are not meant. While the same deletion is in progress, no second one
-        begins.
+        You can delete the same thing again. Runs of a session, user, model or project that begin
+        later are kept. If the same deletion is running already, no second one begins.
 
         Args:
-            project: Whose records.
+            project: The project.
             kind: One of `KINDS`.
-            target: A run id or a name; empty for a project.
-            answer_s: How long to wait for the end, in seconds. The deletion goes on afterwards.
+            target: A run ID or a name; empty for a project.
+            answer_s: How long to wait for the end, in seconds. The deletion continues afterwards.
 
         Raises:
-            BadInput: There is nothing of that kind, or the id of a run is none.
-            Missing: There is no such thing.
-            Unavailable: The store has trouble or no room. What was asked is deleted later
-                nevertheless, once it is noted.
+            BadInput: There is no such kind, or the run ID is invalid.
+            Missing: The target does not exist.
+            Unavailable: The store does not answer, or the disk is full. If the request was stored,
+                the
+                deletion is done later.
         """
         _check(kind, target)
         with self._guard:
@@ -284,15 +283,15 @@ class Deleter:
         return self._progress.get(deletion, _await_turn(deletion))
 
     def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
-        """Delete the records as `begin` does, and wait until that is done.
+        """Delete records like `begin`, and wait until it is done.
 
         Returns:
-            The deletion, and how many runs and spans it took away.
+            The deletion, and the number of deleted runs and spans.
 
         Raises:
             BadInput: As for `begin`.
             Missing: As for `begin`.
-            Unavailable: As for `begin`, or it takes more than a minute. It goes on then.
+            Unavailable: As for `begin`, or it takes more than a minute. Then it continues.
         """
         progress = self.begin(project, kind, target, _WAIT_S)
         if progress.state != "done":
@@ -300,10 +299,10 @@ class Deleter:
         return progress.deletion, progress.runs or 0
 
     def list_unfinished(self) -> list[DeletionProgress]:
-        """List the deletions of all projects that are not done, the oldest first.
+        """List the deletions of all projects that are not done, oldest first.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._guard, store_trouble():
             rows = self._asking.query(_UNDONE, {"done": DONE}).result_rows
@@ -312,22 +311,24 @@ class Deleter:
         return [progress for progress in known if progress.state != "done"]
 
     def resume(self) -> None:
-        """Complete the deletions that a killed collector left undone; small ones before it returns.
+        """Finish deletions that a killed collector left. Small ones are done when it returns.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with suppress(TimeoutError):
             self._worker.submit(self.complete).result(ANSWER_S)
 
     def forget_score(self, project: str, judge: str, run_id: str, record_id: str) -> None:
-        """Take a person's word that was taken back out of the scores of a run.
+        """Delete the score of a reviewer's label that was taken back.
 
-        What was said stays a statement about the run; as a score it would be the newest one and
-        say nothing. That of a run without any is harmless, and so is a second call.
+        The label itself stays in the history of the run. As a score it would be the newest one,
+        without a value. You can call this again, and for runs without such a score.
 
         Raises:
-            Unavailable: The store has trouble or no room, or deletes something for a minute.
+            Unavailable: The store does not answer, the disk is full, or another deletion has been
+                running
+                for a minute.
         """
         trace, _, span = run_id.partition("-")
         values = {
@@ -353,11 +354,12 @@ class Deleter:
             self._lock.release()
 
     def forget_tags(self, project: str, run_ids: Sequence[str], record_ids: Sequence[str]) -> None:
-        """Delete late-arriving tags of some runs. A second call is harmless.
+        """Delete late tags of some runs. You can call this again.
 
         Raises:
-            Unavailable: The store has trouble or no room, or has been deleting something for a
-                minute.
+            Unavailable: The store does not answer, the disk is full, or another deletion has been
+                running
+                for a minute.
         """
         values = {"project": project, "owners": list(run_ids), "records": list(record_ids)}
         if not self._lock.acquire(timeout=_WAIT_S):
@@ -369,17 +371,17 @@ class Deleter:
             self._lock.release()
 
     def may_be_undone(self) -> bool:
-        """Return whether `complete` may have work: after a failure, or if others delete, too."""
+        """Return whether `complete` may have work: after a failure, or if others delete too."""
         return self._may_be_undone or not self._is_alone
 
     def complete(self) -> int:
-        """Complete deletions that a killed collector left undone or that others may have missed.
+        """Finish deletions that a killed collector left, or that other collectors may have missed.
 
         Returns:
-            How many deletions that were.
+            Number of these deletions.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._lock, store_trouble():
             undone = [
@@ -407,14 +409,14 @@ class Deleter:
             self._forget(deletion)
 
     def _forget(self, deletion: Deletion) -> None:
-        """Forget the progress of a deletion that is done, unless a request waits for it."""
+        """Forget the progress of a finished deletion, unless a request waits for it."""
         with self._guard:
             is_known = deletion in self._progress and deletion not in self._under_way
             if is_known and self._progress[deletion].state == "done":
                 del self._progress[deletion]
 
     def _finish(self, deletion: Deletion, *, is_last: bool) -> DeletionProgress:
-        """Carry a deletion out, and note it as done if no other collector may have missed it."""
+        """Carry out a deletion, and mark it as done if no other collector may have missed it."""
         try:
             runs = self._carry_out(deletion)
             if is_last:
@@ -455,7 +457,7 @@ class Deleter:
         return bool(answer.result_rows)
 
     def _carry_out(self, deletion: Deletion) -> int:
-        """Mask the records, table after table; returns how many runs and spans those are."""
+        """Mask the records, table by table, and return the number of runs and spans."""
         self._note_step(deletion, 0)
         meant = _MEANT[deletion.kind]
         for table in _RUN_TABLES:
@@ -548,9 +550,9 @@ def _count_steps(kind: str) -> int:
 
 
 def _places_of_rest(kind: str) -> list[_Place]:
-    """List where a deletion's remaining rows are, by table.
+    """List the places of the remaining rows of a deletion, by table.
 
-    Doing it again, and from the start, changes only the rows that were left.
+    You can repeat these steps: they change only rows that remain.
     """
     rest = [life for life in LIVES if life.table not in _RUN_TABLES]
     if kind == PROJECT:
@@ -567,7 +569,7 @@ def _places_of_rest(kind: str) -> list[_Place]:
 
 
 def _find_of_project(life: Life) -> Sql:
-    """Write which rows of a project were there when it was deleted."""
+    """Write the condition on the rows that a project had when it was deleted."""
     if life.time and life.follows is not Follows.KEY:
         return Sql("{time} <= {deleted:Int64}").fill(time=identifier(life.time, [life.time]))
     return _PROCESS_LEFT if life.follows is Follows.PROCESS else _TRACE_LEFT

@@ -1,8 +1,8 @@
-"""Digests of inputs and outputs in SQL, computed when they are asked for: equal values are equal.
+"""Digests of inputs and outputs, computed in SQL when they are needed: equal values, equal digests.
 
-A digest is that of the JSON text in canonical form, in which the members of objects are in the
-order of their names. It begins with a digest of the words of the text in any order, which is thirty
-times cheaper: texts with different words are told apart without the form.
+The digest is that of the JSON text in canonical form, with sorted keys. It starts with a digest of
+the words of the text in any order, which is thirty times cheaper. Texts with different words need
+no canonical form.
 """
 
 from typing import Final
@@ -35,7 +35,7 @@ _SHORT: Final = Sql("""multiSearchAny({text},
 
 
 def canonical(text: Sql) -> Sql:
-    """Write the canonical form of JSON text. Other text stays unchanged."""
+    """Write the canonical form of JSON text. Any other text stays unchanged."""
     # What the engine cannot read, such as a whole number of over 64 bits, has no members for it.
     return Sql("if(isValidJSON({text}), {form}, {text})").fill(text=text, form=_form(text, _LEVELS))
 
@@ -48,7 +48,7 @@ def _form(text: Sql, level: int) -> Sql:
 
 
 def words_number(text: Sql) -> Sql:
-    """Write a number that depends on the words of a text alone, in any order."""
+    """Write a number that depends only on the words of a text, in any order."""
     return Sql("arraySum(arrayMap(word -> sipHash64(word), splitByNonAlpha({text})))").fill(
         text=text
     )
@@ -66,10 +66,10 @@ def digest(text: Sql) -> Sql:
 
 
 def is_cut(part: Sql) -> Sql:
-    """Write whether inputs or outputs were cut or hidden, in a row with `attributes`.
+    """Write whether inputs or outputs were cut or redacted, for a row with `attributes`.
 
     Args:
-        part: The name of the column, which is that of the part too.
+        part: Name of the column, `inputs` or `outputs`.
     """
     return Sql("""(position(attributes, '{capture}') > 0
       AND position(JSONExtractRaw(attributes, '{capture}'), '{part}') > 0)""").fill(
@@ -78,7 +78,7 @@ def is_cut(part: Sql) -> Sql:
 
 
 def is_short(text: Sql) -> Sql:
-    """Write whether a value in JSON text was described in short, such as a long array."""
+    """Write whether JSON text is the short description of a value, such as a large array."""
     return Sql("({typed} AND {short})").fill(
         typed=_TYPED.fill(text=text), short=_SHORT.fill(text=text)
     )

@@ -1,10 +1,10 @@
-"""Documents that a project keeps under names of its own: saved views, later queues, rules, mutes.
+"""Named documents of a project, such as saved views, labelling queues, alert rules and mutes.
 
-A kind of document is a constant of the room that knows its body. Bodies are JSON; the
-version of a name counts up from 1, and a save may say which version it starts from. Of two saves at
-once, also through two collectors, one comes first: each names the state of its kind that it has
-read, and the engine takes the first insert of a name alone (``insert_deduplication_token``). A
-replicated table keeps these names for all replicas.
+A kind of document is a constant of the module that uses its body. Bodies are JSON. Each save of a
+name increases its version, and a save may state the version that it replaces. If two saves happen
+at the same time, even through two collectors, only one succeeds: each names the state that it has
+read, and the engine accepts only the first insert of a name (``insert_deduplication_token``). A
+replicated table shares these names with all replicas.
 """
 
 import secrets
@@ -55,12 +55,12 @@ WHERE project = {project:String} AND kind = {kind:String} AND save_id = {save_id
 
 @dataclass(frozen=True, slots=True)
 class DocumentKind:
-    """A sort of documents.
+    """A kind of documents.
 
     Attributes:
-        name: As it is stored, and as messages name a document of it.
-        most: How many of them a project may have.
-        limit_bytes: How large the JSON of a document may be.
+        name: Name in the store and in messages.
+        most: Maximum number of these documents in a project.
+        limit_bytes: Maximum size of a document as JSON.
     """
 
     name: str
@@ -70,12 +70,12 @@ class DocumentKind:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it was saved last.
+    """The newest version of a document.
 
     Attributes:
-        body: What its JSON holds.
-        version: How often its name was saved or deleted.
-        saved_ns: When it was saved.
+        body: The content, parsed from JSON.
+        version: How many times this name was saved or deleted.
+        saved_ns: Time of the last save, in nanoseconds since 1970.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Document:
 
 
 class Documents:
-    """Writes documents, one at a time; any thread may call it."""
+    """Writes documents, one at a time. Any thread may call it."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
@@ -101,20 +101,20 @@ class Documents:
         *,
         base: int | None = None,
     ) -> Document:
-        """Save a document in place of that of its name; when this returns, it is on disk.
+        """Save a document under its name. On return it is on disk.
 
         Args:
-            reader: Reads the stored state, with the rights of whoever saves.
-            project: Where it belongs.
-            kind: Its sort.
-            name: Its name.
-            body: The body, as JSON.
-            base: The version that it takes the place of, 0 for none; None for any.
+            reader: The store, with the rights of the caller.
+            project: The project.
+            kind: Kind of the document.
+            name: Name of the document.
+            body: The content, as JSON.
+            base: Version that it replaces, 0 for a new document; None to replace any version.
 
         Raises:
-            BadInput: It is too large, or there are too many of its kind.
+            BadInput: The document is too large, or there are too many of its kind.
             Conflict: There is a newer version.
-            Unavailable: The store has trouble, or others save all the time.
+            Unavailable: The store does not answer, or others save all the time.
         """
         text = orjson.dumps(body).decode()
         if (size := len(text.encode())) > kind.limit_bytes:
@@ -131,12 +131,12 @@ class Documents:
         *,
         base: int | None = None,
     ) -> Document:
-        """Delete a document, and return it; when this returns, the deletion is on disk.
+        """Delete a document, and return it. On return the deletion is on disk.
 
         Raises:
-            Missing: There is no document of that name.
+            Missing: There is no document with this name.
             Conflict: There is a newer version.
-            Unavailable: The store has trouble, or others save all the time.
+            Unavailable: The store does not answer, or others save all the time.
         """
         document = read_document(reader, project, kind, name)
         self._write(reader, project, kind, Document(name, "", 0, 0), base)
@@ -201,7 +201,7 @@ def list_documents(reader: Reader, project: str, kind: DocumentKind) -> list[Doc
 
 
 def list_all_documents(reader: Reader, kind: DocumentKind) -> list[tuple[str, Document]]:
-    """List the documents of a kind of all projects, each with its project, at most 10,000."""
+    """List the documents of a kind in all projects, each with its project; at most 10,000."""
     rows = reader.rows(_OF_ALL, {"kind": kind.name, "limit": _MOST_OF_ALL})
     return [(row["project"], _document(row)) for row in rows]
 
@@ -210,7 +210,7 @@ def read_document(reader: Reader, project: str, kind: DocumentKind, name: str) -
     """Read a document.
 
     Raises:
-        Missing: There is no document of that name.
+        Missing: There is no document with this name.
     """
     rows = reader.rows(_READ, {"project": project, "kind": kind.name, "name": name})
     if not rows:

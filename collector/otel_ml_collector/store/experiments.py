@@ -1,6 +1,6 @@
 """Queries about experiments: their runs on items, and the scores of these runs.
 
-Of several runs for one item and repeat the first that ended counts.
+If there are several runs for one item and repeat, the first one that ended counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -240,12 +240,12 @@ _ALIKE: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class ItemsState:
-    """A state of some experiments in the store: while it is the same, so are their results.
+    """The state of some experiments in the store. As long as it is the same, their results are too.
 
     Attributes:
-        sign: Tells it from any other, also where several collectors write.
-        first_ns: When the first of their runs over items began.
-        last_ns: When the last of them did.
+        sign: Identifies the state, even if several collectors write.
+        first_ns: Start of the first run on an item.
+        last_ns: Start of the last run on an item.
     """
 
     sign: str
@@ -255,7 +255,7 @@ class ItemsState:
 
 @dataclass(frozen=True, slots=True)
 class RecordedWindow:
-    """When the recorded runs began that an experiment's items were made of: the first, the last."""
+    """Start of the first and the last recorded run from which the items were made."""
 
     first_ns: int
     last_ns: int
@@ -268,10 +268,10 @@ def item_parameters(
     state: ItemsState | None = None,
     recorded: RecordedWindow | None = None,
 ) -> dict[str, Any]:
-    """Return those of a question about experiments; clocks of processes may differ a little.
+    """Return the parameters of a query about experiments. It allows for differences between clocks.
 
-    With a window the recorded runs that items are called by take part, as those of an experiment
-    that is called `RECORDED_RUNS`.
+    With a window, the recorded runs from which items were made are included, as runs of an
+    experiment named `RECORDED_RUNS`.
     """
     window = (
         {}
@@ -298,7 +298,7 @@ def read_state(
     *,
     recorded: RecordedWindow | None = None,
 ) -> ItemsState:
-    """Read the state of some experiments, and of the manifest of a data set's version."""
+    """Read the state of some experiments, and of the list of items of a data set's version."""
     asked = item_parameters(project, experiments, start_ns, None, recorded) | {"owner": owner}
     of_items = (
         EMPTY if recorded is None else Sql(" OR ({of_items})").fill(of_items=_of_items(EMPTY))
@@ -310,7 +310,7 @@ def read_state(
 def count_item_runs(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int
 ) -> dict[str, Row]:
-    """Count the runs over items of some experiments: `done`, `errors`, `every` and `cost`."""
+    """Count the runs on items of some experiments: `done`, `errors`, `every` and `cost`."""
     asked = item_parameters(project, experiments, start_ns)
     rows = reader.rows(_COUNTS, asked)
     amounts = _choose_amounts(reader, asked)
@@ -327,7 +327,7 @@ def count_item_runs(
 def list_items(
     reader: Reader, project: str, experiment: str, start_ns: int, *, after: str, limit: int
 ) -> list[str]:
-    """List the IDs of an experiment's items after an ID, in order."""
+    """List the IDs of an experiment's items in order, starting after an ID."""
     sql = Sql("""
         SELECT DISTINCT item FROM {deliveries}
         WHERE {ours} AND item > {after:String}
@@ -346,13 +346,14 @@ def read_item_runs(
     *,
     recorded: RecordedWindow | None = None,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the runs over some items in some experiments, in the order of items and repeats.
+    """Read the runs of some experiments on some items, ordered by item and repeat.
 
-    `start_ns` is when the first of the experiments began.
+    `start_ns` is the start of the first of the experiments.
 
     Returns:
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
-        `passed`, `failed` and `time_ns`.
+            `passed`,
+        `failed` and `time_ns`.
     """
     asked = item_parameters(project, experiments, start_ns, None, recorded)
     amounts = _choose_amounts(reader, asked)
@@ -382,21 +383,22 @@ def count_alike(
     Args:
         reader: The store.
         asked: The `item_parameters` of both.
-        baseline: The run id of the baseline, empty without one.
-        cluster: The name of the tag by which items belong together; ``source_run`` or
-            ``source_session`` for theirs.
+        baseline: Run ID of the baseline; empty if there is none.
+        cluster: Name of the tag by which items are clustered, or ``source_run`` or
+            ``source_session``.
         is_doubled: Whether there may be several runs for one item and repeat.
-        most: The ids of how many items of each group are given, the first ones.
-        items: The ids of those that are wanted; None for all.
+        most: Return at most so many item IDs of each group.
+        items: IDs of the items to return; None for all.
 
     Returns:
         Rows with `before` and `after`, lists of the results of each run: the number of its digest
         among those of the item, whether it failed, and a list of judge, version, score, pass, and
         whether the judge failed; `tags`, pairs of name and JSON that many items have, or by which
-        they belong together; `source`, their run or session where that does; `is_own`, whether an
-        item belongs to what bears its own id; `count`; `items`; and of the runs that did not fail,
-        item after item, `latency_before`, in milliseconds, `latency_after`, and so of
-        tokens and cost.
+        items are clustered; `source`, their run or session, if items are clustered by it; `is_own`,
+        whether an item is clustered under its own ID; `count`; `items`; and, for runs that did not
+        fail, in the order of items, `latency_before` and `latency_after` in milliseconds, and
+            tokens
+        and cost in the same way.
     """
     asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
     among = EMPTY
@@ -430,24 +432,25 @@ def count_alike(
 
 
 def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
-    """Read tags and expected values of some items (JSON), source run and session, by digest.
+    """Read tags and expected value (JSON), source run and source session of items, by digest.
 
-    Of a long value `expected` is empty, and `cut` its beginning.
+    For a long value, `expected` is empty and `cut` contains its beginning.
     """
     asked = {"project": project, "digests": sorted(set(digests))}
     return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 
 
 def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
-    """Write the statement that counts how often each matching item passed and failed.
+    """Write the statement that counts how many times each matching item passed and failed.
 
     Args:
-        within: A statement of pairs (id, digest).
+        within: A statement that returns pairs (id, digest).
         is_doubled: Whether there may be several runs for one item and repeat.
 
     Returns:
-        A statement of `item`, `item_digest`, `passed`, `failed` and `is_flaky`; its parameters are
-        those of `item_parameters` beside those of `within`.
+        A statement with `item`, `item_digest`, `passed`, `failed` and `is_flaky`. Its parameters
+            are
+        those of `item_parameters` and those of `within`.
     """
     first = FIRST_ENDED if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
@@ -457,7 +460,7 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
 
 
 def _of_items(among: Sql) -> Sql:
-    """Write the condition on runs for the recorded ones that items are called by."""
+    """Write the condition on recorded runs from which items were made."""
     return _OF_ITEMS.fill(
         run=_RUN_OF_ITEM,
         deliveries=DELIVERIES,

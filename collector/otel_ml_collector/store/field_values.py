@@ -1,7 +1,7 @@
-"""Fields of recorded runs: the scalar values of their payloads and figures, by path, and sketches.
+"""Fields of recorded runs: the single values in payloads and figures, by path, and their sketches.
 
-A path is written as the filter language reads it, such as `inputs.items[0].price`, so that a value
-opens as a list of runs.
+A path has the form of the filter language, such as `inputs.items[0].price`. So a value links to a
+list of runs.
 """
 
 from collections import Counter, defaultdict
@@ -85,7 +85,7 @@ class ColumnCells:
 
 
 def section_of(path: str) -> Section:
-    """Return the source of a field's values. A field can be missing only if its source exists."""
+    """Return the part of a run that has a field. A field is missing only if this part exists."""
     for section in SECTIONS:
         if path.startswith(section) and path[len(section) : len(section) + 1] in ("", ".", "["):
             return section
@@ -95,7 +95,7 @@ def section_of(path: str) -> Section:
 
 
 def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
-    """Read the scalar values of a payload like `walk_values`. Invalid JSON has none."""
+    """Read the single values of a payload like `walk_values`. Invalid JSON has none."""
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -104,12 +104,12 @@ def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
 
 
 def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object]]:
-    """Walk through the scalar values of a payload, each with its path.
+    """Walk through the single values of a payload, each with its path.
 
-    A list gives its length as `len(path)`, and of a conversation its last message; of many numbers
-    it is an embedding, too. An array, a table or an image gives what was described of it: its shape
-    or size, such as the brightness, and `ColumnCells` of each column of a table. Of what was
-    redacted or reduced by its sender None stands there.
+    A list yields its length as `len(path)`. A conversation also yields its last message. A list of
+    many numbers is also an embedding. An array, table or image yields the parts of its description:
+    shape or size, values such as the brightness, and `ColumnCells` for each column of a table. A
+    value that the sender redacted or shortened is None.
     """
     yield from _walk(section, payload, 0)
 
@@ -143,7 +143,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Walk through the description of an array, table or image, except its members."""
+    """Walk through the description of an array, table or image, but not through its elements."""
     if not _is_described(value):
         return
     for name, cells in _list_columns(value):
@@ -201,13 +201,13 @@ def _read_cell(cell: object) -> object:
 
 
 def write_step(key: str) -> str:
-    """Write a key of a mapping as a step of a field's path: ``.age``, ``["mean age"]``."""
+    """Write a key of a mapping as a step of a path: ``.age``, ``["mean age"]``."""
     return f".{key}" if key.isidentifier() else f"[{dumps(key, ensure_ascii=False)}]"
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """Values of a version's runs in an hour, before they are sketched."""
+    """Values of the runs of a version in one hour, before they become sketches."""
 
     sections: Counter[str] = field(default_factory=Counter)
     values: defaultdict[str, tuple[list[object], list[str]]] = field(
@@ -240,22 +240,24 @@ class _Gathered:
 
 @dataclass(frozen=True, slots=True)
 class VersionFields:
-    """The fields of the runs of a model's version in some time.
+    """The fields of the runs of one version of a model in some time.
 
     Attributes:
-        sections: How many of its runs have inputs, outputs, params; how many there are, which are
-            `run`, and how many of them failed, which are `errors`.
-        fields: By the path of each; how many runs could have it is told by its section.
+        sections: Number of its runs with inputs, outputs and params; the number of all runs
+            (`run`),
+            and of failed runs (`errors`).
+        fields: The fields, by path. The section of a field tells how many runs could have it.
     """
 
     sections: Mapping[str, int]
     fields: Mapping[str, FieldSketch]
 
     def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
-        """Return the fields of some paths, each with how many runs could have it.
+        """Return these fields, each with the number of runs that could have it.
 
-        Of payloads that is known, of a column as cells of the tables that have it. A figure or a
-        score that is not there was not measured.
+        For a field of a payload this is known; for a column it is the number of cells of the tables
+        with that column. A figure or score that is absent was not measured, so it does not count as
+        missing.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 
@@ -271,7 +273,7 @@ class VersionFields:
 
 
 def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
-    """Add up the fields of versions or hours, and keep the 100 that most runs have."""
+    """Add up the fields of versions or hours, and keep the 100 fields that the most runs have."""
     sections: Counter[str] = Counter()
     fields: defaultdict[str, list[FieldSketch]] = defaultdict(list)
     for part in parts:
@@ -283,7 +285,7 @@ def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
 
 
 def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
-    """Keep all figures, and the payload fields that most runs have."""
+    """Keep all figures, and those fields of payloads that the most runs have."""
     columns = {path for path, own in fields.items() if own.types.get(CELLS)}
     counts = {
         path: own.types[TABLES] if path in columns else sum(own.types.values())
@@ -293,7 +295,7 @@ def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
 
 
 def _choose_most(counts: Mapping[str, int], columns: Set[str]) -> list[str]:
-    """Choose the fields that are kept: of payloads those of most runs, columns by themselves."""
+    """Choose the fields to keep: those of payloads by number of runs, and columns separately."""
     own = sorted(
         (path for path in counts if section_of(path) in SECTIONS),
         key=lambda path: (-counts[path], path),
@@ -306,12 +308,12 @@ def _choose_most(counts: Mapping[str, int], columns: Set[str]) -> list[str]:
 def sketch_runs(
     rows: Iterable[Row], scores: Mapping[str, Iterable[tuple[str, object]]]
 ) -> dict[_Version, VersionFields]:
-    """Sketch the fields of some runs of an hour, by model, digest and structure.
+    """Make sketches of the fields of the runs of one hour, by model, digest and structure.
 
     Args:
         rows: Runs with `run_id`, `model`, `digest`, `structure`, `session`, `inputs`, `outputs`,
             `params` and figures, always in the same order.
-        scores: By run id, the fields of what judges said of it, with their values.
+        scores: For each run ID, the fields of its scores, with their values.
     """
     by_version: defaultdict[_Version, _Gathered] = defaultdict(_Gathered)
     known: defaultdict[str, set[str]] = defaultdict(set)
@@ -335,7 +337,7 @@ def sketch_runs(
 
 
 def sketch_payloads(payloads: Iterable[Mapping[Section, object]]) -> VersionFields:
-    """Sketch the fields of payloads that are of no run, such as the items of a data set."""
+    """Make sketches of fields of payloads that belong to no run, such as data set items."""
     gathered = _Gathered()
     for place, sections in enumerate(payloads):
         for section, payload in sections.items():
@@ -347,7 +349,7 @@ def sketch_payloads(payloads: Iterable[Mapping[Section, object]]) -> VersionFiel
 
 
 def _walk_run(row: Row) -> Iterator[tuple[str, object]]:
-    """Walk through the figures of a run, and what its payloads have."""
+    """Walk through the figures of a run and the values of its payloads."""
     for figure in FIGURES:
         if row[figure] is not None:
             yield figure, row[figure]

@@ -38,7 +38,7 @@ _SUMS: Final = Sql("""
 
 
 def own_amounts(*, is_resolved: bool) -> tuple[Sql, Sql]:
-    """Write the tokens and the cost that count of a run alone; 0 for none.
+    """Write the counted tokens and cost of a run without the calls inside it; 0 if there are none.
 
     Args:
         is_resolved: Whether the query joins `shares`.
@@ -52,9 +52,9 @@ def own_amounts(*, is_resolved: bool) -> tuple[Sql, Sql]:
 
 
 def with_inside(*, is_resolved: bool) -> tuple[Sql, Sql]:
-    """Write the tokens and the cost of a run, in a query that joins `sum_inside`.
+    """Write the tokens and cost of a run, for a query that joins `sum_inside`.
 
-    They are its own, else the sums of the calls inside it; 0 for none.
+    They are the run's own amounts, else the sums of the calls inside it; 0 if there are none.
     """
     tokens, cost = own_amounts(is_resolved=is_resolved)
     return (
@@ -64,12 +64,12 @@ def with_inside(*, is_resolved: bool) -> tuple[Sql, Sql]:
 
 
 def sum_inside(runs: Sql, *, is_resolved: bool, near: Sql = NEAR_WINDOW) -> Sql:
-    """Write the join that adds the sums of the calls inside runs, as `with_inside` reads them.
+    """Write the join that adds the sums of the calls inside runs; `with_inside` reads its columns.
 
     Args:
-        runs: A condition on the runs that are asked about.
+        runs: A condition on the runs of the question.
         is_resolved: Whether amounts of the project are resolved.
-        near: A condition on project and start that these runs pass, and the calls inside them.
+        near: A condition on project and start that these runs and the calls inside them pass.
     """
     tokens, cost = own_amounts(is_resolved=is_resolved)
     return _SUMS.fill(

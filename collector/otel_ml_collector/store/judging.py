@@ -1,4 +1,4 @@
-"""What the job of judges without code asks the store: due runs, scored runs, and spent budget."""
+"""Queries of the job of rubric judges: runs that are due, scored runs, and the spent budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,8 +52,8 @@ class ArrivedRun:
     """A run that may have to be judged.
 
     Attributes:
-        arrived_ns: When it was stored.
-        session: The session that its own span names; empty for none.
+        arrived_ns: Time of arrival, in nanoseconds since 1970.
+        session: Session that the run's own span names; empty if there is none.
     """
 
     run_id: str
@@ -74,14 +74,14 @@ class JudgeSpending:
 def find_arrived(
     reader: Reader, project: str, condition: Condition, bounds: tuple[int, int, int], limit: int
 ) -> list[ArrivedRun]:
-    """Find the runs of a project that match and arrived in an interval, in order of arrival.
+    """Find the matching runs of a project that arrived in an interval, in order of arrival.
 
     Args:
         reader: The store.
         project: The project.
         condition: The filter.
-        bounds: Earliest start of the runs; arrival, exclusive, from; arrival, inclusive, to.
-        limit: How many at most.
+        bounds: Earliest start of the runs; start of the interval, exclusive; end, inclusive.
+        limit: Maximum number of runs.
     """
     start_ns, after_ns, until_ns = bounds
     values: dict[str, Any] = {
@@ -105,7 +105,7 @@ def find_arrived(
 def find_last_arrivals(
     reader: Reader, project: str, runs: Sequence[ArrivedRun], *, of_sessions: bool
 ) -> dict[str, int]:
-    """Find when the last span of each run's trace arrived, or of its session if it has one.
+    """Find when the last span of each run's session arrived, or of its trace if it has no session.
 
     Returns:
         Times by run ID.
@@ -134,7 +134,7 @@ def find_last_arrivals(
 def find_judged(
     reader: Reader, project: str, judge: str, digest: str, run_ids: Sequence[str]
 ) -> set[str]:
-    """Find the runs for which a version of a judge has a score or an error."""
+    """Find the runs for which this version of a judge has stored a score or an error."""
     if not run_ids:
         return set()
     values = {"project": project, "judge": judge, "digest": digest, "owners": list(run_ids)}
@@ -142,7 +142,7 @@ def find_judged(
 
 
 def find_spending(reader: Reader, project: str, judge: str, start_ns: int) -> JudgeSpending:
-    """Sum the calls that a judge made since a time, trials included."""
+    """Sum the calls of a judge since a time, including trials."""
     values = {"project": project, "start": start_ns, "judging": f"{JUDGING}={judge}"}
     [row] = reader.rows(_SPENT, values, ORDERED_READ)
     return JudgeSpending(row["calls"], row["dollars"])

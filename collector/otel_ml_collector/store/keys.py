@@ -1,6 +1,6 @@
-"""Keys as the store keeps them: with a hash in place of the secret, and never deleted.
+"""API keys in the store. They contain a hash instead of the secret, and are never deleted.
 
-The secret that signs sessions is a file next to the store, so that no backup contains it.
+The secret that signs browser sessions is a file next to the store, so no backup contains it.
 """
 
 import os
@@ -38,14 +38,14 @@ _USES: Final = Sql("SELECT id, max(used_ns) AS used_ns FROM key_uses GROUP BY id
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One key.
+    """An API key.
 
     Attributes:
-        access: What it allows, with its public id.
+        access: Its public ID and what it allows.
         secret_hash: SHA-256 of its secret part, in hex.
-        revoked_ns: When it was revoked; 0 while it is valid.
-        made_by: Id of the key that made it, or `LOCAL`; empty if an older version made it.
-        revoked_by: The same of whoever revoked it.
+        revoked_ns: Time of its revocation; 0 while it is valid.
+        made_by: ID of the key that created it, or `LOCAL`; empty for keys of older versions.
+        revoked_by: ID of the key that revoked it, or `LOCAL`.
     """
 
     access: Access
@@ -65,10 +65,10 @@ class KeyStore:
         self._lock = threading.Lock()
 
     def read_session_secret(self) -> bytes:
-        """Return the secret that signs sessions, and make it if there is none.
+        """Return the secret that signs browser sessions. Create it if there is none.
 
-        It is in the data directory, readable by its owner only. For a ClickHouse server, each call
-        returns another secret.
+        It is in the data directory, and only the owner can read it. With a ClickHouse server, each
+        call returns a new secret.
 
         Raises:
             Unavailable: The file cannot be read or written.
@@ -79,7 +79,7 @@ class KeyStore:
             return _read_secret(self._folder / SECRET_FILE)
 
     def read_owner_token(self) -> str:
-        """Return the token of whoever can read the data directory; empty for a ClickHouse server.
+        """Return the token of everybody who can read the data directory; empty for a server.
 
         Raises:
             Unavailable: The secret in the data directory cannot be read or written.
@@ -87,33 +87,33 @@ class KeyStore:
         return make_owner_token(self.read_session_secret()) if self._folder else ""
 
     def read(self) -> list[StoredKey]:
-        """Read all keys, oldest first, the revoked ones too.
+        """Read all keys, oldest first, including revoked ones.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._ask() as client:
             return [_key(row) for row in client.query(_READ).named_results()]
 
     def add(self, key: StoredKey) -> None:
-        """Store a new key; when this returns, it is on disk.
+        """Store a new key. On return it is on disk.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._ask() as client:
             _insert(client, key, _MADE)
 
     def revoke(self, key: StoredKey, now_ns: int, by: str) -> StoredKey:
-        """Store that a key is revoked, for ever; when this returns, that is on disk.
+        """Revoke a key permanently. On return the revocation is on disk.
 
         Args:
             key: The key.
-            now_ns: The time.
-            by: Id of the key that revoked it, or `LOCAL`.
+            now_ns: Current time, in nanoseconds since 1970.
+            by: ID of the key that revokes it, or `LOCAL`.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         revoked = replace(key, revoked_ns=now_ns, revoked_by=by)
         with self._ask() as client:
@@ -121,10 +121,10 @@ class KeyStore:
         return revoked
 
     def read_uses(self) -> dict[str, int]:
-        """Read when each key was last used, as nanoseconds by id, to the hour.
+        """Read when each key was last used: nanoseconds since 1970 by ID, exact to the hour.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._ask() as client:
             return {row[0]: int(row[1]) for row in client.query(_USES).result_rows}
@@ -133,7 +133,7 @@ class KeyStore:
         """Store when keys were last used.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._ask() as client:
             rows = [list(use) for use in uses.items()]
@@ -147,7 +147,7 @@ class KeyStore:
 
 
 def _read_secret(file: Path) -> bytes:
-    """Return the secret in a file. Replace it if it is missing, or cut off by a crash."""
+    """Return the secret in a file. Replace it if it is missing or was cut off by a crash."""
     try:
         secret = file.read_bytes()
     except FileNotFoundError:

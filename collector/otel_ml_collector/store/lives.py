@@ -1,8 +1,7 @@
-"""How long a table's rows live: the records they belong to, and the time that identifies them.
+"""How long the rows of a table are kept: which record they belong to, and which time decides.
 
-A table says it where it is declared. Deletion, retention and the counts of storage are derived from
-it.
-
+Each table declares its own. Deletion, retention and the counts of the storage page are derived from
+these declarations.
 """
 
 from dataclasses import dataclass
@@ -26,16 +25,18 @@ class Follows(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The life of a table's rows.
+    """How long the rows of a table are kept.
 
     Attributes:
-        table: Its name in a statement.
-        follows: The record that a row goes with.
-        time: When a row was stored or sent, which separates rows of a deleted project from later
-            rows ; empty where its trace or process tells.
-        stamp: When a row arrived, by which retention counts; empty where what it follows decides.
-        is_payload: Whether it is kept no longer than payloads.
-        topic: As what storage counts it.
+        table: Name of the table.
+        follows: The record with which a row is deleted.
+        time: Column with the time at which a row was stored or sent. It separates rows of a deleted
+            project from later ones. Empty if the trace or process of the row decides.
+        stamp: Column with the time of arrival, from which retention counts; empty if the record
+            that
+            the row follows decides.
+        is_payload: Whether the row is deleted with the payloads.
+        topic: The line of the storage page that counts it.
     """
 
     table: Sql

@@ -1,4 +1,4 @@
-"""The lock file of a data directory, in which the collector that holds it notes its address."""
+"""The lock file of a data directory, in which the collector that locked it writes its address."""
 
 from pathlib import Path
 from typing import Final
@@ -7,7 +7,7 @@ LOCK_FILE: Final = "collector.lock"
 
 
 def read_holder(folder: Path) -> tuple[str, str]:
-    """Return the process and the address that a data directory's last collector noted.
+    """Return process ID and address of the last collector that used a data directory.
 
     Both can be empty. The collector may have ended since.
     """

@@ -1,4 +1,4 @@
-"""Finds the records that contain a person's name, besides runs."""
+"""Finds records, other than runs, that contain the name of a person."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _NAMES: Final = Sql("""multiSearchAnyCaseInsensitiveUTF8(
 
 
 def _contain(*columns: Sql) -> Sql:
-    """Write the condition that one of some columns contains the name."""
+    """Write the condition that at least one of these columns contains the name."""
     return _NAMES.fill(columns=join_sql(", ", columns))
 
 
@@ -79,26 +79,26 @@ _NAMING_RECORDS: Final = Sql("""
 
 
 def find_records(reader: Reader, project: str, who: str) -> list[Row]:
-    """Find records that contain a name in any case, each with its kind, name, place and time.
+    """Find records that contain a name, in upper or lower case, with kind, name, place and time.
 
     Returns:
-        Not more than `MOST_MENTIONS`, of the kinds `label`, `tag`, `alert state`, `alert history`,
-        `notification`, and of documents their own kind.
+        At most `MOST_MENTIONS`, of the kinds `label`, `tag`, `alert state`, `alert history`,
+        `notification`, or the kind of a document.
     """
     return reader.rows(_NAMING_RECORDS, {"project": project, "names": _spell(who)})
 
 
 def find_items(reader: Reader, project: str, who: str) -> Mapping[str, int]:
-    """Find items of data sets that contain a name in any case: when each was stored, by digest."""
+    """Find data set items that contain a name in any case: time of storing, by digest."""
     rows = reader.rows(_NAMING_ITEMS, {"project": project, "names": _spell(who)})
     return {row["digest"]: row["time_ns"] for row in rows}
 
 
 def find_holders(reader: Reader, project: str, digests: list[str]) -> list[Row]:
-    """Find the data sets of items: each digest with the data set and the item's id there."""
+    """Find the data sets of items: for each digest, the data set and the item's ID in it."""
     return reader.rows(_HOLDERS, {"project": project, "digests": digests})
 
 
 def _spell(who: str) -> list[str]:
-    """Write the name as it is, and as JSON text has it: quotes and backslashes are escaped."""
+    """Write the name as it is, and as in JSON text, with escaped quotes and backslashes."""
     return sorted({who, json.dumps(who, ensure_ascii=False)[1:-1]})

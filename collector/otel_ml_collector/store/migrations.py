@@ -1,10 +1,10 @@
-"""Opens a store and brings it to today's schema: forward only, in steps that can be repeated.
+"""Opens a store and upgrades it to the current schema, in steps that can be repeated.
 
-First every table that is missing is made as it is today, and tables of records get the columns and
-indexes that they declare and the store lacks; then the steps of the versions since the store's own
-run in order, and each is noted when it is done. A step that a kill cut short runs again
-at the next start, so each statement must be harmless when it is repeated, also after a part of its
-work. A new step goes at the end of `STEPS`; a released step is never changed.
+First, missing tables are created as they are defined today, and existing tables get the columns and
+indexes that they lack. Then the steps since the store's version run in order. Each is noted when it
+is done. A step that was interrupted by a kill runs again at the next start, so each statement must
+be repeatable, even after it did a part of its work. New steps go to the end of `STEPS`. A released
+step is never changed. There is no downgrade.
 """
 
 import logging
@@ -125,16 +125,16 @@ FROM (SELECT count() AS known FROM store_meta WHERE name = 'two_structures') WHE
 
 
 def connect(url: str) -> Connections:
-    """Open the store at an address, and bring it to today's schema.
+    """Open a store, and upgrade it to the current schema.
 
     Args:
-        url: As `Connections` takes it.
+        url: URL of the store, as for `Connections`.
 
     Raises:
         StoreUnreachable: The server does not answer, or the disk of the folder fails or is full.
-        BadSetting: The address cannot be read, another process holds the data directory, the
-            server refuses the user, its tables are of an engine that deletes no rows, or the store
-            is newer than this program or too old for it.
+        BadSetting: The URL is invalid; another process uses the data directory; the server refuses
+            the user; its tables have an engine that cannot delete rows; or the store is newer than
+            this program or too old for it.
     """
     connections = Connections(url)
     for folder in connections.folder.glob("store/store/*/*") if connections.folder else ():
@@ -158,14 +158,14 @@ def connect(url: str) -> Connections:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether the same store can be opened later without a change of the settings."""
+    """Return whether opening the same store may succeed later, with the same settings."""
     if isinstance(error, OperationalError):
         return _CERTIFICATE not in str(error)
     return isinstance(error, Unavailable) or getattr(error, "name", None) in _PASSING
 
 
 def _check_engines(client: StoreClient) -> None:
-    """Refuse an old server, and tables whose rows cannot be deleted, such as Distributed ones."""
+    """Refuse an old server, and tables whose rows cannot be deleted, such as Distributed tables."""
     refuse_version(client.query(Sql("SELECT version()")).result_rows[0][0])
     result_rows = client.query(
         _OTHER_ENGINES, parameters={"names": sorted(TABLE_NAMES)}
@@ -193,10 +193,10 @@ def _remove_by_one_thread(client: StoreClient) -> None:
 
 
 def _keep_windows(client: StoreClient) -> None:
-    """Let the engine remember the names of inserts.
+    """Make the engine remember the deduplication tokens of inserts.
 
     Raises:
-        BadSetting: It does not: a table of a cluster was made with other settings.
+        BadSetting: It does not, because a table of a cluster was created with other settings.
     """
     asked = {"names": list(_NAMED_INSERTS)}
     for name, is_replicated, *windows, usual in client.query(_WINDOWS, asked).result_rows:
@@ -214,13 +214,13 @@ def _keep_windows(client: StoreClient) -> None:
 
 
 def _remove_ttl(client: StoreClient) -> None:
-    """Let no engine delete notifications: its clock may be wrong, and nobody would notice."""
+    """Remove the engine's own expiry of notifications: its clock may be wrong."""
     if client.query(_HAS_TTL).result_rows[0][0]:
         client.command(Sql("ALTER TABLE notifications REMOVE TTL"))
 
 
 def refuse_schema(schema: int) -> str:
-    """Say that a schema is too old for this program, and which program upgrades it."""
+    """Raise an error that names the program that can upgrade this old schema."""
     return (
         f"schema {schema}, and this program reads {OLDEST_SCHEMA} or newer: open it once with "
         f"otel-ml at commit {LAST_UPGRADER}, which upgrades it"
@@ -228,7 +228,7 @@ def refuse_schema(schema: int) -> str:
 
 
 def migrate(client: StoreClient) -> None:
-    """Bring a store to today's schema; a second call is harmless.
+    """Upgrade a store to the current schema. You can call it again.
 
     Raises:
         BadSetting: The store is newer than this program, or too old for it. Nothing was changed.
@@ -264,7 +264,7 @@ def migrate(client: StoreClient) -> None:
 
 
 def _add_declared(client: StoreClient, table: Table[Any]) -> None:
-    """Add the columns and indexes that a table declares and the store lacks."""
+    """Add columns and indexes that a table declares and the store lacks."""
     asked = {"table": table.name}
     columns = {name for (name,) in client.query(_READ_COLUMNS, asked).result_rows}
     indexes = {name for (name,) in client.query(_INDEXES, asked).result_rows}

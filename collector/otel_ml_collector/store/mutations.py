@@ -1,6 +1,6 @@
 """Runs statements that rewrite parts of a table, and waits as long as the engine makes progress.
 
-The engine waits for ever with a part that has no room on the disk. Here the caller gets an error.
+The engine waits forever if the disk has no room for a part. Here, the caller gets an error.
 """
 
 import shutil
@@ -27,12 +27,12 @@ _UNDONE: Final = Sql("""
 
 
 class Mutator:
-    """Carries out such statements, for a single thread at a time.
+    """Runs such statements. Only one thread may use it at a time.
 
     Args:
-        client: Of the store; the caller may use it meanwhile for nothing else.
-        folder: Where the store is; None for a server, whose client bounds the wait.
-        stuck_s: For how long the engine may do nothing about a statement.
+        client: A client of the store. Do not use it for anything else during a statement.
+        folder: Folder of the store; None for a server, whose client limits the wait.
+        stuck_s: Give up if the engine makes no progress for so many seconds.
     """
 
     def __init__(self, client: StoreClient, folder: Path | None, stuck_s: float = _STUCK_S) -> None:
@@ -47,12 +47,13 @@ class Mutator:
         values: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Carry a statement out; when this returns, every part of the table heeds it.
+        """Run a statement. On return it is applied to every part of the table.
 
         Raises:
-            Unavailable: The engine does not carry it out: it fails, or has no room. It is given
-                up, and some parts may heed it; asking again is harmless.
-            ClickHouseError: The store has trouble.
+            Unavailable: The engine fails or has no room. The statement is cancelled. Some parts may
+                have
+                changed; you can run it again.
+            ClickHouseError: The store does not answer.
         """
         parameters, wanted = dict(values or {}), dict(settings or {})
         if self._folder is None:
@@ -79,7 +80,7 @@ class Mutator:
         self._client.confirm()
 
     def _wait(self, table: str, mutations: Collection[str], folder: Path) -> str:
-        """Wait until all is done, or for the reason why it is not; returns that."""
+        """Wait until everything is done, or return the reason why it is not."""
         poll_s, moved_s = _FIRST_POLL_S, time.monotonic()
         while True:
             undone = self._undone(table)
@@ -96,7 +97,7 @@ class Mutator:
             poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _undone(self, table: str) -> dict[str, tuple[bool, str]]:
-        """Read which statements wait: whether the engine is at them, and how they failed."""
+        """Read the waiting statements: whether the engine works on them, and how they failed."""
         rows = self._client.query(_UNDONE, {"table": table}).result_rows
         return {row[0]: (bool(row[1]), row[2]) for row in rows}
 

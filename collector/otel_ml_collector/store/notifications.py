@@ -60,22 +60,22 @@ _MOST_OPEN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class StoredNotification:
-    """A notification on its way to one target.
+    """A notification for one receiver.
 
     Attributes:
-        project: Of the rule.
-        target: Its name.
-        id: Of the change, the same for every target.
-        rule: The rule's name.
+        project: Project of the rule.
+        target: Name of the receiver.
+        id: ID of the change, the same for all receivers.
+        rule: Name of the rule.
         status: ``firing`` or ``resolved``.
         changed_ns: When the state changed.
-        announced_ns: When it was stored first.
-        state: What became of it.
-        tries: How often it was sent.
-        tried_ns: When it was sent last; 0 before.
-        trouble: What was wrong then; empty when the target has it.
+        announced_ns: When the notification was first stored.
+        state: Whether it waits, was delivered or was given up.
+        tries: Number of attempts.
+        tried_ns: Time of the last attempt; 0 before the first.
+        trouble: Why the last attempt failed; empty after success.
         body: The notification as JSON.
-        version: One more at every change of this row.
+        version: Increases by one with every change of this row.
     """
 
     project: str
@@ -97,9 +97,9 @@ _NOTIFICATION_COLUMNS: Final = tuple(field.name for field in fields(StoredNotifi
 
 
 class NotificationBox:
-    """Writes and reads notifications; any thread may call it.
+    """Writes and reads notifications. Any thread may call it.
 
-    Each method raises `Unavailable` when the store has trouble.
+    Each method raises `Unavailable` if the store does not answer.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -123,7 +123,7 @@ class NotificationBox:
         return self._read(_CHANGE, {"project": project, "id": change_id})
 
     def newest(self, project: str, rule: str) -> list[StoredNotification]:
-        """Read the newest notification of a rule at each target."""
+        """Read the newest notification of a rule for each receiver."""
         return self._read(_NEWEST_OF_RULE, {"project": project, "rule": rule})
 
     def open(self, project: str, rule: str) -> list[StoredNotification]:
@@ -136,12 +136,12 @@ class NotificationBox:
         return self._read(sql, {"target": target, "limit": limit})
 
     def firing(self, target: str, limit: int) -> list[StoredNotification]:
-        """Read the newest notifications of rules that a target knows to fire."""
+        """Read the newest notifications of rules that a receiver knows as firing."""
         sql = _OF_KEYS.fill(all=_ALL, keys=_FIRING)
         return self._read(sql, {"target": target, "limit": limit})
 
     def count_waiting(self, target: str) -> int:
-        """Count the notifications that a target does not have yet."""
+        """Count the notifications that a receiver has not accepted yet."""
         with self._lock, store_trouble():
             return int(self._client.query(_COUNT, {"target": target}).result_rows[0][0])
 
@@ -155,9 +155,9 @@ def read_deliveries(reader: Reader, project: str, limit: int, rule: str = "") ->
     """Read the newest notifications of a project, or of one of its rules, without their bodies.
 
     Args:
-        reader: The store, held to whoever asks.
+        reader: The store, with the rights of the caller.
         project: The project.
-        limit: How many of each target at most.
+        limit: Maximum number for each receiver.
         rule: The rule; empty for all.
     """
     sql = _RECENT.fill(of_rule=_OF_RULE if rule else Sql(""))

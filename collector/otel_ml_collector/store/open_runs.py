@@ -1,8 +1,7 @@
-"""Questions about runs without an end: their keys, and whether their processes live.
+"""Queries about runs that have not ended: their keys, and whether their processes are alive.
 
-Such a run is a row of `open_runs` without one of `runs` under the same key: its start record has
-the start of the run. It is running while its process is heard of, else crashed; neither is stored
-.
+An open run has a row in `open_runs` (its start record) and none in `runs` under the same key. It is
+running while its process sends signs of life; otherwise it has crashed. Neither state is stored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +67,7 @@ FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenKey(Key):
-    """A start record's key: when and where its run began, and when it arrived."""
+    """Key of a start record: when and where its run began, and when the record arrived."""
 
     process: str
     arrived_ns: int
@@ -80,9 +79,9 @@ class OpenKey(Key):
 
 
 def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[OpenKey]:
-    """List the runs of a window that have no end, in order, at most 2,000; nothing is filtered.
+    """List the open runs of a window in order, at most 2,000. No filter is applied.
 
-    Nothing is asked for a project that never sent a start record.
+    If a project never sent a start record, no query is made.
     """
     if not find_record_kinds(reader, listing.project).open_runs:
         return []
@@ -110,13 +109,13 @@ def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[Ope
 
 
 def find_open_runs(reader: Reader, project: str, window: Window, now_ns: int) -> list[Row]:
-    """Read the runs of a window that have no end, the newest 2,000, as `read_open_runs` does."""
+    """Read the newest 2,000 open runs of a window, in the form of `read_open_runs`."""
     listing = Listing(project, ALWAYS, is_filtered=False, after=None, newest_first=True)
     return read_open_runs(reader, project, list_open_keys(reader, listing, window), now_ns)
 
 
 def list_open_projects(reader: Reader) -> list[str]:
-    """List the projects that have start records, the latest start first."""
+    """List the projects with start records; the one with the latest start comes first."""
     sql = Sql("""
         SELECT project FROM open_runs WHERE {readable}
         GROUP BY project ORDER BY max(start_ns) DESC, project
@@ -125,13 +124,13 @@ def list_open_projects(reader: Reader) -> list[str]:
 
 
 def find_open_keys(reader: Reader, place: Place) -> list[OpenKey]:
-    """Find the runs of a trace with a start record, at most 10,000; they may have ended."""
+    """Find the runs of a trace that have a start record, at most 10,000. They may have ended."""
     sql = Sql("trace_id = {id16}").fill(id16=ID16)
     return _find_keys_where(reader, place.project, sql, {"trace": place.trace_id})
 
 
 def find_all_open_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[OpenKey]:
-    """Find the runs of some traces as `find_open_keys` does, at most 10,000 together."""
+    """Find the runs of several traces as `find_open_keys` does, at most 10,000 in all."""
     sql = Sql("""trace_id IN (
       SELECT toFixedString(unhex(trace), 16)
       FROM (SELECT arrayJoin({traces:Array(String)}) AS trace))""")
@@ -159,18 +158,18 @@ def read_open_runs(
     now_ns: int,
     condition: Condition = ALWAYS,
 ) -> list[Row]:
-    """Read the light rows of some runs that have no end.
+    """Read the rows of open runs, without payloads.
 
     Args:
         reader: The store.
-        project: Of the runs.
-        keys: The keys of the runs.
-        now_ns: The time by which a process is silent or not.
+        project: The project.
+        keys: Keys of the runs.
+        now_ns: Current time: it decides whether a process is silent.
         condition: A further condition.
 
     Returns:
-        Rows as those of ended runs, in any order, with `heard_ns`: when the run's process was
-        last heard of.
+        Rows like those of ended runs, in any order, with `heard_ns`: the last sign of life of the
+        run's process.
     """
     if not keys:
         return []
@@ -196,7 +195,7 @@ def read_open_runs(
 
 
 def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Row]:
-    """Read the fields for the page of a run, by run id; deleted payloads are left out."""
+    """Read the fields for the page of a run, by run ID. Deleted payloads are left out."""
     sql = Sql("""
         SELECT {ids}, rank, {payload} FROM open_runs WHERE project = {project:String} AND {by_ids}
         """).fill(ids=IDS, payload=_PAYLOAD, by_ids=_BY_IDS)
@@ -205,7 +204,7 @@ def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> 
 
 
 def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read the models of some runs that have a start record."""
+    """Read the models of runs that have a start record."""
     if not run_ids:
         return []
     sql = Sql("""
@@ -217,7 +216,7 @@ def name_open_runs(reader: Reader, project: str, run_ids: Sequence[str]) -> list
 
 
 def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mapping[str, Row]:
-    """Read the last signs of some processes; a process without any counts as silent since ever."""
+    """Read the last sign of life of each process. A process without any counts as silent."""
     sql = Sql("""
         SELECT process, max(heartbeat_ns) AS heartbeat_ns, max(goodbye_ns) AS goodbye_ns,
           max(arrived_ns) AS arrived_ns
@@ -231,8 +230,8 @@ def _read_signs(reader: Reader, project: str, processes: Iterable[str]) -> Mappi
 
 
 def _is_gone(key: OpenKey, sign: Row) -> bool:
-    """Return whether a run's process has ended since the run started.
+    """Return whether the process of a run has ended after the run began.
 
-    All three times are by the clock of that process.
+    All three times are from the clock of that process.
     """
     return bool(sign["goodbye_ns"] >= max(key.start_ns, sign["heartbeat_ns"]))

@@ -47,10 +47,11 @@ def make_ordering(
 
     Args:
         reader: The store.
-        project: Of the list.
+        project: The project.
         order: A name of `otel_ml.orders`.
-        is_of_tops: Whether each row stands for the runs inside it: then tokens and cost are those
-            of its trace, and a score is the worst in its trace.
+        is_of_tops: Whether each row stands for all runs inside it. Then tokens and cost are those
+            of
+            its trace, and the score is the worst in its trace.
     """
     if order in BY_TIME:
         return None
@@ -109,7 +110,7 @@ def _own(name: str) -> Sql:
 
 
 def _add(numbers: list[Sql]) -> Sql:
-    """Write a sum that is null where all of its parts are."""
+    """Write a sum that is null if all of its parts are null."""
     if len(numbers) == 1:
         return numbers[0]
     return Sql("if({none}, NULL, {sum})").fill(

@@ -1,10 +1,10 @@
-"""A collector's stored records that are not sent to a target yet, kind by kind, as they arrived.
+"""The stored records that were not sent to a forwarding destination yet, in order of arrival.
 
-Rows of the store become the records again that they were made of.
+Rows of the store are turned into the records from which they were made.
 
-A cursor says up to which time of arrival a target has acknowledged the records of a kind. Times of
-arrival never repeat or fall within a collector, and its rows of a table become visible in their
-order: records behind a cursor were sent.
+For each kind of record, a cursor says up to which time of arrival a destination has acknowledged
+them. In one collector, times of arrival never repeat or decrease, and the rows of a table become
+visible in this order. So all records behind a cursor were sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -130,13 +130,13 @@ def _trace_key(row: Row) -> TraceKey:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Records of a kind.
+    """A kind of record.
 
     Attributes:
-        source: The table, or the question, that has their rows.
+        source: The table or query that has its rows.
         sql: Reads them.
-        restore: Makes a record of a row.
-        name: The list of `Records` that takes them.
+        restore: Makes a record from a row.
+        name: The list in `Records` that contains these records.
     """
 
     source: Sql
@@ -172,12 +172,12 @@ KINDS: Final = tuple(_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class OutboxBatch:
-    """Records of a kind that follow a cursor.
+    """Records of one kind that follow a cursor.
 
     Attributes:
-        first_ns: When the first of them arrived.
-        last_ns: When the last of them did: where the cursor stands once they are acknowledged.
-        rows: How many there are.
+        first_ns: Arrival of the first of them.
+        last_ns: Arrival of the last of them: the new cursor once they are acknowledged.
+        rows: Number of records.
     """
 
     records: Records
@@ -187,12 +187,12 @@ class OutboxBatch:
 
 
 class Outbox:
-    """Owned by a single thread.
+    """The outbox of one destination. It belongs to a single thread.
 
     Args:
         connections: The store.
-        target: The name of the target.
-        collector: The name under which the writer stores its records.
+        target: Name of the destination.
+        collector: Name under which the writer stores its records.
     """
 
     def __init__(self, connections: Connections, target: str, collector: str) -> None:
@@ -201,19 +201,19 @@ class Outbox:
         self._collector = collector
 
     def last_arrival(self) -> int:
-        """Read when something arrived last.
+        """Read the time of the newest arrival.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with store_trouble():
             return int(self._client.query(LAST_ARRIVAL).result_rows[0][0])
 
     def cursors(self) -> dict[str, int]:
-        """Read up to where each kind was acknowledged; -1 when nothing was.
+        """Read the cursor of each kind; -1 if nothing was acknowledged.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         sql = Sql("""
             SELECT kind, max(arrived_ns) AS cursor FROM forward_cursors
@@ -222,19 +222,19 @@ class Outbox:
         return dict.fromkeys(KINDS, -1) | {row["kind"]: row["cursor"] for row in rows}
 
     def read(self, kind: str, after_ns: int, until_ns: int, limit: int) -> OutboxBatch | None:
-        """Read the records of a kind that arrived first after a time.
+        """Read the records of a kind that first arrived after a time.
 
         Args:
             kind: One of `KINDS`.
-            after_ns: Where the cursor stands.
-            until_ns: Nothing that arrived later is read.
-            limit: How many at most.
+            after_ns: The cursor.
+            until_ns: Later arrivals are not read.
+            limit: Maximum number of records.
 
         Returns:
-            None when there are none.
+            The records; None if there are none.
 
         Raises:
-            Unavailable: The store has trouble, or what was asked for takes too much memory.
+            Unavailable: The store does not answer, or the records need too much memory.
         """
         what = _KINDS[kind]
         values: dict[str, Any] = {"after": after_ns, "until": until_ns}
@@ -255,10 +255,10 @@ class Outbox:
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
-        """Move a cursor: records that arrived until then are the target's; durable on return.
+        """Move a cursor: the destination has all records up to this time. On disk on return.
 
         Raises:
-            Unavailable: The store has trouble; the cursor may stand where it stood.
+            Unavailable: The store does not answer. The cursor may be unchanged.
         """
         row = [self._target, kind, self._collector, arrived_ns]
         names = ["target", "kind", "collector", "arrived_ns"]

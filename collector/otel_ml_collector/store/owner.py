@@ -1,7 +1,7 @@
 """Proves to a running collector that a command may read its data directory.
 
-A collector that requires keys has none at first, and the data directory is in use by it. Whoever
-can read the private files of the directory could also open it, so they may create the first key.
+A collector that requires keys has none at first, and it has locked the data directory. Whoever can
+read the private files of the directory could also open the store, so they may create the first key.
 """
 
 import hmac
@@ -13,7 +13,7 @@ _PURPOSE: Final = b"otel-ml: the first key"
 
 
 def make_owner_token(secret: bytes) -> str:
-    """Make the token of whoever can read the secret of a data directory."""
+    """Make the token of everybody who can read the secret of a data directory."""
     return hmac.new(secret, _PURPOSE, "sha256").hexdigest()
 
 

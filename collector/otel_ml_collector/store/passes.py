@@ -1,7 +1,7 @@
-"""Tells whether the clock has moved too far since the last pass of retention to delete anything.
+"""Decides whether the clock has moved too far since the last retention pass to delete anything.
 
-A clock that is wrong makes everything look old. So the store keeps when the last pass ran. If the
-clock is now more than two days away from that, there was a long pause, or the clock is wrong.
+A wrong clock makes everything look old. So the store keeps the time of the last pass. If the clock
+is more than two days away from it, there was a long pause, or the clock is wrong.
 """
 
 import time
@@ -27,8 +27,8 @@ class ClockMove:
     """A clock that is far from the time of the last pass.
 
     Attributes:
-        last_ns: When the last pass ran.
-        now_ns: What the clock says now.
+        last_ns: Time of the last pass.
+        now_ns: Time of the clock.
     """
 
     last_ns: int

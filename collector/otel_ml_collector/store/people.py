@@ -1,7 +1,7 @@
 """Reads reviewers' labels: the newest label of each reviewer on each run, by judge.
 
-A person is told by the name in `annotator`; all without a name count as a single person. Two
-people's words about a run are two, however close in time; of a person's words the last holds.
+A reviewer is identified by the name in `annotator`. All labels without a name belong to one
+reviewer. If a reviewer labels a run again, the last label counts.
 """
 
 from typing import Final
@@ -28,7 +28,7 @@ def people_words(*, has_keyed: bool) -> Sql:
     """Write the SQL for the newest label of each reviewer on each run. `judge` is a parameter.
 
     Args:
-        has_keyed: Whether words about trace keys and tags are in it, as about the runs that have
+        has_keyed: Whether to include labels on trace keys and tags, as labels on the runs that have
             these.
 
     Returns:

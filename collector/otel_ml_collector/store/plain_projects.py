@@ -78,7 +78,7 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
 
 
 def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
-    """Write the SQL for the names that the newest runs have, and the names that runs inherit."""
+    """Write the SQL for the names of the newest runs, and for the names that runs inherit."""
     return Sql("""
         SELECT DISTINCT toString(project) AS project, {forms} FROM (
           SELECT project, {naming} FROM {deliveries} WHERE {wanted} ORDER BY start_ns DESC {newest}
@@ -159,7 +159,7 @@ class PlainProjects:
             return {project for project in scopes if not self.counts_plainly(project)}
 
     def _is_nested(self, run: Run) -> bool:
-        """Return whether a call is directly inside or around a recent one; keep it as recent."""
+        """Return whether a call is directly inside or around a recent one. Keep it as recent."""
         of_trace = run.project, run.trace_id
         span, parent = (*of_trace, run.span_id), (*of_trace, run.parent_span_id)
         is_nested = span in self._parents or parent in self._spans
@@ -178,12 +178,12 @@ class PlainProjects:
         return self.counts_plainly(project) and is_named_alike and is_quiet
 
     def counts_plainly(self, project: str) -> bool:
-        """Tell whether one instrumentation alone records the calls of a project."""
+        """Return whether only one instrumentation records the calls of a project."""
         known = self._scopes.get(project, {_UNREAD})
         return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
 
     def learn(self, projects: Iterable[str]) -> None:
-        """Learn once how the newest calls of projects are recorded, and the names of their runs."""
+        """Read once how the newest calls of projects were recorded, and the names of their runs."""
         if not self._memory.is_alone:
             return
         unread = sorted(project for project in projects if _UNREAD in self._scopes[project])

@@ -160,13 +160,13 @@ class PredictionRule:
     """Maps a part of a model's output to the ground truth that it predicts.
 
     Attributes:
-        name: That of the target.
-        version: That of its document, 0 where none is saved.
-        model: Whose runs; empty for all that have the truth.
-        truth: The name of the truth.
-        path: The steps into the outputs.
-        chance: The same of the probability of the positive class; None without one.
-        k: Of a ranking how many of the first count.
+        name: Name of the prediction target.
+        version: Version of its document; 0 if it is not saved.
+        model: The model; empty for all models with this ground truth.
+        truth: Name of the ground truth.
+        path: Path of the prediction in the outputs, as steps.
+        chance: Path of the probability of the positive class; None if there is none.
+        k: Only the first k entries of a ranking count.
     """
 
     name: str
@@ -190,7 +190,7 @@ class PredictionRule:
 
     @property
     def key(self) -> str:
-        """The name under which its predictions are kept: a hash of what makes them, not its own."""
+        """The key of its predictions: a hash of everything they depend on, so not of its name."""
         k = self.k if self.kind == "ranking" else 0
         parts = [self.model, self.kind, [*self.path], self.chance and [*self.chance], k]
         return sha256(orjson.dumps(parts)).hexdigest()[:16]
@@ -291,10 +291,10 @@ def _write_predictions(
     """Write the SQL for predictions of counted runs, from their payloads.
 
     Args:
-        rule: Of the target.
-        counted: Which runs.
-        resolved: Whether a trace may name the session of a run.
-        inherits: Whether a payload may lack what another record of the call has.
+        rule: Rule of the prediction target.
+        counted: Which runs count.
+        resolved: Whether a run may get its session from its trace.
+        inherits: Whether a run may get its payload from another record of the call.
 
     Returns:
         SQL that selects `_PREDICTION_COLUMNS`.
@@ -380,7 +380,7 @@ def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: in
 
 
 def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
-    """Delete what was kept for rules that no target has any more."""
+    """Delete predictions of rules that belong to no prediction target any more."""
     before_ns = client.query(_STORE_NOW).result_rows[0][0] - _REPLACED_NS
     for project, rule, newest_ns in client.query(
         _ORPHANS, {**wanted, "before": before_ns}

@@ -1,4 +1,4 @@
-"""Asks the store: a few clients, each used by a single thread at a time; its errors become ours."""
+"""Runs queries with a few clients, each used by one thread at a time, and translates errors."""
 
 import copy
 import queue
@@ -42,11 +42,11 @@ JsonValue = Any  # a payload: whatever the traced code was given or gave
 class Reader:
     """Runs queries. The queries are in `runs`, `statistics` and other modules of this folder.
 
-    A question is about the project in its parameter ``project``, or about those of `READABLE`.
+    A query is about the project in its parameter ``project``, or about all those in `READABLE`.
 
     Attributes:
-        memory: Knowledge about the store without asking.
-        zone: The time zone of the days in the question, and of dates in its filter.
+        memory: What is known about the store without a query.
+        zone: Time zone of the days in the question and of dates in its filter.
         margins: The smallest differences in time and money that matter.
     """
 
@@ -69,7 +69,7 @@ class Reader:
         self._thread.level = level
 
     def close(self) -> None:
-        """Wait for questions asked ahead. To be called before the store is closed."""
+        """Wait for queries in the background. Call it before the store is closed."""
         for pool in self._pools:
             pool.shutdown()
 
@@ -93,16 +93,16 @@ class Reader:
     def rows(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
-        """Run a query; its values are parameters.
+        """Run a query. Its values are parameters.
 
         Returns:
-            Rows by column name; ids are hex text, times integers.
+            Rows by column name. IDs are hex text, times are integers.
 
         Raises:
-            Missing: It is about a project that may not be read.
-            NotPermitted: It is about all projects, and not all may be read.
-            StoreTimeout: It took longer than a question may take.
-            Unavailable: The store has trouble, or is asked too much at once.
+            Missing: The caller may not read the project.
+            NotPermitted: The query is about all projects, and the caller may not read all.
+            StoreTimeout: The query took too long.
+            Unavailable: The store does not answer, or too many queries are running.
         """
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
@@ -115,11 +115,12 @@ class Reader:
         *args: _Asked.args,
         **kwargs: _Asked.kwargs,
     ) -> Future[_Answer]:
-        """Prefetch: run a query function on a different thread and return its future.
+        """Run a query function on another thread, and return its future.
 
-        Planning takes most of the time of a small query and uses a single thread, so queries should
-        run in parallel. Queries that a prefetched function prefetches use a second pool. Below that
-        level, queries run at once, because threads that wait for each other would block the pools.
+        Planning takes most of the time of a small query and uses one thread, so queries should run
+        in parallel. A function that runs here may start further queries: they use a second pool.
+        Below that level, queries run at once, because threads that wait for each other would block
+        the pools.
 
         Args:
             ask: The query function. Its first argument is the reader.
@@ -138,7 +139,7 @@ class Reader:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Run queries sequentially on this thread instead of prefetching them."""
+        """From now on, run queries one after the other on this thread."""
         level: int = getattr(self._thread, "level", 0)
         self._thread.level = len(self._pools)
         try:
@@ -147,7 +148,7 @@ class Reader:
             self._thread.level = level
 
     def blob(self, sql: Sql, parameters: Mapping[str, Any]) -> bytes:
-        """Run a query for a column of bytes as `rows` does; return those of all rows, joined."""
+        """Run a query for a column of bytes, and return the bytes of all rows, joined."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
             return client.raw_query(sql, values, fmt="RawBLOB")
@@ -155,13 +156,13 @@ class Reader:
     def arrow(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> pa.Table:
-        """Run a query as `rows` does; return columns, for many rows at once."""
+        """Run a query like `rows`, and return columns. Use it for many rows."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
             return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
-        """Hold a question to the projects that may be read; refuse a question that names none."""
+        """Limit a query to projects that the caller may read. Refuse a query that names none."""
         own, values = self._access.projects, dict(parameters)
         if own is not None and values.get("project", own[0]) not in own:
             raise Missing(f"There is no project {str(values['project'])[:80]!r}")
@@ -199,7 +200,7 @@ def run_id_of(row: Row) -> str:
 
 
 def is_open(row: Row) -> bool:
-    """Tell the light row of a run without an end."""
+    """Return whether the row of a run is about an open run."""
     return row["latency_ns"] is None
 
 
@@ -209,7 +210,7 @@ def tagged_ns(row: Row) -> int:
 
 
 def span_of(row: Row) -> tuple[str, int]:
-    """Return the identity of a span in a trace: ids may be shared, ids with a start may not."""
+    """Return the identity of a span in a trace: its ID and its start, because IDs may repeat."""
     return run_id_of(row), row["start_ns"]
 
 
@@ -217,8 +218,8 @@ def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> li
     """Keep the delivery with the highest rank of each run, in the order of the rows.
 
     Args:
-        rows: Light rows.
-        key: The identity of a run.
+        rows: Rows without payloads.
+        key: The columns that identify a run.
     """
     best: dict[object, Row] = {}
     for row in rows:
@@ -230,5 +231,5 @@ def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> li
 
 
 def load_json(text: str, default: object = None) -> Any:
-    """Read a column that holds JSON text; empty means that there is none."""
+    """Read a column with JSON text. An empty text gives the default."""
     return orjson.loads(text) if text else default

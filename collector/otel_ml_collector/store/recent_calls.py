@@ -33,8 +33,8 @@ class RecentTrace:
     Attributes:
         runs: Runs by span ID. Runs without facts of a call only link others.
         open_runs: Runs with a start record, including ended ones.
-        tags: The texts of the tags of each run, by span ID.
-        resolved: What was resolved for each run, by span ID.
+        tags: The tags of each run as text, by span ID.
+        resolved: The resolution of each run, by span ID.
         ranks, open_ranks: The rank of each run's delivery, by span ID.
         resolved_ranks: The rank of each run's resolution, by span ID.
         group: Number of the batch in which its first run arrived.
@@ -69,7 +69,7 @@ class RecentTrace:
         return True
 
     def add_open(self, run: Run) -> bool:
-        """Add an open run, or a delivery of it that outranks the known delivery."""
+        """Add a start record, or a delivery of it that outranks the known delivery."""
         if self.open_ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.open_ranks[run.span_id] = run.rank
@@ -91,7 +91,7 @@ class RecentTrace:
 
 
 class RecentCalls:
-    """The traces of late of the projects that are followed; the writer fills it.
+    """Recent traces of the projects that are kept in memory. The writer adds to it.
 
     Args:
         most: Number of runs to keep. Traces without new runs are removed first.
@@ -242,10 +242,10 @@ class RecentCalls:
             self._runs -= self._traces.pop(key).size
 
     def doubt(self, stamped_ns: int) -> None:
-        """Forget everything, as the stored part of a failed group is unknown.
+        """Forget everything after a failed batch: it is unknown which part of it was stored.
 
         Args:
-            stamped_ns: The last time of arrival that was given by then.
+            stamped_ns: The newest time of arrival that was given to a record so far.
         """
         with self._guard:
             self._doubtful_ns = max(self._doubtful_ns, stamped_ns)

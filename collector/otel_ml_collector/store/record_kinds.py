@@ -120,7 +120,7 @@ class RecordKinds:
 
     @property
     def tables(self) -> list[Table[Any]]:
-        """The tables that hold records of runs by their ids."""
+        """The tables with records that belong to runs by ID."""
         has = (
             (LATE_LOGS, self.lines),
             (LATE_TAGS, self.tags),
@@ -269,7 +269,7 @@ def of_tag_names(
 
 
 def tag_sign(name: str) -> str:
-    """Return the sign under which it is remembered that a project has late tags of a name."""
+    """Return the name under which it is remembered that a project has late tags of this name."""
     return f"tags {name}"
 
 
@@ -291,7 +291,7 @@ def find_counted(
     items: bool = False,
     kinds: bool = False,
 ) -> CountedRuns:
-    """Return the runs of a project that count, without asking the store.
+    """Return the runs of a project that count, without a query.
 
     Args:
         reader: The store. Its memory knows which record kinds a project does not have.
@@ -310,9 +310,10 @@ def find_counted(
 
 
 def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
-    """Return the runs of all readable projects that count.
+    """Return the runs that count, of all projects that the caller may read.
 
-    Where nobody else writes to the store, it is asked once whether it has any to leave out.
+    If no other process writes to the store, it is asked only once whether any runs must be left
+    out.
     """
     is_complete = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_complete and reader.memory.is_alone and reader.access.projects is None:
@@ -328,7 +329,7 @@ def _may_have(reader: Reader, project: str, name: str) -> bool:
 
 
 def note_record_kinds(memory: Memory, records: Records) -> None:
-    """Note the sorts of records about to be stored, so that no question leaves them out."""
+    """Note the kinds of records that are about to be stored, so that queries join them."""
     items = [(name, sign) for name, sign in _SIGNS.items() if sign.source]
     for name, sign in items:
         for project in {
@@ -351,7 +352,7 @@ def find_owners(
     project: str,
     owners: Sequence[str],
 ) -> set[str]:
-    """Find the owners, among some, that have any late records."""
+    """Return those of the owners that have any late records."""
     if not owners:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
@@ -380,14 +381,14 @@ def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
 
 
 def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
-    """Write the SQL for the owners of records of some tables, where a condition holds."""
+    """Write the SQL for the owners of records in these tables that meet a condition."""
     one = Sql("SELECT DISTINCT owner FROM {table} WHERE {ours}")
     return join_sql(" UNION ALL ", [one.fill(table=table.sql, ours=ours) for table in tables])
 
 
 @lru_cache(_TEXTS)
 def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest late tag of the name that a parameter holds, by run.
+    """Write the SQL for the newest late tag with the name in a parameter, by run.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
@@ -410,11 +411,10 @@ def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
 
 
 def all_late_tags(kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest late tags of runs, of all names.
+    """Write the SQL for the newest late tags of runs, with all names.
 
     Returns:
-        SQL that selects `late_trace`, `late_span`, and as `late` the name, the text and the time of
-        each.
+        SQL that selects `late_trace`, `late_span`, and `late`: name, text and time of each tag.
     """
     columns = Sql("name, value, time_ns, record_id")
     tags = Sql("""SELECT {run}, {columns} FROM late_tags
@@ -436,7 +436,7 @@ def all_late_tags(kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for runs whose own tag of a name is newer than every late-arriving one.
+    """Write the SQL for runs whose own tag of a name is newer than every late one.
 
     Returns:
         SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.
@@ -460,9 +460,9 @@ def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
-    """Write the SQL for the scores of the judge or person that a parameter holds.
+    """Write the SQL for the scores of the judge or reviewer in a parameter.
 
-    `said` are the wanted columns, as `all_scores` takes it.
+    `said` are the columns to select, as for `all_scores`.
     """
     judge = Sql("{judge} = ") + label
     return all_scores(IN_WINDOW, judges=judge, has_keyed=kinds.keyed_scores, said=(said,))
@@ -472,12 +472,12 @@ def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
 def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for the newest ground truth, or the newest label of a reviewer or agent.
 
-    Records that were taken back are left out. `source` is the parameter that contains ``actual``,
+    Labels that were taken back are left out. `source` is the parameter that contains ``actual``,
     ``human`` or ``agent``.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `newest`, JSON text, and `first_ns`, the time of the
-        first such word.
+        SQL that selects `trace_id`, `span_id`, `newest` (JSON text) and `first_ns`, the time of the
+        first such record.
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
@@ -504,10 +504,10 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def points(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for all points that were logged of the metric in a parameter, by run.
+    """Write the SQL for all points of the metric in a parameter, by run.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `value`, `mode`, and in what order they count:
+        SQL that selects `trace_id`, `span_id`, `value`, `mode`, and the columns of their order:
         `time_ns`, `record_id`, `position`.
     """
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}

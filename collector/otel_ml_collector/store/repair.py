@@ -1,9 +1,8 @@
-"""Repairs parts that the embedded engine failed to write, and took for written.
+"""Repairs parts that the embedded engine failed to write without noticing.
 
-A merge or a change whose files could not be written leaves a part that is empty or short, in place
-of the good ones. These stay on the disk for 8 s at least, and the engine goes back to them when it
-loads the table anew. A statement that changes parts is a file too: an empty file keeps its table
-from being loaded at all.
+If the files of a merge or mutation could not be written, an empty or short part replaces the good
+ones. The good ones stay on disk for at least 8 s, and the engine returns to them when it loads the
+table again. A mutation is a file too: if that file is empty, the table cannot be loaded at all.
 """
 
 import logging
@@ -49,12 +48,12 @@ class Repair:
         self._unloaded: set[str] = set()
 
     def run_pass(self) -> None:
-        """Reload the tables that were written since a write to a file failed.
+        """Load the tables again that were written to after a write of a file failed.
 
-        A merge may have begun before that and end after it: the next look loads them once more.
+        A merge may begin before that and end after it, so the next pass loads them once more.
 
         Raises:
-            Unavailable: The store has trouble; the next look goes on.
+            Unavailable: The store does not answer. The next pass continues.
         """
         began_s = time.time()
         was_sure, self._is_sure = self._is_sure, True
@@ -103,9 +102,9 @@ class Repair:
 
 
 def drop_unread(folder: Path) -> None:
-    """Drop the statements in the folder of a table that the engine could not read again.
+    """Delete mutations in the folder of a table that the engine could not read again.
 
-    They were reported as failed.
+    Their callers got an error.
     """
     for statement in folder.glob("mutation_*.txt"):
         text = statement.read_bytes()

@@ -1,6 +1,6 @@
 """Computes the resolutions of the runs of traces, and stores the changed ones.
 
-The rules are those of `same_calls` and `resolution`. Why so: docs/design/021-counted-once.md.
+The rules are in `same_calls` and `resolution`. The reasons are in docs/design/021-counted-once.md.
 """
 
 import time
@@ -92,11 +92,11 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
 
 
 def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Compute the resolutions of the runs of some traces, and store the changed ones.
+    """Compute the resolutions of the runs of traces, and store the changed ones.
 
     Args:
         client: Client of this thread.
-        memory: Knowledge about projects. It is updated before anything is written.
+        memory: What is known about projects. It is updated before anything is written.
         traces: Distinct traces of any projects.
 
     Returns:
@@ -115,7 +115,7 @@ def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int
 def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
     """Group traces that are read together, by time and across projects.
 
-    Each project is read from the first start to the last end, where its runs are many.
+    A project with many runs is read from the first start to the last end of its traces.
     """
     part: list[Row] = []
     end_ns = 0
@@ -133,9 +133,9 @@ def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
 def write_resolutions(
     client: StoreClient, memory: Memory, resolved: Sequence[ResolvedRun], *, mark: bool
 ) -> None:
-    """Store resolutions, after the memory knows of their projects.
+    """Store resolutions. The memory learns of their record kinds before.
 
-    With `mark`, the statistics of days that are over are computed again.
+    With `mark`, the totals of complete days are computed again.
     """
     if not resolved:
         return
@@ -155,7 +155,7 @@ def write_resolutions(
 
 
 def _signs_of(run: ResolvedRun) -> set[str]:
-    """Name the sorts that its project has by the resolution of a run."""
+    """Name the record kinds that a project has if it has this resolution of a run."""
     lacks_content = bool(run.share.others) and not run.share.facts.is_whole
     signs = (
         (SHARED, run.counts),
@@ -267,7 +267,7 @@ def resolve_recent(
 def _gather_again(
     before: Mapping[bytes, Resolution], runs: Sequence[CallRun]
 ) -> dict[bytes, CallShare]:
-    """Keep resolved amounts of runs, with the current facts of their calls."""
+    """Keep the resolved amounts of runs, with the current facts of their calls."""
     here = {run.span_id: run for run in runs}
     shares = {
         span_id: resolution.share

@@ -1,10 +1,10 @@
-"""Retention: how long records are kept, and how the disk space of expired ones is freed.
+"""Retention: how long records are kept, and how expired ones are removed from the disk.
 
-Kept for days counted from their arrival, by project, payloads no longer than runs. Rows that are
-too old leave the disk with the mutation that deletes them. A limit moves on once a day (UTC), so
-that the parts of a table are written anew once a day at most. Rows that somebody deleted leave it
-when a purge writes their parts anew. If the clock has moved too far since the last pass, nothing
-is deleted until there is evidence that it is right.
+Records are kept for a number of days after their arrival, set by project; payloads at most as long
+as runs. Expired rows leave the disk with the mutation that deletes them. The limit moves once a day
+(UTC), so the parts of a table are rewritten at most once a day. Rows that somebody deleted leave
+the disk when a purge rewrites their parts. If the clock has moved too far since the last pass,
+nothing is deleted until there is evidence that the clock is right.
 """
 
 import threading
@@ -62,7 +62,7 @@ _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns}
 
 
 def _find_old(life: Life) -> Sql | None:
-    """Write which rows of a table are too old; None where they stay with their project."""
+    """Write which rows of a table have expired; None if they are kept as long as their project."""
     match life.follows:
         case Follows.RUN if life.stamp:
             return _OLD
@@ -114,11 +114,11 @@ PARTS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """How long something is kept; 0 for ever.
+    """How many days something is kept; 0 for forever.
 
     Attributes:
         records: Runs, scores, metrics, tags.
-        payloads: Inputs, outputs, lines of text, logged data; never longer than records.
+        payloads: Inputs, outputs, log lines, logged data; never longer than records.
     """
 
     records: int = 0
@@ -132,7 +132,7 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The retention set for a project: None where it is as configured."""
+    """The retention of one project; None where the configured value applies."""
 
     records: int | None = None
     payloads: int | None = None
@@ -147,12 +147,12 @@ class Wish:
 
 @dataclass(slots=True)
 class Swept:
-    """The outcome of a run of retention.
+    """The result of a retention pass.
 
     Attributes:
-        time_ns: When it began.
-        rows: How many rows it deleted, by table.
-        error: Why it did not come to its end; empty when it did.
+        time_ns: Its start.
+        rows: Number of deleted rows, by table.
+        error: Why it did not finish; empty if it did.
     """
 
     time_ns: int
@@ -161,12 +161,12 @@ class Swept:
 
 
 class Retention:
-    """Deletes records that are too old; any thread may call it.
+    """Deletes expired records. Any thread may call it.
 
     Args:
         connections: The store.
-        configured: The days of projects without a setting.
-        clock: Tells the time, in nanoseconds since the epoch.
+        configured: The days for projects without their own setting.
+        clock: Returns the time in nanoseconds since 1970.
         clocks: Knows whether the spans that arrive agree with the clock.
     """
 
@@ -191,13 +191,13 @@ class Retention:
     def warning(self) -> str:
         """Why nothing is deleted, with both times; empty if retention does not wait.
 
-        Also empty if no project has a limit.
+        It is also empty if no project has a limit.
         """
         return str(self._passes.move or "") if self._has_limits else ""
 
     @property
     def waits(self) -> bool:
-        """Whether the last run has deleted nothing, because the clock has moved too far."""
+        """Whether the last pass deleted nothing because the clock has moved too far."""
         return self._passes.move is not None
 
     @property
@@ -206,20 +206,20 @@ class Retention:
         return self._passes.is_close
 
     def can_go_on(self) -> bool:
-        """Return whether retention has waited, and the next run deletes.
+        """Return whether retention was waiting and the next pass will delete.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._lock, store_trouble():
             passes = self._passes
             return passes.is_confirmed or (self.waits and passes.is_right(self._clock()))
 
     def confirm(self) -> ClockMove:
-        """Accept the clock as right; the next run deletes again, in all collectors of the store.
+        """Accept the clock as right. The next pass deletes again, in all collectors of the store.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._lock, store_trouble():
             return self._passes.confirm(self._clock())
@@ -228,7 +228,7 @@ class Retention:
         """Read the settings of projects.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         with self._lock, store_trouble():
             return self._read()
@@ -239,10 +239,10 @@ class Retention:
         return rules.get(project, Wish()).over(self._configured)
 
     def set(self, project: str, wish: Wish) -> None:
-        """Set how long a project is kept; the next run of retention heeds it.
+        """Set how long a project is kept. The next pass applies it.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         row: dict[str, Any] = {
             "project": project,
@@ -254,12 +254,12 @@ class Retention:
             self._client.insert("retention", [list(row.values())], column_names=list(row))
 
     def sweep(self) -> Swept:
-        """Delete records that are too old now; a second call on the same day has nothing to do.
+        """Delete expired records. A second call on the same day has nothing to do.
 
-        If the clock has moved too far since the last run, nothing is deleted.
+        If the clock has moved too far since the last pass, nothing is deleted.
 
         Raises:
-            Unavailable: The store has trouble; rows deleted until then stay deleted.
+            Unavailable: The store does not answer. Rows that were deleted so far stay deleted.
         """
         with self._lock:
             self.last = swept = Swept(self._clock())
@@ -331,7 +331,7 @@ _LOOK_EVERY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """The outcome of a purge.
+    """The result of a purge.
 
     Attributes:
         tables: The tables that were rewritten.
@@ -352,7 +352,7 @@ class Purger:
     """Rewrites parts that contain deleted rows. Any thread may call it.
 
     Attributes:
-        folder: The data directory, None for a ClickHouse server.
+        folder: The data directory; None for a ClickHouse server.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -362,15 +362,15 @@ class Purger:
         self._lock = threading.Lock()
 
     def purge(self, wait_s: float = 0) -> Purge:
-        """Take deleted rows off the disk; a second call finds nothing to do.
+        """Remove deleted rows from the disk. A second call finds nothing to do.
 
-        The store removes replaced files 8 to 40 s later. Until then they need space too.
+        The store removes replaced files 8 to 40 s later. Until then, they need space too.
 
         Args:
-            wait_s: How long to wait until the replaced files are gone.
+            wait_s: How long to wait until the replaced files are gone, in seconds.
 
         Raises:
-            Unavailable: The store has trouble; what was purged until then stays purged.
+            Unavailable: The store does not answer. What was purged so far stays purged.
         """
         with self._lock, store_trouble():
             before = _parts(self._client)
@@ -386,7 +386,7 @@ class Purger:
         return Purge(tables, _bytes(before), _bytes(after), replaced, freed_ns)
 
     def _wait_until_free(self, tables: Sequence[str], wait_s: float) -> int:
-        """Wait until the files that were just replaced are removed; return the bytes that remain.
+        """Wait until files that were just replaced are removed; return the bytes that remain.
 
         Files that merges replace meanwhile do not count.
         """

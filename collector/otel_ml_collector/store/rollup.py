@@ -64,7 +64,7 @@ _COUNTED_RUNS: Final = Sql("""
 
 
 def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
-    """Write what a run adds to a cell, under the names of the columns of `daily_runs`."""
+    """Write what a run adds to a cell, under the column names of `daily_runs`."""
     added = [
         Sql("sum(ifNull({number}, 0)) AS {n}").fill(number=tokens[name], n=identifier(name, TOKENS))
         for name in TOKENS
@@ -97,12 +97,12 @@ NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table of sums by day or hour, which are computed again when their day was marked.
+    """A table of sums by day or hour. They are computed again if their day was marked.
 
     Attributes:
-        table: Its rows have `project`, `day_ns`, `computed_ns`, and the columns.
-        columns: What else a row has.
-        rows: The SELECT of `day_ns` and the columns for the days of a project.
+        table: Name of the table. Its rows have `project`, `day_ns`, `computed_ns` and the columns.
+        columns: The other columns of a row.
+        rows: The SELECT of `day_ns` and the columns for given days of a project.
     """
 
     table: Sql
@@ -203,7 +203,7 @@ ORDER BY project, day_ns LIMIT 1000""").fill(
 
 
 def computed(sql: Sql) -> Sql:
-    """Write the condition on `daily_runs` for the days of our projects that count."""
+    """Write the condition on `daily_runs` for days whose totals are up to date."""
     return Sql("""(project, day_ns, computed_ns) IN (
       SELECT project, day_ns, computed_ns FROM ({states})
       WHERE computed_ns > marked_ns)""").fill(states=STATES.fill(ours=sql))
@@ -219,12 +219,12 @@ def uncomputed(sql: Sql) -> Sql:
 def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int]]) -> None:
     """Mark days as changed, so that statistics read their runs instead of the totals.
 
-    To be called before the rows change; the days are computed again a minute later.
+    Call it before the rows change. The days are computed again a minute later.
 
     Args:
-        client: Of this thread.
-        memory: What is known of projects; it forgets their days.
-        days: Projects, each with where the day begins (UTC, nanoseconds since the epoch).
+        client: Client of this thread.
+        memory: What is known about projects. It forgets these days.
+        days: Projects, each with the start of a day (UTC, nanoseconds since 1970).
     """
     marked = sorted(set(days))
     if not marked:
@@ -246,15 +246,15 @@ def recompute(
 ) -> None:
     """Compute the current totals of some days of a project.
 
-    What is stored of them must not be about to change. A second call is harmless, and so is one
-    of another collector at the same time.
+    The runs of these days must not be changing. You can call it again, and another collector may
+    call it at the same time.
 
     Args:
-        client: Of this thread.
-        memory: What is known of projects; it forgets their days.
-        project: Whose days.
-        days_ns: Where each of them begins.
-        now_ns: The time by the store's clock before anything is read.
+        client: Client of this thread.
+        memory: What is known about projects. It forgets these days.
+        project: The project.
+        days_ns: Start of each day.
+        now_ns: Time of the store's clock before anything is read.
     """
     for first in range(0, len(days_ns), _DAYS_AT_ONCE):
         days = sorted(days_ns)[first : first + _DAYS_AT_ONCE]
@@ -277,10 +277,10 @@ def recompute(
 
 
 def recompute_due(client: StoreClient, memory: Memory) -> int:
-    """Compute the days that are over, changed, and have been left alone for a minute.
+    """Compute complete days that have changed, but not in the last minute.
 
     Returns:
-        How many days that were, at most 1,000.
+        Number of computed days, at most 1,000.
     """
     due: dict[str, list[int]] = {}
     rows = client.query(_DUE).result_rows
@@ -292,10 +292,11 @@ def recompute_due(client: StoreClient, memory: Memory) -> int:
 
 
 class Marks:
-    """Marks the days that groups of records change; owned by the thread that writes.
+    """Marks the days that batches of records change. It belongs to the thread that writes.
 
-    A day that is not over is read from the runs anyway: it is marked once. Another one is marked
-    at most every ten seconds, which is enough, because it is not computed within a minute of that.
+    The current day is read from the runs anyway, so it is marked once. Any other day is marked at
+    most every ten seconds. That is enough, because a day is not computed within a minute of its
+    mark.
     """
 
     def __init__(
@@ -307,7 +308,7 @@ class Marks:
         self._marked_s: dict[tuple[str, int], float] = {}
 
     def mark(self, records: Records) -> None:
-        """Mark the days of a group, before it is stored."""
+        """Mark the days of a batch before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
         changed = _days_of(records) | self._days_of_traces(_find_scored_traces(records), now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
@@ -319,9 +320,10 @@ class Marks:
     def _days_of_traces(
         self, traces: AbstractSet[tuple[str, str]], now_ns: int
     ) -> set[tuple[str, int]]:
-        """Find the days over which stored runs of some traces are spread.
+        """Find the days on which stored runs of these traces began.
 
-        One of which nothing is stored has no day: a run that comes later marks its own.
+        A trace without stored runs has no day. If a run of it arrives later, the run marks its own
+        day.
         """
         if not traces:
             return set()

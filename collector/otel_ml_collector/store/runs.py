@@ -1,6 +1,6 @@
-"""Questions about runs, traces and their metrics, each as a measured SQL shape.
+"""Queries for runs, traces and their metrics.
 
-A span that was delivered twice may stand twice: lists tell the deliveries apart by rank.
+If a span was delivered twice, the store may have two rows. Lists use the row with the higher rank.
 """
 
 from collections import Counter
@@ -85,7 +85,7 @@ class Key:
     """Sort key of a run in lists. `rank` distinguishes deliveries of the same run.
 
     Attributes:
-        value: The value of the order, where that is not time.
+        value: Value by which the list is ordered, if it is not ordered by time.
     """
 
     start_ns: int
@@ -127,19 +127,19 @@ class Place:
 
 
 def write_nothing(preview: Sql) -> Sql:
-    """Write the condition that a preview of inputs or outputs shows nothing: no value, or none."""
+    """Write the condition that a preview of inputs or outputs is empty or shows None."""
     return Sql("""{preview} IN ('', 'null', '""', '[]', '{}')""").fill(preview=preview)
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """The ordering of a list, the highest first; of equal values the newer run first.
+    """The ordering of a list, highest first. Of two equal values, the newer run comes first.
 
     Attributes:
-        name: The name of the order.
-        value: SQL of a number of a row of `runs`; a run that has none is left out.
-        join: SQL that joins the value's other columns to `runs`.
-        parameters: Of both; they need the window of the question, too.
+        name: Name of the order.
+        value: SQL of a number of a row of `runs`. Runs without it are left out.
+        join: SQL that joins other columns of the value to `runs`.
+        parameters: Parameters of both. They also need the window of the query.
     """
 
     name: str
@@ -150,16 +150,16 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A listing of runs.
+    """Which runs a list contains, and in which order.
 
     Attributes:
-        own: Which runs, but for what is settled of them.
-        is_filtered: Whether the condition leaves out most of them.
-        after: The key behind which the list goes on.
-        newest_first: The order, by start.
-        columns: The columns read of each run that has ended.
-        ordering: The value ordered by before the start; None for time alone.
-        counted: The runs that count, by what is settled of them; None for all.
+        own: The condition on the runs' own rows.
+        is_filtered: Whether the condition leaves out most runs.
+        after: The list continues after this key.
+        newest_first: Whether the newest start comes first.
+        columns: Columns to read for each ended run.
+        ordering: The value by which the list is ordered before the start; None for time only.
+        counted: The runs that count, by their resolutions; None for all.
     """
 
     project: str
@@ -208,7 +208,7 @@ class Listing:
         return Sql("ifNull(isFinite({value}), 0)").fill(value=self.ordering.value)
 
     def parameters(self, window: Window) -> dict[str, Any]:
-        """Return those of `seek`, the project, a window and the condition."""
+        """Return the parameters of `seek`, the project, a window and the condition."""
         parameters = {
             "project": self.project,
             "start": window.start_ns,
@@ -230,9 +230,9 @@ class Listing:
 
 
 def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> list[Key]:
-    """List the keys of the runs of a window that match, in order.
+    """List the keys of the matching runs of a window, in order.
 
-    Of a run that was delivered several times the delivery with the highest rank comes first.
+    If a run was delivered several times, the delivery with the highest rank comes first.
     """
     value = first = EMPTY
     if listing.ordering is not None:
@@ -279,11 +279,12 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
 
 
 def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
-    """Read the resolutions of the runs of some keys, by run id and start.
+    """Read the resolutions of runs, by run ID and start.
 
     Returns:
-        Rows with the names of their trace; and where it `counts`: `record_of`, a span id or zeros;
-        `others`, JSON; tokens and `cost`.
+        Rows with the names of their trace. If the run `counts` for other records, also `record_of`
+            (a
+        span ID or zeros), `others` (JSON), tokens and `cost`.
     """
     # Of resolutions of a rank the last holds, which the order of the rows does not tell.
     sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
@@ -296,14 +297,14 @@ def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tup
 def read_trace(
     reader: Reader, place: Place, after: Key | None, parent_span_id: str | None, limit: int
 ) -> list[Row]:
-    """Read light rows of a trace, oldest first.
+    """Read the rows of a trace without payloads, oldest first.
 
     Args:
         reader: The store.
-        place: Where the trace is.
-        after: The run behind which to continue, of this trace or another.
-        parent_span_id: The parent of the runs; None for all.
-        limit: How many at most.
+        place: Time of the trace.
+        after: Continue after this run, which may belong to another trace.
+        parent_span_id: Only children of this run; None for all.
+        limit: Maximum number of rows.
     """
     parameters = {**place.parameters, "limit": limit}
     wanted = OF_TRACE
@@ -338,13 +339,13 @@ def read_whole_traces(
 
     Args:
         reader: The store.
-        project: Of the traces.
-        places: Where the traces are.
-        limit: How many at most.
+        project: The project.
+        places: Times of the traces.
+        limit: Maximum number of rows.
 
     Returns:
-        Each span once, also those that share an id and began at different times; beside its
-        columns with the process that sent it and its number there.
+        Each span once, also spans that share an ID and began at different times. Beside the list
+        columns, rows have the process that sent the span, and its number there.
     """
     sql = Sql("""
         SELECT * FROM (
@@ -365,7 +366,7 @@ def read_whole_traces(
 
 
 def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Count the ended runs below some runs of a trace: rows of `span_id` and `children`."""
+    """Count the ended children of runs in a trace: rows of `span_id` and `children`."""
     sql = Sql("""
         SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children
         FROM {deliveries} WHERE {ours} AND lower(hex(parent_span_id)) IN {spans:Array(String)}
@@ -375,7 +376,7 @@ def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> 
 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Read the ended runs among some of a trace: their `span_id`."""
+    """Return the `span_id` of those runs of a trace that have ended."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(span_id)) AS span_id FROM {deliveries}
         WHERE {ours} AND {of_spans}
@@ -384,7 +385,7 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
 
 
 def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
-    """Read the light rows of some spans of a project's traces."""
+    """Read the rows of some spans, without payloads."""
     sql = Sql("""
         SELECT {light} FROM {deliveries}
         PREWHERE project = {project:String} AND start_ns >= {start:Int64}
@@ -402,9 +403,10 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read kinds and parents of some runs of a project, also of open runs.
+    """Read kind and parent of runs, including open runs.
 
-    Another record of a call that counts elsewhere is a span around it, and no more.
+    If a record of a call does not count, it is treated as an ordinary span around the one that
+    does.
     """
     sql = Sql("""
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
@@ -433,7 +435,7 @@ def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[R
 
 
 def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[str]:
-    """Find the traces, among some, that have a span without a parent, ended or open."""
+    """Return those of the traces that have a span without a parent, ended or open."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM {deliveries}
         WHERE {ours} AND {top} AND NOT {repeats}
@@ -456,7 +458,7 @@ def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str
 
 
 def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Counter[str]:
-    """Read the number of bytes of the payloads of some runs, by run id."""
+    """Return the number of bytes of the payloads of runs, by run ID."""
     sql = Sql("SELECT {ids}, {size} AS size FROM payloads WHERE {these}").fill(
         ids=IDS,
         size=join_sql(
@@ -472,11 +474,11 @@ def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Count
 
 @dataclass(frozen=True, slots=True)
 class KeyedTraces:
-    """The traces of a trace id, or of a key of the user's own.
+    """The traces with a trace ID, or with a trace key that a user set.
 
     Attributes:
-        places: Where the runs of its traces are, the earliest start first.
-        annotated: Projects with late records of the key itself.
+        places: Times of its traces, earliest start first.
+        annotated: Projects with late records of the trace key.
     """
 
     places: Sequence[Place]
@@ -484,12 +486,12 @@ class KeyedTraces:
 
 
 def find_places(reader: Reader, key: str) -> Sequence[Place]:
-    """Find a trace by its id in hex, or by a key of the user's own; at most 100 places."""
+    """Find a trace by its ID in hex, or by its trace key; at most 100 places."""
     return find_key(reader, key).places
 
 
 def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Sequence[Place]]:
-    """Find some traces as `find_places` does, at once; missing traces have no place."""
+    """Find several traces like `find_places`, with one query. Missing traces have no place."""
     sql = Sql("""
         SELECT key, project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
@@ -507,7 +509,10 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
 
 
 def find_key(reader: Reader, key: str) -> KeyedTraces:
-    """Find the traces of an id or key, at most 100 places, and whether it has late records."""
+    """Find the traces with an ID or trace key, and whether it has late records.
+
+    At most 100 places are returned.
+    """
     key = key[:TRACE_KEY_CHARS]
     asked = Sql("FROM trace_index PREWHERE key = {key:String} WHERE {readable}").fill(
         readable=READABLE
@@ -536,7 +541,7 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
 
 
 def _find_keyed(reader: Reader, key: str) -> list[Place]:
-    """Find the first places of the traces that have a key."""
+    """Find the first places of the traces with a trace key."""
     sql = Sql("""
         SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
@@ -551,7 +556,7 @@ def _find_keyed(reader: Reader, key: str) -> list[Place]:
 
 
 def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
-    """Find the stored runs, among some, in projects that may not be read."""
+    """Return those of the runs that are in projects that the caller may not read."""
     if not run_ids:
         return []
     traces = Sql("FROM trace_index WHERE key IN {traces:Array(String)}")
@@ -571,7 +576,7 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read all scores of some runs, oldest first, and as `word` a truth's or a person's value."""
+    """Read all scores of runs, oldest first. `word` is the value of ground truth or a label."""
     # Without FINAL, ORDER BY and a join of parts: four fifths of a small question are its planning.
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
@@ -584,7 +589,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
 
 
 def _word_of(row: Row) -> str:
-    """Write the word of a truth, a person or an agent, as `WORD` does."""
+    """Write the value of a ground truth or label, as the SQL `WORD` does."""
     score = row["score"]
     if row["source"] not in {"human", "actual", "agent"}:
         return ""
@@ -596,9 +601,9 @@ def _word_of(row: Row) -> str:
 
 
 def _last_sent(rows: Iterable[Row]) -> list[Row]:
-    """Keep the last of rows that were sent several times, as the engine does in the end.
+    """Keep the last of several rows for the same record, as the engine does after merging.
 
-    Of one judge, the last of them is the last by `otel_ml_collector.store.scores.LAST`.
+    Which score of a judge is the last is defined by `otel_ml_collector.store.scores.LAST`.
     """
     kept: dict[tuple[object, ...], Row] = {}
     for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
@@ -617,7 +622,7 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Find which of some owners have metrics, and which have artifacts."""
+    """Return those of the owners that have metrics, and those that have artifacts."""
     condition = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND {point}
@@ -632,7 +637,7 @@ def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[s
 
 
 def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> list[Row]:
-    """Read the keys of the user's own for some traces, in the order of the alphabet."""
+    """Read the trace keys of traces, in alphabetical order."""
     sql = Sql("""
         SELECT lower(hex(trace_id)) AS trace_id, key FROM trace_keys
         PREWHERE project = {project:String}
@@ -643,7 +648,7 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
 
 
 def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
-    """Read the owner texts for records about responses, by run ID."""
+    """Read the owner texts of records about responses, by run ID."""
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM {deliveries}
@@ -659,7 +664,7 @@ def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[st
 
 
 def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:
-    """Find the traces, among some of a project, that are of runs over items of data sets."""
+    """Return those of the traces with runs on items of data sets."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(named.trace_id)) AS trace FROM (
           SELECT trace_id FROM {deliveries} WHERE {ours}
@@ -672,10 +677,10 @@ def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]
 
 
 def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) -> list[Row]:
-    """Read the questions and answers of ended runs of some traces, in short, oldest first.
+    """Read short questions and answers of ended runs of traces, oldest first.
 
     Returns:
-        Rows with ids, `asked` and `answered` of those that have either.
+        Rows with IDs, `asked` and `answered`, of runs that have at least one of them.
     """
     sql = Sql("""
         SELECT {ids}, inputs_preview AS asked, outputs_preview AS answered FROM {deliveries}
@@ -686,7 +691,7 @@ def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) 
 
 
 def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
-    """Read the declared parameters of some runs as JSON text, by run id."""
+    """Read the declared parameters of runs as JSON text, by run ID."""
     sql = Sql("SELECT {ids}, rank, params FROM payloads PREWHERE {these}").fill(
         ids=IDS, these=OF_KEYS
     )
@@ -697,19 +702,20 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, has_keyed: bool
 ) -> list[Row]:
-    """Read the newest score of each judge for each run of some traces, lowest first.
+    """Read the newest score of each judge for each run of traces, lowest first.
 
-    A failed judge has no score; of a judge that only passes and fails the fails come first.
+    If a judge failed, the run has no score from it. For judges that only pass or fail, runs that
+    failed come first.
 
     Args:
         reader: The store.
-        project: Of the traces.
-        traces: Their ids.
-        limit: How many at most.
-        has_keyed: Whether there are scores of keys and tags.
+        project: The project.
+        traces: IDs of the traces.
+        limit: Maximum number of rows.
+        has_keyed: Whether there are scores of trace keys and tags.
 
     Returns:
-        Rows with ids, `judge`, `score` and `passed`.
+        Rows with IDs, `judge`, `score` and `passed`.
     """
     of_traces = Sql("lower(hex(trace_id)) IN {traces:Array(String)}")
     near = Sql("""(start_ns = 0 OR (start_ns >= (SELECT minOrNull(start_ns) {of})
@@ -726,11 +732,11 @@ def read_last_scores(
 
 
 def outlines(ids: Sql, condition: Sql) -> Sql:
-    """Write the question for names, times, tokens and costs of ended runs, each run once.
+    """Write the query for names, times, tokens and costs of ended runs, each run once.
 
     Args:
-        ids: The identity of the runs, as columns.
-        condition: The condition on the runs; `limit` is a parameter beside its own.
+        ids: Columns that identify a run.
+        condition: The condition on the runs. `limit` is a further parameter.
     """
     counts = [
         Sql("{counted} AS {name}").fill(counted=counted(name), name=identifier(name, TOKENS))

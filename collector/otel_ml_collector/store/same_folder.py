@@ -1,6 +1,6 @@
-"""Checks that the collector sees the same folder at a path as the command that names it.
+"""Checks that the collector and the command that names a folder see the same folder.
 
-A service may have a `/tmp` of its own, or other folders in place of `/home`. A backup written there
+A service may have its own `/tmp`, or other folders in place of `/home`. A backup in such a folder
 is not where the operator looks for it, and is deleted with the service.
 """
 
@@ -19,12 +19,12 @@ _STATE_FOLDERS: Final = "STATE_DIRECTORY"
 
 @dataclass(frozen=True, slots=True)
 class FolderIdentity:
-    """A folder as one process sees it. Processes that see the same folder see the same numbers.
+    """How one process sees a folder. Processes that see the same folder see the same numbers.
 
     Attributes:
-        path: Its absolute path.
-        device: The number of its file system.
-        inode: Its number there.
+        path: Absolute path.
+        device: Number of the file system.
+        inode: Number of the folder in it.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class FolderIdentity:
 
 
 def identify(folder: Path) -> FolderIdentity:
-    """Identify a folder or, if this process cannot see it, the nearest visible one above it."""
+    """Identify a folder or, if this process cannot see it, the nearest visible folder above it."""
     for path in (folder, *folder.parents):
         with suppress(OSError):
             status = path.stat()
@@ -42,7 +42,7 @@ def identify(folder: Path) -> FolderIdentity:
 
 
 def is_inside(folder: Path, outer: Path) -> bool:
-    """Tell whether a folder, which may not exist yet, is another folder or is inside it."""
+    """Return whether a folder, which need not exist, is another folder or is inside it."""
     resolved = folder.resolve()
     for path in (resolved, *resolved.parents):
         with suppress(OSError):
@@ -55,11 +55,11 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
     """Explain why other processes would not see what this process writes to a folder.
 
     Args:
-        folder: The folder that is to be written.
-        seen: It, or a folder above it, as its user sees it; None if that is not known.
+        folder: The folder.
+        seen: How its user sees it, or a folder above it; None if that is unknown.
 
     Returns:
-        The reason, or an empty text if there is none.
+        The reason; empty if there is none.
     """
     if private := _find_private_mount(folder):
         return f"{private} is a private folder of the service, deleted when the service stops"
@@ -75,13 +75,13 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
 
 def suggest_folder() -> str:
-    """Suggest a folder that systemd provides to the service, other than its data directory."""
+    """Suggest a folder, other than its data directory, that systemd provides to the service."""
     folders = os.environ.get(_STATE_FOLDERS, "").split(":")[1:]
     return f"; use a new folder in {folders[-1]}" if folders else ""
 
 
 def _find_private_mount(folder: Path) -> str:
-    """Find the private mount of systemd that a folder is in; empty if it is in none."""
+    """Return the private mount of systemd that contains a folder; empty if there is none."""
     try:
         lines = _MOUNTS.read_text().splitlines()
     except OSError:

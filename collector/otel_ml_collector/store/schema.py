@@ -1,9 +1,10 @@
-"""All tables of the store, and the version that a program and a store agree on.
+"""All tables of the store, and the version of the schema.
 
-Those of records are in `store.tables`, all others here. A new table of either sort is a name in
-`TABLES`, with what its rows follow, and a line in the list of tables in
-tests/store/otel_ml_collector/store/test_schema.py. An older store gets it when it is opened. A new
-column of a table that is here, and rows that older stores lack, are a step in `store.migrations`.
+Tables of records are declared in `store.tables`, all others here. To add a table, add its name to
+`TABLES`, with the record that its rows follow, and a line to the list of tables in
+tests/store/otel_ml_collector/store/test_schema.py. An older store gets the table when it is opened.
+New columns of tables in this file, and rows that older stores lack, need a step in
+`store.migrations`.
 """
 
 from typing import Final

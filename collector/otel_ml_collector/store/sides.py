@@ -1,4 +1,4 @@
-"""Questions about two sets of recorded runs that are compared: their units, tags and counts."""
+"""Queries about two sets of recorded runs that are compared: their units, tags and counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,14 +34,15 @@ class Sides:
     """Which recorded runs are compared.
 
     Attributes:
-        runs: SQL that is true for the runs of both sides.
-        is_before: SQL that is true for those of the baseline, among these.
-        values: The parameters of both, with `project`, `start` and `end`.
-        counts: How many runs the baseline and the candidate have, at least about.
-        names: The names of the baseline and the candidate in sentences, such as `v1` and `v2`.
-            Empty names are "before" and "now".
+        runs: SQL condition for the runs of both sides.
+        is_before: SQL condition for those of the baseline.
+        values: Parameters of both, with `project`, `start` and `end`.
+        counts: Approximate number of runs of the baseline and of the candidate.
+        names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
+            they
+            are "before" and "now".
         place: SQL of the number of the time window in which a run of the candidate began.
-        windows: How many windows there are. With a single one the runs are looked at once.
+        windows: Number of windows; 1 if the runs are compared once.
     """
 
     runs: Sql
@@ -102,17 +103,18 @@ GROUP BY ALL ORDER BY ALL LIMIT {most}""")
 def read_units(
     reader: Reader, project: str, sides: Sides, strata: Sequence[str], every: tuple[int, int]
 ) -> list[Row]:
-    """Read the sums of each figure by unit. Equal sums are one row with their number.
+    """Read the sums of each figure by unit. Units with equal sums are one row with their number.
 
     Args:
         reader: The store.
         project: The project.
         sides: The runs to compare.
         strata: Values of the tag by which units are grouped, as in `tag_kv`.
-        every: Every how many-th unit is read, of the baseline and of the candidate.
+        every: Read one of so many units, of the baseline and of the candidate.
 
     Returns:
-        Rows of `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of `WHOLE`,
+        Rows with `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of
+            `WHOLE`,
         `n` and `units`.
     """
     kinds = find_record_kinds(reader, project)
@@ -182,7 +184,7 @@ def sample_traces(reader: Reader, project: str, condition: Condition, window: Wi
 
 
 def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
-    """Count the runs `before` and `after` that have each `token` of a tag, where both have any."""
+    """Count the runs `before` and `after` with each `token` of a tag that occurs on both sides."""
     sql = Sql("""
         SELECT arrayJoin(arrayDistinct(tag_kv)) AS token,
           countIf({is_before}) AS before, count() - before AS after

@@ -1,7 +1,7 @@
-"""Sketches by hour and day: what a day's runs had as inputs, outputs and figures, kept to compare.
+"""Sketches by hour and day: summaries of inputs, outputs and figures, stored for comparisons.
 
-They are made of the runs that count, under the same marks as the rollup: a day's sketches hold
-where they were made after it was marked last. Nothing is done for them when runs arrive.
+They are made from the runs that count. Like totals of the rollup, the sketches of a day are valid
+if they were made after the last mark of the day. Nothing is computed when runs arrive.
 """
 
 from collections import Counter, defaultdict
@@ -152,14 +152,14 @@ _INSERT_ROWS: Final = 5_000
 
 
 class SketchJob:
-    """Makes the sketches of days that are over, changed, and have been left alone for a minute.
+    """Makes the sketches of complete days that have changed, but not in the last minute.
 
-    The newest days come first, and those that failed come last, so that none keeps others waiting.
+    The newest days come first. Days that failed come last, so that they do not block others.
 
     Args:
-        client: Of the thread on which it is done.
-        memory: What is known of projects; it forgets their days.
-        clock: Tells the time in seconds.
+        client: Client of the thread that runs the job.
+        memory: What is known about projects. It forgets the days.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, client: StoreClient, memory: Memory, clock: Callable[[], float]) -> None:
@@ -172,10 +172,10 @@ class SketchJob:
         """Sketch the days that are due. After ten seconds, the next call continues.
 
         Returns:
-            Of how many days.
+            Number of days.
 
         Raises:
-            Exception: That of the first day that failed, after the others were sketched.
+            Exception: The error of the first day that failed, after all others were sketched.
         """
         began_s = self._clock()
         due = [(project, day_ns) for project, day_ns, _ in self._client.query(_DUE).result_rows]
@@ -199,20 +199,20 @@ class SketchJob:
 
 
 def read_store_time(client: StoreClient) -> int:
-    """Return the time by the store's clock, in nanoseconds since the epoch."""
+    """Return the time of the store's clock, in nanoseconds since 1970."""
     now_ns: int = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
     return now_ns
 
 
 def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, now_ns: int) -> None:
-    """Compute the current sketches of a day. Calling it again is harmless.
+    """Compute the current sketches of a day. You can call it again.
 
     Args:
-        client: Of this thread.
-        memory: What is known of projects; it forgets their days.
-        project: Whose day.
-        day_ns: Where it begins.
-        now_ns: The time by the store's clock before anything is read.
+        client: Client of this thread.
+        memory: What is known about projects. It forgets the day.
+        project: The project.
+        day_ns: Start of the day.
+        now_ns: Time of the store's clock before anything is read.
     """
 
     def ask(sql: Sql, parameters: Mapping[str, Any]) -> Iterable[Row]:
@@ -255,19 +255,19 @@ def read_fields(
     step_ns: int = HOUR_NS,
     most: int = MOST_RUNS,
 ) -> Iterator[tuple[int, dict[tuple[str, str, str], VersionFields]]]:
-    """Sketch the runs of a time bucket by bucket, from the runs themselves.
+    """Sketch the runs of a range of time, bucket by bucket, from the runs themselves.
 
     Args:
-        ask: Asks the store.
-        project: Whose runs.
-        span: Where the time begins and ends.
+        ask: Runs a query.
+        project: The project.
+        span: Start and end of the range.
         runs: The runs that count, within `first` and `until`.
-        condition: Which of them.
-        step_ns: How long a bucket is.
-        most: How many of a bucket and model enter.
+        condition: A further condition on the runs.
+        step_ns: Length of a bucket.
+        most: Maximum number of runs of a bucket and model.
 
     Yields:
-        Where a bucket begins, and its fields by model, digest and structure.
+        Start of a bucket, and its fields by model, digest and structure.
     """
     parameters = {
         **_write_span(project, span, condition),
@@ -303,11 +303,11 @@ def read_fields(
 
 @dataclass(slots=True)
 class _Batch:
-    """Buckets that are read at once.
+    """Buckets that are read with one query.
 
     Attributes:
-        limit: How many runs of a bucket and model enter.
-        models: Those that are read together.
+        limit: Maximum number of runs of a bucket and model.
+        models: The models.
     """
 
     buckets: list[int]
@@ -318,7 +318,7 @@ class _Batch:
 def _make_batches(
     buckets: Mapping[int, Mapping[str, int]], sizes: Mapping[int, Row], most: int
 ) -> Iterator[_Batch]:
-    """Put neighbouring buckets together while their runs are few and fit into memory."""
+    """Combine neighbouring buckets while they have few runs and fit into memory."""
     batch: _Batch | None = None
     runs, size = 0, 0.0
     for bucket_ns, counts in sorted(buckets.items()):
@@ -352,7 +352,7 @@ def read_sample(
     model: str,
     most: int,
 ) -> list[Row]:
-    """Read runs of a model with their payloads and figures, chosen by their span ids."""
+    """Read a sample of a model's runs with payloads and figures, chosen by span ID."""
     parameters = {
         **_write_span(project, span, condition),
         "step": LATEST_NS,
@@ -460,14 +460,14 @@ def _write_sketch(key: tuple[Any, ...], sketch: Sketch) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class SketchQuestion:
-    """Which sketches are read.
+    """Which sketches to read.
 
     Attributes:
-        days: The days that are known, each with when its sketches were made.
-        start_ns, end_ns: The hours that are read of them, where `is_hourly`.
-        step_ns: How long a bucket is.
+        days: The days, each with the time when its sketches were made.
+        start_ns, end_ns: The hours to read, if `is_hourly`.
+        step_ns: Length of a bucket.
         is_hourly: Whether a bucket is shorter than a day.
-        condition: Which of them, by `model`, `digest`, `structure` and `field`.
+        condition: A condition on `model`, `digest`, `structure` and `field`.
     """
 
     project: str
@@ -495,7 +495,7 @@ _DAYS: Final = Sql("hour_ns = {all_day}").fill(all_day=ALL_DAY)
 
 
 def read_sketched_days(reader: Reader, project: str) -> dict[int, int]:
-    """Read which days of a project have up-to-date sketches, and since when."""
+    """Read which days of a project have up-to-date sketches, with the time when they were made."""
     sql = Sql("""
         SELECT day_ns, sketched_ns FROM ({states}) WHERE sketched_ns > marked_ns ORDER BY day_ns
         """).fill(states=STATES.fill(ours=Sql("project = {project:String}")))
@@ -503,7 +503,7 @@ def read_sketched_days(reader: Reader, project: str) -> dict[int, int]:
 
 
 def read_sketches(reader: Reader, question: SketchQuestion) -> dict[str, dict[int, VersionFields]]:
-    """Read the fields of models by bucket; a bucket's number is its start by its length."""
+    """Read the fields of models by bucket. Number of a bucket: its start / its length."""
     if not question.days:
         return {}
     at = Sql("hour_ns") if question.is_hourly else Sql("day_ns")

@@ -1,4 +1,4 @@
-"""SQL that is built from literals only: a value is a parameter, never text of a statement."""
+"""SQL that is built from literals only. A value is a parameter, never text of a statement."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,18 +27,19 @@ _LITERALS: Final[dict[str, "Sql"]] = {}
 class Sql(str):
     """A piece of SQL: ``Sql("SELECT {columns} FROM views").fill(columns=LIGHT)``.
 
-    ``{name}`` stands for another piece; ``{name:Type}`` is a parameter, whose value the engine
-    takes beside the text. The result of any other method of `str` is no `Sql` any more.
+    ``{name}`` stands for another piece. ``{name:Type}`` is a parameter, whose value the engine gets
+    separately from the text. All other methods of `str` return plain text, not `Sql`.
 
     Args:
-        text: A literal, or a constant that is one: `docs/literal_sql.py` makes mypy refuse any
-            other text, so no outside text gets into a statement.
+        text: A literal, or a constant that is one. `docs/literal_sql.py` makes mypy refuse any
+            other
+            text, so no outside text gets into a statement.
     """
 
     __slots__ = ()
 
     def __new__(cls, text: "LiteralString") -> "Sql":
-        """Take a literal: a single object for each, which is hashed and cut once."""
+        """Return the one object for this literal, so that it is hashed and parsed only once."""
         if (known := _LITERALS.get(text)) is None:
             known = _LITERALS[text] = str.__new__(cls, text)
         return known
@@ -53,10 +54,10 @@ class Sql(str):
         return _trust(both) if isinstance(other, Sql) else both
 
     def fill(self, **parts: "Sql | int") -> "Sql":
-        """Put a piece for each ``{name}``.
+        """Insert a piece for each ``{name}``.
 
         Raises:
-            TypeError: One is missing, is too much, or is no SQL.
+            TypeError: A piece is missing, unexpected or not SQL.
         """
         pieces, names, places = _split(self)
         if names != parts.keys():
@@ -71,7 +72,7 @@ class Sql(str):
 
 
 class StoreClient(Protocol):
-    """A client of the engine that takes statements of `Sql` alone."""
+    """A client of the engine that accepts only statements of type `Sql`."""
 
     def query(
         self,
@@ -129,20 +130,20 @@ class StoreClient(Protocol):
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = ...
     ) -> Any:
-        """Store tables of the same columns as a single insert; each is made when it is taken.
+        """Store several tables with the same columns as one insert. Each is made when it is needed.
 
         Args:
-            table: Where.
-            portions: At least one.
-            settings: Of the engine.
+            table: Name of the table.
+            portions: The tables, at least one.
+            settings: Settings of the engine.
         """
         ...
 
     def confirm(self) -> None:
-        """Make sure that the engine wrote all statements since the last time.
+        """Make sure that the engine wrote all statements since the last call.
 
         Raises:
-            Unavailable: It did not: nothing of that may be called stored.
+            Unavailable: It did not. Nothing of them may be reported as stored.
         """
         ...
 
@@ -168,7 +169,7 @@ def identifier(name: str, known: Collection[str]) -> Sql:
     """Return the SQL name of a known table or column.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: The name is unknown.
     """
     if name not in known or not _NAME.fullmatch(name):
         raise ValueError(f"Unknown identifier {name[:80]!r}")
@@ -176,9 +177,9 @@ def identifier(name: str, known: Collection[str]) -> Sql:
 
 
 def declare(statement: str) -> Sql:
-    """Take a statement that `store.tables` derives from declared records.
+    """Accept a statement that `store.tables` derives from declared records.
 
-    Nothing else may call it: a test holds that.
+    A test checks that nothing else calls it.
     """
     return _trust(statement)
 
@@ -192,7 +193,7 @@ def parameter(name: str, sql_type: "LiteralString") -> Sql:
     """Write a placeholder for a numbered parameter: ``{f3:Array(String)}``.
 
     Raises:
-        ValueError: The name is none of a parameter.
+        ValueError: The name cannot be the name of a parameter.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"Invalid name of a parameter {name[:80]!r}")
@@ -203,8 +204,8 @@ def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[st
     """Split each long list parameter into several parameters. Other parameters stay unchanged.
 
     Args:
-        sql: With ``{name:Array(Type)}`` for a list.
-        values: By name.
+        sql: Statement with ``{name:Array(Type)}`` for a list.
+        values: Values by name.
 
     Returns:
         SQL and values that mean the same.
@@ -225,7 +226,7 @@ def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[st
 
 
 def compact(sql: Sql) -> Sql:
-    """Write every run of blanks as a single blank: for SQL without texts that have any."""
+    """Replace each run of blanks by one blank. The SQL must have no text literals with blanks."""
     return _trust(" ".join(sql.split()))
 
 
@@ -235,14 +236,14 @@ def _trust(text: str) -> Sql:
 
 @lru_cache(1024)  # there are fewer literals
 def _split(text: str) -> tuple[list[str], frozenset[str], list[tuple[int, str]]]:
-    """Split a text into literal parts and names, in turns; also return the names' places."""
+    """Split a text into literal parts and names, in turn. Also return the names' positions."""
     pieces = _PART.split(text)
     places = [(place, pieces[place]) for place in range(1, len(pieces), 2)]
     return pieces, frozenset(pieces[1::2]), places
 
 
 def _parts(value: list[Any]) -> list[list[Any]]:
-    """Cut a list where its text would grow too long."""
+    """Split a list into parts whose text is short enough."""
     parts: list[list[Any]] = [[]]
     size = 0
     for item in value:
@@ -256,20 +257,20 @@ def _parts(value: list[Any]) -> list[list[Any]]:
 
 
 def _chars(item: object) -> int:
-    """Count the bytes of an item at most: each may be escaped."""
+    """Return the maximum number of bytes of an item: each byte may be escaped."""
     text = str(item)
     return (len(text) if _PLAIN.fullmatch(text) else 4 * len(text)) + _QUOTES
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A condition once more, in two parts that must both hold.
+    """A condition in two parts, both of which must hold, so that an index helps.
 
     Attributes:
-        tests: SQL over a row of `payloads`, which an index helps with.
+        tests: SQL over a row of `payloads`, for which the index is used.
         rest: SQL over a row of `runs`.
-        others: SQL that selects the keys of runs whose payload passes with what came apart from it;
-            empty where nothing did.
+        others: SQL that selects the keys of runs whose payload matches together with content that
+            was stored separately; empty if there is none.
     """
 
     tests: Sql
@@ -281,12 +282,13 @@ class Search:
 class Condition:
     """SQL that is true or false for a row of `runs`, and the values of its parameters.
 
-    It may need the parameters ``project``, ``start`` and ``end`` of the question as well.
+    It may also need the parameters ``project``, ``start`` and ``end`` of the query.
 
     Attributes:
-        reads_payloads: Whether it searches the payloads of the window from ``start`` to ``end``:
-            a short window that comes first answers soon.
-        search: How its runs are found by their payloads, where an index helps.
+        reads_payloads: Whether it searches the payloads of the window from ``start`` to ``end``.
+            Then
+            a short window is asked first, to answer sooner.
+        search: The same condition in parts that use an index, if there is one.
     """
 
     sql: Sql
@@ -299,7 +301,7 @@ ALWAYS: Final = Condition(Sql("1"))
 
 
 def all_of(conditions: Sequence[Condition]) -> Condition:
-    """Join conditions that must all hold; the search is that of the only one that has any."""
+    """Join conditions that must all hold. The search of the result is the only one among them."""
     searches = [one.search for one in conditions if one.search is not None]
     search = None
     if len(searches) == 1:

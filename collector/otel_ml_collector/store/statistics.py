@@ -1,4 +1,4 @@
-"""Questions about projects, models and versions: aggregates over recorded runs."""
+"""Queries about projects, models and versions: aggregates over recorded runs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -45,9 +45,9 @@ ALL_TOKENS: Final = join_sql(
 
 
 def list_projects(reader: Reader) -> list[Row]:
-    """List projects with their recorded runs, the latest to run first.
+    """List projects with their number of recorded runs; the one with the latest run comes first.
 
-    A project that has nothing but open runs, or metrics about its calls, is listed with none.
+    A project that has only open runs, or only metrics, is listed with 0 runs.
     """
     unknown = Bounds(READABLE, days=uncomputed(READABLE))
     sql = Sql("""
@@ -83,8 +83,8 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
     """Read since when the totals of each day of a project are up to date, in order.
 
     Returns:
-        By where a day begins, when it was computed; None where it changed since, or never was.
-        Days of which nothing was ever stored are left out.
+        For the start of each day, when it was computed; None if it has changed since, or was never
+        computed. Days on which nothing was stored are left out.
     """
     sql = Sql("""
         SELECT day_ns, if(computed_ns > marked_ns, computed_ns, NULL) AS known_ns FROM ({states})
@@ -93,9 +93,9 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
 
 
 def has_project(reader: Reader, project: str) -> bool:
-    """Tell whether something is stored of a project, such as a run, a data set or an alert rule.
+    """Return whether anything is stored of a project, such as a run, a data set or an alert rule.
 
-    A deleted project counts: its page shows what was refused since.
+    A deleted project counts too, because its page shows what was refused since.
     """
     alone = reader.narrow(replace(reader.access, projects=(project,)))
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
@@ -115,9 +115,9 @@ _START: Final = Sql("start_ns")
 
 
 def bucket_of(buckets: Buckets, time: Sql = _START) -> Sql:
-    """Write the SQL for the start of the bucket that a time falls into, as `bucket`.
+    """Write the SQL for the start of the bucket that contains a time, as `bucket`.
 
-    It needs `bucket_parameters`. Even buckets take a fifth of the time of a search among them.
+    It needs `bucket_parameters`. Buckets of equal length take a fifth of the time of a search.
     """
     if buckets.is_even:
         return Sql("""greatest({bucket_first:Int64},
@@ -140,7 +140,7 @@ def bucket_parameters(buckets: Buckets) -> dict[str, Any]:
 
 
 def _values_of(project: str, condition: Condition, buckets: Buckets) -> dict[str, Any]:
-    """Return the parameters of a question for the runs of a project that match, in buckets."""
+    """Return the parameters of a query for the matching runs of a project, in buckets."""
     return {
         "project": project,
         "start": buckets.window.start_ns,
@@ -151,7 +151,7 @@ def _values_of(project: str, condition: Condition, buckets: Buckets) -> dict[str
 
 
 def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buckets) -> list[Row]:
-    """Count the recorded runs of a window that match, and their errors, by buckets of time."""
+    """Count the matching runs of a window, and their errors, by bucket."""
     sql = Sql("""
         SELECT {bucket}, count() AS runs,
           countIf(outcome = 'error') AS errors
@@ -192,9 +192,9 @@ _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 
 def count_roots(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count, like `count_runs`, the runs that are not inside another run.
+    """Count the matching runs that are not inside another run, like `count_runs`.
 
-    None where more than 1,000,000 of them stand below a span.
+    None if more than 1,000,000 of them are below a span.
     """
     every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
@@ -238,9 +238,9 @@ _TOPS: Final = Condition(
 def count_traces(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count, like `count_runs`, the runs at the top of a trace that contains a call.
+    """Count the runs at the top of a trace with a call, like `count_runs`.
 
-    Of traces of which nothing stands at the top the roots count. None where `count_roots` is None.
+    If a trace has no run at the top, its roots count. None if `count_roots` is None.
     """
     lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
     if lost is None:
@@ -263,7 +263,7 @@ def count_plain_traces(
 
 
 def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
-    """Find the starts of a project's first and last recorded run, or span where these count too."""
+    """Find the starts of the first and last recorded run of a project, or also of plain spans."""
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs
         FROM {deliveries} WHERE {counted}""").fill(
@@ -279,10 +279,10 @@ _MODELS_READ: Final = 10_000
 
 
 def list_models(reader: Reader, project: str) -> list[Row]:
-    """List the models of a project, the latest to run first.
+    """List the models of a project; the one with the latest run comes first.
 
-    A model that has nothing but open runs is listed with none, and so is a model that was sent
-    without any run, with the time of that. Runs in experiments are counted apart.
+    A model with only open runs is listed with 0 runs. So is a model that was sent without a run,
+    with the time of that. Runs of experiments are counted separately.
     """
     counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
     tried = reader.ahead(_list_tried_models, project, counted.tried) if counted.items else None
@@ -341,7 +341,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
 
 
 def list_llms(reader: Reader, project: str, start_ns: int, limit: int) -> list[Row]:
-    """List the LLMs that a project called since a time, those with most calls first.
+    """List the LLMs that a project called since a time, most calls first.
 
     Returns:
         ``provider``, ``provider_model``, ``calls``, and ``unpriced``: the calls without a cost.
@@ -440,7 +440,7 @@ _JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
-    """Write the condition on runs of a model, and on their days, for those of a version."""
+    """Write the condition on runs of a model, and on their days, for those of one version."""
     digests = {
         (digest, structure)
         for (_, digest, structure), own in version_numbers(
@@ -467,9 +467,10 @@ def read_scored_runs(
     """Read the newest matching runs of a window, with their scores.
 
     Returns:
-        Runs with `trace_id`, `span_id`, `start_ns` and `unit`, which runs of one session share;
-        then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`, `passed` and
-        `failed`. Of other runs there may be scores, too.
+        Runs with `trace_id`, `span_id`, `start_ns` and `unit` (runs of a session have the same);
+            then
+        scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`, `passed` and `failed`.
+        There may also be scores of other runs.
     """
     bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
     is_named = find_record_kinds(reader, project).named
@@ -506,7 +507,7 @@ def read_scored_runs(
 
 
 def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
-    """Return the parameters of a question about the versions of a model, those of `NUMBER` too."""
+    """Return the parameters of a query about versions of a model, including those of `NUMBER`."""
     numbers = version_numbers(reader, project, "model", [model])
     return {
         "project": project,
@@ -517,7 +518,7 @@ def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
 
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
-    """List the runs that logged metrics, the latest first, with the metrics' names."""
+    """List the runs with metrics and the names of the metrics, latest run first."""
     items_left = EMPTY
     if find_counted(reader, project).items:
         items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
@@ -537,7 +538,7 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
 
 
 def list_metric_projects(reader: Reader) -> list[Row]:
-    """List projects with their number of runs that logged metrics, the latest first."""
+    """List projects with their number of runs with metrics; the latest comes first."""
     sql = Sql("""
         SELECT project, uniqExact(owner) AS runs FROM metrics
         WHERE {readable} AND {point} AND owner < '{first}'

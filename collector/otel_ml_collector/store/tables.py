@@ -1,9 +1,9 @@
-"""The tables of records: the columns that `otel_ml.records` declares, with each table's additions.
+"""The tables of records: columns from `otel_ml.records`, with the additions of each table.
 
-Their DDL, their Arrow columns and the columns read back come from here. Measured reasons for
-the shapes: docs/design/002-store.md. A column of a table that a store has already never changes: a
-new field of a record is a column here by itself, and in older stores after an empty step in
-`store.migrations`.
+DDL, Arrow columns and the columns to read are derived from here. The reasons for the shapes, with
+measurements, are in docs/design/002-store.md. A column that a store has already never changes. A
+new field of a record becomes a column here automatically. For older stores, it needs an empty step
+in `store.migrations`.
 """
 
 import re
@@ -68,9 +68,9 @@ class Stored:
     """A column of a table.
 
     Attributes:
-        sql: The engine's type with its codec, a default or other words of the DDL.
-        read: Reads its value from a record; None for a value of the writer or the engine.
-        after: The column before it; empty for the last column.
+        sql: Type of the engine with its codec, default or other parts of the DDL.
+        read: Reads the value from a record; None if the writer or the engine sets it.
+        after: Name of the column before it; empty for the last position.
     """
 
     name: str
@@ -120,18 +120,19 @@ def arrow_type(sql: str) -> pa.DataType:
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[Record]):
-    """A table: its columns, and how the engine keeps it.
+    """A table: its columns, and how the engine stores them.
 
     Attributes:
-        engine: The part behind its columns in the statement that makes it.
-        indexes: Its lines of skipping indexes.
-        stamp: The column that takes the time of arrival, empty when the table has none.
-        month_of: The time of a record by whose month the table is partitioned; None when that
-            is the time of arrival, or nothing.
-        source: The list of `Records` that fills it as it stands; empty where the writer chooses.
-        follows: The record that its rows go with; None where they are kept for ever. Rows of an
-            owner may leave it out.
-        time: See `Life`; the time of arrival by default.
+        engine: The part of the CREATE statement after the columns.
+        indexes: Lines of its skipping indexes.
+        stamp: Column with the time of arrival; empty if the table has none.
+        month_of: Field whose month decides the partition of a record; None for the time of arrival,
+            or
+            for no partitions.
+        source: Name of the list in `Records` that is stored here; empty if the writer decides.
+        follows: The record with which its rows are deleted; None if they are kept forever. Rows may
+            have no such owner.
+        time: See `Life`. The default is the time of arrival.
         is_payload: See `Life`.
         topic: See `Life`.
     """
@@ -172,7 +173,7 @@ class Table(Generic[Record]):
 
     @property
     def added_columns(self) -> list[tuple[str, Sql]]:
-        """Its columns, each with the DDL that adds it to a table that has those before it."""
+        """Its columns, each with the DDL that adds it to a table with the columns before it."""
         places = ["FIRST", *(f"AFTER `{column.name}`" for column in self.columns)]
         return [
             (column.name, declare(f"ADD COLUMN IF NOT EXISTS {column.ddl} {place}"))
@@ -190,19 +191,19 @@ class Table(Generic[Record]):
         return [column.name for column in self.columns if column.name not in left_out]
 
     def select(self, *left_out: str) -> Sql:
-        """Write the columns that are read back of a row: ids as hex text, all except given ones."""
+        """Write the columns that are read back, with IDs as hex text, except for the given ones."""
         chosen = [column for column in self.columns if column.name not in left_out]
         return join_sql(", ", [column.selected for column in chosen])
 
     def to_arrow(
         self, rows: Sequence[Record], arrived_ns: Sequence[int] = (), collector: str = ""
     ) -> pa.Table:
-        """Build the columns.
+        """Make the Arrow columns of some records.
 
         Args:
             rows: The records.
-            arrived_ns: The stamp of each row, when the table has a column for it.
-            collector: Which collector stores them, when the table has a column for it.
+            arrived_ns: Time of arrival of each row, if the table has a column for it.
+            collector: Name of the collector, if the table has a column for it.
 
         Raises:
             ArrowException: A value does not fit its column.
@@ -225,7 +226,7 @@ class Table(Generic[Record]):
 
 
 def warm_up() -> None:
-    """Load the libraries of the first columns (pandas, half a second) before a request waits."""
+    """Load the libraries that the first insert needs (half a second) before a request waits."""
     pa.array([""], pa.string())
 
 
@@ -237,15 +238,15 @@ def _stored(
     only: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
 ) -> list[Stored]:
-    """Make the columns of a table: those of a record, and the table's additions and changes.
+    """Make the columns of a table: those of a record, with additions and changes.
 
     Args:
-        record: The record's type.
-        added: Other columns; a column of an existing name takes its place.
-        reads: How a value is made where it is not the field as it is.
-        keep: Which of the record's columns the table has.
-        only: Their names, where they are few; empty for all.
-        named: The table's names for them, where they differ.
+        record: Type of the record.
+        added: Further columns. One with an existing name replaces it.
+        reads: How to compute a value that is not the field itself.
+        keep: Decides which fields of the record become columns.
+        only: Names of these fields, if there are few; empty for all.
+        named: Column names that differ from the names of fields.
     """
     reads, named = reads or {}, named or {}
     storeds = [
@@ -615,7 +616,7 @@ IS_SCORE: Final = Sql("NOT ({point}) AND source != 'agent' AND actual = ''").fil
 
 
 def is_score(metric: Metric) -> bool:
-    """Tell whether a metric is a score by a judge or a person, as `IS_SCORE` does."""
+    """Return whether a metric is the score of a judge or reviewer, like `IS_SCORE`."""
     is_word = not is_point(metric) and metric.source != "agent"
     return is_word and not metric.actual and is_run(metric.owner)
 
@@ -653,12 +654,12 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 class Copy:
     """A table that the engine fills from inserts into another table.
 
-    Rows deleted there stay here. An insert must touch no more partitions here than it may.
+    Rows that are deleted there stay here. An insert must not touch too many partitions here.
 
     Attributes:
-        name: Of the materialized view.
+        name: Name of the materialized view.
         columns: The expression for each column of the table.
-        rows: The rest of the query, behind the columns.
+        rows: The rest of the query after the columns.
     """
 
     name: str
@@ -668,7 +669,7 @@ class Copy:
 
     @property
     def select(self) -> Sql:
-        """The SELECT of its rows, with the columns in the order of the table."""
+        """The SELECT statement of its rows, with the columns in the order of the table."""
         made = [
             Sql("{value} AS {name}").fill(
                 value=self.columns.get(name, identifier(name, [name])),
@@ -882,12 +883,12 @@ _RECORDS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class InheritedColumn:
-    """A payload column in which a run that counts may show the value of another record.
+    """A payload column in which a counted run may show the value of another record of its call.
 
     Attributes:
-        take: The value taken from the other record, as ``lent_`` and the name of the column.
-        has_value: Whether there is any.
-        put: The value of the column, from that and the row itself, which is ``own``.
+        take: The value of the other record, named ``lent_`` and the name of the column.
+        has_value: Whether it has a value.
+        put: The value of the column, made from that and from the row itself, which is ``own``.
     """
 
     take: Sql
@@ -926,13 +927,13 @@ def fill_payloads(
 ) -> Sql:
     """Write the SQL for payloads that inherit empty columns from other records of their calls.
 
-    Of several records the first with a value is taken, as the rule of `same_calls` orders them.
+    If several records have a value, the first one by the order of `same_calls` is taken.
 
     Args:
         rows: SQL that selects rows of `payloads` with these columns.
-        columns: The columns that are filled.
-        among: A condition on the project and start of the rows.
-        counting: `COUNTING`, or `LACKING` for rows of these alone.
+        columns: The columns to fill.
+        among: A condition on project and start of the rows.
+        counting: `COUNTING`, or `LACKING` for only these rows.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [

@@ -1,8 +1,6 @@
-"""Tombstones for the writer: redelivered records of a deletion are not stored.
+"""Tombstones for the writer: records of a deletion that arrive again are not stored.
 
-Their senders are told so, by partial success.
-
-While nothing was ever deleted in a project, its records are not looked at.
+Their senders learn this by a partial success. In a project without deletions, nothing is checked.
 """
 
 import threading
@@ -80,12 +78,12 @@ _Late = Metric | LateTag | LateLog | ArtifactRecord | AliasMove | LineageLink
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """One thing that was asked to be deleted.
+    """A request to delete something.
 
     Attributes:
         kind: One of `KINDS`.
-        target: A run id or a name; empty for a project.
-        deleted_ns: When that was asked. No two deletions of a project have the same.
+        target: A run ID or a name; empty for a project.
+        deleted_ns: Time of the request. No two deletions of a project have the same.
     """
 
     project: str
@@ -99,9 +97,9 @@ class ProjectDeletions:
 
     Args:
         project: The project.
-        known: The deleted runs of the traces that are asked about, each with its deletion.
-        owners: The deleted owners that are asked about, each with its deletion.
-        rules: The deletions that may apply to the records.
+        known: Deleted runs of the asked traces, each with its deletion.
+        owners: Deleted owners among the asked ones, each with its deletion.
+        rules: Deletions that may apply to the records.
     """
 
     def __init__(
@@ -132,14 +130,14 @@ class ProjectDeletions:
         return [(run, rule.deleted_ns) for run, rule in rules if rule is not None]
 
     def reason_of(self, run: Run) -> str:
-        """Return the reason for which a run is refused; empty if it was not deleted."""
+        """Return why a run is refused; empty if it was not deleted."""
         if not self._means_run(run):
             return ""
         rule = self._rule_of(run) or self._by_time.get(self._known.get(key_of(run), -1))
         return f"{DELETED}{rule.kind if rule else RUN}"
 
     def leave(self, records: Records) -> Records:
-        """Leave deleted records out; the records themselves are not changed."""
+        """Return the records without deleted ones. The given records are not changed."""
         gone = {key_of(run) for run in _runs(records) if self._means_run(run)}
         kept = {run.trace_id for run in _runs(records) if key_of(run) not in gone}
         owners = {run_id(*key) for key in chain(self._known, gone)}
@@ -169,7 +167,7 @@ class ProjectDeletions:
         )
 
     def _rule_of(self, run: Run) -> Deletion | None:
-        """Find a rule over a run's session, user, model, project or trace that deletes it."""
+        """Find a deletion of the run's session, user, model, project or trace that includes the run."""
         names = {SESSION: run.session, USER: run.user, MODEL: run.model}
         rules = [self._rules.get((kind, name)) for kind, name in names.items() if name]
         rules.append(self._rules.get((PROJECT, "")))
@@ -204,7 +202,7 @@ class ProjectDeletions:
         return is_gone or item.source_run in runs
 
     def _means_key(self, key: TraceKey, kept: Collection[bytes]) -> bool:
-        """Tell whether a key belongs to a deleted trace, and to none that is stored now."""
+        """Return whether a trace key belongs to a deleted trace, and to no stored one."""
         if key.project != self._project or key.trace_id in kept:
             return False
         rules = (self._owners.get(own_key(key.key)), self._project_ns)
@@ -218,12 +216,12 @@ def projects_of(records: Records) -> set[str]:
 
 
 def traces_of(records: Records, project: str, until_ns: int) -> list[str]:
-    """Name in hex the traces of a project in which something may have been deleted.
+    """Return the IDs (hex) of traces of a project in which something may have been deleted.
 
     Args:
-        records: The group.
-        project: Which.
-        until_ns: Runs that started later are of no interest.
+        records: The batch.
+        project: The project.
+        until_ns: Runs that started later are ignored.
     """
     runs = {
         run.trace_id.hex()
@@ -244,7 +242,7 @@ def traces_of(records: Records, project: str, until_ns: int) -> list[str]:
 
 
 def names_of(records: Records, project: str, until_ns: int) -> list[str]:
-    """Name the sessions, users and models of a project that may have been deleted."""
+    """Return the sessions, users and models of a project that may have been deleted."""
     runs = [run for run in _runs(records) if run.project == project and run.start_ns <= until_ns]
     named = {name for run in runs for name in (run.session, run.user, run.model)}
     late = {model_of(row.owner) for row in late_of(records) if row.project == project}
@@ -279,7 +277,7 @@ def _runs(records: Records) -> Iterator[Run]:
 
 
 class Tombstones:
-    """Keeps deleted records from the writer. A deletion begins between two of its groups."""
+    """Keeps deleted records out of the store. A deletion begins between two batches of the writer."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
@@ -291,7 +289,7 @@ class Tombstones:
 
     @property
     def generation(self) -> int:
-        """A number that changes with each deletion. Remembered records may be outdated then."""
+        """A number that changes with each deletion. Then remembered records may be outdated."""
         return self._generation
 
     @contextmanager
@@ -301,10 +299,10 @@ class Tombstones:
             yield
 
     def add(self, project: str, kind: str, target: str, now_ns: int) -> Deletion:
-        """Note a deletion on disk; from now on none of its records is stored.
+        """Store a deletion. From now on, none of its records is stored.
 
         Raises:
-            ClickHouseError: The store has trouble.
+            ClickHouseError: The store does not answer.
         """
         with self._lock:
             self._read()
@@ -316,15 +314,15 @@ class Tombstones:
         return deletion
 
     def leave(self, records: Records, left: Left, now_ns: int) -> Records:
-        """Leave deleted records out, for the holder of the lock; the records are not changed.
+        """Leave deleted records out. The caller holds the lock. The given records are not changed.
 
         Args:
-            records: The group.
-            left: The runs that were left out are added to it.
+            records: The batch.
+            left: Runs that were left out are added to it.
             now_ns: Time of arrival.
 
         Raises:
-            ClickHouseError: The store has trouble.
+            ClickHouseError: The store does not answer.
         """
         if self._read_s is None or (
             not self._is_alone and time.monotonic() - self._read_s > REFRESH_S
@@ -419,10 +417,10 @@ def _refuse(records: Records, runs: Iterable[Run], left: Left, now_ns: int) -> R
 
 
 def note(client: StoreClient, deletion: Deletion, stage: int) -> None:
-    """Put a stage of a deletion on disk; a second time is harmless.
+    """Store a stage of a deletion. You can call it again.
 
     Raises:
-        ClickHouseError: The store has trouble.
+        ClickHouseError: The store does not answer.
     """
     row: dict[str, Any] = {
         "project": deletion.project,

@@ -1,6 +1,6 @@
 """Queries about runs with equal inputs: their outputs and scores.
 
-Nothing of it is stored: digests are computed of the payloads of so many runs as are looked at.
+Nothing of this is stored. Digests of the payloads are computed for each query.
 """
 
 from collections import Counter, defaultdict
@@ -100,13 +100,14 @@ _PREVIEWS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class InputAnswers:
-    """The runs of an input that has several.
+    """The runs with one input, of which there are several.
 
     Attributes:
-        key: The digest of the inputs; of an experiment the digest of the item and its id.
-        runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer`, the digest of the
-            outputs, newest first.
-        scores: Rows with `judge`, `judge_version`, `score`, `passed` and `failed` of these.
+        key: Digest of the inputs; in an experiment, digest and ID of the item.
+        runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer` (digest of the
+            outputs),
+            newest first.
+        scores: Rows with `judge`, `judge_version`, `score`, `passed` and `failed` of these runs.
     """
 
     key: str
@@ -115,7 +116,7 @@ class InputAnswers:
 
     @property
     def answers(self) -> Counter[str]:
-        """How many runs gave each answer, the most frequent first."""
+        """Number of runs with each answer, most frequent first."""
         counts = Counter(row["answer"] for row in self.runs)
         return Counter(dict(counts.most_common()))
 
@@ -125,8 +126,8 @@ class AnsweredInputs:
     """The runs of a version that were compared.
 
     Attributes:
-        runs: How many they are.
-        left_out: How many of them are left out, by the reason in words.
+        runs: Number of these runs.
+        left_out: Number of runs that were left out, by reason.
         repeated: The inputs with several runs.
     """
 
@@ -141,14 +142,14 @@ _NO_ANSWERS: Final = AnsweredInputs(0, {}, ())
 def read_version_answers(
     reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
 ) -> dict[int, AnsweredInputs]:
-    """Read the answers of versions of a model to inputs that each of them had several times.
+    """Read the answers of versions to inputs that each version got several times.
 
     Args:
         reader: The store.
-        project: Of which project.
-        model: Its name.
-        wanted: The numbers of the versions.
-        most: How many runs of each are looked at, the newest.
+        project: The project.
+        model: Name of the model.
+        wanted: Numbers of the versions.
+        most: Maximum number of runs of each version, newest first.
     """
     runs = _OF_VERSIONS.fill(
         number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
@@ -174,19 +175,19 @@ def read_item_answers(
 
     Args:
         reader: The store.
-        project: Of which project.
+        project: The project.
         asked: The `item_parameters` of the experiment.
-        most: How many runs are looked at.
+        most: Maximum number of runs.
     """
     answers = _read_answers(reader, project, _RUNS_OF_ITEMS, {**asked, "most": most}, by_item=True)
     return answers.get(0, _NO_ANSWERS)
 
 
 def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    """Read the previews of the inputs and outputs of runs, by trace id and span id.
+    """Read the previews of inputs and outputs of runs, by trace ID and span ID.
 
-    A run that counts for a call of several records has those of any. What log records say of a
-    run is not in them.
+    A run that counts for a call with several records shows the previews of any of them. Contents
+    that arrived as log records are not included.
     """
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
     runs = _SHOWN_RUNS
@@ -205,7 +206,7 @@ def _of(rows: Iterable[Row], name: str) -> list[int]:
 def _read_answers(
     reader: Reader, project: str, runs: Sql, asked: Mapping[str, Any], *, by_item: bool
 ) -> dict[int, AnsweredInputs]:
-    """Read by version the answers of some runs that are alike: first by words, then exactly."""
+    """Read runs with equal inputs by version: first by the words of the inputs, then exactly."""
     asked = {"start": 0, "end": 2**62, **asked, "project": project}
     of_runs = Sql("start_ns IN (SELECT start_ns FROM ({runs}))").fill(runs=runs)
     reason = _LEFT_OUT_REASON.fill(

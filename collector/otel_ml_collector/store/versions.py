@@ -1,4 +1,4 @@
-"""The small numbers of model versions, their rank by first arrival, and the names that move."""
+"""Numbers of model versions, their order of first arrival, and their aliases."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ _MOST_STRUCTURES: Final = 33
 
 
 def number_versions(rows: Sequence[Row]) -> list[Row]:
-    """Add to rows of `VERSIONS` the `number` that `NUMBERED_VERSIONS` gives them."""
+    """Add to rows of `VERSIONS` the `number` from `NUMBERED_VERSIONS`."""
     definitions: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         definitions[row["kind"], row["name"], row["digest"]].append(row)
@@ -72,7 +72,7 @@ def number_versions(rows: Sequence[Row]) -> list[Row]:
 
 
 def _slots(structures: Sequence[Row]) -> dict[int, list[Row]]:
-    """Group the structures of a definition that count as the same."""
+    """Group the structures of a definition that count as one."""
     named_rows = sorted(
         (row for row in structures if row["structure"]), key=itemgetter("first_ns", "structure")
     )
@@ -96,7 +96,7 @@ WHERE NOT last.2""")
 
 
 def read_versions(reader: Reader, project: str, kind: str, names: Sequence[str]) -> list[Row]:
-    """Read the numbered versions of some models or judges, a row for each structure."""
+    """Read the numbered versions of models or judges, with one row for each structure."""
     definition = Sql("max(definition)")
     rows = _read_numbered(reader, project, [kind], names, definition) if names else []
     return sorted(
@@ -111,7 +111,7 @@ def _read_numbered(
     names: Sequence[str] | None,
     definition: Sql = _UNREAD,
 ) -> list[Row]:
-    """Read versions with their numbers, of some names or all. Forgotten versions are left out."""
+    """Read versions with their numbers, of some names or all. Deleted versions are left out."""
     named = Sql("1") if names is None else Sql("name IN {names:Array(String)}")
     sql = VERSIONS.fill(definition=definition, named=named)
     parameters = {"project": project, "kinds": list(kinds), "names": list(names or [])}
@@ -121,10 +121,10 @@ def _read_numbered(
 def read_version_starts(
     reader: Reader, project: str, kind: str, names: Collection[str]
 ) -> dict[str, list[int]]:
-    """Return when each version of some models or judges arrived first, by name, the oldest first.
+    """Return when each version of some models or judges first arrived, by name, oldest first.
 
     Returns:
-        Nanoseconds since the epoch, one for each number; without a name that has no version.
+        Nanoseconds since 1970, one for each number. A name without versions is left out.
     """
     starts: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for row in _read_numbered(reader, project, [kind], sorted(names)) if names else ():
@@ -134,7 +134,7 @@ def read_version_starts(
 
 
 def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[Row]:
-    """Read the last moves of the names of a model's versions, the latest first."""
+    """Read the last changes of the aliases of a model's versions, newest first."""
     sql = Sql("""
         SELECT alias, digest, is_removed, by, source, time_ns FROM aliases FINAL
         WHERE project = {project:String} AND model = {model:String}
@@ -144,7 +144,7 @@ def read_aliases(reader: Reader, project: str, model: str, limit: int) -> list[R
 
 
 def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read the names that versions of a model have now, in their order."""
+    """Read the current aliases of a model's versions, in order of the versions."""
     sql = Sql("""
         SELECT alias, digest, false AS is_removed, by, source, time_ns FROM ({current})
         WHERE model = {model:String} ORDER BY alias
@@ -153,16 +153,16 @@ def read_current_aliases(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str]) -> Numbers:
-    """Return the small numbers of versions by (name, digest, structure)."""
+    """Return the numbers of versions by (name, digest, structure)."""
     return read_version_numbers(reader, project, {kind: names})[kind]
 
 
 def read_version_numbers(
     reader: Reader, project: str, names: Mapping[str, Iterable[str]]
 ) -> dict[str, Numbers]:
-    """Return the small numbers of the versions of some models and judges, by kind.
+    """Return the numbers of the versions of models and judges, by kind.
 
-    Unknown numbers are asked for, of all names at once.
+    If numbers are unknown, they are read with one query for all names.
     """
     wanted = {(kind, name) for kind, named in names.items() for name in named if name}
     known = {key: reader.memory.numbers(project, *key) for key in wanted}
@@ -186,7 +186,7 @@ def read_version_numbers(
 
 
 def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:
-    """Return the small numbers of all versions of a project's models, or of its judges."""
+    """Return the numbers of all versions of a project's models, or of its judges."""
     known = reader.memory.numbers(project, kind, EVERY_NAME)
     if known is not None:
         return {(name, digest, structure): at for (name, digest, structure), at in known.items()}

@@ -1,4 +1,4 @@
-"""Writes groups of records: when `write` returns, they are on disk and can be queried."""
+"""Writes batches of records. When `write` returns, they are on disk and can be queried."""
 
 import logging
 import time
@@ -89,15 +89,15 @@ _Slice = tuple[Sequence[Any], Sequence[int]]
 
 
 class Writer:
-    """Owned by a single thread: inserts of two threads through a client mix up their rows.
+    """Writes batches. It belongs to a single thread, because parallel inserts mix up their rows.
 
-    Payloads go in beside the other tables, on a thread and through a client of their own.
+    Payloads are inserted at the same time as the other tables, on another thread and client.
 
     Args:
         connections: The store.
-        clock: Tells the time of arrival, in nanoseconds since the epoch.
-        tombstones: The deleter's tombstones; its own, where nobody deletes.
-        collector: The name of this collector among those of one store.
+        clock: Returns the time of arrival, in nanoseconds since 1970.
+        tombstones: The tombstones of the deleter; own ones if nobody deletes.
+        collector: Name of this collector among those of one store.
     """
 
     def __init__(
@@ -124,23 +124,23 @@ class Writer:
 
     @property
     def stamped_ns(self) -> int | None:
-        """The last time of arrival that was given; None before the first."""
+        """The newest time of arrival that was given; None before the first."""
         return self._last_ns
 
     def write(self, records: Records) -> Left:
-        """Store a group: versions after their items and manifests, and runs after their records.
+        """Store a batch: versions after their items and lists of items, runs after their records.
 
-        So no reader sees a part of either, even after a kill between two inserts.
-
-        A second call with the same records changes no answer, and what was deleted stays deleted.
+        So no reader sees a part of them, even after a kill between two inserts. You can write the
+        same records again: no answer changes. What was deleted stays deleted.
 
         Returns:
             The runs that were not stored because they were deleted, with the reason.
 
         Raises:
-            Rejected: The engine will never take these rows. Some of them may be stored.
-            Unavailable: The store has trouble. Some of the rows may be stored; sending all of
-                them again completes the group.
+            Rejected: The engine will never accept these rows. Some of them may be stored.
+            Unavailable: The store does not answer. Some of the rows may be stored. To complete the
+                batch,
+                send all of them again.
         """
         left: Left = {}
         try:
@@ -219,9 +219,9 @@ class Writer:
         return [(part, self._stamps(len(part)) if table.stamp else ()) for part in slices]
 
     def _insert_versions(self, versions: Sequence[ModelVersion]) -> None:
-        """Insert the versions that are new, newly defined, or were not seen for a while.
+        """Insert versions that are new, newly defined, or were not seen for a while.
 
-        Versions that arrive together are stamped in the order of their first run.
+        Versions that arrive together get their times in the order of their first run.
         """
         rows = {
             key: version for key, version in _merge(versions).items() if self._is_news(key, version)
@@ -235,7 +235,7 @@ class Writer:
             self._known[key] = (version.last_seen_ns, hash(version.definition))
 
     def _forget_numbers(self, stored: Iterable[_Key]) -> None:
-        """Let the numbers of a name be read again when it has a version that they do not know."""
+        """Forget the numbers of a name that gets a version without a known number."""
         named: defaultdict[tuple[str, str, str], set[tuple[str, ...]]] = defaultdict(set)
         for project, kind, name, *version in stored:
             named[project, kind, name].add((*version,))
@@ -280,7 +280,7 @@ class Writer:
         self._insert(tables.ARRIVALS, list(merged.values()))
 
     def _sweep(self, started: int) -> None:
-        """Delete the start records of ended runs, once in 2,000; lists are right without it."""
+        """Delete the start records of ended runs, once in 2,000. Lists do not need this."""
         self._unswept += started
         if self._unswept < _SWEEP_ROWS:
             return
@@ -292,7 +292,7 @@ class Writer:
             _logger.warning("Start records of ended runs were not deleted: %s", error)
 
     def _stamps(self, count: int) -> Sequence[int]:
-        """Take arrival times that never repeat or fall, also across a restart."""
+        """Return times of arrival that never repeat or decrease, not even after a restart."""
         if self._last_ns is None:
             rows = self._client.query(LAST_ARRIVAL).result_rows
             self._last_ns = int(rows[0][0])
@@ -318,7 +318,7 @@ def _insert(
 
 
 def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
-    """Make a single row of the many runs that name a version: its first run, its definition."""
+    """Combine the runs that name a version into one row: its first run and its definition."""
     merged: dict[_Key, ModelVersion] = {}
     for version in versions:
         key = (version.project, version.kind, version.name, version.digest, version.structure)
@@ -338,12 +338,12 @@ def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
 def slice_by_month(
     rows: Sequence[Row], time_of: Callable[[Row], int], months: int = _MONTHS
 ) -> Iterator[Sequence[Row]]:
-    """Cut rows into slices of at most 50 months.
+    """Divide rows into slices of at most 50 months.
 
     Args:
-        rows: In any order; none gives no slice.
-        time_of: Tells the time of a row, in nanoseconds since the epoch.
-        months: How many a slice may touch.
+        rows: The rows, in any order. No rows give no slice.
+        time_of: Returns the time of a row, in nanoseconds since 1970.
+        months: Maximum number of months in a slice.
     """
     times = [time_of(row) for row in rows]
     if not times:
@@ -361,9 +361,9 @@ def slice_by_month(
 
 
 class Probe:
-    """Writes a single row that replaces earlier rows, as durably as all others.
+    """Writes a single row that replaces earlier ones, as durably as all other records.
 
-    Only a single thread may call it at a time.
+    Only one thread may call it at a time.
     """
 
     def __init__(self, connections: Connections) -> None:
