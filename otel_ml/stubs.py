@@ -28,16 +28,14 @@ from otel_ml.process import MARKS
 
 
 class Stubbed(dict[str, bool]):
-    """Functions that the current replay stubs, by name. Stubs return recorded results.
+    """Names of the functions that the current replay replaces with recorded results (stubs).
 
-    The value is True if inputs without a recorded result call the real function.
-
-    Outside of replays it is empty, so a normal call only has to check that. Pickling stores just a
-    reference to `STUBBED`, so that traced functions can be sent to other processes.
+    The value is True if the real function is called when no result is recorded. Outside of a
+    replay, the dict is empty.
     """
 
     def __reduce__(self) -> str:
-        return "STUBBED"
+        return "STUBBED"  # a reference, so that traced functions can be sent to other processes
 
 
 STUBBED: Final = Stubbed()
@@ -79,10 +77,10 @@ class RecordedAnswer:
     """What a recorded call of a function returned or raised. A stub returns or raises it again.
 
     Attributes:
-        run_id: ID of the recorded run of the function.
+        run_id: ID of the recorded run.
         output: What the function returned. None if it raised an error.
         chunks: The items that it yielded, if it returned a stream.
-        error_type: Type of the error that it raised, or empty.
+        error_type: Type of the error that it raised. Empty if there was none.
         error_message: Message of that error.
     """
 
@@ -107,11 +105,10 @@ def key_of(name: str, inputs: Any) -> tuple[str, bytes]:
 
 
 class Answers:
-    """Recorded results that stubs return instead of calling functions, while one run is replayed.
+    """Recorded results that are returned instead of calling functions while a run is replayed.
 
     They are the results of all functions that this run called when it was recorded. Each result is
-    used once. If a function was called several times with the same inputs, its results are used in
-    the same order.
+    used once. Several calls with the same inputs get their results in the recorded order.
 
     Args:
         recorded: Results by function name and inputs (see `key_of`), oldest first.
@@ -169,17 +166,15 @@ def answer_from(answers: Answers) -> None:
 
 @contextmanager
 def stubbing(stubbed: Collection[str], *, calls_misses: bool) -> Iterator[None]:
-    """Make traced functions return recorded results inside a ``with`` block.
-
-    It affects all threads.
+    """Make traced functions return recorded results inside a ``with`` block, in all threads.
 
     Args:
         stubbed: Names of the functions.
-        calls_misses: What happens if no result is recorded for the inputs of a call. True calls the
-            real function. False raises `StubMissError`.
+        calls_misses: Whether to call the real function if no result is recorded for the inputs. If
+            False, `StubMissError` is raised.
 
     Raises:
-        RuntimeError: Another replay already stubs functions in this process.
+        RuntimeError: Another replay already replaces functions in this process.
     """
     if STUBBED and stubbed:
         raise RuntimeError("Another replay stubs functions in this process: expected one at a time")

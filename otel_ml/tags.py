@@ -56,7 +56,7 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
     """Read tags in any form that users pass: mappings, `Tag` objects, or lists of both.
 
     Returns:
-        The tag values by name, and the type and group of each tag that has them.
+        The tag values by name, and the type and group of tags that have them, by name.
 
     Raises:
         ValueError: An element is not a tag.
@@ -111,9 +111,8 @@ def primitive(value: object) -> Value:
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
     """Convert the tags of a run to span attributes.
 
-    The first 80 tags get an attribute each. All other tags share one JSON attribute, with the types
-    and groups of all tags. If that attribute is too long, some tags are lost. Call `fits` first to
-    check.
+    The first 80 tags get an attribute each. All other tags, and the types and groups of all tags,
+    share one JSON attribute. Some are lost if it is too long; call `fits` first to check.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}

@@ -73,7 +73,7 @@ class Elsewhere(Handle):
     Args:
         recorder: Recorder that sends the records.
         target: Attributes that identify the runs: their run ID, trace key or tag.
-        span: The run's span if its ID is known, so that the records join its trace.
+        span: The run's span, if its ID is known. The records then belong to the same trace.
     """
 
     __slots__ = ("_recorder", "_span", "_target")
@@ -117,9 +117,7 @@ def about(
     trace_key: str | None = None,
     tag: tuple[str, object] | None = None,
 ) -> Elsewhere:
-    """Return a handle that adds data to the runs with a run ID, trace key or tag.
-
-    It implements `Client.about`.
+    """Implement `Client.about`: return a handle that adds data to runs.
 
     Raises:
         ValueError: Not exactly one argument is given, the run ID is malformed, or the tag is not a
@@ -157,8 +155,8 @@ class WeightsContent:
 def read_content(weights: Any) -> WeightsContent:
     """Return the SHA-256 and size of model weights: bytes, a file, or all files below a directory.
 
-    The hash of a directory covers relative paths and contents, but not times, owners or the order
-    of files. Links to directories are not followed.
+    For a directory, paths and contents of the files count. Their times, owners and order do not.
+    Links to directories are not followed.
 
     Raises:
         ValueError: The argument is neither bytes nor a path, or the path cannot be read.
@@ -229,9 +227,8 @@ class TargetModel(Elsewhere, HasSubject):
         """Hash of the params and the artifact, 16 hex digits. Equal content gives the same hash.
 
         If you created the handle without params and artifact, this is the newest version of the
-        model. The first access asks the collector which one that is, and waits at most 3 s. If the
-        collector does not answer or has no version, you get the hash of empty params and no
-        artifact.
+        model in the collector. The first access asks the collector and waits at most 3 s. If there
+        is no answer or no version, it is the hash of empty params without an artifact.
         """
         if self._version is None:
             chosen = self._own_version
@@ -254,11 +251,11 @@ class TargetModel(Elsewhere, HasSubject):
     def metrics(self) -> dict[str, Metric]:
         """All metrics of this version by name: the value, or a list of values for a series.
 
-        Pending metrics of this process are sent first, then all metrics are read from the
-        collector. Series of more than 100,000 points are thinned out, keeping their shape.
+        They are read from the collector, so they include what other processes logged. Series of
+        more than 100,000 points are thinned out, keeping their shape.
 
-        If there is no collector or it does not answer, you get only what you logged through this
-        object: the last 10,000 points of each series, at most 1,000 names.
+        If the collector does not answer, you get only what you logged through this object: the last
+        10,000 points of each series, for at most 1,000 names.
 
         Raises:
             ReaderError: The collector does not answer, and nothing was logged through this object.
@@ -301,7 +298,7 @@ class TargetModel(Elsewhere, HasSubject):
         """Point an alias, a movable name such as ``champion``, to a version of the model.
 
         The change is sent in the background. The collector also records its author and time. If
-        changes arrive out of order, the one with the latest time counts.
+        several changes arrive in the wrong order, the one with the latest time counts.
 
         Args:
             alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
@@ -358,10 +355,10 @@ class TargetModel(Elsewhere, HasSubject):
 
     @quiet("model")
     def send_version(self) -> None:
-        """Send the version's params and the hash of its artifact, unless this was done recently.
+        """Send the version's params and the hash of its artifact, unless they were sent recently.
 
-        A handle without params and artifact refers to the newest version, which only the collector
-        knows. For such a handle, this does nothing.
+        It does nothing for a handle that refers to the newest version, which only the collector
+        knows.
         """
         if self._records_to() is None:
             return

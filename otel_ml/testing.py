@@ -63,12 +63,11 @@ class RecordedRun:
 
     Attributes:
         id: Run ID, ``<32 hex>-<16 hex>``, as in `Run.id`.
-        parent_id: ID of the parent span in the same format; None for a root.
-        inputs: Inputs by parameter name, as JSON values; None if they were not recorded.
-        outputs: Output as JSON values; None if it was not recorded.
-        scores: Score of each judge that returned a number, by name of the judge.
-        passed: Whether the run passed, by name of the judge. Judges that return only a score are
-            missing.
+        parent_id: ID of the parent span in the same format. None if there is no parent.
+        inputs: Inputs by parameter name, as JSON values. None if they were not recorded.
+        outputs: Output as JSON values. None if it was not recorded.
+        scores: Score by judge name, for judges that returned a number.
+        passed: Whether the run passed, by judge name, for judges that decide that.
         metrics: Metrics by name: a number, or a list for a series.
         logs: Severity and text of each log line.
         attributes: All attributes of the span, as they would be sent.
@@ -99,8 +98,8 @@ class RecordedRun:
 class RecordedCalls:
     """The runs that a `record` block has recorded so far, for assertions in a test.
 
-    Each property first waits until the results are complete: up to 60 s for judges, and up to 60 s
-    for model weights to be hashed. A model's version includes the hash of its weights.
+    Each property first waits until the results are complete. It waits up to 60 s for judges, and up
+    to 60 s until model weights are hashed for the model version.
     """
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:
@@ -155,10 +154,9 @@ class RecordedCalls:
 def record(client: Client | None = None) -> Iterator[RecordedCalls]:
     """Record runs in memory instead of sending them, so that a test can check them.
 
-    This applies to runs of all threads that start inside the block. Runs that started earlier are
-    sent as usual. Inside the block every run is recorded, even if sampling or ``OTEL_SDK_DISABLED``
-    would drop it. Only judges run on background threads, and your tracer provider gets no spans
-    from the client.
+    It records all runs that start inside the block, in any thread, even if sampling or
+    ``OTEL_SDK_DISABLED`` would drop them. Runs that started earlier are sent as usual. The client
+    starts no background threads except for judges, and your tracer provider gets no spans from it.
 
     Args:
         client: The client whose runs to record. Default: the client behind ``otel_ml.trace``.

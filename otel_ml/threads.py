@@ -20,9 +20,9 @@ R = TypeVar("R")
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function that you pass to another thread continue the current trace.
 
-    Without it, calls in other threads start new traces. With it, they become children of the run
-    that is current when you call `wrap`. You can call the wrapped function many times, also from
-    several threads at once.
+    Without it, calls in another thread start new traces. With it, they become children of the run
+    in which you called `wrap`. You can call the wrapped function many times, also in several
+    threads at once.
 
     Args:
         function: A sync function or a coroutine function.
@@ -31,8 +31,8 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
         The wrapped function, of the same kind.
 
     Raises:
-        TypeError: The argument is not callable, or it is a generator function. The body of a
-            generator runs in the code that iterates it, so wrap that code instead.
+        TypeError: The argument is not callable, or it is a generator function. To wrap a generator,
+            wrap the function that iterates over it instead.
     """
     if not callable(function):
         raise TypeError(

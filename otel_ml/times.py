@@ -61,7 +61,8 @@ def check_past(start: object, end: object) -> tuple[int, int | None] | None:
     """Convert start and end of a run, as `check_time` does, and check their order.
 
     Returns:
-        Start and end. The end is None if it was not given. None if neither was given.
+        Start and end. The end is None if only the start was given. None instead of the pair if
+        neither was given.
 
     Raises:
         ValueError: A time is invalid, the end is before the start, or there is no start.
@@ -106,8 +107,9 @@ def find_time(value: Any, naive_zone: tzinfo = timezone.utc) -> int | None:
     """Convert the time in a cell of a table to nanoseconds since the epoch.
 
     Args:
-        value: A datetime, a date (its midnight), an ISO 8601 text, or a number since the epoch. The
-            size of a number shows its unit: seconds, milliseconds, microseconds or nanoseconds.
+        value: A datetime, a date (its midnight), an ISO 8601 text, or a number since the epoch. A
+            number can be in seconds, milliseconds, microseconds or nanoseconds: its size shows the
+            unit.
         naive_zone: Time zone of times that have none.
 
     Returns:

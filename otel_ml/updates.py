@@ -19,10 +19,10 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """Data that was added to an unfinished run and is not sent yet: tags, metrics and log lines.
+    """Tags, metrics and log lines that were added to an unfinished run and are not sent yet.
 
     Attributes:
-        details: Type and group of each tag that has a type or group.
+        details: Type and group of tags that have them, by tag name.
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
         metrics: Values of all metric points of the run, including sent ones.
@@ -81,14 +81,14 @@ class Updates:
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 
     def take(self, tags: Mapping[str, Value], now_ns: int) -> list[Update]:
-        """Remove everything that is queued and return it as records to send.
+        """Remove everything that is queued, and return it as records to send.
 
         Args:
-            tags: Tags of the run. Tags that were already sent are left out.
+            tags: Tags of the run. Those that were already sent are left out.
             now_ns: Current time in ns.
 
         Returns:
-            Records, each of limited size. The list is empty if there is nothing new.
+            Records, each of limited size. Empty if there is nothing new.
         """
         points, self.points = self.points, []
         events = self.take_events()

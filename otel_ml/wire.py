@@ -76,9 +76,9 @@ class Subject:
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
         name: Name of the model, data set or artifact.
-        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty if the
-            version is not known or does not matter.
-        run_id: For an artifact, the ID of the run that logged it. Else empty.
+        version: A digest, a number such as ``v3``, or an alias such as ``@champion``. Empty for no
+            particular version.
+        run_id: For an artifact, the ID of the run that logged it. Otherwise empty.
     """
 
     kind: str
@@ -96,8 +96,7 @@ def call_attributes(
 ) -> dict[str, Any]:
     """Return the span attributes for one call of a traced function.
 
-    Inputs and output are JSON text, or a `CapturedPayload` that is only encoded when the run is
-    sent. `encode_payloads` does that later.
+    Inputs and output are JSON text or a `CapturedPayload`, which `encode_payloads` converts later.
 
     Args:
         known: Other attributes of the call.
@@ -139,17 +138,15 @@ def has_payloads(attributes: Mapping[str, Any]) -> bool:
 
 
 def encode_payloads(attributes: Mapping[str, Any], *, previews: bool) -> dict[str, Any]:
-    """Encode the inputs and outputs among a run's attributes as JSON, just before sending.
-
-    A payload is a `CapturedPayload`: inputs or outputs that are not encoded yet.
+    """Convert the inputs and outputs among a run's attributes to JSON, just before sending.
 
     Args:
-        attributes: Attributes of the run. They are not changed.
-        previews: Whether to add a short preview to each long input and output. If parts of it were
-            left out, it gets a preview in any case.
+        attributes: Attributes of the run, with `CapturedPayload` objects. They are not changed.
+        previews: Whether to add a short preview to each long input and output. Values that were
+            recorded only in part always get one.
 
     Returns:
-        The attributes as a new dict, with JSON text in place of each payload.
+        The attributes as a new dict, with JSON text in place of the objects.
     """
     encoded: dict[str, Any] = dict(attributes)
     left_out: dict[str, list[str]] = {}
@@ -215,8 +212,7 @@ def line_event(severity: str, text: str, time_ns: int) -> Event:
 def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
     """Estimate the size of attributes and events in bytes, to keep requests below a limit.
 
-    A list of metric points counts as more than its bytes, because the store keeps a row for each
-    point.
+    Each metric point counts as more than its bytes, because it becomes a row in the database.
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
@@ -231,13 +227,13 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
     """Combine a run's tags and scores if it has more attributes than its tracer provider allows.
 
-    All tags move into one JSON attribute, and all scores into another, so none is lost. Other
-    attributes stay, even if they still exceed the limit.
+    All tags become one JSON attribute, and all scores another. Other attributes stay, even if they
+    alone exceed the limit.
 
     Args:
         attributes: Attributes of the run.
-        limit: Largest number of attributes.
-        chars: Largest length of an attribute's text, in characters; None for no limit.
+        limit: Maximum number of attributes.
+        chars: Maximum length of an attribute's text, in characters. None for no limit.
     """
     longest = LIMIT_BYTES if chars is None else chars
     if len(attributes) <= limit:
@@ -264,8 +260,7 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
     """Cut the texts in a run's attributes to `limit` characters. JSON text stays valid JSON.
 
-    The project name is never cut, because it identifies the record. If nothing is too long, the
-    same mapping is returned, not a copy.
+    The project name is never cut. If nothing is too long, the same mapping is returned, not a copy.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes

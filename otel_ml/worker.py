@@ -19,18 +19,18 @@ from otel_ml.process import renew_each_in_child
 class Worker:
     """A background thread that is started on demand and sleeps while it has no jobs.
 
-    It is a daemon thread. What it does is not recorded as part of the caller's run. A forked child
-    starts without the thread.
+    It is a daemon thread. Spans that it creates do not become children of the caller's run. A
+    forked child starts without the thread.
 
     Attributes:
-        is_asleep: True if the thread is asleep or not started. Then call `wake` for a new job.
-            Checking this first is faster than calling `wake` each time.
+        is_asleep: True if the thread sleeps or is not started. Call `wake` for a new job only then,
+            which is faster than calling it each time.
         is_stopping: True once `stop` or `close` was called. `work` should then return.
 
     Args:
         name: Name of the thread.
-        work: Function that the thread runs until `is_stopping` is True. If it returns earlier, the
-            next `wake` starts it again.
+        work: Function that the thread runs. It should return when `is_stopping` is True. If it
+            returns earlier, the next `wake` starts it again.
     """
 
     def __init__(self, name: str, work: Callable[[], object]) -> None:
@@ -64,8 +64,8 @@ class Worker:
         """Wake the thread, starting it if necessary.
 
         Returns:
-            True if the thread runs. False if it could not be started, because there are too many
-            threads, the interpreter is shutting down, or the worker was stopped.
+            True if the thread runs. False if it cannot be started, because the worker was stopped,
+            there are too many threads, or the interpreter is shutting down.
         """
         is_woken = False
         try:

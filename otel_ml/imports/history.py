@@ -46,7 +46,7 @@ class Record:
         identity: Trace id and span id.
         attributes: Attributes of this span only.
         parent_id: Span id of the parent in the same trace. None if the span has no parent.
-        link: Ids of a span in another trace that this one refers to.
+        link: Ids of a related span in another trace. None if there is none.
         failed: Whether the span's status is an error.
     """
 
@@ -82,11 +82,11 @@ def _digest(parts: Iterable[str], size: int) -> int:
 
 
 def complete_span(span: RunSpan, record: Record, constants: Mapping[str, Any]) -> None:
-    """Write what a record says into its span, and end the span.
+    """Write an imported record into an open span, and end the span.
 
     Args:
         span: The open span.
-        record: What the span says.
+        record: The data of the span.
         constants: Attributes that many spans share.
     """
     for name, value, at_ns in record.events:
@@ -101,14 +101,14 @@ def complete_span(span: RunSpan, record: Record, constants: Mapping[str, Any]) -
 
 
 class HistorySpans:
-    """Makes the spans of an import.
+    """Creates the spans of an import.
 
-    Their resource has the attribute ``otel_ml.import``, so the collector accepts spans that are
-    older than 400 days. It rejects other old spans, because their sender's clock may be wrong.
+    They have the resource attribute ``otel_ml.import``. With it, the collector accepts spans that
+    are older than 400 days.
 
     Args:
         project: Project of the spans.
-        source: What is imported, such as ``table``; the value of that attribute.
+        source: Value of the attribute: what is imported, such as ``table``.
     """
 
     def __init__(self, project: str, source: str) -> None:
@@ -118,10 +118,10 @@ class HistorySpans:
         self._home = Home(origin, lambda: scope, read_limits())
 
     def make(self, record: Record, constants: Mapping[str, Any]) -> RunSpan:
-        """Return an ended span.
+        """Return an ended span for an imported record.
 
         Args:
-            record: What the span says.
+            record: The data of the span.
             constants: Attributes that many spans share. Pass the same object each time, so that it
                 is encoded only once.
         """

@@ -16,13 +16,14 @@ _SAVE_EVERY_S: Final = 1.0
 
 
 class ImportProgress:
-    """How far an import got, in a file that is deleted when the import is complete.
+    """The progress of an import. It is kept in a file until the import is complete.
 
     Args:
-        path: File with the progress; None to keep none.
-        key: Identifies what is imported. The progress of anything else is ignored.
-        rejected_path: File that receives rejected rows, as JSON Lines; None to write none. It is
-            created with the first one.
+        path: File with the progress. None to keep none.
+        key: Identifies what is imported. If the file has the progress of another import, it is
+            ignored.
+        rejected_path: File for rejected rows, as JSON Lines. It is created with the first rejected
+            row. None to write none.
 
     Attributes:
         done: Number of rows of the source that are stored or rejected.
@@ -62,7 +63,7 @@ class ImportProgress:
 
         Args:
             number: Number of the row in the source, from 1.
-            row: Its values.
+            row: The values of the row.
             reason: Why it was rejected.
         """
         self.rejected[reason] += 1

@@ -100,13 +100,13 @@ class HistorySender:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Iterable[ImportBatch]], Iterator[ImportBatch]]]:
-        """Start the threads for this block. The block gets a function that sends batches.
+        """Start the threads that send. Use it in a ``with`` statement, which returns a function.
 
-        The function yields each batch when it and all batches before it are stored. Then
-        `ImportBatch.rejected` is set.
+        Call the function with the batches to send. It yields each batch when it and all earlier
+        ones are stored, with `ImportBatch.rejected` set.
 
         Raises:
-            ImportStopped: Raised in the block if a batch cannot be stored.
+            ImportStopped: A batch cannot be stored. It is raised inside the block.
         """
         pool = ThreadPoolExecutor(IN_FLIGHT, "otel-ml-import")
         try:

@@ -125,15 +125,15 @@ class TableImport:
 
     Attributes:
         rows: Number of rows in the table.
-        stored: Number of rows that are stored as runs, or are part of the reference.
+        stored: Number of rows that are stored as runs, or as part of the reference.
         resumed: How many of these an earlier, interrupted import had stored.
         rejected: Number of rejected rows, by reason.
         rejected_file: File with the rejected rows. None if there are none.
         truths: Number of rows with ground truth.
         targets: Prediction targets that use the ground truth.
-        reference: Name of the reference, if the table was imported as one; else empty.
-        notes: What else you should know, such as a prediction target that could not be saved.
-        seconds: How long the import took.
+        reference: Name of the reference, if the table was imported as one. Otherwise empty.
+        notes: Warnings, such as a prediction target that could not be saved.
+        seconds: Duration of the import in seconds.
         page: Address of the model's page.
     """
 
@@ -300,16 +300,16 @@ class _RejectedRow(Exception):
 
 
 class TableRows:
-    """Turns the rows of a table into spans.
+    """Converts the rows of a table to spans.
 
     Args:
         recorder: Recorder of the client, which knows the project and hides secrets.
         model: Name of the model.
-        roles: The columns by role.
+        roles: The columns of the table by role, such as inputs or time.
 
     Attributes:
         truths: Number of rows with ground truth.
-        truth_values: Values of ground truth by output, as many as show its kind.
+        truth_values: Some values of ground truth for each output, to tell their kind.
     """
 
     def __init__(self, recorder: "Recorder", model: str, roles: Roles) -> None:
@@ -339,10 +339,11 @@ class TableRows:
             batch: Receives the spans.
             row: The values of the row, by column.
             number: Number of the row.
-            sends: False for a row that is stored already: it only counts for the IDs of later rows.
+            sends: False for a row that is already stored. It is only counted, for the IDs of later
+                rows.
 
         Returns:
-            Why the row cannot be imported; empty if it can.
+            Why the row cannot be imported. Empty if it can.
         """
         try:
             self._add(batch, row, number, sends=sends)

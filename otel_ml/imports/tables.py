@@ -42,8 +42,8 @@ class TableChunk:
         first: Number of the first row, from 0.
         size: Number of rows.
         columns: Values by column, as plain Python values. None is a missing value.
-        broken: Rows that cannot be read, by their place in the chunk, and why.
-        raw: The text of rows that cannot be read, by their place.
+        broken: Reasons why rows cannot be read, by their position in the chunk.
+        raw: The text of these rows, by their position in the chunk.
     """
 
     first: int
@@ -60,11 +60,11 @@ class TableChunk:
 
 
 class RowSource(ABC):
-    """A table that is read in pieces, so that memory does not grow with it.
+    """A table that is read in pieces, so that it needs little memory.
 
     Attributes:
         columns: Names of the columns.
-        rows: Number of rows; None if it is not known before the end.
+        rows: Number of rows. None if it is not known before the end.
     """
 
     columns: Sequence[str]
@@ -246,10 +246,10 @@ def _read_cell(text: str, known: dict[str, Any]) -> Any:
 
 
 def read_text(text: str) -> Any:
-    """Convert text without a type, as in a CSV file or a log, to a number, bool, JSON or text.
+    """Convert text, as in a CSV file or a log, to a number, a bool or a JSON value, if it is one.
 
-    Numbers with a leading zero or plus sign stay text, because they are codes. So do numbers with
-    more digits than a float can hold.
+    Numbers with a leading zero or plus sign stay text, because they are probably codes. Numbers
+    with more digits than a float can store stay text too.
     """
     if text in _MISSING_TEXTS:
         return None

@@ -132,7 +132,7 @@ class ModelRecorder:
 def instrument_models(
     library: str, recorder: Recorder, options: ModelOptions
 ) -> ModelRecorder | None:
-    """Record the models of a library.
+    """Record the predictions and trainings of a library's models.
 
     Args:
         library: A key of `LIBRARIES`.
@@ -140,7 +140,7 @@ def instrument_models(
         options: Keyword options.
 
     Returns:
-        What stops the recording. None if another client records the library already.
+        Object that can stop the recording. None if another client records the library already.
 
     Raises:
         ValueError: The library is not installed.

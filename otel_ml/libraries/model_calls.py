@@ -27,9 +27,10 @@ MOST_ROWS: Final = 1_000
 
 
 class TracedModel(TracedFunction):
-    """A method of one model object: its name, and what to record of its calls.
+    """A method of one model object, with its name and the settings of what to record.
 
-    The version is a digest of the model's parameters and weights. The model is not kept alive.
+    The version is a digest of the model's parameters and weights. The model can still be
+    garbage-collected.
 
     Args:
         recorder: Records the calls.

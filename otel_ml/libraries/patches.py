@@ -34,11 +34,11 @@ _OWN: Final = itemgetter(0)
 
 
 class Here(threading.local):
-    """The state of this thread.
+    """The state of the current thread.
 
     Attributes:
         depth: Number of recorded calls around the current code. `INNERMOST` inside a training.
-        classes: Number of classes being defined, one inside the other.
+        classes: Number of class definitions around the current code.
     """
 
     depth = 0
@@ -58,12 +58,12 @@ class RecordCall(Protocol):
 
 
 class Hook:
-    """What the replaced methods of one kind share. It is pickled as None.
+    """Settings that the replaced methods of one kind share. It is pickled as None.
 
     Attributes:
         here: The state of the current thread.
-        depth: Calls are recorded if fewer recorded calls are around them.
-        record: Calls the original and records the call.
+        depth: A call is recorded if there are fewer recorded calls around it.
+        record: Calls the original method and records the call.
         patches: The patches that the hook belongs to.
     """
 
@@ -78,13 +78,13 @@ class Hook:
 
 
 class Patched:
-    """A library whose methods are replaced.
+    """A library whose methods are replaced to record their calls.
 
     Args:
         library: The library.
-        depth: How many recorded calls may be inside each other.
-        call: Records a prediction.
-        train: Records a training.
+        depth: Maximum number of recorded calls inside each other.
+        call: Function that records a prediction.
+        train: Function that records a training.
     """
 
     def __init__(self, library: Library, depth: int, call: RecordCall, train: RecordCall) -> None:

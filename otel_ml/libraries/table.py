@@ -12,13 +12,13 @@ PIPELINE_SIGN: Final = " + "
 
 @dataclass(frozen=True, slots=True)
 class ModelClass:
-    """A class of a library whose objects are models. Its subclasses count too.
+    """A class of a library whose objects are models. Its subclasses are included.
 
     Attributes:
         module: Module that defines the class.
         name: Name of the class.
-        calls: Methods that make predictions. The outermost call is a run of kind model.
-        trainings: Methods that fit the model. The outermost call is a training run.
+        calls: Methods that make predictions. The outermost call is recorded as a run of kind model.
+        trainings: Methods that fit the model. The outermost call is recorded as a training run.
     """
 
     module: str
@@ -81,9 +81,9 @@ def feed_of(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_inference(model: Any) -> bool:
-    """Tell whether a call of a PyTorch module is a prediction.
+    """Return whether a call of a PyTorch module is a prediction.
 
-    It is none in training, while the module is traced or compiled, and if it is a loss function.
+    It is not if the module is a loss function, or is being trained, traced or compiled.
     """
     torch: Any = sys.modules["torch"]
     if model.training and torch.is_grad_enabled():
@@ -115,13 +115,13 @@ class Library:
     Attributes:
         package: Name of the package to import, which is also the name for `Client.instrument`.
         classes: The classes of its models.
-        name_of: Returns the name of a model object.
-        params_of: Returns the parameters of a model object.
-        data: Name of the parameter that has the rows. Empty for the first one.
-        inputs_of: Returns what to record of the inputs, given all arguments by name.
-        signature_of: Returns the function whose parameters name the inputs, given a model and its
-            method.
-        is_use: Tells whether a call of a model now is a prediction.
+        name_of: Function that returns the name of a model object.
+        params_of: Function that returns the parameters of a model object.
+        data: Name of the parameter that contains the rows. Empty for the first parameter.
+        inputs_of: Function that returns what to record of the inputs, given all arguments by name.
+        signature_of: Function that returns, for a model and its method, the function whose
+            parameters name the inputs.
+        is_use: Function that returns whether a call of a model now is a prediction.
     """
 
     package: str

@@ -338,9 +338,9 @@ class Reference:
     Attributes:
         name: Name for sentences, such as "the 28 days before".
         fields: Summary of each field, by field path such as `inputs.age`.
-        windows: Summaries as in `fields` for each part of the reference, oldest first. A part is as
-            long as the window to check. The parts show how much the values normally vary. Empty if
-            the reference has no time, such as a data set.
+        windows: The same for each part of the reference, oldest first. Each part is as long as the
+            window to check, such as a day, so the parts show how much the values normally vary.
+            Empty if the reference is not a period, such as a data set.
         starts_ns: Start times of these parts in nanoseconds since the epoch (UTC).
     """
 
@@ -356,11 +356,11 @@ class PartDrift:
 
     Attributes:
         name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.
-        reference: Summary of the values in the reference. The last windows of the reference are
-            left out if they already had the change.
+        reference: Summary of the values in the reference. Its newest windows are left out if they
+            already had the change.
         window: Summary of the values in the time window to check.
         comparison: Drift score, p-value and result.
-        lately: How many consecutive windows before this one already had the change.
+        lately: Number of these newest windows of the reference that already had the change.
     """
 
     name: str
@@ -395,8 +395,8 @@ class FieldDrift:
         name: Path of the field, such as ``inputs.age``.
         kind: How the values are compared: as number, category, text or embedding.
         reference, window: Summaries of the field's values in the reference and in the window.
-        parts: Results for each property of the field: its values, how often it is missing, and its
-            type. The largest drift score comes first.
+        parts: Result for each property of the field, such as its values, its type and how often it
+            is missing. The one with the largest drift score comes first.
     """
 
     name: str
@@ -441,12 +441,12 @@ def compare_fields(
 ) -> list[FieldDrift]:
     """Find the fields whose values drifted in a time window, compared with a reference.
 
-    A field drifts if its drift score is above the margin and above what is normal between windows
-    of the reference. In addition, its p-value, corrected for the number of fields, must be small.
+    A field drifted if its drift score is above the margin, and above what is normal between windows
+    of the reference. Its p-value, corrected for the number of fields, must be small too.
 
     Args:
         window: Summaries of the window's values, by field path.
-        reference: What to compare with. A field that only one of the two has is compared with an
+        reference: What to compare with. A field that is missing on one side is compared with an
             empty summary.
         margin: Smallest drift score that matters.
 
@@ -501,9 +501,8 @@ def compare_part(
 ) -> PartDrift:
     """Decide whether one property of a field, such as the text length, drifted.
 
-    A change that continues for days would become part of the reference and look normal. So the last
-    windows of the reference are left out if they already differ from the earlier ones in the same
-    way as the window to check.
+    A change that continues for days would become part of the reference, and soon look normal. To
+    prevent that, the newest windows of the reference are left out if they have the same change.
 
     Args:
         name: Name of the property, such as ``value``, ``words`` or ``missing``.
@@ -610,8 +609,8 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
     """Return the number above or below which values became more frequent, and the direction.
 
-    For example, ``(30.0, True)`` means that more values are above 30 than before; False means
-    below. It is the number at which the two distributions differ most. None if they do not differ.
+    For example, ``(30.0, True)`` means that more values are above 30 than before. ``(30.0, False)``
+    means that more are below it. None if the distributions do not differ.
     """
     if not before.n or not after.n:
         return None
@@ -628,8 +627,8 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
     """Return how much each window of a reference differs from its other windows, as drift scores.
 
-    These scores show which differences are normal. Windows with few values are left out,
-    because their scores are large by chance.
+    They show which differences are normal. Windows with few values are left out, because their
+    scores are large by chance.
     """
     if reference.kind == "number" and _is_wide(reference):
         return _own_distances_of_bins(reference, windows)

@@ -56,12 +56,11 @@ class Estimate:
 
 
 class EachCluster(Mapping[ClusterSum, int]):
-    """Clusters of values, such as sessions, stored as an array of sums and an array of sizes.
+    """Clusters of values, such as sessions: an array of their sums and an array of their sizes.
 
-    Functions such as `cluster_mean` also accept a mapping from (sum, size) to the number of
-    clusters with this sum and size. `EachCluster` can replace that mapping, and is faster if few
-    clusters have the same sum and size. You can iterate over it, but not look up a key: each
-    cluster is an entry of its own with the count 1.
+    Functions such as `cluster_mean` accept it in place of a dict with the number of clusters by
+    (sum, size). It is faster if few clusters have the same sum and size. You can iterate over it
+    like over such a dict, but not look up keys.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -142,12 +141,12 @@ def student_p(t: float, degrees: float) -> float:
 def beta_share(x: float, a: float, b: float) -> float:
     """Return the probability that a variable with a beta distribution is at most `x`.
 
-    This is the regularized incomplete beta function. For integers it is also the probability
-    of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
+    This is the regularized incomplete beta function. If `a` and `b` are integers, it is also the
+    probability of at least `a` successes in ``a + b - 1`` trials with success probability `x`.
 
     Args:
         x: From 0 to 1.
-        a: First parameter of the distribution, at least 0. If it is 0, the result is 1.
+        a: First parameter of the distribution, at least 0. For 0 the result is 1.
         b: Second parameter of the distribution, above 0.
 
     Source: Press and others, Numerical recipes (2007), section 6.4.
@@ -186,13 +185,13 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
 def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
     """Return a pass rate with a confidence interval for runs that are not independent.
 
-    Runs of one cluster, such as a session, often have the same result, which makes the interval
-    wider. This is Wilson's interval with the effective sample size (from the jackknife over
-    clusters) and Student's t.
+    Runs of one cluster, such as a session, often have the same result. This makes the interval
+    wider. It is Wilson's interval with the effective sample size (from the jackknife over clusters)
+    and Student's t.
 
-    Passes are too rare to measure this similarity if fewer than ten clusters, or less than a tenth
-    of them, have one. The same holds for fails. The interval then assumes that all runs of a
-    cluster have the same result.
+    If very few clusters contain a pass (fewer than ten, or less than a tenth), the effective sample
+    size cannot be measured. The interval then assumes that all runs of a cluster have the same
+    result. The same holds for fails.
 
     Args:
         sums: Sum and number of the values of each cluster, such as ``(3, 4)`` if three of four runs
@@ -267,7 +266,7 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
 
     Args:
         sums: Sum and number of values of each cluster, such as a session.
-        of_rates: Set it if the values are differences of rates, see `cluster_mean`.
+        of_rates: Whether the values are differences of rates, as for `cluster_mean`.
 
     Raises:
         ValueError: There is no value.
@@ -289,9 +288,9 @@ def log_ratio(
     average is the geometric mean of the ratios.
 
     Args:
-        pairs: Cluster (such as a session), first number and second number of each item. Numbers are
-            above 0. The ratio is second divided by first. An item with the cluster None is
-            independent.
+        pairs: Triples, one per item: cluster (such as a session), number before, number after. The
+            numbers are above 0. The ratio is after divided by before. The cluster is None for an
+            independent item.
         confidence: Between 0 and 1.
 
     Raises:
@@ -349,13 +348,12 @@ def newcombe_paired(
 def difference(first: Estimate, second: Estimate) -> Estimate:
     """Return the difference of two independent estimates, second minus first, with its interval.
 
-    It is computed from the intervals of both estimates. For two rates with Wilson's intervals this
-    is Newcombe's unpaired interval.
+    The interval is computed from the intervals of both estimates. For two rates with Wilson's
+    intervals, it is Newcombe's unpaired interval.
 
     Source: Newcombe, Interval estimation for the difference between independent proportions,
-    Statistics in Medicine 17 (1998), 873-890, method 10; Zou and Donner, Construction of
-    confidence limits about effect measures, Statistics in Medicine 27 (2008), for any two
-    estimates.
+    Statistics in Medicine 17 (1998), 873-890, method 10; Zou and Donner, Construction of confidence
+    limits about effect measures, Statistics in Medicine 27 (2008), for any two estimates.
     """
     n, clusters = first.n + second.n, first.clusters + second.clusters
     return _square_and_add(first, second, 0.0, n, clusters)
@@ -364,7 +362,8 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
     """Return the weighted sum of independent estimates, with its confidence interval.
 
-    With each client's share of the traffic as weight, it turns pass rates per client into one rate.
+    Use it to combine the pass rates of several clients, with each client's share of the traffic as
+    weight.
 
     Args:
         parts: Weight (from 0 to 1) and estimate of each part. At least one.
@@ -443,8 +442,8 @@ def rate_ratio(first: Estimate, second: Estimate) -> Estimate:
 
     Args:
         first: Result of `wilson` for the first sample, above 0.
-        second: Result of `wilson` for the second sample. If its rate is 0, the interval is
-            conservative, that is wider than the confidence requires.
+        second: Result of `wilson` for the second sample. If its rate is 0, the interval is wider
+            than necessary.
 
     Raises:
         ValueError: The first rate is 0.
@@ -467,10 +466,10 @@ def bootstrap(
     """Compute any statistic of runs, and its confidence interval by the bootstrap (resampling).
 
     Args:
-        runs: The units to resample, which must be independent: single runs with their data, or
-            whole clusters such as sessions.
-        statistic: Function that computes the number from runs. Resamples for which it returns NaN
-            are left out.
+        runs: The units to resample. They must be independent, such as single runs or whole
+            sessions.
+        statistic: Function that computes the number from a list of units. If it returns NaN for a
+            resample, that resample is left out.
         confidence: Between 0 and 1.
         resamples: Number of resamples, drawn with replacement.
         seed: Seed of the random numbers. The same seed gives the same interval.
@@ -496,7 +495,8 @@ def bootstrap(
 def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
     """Return the smallest difference that could be detected with 80 % power at this sample size.
 
-    It is computed from the width of the estimate's interval, and is infinite if that is unbounded.
+    It is computed from the width of the estimate's interval. If the interval is unbounded, the
+    result is infinite.
 
     Args:
         estimate: The estimate, such as a difference of pass rates.
@@ -550,14 +550,12 @@ class _Mean:
     def degrees(self) -> float:
         """Degrees of freedom: G − 1 for G clusters of equal size, fewer if a few hold most values.
 
-        G − 1 would be too many if sizes differ: for 12 clusters of unequal sizes, a 95 % interval
-        covered the true value in 85 to 90 % of samples
-        (tests/unit/otel_ml/statistics/test_coverage.py).
-
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
         clusters, for independent values within each cluster.
         """
+        # With G − 1 degrees for 12 clusters of unequal sizes, a 95 % interval covered the true value
+        # in only 85 to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
         return max(min(self.alike, self.clusters) - 1, 1.0)
 
 
@@ -725,9 +723,9 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's method (family-wise error rate), in the given order.
+    """Adjust p-values by Holm's method (family-wise error rate). The order stays the same.
 
-    Use it if not even one false positive among all comparisons is acceptable.
+    Use it if not even one false positive is acceptable among all comparisons.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979).
@@ -738,9 +736,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Benjamini-Hochberg (false discovery rate), in the given order.
+    """Adjust p-values by Benjamini-Hochberg (false discovery rate). The order stays the same.
 
-    Use it if a small share of false positives among the reported results is acceptable.
+    Use it if a small share of false positives is acceptable among the reported results.
 
     Source: Benjamini and Hochberg, Controlling the false discovery rate, Journal of the Royal
     Statistical Society B 57 (1995).

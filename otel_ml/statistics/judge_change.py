@@ -30,14 +30,14 @@ _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
 @dataclass(frozen=True, slots=True)
 class TwiceJudged:
-    """Results of two versions of a judge for the same run, or for several runs with equal results.
+    """Results of two versions of a judge for one run, or for several runs with equal results.
 
     Attributes:
         before: Result of the older version.
         after: Result of the newer version.
-        cluster: ID of the session, or of another group of runs that are not independent. Empty for
-            a run that is independent of all others.
-        count: Number of runs in this cluster with these two results.
+        cluster: ID of the session, or of another group of runs that depend on each other. Empty for
+            an independent run.
+        count: Number of runs. All have this cluster and these two results.
     """
 
     before: JudgeScore
@@ -52,8 +52,8 @@ class JudgeVersionChange:
 
     Attributes:
         verdict: Both pass rates or mean scores, and their difference.
-        table: Number of runs for each pair of results, old version first. For example,
-            ``table[True, False]`` runs pass with the old version and fail with the new one.
+        table: Number of runs by result of the old and the new version. For example, ``table[True,
+            False]`` is the number of runs that pass with the old and fail with the new version.
         agreement: Share of runs with the same result from both. None if the judge has no pass or
             fail.
         kappa: Cohen's kappa, that is agreement beyond chance. None if the judge has no pass or
@@ -144,7 +144,7 @@ def compare_judge_versions(
 ) -> JudgeVersionChange:
     """Compare two versions of a judge on the runs that both scored.
 
-    Runs for which either version raised an error are left out.
+    A run is left out if one of the versions raised an error.
 
     Args:
         pairs: Results of both versions for each run, in any order.
@@ -186,16 +186,16 @@ def compare_pass_counts(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge that returns pass or fail, if the runs are already counted.
+    """Compare two versions of a judge that returns pass or fail, from counts of runs.
 
-    The result equals that of `compare_judge_versions` for the single runs.
+    Gives the same result as `compare_judge_versions`, but needs no list of runs.
 
     Args:
-        clusters: Number of clusters (such as sessions) by content. The content is four numbers: how
-            many runs of the cluster passed with both versions, only with the old one, only with the
-            new one, and with neither.
+        clusters: Number of clusters (such as sessions) by content. The content is a tuple of four
+            numbers of runs: passed with both versions, only with the old one, only with the new
+            one, with neither.
         margin: Smallest difference that matters. Default: 0.02.
-        missing: Share of the runs without a pass or fail from the old and from the new version.
+        missing: Share of the runs without a pass or fail, for the old and for the new version.
     """
     verdict = replace(
         compare_passes(_JUDGE, clusters, margin=margin, missing=missing), directions=_OF_RATES
@@ -223,17 +223,16 @@ def compare_score_sums(
     is_clustered: bool,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVersionChange:
-    """Compare two versions of a judge that returns scores, if the scores are already summed.
+    """Compare two versions of a judge that returns scores, from sums of scores.
 
-    The result equals that of `compare_judge_versions` for the single runs.
+    Gives the same result as `compare_judge_versions`, but needs no list of runs.
 
     Args:
-        sums: Three lists: the old version's scores, the new version's scores, and their
-            differences. Each has one entry per cluster, such as a session: the sum and the number
-            of runs.
+        sums: Three lists: for the old scores, the new scores, and their differences. Each has one
+            entry per cluster, such as a session: the sum over its runs, and the number of runs.
         deviation: Standard deviation of the old version's scores.
         is_clustered: Whether any cluster has several runs.
-        missing: Share of the runs without a score from the old and from the new version.
+        missing: Share of the runs without a score, for the old and for the new version.
     """
     verdict = compare_scores(
         _JUDGE, sums, deviation=deviation, is_clustered=is_clustered, missing=missing

@@ -31,11 +31,11 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
     """Return how well a single column predicts a class label. Close to 1 suggests a leak.
 
     The result is the share of the label's variance that the column explains (Brier skill score). It
-    is measured by five-fold cross-validation, on rows that were not used for fitting.
+    is measured by five-fold cross-validation.
 
     Args:
         cells: Value or bin of the column in each row.
-        labels: Class of each row. All but the 50 most frequent classes are treated as one.
+        labels: Class of each row. All but the 50 most frequent classes count as one class.
 
     Returns:
         From 0 (explains nothing) to 1 (explains everything).
@@ -80,7 +80,7 @@ def explained_numbers(cells: Sequence[Cell], labels: Sequence[float]) -> float:
     """Return how well a single column predicts a numeric label. Close to 1 suggests a leak.
 
     The result is the share of the label's variance that the column explains, from 0 to 1. It is
-    measured by five-fold cross-validation, on rows that were not used for fitting.
+    measured by five-fold cross-validation.
 
     Args:
         cells: Value or bin of the column in each row.

@@ -40,9 +40,9 @@ class Projected:
 def project(numbers: Sequence[float]) -> Projected:
     """Reduce an embedding to 32 numbers and its length, so that many embeddings can be summarized.
 
-    Each of the 32 numbers is a random projection: every 32nd element is multiplied by a random sign
-    (+1 or -1) and added up. The signs are always the same. On average, such projections preserve
-    distances between vectors.
+    The 32 numbers are random projections, which preserve distances between vectors on average.
+    Number k is the sum of the elements k, k + 32, k + 64 and so on, each with a random sign. The
+    signs are always the same.
 
     Args:
         numbers: Finite numbers, at most `MOST_NUMBERS` (8,192).

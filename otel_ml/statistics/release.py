@@ -69,13 +69,15 @@ _PAST: Final[Mapping[str, str]] = {
 
 
 class Unit(NamedTuple):
-    """The values of one session, or of a trace without a session, summed up for one measure.
+    """The values of one session for one measure, such as latency, summed up.
+
+    A trace without a session counts as a session.
 
     Attributes:
         stratum: Group of sessions that is compared separately, such as a client.
         total: Sum of the values of the session's runs.
         n: Number of runs.
-        first: Mean of the runs that started in the same time window as the session.
+        first: Mean of the runs in the time window in which the session started.
     """
 
     stratum: str
@@ -96,9 +98,9 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline: each different `Unit` and how many sessions equal it.
-        windows: The same for the new version, separately for each time window in which sessions
-            started, oldest first. Only windows that are over.
+        baseline: Number of sessions of the baseline by content (`Unit`).
+        windows: The same for the new version, for each time window in which sessions started,
+            oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a
             limited range.
         high: Upper limit of the values. Larger values are lowered to it.
@@ -172,8 +174,8 @@ def judge_release(
 ) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
 
-    A verdict needs 100 runs of each version, an interval 30. With fewer, a rate is given as counts
-    and any other measure is left out.
+    A verdict needs 100 runs of each version, an interval 30. With fewer runs, a rate is reported as
+    counts, and other measures are left out.
 
     Args:
         figures: The data of each measure.
@@ -181,9 +183,8 @@ def judge_release(
         candidate: Name of the new version in sentences, such as `v2`. Default: "now".
 
     Returns:
-        The verdicts, in the order of `figures`. A measure is left out if the baseline or the new
-        version has no session with it. It is also left out if the versions have no group of
-        sessions, such as a client, in common.
+        The verdicts, in the order of `figures`. A measure is left out if a version has no session
+        with it, or if the versions have no group of sessions, such as a client, in common.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
@@ -259,10 +260,9 @@ class _Compared:
     def log_stakes(self, share: float) -> list[float]:
         """Return the evidence that the new version is worse, after each time window.
 
-        The evidence is the logarithm of a gambler's stake, which starts at 1. The stake does not
-        grow on average if the new version is at least as good as the baseline. This also holds if a
-        window has another mix of strata, such as clients, than the baseline. For this, sessions are
-        weighted so that each stratum has the same share as in the baseline.
+        The evidence is the logarithm of a gambler's stake, see `betting.log_stakes`. To compare
+        like with like, sessions are weighted: each stratum, such as a client, has the same share as
+        in the baseline.
 
         Args:
             share: Error probability of the lower bound of the baseline's mean.
@@ -316,12 +316,12 @@ class _Compared:
         confidence: float,
         names: tuple[str, str],
     ) -> FigureVerdict | None:
-        """Return the verdict on this measure from its stakes and its confidence interval.
+        """Return the verdict on this measure. None if there are too few runs for an interval.
 
-        None if there are too few runs for an interval, unless it is a rate, which can be counted.
+        A rate always has a verdict, because its runs can at least be counted.
 
         Args:
-            since: Index of the window that made it worse, or None.
+            since: Index of the window since which it is worse. None if it is not.
             logs: The evidence for "worse" after each window.
             confidence: Confidence level of intervals of rates and scores.
             names: Words for the baseline and the new version in sentences, such as "with v1".

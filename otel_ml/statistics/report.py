@@ -28,7 +28,7 @@ _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
 @dataclass(frozen=True, slots=True)
 class WorseItem:
-    """An item that got worse than in the baseline, as texts for a row of an experiment's report.
+    """One row in the report of an experiment: an item that got worse than in the baseline.
 
     Attributes:
         item: Id and inputs of the item, from `label_item`.
@@ -205,8 +205,8 @@ def advise_judging(
 ) -> list[str]:
     """Return hints how to score the baseline again with the judge versions of this experiment.
 
-    Scores of different judge versions cannot be compared. So there is one hint, with a shell
-    command, for each judge whose version differs from that in the baseline.
+    There is one hint, with a shell command, for each judge whose version has changed since the
+    baseline. Scores of different versions cannot be compared.
     """
     where = f'experiment == "{baseline_id}" and item != ""'
     return [
@@ -248,9 +248,9 @@ def write_label(name: str, run_id: str, start_ns: int) -> str:
 
 
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
-    """Return the judge by which an item dropped most, with its values before and after.
+    """Return the judge with the largest drop for an item, and the item's values before and after.
 
-    If no judge scored the item differently, the judge is empty. The values are then the shares of
+    If only the share of failed calls changed, the judge is empty, and the values are the shares of
     calls that succeeded.
     """
     judge = next(iter(change.judges), "")
@@ -273,8 +273,7 @@ def _write_value(value: float, step: ItemStep) -> str:
 def write_change(change: ItemChange) -> str:
     """Return in words how an item's judges changed, such as ``exact, brief pass → fail``.
 
-    The largest change comes first. If no judge changed, the text describes the change of the share
-    of failed calls.
+    The largest change comes first. If no judge changed, it describes the change of failed calls.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:

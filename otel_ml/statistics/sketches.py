@@ -116,8 +116,8 @@ class Sketch:
     def design(self) -> float:
         """The design effect: the number of runs divided by the effective number of runs.
 
-        Runs of a session often have similar values, so they carry less information than independent
-        runs. With a design effect of 2, 100 runs are as informative as 50 independent ones.
+        Runs of the same session are often similar, so together they carry less information. With a
+        design effect of 2, 100 runs are as informative as 50 independent ones.
         """
         return max(self.clustered / self.n, 1.0) if self.n else 1.0
 
@@ -253,13 +253,12 @@ def sketch_values(
     kind: Kind | None = None,
     clusters: Iterable[Hashable] | None = None,
 ) -> Sketch:
-    """Return a sketch, that is a compressed summary of a field's values.
+    """Return a sketch, that is a summary of a field's values.
 
     Args:
         values: Numbers, booleans and texts. None, infinite and NaN numbers count as missing.
         kind: Kind of the field, such as ``number``. None derives it from the values.
-        clusters: Session to which each value belongs, in the order of `values`. None if all values
-            are independent.
+        clusters: For each value, the session of its run. None if all values are independent.
     """
     rows = [*values]
     kind = kind or kind_of(rows)
@@ -447,14 +446,16 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Compute `Sketch.clustered`: `n` if values are independent, more if sessions are similar.
+    """Return the design effect times the number of values, for the field `Sketch.clustered`.
+
+    It is `n` if values are independent, and more if values of the same session are similar.
 
     Args:
-        squares: For each session, subtract the overall mean from its values, add them up and square
-            the sum. This is the total over all sessions.
+        squares: For each session, the sum of (value − overall mean), squared. Added up over all
+            sessions.
         spread: Sum of the squared differences between the values and their overall mean.
         n: Number of values.
-        sessions: Number of sessions. With a single session, all values together count as one.
+        sessions: Number of sessions.
     """
     if sessions <= 1:
         return float(n * n)
@@ -468,12 +469,10 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sketch:
-    """Merge sketches of one field, such as one per hour, into one sketch.
-
-    A sketch is a compressed summary of the field's values.
+    """Merge summaries (sketches) of one field, such as one per hour, into one.
 
     Args:
-        sketches: The sketches, in any order. Only those with the same kind as the result are used.
+        sketches: The sketches, in any order. Those of another kind than the result are ignored.
         kind: Kind of the result, such as ``number``. None uses the kind that most values have.
     """
     of_all = [*sketches]

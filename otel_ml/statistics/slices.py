@@ -115,17 +115,17 @@ class SliceFigure:
 class RestVerdict:
     """Whether a slice is worse than all other runs, by one measure such as error share or latency.
 
-    Latency, tokens and cost are called amounts here. They are compared as ratios.
+    Latency, tokens and cost are compared as ratios. For these measures, `value` and `rest` are
+    geometric means, `difference` is a ratio, and `lost` and `margin` are logarithms of ratios.
 
     Attributes:
         word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
             chance), or ``too few`` runs or sessions to decide.
-        value: Mean of the slice. For amounts the geometric mean.
-        rest: Mean of all other runs. For amounts the geometric mean.
-        difference: Slice minus all other runs. For amounts slice divided by all other runs.
-        lost: Lower bound of how much worse the slice is. 0 if it is not worse. For amounts the
-            logarithm of the ratio.
-        margin: Smallest difference that matters. For amounts the logarithm of a ratio.
+        value: Mean of the slice.
+        rest: Mean of all other runs.
+        difference: Slice minus all other runs.
+        lost: Lower bound of how much worse the slice is. 0 if it is not worse.
+        margin: Smallest difference that matters.
         p: p-value of the difference.
         strength: Size of the difference: 1, 2 (at least 3 margins) or 3 (at least 6 margins). 0 if
             the slice is neither worse nor better.
@@ -149,8 +149,8 @@ class RestVerdict:
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     """Decide for each slice whether it is worse or better than all other runs.
 
-    The p-values are corrected, because many slices are compared at once. So among the slices
-    reported as different, at most 5 % are expected to be false alarms.
+    The p-values are corrected for the number of slices. So on average, at most 5 % of the slices
+    that are reported as different are false alarms.
 
     Args:
         figures: The data of each slice and measure.
@@ -171,18 +171,17 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return the variances of the means of a slice and of all other runs, and their covariance.
+    """Return the variances of the mean of a slice and of all other runs, and their covariance.
 
-    Runs of a session are not independent, but sessions are. The covariance is needed because a
-    session can have runs in the slice and outside of it. The variance of the difference is the sum
-    of both variances minus twice the covariance.
+    There is a covariance because a session can have runs both in the slice and outside of it. The
+    variance of the difference is the sum of both variances minus twice the covariance.
 
     Raises:
         ValueError: The slice has no run, or contains all runs.
 
-    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of
-    Human Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson,
-    Wretman, Model assisted survey sampling (1992), section 5.8.
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of Human
+    Resources 50 (2015), section II; a difference of domain means in Särndal, Swensson, Wretman,
+    Model assisted survey sampling (1992), section 5.8.
     """
     part, every = of_slice, of_all
     if not (part.n > 0 and every.n > part.n):

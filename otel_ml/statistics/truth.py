@@ -43,19 +43,17 @@ class _Sums:
 class RatioSums(_Sums):
     """Sums from which a ratio, such as accuracy, and its confidence interval are computed.
 
-    Runs of one session are not independent, so a session is one cluster. Each cluster has two sums
-    over its runs: `first` for the numerator (such as right predictions) and `second` for the
-    denominator (such as all predictions).
+    The runs of a session are one cluster, because they are not independent. For each cluster, two
+    sums over its runs are used: `first` for the numerator (such as right predictions) and `second`
+    for the denominator (such as all predictions).
 
     Attributes:
         clusters: Number of clusters whose second sum is above 0.
         first, second: The two sums, added up over all clusters.
         first_squares, products, second_squares: Sums over clusters of first², first·second and
             second².
-        with_hit: Number of clusters whose first sum is above 0, such as at least one right
-            prediction.
-        with_miss: Number of clusters whose first sum is below the second, such as at least one
-            wrong prediction.
+        with_hit: Number of clusters whose first sum is above 0, so they have a right prediction.
+        with_miss: Number of clusters whose first sum is below the second, so they have a wrong one.
         n: Number of runs.
     """
 
@@ -70,9 +68,10 @@ class RatioSums(_Sums):
     n: int = 0
 
     def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
-        """Return the sums of all other runs: `whole` minus these.
+        """Return the sums of all other runs: `whole` minus these sums.
 
-        Only correct if these sums contain either all runs of a cluster (a session) or none.
+        It is correct only if each cluster (a session) is completely inside or completely outside of
+        these sums.
         """
         return RatioSums(
             *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))
@@ -83,16 +82,16 @@ class RatioSums(_Sums):
 class SpreadSums(_Sums):
     """Sums over sessions from which `explained_of` computes R² and its confidence interval.
 
-    Runs of one session are not independent, so a session is one cluster.
+    The runs of a session are one cluster, because they are not independent.
 
     Attributes:
         clusters: Number of clusters.
         n: Number of runs.
         error: Sum of squared errors over all runs.
         truth, squares: Sums of the ground truth and of its squares over all runs.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Products of two sums of a cluster, added up over
-            clusters. The letters are a cluster's number of runs (n), squared errors (e), ground
-            truth (t) and squared ground truth (s). For example, ``ne`` adds up n·e.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums of products over clusters. Each letter is a sum
+            of a cluster: n is its number of runs, e its squared errors, t its ground truth, s its
+            squared ground truth. For example, ``ne`` is the sum of n·e.
     """
 
     clusters: int = 0
@@ -187,12 +186,12 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     """Return a mean over runs, such as Brier score, absolute error or bias, with its interval.
 
     Args:
-        sums: Sums over clusters (such as sessions). First sum: the values to average. Second sum:
-            the number of runs.
+        sums: Sums over clusters (such as sessions). `first` is the sum of the values, `second` the
+            number of runs.
         confidence: Between 0 and 1.
 
     Returns:
-        The mean and its confidence interval, which is unbounded if there is only one cluster. None
+        The mean and its confidence interval. With a single cluster, the interval is unbounded. None
         if there is no run.
 
     Source: see `rate_of`; the interval uses Student's t.
@@ -209,15 +208,14 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
     """Return the square root of a mean, such as the root mean squared error, with its interval.
 
-    If the lower bound of the mean is negative, the lower bound of the root is 0.
-
     Args:
-        sums: Sums over clusters (such as sessions). First sum: the values to average, such as
-            squared errors. Second sum: the number of runs.
+        sums: Sums over clusters (such as sessions). `first` is the sum of the values, such as
+            squared errors, `second` the number of runs.
         confidence: Between 0 and 1.
 
     Returns:
-        The root and its confidence interval. None if there is no run.
+        The root and its confidence interval, which starts at 0 at the lowest. None if there is no
+        run.
     """
     mean = mean_of(sums, confidence=confidence)
     if mean is None:
@@ -292,9 +290,9 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
     """Return a calibration curve: for each predicted probability, how often the event happened.
 
     Args:
-        bins: One pair for each range of predicted probabilities. First: the sum of these
-            probabilities. Second: sums whose `first` counts the runs in which the event happened,
-            and whose `second` counts all runs.
+        bins: One pair for each range of predicted probabilities: the sum of the probabilities, and
+            the sums over runs. In these, `first` counts the runs in which the event happened, and
+            `second` all runs.
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.
@@ -316,9 +314,10 @@ class AgedBucket:
     """The predictions of one period, such as a day, and how fast their ground truth arrived.
 
     Attributes:
-        age: Age of the youngest prediction, in the same unit as the ages passed to `usual_course`.
+        age: Age of the youngest prediction, in the unit of the ages that you pass to
+            `usual_course`.
         n: Number of predictions.
-        received: For each of those ages, how many predictions had ground truth by then.
+        received: For each of these ages, how many predictions had ground truth by then.
     """
 
     age: float
@@ -353,7 +352,7 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the share of ground truth that has usually arrived at one age of the predictions.
+    """Return the share of ground truth that has usually arrived when predictions have some age.
 
     Args:
         course: The shares from `usual_course`.
@@ -376,19 +375,19 @@ def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) 
 def is_early(
     here: int, n: int, usual: float | None, at_last: float | None, *, confidence: float = 0.99
 ) -> str:
-    """Return why it is too early to judge predictions by their ground truth; empty if it is not.
+    """Return why it is too early to compare predictions with ground truth. Empty if it is not.
 
     Args:
-        here: How many of the predictions have ground truth by now.
+        here: Number of predictions whose ground truth has arrived.
         n: Number of predictions.
         usual: Share of predictions that usually have ground truth at this age. None if unknown.
         at_last: Share of predictions that usually get ground truth in the end. None if unknown.
         confidence: Confidence of the test whether less ground truth than usual has arrived.
 
     Returns:
-        ``too young`` if, at this age, usually less than half of the final ground truth has arrived.
-        ``less than usual`` if the share with ground truth is significantly below `usual`, and by
-        more than a tenth of it. Empty if neither is true or a usual share is unknown.
+        ``too young`` if usually less than half of the final ground truth has arrived at this age.
+        ``less than usual`` if the share that has arrived is significantly below `usual`, and more
+        than 10 % below it. Empty in all other cases, and if a usual share is unknown.
     """
     if usual is None or at_last is None or not n:
         return ""

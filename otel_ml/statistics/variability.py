@@ -38,7 +38,7 @@ class RepeatedInput:
     Attributes:
         answers: Number of runs for each different answer: ``[3, 1]`` means that three runs gave one
             answer and one run gave another.
-        scores: Scores of the runs by judge. Runs without a score are left out.
+        scores: Scores of the runs by judge, without runs that have no score.
     """
 
     answers: Sequence[int]
@@ -56,9 +56,9 @@ class RepeatedInput:
         return sum(count * (count - 1) for count in self.answers) / (n * (n - 1))
 
     def spread(self, judge: str) -> float | None:
-        """Return the mean difference between a judge's scores of two runs of this input.
+        """Return the mean difference between two scores of this input by one judge.
 
-        None for fewer than two scores.
+        None if there are fewer than two scores.
 
         Source: Gini's mean difference, from the ordered scores (David and Nagaraja, Order
         statistics (2003), section 9.4).
@@ -82,12 +82,12 @@ class Variability:
     Attributes:
         inputs: Number of inputs that were answered several times.
         runs: Number of runs that answered them.
-        differing: Share of these inputs that got different answers. The more runs per input, the
-            larger it is.
-        agreement: Probability that two runs of one input gave the same answer, averaged over
-            inputs. It does not depend on the number of runs per input.
-        spreads: For each judge, the mean difference between its scores of two runs of one input,
-            averaged over inputs.
+        differing: Share of these inputs that got different answers. It grows with the number of
+            runs per input.
+        agreement: Probability that two runs with the same input gave the same answer. It does not
+            depend on the number of runs per input.
+        spreads: For each judge, the mean difference between its scores of two runs with the same
+            input.
     """
 
     inputs: int
@@ -103,12 +103,14 @@ class VariabilityChange:
 
     Attributes:
         word: The verdict: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
-        before: Probability that two runs of one input give the same answer, in the old version.
+        before: Probability that two runs with the same input give the same answer, in the old
+            version.
         after: The same probability in the new version.
         difference: After minus before.
-        is_paired: Whether the versions are compared on the same inputs. If False, they answered
-            different inputs, and one version's inputs may be harder.
-        reasons: Why the verdict is inconclusive. Empty if the confidence interval alone decides.
+        is_paired: Whether the versions are compared on the same inputs. If False, the inputs of one
+            version may be harder.
+        reasons: Reasons for the verdict ``inconclusive``. Empty if the confidence interval is the
+            only reason.
         needed: Number of inputs needed to detect a difference of 0.02 with 80 % power.
     """
 
@@ -191,13 +193,13 @@ def compare_variability(
 ) -> VariabilityChange | None:
     """Compare how consistently two versions answer the same input.
 
-    If both versions answered at least 20 inputs several times, only these are compared, in pairs.
-    Otherwise all inputs are compared as two independent samples.
+    If both versions answered at least 20 of the same inputs several times, only these inputs are
+    compared, in pairs. Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs of the old version. Those with fewer than two runs are left out. The keys
-            identify the inputs in both versions, such as a digest.
-        after: Inputs of the new version, in the same way.
+        before: Inputs of the old version. The keys, such as digests, show which inputs are the same
+            in both versions. Inputs with fewer than two runs are left out.
+        after: Inputs of the new version, in the same form.
 
     Returns:
         The comparison. None if a version has no inputs.

@@ -98,8 +98,8 @@ class ScoredRun:
         item: Id of the data set's item. Empty for production runs.
         digest: Digest of the item's content. It shows whether the item was edited between two
             experiments.
-        cluster: Name of the run's cluster, such as a session. Runs of one cluster are not
-            independent. Empty if the run is independent of all others.
+        cluster: Name of the run's cluster, such as a session. Runs of the same cluster depend on
+            each other. Empty for an independent run.
         tags: Tags of the item.
         is_error: Whether the call raised or timed out.
         scores: Scores by judge name.
@@ -129,18 +129,17 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ItemGroup:
-    """One item, or several items with identical results that are stored once, with their number.
-
-    Items have identical results if their scores agree both in the baseline and in the candidate.
+    """One item of an experiment, or several items with equal scores that are stored once.
 
     Attributes:
         name: Id of the item, or name of the group.
-        before: Runs of one such item in the baseline, without latency, tokens and cost. Empty if
-            the baseline does not have the item.
-        after: Runs of one such item in the candidate, without latency, tokens and cost.
+        before: Runs of one item in the baseline, without latency, tokens and cost. Empty if the
+            item is not in the baseline.
+        after: Runs of one item in the candidate, without latency, tokens and cost.
         count: Number of items in the group.
-        amounts: Lists of pairs under the keys `latency`, `tokens` and `cost`. Each pair is the mean
-            of one item in the baseline and in the candidate. Items without both are left out.
+        amounts: Pairs of numbers for the keys `latency`, `tokens` and `cost`. There is one pair per
+            item: its mean in the baseline and in the candidate. Items that lack one of them are
+            left out.
     """
 
     name: str
@@ -163,7 +162,7 @@ class ItemGroup:
 
 @dataclass(frozen=True, slots=True)
 class SharedItems:
-    """Which items the baseline and the candidate have in common, and which not.
+    """Which items are in both the baseline and the candidate, and which are not.
 
     Two items are the same if their ids and their contents are equal.
 
@@ -377,8 +376,8 @@ def write_count(n: str, sides: tuple[str, str]) -> str:
     """Return a sample size in words, such as ``150 items`` or ``948 runs before, 577 now``.
 
     Args:
-        n: The sample size, as `JudgeVerdict.n` has it.
-        sides: The words for baseline and candidate.
+        n: The sample size, from `JudgeVerdict.n`.
+        sides: Words for baseline and candidate, such as "before" and "now".
     """
     before, is_two, now = n.partition("/")
     if is_two:
@@ -400,14 +399,14 @@ class FailureVerdict(JudgeVerdict):
     """Whether more or fewer calls fail than in the baseline.
 
     `word` is ``worse`` if the share of failed calls has risen, and ``better`` if it has fallen.
-    `baseline` and `candidate` are these shares, from 0 to 1. For the other attributes, see
+    `baseline` and `candidate` are the two shares, from 0 to 1. For the other attributes, see
     `JudgeVerdict`.
 
     Attributes:
-        calls: Two pairs, for the baseline and for the candidate. Each is the number of failed calls
-            and the number of all calls.
-        repaired: How many items that failed in the baseline pass now, and how many failed in the
-            baseline. Both are 0 for two independent samples.
+        calls: For the baseline and for the candidate, the number of failed calls and the number of
+            all calls.
+        repaired: How many of the items that failed in the baseline pass now, and how many there
+            were. Both are 0 if baseline and candidate did not run the same items.
     """
 
     calls: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
@@ -489,9 +488,9 @@ class JudgeOutcome:
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether several versions of a judge are mixed, so that its scores are not comparable.
+    """Return whether more than one version of a judge scored baseline and candidate.
 
-    False if the baseline or the candidate has no score.
+    Their scores cannot be compared then. False if one of the two has no score.
 
     Args:
         before: Versions of the judge that scored the baseline.
@@ -501,9 +500,9 @@ def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
 
 
 def write_versions(before: Iterable[str], after: Iterable[str]) -> str:
-    """Return a sentence that lists which versions of a judge scored which side.
+    """Return a sentence that lists the judge versions that scored baseline and candidate.
 
-    It explains why both sides cannot be compared: no version scored both.
+    It explains why they cannot be compared: no version scored both.
 
     Args:
         before: Versions of the judge that scored the baseline.
@@ -526,7 +525,7 @@ def judge_outcomes(
 
     Args:
         versions: Version of each judge, by judge name.
-        alone: Results without a comparison, from `estimate_judges`. Judges without any score may be
+        alone: Results without a comparison, from `estimate_judges`. Judges without a score may be
             missing.
         compared: The comparison with the baseline. None if there is no baseline.
         lower_is_better: Judges for which lower scores are better.
@@ -578,9 +577,9 @@ class AmountVerdict:
         word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
         ratio: Candidate divided by baseline, over successful calls. 1.1 means 10 % more.
         margin: Smallest relative change that matters. 0.05 means 5 %.
-        n: Sample size as text, such as `150` items.
-        reasons: Why the verdict is inconclusive, such as too few runs. Empty if only the confidence
-            interval decided.
+        n: Sample size as text, such as `150 items`.
+        reasons: Reasons for the verdict ``inconclusive``, such as too few runs. Empty if the
+            confidence interval is the only reason.
         means: Geometric means of the baseline and of the candidate. None if not computed.
         sides: Words for the baseline and the candidate in sentences.
     """
@@ -635,10 +634,10 @@ class SliceVerdict:
         tag: Name of the tag.
         value: Value of the tag.
         judge: Name of the judge.
-        difference: Candidate minus baseline. Its 95 % interval is not corrected for the number of
-            slices.
-        word: ``better`` or ``worse`` if the change is at least the margin, and significant after
-            correction for the number of slices. Else None.
+        difference: Candidate minus baseline, with a 95 % interval. The interval is not corrected
+            for the number of slices.
+        word: ``better`` or ``worse`` if the change is at least the margin, and is still significant
+            after correction for the number of slices. Otherwise None.
     """
 
     tag: str
@@ -655,15 +654,14 @@ class ItemStep:
     If an item was run several times, the values are means over these repeats.
 
     Attributes:
-        is_rate: Whether the judge passes or fails runs. Then `before` and `after` are the shares of
-            the repeats that passed. If False, they are mean scores.
+        is_rate: True if the judge passes or fails runs. `before` and `after` are then shares of
+            repeats that passed. If False, they are mean scores.
         before: Value in the baseline.
         after: Value in the candidate.
-        change: Change of the value; below 0 is worse. A change of a score is in standard deviations
-            of the baseline, and 0 if it is below the margin.
-        scores: Mean scores in the baseline and in the candidate, also for a judge that passes or
-            fails runs. None if there is no score.
-        fall: Change of the mean score; below 0 is worse. Infinite if only one of the two has a
+        change: Change of the value. Below 0 is worse. For scores, the unit is the standard
+            deviation of the baseline, and changes below the margin are 0.
+        scores: Mean scores in the baseline and in the candidate. None if there is no score.
+        fall: Change of the mean score. Below 0 is worse. Infinite if only one of the two has a
             score.
     """
 
@@ -682,7 +680,7 @@ class ItemChange:
     Either a judge's result changed, or the share of failed calls.
 
     Attributes:
-        item: ID of the item. Items with identical results form a group; then the group's name.
+        item: ID of the item, or name of a group of items with identical results.
         steps: Results in the baseline and in the candidate, by judge.
         errors: Share of failed calls in the baseline, and in the candidate.
         change: The largest deterioration, as a number below 0. If nothing got worse, the largest
@@ -780,14 +778,13 @@ def compare_items(
     Args:
         baseline: Runs of the baseline.
         candidate: Runs of the candidate.
-        margin: Smallest difference that matters, by judge name or `latency`, `tokens`, `cost`.
-            Default: 0.02 for a pass rate; for a score 0.1 standard deviations of the baseline; for
-            latency, tokens and cost 0.05 (5 %).
+        margin: Smallest difference that matters, by judge name or for `latency`, `tokens`, `cost`.
+            Default: 0.02 for a pass rate, 0.1 standard deviations of the baseline for a score, and
+            0.05 (5 %) for latency, tokens and cost.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: The key that runs were clustered by, such as ``source_session``, see
-            `read_cluster`. It is only shown in texts. The clusters themselves are read from
-            `ScoredRun.cluster`.
+        cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
+            only shown in texts. The cluster of a run is `ScoredRun.cluster`.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -808,17 +805,17 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
 ) -> Verdict:
-    """Compare two experiments like `compare_items`, with identical items given once and counted.
+    """Compare two experiments from groups of identical items.
 
-    The result is the same as that of `compare_items` on the single runs.
+    Gives the same result as `compare_items` for the single runs.
 
     Args:
         groups: The items of baseline and candidate, with the number of identical ones.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: The key that runs were clustered by, such as ``source_session``. It is only shown
-            in texts.
+        cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
+            only shown in texts.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -871,16 +868,15 @@ def compare_passes(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare how many runs pass before and after a change of the judge, given only counts.
+    """Compare the pass rates of two versions of a judge on the same runs, from counts of runs.
 
-    Both judge versions scored the same runs. Use it if there are too many runs to load: the result
-    is identical to a comparison of single runs.
+    Gives the same result as a comparison of single runs, but needs no list of runs.
 
     Args:
         judge: Name of the judge.
-        clusters: How many clusters (such as sessions) there are for each content. The content is
-            four counts of the cluster's runs: passed both times, only before, only after, never. A
-            run without a cluster counts as a cluster of one.
+        clusters: Number of clusters (such as sessions) by content. The content is a tuple of four
+            numbers of runs: passed with both versions, only before, only after, with neither. An
+            independent run counts as a cluster.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """
@@ -917,10 +913,9 @@ def compare_scores(
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
 ) -> JudgeVerdict:
-    """Compare scores before and after a change of the judge, given only sums.
+    """Compare the scores of two versions of a judge on the same runs, from sums of scores.
 
-    Both judge versions scored the same runs. Use it if there are too many runs to load: the result
-    is identical to a comparison of single runs.
+    Gives the same result as a comparison of single runs, but needs no list of runs.
 
     Args:
         judge: Name of the judge.
@@ -960,10 +955,9 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the pass rate or mean score of each judge for one experiment, without a baseline.
+    """Return the pass rate or mean score of each judge in one experiment, from groups of items.
 
-    Identical items are given once, with their number. The result is the same as that of
-    `estimate_judges` on the single runs.
+    Gives the same result as `estimate_judges` for the single runs.
     """
     every, lower = (
         [(run, group.count) for group in groups for run in group.after],
@@ -1011,12 +1005,12 @@ def is_flaky(runs: Sequence[ScoredRun]) -> bool:
 def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] | None:
     """Parse the key that groups dependent items into clusters.
 
-    With ``tags["name"]``, items with the same value of this tag form a cluster. With ``source_run``
-    or ``source_session``, items made from the same recorded run or session form a cluster.
+    ``tags["name"]`` groups items by the value of this tag. ``source_run`` and ``source_session``
+    group items by the recorded run or session that they were made from.
 
     Returns:
-        A function that returns an item's cluster. It takes the item's tags, source run and source
-        session, and returns an empty text for an independent item. None if the key is invalid.
+        A function that returns an item's cluster, from its tags, source run and source session. The
+        cluster is empty for an independent item. None if the key is invalid.
     """
     if text in SOURCE_CLUSTERS:
         return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run

@@ -40,11 +40,11 @@ HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[An
 class Data(ABC):
     """Base class of wrappers, which convert a value to JSON and back without changing it.
 
-    To support your own type, write a subclass and `register` it, so that `load` finds it.
+    For your own type, write a subclass and `register` it, so that `load` finds it.
 
     Attributes:
-        type_name: The type that is written to the JSON. Default: the class's module and name. You
-            can choose another one with `register`.
+        type_name: Name of the type in the JSON. Default: the class's module and name, or the name
+            that you pass to `register`.
         data: The value itself, not a copy.
     """
 
@@ -82,10 +82,7 @@ class Data(ABC):
 
 
 def dump(data: Data) -> bytes:
-    """Convert a wrapped value to JSON bytes, which `load` reads.
-
-    Returns:
-        The result of ``data.to_jcr()`` as JSON. Later changes to the value do not affect it.
+    """Convert a wrapped value to JSON bytes. To read them, use `load`.
 
     Raises:
         ValueError: `data` is not a wrapper, or your wrapper's `to_jcr` returned something that JSON
@@ -167,9 +164,9 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     """Register your own wrapper class, so that `load` can read its values. Works as a decorator.
 
     Args:
-        cls: A subclass of `Data`. If the same class is defined again, as in a notebook, the new one
+        cls: A subclass of `Data`. If you define the same class again, as in a notebook, the new one
             replaces it.
-        name: The type that is written to the JSON. Default: the class's module and name.
+        name: Name of the type in the JSON. Default: the class's module and name.
 
     Raises:
         ValueError: `cls` is not a subclass of `Data`, or the name is already used or reserved.

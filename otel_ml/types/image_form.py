@@ -37,8 +37,8 @@ def why_not(value: object) -> str:
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
     """Convert a Pillow image to JSON values. Of an animation, only the current frame is kept.
 
-    If the EXIF data contain an orientation, the stored picture is upright, so that a web page can
-    show it. `read` turns it back.
+    If the EXIF data contain an orientation, the picture is stored upright, as web pages show it.
+    `read` restores the original orientation.
 
     Args:
         image: The image. It is loaded if necessary.

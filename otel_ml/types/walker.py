@@ -49,14 +49,12 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Functions that inspect a value before it is converted to JSON.
-
-    Each wrapper class, such as the one for arrays, has its own.
+    """The functions that inspect a value before it is converted to JSON, for one wrapper class.
 
     Attributes:
         describes: Returns a short description of the value, such as its type and shape.
         size_of: Returns the approximate size of the value in bytes.
-        is_binary: Returns True if the value is stored as bytes, which are not searched for secrets.
+        is_binary: Returns True if the value is stored as bytes. Bytes are not searched for secrets.
     """
 
     describes: Callable[[Any], Form]
@@ -67,7 +65,7 @@ class Inspection:
 class BuiltIn(Data):
     """Base class of otel-ml's own wrappers, which convert values of other libraries to JSON.
 
-    A wrapped value can be part of another value, such as an array in a dict.
+    Their values may also be part of another value, such as an array in a dict.
 
     Attributes:
         inspection: Functions that inspect the value before it is converted.

@@ -522,10 +522,10 @@ class Picture(_Formed):
 def wrap(value: Any) -> Data:
     """Wrap a value, so that it can be stored as JSON. Never raises.
 
-    Strings become `Text`, bytes-like values `Bytes`. Values of NumPy, pandas, Pillow, PyTorch, JAX,
-    SciPy, pyarrow and polars get the wrapper of that library. Figures of matplotlib and plotly
-    become `Picture`. All other values become `Native`. A wrapper is returned unchanged. None of
-    these libraries is imported.
+    The wrapper depends on the type: `Text` for strings, `Bytes` for bytes, `Picture` for figures of
+    matplotlib and plotly. Values of NumPy, pandas, Pillow, PyTorch, JAX, SciPy, pyarrow and polars
+    get the wrapper of that library. All other values become `Native`. A wrapper is returned
+    unchanged.
     """
     kind = type(value)
     if issubclass(kind, Data):
@@ -543,8 +543,8 @@ def describe(data: Data) -> Form:
     """Return a short description of a wrapped value, such as shape, columns and first elements.
 
     Returns:
-        A dict for JSON, of at most 1,024 bytes. ``type`` is always present, other entries as far as
-        they fit. If the value cannot be inspected, there is only ``type``.
+        A dict for JSON, of at most 1,024 bytes. It always has the key ``type``. Other keys are left
+        out if there is no space, or if the value cannot be inspected.
 
     Raises:
         ValueError: `data` is not a wrapper.

@@ -22,10 +22,10 @@ def canonical(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
     without: frozenset[str] = frozenset(),
 ) -> str:
-    """Return a function's code as normalized text, to find out whether two versions of it differ.
+    """Return a function's code as normalized text, to find out whether it has changed.
 
-    Comments, layout, docstrings, decorators and the function's name do not change the text. It is
-    the same on every Python version.
+    Comments, layout, docstrings, decorators and the function's name do not count. The text is the
+    same on every Python version.
 
     Args:
         node: Syntax tree of the function.

@@ -60,8 +60,8 @@ class Definition:
         """Return the definition as JSON for the collector.
 
         Args:
-            redaction: Rules that hide secrets in the text.
-            output: Structure of the function's output, such as ``{answer: str}``; None if unknown.
+            redaction: Hides secrets in the text.
+            output: Structure of the function's output, such as ``{answer: str}``. None if unknown.
         """
         source = {} if is_source_left_out() else self._code_facts(redaction)
         content: dict[str, object] = {
@@ -124,11 +124,11 @@ def define(
     Args:
         target: A function or another callable.
         params: Parameters that the user declared.
-        version_on: Which parts open a new version when they change, such as ``helpers``. Helpers
-            and constants that do not count are not collected.
-        waits: True waits until the weights of the models that it uses are hashed. That may take
+        version_on: The parts that count, such as ``helpers``. If one changes, a new version is
+            opened.
+        waits: Whether to wait until the weights of the function's models are hashed, which may take
             long.
-        skips: True leaves out the weights of models, and mentions that in `unseen`.
+        skips: Whether to leave out the weights of models. A note in `unseen` says so.
 
     Raises:
         WeightsPending: The weights are not hashed yet, and `waits` is False.
@@ -199,15 +199,15 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 def join(definition: Definition, name: str, other: Definition) -> Definition:
     """Combine the definitions of two functions, so that a change of either opens a new version.
 
-    Used for a judge: its rubric is the main function, its passing criterion the second one.
+    Used for a judge, which consists of a rubric and a passing criterion.
 
     Args:
-        definition: Definition of the main function.
-        name: Name of the second function among the helpers of the result.
+        definition: Definition of the main function, such as the rubric.
+        name: Name of the second function in the list of helpers.
         other: Definition of the second function.
 
     Returns:
-        The main definition with the second function as a helper, and a new digest.
+        The main definition, with the second function as a helper, and a new digest.
     """
     shown = {} if other.source is None else {name: other.source}
     return replace(

@@ -101,18 +101,18 @@ class Parts:
 
     Attributes:
         module: Module of the function. Helpers in other packages are not collected.
-        counts: Which parts open a new version when they change, such as ``source`` or ``helpers``.
+        counts: The parts that count, such as ``source`` or ``helpers``.
         skips_weights: Whether to leave out the weights of models.
-        source: Source of the function; None if unavailable.
+        source: Source of the function. None if unavailable.
         signature: Parameters with annotations, and the return annotation.
         helpers: Source of the functions that it calls, by name.
         constants: Values that it uses, by name.
         unseen: Descriptions of parts that are not included, with the reason.
         read_by: For each helper and constant, the name of the function that uses it.
         watched: Names to check before each call, because a notebook or console can redefine them.
-            Empty outside of these.
+            Empty for functions in files.
         jobs: Background jobs that are still hashing model weights.
-        models: Functions that return the model objects it uses at present.
+        models: Functions that return the model objects that are used now.
     """
 
     module: str
@@ -197,15 +197,15 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Include a function that the code calls (a helper), if it is in the same package.
+        """Include a helper, that is a function that the code calls, if it is in the same package.
 
         Args:
             helper: The called function.
             depth: Number of calls between the traced function and the code that calls it.
 
         Returns:
-            Number of the helper, such as ``#3``. None if it is not included, for example because it
-            is in another package or `depth` is too large.
+            Number of the helper, such as ``#3``. None if it is not included, because it is in
+            another package or `depth` is too large.
         """
         if "helpers" not in self.counts:
             return None
@@ -226,13 +226,13 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Include the methods of a class that the code may call.
+        """Include those methods of a class that the code may call.
 
-        These are special methods such as ``__call__``, methods whose name appears in the code so
-        far, and those in `also`.
+        They are special methods such as ``__call__``, methods whose name appears in the code, and
+        those in `also`.
 
         Returns:
-            A text per included method with its number as a helper, such as ``__call__=#3``.
+            For each method, a text with its number as a helper, such as ``__call__=#3``.
         """
         special = {
             name

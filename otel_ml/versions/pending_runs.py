@@ -32,12 +32,15 @@ class PendingRuns:
         self._giving = 0
 
     def hold(self, jobs: Sequence[Job], give: Callable[[], None]) -> bool:
-        """Delay a finished run until background jobs, such as hashing model weights, are done.
+        """Keep a finished run until background jobs, such as hashing model weights, are done.
 
-        Then `give` is called, which sends the run.
+        Args:
+            jobs: The background jobs.
+            give: Function that sends the run. It is called when the jobs are done.
 
         Returns:
-            False if the jobs are done already or too many runs wait. Then call `give` yourself.
+            False if the run is not kept, because the jobs are done already or too many runs wait.
+            Call `give` yourself in that case.
         """
         with self._changed:
             if len(self._pending) >= _MOST_PENDING or _are_done(jobs):

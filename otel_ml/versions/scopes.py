@@ -31,12 +31,12 @@ MISSING: Final = object()
 class ReadingFunction:
     """A function whose code may use names from outside, with what is needed to look them up.
 
-    Such names are globals of its module, variables of an enclosing function, and attributes of
+    These names are globals of its module, variables of an enclosing function, and attributes of
     ``self``.
 
     Attributes:
         function: The function.
-        owner: The class, if the function is a method. None for other functions, or if unknown.
+        owner: The class of a method, if known. None for other functions.
         receiver: Name of a method's first parameter, usually ``self``. None for other functions.
     """
 
@@ -54,10 +54,11 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """Return the names from its module, closure and class that the function uses.
+        """Return the names of its module, closure and class that the function uses.
 
         Args:
-            node: Syntax tree of the function. None uses its bytecode, which is less exact.
+            node: Syntax tree of the function. None if there is none. The bytecode is then analysed,
+                which is less exact.
         """
         if node is None:
             return code_reads(self.function.__code__)
@@ -107,9 +108,9 @@ def is_same_package(module: object, other: object) -> bool:
 
 
 def is_in_console(function: FunctionType) -> bool:
-    """Tell whether a function was defined in a notebook or console, or in code without a file.
+    """Return whether a function was defined in a notebook or console, or in code without a file.
 
-    The names that such a function uses may be redefined while the program runs.
+    The names that it uses may be redefined while the program runs.
     """
     namespace = function.__globals__
     if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs
@@ -194,11 +195,11 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Return the global names and attributes that code in a function's module changes at run time.
+    """Return the global names and attributes that functions in a module change at run time.
 
-    The values of these, such as a call counter, do not count for the function's version. Code like
-    ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. Changes in methods
-    that create the object, such as ``__init__``, are left out.
+    For example, ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. Such
+    values do not count for the function's version. Changes in ``__init__`` and similar methods are
+    left out.
     """
     file = function.__code__.co_filename
     text = "".join(linecache.getlines(file, function.__globals__))

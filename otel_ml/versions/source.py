@@ -72,11 +72,10 @@ class Source(NamedTuple):
 
 
 def find_source(function: FunctionType) -> Source | None:
-    """Return the source code of a function, or None if it may differ from the code that runs.
+    """Return the source code of a function. None if it may differ from the code that runs.
 
-    Returns:
-        The source. None if there is no file (as in a console), if the file was changed after the
-        import, or if two lambdas in one line cannot be distinguished.
+    That is the case if there is no file (as in a console), if the file was changed after the
+    import, or if there are two lambdas in one line.
     """
     try:
         text = _text(function)
@@ -263,11 +262,11 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress compiler warnings inside the block. Python showed them when it compiled the code.
+    """Suppress compiler warnings inside the block. Python has shown them before.
 
-    Warning filters are global, so only one thread at a time may change them. If another thread is
-    inside such a block, the warnings are not suppressed: waiting could deadlock a finalizer.
+    If another thread is inside such a block, they are not suppressed.
     """
+    # warning filters are global; waiting for the lock could deadlock a finalizer
     if not _quiet_lock.acquire(blocking=False):
         yield
         return

@@ -53,7 +53,7 @@ _PLAIN: Final = (tuple, str, bytes, int, float, complex)
 
 
 class Gap(NamedTuple):
-    """A part of a model object that cannot be read. If it changes, no new version is opened.
+    """A part of a model object that cannot be read. A change of it does not open a new version.
 
     Attributes:
         path: Path inside the object, such as ``.steps[0][1].tokenizer``.
@@ -102,10 +102,10 @@ class WeightKind:
     Attributes:
         mark: Returns a value that changes when the object is fitted or loaded again. It must be
             fast, because it is called often.
-        feed: Adds the weights to a hash, which is slow for large models. None if the object's
-            attributes contain the weights; then they are hashed.
-        is_small: Returns True if hashing is so fast that it needs no background thread. None if it
-            always needs one.
+        feed: Adds the weights to a hash. It may be slow. None if the object's attributes contain
+            the weights.
+        is_small: Returns True if the object is so small that it can be hashed without a background
+            thread. None if objects are never small.
     """
 
     mark: Callable[[Any], object]
@@ -128,9 +128,9 @@ class StateWalk:
     """Hashes an object and all objects inside it, each once.
 
     Args:
-        reading: Holds the hash, and receives notes on what was found.
-        kind_of: Called with each object. Returns how to hash it if it is a model object of a
-            supported library, else None.
+        reading: Contains the hash, and receives notes on what was found.
+        kind_of: Returns how to hash an object that is a model of a supported library. None for
+            other objects.
     """
 
     def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:

@@ -36,14 +36,14 @@ _names: Final[set[tuple[object, ...]]] = set()
 def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    If a function's output has a new structure, the collector shows a new model version. All numeric
-    types except bool are ``number``. A list is described by its first and last elements, a table by
-    its columns. Keys of a dict are left out if there are more than 64, or if some are not
-    identifiers: they are then data.
+    An output with a new structure opens a new model version. All numeric types except bool are
+    ``number``. A list is described by its first and last elements, a table by its columns. If a
+    dict has more than 64 keys, or keys that are not identifiers, they are left out, because they
+    are probably data.
 
     Returns:
         The text. None if the output contains None or an empty list, because the structure is then
-        uncertain.
+        not certain.
     """
     with untrusted:
         return _Reader().read(value, 0)
@@ -57,9 +57,9 @@ def stream_part(chunks: object) -> object:
         chunks: The list of chunks, or the output that they were joined to.
 
     Returns:
-        Joined text as it is. For a list of chunks, the first chunk if it is text, else a list with
-        the first chunk. None for other joined outputs, such as a message of a language model, which
-        have no fixed structure.
+        For a list of chunks, the first chunk if it is text, otherwise a list with the first chunk.
+        For a joined output, the output if it is text. None for other joined outputs, such as
+        messages of a language model, because they have no fixed structure.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None
@@ -75,10 +75,9 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return the same key as `shape`, but faster, if the output is a scalar or a flat dict.
+    """Return the same key as `shape`, but faster, for a scalar or a dict with only scalar values.
 
-    A flat dict has only scalar values. For nested dicts, lists and tables, the result is a key that
-    `shape` never returns, so that looking it up finds nothing.
+    For all other values, it returns a key that `shape` never returns.
     """
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return (*value, *map(type, value.values()))
@@ -88,11 +87,8 @@ def flat_shape(value: object) -> object:
 def shape(value: object) -> object:
     """Return a dictionary key for the structure of an output. Equal keys mean equal structures.
 
-    Use it to look up known structures: it is faster than `output_structure`.
-
-    Returns:
-        The key. None if the output is too complex or contains unusual containers. Then call
-        `output_structure` instead.
+    It is faster than `output_structure`. None if the output is too complex or contains unusual
+    containers.
     """
     kind = type(value)
     if kind in _LEAVES:

@@ -48,9 +48,9 @@ class TensorReader:
         self._streams: dict[Any, Any] = {}
 
     def read(self, tensor: Any) -> bytes:
-        """Return the digest of a tensor, to tell whether its values changed.
+        """Return a digest of a tensor's values, to tell whether they changed.
 
-        It has 16 bytes for each 2 MB of the tensor: two 64-bit sums.
+        The digest has 16 bytes for each 2 MB of the tensor: two 64-bit sums.
 
         Args:
             tensor: A dense tensor on a CPU or a GPU. It is not changed, and no gradient is

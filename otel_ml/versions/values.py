@@ -52,7 +52,7 @@ class Value(NamedTuple):
     Attributes:
         text: The value as text that is the same on every Python version. If it changes, a new
             version is opened.
-        shown: The value as shown on pages, with secrets replaced by hashes.
+        shown: The value as text for pages, with secrets replaced by hashes.
     """
 
     text: str
@@ -69,14 +69,14 @@ Follow = Callable[[object, str], Value | None]
 class ValueReader:
     """Converts values that a function uses, such as constants, to text for the function's version.
 
-    If a value changes, its text changes, and a new version is opened.
+    If the text changes, a new version is opened.
 
     Args:
-        follow: Called with a value that is not plain data, such as a function, and its name.
-            Converts it, or returns None if it cannot be part of the version.
-        own: Called with a class. Returns True if the attributes of its objects count.
-        is_state: Called with a class and an attribute name. Returns True if the attribute changes
-            while the program runs, such as a call counter. Then it does not count.
+        follow: Function that converts a value that is not plain data, such as a function, given the
+            value and its name. Returns None if the value cannot be part of the version.
+        own: Function that returns True for a class if the attributes of its objects count.
+        is_state: Function that returns True for a class and an attribute that changes while the
+            program runs, such as a call counter. It does not count.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class Weights:
 
     Attributes:
         digest: Hash of the weights, 16 hex digits.
-        gaps: Parts that could not be read. A change in them does not open a new version.
+        gaps: Parts that could not be read. A change of them does not open a new version.
         functions: The user's own functions in the object, by path such as ``.steps[0]``.
         kinds: Classes of all objects in it.
     """
@@ -132,7 +132,7 @@ class WeightMarks:
     """Detects whether the model objects that a function uses were replaced or fitted again.
 
     Args:
-        finds: Functions without arguments. Each returns some of these objects as they are now.
+        finds: Functions without arguments. Each returns some of the objects that are used now.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:
@@ -141,10 +141,10 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Return whether a model object was replaced or fitted again since the start.
+        """Return whether a model object was replaced or fitted again since this object was created.
 
-        If a check is slow, the next one waits at least 100 times as long as it took. Until then the
-        result is False.
+        Slow checks are not repeated immediately: the result is False for 100 times as long as the
+        last check took.
         """
         if now_ns < self._next_ns:
             return False
