@@ -167,7 +167,7 @@ class ProjectDeletions:
         )
 
     def _rule_of(self, run: Run) -> Deletion | None:
-        """Find a deletion of the run's session, user, model, project or trace that includes the run."""
+        """Find a deletion of a session, user, model, project or trace that includes a run."""
         names = {SESSION: run.session, USER: run.user, MODEL: run.model}
         rules = [self._rules.get((kind, name)) for kind, name in names.items() if name]
         rules.append(self._rules.get((PROJECT, "")))
@@ -277,7 +277,7 @@ def _runs(records: Records) -> Iterator[Run]:
 
 
 class Tombstones:
-    """Keeps deleted records out of the store. A deletion begins between two batches of the writer."""
+    """Keeps deleted records out of the store. Deletions begin between batches of the writer."""
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
