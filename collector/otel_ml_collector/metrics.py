@@ -102,7 +102,7 @@ def find_metrics(
     name: str | None = None,
     points: int = MOST_POINTS,
 ) -> MetricsPage:
-    """Read the series of a run, or list the runs that logged metrics, the latest first."""
+    """Read the series of a run, or list the runs with metrics, latest first."""
     if run_id is not None:
         return MetricsPage(series=_find_series(reader, project, run_id, name, points), runs=[])
     return MetricsPage(series=[], runs=_find_owners(reader, project)[0])
@@ -138,10 +138,10 @@ def find_version_metrics(
     name: str | None = None,
     points: int = MOST_POINTS,
 ) -> MetricsPage:
-    """Read the series that were logged for a version of a model, not for any of its runs.
+    """Read the series of a version of a model that were logged for the version, not for a run.
 
     Raises:
-        Missing: There is no such version.
+        Missing: The version does not exist.
     """
     for row in read_versions(reader, project, "model", [model]):
         if row["number"] == number:
@@ -181,9 +181,9 @@ def get_metrics(
         int | None, Query(ge=1, description="Numbers of versions of the model")
     ] = None,
 ) -> MetricsPage:
-    """Read the metric series of a run or model version, or list the runs that logged metrics.
+    """Read the metric series of a run or model version, or list the runs with metrics.
 
-    All series of an answer hold at most 100,000 points.
+    All series of an answer have at most 100,000 points together.
     """
     if model is None or version is None:
         return find_metrics(reader, project, run_id, name, points)
@@ -192,13 +192,13 @@ def get_metrics(
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One series.
+    """One series, drawn.
 
     Attributes:
-        source: The API call that gives its points.
-        line: The curve as SVG points in a box of 100 by 20, for where nothing else is drawn.
-        not_numbers: How many of the points that are drawn are NaN or infinite.
-        is_data: Whether data_metrics computed it, and the program did not log it itself.
+        source: The API call that returns its points.
+        line: The curve as SVG points in a box of 100 by 20.
+        not_numbers: How many of the drawn points are NaN or infinite.
+        is_data: Whether `data_metrics` computed it; otherwise the program logged it.
     """
 
     name: str
@@ -239,15 +239,15 @@ def make_plots(
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """A run that logged metrics, as a row.
+    """A run with metrics, as a row of a table.
 
     Attributes:
-        owner: Its entry in the list.
-        outcome: Empty while only its metrics are here.
-        start_ns: When it began; None while only its metrics are here.
-        params: Its params that differ, written so that they can be told apart.
+        owner: The entry of the run in the list.
+        outcome: Empty as long as only its metrics have arrived.
+        start_ns: Its start; None as long as only its metrics have arrived.
+        params: Params that differ between the runs, as text; different values have different texts.
         plots: Its metrics by name.
-        series: A few points of each.
+        series: A few points of each metric.
     """
 
     owner: MetricOwner
@@ -263,7 +263,7 @@ class SweepRun:
         return self.owner.run_id[-6:]
 
     def value_of(self, column: str) -> float | None:
-        """Return the number by which a list is ordered; None where there is none."""
+        """Return the number by which a list is ordered; None if the run does not have it."""
         if (plot := self.plots.get(column)) is not None:
             return plot.last if isinstance(plot.last, float) else None
         try:
@@ -274,15 +274,15 @@ class SweepRun:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The runs with the best last value of a metric, and that value.
+    """The runs with the best last value of a metric.
 
     Attributes:
-        run_ids: Several in a tie.
+        run_ids: The runs; several in a tie.
         sentence: The runs and their value.
-        settings: Its params that differ, in words. Empty in a tie.
-        doubt: How far the others are behind, and whether that is more than noise.
-        noise: How large the noise is, and how it was measured. Empty if it is unknown.
-        overlay: The curves of the best six on one axis. None for a metric that was logged once.
+        settings: The params in which they differ from others, in words; empty in a tie.
+        doubt: How far the other runs are behind, and whether that is more than noise.
+        noise: How large the noise is, and how it was measured; empty if it is unknown.
+        overlay: The curves of the best six runs on one axis; None for a metric without a curve.
     """
 
     metric: str
@@ -297,15 +297,15 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Runs that logged metrics, with the params in which they differ.
+    """Runs with metrics, and the params in which they differ.
 
     Attributes:
-        params: The names of those that differ.
-        metrics: The names of the metrics that most of them logged.
-        same: The params that all of them have alike.
-        models: All models of the project whose runs logged metrics.
-        left: How many more metrics there are.
-        best: The first of them by a metric; None where fewer than two have a number of it.
+        params: Names of the params that differ.
+        metrics: Names of the metrics that most of the runs have.
+        same: Params with the same value in all runs.
+        models: All models of the project whose runs have metrics.
+        left: Number of further metrics.
+        best: The best run by a metric; None if fewer than two runs have a number for it.
     """
 
     runs: Sequence[SweepRun]
@@ -324,14 +324,14 @@ def find_sweep(
     model: str,
     order: str,
 ) -> Sweep:
-    """Find the differing params of runs that logged metrics, and the last values of their metrics.
+    """Find the params in which runs with metrics differ, and the last values of their metrics.
 
     Args:
         reader: The store.
-        project: Of the runs.
-        listed: All that logged metrics, and the rows of those that ended, by run id.
-        model: Those of this model alone; empty for all.
-        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else as they are listed.
+        project: The project.
+        listed: All runs with metrics, and the rows of those that have ended, by run ID.
+        model: Only runs of this model; empty for all.
+        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else the given order.
     """
     owners, rows = listed
     chosen = [owner for owner in owners if not model or owner.model == model][:_SWEEP]
@@ -434,13 +434,13 @@ def _name_runs(runs: Sequence[SweepRun]) -> str:
 def _compare_with_noise(
     ranked: Sequence[SweepRun], values: Mapping[str, float], metric: str, worse: str
 ) -> tuple[str, str]:
-    """Return in words how far the other runs are behind the best, and how large the noise is.
+    """Describe how far the other runs are behind the best, and how large the noise is.
 
-    The noise is how much runs with equal params differ, apart from a seed. Without such runs, it is
-    how much the best curve still moves, which is the least that it can be.
+    The noise is the difference between runs with equal params, apart from a seed. Without such
+    runs, it is how much the best curve still changes, which is a lower bound.
 
     Args:
-        ranked: The runs, the best first.
+        ranked: The runs, best first.
         values: The last value of each run.
         metric: Name of the metric.
         worse: `lower` or `higher`.

@@ -1,8 +1,8 @@
 """Logs of runs: lines of text, points of metrics, and lineage links.
 
-To a run belong the lines of the spans below it that are no runs; some lines are of no run. Points
-of the same name are combined when they are read: they come in the order (time, span id,
-position), whatever order they were delivered in.
+The lines of plain spans belong to the run around them. Lines of a span without a run around it
+belong to no run. Points of the same name are one metric. They are ordered by time, span ID and
+position, whatever the order of their arrival.
 """
 
 import math
@@ -131,7 +131,7 @@ class RunLine(records.LineRecord):
 
 @dataclass(frozen=True, slots=True)
 class SpanNode:
-    """Where a span stands: the run id of its parent, and whether it is a model call itself."""
+    """The place of a span in its trace: the run ID of its parent, and whether it is a model call."""
 
     parent: str
     is_call: bool
@@ -162,7 +162,7 @@ def _first_lines(rows: Iterable[Row]) -> list[Row]:
 def read_events_of(
     reader: Reader, project: str, owners: Sequence[str], events: Sequence[str]
 ) -> dict[str, list[Row]]:
-    """Read the events of some names, oldest first and at most 1,000 of each owner, by owner."""
+    """Read the events with these names of each owner, oldest first, at most 1,000 per owner."""
     sql = Sql("""
         SELECT owner, time_ns, message, event, attributes FROM late_logs FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
@@ -177,7 +177,7 @@ def read_events_of(
 def find_call_events(
     reader: Reader, project: str, run_ids: Sequence[str]
 ) -> dict[str, list[CallEvent]]:
-    """Read the contents of some calls that came as log records, by run id."""
+    """Read the contents of calls that arrived as log records, by run ID."""
     events_of = read_events_of(reader, project, run_ids, _CONTENT_EVENTS)
     return {
         run_id: [
@@ -189,7 +189,7 @@ def find_call_events(
 
 
 def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
-    """Fill the previews, session and user of runs into their rows if they came as log records."""
+    """Add previews, session and user to the rows of runs for which they arrived as log records."""
     lacking = {
         run_id_of(row): row
         for row in rows
@@ -216,7 +216,7 @@ def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the spans of a trace of which lines came apart, by their run ids, at most 100,000."""
+    """List the spans of a trace with separately stored lines, by run ID; at most 100,000."""
     sql = Sql("""
         SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
         """).fill(of_trace=_OF_TRACE, spans=_SPANS_OF_TRACE)
@@ -225,7 +225,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
 
 
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
-    """Read where the spans of a trace stand, by their run ids, at most 100,000."""
+    """Read the places of the spans of a trace, by run ID; at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
     condition = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
     sql = Sql("""
@@ -248,9 +248,9 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
 
 
 def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
-    """Find the nearest model call at or above some spans; others are left out.
+    """Find the nearest model call at or above each span. Spans without one are left out.
 
-    Spans that are each other's parents have none; neither has a span whose parent is not here.
+    A span has none if its parents form a cycle, or if a parent is missing.
     """
     known: dict[str, str] = {}
     for span in spans:
@@ -287,16 +287,16 @@ def make_lines(rows: Iterable[Row], start_ns: int) -> list[RunLine]:
 def find_lines(
     reader: Reader, project: str, rows: Sequence[Row], owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Row]]:
-    """Find the lines that came apart from runs: their own, and those of spans below them.
+    """Find the separately stored lines of runs: their own, and those of spans below them.
 
     Args:
         reader: The store.
-        project: Whose runs.
-        rows: The light rows of the runs.
-        owners: By what each run was named, by run id.
+        project: The project.
+        rows: The rows of the runs, without payloads.
+        owners: The names of each run in late records, by run ID.
 
     Returns:
-        Lines by run id, oldest first, at most 10,000 of each.
+        Lines by run ID, oldest first, at most 10,000 for each run.
     """
     named = {run_id: [*of_run] for run_id, of_run in owners.items()}
     calls = {run_id_of(row) for row in rows if row["kind"] != "span"}
@@ -327,10 +327,10 @@ def find_lines(
 def find_loose_lines(
     reader: Reader, project: str, trace_id: str, limit: int
 ) -> dict[str, list[Row]]:
-    """Find the lines of spans of a trace that are here, and have no run at or above them.
+    """Find the lines of spans of a trace that have no run at or above them.
 
     Returns:
-        Rows of lines by the run ids of their spans, of the first `limit` spans.
+        Rows of lines by the run ID of their span, for the first `limit` spans.
     """
     spans = list_spans_with_lines(reader, project, trace_id)
     if not spans:
@@ -356,18 +356,20 @@ def read_points(
 
     Args:
         reader: The store.
-        project: Of the metrics.
-        owners: Their owners; points of the same name are a metric.
-        name: Which metric; empty for all.
-        most: How many points of a metric are read. Of more than that the first and the last and
-            the lowest and highest of each stretch between them.
-        is_plain: Whether each of them is known to count.
-        by_owner: Whether points of a name are a metric of each owner, and not one of all.
+        project: The project.
+        owners: Owners of the metrics. Points of the same name are one metric.
+        name: Name of the metric; empty for all.
+        most: Maximum number of points of a metric. If it has more, the first and last point are
+            read,
+            and the lowest and highest of each interval between them.
+        is_plain: Whether every point is known to count.
+        by_owner: Whether each owner has metrics of its own; otherwise all owners share them.
 
     Returns:
-        Rows of a few points each, in order: `part` (the owner, or empty), `name`, `points` (how
-        many count), `mode` (of the first point), `source` (of the last point in the row) and
-        `kept`, tuples of place, value, step and time.
+        Rows with a few points each, in order: `part` (the owner, or empty), `name`, `points`
+            (number
+        of points that count), `mode` (of the first point), `source` (of the last point in the row)
+        and `kept`, tuples of place, value, step and time.
     """
     parameters = {
         "project": project,
@@ -382,12 +384,12 @@ def read_points(
 
 @dataclass(frozen=True, slots=True)
 class LoggedMetric:
-    """One metric.
+    """One metric of a run.
 
     Attributes:
-        count: How many points it has; `points` may be fewer, among them the first and the last,
-            the lowest and the highest.
-        is_single: Whether it is a plain number.
+        count: Number of its points. `points` may have fewer: the first and last one, and the lowest
+            and highest of each interval.
+        is_single: Whether it is a single number.
         source: ``data`` if `data_metrics` computed its last point, else ``logged``.
     """
 
@@ -399,7 +401,7 @@ class LoggedMetric:
 
     @property
     def value(self) -> MetricValue:
-        """The metric as a number, or the numbers of its points."""
+        """The metric as a number, or as the list of the numbers of its points."""
         values = [point.value for point in self.points]
         return values[0] if self.is_single else values
 
@@ -407,11 +409,12 @@ class LoggedMetric:
 def find_series(
     reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST_POINTS
 ) -> list[LoggedMetric]:
-    """Find the metrics that were logged for some owners, the first 1,000 by name.
+    """Find the metrics of some owners, the first 1,000 by name.
 
-    A metric alone is a series after ``append``, ``restart`` and ``clear``, else a number; two
-    points are a series; a metric without points is left out. Of more points than `most`, or than
-    100,000 in all, the shape of the curve is kept.
+    A metric with one point is a number; after ``append``, ``restart`` or ``clear`` it is a series.
+    A metric with two or more points is a series. A metric without points is left out. If there are
+    more points than `most`, or more than 100,000 in all, points are left out so that the curve
+    keeps its shape.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -424,7 +427,7 @@ def find_all_series(
     name: str = "",
     most: int = MOST_POINTS,
 ) -> dict[str, list[LoggedMetric]]:
-    """Find the metrics of several keys, each with owners of its own, as `find_series` does."""
+    """Find the metrics of several keys, each with its own owners, as `find_series` does."""
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
           countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
@@ -513,7 +516,7 @@ class Links:
 
 
 def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
-    """Read the lineage links of some runs to others and to models, by run id, 1,000 of a sort."""
+    """Read the lineage links of runs to other runs and to models, by run ID; 1,000 of each kind."""
     asked = {"run_ids": list(run_ids)}
     own = _read_links(reader, project, _LINKS_OF_RUNS, asked, Sql("owner"))
     others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, asked, Sql("run_id"))
@@ -551,9 +554,9 @@ def _linked(row: Row, number: int | None) -> Linked:
 def find_linked_runs(
     reader: Reader, project: str, model: str
 ) -> dict[str, dict[int | None, list[LinkedRun]]]:
-    """Read the runs that used and produced a model: by role and version, the latest first.
+    """Read the runs that used or produced a model, by role and version, latest first.
 
-    Under None stand those that named no version, or a version that is not stored.
+    Runs that named no version, or a version that is not stored, are under None.
     """
     rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
     numbers = _Numbers(reader, project, rows)
@@ -571,7 +574,7 @@ def _linked_run(row: Row, number: int | None) -> LinkedRun:
 def _read_links(
     reader: Reader, project: str, which: Sql, given: Mapping[str, Any], each: Sql
 ) -> list[Row]:
-    """Read the last links of each, a thing of a run once, in the order of their arrival."""
+    """Read the newest links of each run, each target once, in order of arrival."""
     sql = Sql("""
         SELECT owner, role, kind, name, version, run_id, min(time_ns) AS first_ns
         FROM (SELECT * FROM lineage FINAL WHERE project = {project:String})
@@ -584,7 +587,7 @@ def _read_links(
 
 
 class _Numbers:
-    """Finds the small numbers of the versions that links name."""
+    """Finds the numbers of the versions that links name."""
 
     def __init__(self, reader: Reader, project: str, rows: Iterable[Row]) -> None:
         named = {row["name"] for row in rows if row["kind"] == "model" and row["version"]}
@@ -597,9 +600,9 @@ class _Numbers:
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 
     def find(self, row: Row) -> int | None:
-        """Find the version of a model that a link means; None where it is not stored.
+        """Return the number of the version that a link means; None if it is not stored.
 
-        An alias counts as of the time of the link.
+        An alias means the version that it had at the time of the link.
         """
         if row["kind"] != "model" or not row["version"]:
             return None
@@ -617,7 +620,7 @@ class _Numbers:
 def _read_moves(
     reader: Reader, project: str, models: Sequence[str]
 ) -> dict[tuple[str, str], list[tuple[int, str]]]:
-    """Read the moves of aliases and their digests, the first move first; empty for a removal."""
+    """Read the changes of aliases with their digests, oldest first. A removal has no digest."""
     sql = Sql("""
         SELECT model, alias, if(is_removed, '', digest) AS named, time_ns FROM aliases FINAL
         WHERE project = {project:String} AND model IN {models:Array(String)}
