@@ -554,8 +554,8 @@ class _Mean:
         heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
         clusters, for independent values within each cluster.
         """
-        # With G − 1 degrees for 12 clusters of unequal sizes, a 95 % interval covered the true value
-        # in only 85 to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
+        # With G − 1 degrees for 12 clusters of unequal sizes, a 95 % interval covered the true
+        # value in only 85 to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
         return max(min(self.alike, self.clusters) - 1, 1.0)
 
 
