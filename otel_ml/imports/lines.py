@@ -48,8 +48,8 @@ def read_lines(path: Path, longest: int = _LONGEST_LINE) -> Iterator[SourceLine]
     """Yield the lines of a file that are not blank.
 
     Args:
-        path: The file.
-        longest: Size in bytes above which a line is not read.
+        path: The file. It may be compressed with gzip.
+        longest: Maximum size of a line in bytes. A longer line is reported as too long.
     """
     number = 0
     with closing(open_file(path)) as file:

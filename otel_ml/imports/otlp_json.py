@@ -113,11 +113,11 @@ def _objects(outer: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 class OtlpFiles(ToolExport):
-    """Files of the OpenTelemetry Collector.
+    """Files that the OpenTelemetry Collector wrote, as the source of an import.
 
     Args:
         files: Paths of the files. They may be compressed with gzip.
-        project: Project of all records; None for the project that they name.
+        project: Project of all records. None uses the project that is named in each record.
 
     Raises:
         ValueError: A file is not in OTLP/JSON at all.

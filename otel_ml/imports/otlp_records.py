@@ -46,15 +46,15 @@ class ResourceHead(NamedTuple):
 
 
 class SourceRecord(NamedTuple):
-    """A record to send.
+    """A span or log record of an export, ready to send.
 
     Attributes:
-        name: What the record is, in the plural, such as ``spans``. Reports count by it.
-        resource: The object that contains the resource. Adjacent records with the same object are
-            sent together.
+        name: Type of the record as a plural noun, such as ``spans``. Reports count by it.
+        resource: The object that contains the resource. Records that follow each other and have the
+            same object are sent together.
         scope: The object that contains the scope, without its records.
         item: The span or log record as JSON.
-        place: Where it is in the export.
+        place: Where the record is in the export.
     """
 
     name: str
@@ -69,9 +69,9 @@ class BadRecord(NamedTuple):
     """A part of an export that cannot be imported.
 
     Attributes:
-        name: What it is, in the plural, such as ``lines``.
-        place: Where it is in the export.
-        content: Its content for the file of rejected records.
+        name: Type of the part as a plural noun, such as ``lines``.
+        place: Where the part is in the export.
+        content: Content of the part, for the file of rejected records.
         reason: Why it cannot be imported.
     """
 
@@ -83,18 +83,18 @@ class BadRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedScore:
-    """A score of an export. It is about a run, a trace or a session: set one of these.
+    """A score in an export, of a run, a trace or a session. Set exactly one of these three.
 
     Attributes:
         id: ID in the export. The same ID gives the same record in every import.
         name: Name of the judge, or of what reviewers scored.
-        time_ns: When the score was given.
+        time_ns: Time of the score, in nanoseconds since the epoch (UTC).
         run_id: Run ID, ``<trace id>-<span id>`` in hex.
         trace_id: Trace ID in hex.
         session: Session ID.
-        run_start_ns: Start of the run; 0 if unknown.
-        value: The number; None if there is only a label.
-        passed: Whether the run passed; None if the score does not say.
+        run_start_ns: Start time of the run. 0 if unknown.
+        value: The score as a number. None if there is only a label.
+        passed: Whether the run passed. None if unknown.
         source: ``human`` for reviewers and users, ``judge`` for everything else.
         annotator: Name of the reviewer.
         version: Version of the judge.
@@ -117,11 +117,11 @@ class ImportedScore:
 
 
 class RecordMaker:
-    """Makes the records of an export, and marks them as history.
+    """Creates the records of an export, and marks them as imported.
 
     Args:
-        source: What is imported, such as ``phoenix``; the value of ``otel_ml.import``.
-        project: Project of all records; None for the project that they name.
+        source: What is imported, such as ``phoenix``. It becomes the attribute ``otel_ml.import``.
+        project: Project of all records. None uses the project that is named in each record.
     """
 
     def __init__(self, source: str, project: str | None) -> None:
@@ -133,7 +133,7 @@ class RecordMaker:
         self._heads: dict[bytes, ResourceHead] = {}
 
     def head(self, group: Mapping[str, Any]) -> ResourceHead:
-        """Return the head of a group of spans or log records, marked as history.
+        """Return the resource of a group of spans or log records, marked as imported.
 
         Args:
             group: Object with the keys ``resource`` and ``schemaUrl``. Both may be missing.
@@ -166,8 +166,8 @@ class RecordMaker:
         """Return the record of a span.
 
         Args:
-            span: The span in OTLP/JSON. `otlp_attributes` encodes its attributes.
-            place: Where it is in the export.
+            span: The span in OTLP/JSON, with attributes from `otlp_attributes`.
+            place: Where the span is in the export.
             resource: Attributes of the resource as plain values.
             scope: Name of the instrumentation scope.
         """

@@ -32,14 +32,14 @@ class ImportStopped(RuntimeError):
 
 @dataclass(slots=True)
 class ImportBatch:
-    """Spans of one request, and what they belong to.
+    """Spans that are sent in one request, and the rows that they come from.
 
     Attributes:
-        spans: The spans, as the destination of the sender expects them.
+        spans: The spans, in the form that the destination expects.
         owners: For each span, the number of its row or record in the source.
-        upto: How many rows of the source have been read when the batch is complete.
-        context: Anything that the caller wants to get back with the batch.
-        rejected: Why the collector rejected spans, by owner. Set when the batch was sent.
+        upto: Number of rows of the source that have been read when the batch is complete.
+        context: Any object of the caller. It is returned with the batch.
+        rejected: Why the collector rejected spans, by owner. Set after sending.
     """
 
     spans: list[Any] = field(default_factory=list)
@@ -68,13 +68,13 @@ class Destination(Protocol):
 
 
 class HistorySender:
-    """Sends batches with retries. At most four batches are in memory at a time.
+    """Sends batches of imported spans with retries. At most four batches are in memory at a time.
 
     Args:
         route: Where to send, and with which key.
-        patience_s: For how long a request is repeated while the collector does not accept it.
-        pause: Waits for a number of seconds.
-        connect: Makes the destination.
+        patience_s: How long to retry a request that the collector does not accept, in seconds.
+        pause: Function that waits for a number of seconds.
+        connect: Function that creates the destination.
 
     Raises:
         ValueError: The client does not send to a collector over HTTP.

@@ -35,13 +35,14 @@ class DatasetRows:
 
 
 class ToolExport(ABC):
-    """What a tool exported.
+    """An export of another tool, as the source of an import.
 
     Attributes:
         source: Name of the format, such as ``phoenix``.
-        records: What is always reported as imported, also if there is none, such as ``spans``.
-        left_out: How many records of the export cannot be imported, by what they are. It is
-            complete when all records have been read.
+        records: Types of records, such as ``spans``. The report shows their counts even if they are
+            0.
+        left_out: Number of records that cannot be imported, by type. It is complete when all
+            records have been read.
     """
 
     source: str
@@ -69,15 +70,15 @@ class ToolExport(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ToolImport:
-    """The result of an import.
+    """The result of importing an export.
 
     Attributes:
-        stored: Number of stored records, by what they are.
-        left_out: Number of other records in the export, which cannot be imported.
+        stored: Number of stored records, by type.
+        left_out: Number of records that cannot be imported, by type.
         rejected: Number of rejected records, by reason.
-        rejected_file: File that contains the rejected ones; None if there are none.
+        rejected_file: File that contains the rejected records. None if there are none.
         resumed: Number of records that an earlier, interrupted import had read.
-        seconds: Duration of the import.
+        seconds: Duration of the import in seconds.
     """
 
     stored: Mapping[str, int] = field(default_factory=dict)
@@ -109,13 +110,13 @@ def import_export(
     """Import the records of an export.
 
     Importing an export twice stores each record once. If the import is interrupted, call it again
-    with the same arguments to continue it.
+    with the same arguments to continue.
 
     Args:
         export: The export.
-        route: Where to send the records. Its project is the project of records that name none.
-        rejected: File that receives rejected records, as JSON Lines.
-        progress_file: File that keeps how far the import got, until it is complete.
+        route: Where to send the records. Its project is used for records that name none.
+        rejected: File for rejected records, as JSON Lines.
+        progress_file: File that contains the progress until the import is complete.
         on_progress: Called with the number of records that are stored or rejected.
 
     Raises:
