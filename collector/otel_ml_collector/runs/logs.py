@@ -131,7 +131,7 @@ class RunLine(records.LineRecord):
 
 @dataclass(frozen=True, slots=True)
 class SpanNode:
-    """The place of a span in its trace: the run ID of its parent, and whether it is a model call."""
+    """The place of a span in its trace: its parent's run ID, and whether it is a model call."""
 
     parent: str
     is_call: bool
