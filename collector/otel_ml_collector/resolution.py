@@ -40,7 +40,7 @@ TraceId = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class TraceNames:
-    """Names that a run lacks and its trace has; empty where no run names any."""
+    """Names that a run inherits from its trace; empty if no run of the trace has them."""
 
     session: str = ""
     user: str = ""
@@ -56,7 +56,7 @@ class Resolution:
     """The resolved values of a run that differ from its own row.
 
     Attributes:
-        share: The amounts that count; None where its own count.
+        share: The amounts that count; None if its own amounts count.
         names: The names that it inherits from its trace.
         owners: Its keys and tags with late-arriving records, sorted.
     """
@@ -94,8 +94,9 @@ class ResolvedRun:
     """A stored resolution of a run.
 
     Attributes:
-        rank: When its trace was resolved, in nanoseconds since the epoch by the store's clock. 0
-            if it was resolved before its runs were stored. The highest rank wins.
+        rank: Time of the resolution by the store's clock, in nanoseconds since 1970. 0 if the run
+            was
+            resolved before it was stored. The highest rank wins.
     """
 
     project: str
@@ -122,12 +123,12 @@ class ResolvedRun:
 
 
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
-    """Return which names a run has. If all runs of a trace agree, none inherits any."""
+    """Return which names a run has. If all runs of a trace have the same, none inherits any."""
     return run.session != "", run.user != "", run.experiment != ""
 
 
 def naming_run_of(run: Run) -> CallRun:
-    """Take the names and previews of a run, and its place in the trace."""
+    """Return the names and previews of a run, and its place in the trace."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
@@ -183,9 +184,9 @@ def name_owners(
 
     Args:
         runs: All runs of the trace, each once, in any order.
-        tags: The texts of the tags of each, late ones too, by span id.
-        keys: The keys of the trace, its id among them.
-        annotated: The owners that have late records.
+        tags: The tags of each run as text, including late ones, by span ID.
+        keys: The trace keys, and the trace ID.
+        annotated: The keys and tags that have late records.
     """
     runs = [*runs]
     calls = {run.span_id for run in runs if run.kind != "span"}
@@ -211,22 +212,22 @@ def find_inherited_contents(
 ) -> dict[bytes, InheritedContent]:
     """Find questions and answers that runs inherit from other runs of their trace.
 
-    * A call that has an answer and no question was asked what the nearest wrapper around it was
-      asked, if the same scope wrote that one and it has no other call inside. Mastra writes the
+    * A call with an answer and without a question inherits the question of the nearest wrapper
+      around it, if the same scope wrote it and it contains no other call. Mastra writes the
       question on the step around its call.
-    * A call that has neither an answer nor an error answered with the tools right below it.
-      AgentOps writes the tool calls of an answer as runs.
-    * A request, which is a run without a recorded parent, was asked the first question inside it,
-      and answered the last answer inside it. The result of a tool or a retriever is an answer only
-      if there is no other. A request that failed has no answer.
+    * A call without answer and error gets the tools directly below it as its answer. AgentOps
+      writes the tool calls of an answer as runs.
+    * A request, which is a run without a recorded parent, gets the first question and the last
+      answer inside it. The result of a tool or a retriever is an answer only if there is no other.
+      A failed request has no answer.
 
     Args:
-        runs: All runs of the trace, each once, in any order. What came as log records is in them.
-        shares: The shares of the runs. Repeated records are left out, and what other records of a
-            call say is not looked for elsewhere.
+        runs: All runs of the trace, each once, in any order, with contents from log records.
+        shares: The shares of the runs. Repeated records are left out. What other records of a call
+            contain is taken from them first.
 
     Returns:
-        The contents by span ID, of the runs that lack some and can have it.
+        The contents by span ID, for runs that lack some and can inherit it.
     """
     tree = {run.span_id: run for run in sorted(runs, key=_order)}
     repeats = {span_id for span_id, share in shares.items() if share.record_of}
@@ -306,7 +307,7 @@ def _order(run: CallRun) -> tuple[int, bytes]:
 
 
 def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
-    """Sort key of the runs that name any: the root first, else the earliest start."""
+    """Sort key of the runs with names: the root first, then the earliest start."""
     return run.parent_span_id != b"", run.start_ns, run.span_id
 
 
@@ -343,7 +344,7 @@ def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedG
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
-    """Order deliveries so that of a run the last holds: the winner, and its end before all."""
+    """Order deliveries so that the last one of each run counts: ends last, then by rank."""
     by_rank = attrgetter("rank")
     yield from sorted(open_runs, key=by_rank)
     yield from sorted(runs, key=by_rank)
@@ -352,7 +353,7 @@ def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
 def join_resolutions(
     shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
 ) -> Iterator[tuple[bytes, Resolution]]:
-    """Join the shares of a trace's runs and the names that it gives them, by span id."""
+    """Combine the shares of a trace's runs with the names that they inherit, by span ID."""
     for span_id in shares.keys() | names.keys():
         yield span_id, Resolution(shares.get(span_id), names.get(span_id, NO_NAMES))
 

@@ -64,21 +64,21 @@ _SIBLING: Final = 100
 class CallRun:
     """The fields of a run that the rule uses. Runs without facts of a call only link others.
 
-    Nobody changes it. It is not frozen: that would take twice as long to make.
+    It must not be changed. It is not frozen because that would double the time to make it.
 
     Attributes:
         parent_span_id: Empty for a root.
-        scope: The name of the instrumentation that wrote it.
-        response_id: The provider's id of its answer; empty where it does not say it.
+        scope: Name of the instrumentation that wrote it.
+        response_id: The provider's ID of its answer; empty if it has none.
         model: The provider's name of its model.
-        tokens, cost: What it says that was used; None for what it does not say.
+        tokens, cost: The usage that it reports; None for parts that it does not report.
         failed: Whether it ended with an error.
-        inputs_preview, outputs_preview: What was asked and answered, as lists show it.
-        first_token_ms, stream_chunks: How the answer came, where it came in pieces.
-        is_client: Whether its span is one of a client, as of a call that leaves the process.
+        inputs_preview, outputs_preview: Question and answer, as lists show them.
+        first_token_ms, stream_chunks: Time to the first token and number of chunks, if it streamed.
+        is_client: Whether its span has the kind client, like a call that leaves the process.
         is_whole: Whether its payload has an input and an output.
-        session, user, experiment: What it names; `resolution` reads them.
-        tool: The name of the tool, if it is a run of one.
+        session, user, experiment: The names that it has; `resolution` reads them.
+        tool: Name of the tool, if it is a run of a tool.
     """
 
     span_id: bytes
@@ -152,8 +152,8 @@ class CallFacts:
     """Facts of a call from all of its records, except tokens and cost.
 
     Attributes:
-        latency_ns: Of the record that counts.
-        is_whole: Whether that has an input and an output, so that no other record lends it any.
+        latency_ns: Latency of the record that counts.
+        is_whole: Whether that record has an input and an output, so it inherits none.
     """
 
     provider: str = ""
@@ -172,14 +172,15 @@ UNKNOWN: Final = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallShare:
-    """The amounts of a run that count, where they differ from its own.
+    """The amounts of a run that count, if they differ from its own.
 
     Attributes:
-        record_of: The run that counts for their call; empty for one that counts itself.
-        others: The other records of its call, where it is the one that counts.
-        tokens, cost: What is added up of it: for its call the number of any of its records, and
-            nothing where it repeats the sum of the runs below it.
-        facts: The facts that it shows of its call, where others record it, too.
+        record_of: The run that counts for their call; empty if this run counts.
+        others: The other records of its call, if this run counts.
+        tokens, cost: What sums add up for this run: the number of any record of its call, or
+            nothing
+            if it repeats the sum of the runs below it.
+        facts: The facts of its call to show, if other runs record the call too.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
 
@@ -226,7 +227,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     """Find the amounts that count for runs that arrive together, by project and trace.
 
     Returns:
-        None where they are too many to be looked at before they are stored.
+        The shares; None if there are too many runs to check before they are stored.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)
@@ -295,7 +296,7 @@ def has_facts(run: Run) -> bool:
 
 
 def is_bare(run: Run) -> bool:
-    """Tell whether a run names a model and reports no usage: it may wrap a call."""
+    """Return whether a run names a model and reports no usage, so it may wrap a call."""
     return (
         run.input_tokens is None
         and run.output_tokens is None
@@ -306,7 +307,7 @@ def is_bare(run: Run) -> bool:
 
 
 def may_be_second(run: Run) -> bool:
-    """Tell whether a run may record a call that another run of its own scope records."""
+    """Return whether a run may record a call that another run of its own scope also records."""
     is_account = run.input_tokens is not None or run.output_tokens is not None
     return is_bare(run) or (
         is_account
@@ -318,19 +319,19 @@ def may_be_second(run: Run) -> bool:
 
 @lru_cache(1_000)
 def name_scope(scope: str) -> str:
-    """Read the name of an instrumentation from the JSON text of a run's scope."""
+    """Return the name of an instrumentation from the JSON text of a run's scope."""
     name = orjson.loads(scope).get("name") if scope else None
     return name if isinstance(name, str) else ""
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Find the shares of a trace's runs that count otherwise than their own values, by span id.
+    """Find the shares of those runs of a trace whose own values do not count, by span ID.
 
     Args:
-        runs: All runs of the trace that are known, in any order; of a span the last holds.
+        runs: All known runs of the trace, in any order. For a repeated span, the last one counts.
 
     Returns:
-        The shares of the runs that count otherwise than their own values.
+        The shares of the runs whose own values do not count.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
@@ -546,12 +547,12 @@ def walk_up(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
 
 
 def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
-    """Return how sure it is that two runs record the same call; None if they do not.
+    """Return the certainty that two runs record the same call, as a sort key; None if they do not.
 
-    The surest pair sorts first: by response ID before by usage, nested before siblings, near first.
+    The most certain pair sorts first: response ID before usage, nested before siblings, near first.
 
     Args:
-        above: The outer run, or any one of two with the same parent.
+        above: The outer run, or either one of two with the same parent.
         run: The inner run, or the other one.
         distance: The number of wrappers between them; `_SIBLING` for two with the same parent.
     """
@@ -599,7 +600,7 @@ def _has_model_of(call_run: CallRun, other: CallRun) -> bool:
 
 
 def _is_accounted(call: CallRun, account: CallRun) -> bool:
-    """Tell whether a run repeats the usage of a call: during it, or right after it."""
+    """Return whether a run repeats the usage of a call that was under way or had just ended."""
     if not account.is_account or not (
         call.has_content or (call.is_client and not account.is_client)
     ):
@@ -610,9 +611,9 @@ def _is_accounted(call: CallRun, account: CallRun) -> bool:
 
 
 def _is_wrapping(above: CallRun, below: CallRun) -> bool:
-    """Tell whether a run is around the call that another records, and nothing but that.
+    """Return whether a run wraps only the call that another run records.
 
-    A failure inside a run that went well was tried again.
+    If the inner run failed and the outer one did not, the call was repeated, so there are several.
     """
     if not (above.is_bare or (below.is_bare and (above.failed or not below.failed))):
         return False
@@ -629,24 +630,25 @@ def _are_near(call_run: CallRun, other: CallRun) -> bool:
 
 
 def _is_within(call_run: CallRun, other: CallRun, most_late: float) -> bool:
-    """Return whether two runs were under way at the same time, as two records of one call are.
+    """Return whether two runs overlap in time as two records of one call do.
 
-    The one that started later is the inner one; of two that started together, the shorter one. It
-    may end a little later than the outer one: the span of a client that reads a stream is closed by
-    the connection, behind the last piece that the caller sees. How much later grows with the
-    answer, so no fixed time separates it from another call. Its overlap with the outer run does:
+    The run that started later is the inner one; if both started together, the shorter one. It may
+    end a little later than the outer one: a client's span for a stream ends when the connection
+    closes, after the last chunk that the caller sees. How much later depends on the answer, so no
+    fixed time separates it from another call. The overlap does:
 
-    * Inside another run, most of its time is within it. A call that the outer one only started, and
-      that goes on behind it, is another call.
-    * For siblings, all but a fiftieth of its time is within it. Parallel calls overlap as well, but
-      they end at different times.
+    * If it is inside the other run, most of its time must be within it. A call that the outer run
+      only started, and that continues after it, is another call.
+    * For siblings, all but a fiftieth of its time must be within the other. Parallel calls overlap
+      too, but they end at different times.
 
-    Clocks are read one after the other and some are rounded, so a millisecond more never matters.
+    Clocks are read one after the other, and some are rounded, so one more millisecond is always
+    allowed.
 
     Args:
         call_run: A run.
         other: Another run.
-        most_late: The part of the inner run's time that may be behind the end of the outer one.
+        most_late: The share of the inner run's time that may be after the end of the outer one.
     """
     outer, inner = call_run, other
     lag_ns = inner.start_ns - outer.start_ns
@@ -719,7 +721,7 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
 
 
 def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:
-    """Return whether a call may have both runs: of a scope it has one, or several nested ones."""
+    """Return whether a call may have both runs: one run of each scope, or several nested ones."""
     if call_run.span_id == other.span_id or call_run.scope != other.scope:
         return call_run.span_id != other.span_id
     if _is_accounted(call_run, other) or _is_accounted(other, call_run):
@@ -734,9 +736,9 @@ def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) 
 def _precedence(
     run: CallRun, call: Sequence[CallRun], tree: Mapping[bytes, CallRun]
 ) -> tuple[bool, bool, bool, int, int, int, str, bytes]:
-    """Order the records of a call: our own first, as it has the version, then the outermost.
+    """Sort key of the records of a call: our own first, as it has the version, then the outermost.
 
-    What says nothing of the answer comes last, and before it what says its usage alone.
+    Records that report only usage come later, and those without any answer come last.
     """
     ids = {item.span_id for item in call}
     depth = sum(above.span_id in ids for above in walk_up(run, tree))
@@ -747,10 +749,10 @@ def _precedence(
 
 
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
-    """Take each number of a call from the first of its records that has it.
+    """Take each number of a call from its first record that has it.
 
-    The cost is that of our own SDK's record, else of the record with the most counts of tokens: a
-    record without cached tokens has another price.
+    The cost is that of our own SDK's record, else of the record with the most kinds of tokens: a
+    record without cached tokens has a wrong price.
     """
     counts = [
         next(

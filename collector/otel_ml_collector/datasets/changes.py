@@ -1,4 +1,4 @@
-"""New versions of data sets: of items that are written, and of recorded runs."""
+"""New versions of data sets, from items that a user sends or from recorded runs."""
 
 import time
 from collections import Counter
@@ -181,10 +181,10 @@ def read_runs(
 
 
 def _choose_truth(where: str, whole_runs: Iterable[Run]) -> str:
-    """Choose the ground truth to use as expected output for all of these runs.
+    """Choose the ground truth that becomes the expected output for all of these runs.
 
-    It is the one that the filter names, else that of the output, else the only one. Empty if there
-    is none of these.
+    It is the one that the filter names, else the one for the whole output, else the only one. Empty
+    if there is none of these.
     """
     recorded = {name for run in whole_runs for name in run.truth}
     comparisons = comparisons_of(parse(where))
@@ -212,7 +212,7 @@ def _name_truth(comparison: FieldComparison) -> str:
 
 
 def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
-    """Make an item of a run, or return why that is not possible."""
+    """Make an item from a run, or return why that is impossible."""
     if run.inputs is None:
         return "without inputs"
     if run.capture.get("inputs"):
@@ -239,15 +239,15 @@ def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
 def make_change(
     reader: Reader, project: str, name: str, wanted: WantedItems, base: str | None
 ) -> tuple[str, bytes]:
-    """Write the records of a new version, made from the newest whole one.
+    """Write the records of a new version, made from the newest complete one.
 
     Returns:
         Its digest, and an OTLP request in JSON.
 
     Raises:
-        BadInput: An id is given twice, or is to be removed and is not there.
-        Missing: It is to be made from a version of a data set that is not there.
-        Outdated: It is to be made from a version that is not the newest whole one.
+        BadInput: An ID is given twice, or an ID to remove does not exist.
+        Missing: The version to start from does not exist.
+        Outdated: The version to start from is not the newest complete one.
     """
     rows = read_dataset_versions(reader, project, [name])
     newest = find_newest(reader, project, rows).get(name)

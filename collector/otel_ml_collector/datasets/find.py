@@ -97,7 +97,7 @@ class DatasetVersions(BaseModel):
 
 
 class DatasetItems(BaseModel):
-    """Items of a version of a data set, in the order of their ids."""
+    """Items of a version of a data set, ordered by ID."""
 
     version: DatasetVersion
     items: list[DatasetItem]
@@ -105,15 +105,15 @@ class DatasetItems(BaseModel):
 
 
 def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
-    """List the data sets of a project, each as its newest whole version, the latest sent first.
+    """List the data sets of a project, each as its newest complete version, latest first.
 
-    A data set that has no whole version is listed as its newest version.
+    A data set without a complete version is listed as its newest version.
     """
     return [listed.version for listed in list_datasets(reader, project)]
 
 
 class ListedDataset(NamedTuple):
-    """A data set as `find_datasets` lists it, and its newest version if that is not whole."""
+    """A data set in a list, and its newest version if that one is incomplete."""
 
     version: DatasetVersion
     incomplete: DatasetVersion | None
@@ -139,18 +139,18 @@ def list_datasets(reader: Reader, project: str) -> list[ListedDataset]:
 
 
 def find_newest(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, Row]:
-    """Find the newest whole version of each data set, by name: every change starts from it.
+    """Find the newest complete version of each data set, by name. Every change starts from it.
 
-    A version is whole if its manifest is stored completely, and each of its items too. Items that
-    were deleted with their run do not count as missing.
+    A version is complete if its list of items and each of its items are stored. Items that were
+    deleted with their run do not count as missing.
 
     Args:
         reader: The store.
         project: The project of the data sets.
-        rows: Versions of some data sets, the oldest of each first.
+        rows: Versions of data sets, the oldest of each first.
 
     Returns:
-        The versions; nothing for a data set that has no whole version.
+        The versions; nothing for a data set without a complete version.
     """
     versions: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -177,7 +177,7 @@ def _choose_whole(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row
 
 
 def find_version_before(reader: Reader, project: str, row: Row) -> Row | None:
-    """Find the newest whole version that is older than a version of the same data set."""
+    """Find the newest complete version that is older than a version of the same data set."""
     versions = read_dataset_versions(reader, project, [row["name"]])
     older = [version for version in versions if version["number"] < row["number"]]
     return find_newest(reader, project, older).get(row["name"])
@@ -189,8 +189,8 @@ def find_versions(
     """List the versions of a data set with the changes of each, newest first.
 
     Raises:
-        BadInput: The cursor is wrong.
-        Missing: There is no such data set.
+        BadInput: The cursor is invalid.
+        Missing: The data set does not exist.
     """
     return list_versions(reader, project, versions_of(reader, project, name), limit, cursor)
 
@@ -252,11 +252,11 @@ def find_items(
     limit: int = PAGE,
     cursor: str | None = None,
 ) -> DatasetItems:
-    """Read items of a version, in the order of their ids.
+    """Read items of a version, ordered by ID.
 
     Raises:
-        BadInput: The cursor is wrong.
-        Missing: There is no such version.
+        BadInput: The cursor is invalid.
+        Missing: The version does not exist.
     """
     row = version_row(reader, project, name, number)
     return list_items(reader, project, row, limit=limit, cursor=cursor)
@@ -265,7 +265,7 @@ def find_items(
 def list_items(
     reader: Reader, project: str, row: Row, *, limit: int = PAGE, cursor: str | None = None
 ) -> DatasetItems:
-    """Read as `find_items` does the items of a version that was read before."""
+    """Read the items of a version whose row is known, like `find_items`."""
     part, line = read_cursor(cursor, int, int) if cursor else (0, 0)
     lines: list[tuple[str, str]] = []
     is_last = False
@@ -289,14 +289,14 @@ def list_items(
 
 
 def read_items(reader: Reader, project: str, lines: Sequence[tuple[str, str]]) -> list[DatasetItem]:
-    """Read the items of some lines of a manifest: id and digest."""
+    """Read the items for these lines of a list of items: ID and digest."""
     values = {"project": project, "digests": sorted({digest for _, digest in lines})}
     content = {row["digest"]: row for row in reader.rows(_CONTENT, values)} if lines else {}
     return [_make_item(line, digest, content.get(digest)) for line, digest in lines]
 
 
 def find_digest(reader: Reader, project: str, name: str, digest: str) -> DatasetVersion:
-    """Read the version of a digest that was just stored."""
+    """Read the version with a digest that was just stored."""
     row = next(
         version for version in versions_of(reader, project, name) if version["digest"] == digest
     )
@@ -307,7 +307,7 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
     """Count and list the changes between two versions of a data set, in either order.
 
     Raises:
-        Missing: A version is not there.
+        Missing: A version does not exist.
     """
     rows = [version_row(reader, project, name, part) for part in (against, number)]
     manifests = read_manifests(reader, project, rows)
@@ -330,16 +330,16 @@ def find_diff(reader: Reader, project: str, name: str, number: int, against: int
 def _read_changes(
     reader: Reader, project: str, rows: Sequence[Row], stored: Mapping[str, Row], state: str
 ) -> dict[str, dict[str, int]]:
-    """Count the changes of each version against the version behind it, by digest.
+    """Count the changes of each version from the next older one, by digest.
 
-    Versions without a complete manifest are skipped.
+    Versions without a complete list of items are skipped.
 
     Args:
         reader: The store.
         project: The project of the data set.
-        rows: Versions of one data set, the newest first.
-        stored: Their counts, see `count_stored`.
-        state: Of these versions.
+        rows: Versions of one data set, newest first.
+        stored: Their counts from `count_stored`.
+        state: State of these versions in the store.
     """
 
     def count() -> dict[str, dict[str, int]]:
@@ -387,7 +387,7 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
     """Find the data sets whose newest version has an item made from a run.
 
     Returns:
-        Of each its name, the number of that version, and the id of the item, the first of several.
+        For each data set: its name, the number of that version, and the ID of the first such item.
     """
     rows = reader.rows(_MADE_OF, {"project": project, "run": run_id})
     if not rows:
@@ -402,15 +402,15 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
 
 
 def read_dataset_versions(reader: Reader, project: str, wanted: Sequence[str]) -> list[Row]:
-    """Read versions of some data sets, of each the oldest first."""
+    """Read versions of data sets; for each data set, the oldest comes first."""
     return read_versions(reader, project, _KIND, wanted)
 
 
 def versions_of(reader: Reader, project: str, name: str) -> list[Row]:
-    """Read the versions of a data set, the oldest first.
+    """Read the versions of a data set, oldest first.
 
     Raises:
-        Missing: There is no such data set.
+        Missing: The data set does not exist.
     """
     rows = read_dataset_versions(reader, project, [name])
     if not rows:
@@ -423,7 +423,7 @@ def version_row(reader: Reader, project: str, name: str, number: int) -> Row:
     """Read a version of a data set.
 
     Raises:
-        Missing: There is no such version.
+        Missing: The version does not exist.
     """
     return choose_version(versions_of(reader, project, name), name, number)
 
@@ -432,7 +432,7 @@ def choose_version(rows: Sequence[Row], name: str, number: int) -> Row:
     """Choose a version among those of a data set.
 
     Raises:
-        Missing: There is no such version.
+        Missing: The version does not exist.
     """
     for row in rows:
         if row["number"] == number:
@@ -447,12 +447,10 @@ def _owners(rows: Sequence[Row]) -> list[str]:
 def count_stored(
     reader: Reader, project: str, rows: Sequence[Row], state: str = ""
 ) -> dict[str, Row]:
-    """Count the items of some versions, and those that are stored, by owner.
+    """Count the items of versions, and those that are stored, by owner.
 
-    `manifest_digest` is the digest of what is stored of the manifest.
-
-    The state is the answer of `_read_state` for these versions, with others or alone; else it is
-    read.
+    `manifest_digest` is the digest of the stored part of the list of items. The state is the result
+    of `_read_state` for these versions, possibly with others; if it is missing, it is read.
     """
     if not rows:
         return {}
@@ -466,12 +464,12 @@ def count_stored(
 
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
-    """Read a state of the manifests of some versions, and of all items, that changes with them."""
+    """Read a state that changes whenever these lists of items, or any item, change."""
     return repr(reader.rows(_DATASETS_STATE, {"project": project, "owners": _owners(rows)}))
 
 
 def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """Read the digests of the items of some versions of a data set, as far as they are stored."""
+    """Read the digests of the stored items of versions of a data set."""
     if not rows:
         return {}
     sql = _MANIFEST_PARTS + Sql(" ORDER BY owner, part")

@@ -1,4 +1,4 @@
-"""Results of items in the last experiments: which items tell versions apart."""
+"""Results of items in the newest experiments: which items tell versions apart."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ class ItemHistory:
 
     @cached_property
     def _state(self) -> ItemsState:
-        """The state of these experiments, and of the manifest of the version."""
+        """The state of these experiments, and of the version's list of items."""
         ids = [experiment.run_id for experiment in self._experiments]
         start_ns = min(experiment.start_ns for experiment in self._experiments)
         return read_state(self._reader, self._project, ids, start_ns, self._owner)
@@ -136,7 +136,7 @@ class ItemHistory:
         return {item: digests.get(item) for item in items}
 
     def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
-        """Count the results of all items, and list those of some, whose digests are given by id."""
+        """Count the results of all items, and list those of the items with the given digests."""
         experiments, left_out = self._last
         if not experiments:
             return DatasetHistory(
@@ -177,16 +177,17 @@ class ItemHistory:
     def find_items(
         self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
     ) -> DatasetItems:
-        """Read the items that have results, by their ids.
+        """Read the items that have results, ordered by ID.
 
         Args:
-            show: A group, as `DatasetHistory` counts them; ``changed`` are those that the version
-                before has not or has otherwise, ``runs`` those that were made of recorded runs.
-            limit: How many.
-            cursor: Of the page before.
+            show: A group that `DatasetHistory` counts. ``changed`` are items that are new or
+                different
+                from the version before; ``runs`` are items made from recorded runs.
+            limit: Maximum number of items.
+            cursor: Where the previous page ended.
 
         Raises:
-            BadInput: The cursor is wrong.
+            BadInput: The cursor is invalid.
         """
         reader, project, row = self._reader, self._project, self._row
         if show == "all":
@@ -213,7 +214,7 @@ class ItemHistory:
         return [(item, newer[item]) for item in sorted(differ)[:limit]]
 
     def _find_lines(self, show: Show, after: str, limit: int) -> list[tuple[str, str]]:
-        """Read lines of the manifest: ids and digests of items behind an id."""
+        """Read lines of the list of items: IDs and digests, after an ID."""
         experiments = [] if show == "runs" else self._experiments
         if show != "runs" and not experiments:
             return []
@@ -236,10 +237,10 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
     """Choose the newest experiments with results, up to the largest number of runs.
 
     Args:
-        listed: The newest first.
+        listed: Experiments, newest first.
 
     Returns:
-        Those that are looked at, the oldest first, and how many have too many runs for that.
+        The chosen ones, oldest first, and the number of those with too many runs.
     """
     having = [listing for listing in listed if listing.done]
     listed_experiments: list[ListedExperiment] = []

@@ -110,7 +110,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/datasets")
 def get_datasets(project: str, reader: FromReader) -> Datasets:
-    """List the data sets of a project, each as its newest version, the latest sent first."""
+    """List the data sets of a project, each as its newest version, latest first."""
     return Datasets(datasets=find_datasets(reader, project))
 
 
@@ -139,7 +139,7 @@ def get_dataset_items(
         Show, Query(description="Which items, by their results in the last experiments")
     ] = "all",
 ) -> DatasetItems:
-    """Read items of a version of a data set, in the order of their ids."""
+    """Read items of a version of a data set, ordered by ID."""
     row = version_row(reader, project, name, number)
     asked = ItemHistory(reader, project, row, time.time_ns())
     return asked.find_items(show, limit, cursor)
@@ -237,7 +237,7 @@ def _count(
 def get_dataset_coverage(
     project: str, name: str, number: int, reader: FromReader
 ) -> DatasetCoverage:
-    """Say which slices of production a version of a data set has items for."""
+    """Return the slices of production for which a version of a data set has items."""
     return find_coverage(reader, project, name, number, time.time_ns())
 
 
@@ -268,10 +268,10 @@ async def post_items(
         Header(description="The number of the version that it is made from, 0 for a new data set"),
     ] = None,
 ) -> DatasetVersion:
-    """Make a new version of a data set from its newest; answered when it is durable.
+    """Make a new version of a data set from its newest one. Answered when it is on disk.
 
-    A version of the same content as an earlier version is that version. Of two concurrent changes
-    the second is made from the result of the first.
+    If the content equals that of an earlier version, that version is returned. Of two changes at
+    the same time, the second is applied to the result of the first.
     """
     reader = find_service(request, Reader).narrow(access)
     return await _change(turns, pipeline, reader, (project, name), wanted, base=if_match)
@@ -288,10 +288,10 @@ async def post_runs(
     turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> SavedRuns:
-    """Make items of recorded runs, which keep the runs' ids, in a new version of a data set.
+    """Make items from recorded runs, in a new version of a data set. Answered when it is on disk.
 
-    Runs without whole inputs are left out and counted. An item takes the place of an item with
-    the same inputs. Answered when it is durable.
+    Items keep the IDs of the runs. Runs without complete inputs are left out and counted. An item
+    replaces an item with the same inputs.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_runs(turns, pipeline, reader, (project, name), wanted)
@@ -300,7 +300,7 @@ async def post_runs(
 async def save_runs(
     turns: Turns, pipeline: Intake, reader: Reader, dataset: tuple[str, str], wanted: WantedRuns
 ) -> SavedRuns:
-    """Make items of recorded runs, in a new version of a data set, named with its project."""
+    """Make items from recorded runs, in a new version of a data set. Also return its project."""
     items, left_out = await run_sync(read_runs, reader, dataset[0], wanted, time.time_ns())
     change = WantedItems(items=items, reason=wanted.reason)
     version = await _change(turns, pipeline, reader, dataset, change)

@@ -1,8 +1,8 @@
-"""Experiments: the same `find` behind the JSON API and the pages.
+"""Experiments, computed once for the JSON API and the pages.
 
-The verdict is that of `otel_ml.statistics`, computed when it is read. The store counts the items
-whose runs have the same results, so that 100,000 of them are a few groups here; rows are read only
-of the items that are shown.
+The verdict is computed by `otel_ml.statistics` when it is read. The store counts the items whose
+runs have the same results, so 100,000 items become a few groups. Only items that are shown are read
+as rows.
 """
 
 import math
@@ -188,9 +188,9 @@ class Compared:
     Attributes:
         before: The baseline.
         groups: The items of both; items with identical results are one group.
-        items: The ids of each group's items, in their order. Only the first ones of many.
+        items: IDs of the items of each group, in order; in large groups only the first ones.
         verdict: None without a baseline.
-        chosen: The digests of the versions that count, by judge.
+        chosen: Digests of the judge versions that count, by judge.
         missing: The baseline that it was run with, if that is not stored.
     """
 
@@ -203,9 +203,9 @@ class Compared:
     missing: str = ""
 
     def select(self, show: Show, judge: str = "") -> list[tuple[tuple[float, float], ItemGroup]]:
-        """Return the groups of items of a sort, with their places: the lowest first.
+        """Return the groups with one kind of items, with their places, lowest first.
 
-        With a judge those that got worse or better by it, the largest change by it first.
+        With a judge, these are the items that got worse or better by it, the largest change first.
         """
         if show in {"regression", "fixed"}:
             if self.verdict is None:
@@ -237,10 +237,10 @@ def find_experiments(
     cursor: str | None = None,
     verdicts: bool = False,
 ) -> ExperimentsPage:
-    """List the experiments of a project, the newest first; with their verdicts where asked.
+    """List the experiments of a project, newest first, with their verdicts if requested.
 
     Raises:
-        BadInput: Filter or cursor is wrong.
+        BadInput: The filter or cursor is invalid.
     """
     text = f'kind == "{_KIND}"'
     query = runs.RunsQuery(project, view.narrow(where, text), limit=limit, cursor=cursor)
@@ -270,7 +270,7 @@ def _judge_listed(
 def find_experiments_of(
     reader: Reader, project: str, model: str, version: int, now_ns: int
 ) -> list[ListedExperiment]:
-    """List the newest 100 experiments of a version of a model, the newest first."""
+    """List the newest 100 experiments of a version of a model, newest first."""
     if not find_record_kinds(reader, project).experiments:
         return []
     digests = sorted(
@@ -290,7 +290,7 @@ def find_experiments_of(
 
 @dataclass(frozen=True, slots=True)
 class NamedExperiment:
-    """An experiment as it is chosen among others, without its results."""
+    """An experiment to choose from a list, without its results."""
 
     run_id: str
     name: str
@@ -367,14 +367,14 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
 def find_pair(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
-    """Read an experiment and its baseline. None if it names no baseline, or that is not stored.
+    """Read an experiment and its baseline. The baseline is None if it has none or it is not stored.
 
-    The baseline is the run id of another experiment, ``recorded`` for the runs that it replays, or
+    The baseline is the run ID of another experiment, ``recorded`` for the runs that it replays, or
     ``none``. None means the baseline that it was run with.
 
     Raises:
-        Missing: There is no such experiment, or no such baseline.
-        BadInput: An id is invalid, or both are the same.
+        Missing: The experiment or the baseline does not exist.
+        BadInput: An ID is invalid, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
     baseline_id = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
@@ -483,13 +483,13 @@ def find_rows(  # noqa: PLR0913 - all by keyword
     limit: int = ROWS,
     cursor: str | None = None,
 ) -> ExperimentRows:
-    """List the items of an experiment: of all in the order of ids, else the largest change first.
+    """List the items of an experiment: all of them by ID, or one kind by the size of the change.
 
-    With a judge regressions and what is fixed are those by this judge.
+    With a judge, only this judge decides what got worse or better.
 
     Raises:
-        Missing: There is no such experiment, or no such baseline.
-        BadInput: An id or the cursor is wrong.
+        Missing: The experiment or the baseline does not exist.
+        BadInput: An ID or the cursor is invalid.
     """
     experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     if show != "all" or other is not None:
@@ -564,7 +564,7 @@ def make_experiments(
 def _version_numbers(
     reader: Reader, project: str, items: Sequence[Run]
 ) -> dict[str, dict[tuple[str, str], int]]:
-    """Read the small numbers of the functions and data sets of experiments, by name and digest."""
+    """Read the version numbers of experiments' functions and data sets, by name and digest."""
     numbers = read_version_numbers(
         reader,
         project,
@@ -606,7 +606,7 @@ def _count(value: object) -> int:
 
 
 def _comparison_of(text: object) -> dict[str, Any]:
-    """Read the options of an experiment's comparison; values of the wrong type are left out."""
+    """Read the options of an experiment's comparison. Values of the wrong type are ignored."""
     try:
         document = orjson.loads(_text(text) or "{}")
     except ValueError:
@@ -631,7 +631,7 @@ def _comparison_of(text: object) -> dict[str, Any]:
 
 
 def _window(value: object) -> list[int] | None:
-    """Read when the first and the last of the recorded runs began."""
+    """Read the starts of the first and the last recorded run."""
     if not isinstance(value, list) or [*map(type, value)] != [int, int]:
         return None
     first, last = value
@@ -656,11 +656,11 @@ def compare(
 ) -> Compared:
     """Read an experiment and its baseline, and compare them.
 
-    The baseline is given as `find_pair` takes it. At most so many items of each sort are named.
+    The baseline has the form of `find_pair`. For each kind of items, at most `most` are named.
 
     Raises:
-        Missing: There is no such experiment, or no such baseline.
-        BadInput: An id is none.
+        Missing: The experiment or the baseline does not exist.
+        BadInput: An ID is invalid.
     """
     experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     compared = _compare_sides(reader, project, experiment, other, most=most)
@@ -676,7 +676,7 @@ def _compare_sides(
     *,
     most: int,
 ) -> Compared:
-    """Count the items of both sides, and compare them as the experiment says.
+    """Count the items of both sides, and compare them with the options of the experiment.
 
     The result is cached until the store has new data for them.
     """
@@ -799,7 +799,7 @@ def _make_group(
 
 
 def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
-    """Return the mean of the amounts above 0 of each item, 0 where there is none."""
+    """Return the mean of the amounts above 0 for each item; 0 if there are none."""
     if repeats == 1:
         return values
     means = []
@@ -849,7 +849,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
 
 
 def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
-    """Make the report of an experiment that was compared, as the SDK and the command line do.
+    """Make the report of a compared experiment, like the SDK and the command line.
 
     `page` is the address of the project's pages, for its links.
     """
@@ -949,7 +949,7 @@ def _label(row: ExperimentRow, firsts: Mapping[str, Run]) -> str:
 def _cell(
     firsts: Mapping[str, Run], listed: ListedItemRun, name: Literal["inputs", "outputs"]
 ) -> str:
-    """Write inputs or outputs of a run in a short line."""
+    """Write inputs or outputs of a run in one short line."""
     run = firsts.get(listed.run_id)
     value = None if run is None else getattr(run, name)
     return cut_cell(value if isinstance(value, str) else orjson.dumps(value).decode())
@@ -1009,10 +1009,10 @@ def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
 
 
 def first_of(cursor: str | None) -> int:
-    """Read how many items of a sort came before.
+    """Return how many items of this kind came before the cursor.
 
     Raises:
-        BadInput: The cursor is wrong.
+        BadInput: The cursor is invalid.
     """
     (first,) = read_cursor(cursor, int) if cursor else (0,)
     return max(min(first, MOST_RUNS), 0)
@@ -1028,7 +1028,7 @@ def cut_rows(
     limit: int,
     cursor: str | None,
 ) -> ExperimentRows:
-    """List the items of a sort, from a cursor's place."""
+    """List the items of one kind, starting at a cursor."""
     first = first_of(cursor)
     shown = items_of(compared, show, judge)[first : first + limit]
     more = first + limit < count_items(compared, show, judge)
@@ -1039,12 +1039,12 @@ def cut_rows(
 
 
 def count_items(compared: Compared, show: Show, judge: str = "") -> int:
-    """Count the items of a sort."""
+    """Count the items of one kind."""
     return sum(value.count for _, value in compared.select(show, judge))
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
-    """Name the items of a sort, the largest change first; of many the first."""
+    """Return the IDs of items of one kind, the largest change first; at most the first ones."""
     entries = (
         (place, item)
         for place, value in compared.select(show, judge)
@@ -1112,7 +1112,7 @@ def make_rows(
 
 
 def _preview(expected: Mapping[str, Any]) -> str:
-    """Write an item's expected value in plain text; of a long value the beginning of its JSON."""
+    """Write an item's expected value as plain text, or the beginning of its JSON if it is long."""
     if expected["cut"]:
         return f"{expected['cut']}…"
     value = load_json(expected["expected"])
@@ -1142,7 +1142,7 @@ def _make_changes(change: ItemChange) -> list[JudgedChange]:
 def _find_groups(
     reader: Reader, project: str, compared: Compared, items: Sequence[str]
 ) -> dict[str, ItemGroup]:
-    """Find the groups of items; of those that were not named they are counted again."""
+    """Find the groups of items. Items that were not named are counted again."""
     wanted = {*items}
     groups = {
         item: compared.groups[name]
@@ -1162,7 +1162,7 @@ def _find_groups(
 
 
 def _results_of(item_group: ItemGroup) -> str:
-    """Write the results of a group's runs as text, to compare them by."""
+    """Write the results of a group's runs as text that can be compared."""
     sides = (
         [replace(run, item="", cluster="", tags={}) for run in side]
         for side in (item_group.before, item_group.after)

@@ -1,4 +1,4 @@
-"""Experiments in the JSON API and on pages: their list, and the page of one."""
+"""Experiments in the JSON API and on pages: the list, and the page of one experiment."""
 
 import time
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def get_experiments(
         bool, Query(description="Whether to include the verdict and the values of the judges")
     ] = False,
 ) -> ExperimentsPage:
-    """List the experiments of a project, the newest first."""
+    """List the experiments of a project, newest first."""
     return find_experiments(
         reader,
         project,

@@ -83,7 +83,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @api.get("/projects/{project:path}/models")
 def get_models(project: str, reader: FromReader) -> Models:
-    """List the models of a project, the latest to run first."""
+    """List the models of a project; the one with the latest run comes first."""
     return Models(models=models.find_models(reader, project))
 
 
@@ -130,12 +130,12 @@ def get_variability(
 
 @api.get("/projects/{project:path}/models/{model:path}/aliases")
 def get_aliases(project: str, model: str, reader: FromReader) -> Aliases:
-    """Read the current aliases of a model's versions, and the history of their moves."""
+    """Read the current aliases of a model's versions, and the history of their changes."""
     return models.find_aliases(reader, project, model)
 
 
 class WantedAlias(BaseModel):
-    """A name to move to a version of a model."""
+    """An alias to set to a version of a model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -167,9 +167,9 @@ async def post_alias(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> Aliases:
-    """Move a name to a version of a model, or remove it. Returns when the move is durable.
+    """Set an alias to a version of a model, or remove it. Answered when it is on disk.
 
-    A move that is sent again with the same `id` is stored once.
+    A change that is sent again with the same `id` is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as held:
@@ -179,11 +179,11 @@ async def post_alias(
 
 
 def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, sender: str) -> bytes:
-    """Write the record of a move.
+    """Make the record of a change of an alias.
 
     Raises:
-        BadInput: The name is not a valid alias, or the time cannot be read.
-        Missing: There is no such version, or no version has the name to remove.
+        BadInput: The alias or the time is invalid.
+        Missing: The version does not exist, or no version has the alias to remove.
     """
     if not is_alias(wanted.alias):
         expected = "letters, digits and _.-, first a letter or _, not like v3"

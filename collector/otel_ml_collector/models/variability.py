@@ -138,10 +138,9 @@ def find_variability(
     against: int | None = None,
     limit: int = GROUPS,
 ) -> ModelVariability:
-    """Find how alike the answers of a model's versions to the same inputs are.
+    """Compare the answers of a model's versions to the same inputs.
 
-    Runs of production alone are looked at, of each version the newest 10,000, or fewer of more than
-    two versions: 20,000 in all.
+    Only production runs are read: the newest 10,000 of each version, and at most 20,000 in all.
 
     Args:
         reader: The store.
@@ -150,10 +149,10 @@ def find_variability(
         version: The version to compare, and whose groups are listed. Default: the newest one with
             repeated inputs.
         against: Its baseline. Default: the previous version with repeated inputs.
-        limit: Largest number of groups.
+        limit: Maximum number of groups.
 
     Raises:
-        Missing: There is no such model, or version.
+        Missing: The model or the version does not exist.
     """
     known = sorted({row["number"] for row in read_versions(reader, project, "model", [model])})
     if not known:
@@ -305,7 +304,7 @@ def _compare(
 def _list_groups(
     reader: Reader, project: str, where: str, repeated: Sequence[InputAnswers], limit: int
 ) -> list[InputGroup]:
-    """List the runs of equal inputs, the least alike first, of these those of most runs."""
+    """List runs with equal inputs: the least consistent first, then those with the most runs."""
     agreements = {group.key: RepeatedInput([*group.answers.values()]) for group in repeated}
     ordered = sorted(
         repeated,

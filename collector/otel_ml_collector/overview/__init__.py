@@ -1,1 +1,1 @@
-"""A project at a glance: what is wrong first, then its figures, models and users."""
+"""The overview of a project: its problems, then its figures, models and users."""

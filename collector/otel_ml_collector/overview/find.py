@@ -1,6 +1,6 @@
-"""The overview of a project: one `find` behind the JSON API, the page and the reader.
+"""The overview of a project, computed once for the JSON API, the page and the reader.
 
-All figures are of `stats`: runs of experiments, and calls of judges, are in none of them.
+All figures come from `stats`, so runs of experiments and calls of judges do not count.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ _WRONG: Final = frozenset(_FINDING_WORDS[:4])
 
 @dataclass(frozen=True, slots=True)
 class OverviewQuery(FiguresQuery):
-    """Which figures of a project are wanted; API and page take it as parameters."""
+    """Which figures of a project to return: the parameters of API and page."""
 
     models: Annotated[ModelGroup, Query(description="By what the table of models goes")] = "model"
 
@@ -109,7 +109,7 @@ class ProjectFinding(BaseModel):
 
 
 class NewestVersion(BaseModel):
-    """A model's newest version, where it took the place of another one in the last 30 days."""
+    """A model's newest version, if it replaced another one in the last 30 days."""
 
     model: str
     version: int
@@ -135,7 +135,7 @@ class OverviewFigures(ComparedFigures):
 
 
 class OverviewNews(BaseModel):
-    """What is to be said of a project, the worst first."""
+    """Messages about a project, worst first."""
 
     findings: list[ProjectFinding]
     newest_versions: list[NewestVersion]
@@ -152,7 +152,7 @@ class Overview(OverviewFigures, OverviewNews):
 def find_figures(
     reader: Reader, project: str, query: OverviewQuery, now_ns: int
 ) -> OverviewFigures:
-    """Count what a project's runs were like lately, beside a week before."""
+    """Return the figures of a project, with those of a week before."""
     over = cut_past(reader, query.last, now_ns)
     versions = reader.ahead(_find_versions, project, now_ns)
     named = list_people(reader, project)
@@ -171,7 +171,7 @@ def find_figures(
 
 
 def find_overview(reader: Reader, project: str, query: OverviewQuery, now_ns: int) -> Overview:
-    """Say how a project does: its figures, and what is to be said of it."""
+    """Return the figures of a project and its messages."""
     window = cut_past(reader, query.last, now_ns).window
     asked_errors = reader.ahead(_find_errors, project, window, now_ns)
     figures = find_figures(reader, project, query, now_ns)
@@ -196,15 +196,15 @@ def find_news(
     most: int = JUDGED,
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
-    """Say what is wrong in a project, or what its newest verdict is, the worst first.
+    """Find the problems of a project, or else its newest verdict; worst first.
 
     Args:
         reader: The store.
-        project: Whose news.
-        now_ns: The time of the question.
-        last: What is said of runs and errors is of so many hours or days.
-        most: Of at most so many of its newest versions.
-        releases: The releases of the project, where they were judged already.
+        project: The project.
+        now_ns: Current time, in nanoseconds since 1970.
+        last: Time range of the runs and errors.
+        most: Maximum number of newest versions to include.
+        releases: The releases of the project, if they were compared already.
     """
     window = cut_past(reader, last, now_ns).window
     errors = reader.ahead(_find_errors, project, window, now_ns)
@@ -329,7 +329,7 @@ def _list_reasons(verdict: VersionsVerdict) -> list[str]:
 
 
 def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
-    """Say what is to be said of a version; None where there is nothing to compare it by."""
+    """Write the message about a new version; None if there is nothing to compare it with."""
     if not (verdict.judges or verdict.amounts or verdict.failures):
         return None
     experiment = verdict.experiment if verdict.basis == "experiments" else None
@@ -366,7 +366,7 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
 def _describe_experiment(
     reader: Reader, project: str, now_ns: int, decided: set[str]
 ) -> ProjectFinding | None:
-    """Say what the newest experiment with a verdict says, if no version was decided by it."""
+    """Write the verdict of the newest experiment, if no version of it was mentioned already."""
     if not find_record_kinds(reader, project).experiments:
         return None
     for experiment in find_experiments(
@@ -408,7 +408,7 @@ def _describe_experiment(
 
 
 def _write_claim(banner: Banner) -> str:
-    """Write the figures of a verdict as the rest of a sentence; empty if there are none."""
+    """Write the figures of a verdict as the end of a sentence; empty if there are none."""
     judge = f', by judge "{banner.judge.judge}"' if banner.judge else ""
     return f": {banner.claim}{judge}" if banner.claim else ""
 

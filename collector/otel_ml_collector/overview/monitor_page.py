@@ -47,7 +47,7 @@ FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
 @dataclass(frozen=True, slots=True)
 class SliceCurve:
-    """A figure of a slice beside the rest: both curves in one scale."""
+    """A figure of a slice and of all other runs: two curves with the same scale."""
 
     figure: str
     own: str
@@ -66,10 +66,10 @@ def show_findings(
     last: FromLast = "24h",
     fresh: Annotated[bool, Query(description="Not what was worked out before")] = False,
 ) -> Response:
-    """Findings and slices, as a part of the page Monitor that comes after the rest.
+    """Show problems and slices: a part of the page Monitor that loads after the page.
 
-    What was worked out of many runs in the last half hour is shown at once, and asks for its
-    successor where five minutes went by. Of a page that was opened in the last days there is such.
+    For a large project, an answer of the last half hour is shown at once. If it is older than five
+    minutes, the part loads a new one.
     """
     now_ns = time.time_ns()
     find = find_monitor if fresh else find_shown_monitor
@@ -91,7 +91,7 @@ def show_findings(
 def show_progress(
     request: Request, project: str, reader: FromReader, last: FromLast = "24h"
 ) -> Response:
-    """How many days are checked, as a part of the page that asks again until all are."""
+    """Show for how many days fields are checked: a part that reloads until all are."""
     checked = find_checked_days(reader, project, last, time.time_ns())
     return show_page(request, "monitor_progress.html", {"checked_days": checked, "last": last})
 
@@ -106,10 +106,10 @@ def show_slice(
     where: Annotated[str, Query(max_length=4_000)],
     last: FromLast = "24h",
 ) -> Response:
-    """One slice against the rest of its model over time.
+    """Show one slice, compared with all other runs of its model, over time.
 
     Raises:
-        Missing: No slice is named.
+        Missing: The filter names no slice.
     """
     if parse(where) is None:
         raise Missing("There is no slice of all runs: expected a condition")
@@ -180,7 +180,7 @@ def show_releases(
 def show_monitor(
     request: Request, project: str, reader: FromReader, last: FromLast = "24h"
 ) -> Response:
-    """Is anything wrong, since when, for whom: the frame of the page, before that is found."""
+    """Show the frame of page Monitor. The problems load after it."""
     context = {
         "last": last,
         "span": SPANS[last],
@@ -191,7 +191,7 @@ def show_monitor(
 
 
 def _describe(state: MonitorState) -> dict[str, object]:
-    """Make the content of the table of slices: each slice once, with the newest judges."""
+    """Make the table of slices: each slice once, with the newest version of each judge."""
     answer = state.slices
     slices = [item for item in answer.slices if item.dimension != "outcome"] if answer else []
     by_name: dict[str, RunSlice] = {}
@@ -243,7 +243,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
 
 
 def _write_cell(cell: SliceCell) -> str:
-    """Write the difference of a cell; a latency or cost of three times or more as a factor."""
+    """Write the difference of a cell. Latency or cost of three times or more is a factor."""
     if cell.figure not in AMOUNT_FIGURES or not cell.value or not cell.rest:
         return cell.shown
     return write_factor(cell.value / cell.rest) or cell.shown
@@ -267,7 +267,7 @@ _UNITS: Final = {"points": "pts", "%": "%"}
 
 
 def write_checked(found: FoundProblems) -> str:
-    """Write what was checked, so that no problem found means something."""
+    """Write what was checked, so that "no problems" has a meaning."""
     news, state = found.news, found.state
     counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
     if state and state.slices:
@@ -332,7 +332,7 @@ _BETTER: Final = ("g1", "g2", "g3")
 
 
 def shade(cell: SliceCell) -> str:
-    """Name the class of a cell of the heat map: red for worse, green for better, by margins."""
+    """Return the CSS class of a cell: red for worse, green for better, by the number of margins."""
     match cell.word:
         case "worse":
             return _WORSE[cell.strength - 1]
@@ -354,7 +354,7 @@ def _draw(
     sides: tuple[RunStats, RunStats],
     over: Buckets,
 ) -> list[SliceCurve]:
-    """Draw the figures of a slice and of the rest over time."""
+    """Draw the figures of a slice and of all other runs over time."""
     cells = {cell.figure: cell for cell in known.cells} if known else {}
     curves = []
     for figure in state.slices.figures if state.slices else ():
@@ -371,7 +371,7 @@ def _draw(
 def list_values(
     stats: RunStats, read: Callable[[RunFigures], float | None], over: Buckets
 ) -> list[float | None]:
-    """Read a figure of each bucket of a window; those without runs have none."""
+    """Return a figure for each bucket of a window; None for buckets without runs."""
     values: list[float | None] = [None] * len(over.starts_ns)
     for group in stats.groups:
         for bucket in group.buckets:
@@ -388,7 +388,7 @@ READ_FIGURES: Final[dict[str, Callable[[RunFigures], float | None]]] = {
 
 
 def read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | None:
-    """Return a function that reads a judge's figure of a bucket; None for other figures."""
+    """Return a function that reads a judge's figure from a bucket; None for other figures."""
     if not figure.judge:
         return None
 

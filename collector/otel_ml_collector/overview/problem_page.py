@@ -1,4 +1,4 @@
-"""The page of a problem: how much worse, for whom, since when, what changed, in which runs."""
+"""The page of a problem: how much worse, for whom, since when, what changed, and in which runs."""
 
 import time
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRow:
-    """A part of the runs, such as one client: how it was before and is now."""
+    """A part of the runs, such as one client, with its values before and now."""
 
     name: str
     where: str

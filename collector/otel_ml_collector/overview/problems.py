@@ -175,13 +175,13 @@ def find_problems(
     Args:
         reader: The store.
         project: The project.
-        last: Which runs are checked.
-        now_ns: The time of the question.
-        state: What Monitor found, if that is known.
+        last: Time range of the runs to check.
+        now_ns: Current time, in nanoseconds since 1970.
+        state: The content of page Monitor, if it is known.
 
     Raises:
-        Missing: The project may not be read.
-        Unavailable: The store answers nothing.
+        Missing: The caller may not read the project.
+        Unavailable: The store does not answer.
     """
     if state is None:
         with suppress(StoreTimeout):
@@ -349,11 +349,11 @@ def _is_one_cause(first: Sign, sign: Sign) -> bool:
 
 
 def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
-    """Return which share of the traces of the smaller set is in the other one, about.
+    """Estimate which share of the traces of the smaller set is also in the other one.
 
     Args:
         first: The smallest hashes of the traces of one set.
-        second: Those of the other.
+        second: Those of the other set.
     """
     if not first or not second:
         return 0.0

@@ -1,4 +1,4 @@
-"""The overview of a project: its JSON, its page, and what of the page comes after the rest."""
+"""The overview of a project: its JSON, its page, and the parts that load after the page."""
 
 import time
 from typing import Annotated, Any, Final
@@ -46,17 +46,17 @@ FromAsked = Annotated[OverviewQuery, Depends()]
 
 @api.get("/projects/{project:path}/overview")
 def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview:
-    """Say how a project does: what is wrong first, then figures by model and by user.
+    """Return the problems of a project, then its figures by model and by user.
 
-    Figures are of recorded runs, those of the same time a week before beside them. Runs of
-    experiments are in none; their verdicts are among the findings.
+    Figures are those of recorded runs, with the figures of the same time a week before. Runs of
+    experiments do not count; their verdicts are among the messages.
     """
     return find_overview(reader, project, asked, time.time_ns())
 
 
 @pages.get("/projects/{project:path}/news")
 def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
-    """The problems of a project, as a part of its page that comes after the rest."""
+    """Show the problems of a project: a part of its page that loads after the page."""
     now_ns = time.time_ns()
     found = find_problems(reader, project, asked.last, now_ns)
     seen = read_seen(request.cookies.get(SEEN, ""))
@@ -124,7 +124,7 @@ def _find_reported(reader: Reader, project: str, asked: OverviewQuery) -> Report
 
 
 def _find_known(reader: Reader, project: str) -> Any:
-    """Tell what there is of a project that did nothing lately; None where there is none."""
+    """Describe the data of a project without recent runs; None if it has no data."""
     try:
         stored_project = find_project(reader, project)
     except Missing:

@@ -1,4 +1,4 @@
-"""What a user saw last on the overview of a project, kept in a cookie of their browser."""
+"""What a user last saw on the overview of a project, in a cookie of their browser."""
 
 import base64
 import json
@@ -50,9 +50,9 @@ class SeenProblems:
         return self.before if is_same_visit and self.before.time_s else self.last
 
     def list_new(self, found: FoundProblems, now_ns: int) -> set[str]:
-        """Return the keys of the problems that are new since the visit before.
+        """Return the keys of the problems that are new since the last visit.
 
-        On the first visit these are the problems that began in the last 24 hours.
+        On the first visit, these are the problems that began in the last 24 hours.
         """
         known = self._compared(now_ns)
         if known.time_s:

@@ -349,7 +349,7 @@ def choose_step(window: Window) -> int:
 
 
 def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
-    """Say how good predictions were, at the time of the prediction."""
+    """Measure how good predictions were, by the time of the prediction."""
     target, window = question.target, question.window
     rows = _write(reader, question)
     figures = _OF_NUMBER if target.kind == "number" else _OF_RANKING
@@ -417,7 +417,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
 
 
 def _write(reader: Reader, question: QualityQuestion) -> _Rows:
-    """Write the predictions of the question: of days that are kept beside those that are not."""
+    """Write the SQL for the predictions of the question, from stored days and from runs."""
     rule, project = question.target.rule, question.project
     kinds = find_record_kinds(reader, project)
     counted = find_counted(reader, project, _SLICE_BOUNDS)
@@ -491,7 +491,7 @@ def _read(row: Row, place: int) -> RatioSums:
 
 
 def _estimate(figures: Mapping[str, _Figure], row: Row, first: int = 1) -> list[QualityFigure]:
-    """Make the figures of a group, behind its coverage."""
+    """Make the figures of a group, which come after its coverage."""
     return [
         QualityFigure(name=name, value=_interval(_ESTIMATES[item.form](_read(row, place))))
         for place, (name, item) in enumerate(figures.items(), first)
@@ -528,9 +528,9 @@ _OF_TOKENS: Final = Sql("""arrayJoin(arrayPushFront(
 
 
 def _find_slices(rows: _Rows, first: tuple[str, _Figure]) -> list[QualitySlice]:
-    """Hold the values of tags that runs carry against the rest of the runs, by one figure.
+    """Compare the runs with each tag value with all other runs, by one figure.
 
-    A tag with more than 200 frequent values tells single runs apart, and is left out.
+    A tag with more than 200 frequent values, such as an ID, is left out.
     """
     name, figure = first
     tagged = _TAGGED.fill(rows=rows.sql, recorded=RECORDED, bounds=_SLICE_BOUNDS.sql)
@@ -599,13 +599,13 @@ _GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),
 def _read_ages(
     rows: _Rows, question: QualityQuestion
 ) -> tuple[dict[int, tuple[AgedBucket, float]], float | None]:
-    """Read of each bucket at which ages its truths came, with the mean age of its runs.
+    """Read for each bucket at which ages its ground truth arrived, and the mean age of its runs.
 
-    The mean is that of floats: the engine takes the constant out of it otherwise, and the sum of
-    nanoseconds since the epoch overflows. Buckets count from 1 here, as 0 is that of all runs.
+    The mean is a mean of floats. Otherwise the engine moves the constant out of it, and the sum of
+    nanoseconds since 1970 overflows. Buckets count from 1 here, because 0 means all runs.
 
     Returns:
-        Buckets by their place, and the median seconds from a prediction to its truth.
+        The buckets by number, and the median seconds from a prediction to its ground truth.
     """
     found = rows.ask(
         Sql("""
@@ -694,7 +694,7 @@ def _make_versions(
 def _find_classes(
     rows: _Rows, question: QualityQuestion
 ) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
-    """Find the classes, which came instead of which, and the one that came most."""
+    """Find the classes, which class occurred instead of which, and the most frequent one."""
     counts = rows.ask(
         Sql("""
           SELECT predicted, came, count() AS n FROM ({rows}) GROUP BY predicted, came
@@ -776,7 +776,7 @@ _Bins = Mapping[int, Mapping[int, ConfidenceBin]]
 
 
 def _read_confidence(rows: _Rows) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
-    """Read how sure runs were of their predictions, in a hundred bins.
+    """Read how confident runs were in their predictions, in a hundred bins.
 
     Returns:
         The bins by bucket of time, and those of all buckets together.
@@ -806,7 +806,7 @@ def _read_confidence(rows: _Rows) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
 
 
 def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
-    """Return how far estimates were from the accuracy of buckets that are to be judged."""
+    """Return how far estimates were from the accuracy of buckets with enough ground truth."""
     total, runs = 0.0, 0
     for point in points:
         came = next((item.value for item in point.figures if item.name == "accuracy"), None)

@@ -215,7 +215,7 @@ def show_target(
     reader: FromReader,
     wanted: Annotated[QualityShown, Query()],
 ) -> Response:
-    """Show how good the predictions of a target were, by the time of the prediction."""
+    """Show how good the predictions of a prediction target were, by the time of the prediction."""
     asked_slices = wanted.model_copy(update={"slices": True})
     question = make_question(reader, project, target, asked_slices, time.time_ns())
     quality = find_quality(reader, question)

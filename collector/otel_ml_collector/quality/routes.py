@@ -130,7 +130,7 @@ def put_target(
     store: FromStore,
     base: Base = None,
 ) -> SavedTarget:
-    """Save which part of an output predicts which ground truth; saving it twice is harmless."""
+    """Save which part of an output predicts which ground truth. You can save it again."""
     return save_target(reader, store, project, target, wanted, base)
 
 

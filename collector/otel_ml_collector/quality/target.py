@@ -1,4 +1,4 @@
-"""A prediction target as it is saved: which part of an output predicts which ground truth."""
+"""A saved prediction target: which part of an output predicts which ground truth."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
