@@ -95,8 +95,7 @@ class ResolvedRun:
 
     Attributes:
         rank: Time of the resolution by the store's clock, in nanoseconds since 1970. 0 if the run
-            was
-            resolved before it was stored. The highest rank wins.
+            was resolved before it was stored. The highest rank wins.
     """
 
     project: str

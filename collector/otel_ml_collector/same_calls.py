@@ -178,8 +178,7 @@ class CallShare:
         record_of: The run that counts for their call; empty if this run counts.
         others: The other records of its call, if this run counts.
         tokens, cost: What sums add up for this run: the number of any record of its call, or
-            nothing
-            if it repeats the sum of the runs below it.
+            nothing if it repeats the sum of the runs below it.
         facts: The facts of its call to show, if other runs record the call too.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """

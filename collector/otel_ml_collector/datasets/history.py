@@ -181,8 +181,7 @@ class ItemHistory:
 
         Args:
             show: A group that `DatasetHistory` counts. ``changed`` are items that are new or
-                different
-                from the version before; ``runs`` are items made from recorded runs.
+                different from the version before; ``runs`` are items made from recorded runs.
             limit: Maximum number of items.
             cursor: Where the previous page ended.
 

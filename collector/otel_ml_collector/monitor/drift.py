@@ -103,10 +103,8 @@ class FieldsQuestion:
         model: Name of the model.
         last: Length of the window that is compared with the reference.
         than: The reference: ``reference`` (the model's reference profile, else the 28 days before),
-            a
-            number of days before such as ``28d``, ``version`` (the one before) or ``version:3``,
-            two
-            days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
+            a number of days before such as ``28d``, ``version`` (the one before) or ``version:3``,
+            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
             ``profile:churn``.
         where: Only runs of this filter are compared. Their fields are read from the runs, not from
             sketches.
@@ -201,8 +199,7 @@ class Than:
         dataset: Name of a data set, and the number of its version; 0 for the newest.
         profile: Name of a profile, and the number of its version; 0 for the newest.
         references: Newest version of each profile that is the reference of a model. For such a
-            model
-            the profile replaces `time`.
+            model the profile replaces `time`.
     """
 
     name: str
@@ -323,8 +320,7 @@ def load_fields(
         models: Names of the models; None for all.
         versions: Digest and structure of each version.
         is_asked: Whether a user waits for these fields. If not, large days without a sketch are
-            left
-            out; their sketches are computed within minutes.
+            left out; their sketches are computed within minutes.
     """
     reader, project = question.reader, question.project
     of_models = _among(models, versions)

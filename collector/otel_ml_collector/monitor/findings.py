@@ -47,8 +47,8 @@ class Finding:
         evidence: Number of runs, difference, interval and time, in short sentences.
         measure: What the problem is about, such as `errors` or `latency`.
         measured: Name of the figure, such as a judge; empty for a field.
-        condition: The slice that is worse, or that has nearly all runs with a changed field, as a
-            filter without the model; empty for a whole version or for all runs.
+        condition: The slice that is worse, as a filter without the model; empty for a whole
+            version.
         version: Number of the version that is worse; None if no version is.
         baseline: Number of the version that it is compared with.
         change: What changed in the version, in a few words; empty if that is unknown.

@@ -102,14 +102,12 @@ class Backups:
         Args:
             folder: An absolute path that does not exist, or an empty folder.
             seen: Information that the operator's command has about this folder or a folder above
-                it;
-                None if there is none.
+                it; None if there is none.
 
         Raises:
             Rejected: The store is a ClickHouse server, which has backups of its own.
             BadInput: The folder cannot be used, is in the data directory, or is not the folder that
-                the
-                operator means.
+                the operator means.
             Unavailable: The store does not answer, the disk is full, or another backup is being
                 written.
         """
@@ -253,8 +251,7 @@ class Restored:
     Attributes:
         parts: Number of restored parts.
         is_checked: Whether the checksum of each file was compared. Backups of older versions have
-            no
-            checksums, so only the file sizes were compared.
+            no checksums, so only the file sizes were compared.
     """
 
     parts: int
@@ -267,8 +264,7 @@ def restore(backup: Path, data_dir: Path) -> Restored:
     Args:
         backup: Folder of the backup.
         data_dir: An empty data directory, or a path that does not exist. If root restores, the
-            owner
-            of the directory becomes the owner of the files.
+            owner of the directory becomes the owner of the files.
 
     Raises:
         BadSetting: The backup is incomplete, damaged or newer than this program; or the data

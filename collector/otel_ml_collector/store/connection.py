@@ -139,8 +139,7 @@ class Memory:
             key: Identifies the question, and the state of the store on which the answer depends.
             make: Computes the answer.
             rows: Returns the size of an answer, in rows. Answers that were not used for the longest
-                time
-                are dropped first. Answers that are too large are not kept.
+                time are dropped first. Answers that are too large are not kept.
         """
         with self._guard:
             if key in self._answers:
@@ -297,8 +296,7 @@ class Connections:
 
         Args:
             confirms: Whether each statement that writes is confirmed, which takes 2 ms. If not,
-                `confirm`
-                must be called before records are reported as stored.
+                `confirm` must be called before records are reported as stored.
         """
         with self._guard:
             opened = ConfirmingClient(

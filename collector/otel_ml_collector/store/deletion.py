@@ -262,8 +262,7 @@ class Deleter:
             BadInput: There is no such kind, or the run ID is invalid.
             Missing: The target does not exist.
             Unavailable: The store does not answer, or the disk is full. If the request was stored,
-                the
-                deletion is done later.
+                the deletion is done later.
         """
         _check(kind, target)
         with self._guard:
@@ -327,8 +326,7 @@ class Deleter:
 
         Raises:
             Unavailable: The store does not answer, the disk is full, or another deletion has been
-                running
-                for a minute.
+                running for a minute.
         """
         trace, _, span = run_id.partition("-")
         values = {
@@ -358,8 +356,7 @@ class Deleter:
 
         Raises:
             Unavailable: The store does not answer, the disk is full, or another deletion has been
-                running
-                for a minute.
+                running for a minute.
         """
         values = {"project": project, "owners": list(run_ids), "records": list(record_ids)}
         if not self._lock.acquire(timeout=_WAIT_S):

@@ -244,8 +244,7 @@ class VersionFields:
 
     Attributes:
         sections: Number of its runs with inputs, outputs and params; the number of all runs
-            (`run`),
-            and of failed runs (`errors`).
+            (`run`), and of failed runs (`errors`).
         fields: The fields, by path. The section of a field tells how many runs could have it.
     """
 

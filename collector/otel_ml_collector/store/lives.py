@@ -33,8 +33,7 @@ class Life:
         time: Column with the time at which a row was stored or sent. It separates rows of a deleted
             project from later ones. Empty if the trace or process of the row decides.
         stamp: Column with the time of arrival, from which retention counts; empty if the record
-            that
-            the row follows decides.
+            that the row follows decides.
         is_payload: Whether the row is deleted with the payloads.
         topic: The line of the storage page that counts it.
     """

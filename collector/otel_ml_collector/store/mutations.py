@@ -51,8 +51,7 @@ class Mutator:
 
         Raises:
             Unavailable: The engine fails or has no room. The statement is cancelled. Some parts may
-                have
-                changed; you can run it again.
+                have changed; you can run it again.
             ClickHouseError: The store does not answer.
         """
         parameters, wanted = dict(values or {}), dict(settings or {})

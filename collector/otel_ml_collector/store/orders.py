@@ -50,8 +50,7 @@ def make_ordering(
         project: The project.
         order: A name of `otel_ml.orders`.
         is_of_tops: Whether each row stands for all runs inside it. Then tokens and cost are those
-            of
-            its trace, and the score is the worst in its trace.
+            of its trace, and the score is the worst in its trace.
     """
     if order in BY_TIME:
         return None

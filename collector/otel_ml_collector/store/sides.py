@@ -39,8 +39,7 @@ class Sides:
         values: Parameters of both, with `project`, `start` and `end`.
         counts: Approximate number of runs of the baseline and of the candidate.
         names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
-            they
-            are "before" and "now".
+            they are "before" and "now".
         place: SQL of the number of the time window in which a run of the candidate began.
         windows: Number of windows; 1 if the runs are compared once.
     """

@@ -32,8 +32,7 @@ class Sql(str):
 
     Args:
         text: A literal, or a constant that is one. `docs/literal_sql.py` makes mypy refuse any
-            other
-            text, so no outside text gets into a statement.
+            other text, so no outside text gets into a statement.
     """
 
     __slots__ = ()
@@ -286,8 +285,7 @@ class Condition:
 
     Attributes:
         reads_payloads: Whether it searches the payloads of the window from ``start`` to ``end``.
-            Then
-            a short window is asked first, to answer sooner.
+            Then a short window is asked first, to answer sooner.
         search: The same condition in parts that use an index, if there is one.
     """
 

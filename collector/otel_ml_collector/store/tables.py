@@ -127,8 +127,7 @@ class Table(Generic[Record]):
         indexes: Lines of its skipping indexes.
         stamp: Column with the time of arrival; empty if the table has none.
         month_of: Field whose month decides the partition of a record; None for the time of arrival,
-            or
-            for no partitions.
+            or for no partitions.
         source: Name of the list in `Records` that is stored here; empty if the writer decides.
         follows: The record with which its rows are deleted; None if they are kept forever. Rows may
             have no such owner.

@@ -105,8 +105,7 @@ class InputAnswers:
     Attributes:
         key: Digest of the inputs; in an experiment, digest and ID of the item.
         runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer` (digest of the
-            outputs),
-            newest first.
+            outputs), newest first.
         scores: Rows with `judge`, `judge_version`, `score`, `passed` and `failed` of these runs.
     """
 

@@ -139,8 +139,7 @@ class Writer:
         Raises:
             Rejected: The engine will never accept these rows. Some of them may be stored.
             Unavailable: The store does not answer. Some of the rows may be stored. To complete the
-                batch,
-                send all of them again.
+                batch, send all of them again.
         """
         left: Left = {}
         try:
