@@ -33,14 +33,12 @@ def read_columns(frame: Any, argument: str = "frame") -> Columns:
 
     Args:
         frame: A pandas, polars or pyarrow table, a structured NumPy array, a list of mappings, or
-            stored runs (see `row_of_run`). It is not changed. A key that a mapping lacks is a
-            missing value.
+            stored runs (see `row_of_run`). It is not changed.
         argument: Name of the argument for error messages.
 
     Returns:
-        The values of each column by name, in the table's order. If two columns have the name ``a``,
-        the second one becomes ``a.2``. NaN, NaT and similar values become None, NumPy scalars
-        become Python values.
+        The values of each column by name, in the table's order. Missing values, such as NaN and
+        NaT, are None. If two columns have the name ``a``, the second one becomes ``a.2``.
 
     Raises:
         ValueError: `frame` has another type.

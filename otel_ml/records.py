@@ -328,9 +328,9 @@ def describe_field(name: str) -> str:
 class Run(RunFields):
     """A run or any other span, as stored in the database.
 
-    A run is a span of a kind that otel-ml knows, such as a model or tool call. All other spans have
-    the `kind` ``span``. Fields that contain JSON are an empty string if there is no value.
-    `outcome` is ``running`` until the run has ended.
+    A span is a run if otel-ml knows its kind, such as a model or tool call. The `kind` of all other
+    spans is ``span``. `outcome` is ``running`` until the run has ended. A JSON field without a
+    value is an empty string.
     """
 
     trace_id: bytes = field(metadata=kept("Trace id, 16 bytes", _TRACE_ID_TYPE, after="start_ns"))
@@ -924,7 +924,7 @@ class LineageLink:
 class ItemContent:
     """The content of a data set item. It is stored once, even if many versions contain it.
 
-    Fields that contain JSON are an empty string if there is no value.
+    A JSON field without a value is an empty string.
     """
 
     project: str = field(metadata=kept("Project of the record", _NAME))

@@ -306,9 +306,11 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes for one judge's result that is sent separately, after its run.
+    """Return the attributes of a record with one judge's result, which is sent after its run.
 
-    `start_ns` is when the judged run started, in ns since the epoch.
+    Args:
+        evaluation: The result.
+        start_ns: Start time of the run that was scored, in ns since the epoch.
     """
     facts: dict[str, Value | None] = {
         names.JUDGE_NAME: evaluation.judge,

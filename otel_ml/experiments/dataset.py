@@ -129,15 +129,15 @@ class Dataset(HasCard, HasSubject):
 
     Args:
         name: Name of the data set. All its versions have this name.
-        data: The items, one row each. A row that is a mapping can have the keys ``inputs``,
-            ``expected``, ``id`` and ``tags``. All other keys become inputs. A row of another type
-            is itself the inputs. Values can be anything that `Run.log` accepts.
+        data: The items, one per row. If a row is a mapping, it can have the keys ``inputs``,
+            ``expected``, ``id`` and ``tags``. All other keys become inputs. If a row is not a
+            mapping, it is used as the inputs. Values can be anything that `Run.log` accepts.
         description: What the data set is for.
 
     Attributes:
         items: The items in their order.
-        digest: Hash of the content, 64 hex digits. The same items give the same hash, and so the
-            same version, on every machine.
+        digest: Hash of the content, 64 hex digits. The same items give the same hash on every
+            machine, and so the same version.
         left_out: Number of runs that `from_runs` skipped, by reason. Empty for other data sets.
 
     Raises:
@@ -443,11 +443,11 @@ def choose_version(versions: Sequence[DatasetVersion], number: int) -> DatasetVe
 
     Args:
         versions: The versions, the newest first.
-        number: The version number. 0 selects the newest version whose items are all stored, or else
-            the newest version.
+        number: The version number. 0 selects the newest version whose items are all stored. If
+            there is no such version, it selects the newest one.
 
     Returns:
-        The version, or None if there is none with this number.
+        The version. None if there is none with this number.
     """
     if number:
         return next((version for version in versions if version.version == number), None)
@@ -776,8 +776,7 @@ def send_dataset(recorder: Recorder, dataset: Dataset, reason: str = "") -> None
     Args:
         recorder: Sends the records.
         dataset: The data set.
-        reason: Why this version was created. If given, it is sent even if the items were sent
-            before.
+        reason: Why this version was created. With a reason, the data set is always sent.
     """
     # The digest does not cover the sessions, so send the data set again if they changed.
     sessions = hash(tuple(item.source_session for item in dataset.items))

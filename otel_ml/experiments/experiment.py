@@ -338,7 +338,7 @@ def prepare(
     judges: Sequence[Any],
     options: EvaluateOptions,
 ) -> Prepared:
-    """Check the arguments of `evaluate`, and load what they name, such as a stored data set.
+    """Check the arguments of `evaluate`, and load the data set and the baseline that they name.
 
     Raises:
         ValueError: An argument is invalid. The message names it.

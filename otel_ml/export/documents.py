@@ -70,11 +70,8 @@ class DocumentQueue:
             self._check(directory)
 
     def clear(self) -> None:
-        """Reset the queue in a forked child process, where the copied lock may stay locked forever.
-
-        Documents on disk stay, because other processes share them.
-        """
-        self._lock = threading.RLock()
+        """Reset the queue in a forked child process. Documents on disk stay."""
+        self._lock = threading.RLock()  # the copied lock may stay locked forever
         if self._directory is None:
             self._sizes, self._bodies = {}, {}
 

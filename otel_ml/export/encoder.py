@@ -268,11 +268,9 @@ class _AttributeField:
         self._pairs: dict[tuple[str, str], bytes] = {}
 
     def write(self, parts: list[bytes], attributes: Mapping[str, Any] | None) -> None:
-        """Append the encoded attributes to `parts`. Attributes that cannot be encoded are left out.
-
-        The order of the checks follows the cost: text identical to the key's last value is fastest,
-        then other short text, then long text and numbers. New keys and failures are slowest.
-        """
+        """Append the encoded attributes to `parts`, without those that cannot be encoded."""
+        # fastest case first: the key's last text, other short text, long text and numbers; new keys
+        # and failures are slowest
         keys = self._keys
         heads = self._heads
         # reading the SDK's attributes takes one call per item, copying them takes one in total
@@ -554,9 +552,9 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The encoded resource and scope of spans, which tell what service and project they come from.
+    """The encoded resource and scope of spans. They tell which service and project they come from.
 
-    Many requests have the same ones, so they are encoded only once.
+    They are encoded only once, because many requests have the same resource and scope.
     """
 
     resource: bytes
@@ -578,8 +576,8 @@ class EncodedRequest(NamedTuple):
         body: An ExportTraceServiceRequest message. Empty if there are no spans.
         spans: Number of spans in it.
         failed: Number of spans that were left out because they could not be encoded.
-        is_too_large: True if the request was not encoded to the end, because its spans have too
-            many bytes. Split it. A request of one span is never too large.
+        is_too_large: True if the spans are too large for one request, and must be split. It is
+            never True for a single span.
     """
 
     body: bytes

@@ -75,12 +75,11 @@ class HttpSender:
 
         Args:
             body: An encoded ``ExportTraceServiceRequest``.
-            timeout_s: Maximum time for the whole request in seconds. DNS lookup is not included;
-                the operating system limits it.
+            timeout_s: Maximum time for the whole request in seconds, without DNS lookup.
 
         Returns:
             Whether the receiver accepted the spans. ``retry`` is True for status 429, 502, 503 and
-            504, and if there is no response, for example because of a rejected certificate.
+            504, and if there is no response.
         """
         if self._settings.compression == "gzip":
             body = gzip.compress(body, _GZIP_LEVEL, mtime=0)

@@ -149,11 +149,10 @@ class SpanBatch:
         self._encoded: EncodedRequest | None = None
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the encoded request, with the number of spans that could not be encoded.
+        """Return the encoded request. It also contains how many spans could not be encoded.
 
         Args:
-            previews: Whether to add a short preview to each long input and output. Spans whose
-                attributes are built already are sent as they are.
+            previews: Whether to add a short preview to each long input and output.
         """
         if self._encoded is None:
             self._encoded = encoder.encode_spans(

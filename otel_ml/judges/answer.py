@@ -141,10 +141,11 @@ def read_pass(answer: object, judge: str) -> bool:
 
 
 def parameters_of(rubric: Callable[..., object]) -> dict[str, bool]:
-    """Return the parameter names of a rubric (a function that scores a run).
+    """Return the parameters of a rubric (a function that scores a run).
 
     Returns:
-        True for each required parameter and False for each optional one, by name.
+        A dict by parameter name. The value is True for a required and False for an optional
+        parameter.
 
     Raises:
         ValueError: The rubric has no signature, or a parameter that cannot be passed by name.

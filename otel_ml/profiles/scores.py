@@ -190,7 +190,7 @@ class RecallScore(PrecisionScore):
 
 
 class ClassPrecisionScore(ProfileScore):
-    """Precision of one class: of the runs predicted as this class, the share that belongs to it.
+    """Precision of one class: the share of the runs predicted as this class that belong to it.
 
     Args:
         name: Name of the score.

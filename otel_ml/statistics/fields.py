@@ -183,11 +183,12 @@ def sketch_field(
 
     Args:
         values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
-        clusters: Session of each value. Values of one session are not treated as independent.
-        runs: Number of runs that could have a value. For a column of tables: number of cells.
+        clusters: For each value, the session of its run. Values of the same session do not count as
+            independent.
+        runs: Number of runs that could have a value. For a column of tables, the number of cells.
         hidden: Number of values that were redacted or cut.
-        cells: For a column of tables: number of cells, including those without a value.
-        tables: For a column of tables: number of tables.
+        cells: For a column of tables, the number of cells, including those without a value.
+        tables: For a column of tables, the number of tables.
     """
     by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):

@@ -224,7 +224,7 @@ def write_failed(errors: int, kinds: Collection[bool]) -> str:
 
     Args:
         errors: Number of failed calls.
-        kinds: Contains True if a judge has a pass rate, and False if a judge has a mean score.
+        kinds: Kinds of the judges' results: True for a pass rate, False for a mean score.
     """
     effects = {True: "counts as not passed", False: "has no score"}
     failed_parts = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)

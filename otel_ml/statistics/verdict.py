@@ -944,7 +944,7 @@ def estimate_judges(
     """Return the pass rate or mean score of each judge in one experiment, without a baseline.
 
     Args:
-        runs: The runs. Repeats of an item count as their mean.
+        runs: The runs. If an item has several runs, their mean counts.
         lower_is_better: Judges for which lower scores are better.
 
     Spec: evaluations, section 4.3: one experiment alone.

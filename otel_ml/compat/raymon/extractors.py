@@ -160,11 +160,11 @@ class ElementExtractor(SimpleExtractor, home="structured.element"):
 
 
 class MaxScoreElementExtractor(SimpleExtractor, home="structured.element"):
-    """Returns the class with the highest score: its position in the list of scores, or its name.
+    """Returns the class with the highest score, from a list with one score per class.
 
     Args:
-        categories: Names of the classes, as a list or one-dimensional array. None returns the
-            position, counted from 0.
+        categories: Names of the classes, as a list or one-dimensional array. If you leave it out,
+            the position in the list is returned, counted from 0.
     """
 
     def __init__(self, categories: Any = None) -> None:
