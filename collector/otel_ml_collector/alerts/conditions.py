@@ -1,4 +1,4 @@
-"""Conditions of rules: the figures that they may be over, and what a figure needs to be asked."""
+"""Conditions of alert rules: which figures they can use, and what each figure needs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -88,13 +88,13 @@ class SureLimit:
     def bet(self, total: float, means: Means, seen: float) -> float:
         """Return the evidence that the limit is exceeded, updated with a window.
 
-        Numbers such as latencies are at least 0. Of scores and parts of payloads no range is known.
-        They bet once an earlier window has shown it.
+        Numbers such as latencies are at least 0. Scores and values of payloads have no known range,
+        so their evidence begins once an earlier window has shown one.
 
         Args:
             total: The evidence before the window.
             means: Number of sessions by mean.
-            seen: Largest distance from the limit in earlier windows; 0 for none.
+            seen: Largest distance from the limit in earlier windows; 0 if there are none.
         """
         if self.is_share:
             return add_window(total, means, self.limit, is_above=self.is_above)
@@ -104,7 +104,7 @@ class SureLimit:
         return add_amounts(total, means, self.limit, reach=reach, is_above=self.is_above)
 
     def find_distance(self, means: Means) -> float:
-        """Return the largest distance of a session from the limit, to bet on later windows."""
+        """Return the largest distance of a session's mean from the limit, for later windows."""
         if self.is_share or self._has_floor:
             return 0.0
         return max((abs(mean - self.limit) for mean in means), default=0.0)
@@ -119,12 +119,12 @@ class SureLimit:
 
 @dataclass(frozen=True, slots=True)
 class AlertCondition:
-    """A condition of a rule, read.
+    """A parsed condition of a rule.
 
     Attributes:
         tree: Its comparisons.
-        figures: Those that it is over, each once, also of earlier times.
-        sure: What must be certain; None without that.
+        figures: The figures that it uses, each once, including those of earlier times.
+        sure: The comparison that must be certain; None if there is none.
     """
 
     tree: FigureCondition
@@ -136,7 +136,7 @@ class AlertCondition:
         return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)
 
     def is_broken(self, number_of: Callable[[Figure], float]) -> bool:
-        """Tell whether it holds by the figures as they are, however certain that is."""
+        """Return whether the condition holds for these figures, without regard to certainty."""
 
         def holds_plainly(part: SureComparison) -> bool:
             return holds(part.comparison, number_of, lambda _: False)
@@ -176,20 +176,20 @@ class AlertCondition:
 
     @property
     def judges(self) -> frozenset[str]:
-        """The judges whose scores it is over; of what is no judge there are no versions."""
+        """The judges whose scores it uses. Other scores have no versions."""
         before = [figure for figure in self.of(OF_MONITOR) if read_previous(figure) is not None]
         return frozenset(figure.of for figure in [*self.of(OF_JUDGES), *before])
 
     def of(self, names: tuple[str, ...]) -> list[Figure]:
-        """List the figures of some names."""
+        """Return the figures with one of these names."""
         return [figure for figure in self.figures if figure.name in names]
 
     def check_fit(self, where: str, window_ns: int, *, is_by_version: bool) -> None:
-        """Refuse figures that the monitor cannot answer.
+        """Refuse figures that monitoring cannot compute.
 
         Raises:
-            BadInput: A figure is of one model, and the filter names none; or the window is none
-                that it is judged by, or what it is held against is nothing that is known.
+            BadInput: A figure needs one model and the filter names none; the window is not one that
+                monitoring supports; or the reference of the figure is invalid.
         """
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
@@ -212,16 +212,16 @@ class AlertCondition:
 
 
 def read_previous(figure: Figure) -> int | None:
-    """Read of what is held against the time before how long that is; None of other figures."""
+    """Return how long before the window the figure is taken; None for other figures."""
     match = _PREVIOUS_TIME.fullmatch(figure.than)
     return read_length(match[1]) if match and figure.name == "worse" else None
 
 
 def _check_worse(figure: Figure, window_ns: int, *, is_by_version: bool) -> None:
-    """Refuse what a verdict cannot be held against.
+    """Refuse an invalid reference of `worse`.
 
     Raises:
-        BadInput: It is neither the version nor a time before, or one that is too short or long.
+        BadInput: The reference is neither the version nor a time before, or is too short or long.
     """
     previous_ns = read_previous(figure)
     if previous_ns is not None:
@@ -237,7 +237,7 @@ def _check_worse(figure: Figure, window_ns: int, *, is_by_version: bool) -> None
 
 
 def model_of(where: str) -> str | None:
-    """Return the model that a filter is about; None where it names none, or several."""
+    """Return the model that a filter names; None if it names none, or several."""
     for part in conjuncts(where):
         tree = parse(part)
         if (
@@ -251,10 +251,10 @@ def model_of(where: str) -> str | None:
 
 
 def read_condition(text: str) -> AlertCondition:
-    """Read the condition of a rule.
+    """Parse the condition of a rule.
 
     Raises:
-        BadInput: It is none; the error points at the column.
+        BadInput: It is invalid. The error names the column.
     """
     tree = parse_figures(text, VOCABULARY)
     leaves = [*leaves_of(tree)]
@@ -306,7 +306,7 @@ def _check(figure: Figure) -> None:
 
 
 def _read_limit(sure: SureComparison) -> SureLimit:
-    """Read the comparison of surely(...).
+    """Parse the comparison in surely(...).
 
     Raises:
         BadInput: It does not compare a share of runs, a mean or a quantile with a number.

@@ -173,7 +173,10 @@ class AlertDelivery:
 
 
 def _is_known_firing(stored: StoredNotification) -> bool:
-    """Tell whether a target knows, or will, that a rule fires; what was withdrawn it may know."""
+    """Return whether a receiver knows, or will know, that a rule fires.
+
+    A message that was withdrawn may have arrived, so it counts too.
+    """
     has_taken = stored.tries > 0 and not stored.trouble
     return stored.status == "firing" and (stored.state != "withdrawn" or has_taken)
 

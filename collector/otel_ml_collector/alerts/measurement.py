@@ -1,7 +1,7 @@
-"""Measures the figures of rules: all slices and windows of one filter in one question to the store.
+"""Measures the figures of rules: all slices and windows of one filter with one query.
 
-Scores, payloads and metrics are joined only where a figure is of them; truth, and what must be
-certain, is a question of its own.
+Scores, payloads and metrics are joined only if a figure needs them. Ground truth and `surely` have
+queries of their own.
 """
 
 import math
@@ -152,13 +152,13 @@ _TRUTH: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class MeasuredWindows:
-    """Windows of one length that end at equal distances.
+    """Windows of equal length, whose ends have equal distances.
 
     Attributes:
-        first_ns: Where the first of them ends.
-        every_ns: How far the ends are apart.
-        number: How many there are.
-        window_ns: How long each is.
+        first_ns: End of the first window.
+        every_ns: Distance between two ends.
+        number: Number of windows.
+        window_ns: Length of each window.
     """
 
     first_ns: int
@@ -168,7 +168,7 @@ class MeasuredWindows:
 
     @classmethod
     def newest(cls, plan: RulePlan, now_ns: int) -> "MeasuredWindows":
-        """Return the newest window of a rule that is over, alone."""
+        """Return only the newest complete window of a rule."""
         first_ns = (now_ns - _LATE_NS) // plan.every_ns * plan.every_ns
         return cls(first_ns, plan.every_ns, 1, plan.window_ns)
 
@@ -189,15 +189,15 @@ class MeasuredWindows:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A question for figures of the runs of a filter.
+    """Which figures to measure for the runs of a filter.
 
     Attributes:
-        figures: Each once.
-        sure: What must be certain; rules of several such limits are measured apart.
-        now_ns: The time of asking.
+        figures: The figures, each once.
+        sure: The comparison that must be certain. Each such comparison is measured separately.
+        now_ns: Current time, in nanoseconds since 1970.
         leaves_out_imports: Whether imported runs do not count in the windows, because an import
-            never fires an alert for the past. They count in the time that a window is compared
-            with.
+            never fires an alert for the past. They count in the time with which a window is
+            compared.
         versions: What is known about new versions by model, for several calls of `measure`.
     """
 
@@ -214,7 +214,7 @@ class Measurement:
     def of(
         cls, project: str, plan: RulePlan, figures: Sequence[Figure], now_ns: int
     ) -> "Measurement":
-        """Ask for some figures of the runs of a rule."""
+        """Return the measurement of figures for the runs of a rule."""
         return cls(project, plan.where, plan.by, (*figures,), plan.condition.sure, now_ns)
 
 
@@ -223,12 +223,12 @@ MeasuredSlices = Mapping[int, Mapping[SliceKey, MeasuredSlice]]
 
 
 def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
-    """Measure the figures of some windows, by slice; a slice without a run is not in the answer.
+    """Measure the figures of windows, by slice. Slices without runs are left out.
 
     Raises:
-        BadInput: The filter or a figure is wrong.
-        Missing: There is no such target.
-        Unavailable: The store has trouble.
+        BadInput: The filter or a figure is invalid.
+        Missing: The prediction target does not exist.
+        Unavailable: The store does not answer.
     """
     merged: defaultdict[int, dict[SliceKey, MeasuredSlice]] = defaultdict(dict)
     offsets = sorted({0, *(figure.before_ns for figure in asked.figures)})
@@ -250,7 +250,7 @@ def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Mea
 def find_judge_changes(
     reader: Reader, project: str, judges: Collection[str]
 ) -> dict[str, list[int]]:
-    """Find when other versions of judges began, by judge: what they say begins anew then."""
+    """Find when versions of judges began. Their scores are counted from zero then."""
     starts = read_version_starts(reader, project, "judge", judges)
     return {judge: of_judge[1:] for judge, of_judge in starts.items()}
 
@@ -310,7 +310,7 @@ def _add_monitored(
     figure: Figure,
     measured: dict[SliceKey, MeasuredSlice],
 ) -> None:
-    """Add a figure that the monitor finds: of all runs, or of the slices with most runs."""
+    """Add a figure that monitoring computes, for all runs or for the slices with the most runs."""
     for key in _choose_monitored(asked, measured):
         where = narrow_filter(asked.where, key.where(asked.by))
         value, runs = measure_monitored(reader, asked.project, where, figure, window)
@@ -325,7 +325,7 @@ def _add_monitored(
 def _choose_monitored(
     asked: Measurement, measured: Mapping[SliceKey, MeasuredSlice]
 ) -> list[SliceKey]:
-    """Choose the slices of a window that the monitor is asked about: those with most runs."""
+    """Choose the slices of a window for which monitoring is asked: those with the most runs."""
     if asked.leaves_out_imports and not measured:
         return []  # the window has only imported runs, or none
     largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
@@ -340,7 +340,7 @@ def _add_versions(
     figure: Figure,
     measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add whether the newest version of a model is worse than the one before it, by windows."""
+    """Add for each window whether the newest version of a model is worse than the one before."""
     model = model_of(asked.where) or ""
     words = asked.versions.setdefault(model, VersionWords(reader, asked.project, model))
     windows_of: defaultdict[SliceKey, list[int]] = defaultdict(list)
@@ -369,10 +369,9 @@ def _add_verdicts(
     figure: Figure,
     measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add whether windows, by their ends, are surely worse than the time before them: 1, else 0.
+    """Add for each window, by its end, whether it is certainly worse than the time before: 1 or 0.
 
-    NaN where that time has too few runs to be held against. What another version of a judge said
-    is none of it.
+    NaN if that time has too few runs. Scores of another version of a judge do not count.
     """
     length_ns = read_previous(figure) or 0
     changes = find_judge_changes(reader, asked.project, [figure.of]).get(figure.of, [])
@@ -415,7 +414,7 @@ def _add_verdicts(
 def _read_units(
     reader: Reader, asked: Measurement, side: Window, kinds: Sequence[tuple[str, Figure]]
 ) -> Mapping[tuple[SliceKey, str], Counter[Unit]]:
-    """Read the units of a time by slice and kind: how many of them are alike."""
+    """Read the units of a time by slice and kind, with the number of equal ones."""
     length_ns = side.end_ns - side.start_ns
     windows = MeasuredWindows(side.end_ns, length_ns, 1, length_ns)
     question = _Question.of(reader, asked, windows, [figure for _, figure in kinds])
@@ -429,7 +428,7 @@ def _read_units(
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A figure as a column of each run, and how it is added up.
+    """A figure as a column of each run, and its total.
 
     Attributes:
         value: SQL of a nullable number of a run.
@@ -441,7 +440,7 @@ class _Column:
     total: Sql
 
     def add_up(self, place: int) -> Sql:
-        """Write its total over a group of runs, where it is the column of a place."""
+        """Write the total of the column with this number over a group of runs."""
         return substitute(self.total, Sql("x_N"), Sql("x_{n}").fill(n=place))
 
 
@@ -599,7 +598,7 @@ class _Question:
         )
 
     def write_means(self, limit: SureLimit) -> Sql:
-        """Write the question for the means of sessions of the only figure."""
+        """Write the query for the means of sessions of the only figure."""
         rounded = Sql("floor({m})") if limit.is_above else Sql("ceil({m})")
         if limit.is_share:
             mean = rounded.fill(m=Sql("exact * {n}").fill(n=_STEPS)) + Sql(" / {n}").fill(n=_STEPS)
@@ -614,7 +613,7 @@ class _Question:
         return _MEANS.fill(mean=mean, cells=self.cells, most=_MOST_MEASURED)
 
     def write_units(self) -> Sql:
-        """Write the question for the units of its figures: how many are alike, by slice."""
+        """Write the query for the units of its figures by slice, with the number of equal ones."""
         pairs = [Sql("(toUInt8({n}), x_{n})").fill(n=place) for place, _ in enumerate(self.columns)]
         return _UNITS_OF_SLICES.fill(
             whole=_MILLIONTHS,
@@ -725,7 +724,7 @@ class _Columns:
         return self._at(place, field, raw)
 
     def _at(self, place: int, field: Field, pattern: Sql) -> Sql:
-        """Write the value at a path of a payload."""
+        """Write the SQL for the value at a path of a payload."""
         column = identifier(field.name, FIELD_NAMES)
         self._payload_columns.add(field.name)
         steps = []
@@ -810,7 +809,7 @@ class _Columns:
 
 
 def _write_slice(dimension: Dimension, place: int, kinds: RecordKinds) -> Sql:
-    """Write the value of a run by which slices are told apart; empty where it has none."""
+    """Write the value of a run that determines its slice; empty if it has none."""
     if not dimension.is_tag:
         if dimension.name == "version":
             return _VERSION_NUMBER
@@ -834,7 +833,7 @@ def _add_truth(
     figure: Figure,
     measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add a figure of predictions with their truth; of a window whose truth is not in it is NaN."""
+    """Add a figure about predictions; NaN for a window whose ground truth has not arrived."""
     reader = question.reader
     target = find_target(reader, asked.project, figure.of)
     course, ages = _read_course(reader, asked, target)
@@ -885,7 +884,7 @@ def _add_truth(
 def _read_course(
     reader: Reader, asked: Measurement, target: SavedTarget
 ) -> tuple[list[float | None], list[float]]:
-    """Read how soon the truth of a target usually comes: kept for an hour."""
+    """Read how soon the ground truth of a prediction target usually arrives. Kept for an hour."""
     hour = asked.now_ns // (60 * MINUTE_NS)
 
     def ask() -> tuple[list[float | None], list[float]]:

@@ -1,4 +1,4 @@
-"""Figures of rules that the monitor finds: drift of a field, the worst slice, a worse version."""
+"""Figures of rules that monitoring computes: drift of a field, the worst slice, a worse version."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: 
 def measure_monitored(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
 ) -> tuple[float, int]:
-    """Measure drift or the worst slice of a window, and of how many runs it is.
+    """Measure drift or the worst slice of a window, and the number of its runs.
 
     NaN if no run has the figure, or if no judge scored a run.
 
     Raises:
-        BadInput: What it is held against, or the filter, cannot be read.
+        BadInput: The reference or the filter is invalid.
     """
     start_ns, end_ns = window.start_ns, window.end_ns
     if figure.name == "drift":
@@ -62,9 +62,9 @@ def measure_version(
 def _measure_drift(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
 ) -> tuple[float, int]:
-    """Return the largest distance of a part that drifted, 0 where none did, NaN for too few runs.
+    """Return the largest drift score of a drifted part; 0 without drift, NaN for too few runs.
 
-    Judged is the newest whole hour, day or week by the end of the window, as on the field's page.
+    As on the page of the field, the newest complete hour, day or week of the window is compared.
     """
     question = FieldsQuestion(
         reader,

@@ -125,10 +125,10 @@ def save_mute(
     *,
     base: int | None = None,
 ) -> Mute:
-    """Save a mute in place of that of its name, and keep that beside it as an earlier version.
+    """Save a mute under its name, and keep the former one as an earlier version.
 
     Raises:
-        BadInput: There are too many.
+        BadInput: There are too many mutes.
         Conflict: There is a newer version.
     """
     try:

@@ -143,7 +143,7 @@ class RulePlan:
         where: The filter of the runs.
         condition: When a window is bad.
         hold: How many bad windows out of how many.
-        delay_ns: How long a window waits for scores at most.
+        delay_ns: Maximum time that a window waits for scores.
         truth_delay_ns: The same for ground truth; None for its usual delay.
         windows_between, no_data: As in the rule.
     """
@@ -267,7 +267,7 @@ class AlertRule(WantedAlert):
 
     @property
     def digest(self) -> str:
-        """A text that changes if windows are judged differently; such a rule starts afresh.
+        """A text that changes with the evaluation of the rule. Then its states start afresh.
 
         Receivers and messages do not change it.
         """
@@ -344,8 +344,8 @@ def read_file_alerts(
         receivers: Names of the known receivers; None to allow any name.
 
     Raises:
-        BadSetting: One of them is wrong or names an unknown receiver, or two have one name in a
-            project.
+        BadSetting: A rule is invalid or names an unknown receiver, or two rules of a project have
+            the same name.
     """
     alerts = []
     for place, document in enumerate(documents, 1):

@@ -1,8 +1,8 @@
-"""The watch that computes series for Prometheus: alerts, drift, slices, truth and experiments.
+"""Computes series for Prometheus: alerts, drift, slices, ground truth and experiments.
 
-It works while somebody reads the metrics, and no scrape waits for it. States of alerts are those
-that the evaluator has stored; the others are asked for as pages do, a project at a time, each once
-an hour.
+It works only while the metrics are scraped, and no scrape waits for it. The states of alerts are
+those that the evaluator has stored. The other series are computed as for pages, one project at a
+time, each once an hour.
 """
 
 import logging
@@ -48,12 +48,12 @@ _logger = logging.getLogger(__name__)
 
 
 class SeriesWatch:
-    """Computes the series of the projects with most runs; owned by a single thread.
+    """Computes the series of the projects with the most runs. It belongs to a single thread.
 
     Args:
         reader: The store.
-        series: Takes what was computed.
-        clock: Tells seconds that never fall.
+        series: Receives what was computed.
+        clock: Returns seconds that never decrease.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SeriesWatch:
         """Read the states of alerts, and compute the series of one project if one is due.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store does not answer.
         """
         if self._clock() - self._series.read_s > _READ_WITHIN_S:
             return
@@ -110,10 +110,10 @@ class SeriesWatch:
 
 
 def read_alert_series(reader: Reader) -> Mapping[str, Sequence[SeriesRow]]:
-    """Read the states of alerts by project, those that fire first.
+    """Read the states of alerts by project; firing ones come first.
 
-    Of each slice of a rule it is told whether it is pending and whether it fires; of a rule as a
-    whole whether it cannot be asked.
+    For each slice of a rule, a series says whether it is pending and whether it fires. For a whole
+    rule, a series says whether it could not be evaluated.
     """
     rows: defaultdict[str, list[AlertRow]] = defaultdict(list)
     for row in read_alert_rows(reader):

@@ -15,11 +15,11 @@ class Curve:
     """A curve among others.
 
     Attributes:
-        letter: The label at its end.
-        source: The API call that gives its points.
-        start_ns: When what it is of began; None where nothing began.
-        style: ``base`` for the baseline, ``a`` for the best, ``d`` for the rest.
-        series: A few of its points: its shape, and its last value.
+        letter: Label at its end.
+        source: The API call that returns its points.
+        start_ns: Start of its run; None if it has none.
+        style: ``base`` for the baseline, ``a`` for the best, ``d`` for all others.
+        series: A few of its points, for its shape, and its last value.
     """
 
     letter: str
@@ -31,13 +31,13 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A metric of several in a single drawing.
+    """The curves of one metric in one drawing.
 
     Attributes:
-        curves: For the script, as JSON: letter, the API call that gives the points, when it began
-            (ns), and its style.
-        lines: SVG points of the same in a box of 100 by 20, each with its style, for where nothing
-            else is drawn.
+        curves: For the script, as JSON: letter, the API call that returns the points, start (ns)
+            and style.
+        lines: The same as SVG points in a box of 100 by 20, each with its style, for browsers
+            without the script.
         words: The last value of each, in words.
     """
 
@@ -48,7 +48,7 @@ class Overlay:
 
 
 def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
-    """Lay curves of one metric over one another."""
+    """Draw curves of one metric over one another."""
     items = [
         {
             "letter": curve.letter,

@@ -153,7 +153,7 @@ _Reference = Annotated[str, Query(max_length=1_040)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonQuery:
-    """The sides of a comparison and its options; API and page take them as parameters."""
+    """The sides of a comparison and its options: the parameters of API and page."""
 
     of: Annotated[
         list[_Reference],
@@ -190,7 +190,7 @@ class ComparisonQuery:
 
 @dataclass(frozen=True, slots=True)
 class DefinedVersion:
-    """A version of a model, or that of a run, with its definition."""
+    """A version of a model, or the version of a run, with its definition."""
 
     version: int
     digest: str

@@ -98,9 +98,9 @@ def get_verdict(
 ) -> VersionsVerdict:
     """Compare a version of a model with another, in words.
 
-    Compared are judges, failed calls, missing outputs, latency, tokens and cost. A new version and
+    Judges, failed calls, missing outputs, latency, tokens and cost are compared. A new version and
     the one before it are compared as a release. Any other two are compared by experiments on one
-    data set, else by all recorded runs of both, with the runs of a session or trace as a cluster.
+    data set, else by all recorded runs of both. Runs of one session or trace are one cluster.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
@@ -493,7 +493,7 @@ def write_change(value: float) -> str:
 
 
 def _judges_of(side_comparison: SideComparison) -> list[str]:
-    """Name the judges that have a column: of runs those with a score, of experiments all."""
+    """Return the judges that have a column: for runs those with a score, for experiments all."""
     names: dict[str, None] = {}
     for side in side_comparison.sides:
         if side.run is not None:
@@ -534,7 +534,7 @@ def _metric_cells(compared: ComparisonDetail, metric: ComparedMetric) -> list[Me
 
 
 def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
-    """Lay the curves of each metric over each other: of six, the baseline and the best ones."""
+    """Draw the curves of each metric together: at most six, the baseline and the best ones."""
     overlays = []
     for metric in compared.answer.metrics[:_CURVES]:
         sides = _drawn(compared, metric)
@@ -569,7 +569,7 @@ def _overlays(project: str, compared: ComparisonDetail) -> list[Overlay]:
 
 
 def _drawn(compared: ComparisonDetail, metric: ComparedMetric) -> list[ComparedSide]:
-    """Choose the sides to be drawn: the baseline and those of the best last values."""
+    """Choose the sides to draw: the baseline, and those with the best last values."""
     having = [side for side in compared.answer.sides if metric.name in side.metrics]
 
     def order(side: ComparedSide) -> tuple[bool, float]:
@@ -583,7 +583,7 @@ def _drawn(compared: ComparisonDetail, metric: ComparedMetric) -> list[ComparedS
 
 
 def _source(project: str, side: ComparedSide, name: str) -> str:
-    """Write the API call that gives the points of a metric."""
+    """Write the API call that returns the points of a metric."""
     if side.version is None:
         owner: dict[str, object] = {"run_id": side.reference}
     else:
@@ -655,7 +655,7 @@ def _make_banner(
 def _blocks(
     compared: ComparisonDetail, side: ComparedSide, before: ComparedSide, model: str
 ) -> list[diff.Block]:
-    """Compare the source of two versions; nothing where it is not known, or is the same."""
+    """Compare the source of two versions; empty if it is unknown, or the same."""
     old, new = (compared.versions.get(part.reference) for part in (before, side))
     if old is None or new is None or old.definition == new.definition:
         return []
@@ -663,7 +663,7 @@ def _blocks(
 
 
 def _payload(side: ComparedSide, name: str) -> str:
-    """Write inputs or outputs of a run as text; of a failed run its error."""
+    """Write inputs or outputs of a run as text; the error, if the run failed."""
     if side.run is None:
         return ""
     if name == "outputs" and side.run.outcome != "ok":

@@ -40,7 +40,9 @@ class TagValueFigures:
 def find_tag_values(
     reader: Reader, project: str, release: Release, figure: ReleaseFigure, now_ns: int
 ) -> list[TagValueFigures]:
-    """Read a rate by the values of the tag that shows most, else of the one that weights both.
+    """Read a rate by the values of the most relevant tag.
+
+    It is the tag of the worst slice, else the tag by which both versions are weighted.
 
     Returns:
         The values that both versions have, the largest deterioration first. Empty without a tag, or

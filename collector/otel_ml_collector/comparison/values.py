@@ -45,12 +45,12 @@ def flatten(params: object) -> dict[str, Any]:
 
 
 def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
-    """Return the order of a metric: most have it, it is of held-out data, it is a loss."""
+    """Return the sort key of a metric: most runs have it, it is of held-out data, it is a loss."""
     return -counts[name], _HOLD_OUT.search(name) is None, not is_lower(name), name
 
 
 def is_lower(name: str) -> bool:
-    """Tell by the words of a metric's name whether less of it is better."""
+    """Return whether lower values of a metric are better, by the words of its name."""
     return _LOWER.search(name) is not None
 
 

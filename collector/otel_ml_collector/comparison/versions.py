@@ -107,13 +107,13 @@ def find_verdict(
         reader: The store.
         project: The project.
         model: The model.
-        version: The number of the version that is compared.
-        baseline: That of the version it is compared with.
-        now_ns: The current time.
+        version: Number of the version.
+        baseline: Number of the version with which it is compared.
+        now_ns: Current time, in nanoseconds since 1970.
         releases: The releases of the project, if they are known.
 
     Raises:
-        Missing: There is no such version.
+        Missing: A version does not exist.
     """
     for number in (version, baseline):
         find_digest(reader, project, model, number)

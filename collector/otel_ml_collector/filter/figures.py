@@ -1,10 +1,10 @@
-"""Conditions over figures, such as ``pass_rate["grounded"] < 0.9 or errors / runs > 0.01``.
+"""Conditions on figures, such as ``pass_rate["grounded"] < 0.9 or errors / runs > 0.01``.
 
-Their grammar is that of filters. A side of a comparison is a number, a figure, or a calculation of
-these; which figures there are is the vocabulary. A figure is a name, or a call with its subject: a
+They have the grammar of filters. A side of a comparison is a number, a figure, or a calculation
+with these. The vocabulary defines the figures. A figure is a name, or a call with its subject: a
 text (``pass_rate("grounded")``, also in brackets), a field (``p90(latency_ms)``) or a condition on
-runs (``share(latency_ms > 2000)``). ``previous("1d")`` is the figure of its comparison that long
-before; ``surely(error_share > 0.05)`` is a comparison that must be certain.
+runs (``share(latency_ms > 2000)``). ``previous("1d")`` is the same figure one day earlier.
+``surely(error_share > 0.05)`` is a comparison that must be certain.
 """
 
 import ast
@@ -60,17 +60,18 @@ _MOST_BEFORE_NS: Final = 90 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The vocabulary of a sort of conditions.
+    """What one kind of conditions may contain.
 
     Attributes:
         noun: The word for such a condition in messages.
-        place: The parameter or option that it is given by.
-        figures: The subject of each figure, such as ``judge``, by its name; empty for a figure
-            without subject. A `FIELD`, a `PATH` and a `CONDITION` stand without quotes.
+        place: The parameter or option with the condition.
+        figures: Names of the figures, with the kind of their subject, such as ``judge``; empty for
+            a figure without subject. A `FIELD`, a `PATH` and a `CONDITION` are written without
+            quotes.
         verdicts: Words that are conditions by themselves.
-        than: The figures that may say against what they are held, by what that is at first.
-        signs: The figures that are conditions by themselves: where they are more than 0.
-        watches: Whether ``previous("1d")`` and ``surely(...)`` mean something.
+        than: Figures that may name a reference, with the default reference.
+        signs: Figures that are conditions by themselves: they hold if the figure is more than 0.
+        watches: Whether ``previous("1d")`` and ``surely(...)`` are allowed.
     """
 
     noun: str
@@ -94,9 +95,9 @@ class Figure:
     """A figure with its subject: ``pass_rate["grounded"]``.
 
     Attributes:
-        of: The subject as it is written, a text without its quotes.
-        than: Against what it is held; empty where it is not.
-        before_ns: How long before the time that is asked about.
+        of: The subject as written; a text without its quotes.
+        than: The reference; empty if there is none.
+        before_ns: How long before the window the figure is taken.
     """
 
     name: str
@@ -161,13 +162,13 @@ def holds(
     is_verdict: Callable[[str], bool],
     is_sure: Callable[[SureComparison], bool] = lambda _: False,
 ) -> bool:
-    """Tell whether a condition holds; figures that cannot change the result are not asked for.
+    """Return whether a condition holds. Figures that cannot change the result are not computed.
 
     Args:
         condition: The condition.
-        number_of: Returns the value of a figure, NaN where it has none.
-        is_verdict: Tells whether a word holds.
-        is_sure: Tells whether a comparison is certain.
+        number_of: Returns the value of a figure; NaN if it has none.
+        is_verdict: Returns whether a word holds.
+        is_sure: Returns whether a comparison is certain.
     """
     match condition:
         case Both(parts):
@@ -221,7 +222,7 @@ def figures_of(part: FigureLeaf | Term) -> Iterator[Figure]:
 
 
 def calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
-    """Calculate a side of a comparison; NaN where it has no value."""
+    """Compute a side of a comparison; NaN if it has no value."""
     match term:
         case Figure():
             return number_of(term)
@@ -325,7 +326,7 @@ class _FigureExpression(Expression[FigureLeaf]):
         """Read the subject of a figure.
 
         Raises:
-            BadInput: It is not of the figure's sort.
+            BadInput: The figure has another kind of subject.
         """
         if of is None:
             return ""

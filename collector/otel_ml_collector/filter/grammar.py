@@ -1,11 +1,11 @@
-"""The filter language: a Python boolean expression over runs, parsed and never evaluated.
+"""The filter language: a Python boolean expression on runs, which is parsed and never evaluated.
 
 ``model == "answer" and latency_ms > 200 and tags["client"] == "bigshot" and "refund" in input``
 
-`Expression` is the grammar of all conditions: boolean parts, places, refusals. What a comparison
-may be of is the vocabulary: fields of runs here, figures in `filter.figures`.
+`Expression` is the grammar of all conditions: boolean operators, positions and errors. The
+vocabulary defines what can be compared: fields of runs here, figures in `filter.figures`.
 
-Raymon's slices, ``client==Remax && app==v1.0.0``, are conditions on tags that all hold.
+Raymon's slices, ``client==Remax && app==v1.0.0``, are conditions on tags, joined by "and".
 """
 
 import ast
@@ -127,10 +127,10 @@ class FieldComparison:
     """A field compared with a constant, or with several for ``in``.
 
     Attributes:
-        operator: A sign of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains``
-            for a text in the field; ``matches`` for a regular expression; ``is`` for JSON that is
-            true in Python's sense; ``within`` for a time from an `Ago` until now, or on its day.
-        column: Where the value stands.
+        operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for a
+            text in the field; ``matches`` for a regular expression; ``is`` for JSON that is true in
+            Python's sense; ``within`` for a time from an `Ago` until now, or on its day.
+        column: Position of the value.
     """
 
     field: Field
@@ -144,7 +144,7 @@ Leaf = TypeVar("Leaf")
 
 @dataclass(frozen=True, slots=True)
 class Not(Generic[Leaf]):
-    """True where its part is false."""
+    """True if its part is false."""
 
     part: "TreeOf[Leaf]"
 
@@ -158,7 +158,7 @@ class Both(Generic[Leaf]):
 
 @dataclass(frozen=True, slots=True)
 class Either(Generic[Leaf]):
-    """True where any of its parts is."""
+    """True if any of its parts is true."""
 
     parts: "Sequence[TreeOf[Leaf]]"
 
@@ -223,7 +223,7 @@ def read_field(text: str) -> Field:
 
 
 def step_into(value: Any, path: Sequence[str | int]) -> Any:
-    """Return the value at a path of a JSON value; None where there is none."""
+    """Return the value at a path of a JSON value; None if there is none."""
     for step in path:
         if isinstance(value, Mapping) and isinstance(step, str):
             value = value.get(step)
@@ -251,9 +251,9 @@ def split_list(text: str) -> list[str]:
 
 
 def conjuncts(text: str) -> list[str]:
-    """Cut a filter that parses into the conditions that must all hold, as they are written.
+    """Split a valid filter into the conditions that must all hold, as they are written.
 
-    Slices are written as the conditions on tags that they are.
+    Slices are returned as the conditions on tags that they stand for.
     """
     if not text.strip():
         return []
@@ -289,7 +289,7 @@ def fields_of(tree: Tree | None) -> set[str]:
 
 
 def bad(message: str, column: int) -> BadInput:
-    """Make the error that points at a column of the filter."""
+    """Make an error that names a column of the filter."""
     return BadInput(message, "where", column)
 
 
@@ -311,17 +311,17 @@ def read_tokens(text: str) -> list[Token]:
 
 
 class Expression(Generic[Leaf]):
-    """A condition in Python's grammar, and where its parts are in the text.
+    """A condition in Python's grammar, with the positions of its parts.
 
     Args:
         text: The condition.
 
     Raises:
-        BadInput: The text is none.
+        BadInput: The text is invalid.
 
     Attributes:
         noun: What messages call the text.
-        place: The parameter or option that it is given by.
+        place: The parameter or option with the text.
     """
 
     noun = "filter"
@@ -348,10 +348,10 @@ class Expression(Generic[Leaf]):
 
     @property
     def condition(self) -> TreeOf[Leaf]:
-        """The condition of the text.
+        """The parsed condition.
 
         Raises:
-            BadInput: It is no condition of the language.
+            BadInput: It is not a condition of the language.
         """
         return self._read(self.root)
 
@@ -359,20 +359,20 @@ class Expression(Generic[Leaf]):
         """Read a comparison of two sides.
 
         Raises:
-            BadInput: It is none of the language.
+            BadInput: It is not a comparison of the language.
         """
         raise NotImplementedError
 
     def read_bare(self, node: ast.expr) -> Leaf:
-        """Read a node in the place of a condition that compares nothing.
+        """Read a part that should be a condition and compares nothing.
 
         Raises:
-            BadInput: It is no condition.
+            BadInput: It is not a condition.
         """
         raise NotImplementedError
 
     def bad(self, message: str, column: int) -> BadInput:
-        """Make the error that points at a column of the text."""
+        """Make an error that names a column of the text."""
         return BadInput(message, self.place, column)
 
     def _read(self, node: ast.expr) -> TreeOf[Leaf]:
@@ -395,7 +395,7 @@ class Expression(Generic[Leaf]):
         return ast.get_source_segment(self.text, node) or ""
 
     def _without_lengths(self) -> str:
-        """Note the lengths such as ``1.5s``, and put numbers as long as they are in their place."""
+        """Note lengths of time such as ``1.5s``, and replace them by numbers of the same width."""
         text = self.text
         if not _UNIT.search(text):
             return text
@@ -411,7 +411,7 @@ class Expression(Generic[Leaf]):
         return self._lengths_ns.get(self.column_of(node) - self._indent)
 
     def refuse(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
-        """Make the error that names the expected form in the place of a part."""
+        """Make the error that names the expected form at the position of a part."""
         return self.bad(f"{expected}, found {self.shown(node)}{hint}", self.column_of(node))
 
     def shown(self, node: ast.expr) -> str:
@@ -440,7 +440,7 @@ class Expression(Generic[Leaf]):
         return self.bad(f"Cannot read this {self.noun}: {error.msg}", self._place_of(error))
 
     def _place_of(self, error: SyntaxError) -> int:
-        """Return the place of a mistake; a missing end counts as the end of the text."""
+        """Return the position of an error; the end of the text if its end is missing."""
         if not error.offset or error.offset < 0:
             return self._indent + len(self.text)
         above = sum(map(len, self._lines[: (error.lineno or 1) - 1]))
@@ -448,7 +448,7 @@ class Expression(Generic[Leaf]):
 
 
 class RunExpression(Expression[FieldComparison]):
-    """A filter of runs: each comparison is of a field and a constant."""
+    """A filter of runs: each comparison has a field and a constant."""
 
     def read_bare(self, node: ast.expr) -> FieldComparison:
         """Read a condition without a comparison: a field, ``last(...)`` or ``matches(...)``."""

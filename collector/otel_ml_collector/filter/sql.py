@@ -1,6 +1,7 @@
 """Compiles a filter to SQL: a condition on `runs` that passes its values as parameters.
 
-Each comparison is written by the kind of its field; those with one payload look at it together.
+The kind of a field decides how its comparison is written. Comparisons with one payload read it
+together.
 """
 
 import re
@@ -242,15 +243,15 @@ def compile_filter(
     Args:
         where: An expression of the filter language; empty for no filter.
         kinds: Which kinds of late-arriving records the project has.
-        zone: The time zone of its days, and of its times without an offset.
+        zone: Time zone of days, and of times without an offset.
 
     Returns:
-        The parsed filter, and the condition; besides its own parameters it needs ``project``, and
-        ``start`` and ``end``, the window of time that is asked about.
+        The parsed filter, and the condition. Beside its own parameters it needs ``project``,
+        ``start`` and ``end``, the window of the query.
 
     Raises:
-        BadInput: The text is no filter, names an unknown field or compares with a value of
-            another type.
+        BadInput: The filter is invalid, names an unknown field, or compares a field with a value of
+            the wrong type.
     """
     tree = parse(where)
     return tree, _compile(tree, kinds, zone)
@@ -300,19 +301,23 @@ def compile_tree(
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans if it uses the field ``kind``.
 
-    Runs of whose call another one counts, and runs over items of data sets, are left out where it
-    does not speak of them.
+    Runs for whose call another run counts, and runs on items of data sets, are left out unless the
+    filter is about them.
 
-    `is_bounded` says that the question has a bound in time beside it; `kinds` what of the project
-    came apart from its runs, None where that is not known yet; `hides` that what asks does not
-    leave these out itself; `also` is a filter that must hold beside it, on spans of all kinds, and
-    that lets in nothing else.
+    Args:
+        reader: The store.
+        project: The project.
+        tree: The parsed filter; None for all runs.
+        is_bounded: Whether the query has a bound in time.
+        kinds: Kinds of late-arriving records that the project has; None if they are unknown.
+        hides: Whether the condition must leave out those runs, because the query does not.
+        also: A filter on spans of all kinds that must hold too.
 
     Returns:
-        The condition, and whether it leaves out much.
+        The condition, and whether it leaves out most runs.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter is invalid.
     """
     condition, counted, is_filtered = compile_own(
         reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides, also=also
@@ -394,7 +399,7 @@ def tag_names_of(tree: Tree | None) -> set[str]:
     """Return the names of the tags that a filter uses.
 
     Raises:
-        BadInput: It has an unknown field, or a text that nothing has.
+        BadInput: It has an unknown field, or a text that nothing can have.
     """
     names = set[str]()
     for comparison in comparisons_of(tree):
@@ -405,10 +410,10 @@ def tag_names_of(tree: Tree | None) -> set[str]:
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
-    """Refuse regular expressions that cannot be read, or that would be tried on every run.
+    """Refuse invalid regular expressions, and those that would be tried on every run.
 
     Raises:
-        BadInput: One of them is wrong, or stands alone.
+        BadInput: A regular expression is invalid, or no other condition limits the runs.
     """
     patterns = [
         comparison for comparison in comparisons_of(tree) if comparison.operator == "matches"
@@ -429,7 +434,7 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
 
 
 def _is_narrow(tree: Tree) -> bool:
-    """Tell whether a filter can only hold for runs that an index, or their time, finds."""
+    """Return whether an index, or the time, finds all runs for which a filter can hold."""
     if isinstance(tree, Both):
         return any(map(_is_narrow, tree.parts))
     if isinstance(tree, Either):
@@ -444,7 +449,7 @@ def _is_narrow(tree: Tree) -> bool:
 
 
 class _Compiler:
-    """Writes the SQL of one filter, and gathers its values.
+    """Writes the SQL of one filter, and collects its values.
 
     Attributes:
         values: The parameters, by name.
@@ -460,7 +465,7 @@ class _Compiler:
     def write(self, tree: Tree) -> Sql:
         """Write a condition that is never null, so that its negation is exact.
 
-        What stands in several places is written once, with the same parameters.
+        A part that occurs several times is written once, with the same parameters.
         """
         if (sql := self._written.get(id(tree))) is None:
             sql = self._written[id(tree)] = self._write(tree)
@@ -487,9 +492,9 @@ class _Compiler:
         )
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
-        """Join conditions. Conditions on payloads read them once, after all other conditions.
+        """Join conditions. Conditions on payloads come last and read them once.
 
-        So do those on what other records of a call may say.
+        The same holds for conditions on values from other records of a call.
         """
         tested, others = _divide(parts)
         written: list[Sql] = []
@@ -604,7 +609,7 @@ class _Compiler:
         return test.fill(sign=_SIGNS[tree.operator], moment=self._moment(tree))
 
     def _moment(self, tree: FieldComparison) -> Sql:
-        """Write the time that a field is compared with; of a day its beginning."""
+        """Write the time with which a field is compared; for a day, its start."""
         match tree.value:
             case Ago(day=""):
                 return _NOW + Sql(" - ") + self._value("Int64", tree.value.length_ns)
@@ -624,7 +629,7 @@ class _Compiler:
         raise bad(f"{expected}, found {shown}", tree.column)
 
     def _text(self, tree: FieldComparison) -> Sql:
-        """Write a condition on a text of the light row, ids and keys among them."""
+        """Write a condition on a text of a run's row, including IDs and keys."""
         _refuse_path(tree, "text")
         if tree.field.name == "trace_key":
             return self._trace_key(tree)
@@ -650,7 +655,7 @@ class _Compiler:
         return _ID_TIMES.fill(times=times, found=sql)
 
     def _named(self, tree: FieldComparison, column: Sql) -> Sql:
-        """Write a condition on the session or user of a run: its own, else that of its trace."""
+        """Write a condition on the session or user of a run, or else of its trace."""
         affirmed = _affirm(tree)
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)
@@ -666,7 +671,7 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _record_of(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the run that counts for a run's call; of most there is none."""
+        """Write a condition on the run that counts for a run's call; most runs have none."""
         affirmed = _affirm(tree)
         sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
         is_none = Sql("NOT {any} AND {test}").fill(
@@ -760,7 +765,7 @@ class _Compiler:
         return Sql("({told} AND NOT {found})").fill(told=is_told, found=sql)
 
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
-        """Write the test of a run's own tag, and that of the newest late one."""
+        """Write two tests: of a run's own tag, and of the newest late tag."""
         stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
         if tree.operator in _EQUALITY:
             wanted = _values_of(tree)
@@ -781,7 +786,7 @@ class _Compiler:
         return number.fill(text=stored, test=test), number.fill(text=newest, test=test)
 
     def _has_tag(self, tree: FieldComparison) -> Sql:
-        """Write whether a run has a tag of a name: ``"client" in tags``."""
+        """Write whether a run has a tag with a name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
         if self._kinds.tags:
@@ -832,7 +837,7 @@ class _Compiler:
         return _SIGNS[tree.operator] + Sql(" ") + wanted
 
     def _test_judge_version(self, tree: FieldComparison, label: Sql, newest: Sql) -> Sql:
-        """Write a test of a version: by its number, or by its digest; one without has neither."""
+        """Write a test of a judge's version, by number or digest. Some scores have neither."""
         values = _values_of(tree)
         is_text = any(isinstance(value, str) for value in values) or tree.operator == "matches"
         if is_text or tree.operator in _CONTAINS:
@@ -841,7 +846,7 @@ class _Compiler:
         return newest + Sql(" IN ") + _judge_digests(label, self._test_number(tree))
 
     def _metric(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the last value of a metric that was logged."""
+        """Write a condition on the last value of a metric."""
         key = tree.field.key
         label = self._value("String", _key_of(tree) if key is None else key)
         test = Sql("1")
@@ -855,7 +860,7 @@ class _Compiler:
         return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the newest ground truth, or the newest label of a name."""
+        """Write a condition on the newest ground truth, or the newest label, with a name."""
         key, *path = tree.field.path or (None,)
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")
@@ -894,7 +899,7 @@ class _Compiler:
         return self._test_path(tree, column, path)
 
     def _test_reasons(self, tree: FieldComparison) -> Sql:
-        """Write the test of why the model stopped: of several answers one is enough."""
+        """Write the test of why the model stopped. If there are several answers, one must match."""
         _refuse_path(tree, "text")
         affirmed = _affirm(tree)
         reasons = reasons_of(Sql("attributes"))
@@ -973,7 +978,7 @@ class _Compiler:
 
 
 def _judge_digests(label: Sql, test: Sql) -> Sql:
-    """Write the SQL for the digests of a judge's versions of some small numbers."""
+    """Write the SQL for the digests of a judge's versions with these numbers."""
     return _JUDGE_DIGESTS.fill(versions=NUMBERED_VERSIONS, label=label, test=test)
 
 
@@ -1014,7 +1019,7 @@ def _late_payloads(
 
 
 def _test_also(rest: Sql) -> Sql:
-    """Write that only payloads of such runs are read for which another condition holds."""
+    """Write that only payloads of runs with a further condition are read."""
     return _ALSO.fill(deliveries=DELIVERIES, window=_WINDOW, rest=rest) if rest else EMPTY
 
 
@@ -1054,7 +1059,7 @@ def _is_of_payload(tree: FieldComparison) -> bool:
 
 
 def _is_indexed(tree: FieldComparison) -> bool:
-    """Tell whether the words of a payload are found without reading all of them."""
+    """Return whether an index finds the words of a payload, so that not all must be read."""
     return _kind(tree) is Kind.PAYLOAD and not tree.field.path and tree.operator == "contains"
 
 
@@ -1100,7 +1105,7 @@ def _text_of(tree: FieldComparison) -> str:
 
 
 def _number_of(tree: FieldComparison, value: Constant) -> float:
-    """Return the number that a field is compared with: of a length of time its milliseconds."""
+    """Return the number with which a field is compared; for a length of time, milliseconds."""
     if isinstance(value, Duration) and tree.field.name in _LENGTHS:
         return value.length_ns / 1e6
     if tree.field.name == "latency":
