@@ -22,12 +22,12 @@ from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.price import round_cost
+from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import (
     NAMED,
     RECORDED,
     Bounds,
     CountedRuns,
-    counted,
     named,
     shares,
 )
@@ -491,7 +491,7 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
     runs = replace(runs, is_joined=runs.repeats)
-    cost = counted("cost") if runs.repeats else Sql("cost")
+    cost = Amounts(runs.repeats).cost
     sql = Sql("""
         SELECT project, {bucket},
           grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,

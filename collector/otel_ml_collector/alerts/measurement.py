@@ -34,7 +34,8 @@ from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, counted, shares, unit_of
+from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import (
@@ -551,16 +552,7 @@ class _Question:
     @property
     def cells(self) -> Sql:
         """The runs in each of their windows, with the columns."""
-        cost = counted("cost") if self.kinds.resolved else Sql("cost")
-        tokens = join_sql(
-            " + ",
-            [
-                Sql("ifNull({n}, 0)").fill(
-                    n=counted(name) if self.kinds.resolved else identifier(name, [name])
-                )
-                for name in ("input_tokens", "output_tokens")
-            ],
-        )
+        amounts = Amounts(self.kinds.resolved)
         xs = [
             Sql(", CAST({value} AS Nullable(Float64)) AS x_{n}").fill(value=column.value, n=place)
             for place, column in enumerate(self.columns)
@@ -575,8 +567,8 @@ class _Question:
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             unit=unit_of(is_joined=self.kinds.named),
-            cost=cost,
-            tokens=tokens,
+            cost=amounts.cost,
+            tokens=amounts.tokens,
             xs=join_sql("", xs),
             recorded=RECORDED,
             joins=self.joins,

@@ -19,7 +19,8 @@ from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.counted import RECORDED, Bounds, counted, shares, unit_of
+from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP, write_nothing
@@ -254,7 +255,7 @@ def choose_figures(
     Raises:
         BadInput: The figure that is asked for is none.
     """
-    cost = counted("cost") if asked.kinds.resolved else Sql("cost")
+    cost = Amounts(asked.kinds.resolved).cost
     answered = Sql("outcome != 'error'")
     columns = [
         FigureColumn(

@@ -9,13 +9,12 @@ from typing import Any, Final
 
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
+from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
-from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.statistics import ALL_TOKENS
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 
@@ -471,7 +470,7 @@ def _of_items(among: Sql) -> Sql:
 
 
 @dataclass(frozen=True, slots=True)
-class _Amounts:
+class _ItemAmounts:
     """How tokens and cost of runs over items are read.
 
     Attributes:
@@ -486,31 +485,32 @@ class _Amounts:
     recorded_joins: Sql
 
 
-_OWN_AMOUNTS: Final = _Amounts(ALL_TOKENS, Sql("cost"), EMPTY, EMPTY)
+_ALONE: Final = Amounts(is_resolved=False)
+_OWN_AMOUNTS: Final = _ItemAmounts(_ALONE.tokens, _ALONE.cost, EMPTY, EMPTY)
 
 
-def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _Amounts:
+def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
     """Choose how amounts are read: with the calls inside runs only if there are any."""
     has_recorded = "recorded_first" in asked
     if not has_recorded and not reader.rows(_HAS_CALLS, dict(asked)):
         return _OWN_AMOUNTS
     is_resolved = find_record_kinds(reader, asked["project"]).resolved
-    tokens, cost = with_inside(is_resolved=is_resolved)
+    amounts = Amounts(is_resolved)
 
     def join(runs: Sql, near: Sql) -> Sql:
         joined = shares(near) if is_resolved else EMPTY
-        return joined + Sql(" ") + sum_inside(runs, is_resolved=is_resolved, near=near)
+        return joined + Sql(" ") + amounts.sum_inside(runs, near)
 
-    return _Amounts(
-        tokens,
-        Sql("if(isNull(cost) AND {n} = 0, NULL, {n})").fill(n=cost),
+    return _ItemAmounts(
+        amounts.tokens_with_inside,
+        Sql("if(isNull(cost) AND {n} = 0, NULL, {n})").fill(n=amounts.cost_with_inside),
         join(FINISHED_CALLS, _SINCE),
         join(_of_items(EMPTY), _NEAR_RECORDED) if has_recorded else EMPTY,
     )
 
 
 def _members(
-    asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql, amounts: _Amounts
+    asked: Mapping[str, Any], columns: Sql, among: Sql, first: Sql, amounts: _ItemAmounts
 ) -> Sql:
     """Write the SQL for the runs of the experiments, with the given columns."""
     members = _MEMBERS.fill(

@@ -6,15 +6,16 @@ record with measurements: docs/design/017-queries.md.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.records import Records
+from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, counted, shares
+from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, shares
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import (
     EMPTY,
@@ -63,10 +64,12 @@ _COUNTED_RUNS: Final = Sql("""
 )
 
 
-def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
+def sums(amounts: Amounts) -> Sql:
     """Write what a run adds to a cell, under the column names of `daily_runs`."""
     added = [
-        Sql("sum(ifNull({number}, 0)) AS {n}").fill(number=tokens[name], n=identifier(name, TOKENS))
+        Sql("sum(ifNull({number}, 0)) AS {n}").fill(
+            number=amounts.read(name), n=identifier(name, TOKENS)
+        )
         for name in TOKENS
     ]
     return Sql("""count() AS runs, max(start_ns) AS last_ns,
@@ -74,14 +77,14 @@ def sums(cost: Sql, tokens: Mapping[str, Sql]) -> Sql:
       {tokens},
       sum({exact}) AS cost, count({cost}) AS priced""").fill(
         tokens=join_sql(", ", added),
-        exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=cost)),
-        cost=cost,
+        exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=amounts.cost)),
+        cost=amounts.cost,
     )
 
 
-SUMS: Final = sums(Sql("cost"), {name: identifier(name, TOKENS) for name in TOKENS})
+SUMS: Final = sums(Amounts(is_resolved=False))
 # The same of runs beside what counts of them: the join of `shares`.
-COUNTED_SUMS: Final = sums(counted("cost"), {name: counted(name) for name in TOKENS})
+COUNTED_SUMS: Final = sums(Amounts(is_resolved=True))
 # What a score, which `said` has, adds under the names of the columns of `daily_scores`.
 SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS failed,
   sum({score}) AS score, count(said.score) AS scored,

@@ -15,7 +15,8 @@ import orjson
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
-from otel_ml_collector.store.counted import DELIVERIES, CountedRuns, counted, repeats, shares
+from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.counted import DELIVERIES, CountedRuns, repeats, shares
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -738,8 +739,9 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
         ids: Columns that identify a run.
         condition: The condition on the runs. `limit` is a further parameter.
     """
+    amounts = Amounts(is_resolved=True)
     counts = [
-        Sql("{counted} AS {name}").fill(counted=counted(name), name=identifier(name, TOKENS))
+        Sql("{counted} AS {name}").fill(counted=amounts.read(name), name=identifier(name, TOKENS))
         for name in TOKENS
     ]
     return Sql("""
@@ -753,7 +755,7 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
         deliveries=DELIVERIES,
         ids=ids,
         tokens=join_sql(", ", counts),
-        cost=counted("cost"),
+        cost=amounts.cost,
         shares=shares(condition),
         ours=condition,
     )

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
-from otel_ml_collector.store.inside import sum_inside, with_inside
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP, write_nothing
@@ -117,7 +117,7 @@ def read_units(
         `n` and `units`.
     """
     kinds = find_record_kinds(reader, project)
-    tokens, cost = with_inside(is_resolved=kinds.resolved)
+    amounts = Amounts(kinds.resolved)
     sql = _UNITS.fill(
         columns=_UNIT_COLUMNS.fill(
             is_before=sides.is_before,
@@ -126,11 +126,11 @@ def read_units(
         ),
         sampled=_SAMPLED.fill(sides=sides.runs),
         no_outputs=write_nothing(Sql("outputs_preview")),
-        tokens=tokens,
-        cost=cost,
+        tokens=amounts.tokens_with_inside,
+        cost=amounts.cost_with_inside,
         recorded=RECORDED,
         shares=shares(BOUNDS.sql) if kinds.resolved else EMPTY,
-        inside=sum_inside(sides.runs, is_resolved=kinds.resolved),
+        inside=amounts.sum_inside(sides.runs),
         whole=WHOLE,
         newest=newest_scores(all_scores(_SCORED_IN_TIME, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,

@@ -17,12 +17,12 @@ from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.projections import NORM, PROJECTED
 from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch, join_noise
 from otel_ml_collector.log import going_on
+from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import (
     RECORDED,
     Bounds,
     CountedRuns,
-    counted,
     shares,
     unit_of,
 )
@@ -397,6 +397,7 @@ def _group_models(models: Mapping[str, int], limit: int) -> Iterator[list[str]]:
 
 
 def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
+    amounts = Amounts(is_resolved=True)
     chosen = _CHOSEN.fill(
         recorded=RECORDED,
         shares=shares(_BOUNDS.sql),
@@ -409,9 +410,9 @@ def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
         bucket=_BUCKET,
         place=_PLACE,
         unit=unit_of(is_joined=True),
-        input_tokens=counted("input_tokens"),
-        output_tokens=counted("output_tokens"),
-        cost=counted("cost"),
+        input_tokens=amounts.read("input_tokens"),
+        output_tokens=amounts.read("output_tokens"),
+        cost=amounts.cost,
         chosen=chosen,
         payloads=fill_payloads(
             _PAYLOADS.fill(among=_BOUNDS.sql, chosen=chosen), INHERITED_PAYLOAD, _BOUNDS.sql

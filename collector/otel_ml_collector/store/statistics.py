@@ -6,7 +6,6 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
-from otel_ml.records import TOKENS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import (
     DELIVERIES,
@@ -27,7 +26,7 @@ from otel_ml_collector.store.record_kinds import (
 from otel_ml_collector.store.rollup import EXACT, STATES, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of
 from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import HOUR_NS
@@ -39,9 +38,6 @@ NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structur
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 # A sum of floats depends on their order in the last digit.
 _SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.score), 0), s.score, 0)"))
-ALL_TOKENS: Final = join_sql(
-    " + ", [Sql("ifNull({n}, 0)").fill(n=identifier(name, TOKENS)) for name in TOKENS[:2]]
-)
 
 
 def list_projects(reader: Reader) -> list[Row]:
