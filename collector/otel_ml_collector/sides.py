@@ -21,20 +21,20 @@ from otel_ml.statistics.release import (
 from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.margins import Margins
-from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
-from otel_ml_collector.store.scores import find_lower_judges
-from otel_ml_collector.store.sides import (
+from otel_ml_collector.measures.measures import MILLIONTHS
+from otel_ml_collector.measures.units import (
     BOUNDS,
     VERSION_LABEL,
-    WHOLE,
     Sides,
     count_both,
     count_tag_values,
     find_request_ms,
     read_units,
 )
+from otel_ml_collector.owners import RESPONSE
+from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
+from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import Numbers, version_numbers
 from otel_ml_collector.verdicts import (
@@ -61,7 +61,6 @@ _PASSED: Final = "passed"
 _SCORED: Final = "scored"
 # The range of amounts goes 1.5 times beyond that of the baseline.
 _ROOM: Final = math.log(1.5)
-_NS_PER_MS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +404,7 @@ def _make_figures(
         lambda: [Counter() for _ in range(read.sides.windows)]
     )
     for row in read.rows:
-        unit = Unit(row["stratum"], row["total"] / WHOLE, row["n"], row["first"] / WHOLE)
+        unit = Unit(row["stratum"], row["total"] / MILLIONTHS, row["n"], row["first"] / MILLIONTHS)
         side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
         side[unit] += row["units"]
     figures = [
@@ -463,8 +462,7 @@ def _find_mean(figure: FigureUnits) -> float:
     """Return the geometric mean of the baseline: ms of a latency, $ of a cost."""
     units = figure.baseline.items()
     runs = sum(unit.n * count for unit, count in units)
-    mean = math.exp(math.fsum(unit.total * count for unit, count in units) / runs)
-    return mean / _NS_PER_MS if figure.name == "latency" else mean
+    return math.exp(math.fsum(unit.total * count for unit, count in units) / runs)
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
@@ -491,7 +489,7 @@ def make_figure(
     firsts = sorted(unit.first for unit in before)
     if kind == _SCORED:
         low, high = firsts[0], firsts[-1]
-        room = max((high - low) / 4, abs(high) / 4, 1 / WHOLE)
+        room = max((high - low) / 4, abs(high) / 4, 1 / MILLIONTHS)
     else:
         low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
         room = _ROOM

@@ -21,7 +21,6 @@ COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
 AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
-_NS_PER_MS: Final = 1e6
 
 
 def _finite(bound: float | None) -> float | None:
@@ -210,10 +209,9 @@ def _list_sides(figure: FigureVerdict) -> tuple[Interval | None, Interval | None
         return _interval_of(verdict.baseline), _interval_of(verdict.candidate)
     if verdict.means is None:
         return None, None
-    unit = _NS_PER_MS if figure.name == "latency" else 1.0
     ratio = verdict.ratio
     before, now = (
-        Interval(value=mean / unit, low=None, high=None, n=ratio.n, clusters=ratio.clusters)
+        Interval(value=mean, low=None, high=None, n=ratio.n, clusters=ratio.clusters)
         for mean in verdict.means
     )
     return before, now

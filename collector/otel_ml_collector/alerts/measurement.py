@@ -30,6 +30,16 @@ from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.mapping.filing import IMPORTED
+from otel_ml_collector.measures.measures import (
+    AMOUNTS,
+    COST,
+    ERRORS,
+    LATENCY,
+    MILLIONTHS,
+    TOKENS,
+    with_amounts,
+)
+from otel_ml_collector.measures.units import UNIT_SUMS
 from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
@@ -124,14 +134,11 @@ _NOT_IMPORTED: Final = Sql("AND runs.process != '{imported}'").fill(
 # The step of the last digit, and a millionth of it for what floating point adds.
 _LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digits=_MEAN_DIGITS - 1)
 _MILLIONTH: Final = Sql("1e-6")
-# A sum of whole numbers is the same in any order: values are kept to a millionth.
-_MILLIONTHS: Final = 1_000_000
 _UNITS_OF_SLICES: Final = Sql("""
   SELECT slices, column, total, n, count() AS units FROM (
-    SELECT slices, unit, pair.1 AS column, count() AS n,
-      sum(toInt64(round(least(greatest(assumeNotNull(pair.2), -1e9), 1e9) * {whole}))) AS total
+    SELECT slices, unit, pair.1 AS column, pair.2 AS value, {sums}
     FROM ({cells}) ARRAY JOIN [{pairs}] AS pair
-    WHERE isNotNull(pair.2) GROUP BY slices, unit, column)
+    WHERE isNotNull(value) GROUP BY slices, unit, column)
   GROUP BY slices, column, total, n HAVING NOT has(slices, '')
   ORDER BY slices, column, total, n LIMIT {most}""")
 _TRUTH: Final = Sql("""
@@ -421,7 +428,7 @@ def _read_units(
     question = _Question.of(reader, asked, windows, [figure for _, figure in kinds])
     units: defaultdict[tuple[SliceKey, str], Counter[Unit]] = defaultdict(Counter)
     for row in question.ask(question.write_units()):
-        mean = row["total"] / _MILLIONTHS
+        mean = row["total"] / MILLIONTHS
         of_slice = SliceKey.of(row["slices"]), kinds[row["column"]][0]
         units[of_slice][Unit("", mean, row["n"], mean / row["n"])] += row["units"]
     return units
@@ -445,33 +452,25 @@ class _Column:
         return substitute(self.total, Sql("x_N"), Sql("x_{n}").fill(n=place))
 
 
-_MEAN: Final = Sql("toFloat64(sum({exact})) / 1e15 / count(x_N)").fill(
+_SUM: Final = Sql("toFloat64(sum({exact})) / 1e15").fill(
     exact=EXACT.fill(number=Sql("ifNull(x_N, 0)"))
 )
+_MEAN: Final = _SUM + Sql(" / count(x_N)")
 _SHARE: Final = Sql("sum(x_N) / count(x_N)")
-# Logarithms of what a run took, in steps that add up the same in any order.
-_LOG: Final = Sql("if(outcome = 'error' OR NOT {v} > 0, NULL, round(log({v}) * 50) / 50)")
 # By figure: the column, and how it is added up.
 _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
     "runs": (Sql("1"), Sql("count()")),
-    "error_share": (Sql("outcome = 'error'"), _SHARE),
-    "cost": (
-        Sql("own_cost"),
-        Sql("toFloat64(sum({exact})) / 1e15").fill(
-            exact=EXACT.fill(number=Sql("ifNull(own_cost, 0)"))
-        ),
-    ),
-    "tokens": (Sql("own_tokens"), Sql("sum(own_tokens)")),
-    "log_latency": (_LOG.fill(v=Sql("latency_ns")), _MEAN),
-    "log_tokens": (_LOG.fill(v=Sql("own_tokens")), _MEAN),
-    "log_cost": (_LOG.fill(v=Sql("ifNull(own_cost, 0)")), _MEAN),
+    "error_share": (ERRORS.value, _SHARE),
+    "cost": (COST.value, _SUM),
+    "tokens": (TOKENS.value, Sql("sum(x_N)")),
+    **{f"log_{measure.name}": (measure.compared, _MEAN) for measure in AMOUNTS},
 }
 
 
 # Figures of every run that a window is held against the time before by, with their kinds.
 VERDICT_COLUMNS: Final[Mapping[str, Sequence[tuple[str, Figure]]]] = {
-    "errors": [("errors", Figure("error_share", "", 0))],
-    **{name: [(name, Figure(f"log_{name}", "", 0))] for name in ("latency", "tokens", "cost")},
+    ERRORS.name: [(ERRORS.name, Figure("error_share", "", 0))],
+    **{item.name: [(item.name, Figure(f"log_{item.name}", "", 0))] for item in AMOUNTS},
 }
 
 
@@ -552,23 +551,21 @@ class _Question:
     @property
     def cells(self) -> Sql:
         """The runs in each of their windows, with the columns."""
-        amounts = Amounts(self.kinds.resolved)
         xs = [
             Sql(", CAST({value} AS Nullable(Float64)) AS x_{n}").fill(value=column.value, n=place)
             for place, column in enumerate(self.columns)
         ]
         return Sql("""
+          {amounts}
           SELECT runs.trace_id AS trace_id, runs.span_id AS span_id, arrayJoin({places}) AS place,
             {slices} AS slices,
-            {unit} AS unit,
-            {cost} AS own_cost, {tokens} AS own_tokens {xs}
+            {unit} AS unit {xs}
           FROM {recorded} {joins} WHERE {bounds} AND ({condition}) {imports}""").fill(
             places=_PLACES,
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             unit=unit_of(is_joined=self.kinds.named),
-            cost=amounts.cost,
-            tokens=amounts.tokens,
+            amounts=with_amounts(Amounts(self.kinds.resolved)),
             xs=join_sql("", xs),
             recorded=RECORDED,
             joins=self.joins,
@@ -608,7 +605,7 @@ class _Question:
         """Write the query for the units of its figures by slice, with the number of equal ones."""
         pairs = [Sql("(toUInt8({n}), x_{n})").fill(n=place) for place, _ in enumerate(self.columns)]
         return _UNITS_OF_SLICES.fill(
-            whole=_MILLIONTHS,
+            sums=UNIT_SUMS,
             pairs=join_sql(", ", pairs),
             cells=self.cells,
             most=_MOST_MEASURED,
@@ -682,9 +679,9 @@ class _Columns:
     def _number(self, place: int, field: Field) -> Sql:
         match field.name:
             case "latency_ms":
-                return Sql("nullIf(latency_ns, 0) / 1e6")
+                return LATENCY.value
             case "cost":
-                return Sql("own_cost")
+                return COST.value
             case "tokens_per_second":
                 return TOKENS_PER_SECOND
         kind = FIELD_NAMES[field.name].kind

@@ -132,9 +132,7 @@ def _read_affected(reader: Reader, project: str, asked: AskedRuns, where: str) -
 
 
 def _make_figure(where: str) -> FigureColumn:
-    return FigureColumn(
-        where, "rate", lower_is_better=True, value=Sql("0"), given=Sql("1"), target=where
-    )
+    return FigureColumn(where, "rate", lower_is_better=True, value=Sql("0"), target=where)
 
 
 def _is_concentrated(own: ClusterMoments, of_all: ClusterMoments, verdict: RestVerdict) -> bool:

@@ -29,6 +29,7 @@ from otel_ml_collector.claims import (
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.models import diff
 from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
@@ -37,7 +38,6 @@ from otel_ml_collector.sides import SideRows, SidesVerdict, compare_sides, leave
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
-from otel_ml_collector.store.sides import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
 from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339

@@ -18,12 +18,20 @@ from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments, FigureKind
 from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.measures.measures import (
+    COST,
+    ERRORS,
+    LATENCY,
+    MISSING_INPUTS,
+    rounded,
+    with_amounts,
+)
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
-from otel_ml_collector.store.runs import IS_TOP, write_nothing
+from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
@@ -58,12 +66,8 @@ _FIELD_TOKENS: Final = Sql("""
   concat('\\x01version=', digest, ':', structure), concat('\\x01environment=', environment),
   concat('\\x01release=', release), concat('\\x01provider_model=', provider_model),
   concat('\\x01outcome=', outcome)""")
-# A logarithm is kept to a 64th and a score to a millionth, so that sums are the same in any order.
-_LOG: Final = Sql("round((log({value}) - {centre}) * 64) / 64")
-MOST_VALUE: Final = Sql("round(least(greatest({value}, -1e9), 1e9) * 1e6) / 1e6")
 # What is read of a run elsewhere is joined to it by this.
 RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
-_NO_INPUTS: Final = write_nothing(Sql("inputs_preview"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,7 @@ class FigureColumn:
 
     Attributes:
         name: As the answer calls it, such as `errors`, or the name of a judge.
-        value: SQL of its number; of an amount its logarithm.
-        given: SQL that is true for the runs that have it.
+        value: SQL of its number, of an amount its logarithm; NULL for a run that has none.
         margin: A difference below it does not matter; None for that of its kind.
         judge, digest: Whose figure it is; empty for none.
         place: Of a judge's figure the place in the join of scores.
@@ -84,7 +87,6 @@ class FigureColumn:
     kind: FigureKind
     lower_is_better: bool
     value: Sql
-    given: Sql
     margin: float | None = None
     judge: str = ""
     digest: str = ""
@@ -255,27 +257,15 @@ def choose_figures(
     Raises:
         BadInput: The figure that is asked for is none.
     """
-    cost = Amounts(asked.kinds.resolved).cost
-    answered = Sql("outcome != 'error'")
     columns = [
         FigureColumn(
-            "errors", "rate", True, Sql("outcome = 'error'"), Sql("1"), margin=FAULT_MARGIN
-        ),
-        FigureColumn("missing inputs", "rate", True, _NO_INPUTS, Sql("1"), margin=FAULT_MARGIN),
-        FigureColumn(
-            "latency",
-            "amount",
-            True,
-            _LOG.fill(value=Sql("latency_ns / 1e6"), centre=CENTRES["latency"]),
-            answered + Sql(" AND latency_ns > 0"),
-        ),
-        FigureColumn(
-            "cost",
-            "amount",
-            True,
-            _LOG.fill(value=Sql("ifNull({cost}, 1)").fill(cost=cost), centre=CENTRES["cost"]),
-            answered + Sql(" AND ifNull({cost}, 0) > 0").fill(cost=cost),
-        ),
+            measure.name,
+            measure.kind,
+            measure.lower_is_better,
+            measure.compared,
+            margin=FAULT_MARGIN if measure.kind == "rate" else None,
+        )
+        for measure in (ERRORS, MISSING_INPUTS, LATENCY, COST)
     ]
     columns += _judge_figures(reader, query.project, asked)
     columns += truths
@@ -309,10 +299,6 @@ def find_request_ms(reader: Reader, asked: AskedRuns) -> dict[str, float]:
     every = asked.every * max(-(-asked.runs // asked.every // _RUNS_OF_REQUESTS), 1)
     rows = reader.rows(sql, {**asked.values, "every_request": every})
     return {row["model"]: row["request_ms"] for row in rows}
-
-
-# Logarithms are kept about these: of milliseconds and of dollars.
-CENTRES: Final[Mapping[str, int]] = {"latency": 6, "cost": -6}
 
 
 def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[FigureColumn]:
@@ -354,13 +340,12 @@ def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: i
     """Make a figure of a judge, which the join of `_join_scores` gives."""
     value = Sql("said_{place}").fill(place=place)
     if kind == "score":
-        value = MOST_VALUE.fill(value=value)
+        value = rounded(value)
     return FigureColumn(
         name,
         kind,
         lower_is_better=False,
-        value=value,
-        given=Sql("gave_{place}").fill(place=place),
+        value=Sql("if(gave_{place}, {value}, NULL)").fill(place=place, value=value),
         judge=judge,
         digest=digest,
         place=place,
@@ -476,11 +461,11 @@ def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, 
 # The runs that are counted: their slices by label, and their figures. Sessions of two models are
 # two units.
 _COUNTED: Final = Sql("""
-  SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit, {run} AS run,
+  {amounts} SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit, {run} AS run,
     arrayDistinct({tokens}) AS labels, {figures}
   FROM {source} WHERE {asked} LIMIT {most}""")
-_FIGURE: Final = Sql("""({given}) AS h{place},
-  if(h{place}, assumeNotNull(toFloat64({value})), 0) AS v{place}""")
+_FIGURE: Final = Sql("""isNotNull({value}) AS h{place},
+  ifNull(toFloat64({value}), 0) AS v{place}""")
 # One that is set behind the store.
 _JOINED_FIGURE: Final = Sql("false AS h{place}, toFloat64(0) AS v{place}")
 
@@ -504,13 +489,14 @@ def read_counted(
         of each figure `h` (whether it has it) and `v` (its value).
     """
     sql = _COUNTED.fill(
+        amounts=with_amounts(Amounts(asked.kinds.resolved)),
         unit=unit_of(is_joined=asked.kinds.named),
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),
         figures=join_sql(
             ", ",
             [
-                _FIGURE.fill(given=figure.given, value=figure.value, place=place)
+                _FIGURE.fill(value=figure.value, place=place)
                 if not figure.target
                 else _JOINED_FIGURE.fill(place=place)
                 for place, figure in enumerate(figures)

@@ -10,9 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from otel_ml.statistics.slices import FigureKind
+from otel_ml_collector.measures.measures import rounded
 from otel_ml_collector.monitor.slice_sums import (
     MOST_READ,
-    MOST_VALUE,
     RUN_NUMBER,
     AskedRuns,
     FigureColumn,
@@ -68,7 +68,6 @@ def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
             _FIGURE_KINDS[target.kind],
             lower_is_better=target.kind == "number",
             value=_FIGURE_VALUES[target.kind],
-            given=Sql("came != ''"),
             target=target.name,
         )
         for name, target in targets.items()
@@ -86,7 +85,7 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
     counted_runs = find_counted(reader, project, _ASKED_TIME)
     sql = _TRUTHS.fill(
         run=RUN_NUMBER,
-        value=MOST_VALUE.fill(value=Sql("raw")),
+        value=rounded(Sql("raw")),
         right=_FIGURE_VALUES[target.kind],
         rows=write_rows(rule, counted_runs, asked.kinds, kept),
         sample=asked.sample,

@@ -40,7 +40,6 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
-    CENTRES,
     FIELD_MARK,
     LEAST_RUNS,
     PAIR,
@@ -243,7 +242,7 @@ class _Ratios:
         """Return the margin of a figure of a model."""
         if figure.kind != "amount" or not of_all.n:
             return figure.margin
-        mean = math.exp(of_all.t / of_all.n + CENTRES.get(figure.name, 0))
+        mean = math.exp(of_all.t / of_all.n)
         return self.margins.find_ratio(
             figure.name, mean, AMOUNT_MARGIN, self.request_ms.get(model, 0.0)
         )
@@ -397,14 +396,12 @@ def _weight(verdict: RestVerdict) -> float:
 
 def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) -> SliceCell:
     difference = verdict.difference
-    centre = math.exp(CENTRES.get(figure.name, 0))
-    is_amount = figure.kind == "amount"
     return SliceCell(
         figure=figure.name,
         word=verdict.word,
         n=n,
-        value=_digits(verdict.value, centre if is_amount else 1.0),
-        rest=_digits(verdict.rest, centre if is_amount else 1.0),
+        value=_digits(verdict.value),
+        rest=_digits(verdict.rest),
         difference=None if difference is None else Interval.model_validate(difference),
         excess=_measure_excess(figure, verdict, n, runs),
         strength=verdict.strength,
@@ -412,9 +409,9 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
     )
 
 
-def _digits(value: float | None, times: float = 1.0) -> float | None:
+def _digits(value: float | None) -> float | None:
     """Round to digits that are the same in any order of sums."""
-    return None if value is None else float(f"{value * times:.9g}")
+    return None if value is None else float(f"{value:.9g}")
 
 
 def _show(kind: FigureKind, difference: float) -> str:

@@ -1,22 +1,30 @@
-"""Queries about two sets of recorded runs that are compared: their units, tags and counts."""
+"""Sums of measures by unit, for statistics, and other questions about runs that are compared.
+
+A unit is a session, or a trace without one. Its runs are not independent of each other.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_ml_collector.measures.measures import (
+    AMOUNTS,
+    ERRORS,
+    MISSING_OUTPUTS,
+    whole,
+    with_amounts,
+)
 from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.runs import IS_TOP, write_nothing
+from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
 _MOST_UNITS: Final = 500_000
-# A sum of whole numbers is the same in any order: values are kept to a millionth.
-WHOLE: Final = 1_000_000
 # The version of its model that a run belongs to, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
@@ -58,6 +66,17 @@ _UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place, {unit}
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
 )
+# What the runs of a unit add up to in a measure: its sum, in millionths, and the number of runs.
+UNIT_SUMS: Final = Sql("sum(toInt64({value})) AS total, count() AS n").fill(
+    value=whole(Sql("value"))
+)
+_PAIRS: Final = join_sql(
+    ", ",
+    [
+        Sql("('{name}', {value})").fill(name=item.name, value=item.compared)
+        for item in (ERRORS, MISSING_OUTPUTS, *AMOUNTS)
+    ],
+)
 _UNITS: Final = Sql("""
 SELECT is_before, figure, place, stratum, total, n, first, count() AS units
 FROM (
@@ -67,19 +86,11 @@ FROM (
     argMin(of_window.total / of_window.n, of_window.place) AS first
   FROM (
     SELECT is_before, unit, figure, place, min(stratum) AS stratum,
-      sum(toInt64(round(least(greatest(assumeNotNull(value), -1e9), 1e9) * {whole}))) AS total,
-      count() AS n
+      {sums}
     FROM (
       SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
       FROM (
-        SELECT {columns}, outcome = 'error' AS has_failed, {tokens} AS used, {cost} AS paid,
-          [('errors', toNullable(toFloat64(has_failed))),
-           ('missing outputs', if(outcome = 'ok',
-             toFloat64({no_outputs}), NULL)),
-           ('latency', if(has_failed OR latency_ns <= 0, NULL, round(log(latency_ns) * 50) / 50)),
-           ('tokens', if(has_failed OR used <= 0, NULL, round(log(used) * 50) / 50)),
-           ('cost', if(has_failed OR paid <= 0, NULL, round(log(paid) * 50) / 50))
-          ] AS figures
+        {amounts} SELECT {columns}, [{pairs}] AS figures
         FROM {recorded} {shares} {inside} WHERE {sampled}
       )
       ARRAY JOIN figures AS pair
@@ -112,8 +123,7 @@ def read_units(
         every: Read one of so many units, of the baseline and of the candidate.
 
     Returns:
-        Rows with `is_before`, `figure`, `place`, `stratum`, `total` and `first` in parts of
-            `WHOLE`,
+        Rows with `is_before`, `figure`, `place`, `stratum`, `total` and `first` in `MILLIONTHS`,
         `n` and `units`.
     """
     kinds = find_record_kinds(reader, project)
@@ -125,13 +135,12 @@ def read_units(
             unit=unit_of(is_joined=kinds.resolved),
         ),
         sampled=_SAMPLED.fill(sides=sides.runs),
-        no_outputs=write_nothing(Sql("outputs_preview")),
-        tokens=amounts.tokens_with_inside,
-        cost=amounts.cost_with_inside,
+        amounts=with_amounts(amounts, inside=True),
+        pairs=_PAIRS,
         recorded=RECORDED,
         shares=shares(BOUNDS.sql) if kinds.resolved else EMPTY,
         inside=amounts.sum_inside(sides.runs),
-        whole=WHOLE,
+        sums=UNIT_SUMS,
         newest=newest_scores(all_scores(_SCORED_IN_TIME, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )

@@ -1,0 +1,85 @@
+"""Defines the measures of a run: errors, missing outputs, latency, tokens, cost, pass rate, score.
+
+A measure is SQL over the columns of `runs`, and over `run_tokens` and `run_cost`, which `amounts`
+adds to a query. Scores are read as `said`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ml.statistics.slices import FigureKind
+from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.runs import write_nothing
+from otel_ml_collector.store.sql import Sql
+
+HAS_FAILED: Final = Sql("outcome = 'error'")
+# Whole millionths: their sum is the same in any order. Beyond 1e9 a value counts as that.
+MILLIONTHS: Final = 1_000_000
+_WHOLE: Final = Sql("round(least(greatest(assumeNotNull({value}), -1e9), 1e9) * {millionths})")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number that a run has.
+
+    Attributes:
+        name: Its name in answers.
+        kind: How it is compared: a share of runs, a score, or an amount, by its ratio.
+        value: SQL of the number of a run; NULL if the run has none. Latency is in ms, cost in $.
+        lower_is_better: Whether less of it is better.
+    """
+
+    name: Sql
+    kind: FigureKind
+    value: Sql
+    lower_is_better: bool = True
+
+    @property
+    def compared(self) -> Sql:
+        """SQL of the number that statistics compare; NULL if the run has none.
+
+        An amount is its logarithm, in steps of a 64th, so that many units are alike and sums are
+        the same in any order. Failed runs have none.
+        """
+        if self.kind == "amount":
+            return Sql("""if({failed} OR NOT {value} > 0, NULL,
+              toNullable(round(log({value}) * 64) / 64))""").fill(
+                failed=HAS_FAILED, value=self.value
+            )
+        return Sql("toNullable(toFloat64({value}))").fill(value=self.value)
+
+
+ERRORS: Final = Measure(Sql("errors"), "rate", HAS_FAILED)
+MISSING_INPUTS: Final = Measure(Sql("missing inputs"), "rate", write_nothing(Sql("inputs_preview")))
+MISSING_OUTPUTS: Final = Measure(
+    Sql("missing outputs"),
+    "rate",
+    Sql("if(outcome = 'ok', {nothing}, NULL)").fill(nothing=write_nothing(Sql("outputs_preview"))),
+)
+LATENCY: Final = Measure(Sql("latency"), "amount", Sql("nullIf(latency_ns, 0) / 1e6"))
+TOKENS: Final = Measure(Sql("tokens"), "amount", Sql("run_tokens"))
+COST: Final = Measure(Sql("cost"), "amount", Sql("run_cost"))
+AMOUNTS: Final = (LATENCY, TOKENS, COST)
+
+
+def with_amounts(amounts: Amounts, *, inside: bool = False) -> Sql:
+    """Write the WITH of a query by which measures read the tokens and the cost of a run.
+
+    Args:
+        amounts: How they are read.
+        inside: Whether they include the calls inside the run.
+    """
+    return Sql("WITH {tokens} AS run_tokens, {cost} AS run_cost").fill(
+        tokens=amounts.tokens_with_inside if inside else amounts.tokens,
+        cost=amounts.cost_with_inside if inside else amounts.cost,
+    )
+
+
+def whole(value: Sql) -> Sql:
+    """Write a value in whole millionths."""
+    return _WHOLE.fill(value=value, millionths=MILLIONTHS)
+
+
+def rounded(value: Sql) -> Sql:
+    """Write a value that is rounded to a millionth."""
+    return Sql("{whole} / {millionths}").fill(whole=whole(value), millionths=MILLIONTHS)
