@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -333,13 +334,14 @@ def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
     assert (target["model"], target["prediction"]) == ("biopsy", "outputs.benign")
 
 
-def test_files_of_a_collector(told: CollectorProcess, tmp_path: Path) -> None:
-    """The command of the page on other tools imports what the stock collector wrote."""
-    written = ROOT / "tests/support/otlp_files/telemetry.jsonl"
-    (tmp_path / "telemetry.jsonl").write_bytes(written.read_bytes())
+def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
+    """The commands of the page on other tools import what these tools wrote."""
+    for folder in ("otlp_files", "phoenix_files"):
+        shutil.copytree(ROOT / "tests/support" / folder, tmp_path, dirs_exist_ok=True)
     with at(told, tmp_path) as shell:
         type_page("docs/how-to/import-from-tools.md", shell)
         assert "Imported 6 spans and 3 log records" in shell.shown
+        assert "Imported 9 spans, 7 scores and 1 data set" in shell.shown
     assert len(told.runs("assistant", where=ALL)) == 6
 
 

@@ -201,6 +201,25 @@ def import_otlp_json(
     return _import(asked, lambda: OtlpFiles(paths, project), project, paths[0].name, rejected)
 
 
+@import_.command("phoenix", epilog=HELP, short_help="Import exports of Arize Phoenix.")
+@with_project
+@_with_files
+def import_phoenix(
+    asked: PlaceOptions, project: str, *, files: tuple[str, ...], rejected: str | None
+) -> int:
+    """Import FILEs that were exported from Arize Phoenix: spans, annotations and data sets.
+
+    A file is a table of get_spans_dataframe or get_span_annotations_dataframe, written as Parquet
+    or JSON Lines, an answer of the REST API, or a downloaded data set. Pass annotations together
+    with their spans. If the import is interrupted, run the same command again in the same folder to
+    continue it.
+    """
+    from otel_ml.imports.phoenix import PhoenixExport  # takes 0.1 s
+
+    paths = [Path(file) for file in files]
+    return _import(asked, lambda: PhoenixExport(paths, project), project, paths[0].name, rejected)
+
+
 def _import(
     asked: PlaceOptions,
     read: "Callable[[], ToolExport]",
