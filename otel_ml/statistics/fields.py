@@ -676,9 +676,9 @@ def describe_part(part: PartDrift) -> str:
         TYPE: lambda before, after: _describe_shares(before, after, ""),
         "words": lambda before, after: _describe_numbers(before, after, " words"),
         "characters": lambda before, after: _describe_numbers(before, after, " characters"),
-        "scripts": lambda before, after: _describe_shares(before, after, ""),
-        "digits": lambda before, after: _describe_means(before, after, "digits"),
-        "capitals": lambda before, after: _describe_means(before, after, "capitals"),
+        "scripts": lambda before, after: _describe_shares(before, after, "", " script"),
+        "digits": lambda before, after: _describe_means(before, after, "share of digits"),
+        "capitals": lambda before, after: _describe_means(before, after, "share of capitals"),
         "vocabulary": lambda before, after: (
             f"words never seen before {write_share(unseen(before, after))}"
         ),
@@ -750,7 +750,7 @@ def _quote(value: str) -> str:
     return f'"{value}"'
 
 
-def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
+def _describe_shares(before: Sketch, after: Sketch, word: str, noun: str = "") -> str:
     if not before.n or not after.n:
         return ""
     shares = {
@@ -768,7 +768,7 @@ def _describe_shares(before: Sketch, after: Sketch, word: str) -> str:
         elif word and not last:
             items.append(f"no more {_quote(value)}, before {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
-            items.append(f"{_quote(value) if word else value} {_between(first, last)}")
+            items.append(f"{_quote(value) if word else value}{noun} {_between(first, last)}")
         if len(items) == _NAMED_VALUES:
             break
     rest = after.rest / after.n - before.rest / before.n

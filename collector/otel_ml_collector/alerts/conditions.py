@@ -212,7 +212,7 @@ class AlertCondition:
 
 
 def read_previous(figure: Figure) -> int | None:
-    """Return how long before the window the figure is taken; None for other figures."""
+    """Return the length of the earlier time that `worse` compares with; None otherwise."""
     match = _PREVIOUS_TIME.fullmatch(figure.than)
     return read_length(match[1]) if match and figure.name == "worse" else None
 

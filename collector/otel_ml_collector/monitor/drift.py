@@ -782,8 +782,14 @@ def _group_changes(drift: ModelDrift) -> list[tuple[FindingKind, Sequence[FieldD
     for item in drift.drifts:
         if item.name in words:
             by_word[words[item.name]].append(item)
-    for group in by_word.values():
-        group.sort(key=lambda entry: (-count_moved(entry), entry.name))
+    for word, group in by_word.items():  # traffic is described by an input that changed
+        group.sort(
+            key=lambda entry: (
+                word == "traffic" and section_of(entry.name) != "inputs",
+                -count_moved(entry),
+                entry.name,
+            )
+        )
     groups: list[tuple[FindingKind, Sequence[FieldDrift]]] = [
         ("broken", [item]) for item in by_word["broken"][:_MOST_BROKEN]
     ]
@@ -824,10 +830,11 @@ def _make_finding(
     else:
         title = {
             "broken": f"{drift.model}: {name} has a different type",
-            "model": f"{drift.model} changed, its inputs did not",
+            "model": f"{drift.model} changed, but its inputs did not",
         }.get(kind, f"The inputs of {drift.model} changed")
-        named = "" if kind == "broken" else f"{name} "
-        text = f": {named}{first.drifted[0].sentence} {since}"
+        shown = _WITH_UNITS.get(first.name, name)
+        named = "" if kind == "broken" else f"{shown[:1].upper()}{shown[1:]}: "
+        text = f"{':' if kind == 'broken' else '.'} {named}{first.drifted[0].sentence} {since}"
         if affected is not None:
             text += f", {'nearly ' if affected.rest else ''}only for {part}"
     began = name_change(changes, since_ns, drift.window.end_ns)
@@ -856,6 +863,7 @@ def _make_finding(
     )
 
 
+_WITH_UNITS: Final = {"latency_ms": "latency in ms", "cost": "cost in $"}
 _LAST_KEY: Final = re.compile(r'\["((?:[^"\\]|\\.)*)"\]$')
 _JUDGE_FIELD: Final = re.compile(r'scores\["((?:[^"\\]|\\.)*)"\](?:\[(\d+)\])?')
 _SECTION_NAMES: Final[Mapping[str, str]] = {"inputs": "input", "outputs": "output"}

@@ -237,7 +237,7 @@ def test_findings(service: Service) -> None:
     ]
     assert findings[0]["title"] == "broken: input amount is missing"
     assert findings[0]["sentence"].endswith(", never before")
-    assert findings[1]["title"] == "changed changed, its inputs did not"
+    assert findings[1]["title"] == "changed changed, but its inputs did not"
 
 
 @pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])

@@ -76,7 +76,7 @@ CHANGES: Final[Sequence[tuple[str, Draw, Draw, str]]] = [
         'new value "jcb": ',
     ),
     ("missing", number, lambda draw: None if draw.random() < 0.05 else number(draw), "missing 0 →"),
-    ("language", text, cyrillic, "Cyrillic 0 → "),
+    ("language", text, cyrillic, "Cyrillic script 0 → "),
     (
         "type",
         number,
