@@ -554,7 +554,7 @@ def follow_awaitable(call: Call, output: Any) -> Any:
 
     Returns:
         The object to give to the caller instead of `output`. None if `output` is of another type.
-        End the run immediately in that case.
+        In that case, end the run immediately.
     """
     try:
         kind = type(output)
@@ -722,7 +722,7 @@ def follow(call: Call, output: Any) -> Any:
 
     Returns:
         The stream to give to the caller instead of `output`. None if `output` is not such a stream.
-        End the run immediately in that case.
+        In that case, end the run immediately.
     """
     generative = call._traced.generative
     if generative is None or not generative.is_talk or type(output) in NO_STREAMS:

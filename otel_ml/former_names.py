@@ -18,7 +18,7 @@ FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def find_renamed(module: str, name: str) -> object:
-    """Return the object that a module offers under a new name.
+    """Return an object of a module by its former name, for code that still uses that name.
 
     Args:
         module: The module, such as ``otel_ml.reader``.

@@ -404,8 +404,8 @@ class TracedFunction:
             recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. If the version cannot be determined, they
-            do not name one. None if the version is not known yet, because model weights are being
+            Attributes that all runs of the version share. They contain no version if it cannot be
+            determined. None if the version is not known yet, because model weights are being
             hashed. Then `waits_for` has the background jobs to wait for.
         """
         if self._marks is not None:
@@ -435,7 +435,7 @@ class TracedFunction:
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
         """Return a fingerprint of each model whose weights are being hashed in the background.
 
-        If a fingerprint changes until the hash is ready, the model was changed meanwhile. The hash
+        If a fingerprint changes before the hash is ready, the model was changed meanwhile. The hash
         then does not belong to the call.
         """
         return weights.marks_of(jobs)

@@ -535,7 +535,7 @@ class Evaluation:
         judge: Name of the judge, of the label or of the ground truth.
         version: Version number of the judge. None for labels and ground truth.
         score: The score. None if there is none.
-        passed: Whether the run passed. None if the evaluation does not say so.
+        passed: Whether the run passed. None if there is only a score, a label or ground truth.
         error: Error that the judge itself raised. It does not mean that the run failed.
         source: ``judge``, ``human`` (reviewer), ``actual`` (ground truth) or ``agent`` (program).
         digest: Hash of the judge's code.

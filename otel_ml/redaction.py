@@ -312,7 +312,7 @@ class CapturedPayload:
     Args:
         redaction: Hides secrets in them.
         tree: The copy, if there is no `text`. No other code may have a reference to it.
-        text: The inputs or outputs as JSON, with secrets that are not hidden yet.
+        text: The inputs or outputs as JSON. Secrets in it are not hidden yet.
         weight: Approximate size in bytes. It counts toward the size limit of the send queue.
         notes: Notes on parts that were left out of the copy.
     """

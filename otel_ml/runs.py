@@ -194,9 +194,9 @@ class Handle:
 
         Args:
             values: Numbers or lists of numbers, by metric name. A list is a series. A number is a
-                single value at first, and becomes a series when you log the metric again. An array
-                or tensor (NumPy, PyTorch, JAX and similar) with one element is a number, a
-                one-dimensional one is a list.
+                single value at first, and becomes a series when you log the metric again. Arrays
+                and tensors (NumPy, PyTorch, JAX and similar) count as a number if they have one
+                element, and as a list if they have one dimension.
             step: Number that orders the points, such as an epoch.
             overwrite: Whether to replace all earlier points of these metrics.
             time: When the values were measured: a datetime with a time zone, an ISO 8601 text with

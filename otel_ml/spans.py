@@ -226,7 +226,8 @@ class RunSpan(ReadableSpan, trace.Span):
         constants: Attributes that many runs share, such as the model version.
         defers: True until the attributes are built. False from the start if nobody exports the
             span.
-        inputs: The inputs, as JSON or as a copy that is encoded later. None after that.
+        inputs: The inputs, as JSON or as a copy that is encoded later. None once the attributes are
+            built.
         outputs: The output, in the same form.
         number: Sequence number of the run.
         weight: Approximate size in bytes. It counts toward the size limit of the send queue.

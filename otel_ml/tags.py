@@ -112,7 +112,8 @@ def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) ->
     """Convert the tags of a run to span attributes.
 
     The first 80 tags get an attribute each. All other tags, and the types and groups of all tags,
-    share one JSON attribute. Some are lost if it is too long; call `fits` first to check.
+    share one JSON attribute. If that attribute is too long, some tags are lost. Call `fits` first
+    to check.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}

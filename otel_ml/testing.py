@@ -67,7 +67,7 @@ class RecordedRun:
         inputs: Inputs by parameter name, as JSON values. None if they were not recorded.
         outputs: Output as JSON values. None if it was not recorded.
         scores: Score by judge name, for judges that returned a number.
-        passed: Whether the run passed, by judge name, for judges that decide that.
+        passed: Whether the run passed, by judge name, for judges that returned passed or failed.
         metrics: Metrics by name: a number, or a list for a series.
         logs: Severity and text of each log line.
         attributes: All attributes of the span, as they would be sent.

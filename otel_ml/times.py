@@ -107,9 +107,9 @@ def find_time(value: Any, naive_zone: tzinfo = timezone.utc) -> int | None:
     """Convert the time in a cell of a table to nanoseconds since the epoch.
 
     Args:
-        value: A datetime, a date (its midnight), an ISO 8601 text, or a number since the epoch. A
-            number can be in seconds, milliseconds, microseconds or nanoseconds: its size shows the
-            unit.
+        value: A datetime, a date (its midnight), an ISO 8601 text, or a number since the epoch. For
+            a number, the unit (seconds, milliseconds, microseconds or nanoseconds) is derived from
+            its size.
         naive_zone: Time zone of times that have none.
 
     Returns:

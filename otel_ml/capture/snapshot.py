@@ -85,8 +85,8 @@ class Snapshot:
     def describe(self) -> object:
         """Return the value as plain data, such as a dict with type, shape and first elements.
 
-        The plain data may contain further `Snapshot` objects. Call `describe` on these too. It may
-        raise any exception.
+        The plain data may contain further `Snapshot` objects. Call `describe` on these too. The
+        call may raise any exception.
         """
         return self._describer(*self._parts)
 

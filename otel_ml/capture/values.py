@@ -133,8 +133,8 @@ def may_be_plain(value: Any) -> bool:
 def encode_tree(tree: object) -> str | None:
     """Convert plain values and `Snapshot` objects to JSON.
 
-    The values must not change meanwhile. None if only `encode` can convert them, for example if
-    there is a NaN.
+    None if only `encode` can convert them, for example because of a NaN. The values must not change
+    during the call.
     """
     try:
         raw = orjson.dumps(tree, default=_describe_snapshot, option=orjson.OPT_NON_STR_KEYS)

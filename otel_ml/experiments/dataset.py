@@ -239,7 +239,8 @@ class Dataset(HasCard, HasSubject):
     ) -> "Dataset":
         """Create a data set from recorded runs, with one item per run.
 
-        Each item keeps the id and the session of its run.
+        Each item keeps the id and the session of its run. A run is skipped if its inputs or its
+        correct answer were not recorded completely. `left_out` counts the skipped runs by reason.
 
         Args:
             name: Name of the data set.
@@ -248,10 +249,6 @@ class Dataset(HasCard, HasSubject):
                 ``"actual"`` for the ground truth of the run, or a function that takes a run and
                 returns the answer. None for no answer.
             description: What the data set is for.
-
-        Returns:
-            The data set. A run is skipped if its inputs or its correct answer were not recorded
-            completely. `left_out` counts the skipped runs by reason, such as ``without inputs``.
 
         Raises:
             ValueError: An argument is invalid.

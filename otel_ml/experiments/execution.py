@@ -89,8 +89,8 @@ class Target:
         """Convert an item's inputs to positional and keyword arguments of the function.
 
         A dict becomes keyword arguments, for example ``{"question": "..."}`` for
-        ``answer(question)``. All other values become a single positional argument. The same happens
-        to a dict if the function has one parameter that is not among its keys.
+        ``answer(question)``. All other values become a single positional argument. A dict does too,
+        if the function has only one parameter and the dict has no key of that name.
         """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)

@@ -175,7 +175,8 @@ def find_baseline(reader: Reader, named: str, dataset: str) -> Result:
         reader: Reader to load it with.
         named: Run id of an experiment, version of a function (``name:vN`` or ``name@alias``), or
             tag of an experiment. For a version or a tag, the newest finished experiment is loaded.
-        dataset: Name of the data set. A version or tag only finds experiments on this data set.
+        dataset: Name of the data set. For a version or a tag, only experiments on this data set are
+            searched.
 
     Raises:
         LookupError: There is no such experiment. The message suggests similar names.

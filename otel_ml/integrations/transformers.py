@@ -36,8 +36,8 @@ class Callback(TrainerCallback):  # type: ignore[misc]  # not installed for type
     metrics are the numbers that the trainer logs.
 
     The trainer does not report errors to callbacks. To record them, open a run yourself in a
-    ``with`` block around ``trainer.train()`` and pass it as `run`. Otherwise a failed training ends
-    late, and without its error.
+    ``with`` block around ``trainer.train()`` and pass it as `run`. Otherwise the run of a failed
+    training ends late and without the error.
 
     Args:
         client: Client that records the runs. Default: a client configured by the environment.

@@ -175,7 +175,7 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score one output, as a generator that both threads and event loops can drive.
+        """Score one output, as a generator, so that threads and event loops can share this code.
 
         The generator yields functions without arguments, which call the user's code. Call each one
         and send its result back. Errors of the user's code are not raised, but returned in `error`.
@@ -276,7 +276,7 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Return whether a run belongs to a random sample of runs. For one run it never changes.
+    """Return whether a run belongs to a random sample of runs. The result is always the same.
 
     If a run belongs to a sample, it also belongs to every larger sample.
 
@@ -355,8 +355,8 @@ def cache_key(
     """Return the key under which `ScoreCache` stores a score: a hash of all the judge's inputs.
 
     Returns:
-        The key. None if the score must not be cached, because an input is too long or is more than
-        plain JSON, such as an array, a tuple or a date.
+        The key. None if the score must not be cached, because an input is too long or is not plain
+        JSON, such as an array, a tuple or a date.
     """
     import hashlib  # loads OpenSSL, which would slow down start-up
 

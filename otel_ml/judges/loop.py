@@ -125,9 +125,8 @@ class JudgeLoop:
             awaitable: What to run. It gets the context variables of the calling thread, and its
                 exceptions are raised here.
             timeout_s: Time limit in seconds. The awaitable is cancelled then.
-            is_worker: Whether the calling thread belongs to the pool that runs judges. It then
-                waits even longer if the awaitable cannot be cancelled, so that the pool starts
-                another thread.
+            is_worker: Whether the calling thread belongs to the pool that runs judges. If the
+                awaitable hangs, such a thread keeps waiting, and the pool replaces it.
 
         Raises:
             JudgeTimedOut: The time limit was exceeded.

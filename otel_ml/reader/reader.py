@@ -523,8 +523,8 @@ class Reader(HasCard):
         """Return the versions of a judge with their code and scores, the newest first.
 
         The format is that of ``GET .../judges/{judge}/versions``. Each version is a dict with its
-        code, pass rate, mean score, a histogram of its scores, and its scores per day. The filter
-        `where` of a bar or day selects its runs.
+        code, pass rate, mean score, a histogram of its scores, and its scores per day. Each bar of
+        the histogram and each day has a filter `where`, which selects its runs.
 
         Raises:
             NotFound: There is no such judge.

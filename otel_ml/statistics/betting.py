@@ -82,8 +82,8 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
     """Return for each bet size the evidence that the mean of the sessions is below a limit.
 
     The method is a bet. A gambler starts with a stake of 1 and bets on sessions below the limit.
-    The stake only grows in the long run if the mean is really below. The evidence is its logarithm.
-    0 means no evidence.
+    The stake only grows in the long run if the mean is really below the limit. The evidence is the
+    logarithm of the stake. 0 means no evidence.
 
     Args:
         gains: Number of sessions by distance from the limit. The distance is positive below the
@@ -149,9 +149,9 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
     """Add one more time window to the evidence that a limit is violated.
 
-    Raise an alarm when the result exceeds a number N of your choice, and start again with 0. Larger
-    values of N give fewer false alarms: on average, they are at least N windows apart. You can
-    check after every window.
+    Raise an alarm when the result exceeds a number N of your choice, and start again with 0. With a
+    larger N, there are fewer false alarms: on average, two of them are at least N windows apart.
+    You can check after every window.
 
     Args:
         total: The evidence before this window. Start with 0.
@@ -218,8 +218,8 @@ def find_alarms(
             to 1. An empty window changes nothing.
         limit: The limit to check, from 0 to 1.
         is_above: True if values above the limit are bad. False if values below it are bad.
-        windows_between: How many windows there are on average between two false alarms, at least.
-            With a larger number, an alarm needs more evidence.
+        windows_between: Smallest average distance between two false alarms, in windows. With a
+            larger distance, an alarm needs more evidence.
     """
     alarms, total = [], 0.0
     for place, means in enumerate(windows):

@@ -231,9 +231,9 @@ def presence(sketch: Sketch) -> Sketch:
 def chance(reference: Sketch, window: Sketch) -> float:
     """Return the p-value of a drift score: how often chance alone gives at least this distance.
 
-    It draws 200 pairs of samples from all values of both sketches, and fits a gamma distribution to
-    the distances. Samples are smaller if values of the same session are similar. The random seed is
-    fixed, so the same sketches always give the same result.
+    It draws 200 pairs of samples from the reference values and the current values together, and
+    fits a gamma distribution to the distances. Samples are smaller if values of the same session
+    are similar. The random seed is fixed, so the same arguments always give the same result.
 
     Args:
         reference: Summary (sketch) of the reference values.

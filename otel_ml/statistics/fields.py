@@ -288,8 +288,8 @@ def _keep_repeated(category: Sketch) -> Sketch:
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
-    If a session has runs both inside and outside of the part, the result is approximate: it is not
-    exact how similar values of the same session are.
+    If a session has runs both inside and outside of the part, the result is approximate: it only
+    estimates how similar values of the same session are.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(

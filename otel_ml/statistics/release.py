@@ -98,7 +98,8 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Number of sessions of the baseline by content (`Unit`).
+        baseline: Sessions of the baseline, as a count of equal ones: how many sessions have the
+            values of each `Unit`.
         windows: The same for the new version, for each time window in which sessions started,
             oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a

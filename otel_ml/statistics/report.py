@@ -203,7 +203,7 @@ class Report:
 def advise_judging(
     judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
 ) -> list[str]:
-    """Return hints how to score the baseline again with the judge versions of this experiment.
+    """Return hints on how to score the baseline again with the judge versions of this experiment.
 
     There is one hint, with a shell command, for each judge whose version has changed since the
     baseline. Scores of different versions cannot be compared.
@@ -271,9 +271,10 @@ def _write_value(value: float, step: ItemStep) -> str:
 
 
 def write_change(change: ItemChange) -> str:
-    """Return in words how an item's judges changed, such as ``exact, brief pass → fail``.
+    """Return in words how the judges' results for an item changed: ``exact, brief pass → fail``.
 
-    The largest change comes first. If no judge changed, it describes the change of failed calls.
+    The largest change comes first. If no judge's result changed, it describes how the share of
+    failed calls changed.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:

@@ -214,7 +214,7 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
         confidence: Between 0 and 1.
 
     Returns:
-        The root and its confidence interval, which starts at 0 at the lowest. None if there is no
+        The root and its confidence interval. The lower bound is at least 0. None if there is no
         run.
     """
     mean = mean_of(sums, confidence=confidence)
@@ -352,7 +352,7 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the share of ground truth that has usually arrived when predictions have some age.
+    """Return the share of ground truth that has usually arrived at a given age of the predictions.
 
     Args:
         course: The shares from `usual_course`.

@@ -137,9 +137,8 @@ class ItemGroup:
             item is not in the baseline.
         after: Runs of one item in the candidate, without latency, tokens and cost.
         count: Number of items in the group.
-        amounts: Pairs of numbers for the keys `latency`, `tokens` and `cost`. There is one pair per
-            item: its mean in the baseline and in the candidate. Items that lack one of them are
-            left out.
+        amounts: Lists of pairs under the keys `latency`, `tokens` and `cost`. Each pair has the
+            means of one item: baseline, candidate. An item without both is left out.
     """
 
     name: str
@@ -405,8 +404,8 @@ class FailureVerdict(JudgeVerdict):
     Attributes:
         calls: For the baseline and for the candidate, the number of failed calls and the number of
             all calls.
-        repaired: How many of the items that failed in the baseline pass now, and how many there
-            were. Both are 0 if baseline and candidate did not run the same items.
+        repaired: Two numbers of items: those that failed in the baseline and pass now, and all that
+            failed in the baseline. Both are 0 if baseline and candidate did not run the same items.
     """
 
     calls: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))

@@ -124,8 +124,8 @@ def define(
     Args:
         target: A function or another callable.
         params: Parameters that the user declared.
-        version_on: The parts that count, such as ``helpers``. If one changes, a new version is
-            opened.
+        version_on: Parts of the function that belong to the version, such as ``helpers``. If one of
+            these changes, a new version is opened.
         waits: Whether to wait until the weights of the function's models are hashed, which may take
             long.
         skips: Whether to leave out the weights of models. A note in `unseen` says so.

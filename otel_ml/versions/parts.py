@@ -101,7 +101,7 @@ class Parts:
 
     Attributes:
         module: Module of the function. Helpers in other packages are not collected.
-        counts: The parts that count, such as ``source`` or ``helpers``.
+        counts: The parts that belong to the version, such as ``source`` or ``helpers``.
         skips_weights: Whether to leave out the weights of models.
         source: Source of the function. None if unavailable.
         signature: Parameters with annotations, and the return annotation.

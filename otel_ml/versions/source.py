@@ -262,7 +262,7 @@ def _nothing(where: ast.expr) -> ast.expr:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress compiler warnings inside the block. Python has shown them before.
+    """Suppress compiler warnings inside the block, because Python has already shown them.
 
     If another thread is inside such a block, they are not suppressed.
     """

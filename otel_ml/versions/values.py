@@ -75,8 +75,8 @@ class ValueReader:
         follow: Function that converts a value that is not plain data, such as a function, given the
             value and its name. Returns None if the value cannot be part of the version.
         own: Function that returns True for a class if the attributes of its objects count.
-        is_state: Function that returns True for a class and an attribute that changes while the
-            program runs, such as a call counter. It does not count.
+        is_state: Function that takes a class and an attribute name. It returns True if the
+            attribute changes while the program runs, such as a call counter, and so does not count.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ class TraceLogger(Protocol):
 
 
 class RaymonAPILogger:
-    """Sends the text, tags and data that you log to the collector, on a background thread.
+    """Sends what you log (text, tags and data) to the collector, on a background thread.
 
     Logging does not fail if no collector answers.
 

@@ -561,7 +561,8 @@ class Chain:
             segment: File that it was written to.
             size: Size of the file before the write, in bytes.
             written: Number of bytes that were written.
-            inside: True for a nested append. The partial span then stays, and readers skip it.
+            inside: True if this append interrupted another one. The partial span then stays, and
+                readers skip it.
         """
         self.current = None
         try:
@@ -576,7 +577,7 @@ class Chain:
     def measure(self, inside: bool) -> None:
         """Correct the recorded size of the current file after an exception interrupted a write.
 
-        `inside` is True for a nested append.
+        `inside` is True if this append interrupted another one, for example in a signal handler.
         """
         segment = self.current
         if segment is None:
