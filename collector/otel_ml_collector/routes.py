@@ -33,7 +33,7 @@ from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
 from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
-from otel_ml_collector.judges import rubric_pages, rubric_routes
+from otel_ml_collector.judges import rubric_pages, rubric_routes, worker_routes
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
 from otel_ml_collector.monitor import routes as monitor
@@ -56,6 +56,7 @@ _ROUTERS: Final = (
     models.api,
     models.writes,
     rubric_routes.api,
+    worker_routes.api,
     judges.api,
     queues.api,
     quality.api,

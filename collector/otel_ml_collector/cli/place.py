@@ -202,19 +202,28 @@ class PlaceOptions:
         )
 
     def _key(self) -> str | None:
-        if not self.key_file:
-            return None
-        try:
-            with Path(self.key_file).open(encoding="utf-8") as file:
-                return file.read(_MOST_KEY_CHARS).strip()
-        except (OSError, ValueError) as error:
-            raise BadSetting(f"The file of --api-key-file cannot be read: {error}") from error
+        return read_key_file(self.key_file)
 
     def _owner_token(self) -> str | None:
         """Return the token that creates the first key, if no key is set."""
         if self.settings.data_dir is None or os.environ.get("OTEL_ML_API_KEY"):
             return None
         return read_owner_token(self.settings.data_dir)
+
+
+def read_key_file(path: str | None) -> str | None:
+    """Read the key in the file of ``--api-key-file``; None without a file.
+
+    Raises:
+        BadSetting: The file cannot be read.
+    """
+    if not path:
+        return None
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(_MOST_KEY_CHARS).strip()
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"The file of --api-key-file cannot be read: {error}") from error
 
 
 def _collector_at(endpoint: str, key: str | None) -> Workplace:

@@ -63,6 +63,10 @@ _COMMANDS_BY_TASK: Final = {
         "queue": ("queues:queue", "List, show and create labelling queues"),
     },
     "Operate the collector": {
+        "judge-worker": (
+            "judge_worker:judge_worker",
+            "Run judges without code on another machine",
+        ),
         "check": ("administration:check", "Check the settings without starting the collector"),
         "keys": ("administration:keys", "Create, list and revoke API keys"),
         "storage": ("administration:storage", "Show and free disk space"),

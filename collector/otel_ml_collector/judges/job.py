@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-from otel_ml_collector.errors import Conflict, Unavailable
+from otel_ml_collector.errors import Conflict, Rejected, Unavailable
 from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_judgements
 from otel_ml_collector.judges.judge_store import (
     DueRuns,
@@ -47,6 +48,8 @@ _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
 # A misconfigured connection is tried again after this long.
 _PAUSE_S: Final = 60.0
+_REJECTED_PAUSE_S: Final = 3_600.0
+_TROUBLE_CHARS: Final = 1_024
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _CLOSE_S: Final = 5.0
@@ -252,9 +255,11 @@ class RubricJudgeJob:
         judged, trouble = 0, ""
         try:
             judged = work.judge(page)
-        except NoAnswer as error:
-            self._paused_s[(*place, live.judge.digest)] = time.monotonic() + _PAUSE_S
-            trouble = str(error)
+        except (NoAnswer, Rejected) as error:
+            # If the scores are rejected, asking again would cost money for nothing.
+            pause_s = _PAUSE_S if isinstance(error, NoAnswer) else _REJECTED_PAUSE_S
+            self._paused_s[(*place, live.judge.digest)] = time.monotonic() + pause_s
+            trouble = str(error)[:_TROUBLE_CHARS]
             self._warn(place, error)
         finally:
             work.give_back(trouble)
@@ -361,7 +366,18 @@ class _Work:
                     break
                 under_way.add(job.callers.submit(partial(self._asking.judge, run)))
                 finished += self._collect(under_way, 0.0)
-            while under_way and not job.stopped.is_set():
+        finally:
+            finished += self._finish(under_way)
+        return finished
+
+    def _finish(self, under_way: "set[Future[RubricJudgement]]") -> int:
+        """Wait for the calls under way, and store all answers; returns how many calls there were.
+
+        This is also done after trouble with the store, because the answers cost money.
+        """
+        finished = 0
+        try:
+            while under_way and not self._job.stopped.is_set():
                 finished += self._collect(under_way, None)
         finally:
             self._store()
@@ -404,7 +420,8 @@ class _Work:
         if age_s > self._job.options.lease_s - _LEASE_MARGIN_S:
             return False
         if age_s > self._job.options.lease_s / _RENEW_SHARE:
-            return self.take()
+            with suppress(Unavailable):  # it still lasts, and is renewed with the next call
+                return self.take()
         return True
 
     def _collect(self, under_way: set["Future[RubricJudgement]"], timeout_s: float | None) -> int:

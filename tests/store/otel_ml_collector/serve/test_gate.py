@@ -279,6 +279,8 @@ def test_roads(world: World) -> None:
     blind.add("/projects/theirs/monitor/progress")  # it tells no names
     blind.add("/api/v1/projects/theirs/reported")  # no metrics were reported there
     blind.add("/api/v1/projects/theirs/deletions")  # none is in progress there
+    blind.add("/api/v1/rubric-judges")  # all are off
+    blind.add(f"/api/v1/projects/theirs/rubric-judges/judge-{MARK}/due")  # it is off
     blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
     blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
@@ -384,6 +386,8 @@ def need_of(method: str, address: str) -> str:
     ) or address.startswith(ADMINISTERED):
         return "admin"
     is_form = address.endswith(("/alert-rule", "/judge-rubric", "/judge-trial"))
+    if address.endswith("/lease"):
+        return "ingest"
     if "/alerts/" in address or "/rubric-judges/" in address or is_form:
         return "read" if method == "GET" else "admin"
     if "/views/" in address or address.endswith(

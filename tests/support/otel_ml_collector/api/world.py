@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from otel_ml.rubric import read_rubric
 from otel_ml_collector.api import schema
 from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.span import Event, Span, Value
@@ -308,6 +309,12 @@ QUESTIONS: Final[dict[str, Question]] = {
     "PUT /projects/{project}/targets/{target}": Question(body=TARGET),
     "PUT /projects/{project}/alerts/{alert}": Question(body=ALERT),
     "PUT /projects/{project}/rubric-judges/{judge}": Question(body=POLITE),
+    "PUT /projects/{project}/rubric-judges/{judge}/lease": Question(
+        body={"version": 0, "holder": "worker-1", "cursor_ns": 0, "trouble": ""}
+    ),
+    "GET /projects/{project}/rubric-judges/{judge}/due": Question(
+        {"digest": read_rubric(POLITE).digest}
+    ),
     # Of no run, because nobody answers.
     "POST /projects/{project}/rubric-judges/{judge}/try": Question(
         body={"runs": 20, "judge": {**POLITE, "where": 'model == "draft"'}}

@@ -1,0 +1,108 @@
+"""The JSON API for workers, which run the job of judges without code on another machine.
+
+A worker sends its scores as spans. Why: docs/design/058-rubric-judges.md.
+"""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from otel_ml_collector.access import INGEST
+from otel_ml_collector.api.bodies import JsonRoute
+from otel_ml_collector.api.parameters import TIMES, FromReader, reader_for
+from otel_ml_collector.errors import Conflict, Missing
+from otel_ml_collector.judges.judge_store import (
+    DueRuns,
+    JudgeLease,
+    LiveRubricJudge,
+    LocalJudgeStore,
+    RunToJudge,
+)
+from otel_ml_collector.judges.rubric_judge import RUBRIC_JUDGE, make_rubric_judge
+from otel_ml_collector.judges.rubric_routes import JudgeName
+from otel_ml_collector.services import service_of
+from otel_ml_collector.store.documents import read_document
+from otel_ml_collector.store.reader import Reader
+
+api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
+
+FromJudgeStore = Annotated[LocalJudgeStore, Depends(service_of(LocalJudgeStore))]
+FromSender = Annotated[Reader, Depends(reader_for(INGEST))]
+Arrival = Annotated[
+    int, Query(ge=0, le=TIMES[-1], description="Only runs that arrived later, in nanoseconds")
+]
+Digest = Annotated[
+    str, Query(max_length=256, description="Version that the judge must have; empty for any")
+]
+_CHANGED: Final = "The judge {name!r} was changed: read it again"
+
+
+class LiveRubricJudges(BaseModel):
+    """The judges without code that are on, by project and name."""
+
+    judges: list[LiveRubricJudge]
+
+
+@api.get("/rubric-judges")
+def get_live_judges(reader: FromReader, store: FromJudgeStore) -> LiveRubricJudges:
+    """List the judges that are on in all projects of the key, with their leases. For workers."""
+    return LiveRubricJudges(judges=[*store.narrow(reader).list_judges()])
+
+
+@api.put("/projects/{project:path}/rubric-judges/{judge}/lease")
+def put_lease(
+    *,
+    project: str,
+    judge: JudgeName,
+    wanted: JudgeLease,
+    reader: FromSender,
+    store: FromJudgeStore,
+) -> JudgeLease:
+    """Take, renew or end the lease of a judge, if its version is still the newest. For workers."""
+    _read_live(reader, project, judge)
+    return store.narrow(reader).save_lease(project, judge, wanted)
+
+
+@api.get("/projects/{project:path}/rubric-judges/{judge}/due")
+def get_due_runs(
+    *,
+    project: str,
+    judge: JudgeName,
+    reader: FromReader,
+    store: FromJudgeStore,
+    digest: Digest = "",
+    after_ns: Arrival = 0,
+) -> DueRuns:
+    """Find runs that a judge has to judge now; none if it is off. For workers."""
+    live = _read_live(reader, project, judge)
+    if digest not in {"", live.judge.digest}:
+        raise Conflict(_CHANGED.format(name=judge))
+    if not live.on_ns:
+        return DueRuns(run_ids=[], last_ns=None, waits_ns=None)
+    return store.narrow(reader).find_due(live, after_ns)
+
+
+@api.get("/projects/{project:path}/rubric-judges/{judge}/due/{run_id}")
+def get_run_to_judge(
+    *, project: str, judge: JudgeName, run_id: str, reader: FromReader, store: FromJudgeStore
+) -> RunToJudge:
+    """Return what a judge needs of a run, without what `judge_redact` removes. For workers.
+
+    A run that ended with an error, or has no ground truth for a rubric that shows it, is not found.
+    """
+    run = store.narrow(reader).read_run(_read_live(reader, project, judge), run_id)
+    if run is None:
+        raise Missing(f"There is no run {run_id[:80]!r} to judge")
+    return run
+
+
+def _read_live(reader: Reader, project: str, name: str) -> LiveRubricJudge:
+    document = read_document(reader, project, RUBRIC_JUDGE, name)
+    body: dict[str, Any] = document.body
+    return LiveRubricJudge(
+        project=project,
+        judge=make_rubric_judge(document),
+        on_ns=body["on_ns"],
+        lease=JudgeLease(),
+    )
