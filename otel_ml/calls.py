@@ -640,7 +640,7 @@ class CallStream:
         self._first_chunk_ms = 0.0
 
     def take(self, chunk: Any) -> None:
-        """Keep a chunk, or only count it after the first 10,000."""
+        """Keep a chunk. After the first 10,000, chunks are only counted."""
         if not self._chunks:
             self._keep_first(chunk)
         elif len(self._chunks) < _CHUNKS:
@@ -649,7 +649,10 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return functions that receive chunks, each with how many. The last gets all others."""
+        """Return functions that receive the chunks of a stream, in order.
+
+        Each is paired with an iterable that has one element for each chunk that it receives.
+        """
         self._is_open = is_open
         self._began = time.perf_counter()
         rest = (self._count, itertools.repeat(None))

@@ -165,7 +165,7 @@ class _Reference:
     is_table: bool = True
 
     def is_complete(self, name: str, columns: Columns) -> bool:
-        """Return whether a table should have a column: an output, if it has outputs at all."""
+        """Return whether a column should exist. Not an output column, if there are no outputs."""
         if self.is_table or not name.startswith(_OUTPUT_COLUMNS):
             return True
         return any(column.startswith(_OUTPUT_COLUMNS) for column in columns)

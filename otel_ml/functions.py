@@ -535,7 +535,7 @@ class _Version:
     def write(
         self, first: Mapping[str, Value], params: str | None, identity: Mapping[str, Value]
     ) -> None:
-        """Set the constants for the process that `identity` names."""
+        """Set the attributes that all runs of this version share in this process."""
         constants = {**first, **identity, names.MODEL_VERSION: self.digest}
         if self.structure is not None:
             constants[names.MODEL_OUTPUT_SCHEMA] = self.structure

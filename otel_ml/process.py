@@ -112,7 +112,7 @@ class Ending(Protocol):
         """
 
     def close(self) -> None:
-        """Deliver and stop."""
+        """Deliver all queued data, and stop."""
 
     def close_within(self, limit_s: float) -> None:
         """Deliver as much as possible within `limit_s` seconds, and stop."""
@@ -151,7 +151,7 @@ class _End:
             self._begin_child(is_new=False)
 
     def close(self, *endings: Ending) -> None:
-        """Close these endings, or all. While one waits, the others deliver."""
+        """Deliver the data of these objects, or of all registered ones, before the process ends."""
         for ending in self._endings:
             ending.hasten()
         for ending in endings or self._endings:
@@ -260,7 +260,7 @@ class _End:
                 self.end_by(signal.SIGTERM)
 
     def begin_to_end(self, number: int) -> None:
-        """Deliver, then end the process by a signal. Returns soon; the process ends later."""
+        """Start to deliver. When that is done, a signal ends the process. Returns before that."""
         signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
         self._is_ending = True
         thread = _make_thread(self.end_by, number)

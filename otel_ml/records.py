@@ -155,7 +155,7 @@ def columns_of(record: type, path: str = "") -> dict[str, tuple[str, Column]]:
 
 
 def attributes_of(record: type) -> dict[str, str]:
-    """Return by field name which span attribute carries the field."""
+    """Return the span attribute that contains each field, by field name."""
     return {
         field_.name: field_.metadata[ATTRIBUTE]
         for field_ in fields(record)

@@ -209,7 +209,7 @@ class Redaction:
         return self.hide(text, notes, limit_bytes)
 
     def encode_tree(self, tree: object) -> Encoded:
-        """Convert what `ValueTaker` took to JSON, like `encode` but faster."""
+        """Convert a copy that `ValueTaker` made to JSON. It is a faster `encode`."""
         text = encode_tree(tree) if self._redact is None else None
         if text is None:
             return self.encode(tree)

@@ -1,7 +1,7 @@
-"""Rubrics in plain words: the prompt for a language model, and the strict reading of its reply.
+"""Rubrics in plain words: builds the prompt for a language model, and parses its reply.
 
-This module is pure: it asks nobody. The SDK and the collector share it, so the same rubric has the
-same version, prompt and reading of replies everywhere.
+It calls no model. The SDK and the collector share it, so the same rubric has the same version and
+prompt everywhere, and replies are parsed in the same way.
 """
 
 import hashlib
@@ -116,7 +116,7 @@ class Scale(Protocol):
         ...
 
     def read(self, score: object) -> tuple[float, str | None]:
-        """Return the value of a score, and its word.
+        """Return a score as a number. If the scale consists of words, also return the word.
 
         Raises:
             UnusableReply: The score is not on the scale.
@@ -139,7 +139,7 @@ class NumberScale:
         return {"type": "number"}  # strict modes of providers refuse minimum and maximum
 
     def read(self, score: object) -> tuple[float, str | None]:
-        """Return the number. Raises `UnusableReply` if it is not between the ends."""
+        """Return the number. Raises `UnusableReply` if it is outside of the range."""
         if isinstance(score, bool) or not isinstance(score, int | float):
             raise UnusableReply("the score is not a number")
         if not self._minimum <= score <= self._maximum:
@@ -169,7 +169,7 @@ class WordScale:
         return {"type": "string", "enum": list(self._labels)}
 
     def read(self, score: object) -> tuple[float, str | None]:
-        """Return the word's score and the word. Raises `UnusableReply` for any other word."""
+        """Return the score of a word, and the word. Raises `UnusableReply` for any other word."""
         if not isinstance(score, str) or score not in self._labels:
             raise UnusableReply(f"the score is not one of {self._words}")
         return float(self._labels[score]), score
@@ -404,7 +404,7 @@ class Rubric:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether lower scores are better: if scores up to a limit pass."""
+        """Whether lower scores are better. True if scores up to a maximum pass."""
         return self.pass_at_most is not None
 
     def describe(self) -> dict[str, Any]:
@@ -437,7 +437,7 @@ class Rubric:
 
     @property
     def task(self) -> str:
-        """The part of the prompt that is the same for all runs. Data is referred to by name."""
+        """The part of the prompt that is the same for all runs, with names in place of data."""
         text = _PLACEHOLDER.sub(
             lambda match: f"[{_read_placeholder(match[1])}]", self.instruction.strip()
         )
@@ -469,10 +469,10 @@ class Rubric:
         return ("inputs", "outputs") if run.expected is None else ("inputs", "outputs", "expected")
 
     def read(self, reply: str) -> RubricVerdict:
-        """Read a model's reply.
+        """Parse a model's reply.
 
         Raises:
-            UnusableReply: The reply as a whole is not an answer in the requested form.
+            UnusableReply: The reply does not have the requested form.
         """
         answer = read_reply(reply, self.scale)
         if self.answer != "score":

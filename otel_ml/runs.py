@@ -478,7 +478,7 @@ class Surroundings:
     outer: object
 
     def inside(self, other: "Surroundings") -> "Surroundings":
-        """Return these surroundings with what only another block around them sets."""
+        """Return the settings of this block and of an outer one. Those of this block win."""
         return Surroundings(
             {**other.tags, **self.tags}, {**other.people, **self.people}, self.outer
         )

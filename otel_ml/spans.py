@@ -772,7 +772,7 @@ class MarkedCalls(SpanProcessor):
     """
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Mark the span if it starts inside a judge or inside a run over an item."""
+        """Mark the span if it starts inside a judge or an experiment."""
         mark = MARKS.get()
         scope = None if mark is None else span.instrumentation_scope
         if mark is not None and scope is not None and scope.name != names.SCOPE_NAME:

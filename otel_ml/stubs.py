@@ -1,4 +1,4 @@
-"""Stubs for replays: recorded runs answer in place of traced functions.
+"""Stubs for replays: traced functions return recorded results instead of running.
 
 During a replay, the stubbed functions return the results from the recorded call. If the record
 has no answer for an input, the stub raises an error inside the replayed call.
@@ -66,10 +66,10 @@ class RecordedError(Exception):
 
 
 class HasFacts(Protocol):
-    """The run of a stubbed call. It notes which recorded run answered."""
+    """The run of a stubbed call. It stores which recorded run its result comes from."""
 
     def note_stub(self, run_id: str) -> None:
-        """Note the ID of the recorded run that gave the answer."""
+        """Store the ID of the recorded run that the result comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,7 +348,7 @@ def feedback_attributes(
     label: str | None,
     explanation: str | None,
 ) -> dict[str, Value]:
-    """Return the attributes for feedback of a reviewer, or ground truth without a value."""
+    """Return the attributes of feedback, such as that of a reviewer."""
     return _clean(
         {
             names.JUDGE_NAME: str(name),
