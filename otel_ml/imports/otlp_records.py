@@ -16,6 +16,8 @@ from otel_ml.export.answer import Answer
 from otel_ml.export.http import HttpSender
 from otel_ml.imports.history import span_id_of, trace_id_of
 from otel_ml.imports.lines import SourcePlace
+from otel_ml.records import TagValue
+from otel_ml.wire import actual_attributes
 
 OTLP_SPANS: Final = "spans"
 OTLP_LOG_RECORDS: Final = "log records"
@@ -98,6 +100,7 @@ class ImportedScore:
         source: ``human`` for reviewers and users, ``judge`` for everything else.
         annotator: Name of the reviewer.
         version: Version of the judge.
+        actual: Ground truth, in place of a score. Then the name says what it is the truth of.
     """
 
     id: str
@@ -114,6 +117,7 @@ class ImportedScore:
     source: Literal["judge", "human"] = "judge"
     annotator: str = ""
     version: str = ""
+    actual: TagValue | list[TagValue] | None = None
 
 
 class RecordMaker:
@@ -196,6 +200,10 @@ class RecordMaker:
             names.SOURCE: score.source,
             names.ANNOTATOR: score.annotator or None,
         }
+        if score.actual is not None:
+            attributes |= actual_attributes(
+                score.name, score.actual, score.explanation or None, score.annotator or None
+            )
         span = {
             "traceId": f"{trace_id_of(*ids):032x}",
             "spanId": f"{span_id_of(*ids):016x}",
