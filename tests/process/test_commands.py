@@ -1,6 +1,8 @@
 """Every command line of the README and the docs is typed as it stands, or it says here why not."""
 
 import contextlib
+import gzip
+import json
 import os
 import re
 import shlex
@@ -21,6 +23,7 @@ import otel_ml
 from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
+from tests.support.langfuse_export import export_recording
 from tests.support.waiting import elapsed, wait_until
 
 NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
@@ -338,11 +341,17 @@ def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
     """The commands of the page on other tools import what these tools wrote."""
     for folder in ("otlp_files", "phoenix_files"):
         shutil.copytree(ROOT / "tests/support" / folder, tmp_path, dirs_exist_ok=True)
+    sent = json.loads((ROOT / "tests/support/recorded/recordings/langfuse_people.json").read_text())
+    for name, rows in export_recording(sent, "blob").items():
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     with at(told, tmp_path) as shell:
         type_page("docs/how-to/import-from-tools.md", shell)
         assert "Imported 6 spans and 3 log records" in shell.shown
         assert "Imported 9 spans, 7 scores and 1 data set" in shell.shown
+        assert "Imported 1 spans and 7 scores" in shell.shown
     assert len(told.runs("assistant", where=ALL)) == 6
+    assert len(told.runs("helpdesk", where=ALL)) == 1
 
 
 def test_backup(tmp_path: Path) -> None:

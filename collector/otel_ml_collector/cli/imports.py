@@ -220,6 +220,24 @@ def import_phoenix(
     return _import(asked, lambda: PhoenixExport(paths, project), project, paths[0].name, rejected)
 
 
+@import_.command("langfuse", epilog=HELP, short_help="Import exports of Langfuse.")
+@with_project
+@_with_files
+def import_langfuse(
+    asked: PlaceOptions, project: str, *, files: tuple[str, ...], rejected: str | None
+) -> int:
+    """Import FILEs that Langfuse exported: traces, observations, scores and items of data sets.
+
+    Pass all files of an export in one command, because they are joined by their IDs. They can be
+    JSON, JSON Lines or CSV, and may be compressed with gzip. If the import is interrupted, run the
+    same command again in the same folder to continue it.
+    """
+    from otel_ml.imports.langfuse import LangfuseFiles  # takes 0.1 s
+
+    paths = [Path(file) for file in files]
+    return _import(asked, lambda: LangfuseFiles(paths, project), project, paths[0].name, rejected)
+
+
 def _import(
     asked: PlaceOptions,
     read: "Callable[[], ToolExport]",
