@@ -63,7 +63,14 @@ def collector(
 
 @pytest.fixture
 def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
-    """A collector for one test that stops, kills or restarts it: one that begins from nothing."""
+    """A collector for one test that stops, kills or restarts it."""
+    with running(tmp_path / "data") as process:
+        yield process
+
+
+@pytest.fixture
+def started_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
+    """A collector for one test of how it ends: started as users start it, not forked."""
     with running(tmp_path / "data", forked=False) as process:
         yield process
 

@@ -52,11 +52,12 @@ class CollectorProcess:
         self._data_dir = data_dir
         self._launcher = launcher
         self._arguments = arguments
+        self._forked = forked
         self._output: list[str] = []
         self._ready = threading.Event()
         self.endpoint = ""
         self.grpc = ""
-        self._process = self._start(forked)
+        self._process = self._start()
 
     @property
     def pid(self) -> int:
@@ -193,9 +194,9 @@ class CollectorProcess:
             *self._arguments,
         ]
 
-    def _start(self, forked: bool = False) -> subprocess.Popen[str] | Forked:
+    def _start(self) -> subprocess.Popen[str] | Forked:
         process: subprocess.Popen[str] | Forked
-        if forked:
+        if self._forked:
             process = Forked(self._serve(), os.environ)
         else:
             process = subprocess.Popen(

@@ -1,8 +1,8 @@
 """Collectors that begin as copies of a process that has imported the program, once for all tests.
 
 Two thirds of what a start takes are imports, the same each time. What runs is the program itself,
-in a process of its own that can be stopped and killed. That it starts from nothing is the matter
-of each `CollectorProcess` that a test starts or starts again itself.
+in a process of its own that can be stopped and killed. Tests of the start and of the end itself
+start a `CollectorProcess` that is not forked.
 """
 
 import multiprocessing

@@ -11,28 +11,28 @@ from tests.support.collector import CollectorProcess
 from tests.support.senders import LATER, OK, SPANS, UNREACHED, Senders, all_run_ids
 
 
-def test_load(own_collector: CollectorProcess) -> None:
+def test_load(started_collector: CollectorProcess) -> None:
     """Whatever was answered with success before the end is there after it, and nothing else."""
-    senders = Senders(own_collector, "load")
+    senders = Senders(started_collector, "load")
     senders.wait_for(4 * SPANS)
     started = time.monotonic()
-    status = own_collector.stop()
+    status = started_collector.stop()
     assert (status, time.monotonic() - started < END_S) == (0, True)
-    own_collector.restart()
+    started_collector.restart()
     senders.drain()
     assert set(senders.answers) <= OK | LATER | {UNREACHED}
-    assert sorted(run["run_id"] for run in own_collector.runs("load")) == sorted(
+    assert sorted(run["run_id"] for run in started_collector.runs("load")) == sorted(
         all_run_ids(senders.acknowledged)
     )
-    assert "Traceback" not in own_collector.output
+    assert "Traceback" not in started_collector.output
 
 
-def test_slow_client(own_collector: CollectorProcess) -> None:
+def test_slow_client(started_collector: CollectorProcess) -> None:
     """A client that never ends its request is sent away in time."""
-    with half_sent(own_collector, make_request(make_span("half"))) as connection:
+    with half_sent(started_collector, make_request(make_span("half"))) as connection:
         started = time.monotonic()
-        status = own_collector.stop()
+        status = started_collector.stop()
         took_s = time.monotonic() - started
         assert connection.recv(100).startswith(b"HTTP/1.1 503")
     assert (status, took_s < END_S) == (0, True), took_s
-    assert "Traceback" not in own_collector.output
+    assert "Traceback" not in started_collector.output

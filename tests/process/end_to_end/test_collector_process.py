@@ -92,14 +92,14 @@ def test_bad_setting(arguments: list[str], line: str) -> None:
     assert (done.returncode, done.stderr.splitlines()) == (2, [line])
 
 
-def test_sigterm_drains(own_collector: CollectorProcess) -> None:
+def test_sigterm_drains(started_collector: CollectorProcess) -> None:
     """A collector that is asked to end does so with status 0."""
-    assert own_collector.stop() == 0
+    assert started_collector.stop() == 0
 
 
-def test_slow_clients_do_not_delay_the_end(own_collector: CollectorProcess) -> None:
+def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) -> None:
     """A collector ends within 10 s, whatever its clients do."""
-    place = urllib3.util.parse_url(own_collector.endpoint)
+    place = urllib3.util.parse_url(started_collector.endpoint)
     page = b"GET /static/vendor/htmx.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     requests = (
         b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it",
@@ -112,9 +112,9 @@ def test_slow_clients_do_not_delay_the_end(own_collector: CollectorProcess) -> N
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             connection.connect((place.host, place.port))
             connection.sendall(request)
-        assert own_collector.status("/healthz") == 200
+        assert started_collector.status("/healthz") == 200
         asked_s = time.monotonic()
-        assert own_collector.stop() == 0
+        assert started_collector.stop() == 0
         assert time.monotonic() - asked_s < 10
 
 

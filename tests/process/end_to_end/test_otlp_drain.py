@@ -41,13 +41,13 @@ def is_sent_away(collector: CollectorProcess) -> bool:
     return (status, headers.get("retry-after")) == (503, "2")
 
 
-def test_under_way(own_collector: CollectorProcess) -> None:
+def test_under_way(started_collector: CollectorProcess) -> None:
     """A request that is under way is answered while new ones are sent away, with a delay."""
     body = make_request(make_span("half"))
-    with half_sent(own_collector, body) as connection:
-        own_collector.ask_to_end()
-        wait_until(lambda: is_sent_away(own_collector))
-        error = refused_by_grpc(own_collector, b"")
+    with half_sent(started_collector, body) as connection:
+        started_collector.ask_to_end()
+        wait_until(lambda: is_sent_away(started_collector))
+        error = refused_by_grpc(started_collector, b"")
         trailers = [key for key, _ in error.trailing_metadata()]
         assert (error.code(), error.details()) == (
             grpc.StatusCode.UNAVAILABLE,
@@ -56,30 +56,30 @@ def test_under_way(own_collector: CollectorProcess) -> None:
         assert trailers == ["grpc-status-details-bin", "google.rpc.retryinfo-bin"]
         connection.sendall(body[len(body) // 2 :])
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    assert own_collector.wait_end() == 0
+    assert started_collector.wait_end() == 0
 
 
-def test_idle_connections(own_collector: CollectorProcess) -> None:
+def test_idle_connections(started_collector: CollectorProcess) -> None:
     """Connections that wait for nothing do not hold it up."""
-    connection = HTTPConnection(urlsplit(own_collector.endpoint).netloc, timeout=30)
+    connection = HTTPConnection(urlsplit(started_collector.endpoint).netloc, timeout=30)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
-    with grpc.insecure_channel(own_collector.grpc) as channel:
+    with grpc.insecure_channel(started_collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         assert export(b"", timeout=30) == b""
         started = time.monotonic()
-        status = own_collector.stop()
+        status = started_collector.stop()
         took_s = time.monotonic() - started
     connection.close()
     assert (status, took_s < END_S / 2) == (0, True), took_s
 
 
-def test_asked_twice(own_collector: CollectorProcess) -> None:
+def test_asked_twice(started_collector: CollectorProcess) -> None:
     """Asked a second time it waits for nobody."""
-    with half_sent(own_collector, make_request(make_span("half"))):
-        own_collector.ask_to_end()
-        wait_until(lambda: is_sent_away(own_collector))
+    with half_sent(started_collector, make_request(make_span("half"))):
+        started_collector.ask_to_end()
+        wait_until(lambda: is_sent_away(started_collector))
         started = time.monotonic()
-        status = own_collector.stop()
+        status = started_collector.stop()
     took_s = time.monotonic() - started
     assert (status, took_s < END_S / 2) == (0, True), took_s
