@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records, Run
 from otel_ml_collector.span import Event, Scope, Span, Value
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
 # 2026-11-20T07:00:00Z: the clock of every test that does not need the real one.
 NOW_NS: Final = 1_795_158_000 * 10**9
@@ -16,6 +18,11 @@ SECOND_NS: Final = 10**9
 MS_NS: Final = 10**6
 DAY_NS: Final = 86_400 * SECOND_NS
 SCOPE: Final = Scope({}, "tests", "1", {})
+
+
+def hours_ago(hours: int) -> str:
+    """Write a time of the real clock, for what a reader may send only while it is young."""
+    return to_rfc3339(time.time_ns() - hours * HOUR_NS)
 
 
 def trace_id(number: int) -> bytes:

@@ -94,7 +94,9 @@ def test_filters(service: Service, told: Told) -> None:
 
 def test_statistics(service: Service, told: Told) -> None:
     """Statistics of runs and of the judge are those of the person alone."""
-    stats = ask(service.app, f"/api/v1/projects/{told.project}/stats?start=2026-11-01").json
+    stats = ask(
+        service.app, f"/api/v1/projects/{told.project}/stats?start=2026-11-01&end=2026-12-01"
+    ).json
     [judge] = stats["total"]["judges"]
     assert (judge["evaluations"], judge["mean_score"], judge["pass_rate"]) == (1, 1.0, 1.0)
 

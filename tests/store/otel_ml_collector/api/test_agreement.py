@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -15,12 +16,14 @@ from sklearn.metrics import cohen_kappa_score
 from otel_ml.statistics.intervals import corrected_rate
 from otel_ml_collector.decode.json import decode_json_traces
 from otel_ml_collector.span import Link, Span, Value
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
+    hours_ago,
     id_of,
     make_call,
     make_record,
@@ -49,6 +52,15 @@ def take(service: Service, project: str, verdicts: Sequence[bool]) -> list[Span]
     service.store.take(project, tell("a1"), *runs)
     service.store.take(project, *said)
     return runs
+
+
+def refresh(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Give recorded words times of the last hour, in their order: the API takes no old ones."""
+    times = sorted({word[name] for word in listed})
+    start_ns = time.time_ns() - HOUR_NS
+    return [
+        {**word, name: to_rfc3339(start_ns + times.index(word[name]) * MS_NS)} for word in listed
+    ]
 
 
 def ask_json(
@@ -358,13 +370,13 @@ def test_people_of_phoenix(service: Service, project: str) -> None:
     """
     recording, traces = take_recorded(service, project, "phoenix_people")
     recipe = read_recipes()["of_phoenix"]
-    listed = recording["listed"]
+    listed = refresh(recording["listed"], "updated_at")
     span_id = listed[0]["span_id"]
     run_id = f"{traces[span_id]}-{span_id}"
     # Of what the client sends nothing comes with the spans.
     assert {who for _, who, *_ in read_words(service, project, run_id)} == {"ann", "bob", "cyd"}
     words = [
-        recipe(word, word.get("trace_id") or traces.get(word.get("span_id"))) for word in listed
+        recipe(word, word.get("trace_id") or traces.get(word.get("span_id", ""))) for word in listed
     ]
     for _ in range(2):  # sent again it is stored once
         ask_json(service, project, "evaluations", "POST", {"evaluations": words})
@@ -422,7 +434,7 @@ def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None
         "name": "grounded",
         "annotator_kind": "HUMAN",
         "identifier": "ann",
-        "updated_at": "2026-11-20T08:00:00.000Z",
+        "updated_at": hours_ago(2),
         "result": {"label": "Yes", "score": 1.0, "explanation": None},
         "user_id": None,
     }
@@ -438,7 +450,8 @@ def test_people_of_langfuse(service: Service, project: str) -> None:
     [(span_id, trace_id)] = traces.items()
     run_id = f"{trace_id}-{span_id}"
     assert read_words(service, project, run_id) == []  # nothing of it comes with the spans
-    body = {"evaluations": [recipe(score) for score in recording["listed"]]}
+    scores = refresh(recording["listed"], "timestamp")
+    body = {"evaluations": [recipe(score) for score in scores]}
     for _ in range(2):
         ask_json(service, project, "evaluations", "POST", body)
     assert read_words(service, project, run_id) == [
@@ -469,7 +482,7 @@ def test_people_about_a_session(service: Service, project: str) -> None:
         "value": True,
         "subject": {"kind": "session", "id": "chat 7"},
         "authorUserId": "cyd",
-        "timestamp": "2026-11-20T08:00:00.000Z",
+        "timestamp": hours_ago(2),
         "comment": "at last",
     }
     of_phoenix = {
@@ -478,7 +491,7 @@ def test_people_about_a_session(service: Service, project: str) -> None:
         "name": "helpful",
         "identifier": "ann",
         "annotator_kind": "HUMAN",
-        "updated_at": "2026-11-20T09:00:00.000Z",
+        "updated_at": hours_ago(1),
         "user_id": None,
         "result": {"label": "Yes", "score": 1.0, "explanation": None},
     }

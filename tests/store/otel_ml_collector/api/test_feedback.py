@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.times import to_rfc3339
 from tests.support.otel_ml_collector.asgi import Answered, ask
-from tests.support.otel_ml_collector.spans import id_of, make_call
+from tests.support.otel_ml_collector.spans import hours_ago, id_of, make_call
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 
@@ -109,7 +108,7 @@ def test_words_of_one_time(service: Service, project: str) -> None:
     """Words of one time stand in the order of their records, whichever came first."""
     call = make_call(attributes={"session.id": "chat"})
     service.store.take(project, call)
-    time = to_rfc3339(call.end_ns)
+    time = hours_ago(1)
     words = [
         {"judge": "tone", "label": str(place), "id": f"word {place}", "time": time}
         for place in range(12)
@@ -150,8 +149,8 @@ def test_latest_holds(service: Service, project: str) -> None:
     post(
         service,
         project,
-        {**about, "score": 5, "time": "2026-11-20T09:00:00Z"},
-        {**about, "score": 1, "time": "2026-11-20T08:00:00Z"},
+        {**about, "score": 5, "time": hours_ago(1)},
+        {**about, "score": 1, "time": hours_ago(2)},
     )
     run = ask(service.app, f"/api/v1/runs/{id_of(call)}").json
     assert run["scores"] == {"stars": 5.0}

@@ -13,6 +13,7 @@ from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
+    hours_ago,
     id_of,
     make_call,
     make_record,
@@ -237,13 +238,14 @@ def test_two_in_a_nanosecond(service: Service, project: str) -> None:
     """Two people's words about one run under one name are two, also at the same nanosecond."""
     [run] = take(service, project, 1)
     save(service, project, people=2)
+    moment = hours_ago(1)
     said = [
         {
             "run_id": id_of(run),
             "judge": "grounded",
             "annotator": who,
             "passed": is_passed,
-            "time": "2026-11-20T07:00:00.000000001Z",
+            "time": moment,
         }
         for who, is_passed in (("ann", True), ("bob", False))
     ]

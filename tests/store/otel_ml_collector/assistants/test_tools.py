@@ -15,6 +15,8 @@ from jsonschema_rs import validator_for
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, INSTRUCTIONS, TOOLS
 from otel_ml_collector.assistants.protocol import ToolRefused, answer
+from otel_ml_collector.comparison.versions import find_verdict
+from otel_ml_collector.monitor.releases import find_releases
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.asgi import ask
@@ -240,17 +242,19 @@ def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
 def test_versions(service: Service, ask_tool: Ask) -> None:
     """A new version is compared as its release, as in the API; experiments are shown too."""
     found = ask_tool("compare", a="answer:v1", b="answer:v2")
-    path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
-    told = ask(service.app, path).json
-    assert (told["basis"], told["production"], told["paired"]["word"]) == ("release", None, "worse")
-    (release,) = ask(service.app, "/api/v1/projects/shop/models/answer/release").json["releases"]
-    assert {found["verdict"], told["word"], release["word"]} == {"watching"}
-    assert found["because"] == told["sentence"] == release["sentence"]
-    assert (found["how"], found["experiments"]["verdict"]) == (told["heading"], "worse")
+    told = find_verdict(service.store.reader, "shop", "answer", 2, 1, now_ns=ASKED_NS)
+    assert (told.basis, told.production) == ("release", None)
+    assert told.paired is not None
+    assert told.paired.word == "worse"
+    (release,) = find_releases(service.store.reader, "shop", ASKED_NS, "answer")
+    assert {found["verdict"], told.word, release.word} == {"watching"}
+    assert found["because"] == told.sentence == release.sentence
+    assert (found["how"], found["experiments"]["verdict"]) == (told.heading, "worse")
     said = [row["says"] for row in rows(found["judges"])]
-    assert said == [one["sentence"] for one in told["judges"]]
+    assert said == [one.sentence for one in told.judges]
+    path = "/api/v1/projects/shop/models/answer/versions/2/verdict?against=1"
     page = ask(service.app, "/api/v1/projects/shop/compare?of=answer:v1&of=answer:v2").json
-    assert page["sides"][1]["version"]["verdict"] == told
+    assert page["sides"][1]["version"]["verdict"] == ask(service.app, path).json
     assert found["changed"]["params"] == ["depth: 6 → 9"]
     assert found["changed"]["diff"] == [
         "-    return ask(question, temperature=0.2)",
