@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
 # What tests/nightly/interop, tests/nightly/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
-INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets pickles services rotel site release \
+INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets pickles services rotel phoenix site \
+  release \
   $(EMITTERS)
 EMITTERS := litellm frameworks
 # One environment for each library whose spans tests/support/recorded holds, and one for those of npm.

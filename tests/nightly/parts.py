@@ -56,7 +56,7 @@ PARTS: Final = (
             *(f".venv-sdk-{version}/stamp" for version in ("1.25", "1.36", "1.44")),
             *(f".venv-{name}/stamp" for name in ("peers", "threads", "greenlets", "services")),
             *(f".venv-{name}/stamp" for name in ("pickles", "rotel", "litellm", "frameworks")),
-            *(f".venv-{name}/stamp" for name in ("bench-peers", "evals", "monitors")),
+            *(f".venv-{name}/stamp" for name in ("bench-peers", "evals", "monitors", "phoenix")),
             "tests/nightly/interop/agents/node_modules/stamp",
         ),
     ),

@@ -6,7 +6,7 @@ import urllib.request
 
 from openinference.semconv import trace as semconv
 from opentelemetry.trace import Link, format_span_id, format_trace_id
-from phoenix.client import Client  # type: ignore[import-not-found]  # not installed here
+from phoenix.client import Client
 
 from tests.support.recorded.recorders._exporting import make_provider
 
