@@ -28,7 +28,7 @@ from otel_ml.imports.otlp_records import (
 from otel_ml.imports.tool_import import ToolExport, key_of_files
 
 _BAD_LINES: Final = "lines"
-_SHOWN_CHARS: Final = 1_000
+_REJECTED_CHARS: Final = 1_000
 _NO_REQUEST: Final = "not an OTLP/JSON request"
 # what names the project of a span before its resource does
 _PROJECTS: Final = frozenset({names.PROJECT, "openinference.project.name"})
@@ -149,7 +149,7 @@ class OtlpFiles(ToolExport):
                 try:
                     yield from self._requests.split(_parse(line), line.place)
                 except NoRequest as error:
-                    text = line.text[:_SHOWN_CHARS].decode("utf-8", "replace")
+                    text = line.text[:_REJECTED_CHARS].decode("utf-8", "replace")
                     yield BadRecord(_BAD_LINES, line.place, text, str(error))
 
 

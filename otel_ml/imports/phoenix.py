@@ -37,15 +37,15 @@ from otel_ml.times import find_time
 
 _LARGEST_JSON: Final = 512 * 1024 * 1024
 _SNIFFED_ROWS: Final = 1_000
-_SHOWN_CHARS: Final = 1_000
-_TABLES: Final = frozenset({".parquet", ".csv"})
+_REJECTED_CHARS: Final = 1_000
+_TABLE_SUFFIXES: Final = frozenset({".parquet", ".csv"})
 _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _STATUS: Final = {"UNSET": 0, "OK": 1, "ERROR": 2}
 _SPAN_KIND: Final = "openinference.span.kind"
 _IN_FRAME: Final = "attributes."
 _MICROSECOND_NS: Final = 1_000
-_COUNTS: Final = "llm.token_count."
+_COUNT_PREFIX: Final = "llm.token_count."
 # attributes with JSON text, which Phoenix exports as mappings
 _JSON_TEXTS: Final = (
     "document.metadata",
@@ -58,7 +58,7 @@ _JSON_KEY: Final = re.compile(
 )
 _TAGS: Final = {"prompt.id": "prompt", "llm.prompt_template.version": "prompt_version"}
 # what spans may have, by the attribute that shows it
-_SIGNS: Final = {
+_SEEN_BY: Final = {
     "session.id": "sessions",
     "user.id": "users",
     "llm.token_count.prompt": "token counts",
@@ -125,7 +125,7 @@ class PhoenixExport(ToolExport):
                     try:
                         record = make(_check_row(row), place)
                     except _MALFORMED as error:
-                        shown = row[:_SHOWN_CHARS] if isinstance(row, str) else row
+                        shown = row[:_REJECTED_CHARS] if isinstance(row, str) else row
                         reason = str(error) if isinstance(error, _BadRow) else _NOT_AS_EXPECTED
                         yield BadRecord("rows", place, shown, reason)
                     else:
@@ -154,7 +154,7 @@ class PhoenixExport(ToolExport):
         found = {content for _, content in self._files}
         absent = [content.value for content in _Content if content.value and content not in found]
         if _Content.SPANS in found:
-            absent += [sign for sign in _SIGNS.values() if not self._seen[sign]]
+            absent += [sign for sign in _SEEN_BY.values() if not self._seen[sign]]
             absent += ["links and resources of spans"]  # Phoenix does not store them
             if not self._seen["microseconds"]:
                 absent.append("times finer than a millisecond")
@@ -167,7 +167,7 @@ class PhoenixExport(ToolExport):
 
     def _make_span(self, row: Mapping[str, Any], place: SourcePlace) -> SourceRecord:
         span = _read_span(row)
-        for sign, name in _SIGNS.items():
+        for sign, name in _SEEN_BY.items():
             self._seen[name] += sign in span.attributes
         self._seen["microseconds"] += span.start_ns % 1_000_000 > 0
         if self._has_annotations:
@@ -176,7 +176,7 @@ class PhoenixExport(ToolExport):
 
     def _make_score(self, row: Mapping[str, Any], place: SourcePlace) -> SourceRecord | None:
         if row.get("document_position") is not None:
-            self.left_out["annotations of documents"] += 1
+            self.left_out["document annotations"] += 1
             return None
         owner = self._find_owner(row)
         name = row.get("name") or row.get("annotation_name")
@@ -372,7 +372,7 @@ def _walk(key: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _walk(f"{key}.{place}", inner)
     elif not _is_missing(value):
         # a column of counts that has gaps is one of floats
-        is_count = key.startswith(_COUNTS) and isinstance(value, float) and value.is_integer()
+        is_count = key.startswith(_COUNT_PREFIX) and isinstance(value, float) and value.is_integer()
         yield key, int(value) if is_count else value
 
 
@@ -466,7 +466,7 @@ def _find_content(file: Path) -> _Content:
         content = _content_of(row)
         if content is not None:
             return content
-    if has_rows or file.suffix.lower() not in {".json", ".jsonl", *_TABLES}:
+    if has_rows or file.suffix.lower() not in {".json", ".jsonl", *_TABLE_SUFFIXES}:
         raise ValueError(
             f"{file} is not an export of Phoenix: expected spans, annotations or examples of a "
             "data set, as Parquet, JSON or JSON Lines"
@@ -514,7 +514,7 @@ def _expand(document: Any) -> list[Any]:
 
 def _read_documents(file: Path) -> Iterator[Any]:
     """Yield the rows of a table, the JSON documents of lines, or the only JSON document."""
-    if file.suffix.lower() in _TABLES:
+    if file.suffix.lower() in _TABLE_SUFFIXES:
         table = open_table(file)
         for chunk in table.read(table.columns):
             for place in range(chunk.size):

@@ -278,14 +278,14 @@ def _import(
             raise BadSetting(str(error)) from error
         finally:
             shown.end()
-        counts = [f"{count:,} {records}" for records, count in done.stored.items()]
+        counts = [_count(count, records) for records, count in done.stored.items()]
         if datasets:
-            counts.append(f"{datasets:,} data set{'s' * (datasets != 1)}")
+            counts.append(_count(datasets, "data sets"))
         click.echo(f"Imported {_join_words(counts)} in {done.seconds:,.1f} s")
         if done.resumed:
             click.echo(f"{done.resumed:,} records were read before the import was interrupted")
         for records, count in done.left_out.items():
-            click.echo(f"Not imported: {count:,} {records}")
+            click.echo(f"Not imported: {_count(count, records)}")
         if absent := export.absent():
             click.echo(f"Not in the export: {', '.join(absent)}")
         _report_rejected(done.rejected, done.rejected_file)
@@ -311,6 +311,11 @@ def _save_datasets(export: "ToolExport", place: Workplace, project: str) -> int:
     finally:
         client.close()
     return saved
+
+
+def _count(count: int, records: str) -> str:
+    """Return a count with what is counted, such as "1 span" for 1 and "spans"."""
+    return f"{count:,} {records.removesuffix('s') if count == 1 else records}"
 
 
 def _join_words(words: Sequence[str]) -> str:

@@ -144,8 +144,8 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
     Path("scores.json").write_text(json.dumps({"data": wrong}, indent=1))
     assert import_exports(collector, "phoenix bad", "bad.jsonl", "scores.json") == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("Imported 1 spans and 3 scores in ")
-    assert "Not imported: 1 annotations of documents\n" in printed
+    assert printed.startswith("Imported 1 span and 3 scores in ")
+    assert "Not imported: 1 document annotation\n" in printed
     lines = Path("bad.jsonl.rejected.jsonl").read_text().splitlines()
     assert [(item["row"], item["reason"]) for item in map(json.loads, lines)] == [
         (2, "rows: invalid span ID"),
