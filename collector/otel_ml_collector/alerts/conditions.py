@@ -1,7 +1,7 @@
 """Conditions of alert rules: which figures they can use, and what each figure needs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,8 @@ OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")
 OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 # What the monitor finds of a model, a window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
+# What the judge itself spends, with and without runs.
+OF_BUDGET: Final = ("budget_used",)
 _VERSION_BEFORE: Final = "version before"
 # Comparison operators after both sides have changed places.
 _TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -45,7 +47,7 @@ VOCABULARY: Final = Vocabulary(
         **dict.fromkeys(("runs", "error_share", "cost", "tokens"), ""),
         **dict.fromkeys((*QUANTILES, "mean", "min", "max", "missing"), FIELD),
         "share": CONDITION,
-        **dict.fromkeys(OF_JUDGES, "judge"),
+        **dict.fromkeys((*OF_JUDGES, *OF_BUDGET), "judge"),
         **dict.fromkeys(OF_TRUTH, "target"),
         "drift": PATH,
         "excess": "figure",
@@ -184,19 +186,32 @@ class AlertCondition:
         """Return the figures with one of these names."""
         return [figure for figure in self.figures if figure.name in names]
 
-    def check_fit(self, where: str, window_ns: int, *, is_by_version: bool) -> None:
-        """Refuse figures that monitoring cannot compute.
+    @property
+    def is_of_budgets(self) -> bool:
+        """Whether it is about budgets of judges alone, and so about no runs."""
+        return len(self.of(OF_BUDGET)) == len(self.figures)
+
+    def check_fit(self, where: str, window_ns: int, *, by: Collection[str]) -> None:
+        """Refuse figures that cannot be computed for the runs of a rule.
 
         Raises:
             BadInput: A figure needs one model and the filter names none; the window is not one that
-                monitoring supports; or the reference of the figure is invalid.
+                monitoring supports; the reference of the figure is invalid; or a budget is asked
+                for some runs.
         """
+        for figure in self.of(OF_BUDGET):
+            if not self.is_of_budgets or figure.before_ns:
+                message = "budget_used is of a judge, not of runs: expected it alone in a rule"
+                raise BadInput(message, "when", figure.column)
+            if where or by:
+                message = "budget_used is of a judge, not of runs: expected no where and no by"
+                raise BadInput(message, "where" if where else "by")
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
                 raise BadInput(f"{figure.name} has no previous", "when", figure.column)
             previous_ns = read_previous(figure)
             if figure.name == "worse":
-                _check_worse(figure, window_ns, is_by_version=is_by_version)
+                _check_worse(figure, window_ns, is_by_version="version" in by)
             needs_model = figure.name == "drift" or (figure.name == "worse" and previous_ns is None)
             if needs_model and model_of(where) is None:
                 message = f'{figure.name} is of a model: expected where to say model == "..."'

@@ -146,6 +146,7 @@ class WatchedRule:
             plan.window_ns,
             plan.every_ns,
             self.whole.seen_ns,
+            plan.condition.is_of_budgets,
             self.rule.name if sure else "",
         )
 
@@ -583,7 +584,9 @@ def make_notification(
                     value=state.value,
                     since_ns=state.since_ns,
                     text=describe_value(condition.main, state.value),
-                    path=path_of(
+                    path=path_of("projects", project, "judge-rubric", edit=condition.main.of)
+                    if condition.is_of_budgets
+                    else path_of(
                         "projects",
                         project,
                         "runs",

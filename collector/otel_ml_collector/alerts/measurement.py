@@ -14,6 +14,7 @@ from otel_ml.statistics.release import Unit, judge_release
 from otel_ml.statistics.truth import is_early, usual_at
 from otel_ml.statistics.verdict import LEAST_RUNS
 from otel_ml_collector.alerts.conditions import (
+    OF_BUDGET,
     OF_JUDGES,
     OF_MONITOR,
     OF_TRUTH,
@@ -29,6 +30,7 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.judge_budget import measure_budget
 from otel_ml_collector.mapping.filing import IMPORTED
 from otel_ml_collector.measures.measures import (
     AMOUNTS,
@@ -77,6 +79,8 @@ from otel_ml_collector.store.versions import all_version_numbers, read_version_s
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from otel_ml_collector.windows import Window
 
+# The slice of a rule that groups by nothing.
+_NO_SLICE: Final = SliceKey("[]")
 # Of so many slices, those with most runs, the monitor is asked: each is a question of its own.
 MOST_MONITORED_SLICES: Final = 20
 # A rule has no more slices: those with most runs.
@@ -276,6 +280,25 @@ def _merge(known: MeasuredSlice | None, measured: MeasuredSlice, *, is_now: bool
 
 
 def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
+    budgets = [figure for figure in asked.figures if figure.name in OF_BUDGET]
+    if budgets:  # a rule has no other figures then
+        return _measure_budgets(reader, asked.project, budgets, windows.ends_ns)
+    return _measure_runs(reader, asked, windows)
+
+
+def _measure_budgets(
+    reader: Reader, project: str, figures: Sequence[Figure], ends_ns: Sequence[int]
+) -> MeasuredSlices:
+    used = {
+        key_of(figure): measure_budget(reader, project, figure.of, ends_ns) for figure in figures
+    }
+    return {
+        end_ns: {_NO_SLICE: MeasuredSlice(0, {key: shares[end_ns] for key, shares in used.items()})}
+        for end_ns in ends_ns
+    }
+
+
+def _measure_runs(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
     plain = [figure for figure in asked.figures if figure.name not in (*OF_TRUTH, *OF_MONITOR)]
     question = _Question.of(reader, asked, windows, plain)
     measured: defaultdict[int, dict[SliceKey, MeasuredSlice]] = defaultdict(dict)
@@ -337,7 +360,7 @@ def _choose_monitored(
     if asked.leaves_out_imports and not measured:
         return []  # the window has only imported runs, or none
     largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
-    return largest[:MOST_MONITORED_SLICES] if asked.by else [SliceKey("[]")]
+    return largest[:MOST_MONITORED_SLICES] if asked.by else [_NO_SLICE]
 
 
 def _add_versions(

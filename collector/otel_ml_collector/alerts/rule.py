@@ -199,14 +199,14 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         by=by,
         hold=(1, 1) if condition.sure else hold,
         keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else window_ns,
-        min_runs=wanted.min_runs,
+        min_runs=0 if condition.is_of_budgets else wanted.min_runs,
         delay_ns=_USUAL_DELAY_NS if delay_ns is None else delay_ns,
         truth_delay_ns=delay_ns,
         windows_between=wanted.windows_between,
         no_data=wanted.no_data,
     )
-    is_by_version = any(item.name == "version" and not item.is_tag for item in by)
-    condition.check_fit(wanted.where, window_ns, is_by_version=is_by_version)
+    fields = [f"tag {item.name}" if item.is_tag else item.name for item in by]
+    condition.check_fit(wanted.where, window_ns, by=fields)
     return plan
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from otel_ml_collector.alerts.conditions import QUANTILES, AlertCondition
+from otel_ml_collector.alerts.conditions import OF_BUDGET, QUANTILES, AlertCondition
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import HOUR_NS
@@ -12,7 +12,7 @@ from otel_ml_collector.web.view import THIN, duration
 
 # Figures from 0 to 1, written in per cent.
 _PER_CENT: Final = frozenset(
-    {"error_share", "missing", "share", "pass_rate", "judge_errors"}
+    {"error_share", "missing", "share", "pass_rate", "judge_errors", "budget_used"}
     | {"accuracy", "recall", "precision"}
 )
 _WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess"})
@@ -33,11 +33,13 @@ _FIGURE_NAMES: Final[Mapping[str, str]] = {
     "worse": 'newest version worse by "{of}"',
     "pass_rate": 'pass rate by judge "{of}"',
     "mean_score": 'mean score by judge "{of}"',
+    "budget_used": 'used budget of judge "{of}"',
     "judge_errors": 'share of runs that judge "{of}" failed to score',
 }
 _DESCRIBED: Final[Mapping[str, str]] = {
     "error_share": "{value} failed",
     "pass_rate": '{value} pass judge "{of}"',
+    "budget_used": 'judge "{of}" has used {value} of its daily budget',
     "judge_errors": 'judge "{of}" failed to score {value} of runs',
     "missing": "{of} is missing in {value}",
     "share": "{value} have {of}",
@@ -127,7 +129,9 @@ def describe_slice(
 ) -> str:
     """Say what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``."""
     limit = write_limit(condition)
-    text = f"{describe_value(condition.main, value)} in {write_window(window)}"
+    text = describe_value(condition.main, value)
+    if condition.main.name not in OF_BUDGET:
+        text += f" in {write_window(window)}"
     if limit:
         text += f" (limit {limit})"
     names = ", ".join(filter(None, labels.values()))

@@ -3,11 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
-from otel_ml_collector.judges.rubric_judge import (
-    RUBRIC_JUDGE,
-    FileRubricJudge,
-    write_rubric_body,
-)
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE
+from otel_ml_collector.judges.rubric_judge import FileRubricJudge, write_rubric_body
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, JsonValue
 
 from otel_ml.records import ACTUAL_NAME
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
 from otel_ml_collector.judges.rubric_judge import (
-    RUBRIC_JUDGE,
     SavedRubricJudge,
     is_sampled,
     make_rubric_judge,
@@ -301,8 +301,3 @@ def _find_turns(reader: Reader, run: Run, now_ns: int) -> list[JsonValue]:
 
 def _list_cut(run: Run) -> list[str]:
     return [part for part, reasons in run.capture.items() if _TRUNCATED in reasons]
-
-
-def day_start(now_ns: int) -> int:
-    """Return the start of the day (UTC)."""
-    return now_ns // DAY_NS * DAY_NS

@@ -9,15 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from otel_ml.rubric import InvalidRubric, Rubric, read_rubric
 from otel_ml_collector.errors import BadInput, BadSetting, Conflict, suggest
 from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.judge_budget import find_share_used, limit_calls
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.settings.connections import Connection
-from otel_ml_collector.store.documents import Document, DocumentKind
+from otel_ml_collector.store.documents import Document
 from otel_ml_collector.store.judging import JudgeSpending
 from otel_ml_collector.times import to_rfc3339
 
-RUBRIC_JUDGE: Final = DocumentKind("rubric judge", most=200, limit_bytes=256 * 1024)
-
-_USUAL_CALLS: Final = 1_000
 _FULL: Final = 2**64
 
 RUBRIC_JUDGE_NAME: Final = r"^[^/\x00-\x1f\x7f]+$"
@@ -90,9 +88,7 @@ class WantedRubricJudge(BaseModel):
     @property
     def most_calls(self) -> int | None:
         """Most calls per day; None if only dollars are limited."""
-        if self.calls_per_day is None and self.dollars_per_day is None:
-            return _USUAL_CALLS
-        return self.calls_per_day
+        return limit_calls(self.calls_per_day, self.dollars_per_day)
 
 
 class SavedRubricJudge(WantedRubricJudge):
@@ -158,10 +154,7 @@ def is_priced(connection: Connection, rubric: Rubric, prices: Prices) -> bool:
 
 def is_used_up(judge: WantedRubricJudge, spent: JudgeSpending) -> bool:
     """Return whether a judge has used up its budget of the day."""
-    calls, dollars = judge.most_calls, judge.dollars_per_day
-    has_no_calls = calls is not None and spent.calls >= calls
-    has_no_dollars = dollars is not None and spent.dollars >= dollars
-    return has_no_calls or has_no_dollars
+    return find_share_used(judge.calls_per_day, judge.dollars_per_day, spent) >= 1
 
 
 def is_sampled(group: str, sample: float) -> bool:

@@ -210,6 +210,16 @@ def _show_form(
         "problem": problem,
         "may_write": access_of(request.scope).has(ADMIN),
         "connections": [item for item in settings.judge_connections if item.may_see(project)],
+        "alert": view.address(
+            project,
+            "alert-rule",
+            name=f"{form.name} stopped"[:_JUDGE_NAME_CHARS],
+            when=f"budget_used({view.quoted(form.name)}) >= 1",
+            window="5m",
+            hold="1 of 1",
+        )
+        if form.base
+        else "",
         "api": view.api_address("projects", project, "rubric-judges", form.name or "NAME"),
         "python": python_call("judges"),
     }

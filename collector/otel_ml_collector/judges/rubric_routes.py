@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.access import ADMIN
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
 from otel_ml_collector.judges.job import RubricJudgeJob
-from otel_ml_collector.judges.judge_store import LEASE, day_start
+from otel_ml_collector.judges.judge_store import LEASE
 from otel_ml_collector.judges.ready_check import ReadyCheck, WantedReadyCheck, check_ready
 from otel_ml_collector.judges.rubric_judge import (
-    RUBRIC_JUDGE,
     RUBRIC_JUDGE_NAME,
     SavedRubricJudge,
     WantedRubricJudge,

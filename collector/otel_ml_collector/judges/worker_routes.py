@@ -12,6 +12,7 @@ from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import TIMES, FromReader, reader_for
 from otel_ml_collector.errors import Conflict, Missing
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges.judge_store import (
     DueRuns,
     JudgeLease,
@@ -19,7 +20,7 @@ from otel_ml_collector.judges.judge_store import (
     LocalJudgeStore,
     RunToJudge,
 )
-from otel_ml_collector.judges.rubric_judge import RUBRIC_JUDGE, make_rubric_judge
+from otel_ml_collector.judges.rubric_judge import make_rubric_judge
 from otel_ml_collector.judges.rubric_routes import JudgeName
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.documents import read_document

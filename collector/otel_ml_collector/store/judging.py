@@ -9,11 +9,12 @@ from otel_ml_collector.store.connection import ORDERED_READ
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of
 from otel_ml_collector.store.sql import Condition, Sql
-from otel_ml_collector.times import AHEAD_NS, DAY_NS
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
 
 # A trace takes no longer from its first to its last start.
 _LONGEST_NS: Final = DAY_NS
+_NO_END_NS: Final = 2**63 - 1
 _ARRIVED: Final = Sql("""
   SELECT {ids}, start_ns, arrived_ns, session FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64}
@@ -35,12 +36,19 @@ _SCORED: Final = Sql("""
   SELECT DISTINCT owner FROM metrics
   WHERE project = {project:String} AND source = 'judge' AND name = {judge:String}
     AND judge_version = {digest:String} AND owner IN {owners:Array(String)}""")
-_SPENT: Final = Sql("""
-  SELECT count() AS calls, sum(ifNull(cost, 0)) AS dollars FROM {recorded}
+_CALLS: Final = Sql("""
+  FROM {recorded}
   WHERE project = {project:String} AND kind = '{kind}' AND start_ns >= {start:Int64}
-    AND has(tag_kv, {judging:String})""").fill(recorded=RECORDED, kind=Sql(JUDGE_KIND))
-
-
+    AND start_ns < {end:Int64} AND has(tag_kv, {judging:String})""").fill(
+    recorded=RECORDED, kind=Sql(JUDGE_KIND)
+)
+_SPENT: Final = Sql("SELECT count() AS calls, sum(ifNull(cost, 0)) AS dollars") + _CALLS
+_SPENT_BY_SECOND: Final = (
+    Sql("SELECT intDiv(start_ns, 1000000000) AS second,")
+    + Sql(" count() AS calls, sum(ifNull(cost, 0)) AS dollars")
+    + _CALLS
+    + Sql(" GROUP BY second ORDER BY second")
+)
 _COUNT_UNJUDGED: Final = Sql("""
   SELECT uniqExact(trace_id, span_id) AS runs FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -143,9 +151,29 @@ def find_judged(
 
 def find_spending(reader: Reader, project: str, judge: str, start_ns: int) -> JudgeSpending:
     """Sum the calls of a judge since a time, including trials."""
-    values = {"project": project, "start": start_ns, "judging": f"{JUDGING}={judge}"}
+    values = _ask_calls(project, judge, start_ns, _NO_END_NS)
     [row] = reader.rows(_SPENT, values, ORDERED_READ)
     return JudgeSpending(row["calls"], row["dollars"])
+
+
+def find_spending_by_second(
+    reader: Reader, project: str, judge: str, window: Window
+) -> list[tuple[int, JudgeSpending]]:
+    """Sum the calls of a judge for each second of a window that has any, in order of time.
+
+    Returns:
+        The start of the second, in nanoseconds since the epoch, and its calls.
+    """
+    values = _ask_calls(project, judge, window.start_ns, window.end_ns)
+    return [
+        (row["second"] * SECOND_NS, JudgeSpending(row["calls"], row["dollars"]))
+        for row in reader.rows(_SPENT_BY_SECOND, values)
+    ]
+
+
+def _ask_calls(project: str, judge: str, start_ns: int, end_ns: int) -> dict[str, Any]:
+    judging = f"{JUDGING}={judge}"
+    return {"project": project, "start": start_ns, "end": end_ns, "judging": judging}
 
 
 def count_runs(reader: Reader, project: str, condition: Condition, window: Window) -> int:
