@@ -52,6 +52,7 @@ _BATCH_SPANS: Final = 2_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 # the column in which pandas keeps the index of its rows in a file
 _PANDAS_INDEX: Final = re.compile(r"__index_level_[0-9]+__")
+_NO_INPUTS: Final = "{}"
 _MS: Final = 1_000_000
 _DIGEST_CHARS: Final = 16
 _LONGEST_MS: Final = 366 * 86_400_000
@@ -375,8 +376,8 @@ class TableRows:
         run = Identity(
             int.from_bytes(content[:16], "big") or 1, int.from_bytes(content[16:24], "big") or 1
         )
-        if inputs is not None:
-            facts[names.INPUTS] = inputs
+        if roles.inputs:  # a row without any of them has missing inputs
+            facts[names.INPUTS] = _NO_INPUTS if inputs is None else inputs
         facts[names.OUTPUTS] = outputs
         facts[names.OUTCOME] = "ok"
         if took_ns is not None:

@@ -106,6 +106,15 @@ def test_latency_is_not_zero(client: Client, collector: CollectorProcess) -> Non
     assert "<dt>Latency</dt>" not in page
 
 
+def test_row_without_inputs(client: Client, collector: CollectorProcess) -> None:
+    """The only input of a model can be missing, and counts as missing then."""
+    rows = [{"at": BEFORE, "age": 41 if row % 4 else None, "churned": True} for row in range(8)]
+    client.import_table(rows, model="churn", time="at", inputs=["age"], outputs="churned")
+    fields = collector.get(f"/projects/{quote(client.project)}/fields", model="churn", last="7d")
+    [age] = [field for field in fields["fields"] if field["field"] == "inputs.age"]
+    assert (age["n"], age["missing"]) == (6, 0.25)
+
+
 def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
     """The prediction target of the ground truth is saved with its kind and positive class."""
     client.import_table(CHURN, model="churn", **ROLES)
