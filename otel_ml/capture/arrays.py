@@ -9,7 +9,14 @@ import sys
 from itertools import islice
 from typing import Any, Final
 
-from otel_ml.capture.cells import HEAD, MOST_COLUMNS, keep_cell, row_step, write_cells
+from otel_ml.capture.cells import (
+    HEAD,
+    MOST_COLUMNS,
+    keep_cell,
+    number_step,
+    row_step,
+    write_cells,
+)
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
 from otel_ml.errors import untrusted
@@ -79,7 +86,10 @@ def _take_rows(array: Any, taker: Taker) -> Any:
     if names:
         rows = array.flat[:: row_step(array.size, len(names))]
     elif array.ndim == 2 and array.dtype.kind in _TABLE_KINDS and array.shape[1] <= MOST_COLUMNS:  # noqa: PLR2004 - rows and columns
-        rows = array[:: row_step(*array.shape)]
+        is_number = array.dtype.kind in _NUMBER_KINDS
+        height, width = array.shape
+        step = number_step(height, width, taker)[0] if is_number else row_step(height, width)
+        rows = array[::step]
         if not taker.has_room(rows.nbytes):
             return None
         return rows.copy()

@@ -6,20 +6,42 @@ from itertools import count, islice
 from typing import Any, Final
 
 from otel_ml.capture.description import type_name_of
-from otel_ml.capture.snapshot import Snapshot
+from otel_ml.capture.snapshot import Snapshot, Taker
 
 HEAD: Final = 8  # elements of a large array, or rows of a table, that are shown
 MOST_COLUMNS: Final = 50  # columns of a table that are described one by one
 
 _SHOWN_CELLS: Final = 400  # cells of all columns together, from evenly spaced rows
+_NUMBER_BYTES: Final = 8
 _LONGEST_CELL: Final = 64
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
 
-def row_step(rows: int, columns: int) -> int:
-    """Return the distance between sampled rows: 5 means that every fifth row is sampled."""
-    return max(-(-rows // max(_SHOWN_CELLS // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
+def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
+    """Return the distance between sampled rows: 5 means that every fifth row is sampled.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        cells: How many cells of all columns together may be sampled.
+    """
+    return max(-(-rows // max(cells // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
+
+
+def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
+    """Return the distance between sampled rows of columns of numbers, which are cheap to copy.
+
+    A call on hundreds of rows is rare and slow, so a larger sample costs little. It is two cells
+    per row, at most `taker.cells`.
+
+    Returns:
+        The distance, and the size of the sample in bytes.
+    """
+    step = row_step(rows, columns, max(min(2 * rows, taker.cells), _SHOWN_CELLS))
+    cells = -(-rows // step) * min(columns, MOST_COLUMNS)
+    taker.cells -= cells
+    return step, cells * _NUMBER_BYTES
 
 
 def is_immutable(cell: Any) -> bool:

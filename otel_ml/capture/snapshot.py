@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from otel_ml.capture.description import type_name_of
 
 SAMPLE_BYTES: Final = 64 * 1024  # largest sample that is copied of one value
+NUMBER_CELLS: Final = 2_000  # numbers sampled from the tables of a payload; as JSON about 40 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ class Taker(Protocol):
 
     Attributes:
         taking: What may be recorded.
+        cells: How many numbers may still be sampled from tables.
     """
 
     taking: Taking
+    cells: int
 
     def take(self, value: object, depth: int) -> object:
         """Return a copy of a part: plain values, or a `Snapshot`.

@@ -9,7 +9,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from otel_ml.capture.cells import HEAD, MOST_COLUMNS, is_immutable, keep_cell, row_step, write_cells
+from otel_ml.capture.cells import (
+    HEAD,
+    MOST_COLUMNS,
+    is_immutable,
+    keep_cell,
+    number_step,
+    row_step,
+    write_cells,
+)
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on
@@ -20,6 +28,7 @@ _LONGEST_TEXT: Final = 1_000  # characters kept of a cell; at most 50 are shown
 _CELL_BYTES: Final = 16  # for each sampled cell
 _POLARS_BYTES: Final = 16_384
 _CLASSES: Final = frozenset({"DataFrame", "Series"})
+_NUMBER_KINDS: Final = "fiub"
 _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 
 
@@ -52,12 +61,13 @@ class _Part(NamedTuple):
 
 def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
     rows, width = frame.shape
-    step = row_step(rows, width)
+    step, size = number_step(rows, width, taker)
+    steps = row_step(rows, width), step
     names = frame.columns
     if width > _MOST_NAMES:
         names = names[:_MOST_NAMES].copy(deep=True)
     parts = [
-        _take_columns(places, array, width, step, taker) for places, array in _blocks_of(frame)
+        _take_columns(places, array, width, steps, taker) for places, array in _blocks_of(frame)
     ]
     described = (
         type(frame),
@@ -66,7 +76,7 @@ def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
         _take_index(frame.index),
         (parts, taker.taking),
     )
-    weight = min(rows, HEAD) * min(width, 100) * _CELL_BYTES + 2_048
+    weight = min(rows, HEAD) * min(width, 100) * _CELL_BYTES + 2_048 + size
     return Snapshot(type(frame), _describe_frame, described, weight)
 
 
@@ -85,8 +95,19 @@ def _blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
     return [(numpy.array([place]), frame.iloc[:, place].array) for place in range(width)]
 
 
-def _take_columns(places: Any, array: Any, width: int, step: int, taker: Taker) -> _Part:
-    """Copy sampled values of a block. The columns of a NumPy block are its rows."""
+def _take_columns(
+    places: Any, array: Any, width: int, steps: tuple[int, int], taker: Taker
+) -> _Part:
+    """Copy sampled values of a block. The columns of a NumPy block are its rows.
+
+    Args:
+        places: Positions of the columns in the frame.
+        array: The block.
+        width: Number of columns of the frame.
+        steps: Distances between the sampled rows, in general and for numbers.
+        taker: Copies the values of cells.
+    """
+    step, of_numbers = steps
     if type(array) is not sys.modules["numpy"].ndarray:
         if array.ndim > 1:  # dates and periods
             return _Part(
@@ -104,6 +125,7 @@ def _take_columns(places: Any, array: Any, width: int, step: int, taker: Taker) 
         head = [[_keep(cell, taker) for cell in column] for column in array[:, :HEAD]]
         cells = [[*map(keep_cell, column[::step])] for column in array[:MOST_COLUMNS]]
         return _Part(places, head, cells, array.dtype)
+    step = of_numbers if array.dtype.kind in _NUMBER_KINDS else step
     return _Part(places, array[:, :HEAD].copy(), array[:MOST_COLUMNS, ::step].copy(), array.dtype)
 
 
@@ -238,6 +260,7 @@ def way_of_polars(kind: type) -> Way | None:
 def _take_polars(frame: Any, taker: Taker, depth: int) -> object:
     rows, width = frame.shape
     step = row_step(rows, width)
+    of_numbers, size = number_step(rows, width, taker)
     columns = frame.get_columns()
     heads, cells = [], []
     for place, column in enumerate(columns[:_MOST_NAMES]):
@@ -250,10 +273,11 @@ def _take_polars(frame: Any, taker: Taker, depth: int) -> object:
             head = None
         heads.append((column.name, column.dtype, head))
         if is_first:
-            every = head if rows <= HEAD else _list_polars(column.gather_every(step))
+            distance = of_numbers if column.dtype.is_numeric() else step
+            every = head if rows <= HEAD else _list_polars(column.gather_every(distance))
             cells.append((column.name, None if every is None else [*map(keep_cell, every)]))
     described = (type(frame), (rows, width), min(rows, HEAD), heads, cells)
-    return Snapshot(type(frame), _describe_polars, described, _POLARS_BYTES)
+    return Snapshot(type(frame), _describe_polars, described, _POLARS_BYTES + size)
 
 
 def _list_polars(column: Any) -> list[Any] | None:

@@ -24,7 +24,7 @@ from otel_ml.capture.description import (
     type_name,
     words_of,
 )
-from otel_ml.capture.snapshot import ALL, Snapshot, Taker, Taking, Way
+from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on, untrusted
 
 TRUNCATED: Final = "truncated"
@@ -62,13 +62,15 @@ class ValueTaker:
 
     Attributes:
         notes: Notes on parts that were left out.
+        cells: How many numbers may still be sampled from tables.
     """
 
-    __slots__ = ("_chars", "_left", "_path", "_room", "notes", "taking")
+    __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "taking")
 
     def __init__(self, taking: Taking = ALL) -> None:
         self.taking = taking
         self.notes: set[str] = set()
+        self.cells = NUMBER_CELLS
         self._left = _ELEMENTS
         self._chars = _PAYLOAD_CHARS
         self._room = _PAYLOAD_BYTES

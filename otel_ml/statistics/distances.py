@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from statistics import fmean, stdev, variance
 from typing import Final, Literal, TypeAlias
 
-from otel_ml.statistics.intervals import benjamini_hochberg, student_quantile
+from otel_ml.statistics.intervals import benjamini_hochberg, student_p, student_quantile
 from otel_ml.statistics.projections import PROJECTED
 from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 
@@ -39,6 +39,8 @@ _TERMS: Final = 1_000
 # Number of an embedding's projections that are resampled.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
+# Drift scores below it count as equal to it.
+_SMALLEST: Final = 1e-4
 # Numbers count as equal below this relative difference. Positions in bins are steps of 6e-7.
 _EXACT: Final = 2e-6
 
@@ -310,6 +312,23 @@ def _draw_count(mean: float, generator: random.Random) -> float:
     return count
 
 
+def chance_among(gap: float, own: Sequence[float]) -> float:
+    """Return the p-value of a drift score among those of the reference's windows.
+
+    It is the one-sided p-value of Student's t, for one more value of a log-normal distribution.
+
+    Args:
+        gap: The drift score of the window to check, above 0.
+        own: The drift scores of at least two windows of the reference.
+    """
+    logarithms = [math.log(max(value, _SMALLEST)) for value in own]
+    above = math.log(max(gap, _SMALLEST)) - fmean(logarithms)
+    spread = stdev(logarithms) * math.sqrt(1 + 1 / len(own))
+    if above <= 0:
+        return 1.0
+    return student_p(above / spread, len(own) - 1) / 2 if spread > 0 else 0.0
+
+
 def gamma_tail(value: float, mean: float, spread: float) -> float:
     """Return the probability that a gamma-distributed variable is at least `value`.
 
@@ -492,8 +511,12 @@ def compare(
     *,
     own: Callable[[], Sequence[float]] = tuple,
     margin: float = MARGIN,
+    is_typical: bool = False,
 ) -> Comparison:
     """Decide whether one field drifted in a time window.
+
+    A window with few sessions, such as one batch of 5,000 rows, does not tell how similar the
+    values of a session are. If the windows of the reference are like it, their drift scores do.
 
     Args:
         reference: Summary (sketch) of the reference values.
@@ -501,16 +524,20 @@ def compare(
         own: Function that returns how far each window of the reference is from its other windows.
             It is slow, so it is called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
+        is_typical: Whether the windows of the reference have about as many values and sessions.
     """
     gap = distance(reference, window)
     if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:
         return Comparison(gap, margin, None, None, "too few")
     if gap <= margin:
         return Comparison(gap, margin, None, None, "as before")
-    usual = usual_distance(own())
+    distances = own()
+    usual = usual_distance(distances)
     if usual is not None and gap <= usual:
         return Comparison(gap, margin, usual, None, "as before")
     tail = chance(reference, window)
+    if is_typical and usual is not None and window.effective < FEWEST_VALUES:
+        tail = min(tail, chance_among(gap, distances))
     return Comparison(gap, margin, usual, tail, "drift" if tail < CHANCE else "as before")
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any, Final, Literal, TypeAlias
 
 from otel_ml.statistics.distances import (
@@ -68,6 +68,8 @@ TYPE: Final = "type"
 # the change.
 _MOST_LATELY: Final = 14
 _FEWEST_OWN: Final = FEWEST_VALUES // 2
+# Windows are alike if their numbers of values, and their design effects, differ at most so much.
+_ALIKE: Final = 2
 _WIDE_BINS: Final = 20
 # Number of category values that a sentence names.
 _NAMED_VALUES: Final = 2
@@ -513,7 +515,11 @@ def compare_part(
         margin: Smallest drift score that matters.
     """
     comparison = compare(
-        reference, window, own=lambda: own_distances(reference, windows), margin=margin
+        reference,
+        window,
+        own=lambda: own_distances(reference, windows),
+        margin=margin,
+        is_typical=_is_typical(window, windows),
     )
     if comparison.word != "too few" and comparison.distance > margin / 2:
         # The longest period first: with a shorter one, the reference still has part of the change.
@@ -569,7 +575,19 @@ def _compare_lately(
     usual = usual_distance(own)
     if usual is None or any(distance(before, sketch) <= usual for sketch in late):
         return None
-    return compare(before, window, own=lambda: own, margin=margin)
+    is_typical = _is_typical(window, windows[:-lately])
+    return compare(before, window, own=lambda: own, margin=margin, is_typical=is_typical)
+
+
+def _is_typical(window: Sketch, windows: Sequence[Sketch]) -> bool:
+    """Whether a window has about as many values and sessions as the windows of the reference."""
+    own = [sketch for sketch in windows if sketch.n >= _FEWEST_OWN]
+    if not own:
+        return False
+    usual_n, usual_design = (
+        median(numbers) for numbers in ([item.n for item in own], [item.design for item in own])
+    )
+    return window.n * _ALIKE >= usual_n and window.design <= _ALIKE * usual_design
 
 
 def moved_share(before: Sketch, after: Sketch) -> float:

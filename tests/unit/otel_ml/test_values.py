@@ -216,15 +216,35 @@ def test_object_with_other_choices(choice: object) -> None:
 
 def test_table_leaves_shape_and_head() -> None:
     """A table leaves its shape, columns, first rows and cells of rows that are evenly spread."""
-    table = pd.DataFrame({"a": range(1_000), "b": range(1_000)})
+    table = pd.DataFrame({"a": range(5_000), "b": range(5_000)})
     described = orjson.loads(encode(table).text)
     assert described.pop("head").splitlines()[1:] == [f"{n}  {n}  {n}" for n in range(8)]
     assert described == {
         "type": f"{type(table).__module__}.DataFrame",
-        "shape": [1000, 2],
+        "shape": [5000, 2],
         "columns": ["a", "b"],
-        "cells": {"a": [*range(0, 1_000, 5)], "b": [*range(0, 1_000, 5)]},
+        "cells": {"a": [*range(0, 5_000, 5)], "b": [*range(0, 5_000, 5)]},
     }
+
+
+def test_many_tables_share_a_sample() -> None:
+    """Of several large tables the first leaves most numbers, so that all fit into a payload."""
+    draw = np.random.default_rng(1)
+    tables = {f"t{place}": draw.normal(size=(10_000, 2)) for place in range(4)}
+    captured = Redaction().capture(tables)
+    assert not isinstance(captured, str)
+    described, notes = captured.encode()
+    sizes = [len(table["cells"]["1"]) for table in orjson.loads(described).values()]
+    assert sizes == [1_000, 200, 200, 200]
+    assert not notes
+
+
+def test_texts_of_tables_are_sampled_less() -> None:
+    """Texts of a table are slow to copy, so fewer of them are sampled than of its numbers."""
+    table = {"age": [*range(4_000)], "card": ["visa", "amex"] * 2_000}
+    for made in (pd.DataFrame(table), pl.DataFrame(table)):
+        cells = orjson.loads(encode(made).text)["cells"]
+        assert (len(cells["age"]), len(cells["card"])) == (1_000, 200)
 
 
 TABLE = pd.DataFrame(
@@ -249,10 +269,10 @@ def test_cells_of_arrow() -> None:
 
 def test_cells_of_arrays() -> None:
     """Of an array that is a table the columns are described; a picture or a vector is none."""
-    array = np.arange(1_200.0).reshape(400, 3)
+    array = np.arange(6_000.0).reshape(2_000, 3)
     array[6, 1] = np.nan
     described = orjson.loads(encode(array).text)
-    step = 400 // (400 // 3) + 1
+    step = 2_000 // (2_000 // 3) + 1
     column = [None if math.isnan(number) else number for number in array[::step, 1]]
     assert described["cells"]["1"] == column
     records = np.array([(1, 2.5), (3, 4.5)], dtype=[("a", "i4"), ("b", "f8")])

@@ -228,3 +228,40 @@ def test_bounds() -> None:
     assert {(own.n, own.runs, own.types["tables"]) for own in filled.values()} == {
         (2_000, 2_000, 250)
     }
+
+
+BATCH_ROWS: Final = 5_000
+BATCH_DAYS: Final = 12
+
+
+def predict_batch(draw: random.Random, *, late: float = 0.0) -> tuple[Payload, Payload]:
+    """Write a nightly call on 5,000 rows, whose last tenth may have other values."""
+    values = np.random.default_rng(draw.randrange(10**9)).normal(size=(BATCH_ROWS, 4))
+    values[-BATCH_ROWS // 10 :, 1] += late
+    return {"X": values}, {"ok": True}
+
+
+def predict_changed_batch(draw: random.Random) -> tuple[Payload, Payload]:
+    """Write such a call whose last 500 rows changed."""
+    return predict_batch(draw, late=4.0)
+
+
+@pytest.fixture
+def batches(service: Service) -> Service:
+    """The collector with two models that are called once a day, of which one changed yesterday."""
+    spans = []
+    for model, write in (("batches", predict_changed_batch), ("same batches", predict_batch)):
+        spans += make_day(model, 1, 1, describing(write))
+        for day in range(2, BATCH_DAYS):
+            spans += make_day(model, day, 1, describing(predict_batch))
+    service.store.take("p", *spans, now_ns=time.time_ns())
+    sketch_days(service.store.connections, "p", range(1, BATCH_DAYS))
+    return service
+
+
+def test_end_of_a_batch(batches: Service) -> None:
+    """A change in the last tenth of the rows of one call a day is drift of that column alone."""
+    for model, drifted in (("batches", {'inputs.X.cells["1"]'}), ("same%20batches", set())):
+        fields = get_fields(batches, model)
+        assert fields['inputs.X.cells["1"]']["n"] == 500
+        assert {name for name, field in fields.items() if field["word"] == "drift"} == drifted

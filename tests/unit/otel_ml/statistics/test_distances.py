@@ -13,6 +13,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from otel_ml.statistics.distances import (
+    chance_among,
     compare,
     correct_together,
     distance,
@@ -266,6 +267,33 @@ def test_words_of_a_comparison() -> None:
     usual = compare(reference, moved, own=lambda: [0.3, 0.4] * 4)
     assert (usual.word, usual.usual) == ("as before", usual_distance([0.3, 0.4] * 4))
     assert usual.threshold > usual.distance
+
+
+def test_window_of_one_session() -> None:
+    """A batch is drift if it differs far more than the batches before it, whatever its session."""
+    generator = np.random.default_rng(5)
+
+    def draw(mean: float) -> Sketch:
+        values = generator.normal(mean, 1, 500)
+        return sketch_values(values, kind="number", clusters=[0] * 500)
+
+    reference = merge_sketches([draw(0) for _ in range(10)])
+    own = [0.02, 0.03, 0.05, 0.03, 0.04, 0.02, 0.06, 0.03]
+    words = [
+        compare(reference, draw(0.3), own=lambda: own, is_typical=is_typical).word
+        for is_typical in (True, False)
+    ]
+    assert words == ["drift", "as before"]
+    varying = [0.05, 0.02, 0.2, 0.01, 0.1, 0.03, 0.15, 0.06]
+    assert compare(reference, draw(0.3), own=lambda: varying, is_typical=True).word == "as before"
+
+
+@pytest.mark.parametrize(
+    ("own", "p"), [([0.1, 0.2, 0.4], 0.0641), ([0.1, 0.1], 0.0), ([2.0, 3.0], 1.0)]
+)
+def test_chance_among(own: list[float], p: float) -> None:
+    """A drift score of 1.5 is compared with the others by Student's t of their logarithms."""
+    assert chance_among(1.5, own) == pytest.approx(p, abs=5e-4)
 
 
 def test_corrected_together() -> None:
