@@ -819,7 +819,9 @@ class Client(HasCard):
         if options:
             check_model_options(options)
         for library in libraries:
-            if check_text("libraries", library) in self._instrumented:
+            check_text("libraries", library)
+        for library in libraries:
+            if library in self._instrumented:
                 continue
             if library in library_table.LIBRARIES:
                 recorder = self._recorder

@@ -418,6 +418,15 @@ def test_invalid_options(client: Client, options: Any, message: str) -> None:
     assert attributes_of_classes() == before
 
 
+def test_invalid_library(client: Client) -> None:
+    """Names are checked first, so that a wrong one leaves nothing instrumented."""
+    before = attributes_of_classes()
+    wrong: Any = 5
+    with pytest.raises(ValueError, match="Invalid libraries 5"):
+        client.instrument("sklearn", wrong)
+    assert attributes_of_classes() == before
+
+
 def test_options_are_for_models_only(client: Client) -> None:
     """Options of models with another library are refused."""
     with pytest.raises(ValueError, match="Invalid library 'openai' with depth: expected one of"):
