@@ -649,9 +649,10 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return functions that receive the chunks of a stream, in order.
+        """Return functions that receive the chunks of a stream, one function after another.
 
-        Each is paired with an iterable that has one element for each chunk that it receives.
+        Each function is returned with an iterable. Its length is the number of chunks for the
+        function.
         """
         self._is_open = is_open
         self._began = time.perf_counter()

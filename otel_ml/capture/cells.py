@@ -19,24 +19,24 @@ _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
 
 def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
-    """Return the distance between sampled rows: 5 means that every fifth row is sampled.
+    """Return which rows of a table to sample: 5 means every fifth row.
 
     Args:
         rows: Number of rows.
         columns: Number of columns.
-        cells: How many cells of all columns together may be sampled.
+        cells: Maximum number of sampled cells, in all columns together.
     """
     return max(-(-rows // max(cells // max(min(columns, MOST_COLUMNS), 1), HEAD)), 1)
 
 
 def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
-    """Return the distance between sampled rows of columns of numbers, which are cheap to copy.
+    """Return which rows to sample in columns of numbers: 5 means every fifth row.
 
-    A call on hundreds of rows is rare and slow, so a larger sample costs little. It is two cells
-    per row, at most `taker.cells`.
+    Numbers are cheap to copy, so the sample is larger than for other columns: up to two cells for
+    each row of the table, and at most `taker.cells`.
 
     Returns:
-        The distance, and the size of the sample in bytes.
+        The distance between sampled rows, and the size of the sample in bytes.
     """
     step = row_step(rows, columns, max(min(2 * rows, taker.cells), _SHOWN_CELLS))
     cells = -(-rows // step) * min(columns, MOST_COLUMNS)

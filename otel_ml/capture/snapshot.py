@@ -39,8 +39,8 @@ class Taker(Protocol):
     """Copies the parts of one value. Its limits apply to all parts together.
 
     Attributes:
-        taking: What may be recorded.
-        cells: How many numbers may still be sampled from tables.
+        taking: Which parts may be recorded, such as the columns of a table.
+        cells: Number of cells with numbers that may still be copied from tables.
     """
 
     taking: Taking

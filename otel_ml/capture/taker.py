@@ -55,14 +55,14 @@ _ZONES: Final = frozenset({type(None), datetime.timezone})
 
 
 class ValueTaker:
-    """Takes a snapshot of one value.
+    """Copies one value, so that later changes to it do not change what is recorded.
 
     Args:
-        taking: What may be recorded.
+        taking: Which parts may be recorded, such as the columns of a table.
 
     Attributes:
         notes: Notes on parts that were left out.
-        cells: How many numbers may still be sampled from tables.
+        cells: Number of cells with numbers that may still be copied from tables.
     """
 
     __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "taking")

@@ -25,12 +25,13 @@ _NO_JSON: Final = "not JSON"
 
 
 class FileValue(NamedTuple):
-    """A record of a file.
+    """One record of an exported file.
 
     Attributes:
         place: The file, and the number of the record in it.
-        value: The record: a JSON value, or the texts of a CSV row by column.
-        problem: Why it cannot be read; then the value is the beginning of its text.
+        value: The record: a JSON value, or a CSV row as a dict of texts by column. If it cannot be
+            read, the beginning of its text.
+        problem: Why the record cannot be read. Empty if it can.
     """
 
     place: SourcePlace
@@ -39,10 +40,10 @@ class FileValue(NamedTuple):
 
 
 def read_export(path: Path) -> Iterator[FileValue]:
-    """Yield the records of a file. It is read in parts, so a long file does not fill the memory.
+    """Yield the records of an exported file. It is read in parts, so it needs little memory.
 
-    The content shows the format: a JSON array has one record per element, JSON Lines have one per
-    line, and everything else is CSV with a header.
+    The format is recognized by the content. A JSON array has one record per element, and JSON Lines
+    have one per line. Everything else is CSV with a header.
 
     Raises:
         OSError: The file cannot be read.

@@ -189,10 +189,10 @@ class _BadFields(Exception):
 
 
 class LangfuseFiles(ToolExport):
-    """Files that Langfuse exported. Their records are joined by the IDs of traces.
+    """Files that Langfuse exported, as the source of an import.
 
-    The records are first copied to a temporary database, which needs about as much space on disk as
-    the export without compression.
+    The records are first copied to a temporary database. It needs about as much disk space as the
+    uncompressed export.
 
     Args:
         files: Paths of the files.

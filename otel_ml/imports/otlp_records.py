@@ -89,7 +89,7 @@ class ImportedScore:
 
     Attributes:
         id: ID in the export. The same ID gives the same record in every import.
-        name: Name of the judge, or of what reviewers scored.
+        name: Name of the judge, of what reviewers scored, or of the ground truth.
         time_ns: Time of the score, in nanoseconds since the epoch (UTC).
         run_id: Run ID, ``<trace id>-<span id>`` in hex.
         trace_id: Trace ID in hex.
@@ -100,7 +100,7 @@ class ImportedScore:
         source: ``human`` for reviewers and users, ``judge`` for everything else.
         annotator: Name of the reviewer.
         version: Version of the judge.
-        actual: Ground truth, in place of a score. Then the name says what it is the truth of.
+        actual: Ground truth. None for a score.
     """
 
     id: str

@@ -87,7 +87,7 @@ _NOT_AS_EXPECTED: Final = "not in the format of Phoenix"
 
 
 class PhoenixExport(ToolExport):
-    """Files that were exported from Phoenix.
+    """Files that were exported from Phoenix, as the source of an import.
 
     Args:
         files: Paths of the files. JSON files may be compressed with gzip.

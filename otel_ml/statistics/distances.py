@@ -313,9 +313,9 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def chance_among(gap: float, own: Sequence[float]) -> float:
-    """Return the p-value of a drift score among those of the reference's windows.
+    """Return the p-value of a drift score, compared with the drift scores within the reference.
 
-    It is the one-sided p-value of Student's t, for one more value of a log-normal distribution.
+    It is one-sided, from Student's t. The scores are assumed to have a log-normal distribution.
 
     Args:
         gap: The drift score of the window to check, above 0.
@@ -515,8 +515,8 @@ def compare(
 ) -> Comparison:
     """Decide whether one field drifted in a time window.
 
-    A window with few sessions, such as one batch of 5,000 rows, does not tell how similar the
-    values of a session are. If the windows of the reference are like it, their drift scores do.
+    If the window has few sessions, such as one batch of 5,000 rows, it is not known how similar the
+    values of a session are. The window is then also compared with similar windows of the reference.
 
     Args:
         reference: Summary (sketch) of the reference values.
@@ -524,7 +524,8 @@ def compare(
         own: Function that returns how far each window of the reference is from its other windows.
             It is slow, so it is called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
-        is_typical: Whether the windows of the reference have about as many values and sessions.
+        is_typical: Whether the windows of the reference have about as many values and sessions as
+            this window.
     """
     gap = distance(reference, window)
     if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:
