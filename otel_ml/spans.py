@@ -145,8 +145,8 @@ _MADE_UP: Final = "unknown_service"
 def resource_of(project: str) -> Resource:
     """Return the OpenTelemetry resource for a client's own tracer provider.
 
-    It describes which service the spans come from. If the user has not named the service, it is the
-    project.
+    The resource tells which service the spans come from. If the user has not set a service name, it
+    is the name of the project.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):

@@ -594,8 +594,8 @@ def encode_spans(
 ) -> EncodedRequest:
     """Encode spans of any library as an export request. Never raises.
 
-    Spans are grouped by resource and scope, in their original order. The result is `TOO_LARGE` if
-    several spans together have more than `most_bytes` bytes.
+    Spans are grouped by resource and scope, in their original order. If there are several spans
+    with more than `most_bytes` bytes in total, the result is `TOO_LARGE`.
     """
     groups = _Groups()
     group: list[bytes] = []

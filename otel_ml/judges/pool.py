@@ -139,7 +139,7 @@ class JudgePool:
     def submit(self, judged: JudgedCall) -> None:
         """Queue the judges of a finished call and return immediately.
 
-        If too many calls are queued, or a judge hangs on too many runs, it is not called. Its
+        A judge is not called if too many calls are queued, or if it hangs on too many runs. Its
         result is then an error with the reason.
         """
         refused, why = self._refuse(judged.judges)

@@ -175,8 +175,8 @@ def judge_release(
 ) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
 
-    A verdict needs 100 runs of each version, an interval 30. With fewer runs, a rate is reported as
-    counts, and other measures are left out.
+    A verdict needs 100 runs of each version. A confidence interval needs 30 of each. With fewer
+    runs, a rate is reported as counts, and other measures are left out.
 
     Args:
         figures: The data of each measure.
@@ -185,7 +185,8 @@ def judge_release(
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if a version has no session
-        with it, or if the versions have no group of sessions, such as a client, in common.
+        with it. It is also left out if the versions have no group of sessions, such as a client, in
+        common.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:

@@ -290,9 +290,9 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
     """Return a calibration curve: for each predicted probability, how often the event happened.
 
     Args:
-        bins: One pair for each range of predicted probabilities: the sum of the probabilities, and
-            the sums over runs. In these, `first` counts the runs in which the event happened, and
-            `second` all runs.
+        bins: One pair for each range of predicted probabilities. The first element is the sum of
+            these probabilities. The second has the number of runs in which the event happened
+            (`first`) and of all runs (`second`).
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.

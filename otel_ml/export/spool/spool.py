@@ -214,7 +214,7 @@ class Spool:
             self._provisional[key] = segment
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
-        """Read the next spans to send: those of this process and those that ended processes left.
+        """Read the next spans to send, of this process and of processes that have ended.
 
         Other threads can append while this method reads.
 
