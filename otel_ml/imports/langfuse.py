@@ -381,7 +381,7 @@ class LangfuseFiles(ToolExport):
             yield BadRecord(OTLP_SCORES, kept.place, kept.fields, str(error))
             return
         if score is None:
-            self.left_out["scores of experiments"] += 1
+            self.left_out["experiment scores"] += 1
         else:
             yield self._maker.score(score, kept.place)
 

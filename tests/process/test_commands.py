@@ -349,7 +349,7 @@ def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
         type_page("docs/how-to/import-from-tools.md", shell)
         assert "Imported 6 spans and 3 log records" in shell.shown
         assert "Imported 9 spans, 7 scores and 1 data set" in shell.shown
-        assert "Imported 1 spans and 7 scores" in shell.shown
+        assert "Imported 1 span and 7 scores" in shell.shown
     assert len(told.runs("assistant", where=ALL)) == 6
     assert len(told.runs("helpdesk", where=ALL)) == 1
 

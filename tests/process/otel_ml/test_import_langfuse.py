@@ -122,7 +122,7 @@ def test_scores(collector: CollectorProcess, capsys: pytest.CaptureFixture[str])
     for last in (files[2], "listed.json"):
         assert import_files(collector, "langfuse-scores", *files[:2], last) == 0
         shown = capsys.readouterr().out
-        assert shown.startswith("Imported 1 spans and 8 scores in ")
+        assert shown.startswith("Imported 1 span and 8 scores in ")
         assert "\nNot in the export: data sets, texts of prompts\n" in shown
     [run] = read_runs(collector, "langfuse-scores")
     keys = ("judge", "source", "annotator", "label", "score", "passed", "explanation")
@@ -184,9 +184,9 @@ def test_prompts_data_sets(collector: CollectorProcess, capsys: pytest.CaptureFi
     for _ in range(2):
         assert import_files(collector, "langfuse-prompts", "all.jsonl") == 0
         shown = capsys.readouterr().out
-        assert shown.startswith("Imported 1 spans, 0 scores and 1 data set in ")
-        assert "\nNot imported: 1 archived data set items\n" in shown
-        assert "\nNot imported: 1 data set runs\n" in shown
+        assert shown.startswith("Imported 1 span, 0 scores and 1 data set in ")
+        assert "\nNot imported: 1 archived data set item\n" in shown
+        assert "\nNot imported: 1 data set run\n" in shown
     [run] = read_runs(collector, "langfuse-prompts")
     assert run["tags"] == {"prompt": "greet", "prompt_version": 3}
     assert run["trace_key"] == "trace"
@@ -206,7 +206,7 @@ def test_bad_records(collector: CollectorProcess, capsys: pytest.CaptureFixture[
     Path("bad.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "{")
     assert import_files(collector, "langfuse-bad", "bad.jsonl") == 1
     shown = capsys.readouterr()
-    assert shown.out.startswith("Imported 1 spans and 0 scores in ")
+    assert shown.out.startswith("Imported 1 span and 0 scores in ")
     rejected = map(json.loads, Path("bad.jsonl.rejected.jsonl").read_text().splitlines())
     assert [(each["row"], each["reason"]) for each in rejected] == [
         (2, "records: invalid timestamp 'yesterday'"),
