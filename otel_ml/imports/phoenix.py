@@ -20,7 +20,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml import attributes as names
-from otel_ml.imports.lines import SourcePlace, open_file, read_lines
+from otel_ml.imports.lines import SourcePlace, open_file, read_lines, read_start
 from otel_ml.imports.otlp_records import (
     OTLP_SCORES,
     OTLP_SPANS,
@@ -37,6 +37,7 @@ from otel_ml.times import find_time
 
 _LARGEST_JSON: Final = 512 * 1024 * 1024
 _SNIFFED_ROWS: Final = 1_000
+_HEADER_BYTES: Final = 100_000
 _REJECTED_CHARS: Final = 1_000
 _TABLE_SUFFIXES: Final = frozenset({".parquet", ".csv"})
 _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
@@ -460,6 +461,11 @@ def _find_content(file: Path) -> _Content:
     Raises:
         ValueError: It is not an export of Phoenix.
     """
+    if file.suffix.lower() == ".csv" and b"context.span_id" in read_start(file, _HEADER_BYTES):
+        raise ValueError(
+            f"{file} has spans as CSV, which keeps no messages and no documents: expected Parquet "
+            "or JSON Lines"
+        )
     has_rows = False
     for _, row in islice(_read_rows(file), _SNIFFED_ROWS):
         has_rows = True

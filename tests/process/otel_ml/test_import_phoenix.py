@@ -166,6 +166,13 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
     )
 
 
+def test_spans_as_csv(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    """Spans that pandas wrote as CSV are refused, because their messages would be lost."""
+    Path("spans.csv").write_text("context.span_id,name,context.span_id\n1,answer,1\n")
+    assert import_exports(collector, "phoenix csv", "spans.csv") == 2
+    assert "expected Parquet or JSON Lines" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "text"])
 def test_other_files(
     content: str, collector: CollectorProcess, capsys: pytest.CaptureFixture[str]

@@ -237,7 +237,7 @@ def test_records_that_are_left_out(tmp_path: Path) -> None:
         "sessions": 2,
         "audit log entries": 1,
         "prompts": 1,
-        "scores of experiments": 1,
+        "experiment scores": 1,
     }
 
 
