@@ -234,7 +234,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
         "listed": len(slices),
         "figures": figures,
         "titles": {figure.name: _write_title(figure) for figure in figures},
-        "units": {figure.name: _UNITS.get(figure.unit, "") for figure in figures},
+        "units": {figure.name: _FIGURE_UNITS.get(figure.unit, "") for figure in figures},
         "answer": answer,
         "checked_days": state.checked,
         "shade": shade_cell,
@@ -263,7 +263,7 @@ def _write_title(figure: SlicesFigure) -> str:
     return name if figure.judge else f"{name[:1].upper()}{name[1:]}"
 
 
-_UNITS: Final = {"points": "pts", "%": "%"}
+_FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
 
 
 def write_checked(found: FoundProblems) -> str:
