@@ -1,6 +1,7 @@
 """A judge without code is written, tried and turned on in a browser."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser.fixtures import open_tab
 from tests.support.collector import CollectorProcess, running
+from tests.support.judged_shop import JudgedShop
 from tests.support.language_model import LanguageModel, language_model
 from tests.support.load import PROTOBUF, make_request
 from tests.support.sampling import sampled
@@ -65,6 +67,34 @@ def test_write_try_and_turn_on(
         expect(page.locator("#rubrics tbody tr")).to_contain_text("off")
     [saved] = collector.get("/projects/shop/rubric-judges")["judges"]
     assert (saved["instruction"], saved["is_on"]) == ("Does the answer fit? {{outputs}}", False)
+
+
+def test_score_history(
+    chromium: Browser, asking: tuple[CollectorProcess, LanguageModel], shots: Path
+) -> None:
+    """The page shows what a backfill costs, and starts it only after a second click."""
+    collector, model = asking
+    shop = JudgedShop(collector, model)
+    shop.save(is_on=False)
+    with open_tab(chromium, collector.endpoint, "light", 1280, 1400) as tab:
+        page = tab.open("/projects/shop/judge-rubric?edit=fits")
+        part = page.locator("#backfill")
+        part.get_by_label("Past").fill("a month")
+        part.get_by_role("button", name="Estimate cost").click()
+        expect(part.get_by_role("alert")).to_contain_text("Invalid last 'a month'")
+        part.get_by_label("Past").fill("7d")
+        part.get_by_role("button", name="Estimate cost").click()
+        expect(part.locator("#plan")).to_contain_text("about $ 0.00")
+        expect(part.locator("#plan")).to_contain_text("from the size of 3 runs")
+        page.screenshot(path=shots / "rubric-backfill.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        assert not model.requests
+        part.get_by_role("button", name="Score 3 runs").click()
+        status = page.locator("#backfill").get_by_role("status")
+        expect(status).to_contain_text("of 3 runs are scored")
+        expect(status).to_contain_text(re.compile("Finished|Budget used up"), timeout=30_000)
+        page.screenshot(path=shots / "rubric-backfilled.png", full_page=True)
+    assert 1 <= len(model.requests) <= 3
 
 
 def test_no_sideways_scroll(

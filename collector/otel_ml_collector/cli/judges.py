@@ -37,6 +37,8 @@ _A_MINUTE: Final = {"s": 60.0, "m": 1.0, "h": 1 / 60, None: 1.0}
 _SHOW_EVERY_S: Final = 0.2
 _TRY_S: Final = 150.0  # longer than a collector tries a judge
 _SCORE: Final = "score"
+_IN_MINUTES_S: Final = 60.0
+_IN_HOURS_S: Final = 3_600.0
 _JUDGE_COLUMNS: Final = ("name", "state", "model", "connection", "where", "sample", "calls_today")
 _READY_COLUMNS: Final = ("name", "answer", "examples", "description")
 _CHECKED_COLUMNS: Final = (
@@ -262,6 +264,71 @@ def try_out(
     return write_rows(answer["runs"], answer, form, _TRIED_COLUMNS)
 
 
+@judge.command("backfill", epilog=HELP, short_help="Score recorded runs with a judge without code.")
+@with_place
+@with_project
+@click.option(
+    "--last", default="30d", metavar="LENGTH", show_default=True, help="How far back, such as 7d"
+)
+@click.option("--where", metavar="EXPR", help="Filter of the runs [the judge's own]")
+@click.option(
+    "--sample",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the runs, such as 0.1 [the judge's own]",
+)
+@click.option("--runs", type=click.IntRange(1), metavar="N", help="At most N runs, the newest")
+@click.option(
+    "--dollars",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Most dollars in total [one and a half times the estimate]",
+)
+@click.option("--yes", is_flag=True, help="Start it without asking")
+@click.option("--status", "action", flag_value="GET", help="Show how far the backfill has come")
+@click.option("--stop", "action", flag_value="DELETE", help="Stop the backfill; scores are kept")
+@click.argument("name")
+@with_form
+def backfill(
+    asked: PlaceOptions,
+    project: str,
+    *,
+    name: str,
+    yes: bool,
+    action: str | None,
+    form: Layout,
+    **wanted: Any,
+) -> int:
+    """Score runs of the past with the judge NAME, in the background of the collector.
+
+    You see the number of runs, the estimated tokens and cost, and how long it takes. The backfill
+    starts after you confirm, or with --yes. It never exceeds its calls and dollars.
+    """
+    from otel_ml.reader.api import Question  # heavy
+
+    path = ("projects", project, "rubric-judges", name)
+    with asked.open() as place:
+        api = place.api(_TRY_S)
+        if action is not None:
+            answer = api.ask(Question((*path, "backfill"), method=action))
+            return write_rows(_list_fields(answer), answer, form, ("field", "value"))
+        question = Question((*path, "backfill-plan"), method="POST", body=wanted)
+        plan = api.ask(question)
+        click.echo(_write_backfill_plan(plan), err=True)
+        if plan["confirm"] is None:
+            return DONE
+        is_asked = sys.stdin.isatty() and sys.stdout.isatty()
+        if not yes and not is_asked:
+            raise CommandFailed("Nothing was started: use --yes to start it", USAGE)
+        if not yes and not click.confirm("Start it?", err=True):
+            click.echo("Nothing was started", err=True)
+            return DONE
+        started = Question(
+            (*path, "backfill"), method="POST", body=plan["confirm"], is_repeatable=False
+        )
+        answer = api.ask(started)
+    return write_rows(_list_fields(answer), answer, form, ("field", "value"))
+
+
 @judge.command("ready", epilog=HELP, short_help="List ready rubrics, or print one to copy.")
 @click.argument("name", required=False)
 @with_form
@@ -398,6 +465,38 @@ def _write_trial(trial: Mapping[str, Any]) -> str:
             f"($ {trial['cost_per_run']:.4g} each)"
         )
     return f"{'; '.join(items)}. No score was stored."
+
+
+def _write_backfill_plan(plan: Mapping[str, Any]) -> str:
+    """Write what a backfill will need."""
+    if plan["confirm"] is None:
+        return "There are no runs to score: none match, or all have a score of this version"
+    items = [f"{plan['runs']:,} runs of the past would be scored"]
+    limit = f"{plan['confirm']['most_calls']:,} calls"
+    if plan["cost"] is None:
+        items.append("the price of the model is unknown")
+    else:
+        items.append(f"about $ {plan['cost']:.4g} in total")
+        limit += f" and $ {plan['confirm']['most_dollars']:.4g}"
+    source = f"{plan['measured']:,} {plan['based_on']}"
+    if plan["based_on"] == "size of runs":
+        source = f"the size of {plan['measured']:,} runs"
+    items += [
+        f"about {plan['input_tokens']:,} tokens in and {plan['output_tokens']:,} out, estimated "
+        f"from {source}",
+        f"about {_write_seconds(plan['duration_s'])}",
+        f"at most {limit}",
+    ]
+    return f"{'; '.join(items)}."
+
+
+def _write_seconds(seconds: float) -> str:
+    """Write a duration in the unit that a reader would choose."""
+    if seconds < 2 * _IN_MINUTES_S:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 2 * _IN_HOURS_S:
+        return f"{math.ceil(seconds / _IN_MINUTES_S)} min"
+    return f"{seconds / _IN_HOURS_S:,.1f} h"
 
 
 def _write_check(check: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import orjson
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import NotFound, ReaderError, Refused, Unreachable
 from otel_ml_collector.errors import CollectorError, Conflict, Missing, Rejected, Unavailable
+from otel_ml_collector.judges.backfill import BackfillState
 from otel_ml_collector.judges.judge_store import (
     DueRuns,
     JudgeLease,
@@ -32,7 +33,7 @@ class RemoteJudgeStore:
         self._api = api
 
     def list_judges(self) -> Sequence[LiveRubricJudge]:
-        """List the judges that are on, in all projects of the key.
+        """List the judges that are on and the running backfills, in all projects of the key.
 
         Raises:
             Rejected: The key is missing, wrong, or lacks a scope.
@@ -48,7 +49,11 @@ class RemoteJudgeStore:
 
     def find_due(self, live: LiveRubricJudge, after_ns: int) -> DueRuns:
         """Find the runs to judge, from those that arrived after a time."""
-        asked = {"after_ns": after_ns, "digest": live.judge.digest}
+        asked = {
+            "after_ns": after_ns,
+            "digest": live.judge.digest,
+            "backfill": None if live.backfill is None else live.backfill.id,
+        }
         found = self._ask(Question((*_path_of(live), "due"), asked))
         return DueRuns.model_validate(found)
 
@@ -60,10 +65,28 @@ class RemoteJudgeStore:
             return None
         return RunToJudge.model_validate(found)
 
-    def find_spending(self, project: str, name: str) -> JudgeSpending:
-        """Sum the calls that a judge made today (UTC), trials included."""
-        state = self._ask(Question(("projects", project, "rubric-judges", name)))
+    def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
+        """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""
+        if live.backfill is not None:
+            state = self._ask(Question((*_path_of(live), "backfill")))
+            return JudgeSpending(state["calls"], state["dollars"])
+        state = self._ask(Question(_path_of(live)))
         return JudgeSpending(state["calls_today"], state["dollars_today"])
+
+    def has_backfill(self, live: LiveRubricJudge) -> bool:
+        """Return whether a backfill is still running: nobody stopped it or changed the judge."""
+        try:
+            state = self._ask(Question((*_path_of(live), "backfill")))
+        except Missing:
+            return False
+        is_same = live.backfill is not None and state["id"] == live.backfill.id
+        return is_same and state["state"] == "running"
+
+    def end_backfill(self, live: LiveRubricJudge, state: BackfillState) -> None:
+        """Note that a backfill ended."""
+        if live.backfill is not None:
+            path = (*_path_of(live), "backfill", live.backfill.id, "end")
+            self._ask(Question(path, method="PUT", body={"state": state}))
 
     def record(self, project: str, body: bytes) -> None:
         """Store an OTLP request in JSON; durable on return.

@@ -1,5 +1,6 @@
 """Judges one run by a rubric, and writes the result as spans like those of any other judge."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,16 +8,22 @@ from typing import Any, Final
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.records import Tokens
 from otel_ml.rubric import JudgedRun, MissingPart, Rubric, RubricVerdict, UnusableReply
 from otel_ml_collector.feedback import identify, make_request, make_span
 from otel_ml_collector.judges.judge_store import RunToJudge
 from otel_ml_collector.judges.provider import ModelAnswer, ModelCaller, NoAnswer
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.settings.connections import Connection
+from otel_ml_collector.store.judging import BACKFILL
 
 _MOST_ERROR_CHARS: Final = 1_024
 TRIAL: Final = "trial"
 _COST: Final = "gen_ai.usage.cost"
+# For an estimate: English prose has 4 bytes per token, JSON and other languages have fewer.
+_BYTES_PER_TOKEN: Final = 3.5
+_REPLY_TOKENS: Final = 80
+_CallTag = tuple[str, str | bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,18 @@ class RubricAsking:
         answer = self.ask(_show(run))
         return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
 
+    def estimate(self, run: RunToJudge) -> Tokens:
+        """Estimate the tokens of asking about a run from the size of the prompt."""
+        try:
+            size = len(self.rubric.write_prompt(_show(run)).text.encode())
+        except MissingPart:
+            return Tokens(0, 0)
+        return Tokens(math.ceil(size / _BYTES_PER_TOKEN), _REPLY_TOKENS)
+
+    def price(self, tokens: Tokens, now_ns: int) -> float | None:
+        """Return the cost of a call in US dollars; None if the price is unknown."""
+        return self.prices.cost(self.connection.provider_name, self.rubric.model, tokens, now_ns)
+
     def ask(self, shown: JudgedRun) -> RubricAnswer:
         """Ask the model about data, and read its reply.
 
@@ -96,9 +115,7 @@ class RubricAsking:
             answer.start_ns,
         )
         if cost is None:  # the provider may report a name that no table has
-            cost = self.prices.cost(
-                self.connection.provider_name, self.rubric.model, answer.tokens, answer.start_ns
-            )
+            cost = self.price(answer.tokens, answer.start_ns)
         try:
             return RubricAnswer(self.rubric.read(answer.text), answer, cost)
         except UnusableReply as error:
@@ -122,18 +139,20 @@ def write_judgements(
     now_ns: int,
     *,
     is_trial: bool = False,
+    backfill: str = "",
 ) -> bytes:
     """Write judgements as an OTLP request: a score and a call of kind judge for each run.
 
     The call is recorded without the prompt and the reply, so that no copy of a run's data is left
-    when the run is deleted. A trial has calls, but no scores.
+    when the run is deleted. A trial has calls, but no scores. Calls of a backfill name it.
     """
+    tag: _CallTag = (BACKFILL, backfill) if backfill else (TRIAL, True if is_trial else None)
     spans: list[dict[str, Any]] = []
     digest = asking.rubric.digest
     for judgement in judgements:
         if judgement.answer is not None:
             run_id = judgement.run.run_id
-            spans.append(_write_call(asking, judgement, judgement.answer, run_id, is_trial))
+            spans.append(_write_call(asking, judgement, judgement.answer, run_id, tag))
         if not is_trial:
             spans.append(_write_score(asking, judgement, digest, now_ns))
     return orjson.dumps(make_request(spans))
@@ -142,7 +161,7 @@ def write_judgements(
 def write_trial_calls(asking: RubricAsking, answers: Sequence[RubricAnswer]) -> bytes:
     """Write the calls of a trial without runs as an OTLP request."""
     spans = [
-        _write_call(asking, answer, answer.answer, None, is_trial=True)
+        _write_call(asking, answer, answer.answer, None, (TRIAL, True))
         for answer in answers
         if answer.answer is not None
     ]
@@ -154,7 +173,7 @@ def _write_call(
     asked: RubricAnswer,
     answer: ModelAnswer,
     run_id: str | None,
-    is_trial: bool,
+    tag: _CallTag,
 ) -> dict[str, Any]:
     tokens = answer.tokens
     facts: dict[str, object] = {
@@ -173,7 +192,7 @@ def _write_call(
         names.GEN_AI_CACHE_WRITE_TOKENS: tokens.cache_creation,
         names.GEN_AI_REASONING_TOKENS: tokens.reasoning,
         _COST: asked.cost,
-        f"{names.TAG_PREFIX}{TRIAL}": True if is_trial else None,
+        f"{names.TAG_PREFIX}{tag[0]}": tag[1],
     }
     span = make_span(
         f"chat {asking.rubric.model}", identify(asking.project, ""), answer.start_ns, facts

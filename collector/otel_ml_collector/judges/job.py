@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 
 from otel_ml_collector.errors import Conflict, Rejected, Unavailable
 from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_judgements
+from otel_ml_collector.judges.backfill import BackfillState
 from otel_ml_collector.judges.judge_store import (
     DueRuns,
     JudgeLease,
@@ -46,6 +47,8 @@ _OVERLAP_NS: Final = 5 * SECOND_NS
 _TURN_S: Final = 20.0
 _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
+# How often a backfill finds out whether it was stopped.
+_LOOK_EVERY_S: Final = 2.0
 # A misconfigured connection is tried again after this long.
 _PAUSE_S: Final = 60.0
 _REJECTED_PAUSE_S: Final = 3_600.0
@@ -244,11 +247,17 @@ class RubricJudgeJob:
         is_held = time.monotonic() - lease.seen_s < self.options.lease_s
         if holder not in {"", self.options.holder} and is_held:
             return 0
-        page = self.judge_store.find_due(live, max(cursor_ns - _OVERLAP_NS, live.on_ns))
-        if page.last_ns is None or not (page.run_ids or _pass_page(page) > cursor_ns):
-            return 0
-        if page.run_ids and is_used_up(live.judge, self.judge_store.find_spending(*place)):
-            return 0
+        if live.backfill is not None:
+            page = self.judge_store.find_due(live, 0)
+            if end := self._find_end(live, page):
+                self.judge_store.end_backfill(live, end)
+                return 0
+        else:
+            page = self.judge_store.find_due(live, max(cursor_ns - _OVERLAP_NS, live.on_ns))
+            if page.last_ns is None or not (page.run_ids or _pass_page(page) > cursor_ns):
+                return 0
+            if page.run_ids and is_used_up(live.judge, self.judge_store.find_spending(live)):
+                return 0
         work = _Work(self, asking, live, lease)
         if not work.take():
             return 0
@@ -263,12 +272,28 @@ class RubricJudgeJob:
             self._warn(place, error)
         finally:
             work.give_back(trouble)
+        if live.backfill is not None and not trouble and work.end is not None:
+            self.judge_store.end_backfill(live, work.end)
         return judged
 
+    def forget_lease(self, place: tuple[str, str]) -> None:
+        """Forget what is known of a lease that another collector or worker has saved."""
+        self._leases.pop(place, None)
+
+    def _find_end(self, live: LiveRubricJudge, page: DueRuns) -> BackfillState | None:
+        """Return how a backfill ended before its next page; None if it goes on."""
+        if not page.run_ids:
+            return "finished"
+        is_spent = is_used_up(live.judge, self.judge_store.find_spending(live))
+        return "budget used up" if is_spent else None
+
     def _note_lease(self, place: tuple[str, str], saved: JudgeLease) -> _KnownLease:
-        """Note since when a version of a lease is known."""
+        """Note since when a version of a lease is known.
+
+        A lease that was listed before this job saved it is older than what is known.
+        """
         known = self._leases.get(place)
-        if known is None or known.saved.version != saved.version:
+        if known is None or known.saved.version < saved.version:
             known = self._leases[place] = _KnownLease(saved, time.monotonic())
         return known
 
@@ -285,7 +310,11 @@ def _pass_page(page: DueRuns, waits_ns: int | None = None) -> int:
 
 
 class _Work:
-    """Judging the runs of one judge, under its lease."""
+    """Judging the runs of one judge, or of its backfill, under its lease.
+
+    Attributes:
+        end: How the backfill ended; None if it goes on.
+    """
 
     def __init__(
         self, job: RubricJudgeJob, asking: RubricAsking, live: LiveRubricJudge, lease: _KnownLease
@@ -302,12 +331,17 @@ class _Work:
         self._calls = 0
         self._dollars = 0.0
         self._priced = 0
+        self._dearest = 0.0
+        self._asked_s = time.monotonic()
+        self._has_asked = False
+        self.end: BackfillState | None = None
 
     def take(self) -> bool:
         """Take or renew the lease; returns False if another collector was faster."""
         try:
             self._save_lease(holder=self._job.options.holder)
         except Conflict:
+            self._job.forget_lease(self._place)
             return False
         return True
 
@@ -340,17 +374,20 @@ class _Work:
             judged += count
             if count < len(page.run_ids):
                 break
-            self._cursor_ns = _pass_page(page, waits_ns)
+            if self._live.backfill is None:  # its cursor is that of live traffic
+                self._cursor_ns = _pass_page(page, waits_ns)
             waits_ns = page.waits_ns if waits_ns is None else waits_ns
             if time.monotonic() > self._until_s:
                 break
             page = self._job.judge_store.find_due(self._live, page.last_ns)
+        if page.last_ns is None and not self._has_asked:
+            self.end = "finished"  # all runs that are left cannot be judged
         return judged
 
     def _judge_all(self, run_ids: Sequence[str]) -> int:
         """Judge runs; returns how many are finished. The budget or the turn can end it early."""
         job = self._job
-        spent = job.judge_store.find_spending(*self._place)
+        spent = job.judge_store.find_spending(self._live)
         self._calls, self._dollars = spent.calls, spent.dollars
         self._priced = spent.calls
         under_way: set[Future[RubricJudgement]] = set()
@@ -360,10 +397,11 @@ class _Work:
                 if run is None:
                     finished += 1
                     continue
-                while len(under_way) >= job.options.threads:
+                while len(under_way) >= self._most_at_once:
                     finished += self._collect(under_way, None)
-                if not self._may_go_on(len(under_way)):
+                if not self._may_go_on(len(under_way), run):
                     break
+                self._has_asked = True
                 under_way.add(job.callers.submit(partial(self._asking.judge, run)))
                 finished += self._collect(under_way, 0.0)
         finally:
@@ -387,8 +425,8 @@ class _Work:
         for run_id in run_ids:
             yield self._job.judge_store.read_run(self._live, run_id)
 
-    def _may_go_on(self, under_way: int) -> bool:
-        """Wait for the rate limit, and return whether one more call is allowed."""
+    def _may_go_on(self, under_way: int, run: RunToJudge) -> bool:
+        """Wait for the rate limit, and return whether a call for one more run is allowed."""
         job, judge = self._job, self._live.judge
         while not job.stopped.is_set():
             now_s = time.monotonic()
@@ -401,11 +439,11 @@ class _Work:
             self._store_due()
         if job.stopped.is_set() or time.monotonic() > self._until_s:
             return False
-        calls, dollars = judge.most_calls, judge.dollars_per_day
-        each = self._dollars / self._priced if self._priced else 0.0
-        if calls is not None and self._calls + under_way >= calls:
-            return False
-        if dollars is not None and self._dollars + under_way * each >= dollars:
+        if not (
+            self._may_spend(under_way)
+            if self._live.backfill is None
+            else self._may_fill(under_way, run)
+        ):
             return False
         if not self._has_lease():
             return False
@@ -413,6 +451,45 @@ class _Work:
         next_s = max(job.next_s.get(self._place, 0.0), time.monotonic() - interval_s)
         job.next_s[self._place] = next_s + interval_s
         return True
+
+    @property
+    def _most_at_once(self) -> int:
+        """How many calls may be under way: one while a budget needs the cost of the first."""
+        backfill = self._live.backfill
+        is_unknown = backfill is not None and backfill.most_dollars is not None and not self._priced
+        return 1 if is_unknown else self._job.options.threads
+
+    def _may_spend(self, under_way: int) -> bool:
+        """Return whether the budget of the day allows one more call."""
+        calls, dollars = self._live.judge.most_calls, self._live.judge.dollars_per_day
+        each = self._dollars / self._priced if self._priced else 0.0
+        return (calls is None or self._calls + under_way < calls) and (
+            dollars is None or self._dollars + under_way * each < dollars
+        )
+
+    def _may_fill(self, under_way: int, run: RunToJudge) -> bool:
+        """Return whether a backfill still runs, and its budget is enough for one more call.
+
+        A call is expected to cost as much as the dearest so far, or twice what the size of the run
+        suggests, so that the limit in dollars is not exceeded. Until the first cost is known, there
+        is one call at a time.
+        """
+        backfill, now_s = self._live.backfill, time.monotonic()
+        if backfill is None:
+            return False
+        if now_s - self._asked_s > _LOOK_EVERY_S:
+            self._asked_s = now_s
+            if not self._job.judge_store.has_backfill(self._live):
+                return False
+        has_budget = self._calls + under_way < backfill.most_calls
+        if has_budget and backfill.most_dollars is not None:
+            price = self._asking.price(self._asking.estimate(run), self._job.clock())
+            usual = self._dollars / self._priced if self._priced else 0.0
+            each = max(self._dearest, usual, 2 * (price or 0.0))
+            has_budget = self._dollars + (under_way + 1) * each <= backfill.most_dollars
+        if not has_budget and not under_way:
+            self.end = "budget used up"
+        return has_budget
 
     def _has_lease(self) -> bool:
         """Renew the lease in time; returns False if it ended."""
@@ -441,6 +518,7 @@ class _Work:
             self._calls += 1
             self._priced += judgement.cost is not None
             self._dollars += judgement.cost or 0.0
+            self._dearest = max(self._dearest, judgement.cost or 0.0)
 
     def _store_due(self) -> None:
         is_due = time.monotonic() - self._stored_s > _STORE_EVERY_S
@@ -452,5 +530,7 @@ class _Work:
         done, self._done = self._done, []
         self._stored_s = time.monotonic()
         if done:
-            body = write_judgements(self._asking, done, self._job.clock())
+            backfill = self._live.backfill
+            which = "" if backfill is None else backfill.id
+            body = write_judgements(self._asking, done, self._job.clock(), backfill=which)
             self._job.store(self._asking.project, body)

@@ -13,6 +13,14 @@ from pydantic import BaseModel, Field, JsonValue
 from otel_ml.records import ACTUAL_NAME
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
+from otel_ml_collector.judges.backfill import (
+    JUDGE_BACKFILL,
+    BackfillState,
+    ConfirmedBackfill,
+    JudgeBackfill,
+    end_backfill,
+    make_backfill,
+)
 from otel_ml_collector.judges.rubric_judge import (
     SavedRubricJudge,
     is_sampled,
@@ -26,21 +34,26 @@ from otel_ml_collector.store.documents import (
     DocumentKind,
     Documents,
     list_all_documents,
+    read_document,
 )
 from otel_ml_collector.store.judging import (
     JudgeSpending,
+    UnjudgedRuns,
+    count_unjudged,
     find_arrived,
     find_judged,
     find_last_arrivals,
     find_spending,
+    list_unjudged,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 from otel_ml_collector.web.view import quoted
+from otel_ml_collector.windows import Window
 
 LEASE: Final = DocumentKind("judge lease", most=RUBRIC_JUDGE.most, limit_bytes=4_096)
 CONVERSATION: Final = "conversation"
-_EXPECTED: Final = "expected"
+EXPECTED: Final = "expected"
 _TRUNCATED: Final = "truncated"
 _MOST_TURNS: Final = 50
 # A trace or session that never pauses is judged after this long anyway.
@@ -66,19 +79,42 @@ class JudgeLease(BaseModel):
 
 
 class LiveRubricJudge(BaseModel):
-    """A judge without code that is on, and its lease."""
+    """A judge without code that has runs to judge, and its lease.
+
+    It is a judge that is on, or the backfill of a judge. A judge that is on and has a backfill is
+    both, with the same lease.
+    """
 
     project: str
-    judge: SavedRubricJudge
-    on_ns: int = Field(description="When it was turned on: it judges runs that arrive after that")
+    judge: SavedRubricJudge = Field(
+        description="For a backfill, with the runs and the budget of the backfill"
+    )
+    on_ns: int = Field(
+        description="When it was turned on: it judges runs that arrive after that; 0 for a backfill"
+    )
     lease: JudgeLease
+    backfill: JudgeBackfill | None = Field(
+        default=None, description="The backfill; null for live traffic"
+    )
+
+    def of_backfill(self, backfill: JudgeBackfill) -> "LiveRubricJudge":
+        """Return the judge with the runs and the budget of its backfill, and the same lease."""
+        changes = {"judge": backfill.narrow(self.judge), "on_ns": 0, "backfill": backfill}
+        return self.model_copy(update=changes)
 
 
 class DueRuns(BaseModel):
-    """Runs that a judge has to judge now, from the next 500 that arrived."""
+    """Runs that a judge has to judge now, from the next 500 that arrived.
 
-    run_ids: list[str] = Field(description="In the order of their arrival")
-    last_ns: int | None = Field(description="Arrival of the last of the 500; null if none arrived")
+    For a backfill, these are its next 500 runs.
+    """
+
+    run_ids: list[str] = Field(
+        description="In the order of their arrival; of a backfill, newest first"
+    )
+    last_ns: int | None = Field(
+        description="Arrival of the last of the 500, or its start for a backfill; null for none"
+    )
     waits_ns: int | None = Field(
         description="Arrival of the first whose trace or session is not quiet yet; null for none"
     )
@@ -114,7 +150,7 @@ class JudgeStore(Protocol):
     """
 
     def list_judges(self) -> Sequence[LiveRubricJudge]:
-        """List the judges that are on, in all projects."""
+        """List the judges that are on and the backfills that are running, in all projects."""
         ...
 
     def save_lease(self, project: str, name: str, lease: JudgeLease) -> JudgeLease:
@@ -128,6 +164,8 @@ class JudgeStore(Protocol):
     def find_due(self, live: LiveRubricJudge, after_ns: int) -> DueRuns:
         """Find the runs to judge, from those that arrived after a time.
 
+        For a backfill, they are those that started before a time; 0 for all of its runs.
+
         Raises:
             Conflict: The judge was changed meanwhile.
         """
@@ -140,8 +178,16 @@ class JudgeStore(Protocol):
         """
         ...
 
-    def find_spending(self, project: str, name: str) -> JudgeSpending:
-        """Sum the calls that a judge made today (UTC), trials included."""
+    def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
+        """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""
+        ...
+
+    def has_backfill(self, live: LiveRubricJudge) -> bool:
+        """Return whether a backfill is still running: nobody stopped it or changed the judge."""
+        ...
+
+    def end_backfill(self, live: LiveRubricJudge, state: BackfillState) -> None:
+        """Note that a backfill ended."""
         ...
 
     def record(self, project: str, body: bytes) -> None:
@@ -174,22 +220,30 @@ class LocalJudgeStore:
         return replace(self, reader=reader)
 
     def list_judges(self) -> Sequence[LiveRubricJudge]:
-        """List the judges that are on, in all projects."""
+        """List the judges that are on and the backfills that are running, in all projects."""
         judges = list_all_documents(self.reader, RUBRIC_JUDGE)
-        on = [(project, document) for project, document in judges if document.body["on_ns"]]
-        if not on:
+        if not judges:
             return []
+        backfills = {
+            (project, document.name): make_backfill(document)
+            for project, document in list_all_documents(self.reader, JUDGE_BACKFILL)
+            if document.body["state"] == "running"
+        }
         stored = list_all_documents(self.reader, LEASE)
         leases = {(project, document.name): document for project, document in stored}
-        return [
-            LiveRubricJudge(
-                project=project,
-                judge=make_rubric_judge(document),
-                on_ns=document.body["on_ns"],
-                lease=make_lease(leases.get((project, document.name))),
-            )
-            for project, document in on
-        ]
+        found = []
+        for project, document in judges:
+            place = (project, document.name)
+            backfill, on_ns = backfills.get(place), document.body["on_ns"]
+            if not on_ns and backfill is None:
+                continue
+            judge, lease = make_rubric_judge(document), make_lease(leases.get(place))
+            live = LiveRubricJudge(project=project, judge=judge, on_ns=on_ns, lease=lease)
+            if on_ns:
+                found.append(live)
+            if backfill is not None and backfill.digest == judge.digest:
+                found.append(live.of_backfill(backfill))
+        return found
 
     def save_lease(self, project: str, name: str, lease: JudgeLease) -> JudgeLease:
         """Save a lease in place of its version, and return it with its new version."""
@@ -198,7 +252,18 @@ class LocalJudgeStore:
         return lease.model_copy(update={"version": saved.version})
 
     def find_due(self, live: LiveRubricJudge, after_ns: int) -> DueRuns:
-        """Find the runs to judge, from those that arrived after a time."""
+        """Find the runs to judge, from those that arrived after a time.
+
+        For a backfill, they are those that started before a time; 0 for all of its runs.
+        """
+        if live.backfill is not None:
+            runs = find_unjudged(self.reader, live.project, live.judge, live.backfill, after_ns)
+            listed = list_unjudged(self.reader, runs, _RUNS_PER_READ)
+            return DueRuns(
+                run_ids=[run_id for run_id, _ in listed],
+                last_ns=listed[-1][1] if listed else None,
+                waits_ns=None,
+            )
         project, judge, now_ns = live.project, live.judge, self.clock()
         quiet_ns = int(self.quiet_s * SECOND_NS)
         start_ns = max(live.on_ns, after_ns) - _LATEST_NS
@@ -239,13 +304,74 @@ class LocalJudgeStore:
             return None
         return show_run(self.reader, run, placeholders, self.redaction, now_ns)
 
-    def find_spending(self, project: str, name: str) -> JudgeSpending:
-        """Sum the calls that a judge made today (UTC), trials included."""
-        return find_spending(self.reader, project, name, day_start(self.clock()))
+    def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
+        """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""
+        place = (live.project, live.judge.name)
+        if live.backfill is not None:
+            return find_backfill_spending(self.reader, place, live.backfill)
+        return find_spending(self.reader, *place, day_start(self.clock()))
+
+    def has_backfill(self, live: LiveRubricJudge) -> bool:
+        """Return whether a backfill is still running: nobody stopped it or changed the judge."""
+        try:
+            document = read_document(self.reader, live.project, JUDGE_BACKFILL, live.judge.name)
+            judge = read_document(self.reader, live.project, RUBRIC_JUDGE, live.judge.name)
+        except Missing:
+            return False
+        stored = make_backfill(document)
+        is_same = live.backfill is not None and stored.id == live.backfill.id
+        is_running = is_same and stored.state == "running"
+        return is_running and make_rubric_judge(judge).digest == stored.digest
+
+    def end_backfill(self, live: LiveRubricJudge, state: BackfillState) -> None:
+        """Note that a backfill ended."""
+        backfill = live.backfill
+        if backfill is not None:
+            runs = find_unjudged(self.reader, live.project, live.judge, backfill)
+            left = count_unjudged(self.reader, runs)
+            place = (live.project, live.judge.name)
+            end_backfill(self.reader, self.documents, place, state, left=left, which=backfill.id)
 
     def record(self, project: str, body: bytes) -> None:
         """Store an OTLP request in JSON; durable on return."""
         self.recorder(project, body)
+
+
+def find_unjudged(
+    reader: Reader,
+    project: str,
+    judge: SavedRubricJudge,
+    backfill: ConfirmedBackfill,
+    before_ns: int = 0,
+) -> UnjudgedRuns:
+    """Return the runs of a backfill that have no score of its version yet.
+
+    Args:
+        reader: The store.
+        project: The project.
+        judge: The judge.
+        backfill: The backfill.
+        before_ns: Only those that started before; 0 for all.
+
+    Raises:
+        BadInput: The filter is wrong.
+    """
+    window = Window(backfill.start_ns, min(before_ns or backfill.end_ns, backfill.end_ns))
+    where = backfill.where
+    if EXPECTED in judge.rubric.placeholders:
+        has_truth = f'"{ACTUAL_NAME}" in truth'
+        where = f"({where}) and {has_truth}" if where else has_truth
+    query = RunsQuery(project, where, start_ns=window.start_ns, end_ns=window.end_ns)
+    condition, _ = compile_query(reader, query)
+    return UnjudgedRuns(project, judge.name, backfill.digest, condition, window, backfill.sample)
+
+
+def find_backfill_spending(
+    reader: Reader, place: tuple[str, str], backfill: JudgeBackfill
+) -> JudgeSpending:
+    """Sum the calls of a backfill of a judge."""
+    # The clock of the collector that makes a call can be behind that of the one that began.
+    return find_spending(reader, *place, backfill.created_ns - DAY_NS, backfill.id)
 
 
 def make_lease(document: Document | None) -> JudgeLease:
@@ -257,7 +383,7 @@ def make_lease(document: Document | None) -> JudgeLease:
 
 def is_judgeable(run: RunSummary, placeholders: Sequence[str]) -> bool:
     """Return whether a run ended well and has what a rubric compares with."""
-    return run.outcome == "ok" and (_EXPECTED not in placeholders or bool(run.truth))
+    return run.outcome == "ok" and (EXPECTED not in placeholders or bool(run.truth))
 
 
 def show_run(

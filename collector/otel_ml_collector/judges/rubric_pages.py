@@ -12,6 +12,14 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import BadInput, Conflict, Missing
+from otel_ml_collector.judges.backfill import ConfirmedBackfill
+from otel_ml_collector.judges.backfill_plan import (
+    WantedBackfill,
+    plan_backfill,
+    read_backfill,
+    start_backfill,
+    stop_backfill,
+)
 from otel_ml_collector.judges.rubric_judge import (
     RUBRIC_JUDGE_NAME,
     SavedRubricJudge,
@@ -27,6 +35,7 @@ from otel_ml_collector.judges.rubric_routes import (
 from otel_ml_collector.judges.trial import try_judge
 from otel_ml_collector.services import service_of
 from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import view
 from otel_ml_collector.web.form import read_form, take_last
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -175,6 +184,125 @@ def show_trial(
     except (BadInput, Conflict) as error:
         problem = str(error)
     return show_page(request, "judge_trial.html", {"trial": trial, "problem": problem})
+
+
+class BackfillForm(BaseModel):
+    """The fields of the form for a backfill, as texts."""
+
+    judge: _Short = ""
+    last: _Short = "30d"
+    where: _Long = ""
+    percent: _Short = "100"
+    runs: _Short = ""
+
+    def make_wanted(self) -> WantedBackfill:
+        """Return the backfill to plan.
+
+        Raises:
+            BadInput: A field is invalid.
+        """
+        try:
+            return WantedBackfill.model_validate(
+                {
+                    "last": self.last.strip(),
+                    "where": self.where.strip(),
+                    "sample": float(self.percent) / _PERCENT,
+                    "runs": self.runs.strip() or None,
+                }
+            )
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
+        except ValueError as error:
+            message = f"Invalid percent: expected {_FIELD_FORMS['percent']}"
+            raise BadInput(message, "percent") from error
+
+
+@pages.get("/projects/{project:path}/judge-backfill")
+def show_backfill(
+    request: Request,
+    project: str,
+    reader: FromReader,
+    judge: Annotated[str, Query(max_length=64)],
+) -> Response:
+    """Show how far the backfill of a judge has come, as a part of its page."""
+    return show_page(request, "judge_backfill.html", _describe_backfill(request, reader, judge))
+
+
+@pages.post("/projects/{project:path}/judge-backfill")
+def show_backfill_plan(
+    *, request: Request, project: str, reader: FromAdmin, job: FromJob, fields: FromForm
+) -> Response:
+    """Show what a backfill will need, as a part of the judge's page. Nothing is started."""
+    form = BackfillForm.model_validate(take_last(fields))
+    context = _describe_backfill(request, reader, form.judge)
+    try:
+        context["plan"] = plan_backfill(reader, job, project, context["judge"], form.make_wanted())
+    except BadInput as error:
+        context["problem"] = str(error)
+    context["form"] = form
+    return show_page(request, "judge_backfill.html", context)
+
+
+@pages.post("/projects/{project:path}/judge-backfill-start")
+def start_backfill_of_form(
+    *,
+    project: str,
+    reader: FromAdmin,
+    store: FromStore,
+    job: FromJob,
+    fields: FromForm,
+) -> Response:
+    """Start the backfill that was confirmed."""
+    values = take_last(fields)
+    name = values.pop("judge", "")
+    judge = find_rubric_judge(reader, project, name, time.time_ns())
+    try:
+        confirmed = ConfirmedBackfill.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise BadInput(f"{fault['loc'][0]}: {fault['msg']}", str(fault["loc"][0])) from error
+    start_backfill(reader, store, job, (project, name), judge=judge, confirmed=confirmed)
+    return _open_backfill(project, name)
+
+
+@pages.post("/projects/{project:path}/judge-backfill-stop")
+def stop_backfill_of_form(
+    *, project: str, reader: FromAdmin, store: FromStore, fields: FromForm
+) -> Response:
+    """Stop the backfill of a judge."""
+    name = take_last(fields).get("judge", "")
+    judge = find_rubric_judge(reader, project, name, time.time_ns())
+    stop_backfill(reader, store, project, judge)
+    return _open_backfill(project, name)
+
+
+def _open_backfill(project: str, name: str) -> Response:
+    place = view.address(project, "judge-rubric", edit=name)
+    return RedirectResponse(f"{place}#backfill", 303)
+
+
+def _describe_backfill(request: Request, reader: Reader, name: str) -> dict[str, Any]:
+    """Describe the newest backfill of a judge, and fill the form with the judge's runs.
+
+    Raises:
+        Missing: There is no such judge.
+    """
+    project = request.path_params["project"]
+    judge = find_rubric_judge(reader, project, name, time.time_ns())
+    try:
+        backfill = read_backfill(reader, project, judge)
+    except Missing:
+        backfill = None
+    return {
+        "judge": judge,
+        "backfill": backfill,
+        "form": BackfillForm(judge=name, where=judge.where, percent=f"{judge.sample * _PERCENT:g}"),
+        "plan": None,
+        "problem": "",
+        "may_write": access_of(request.scope).has(ADMIN),
+        "duration": view.duration,
+    }
 
 
 def _read_name(text: str) -> str:

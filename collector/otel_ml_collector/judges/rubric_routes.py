@@ -1,4 +1,4 @@
-"""The JSON API of judges without code: save, list, turn on and off, delete."""
+"""The JSON API of judges without code: save, list, try, turn on and off, delete, score history."""
 
 import time
 from typing import Annotated, Final
@@ -10,6 +10,16 @@ from otel_ml_collector.access import ADMIN
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
+from otel_ml_collector.judges.backfill import ConfirmedBackfill
+from otel_ml_collector.judges.backfill_plan import (
+    BackfillPlan,
+    RubricBackfill,
+    WantedBackfill,
+    plan_backfill,
+    read_backfill,
+    start_backfill,
+    stop_backfill,
+)
 from otel_ml_collector.judges.job import RubricJudgeJob
 from otel_ml_collector.judges.judge_store import LEASE
 from otel_ml_collector.judges.ready_check import ReadyCheck, WantedReadyCheck, check_ready
@@ -125,7 +135,10 @@ def save_rubric_judge(
     before = _find_document(reader, project, name)
     refuse_filed_judge(before)
     body = write_rubric_body(wanted, before, time.time_ns())
-    return make_rubric_judge(store.save(reader, project, RUBRIC_JUDGE, name, body, base=base))
+    saved = make_rubric_judge(store.save(reader, project, RUBRIC_JUDGE, name, body, base=base))
+    if before is not None and (old := make_rubric_judge(before)).digest != saved.digest:
+        stop_backfill(reader, store, project, old, reason="the judge was changed")
+    return saved
 
 
 def _find_document(reader: Reader, project: str, name: str) -> Document | None:
@@ -244,4 +257,55 @@ def delete_rubric_judge(
 ) -> SavedRubricJudge:
     """Delete a judge without code and return it; its scores are kept."""
     refuse_filed_judge(_find_document(reader, project, judge))
-    return make_rubric_judge(store.delete(reader, project, RUBRIC_JUDGE, judge, base=base))
+    deleted = make_rubric_judge(store.delete(reader, project, RUBRIC_JUDGE, judge, base=base))
+    stop_backfill(reader, store, project, deleted, reason="the judge was deleted")
+    return deleted
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/backfill-plan")
+def plan_rubric_backfill(
+    *, project: str, judge: JudgeName, reader: FromAdmin, job: FromJob, wanted: WantedBackfill
+) -> BackfillPlan:
+    """Say what it takes to score runs of the past: their number, tokens, cost and duration.
+
+    Nothing is asked or stored. To start the backfill, send `confirm` of the answer to `backfill`.
+    """
+    saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
+    return plan_backfill(reader, job, project, saved, wanted)
+
+
+@api.post("/projects/{project:path}/rubric-judges/{judge}/backfill")
+def start_rubric_backfill(
+    *,
+    project: str,
+    judge: JudgeName,
+    reader: FromAdmin,
+    store: FromStore,
+    job: FromJob,
+    confirmed: ConfirmedBackfill,
+) -> RubricBackfill:
+    """Start a backfill that you confirm with the `confirm` of its plan.
+
+    It runs in the background, within its own budget: that of live traffic is not used. Runs with a
+    score of this version are left out.
+    """
+    saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
+    place = (project, judge)
+    return start_backfill(reader, store, job, place, judge=saved, confirmed=confirmed)
+
+
+@api.get("/projects/{project:path}/rubric-judges/{judge}/backfill")
+def get_rubric_backfill(project: str, judge: JudgeName, reader: FromReader) -> RubricBackfill:
+    """Return the newest backfill of a judge, and how far it has come."""
+    saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
+    return read_backfill(reader, project, saved)
+
+
+@api.delete("/projects/{project:path}/rubric-judges/{judge}/backfill")
+def stop_rubric_backfill(
+    *, project: str, judge: JudgeName, reader: FromAdmin, store: FromStore
+) -> RubricBackfill:
+    """Stop the backfill of a judge within seconds; its scores are kept."""
+    saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
+    stop_backfill(reader, store, project, saved)
+    return read_backfill(reader, project, saved)

@@ -3,9 +3,9 @@
 A worker sends its scores as spans. Why: docs/design/058-rubric-judges.md.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
 from otel_ml_collector.access import INGEST
@@ -13,6 +13,7 @@ from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import TIMES, FromReader, reader_for
 from otel_ml_collector.errors import Conflict, Missing
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
+from otel_ml_collector.judges.backfill import JUDGE_BACKFILL, make_backfill
 from otel_ml_collector.judges.judge_store import (
     DueRuns,
     JudgeLease,
@@ -31,23 +32,41 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 FromJudgeStore = Annotated[LocalJudgeStore, Depends(service_of(LocalJudgeStore))]
 FromSender = Annotated[Reader, Depends(reader_for(INGEST))]
 Arrival = Annotated[
-    int, Query(ge=0, le=TIMES[-1], description="Only runs that arrived later, in nanoseconds")
+    int,
+    Query(
+        ge=0,
+        le=TIMES[-1],
+        description="Only runs that arrived later, in nanoseconds; for a backfill, only runs that "
+        "started earlier, 0 for all",
+    ),
 ]
 Digest = Annotated[
     str, Query(max_length=256, description="Version that the judge must have; empty for any")
 ]
+BackfillId = Annotated[
+    str, Query(max_length=64, description="ID of the backfill; empty for live traffic")
+]
 _CHANGED: Final = "The judge {name!r} was changed: read it again"
 
 
+class EndedBackfill(BaseModel):
+    """How a backfill ended."""
+
+    state: Literal["finished", "budget used up"]
+
+
 class LiveRubricJudges(BaseModel):
-    """The judges without code that are on, by project and name."""
+    """The judges without code that are on, by project and name, and the running backfills."""
 
     judges: list[LiveRubricJudge]
 
 
 @api.get("/rubric-judges")
 def get_live_judges(reader: FromReader, store: FromJudgeStore) -> LiveRubricJudges:
-    """List the judges that are on in all projects of the key, with their leases. For workers."""
+    """List the judges that are on in all projects of the key, with their leases. For workers.
+
+    A running backfill is listed like a judge that is on, with the runs and budget of the backfill.
+    """
     return LiveRubricJudges(judges=[*store.narrow(reader).list_judges()])
 
 
@@ -74,11 +93,14 @@ def get_due_runs(
     store: FromJudgeStore,
     digest: Digest = "",
     after_ns: Arrival = 0,
+    backfill: BackfillId = "",
 ) -> DueRuns:
     """Find runs that a judge has to judge now; none if it is off. For workers."""
     live = _read_live(reader, project, judge)
     if digest not in {"", live.judge.digest}:
         raise Conflict(_CHANGED.format(name=judge))
+    if backfill:
+        return store.narrow(reader).find_due(_read_backfill(reader, live, backfill), after_ns)
     if not live.on_ns:
         return DueRuns(run_ids=[], last_ns=None, waits_ns=None)
     return store.narrow(reader).find_due(live, after_ns)
@@ -96,6 +118,36 @@ def get_run_to_judge(
     if run is None:
         raise Missing(f"There is no run {run_id[:80]!r} to judge")
     return run
+
+
+@api.put("/projects/{project:path}/rubric-judges/{judge}/backfill/{backfill}/end")
+def end_rubric_backfill(
+    *,
+    project: str,
+    judge: JudgeName,
+    backfill: Annotated[str, Path(max_length=64, description="ID of the backfill")],
+    wanted: EndedBackfill,
+    reader: FromSender,
+    store: FromJudgeStore,
+) -> EndedBackfill:
+    """Note that a backfill has no more runs, or has used up its budget. For workers."""
+    live = _read_backfill(reader, _read_live(reader, project, judge), backfill)
+    store.narrow(reader).end_backfill(live, wanted.state)
+    return wanted
+
+
+def _read_backfill(reader: Reader, live: LiveRubricJudge, wanted: str) -> LiveRubricJudge:
+    """Return a judge with the runs of its backfill.
+
+    Raises:
+        Missing: There was no backfill yet.
+        Conflict: It is another backfill.
+    """
+    document = read_document(reader, live.project, JUDGE_BACKFILL, live.judge.name)
+    backfill = make_backfill(document)
+    if backfill.id != wanted or backfill.digest != live.judge.digest:
+        raise Conflict(f"The judge {live.judge.name!r} has another backfill: read it again")
+    return live.of_backfill(backfill)
 
 
 def _read_live(reader: Reader, project: str, name: str) -> LiveRubricJudge:

@@ -1,10 +1,11 @@
 """Queries of the job of rubric judges: runs that are due, scored runs, and the spent budget."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_ml.attributes import JUDGE_KIND, JUDGING
+from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_VERSION
 from otel_ml_collector.store.connection import ORDERED_READ
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of
@@ -12,6 +13,10 @@ from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
 
+# The tag of a backfill's calls: which one.
+BACKFILL: Final = "backfill"
+_MOST_EARLIER: Final = 200
+_HASHES: Final = 2**64
 # A trace takes no longer from its first to its last start.
 _LONGEST_NS: Final = DAY_NS
 _NO_END_NS: Final = 2**63 - 1
@@ -36,11 +41,14 @@ _SCORED: Final = Sql("""
   SELECT DISTINCT owner FROM metrics
   WHERE project = {project:String} AND source = 'judge' AND name = {judge:String}
     AND judge_version = {digest:String} AND owner IN {owners:Array(String)}""")
+# The calls of backfills have their own budget.
 _CALLS: Final = Sql("""
   FROM {recorded}
   WHERE project = {project:String} AND kind = '{kind}' AND start_ns >= {start:Int64}
-    AND start_ns < {end:Int64} AND has(tag_kv, {judging:String})""").fill(
-    recorded=RECORDED, kind=Sql(JUDGE_KIND)
+    AND start_ns < {end:Int64} AND has(tag_kv, {judging:String})
+    AND if({backfill:String} = '', NOT mapContains(tags, '{tag}'),
+      has(tag_kv, concat('{tag}=', {backfill:String})))""").fill(
+    recorded=RECORDED, kind=Sql(JUDGE_KIND), tag=Sql(BACKFILL)
 )
 _SPENT: Final = Sql("SELECT count() AS calls, sum(ifNull(cost, 0)) AS dollars") + _CALLS
 _SPENT_BY_SECOND: Final = (
@@ -49,6 +57,35 @@ _SPENT_BY_SECOND: Final = (
     + _CALLS
     + Sql(" GROUP BY second ORDER BY second")
 )
+# Runs that ended well, that a version of a judge has not scored, and that are in a sample of
+# sessions, else of traces. `is_sampled` draws the same sample.
+_UNJUDGED: Final = Sql("""
+  FROM {deliveries}
+  WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    AND outcome = 'ok' AND ({condition})
+    AND ({is_whole:Bool} OR reinterpretAsUInt64(reverse(substring(
+      SHA256(if(session != '', session, lower(hex(trace_id)))), 1, 8))) < {below:UInt64})
+    AND concat(lower(hex(trace_id)), '-', lower(hex(span_id))) NOT IN (
+      SELECT owner FROM metrics
+      WHERE project = {project:String} AND source = 'judge' AND name = {judge:String}
+        AND judge_version = {digest:String})""")
+_COUNT_OPEN: Final = Sql("SELECT uniqExact(trace_id, span_id) AS runs") + _UNJUDGED
+_LIST_OPEN: Final = (
+    Sql("SELECT DISTINCT {ids}, start_ns")
+    + _UNJUDGED
+    + Sql(" ORDER BY start_ns DESC, trace_id, span_id LIMIT {limit:UInt32} OFFSET {offset:UInt32}")
+)
+_EARLIER: Final = Sql("""
+  SELECT count() AS calls, avg(assumeNotNull(input_tokens)) AS input,
+    avg(assumeNotNull(output_tokens)) AS output, avg(latency_ns) / 1e9 AS seconds
+  FROM (
+    SELECT input_tokens, output_tokens, latency_ns FROM {recorded}
+    WHERE project = {project:String} AND kind = '{kind}' AND has(tag_kv, {judging:String})
+      AND has(tag_kv, {version:String})
+      AND input_tokens IS NOT NULL AND output_tokens IS NOT NULL
+    ORDER BY start_ns DESC LIMIT {limit:UInt32})""").fill(recorded=RECORDED, kind=Sql(JUDGE_KIND))
+
+
 _COUNT_UNJUDGED: Final = Sql("""
   SELECT uniqExact(trace_id, span_id) AS runs FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -69,6 +106,54 @@ class ArrivedRun:
     start_ns: int
     arrived_ns: int
     session: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnjudgedRuns:
+    """Runs of the past that a version of a judge has not scored.
+
+    Attributes:
+        condition: The filter of the runs.
+        window: When they started.
+        sample: Share of the sessions, else traces.
+    """
+
+    project: str
+    judge: str
+    digest: str
+    condition: Condition
+    window: Window
+    sample: float
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters of the SQL."""
+        return {
+            "project": self.project,
+            "judge": self.judge,
+            "digest": self.digest,
+            "start": self.window.start_ns,
+            "end": self.window.end_ns,
+            "is_whole": self.sample >= 1,
+            "below": min(math.ceil(self.sample * _HASHES), _HASHES - 1),
+            **self.condition.parameters,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCalls:
+    """What the newest calls of a judge version needed on average, at most 200.
+
+    Attributes:
+        calls: How many there were.
+        input, output: Tokens.
+        seconds: Duration.
+    """
+
+    calls: int
+    input: float
+    output: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +234,19 @@ def find_judged(
     return {row["owner"] for row in reader.rows(_SCORED, values, ORDERED_READ)}
 
 
-def find_spending(reader: Reader, project: str, judge: str, start_ns: int) -> JudgeSpending:
-    """Sum the calls of a judge since a time, including trials."""
-    values = _ask_calls(project, judge, start_ns, _NO_END_NS)
+def find_spending(
+    reader: Reader, project: str, judge: str, start_ns: int, backfill: str = ""
+) -> JudgeSpending:
+    """Sum the calls that a judge made since a time.
+
+    Args:
+        reader: The store.
+        project: The project.
+        judge: Name of the judge.
+        start_ns: The time.
+        backfill: Which backfill; empty for all calls outside of backfills, trials included.
+    """
+    values = _ask_calls(project, judge, start_ns, _NO_END_NS, backfill)
     [row] = reader.rows(_SPENT, values, ORDERED_READ)
     return JudgeSpending(row["calls"], row["dollars"])
 
@@ -171,9 +266,48 @@ def find_spending_by_second(
     ]
 
 
-def _ask_calls(project: str, judge: str, start_ns: int, end_ns: int) -> dict[str, Any]:
-    judging = f"{JUDGING}={judge}"
-    return {"project": project, "start": start_ns, "end": end_ns, "judging": judging}
+def _ask_calls(
+    project: str, judge: str, start_ns: int, end_ns: int, backfill: str = ""
+) -> dict[str, Any]:
+    return {
+        "project": project,
+        "start": start_ns,
+        "end": end_ns,
+        "judging": f"{JUDGING}={judge}",
+        "backfill": backfill,
+    }
+
+
+def count_unjudged(reader: Reader, runs: UnjudgedRuns) -> int:
+    """Count runs that a version of a judge has not scored."""
+    sql = _COUNT_OPEN.fill(deliveries=DELIVERIES, condition=runs.condition.sql)
+    [row] = reader.rows(sql, runs.values)
+    return int(row["runs"])
+
+
+def list_unjudged(
+    reader: Reader, runs: UnjudgedRuns, limit: int, offset: int = 0
+) -> list[tuple[str, int]]:
+    """List runs that a version of a judge has not scored, newest first, each with its start."""
+    sql = _LIST_OPEN.fill(ids=IDS, deliveries=DELIVERIES, condition=runs.condition.sql)
+    rows = reader.rows(sql, {**runs.values, "limit": limit, "offset": offset})
+    return [(run_id_of(row), row["start_ns"]) for row in rows]
+
+
+def find_earlier_calls(
+    reader: Reader, project: str, judge: str, digest: str
+) -> EarlierCalls | None:
+    """Average the newest calls of a judge version whose tokens are known; None without any."""
+    values = {
+        "project": project,
+        "judging": f"{JUDGING}={judge}",
+        "version": f"{JUDGING_VERSION}={digest}",
+        "limit": _MOST_EARLIER,
+    }
+    [row] = reader.rows(_EARLIER, values, ORDERED_READ)
+    if not row["calls"]:
+        return None
+    return EarlierCalls(row["calls"], row["input"], row["output"], row["seconds"])
 
 
 def count_runs(reader: Reader, project: str, condition: Condition, window: Window) -> int:

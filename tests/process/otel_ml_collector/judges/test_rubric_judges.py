@@ -1,9 +1,7 @@
 """Judges without code on live traffic: a collector asks a language model about new runs."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,90 +9,16 @@ import pytest
 
 from otel_ml.rubric import read_rubric
 from otel_ml_collector.cli.program import main
-from tests.support.collector import CollectorProcess, running
-from tests.support.keys import ask
+from tests.support.judged_shop import FITS, SHOP, JudgedShop, judging
 from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
-from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.waiting import wait_until
 
-SHOP: Final = "shop"
-FITS: Final[dict[str, Any]] = {
-    "instruction": "Does the answer fit the question?",
-    "model": "small",
-    "connection": "here",
-    "calls_per_minute": 100_000,
-}
-PRICES: Final = '{"openai": {"small": {"input": 1, "output": 2}}}'
-AT_ONCE: Final = '{"quiet_s": 0}'
 # Every test has a project of its own, and the connection lists all but one.
 PROJECTS: Final = [
     *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
     *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
     *("refused", "trial", "trial_finds_trouble", "commands", "ready_rubric"),
 ]
-
-
-@dataclass
-class JudgedShop:
-    """A project of its own before a collector that can ask a model."""
-
-    collector: CollectorProcess
-    model: LanguageModel
-    project: str = SHOP
-
-    def send(self, number: int) -> set[str]:
-        request = make_request(self.project, number)
-        body = request.SerializeToString()
-        status, _, answer = self.collector.post("/v1/traces", body, PROTOBUF)
-        assert status == 200, answer
-        return {*run_ids(request)}
-
-    def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, Any]:
-        text = b"" if body is None else json.dumps(body).encode()
-        address = f"/api/v1/projects/{self.project}/rubric-judges{path}"
-        kind = {"content_type": "application/json"}
-        answer = ask(self.collector, address, method=method, body=text, **kind)
-        return answer.status, json.loads(answer.body)
-
-    def save(self, name: str = "fits", **changes: Any) -> dict[str, Any]:
-        status, saved = self.call("PUT", f"/{name}", {**FITS, "is_on": True, **changes})
-        assert status == 200, saved
-        found: dict[str, Any] = saved
-        return found
-
-    def state(self) -> str:
-        return str(self.call("GET", "/fits")[1]["state"])
-
-    def runs(self, where: str = "") -> list[dict[str, Any]]:
-        return self.collector.runs(self.project, where=where)
-
-    def evaluations(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The judge's score of a run."""
-        answer = self.collector.get(f"/projects/{self.project}/runs/{run['run_id']}")
-        return [item for item in answer["evaluations"] if item["judge"] == "fits"]
-
-    def judged(self, number: int, judge: str = "fits") -> list[dict[str, Any]]:
-        """Wait until so many runs have a score, and return them."""
-        where = f'scores["{judge}"] >= 0'
-        wait_until(
-            lambda: len(self.runs(where)) == number,
-            60,
-            about=lambda: self.collector.output[-2_000:],
-        )
-        return self.runs(where)
-
-
-@contextmanager
-def judging(
-    folder: Path, model: LanguageModel, *arguments: str, **connection: Any
-) -> Iterator[CollectorProcess]:
-    """Run a collector with a connection to the model, and with a price for it."""
-    connections = json.dumps({"here": {**model.connection, **connection}})
-    settings = ["--judge-connections", connections, "--prices", PRICES, "--judges", AT_ONCE]
-    with running(folder, *settings, *arguments) as collector:
-        yield collector
 
 
 @pytest.fixture(scope="module")

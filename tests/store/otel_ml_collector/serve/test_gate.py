@@ -64,6 +64,7 @@ class World:
     over: Span
     object_id: str
     mute: str
+    backfill: str
 
     @property
     def keyring(self) -> Keyring:
@@ -109,6 +110,7 @@ class World:
             "alert": f"alert-{MARK}",
             "receiver": "nobody",
             "mute": self.mute,
+            "backfill": self.backfill,
             "session": MARK,
             "user": MARK,
             "field": "latency_ms",
@@ -131,6 +133,7 @@ class World:
             "/field-slices": f"model=model-{MARK}&field=latency_ms",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
             "/judge-people": f"judge=judge-{MARK}",
+            "/judge-backfill": f"judge=judge-{MARK}",
             "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
             "/spans": "start_ns=0&length_ms=1",
             "/stats": "group=model",
@@ -257,12 +260,29 @@ def fill(service: Service) -> World:
             body=[json.dumps(document).encode()],
         )
         assert saved.status == 200, saved.text
+    wanted: dict[str, Any] = {
+        "digest": saved.json["digest"],
+        "start_ns": 0,
+        "end_ns": now_ns + DAY_NS,
+        "where": "",
+        "sample": 1,
+        "most_calls": 1,
+    }
+    backfill = ask(
+        service.app,
+        f"/api/v1/projects/theirs/rubric-judges/judge-{MARK}/backfill",
+        method="POST",
+        headers=JSON,
+        body=[json.dumps(wanted).encode()],
+    )
     until = to_rfc3339(now_ns + DAY_NS)
     mute = json.dumps({"rule": f"alert-{MARK}", "until": until, "why": MARK}).encode()
     mutes = "/api/v1/projects/theirs/mutes"
     muted = ask(service.app, mutes, method="POST", headers=JSON, body=[mute])
     found = ask(service.app, f"/api/v1/projects/theirs/objects?ref=ref-{MARK}").json["objects"]
-    return World(service, theirs, tried, over, found[0]["obj_id"], muted.json["name"])
+    object_id = found[0]["obj_id"]
+    mute, of_judge = muted.json["name"], backfill.json["id"]
+    return World(service, theirs, tried, over, object_id, mute, of_judge)
 
 
 def test_roads(world: World) -> None:
@@ -385,8 +405,9 @@ def need_of(method: str, address: str) -> str:
         ("/retention", "/purge", "/delete-runs", "/deletions")
     ) or address.startswith(ADMINISTERED):
         return "admin"
-    is_form = address.endswith(("/alert-rule", "/judge-rubric", "/judge-trial"))
-    if address.endswith("/lease"):
+    forms = ("/alert-rule", "/judge-rubric", "/judge-trial", "-start", "-stop")
+    is_form = address.endswith(forms) or "/judge-backfill" in address
+    if address.endswith(("/lease", "/end")):
         return "ingest"
     if "/alerts/" in address or "/rubric-judges/" in address or is_form:
         return "read" if method == "GET" else "admin"

@@ -204,6 +204,12 @@ def fill(service: Service) -> dict[str, str]:
     assert answered.status == 200, answered.text
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/rubric-judges/grounded", POLITE)
     assert answered.status == 200, answered.text
+    backfill = f"/api/v1/projects/{PROJECT}/rubric-judges/grounded/backfill"
+    answered = send(service, "POST", backfill, _confirm_backfill())
+    assert answered.status == 200, answered.text
+    backfill_id = answered.json["id"]
+    answered = send(service, "DELETE", backfill, None)
+    assert answered.status == 200, answered.text
     answered = send(service, "POST", f"/api/v1/projects/{PROJECT}/mutes", MUTE)
     assert answered.status == 200, answered.text
     mute = answered.json["name"]
@@ -211,6 +217,7 @@ def fill(service: Service) -> dict[str, str]:
     (found,) = ask(service.app, path).json["objects"]
     return {
         "project": PROJECT,
+        "backfill": backfill_id,
         "run_id": id_of(first),
         "key": KEY,
         "model": "answer",
@@ -269,6 +276,21 @@ TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What fields are held against.
 FIRST_DAYS: Final = "2026-11-19/2026-11-22"
 # What is asked beside what a path needs; all other operations need nothing more.
+
+
+def _confirm_backfill() -> dict[str, Any]:
+    """A backfill of the judge `POLITE` as its plan names it."""
+    return {
+        "digest": read_rubric(POLITE).digest,
+        "start_ns": 0,
+        "end_ns": 4_102_444_800_000_000_000,
+        "where": 'model == "answer"',
+        "sample": 1,
+        "most_calls": 2,
+        "most_dollars": 0.001,
+    }
+
+
 QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/runs": Question(
         {"where": 'tags["client"] == "bigshot"', "limit": "20"}
@@ -322,6 +344,13 @@ QUESTIONS: Final[dict[str, Question]] = {
     "POST /projects/{project}/rubric-judges/{judge}/check": Question(
         body={"ready": "correctness", "examples": 0, "judge": POLITE}
     ),
+    "POST /projects/{project}/rubric-judges/{judge}/backfill-plan": Question(
+        body={"last": "9000d", "where": 'model == "answer"', "sample": 1, "runs": 2}
+    ),
+    "PUT /projects/{project}/rubric-judges/{judge}/backfill/{backfill}/end": Question(
+        body={"state": "finished"}
+    ),
+    "POST /projects/{project}/rubric-judges/{judge}/backfill": Question(body=_confirm_backfill()),
     "GET /projects/{project}/alerts/{alert}/check": Question({"since": "2d"}),
     "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
     "POST /projects/{project}/mutes": Question(body=MUTE),

@@ -1,0 +1,151 @@
+"""Backfills of judges without code: runs of the past to score, within a budget that was confirmed.
+
+A judge has at most one backfill at a time. It is a document, which the job of judges reads.
+"""
+
+import secrets
+import time
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from otel_ml_collector.errors import Conflict, Missing
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE
+from otel_ml_collector.judges.rubric_judge import SavedRubricJudge
+from otel_ml_collector.store.documents import (
+    Document,
+    DocumentKind,
+    Documents,
+    list_documents,
+    read_document,
+)
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import LATEST_NS
+
+JUDGE_BACKFILL: Final = DocumentKind(
+    "judge backfill", most=RUBRIC_JUDGE.most, limit_bytes=32 * 1024
+)
+MOST_BACKFILLED: Final = 1_000_000
+BackfillState = Literal["running", "finished", "budget used up", "stopped"]
+
+
+class ConfirmedBackfill(BaseModel):
+    """A backfill as its plan names it, and as you confirm it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    digest: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        description="Version of the judge"
+    )
+    start_ns: Annotated[int, Field(ge=0, le=LATEST_NS)] = Field(
+        description="Runs that started then or later, in nanoseconds since the epoch"
+    )
+    end_ns: Annotated[int, Field(ge=0, le=LATEST_NS)] = Field(
+        description="Runs that started before then"
+    )
+    where: Annotated[str, Field(max_length=4_000)] = Field(
+        description="Filter of the runs; empty for all"
+    )
+    sample: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of the runs. Runs with a session are sampled by session"
+    )
+    most_calls: Annotated[int, Field(ge=1, le=MOST_BACKFILLED)] = Field(
+        description="Most calls of the model in total"
+    )
+    most_dollars: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
+        default=None, description="Most dollars in total; null for no limit or an unknown price"
+    )
+
+
+class JudgeBackfill(ConfirmedBackfill):
+    """A backfill as it is stored."""
+
+    id: str
+    runs: int = Field(description="Runs to score when it was confirmed")
+    created_ns: int
+    ended_ns: int = Field(default=0, description="0 while it runs")
+    state: BackfillState = "running"
+    reason: str = Field(default="", description="Why it was stopped; empty if a user did")
+    left: int = Field(default=0, description="Runs without a score when it ended")
+
+    def narrow(self, judge: SavedRubricJudge) -> SavedRubricJudge:
+        """Return the judge with the runs and the budget of the backfill. Its version is the same.
+
+        The limit of calls per minute is the judge's.
+        """
+        changes = {
+            "where": self.where,
+            "sample": self.sample,
+            "calls_per_day": self.most_calls,
+            "dollars_per_day": self.most_dollars,
+        }
+        return judge.model_copy(update=changes)
+
+
+def make_backfill(document: Document) -> JudgeBackfill:
+    """Read a backfill from its document."""
+    return JudgeBackfill(**document.body)
+
+
+def begin_backfill(
+    reader: Reader,
+    documents: Documents,
+    place: tuple[str, str],
+    confirmed: ConfirmedBackfill,
+    runs: int,
+) -> JudgeBackfill:
+    """Save a backfill in place of an earlier one; the job of judges starts it.
+
+    Raises:
+        Conflict: Another backfill of the judge is running.
+    """
+    project, name = place
+    stored = {item.name: item for item in list_documents(reader, project, JUDGE_BACKFILL)}
+    before = stored.get(name)
+    if before is not None and before.body["state"] == "running":
+        raise Conflict(
+            f"A backfill of the judge {name!r} is running: wait until it is finished, or stop it"
+        )
+    backfill = JudgeBackfill(
+        **confirmed.model_dump(), id=secrets.token_hex(8), runs=runs, created_ns=time.time_ns()
+    )
+    base = 0 if before is None else before.version
+    documents.save(reader, project, JUDGE_BACKFILL, name, backfill.model_dump(), base=base)
+    return backfill
+
+
+def end_backfill(
+    reader: Reader,
+    documents: Documents,
+    place: tuple[str, str],
+    state: BackfillState,
+    *,
+    left: int,
+    reason: str = "",
+    which: str = "",
+) -> None:
+    """Note that the running backfill of a judge ended; a second call is harmless.
+
+    Args:
+        reader: The store.
+        documents: Saves the backfill.
+        place: Project and name of the judge.
+        state: How it ended.
+        left: Runs without a score.
+        reason: Why it was stopped.
+        which: ID of the backfill that ended; empty for any.
+    """
+    project, name = place
+    try:
+        document = read_document(reader, project, JUDGE_BACKFILL, name)
+    except Missing:
+        return
+    backfill = make_backfill(document)
+    if backfill.state != "running" or which not in {"", backfill.id}:
+        return
+    changes = {"state": state, "reason": reason, "left": left, "ended_ns": time.time_ns()}
+    body = backfill.model_copy(update=changes).model_dump()
+    try:
+        documents.save(reader, project, JUDGE_BACKFILL, name, body, base=document.version)
+    except Conflict:  # it ended at the same time
+        return
