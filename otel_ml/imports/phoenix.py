@@ -486,7 +486,9 @@ def _content_of(row: Any) -> _Content | None:
         return None
     if "annotator_kind" in row:
         return _Content.ANNOTATIONS
-    if row.keys() & {"context.span_id", "context", "start_time_unix_nano"}:
+    context = row.get("context")
+    is_span = isinstance(context, dict) and "span_id" in context
+    if is_span or row.keys() & {"context.span_id", "start_time_unix_nano"}:
         return _Content.SPANS
     has_input = "input" in row or any(key.startswith("input.") for key in row)
     if has_input and row.keys() & {"id", "example_id", "node_id"}:

@@ -1,5 +1,6 @@
 """The commands ``otel-ml import ...``: load history into a project."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,6 @@ from urllib.parse import quote
 
 import click
 
-from otel_ml.attributes import NUMBERED
 from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, UNREACHABLE, CommandFailed
 from otel_ml_collector.cli.place import PlaceOptions, Workplace, with_place, with_project
 from otel_ml_collector.errors import BadSetting
@@ -23,6 +23,7 @@ _KEEP_LINES: Final = "\b"  # click does not wrap the paragraph below this charac
 _SHOW_EVERY_S: Final = 0.2
 _LINE_EVERY_S: Final = 10.0
 _BAR: Final = 24
+_SAVE_S: Final = 300.0
 
 
 class _Imports(click.Group):
@@ -260,11 +261,12 @@ def _import(
 
     with asked.open(makes=True) as place:
         shown = _ProgressLine(stem, "records")
+        key = place.key or os.environ.get("OTEL_ML_API_KEY")
         try:
             export = read()
             done = import_export(
                 export,
-                Route(project or "", place.key, place.endpoint),
+                Route(project or "", key, place.endpoint),
                 rejected=Path(rejected or f"{stem}.rejected.jsonl"),
                 progress_file=Path(f"{stem}.import-progress"),
                 on_progress=lambda records: shown.show(records, None),
@@ -304,8 +306,8 @@ def _save_datasets(export: "ToolExport", place: Workplace, project: str) -> int:
     client = Client(project, endpoint=place.endpoint, api_key=place.key, join=False)
     try:
         for made in export.read_datasets():
-            version = client.save(Dataset(made.name, made.rows, made.description))
-            if not NUMBERED.fullmatch(version):
+            client.save(Dataset(made.name, made.rows, made.description))
+            if not client.flush(_SAVE_S) or client.stats().lost:
                 raise ImportStopped(f"Data set {made.name} is not stored")
             saved += 1
     finally:

@@ -11,8 +11,9 @@ import pytest
 from otel_ml.experiments.dataset import Dataset
 from otel_ml.reader import Reader
 from otel_ml_collector.cli import main
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
+from tests.support.keys import WRONG, run_keys
 from tests.support.waiting import wait_until
 
 # Written by Phoenix 20.26.1, as tests/nightly/interop/test_phoenix.py does it: three traces of
@@ -164,6 +165,21 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
         run_id,
         [("n", "judge", "", None, "fine", ""), ("n", "judge", "", 1.0, "", "")],
     )
+
+
+def test_scopes_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key with the scopes ingest and import is enough, for data sets too."""
+    data = str(tmp_path / "data")
+    made = run_keys("add", "--data-dir", data, "--project", "p", "--scope", "ingest,import")
+    monkeypatch.setenv("OTEL_ML_API_KEY", made.stdout.strip())
+    with running(tmp_path / "data") as closed:
+        assert import_exports(closed, "p", *FORMS[0]) == 0
+        assert "Imported 9 spans, 7 scores and 1 data set in " in capsys.readouterr().out
+        monkeypatch.setenv("OTEL_ML_API_KEY", WRONG)
+        assert import_exports(closed, "p", "orders.csv") == 3
+        assert "Data set orders is not stored" in capsys.readouterr().err
 
 
 def test_spans_as_csv(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
