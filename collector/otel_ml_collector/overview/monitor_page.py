@@ -202,11 +202,8 @@ def _describe(state: MonitorState) -> dict[str, object]:
     rows = [*by_name.values()][:_ROWS]
     # A figure that no slice has is no column.
     had = {cell.figure for row in rows for cell in row.cells if cell.n}
-    figures = [
-        figure
-        for figure in (answer.figures if answer else ())
-        if figure.name in had and not _is_older(figure)
-    ]
+    every = answer.figures if answer else []
+    figures = [figure for figure in every if figure.name in had and not _is_older(figure)]
     # A judge that lets runs pass needs no second column with its scores.
     rated = {figure.judge for figure in figures if figure.kind == "rate" and figure.judge}
     figures = [item for item in figures if item.kind != "score" or item.judge not in rated]
@@ -233,8 +230,8 @@ def _describe(state: MonitorState) -> dict[str, object]:
         "slices": rows,
         "listed": len(slices),
         "figures": figures,
-        "titles": {figure.name: _write_title(figure) for figure in figures},
-        "units": {figure.name: _FIGURE_UNITS.get(figure.unit, "") for figure in figures},
+        "titles": {figure.name: _write_title(figure) for figure in every},
+        "units": {figure.name: _FIGURE_UNITS.get(figure.unit, "") for figure in every},
         "answer": answer,
         "checked_days": state.checked,
         "shade": shade_cell,

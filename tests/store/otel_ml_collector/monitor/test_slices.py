@@ -235,7 +235,7 @@ def test_page(service: Service) -> None:
     part = ask(service.app, "/projects/slices/monitor/findings?last=24h").text
     assert "2 problems." in part
     assert part.count('<tr><td class="wrap">') == 6
-    assert '<td class="n h3">' in part
+    assert '<td class="n opt h3">' in part
     (opened,) = {
         html.unescape(one)
         for one in re.findall(r'href="([^"]*monitor/slice[^"]*Remax[^"]*)"', part)
