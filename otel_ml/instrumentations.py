@@ -266,7 +266,7 @@ def make_provider(
 ) -> trace.TracerProvider:
     """Return a tracer provider for other instrumentations, which sends like the client itself.
 
-    If the client uses only the service's own tracer provider, the result is that one.
+    If the client sends through the tracer provider of the service, this provider is returned.
 
     Args:
         project: Project of the client.

@@ -310,9 +310,10 @@ class CapturedPayload:
     """A copy of a run's inputs or outputs. It is converted to JSON only when the run is sent.
 
     Args:
-        redaction: Hides secrets in them.
-        tree: The copy, if there is no `text`. No other code may have a reference to it.
-        text: The inputs or outputs as JSON. Secrets in it are not hidden yet.
+        redaction: Rules that hide secrets in the copy.
+        tree: The copy as Python objects. It is not used if `text` is given. No other code may have
+            a reference to it.
+        text: The copy as JSON, with secrets that are not hidden yet.
         weight: Approximate size in bytes. It counts toward the size limit of the send queue.
         notes: Notes on parts that were left out of the copy.
     """

@@ -189,7 +189,7 @@ class Home:
     """Settings that all spans of one tracer share.
 
     Attributes:
-        origin: Provider or tracer of the SDK whose resource the spans use.
+        origin: The OpenTelemetry tracer provider, or tracer, whose resource the spans have.
         make_scope: Returns the instrumentation scope. It is always the same object.
         limits: Limits for attributes that the user adds.
         processor: Processor that receives each span at its start and end.

@@ -67,8 +67,8 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
     """Count sessions by the share of their runs that are above a threshold.
 
     For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
-    threshold, and in one session a quarter of the runs are. Use it to check a quantile: ``p95 >
-    2000`` means that more than 5 % of the runs are above 2000.
+    threshold, and in one session a quarter of the runs are. With it you can check a limit for a
+    quantile, because the p95 is above 2000 if more than 5 % of the runs are above 2000.
 
     Args:
         runs: Pairs of session and value, one per run. With None as session, a run counts as its own

@@ -954,9 +954,10 @@ def estimate_judges(
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
 ) -> dict[str, JudgeOutcome]:
-    """Return the pass rate or mean score of each judge in one experiment, from groups of items.
+    """Return the pass rate or mean score of each judge in one experiment.
 
-    Gives the same result as `estimate_judges` for the single runs.
+    Items with equal results are passed as one group. The result is the same as that of
+    `estimate_judges`, which takes each run.
     """
     every, lower = (
         [(run, group.count) for group in groups for run in group.after],

@@ -143,8 +143,8 @@ class WeightMarks:
     def are_other(self, now_ns: int) -> bool:
         """Return whether a model object was replaced or fitted again since this object was created.
 
-        Slow checks are not repeated immediately: the result is False for 100 times as long as the
-        last check took.
+        A slow check is not repeated at once: after a check of 10 ms, for example, the result is
+        False for one second.
         """
         if now_ns < self._next_ns:
             return False
