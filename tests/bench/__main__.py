@@ -25,6 +25,7 @@ from tests.bench import (
     importing,
     ingest,
     judged,
+    judging,
     killed,
     memory,
     monitors,
@@ -89,6 +90,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "memory": memory.report,
     "drift": drift.report,
     "judged": judged.report,
+    "judging": judging.report,
 }
 
 
