@@ -1,7 +1,7 @@
 """What a worker's job of judges reads and writes, through the API of a collector."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -57,13 +57,14 @@ class RemoteJudgeStore:
         found = self._ask(Question((*_path_of(live), "due"), asked))
         return DueRuns.model_validate(found)
 
-    def read_run(self, live: LiveRubricJudge, run_id: str) -> RunToJudge | None:
-        """Read a run; None if it should not be judged."""
-        try:
-            found = self._ask(Question((*_path_of(live), "due", run_id)))
-        except Missing:
-            return None
-        return RunToJudge.model_validate(found)
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+        """Read some runs, by ID, without those that should not be judged."""
+        runs: dict[str, RunToJudge] = {}
+        for run_id in run_ids:
+            with suppress(Missing):
+                found = self._ask(Question((*_path_of(live), "due", run_id)))
+                runs[run_id] = RunToJudge.model_validate(found)
+        return runs
 
     def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
         """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""

@@ -45,6 +45,7 @@ LEASE_S: Final = 60.0
 _OVERLAP_NS: Final = 5 * SECOND_NS
 # How long a pass works on one judge before it turns to the next.
 _TURN_S: Final = 20.0
+_READ_AT_ONCE: Final = 20
 _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
 # How often a backfill finds out whether it was stopped.
@@ -252,18 +253,11 @@ class RubricJudgeJob:
             if end := self._find_end(live, page):
                 self.judge_store.end_backfill(live, end)
                 return 0
-        else:
-            page = self.judge_store.find_due(live, max(cursor_ns - _OVERLAP_NS, live.on_ns))
-            if page.last_ns is None or not (page.run_ids or _pass_page(page) > cursor_ns):
-                return 0
-            if page.run_ids and is_used_up(live.judge, self.judge_store.find_spending(live)):
-                return 0
         work = _Work(self, asking, live, lease)
-        if not work.take():
-            return 0
         judged, trouble = 0, ""
         try:
-            judged = work.judge(page)
+            first_ns = max(cursor_ns - _OVERLAP_NS, live.on_ns)
+            judged = work.judge(first_ns if live.backfill is None else 0)
         except (NoAnswer, Rejected) as error:
             # If the scores are rejected, asking again would cost money for nothing.
             pause_s = _PAUSE_S if isinstance(error, NoAnswer) else _REJECTED_PAUSE_S
@@ -298,17 +292,6 @@ class RubricJudgeJob:
         return known
 
 
-def _pass_page(page: DueRuns, waits_ns: int | None = None) -> int:
-    """Return up to which arrival all is judged, once the due runs of a page are.
-
-    Args:
-        page: The page.
-        waits_ns: Arrival of the first run on earlier pages that is not due yet.
-    """
-    first_ns = page.waits_ns if waits_ns is None else waits_ns
-    return (page.last_ns or 0) if first_ns is None else first_ns - 1
-
-
 class _Work:
     """Judging the runs of one judge, or of its backfill, under its lease.
 
@@ -324,7 +307,8 @@ class _Work:
         self._live = live
         self._place = (live.project, live.judge.name)
         self._lease = lease
-        self._cursor_ns = 0
+        self._cursor_ns = lease.saved.cursor_ns
+        self._has_begun = False
         self._until_s = time.monotonic() + _TURN_S
         self._stored_s = time.monotonic()
         self._done: list[RubricJudgement] = []
@@ -336,7 +320,18 @@ class _Work:
         self._has_asked = False
         self.end: BackfillState | None = None
 
-    def take(self) -> bool:
+    def _begin(self) -> bool:
+        """Take the lease before the first call; returns False if there is no budget or lease.
+
+        Nobody judged since the lease was read: who does saves it, and then it cannot be taken. So
+        the runs that were found due still are.
+        """
+        if not self._has_begun:
+            spent = self._job.judge_store.find_spending(self._live)
+            self._has_begun = not is_used_up(self._live.judge, spent) and self._take()
+        return self._has_begun
+
+    def _take(self) -> bool:
         """Take or renew the lease; returns False if another collector was faster."""
         try:
             self._save_lease(holder=self._job.options.holder)
@@ -346,8 +341,13 @@ class _Work:
         return True
 
     def give_back(self, trouble: str) -> None:
-        """End the lease, and note up to where the judge has worked."""
-        cursor_ns = max(self._cursor_ns, self._lease.saved.cursor_ns)
+        """End the lease, and note up to where the judge has worked, if there is news."""
+        saved = self._lease.saved
+        cursor_ns = max(self._cursor_ns, saved.cursor_ns)
+        if not self._has_begun:
+            trouble = trouble or saved.trouble
+            if (cursor_ns, trouble) == (saved.cursor_ns, saved.trouble):
+                return
         try:
             self._save_lease(holder="", cursor_ns=cursor_ns, trouble=trouble)
         except Conflict:  # it had ended, and another collector has it
@@ -358,30 +358,31 @@ class _Work:
         self._lease.saved = self._job.judge_store.save_lease(*self._place, wanted)
         self._lease.seen_s = time.monotonic()
 
-    def judge(self, page: DueRuns) -> int:
+    def judge(self, after_ns: int) -> int:
         """Judge due runs until there are none, or the turn is over; returns how many.
 
         Args:
-            page: The first runs. More are read when these are judged.
+            after_ns: Only runs that arrived later. Some of them may have been judged before.
 
         Raises:
             NoAnswer: The connection is misconfigured.
             Unavailable: The store has trouble.
         """
         judged, waits_ns = 0, None
-        while page.last_ns is not None:
-            count = self._judge_all(page.run_ids)
+        while time.monotonic() < self._until_s:
+            page = self._job.judge_store.find_due(self._live, after_ns)
+            if page.last_ns is None and not self._has_asked:
+                self.end = "finished"  # all runs that are left cannot be judged
+            if page.last_ns is None or (page.run_ids and not self._begin()):
+                break
+            count = self._judge_all(page.run_ids) if page.run_ids else 0
             judged += count
             if count < len(page.run_ids):
                 break
-            if self._live.backfill is None:  # its cursor is that of live traffic
-                self._cursor_ns = _pass_page(page, waits_ns)
             waits_ns = page.waits_ns if waits_ns is None else waits_ns
-            if time.monotonic() > self._until_s:
-                break
-            page = self._job.judge_store.find_due(self._live, page.last_ns)
-        if page.last_ns is None and not self._has_asked:
-            self.end = "finished"  # all runs that are left cannot be judged
+            if self._live.backfill is None:  # its cursor is that of live traffic
+                self._cursor_ns = page.last_ns if waits_ns is None else waits_ns - 1
+            after_ns = page.last_ns
         return judged
 
     def _judge_all(self, run_ids: Sequence[str]) -> int:
@@ -422,8 +423,11 @@ class _Work:
         return finished
 
     def _read(self, run_ids: Sequence[str]) -> Iterator[RunToJudge | None]:
-        for run_id in run_ids:
-            yield self._job.judge_store.read_run(self._live, run_id)
+        """Read runs in their order; None for those that should not be judged."""
+        for first in range(0, len(run_ids), _READ_AT_ONCE):
+            part = run_ids[first : first + _READ_AT_ONCE]
+            runs = self._job.judge_store.read_runs(self._live, part)
+            yield from (runs.get(run_id) for run_id in part)
 
     def _may_go_on(self, under_way: int, run: RunToJudge) -> bool:
         """Wait for the rate limit, and return whether a call for one more run is allowed."""
@@ -498,7 +502,7 @@ class _Work:
             return False
         if age_s > self._job.options.lease_s / _RENEW_SHARE:
             with suppress(Unavailable):  # it still lasts, and is renewed with the next call
-                return self.take()
+                return self._take()
         return True
 
     def _collect(self, under_way: set["Future[RubricJudgement]"], timeout_s: float | None) -> int:

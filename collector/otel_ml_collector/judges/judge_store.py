@@ -4,7 +4,7 @@ A collector's job uses its own store. A worker's job uses that of a collector, t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -27,7 +27,13 @@ from otel_ml_collector.judges.rubric_judge import (
     make_rubric_judge,
 )
 from otel_ml_collector.runs.answers import Run, RunSummary
-from otel_ml_collector.runs.find import RunsQuery, compile_query, find_run, find_runs
+from otel_ml_collector.runs.find import (
+    RunsQuery,
+    compile_query,
+    find_present_runs,
+    find_run,
+    find_runs,
+)
 from otel_ml_collector.settings.connections import RedactionRules
 from otel_ml_collector.store.documents import (
     Document,
@@ -171,8 +177,8 @@ class JudgeStore(Protocol):
         """
         ...
 
-    def read_run(self, live: LiveRubricJudge, run_id: str) -> RunToJudge | None:
-        """Read a run; None if it should not be judged.
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+        """Read some runs, by ID, without those that should not be judged.
 
         Runs that ended with an error, or lack what the rubric compares with, are not judged.
         """
@@ -292,17 +298,16 @@ class LocalJudgeStore:
             waits_ns=next(waiting, None),
         )
 
-    def read_run(self, live: LiveRubricJudge, run_id: str) -> RunToJudge | None:
-        """Read a run; None if it should not be judged."""
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+        """Read some runs, by ID, without those that should not be judged."""
         now_ns = self.clock()
-        try:
-            run = find_run(self.reader, run_id, live.project, now_ns=now_ns)
-        except Missing:  # deleted meanwhile
-            return None
         placeholders = live.judge.rubric.placeholders
-        if not is_judgeable(run, placeholders):
-            return None
-        return show_run(self.reader, run, placeholders, self.redaction, now_ns)
+        runs = find_present_runs(self.reader, live.project, run_ids, now_ns)
+        return {
+            run_id: show_run(self.reader, run, placeholders, self.redaction, now_ns)
+            for run_id, run in runs.items()
+            if is_judgeable(run, placeholders)
+        }
 
     def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
         """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""

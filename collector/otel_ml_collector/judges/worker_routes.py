@@ -114,10 +114,10 @@ def get_run_to_judge(
 
     A run that ended with an error, or has no ground truth for a rubric that shows it, is not found.
     """
-    run = store.narrow(reader).read_run(_read_live(reader, project, judge), run_id)
-    if run is None:
+    runs = store.narrow(reader).read_runs(_read_live(reader, project, judge), [run_id])
+    if run_id not in runs:
         raise Missing(f"There is no run {run_id[:80]!r} to judge")
-    return run
+    return runs[run_id]
 
 
 @api.put("/projects/{project:path}/rubric-judges/{judge}/backfill/{backfill}/end")

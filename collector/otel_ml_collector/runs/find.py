@@ -76,6 +76,7 @@ from otel_ml_collector.store.runs import (
     KeyedTraces,
     Listing,
     Place,
+    find_all_places,
     find_key,
     find_places,
     find_topped,
@@ -468,6 +469,22 @@ def find_named_runs(
             raise Missing(f"There is no run {min(missing)}")
         made = {run.run_id: (run, series) for run, series in _make_runs(reader, rows, most)}
         yield from (made[run_id] for run_id in part)
+
+
+def find_present_runs(
+    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int
+) -> dict[str, Run]:
+    """Read some runs of a project by ID, with one query per kind of record.
+
+    Returns:
+        The runs by ID, without those that do not exist.
+    """
+    traces = dict.fromkeys(run_id.partition("-")[0] for run_id in run_ids)
+    found = find_all_places(reader, [*traces])
+    places = [place for of_trace in found.values() for place in of_trace]
+    own = [place for place in places if place.project == project]
+    rows = _read_rows(reader, own, run_ids, now_ns) if own else []
+    return {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows else {}
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:

@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 
 MANY_RUNS: Final = 10_000
 _A_REQUEST: Final = 500
-_WAIT_S: Final = 1_800
+_WAIT_S: Final = 1_200
 JUDGES: Final = '{"quiet_s": 0, "threads": 8}'
 
 

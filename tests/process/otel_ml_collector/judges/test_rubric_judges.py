@@ -9,6 +9,7 @@ import pytest
 
 from otel_ml.rubric import read_rubric
 from otel_ml_collector.cli.program import main
+from otel_ml_collector.judges.rubric_judge import is_sampled
 from tests.support.judged_shop import FITS, SHOP, JudgedShop, judging
 from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
 from tests.support.waiting import wait_until
@@ -17,7 +18,7 @@ from tests.support.waiting import wait_until
 PROJECTS: Final = [
     *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
     *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
-    *("refused", "trial", "trial_finds_trouble", "commands", "ready_rubric"),
+    *("many_at_once", "refused", "trial", "trial_finds_trouble", "commands", "ready_rubric"),
 ]
 
 
@@ -94,9 +95,10 @@ def test_key_stays_secret(shop: JudgedShop) -> None:
     """The key reaches the provider, and no answer, log or error that a user can see."""
     shop.model.statuses.extend([400, 400])  # their bodies repeat the key
     shop.save()
-    shop.send(2)
-    shop.judged(1)
+    shop.send(1)
     wait_until(lambda: any(run["failed_judges"] for run in shop.runs()))
+    shop.send(1)
+    shop.judged(1)
     keys = {request.headers["authorization"] for request in shop.model.requests}
     assert keys == {f"Bearer {KEY}"}
     shown = [
@@ -159,6 +161,16 @@ def test_budget_in_dollars(shop: JudgedShop) -> None:
     wait_until(lambda: shop.state() == "budget used up")
     # Three calls of $ 0.00104 use it up, and at most three more were under way.
     assert 3 <= len(shop.model.requests) <= 6
+
+
+def test_many_at_once(shop: JudgedShop) -> None:
+    """Runs are judged that arrive right after more runs than are read at once."""
+    shop.save(sample=0.05)
+    wanted: set[str] = set()
+    for number in (600, 200):
+        sent = shop.send(number)
+        wanted |= {run for run in sent if is_sampled(run.partition("-")[0], 0.05)}
+        assert {run["run_id"] for run in shop.judged(len(wanted))} == wanted
 
 
 def test_filter_and_off(shop: JudgedShop) -> None:
