@@ -148,9 +148,10 @@ class OtlpFiles(ToolExport):
             for line in read_lines(file):
                 try:
                     yield from self._requests.split(_parse(line), line.place)
-                except NoRequest as error:
+                except (NoRequest, orjson.JSONEncodeError) as error:
+                    reason = str(error) if isinstance(error, NoRequest) else "nested too deeply"
                     text = line.text[:_REJECTED_CHARS].decode("utf-8", "replace")
-                    yield BadRecord(_BAD_LINES, line.place, text, str(error))
+                    yield BadRecord(_BAD_LINES, line.place, text, reason)
 
 
 def _parse(line: SourceLine) -> Any:

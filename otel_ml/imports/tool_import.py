@@ -191,10 +191,19 @@ class _Importer:
             record = batch.context[number]
             is_bad = isinstance(record, BadRecord)
             content = record.content if is_bad else orjson.loads(record.item)
-            row = {"file": record.place.file, record.name.removesuffix("s"): content}
+            row = {"file": record.place.file, record.name.removesuffix("s"): _writable(content)}
             progress.reject(record.place.number, row, f"{record.name}: {reason}")
         progress.advance(max(batch.upto, progress.done))
         self._report(progress.done)
+
+
+def _writable(content: Any) -> Any:
+    """Return a value that can be written as JSON: the value, or a note if it is too deep."""
+    try:
+        orjson.dumps(content, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return "(nested too deeply to be written)"
+    return content
 
 
 def _weigh(record: SourceRecord | BadRecord, batch: ImportBatch) -> int:

@@ -77,7 +77,10 @@ def test_bad_lines(collector: CollectorProcess, capsys: pytest.CaptureFixture[st
     spans[0]["traceId"] = "soon"
     spans[1]["startTimeUnixNano"] = "1"
     spans[1]["spanId"] = "0" * 16
-    lines = ["{", '{"spans": []}', '{"resourceSpans": [1]}', "", json.dumps(request)]
+    text = json.dumps(request)
+    deep = '{"arrayValue": {"values": [' * 300 + "]}}" * 300
+    deep = text.replace('{"stringValue": "openai"}', deep, 1)
+    lines = ["{", '{"spans": []}', '{"resourceSpans": [1]}', "", text, deep]
     Path("bad.jsonl").write_text("\n".join(lines))
     assert import_files(collector, "bad.jsonl", "--project", "otlp bad") == 1
     assert capsys.readouterr().out.startswith("Imported 4 spans and 0 log records")
@@ -85,9 +88,10 @@ def test_bad_lines(collector: CollectorProcess, capsys: pytest.CaptureFixture[st
     rejected = list(map(json.loads, Path("bad.jsonl.rejected.jsonl").read_text().splitlines()))
     assert [(each["row"], each["reason"].partition(":")[0]) for each in rejected] == [
         *((1, "lines"), (2, "lines"), (3, "lines")),
-        *((5, "spans"), (5, "spans")),
+        *((5, "spans"), (5, "spans"), (6, "lines")),
     ]
     assert rejected[0]["reason"] == "lines: not JSON"
+    assert rejected[5]["reason"] == "lines: nested too deeply"
     assert rejected[3]["values"]["span"]["traceId"] == "soon"
     assert "traceId" in rejected[3]["reason"]
     assert "invalid_span_id" in rejected[4]["reason"]

@@ -104,6 +104,29 @@ def wait_for_scores(
     wait_until(is_scored, about=lambda: f"{found} to be {expected}")
 
 
+def test_a_changed_annotation(collector: CollectorProcess) -> None:
+    """A later export with a changed annotation replaces the score."""
+    project = "phoenix changed"
+    files = ("rest_spans.json", "rest_annotations.json")
+    assert import_exports(collector, project, *files) == 0
+    page = json.loads(Path("rest_annotations.json").read_text())
+    [ada] = [each for each in page["data"] if each["identifier"] == "ada"]
+    ada |= {"result": {"score": 0.5, "label": "meh"}, "updated_at": "2026-11-27T05:00:00Z"}
+    Path("rest_annotations.json").write_text(json.dumps(page))
+    assert import_exports(collector, project, *files) == 0
+    [trace_id] = [
+        span["context"]["trace_id"]
+        for span in json.loads(Path("rest_spans.json").read_text())["data"]
+        if span["context"]["span_id"] == ada["span_id"]
+    ]
+    expected: list[tuple[Any, ...]] = [
+        ("correct", "judge", "", 0.0, "no", "because"),
+        ("helpful", "human", "ada", 0.5, "meh", ""),
+        ("helpful", "human", "bob", 0.0, "thumbs-down", ""),
+    ]
+    wait_for_scores(collector, project, f"{trace_id}-{ada['span_id']}", expected)
+
+
 def test_json_lines_of_a_table(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +155,8 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
         {**good[0], "context": {**context, "trace_id": "0" * 32}},
         [1],
     ]
-    Path("bad.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n{")
+    deep = json.dumps({**good[0], "start_time": "@"}).replace('"@"', "[" * 600 + "]" * 600)
+    Path("bad.jsonl").write_text("\n".join([*map(json.dumps, rows), "{", deep]))
     about = {"annotator_kind": "LLM", "name": "n", "updated_at": "2024-01-15T10:00:00Z"}
     wrong = [
         {**about, "span_id": context["span_id"], "result": {"score": 1}},
@@ -155,9 +179,11 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
         (5, "rows: invalid trace ID"),
         (6, "rows: not a JSON object"),
         (7, "rows: not JSON"),
+        (8, "rows: span without start time"),
         (2, "rows: its span is not in the files"),
         (3, "rows: annotation without span_id"),
     ]
+    assert json.loads(lines[6])["values"]["row"] == "(nested too deeply to be written)"
     run_id = f"{context['trace_id']}-{context['span_id']}"
     wait_for_scores(
         collector,
