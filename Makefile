@@ -164,8 +164,9 @@ FORBID := $(if $(filter Linux,$(shell uname)),--forbid-skips)
 # One module with a real collector, for `make test`.
 SMOKE := tests/process/test_smoke.py
 # Each target has more workers than two cores could keep busy: its tests wait for other processes, at
-# `make test` a little, at `make test-rest` half of their time.
-PYTEST := --dist worksteal --durations 40 -o faulthandler_timeout=300
+# `make test` a little, at `make test-rest` half of their time. A worker runs a module whole, as many
+# modules prepare for 20 s; they begin in the order of tests/support/order.py.
+PYTEST := --dist loadfile --no-loadscope-reorder --durations 40 -o faulthandler_timeout=300
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
 # $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.

@@ -18,7 +18,7 @@ from tests.support.demo import OUTPUT, record_demo
 from tests.support.examples import AT_NIGHT, load_profile
 from tests.support.folders import NODE, ROOT
 from tests.support.isolation import count_runs, count_stored, isolated, project_of
-from tests.support.order import mix_tiers
+from tests.support.order import order_modules
 from tests.support.otel_ml_collector.stores import Service, Store, open_service, open_store
 from tests.support.sampling import find_left_out
 
@@ -166,7 +166,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = [item for item in items if item.nodeid not in left_out]
     chosen_ids = {item.nodeid for item in chosen}
     config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in chosen_ids])
-    items[:] = mix_tiers(chosen) if "PYTEST_XDIST_WORKER" in os.environ else chosen
+    items[:] = order_modules(chosen) if "PYTEST_XDIST_WORKER" in os.environ else chosen
 
 
 def _is_nightly(item: pytest.Item) -> bool:

@@ -47,8 +47,6 @@ from tests.support.plain_run import plain_run, written
 from tests.support.senders import EXPORT
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("smoke")  # one worker runs all, so they share the collector
-
 JSON: Final = {"content-type": "application/json"}
 PRICES: Final = {"openai": {"house-1": {"input": 10, "output": 20, "cached": 1}}}  # $ per million
 RAYMON: Final = "d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80"  # the project of Raymon's snippets
