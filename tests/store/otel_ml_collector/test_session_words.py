@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import Answered, ask
-from tests.support.otel_ml_collector.deleting import Project
+from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, make_span
 from tests.support.otel_ml_collector.stores import Service
 
@@ -37,7 +38,12 @@ def place(service: Service, project: str) -> Project:
 
 def make_turns(session: str = SESSION, attributes: Mapping[str, Value] | None = None) -> list[Span]:
     facts: dict[str, Value] = {"session.id": session, "user.id": "ada", **(attributes or {})}
-    return [make_call("answer", facts) for _ in range(2)]
+    return [lately(make_call("answer", facts)) for _ in range(2)]
+
+
+def lately(span: Span) -> Span:
+    """Return a span of the last minutes: one of 400 days ago is refused."""
+    return replace(span, start_ns=BEGAN_NS, end_ns=BEGAN_NS)
 
 
 def post(place: Project, words: Sequence[dict[str, Any]], session: str = SESSION) -> Answered:
@@ -84,8 +90,8 @@ def test_two_people(place: Project, *, is_first: bool) -> None:
 def test_no_word_about_runs(place: Project) -> None:
     """They are in no run, list, filter or figure of the session's runs, nor among the judges'."""
     turns = make_turns()
-    place.send(tell("a1"), *turns)
-    place.send(*(say(turn, "a1", 1.0) for turn in turns))
+    place.send(lately(tell("a1")), *turns)
+    place.send(*(lately(say(turn, "a1", 1.0)) for turn in turns))
     before = [
         place.get(path)
         for path in (
@@ -120,7 +126,7 @@ def test_on_a_span(place: Project) -> None:
         words |= {
             f"session.annotations.{number}.annotation.{name}": text for name, text in word.items()
         }
-    turn, nameless = make_turns(SESSION, words)[0], make_call("alone", words)
+    turn, nameless = make_turns(SESSION, words)[0], lately(make_call("alone", words))
     for _ in range(2):
         place.send(turn, nameless)
     assert read(place) == [
@@ -163,7 +169,7 @@ def make_word() -> Span:
         "otel_ml.source": "human",
         "otel_ml.passed": True,
     }
-    return make_record("evaluation", make_span("no run"), attributes)
+    return lately(make_record("evaluation", make_span("no run"), attributes))
 
 
 def test_deleted_run_by_run(place: Project) -> None:

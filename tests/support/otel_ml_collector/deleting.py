@@ -133,7 +133,9 @@ class Project:
         answer = ask(self.service.app, target, method="DELETE").json
 
         def is_done() -> bool:
-            left = self.get("/deletions")["deletions"]
+            left = self.get("/deletions").get("deletions")
+            if left is None:  # so busy that it answers 503
+                return False
             answer.update(next((one for one in left if one["target"] == answer["target"]), {}))
             return not left
 

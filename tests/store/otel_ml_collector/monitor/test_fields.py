@@ -321,7 +321,7 @@ def test_data_set(service: Service) -> None:
         )
         for place in range(300)
     }
-    service.store.take("p", *items.values(), *make_versions("qa", items), now_ns=time.time_ns())
+    service.store.take("p", *items.values(), *make_versions("qa", items))
     for than in ("dataset:qa", "dataset:qa:v1"):
         answer = get(service, f"fields?model=same&than={than}")
         assert (answer["reference"], answer["reference_runs"]) == (f"data set {than[8:]}", 300)

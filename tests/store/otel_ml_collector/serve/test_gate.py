@@ -216,11 +216,16 @@ def fill(service: Service) -> World:
     service.store.take(
         "theirs",
         *(make_span("otel_ml.update", of, start_ns=now_ns) for of in (name, rubric, profile)),
-        *(theirs, make_record("update", theirs, points), make_record("update", theirs, about_key)),
+        theirs,
+        *(
+            make_record("update", theirs, told_late, start_ns=now_ns)
+            for told_late in (points, about_key)
+        ),
         make_start(make_call(f"open-{MARK}", start_ns=now_ns)),
-        *(item := make_item(MARK), *make_versions(f"view-{MARK}", {MARK: item})),
         now_ns=now_ns,
     )
+    item = make_item(MARK)
+    service.store.take("theirs", item, *make_versions(f"view-{MARK}", {MARK: item}))
     tried = make_call(
         f"tried-{MARK}",
         {"otel_ml.kind": "experiment", "otel_ml.experiment.dataset": f"view-{MARK}"},
