@@ -19,6 +19,7 @@ from otel_ml_collector.cli.failure import USAGE, point_at_error
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.filter.sql import compile_where, tag_names_of
+from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.experiments import count_alike, item_parameters
@@ -27,7 +28,6 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import RecordKinds, tag_sign
 from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_scored_runs
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
 

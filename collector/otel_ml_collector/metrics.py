@@ -23,6 +23,7 @@ from otel_ml_collector.comparison.values import (
     write_value,
 )
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.measures.statistics import list_metric_owners, list_metric_projects
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run_with_series
@@ -36,7 +37,6 @@ from otel_ml_collector.runs.logs import (
 from otel_ml_collector.store.open_runs import name_open_runs, read_open_payloads
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.runs import Key, read_params, read_runs
-from otel_ml_collector.store.statistics import list_metric_owners, list_metric_projects
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view

@@ -21,9 +21,9 @@ from otel_ml_collector.api.parameters import (
     write_place,
 )
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.measures.statistics import list_projects
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.statistics import list_projects
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.web.render import PARTS, PageRoute, show_page
 

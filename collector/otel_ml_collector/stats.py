@@ -21,6 +21,22 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.measures.measures import HAS_FAILED
+from otel_ml_collector.measures.rollup import NEWEST_SCORES, NEWEST_WITH_KEYED
+from otel_ml_collector.measures.statistics import bucket_of, bucket_parameters, read_days
+from otel_ml_collector.measures.sums import (
+    COUNTED_SUMS,
+    FIGURES,
+    MERGED,
+    MERGED_SCORES,
+    P95,
+    SCORE_SUMS,
+    SUMS,
+    TOKEN_SUMS,
+    figures_of_runs,
+    mean_score,
+    pass_rate,
+)
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import (
@@ -38,14 +54,6 @@ from otel_ml_collector.store.record_kinds import (
     find_record_kinds,
     late_tags,
 )
-from otel_ml_collector.store.rollup import (
-    COUNTED_SUMS,
-    EXACT,
-    NEWEST_SCORES,
-    NEWEST_WITH_KEYED,
-    SCORE_SUMS,
-    SUMS,
-)
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import (
     ALWAYS,
@@ -56,7 +64,6 @@ from otel_ml_collector.store.sql import (
     identifier,
     join_sql,
 )
-from otel_ml_collector.store.statistics import bucket_of, bucket_parameters, read_days
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import (
     NUMBERED_VERSIONS,
@@ -79,15 +86,6 @@ _OF_HOURS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) I
   SELECT arrayJoin(arrayZip({cut_days:Array(Int64)}, {cut_computed:Array(Int64)})))
   AND hour_ns >= {first_hour:Int64} AND hour_ns < {until_hour:Int64}
   AND NOT has({cut_hours:Array(Int64)}, hour_ns)""")
-_TOKENS: Final = join_sql(
-    ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
-)
-_MERGED: Final = Sql("""sum(runs) AS runs, max(last_ns) AS last_ns,
-  quantilesDDMergeState(0.01, 0.5, 0.9, 0.99)(latency) AS latency,
-  {tokens},
-  sum(cost) AS cost, sum(priced) AS priced""").fill(tokens=_TOKENS)
-_MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
-  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
 # `model:v3`; where a run has no version, its model.
 _VERSION: Final = Sql("""transform(
   concat(toString(digest), ':', toString(structure), ':', toString(model)),
@@ -239,7 +237,7 @@ class StatsQuestion:
     @property
     def columns(self) -> Sql:
         """SQL of the columns that distinguish cells of the same bucket."""
-        return self.grouping.label + Sql(" AS label, outcome")
+        return self.grouping.label + Sql(" AS label")
 
     @property
     def of_scores(self) -> "StatsQuestion":
@@ -280,17 +278,15 @@ def read_runs(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) ->
     """
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket,
-          sum(runs) AS runs, sumIf(runs, outcome = 'error') AS errors,
-          quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(latency) AS quantiles,
-          {tokens},
-          toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
+          {figures}, {tokens}
         FROM ({run_cells})
         GROUP BY GROUPING SETS ((is_wanted, named, bucket), (is_wanted, named), ())
         ORDER BY level, is_wanted, named, bucket
         """).fill(
-        tokens=_TOKENS,
+        figures=FIGURES,
+        tokens=TOKEN_SUMS,
         run_cells=_run_cells(
-            question, _MERGED, COUNTED_SUMS if question.shares_calls else SUMS, _PLACED
+            question, MERGED, COUNTED_SUMS if question.shares_calls else SUMS, _PLACED
         ),
     )
     return reader.rows(sql, {**question.parameters, "wanted": list(wanted)})
@@ -301,15 +297,13 @@ def read_scores(reader: Reader, question: StatsQuestion, wanted: Sequence[str]) 
     question = question.of_scores
     sql = Sql("""
         SELECT grouping(bucket) + 2 * grouping(named) AS level, is_wanted, named, bucket, judge,
-          judge_version, sum(evaluations) AS evaluations, sum(failed) AS failed,
-          toFloat64(sum(score)) / 1e15 AS score, sum(scored) AS scored, sum(passed) AS passed,
-          sum(judged) AS judged
+          judge_version, {figures}
         FROM ({score_cells})
         GROUP BY GROUPING SETS (
           (judge, judge_version, is_wanted, named, bucket),
           (judge, judge_version, is_wanted, named), (judge, judge_version))
         ORDER BY level, is_wanted, named, bucket, judge, judge_version
-        """).fill(score_cells=_score_cells(question))
+        """).fill(figures=MERGED_SCORES, score_cells=_score_cells(question))
     parameters = {**question.parameters, "wanted": list(wanted)}
     return reader.rows(sql, parameters, ACROSS_PARTITIONS if question.has_keyed else None)
 
@@ -373,19 +367,16 @@ def read_runs_at_once(
     """
     names = _name_groups(labels)
     sql = Sql("""
-        SELECT part, is_wanted, named, bucket, sum(runs) AS runs, sum(errors) AS errors,
-          quantilesDDMerge(0.01, 0.5, 0.9, 0.95, 0.99)(latency) AS quantiles,
-          {tokens},
-          toFloat64(sum(cost)) / 1e15 AS cost, sum(priced) AS priced
+        SELECT part, is_wanted, named, bucket, {figures}, {tokens}
         FROM (
           SELECT {part} AS part, [false, false, {flags}][part + 1] AS is_wanted,
-            ['', '', {names}][part + 1] AS named, {bucket}, {placed},
-            countIf(outcome = 'error') AS errors, {raw}
+            ['', '', {names}][part + 1] AS named, {bucket}, {placed}, {raw}
           FROM {recorded} {join} {shares} WHERE {of_runs}
           GROUP BY GROUPING SETS ((bucket), {sets}, ()))
         GROUP BY part, is_wanted, named, bucket ORDER BY part, is_wanted, named, bucket
         """).fill(
-        tokens=_TOKENS,
+        figures=FIGURES,
+        tokens=TOKEN_SUMS,
         part=_part_of(names),
         flags=_list_flags(names),
         names=join_sql(", ", names),
@@ -418,7 +409,7 @@ def read_scores_at_once(
     names = _name_groups(labels)
     sql = Sql("""
         SELECT part, is_wanted, named, bucket, judge, judge_version, evaluations, failed,
-          toFloat64(score) / 1e15 AS score, scored, passed, judged
+          score, scored, passed, judged
         FROM (
           SELECT {part} AS part, [false, false, {flags}][part + 1] AS is_wanted,
             ['', '', {names}][part + 1] AS named, bucket, judge, judge_version, {score_sums}
@@ -479,9 +470,6 @@ def _part_of(names: Sequence[Sql]) -> Sql:
     return Sql("indexOf([{columns}], 0)").fill(columns=join_sql(", ", columns))
 
 
-_P95: Final = 2  # its place among the quantiles of `count_projects`
-
-
 def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     """Count the recorded runs of all projects, with errors, latency and cost.
 
@@ -491,22 +479,18 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
     runs = replace(runs, is_joined=runs.repeats)
-    cost = Amounts(runs.repeats).cost
     sql = Sql("""
-        SELECT project, {bucket},
-          grouping(bucket) AS is_total, count() AS runs, countIf(outcome = 'error') AS errors,
-          uniqExactIf(trace_id, outcome = 'error') AS failed_traces,
-          quantilesDDIf(0.01, 0.5, 0.9, 0.95, 0.99)(latency_ns, latency_ns > 0) AS quantiles,
-          toFloat64(sum({exact})) / 1e15 AS cost, count({cost}) AS priced
+        SELECT project, {bucket}, grouping(bucket) AS is_total,
+          uniqExactIf(trace_id, {failed}) AS failed_traces, {figures}
         FROM {recorded} {shares}
         WHERE {counted}
         GROUP BY GROUPING SETS ((project, bucket), (project))
         ORDER BY project, is_total, bucket LIMIT 100000
         """).fill(
+        figures=figures_of_runs(Amounts(runs.repeats)),
         bucket=bucket_of(buckets),
+        failed=HAS_FAILED,
         recorded=RECORDED,
-        exact=EXACT.fill(number=Sql("ifNull({cost}, 0)").fill(cost=cost)),
-        cost=cost,
         shares=shares(bounds.sql) if runs.repeats else EMPTY,
         counted=runs.sql,
     )
@@ -565,7 +549,7 @@ def _newest_of(question: StatsQuestion) -> Sql:
 def _score_cells(question: StatsQuestion) -> Sql:
     columns = question.columns + _PLACED
     own = Sql("""
-        SELECT bucket, label, outcome, is_wanted, named, judge, judge_version, {score_sums}
+        SELECT bucket, label, is_wanted, named, judge, judge_version, {score_sums}
         FROM (
           SELECT trace_id, span_id, {bucket}, {columns}
           FROM {recorded} {join} {shares} WHERE {of_runs}
@@ -582,7 +566,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         of_runs=_of_runs(question, is_joined=question.grouping.is_resolved),
         newest=_newest_of(question),
     )
-    daily = columns + Sql(", judge, judge_version, ") + _MERGED_SCORES
+    daily = columns + Sql(", judge, judge_version, ") + MERGED_SCORES
     return _with_days(question, own, daily, Sql("daily_scores"), Sql("hourly_scores"))
 
 
@@ -1036,7 +1020,7 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
             runs=total["runs"],
             errors=total["errors"],
             failed_traces=total["failed_traces"],
-            p95_ms=_read_quantiles(total)[_P95],
+            p95_ms=_read_quantiles(total)[P95],
             cost=round_cost(total["cost"]) if total["priced"] else None,
             buckets=[_project_bucket(row) for row in of_project],
         )
@@ -1118,8 +1102,8 @@ def _judged(
                 digest=row["judge_version"],
                 evaluations=row["evaluations"],
                 failed=row["failed"],
-                mean_score=row["score"] / row["scored"] if row["scored"] else None,
-                pass_rate=row["passed"] / row["judged"] if row["judged"] else None,
+                mean_score=mean_score(row),
+                pass_rate=pass_rate(row),
             )
         )
     for judges in judged.values():

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from otel_ml_collector.measures.rollup import recompute
 from otel_ml_collector.monitor.find import find_monitor
 from otel_ml_collector.monitor.slice_sums import SlicesQuery
 from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.stats import Past
-from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.sketches import SketchJob, sketch_day
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import warm_up

@@ -41,6 +41,7 @@ from otel_ml_collector.measures.measures import (
     TOKENS,
     with_amounts,
 )
+from otel_ml_collector.measures.sums import exact_sum, read_exact
 from otel_ml_collector.measures.units import UNIT_SUMS
 from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
@@ -57,7 +58,6 @@ from otel_ml_collector.store.record_kinds import (
     find_record_kinds,
     points,
 )
-from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.scores import (
     BY_JUDGE,
     IN_WINDOW,
@@ -475,9 +475,7 @@ class _Column:
         return substitute(self.total, Sql("x_N"), Sql("x_{n}").fill(n=place))
 
 
-_SUM: Final = Sql("toFloat64(sum({exact})) / 1e15").fill(
-    exact=EXACT.fill(number=Sql("ifNull(x_N, 0)"))
-)
+_SUM: Final = read_exact(exact_sum(Sql("x_N")))
 _MEAN: Final = _SUM + Sql(" / count(x_N)")
 _SHARE: Final = Sql("sum(x_N) / count(x_N)")
 # By figure: the column, and how it is added up.

@@ -13,16 +13,22 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
 from otel_ml_collector.errors import Missing, suggest
+from otel_ml_collector.measures.statistics import bucket_of, bucket_parameters
+from otel_ml_collector.measures.sums import (
+    SCORE_SUMS,
+    exact_sum,
+    mean_score,
+    pass_rate,
+    read_exact,
+)
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
-from otel_ml_collector.store.rollup import EXACT
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import OF_JUDGE, RESULT, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import bucket_of, bucket_parameters
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import JudgeVersionName
@@ -81,34 +87,30 @@ _CALLS_FOR: Final = Sql("""
 )
 OF_JUDGES: Final = Sql("{judge} IN {judges:Array(String)}")
 _FIGURES: Final = Sql("""
-    SELECT judge, judge_version, count() AS evaluations, countIf(failed) AS errors,
-      count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total,
-      countIf(passed = true) AS passes, count(passed) AS verdicts,
+    SELECT judge, judge_version, {score_sums},
       quantilesExactIf(0.5, 0.95)(assumeNotNull(latency_ms), latency_ms IS NOT NULL) AS latency,
       count(latency_ms) AS timed,
-      count(cost) AS priced, toFloat64(sum({cost})) / 1e15 AS price,
-      minIf(score, isFinite(score)) AS lowest, maxIf(score, isFinite(score)) AS highest,
-      countIf(isFinite(score) AND score != round(score)) AS fractions,
+      count(cost) AS priced, {cost} AS price,
+      min(said.score) AS lowest, max(said.score) AS highest,
+      countIf(said.score != round(said.score)) AS fractions,
       max(start_ns) AS last_start_ns
-    FROM ({judged}) GROUP BY judge, judge_version ORDER BY judge, judge_version""")
+    FROM ({judged}) AS said GROUP BY judge, judge_version ORDER BY judge, judge_version""")
 _TRIED: Final = Sql("""
     SELECT judge, judge_version, count() AS tried FROM ({judged}) GROUP BY judge, judge_version""")
 _UNHEARD: Final[Row] = dict.fromkeys(
-    ("evaluations", "errors", "scored", "passes", "verdicts", "priced", "timed", "tried"), 0
+    ("evaluations", "failed", "scored", "passed", "judged", "priced", "timed", "tried"), 0
 )
 _DISTRIBUTION: Final = Sql("""
-    SELECT judge_version, arrayCount(edge -> assumeNotNull(score) >= edge, {edges:Array(Float64)})
-      AS place, count() AS evaluations, countIf(passed = true) AS passes, count(passed) AS verdicts
-    FROM ({judged}) WHERE score IS NOT NULL
+    SELECT judge_version,
+      arrayCount(edge -> assumeNotNull(said.score) >= edge, {edges:Array(Float64)}) AS place,
+      {score_sums}
+    FROM ({judged}) AS said WHERE said.score IS NOT NULL
     GROUP BY judge_version, place ORDER BY judge_version, place""")
 _OVER_TIME: Final = Sql("""
-    SELECT judge_version, {bucket},
-      count() AS evaluations, countIf(failed) AS errors, countIf(passed = true) AS passes,
-      count(passed) AS verdicts, count(score) AS scored, toFloat64(sum({score})) / 1e15 AS total
-    FROM ({judged}) WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    SELECT judge_version, {bucket}, {score_sums}
+    FROM ({judged}) AS said WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
     GROUP BY judge_version, bucket ORDER BY judge_version, bucket""")
-_SCORE: Final = EXACT.fill(number=Sql("ifNull(score, 0)"))
-_COST: Final = EXACT.fill(number=Sql("ifNull(cost, 0)"))
+_COST: Final = read_exact(exact_sum(Sql("cost")))
 
 
 class JudgeNumbers(JudgeVersionName):
@@ -350,7 +352,7 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
     """Read the figures of judge versions, by judge and digest."""
     if not judges:
         return {}
-    sql = _FIGURES.fill(score=_SCORE, cost=_COST, judged=_count_scores(reader, project))
+    sql = _FIGURES.fill(score_sums=SCORE_SUMS, cost=_COST, judged=_count_scores(reader, project))
     rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, judges, {}):
         rows[row["judge"]][row["judge_version"]] = row | {"tried": 0}
@@ -383,12 +385,12 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
         version=version,
         digest=digest,
         evaluations=row["evaluations"],
-        errors=row["errors"],
+        errors=row["failed"],
         scored=row["scored"],
-        mean_score=row["total"] / row["scored"] if row["scored"] else None,
-        passed=row["passes"],
-        judged=row["verdicts"],
-        pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
+        mean_score=mean_score(row),
+        passed=row["passed"],
+        judged=row["judged"],
+        pass_rate=pass_rate(row),
         p50_ms=p50,
         p95_ms=p95,
         cost=round_cost(row["price"]) if row["priced"] else None,
@@ -426,7 +428,7 @@ def _read_bins(
         max(row["highest"] for row in spread),
         is_whole=not any(row["fractions"] for row in spread),
     )
-    sql = _DISTRIBUTION.fill(judged=_count_scores(reader, project))
+    sql = _DISTRIBUTION.fill(score_sums=SCORE_SUMS, judged=_count_scores(reader, project))
     bins: defaultdict[str, dict[int, Row]] = defaultdict(dict)
     for row in _ask(reader, sql, project, [judge], {"edges": bounds[1:-1]}):
         bins[row["judge_version"]][row["place"]] = row
@@ -454,15 +456,15 @@ def _bin(
         low=low,
         high=high,
         evaluations=row["evaluations"] if row else 0,
-        passed=row["passes"] if row else 0,
-        judged=row["verdicts"] if row else 0,
+        passed=row["passed"] if row else 0,
+        judged=row["judged"] if row else 0,
         where=where,
     )
 
 
 def _read_buckets(reader: Reader, project: str, judge: str, over: Buckets) -> dict[str, list[Row]]:
     sql = _OVER_TIME.fill(
-        bucket=bucket_of(over), score=_SCORE, judged=_count_scores(reader, project)
+        bucket=bucket_of(over), score_sums=SCORE_SUMS, judged=_count_scores(reader, project)
     )
     window = over.window
     more = {"start": window.start_ns, "end": window.end_ns, **bucket_parameters(over)}
@@ -480,10 +482,10 @@ def _bucket(judge_numbers: JudgeNumbers, row: Row, over: Buckets) -> JudgeBucket
         start_time=start,
         start_ns=start_ns,
         evaluations=row["evaluations"],
-        errors=row["errors"],
-        passed=row["passes"],
-        judged=row["verdicts"],
-        pass_rate=row["passes"] / row["verdicts"] if row["verdicts"] else None,
-        mean_score=row["total"] / row["scored"] if row["scored"] else None,
+        errors=row["failed"],
+        passed=row["passed"],
+        judged=row["judged"],
+        pass_rate=pass_rate(row),
+        mean_score=mean_score(row),
         where=f"{judge_numbers.where} and start >= {quoted(start)} and start < {quoted(end)}",
     )

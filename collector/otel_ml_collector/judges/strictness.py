@@ -10,8 +10,8 @@ from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.judges.find import named
+from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.statistics import read_scored_runs
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import Interval

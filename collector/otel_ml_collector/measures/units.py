@@ -19,7 +19,7 @@ from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
-from otel_ml_collector.store.scores import all_scores, newest_scores
+from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.windows import Window
 
@@ -28,9 +28,6 @@ _MOST_UNITS: Final = 500_000
 # The version of its model that a run belongs to, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-_SCORED_IN_TIME: Final = Sql(
-    "(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))"
-)
 
 
 # All runs of the candidate are in one window.
@@ -141,7 +138,7 @@ def read_units(
         shares=shares(BOUNDS.sql) if kinds.resolved else EMPTY,
         inside=amounts.sum_inside(sides.runs),
         sums=UNIT_SUMS,
-        newest=newest_scores(all_scores(_SCORED_IN_TIME, has_keyed=kinds.keyed_scores)),
+        newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )
     sampled = {"strata": [*strata], "every_before": every[0], "every": every[1]}

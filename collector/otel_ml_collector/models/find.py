@@ -9,6 +9,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, ModelCounts, about
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.measures.statistics import (
+    is_version,
+    list_models,
+    read_version_runs,
+    read_version_scores,
+)
+from otel_ml_collector.measures.sums import mean_score
 from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_owner_records
@@ -17,12 +24,6 @@ from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import find_owners, find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
-from otel_ml_collector.store.statistics import (
-    is_version,
-    list_models,
-    read_version_runs,
-    read_version_scores,
-)
 from otel_ml_collector.store.versions import (
     read_aliases,
     read_current_aliases,
@@ -127,9 +128,10 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     scores = asked.result()
     judge_numbers = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
     for row in scores:
-        digest = row.pop("judge_version")
+        digest = row["judge_version"]
         version = judge_numbers.get((row["judge"], digest, ""))
-        judges[row.pop("number")].append(JudgeStats(**row, digest=digest, version=version))
+        scored = JudgeStats(**row, mean_score=mean_score(row), digest=digest, version=version)
+        judges[row["number"]].append(scored)
     late_records = _find_late_records(reader, project, model, by_number)
     has_links = find_record_kinds(reader, project).links
     linked = find_linked_runs(reader, project, model) if has_links else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from otel_ml_collector.claims import name_slice
+from otel_ml_collector.measures.statistics import read_days
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slice_sums import (
     FIELD_MARK,
@@ -19,7 +20,6 @@ from otel_ml_collector.monitor.slice_sums import (
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.statistics import read_days
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.web import view
 

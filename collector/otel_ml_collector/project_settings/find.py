@@ -11,13 +11,13 @@ from otel_ml_collector.alerts.deliveries import find_deliveries
 from otel_ml_collector.alerts.find import find_rules
 from otel_ml_collector.datasets.find import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
+from otel_ml_collector.measures.statistics import list_llms, list_models, list_projects
 from otel_ml_collector.queues.queue import QUEUE
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.storage import KeptFor, Share, StorageQuery, find_storage, kept_for
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
-from otel_ml_collector.store.statistics import list_llms, list_models, list_projects
 from otel_ml_collector.times import DAY_NS
 
 _PRICE_DAYS: Final = 30

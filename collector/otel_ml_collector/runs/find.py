@@ -27,6 +27,7 @@ from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import parse, read_structured
+from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
@@ -91,7 +92,6 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
-from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.store.tables import INHERITED_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.windows import Window

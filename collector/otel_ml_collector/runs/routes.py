@@ -38,6 +38,13 @@ from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.measures.statistics import (
+    bound_runs,
+    count_plain_traces,
+    count_roots,
+    count_runs,
+    count_traces,
+)
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
@@ -47,13 +54,6 @@ from otel_ml_collector.runs.sums import ListSums, find_sums
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.statistics import (
-    bound_runs,
-    count_plain_traces,
-    count_roots,
-    count_runs,
-    count_traces,
-)
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.views import View, find_views

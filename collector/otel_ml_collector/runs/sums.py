@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.stats import (
     Grouping,
@@ -18,7 +19,6 @@ from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
-from otel_ml_collector.store.statistics import bound_runs
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

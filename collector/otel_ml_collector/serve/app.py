@@ -58,6 +58,7 @@ from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.measures.rollup import recompute_due
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
@@ -98,7 +99,6 @@ from otel_ml_collector.store.predictions import keep_due
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.retention import Days, Purger, Retention
-from otel_ml_collector.store.rollup import recompute_due
 from otel_ml_collector.store.runs import find_experiment_traces
 from otel_ml_collector.store.sketches import SketchJob
 from otel_ml_collector.store.sql import StoreClient

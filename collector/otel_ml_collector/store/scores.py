@@ -172,3 +172,14 @@ def _name(columns: Sequence[str]) -> Sql:
 
 def _test(judges: Sql, column: Sql) -> Sql:
     return judges.fill(judge=column) if "{judge}" in judges else judges
+
+
+# What each version of a judge said last of some runs of a window, by their spans. A score stands at
+# the start of its run that was told with it: at 0 where none was.
+_NEAR_RUNS: Final = all_scores(
+    Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
+      AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
+)
+_IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
+SCORED_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
+JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER

@@ -14,9 +14,10 @@ from otel_ml_collector.store.experiments import FINISHED_CALLS, FIRST_ENDED
 from otel_ml_collector.store.reader import IDS, Reader, Row
 from otel_ml_collector.store.record_kinds import CONTENTS, find_counted, find_record_kinds
 from otel_ml_collector.store.runs import FILTERED
+from otel_ml_collector.store.scores import SCORED_LAST
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.statistics import NUMBER, SCORED_LAST, of_versions
 from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
+from otel_ml_collector.store.versions import NUMBER, of_versions
 from otel_ml_collector.times import HOUR_NS
 
 _INPUTS_TEXT: Final = Sql("inputs")

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import Reader, Row
@@ -183,6 +183,22 @@ def read_version_numbers(
         for (digest, structure), number in (versions or {}).items():
             numbers[kind][name, digest, structure] = number
     return numbers
+
+
+# The small number of a run's version, of some that are known; 0 for any other.
+NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
+  {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
+
+
+def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
+    """Return the parameters of a query about versions of a model, including those of `NUMBER`."""
+    numbers = version_numbers(reader, project, "model", [model])
+    return {
+        "project": project,
+        "model": model,
+        "versions": [f"{digest}:{structure}" for _, digest, structure in numbers] or [""],
+        "numbers": list(numbers.values()) or [0],
+    }
 
 
 def all_version_numbers(reader: Reader, project: str, kind: str) -> Numbers:

@@ -23,12 +23,12 @@ from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE
+from otel_ml_collector.measures.statistics import has_project
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.statistics import has_project
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import make_payload

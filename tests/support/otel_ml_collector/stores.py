@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.measures.rollup import recompute
 from otel_ml_collector.records import Records
 from otel_ml_collector.serve.app import make_app, open_collector
 from otel_ml_collector.settings.sources import load
@@ -21,7 +22,6 @@ from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.rollup import recompute
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.support.new_store import lay

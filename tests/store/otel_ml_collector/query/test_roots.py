@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from otel_ml.records import Inside, Tokens, WorstScore
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.measures.statistics import count_roots, count_traces
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.statistics import count_roots, count_traces
 from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any, Final
 
+from otel_ml_collector.measures import statistics
+from otel_ml_collector.measures.sums import mean_score
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.store import statistics
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.tables import METRICS
 from otel_ml_collector.windows import Window
@@ -151,18 +152,19 @@ def test_version_scores(store: Store, project: str) -> None:
             project,
             make_record("evaluation", target, {**judge, **attributes}, start_ns=start_ns),
         )
-    assert statistics.read_version_scores(store.reader, project, "answer") == [
-        {
-            "number": 1,
-            "judge": "grounded",
-            "judge_version": "j1",
-            "evaluations": 3,
-            "failed": 1,
-            "mean_score": 0.75,
-            "passed": 1,
-            "judged": 1,
-        }
-    ]
+    (row,) = statistics.read_version_scores(store.reader, project, "answer")
+    assert mean_score(row) == 0.75
+    assert row == {
+        "number": 1,
+        "judge": "grounded",
+        "judge_version": "j1",
+        "evaluations": 3,
+        "failed": 1,
+        "score": 1_500_000_000_000_000,
+        "scored": 2,
+        "passed": 1,
+        "judged": 1,
+    }
 
 
 def test_count_runs(store: Store, project: str) -> None:

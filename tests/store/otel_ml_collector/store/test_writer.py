@@ -13,6 +13,7 @@ from otel_ml_collector.artifacts.find import ObjectsQuery, find_objects
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.measures import statistics
 from otel_ml_collector.metrics import find_metrics
 from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
@@ -20,7 +21,7 @@ from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.store import statistics, versions
+from otel_ml_collector.store import versions
 from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import ALWAYS, Sql, identifier
 from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS

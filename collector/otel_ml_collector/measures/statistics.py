@@ -6,6 +6,8 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
+from otel_ml_collector.measures.measures import HAS_FAILED
+from otel_ml_collector.measures.sums import COUNTS, SCORE_SUMS
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import (
     DELIVERIES,
@@ -23,21 +25,16 @@ from otel_ml_collector.store.record_kinds import (
     find_counted_of_all,
     find_record_kinds,
 )
-from otel_ml_collector.store.rollup import EXACT, STATES, computed, uncomputed
+from otel_ml_collector.store.rollup import STATES, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP
-from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
+from otel_ml_collector.store.scores import JUDGED_LAST, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of
 from otel_ml_collector.store.tables import IS_POINT
-from otel_ml_collector.store.versions import version_numbers
+from otel_ml_collector.store.versions import NUMBER, of_versions, version_numbers
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.windows import Buckets, Window
 
 _MOST_PROJECTS: Final = 20_000
-# The small number of a run's version, of some that are known; 0 for any other.
-NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
-  {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
-# A sum of floats depends on their order in the last digit.
-_SCORE: Final = EXACT.fill(number=Sql("if(ifNull(isFinite(s.score), 0), s.score, 0)"))
 
 
 def list_projects(reader: Reader) -> list[Row]:
@@ -51,12 +48,12 @@ def list_projects(reader: Reader) -> list[Row]:
           max(last_ns) AS last_start_ns
         FROM (
           SELECT project, countIf({is_call}) AS ended, countIf(NOT {is_call}) AS others,
-            countIf({is_call} AND outcome = 'error') AS failed, max(start_ns) AS last_ns
+            countIf({is_call} AND {failed}) AS failed, max(start_ns) AS last_ns
           FROM {recorded}
           WHERE {counted} GROUP BY project
           UNION ALL
           SELECT project, sumIf(runs, {is_call}), sumIf(runs, NOT {is_call}),
-            sumIf(runs, {is_call} AND outcome = 'error'), max(last_ns)
+            sumIf(runs, {is_call} AND {failed}), max(last_ns)
           FROM daily_runs WHERE {readable} AND {computed} GROUP BY project
           UNION ALL
           SELECT project, 0, 0, 0, max(start_ns) FROM open_runs WHERE {readable} GROUP BY project
@@ -67,9 +64,10 @@ def list_projects(reader: Reader) -> list[Row]:
         """).fill(
         recorded=RECORDED,
         is_call=IS_CALL,
-        readable=READABLE,
+        failed=HAS_FAILED,
         counted=find_counted_of_all(reader, unknown, kinds=True).sql,
         computed=computed(READABLE),
+        readable=READABLE,
         most_projects=_MOST_PROJECTS,
     )
     return reader.rows(sql, {})
@@ -149,13 +147,14 @@ def _values_of(project: str, condition: Condition, buckets: Buckets) -> dict[str
 def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buckets) -> list[Row]:
     """Count the matching runs of a window, and their errors, by bucket."""
     sql = Sql("""
-        SELECT {bucket}, count() AS runs,
-          countIf(outcome = 'error') AS errors
+        SELECT {bucket}, {counts}
         FROM {recorded}
         WHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns < {end:Int64} AND ({condition})
         GROUP BY bucket ORDER BY bucket
-        """).fill(bucket=bucket_of(buckets), recorded=RECORDED, condition=condition.sql)
+        """).fill(
+        bucket=bucket_of(buckets), counts=COUNTS, recorded=RECORDED, condition=condition.sql
+    )
     return reader.rows(sql, _values_of(project, condition, buckets))
 
 
@@ -163,7 +162,7 @@ def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buck
 _LEVELS: Final = 16
 _MOST_BELOW: Final = 1_000_000
 _BELOW: Final = Sql("""
-    SELECT trace_id, parent_span_id AS above, outcome = 'error' AS has_failed,
+    SELECT trace_id, parent_span_id AS above, {failed} AS has_failed,
       {bucket}
     FROM {recorded}
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -195,7 +194,12 @@ def count_roots(
     every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
     parameters = {**_values_of(project, condition, buckets), "most": _MOST_BELOW + 1}
-    below = _BELOW.fill(bucket=bucket_of(buckets), recorded=RECORDED, condition=condition.sql)
+    below = _BELOW.fill(
+        failed=HAS_FAILED,
+        bucket=bucket_of(buckets),
+        recorded=RECORDED,
+        condition=condition.sql,
+    )
     for _ in range(_LEVELS):
         around = _AROUND.fill(below=below, spans=_SPANS_AROUND)
         sql = Sql("""
@@ -287,13 +291,12 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           sum(failed) AS errors, max(last_ns) AS last_run_ns, max(told_ns) AS last_told_ns
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
-            countIf(outcome = 'error') AS failed, max(start_ns) AS last_ns, 0 AS told_ns
+            countIf({failed}) AS failed, max(start_ns) AS last_ns, 0 AS told_ns
           FROM {recorded}
           WHERE {counted} AND model != ''
           GROUP BY model
           UNION ALL
-          SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, outcome = 'error'),
-            max(last_ns), 0
+          SELECT model, argMax(kind, last_ns), sum(runs), sumIf(runs, {failed}), max(last_ns), 0
           FROM daily_runs
           WHERE {ours} AND {is_call} AND model != '' AND {computed}
           GROUP BY model
@@ -314,6 +317,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
         most=_MODELS_READ,
         ours=OF_PROJECT,
         is_call=IS_CALL,
+        failed=HAS_FAILED,
         computed=computed(OF_PROJECT),
         counted=counted.sql,
     )
@@ -369,13 +373,13 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     asked = of_versions(reader, project, model)
     tried = reader.ahead(_count_tried, asked) if counted.items else None
     sql = Sql("""
-        SELECT {number} AS number, count() AS runs, countIf(outcome = 'error') AS errors,
+        SELECT {number} AS number, {counts},
           quantileExact(0.5)(nullIf(latency_ns, 0)) AS p50_ns,
           quantileExact(0.95)(nullIf(latency_ns, 0)) AS p95_ns,
           max(start_ns) AS last_start_ns, 0 AS experiment_runs
         FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number
-        """).fill(recorded=RECORDED, number=NUMBER, counted=counted.sql)
+        """).fill(counts=COUNTS, recorded=RECORDED, number=NUMBER, counted=counted.sql)
     versions = {row["number"]: row for row in reader.rows(sql, asked)}
     for row in tried.result() if tried else ():
         version = versions.setdefault(row["number"], {**_NEVER_RUN})
@@ -401,38 +405,23 @@ def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     """Read score figures by judge version and model version, counting each run once."""
     sql = Sql("""
-        SELECT r.number AS number, s.judge AS judge, s.judge_version AS judge_version,
-          count() AS evaluations,
-          countIf(s.failed) AS failed,
-          if(countIf(isFinite(s.score)) = count(s.score),
-            toFloat64(sum({score})) / 1e15 / nullIf(count(s.score), 0),
-            avgOrNull(s.score)) AS mean_score,
-          countIf(s.passed = true) AS passed, countIf(isNotNull(s.passed)) AS judged
+        SELECT r.number AS number, said.judge AS judge, said.judge_version AS judge_version,
+          {score_sums}
         FROM (
           SELECT trace_id, span_id, {number} AS number FROM {recorded}
           WHERE {counted} AND model = {model:String} AND number > 0
         ) AS r
-        INNER JOIN ({newest}) AS s ON s.trace_id = r.trace_id AND s.span_id = r.span_id
+        INNER JOIN ({newest}) AS said
+          ON said.trace_id = r.trace_id AND said.span_id = r.span_id
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
         """).fill(
         recorded=RECORDED,
         number=NUMBER,
-        score=_SCORE,
+        score_sums=SCORE_SUMS,
         counted=find_counted(reader, project, kinds=True).sql,
         newest=newest_scores(all_scores()),
     )
     return reader.rows(sql, of_versions(reader, project, model))
-
-
-# What each version of a judge said last of some runs of a window, by their spans. A score stands at
-# the start of its run that was told with it: at 0 where none was.
-_NEAR_RUNS: Final = all_scores(
-    Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
-      AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")
-)
-_IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
-SCORED_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
-_JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
@@ -499,18 +488,7 @@ def read_scored_runs(
         "last": runs[0]["start_ns"] + HOUR_NS,
         "spans": [row["span"] for row in runs],
     }
-    return runs, reader.rows(_JUDGED_LAST, values)
-
-
-def of_versions(reader: Reader, project: str, model: str) -> dict[str, Any]:
-    """Return the parameters of a query about versions of a model, including those of `NUMBER`."""
-    numbers = version_numbers(reader, project, "model", [model])
-    return {
-        "project": project,
-        "model": model,
-        "versions": [f"{digest}:{structure}" for _, digest, structure in numbers] or [""],
-        "numbers": list(numbers.values()) or [0],
-    }
+    return runs, reader.rows(JUDGED_LAST, values)
 
 
 def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:

@@ -1,0 +1,105 @@
+"""Adds measures up: over runs, over daily and hourly totals of runs, and over scores.
+
+Every sum is the same in any order: it is one of whole numbers.
+"""
+
+from typing import Final
+
+from otel_ml.records import TOKENS
+from otel_ml_collector.measures.measures import HAS_FAILED
+from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+
+# The quantiles of latency that the totals keep a sketch for; an answer adds p95.
+_SKETCHED: Final = Sql("0.01, 0.5, 0.9, 0.99")
+_ANSWERED: Final = Sql("0.01, 0.5, 0.9, 0.95, 0.99")
+P95: Final = 2  # its place among the quantiles of `FIGURES`
+
+_STEPS: Final = 10**15
+_EXACT: Final = Sql("sum(toInt256(least(greatest(ifNull({number}, 0), -1e50), 1e50) * {steps}))")
+
+
+def exact_sum(number: Sql) -> Sql:
+    """Write the sum of a number in steps of 1e-15. Beyond 1e50 a number counts as that."""
+    return _EXACT.fill(number=number, steps=_STEPS)
+
+
+def read_exact(exact: Sql) -> Sql:
+    """Write the number of an `exact_sum`."""
+    return Sql("toFloat64({exact}) / {steps}").fill(exact=exact, steps=_STEPS)
+
+
+# Of runs: how many there are, and how many failed.
+COUNTS: Final = Sql("count() AS runs, countIf({failed}) AS errors").fill(failed=HAS_FAILED)
+
+
+def run_sums(amounts: Amounts) -> Sql:
+    """Write what runs add to a cell, under the names of the columns of `daily_runs`."""
+    added = [
+        Sql("sum(ifNull({number}, 0)) AS {n}").fill(
+            number=amounts.read(name), n=identifier(name, TOKENS)
+        )
+        for name in TOKENS
+    ]
+    return Sql("""{counts}, max(start_ns) AS last_ns,
+      quantilesDDStateIf({levels})(latency_ns, latency_ns > 0) AS latency,
+      {tokens},
+      {exact} AS cost, count({cost}) AS priced""").fill(
+        counts=COUNTS,
+        levels=_SKETCHED,
+        tokens=join_sql(", ", added),
+        exact=exact_sum(amounts.cost),
+        cost=amounts.cost,
+    )
+
+
+SUMS: Final = run_sums(Amounts(is_resolved=False))
+COUNTED_SUMS: Final = run_sums(Amounts(is_resolved=True))
+TOKEN_SUMS: Final = join_sql(
+    ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
+)
+# A cell of some totals, each of which has an outcome.
+MERGED: Final = Sql("""sum(runs) AS runs, sumIf(runs, {failed}) AS errors, max(last_ns) AS last_ns,
+  quantilesDDMergeState({levels})(latency) AS latency,
+  {tokens},
+  sum(cost) AS cost, sum(priced) AS priced""").fill(
+    failed=HAS_FAILED, levels=_SKETCHED, tokens=TOKEN_SUMS
+)
+# The figures of some cells, but for their `TOKEN_SUMS`. Quantiles are in ns.
+FIGURES: Final = Sql("""sum(runs) AS runs, sum(errors) AS errors,
+  quantilesDDMerge({levels})(latency) AS quantiles,
+  {cost} AS cost, sum(priced) AS priced""").fill(
+    levels=_ANSWERED, cost=read_exact(Sql("sum(cost)"))
+)
+
+
+def figures_of_runs(amounts: Amounts) -> Sql:
+    """Write the `FIGURES` of runs, without cells: that is faster where no totals are read."""
+    return Sql("""{counts}, quantilesDDIf({levels})(latency_ns, latency_ns > 0) AS quantiles,
+  {cost} AS cost, count({paid}) AS priced""").fill(
+        counts=COUNTS,
+        levels=_ANSWERED,
+        cost=read_exact(exact_sum(amounts.cost)),
+        paid=amounts.cost,
+    )
+
+
+# What scores, which `said` has, add under the names of the columns of `daily_scores`.
+SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS failed,
+  {score} AS score, count(said.score) AS scored,
+  countIf(said.passed = true) AS passed, count(said.passed) AS judged""").fill(
+    score=exact_sum(Sql("said.score"))
+)
+MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
+  sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
+
+
+def mean_score(row: Row) -> float | None:
+    """Return the mean score of `SCORE_SUMS`; None without scores."""
+    return row["score"] / _STEPS / row["scored"] if row["scored"] else None
+
+
+def pass_rate(row: Row) -> float | None:
+    """Return the pass rate of `SCORE_SUMS`; None if no score says whether the run passed."""
+    return row["passed"] / row["judged"] if row["judged"] else None
