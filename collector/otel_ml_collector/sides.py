@@ -54,6 +54,8 @@ from otel_ml_collector.windows import Window
 _FOR_EVER_NS: Final = 2**62
 # Of a side with more runs every second, third, ... session or trace counts.
 _RUNS_COUNTED: Final = 50_000
+# So many runs are enough for the median duration of their requests.
+_REQUESTS_READ: Final = 5_000
 _MOST_STRATA: Final = 20
 _LEAST_STRATUM: Final = 0.02
 _MOST_JUDGES: Final = 20
@@ -166,7 +168,10 @@ class SideRows:
 
 def _read_request_ms(reader: Reader, sides: Sides) -> float:
     """Return the median duration of the requests, if the margin of latency depends on it."""
-    return find_request_ms(reader, sides) if reader.margins.time_share else 0.0
+    if not reader.margins.time_share:
+        return 0.0
+    every = max(-(-sum(sides.counts) // _REQUESTS_READ), 1)
+    return find_request_ms(reader, sides.runs, sides.values, every).get("", 0.0)
 
 
 def _find_sampling(sides: Sides) -> tuple[int, int]:

@@ -145,22 +145,43 @@ def read_units(
     return reader.rows(sql, {**sides.values, **sampled})
 
 
-# Of the traces with runs of either side every so many-th is enough for a median.
-_REQUEST: Final = Sql("""
-    SELECT quantileDD(0.01, 0.5)(latency_ns) / 1e6 AS request_ms, count() AS requests
-    FROM {recorded} WHERE {bounds} AND {top} AND cityHash64(trace_id) % {every:UInt32} = 0
-      AND trace_id IN (
-        SELECT trace_id FROM {recorded}
-        WHERE {sides} AND cityHash64(trace_id) % {every:UInt32} = 0)""")
-_REQUESTS_READ: Final = 5_000
+_REQUESTS: Final = Sql("""
+    SELECT part, quantileDD(0.01, 0.5)(request_ms) AS request_ms FROM (
+      SELECT DISTINCT trace_id, {by} AS part FROM {recorded} WHERE {runs} AND {sampled}) AS run
+    INNER JOIN (
+      SELECT trace_id, max(latency_ns) / 1e6 AS request_ms FROM {recorded}
+      WHERE {bounds} AND {top} AND {sampled} GROUP BY trace_id
+    ) AS request ON run.trace_id = request.trace_id
+    GROUP BY part""")
+_SAMPLED_REQUESTS: Final = Sql("cityHash64(trace_id) % {every_request:UInt32} = 0")
+_NO_PARTS: Final = Sql("''")
 
 
-def find_request_ms(reader: Reader, sides: Sides) -> float:
-    """Return the median duration in ms of the requests with runs of either side; 0 for none."""
-    sql = _REQUEST.fill(recorded=RECORDED, bounds=BOUNDS.sql, top=IS_TOP, sides=sides.runs)
-    every = max(-(-sum(sides.counts) // _REQUESTS_READ), 1)
-    [row] = reader.rows(sql, {**sides.values, "every": every})
-    return float(row["request_ms"]) if row["requests"] else 0.0
+def find_request_ms(
+    reader: Reader, runs: Sql, values: Mapping[str, Any], every: int, by: Sql = _NO_PARTS
+) -> dict[str, float]:
+    """Return the median duration in ms of the requests with given runs.
+
+    Args:
+        reader: The store.
+        runs: SQL that is true for the runs.
+        values: The parameters, with `project`, `start` and `end`.
+        every: Read one of so many traces.
+        by: SQL of a text by which the runs are grouped; one group by default.
+
+    Returns:
+        The durations by that text.
+    """
+    sql = _REQUESTS.fill(
+        by=by,
+        recorded=RECORDED,
+        runs=runs,
+        sampled=_SAMPLED_REQUESTS,
+        bounds=BOUNDS.sql,
+        top=IS_TOP,
+    )
+    rows = reader.rows(sql, {**values, "every_request": every})
+    return {row["part"]: row["request_ms"] for row in rows}
 
 
 # As many hashes of traces are enough to see how many two filters have in common.

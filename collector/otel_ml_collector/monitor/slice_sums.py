@@ -26,12 +26,12 @@ from otel_ml_collector.measures.measures import (
     rounded,
     with_amounts,
 )
+from otel_ml_collector.measures.units import find_request_ms
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.amounts import Amounts
 from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
-from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
@@ -281,24 +281,14 @@ def choose_figures(
 
 # So many runs are enough for medians.
 _RUNS_OF_REQUESTS: Final = 20_000
-_REQUEST_OF_RUN: Final = Sql("""
-    SELECT model, quantileDD(0.01, 0.5)(request_ms) AS request_ms FROM (
-      SELECT DISTINCT trace_id, model FROM {recorded}
-      WHERE {asked} AND cityHash64(trace_id) % {every_request:UInt32} = 0) AS run
-    INNER JOIN (SELECT trace_id, max(latency_ns) / 1e6 AS request_ms FROM {recorded}
-      WHERE {bounds} AND {top} AND cityHash64(trace_id) % {every_request:UInt32} = 0
-      GROUP BY trace_id) AS request ON run.trace_id = request.trace_id
-    GROUP BY model""")
 
 
-def find_request_ms(reader: Reader, asked: AskedRuns) -> dict[str, float]:
+def find_requests_ms(reader: Reader, asked: AskedRuns) -> dict[str, float]:
     """Return for each model the median duration in ms of the requests with its runs."""
     if not asked.models:
         return {}
-    sql = _REQUEST_OF_RUN.fill(recorded=RECORDED, asked=asked.sql, bounds=_IN_TIME.sql, top=IS_TOP)
     every = asked.every * max(-(-asked.runs // asked.every // _RUNS_OF_REQUESTS), 1)
-    rows = reader.rows(sql, {**asked.values, "every_request": every})
-    return {row["model"]: row["request_ms"] for row in rows}
+    return find_request_ms(reader, asked.sql, asked.values, every, Sql("toString(model)"))
 
 
 def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[FigureColumn]:

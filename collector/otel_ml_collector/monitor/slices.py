@@ -51,7 +51,7 @@ from otel_ml_collector.monitor.slice_sums import (
     choose_figures,
     count_slices,
     find_dimensions,
-    find_request_ms,
+    find_requests_ms,
     read_counted,
 )
 from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, list_figures
@@ -183,7 +183,7 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     rows = count_slices(runs, figures, dimensions)
     has_latency = any(figure.name == "latency" for figure in figures)
     needs_requests = has_latency and reader.margins.time_share
-    ratios = _Ratios(reader.margins, find_request_ms(reader, asked) if needs_requests else {})
+    ratios = _Ratios(reader.margins, find_requests_ms(reader, asked) if needs_requests else {})
     slices, judged = _judge(asked, figures, rows, dimensions, query.where, ratios=ratios)
     if query.pairs:
         # Of two dimensions, of conditions that are worse alone.
