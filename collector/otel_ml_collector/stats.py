@@ -38,13 +38,13 @@ from otel_ml_collector.measures.sums import (
     pass_rate,
 )
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import (
     NAMED,
-    RECORDED,
     Bounds,
     CountedRuns,
     named,
+    recorded_runs,
     shares,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -337,7 +337,7 @@ def choose_groups(
           GROUP BY label ORDER BY number DESC, label LIMIT {most:UInt32})""").fill(
             place=place,
             label=label,
-            recorded=RECORDED,
+            recorded=recorded_runs(),
             join=question.grouping.join,
             shares=_shares_of(question),
             of_runs=_of_runs(question, is_joined=question.needs_shares),
@@ -383,7 +383,7 @@ def read_runs_at_once(
         bucket=bucket_of(question.buckets),
         placed=_place_groups(labels, names),
         raw=COUNTED_SUMS if question.shares_calls else SUMS,
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         join=question.grouping.join,
         shares=_shares_of(question),
         of_runs=_of_runs(question, is_joined=question.needs_shares),
@@ -428,7 +428,7 @@ def read_scores_at_once(
         score_sums=SCORE_SUMS,
         bucket=bucket_of(question.buckets),
         placed=_place_groups(labels, names),
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         join=question.grouping.join,
         shares=_shares_of(question),
         of_runs=_of_runs(question, is_joined=question.needs_shares),
@@ -482,16 +482,15 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     sql = Sql("""
         SELECT project, {bucket}, grouping(bucket) AS is_total,
           uniqExactIf(trace_id, {failed}) AS failed_traces, {figures}
-        FROM {recorded} {shares}
+        FROM {recorded}
         WHERE {counted}
         GROUP BY GROUPING SETS ((project, bucket), (project))
         ORDER BY project, is_total, bucket LIMIT 100000
         """).fill(
-        figures=figures_of_runs(Amounts(runs.repeats)),
+        figures=figures_of_runs(RunAmounts(runs.repeats)),
         bucket=bucket_of(buckets),
         failed=HAS_FAILED,
-        recorded=RECORDED,
-        shares=shares(bounds.sql) if runs.repeats else EMPTY,
+        recorded=recorded_runs(bounds.sql, is_resolved=runs.repeats),
         counted=runs.sql,
     )
     window = buckets.window
@@ -523,7 +522,7 @@ def _run_cells(question: StatsQuestion, daily: Sql, raw: Sql, placed: Sql = EMPT
         SELECT {bucket}, {columns}, {raw}
         FROM {recorded} {join} {shares} WHERE {of_runs}
         GROUP BY ALL""").fill(
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         shares=_shares_of(question),
         bucket=bucket_of(question.buckets),
         columns=columns,
@@ -557,7 +556,7 @@ def _score_cells(question: StatsQuestion) -> Sql:
         INNER JOIN ({newest}) AS said
           ON said.trace_id = run.trace_id AND said.span_id = run.span_id
         GROUP BY ALL""").fill(
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         score_sums=SCORE_SUMS,
         bucket=bucket_of(question.buckets),
         columns=columns,

@@ -47,7 +47,7 @@ from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.quality.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.quality.target import SavedTarget
 from otel_ml_collector.sides import make_figure
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
@@ -586,7 +586,7 @@ class _Question:
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             unit=unit_of(is_joined=self.kinds.named),
-            amounts=with_amounts(Amounts(self.kinds.resolved)),
+            amounts=with_amounts(RunAmounts(self.kinds.resolved)),
             xs=join_sql("", xs),
             recorded=RECORDED,
             joins=self.joins,

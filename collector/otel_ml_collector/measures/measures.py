@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.statistics.slices import FigureKind
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.sql import Sql
 
@@ -62,7 +62,7 @@ COST: Final = Measure(Sql("cost"), "amount", Sql("run_cost"))
 AMOUNTS: Final = (LATENCY, TOKENS, COST)
 
 
-def with_amounts(amounts: Amounts, *, inside: bool = False) -> Sql:
+def with_amounts(amounts: RunAmounts, *, inside: bool = False) -> Sql:
     """Write the WITH of a query by which measures read the tokens and the cost of a run.
 
     Args:

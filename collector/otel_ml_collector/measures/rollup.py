@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from otel_ml_collector.measures.sums import COUNTED_SUMS, SCORE_SUMS
 from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.counted import RECORDED, Bounds, CountedRuns, shares
+from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs
 from otel_ml_collector.store.rollup import DAY_OF, NOW, QUIET_NS, STATES
 from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient
@@ -27,14 +27,13 @@ _COUNTED: Final = CountedRuns(
 )
 _COUNTED_IN_DAYS: Final = Sql("""
   FROM {recorded} WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
-    recorded=RECORDED, counted=_COUNTED.sql, day_of=DAY_OF
+    recorded=recorded_runs(), counted=_COUNTED.sql, day_of=DAY_OF
 )
 # The same, beside what counts of them.
 _COUNTED_RUNS: Final = Sql("""
-  FROM {recorded} {shares}
+  FROM {recorded}
   WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
-    recorded=RECORDED,
-    shares=shares(_COUNTED.bounds.sql),
+    recorded=recorded_runs(_COUNTED.bounds.sql, is_resolved=True),
     counted=replace(_COUNTED, is_joined=True).sql,
     day_of=DAY_OF,
 )

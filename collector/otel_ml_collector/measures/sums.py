@@ -7,7 +7,7 @@ from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.measures.measures import HAS_FAILED
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 
@@ -16,25 +16,25 @@ _SKETCHED: Final = Sql("0.01, 0.5, 0.9, 0.99")
 _ANSWERED: Final = Sql("0.01, 0.5, 0.9, 0.95, 0.99")
 P95: Final = 2  # its place among the quantiles of `FIGURES`
 
-_STEPS: Final = 10**15
+_EXACT_STEPS: Final = 10**15
 _EXACT: Final = Sql("sum(toInt256(least(greatest(ifNull({number}, 0), -1e50), 1e50) * {steps}))")
 
 
 def exact_sum(number: Sql) -> Sql:
     """Write the sum of a number in steps of 1e-15. Beyond 1e50 a number counts as that."""
-    return _EXACT.fill(number=number, steps=_STEPS)
+    return _EXACT.fill(number=number, steps=_EXACT_STEPS)
 
 
 def read_exact(exact: Sql) -> Sql:
     """Write the number of an `exact_sum`."""
-    return Sql("toFloat64({exact}) / {steps}").fill(exact=exact, steps=_STEPS)
+    return Sql("toFloat64({exact}) / {steps}").fill(exact=exact, steps=_EXACT_STEPS)
 
 
 # Of runs: how many there are, and how many failed.
 COUNTS: Final = Sql("count() AS runs, countIf({failed}) AS errors").fill(failed=HAS_FAILED)
 
 
-def run_sums(amounts: Amounts) -> Sql:
+def run_sums(amounts: RunAmounts) -> Sql:
     """Write what runs add to a cell, under the names of the columns of `daily_runs`."""
     added = [
         Sql("sum(ifNull({number}, 0)) AS {n}").fill(
@@ -54,8 +54,8 @@ def run_sums(amounts: Amounts) -> Sql:
     )
 
 
-SUMS: Final = run_sums(Amounts(is_resolved=False))
-COUNTED_SUMS: Final = run_sums(Amounts(is_resolved=True))
+SUMS: Final = run_sums(RunAmounts(is_resolved=False))
+COUNTED_SUMS: Final = run_sums(RunAmounts(is_resolved=True))
 TOKEN_SUMS: Final = join_sql(
     ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
 )
@@ -74,7 +74,7 @@ FIGURES: Final = Sql("""sum(runs) AS runs, sum(errors) AS errors,
 )
 
 
-def figures_of_runs(amounts: Amounts) -> Sql:
+def figures_of_runs(amounts: RunAmounts) -> Sql:
     """Write the `FIGURES` of runs, without cells: that is faster where no totals are read."""
     return Sql("""{counts}, quantilesDDIf({levels})(latency_ns, latency_ns > 0) AS quantiles,
   {cost} AS cost, count({paid}) AS priced""").fill(
@@ -97,7 +97,7 @@ MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS fa
 
 def mean_score(row: Row) -> float | None:
     """Return the mean score of `SCORE_SUMS`; None without scores."""
-    return row["score"] / _STEPS / row["scored"] if row["scored"] else None
+    return row["score"] / _EXACT_STEPS / row["scored"] if row["scored"] else None
 
 
 def pass_rate(row: Row) -> float | None:

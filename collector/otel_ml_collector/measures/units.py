@@ -14,13 +14,13 @@ from otel_ml_collector.measures.measures import (
     whole,
     with_amounts,
 )
-from otel_ml_collector.store.amounts import Amounts
-from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
+from otel_ml_collector.store.amounts import RunAmounts
+from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
+from otel_ml_collector.store.sql import Condition, Sql, join_sql
 from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
@@ -88,14 +88,14 @@ FROM (
       SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
       FROM (
         {amounts} SELECT {columns}, [{pairs}] AS figures
-        FROM {recorded} {shares} {inside} WHERE {sampled}
+        FROM {recorded} {inside} WHERE {sampled}
       )
       ARRAY JOIN figures AS pair
       UNION ALL
       SELECT is_before, unit, place, stratum,
         concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
         if(isNull(passed), score, toFloat64(passed)) AS value
-      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} {shares} WHERE {sampled}) AS sides
+      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
       INNER JOIN ({newest}) AS said
         ON said.trace_id = sides.trace_id AND said.span_id = sides.span_id
       WHERE NOT said.failed
@@ -124,7 +124,7 @@ def read_units(
         `n` and `units`.
     """
     kinds = find_record_kinds(reader, project)
-    amounts = Amounts(kinds.resolved)
+    amounts = RunAmounts(kinds.resolved)
     sql = _UNITS.fill(
         columns=_UNIT_COLUMNS.fill(
             is_before=sides.is_before,
@@ -134,8 +134,7 @@ def read_units(
         sampled=_SAMPLED.fill(sides=sides.runs),
         amounts=with_amounts(amounts, inside=True),
         pairs=_PAIRS,
-        recorded=RECORDED,
-        shares=shares(BOUNDS.sql) if kinds.resolved else EMPTY,
+        recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         inside=amounts.sum_inside(sides.runs),
         sums=UNIT_SUMS,
         newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
@@ -174,7 +173,7 @@ def find_request_ms(
     """
     sql = _REQUESTS.fill(
         by=by,
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         runs=runs,
         sampled=_SAMPLED_REQUESTS,
         bounds=BOUNDS.sql,
@@ -200,7 +199,7 @@ def sample_traces(reader: Reader, project: str, condition: Condition, window: Wi
     sql = _TRACES_OF.fill(
         top=IS_TOP,
         most=SAMPLED_TRACES,
-        recorded=RECORDED,
+        recorded=recorded_runs(),
         bounds=BOUNDS.sql,
         condition=condition.sql,
     )
@@ -216,7 +215,9 @@ def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
           countIf({is_before}) AS before, count() - before AS after
         FROM {recorded} WHERE {sides} GROUP BY token HAVING before > 0 AND after > 0
         ORDER BY before DESC, token LIMIT {most}
-        """).fill(is_before=sides.is_before, recorded=RECORDED, sides=sides.runs, most=_MOST_TOKENS)
+        """).fill(
+        is_before=sides.is_before, recorded=recorded_runs(), sides=sides.runs, most=_MOST_TOKENS
+    )
     return reader.rows(sql, dict(sides.values))
 
 
@@ -227,7 +228,7 @@ def count_both(reader: Reader, runs: Sql, sides: tuple[Sql, Sql], values: Mappin
         SELECT countIf({before}) AS before, countIf({after}) AS after,
           countIf(({before}) AND ({after})) AS shared
         FROM {recorded} WHERE {runs}""").fill(
-        before=before, after=after, recorded=RECORDED, runs=runs
+        before=before, after=after, recorded=recorded_runs(), runs=runs
     )
     [row] = reader.rows(sql, dict(values))
     return row

@@ -28,8 +28,8 @@ from otel_ml_collector.measures.measures import (
 )
 from otel_ml_collector.measures.units import find_request_ms
 from otel_ml_collector.owners import RESPONSE
-from otel_ml_collector.store.amounts import Amounts
-from otel_ml_collector.store.counted import RECORDED, Bounds, shares, unit_of
+from otel_ml_collector.store.amounts import RunAmounts
+from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
@@ -171,7 +171,10 @@ class AskedRuns:
             FROM {recorded} WHERE {bounds} AND ({condition}) AND model != ''
             GROUP BY model ORDER BY runs DESC, model LIMIT {most}
             """).fill(
-            recorded=RECORDED, bounds=_IN_TIME.sql, condition=condition.sql, most=_MOST_MODELS
+            recorded=recorded_runs(),
+            bounds=_IN_TIME.sql,
+            condition=condition.sql,
+            most=_MOST_MODELS,
         )
         rows = reader.rows(sql, values)
         members = sum(row["tags"] + (len(_LABELED) + 1) * row["runs"] for row in rows)
@@ -233,11 +236,10 @@ class AskedRuns:
               ON late_trace = trace_id AND late_span = span_id""").fill(
                 late=all_late_tags(self.kinds)
             )
-        return Sql("{recorded} {late} {shares} {joins} {chosen}").fill(
-            recorded=RECORDED,
+        return Sql("{recorded} {late} {joins} {chosen}").fill(
+            recorded=recorded_runs(_IN_TIME.sql, is_resolved=self.kinds.resolved),
             joins=joins,
             late=late,
-            shares=shares(_IN_TIME.sql) if self.kinds.resolved else EMPTY,
             # Chosen before their tags are read, which are most of what is read.
             chosen=Sql("PREWHERE {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
@@ -479,7 +481,7 @@ def read_counted(
         of each figure `h` (whether it has it) and `v` (its value).
     """
     sql = _COUNTED.fill(
-        amounts=with_amounts(Amounts(asked.kinds.resolved)),
+        amounts=with_amounts(RunAmounts(asked.kinds.resolved)),
         unit=unit_of(is_joined=asked.kinds.named),
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),

@@ -39,7 +39,7 @@ _SUMS: Final = Sql("""
 
 
 @dataclass(frozen=True, slots=True)
-class Amounts:
+class RunAmounts:
     """The tokens and the cost of a run, as SQL over `runs`. No other place defines them.
 
     Attributes:

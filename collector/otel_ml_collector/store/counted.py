@@ -188,6 +188,16 @@ def shares(among: Sql) -> Sql:
     )
 
 
+def recorded_runs(among: Sql = OF_PROJECT, *, is_resolved: bool = False) -> Sql:
+    """Write the recorded runs, as a query names them after FROM.
+
+    Args:
+        among: A condition on the project and start of the runs.
+        is_resolved: Whether to join `shares`.
+    """
+    return RECORDED + shares(among) if is_resolved else RECORDED
+
+
 def named(name: Sql) -> Sql:
     """Write the session or user of a run, its own or its trace's. The query must join `shares`.
 

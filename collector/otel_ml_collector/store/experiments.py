@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.verdict import DEFAULT_CLUSTER
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
@@ -485,8 +485,8 @@ class _ItemAmounts:
     recorded_joins: Sql
 
 
-_ALONE: Final = Amounts(is_resolved=False)
-_OWN_AMOUNTS: Final = _ItemAmounts(_ALONE.tokens, _ALONE.cost, EMPTY, EMPTY)
+_PLAIN_RUN: Final = RunAmounts(is_resolved=False)
+_OWN_AMOUNTS: Final = _ItemAmounts(_PLAIN_RUN.tokens, _PLAIN_RUN.cost, EMPTY, EMPTY)
 
 
 def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
@@ -495,7 +495,7 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
     if not has_recorded and not reader.rows(_HAS_CALLS, dict(asked)):
         return _OWN_AMOUNTS
     is_resolved = find_record_kinds(reader, asked["project"]).resolved
-    amounts = Amounts(is_resolved)
+    amounts = RunAmounts(is_resolved)
 
     def join(runs: Sql, near: Sql) -> Sql:
         joined = shares(near) if is_resolved else EMPTY

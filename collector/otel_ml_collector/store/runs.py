@@ -15,7 +15,7 @@ import orjson
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, CountedRuns, repeats, shares
 from otel_ml_collector.store.reader import (
     ID8,
@@ -739,7 +739,7 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
         ids: Columns that identify a run.
         condition: The condition on the runs. `limit` is a further parameter.
     """
-    amounts = Amounts(is_resolved=True)
+    amounts = RunAmounts(is_resolved=True)
     counts = [
         Sql("{counted} AS {name}").fill(counted=amounts.read(name), name=identifier(name, TOKENS))
         for name in TOKENS

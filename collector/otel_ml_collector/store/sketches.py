@@ -17,7 +17,7 @@ from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.projections import NORM, PROJECTED
 from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch, join_noise
 from otel_ml_collector.log import going_on
-from otel_ml_collector.store.amounts import Amounts
+from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import (
     RECORDED,
@@ -397,7 +397,7 @@ def _group_models(models: Mapping[str, int], limit: int) -> Iterator[list[str]]:
 
 
 def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
-    amounts = Amounts(is_resolved=True)
+    amounts = RunAmounts(is_resolved=True)
     chosen = _CHOSEN.fill(
         recorded=RECORDED,
         shares=shares(_BOUNDS.sql),
