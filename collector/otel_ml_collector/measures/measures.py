@@ -1,7 +1,7 @@
-"""Defines the measures of a run: errors, missing outputs, latency, tokens, cost, pass rate, score.
+"""Defines the measures of a run: errors, missing inputs and outputs, latency, tokens, cost.
 
-A measure is SQL over the columns of `runs`, and over `run_tokens` and `run_cost`, which `amounts`
-adds to a query. Scores are read as `said`.
+A measure is SQL over the columns of `runs`, and over `run_tokens` and `run_cost`, which
+`with_amounts` adds to a query. Design record: docs/design/059-measures.md.
 """
 
 from dataclasses import dataclass
