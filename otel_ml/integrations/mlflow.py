@@ -248,7 +248,7 @@ def import_mlflow_experiment(
     """
     tracking = MlflowClient()
     experiment = tracking.get_experiment_by_name(name_or_id) or tracking.get_experiment(name_or_id)
-    runs, model = _runs_of(tracking, experiment.experiment_id), name or experiment.name
+    runs, model = find_runs(tracking, experiment.experiment_id), name or experiment.name
     return _import(tracking, runs, client, model, timeout_s, content_bytes=content_bytes)
 
 
@@ -280,7 +280,8 @@ def _import(
     return done
 
 
-def _runs_of(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
+def find_runs(tracking: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    """Yield the runs of an experiment, the oldest first."""
     token: str | None = None
     while True:
         page = tracking.search_runs(

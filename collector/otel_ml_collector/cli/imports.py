@@ -239,6 +239,39 @@ def import_langfuse(
     return _import(asked, lambda: LangfuseFiles(paths, project), project, paths[0].name, rejected)
 
 
+@import_.command("mlflow", epilog=HELP, short_help="Import traces, runs and data sets of MLflow.")
+@with_place
+@with_project
+@click.option(
+    "--uri",
+    required=True,
+    metavar="URI",
+    help="Tracking URI of MLflow: a server, a database such as sqlite:///mlflow.db, or a folder",
+)
+@click.option("--experiment", metavar="E", help="Name or ID of one experiment [all]")
+@_rejected_option("mlflow")
+def import_mlflow(
+    asked: PlaceOptions, project: str, *, uri: str, experiment: str | None, rejected: str | None
+) -> int:
+    """Import the traces, assessments, data sets and runs of MLflow 3.
+
+    MLflow must be installed next to otel-ml. Runs are imported with their metrics, params and
+    models. If the import is interrupted, run the same command again in the same folder to continue
+    it.
+    """
+
+    def read() -> "ToolExport":
+        try:
+            from otel_ml.integrations.mlflow_export import MlflowExport  # takes seconds
+        except ImportError as error:
+            raise BadSetting(
+                f"Cannot read MLflow: {error}. Install it with pip install mlflow"
+            ) from error
+        return MlflowExport(uri, experiment, project)
+
+    return _import(asked, read, project, "mlflow", rejected)
+
+
 def _import(
     asked: PlaceOptions,
     read: "Callable[[], ToolExport]",
