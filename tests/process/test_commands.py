@@ -38,6 +38,7 @@ NOT_TYPED: Final = {
     "clickhouse-client": "needs a ClickHouse server, and so does what follows",
     "rotel start": "tests/nightly/interop/test_rotel.py starts rotel with these options",
     "make test": "is what runs this test",
+    "otel-ml import mlflow": "needs MLflow: tests/nightly/integrations/test_mlflow_traces.py",
     "/opt/otel-ml": "needs the installed service: tests/nightly/deploy/test_private_folders.py",
     "rsync ": "needs a second machine: tests/process/end_to_end/test_backup.py restores",
 }

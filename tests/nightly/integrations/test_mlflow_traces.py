@@ -1,5 +1,7 @@
 """Traces that MLflow recorded are imported by the command into a real collector."""
 
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +13,7 @@ from tests.nightly.integrations.environment import ask, run
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 
-PROJECT: Final = "mlflow-traces"
+PROJECT: Final = "support"  # as in the docs
 EVERY: Final = 'kind == "span" or kind != "span"'
 
 
@@ -35,17 +37,19 @@ def traces(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess
     """Traces of MLflow in an SQLite store, imported by the command."""
     folder = tmp_path_factory.mktemp("mlflow-traces")
     told = ask("mlflow_traces", folder=folder, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
-    shown = [import_store(folder, collector, "--experiment", "support") for _ in range(2)]
+    shown = [import_store(folder, collector) for _ in range(2)]
     found = sorted(collector.runs(PROJECT, where=EVERY), key=lambda found: found["start_ns"])
     runs = [collector.get(f"/projects/{PROJECT}/runs/{each['run_id']}") for each in found]
     return ImportedTraces(told, shown, runs)
 
 
-def import_store(folder: Path, collector: CollectorProcess, *options: str) -> str:
-    """Import the store in a folder, as a user does; returns what the command printed."""
-    place = ("--uri", "sqlite:///mlflow.db", "--project", PROJECT, "--endpoint", collector.endpoint)
-    command = ("python", "-m", "otel_ml_collector", "import", "mlflow", *place, *options)
-    return run(command, folder, PYTHONPATH=f"{ROOT}:{ROOT / 'collector'}")
+def import_store(folder: Path, collector: CollectorProcess) -> str:
+    """Import the store in a folder as the docs do; returns what the command printed."""
+    page = (ROOT / "docs/how-to/import-from-tools.md").read_text()
+    [line] = re.findall("^otel-ml (import mlflow .*)$", page, re.MULTILINE)
+    command = ("python", "-m", "otel_ml_collector", *shlex.split(line))
+    whole = (*command, "--endpoint", collector.endpoint)
+    return run(whole, folder, PYTHONPATH=f"{ROOT}:{ROOT / 'collector'}")
 
 
 def test_counts(traces: ImportedTraces) -> None:
@@ -53,7 +57,7 @@ def test_counts(traces: ImportedTraces) -> None:
     spans = sum(trace["spans"] for trace in traces.told["traces"].values())
     assert spans == 7
     for shown in traces.shown:
-        assert shown.startswith("Imported 7 spans, 5 scores, 1 runs, 1 records of runs")
+        assert shown.startswith("Imported 7 spans, 5 scores, 1 run, 1 run record")
         assert "and 1 data set in" in shown
         assert "\nNot imported: 1 assessments with an error\n" in shown
     assert len(traces.runs) == spans + 1
@@ -65,13 +69,11 @@ def test_tokens_and_costs(traces: ImportedTraces) -> None:
         inside = [run for run in traces.runs if run["trace_id"] == trace_id.removeprefix("tr-")]
         assert len(inside) == told["spans"]
         assert min(run["start_ns"] for run in inside) == told["start_ns"]
-        counts = [
-            sum(run.get(f"{side}_tokens") or 0 for run in inside) for side in ("input", "output")
-        ]
+        counts = [sum(run["tokens"][side] or 0 for run in inside) for side in ("input", "output")]
         tokens = told["tokens"] or {"input_tokens": 0, "output_tokens": 0}
         assert counts == [tokens["input_tokens"], tokens["output_tokens"]]
         cost = (told["cost"] or {}).get("total_cost", 0)
-        assert sum(run.get("cost") or 0 for run in inside) == pytest.approx(cost)
+        assert sum(run["cost"] or 0 for run in inside) == pytest.approx(cost)
 
 
 def test_sessions_and_tags(traces: ImportedTraces) -> None:

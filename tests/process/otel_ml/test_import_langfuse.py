@@ -22,7 +22,7 @@ COSTS: Final = {"gpt-4o-mini-2024-07-18": 0.0125}
 SAME: Final = (
     *("run_id", "parent_run_id", "name", "kind", "model", "provider_model", "outcome"),
     *("error_message", "session", "user", "release", "tags", "inputs", "outputs", "params"),
-    *("input_tokens", "output_tokens", "cached_tokens", "cost", "dialect"),
+    *("tokens", "cost", "dialect"),
 )
 FILES: Final = ("traces", "observations", "scores")
 
@@ -67,7 +67,7 @@ def read_runs(collector: CollectorProcess, project: str) -> list[dict[str, Any]]
 def describe(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is the same in a live and an imported run. Langfuse rounds times to 1 ms."""
     return {
-        **{key: run.get(key) for key in SAME},
+        **{key: run[key] for key in SAME},
         "start_ms": run["start_ns"] // 10**6,
         "latency_ms": round((run["latency_ms"] or 0) / 10),
     }

@@ -1,6 +1,7 @@
 """Makes traces, assessments, a data set and a run of MLflow, and tells what MLflow says of them."""
 
 import json
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -88,7 +89,7 @@ def main() -> None:
             for trace in traces
         },
     }
-    print(json.dumps(told))
+    sys.stdout.write(f"{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":
