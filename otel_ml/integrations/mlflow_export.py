@@ -20,6 +20,7 @@ from otel_ml.imports.otlp_records import (
     SourceRecord,
     otlp_attributes,
 )
+from otel_ml.imports.sender import ImportStopped
 from otel_ml.imports.tool_import import DatasetRows, ToolExport
 from otel_ml.integrations.mlflow import MlflowRun, find_runs
 from otel_ml.redaction import Redaction
@@ -27,6 +28,7 @@ from otel_ml.redaction import Redaction
 _RUNS: Final = "runs"
 _PARTS: Final = "run records"
 _ERROR: Final = 2
+_NOT_SUPPORTED: Final = "FEATURE_DISABLED"
 # how many MLflow returns at a time
 _TRACES_AT_ONCE: Final = 50
 _DATASETS_AT_ONCE: Final = 50
@@ -49,15 +51,15 @@ class MlflowExport(ToolExport):
 
     def __init__(self, uri: str, experiment: str | None, project: str) -> None:
         super().__init__()
-        set_tracking_uri(uri)  # MLflow reads logged models of this one
-        self._tracking = MlflowClient()
         self._uri = uri
         self._maker = RecordMaker(self.source, project)
         self._project = project
         self._redaction = Redaction()
         self._has_datasets = False
         self._read: set[str] = set()
+        set_tracking_uri(uri)  # MLflow reads logged models of this one
         try:
+            self._tracking = MlflowClient()
             self._experiments = self._find_experiments(experiment)
         except MlflowException as error:
             raise ValueError(f"MLflow cannot read the tracking store: {error.message}") from error
@@ -67,7 +69,17 @@ class MlflowExport(ToolExport):
         return [self._uri, [self._find_newest(each.experiment_id) for each in self._experiments]]
 
     def read(self) -> Iterator[SourceRecord | BadRecord]:
-        """Yield the traces with their scores, then the runs, the oldest first."""
+        """Yield the traces with their scores, then the runs, the oldest first.
+
+        Raises:
+            ImportStopped: MLflow does not answer.
+        """
+        try:
+            yield from self._read_records()
+        except MlflowException as error:
+            raise ImportStopped(f"MLflow does not answer: {error.message}") from error
+
+    def _read_records(self) -> Iterator[SourceRecord | BadRecord]:
         for experiment in self._experiments:
             for number, trace in enumerate(self._find_traces(experiment.experiment_id), 1):
                 place = SourcePlace(f"{TRACES} of {experiment.name}", number)
@@ -84,17 +96,26 @@ class MlflowExport(ToolExport):
                 yield self._convert(last, place)._replace(name=_RUNS)
 
     def read_datasets(self) -> Iterator[DatasetRows]:
-        """Yield the evaluation data sets."""
+        """Yield the evaluation data sets.
+
+        Raises:
+            ImportStopped: MLflow does not answer.
+        """
         if not hasattr(self._tracking, "search_datasets"):  # since MLflow 3.4
             return
         ids = [each.experiment_id for each in self._experiments]
-        for dataset in self._pages(
-            lambda token: self._tracking.search_datasets(
-                experiment_ids=ids, max_results=_DATASETS_AT_ONCE, page_token=token
-            )
-        ):
-            self._has_datasets = True
-            yield DatasetRows(dataset.name, [self._convert_item(item) for item in dataset.records])
+        try:
+            for dataset in self._pages(
+                lambda token: self._tracking.search_datasets(
+                    experiment_ids=ids, max_results=_DATASETS_AT_ONCE, page_token=token
+                )
+            ):
+                self._has_datasets = True
+                rows = [self._convert_item(item) for item in dataset.records]
+                yield DatasetRows(dataset.name, rows)
+        except MlflowException as error:
+            if error.error_code != _NOT_SUPPORTED:  # a folder cannot contain data sets
+                raise ImportStopped(f"MLflow does not answer: {error.message}") from error
 
     def absent(self) -> Sequence[str]:
         """Return what MLflow records and this store does not contain."""
@@ -109,6 +130,9 @@ class MlflowExport(ToolExport):
         if name is None:
             return [*self._pages(lambda token: self._tracking.search_experiments(page_token=token))]
         found = self._tracking.get_experiment_by_name(name)
+        if found is None and not name.isdecimal():
+            known = ", ".join(each.name for each in self._find_experiments(None))
+            raise ValueError(f"No experiment {name!r}: expected one of {known}")
         return [found or self._tracking.get_experiment(name)]
 
     def _find_newest(self, experiment_id: str) -> list[str]:
