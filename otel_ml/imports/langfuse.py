@@ -36,7 +36,7 @@ from otel_ml.imports.tool_import import DatasetRows, ToolExport, key_of_files
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.times import find_time
 
-_SCOPE: Final = "langfuse-sdk"
+_LANGFUSE_SCOPE: Final = "langfuse-sdk"
 _CACHE_KIB: Final = 16_384
 _UUID: Final = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
@@ -372,7 +372,7 @@ class LangfuseFiles(ToolExport):
         return "" if self._tables.find_start(_RecordKind.TRACE, trace, trace) is not None else None
 
     def _span(self, span: dict[str, Any], kept: _KeptRecord) -> SourceRecord:
-        return self._maker.span(span, kept.place, scope=_SCOPE)
+        return self._maker.span(span, kept.place, scope=_LANGFUSE_SCOPE)
 
     def _convert_score(self, kept: _KeptRecord) -> Iterator[SourceRecord | BadRecord]:
         try:

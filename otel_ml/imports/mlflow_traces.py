@@ -29,7 +29,7 @@ from otel_ml.tags import tag_attributes, tags_of
 from otel_ml.times import find_time
 
 TRACES: Final = "traces"
-_SCOPE: Final = "mlflow.tracing.provider"
+_MLFLOW_SCOPE: Final = "mlflow.tracing.provider"
 _OWN: Final = "mlflow."
 _PROMPTS: Final = "mlflow.linkedPrompts"
 _COMMIT: Final = "mlflow.source.git.commit"
@@ -37,7 +37,7 @@ _HEX: Final = re.compile("(?:[0-9a-f]{32}|[0-9a-f]{16})")
 _STATUS: Final = {"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 # the expectation that is the right output, and what MLflow's judges answer
 _EXPECTED_RESPONSE: Final = "expected_response"
-_ANSWERS: Final = {"yes": True, "no": False}
+_VERDICT_WORDS: Final = {"yes": True, "no": False}
 
 
 def convert_trace(
@@ -58,7 +58,7 @@ def convert_trace(
     root = find_root(spans)
     for span in spans:
         is_root = span is root
-        yield maker.span(_convert_span(span, info, is_root=is_root), place, scope=_SCOPE)
+        yield maker.span(_convert_span(span, info, is_root=is_root), place, scope=_MLFLOW_SCOPE)
     for assessment in info.get("assessments") or ():
         try:
             score = _convert_assessment(assessment, root)
@@ -193,7 +193,7 @@ def _read_feedback(value: Any, rationale: str, *, is_human: bool) -> dict[str, A
     if isinstance(value, int | float):
         return {"value": float(value), "explanation": rationale}
     if isinstance(value, str):
-        passed = {"passed": _ANSWERS.get(value.lower()), "explanation": rationale}
+        passed = {"passed": _VERDICT_WORDS.get(value.lower()), "explanation": rationale}
         return {"label": value, **passed}
     return {"explanation": "\n".join(filter(None, (as_json(value), rationale)))}
 

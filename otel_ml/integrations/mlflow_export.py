@@ -26,7 +26,7 @@ from otel_ml.integrations.mlflow import MlflowRun, find_runs
 from otel_ml.redaction import Redaction
 
 _RUNS: Final = "runs"
-_PARTS: Final = "run records"
+_RUN_RECORDS: Final = "run records"
 _ERROR: Final = 2
 _NOT_SUPPORTED: Final = "FEATURE_DISABLED"
 # how many MLflow returns at a time
@@ -92,7 +92,7 @@ class MlflowExport(ToolExport):
                 made = MlflowRun(self._tracking, run, self._redaction, experiment.name)
                 *parts, last = made.records()
                 for part in parts:
-                    yield self._convert(part, place)._replace(name=_PARTS)
+                    yield self._convert(part, place)._replace(name=_RUN_RECORDS)
                 yield self._convert(last, place)._replace(name=_RUNS)
 
     def read_datasets(self) -> Iterator[DatasetRows]:
