@@ -8,12 +8,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
-from otel_ml.statistics.intervals import Estimate, bootstrap, corrected_rate
+from otel_ml.statistics.intervals import Estimate, bootstrap, cluster_mean, corrected_rate
 from otel_ml_collector.judges.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.find import IS_WORD, write_draw
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
@@ -169,6 +170,25 @@ class CorrectedRate(BaseModel):
     rate: AgreementInterval
 
 
+class ReviewerBenchmark(BaseModel):
+    """A judge compared with reviewers as judges of each other, on the same runs.
+
+    These runs have answers of two or more reviewers and a verdict of the judge. Each run counts
+    once.
+    """
+
+    runs: int
+    words: int = Field(description="Answers about these runs, one per reviewer and run")
+    is_few: bool = Field(description="Whether there are fewer than 50 answers, too few to compare")
+    judge: float = Field(description="Share of answers that agree with the judge")
+    people: float = Field(description="Share of pairs of answers about a run that agree")
+    difference: AgreementInterval = Field(description="The first share minus the second")
+    is_worse: bool = Field(
+        description="Whether the judge certainly agrees with reviewers less than they do with each "
+        "other: the interval of the difference is below 0"
+    )
+
+
 class Agreement(BaseModel):
     """How far reviewers and a judge agree: on all runs of a judge, or on the runs of a queue."""
 
@@ -179,6 +199,9 @@ class Agreement(BaseModel):
     people: PeopleAgreement
     corrected: CorrectedRate | None = Field(
         description="For the newest version; null without a random sample"
+    )
+    benchmark: ReviewerBenchmark | None = Field(
+        description="For the newest version; null if no run has two reviewers and its verdict"
     )
     is_cut: bool = Field(
         description="Whether there are more than 5,000 runs; only these are counted"
@@ -294,6 +317,7 @@ def _find(question: _Question) -> Agreement:
         ],
         people=_compare_people(judged, digests[:1], is_scale=question.is_scale),
         corrected=corrected,
+        benchmark=_compare_with_reviewers(judged, digests[0]) if digests else None,
         is_cut=is_cut,
     )
 
@@ -394,6 +418,36 @@ def _compare_people(
         level=level,
         alpha=_bound(shared, lambda of: krippendorff_alpha(of, level)),
         reviewers=_compare_reviewers(judged, digests),
+    )
+
+
+def _compare_with_reviewers(judged: Sequence[_JudgedRun], digest: str) -> ReviewerBenchmark | None:
+    """Compare how far a judge agrees with reviewers, and they with each other, on the same runs.
+
+    Pass and fail are compared. If the judge were one more reviewer, both shares would be equal on
+    average. The differences of the runs are paired, as each run is easy or hard for all.
+    """
+    shares = []
+    words = 0
+    for run in judged:
+        passes = run.passes
+        if digest in run.verdicts and len(passes) > 1:
+            words += len(passes)
+            same = sum(passed == run.verdicts[digest] for passed in passes) / len(passes)
+            pairs = [first == second for first, second in combinations(passes, 2)]
+            shares.append((same, sum(pairs) / len(pairs)))
+    if not shares:
+        return None
+    difference = cluster_mean([(judge - people, 1) for judge, people in shares], of_rates=True)
+    is_few = words < _FEW_LABELS
+    return ReviewerBenchmark(
+        runs=len(shares),
+        words=words,
+        is_few=is_few,
+        judge=sum(judge for judge, _ in shares) / len(shares),
+        people=sum(people for _, people in shares) / len(shares),
+        difference=_interval(difference),
+        is_worse=not is_few and difference.high < 0,
     )
 
 

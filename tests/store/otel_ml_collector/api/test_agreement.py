@@ -94,6 +94,7 @@ def test_nobody(service: Service, project: str) -> None:
             "reviewers": [],
         },
         "corrected": None,
+        "benchmark": None,
         "is_cut": False,
         "judges": [],
     }
@@ -320,6 +321,59 @@ def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
     judge = ask(service.app, f"/projects/{quote(project)}/judges/grounded").text
     assert f"/projects/{quote(project)}/judge-people?judge=grounded" in judge
     assert "ann says" not in judge
+
+
+def label_together(service: Service, project: str, labels: Sequence[tuple[str, str]]) -> Any:
+    """Let two people answer about runs that the judge passes; returns the agreement."""
+    runs = take(service, project, [True] * len(labels))
+    ask_json(service, project, "queues/q", "PUT", QUEUE)
+    for run, of_run in zip(runs, labels, strict=True):
+        for who, label in zip(("ann", "bob"), of_run, strict=True):
+            answer(service, project, who, run, label)
+    return ask_json(service, project, "judges/grounded/agreement")
+
+
+def test_worse_than_reviewers(service: Service, project: str) -> None:
+    """A judge that reviewers contradict more often than each other gets a warning on its page."""
+    found = label_together(service, project, [("Yes", "Yes")] * 18 + [("No", "No")] * 10)
+    benchmark = found["benchmark"]
+    difference = benchmark.pop("difference")
+    assert benchmark == {
+        "runs": 28,
+        "words": 56,
+        "is_few": False,
+        "judge": pytest.approx(18 / 28),
+        "people": 1.0,
+        "is_worse": True,
+    }
+    assert difference["value"] == pytest.approx(-10 / 28)
+    # Binomial: a standard error of 9 points, and Student's t of 2.05.
+    assert difference["low"] == pytest.approx(-0.54, abs=0.03)
+    assert difference["high"] == pytest.approx(-0.17, abs=0.03)
+    page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
+    assert "agrees with reviewers less than they agree with each other:</b> 64.3" in page
+    assert "28 runs with labels of two or more reviewers; the difference is -36 pts" in page
+
+
+def test_as_good_as_reviewers(service: Service, project: str) -> None:
+    """A judge that reviewers contradict as often as each other gets no warning."""
+    mixed = [("Yes", "Yes")] * 20 + [("Yes", "No")] * 8 + [("No", "No")] * 2
+    benchmark = label_together(service, project, mixed)["benchmark"]
+    assert (benchmark["judge"], benchmark["people"]) == pytest.approx((24 / 30, 22 / 30))
+    assert not benchmark["is_worse"]
+    page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
+    assert "agrees with reviewers less" not in page
+    assert "agrees with reviewers in 80.0" in page
+
+
+def test_too_few_shared_runs(service: Service, project: str) -> None:
+    """With fewer than 50 answers about shared runs, the page says so, and does not warn."""
+    found = label_together(service, project, [("No", "No")] * 20)
+    assert found["benchmark"]["difference"]["high"] < 0
+    assert (found["benchmark"]["is_few"], found["benchmark"]["is_worse"]) == (True, False)
+    page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
+    assert "Too few runs have labels of two or more reviewers (20)" in page
+    assert "agrees with reviewers less" not in page
 
 
 def read_recipes() -> dict[str, Any]:
