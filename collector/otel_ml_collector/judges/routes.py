@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges import find as judges
 from otel_ml_collector.judges.find import (
     JudgeBucket,
@@ -24,6 +25,7 @@ from otel_ml_collector.judges.rubric_routes import find_rubric_judges
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.models import diff
 from otel_ml_collector.stats import Past, cut_past
+from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.verdict_lines import write_bounds, write_value
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -193,8 +195,10 @@ def show_judge(
     numbered = {version.version: version for version in near if version.version is not None}
     old_definition = _compared(before.definition) if before else None
     facts = diff.facts(old_definition, _compared(after.definition)) if old_definition else []
+    rubrics = {document.name for document in list_documents(reader, project, RUBRIC_JUDGE)}
     context = {
         "judge": judge,
+        "is_rubric": judge in rubrics,
         "versions": versions,
         "shown": shown,
         "choices": sorted(numbered.values(), key=_number),
