@@ -276,7 +276,8 @@ WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
 	$(call environment,.venv-integrations)
 	$(WITH_PIP) --require-hashes --no-deps --requirement requirements/torch.txt || { \
 	  echo "pip finds no CPU build of torch (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL): taking the large one"; \
-	  $(WITH_PIP) torch==2.13.0 accelerate==1.15.0 lightning==2.6.6; }
+	  $(WITH_PIP) torch==2.13.0 accelerate==1.15.0 lightning==2.6.6 \
+	    sentence-transformers==6.2.0; }
 	$(call into,.venv-integrations) --require-hashes --requirement requirements/integrations.txt
 	$(call into,.venv-integrations) $(OURSELVES)
 	@touch $@

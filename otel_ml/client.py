@@ -795,10 +795,11 @@ class Client(HasCard):
     def instrument(self, *libraries: str, **options: "Unpack[ModelOptions]") -> None:
         """Record the calls of other libraries, such as ``sklearn`` or ``openai``.
 
-        For the model libraries ``sklearn``, ``xgboost``, ``lightgbm``, ``onnxruntime``, ``torch``
-        and ``transformers``, each prediction and each ``fit`` becomes a run. You need no decorator.
-        If such a call makes further predictions inside, these are not recorded. For a list of the
-        methods, see docs/how-to/scikit-learn.md.
+        For the model libraries ``sklearn``, ``xgboost``, ``lightgbm``, ``catboost``, ``keras``,
+        ``onnxruntime``, ``torch``, ``transformers`` and ``sentence_transformers``, each prediction
+        and each ``fit`` becomes a run. You need no decorator. If such a call makes further
+        predictions inside, these are not recorded. For a list of the methods, see
+        docs/how-to/scikit-learn.md.
 
         All other libraries need an OpenTelemetry instrumentation package. If several packages
         instrument the library, the alphabetically first one is used.

@@ -73,8 +73,10 @@ class Instrumentor:
                 return
             from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
 
-            for model_class in LIBRARIES[library].classes:
-                register_post_import_hook(lambda _: self._instrument(library), model_class.module)
+            known = LIBRARIES[library]
+            modules = [model_class.module for model_class in known.classes]
+            for module in (*modules, *(function.modules[0] for function in known.functions)):
+                register_post_import_hook(lambda _: self._instrument(library), module)
         else:
             self._instrument(library)
 

@@ -5,6 +5,7 @@ import logging
 import sys
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ from otel_ml.functions import Options
 from otel_ml.libraries.model_calls import TracedModel, record_call, record_rows
 from otel_ml.libraries.options import ModelOptions
 from otel_ml.libraries.patches import HERE, INNERMOST, PATCHES, WORKERS, Patched
-from otel_ml.libraries.table import LIBRARIES, Library
-from otel_ml.libraries.trainings import Training
+from otel_ml.libraries.table import LIBRARIES, Library, TrainingFunction
+from otel_ml.libraries.trainings import Training, record_function
 from otel_ml.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ class ModelRecorder:
         self._record = record_rows if options.get("rows") == "each" else record_call
         self._traced: dict[tuple[int, FunctionType], tuple[Any, TracedModel]] = {}
         depth = options.get("depth", 1)
-        self._patched = Patched(library, depth, self._record_call, self._record_training)
+        functions = [partial(self._record_function, known) for known in library.functions]
+        self._patched = Patched(library, depth, self._record_call, self._record_training, functions)
 
     def start(self) -> None:
         """Replace the methods of the library."""
@@ -87,6 +89,23 @@ class ModelRecorder:
         finally:
             HERE.depth = before
             self._forget_versions(args[0])
+
+    def _record_function(
+        self,
+        trained: TrainingFunction,
+        function: FunctionType,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if WORKERS.is_worker:
+            return function(*args, **kwargs)
+        before, HERE.depth = HERE.depth, INNERMOST
+        try:
+            if not self._records_fits:
+                return function(*args, **kwargs)
+            return record_function(self._recorder, trained, function, args, kwargs)
+        finally:
+            HERE.depth = before
 
     def _find(self, function: FunctionType, model: Any) -> TracedModel | None:
         if not self._is_model(model):

@@ -25,7 +25,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otel_ml.errors import untrusted
-from otel_ml.libraries.table import Library
+from otel_ml.libraries.table import Library, TrainingFunction
 from otel_ml.process import renew_in_child
 from otel_ml.spans import attach, detach
 
@@ -85,13 +85,22 @@ class Patched:
         depth: Maximum number of recorded calls inside each other.
         call: Function that records a prediction.
         train: Function that records a training.
+        functions: For each training function of the library, the function that records it.
     """
 
-    def __init__(self, library: Library, depth: int, call: RecordCall, train: RecordCall) -> None:
+    def __init__(
+        self,
+        library: Library,
+        depth: int,
+        call: RecordCall,
+        train: RecordCall,
+        functions: Sequence[RecordCall],
+    ) -> None:
         self.library = library
         self.depth = depth
         self.call = call
         self.train = train
+        self.functions = functions
 
 
 class Patches:
@@ -101,6 +110,7 @@ class Patches:
         self._lock = threading.RLock()
         self._active: list[Patched] = []
         self._originals: dict[tuple[type, str], object] = {}
+        self._functions: dict[TrainingFunction, tuple[object, object]] = {}
         renew_in_child(self._renew)
 
     def _renew(self) -> None:
@@ -144,10 +154,20 @@ class Patches:
             if isinstance(root, type):
                 for kind in _subclasses(root, seen):
                     self._patch(patched, kind)
+        self._patch_functions(patched)
         parallel = getattr(sys.modules.get("joblib.parallel"), "Parallel", None)
         if parallel is not None:
             hook = Hook(self, patched.depth, patched.call)
             self._replace(parallel, "__call__", lambda function: _wrap_parallel(function, hook))
+
+    def _patch_functions(self, patched: Patched) -> None:
+        """Replace the training functions of a library, in all modules that have them."""
+        for known, record in zip(patched.library.functions, patched.functions, strict=True):
+            own = getattr(sys.modules.get(known.modules[0]), known.name, None)
+            if type(own) is FunctionType and known not in self._functions:
+                replacement = _wrap_method(own, Hook(self, patched.depth, record))
+                self._functions[known] = own, replacement
+                _exchange(known, own, replacement)
 
     def _patch(self, patched: Patched, kind: type) -> None:
         call = Hook(self, patched.depth, patched.call)
@@ -195,6 +215,15 @@ class Patches:
             else:
                 type.__setattr__(kind, name, original)
         self._originals.clear()
+        for known, (own, replacement) in self._functions.items():
+            _exchange(known, replacement, own)
+        self._functions.clear()
+
+
+def _exchange(known: TrainingFunction, old: object, new: object) -> None:
+    for module in map(sys.modules.get, known.modules):
+        if getattr(module, known.name, None) is old:
+            setattr(module, known.name, new)
 
 
 def _subclasses(kind: type, seen: set[type]) -> Iterator[type]:

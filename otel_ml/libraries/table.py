@@ -33,6 +33,51 @@ class ModelClass:
         )
 
 
+Curves = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFunction:
+    """A function of a library that trains a model and returns it, such as ``xgboost.train``.
+
+    Attributes:
+        modules: Modules that have the function. The first one defines it.
+        name: Name of the function.
+        model: Name of the class of the returned models.
+        data: Name of the parameter that has the rows.
+        watch: Changes the keyword arguments, given the number of positional ones, so that the
+            curves of the training are added to a dict. Results stay the same.
+    """
+
+    modules: Sequence[str]
+    name: str
+    model: str
+    data: str
+    watch: Callable[[int, dict[str, Any]], tuple[dict[str, Any], Curves]]
+
+
+# ``train(params, data, rounds)``; further positional arguments may be those that are changed
+_POSITIONAL: Final = 3
+
+
+def watch_xgboost(positional: int, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Curves]:
+    """Ask ``xgboost.train`` for its ``evals_result``, unless the caller does so."""
+    given = kwargs.get("evals_result")
+    if positional > _POSITIONAL or not kwargs.get("evals"):
+        return kwargs, {}
+    curves: Curves = {} if given is None else given
+    return {**kwargs, "evals_result": curves}, curves
+
+
+def watch_lightgbm(positional: int, kwargs: dict[str, Any]) -> tuple[dict[str, Any], Curves]:
+    """Give ``lightgbm.train`` one more callback, which records the evaluations."""
+    if positional > _POSITIONAL or not kwargs.get("valid_sets"):
+        return kwargs, {}
+    curves: Curves = {}
+    record = sys.modules["lightgbm"].record_evaluation(curves)
+    return {**kwargs, "callbacks": [*(kwargs.get("callbacks") or ()), record]}, curves
+
+
 def class_name(model: object) -> str:
     """Return the name of a model's class."""
     return type(model).__name__
@@ -99,6 +144,15 @@ def forward_of(model: Any, function: FunctionType) -> Callable[..., Any]:
     return named
 
 
+def params_of_network(model: Any) -> dict[str, object]:
+    """Return how a Keras model is trained: its optimizer with its settings, and its loss."""
+    optimizer, loss = getattr(model, "optimizer", None), getattr(model, "loss", None)
+    params: dict[str, object] = dict(optimizer.get_config()) if optimizer is not None else {}
+    if loss is not None:
+        params["loss"] = loss if isinstance(loss, str) else getattr(loss, "name", class_name(loss))
+    return params
+
+
 def name_transformer(model: Any) -> str:
     """Return the path or name from which a model or pipeline of transformers was loaded."""
     inner = getattr(model, "model", model)
@@ -106,6 +160,14 @@ def name_transformer(model: Any) -> str:
     name = Path(path).name if path else class_name(inner)
     task = getattr(model, "task", "")
     return f"{name} ({task})" if isinstance(task, str) and task else name
+
+
+def name_embedder(model: Any) -> str:
+    """Return the path or name from which a model of sentence_transformers was loaded."""
+    first = next(iter(model.children()), model)
+    inner = getattr(first, "auto_model", first)
+    path = getattr(getattr(inner, "config", None), "_name_or_path", "")
+    return Path(path).name if path else class_name(model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +194,7 @@ class Library:
     inputs_of: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     signature_of: Callable[[Any, FunctionType], Callable[..., Any]] = lambda _, function: function
     is_use: Callable[[Any], bool] | None = None
+    functions: Sequence[TrainingFunction] = ()
 
 
 _SKIPPED: Final = "passthrough"
@@ -158,6 +221,11 @@ _LIBRARIES: Final = (
         ),
         params_of=params_of_estimator,
         inputs_of=rows_of_matrix,
+        functions=(
+            TrainingFunction(
+                ("xgboost.training", "xgboost"), "train", "Booster", "dtrain", watch_xgboost
+            ),
+        ),
     ),
     Library(
         "lightgbm",
@@ -166,6 +234,21 @@ _LIBRARIES: Final = (
             ModelClass("lightgbm.sklearn", "LGBMModel", _PREDICTIONS, _FITS),
         ),
         params_of=params_of_estimator,
+        functions=(
+            TrainingFunction(
+                ("lightgbm.engine", "lightgbm"), "train", "Booster", "train_set", watch_lightgbm
+            ),
+        ),
+    ),
+    Library(
+        "catboost",
+        (ModelClass("catboost.core", "CatBoost", _PREDICTIONS, _FITS),),
+        params_of=params_of_estimator,
+    ),
+    Library(
+        "keras",
+        (ModelClass("keras.src.models.model", "Model", ("predict", "predict_on_batch"), ("fit",)),),
+        params_of=params_of_network,
     ),
     Library(
         "onnxruntime",
@@ -191,6 +274,20 @@ _LIBRARIES: Final = (
             ModelClass("transformers.generation.utils", "GenerationMixin", ("generate",)),
         ),
         name_transformer,
+    ),
+    Library(
+        "sentence_transformers",
+        (
+            ModelClass(
+                "sentence_transformers.sentence_transformer.model",
+                "SentenceTransformer",
+                ("encode", "encode_query", "encode_document"),
+            ),
+            ModelClass(
+                "sentence_transformers.cross_encoder.model", "CrossEncoder", ("predict", "rank")
+            ),
+        ),
+        name_embedder,
     ),
 )
 LIBRARIES: Final[Mapping[str, Library]] = {library.package: library for library in _LIBRARIES}

@@ -1,5 +1,6 @@
 """Records one call of a model's ``fit`` as a training run, with parameters and curves."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -8,7 +9,7 @@ from typing import Any, Final
 from otel_ml import attributes as names
 from otel_ml.errors import quiet, untrusted
 from otel_ml.libraries.model_calls import ROWS, first_value, rows_of
-from otel_ml.libraries.table import Library
+from otel_ml.libraries.table import Curves, Library, TrainingFunction
 from otel_ml.recorder import Recorder
 from otel_ml.runs import OpenedRun, open_run
 
@@ -19,6 +20,8 @@ _CURVES: Final = (
 )
 _SUMS: Final = ("best_score_", "oob_score_")
 _DEPTH: Final = 3
+# arguments of training functions that are parameters, besides ``params``
+_SIZES: Final = frozenset({"num_boost_round", "early_stopping_rounds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,51 @@ class Training:
         return open_run(self.recorder, self.name, "training", {names.PARAMS: params}, [tags])
 
 
+def record_function(
+    recorder: Recorder,
+    trained: TrainingFunction,
+    function: FunctionType,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a function that trains a model, and record the call as a training run."""
+    run: OpenedRun | None = None
+    curves: Curves = {}
+    with quiet("instrument"):
+        given = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+        params = {
+            **(given.get("params") or {}),
+            **{name: value for name, value in given.items() if name in _SIZES},
+        }
+        data = given.get(trained.data)
+        rows = rows_of(data)
+        if rows is None:  # LightGBM's data set, which has no rows before it is built
+            rows = rows_of(getattr(data, "data", None))
+        tags = None if rows is None else {ROWS: rows}
+        kwargs, curves = trained.watch(len(args), kwargs)
+        run = open_run(recorder, trained.model, "training", {names.PARAMS: params}, [tags])
+    if run is None:
+        return function(*args, **kwargs)
+    with run:
+        output = function(*args, **kwargs)
+        with quiet("instrument"):
+            metrics = {
+                name: points
+                for key, value in curves.items()
+                for name, points in _curves(key, value, 1)
+            }
+            if metrics:
+                run.log_metrics(metrics)
+        return output
+
+
 def _metrics_of(model: Any) -> Iterator[tuple[str, object]]:
     """Yield the curves that a fitted model has, those of a pipeline's last step included."""
     for name in _CURVES:
         yield from _curves(name.removesuffix("_"), _attribute(model, name), 0)
+    history = _attribute(_attribute(model, "history"), "history")  # of Keras
+    if isinstance(history, Mapping):
+        yield from _curves("", history, 0)
     for name in _SUMS:
         if isinstance(_attribute(model, name), float):
             yield name.removesuffix("_"), _attribute(model, name)

@@ -335,6 +335,33 @@ def _feed_pipeline(pipeline: Any, reading: Reading) -> None:
 
 
 _ESTIMATOR: Final = WeightKind(_mark_estimator)
+
+
+def _feed_catboost(model: Any, reading: Reading) -> None:
+    """Read the trees of a CatBoost model, without the time and ID of its training."""
+    reading.update(repr(sorted(model.get_params().items(), key=str)).encode())
+    if model.tree_count_:
+        reading.update(model.get_leaf_values().tobytes())
+        reading.update(model.get_leaf_weights().tobytes())
+        reading.update(repr((model.get_borders(), model.get_scale_and_bias())).encode())
+
+
+def _mark_keras(model: Any) -> object:
+    """Return what changes with each training step. A prediction may copy the arrays."""
+    steps = getattr(getattr(model, "optimizer", None), "iterations", None)
+    return len(model.variables), None if steps is None else int(steps)
+
+
+def _feed_keras(model: Any, reading: Reading) -> None:
+    for layer in model.layers:
+        with untrusted:  # some layers of users have no configuration
+            config = {key: value for key, value in layer.get_config().items() if key != "name"}
+            reading.update(repr((type(layer).__qualname__, config)).encode())
+    for weight in model.get_weights():
+        reading.update(str((weight.dtype, weight.shape)).encode())
+        reading.update(weight.tobytes())
+
+
 WEIGHT_KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
     ("sklearn", "BaseEstimator"): _ESTIMATOR,
     ("xgboost", "XGBModel"): _ESTIMATOR,
@@ -348,6 +375,10 @@ WEIGHT_KINDS: Final[Mapping[tuple[str, str], WeightKind]] = {
         lambda entry: entry.current_iteration(),
         lambda one, entry: entry.update(one.model_to_string().encode()),
     ),
+    ("catboost", "CatBoost"): WeightKind(
+        lambda entry: (id(entry._object), entry.tree_count_), _feed_catboost
+    ),
+    ("keras", "Model"): WeightKind(_mark_keras, _feed_keras),
     ("onnxruntime", "InferenceSession"): WeightKind(id, _feed_onnx),
     ("transformers", "Pipeline"): WeightKind(
         lambda entry: (id(entry.model), _mark_torch(entry.model)), _feed_pipeline

@@ -14,6 +14,7 @@ from tests.support.folders import ROOT
 _SETTINGS: Final = ("OTEL_", "MLFLOW_", "HF_", "PYTHON")
 _OFFLINE: Final = {
     "HF_HUB_OFFLINE": "1",
+    "KERAS_BACKEND": "jax",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -51,23 +51,44 @@ RECORDED: Final[dict[str, tuple[list[list[Any]], list[str], list[str]]]] = {
     "xgboost": (
         [
             ["XGBClassifier", "training", 40],
+            ["Booster", "training", 40],
             ["XGBClassifier", "model", 40],
             ["XGBClassifier", "model", 2],
             ["Booster", "model", 40],
             ["Booster", "model", 40],
         ],
-        ["validation_0-logloss"],
+        ["fit-logloss", "validation_0-logloss"],
         ["X", "data"],
     ),
     "lightgbm": (
         [
             ["LGBMClassifier", "training", 40],
+            ["Booster", "training", 40],
             ["LGBMClassifier", "model", 40],
             ["LGBMClassifier", "model", 2],
             ["Booster", "model", 40],
         ],
-        ["valid_0-binary_logloss"],
+        ["fit-binary_logloss", "valid_0-binary_logloss"],
         ["X", "data"],
+    ),
+    "catboost": (
+        [
+            ["CatBoostClassifier", "training", 40],
+            ["CatBoostClassifier", "model", 40],
+            ["CatBoostClassifier", "model", 2],
+            ["CatBoostClassifier", "model", 40],
+        ],
+        ["learn-Logloss", "validation-Logloss"],
+        ["X", "data"],
+    ),
+    "keras": (
+        [
+            ["Sequential", "training", 40],
+            ["Sequential", "model", 40],
+            ["Sequential", "model", 2],
+        ],
+        ["loss"],
+        ["verbose", "x"],
     ),
     "onnxruntime": ([["score", "model", 40], ["score", "model", 1]], [], ["x"]),
     "torch": (
@@ -90,6 +111,11 @@ RECORDED: Final[dict[str, tuple[list[list[Any]], list[str], list[str]]]] = {
         [],
         ["attention_mask", "inputs", "max_new_tokens", "pad_token_id"],
     ),
+    "sentence_transformers": (
+        [["SentenceTransformer", "model", 2], ["SentenceTransformer", "model", None]],
+        [],
+        ["inputs"],
+    ),
 }
 
 
@@ -102,6 +128,13 @@ def test_recorded_models_do_the_same(library: str, tmp_path: Path) -> None:
     assert [run[:3] for run in told["runs"]] == runs
     assert all(has_version for _, kind, _, has_version in told["runs"] if kind == "model")
     assert (told["curves"], told["inputs"]) == (curves, inputs)
+
+
+@pytest.mark.parametrize("library", ["catboost", "keras", "lightgbm", "xgboost"])
+def test_versions_of_equal_models(library: str, tmp_path: Path) -> None:
+    """Models that are trained alike in two processes are the same version."""
+    first, second = (ask("recorded_models", library, folder=tmp_path) for _ in range(2))
+    assert first["versions"] == second["versions"]
 
 
 @pytest.mark.parametrize("library", RECORDED)

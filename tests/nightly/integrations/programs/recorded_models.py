@@ -22,7 +22,8 @@ def use_xgboost() -> list[Any]:
     model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1)
     model.fit(ROWS, LABELS, eval_set=[(ROWS, LABELS)], verbose=False)
     matrix = xgboost.DMatrix(ROWS, LABELS)
-    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 3)
+    told = {"objective": "binary:logistic", "nthread": 1}
+    booster = xgboost.train(told, matrix, 3, evals=[(matrix, "fit")], verbose_eval=False)
     return [
         model.predict(ROWS),
         model.predict_proba(ROWS[:2]),
@@ -39,8 +40,29 @@ def use_lightgbm() -> list[Any]:
     model.fit(ROWS, LABELS, eval_X=ROWS, eval_y=LABELS)
     whole = lightgbm.Dataset(ROWS, LABELS)
     told = {"objective": "binary", "num_threads": 1, "verbose": -1}
-    booster = lightgbm.train(told, whole, 3)
+    booster = lightgbm.train(told, whole, 3, valid_sets=[whole], valid_names=["fit"])
     return [model.predict(ROWS), model.predict_proba(ROWS[:2]), booster.predict(ROWS)]
+
+
+def use_catboost() -> list[Any]:
+    import catboost
+
+    settings = {"iterations": 4, "thread_count": 1, "random_seed": 1}
+    model = catboost.CatBoostClassifier(**settings, verbose=False, allow_writing_files=False)
+    model.fit(ROWS, LABELS, eval_set=[(ROWS, LABELS)])
+    pool = catboost.Pool(ROWS, LABELS)
+    return [model.predict(ROWS), model.predict_proba(ROWS[:2]), model.predict(pool)]
+
+
+def use_keras() -> list[Any]:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(4, activation="relu"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile(optimizer="sgd", loss="mse")
+    model.fit(ROWS, LABELS, epochs=2, verbose=0)
+    return [model.predict(ROWS, verbose=0), model.predict_on_batch(ROWS[:2])]
 
 
 def use_onnxruntime() -> list[Any]:
@@ -107,16 +129,33 @@ def use_transformers() -> list[Any]:
     return [classify("a"), classify(["a", "b"]), written.tolist()]
 
 
+def use_sentence_transformers() -> list[Any]:
+    import tokenizers
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+
+    torch.manual_seed(0)
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, "[UNK]")
+    model = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizers.Tokenizer(words), embedding_dim=4)], device="cpu"
+    )
+    return [model.encode(["a", "b"]), model.encode("a")]
+
+
 USES: dict[str, Callable[[], list[Any]]] = {
     name.removeprefix("use_"): use for name, use in globals().items() if name.startswith("use_")
 }
 
 
 def members() -> dict[str, list[tuple[str, object]]]:
-    """The attributes of the library's classes."""
+    """The attributes of the library's classes, and its training functions."""
     from otel_ml.libraries.table import LIBRARIES
 
     kinds: dict[str, list[tuple[str, object]]] = {}
+    for function in LIBRARIES[sys.argv[1]].functions:
+        for module in function.modules:
+            kinds[module] = [(function.name, getattr(sys.modules[module], function.name))]
     for model_class in LIBRARIES[sys.argv[1]].classes:
         kind = getattr(sys.modules[model_class.module], model_class.name)
         for base in kind.__mro__[:-1]:
@@ -142,6 +181,7 @@ def main() -> None:
             [run.name, run.kind, run.tags.get("rows"), "otel_ml.model.version" in run.attributes]
             for run in calls.runs
         ]
+        digests = {str(run.attributes.get("otel_ml.model.version", "")) for run in calls.runs}
         curves = sorted(name for run in calls.runs for name in run.metrics)
         inputs = sorted({name for run in calls.runs for name in run.inputs or ()})
     client.uninstrument()
@@ -150,6 +190,7 @@ def main() -> None:
         for a, b in zip(bare, recorded, strict=True)
     )
     told = {"same": same, "runs": runs, "curves": curves, "inputs": inputs}
+    told["versions"] = sorted(digests)
     sys.stdout.write(json.dumps({**told, "restored": members() == before}) + "\n")
 
 
