@@ -18,6 +18,7 @@ from examples.demo.checks import find_missing
 from examples.demo.edit import copy_service, edit_service
 from examples.demo.errors import DemoError
 from examples.demo.folder import hold
+from examples.demo.language_model import MODEL, serve_model
 from examples.demo.load import Request, count_by_model, make_requests, send
 from examples.demo.processes import (
     Process,
@@ -38,6 +39,7 @@ _SCRIPTS: Final = ("train", "tune", "agent")
 _PLAIN: Final = "flowers"  # a script without a line of otel-ml
 _INTERRUPTED: Final = 130
 _WORSE: Final = 1  # the status of a comparison
+_TALKED: Final = "docs-search"
 _SCREENED: Final = "breast-cancer"
 # A device sends no texture for most of a day: it fires once that day, and ends.
 _RULE: Final = {
@@ -47,6 +49,16 @@ _RULE: Final = {
     "keep": "0s",
     "min_runs": 20,
     "severity": "page",
+}
+# Asks the demo's own language model about each answer of the agent.
+_JUDGE: Final = {
+    "instruction": "Does the answer say what to write or do?\n\nAnswer: {{outputs}}",
+    "model": MODEL,
+    "connection": "demo",
+    "where": 'model == "assistant"',
+    "calls_per_minute": 1_000,
+    "dollars_per_day": 1,
+    "is_on": True,
 }
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -78,7 +90,7 @@ def main() -> int:
 
 
 def _run(console: Console, folder: Path, *, once: bool) -> int:
-    with hold(folder), start_collector(folder) as collector:
+    with hold(folder), serve_model() as model, start_collector(folder, model) as collector:
         with Steps(console) as steps:
             _make_records(steps, folder, collector)
         records = read_records(Api(collector.address))
@@ -119,6 +131,8 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
     """Train, tune, talk, serve, ask, edit, serve and ask again."""
     with steps.step("Start the collector"):
         collector.wait_ready()
+    api = Api(collector.address)
+    api.put("projects", _TALKED, "rubric-judges", "actionable", body=_JUDGE)
     copy_service(folder)
     with steps.step("Train classifiers, tune a search, talk with an agent"), ExitStack() as stack:
         scripts = [start_script(folder, collector.address, module) for module in _SCRIPTS]
@@ -127,7 +141,7 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
             stack.enter_context(script)
         for script in scripts:
             script.wait_end()
-    Api(collector.address).put("projects", _SCREENED, "alerts", "texture missing", body=_RULE)
+    api.put("projects", _SCREENED, "alerts", "texture missing", body=_RULE)
     requests = make_requests()
     write_questions(folder / "questions.jsonl")
     _serve(steps, folder, collector, requests, "as it is")
@@ -137,7 +151,7 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
     _evaluate(steps, folder, collector, "closest sentence", baseline="reply:v1")
     with steps.step("Wait until all records are there"):
         twice = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
-        wait_for_runs(Api(collector.address), twice)
+        wait_for_runs(api, twice)
 
 
 def _serve(

@@ -1,5 +1,6 @@
 """The demo's processes: the collector, the training, the service."""
 
+import json
 import os
 import re
 import signal
@@ -123,12 +124,25 @@ class Process:
         return DemoError(f"The {self._name} {what}; the end of {self._log}:\n{tail}")
 
 
-def start_collector(folder: Path) -> Process:
-    """Start ``otel-ml serve`` on a store in the folder, at its usual ports when they are free."""
+def start_collector(folder: Path, model_url: str) -> Process:
+    """Start ``otel-ml serve`` on a store in the folder, at its usual ports when they are free.
+
+    Args:
+        folder: The folder of the demo.
+        model_url: Address of the language model that judges may ask.
+    """
+    connection = {
+        "kind": "openai",
+        "url": model_url,
+        "allow_private": True,
+        "projects": ["docs-search"],
+    }
     arguments = [
         *("otel_ml_collector", "serve", "--data-dir", "data"),
         *("--http", _address(4318), "--grpc", _address(4317)),
         *("--collect-ms", "0"),  # the scripts flush 20 times and wait for each answer
+        *("--judge-connections", json.dumps({"demo": connection})),
+        *("--judges", '{"quiet_s": 5}'),
     ]
     return Process("collector", arguments, folder, ready=_COLLECTOR_READY)
 
