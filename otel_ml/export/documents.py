@@ -147,8 +147,8 @@ class DocumentQueue:
         """Give up on uploading a document, because the process is ending.
 
         Returns:
-            Number of lost documents: 1 if the document was only in memory. 0 if it is on disk, because
-        a later process uploads it then.
+            Number of lost documents: 1 if the document was only in memory. 0 if it is on disk,
+            because a later process uploads it then.
         """
         if self._directory is not None:
             return 0

@@ -12,10 +12,10 @@ from otel_ml.reader.errors import NotFound, ReaderError, Refused, Unreachable
 from otel_ml_collector.errors import CollectorError, Conflict, Missing, Rejected, Unavailable
 from otel_ml_collector.judges.backfill import BackfillState
 from otel_ml_collector.judges.judge_store import (
+    DueRun,
     DueRuns,
     JudgeLease,
     LiveRubricJudge,
-    RunToJudge,
 )
 from otel_ml_collector.store.judging import JudgeSpending
 
@@ -57,13 +57,13 @@ class RemoteJudgeStore:
         found = self._ask(Question((*_path_of(live), "due"), asked))
         return DueRuns.model_validate(found)
 
-    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, DueRun]:
         """Read some runs, by ID, without those that should not be judged."""
-        runs: dict[str, RunToJudge] = {}
+        runs: dict[str, DueRun] = {}
         for run_id in run_ids:
             with suppress(Missing):
                 found = self._ask(Question((*_path_of(live), "due", run_id)))
-                runs[run_id] = RunToJudge.model_validate(found)
+                runs[run_id] = DueRun.model_validate(found)
         return runs
 
     def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:

@@ -11,7 +11,7 @@ from otel_ml import attributes as names
 from otel_ml.records import Tokens
 from otel_ml.rubric import JudgedRun, MissingPart, Rubric, RubricVerdict, UnusableReply
 from otel_ml_collector.feedback import identify, make_request, make_span
-from otel_ml_collector.judges.judge_store import RunToJudge
+from otel_ml_collector.judges.judge_store import DueRun
 from otel_ml_collector.judges.provider import ModelAnswer, ModelCaller, NoAnswer
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.settings.connections import Connection
@@ -53,7 +53,7 @@ class RubricAnswer:
 class RubricJudgement(RubricAnswer):
     """The result of judging one run."""
 
-    run: RunToJudge
+    run: DueRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class RubricAsking:
     prices: Prices
     caller: ModelCaller
 
-    def judge(self, run: RunToJudge) -> RubricJudgement:
+    def judge(self, run: DueRun) -> RubricJudgement:
         """Ask the model about a run, and read its reply.
 
         Raises:
@@ -81,7 +81,7 @@ class RubricAsking:
         answer = self.ask(_show(run))
         return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
 
-    def estimate(self, run: RunToJudge) -> Tokens:
+    def estimate(self, run: DueRun) -> Tokens:
         """Estimate the tokens of asking about a run from the size of the prompt."""
         try:
             size = len(self.rubric.write_prompt(_show(run)).text.encode())
@@ -122,7 +122,7 @@ class RubricAsking:
             return RubricAnswer(None, answer, cost, f"unusable reply: {error}")
 
 
-def _show(run: RunToJudge) -> JudgedRun:
+def _show(run: DueRun) -> JudgedRun:
     return JudgedRun(
         inputs=run.inputs,
         outputs=run.outputs,

@@ -22,11 +22,11 @@ from otel_ml_collector.errors import Conflict, Rejected, Unavailable
 from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_judgements
 from otel_ml_collector.judges.backfill import BackfillState
 from otel_ml_collector.judges.judge_store import (
+    DueRun,
     DueRuns,
     JudgeLease,
     JudgeStore,
     LiveRubricJudge,
-    RunToJudge,
 )
 from otel_ml_collector.judges.provider import ModelCaller, NoAnswer
 from otel_ml_collector.judges.rubric_judge import (
@@ -422,14 +422,14 @@ class _Work:
             self._store()
         return finished
 
-    def _read(self, run_ids: Sequence[str]) -> Iterator[RunToJudge | None]:
+    def _read(self, run_ids: Sequence[str]) -> Iterator[DueRun | None]:
         """Read runs in their order; None for those that should not be judged."""
         for first in range(0, len(run_ids), _READ_AT_ONCE):
             part = run_ids[first : first + _READ_AT_ONCE]
             runs = self._job.judge_store.read_runs(self._live, part)
             yield from (runs.get(run_id) for run_id in part)
 
-    def _may_go_on(self, under_way: int, run: RunToJudge) -> bool:
+    def _may_go_on(self, under_way: int, run: DueRun) -> bool:
         """Wait for the rate limit, and return whether a call for one more run is allowed."""
         job, judge = self._job, self._live.judge
         while not job.stopped.is_set():
@@ -471,7 +471,7 @@ class _Work:
             dollars is None or self._dollars + under_way * each < dollars
         )
 
-    def _may_fill(self, under_way: int, run: RunToJudge) -> bool:
+    def _may_fill(self, under_way: int, run: DueRun) -> bool:
         """Return whether a backfill still runs, and its budget is enough for one more call.
 
         A call is expected to cost as much as the dearest so far, or twice what the size of the run

@@ -126,7 +126,7 @@ class DueRuns(BaseModel):
     )
 
 
-class RunToJudge(BaseModel):
+class DueRun(BaseModel):
     """What a judge needs of a run, without what `judge_redact` removes."""
 
     run_id: str
@@ -177,7 +177,7 @@ class JudgeStore(Protocol):
         """
         ...
 
-    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, DueRun]:
         """Read some runs, by ID, without those that should not be judged.
 
         Runs that ended with an error, or lack what the rubric compares with, are not judged.
@@ -298,7 +298,7 @@ class LocalJudgeStore:
             waits_ns=next(waiting, None),
         )
 
-    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, RunToJudge]:
+    def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, DueRun]:
         """Read some runs, by ID, without those that should not be judged."""
         now_ns = self.clock()
         placeholders = live.judge.rubric.placeholders
@@ -393,11 +393,11 @@ def is_judgeable(run: RunSummary, placeholders: Sequence[str]) -> bool:
 
 def show_run(
     reader: Reader, run: Run, placeholders: Sequence[str], redaction: RedactionRules, now_ns: int
-) -> RunToJudge:
+) -> DueRun:
     """Return what a judge needs of a run, without what the rules remove."""
     remove = redaction.remove
     turns = _find_turns(reader, run, now_ns) if CONVERSATION in placeholders else []
-    return RunToJudge(
+    return DueRun(
         run_id=run.run_id,
         start_ns=run.start_ns,
         inputs=remove(run.inputs),

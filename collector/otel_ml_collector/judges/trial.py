@@ -19,7 +19,7 @@ from otel_ml_collector.judges.asking import (
     write_judgements,
 )
 from otel_ml_collector.judges.job import RubricJudgeJob
-from otel_ml_collector.judges.judge_store import RunToJudge, is_judgeable, show_run
+from otel_ml_collector.judges.judge_store import DueRun, is_judgeable, show_run
 from otel_ml_collector.judges.provider import NoAnswer
 from otel_ml_collector.judges.rubric_judge import WantedRubricJudge
 from otel_ml_collector.price import round_cost
@@ -142,7 +142,7 @@ def _find_tried(
 
 
 def _judge(
-    job: RubricJudgeJob, asking: RubricAsking, runs: Sequence[RunToJudge]
+    job: RubricJudgeJob, asking: RubricAsking, runs: Sequence[DueRun]
 ) -> list[RubricJudgement]:
     """Ask about runs at the same time, and wait for at most two minutes.
 

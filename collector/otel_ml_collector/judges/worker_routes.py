@@ -15,11 +15,11 @@ from otel_ml_collector.errors import Conflict, Missing
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges.backfill import JUDGE_BACKFILL, make_backfill
 from otel_ml_collector.judges.judge_store import (
+    DueRun,
     DueRuns,
     JudgeLease,
     LiveRubricJudge,
     LocalJudgeStore,
-    RunToJudge,
 )
 from otel_ml_collector.judges.rubric_judge import make_rubric_judge
 from otel_ml_collector.judges.rubric_routes import JudgeName
@@ -109,7 +109,7 @@ def get_due_runs(
 @api.get("/projects/{project:path}/rubric-judges/{judge}/due/{run_id}")
 def get_run_to_judge(
     *, project: str, judge: JudgeName, run_id: str, reader: FromReader, store: FromJudgeStore
-) -> RunToJudge:
+) -> DueRun:
     """Return what a judge needs of a run, without what `judge_redact` removes. For workers.
 
     A run that ended with an error, or has no ground truth for a rubric that shows it, is not found.
