@@ -128,7 +128,6 @@ def wait_for_spans(client: Client, count: int) -> None:
     while len(client.spans.get_spans_dataframe(project_identifier=PROJECT)) < count:
         if time.monotonic() > deadline:
             raise TimeoutError(f"Phoenix does not have {count} spans")
-        time.sleep(0.1)
 
 
 def main() -> None:
