@@ -146,7 +146,8 @@ def test_update_of_a_session() -> None:
     assert (records.tags, dict(records.rejected)) == ([], {"record_without_target": 1})
 
 
-@pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"])
+# The IDs are part of the projects' names, which must not look like the path of a session.
+@pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"], ids=["session", "user"])
 def test_deleted(place: Project, path: str) -> None:
     """They go with their session, or with its last run, also when they come again."""
     turns, others = make_turns(), make_turns("stays", {"user.id": "eve"})

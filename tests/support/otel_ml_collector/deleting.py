@@ -133,9 +133,7 @@ class Project:
         answer = ask(self.service.app, target, method="DELETE").json
 
         def is_done() -> bool:
-            left = self.get("/deletions").get("deletions")
-            if left is None:  # so busy that it answers 503
-                return False
+            left = self.get("/deletions")["deletions"]
             answer.update(next((one for one in left if one["target"] == answer["target"]), {}))
             return not left
 
