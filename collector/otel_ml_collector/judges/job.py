@@ -57,6 +57,8 @@ _TROUBLE_CHARS: Final = 1_024
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _CLOSE_S: Final = 5.0
+# Least time between two calls of a judge while requests use the whole process.
+_BUSY_INTERVAL_S: Final = 1.0
 _MINUTE_S: Final = 60.0
 
 _Result = TypeVar("_Result")
@@ -125,6 +127,23 @@ def _answer(call: Callable[[], _Result], future: "Future[_Result]") -> None:
         future.set_exception(error)
 
 
+def plan_next_call(
+    planned_s: float, now_s: float, calls_per_minute: float, *, is_busy: bool
+) -> float:
+    """Return when a judge may call the model after this call, on the monotonic clock.
+
+    Args:
+        planned_s: When this call was allowed; it may be made later.
+        now_s: When this call is made.
+        calls_per_minute: Rate limit of the judge.
+        is_busy: Whether requests use the whole process. Then there is one call a second at most.
+    """
+    interval_s = _MINUTE_S / calls_per_minute
+    if is_busy:
+        return now_s + max(interval_s, _BUSY_INTERVAL_S)
+    return max(planned_s, now_s - interval_s) + interval_s
+
+
 @dataclass(slots=True)
 class _KnownLease:
     """The lease of a judge, and since when it is known, on the monotonic clock."""
@@ -140,6 +159,8 @@ class RubricJudgeJob:
         store: Where it finds runs and stores scores.
         models: The language models that can be asked.
         options: How it runs.
+        is_busy: Returns whether requests use the whole process. Then a judge asks once a second at
+            most.
         clock: Returns the time in nanoseconds since the epoch.
     """
 
@@ -149,9 +170,11 @@ class RubricJudgeJob:
         models: JudgeModels,
         *,
         options: JudgeJobOptions,
+        is_busy: Callable[[], bool] = lambda: False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.judge_store = store
+        self.is_busy = is_busy
         self._models = models
         self.options = options
         self.clock = clock
@@ -451,9 +474,12 @@ class _Work:
             return False
         if not self._has_lease():
             return False
-        interval_s = _MINUTE_S / judge.calls_per_minute
-        next_s = max(job.next_s.get(self._place, 0.0), time.monotonic() - interval_s)
-        job.next_s[self._place] = next_s + interval_s
+        job.next_s[self._place] = plan_next_call(
+            job.next_s.get(self._place, 0.0),
+            time.monotonic(),
+            judge.calls_per_minute,
+            is_busy=job.is_busy(),
+        )
         return True
 
     @property

@@ -332,6 +332,7 @@ def _assemble(
         judge_store,
         JudgeModels(settings.judge_connections, settings.judge_redact, prices),
         options=_judge_options(settings),
+        is_busy=lambda: pipeline.pressure.was_high,
     )
     filed_judges = FiledJudges(reader, documents, file_judges, is_owner=settings.judges.run)
     return Collector(
