@@ -143,11 +143,12 @@ class _ExportTables:
 
     def read(self, kind: _RecordKind, part: str | None = None) -> Iterator[_KeptRecord]:
         """Yield the records of a kind by part and ID, or those of one part."""
-        found = self._rows.execute(
-            "SELECT id, fields, file, number, start, end FROM records "
-            "WHERE kind = ?1 AND (?2 IS NULL OR part = ?2) ORDER BY part, id",
-            (int(kind), part),
-        )
+        # two statements, because "part is ? or all" would read all records for each trace
+        columns = "SELECT id, fields, file, number, start, end FROM records WHERE kind = ?"
+        if part is None:
+            found = self._rows.execute(f"{columns} ORDER BY part, id", (int(kind),))
+        else:
+            found = self._rows.execute(f"{columns} AND part = ? ORDER BY id", (int(kind), part))
         for record_id, content, file, number, start_ns, end_ns in found:
             place = SourcePlace(file, number)
             yield _KeptRecord(record_id, orjson.loads(content), place, start_ns, end_ns)
