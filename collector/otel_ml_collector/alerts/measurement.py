@@ -140,9 +140,10 @@ _LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digi
 _MILLIONTH: Final = Sql("1e-6")
 _UNITS_OF_SLICES: Final = Sql("""
   SELECT slices, column, total, n, count() AS units FROM (
-    SELECT slices, unit, pair.1 AS column, pair.2 AS value, {sums}
-    FROM ({cells}) ARRAY JOIN [{pairs}] AS pair
-    WHERE isNotNull(value) GROUP BY slices, unit, column)
+    SELECT slices, unit, column, {sums} FROM (
+      SELECT slices, unit, pair.1 AS column, pair.2 AS value
+      FROM ({cells}) ARRAY JOIN [{pairs}] AS pair WHERE isNotNull(pair.2))
+    GROUP BY slices, unit, column)
   GROUP BY slices, column, total, n HAVING NOT has(slices, '')
   ORDER BY slices, column, total, n LIMIT {most}""")
 _TRUTH: Final = Sql("""

@@ -26,7 +26,7 @@ ROWS: Final = [{"age": None if n % 4 == 0 else n, "churned": n % 2 == 0} for n i
 
 @pytest.fixture(name="client")
 def _client(collector: CollectorProcess) -> Iterator[Client]:
-    client = Client("data-metrics", endpoint=collector.endpoint)
+    client = Client("measured-data", endpoint=collector.endpoint)
     yield client
     client.close()
 
@@ -36,17 +36,17 @@ def test_run_has_them(collector: CollectorProcess, client: Client) -> None:
     with client.run("prepare") as run:
         found = client.data_metrics(ROWS, label="churned")
     assert client.flush()
-    told: Any = collector.get(f"/projects/data-metrics/runs/{run.id}")
+    told: Any = collector.get(f"/projects/measured-data/runs/{run.id}")
     assert told["metrics"] == pytest.approx(found)
     assert not told["scores"]
     assert {*told["metric_sources"].values()} == {"data"}
-    listed: Any = collector.get(f"/projects/data-metrics/metrics?run_id={run.id}")
+    listed: Any = collector.get(f"/projects/measured-data/metrics?run_id={run.id}")
     assert {series["source"] for series in listed["series"]} == {"data"}
     for page in (f"runs/{run.id}", f"metrics?run_id={run.id}"):
-        text = collector.get_text(f"/projects/data-metrics/{page}")
+        text = collector.get_text(f"/projects/measured-data/{page}")
         assert "missing.age <small>data</small>" in text
     where = 'model == "prepare" and metrics["missing.age"] >= 0.25'
-    assert [one["run_id"] for one in collector.runs("data-metrics", where=where)] == [run.id]
+    assert [one["run_id"] for one in collector.runs("measured-data", where=where)] == [run.id]
 
 
 def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
@@ -56,7 +56,7 @@ def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
     model.log_metric("auc", 0.9, single_value=True)
     model.log_metrics({"rows": 41.0})  # a series, whose last point counts
     assert client.flush()
-    with Reader("data-metrics", endpoint=collector.endpoint) as reader:
+    with Reader("measured-data", endpoint=collector.endpoint) as reader:
         [version] = reader.versions("churn")
         series = reader.metrics(model="churn", version=1)
     logged = {"auc": "logged", "rows": "logged"}
@@ -65,7 +65,7 @@ def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
     metrics = dict(version.metrics)
     assert metrics.pop("rows") == [found.pop("rows"), 41.0]
     assert metrics == pytest.approx({**found, "auc": 0.9})
-    page = collector.get_text("/projects/data-metrics/models/churn")
+    page = collector.get_text("/projects/measured-data/models/churn")
     assert "missing.age</a> <small>data</small>" in page
     assert "auc</a> <small>" not in page
 
@@ -86,12 +86,12 @@ def test_versions_of_a_data_set_have_them(collector: CollectorProcess, client: C
     for count in (20, 40, 40):
         client.data_metrics(Dataset("customers", rows[:count]), label="expected")
     assert client.flush()
-    with Reader("data-metrics", endpoint=collector.endpoint) as reader:
+    with Reader("measured-data", endpoint=collector.endpoint) as reader:
         versions = list(reader.dataset_versions("customers"))
     shown = [(one.version, one.is_complete, one.metrics["rows"]) for one in versions]
     assert shown == [(2, True, 40.0), (1, True, 20.0)]
     assert versions[0].metrics["missing.age"] == pytest.approx(0.25)
-    page = collector.get_text("/projects/data-metrics/datasets/customers")
+    page = collector.get_text("/projects/measured-data/datasets/customers")
     assert "missing.age" in page
 
 
@@ -104,7 +104,7 @@ def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> N
             run.set_output({"label": "no" if place % 4 else "yes"})
         client.about(run_id=run.id).actual("no" if place % 3 else "yes", "churned")
     assert client.flush()
-    with Reader("data-metrics", endpoint=collector.endpoint) as reader:
+    with Reader("measured-data", endpoint=collector.endpoint) as reader:
         runs = list(reader.runs('model == "churn-runs"'))
         found = client.model("churn-runs").data_metrics(
             runs,
@@ -146,7 +146,7 @@ def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -
     assert client.flush()
     for value, run_id in (("UpperBoundError", ids[1]), ("Value None", ids[2])):
         where = f'model == "aged" and tags["age-error"] == "{value}"'
-        assert [one["run_id"] for one in collector.runs("data-metrics", where=where)] == [run_id]
+        assert [one["run_id"] for one in collector.runs("measured-data", where=where)] == [run_id]
 
 
 def test_fields_beside_a_profile(collector: CollectorProcess, client: Client) -> None:
@@ -175,7 +175,7 @@ def test_fields_beside_a_profile(collector: CollectorProcess, client: Client) ->
         span = tracer.start_span("weighed", start_time=start_ns + place, attributes=told)
         span.end(end_time=start_ns + place + 1_000)
     assert client.flush()
-    path = "/projects/data-metrics/fields?model=weighed&than=profile:ages"
+    path = "/projects/measured-data/fields?model=weighed&than=profile:ages"
 
     def words() -> dict[str, str]:
         answer: Any = collector.get(path)

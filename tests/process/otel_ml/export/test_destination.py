@@ -120,7 +120,7 @@ def test_unencodable_span_is_not_delivered_by_a_refusal(sink: Sink) -> None:
     sink.reply = lambda _: Reply(400)
     with open_destination(sink.address) as destination:
         answer = destination.send(SpanBatch([make_span("a"), BAD]), LONG_S)
-    assert answer == Answer(delivered=False, message="400 Bad Request")
+    assert answer == Answer(delivered=False, message="400 Bad Request", invalid=True)
 
 
 def test_closed_destination_opens_again(sink: Sink) -> None:

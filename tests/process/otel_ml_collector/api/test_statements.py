@@ -94,7 +94,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ),  # its runs are old: six ask what else there is, one chooses the groups
         ("/projects/{}/news", 6),
         ("/projects/{}/judges", 4),  # one for judges without code
-        ("/projects/{}/judges/grounded", 5),
+        ("/projects/{}/judges/grounded", 6),
         ("/projects/{}/metrics", 2),
     ],
 )

@@ -156,7 +156,7 @@ def test_wrong_type_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
 def test_new_value_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
     """A finding of a new value names the hospital that sends it."""
     sentence = of_hospitals["inputs.device"].sentence
-    assert sentence.startswith('The inputs of diagnose changed: input device new value "new": ')
+    assert sentence.startswith('The inputs of diagnose changed. Input device: new value "new": ')
     assert sentence.endswith(", only for hospital C")
 
 

@@ -5,6 +5,7 @@ import gc
 import socket
 import threading
 import time
+from http import HTTPStatus
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -68,9 +69,10 @@ def test_retryable_status(receiver: Receiver, status: int, message: str) -> None
     ],
 )
 def test_final_status(receiver: Receiver, status: int, message: str) -> None:
-    """All other answers are final, also when they name a time."""
+    """All other answers are final, also when they name a time. Status 400 refuses the content."""
     receiver.answer(status, retry_after="1")
-    assert send_once(receiver.address) == Answer(delivered=False, message=message)
+    answer = Answer(delivered=False, message=message, invalid=status == HTTPStatus.BAD_REQUEST)
+    assert send_once(receiver.address) == answer
 
 
 def test_too_large(receiver: Receiver) -> None:
