@@ -148,9 +148,14 @@ class Documents:
         asked = {"project": project, "kind": kind.name, "name": wanted.name}
         state_before: Row = {}
         lost = 0
+        made: Document | None = None
+        save_id = ""
         with self._lock:
             for _ in range(_TRIES):
                 [state] = reader.rows(_STATE, asked, ORDERED_READ)
+                # The state may contain the own row, if the look after the insert was too early.
+                if made is not None and self._is_stored(reader, asked, save_id):
+                    return made
                 # Nothing came of an insert that the engine has taken: its rows were lost since.
                 lost = lost + 1 if state == state_before else 0
                 state_before = state
@@ -174,13 +179,17 @@ class Documents:
                 )
                 row = [*asked.values(), wanted.body, version, saved_ns, save_id]
                 self._insert(row, [state["emptied_ns"], state["revision"], lost])
-                saved = reader.rows(_SAVED, {**asked, "save_id": save_id}, ORDERED_READ)
-                if saved[0]["saves"]:
-                    body = orjson.loads(wanted.body or "null")
-                    return Document(wanted.name, body, version, saved_ns)
+                made = Document(wanted.name, orjson.loads(wanted.body or "null"), version, saved_ns)
+                if self._is_stored(reader, asked, save_id):
+                    return made
         raise Unavailable(
             f"Other requests save {kind.name}s of the project at the same time: try again"
         )
+
+    def _is_stored(self, reader: Reader, asked: Mapping[str, str], save_id: str) -> bool:
+        """Return whether the engine has taken the insert of a save."""
+        [saved] = reader.rows(_SAVED, {**asked, "save_id": save_id}, ORDERED_READ)
+        return bool(saved["saves"])
 
     def _insert(self, row: list[Any], state: list[int]) -> None:
         settings = {
