@@ -162,7 +162,7 @@ def refer_document(kind: str, digest: str) -> dict[str, str]:
 
 
 def find_documents(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Find the placeholders in a JSON value. Each stands for a value that is stored separately.
+    """Find the placeholders in a JSON value. Each replaces a value that is stored separately.
 
     Yields:
         For each placeholder, its path, such as ``image.0``, and the hash of the stored value.

@@ -329,7 +329,7 @@ def find_sweep(
     Args:
         reader: The store.
         project: The project.
-        listed: All runs with metrics, and the rows of those that have ended, by run ID.
+        listed: All runs with metrics, and by run ID the rows of runs that have ended.
         model: Only runs of this model; empty for all.
         order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else the given order.
     """

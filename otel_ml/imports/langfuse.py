@@ -23,6 +23,8 @@ from otel_ml.imports.export_files import read_export
 from otel_ml.imports.history import span_id_of, trace_id_of
 from otel_ml.imports.lines import SourcePlace
 from otel_ml.imports.otlp_records import (
+    HEX_SPAN_ID,
+    HEX_TRACE_ID,
     OTLP_SCORES,
     OTLP_SPANS,
     BadRecord,
@@ -39,8 +41,6 @@ from otel_ml.times import find_time
 _LANGFUSE_SCOPE: Final = "langfuse-sdk"
 _CACHE_KIB: Final = 16_384
 _UUID: Final = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
-_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _SNAKE: Final = re.compile("_([a-z])")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_ENVIRONMENT: Final = "default"  # of records that name none
@@ -533,7 +533,7 @@ def _shared_attributes(
     return {
         names.SESSION_ID: find("sessionId"),
         names.USER_ID: find("userId"),
-        names.TRACE_KEY: None if _TRACE_ID.fullmatch(trace_id) else trace_id,
+        names.TRACE_KEY: None if HEX_TRACE_ID.fullmatch(trace_id) else trace_id,
         "langfuse.environment": None if environment == _NO_ENVIRONMENT else environment,
         "langfuse.release": find("release"),
         "langfuse.version": find("version"),
@@ -643,7 +643,7 @@ def _read_value(fields: Mapping[str, Any], *, is_human: bool) -> dict[str, Any]:
 
 
 def _join_values(values: Sequence[Any]) -> dict[str, Any]:
-    """Return the value of a score of which an export has several."""
+    """Combine several values of one score: the mean of numbers, or all labels."""
     numbers = [_number(value) for value in values]
     if all(number is not None for number in numbers):
         return {"dataType": "NUMERIC", "value": sum(filter(None, numbers)) / len(numbers)}
@@ -687,7 +687,7 @@ def _rfc3339(at_ns: int | None) -> str | None:
 def _hex_trace(trace: str) -> str:
     """Return the trace ID: Langfuse's own if it is one, or a UUID; else a hash of it."""
     own = trace.lower()
-    if _TRACE_ID.fullmatch(own) and own.strip("0"):
+    if HEX_TRACE_ID.fullmatch(own) and own.strip("0"):
         return own
     if _UUID.fullmatch(own):
         return own.replace("-", "")
@@ -697,7 +697,7 @@ def _hex_trace(trace: str) -> str:
 def _hex_span(trace: str, observation: str) -> str:
     """Return the span ID of an observation, as for a trace; without it, that of the trace."""
     own = observation.lower()
-    if _SPAN_ID.fullmatch(own) and own.strip("0"):
+    if HEX_SPAN_ID.fullmatch(own) and own.strip("0"):
         return own
     return f"{span_id_of('langfuse observation', trace, observation):016x}"
 

@@ -5,6 +5,7 @@ Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -25,6 +26,8 @@ OTLP_SCORES: Final = "scores"
 _KNOWN_RESOURCES: Final = 1_000
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _OWN_SCOPE: Final = {"name": names.SCOPE_NAME}
+HEX_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
+HEX_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 
 
 class OtlpSignal(NamedTuple):

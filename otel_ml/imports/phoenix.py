@@ -22,6 +22,8 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.imports.lines import SourcePlace, open_file, read_lines, read_start
 from otel_ml.imports.otlp_records import (
+    HEX_SPAN_ID,
+    HEX_TRACE_ID,
     OTLP_SCORES,
     OTLP_SPANS,
     BadRecord,
@@ -40,8 +42,6 @@ _SNIFFED_ROWS: Final = 1_000
 _HEADER_BYTES: Final = 100_000
 _REJECTED_CHARS: Final = 1_000
 _TABLE_SUFFIXES: Final = frozenset({".parquet", ".csv"})
-_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
-_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 _STATUS: Final = {"UNSET": 0, "OK": 1, "ERROR": 2}
 _SPAN_KIND: Final = "openinference.span.kind"
 _IN_FRAME: Final = "attributes."
@@ -216,10 +216,10 @@ class PhoenixExport(ToolExport):
         if row.get("session_id"):
             return {"session": str(row["session_id"])}
         if row.get("trace_id") and not row.get("span_id"):
-            return {"trace_id": _check_id(row["trace_id"], _TRACE_ID, "trace ID")}
+            return {"trace_id": _check_id(row["trace_id"], HEX_TRACE_ID, "trace ID")}
         if not row.get("span_id"):
             raise _BadRow("annotation without span_id")
-        span_id = _check_id(row["span_id"], _SPAN_ID, "span ID")
+        span_id = _check_id(row["span_id"], HEX_SPAN_ID, "span ID")
         trace_id = self._traces.get(int(span_id, 16))
         if trace_id is None:
             raise _BadRow("its span is not in the files")
@@ -295,9 +295,9 @@ def _read_span(row: Mapping[str, Any]) -> _PhoenixSpan:
     if start_ns is None:
         raise _BadRow("span without start time")
     return _PhoenixSpan(
-        _check_id(ids.get("trace_id"), _TRACE_ID, "trace ID"),
-        _check_id(ids.get("span_id"), _SPAN_ID, "span ID"),
-        _check_id(parent_id, _SPAN_ID, "parent ID") if parent_id else "",
+        _check_id(ids.get("trace_id"), HEX_TRACE_ID, "trace ID"),
+        _check_id(ids.get("span_id"), HEX_SPAN_ID, "span ID"),
+        _check_id(parent_id, HEX_SPAN_ID, "parent ID") if parent_id else "",
         str(row.get("name") or ""),
         start_ns,
         start_ns if end_ns is None else end_ns,

@@ -38,7 +38,7 @@ class JudgedLoad:
     """What was measured in a round.
 
     Attributes:
-        spans_per_s: Spans that were stored per second.
+        spans_per_s: Spans stored per second.
         page_s: Seconds until a page was there, for each request.
         calls: Calls of the model.
     """

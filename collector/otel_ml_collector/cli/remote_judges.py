@@ -93,7 +93,7 @@ class RemoteJudgeStore:
         """Store an OTLP request in JSON; durable on return.
 
         Raises:
-            Rejected: The collector does not accept the spans, of which `project` may name one.
+            Rejected: The collector rejects the spans.
         """
         sent = Question(("traces",), method="POST", body=orjson.loads(body), below="/v1/")
         answer = self._ask(sent)

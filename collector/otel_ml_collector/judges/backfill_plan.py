@@ -266,7 +266,7 @@ def stop_backfill(
         documents: Saves the backfill.
         project: The project.
         judge: The judge, as it was when the backfill began.
-        reason: Why it is stopped; empty if a user stops it.
+        reason: Why it stops; empty if a user stopped it.
     """
     stored = {item.name: item for item in list_documents(reader, project, JUDGE_BACKFILL)}
     document = stored.get(judge.name)

@@ -1,4 +1,4 @@
-"""Saves the judges of the configuration file in the store, where pages and the job find them."""
+"""Saves judges from the configuration file in the store, for pages and the background job."""
 
 import time
 from collections.abc import Callable, Sequence

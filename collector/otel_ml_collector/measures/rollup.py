@@ -29,7 +29,7 @@ _COUNTED_IN_DAYS: Final = Sql("""
   FROM {recorded} WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
     recorded=recorded_runs(), counted=_COUNTED.sql, day_of=DAY_OF
 )
-# The same, beside what counts of them.
+# The same runs, joined with the amounts that count for them.
 _COUNTED_RUNS: Final = Sql("""
   FROM {recorded}
   WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(

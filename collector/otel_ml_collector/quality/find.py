@@ -694,7 +694,7 @@ def _make_versions(
 def _find_classes(
     rows: _Rows, question: QualityQuestion
 ) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
-    """Find the classes, which class occurred instead of which, and the most frequent one."""
+    """Find the classes, how often each was mistaken for another, and the most frequent one."""
     counts = rows.ask(
         Sql("""
           SELECT predicted, came, count() AS n FROM ({rows}) GROUP BY predicted, came

@@ -587,7 +587,7 @@ def _read_links(
 
 
 class _Numbers:
-    """Finds the numbers of the versions that links name."""
+    """Looks up the version numbers for lineage links."""
 
     def __init__(self, reader: Reader, project: str, rows: Iterable[Row]) -> None:
         named = {row["name"] for row in rows if row["kind"] == "model" and row["version"]}

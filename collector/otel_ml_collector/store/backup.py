@@ -376,7 +376,7 @@ def _damaged(backup: Path, name: str, what: str) -> BadSetting:
 
 
 def _order(part: str) -> tuple[str, list[int]]:
-    """Sort key of a part: by age, so that the same one of several equal rows wins as before."""
+    """Sort key of a part: its age, so that the same copy of a repeated row wins as before."""
     partition, *numbers = part.split("_")
     return partition, [int(number) for number in numbers]
 

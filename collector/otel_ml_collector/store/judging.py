@@ -254,7 +254,7 @@ def find_spending(
 def find_spending_by_second(
     reader: Reader, project: str, judge: str, window: Window
 ) -> list[tuple[int, JudgeSpending]]:
-    """Sum the calls of a judge for each second of a window that has any, in order of time.
+    """Sum the calls of a judge by second, in order of time. Seconds without calls are left out.
 
     Returns:
         The start of the second, in nanoseconds since the epoch, and its calls.

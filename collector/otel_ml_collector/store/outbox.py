@@ -2,8 +2,8 @@
 
 Rows of the store are turned into the records from which they were made.
 
-For each kind of record, a cursor says up to which time of arrival a destination has acknowledged
-them. In one collector, times of arrival never repeat or decrease, and the rows of a table become
+Each kind of record has a cursor. The destination has acknowledged everything that arrived until
+then. In one collector, times of arrival never repeat or decrease, and the rows of a table become
 visible in this order. So all records behind a cursor were sent.
 """
 

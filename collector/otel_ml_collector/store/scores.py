@@ -174,8 +174,8 @@ def _test(judges: Sql, column: Sql) -> Sql:
     return judges.fill(judge=column) if "{judge}" in judges else judges
 
 
-# What each version of a judge said last of some runs of a window, by their spans. A score stands at
-# the start of its run that was told with it: at 0 where none was.
+# The last score of each judge version for some runs of a window, by span. `start_ns` is the start
+# of the run, if it was sent with the score; else 0.
 _NEAR_RUNS: Final = all_scores(
     Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
       AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")

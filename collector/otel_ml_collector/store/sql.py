@@ -263,7 +263,7 @@ def _chars(item: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A condition in two parts, both of which must hold, so that an index helps.
+    """A condition in two parts that must both hold. The first part can use an index.
 
     Attributes:
         tests: SQL over a row of `payloads`, for which the index is used.

@@ -101,7 +101,7 @@ _PREVIEWS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class InputAnswers:
-    """The runs with one input, of which there are several.
+    """Several runs with the same input.
 
     Attributes:
         key: Digest of the inputs; in an experiment, digest and ID of the item.

@@ -22,7 +22,7 @@ class ImportedTraces:
     """Traces of MLflow, imported twice.
 
     Attributes:
-        told: What MLflow says of them.
+        told: What MLflow stored, as its API returns it.
         shown: What each import printed.
         runs: Whole runs of the project, the oldest first.
     """

@@ -1,4 +1,4 @@
-"""Makes traces, assessments, a data set and a run of MLflow, and tells what MLflow says of them."""
+"""Makes traces, assessments, a data set and a run in MLflow, and prints what MLflow stored."""
 
 import json
 import sys

@@ -248,7 +248,7 @@ def predict_changed_batch(draw: random.Random) -> tuple[Payload, Payload]:
 
 @pytest.fixture
 def batches(service: Service) -> Service:
-    """The collector with two models that are called once a day, of which one changed yesterday."""
+    """A collector with two models that are called once a day; one of them changed yesterday."""
     spans = []
     for model, write in (("batches", predict_changed_batch), ("same batches", predict_batch)):
         spans += make_day(model, 1, 1, describing(write))

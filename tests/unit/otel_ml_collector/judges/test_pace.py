@@ -21,6 +21,6 @@ def test_rate_limit() -> None:
 
 
 def test_requests_come_first() -> None:
-    """While requests use the whole process, a judge makes one call a second, or as before."""
+    """While requests use the whole process, a judge makes at most one call per second."""
     assert count_calls(100_000, 60, is_busy=True) == 60
     assert count_calls(6, 60, is_busy=True) == 6
