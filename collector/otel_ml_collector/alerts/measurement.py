@@ -35,6 +35,8 @@ from otel_ml_collector.mapping.filing import IMPORTED
 from otel_ml_collector.measures.measures import (
     AMOUNTS,
     COST,
+    COUNTED_COST,
+    COUNTED_TOKENS,
     ERRORS,
     LATENCY,
     MILLIONTHS,
@@ -483,10 +485,12 @@ _SHARE: Final = Sql("sum(x_N) / count(x_N)")
 _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
     "runs": (Sql("1"), Sql("count()")),
     "error_share": (ERRORS.value, _SHARE),
-    "cost": (COST.value, _SUM),
-    "tokens": (TOKENS.value, Sql("sum(x_N)")),
+    "cost": (COUNTED_COST, _SUM),
+    "tokens": (COUNTED_TOKENS, Sql("sum(x_N)")),
     **{f"log_{measure.name}": (measure.compared, _MEAN) for measure in AMOUNTS},
 }
+# Columns that include the runs inside a run.
+_USED: Final = {value for item in (TOKENS, COST) for value in (item.value, item.compared)}
 
 
 # Figures of every run that a window is held against the time before by, with their kinds.
@@ -507,6 +511,7 @@ class _Question:
     joins: Sql
     slices: Sql
     values: Mapping[str, Any]
+    has_inside: bool
     leaves_out_imports: bool = False
 
     @classmethod
@@ -555,8 +560,12 @@ class _Question:
                     late=all_late_tags(kinds)
                 )
             )
+        has_inside = not _USED.isdisjoint(column.value for column in made)
         if kinds.resolved:
             joins.append(shares(_IN_TIME))
+        if has_inside:
+            runs = Sql("{bounds} AND ({condition})").fill(bounds=_IN_TIME, condition=condition.sql)
+            joins.append(RunAmounts(kinds.resolved).sum_inside(runs))
         return cls(
             reader=reader,
             columns=made,
@@ -567,6 +576,7 @@ class _Question:
             if slices
             else Sql("CAST([] AS Array(String))"),
             values=values,
+            has_inside=has_inside,
             leaves_out_imports=asked.leaves_out_imports,
         )
 
@@ -587,7 +597,7 @@ class _Question:
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             unit=unit_of(is_joined=self.kinds.named),
-            amounts=with_amounts(RunAmounts(self.kinds.resolved)),
+            amounts=with_amounts(RunAmounts(self.kinds.resolved), inside=self.has_inside),
             xs=join_sql("", xs),
             recorded=RECORDED,
             joins=self.joins,

@@ -1,7 +1,7 @@
 """Defines the measures of a run: errors, missing inputs and outputs, latency, tokens, cost.
 
-A measure is SQL over the columns of `runs`, and over `run_tokens` and `run_cost`, which
-`with_amounts` adds to a query. Design record: docs/design/059-measures.md.
+A measure is SQL over the columns of `runs`, and over the columns that `with_amounts` adds to a
+query. Design record: docs/design/059-measures.md.
 """
 
 from dataclasses import dataclass
@@ -60,19 +60,32 @@ LATENCY: Final = Measure(Sql("latency"), "amount", Sql("nullIf(latency_ns, 0) / 
 TOKENS: Final = Measure(Sql("tokens"), "amount", Sql("run_tokens"))
 COST: Final = Measure(Sql("cost"), "amount", Sql("run_cost"))
 AMOUNTS: Final = (LATENCY, TOKENS, COST)
+# What a run adds to totals. TOKENS and COST are what it used, with the runs inside it.
+COUNTED_TOKENS: Final = Sql("counted_tokens")
+COUNTED_COST: Final = Sql("counted_cost")
 
 
-def with_amounts(amounts: RunAmounts, *, inside: bool = False) -> Sql:
+def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
     """Write the WITH of a query by which measures read the tokens and the cost of a run.
 
     Args:
         amounts: How they are read.
-        inside: Whether they include the calls inside the run.
+        inside: Whether the query joins `sum_inside`, so that it can read `TOKENS` and `COST`.
     """
-    return Sql("WITH {tokens} AS run_tokens, {cost} AS run_cost").fill(
-        tokens=amounts.tokens_with_inside if inside else amounts.tokens,
-        cost=amounts.cost_with_inside if inside else amounts.cost,
+    columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(
+        tokens=amounts.tokens,
+        cost=amounts.cost,
+        counted_tokens=COUNTED_TOKENS,
+        counted_cost=COUNTED_COST,
     )
+    if inside:
+        columns += Sql(", {tokens} AS {run_tokens}, {cost} AS {run_cost}").fill(
+            tokens=amounts.tokens_with_inside,
+            cost=amounts.cost_with_inside,
+            run_tokens=TOKENS.value,
+            run_cost=COST.value,
+        )
+    return Sql("WITH ") + columns
 
 
 def whole(value: Sql) -> Sql:

@@ -132,7 +132,7 @@ def read_units(
             unit=unit_of(is_joined=kinds.resolved),
         ),
         sampled=_SAMPLED.fill(sides=sides.runs),
-        amounts=with_amounts(amounts, inside=True),
+        amounts=with_amounts(amounts),
         pairs=_PAIRS,
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         inside=amounts.sum_inside(sides.runs),

@@ -480,8 +480,13 @@ def read_counted(
         A row for each: `of_model`, `unit` (its session, else its trace), `labels` (its slices), and
         of each figure `h` (whether it has it) and `v` (its value).
     """
+    amounts = RunAmounts(asked.kinds.resolved)
+    has_cost = any(figure.value == COST.compared for figure in figures)
+    joins = _join_scores(asked, figures)
+    if has_cost:
+        joins += amounts.sum_inside(asked.sql)
     sql = _COUNTED.fill(
-        amounts=with_amounts(RunAmounts(asked.kinds.resolved)),
+        amounts=with_amounts(amounts, inside=has_cost),
         unit=unit_of(is_joined=asked.kinds.named),
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),
@@ -494,7 +499,7 @@ def read_counted(
                 for place, figure in enumerate(figures)
             ],
         ),
-        source=asked.with_joins(_join_scores(asked, figures)),
+        source=asked.with_joins(joins),
         asked=asked.sql,
         most=MOST_READ,
     )

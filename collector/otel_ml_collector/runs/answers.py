@@ -1,7 +1,7 @@
 """Runs, lists of runs and traces, as the API returns them and pages show them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -236,42 +236,23 @@ class Totals:
 
 
 def add_up(spans: Sequence[SpanOutline]) -> Totals:
-    """Add up tokens and cost of a trace.
-
-    If a run and a run below it both have amounts, as an agent and its calls, the upper one is the
-    sum of the lower ones. It is left out, so that nothing counts twice. Resolved amounts always
-    count. The calls of judges do not count.
-    """
-    spans = [span for span in spans if span.kind != names.JUDGE_KIND]
-    lowest = _lowest(spans, lambda span: has_tokens(span.tokens))
-    costs = [span.cost for span in _lowest(spans, lambda span: span.cost is not None)]
+    """Add up the tokens and costs that count in a trace. The calls of judges do not count."""
+    counting = [span for span in spans if span.kind != names.JUDGE_KIND]
+    costs = [span.cost for span in counting if span.cost is not None]
     return Totals(
         tokens=Tokens(
             *[
-                _sum([getattr(span.tokens, field_.name) for span in lowest])
+                _sum([getattr(span.tokens, field_.name) for span in counting])
                 for field_ in fields(Tokens)
             ]
         ),
-        cost=round_cost(sum(cost for cost in costs if cost is not None)) if costs else None,
+        cost=round_cost(sum(costs)) if costs else None,
     )
 
 
 def has_tokens(tokens: Tokens) -> bool:
     """Return whether the number of input or output tokens is known."""
     return tokens.input is not None or tokens.output is not None
-
-
-def _lowest(spans: Sequence[SpanOutline], says: Callable[[SpanOutline], bool]) -> list[SpanOutline]:
-    """Keep the spans that have a value and no span below them with one."""
-    above = {span.run_id: span.parent_run_id for span in spans}
-    telling = [span for span in spans if says(span)]
-    covered: set[str] = set()
-    for span in telling:
-        over = span.parent_run_id
-        while over is not None and over != span.run_id and over not in covered:
-            covered.add(over)
-            over = above.get(over)
-    return [span for span in telling if span.is_resolved or span.run_id not in covered]
 
 
 def _sum(numbers: Sequence[int | None]) -> int | None:

@@ -1,11 +1,21 @@
-"""Tokens and cost of a run, alone and with the calls inside it, as SQL."""
+"""Defines the tokens and the cost of a run, as SQL over `runs`. No other place defines them.
 
+* *Own*: what the run recorded, completed by other records of its call. Lists and filters use it.
+* *Counted*: what totals add up. A call that several runs record has its amounts once, and an agent
+  that reports the sum of its calls has none.
+* *With inside*: what the run used. That is its counted amounts, else those of the runs inside it.
+  Questions about a single run or an average run use it: comparisons, slices, `mean(cost)`.
+
+Design record: docs/design/059-measures.md.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.store.counted import RECORDED, counted, shares
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier
 from otel_ml_collector.times import DAY_NS
 
 # Spans between a call and the run around it that is looked for.
@@ -32,47 +42,65 @@ _SUMS: Final = Sql("""
     )
     ARRAY JOIN calls AS call
     ARRAY JOIN arrayDistinct(arrayFold(
-      (way, level) -> arrayPushBack(way, parents[way[-1]]), range({levels}), [call.1])) AS around
+      (way, level) -> arrayPushBack(way, parents[way[-1]]),
+      range(least({levels}, length(parents))), [call.1])) AS around
     WHERE around != {no_span}
     GROUP BY trace_id, around
   ) AS inside ON inside_trace = runs.trace_id AND inside_span = runs.span_id""")
 
 
+_OF_TRACES: Final = Sql("""
+    LEFT JOIN (
+      SELECT trace_id AS summed_trace, sum({amount}) AS summed FROM {recorded} {shares}
+      WHERE {near} AND kind != 'judge' GROUP BY trace_id
+    ) AS inside ON summed_trace = runs.trace_id""")
+
+
 @dataclass(frozen=True, slots=True)
 class RunAmounts:
-    """The tokens and the cost of a run, as SQL over `runs`. No other place defines them.
+    """Writes the tokens and the cost of a run.
 
     Attributes:
-        is_resolved: Whether the query joins `shares`. Then a call that several runs record has its
-            amounts once, so that they can be added up.
+        is_resolved: Whether the query joins `shares`. Without it, own and counted amounts are the
+            same.
     """
 
     is_resolved: bool
 
+    def own(self, name: str) -> Sql:
+        """Write what a run recorded of a sort of tokens, or its cost; NULL if it recorded none."""
+        own = identifier(name, (*TOKENS, "cost"))
+        if not self.is_resolved:
+            return own
+        shared = Sql("shared_{n}").fill(n=own)
+        first, second = (shared, own) if name == "cost" else (own, shared)
+        return Sql("coalesce({first}, {second})").fill(first=first, second=second)
+
     def read(self, name: str) -> Sql:
-        """Write a sort of tokens or the cost; NULL if the run has none."""
-        return counted(name) if self.is_resolved else identifier(name, (*TOKENS, "cost"))
+        """Write what counts of a sort of tokens, or of the cost; NULL if nothing does."""
+        return counted(name) if self.is_resolved else self.own(name)
 
     @property
     def cost(self) -> Sql:
-        """The cost in dollars; NULL if it is not known."""
+        """The counted cost in dollars; NULL if it is not known."""
         return self.read("cost")
 
     @property
     def tokens(self) -> Sql:
-        """The sum of input and output tokens; 0 for none."""
-        used = [Sql("ifNull({n}, 0)").fill(n=self.read(name)) for name in TOKENS[:2]]
-        return Sql("({n})").fill(n=join_sql(" + ", used))
+        """The sum of counted input and output tokens; 0 for none."""
+        return Sql("ifNull({n}, 0)").fill(n=sum_tokens(self.read))
 
     @property
     def tokens_with_inside(self) -> Sql:
-        """The tokens, else those of the calls inside the run. The query joins `sum_inside`."""
+        """The tokens, else those of the runs inside the run. The query joins `sum_inside`."""
         return Sql("if({n} > 0, {n}, inside_tokens)").fill(n=self.tokens)
 
     @property
     def cost_with_inside(self) -> Sql:
-        """The cost, else that of the calls inside the run; 0 for none."""
-        return Sql("if({n} > 0, {n}, inside_cost)").fill(n=self._paid)
+        """The cost, else that of the runs inside the run; NULL if neither is known."""
+        return Sql("if({n} > 0, {n}, coalesce(nullIf(inside_cost, 0), {cost}))").fill(
+            n=self._paid, cost=self.cost
+        )
 
     @property
     def _paid(self) -> Sql:
@@ -95,3 +123,19 @@ class RunAmounts:
             no_span=_NO_SPAN,
             levels=_SPANS_BETWEEN,
         )
+
+    def sum_traces(self, amount: Sql) -> Sql:
+        """Write the join that adds what a trace used of a counted amount, as `summed`."""
+        return _OF_TRACES.fill(
+            amount=amount,
+            recorded=RECORDED,
+            shares=shares(NEAR_WINDOW) if self.is_resolved else EMPTY,
+            near=NEAR_WINDOW,
+        )
+
+
+def sum_tokens(read: Callable[[str], Sql]) -> Sql:
+    """Write the sum of input and output tokens; NULL if neither is known."""
+    return Sql("coalesce({given} + {made}, {given}, {made})").fill(
+        given=read("input_tokens"), made=read("output_tokens")
+    )

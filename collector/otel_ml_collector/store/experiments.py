@@ -503,7 +503,7 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
 
     return _ItemAmounts(
         amounts.tokens_with_inside,
-        Sql("if(isNull(cost) AND {n} = 0, NULL, {n})").fill(n=amounts.cost_with_inside),
+        amounts.cost_with_inside,
         join(FINISHED_CALLS, _SINCE),
         join(_of_items(EMPTY), _NEAR_RECORDED) if has_recorded else EMPTY,
     )

@@ -3,24 +3,15 @@
 from typing import Final
 
 from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, resolve_order
-from otel_ml.records import TOKENS
-from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, RECORDED, counted, repeats, shares
+from otel_ml_collector.store.amounts import NEAR_WINDOW, RunAmounts, sum_tokens
+from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, repeats, shares
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds, scores
 from otel_ml_collector.store.runs import Ordering
 from otel_ml_collector.store.scores import BY_RUN, find_lower_judges, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 
-# What begins inside of a run of the window begins no later than that after it.
-_NEAR: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
-  AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
 _JUDGE: Final = Sql("{order_judge:String}")
-_INSIDE: Final = Sql("""
-    LEFT JOIN (
-      SELECT trace_id AS summed_trace, sum({value}) AS summed FROM {recorded} {shares}
-      WHERE {near} AND kind != 'judge' GROUP BY trace_id
-    ) AS inside ON summed_trace = runs.trace_id""")
 _JOIN_SCORE: Final = Sql("""
     INNER JOIN (
       SELECT trace_id AS said_trace, span_id AS said_span, score AS said_score FROM ({newest})
@@ -34,7 +25,7 @@ _LOWEST_SCORE: Final = Sql("minOrNull")
 _HIGHEST_SCORE: Final = Sql("maxOrNull")
 _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
   SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
-    deliveries=DELIVERIES, near=_NEAR, is_call=IS_CALL, repeats=repeats(_NEAR)
+    deliveries=DELIVERIES, near=NEAR_WINDOW, is_call=IS_CALL, repeats=repeats(NEAR_WINDOW)
 )
 # Of runs that stand for what is inside them: none below a call is read only to be left out.
 OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
@@ -81,38 +72,11 @@ def resolve_worth(reader: Reader, project: str, order: str) -> str:
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
-    """Order by cost or tokens as shown in lists, including amounts of other records of a call."""
-    has_shares = find_record_kinds(reader, project).same_calls
-    names = ("cost",) if order == "costliest" else TOKENS[:2]
+    """Order by cost or tokens, as lists show them."""
+    amounts = RunAmounts(find_record_kinds(reader, project).resolved)
     if is_of_tops:
-        number = counted if has_shares else _own
-        inside = _INSIDE.fill(
-            value=_add([number(name) for name in names]),
-            recorded=RECORDED,
-            shares=shares(_NEAR) if has_shares else EMPTY,
-            near=_NEAR,
-        )
-        return Ordering(order, Sql("toFloat64(summed)"), inside)
-    if not has_shares:
-        return Ordering(order, Sql("toFloat64({v})").fill(v=_add([_own(name) for name in names])))
-    shown = [
-        Sql("coalesce(shared_{n}, {n})" if name == "cost" else "coalesce({n}, shared_{n})").fill(
-            n=_own(name)
-        )
-        for name in names
-    ]
-    return Ordering(order, Sql("toFloat64({v})").fill(v=_add(shown)), shares(_NEAR))
-
-
-def _own(name: str) -> Sql:
-    return identifier(name, (*TOKENS, "cost"))
-
-
-def _add(numbers: list[Sql]) -> Sql:
-    """Write a sum that is null if all of its parts are null."""
-    if len(numbers) == 1:
-        return numbers[0]
-    return Sql("if({none}, NULL, {sum})").fill(
-        none=join_sql(" AND ", [Sql("isNull({n})").fill(n=number) for number in numbers]),
-        sum=join_sql(" + ", [Sql("ifNull({n}, 0)").fill(n=number) for number in numbers]),
-    )
+        amount = amounts.cost if order == "costliest" else sum_tokens(amounts.read)
+        return Ordering(order, Sql("toFloat64(summed)"), amounts.sum_traces(amount))
+    own = amounts.own("cost") if order == "costliest" else sum_tokens(amounts.own)
+    join = shares(NEAR_WINDOW) if amounts.is_resolved else EMPTY
+    return Ordering(order, Sql("toFloat64({v})").fill(v=own), join)

@@ -1,5 +1,7 @@
 """Tests of what a trace used up in all."""
 
+from dataclasses import replace
+
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import SpanOutline, Totals, add_up
 
@@ -22,32 +24,14 @@ def test_calls_are_added_up() -> None:
     assert found == Totals(Tokens(input=101, output=12, cached=40, reasoning=1), 0.75)
 
 
-def test_nothing_counts_twice() -> None:
-    """A span above calls that says their sum, also at some distance, is left out."""
-    found = add_up(
-        [
-            span("agent", None, Tokens(input=30, output=3), 3.0),
-            span("step", "agent"),
-            span("a", "step", Tokens(input=10, output=1), 1.0),
-            span("b", "step", Tokens(input=20, output=2), 2.0),
-        ]
-    )
-    assert found == Totals(Tokens(input=30, output=3), 3.0)
-
-
-def test_cost_of_the_agent_alone() -> None:
-    """Where only the span above says a cost it counts, whoever says the tokens."""
-    found = add_up([span("agent", None, None, 3.0), span("a", "agent", Tokens(input=10, output=1))])
-    assert found == Totals(Tokens(input=10, output=1), 3.0)
+def test_calls_of_judges() -> None:
+    """What judges used is no part of a trace."""
+    judge = replace(span("judge", "root", Tokens(input=5), 2.0), kind="judge")
+    found = add_up([span("root", None, Tokens(input=10), 1.0), judge])
+    assert found == Totals(Tokens(input=10), 1.0)
 
 
 def test_nothing_said() -> None:
     """Where no span says anything there is no total, which is not zero."""
     assert add_up([span("root", None)]) == Totals(Tokens(), None)
     assert add_up([]) == Totals(Tokens(), None)
-
-
-def test_circle() -> None:
-    """Spans that are each other's parents end the search."""
-    found = add_up([span("a", "b", Tokens(input=1)), span("b", "a", Tokens(input=2))])
-    assert found == Totals(Tokens(), None)
