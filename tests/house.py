@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import tomllib
+
 from tests.support.folders import ROOT
 from tests.walks import FLOWS, Walks
 
@@ -28,6 +30,35 @@ _CONTRACTS: Final = "tool.importlinter"
 FIELDS: Final = ("cached_tokens", "reasoning_tokens", "provider_model")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _MANY: Final = 5
+_COLLECTOR: Final = "otel_ml_collector."
+_FLOORS: Final = "Floors of the collector"
+# Rooms of the collector that users have a word for. No topic may import another.
+_TOPICS: Final = frozenset(
+    [
+        "alerts",
+        "artifacts",
+        "comparison",
+        "datasets",
+        "experiments",
+        "feedback",
+        "home",
+        "judges",
+        "keys",
+        "live",
+        "metrics",
+        "models",
+        "monitor",
+        "overview",
+        "project_settings",
+        "projects",
+        "quality",
+        "queues",
+        "runs",
+        "sessions",
+        "traces",
+        "views",
+    ]
+)
 _ORIGINS: Final = "otel_ml.compat."  # whose names are those of other packages
 
 
@@ -97,6 +128,8 @@ class House:
                 for name, path in self.modules.items()
             ),
             "lines of import contracts": self._contract_lines(),
+            "floors of the collector": self._count_floors(),
+            "arrows between topics": len(self.arrows()),
             f"files that name {field}": count,
             "files outside store, fold that name a table of facts": len(walks.naming_facts()),
             **{
@@ -163,6 +196,23 @@ class House:
 
         return max(map(walk, self.modules), default=0)
 
+    def arrows(self) -> set[tuple[str, str]]:
+        """Find the pairs of topics of which the first imports the second."""
+        return {
+            (_room(name), _room(imported))
+            for name, every in self.imports.items()
+            for imported in every
+            if _room(name) != _room(imported) and {_room(name), _room(imported)} <= _TOPICS
+        }
+
+    def _count_floors(self) -> int:
+        """Count the layers that the contract of the collector has."""
+        contracts = tomllib.loads((self._root / "pyproject.toml").read_text())["tool"]
+        for contract in contracts["importlinter"]["contracts"]:
+            if contract["name"] == _FLOORS:
+                return len(contract["layers"])
+        return 0
+
     def _contract_lines(self) -> int:
         inside, lines = False, 0
         for line in (self._root / "pyproject.toml").read_text().splitlines():
@@ -175,6 +225,11 @@ class House:
 def _module(path: str) -> str:
     dotted = path.removeprefix("collector/").removesuffix(".py").replace("/", ".")
     return dotted.removesuffix(".__init__")
+
+
+def _room(module: str) -> str:
+    """Return the room of a module of the collector, such as ``runs``; empty for the SDK."""
+    return module.removeprefix(_COLLECTOR).split(".")[0] if module.startswith(_COLLECTOR) else ""
 
 
 def _count_twice(trees: Iterable[ast.Module]) -> int:
