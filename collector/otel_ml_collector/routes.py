@@ -14,16 +14,13 @@ from otel_ml_collector import (
     feedback,
     home,
     keys,
-    live,
     loss,
     mentions,
     metrics,
     projects,
-    sessions,
     stats,
     storage,
     unread,
-    views,
 )
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
@@ -45,9 +42,10 @@ from otel_ml_collector.quality import routes as quality
 from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
-from otel_ml_collector.runs import routes as runs
 from otel_ml_collector.traces import api as traces
+from otel_ml_collector.traces import live, sessions, views
 from otel_ml_collector.traces import page as run_page
+from otel_ml_collector.traces import run_list as runs
 from otel_ml_collector.web.view import link_to
 
 _ROUTERS: Final = (

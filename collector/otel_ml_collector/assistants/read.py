@@ -34,8 +34,8 @@ from otel_ml_collector.models.find import find_version
 from otel_ml_collector.models.variability import find_variability
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.times import DAY_NS
-from otel_ml_collector.traces.find import find_trace
 from otel_ml_collector.web.view import numbered, write_error
 from otel_ml_collector.windows import Window
 

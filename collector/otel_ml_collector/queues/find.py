@@ -15,6 +15,7 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, make_queue
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, TracePage, compile_query, find_run
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents, read_document
 from otel_ml_collector.store.people import people_words
@@ -24,7 +25,6 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.traces.find import find_trace
 
 _CONTEXT_SPANS: Final = 200
 _LATEST_ANSWERS: Final = 10

@@ -54,7 +54,6 @@ from otel_ml_collector.judges.job import (
 from otel_ml_collector.judges.judge_store import LocalJudgeStore
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.log import going_on
 from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
@@ -119,6 +118,7 @@ from otel_ml_collector.telemetry.service import (
     Telemetry,
 )
 from otel_ml_collector.times import SECOND_NS
+from otel_ml_collector.traces.live import Listening, LivePace
 from otel_ml_collector.web.render import Assets, show_problem
 
 _DRAIN_S: Final = 10

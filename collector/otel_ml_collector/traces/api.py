@@ -20,11 +20,11 @@ from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import RUN, Run, Trace
 from otel_ml_collector.runs.find import find_whole_runs
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.deletion import RUN_SEPARATOR, Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.tombstones import RUN as A_RUN
-from otel_ml_collector.traces.find import find_trace
 
 _LEVEL: Final = 1
 _FACTS: Final = ("ref", "type", "bytes", "sha256", "time")

@@ -39,6 +39,16 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.find import cursor_of
 from otel_ml_collector.runs.roots import find_inside, sum_up
+from otel_ml_collector.runs.traces import (
+    Sender,
+    count_children,
+    find_extent,
+    find_outline,
+    find_senders,
+    find_trace,
+    length_ms,
+    outline_of,
+)
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
@@ -49,16 +59,6 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
-from otel_ml_collector.traces.find import (
-    Sender,
-    count_children,
-    find_extent,
-    find_outline,
-    find_senders,
-    find_trace,
-    length_ms,
-    outline_of,
-)
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import THIN, State, duration, read_state

@@ -17,7 +17,7 @@ from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.sessions import find_session
+from otel_ml_collector.traces.sessions import find_session
 from tests.support.folders import RECORDED_FOLDER
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Store

@@ -2,7 +2,7 @@
 
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.views import VIEW, WantedView
+from otel_ml_collector.traces.views import VIEW, WantedView
 from tests.store.otel_ml_collector.api.test_views import SLOW, call
 from tests.support.otel_ml_collector.stores import Service
 

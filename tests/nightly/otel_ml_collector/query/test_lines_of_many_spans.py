@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from otel_ml_collector.runs.find import find_run
-from otel_ml_collector.traces.find import find_trace
+from otel_ml_collector.runs.traces import find_trace
 from tests.support.otel_ml_collector.logs import make_log, take
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,

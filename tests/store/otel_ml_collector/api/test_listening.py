@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.types import Message
 
-from otel_ml_collector.live import Events, Listening, LivePace, Seat
+from otel_ml_collector.traces.live import Events, Listening, LivePace, Seat
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store
 

@@ -18,10 +18,10 @@ from otel_ml_collector.runs.answers import Run, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.runs.logs import RunLine
 from otel_ml_collector.runs.roots import find_roots
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Event, Log, Span, Value
 from otel_ml_collector.store.record_kinds import CONTENTS as SQL_OF_CONTENTS
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.traces.find import find_trace
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.logs import make_log, take
 from tests.support.otel_ml_collector.logs import map_all as map_logs

@@ -7,8 +7,8 @@ import pytest
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.runs.answers import RUN
 from otel_ml_collector.runs.find import find_run
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Event, Link, Scope, Span
-from otel_ml_collector.traces.find import find_trace
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

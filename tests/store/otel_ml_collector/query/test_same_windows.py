@@ -10,9 +10,9 @@ import pytest
 from otel_ml_collector.figures import find_figures_at
 from otel_ml_collector.overview.find import OverviewQuery, find_figures
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.runs.sums import find_sums
 from otel_ml_collector.stats import StatsQuery, find_all_stats, find_stats
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.traces.sums import find_sums
 from otel_ml_collector.windows import Window, find_day, read_zone
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call

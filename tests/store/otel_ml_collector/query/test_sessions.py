@@ -9,10 +9,10 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
-from otel_ml_collector.sessions import SessionsQuery, find_session, find_sessions
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Span
 from otel_ml_collector.stats import StatsQuery, find_stats
-from otel_ml_collector.traces.find import find_trace
+from otel_ml_collector.traces.sessions import SessionsQuery, find_session, find_sessions
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import (
     MS_NS,

@@ -4,8 +4,8 @@ import pytest
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.runs.sums import find_sums
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.traces.sums import find_sums
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,
     SECOND_NS,

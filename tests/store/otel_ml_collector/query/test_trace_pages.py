@@ -3,7 +3,7 @@
 from typing import Final
 
 from otel_ml_collector.runs.find import TracePage
-from otel_ml_collector.traces.find import find_trace
+from otel_ml_collector.runs.traces import find_trace
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

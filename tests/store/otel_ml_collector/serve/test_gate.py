@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import SCOPES, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.serve.middleware import Gate
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.traces.live import Listening, LivePace
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import HOST, Answered, ask
 from tests.support.otel_ml_collector.spans import (

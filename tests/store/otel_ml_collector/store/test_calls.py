@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import add_up
+from otel_ml_collector.runs.traces import find_outline
 from otel_ml_collector.span import Scope, Span, Value
 from otel_ml_collector.store.calls import CallWatch
 from otel_ml_collector.store.deletion import Deleter
@@ -23,7 +24,6 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import RUN, Tombstones
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
-from otel_ml_collector.traces.find import find_outline
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (

@@ -19,6 +19,7 @@ from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.runs import find as runs
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Event, Span
 from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store import versions
@@ -27,7 +28,6 @@ from otel_ml_collector.store.sql import ALWAYS, Sql, identifier
 from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.times import HOUR_NS
-from otel_ml_collector.traces.find import find_trace
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,

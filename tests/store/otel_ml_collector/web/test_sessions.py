@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 from markupsafe import escape
 
-from otel_ml_collector.sessions import SessionsQuery, find_sessions
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.traces.sessions import SessionsQuery, find_sessions
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
     MS_NS,

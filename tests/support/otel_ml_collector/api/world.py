@@ -17,8 +17,8 @@ from urllib.parse import quote, urlencode
 
 from otel_ml.rubric import read_rubric
 from otel_ml_collector.api import schema
-from otel_ml_collector.live import Listening, LivePace
 from otel_ml_collector.span import Event, Span, Value
+from otel_ml_collector.traces.live import Listening, LivePace
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (

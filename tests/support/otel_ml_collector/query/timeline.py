@@ -7,9 +7,9 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import Run, RunSummary, Trace
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.writer import Writer
-from otel_ml_collector.traces.find import find_trace
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     NOW_NS,

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.traces.find import Sender
+from otel_ml_collector.runs.traces import Sender
 from otel_ml_collector.traces.page import find_skews, tell
 from tests.unit.otel_ml_collector.web.test_waterfall import make_run
 

@@ -1,6 +1,6 @@
 """Tests of the columns of the runs table."""
 
-from otel_ml_collector.runs.routes import FIELDS, ListColumn, choose_columns, offer_columns
+from otel_ml_collector.traces.run_list import FIELDS, ListColumn, choose_columns, offer_columns
 from otel_ml_collector.web.view import spark
 
 USUAL = list(FIELDS[:6])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.runs.routes import BARS, choose_bar_ns, draw_bars
+from otel_ml_collector.traces.run_list import BARS, choose_bar_ns, draw_bars
 from otel_ml_collector.windows import Window, read_zone
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS
 

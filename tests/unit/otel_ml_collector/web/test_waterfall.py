@@ -5,7 +5,7 @@ from typing import Any
 
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import Counted, RunSummary
-from otel_ml_collector.traces.find import outline_of
+from otel_ml_collector.runs.traces import outline_of
 from otel_ml_collector.traces.page import (
     Axis,
     Bar,

@@ -50,13 +50,13 @@ from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
-from otel_ml_collector.runs.sums import ListSums, find_sums
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
+from otel_ml_collector.traces.sums import ListSums, find_sums
+from otel_ml_collector.traces.views import View, find_views
 from otel_ml_collector.unread import find_unread
-from otel_ml_collector.views import View, find_views
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets, Window

@@ -33,6 +33,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import own_session
 from otel_ml_collector.runs.answers import RunSummary, add_up, find_owner_evaluations
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
+from otel_ml_collector.runs.traces import outline_of
 from otel_ml_collector.stats import (
     MAX_GROUPS,
     Grouping,
@@ -56,7 +57,6 @@ from otel_ml_collector.store.runs import OF_TRACES
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers
-from otel_ml_collector.traces.find import outline_of
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
