@@ -11,8 +11,6 @@ from starlette.responses import Response
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps, find_refused
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.overview.problems import find_problems
 from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
@@ -29,6 +27,8 @@ from otel_ml_collector.store.retention import Retention
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.find import find_new_versions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state

@@ -29,13 +29,6 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.definition import VersionDefinition
-from otel_ml_collector.models.find import (
-    Sample,
-    find_definitions,
-    find_sample_figures,
-)
 from otel_ml_collector.monitor.releases import Release
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.sides import compare_filters, compare_versions
@@ -48,6 +41,13 @@ from otel_ml_collector.verdicts import (
     Interval,
     JudgeChange,
     RecordedChange,
+)
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.definition import VersionDefinition
+from otel_ml_collector.versions.find import (
+    Sample,
+    find_definitions,
+    find_sample_figures,
 )
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window

@@ -30,12 +30,12 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.experiments import find as experiments
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.judges.strictness import find_strictness
-from otel_ml_collector.models.find import find_version
-from otel_ml_collector.models.variability import find_variability
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import TracePage, find_run
 from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.versions.find import find_version
+from otel_ml_collector.versions.variability import find_variability
 from otel_ml_collector.web.view import numbered, write_error
 from otel_ml_collector.windows import Window
 

@@ -32,15 +32,20 @@ from otel_ml_collector.experiments.find import (
     make_experiments,
     make_recorded,
 )
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.definition import VersionDefinition
-from otel_ml_collector.models.find import JudgeStats, find_aliases, find_definitions, find_versions
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
 from otel_ml_collector.runs.logs import LoggedMetric, find_all_series
 from otel_ml_collector.store.reader import JsonValue, Reader
 from otel_ml_collector.verdicts import AmountChange, JudgeChange
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.definition import VersionDefinition
+from otel_ml_collector.versions.find import (
+    JudgeStats,
+    find_aliases,
+    find_definitions,
+    find_versions,
+)
 from otel_ml_collector.web import view
 
 Kind = Literal["run", "version", "experiment"]

@@ -36,7 +36,6 @@ from otel_ml_collector.comparison.versions import (
 )
 from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.judges.find import named
-from otel_ml_collector.models import diff
 from otel_ml_collector.monitor.releases import claim_release
 from otel_ml_collector.monitor.suggestions import suggest_for_release
 from otel_ml_collector.verdict_lines import (
@@ -51,6 +50,7 @@ from otel_ml_collector.verdict_lines import (
     write_value,
 )
 from otel_ml_collector.verdicts import ERRORS, JudgedSides, find_worst
+from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 

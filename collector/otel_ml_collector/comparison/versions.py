@@ -20,7 +20,6 @@ from otel_ml_collector.experiments.find import (
     describe,
     find_experiments_of,
 )
-from otel_ml_collector.models.find import find_digest
 from otel_ml_collector.monitor.releases import Release, find_changes, find_releases
 from otel_ml_collector.sides import compare_versions
 from otel_ml_collector.store.reader import Reader
@@ -32,6 +31,7 @@ from otel_ml_collector.verdicts import (
     RecordedChange,
     find_worst,
 )
+from otel_ml_collector.versions.find import find_digest
 
 
 class PairedChange(BaseModel):

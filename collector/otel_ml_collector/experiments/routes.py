@@ -35,8 +35,6 @@ from otel_ml_collector.experiments.find import (
     make_rows,
     report,
 )
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdict_lines import (
@@ -48,6 +46,8 @@ from otel_ml_collector.verdict_lines import (
     write_value,
 )
 from otel_ml_collector.verdicts import find_worst
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 

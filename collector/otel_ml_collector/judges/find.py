@@ -21,7 +21,6 @@ from otel_ml_collector.measures.sums import (
     pass_rate,
     read_exact,
 )
-from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
@@ -32,6 +31,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import JudgeVersionName
+from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Buckets
 

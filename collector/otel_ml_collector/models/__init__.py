@@ -1,1 +1,1 @@
-"""Models and their versions."""
+"""The pages and the JSON API of models."""

@@ -38,15 +38,6 @@ from otel_ml_collector.figures import (
     write_quality,
 )
 from otel_ml_collector.mapping.lineage import is_alias
-from otel_ml_collector.models import diff
-from otel_ml_collector.models import find as models
-from otel_ml_collector.models.find import Models, VersionDetail, Versions
-from otel_ml_collector.models.variability import (
-    GROUPS,
-    MOST_GROUPS,
-    ModelVariability,
-    find_variability,
-)
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
@@ -64,6 +55,15 @@ from otel_ml_collector.stats import (
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdict_lines import write_bounds, write_value
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions import find as models
+from otel_ml_collector.versions.find import Models, VersionDetail, Versions
+from otel_ml_collector.versions.variability import (
+    GROUPS,
+    MOST_GROUPS,
+    ModelVariability,
+    find_variability,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, quoted, read_state

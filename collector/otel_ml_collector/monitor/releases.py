@@ -30,8 +30,6 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
 from otel_ml_collector.monitor.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.sides import SideRows, SidesVerdict, compare_sides, leave_open
@@ -48,6 +46,8 @@ from otel_ml_collector.verdicts import (
     RecordedChange,
     make_recorded_change,
 )
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

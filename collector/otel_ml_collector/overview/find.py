@@ -33,8 +33,6 @@ from otel_ml_collector.figures import (
     find_figures_at,
     list_people,
 )
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import NewVersion, find_new_versions
 from otel_ml_collector.monitor.releases import Release, evaluate_command, write_release
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
@@ -50,6 +48,8 @@ from otel_ml_collector.verdicts import (
     JudgeChange,
     find_worst,
 )
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.find import NewVersion, find_new_versions
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

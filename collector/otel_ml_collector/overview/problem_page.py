@@ -16,8 +16,6 @@ from otel_ml_collector.claims import (
     write_shares,
 )
 from otel_ml_collector.errors import Missing, Unavailable
-from otel_ml_collector.models import diff
-from otel_ml_collector.models.find import find_definitions
 from otel_ml_collector.monitor.findings import Finding
 from otel_ml_collector.monitor.slices import RunSlice
 from otel_ml_collector.overview.monitor_page import (
@@ -33,6 +31,8 @@ from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.verdicts import AMOUNT_FIGURES, FigureChange
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window

@@ -1,1 +1,1 @@
-"""Runs: their list, and each with everything that is known of it."""
+"""Reads runs: one, lists, traces, what they logged, and sums of the calls inside them."""

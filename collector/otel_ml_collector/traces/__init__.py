@@ -1,1 +1,1 @@
-"""Traces: the spans of a trace, and the page of a run among them."""
+"""Pages and JSON of runs: lists, one run in its trace, sessions, saved views, and live runs."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from otel_ml_collector.models.find import find_versions
 from otel_ml_collector.store.retention import Days
+from otel_ml_collector.versions.find import find_versions
 from tests.store.otel_ml_collector.test_retention import _TIMES, Aged
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told

@@ -16,10 +16,10 @@ from otel_ml_collector.judges.find import (
     find_judge_versions,
     find_judges,
 )
-from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.stats import StatsQuery, find_stats
+from otel_ml_collector.versions.find import find_models
 from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.support.examples import examples

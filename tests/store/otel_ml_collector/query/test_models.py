@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from otel_ml.records import MetricPoint
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.metrics import MetricSeries, find_metrics
-from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.span import Span
+from otel_ml_collector.versions import find as models
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,

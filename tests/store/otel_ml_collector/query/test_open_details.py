@@ -7,12 +7,12 @@ import pytest
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.measures import statistics
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import SUMMARY
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store.sql import ALWAYS
+from otel_ml_collector.versions import find as models
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.query.timeline import Timeline
 from tests.support.otel_ml_collector.spans import (

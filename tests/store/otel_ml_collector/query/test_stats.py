@@ -12,7 +12,6 @@ from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.models.find import find_models, find_versions
 from otel_ml_collector.projects import find_project
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.stats import (
@@ -26,6 +25,7 @@ from otel_ml_collector.stats import (
     make_question,
 )
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.versions.find import find_models, find_versions
 from otel_ml_collector.windows import Window, read_zone
 from tests.bench.dataset import Dataset, Plan
 from tests.support.otel_ml_collector.spans import (

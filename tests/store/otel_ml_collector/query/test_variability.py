@@ -8,9 +8,9 @@ import pytest
 
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.models.variability import ModelVariability, find_variability
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.variability import read_version_answers
+from otel_ml_collector.versions.variability import ModelVariability, find_variability
 from tests.store.otel_ml_collector.query.test_judges import listed, say, tell
 from tests.store.otel_ml_collector.query.test_search import make_second
 from tests.support.otel_ml_collector.logs import make_log, take

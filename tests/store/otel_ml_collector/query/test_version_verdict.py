@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from otel_ml_collector.models.find import find_new_versions
 from otel_ml_collector.span import Span
+from otel_ml_collector.versions.find import find_new_versions
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
 from tests.store.otel_ml_collector.test_experiments import make_runs as make_runs_of

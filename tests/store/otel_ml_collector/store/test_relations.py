@@ -10,7 +10,6 @@ import pytest
 
 import otel_ml_collector
 from otel_ml_collector.judges.find import find_judges
-from otel_ml_collector.models.find import find_models
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.counted import (
@@ -24,6 +23,7 @@ from otel_ml_collector.store.counted import (
 from otel_ml_collector.store.runs import KEY, Key, read_resolved
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
+from otel_ml_collector.versions.find import find_models
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs

@@ -15,7 +15,6 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.measures import statistics
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.models import find as models
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.runs import find as runs
@@ -28,6 +27,7 @@ from otel_ml_collector.store.sql import ALWAYS, Sql, identifier
 from otel_ml_collector.store.tables import METRICS, OPEN_RUNS, PROCESSES, RUNS
 from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.versions import find as models
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from otel_ml_collector.models.find import find_versions
+from otel_ml_collector.versions.find import find_versions
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import Service

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.models.definition import VersionDefinition
-from otel_ml_collector.models.diff import (
+from otel_ml_collector.versions.definition import VersionDefinition
+from otel_ml_collector.versions.diff import (
     DiffSide,
     Line,
     PartChange,

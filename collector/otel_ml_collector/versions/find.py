@@ -16,7 +16,6 @@ from otel_ml_collector.measures.statistics import (
     read_version_scores,
 )
 from otel_ml_collector.measures.sums import mean_score
-from otel_ml_collector.models.definition import VersionDefinition
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_owner_records
 from otel_ml_collector.runs.logs import find_linked_runs
@@ -34,6 +33,7 @@ from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts import (
     JudgeVersionName,
 )
+from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
-from otel_ml_collector.models.definition import VersionDefinition
+from otel_ml_collector.versions.definition import VersionDefinition
 
 _WORD: Final = re.compile(r"\w+|\s+|.")
 # Limits of a comparison: its time grows with the square of the text.
