@@ -1,1 +1,1 @@
-"""Quality: how good predictions were, once their ground truth is known."""
+"""The pages and the JSON API of quality: how good predictions were."""

@@ -10,7 +10,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.quality.find import QualityPoint, TargetQuality, find_quality, list_targets
+from otel_ml_collector.ground_truth.find import (
+    QualityPoint,
+    TargetQuality,
+    find_quality,
+    list_targets,
+)
 from otel_ml_collector.quality.routes import TargetName, WantedQuality, make_question
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdicts import Interval

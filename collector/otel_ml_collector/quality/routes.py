@@ -10,7 +10,7 @@ from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.quality.find import (
+from otel_ml_collector.ground_truth.find import (
     QualityQuestion,
     TargetQuality,
     Targets,
@@ -20,7 +20,7 @@ from otel_ml_collector.quality.find import (
     list_targets,
     save_target,
 )
-from otel_ml_collector.quality.target import (
+from otel_ml_collector.ground_truth.target import (
     TARGETS,
     SavedTarget,
     WantedTarget,

@@ -20,12 +20,12 @@ from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
 from otel_ml_collector.datasets.find import find_datasets_of_run
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.grammar import step_into
+from otel_ml_collector.ground_truth.target import TARGETS, make_target
 from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.dialects.shape import SHAPE
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.metrics import make_plots
-from otel_ml_collector.quality.target import TARGETS, make_target
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.amounts import explain_price, find_unread
 from otel_ml_collector.runs.answers import (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.quality.find import find_target
+from otel_ml_collector.ground_truth.find import find_target
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.predictions import keep_day, keep_due, read_kept_days

@@ -27,7 +27,7 @@ from otel_ml.statistics.truth import (
 )
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.quality.target import (
+from otel_ml_collector.ground_truth.target import (
     TARGETS,
     SavedTarget,
     WantedTarget,

@@ -1,0 +1,1 @@
+"""Ground truth: what a model predicts, and how good its predictions were."""
