@@ -134,8 +134,8 @@ class House:
             "files outside store, fold that name a table of facts": len(walks.naming_facts()),
             **{
                 f"{flow}: {name}": getattr(walk, name)
-                for flow, start in FLOWS.items()
-                if (walk := walks.walk(start)) is not None
+                for flow, starts in FLOWS.items()
+                if (walk := walks.walk(*starts)) is not None
                 for name in ("rooms", "stops", "returns")
             },
             "broad excepts / 1,000 lines": round(1_000 * broad / lines, 2),

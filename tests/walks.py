@@ -9,18 +9,22 @@ into a room that the walk has left. ``python -m tests.house`` prints the figures
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-FLOWS: Final = {
-    "a call, encoded": "otel_ml.export.encoder.encode_spans",
-    "a request, stored": "otel_ml_collector.receive.pipeline.Intake.accept",
-    "find_runs": "otel_ml_collector.runs.find.find_runs",
-    "a rule, evaluated": "otel_ml_collector.alerts.evaluation.AlertEvaluator.evaluate",
-    "find_experiment": "otel_ml_collector.experiments.find.find_experiment",
+# Where a flow starts; in older commits, under its older name.
+FLOWS: Final[Mapping[str, Sequence[str]]] = {
+    "a call, encoded": ("otel_ml.export.encoder.encode_spans",),
+    "a request, stored": ("otel_ml_collector.receive.pipeline.Intake.accept",),
+    "find_runs": ("otel_ml_collector.runs.find.find_runs",),
+    "a rule, evaluated": ("otel_ml_collector.alerts.evaluation.AlertEvaluator.evaluate",),
+    "find_experiment": (
+        "otel_ml_collector.evaluations.experiments.find_experiment",
+        "otel_ml_collector.experiments.find.find_experiment",
+    ),
 }
 # Tables of recorded facts. Only `store` and `fold` may name them.
 FACT_TABLES: Final = frozenset(
@@ -66,9 +70,10 @@ class Walks:
                 if "." in name:
                     self._methods[name.rpartition(".")[2]].append(f"{module}.{name}")
 
-    def walk(self, start: str) -> Walk | None:
-        """Follow the calls from a function; None if there is no function of this name."""
-        if start not in self._functions:
+    def walk(self, *starts: str) -> Walk | None:
+        """Follow the calls from a function, by the first of its names that exists, else None."""
+        start = next((name for name in starts if name in self._functions), None)
+        if start is None:
             return None
         way = [name for name in self._follow(start) if not _is_private(name)]
         rooms = [_room_of(self._functions[name][0]) for name in way]

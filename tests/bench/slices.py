@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from otel_ml_collector.findings.find import find_monitor
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.measures.rollup import recompute
-from otel_ml_collector.monitor.find import find_monitor
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.sketches import SketchJob, sketch_day
 from otel_ml_collector.store.sql import Sql

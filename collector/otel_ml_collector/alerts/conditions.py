@@ -24,7 +24,7 @@ from otel_ml_collector.filter.figures import (
 )
 from otel_ml_collector.filter.grammar import FieldComparison, conjuncts, parse, read_field
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.monitor.drift import parse_than
+from otel_ml_collector.findings.drift import parse_than
 from otel_ml_collector.times import DAY_NS, HOUR_NS, read_length
 from otel_ml_collector.windows import Window
 

@@ -30,6 +30,7 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.findings.releases import VersionWords
 from otel_ml_collector.ground_truth.find import QualityQuestion, find_quality, find_target
 from otel_ml_collector.ground_truth.target import SavedTarget
 from otel_ml_collector.judge_budget import measure_budget
@@ -47,7 +48,6 @@ from otel_ml_collector.measures.measures import (
 )
 from otel_ml_collector.measures.sums import exact_sum, read_exact
 from otel_ml_collector.measures.units import UNIT_SUMS
-from otel_ml_collector.monitor.releases import VersionWords
 from otel_ml_collector.sides import make_figure
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of

@@ -7,10 +7,10 @@ from otel_ml_collector.alerts.conditions import model_of
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
-from otel_ml_collector.monitor.drift import FieldsPast, FieldsQuestion, find_drift
-from otel_ml_collector.monitor.releases import VersionWords
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.findings.drift import FieldsPast, FieldsQuestion, find_drift
+from otel_ml_collector.findings.releases import VersionWords
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Window

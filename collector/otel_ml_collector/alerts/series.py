@@ -16,16 +16,16 @@ from otel_ml_collector.alerts.find import find_rules
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey
 from otel_ml_collector.alerts.states import STATES
 from otel_ml_collector.errors import CollectorError
-from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.evaluations.experiments import find_experiments
+from otel_ml_collector.findings.drift import THAN, FieldsQuestion, judge_models
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.ground_truth.find import (
     QualityQuestion,
     choose_step,
     find_quality,
     list_targets,
 )
-from otel_ml_collector.monitor.drift import THAN, FieldsQuestion, judge_models
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
 from otel_ml_collector.stats import find_all_stats
 from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, read_alert_rows
 from otel_ml_collector.store.reader import Reader

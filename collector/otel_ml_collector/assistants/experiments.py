@@ -18,18 +18,18 @@ from otel_ml_collector.assistants.call import (
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.comparison.values import flatten
-from otel_ml_collector.comparison.versions import (
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations import experiments
+from otel_ml_collector.evaluations.datasets import find_datasets
+from otel_ml_collector.evaluations.experiments import Compared, ExperimentVerdict
+from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.findings.releases import Release
+from otel_ml_collector.findings.versions import (
     PairedVerdict,
     find_paired,
     find_release_of,
     find_version_releases,
 )
-from otel_ml_collector.datasets.find import find_datasets
-from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.experiments import find as experiments
-from otel_ml_collector.experiments.find import Compared, ExperimentVerdict
-from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.monitor.releases import Release
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.sides import compare_filters, compare_versions
 from otel_ml_collector.stats import RunFigures

@@ -25,9 +25,9 @@ from otel_ml_collector.assistants.answers import (
 from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.experiments import interval_cells
 from otel_ml_collector.assistants.references import Reference, find_reference
-from otel_ml_collector.datasets.find import find_items, find_versions
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.experiments import find as experiments
+from otel_ml_collector.evaluations import experiments
+from otel_ml_collector.evaluations.datasets import find_items, find_versions
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.judges.strictness import find_strictness
 from otel_ml_collector.runs.answers import Run, RunSummary

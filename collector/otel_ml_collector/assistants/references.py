@@ -8,8 +8,8 @@ from typing import Final, Literal
 from otel_ml.attributes import NUMBERED, RUN_ID
 from otel_ml_collector.assistants.answers import show, unshow
 from otel_ml_collector.assistants.find import find_short
-from otel_ml_collector.datasets.find import find_newest, read_dataset_versions
 from otel_ml_collector.errors import BadInput, Missing, suggest
+from otel_ml_collector.evaluations.datasets import find_newest, read_dataset_versions
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.store.versions import all_version_numbers, read_version_numbers

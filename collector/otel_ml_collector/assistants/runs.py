@@ -20,11 +20,11 @@ from otel_ml_collector.assistants.experiments import experiment_table
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
-from otel_ml_collector.monitor.find import CONTRIBUTORS, NEW_VERSIONS
-from otel_ml_collector.monitor.findings import find_findings, make_question
-from otel_ml_collector.monitor.releases import find_releases
+from otel_ml_collector.findings.find import CONTRIBUTORS, NEW_VERSIONS
+from otel_ml_collector.findings.findings import find_findings, make_question
+from otel_ml_collector.findings.releases import find_releases
 from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.assistants.definitions import LIMIT_S
-from otel_ml_collector.datasets.turns import Made, Turns
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.evaluations.dataset_turns import Made, Turns
 from otel_ml_collector.feedback import store_request
 from otel_ml_collector.receive.pipeline import Intake
 

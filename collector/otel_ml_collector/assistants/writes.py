@@ -13,14 +13,14 @@ from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, show
 from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.references import find_reference
 from otel_ml_collector.assistants.writer import ToolWriter
-from otel_ml_collector.datasets import changes
-from otel_ml_collector.datasets.find import (
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations import dataset_changes as changes
+from otel_ml_collector.evaluations.datasets import (
     find_digest,
     find_newest,
     read_dataset_versions,
     read_manifests,
 )
-from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web.view import quoted

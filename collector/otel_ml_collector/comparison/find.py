@@ -22,9 +22,8 @@ from otel_ml_collector.comparison.values import (
     write_number,
     write_value,
 )
-from otel_ml_collector.comparison.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.experiments.find import (
+from otel_ml_collector.evaluations.experiments import (
     ExperimentDetail,
     JudgeOfItems,
     choose_baseline,
@@ -32,6 +31,7 @@ from otel_ml_collector.experiments.find import (
     make_experiments,
     make_recorded,
 )
+from otel_ml_collector.findings.versions import VersionsVerdict, find_verdict
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs

@@ -28,16 +28,16 @@ from otel_ml_collector.comparison.find import (
 )
 from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
 from otel_ml_collector.comparison.values import write_number
-from otel_ml_collector.comparison.versions import (
+from otel_ml_collector.evaluations.experiments import ExperimentVerdict
+from otel_ml_collector.findings.releases import claim_release
+from otel_ml_collector.findings.suggestions import suggest_for_release
+from otel_ml_collector.findings.versions import (
     VersionsVerdict,
     find_release_of,
     find_verdict,
     find_version_releases,
 )
-from otel_ml_collector.experiments.find import ExperimentVerdict
 from otel_ml_collector.judges.find import named
-from otel_ml_collector.monitor.releases import claim_release
-from otel_ml_collector.monitor.suggestions import suggest_for_release
 from otel_ml_collector.verdict_lines import (
     Banner,
     VerdictLine,

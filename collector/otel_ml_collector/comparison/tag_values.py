@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.figures import value_of
-from otel_ml_collector.monitor.releases import Release, ReleaseFigure
+from otel_ml_collector.findings.releases import Release, ReleaseFigure
 from otel_ml_collector.stats import JudgeFigures, RunFigures, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS

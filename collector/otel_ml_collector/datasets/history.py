@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedExperiment
 from otel_ml_collector.api.parameters import read_cursor, write_place
-from otel_ml_collector.datasets.find import (
+from otel_ml_collector.evaluations.datasets import (
     LINES,
     PAGE,
     DatasetItems,
@@ -21,7 +21,7 @@ from otel_ml_collector.datasets.find import (
     read_items,
     read_manifests,
 )
-from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,

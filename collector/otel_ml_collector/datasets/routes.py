@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
@@ -16,15 +14,15 @@ from otel_ml.statistics.verdict import LEAST_ITEMS
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs
-from otel_ml_collector.datasets.changes import (
+from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
+from otel_ml_collector.evaluations.dataset_changes import (
     MOST_ITEMS,
     SavedRuns,
     WantedItems,
     WantedRuns,
-    make_change,
-    read_runs,
 )
-from otel_ml_collector.datasets.find import (
+from otel_ml_collector.evaluations.dataset_turns import Turns, save_items, save_runs
+from otel_ml_collector.evaluations.datasets import (
     LINES,
     PAGE,
     SHOWN,
@@ -35,7 +33,6 @@ from otel_ml_collector.datasets.find import (
     count_stored,
     find_datasets,
     find_diff,
-    find_digest,
     find_newest,
     find_versions,
     list_datasets,
@@ -44,9 +41,7 @@ from otel_ml_collector.datasets.find import (
     version_row,
     versions_of,
 )
-from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
-from otel_ml_collector.datasets.turns import Turns
-from otel_ml_collector.experiments.find import find_experiments
+from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
@@ -274,7 +269,7 @@ async def post_items(
     the same time, the second is applied to the result of the first.
     """
     reader = find_service(request, Reader).narrow(access)
-    return await _change(turns, pipeline, reader, (project, name), wanted, base=if_match)
+    return await save_items(turns, pipeline, reader, (project, name), wanted, base=if_match)
 
 
 @writes.post("/projects/{project:path}/datasets/{name:path}/runs")
@@ -295,31 +290,6 @@ async def post_runs(
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_runs(turns, pipeline, reader, (project, name), wanted)
-
-
-async def save_runs(
-    turns: Turns, pipeline: Intake, reader: Reader, dataset: tuple[str, str], wanted: WantedRuns
-) -> SavedRuns:
-    """Make items from recorded runs, in a new version of a data set. Also return its project."""
-    items, left_out = await run_sync(read_runs, reader, dataset[0], wanted, time.time_ns())
-    change = WantedItems(items=items, reason=wanted.reason)
-    version = await _change(turns, pipeline, reader, dataset, change)
-    return SavedRuns(version=version, items=len(items), left_out=left_out)
-
-
-async def _change(
-    turns: Turns,
-    pipeline: Intake,
-    reader: Reader,
-    dataset: tuple[str, str],
-    wanted: WantedItems,
-    *,
-    base: str | None = None,
-) -> DatasetVersion:
-    """Make a version of a data set, named with its project, when it is its turn, and store it."""
-    make = partial(make_change, reader, *dataset, wanted, base)
-    digest = await turns.change(pipeline, reader.access, dataset, make)
-    return await run_sync(find_digest, reader, *dataset, digest)
 
 
 @pages.get("/projects/{project:path}/datasets")

@@ -1,1 +1,1 @@
-"""Experiments: functions that were run over data sets, and whether they got better."""
+"""The pages and the JSON API of experiments."""

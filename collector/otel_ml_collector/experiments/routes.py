@@ -13,7 +13,7 @@ from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import FAILED_CALLS, SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.experiments.find import (
+from otel_ml_collector.evaluations.experiments import (
     BASELINE_TAG,
     ROWS,
     SHOWN,

@@ -1,1 +1,1 @@
-"""Monitoring: the slices that do worst, what drifted, which version is worse, as findings."""
+"""The pages and the JSON API of monitoring, and the thread that keeps its findings fresh."""

@@ -13,7 +13,9 @@ from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml.statistics.fields import write_number, write_share
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.monitor.drift import FieldsQuestion, write_time
+from otel_ml_collector.findings.drift import FieldsQuestion, write_time
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.suggestions import suggest_for_field
 from otel_ml_collector.monitor.fields import (
     FieldHistogram,
     FieldReport,
@@ -23,8 +25,6 @@ from otel_ml_collector.monitor.fields import (
     find_fields,
 )
 from otel_ml_collector.monitor.slice_fields import DRIFT, find_field_slices, has_drift
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.suggestions import suggest_for_field
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.versions.find import find_models
 from otel_ml_collector.web import view

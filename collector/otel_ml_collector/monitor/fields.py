@@ -47,8 +47,8 @@ from otel_ml.statistics.sketches import (
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.monitor.conditions import write_where
-from otel_ml_collector.monitor.drift import (
+from otel_ml_collector.findings.conditions import write_where
+from otel_ml_collector.findings.drift import (
     THAN,
     ChangeWord,
     FieldsPast,
@@ -57,7 +57,7 @@ from otel_ml_collector.monitor.drift import (
     find_drift,
     name_started,
 )
-from otel_ml_collector.monitor.releases import Change, find_changes
+from otel_ml_collector.findings.releases import Change, find_changes
 from otel_ml_collector.monitor.unusual_texts import weigh_texts
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import (

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.monitor.find import find_project_findings
-from otel_ml_collector.monitor.findings import Before, Finding
-from otel_ml_collector.monitor.releases import Releases, find_releases
+from otel_ml_collector.findings.find import find_project_findings
+from otel_ml_collector.findings.findings import Before, Finding
+from otel_ml_collector.findings.releases import Releases, find_releases
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import Slices
 from otel_ml_collector.monitor.slice_fields import find_any_slices
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import Slices
 from otel_ml_collector.stats import Past
 
 api = APIRouter(prefix="/api/v1")

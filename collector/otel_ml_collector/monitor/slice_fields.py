@@ -24,9 +24,8 @@ from otel_ml.statistics.fields import (
 )
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts
-from otel_ml_collector.monitor.drift import count_moved
-from otel_ml_collector.monitor.fields import list_values
-from otel_ml_collector.monitor.slice_sums import (
+from otel_ml_collector.findings.drift import count_moved
+from otel_ml_collector.findings.slice_sums import (
     LEAST_RUNS,
     AskedRuns,
     SliceCondition,
@@ -34,7 +33,7 @@ from otel_ml_collector.monitor.slice_sums import (
     find_dimensions,
     list_members,
 )
-from otel_ml_collector.monitor.slices import (
+from otel_ml_collector.findings.slices import (
     MOST_SHOWN,
     CellWord,
     RunSlice,
@@ -43,6 +42,7 @@ from otel_ml_collector.monitor.slices import (
     SlicesFigure,
     find_slices,
 )
+from otel_ml_collector.monitor.fields import list_values
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import FIGURES, SECTIONS, ColumnCells, section_of
 from otel_ml_collector.store.reader import Reader, Row

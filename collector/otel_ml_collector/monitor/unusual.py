@@ -16,8 +16,8 @@ from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_s
 from otel_ml.statistics.sketches import Sketch, bounds_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import RunSlice, find_slices
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import RunSlice, find_slices
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.store.counted import DELIVERIES, Bounds

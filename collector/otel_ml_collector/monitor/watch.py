@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from otel_ml_collector.monitor.find import find_large_projects, renew_monitor
+from otel_ml_collector.findings.find import find_large_projects, renew_monitor
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS

@@ -13,14 +13,8 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.alerts.sentences import describe_slice
 from otel_ml_collector.claims import name_version
-from otel_ml_collector.comparison.versions import (
-    VersionsVerdict,
-    find_release_of,
-    find_verdict,
-    find_version_releases,
-)
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.experiments.find import (
+from otel_ml_collector.evaluations.experiments import (
     find_experiment,
     find_experiments,
 )
@@ -33,7 +27,13 @@ from otel_ml_collector.figures import (
     find_figures_at,
     list_people,
 )
-from otel_ml_collector.monitor.releases import Release, evaluate_command, write_release
+from otel_ml_collector.findings.releases import Release, evaluate_command, write_release
+from otel_ml_collector.findings.versions import (
+    VersionsVerdict,
+    find_release_of,
+    find_verdict,
+    find_version_releases,
+)
 from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.stats import Past, cut_past

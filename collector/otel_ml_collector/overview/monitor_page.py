@@ -13,7 +13,7 @@ from otel_ml_collector.claims import write_factor
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.monitor.find import (
+from otel_ml_collector.findings.find import (
     CONTRIBUTORS,
     FIELDS,
     KEPT_ANSWER_NS,
@@ -22,9 +22,9 @@ from otel_ml_collector.monitor.find import (
     find_monitor,
     find_shown_monitor,
 )
-from otel_ml_collector.monitor.releases import find_changes, find_releases, write_release
-from otel_ml_collector.monitor.slices import RunSlice, SliceCell, SlicesFigure
-from otel_ml_collector.monitor.suggestions import suggest_for_slice
+from otel_ml_collector.findings.releases import find_changes, find_releases, write_release
+from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
+from otel_ml_collector.findings.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.overview.problems import FoundProblems, find_problems
 from otel_ml_collector.services import service_of

@@ -16,8 +16,8 @@ from otel_ml_collector.claims import (
     write_shares,
 )
 from otel_ml_collector.errors import Missing, Unavailable
-from otel_ml_collector.monitor.findings import Finding
-from otel_ml_collector.monitor.slices import RunSlice
+from otel_ml_collector.findings.findings import Finding
+from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.overview.monitor_page import (
     READ_FIGURES,
     list_values,

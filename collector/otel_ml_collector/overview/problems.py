@@ -13,17 +13,17 @@ from otel_ml_collector.claims import MEASURES, Measure, name_version
 from otel_ml_collector.errors import BadInput, StoreTimeout
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.measures.units import SAMPLED_TRACES, sample_traces
-from otel_ml_collector.monitor.find import MonitorState, find_shown_monitor
-from otel_ml_collector.monitor.findings import Finding
-from otel_ml_collector.monitor.releases import Release, name_condition
-from otel_ml_collector.monitor.suggestions import (
+from otel_ml_collector.findings.find import MonitorState, find_shown_monitor
+from otel_ml_collector.findings.findings import Finding
+from otel_ml_collector.findings.releases import Release, name_condition
+from otel_ml_collector.findings.suggestions import (
     Suggestion,
     suggest_for_error,
     suggest_for_field,
     suggest_for_release,
     suggest_for_slice,
 )
+from otel_ml_collector.measures.units import SAMPLED_TRACES, sample_traces
 from otel_ml_collector.overview.find import OverviewNews, ProjectFinding, find_news
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from otel_ml_collector.access import OPEN
 from otel_ml_collector.alerts.deliveries import find_deliveries
 from otel_ml_collector.alerts.find import find_rules
-from otel_ml_collector.datasets.find import list_datasets
+from otel_ml_collector.evaluations.datasets import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
 from otel_ml_collector.measures.statistics import list_llms, list_models, list_projects
 from otel_ml_collector.queues.queue import QUEUE

@@ -13,10 +13,9 @@ from otel_ml.records import DatasetVersion
 from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs, reader_for
-from otel_ml_collector.datasets.changes import WantedRuns
-from otel_ml_collector.datasets.routes import save_runs
-from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.evaluations.dataset_changes import WantedRuns
+from otel_ml_collector.evaluations.dataset_turns import Turns, save_runs
 from otel_ml_collector.feedback import WantedEvaluation, make_feedback, store_request
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.queues.agreement import (

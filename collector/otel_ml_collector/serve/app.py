@@ -40,8 +40,8 @@ from otel_ml_collector.artifacts.api import ArtifactEndpoint
 from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.datasets.turns import Turns
 from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
+from otel_ml_collector.evaluations.dataset_turns import Turns
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
 from otel_ml_collector.judges.filed import FiledJudges

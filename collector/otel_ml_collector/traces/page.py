@@ -17,8 +17,8 @@ from otel_ml import attributes as names
 from otel_ml.records import LABELS, Evaluation, Inside, WorstScore
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
-from otel_ml_collector.datasets.find import find_datasets_of_run
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations.datasets import find_datasets_of_run
 from otel_ml_collector.filter.grammar import step_into
 from otel_ml_collector.ground_truth.target import TARGETS, make_target
 from otel_ml_collector.judges.find import find_judge_calls

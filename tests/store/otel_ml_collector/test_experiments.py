@@ -13,7 +13,7 @@ import pytest
 
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
-from otel_ml_collector.experiments.find import find_experiment, find_experiments
+from otel_ml_collector.evaluations.experiments import find_experiment, find_experiments
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value

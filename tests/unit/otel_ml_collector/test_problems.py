@@ -4,7 +4,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from otel_ml_collector.claims import Measure
-from otel_ml_collector.monitor.findings import Finding
+from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.overview.find import OverviewNews
 from otel_ml_collector.overview.problems import (
     FoundProblems,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from otel_ml_collector.findings.find import find_project_findings
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.monitor.find import find_project_findings
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.records import Records
 from otel_ml_collector.span import Span

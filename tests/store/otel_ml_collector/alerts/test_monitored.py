@@ -12,9 +12,9 @@ from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, m
 from otel_ml_collector.alerts.rule import WantedAlert, make_plan
 from otel_ml_collector.alerts.states import key_of
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.monitor.releases import VersionWords, find_releases
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.findings.releases import VersionWords, find_releases
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from tests.store.otel_ml_collector.query.test_judges import say, tell

@@ -8,17 +8,17 @@ import pytest
 
 from otel_ml_collector.alerts.forms import RuleForm
 from otel_ml_collector.alerts.history import AlertHistory, check_rule, make_unsaved
-from otel_ml_collector.monitor.drift import FieldsQuestion
-from otel_ml_collector.monitor.fields import find_field
-from otel_ml_collector.monitor.releases import find_releases, find_worse_releases
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
-from otel_ml_collector.monitor.suggestions import (
+from otel_ml_collector.findings.drift import FieldsQuestion
+from otel_ml_collector.findings.releases import find_releases, find_worse_releases
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
+from otel_ml_collector.findings.suggestions import (
     suggest_for_error,
     suggest_for_field,
     suggest_for_release,
     suggest_for_slice,
 )
+from otel_ml_collector.monitor.fields import find_field
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.alerts.test_monitored import (
     END_NS,

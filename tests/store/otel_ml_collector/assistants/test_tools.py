@@ -15,8 +15,8 @@ from jsonschema_rs import validator_for
 from otel_ml_collector.access import READ, Access
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, INSTRUCTIONS, TOOLS
 from otel_ml_collector.assistants.protocol import ToolRefused, answer
-from otel_ml_collector.comparison.versions import find_verdict
-from otel_ml_collector.monitor.releases import find_releases
+from otel_ml_collector.findings.releases import find_releases
+from otel_ml_collector.findings.versions import find_verdict
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.asgi import ask

@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.errors import Missing, StoreTimeout
-from otel_ml_collector.monitor import drift
-from otel_ml_collector.monitor.find import find_kept_monitor, find_monitor, find_shown_monitor
-from otel_ml_collector.monitor.findings import (
+from otel_ml_collector.findings import drift
+from otel_ml_collector.findings.find import find_kept_monitor, find_monitor, find_shown_monitor
+from otel_ml_collector.findings.findings import (
     Contributor,
     Finding,
     FindingKind,
@@ -19,7 +19,7 @@ from otel_ml_collector.monitor.findings import (
     make_question,
     order_findings,
 )
-from otel_ml_collector.monitor.releases import find_changes, find_changes_of, find_worse_releases
+from otel_ml_collector.findings.releases import find_changes, find_changes_of, find_worse_releases
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_fields import (

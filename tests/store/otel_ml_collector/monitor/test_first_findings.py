@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.monitor.find import find_project_findings
-from otel_ml_collector.monitor.findings import Finding
+from otel_ml_collector.findings.find import find_project_findings
+from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, trace_id

@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.monitor.drift import CheckedDays
-from otel_ml_collector.monitor.find import find_checked_days, find_monitor, find_shown_monitor
+from otel_ml_collector.findings.drift import CheckedDays
+from otel_ml_collector.findings.find import find_checked_days, find_monitor, find_shown_monitor
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from otel_ml_collector.monitor.find import find_monitor
+from otel_ml_collector.findings.find import find_monitor
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.monitor.test_findings import store_many

@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.monitor.findings import make_question
-from otel_ml_collector.monitor.tag_values import contribute
+from otel_ml_collector.findings.findings import make_question
+from otel_ml_collector.findings.tag_values import contribute
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.sql import Sql

@@ -6,13 +6,13 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.monitor.find import (
+from otel_ml_collector.findings.find import (
     find_kept_monitor,
     find_project_findings,
     find_shown_monitor,
 )
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import find_slices
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.times import DAY_NS, MINUTE_NS

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_ml_collector.monitor.slices import RunSlice, SlicesFigure
+from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
 from otel_ml_collector.web import view
 
 # Fields of the rule form, by name.

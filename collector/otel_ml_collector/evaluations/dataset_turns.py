@@ -11,15 +11,25 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Final, TypeVar
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
 
+from otel_ml.records import DatasetVersion
 from otel_ml_collector import feedback
 from otel_ml_collector.access import Access
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.evaluations.dataset_changes import (
+    SavedRuns,
+    WantedItems,
+    WantedRuns,
+    make_change,
+    read_runs,
+)
+from otel_ml_collector.evaluations.datasets import find_digest
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.store.connection import (
     ORDERED_INSERT,
@@ -27,6 +37,7 @@ from otel_ml_collector.store.connection import (
     Connections,
     store_trouble,
 )
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.times import SECOND_NS
 
@@ -174,3 +185,28 @@ class _TurnRow:
                 row = [self.name, self._until + 1]
                 self._client.insert("store_meta", [row], settings=dict(ORDERED_INSERT))
             self._until = 0
+
+
+async def save_runs(
+    turns: Turns, pipeline: Intake, reader: Reader, dataset: tuple[str, str], wanted: WantedRuns
+) -> SavedRuns:
+    """Make items from recorded runs, in a new version of a data set. Also return its project."""
+    items, left_out = await run_sync(read_runs, reader, dataset[0], wanted, time.time_ns())
+    change = WantedItems(items=items, reason=wanted.reason)
+    version = await save_items(turns, pipeline, reader, dataset, change)
+    return SavedRuns(version=version, items=len(items), left_out=left_out)
+
+
+async def save_items(
+    turns: Turns,
+    pipeline: Intake,
+    reader: Reader,
+    dataset: tuple[str, str],
+    wanted: WantedItems,
+    *,
+    base: str | None = None,
+) -> DatasetVersion:
+    """Make a version of a data set, named with its project, when it is its turn, and store it."""
+    make = partial(make_change, reader, *dataset, wanted, base)
+    digest = await turns.change(pipeline, reader.access, dataset, make)
+    return await run_sync(find_digest, reader, *dataset, digest)

@@ -27,14 +27,14 @@ from otel_ml.statistics.fields import (
 )
 from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.claims import join_evidence, write_moment, write_shares
-from otel_ml_collector.datasets.find import find_items, find_newest, versions_of
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations.datasets import find_items, find_newest, versions_of
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.findings.affected_slices import AffectedSlice, find_affected_slices
+from otel_ml_collector.findings.conditions import write_where
+from otel_ml_collector.findings.findings import Finding, FindingKind, FindingsQuestion
+from otel_ml_collector.findings.releases import Change, find_changes_of, name_condition
 from otel_ml_collector.margins import Margins
-from otel_ml_collector.monitor.affected_slices import AffectedSlice, find_affected_slices
-from otel_ml_collector.monitor.conditions import write_where
-from otel_ml_collector.monitor.findings import Finding, FindingKind, FindingsQuestion
-from otel_ml_collector.monitor.releases import Change, find_changes_of, name_condition
 from otel_ml_collector.store.counted import DELIVERIES, Bounds
 from otel_ml_collector.store.field_values import (
     Section,

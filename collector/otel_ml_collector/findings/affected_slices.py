@@ -19,7 +19,7 @@ from otel_ml.statistics.slices import (
 )
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.monitor.slice_sums import (
+from otel_ml_collector.findings.slice_sums import (
     LEAST_RUNS,
     MOST_READ,
     RUN_NUMBER,

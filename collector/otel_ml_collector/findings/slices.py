@@ -37,9 +37,8 @@ from otel_ml_collector.claims import (
     write_margin,
 )
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.margins import Margins
-from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
-from otel_ml_collector.monitor.slice_sums import (
+from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
     LEAST_RUNS,
     PAIR,
@@ -54,7 +53,8 @@ from otel_ml_collector.monitor.slice_sums import (
     find_requests_ms,
     read_counted,
 )
-from otel_ml_collector.monitor.slice_truths import choose_targets, find_truths, list_figures
+from otel_ml_collector.findings.slice_truths import choose_targets, find_truths, list_figures
+from otel_ml_collector.margins import Margins
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339

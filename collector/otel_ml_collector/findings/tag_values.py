@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from otel_ml_collector.claims import name_slice
-from otel_ml_collector.measures.statistics import read_days
-from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
-from otel_ml_collector.monitor.slice_sums import (
+from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
     LEAST_RUNS,
     MOST_DISTINCT,
@@ -17,6 +16,7 @@ from otel_ml_collector.monitor.slice_sums import (
     SliceCondition,
     SlicesQuery,
 )
+from otel_ml_collector.measures.statistics import read_days
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql

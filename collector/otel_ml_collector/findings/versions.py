@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedExperiment
-from otel_ml_collector.experiments.find import (
+from otel_ml_collector.evaluations.experiments import (
     Compared,
     ExperimentDetail,
     ExperimentVerdict,
@@ -20,7 +20,7 @@ from otel_ml_collector.experiments.find import (
     describe,
     find_experiments_of,
 )
-from otel_ml_collector.monitor.releases import Release, find_changes, find_releases
+from otel_ml_collector.findings.releases import Release, find_changes, find_releases
 from otel_ml_collector.sides import compare_versions
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts import (

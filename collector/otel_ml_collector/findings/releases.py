@@ -29,9 +29,9 @@ from otel_ml_collector.claims import (
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
-from otel_ml_collector.monitor.findings import Finding, FindingsQuestion
-from otel_ml_collector.monitor.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.sides import SideRows, SidesVerdict, compare_sides, leave_open
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.monitor import drift, releases, slices, tag_values
-from otel_ml_collector.monitor.drift import CheckedDays, count_checked_days
-from otel_ml_collector.monitor.findings import (
+from otel_ml_collector.findings import drift, releases, slices, tag_values
+from otel_ml_collector.findings.drift import CheckedDays, count_checked_days
+from otel_ml_collector.findings.findings import (
     Before,
     Contributor,
     Finding,
@@ -18,14 +18,14 @@ from otel_ml_collector.monitor.findings import (
     leave_decided,
     make_question,
 )
-from otel_ml_collector.monitor.releases import (
+from otel_ml_collector.findings.releases import (
     Release,
     find_changes_of,
     find_releases_of,
     find_worse_releases,
 )
-from otel_ml_collector.monitor.slice_sums import SlicesQuery
-from otel_ml_collector.monitor.slices import Slices, find_slices, find_worse
+from otel_ml_collector.findings.slice_sums import SlicesQuery
+from otel_ml_collector.findings.slices import Slices, find_slices, find_worse
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import READABLE, Reader

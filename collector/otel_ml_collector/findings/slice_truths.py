@@ -10,15 +10,15 @@ from typing import Any, Final
 import pyarrow as pa
 
 from otel_ml.statistics.slices import FigureKind
-from otel_ml_collector.ground_truth.find import list_targets
-from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
-from otel_ml_collector.measures.measures import rounded
-from otel_ml_collector.monitor.slice_sums import (
+from otel_ml_collector.findings.slice_sums import (
     MOST_READ,
     RUN_NUMBER,
     AskedRuns,
     FigureColumn,
 )
+from otel_ml_collector.ground_truth.find import list_targets
+from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
+from otel_ml_collector.measures.measures import rounded
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.predictions import PredictionKind, read_kept_days, write_rows
 from otel_ml_collector.store.reader import Reader

@@ -22,8 +22,12 @@ from otel_ml.items import (
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
-from otel_ml_collector.datasets.find import find_newest, read_dataset_versions, read_manifests
 from otel_ml_collector.errors import BadInput, Outdated
+from otel_ml_collector.evaluations.datasets import (
+    find_newest,
+    read_dataset_versions,
+    read_manifests,
+)
 from otel_ml_collector.filter.grammar import FieldComparison, comparisons_of, parse
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run

@@ -1,0 +1,1 @@
+"""Evaluations: experiments, data sets, and which of two versions is better."""
