@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
-from otel_ml_collector.comparison.values import (
+from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
+from otel_ml_collector.curves.plots import MetricSeries, Plot, make_plots
+from otel_ml_collector.curves.values import (
     flatten,
     is_lower,
     join_words,
@@ -41,7 +41,6 @@ from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import spark
 
 _LISTED_OWNERS: Final = 200
 # Of a list with params and values: how many runs, points of a curve, params and metrics.
@@ -60,22 +59,6 @@ _SEED: Final = re.compile(r"(^|[._])(random_)?(seed|state)$", re.IGNORECASE)
 
 api = APIRouter(prefix="/api/v1")
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-
-class MetricSeries(BaseModel):
-    """The points of a metric of a run or version, in the order they were logged."""
-
-    run_id: str = Field(description="Empty if they were logged for a model version")
-    name: str
-    source: str = Field(
-        default="logged",
-        description="`data` if data_metrics computed its last point, else `logged`",
-    )
-    count: int = Field(
-        description="How many points it has; where `points` are fewer, the first and the last, "
-        "and of each stretch between them the lowest and the highest"
-    )
-    points: list[MetricPoint]
 
 
 class MetricOwner(BaseModel):
@@ -188,53 +171,6 @@ def get_metrics(
     if model is None or version is None:
         return find_metrics(reader, project, run_id, name, points)
     return find_version_metrics(reader, project, model, version, name=name, points=points)
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One series, drawn.
-
-    Attributes:
-        source: The API call that returns its points.
-        line: The curve as SVG points in a box of 100 by 20.
-        not_numbers: How many of the drawn points are NaN or infinite.
-        is_data: Whether `data_metrics` computed it; otherwise the program logged it.
-    """
-
-    name: str
-    count: int
-    drawn: int
-    last: float | Infinite | None
-    low: float | None
-    high: float | None
-    not_numbers: int
-    source: str
-    line: str
-    is_data: bool = False
-
-
-def make_plots(
-    project: str, owner: Mapping[str, object], series: Iterable[MetricSeries | LoggedMetric]
-) -> list[Plot]:
-    """Make the figures of series; `owner` are the API's parameters of their run or version."""
-    plots = []
-    for curve in series:
-        values = [point.value for point in curve.points]
-        finite = [value for value in values if isinstance(value, float)]
-        plot = Plot(
-            name=curve.name,
-            count=curve.count,
-            drawn=len(values),
-            last=values[-1],
-            low=min(finite, default=None),
-            high=max(finite, default=None),
-            not_numbers=len(values) - len(finite),
-            source=view.api_address("projects", project, "metrics", **owner, name=curve.name),
-            line=spark([value if isinstance(value, float) else None for value in values]),
-            is_data=curve.source == "data",
-        )
-        plots.append(plot)
-    return plots
 
 
 @dataclass(frozen=True, slots=True)

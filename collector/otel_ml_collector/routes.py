@@ -24,7 +24,6 @@ from otel_ml_collector import (
 )
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
-from otel_ml_collector.artifacts import api as artifacts
 from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
@@ -44,6 +43,7 @@ from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import live, sessions, views
+from otel_ml_collector.traces import objects as artifacts
 from otel_ml_collector.traces import page as run_page
 from otel_ml_collector.traces import run_list as runs
 from otel_ml_collector.web.view import link_to

@@ -19,9 +19,10 @@ from otel_ml.statistics.release import (
     judge_release,
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
-from otel_ml_collector.filter.sql import compile_tests
+from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.measures.measures import MILLIONTHS
+from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.measures.units import (
     BOUNDS,
     VERSION_LABEL,
@@ -37,6 +38,7 @@ from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import Numbers, version_numbers
+from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts import (
     AMOUNT_FIGURES,
     ERRORS,
@@ -49,6 +51,7 @@ from otel_ml_collector.verdicts import (
     make_figure_change,
     make_recorded_change,
 )
+from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Window
 
 _FOR_EVER_NS: Final = 2**62
@@ -56,6 +59,8 @@ _FOR_EVER_NS: Final = 2**62
 _RUNS_COUNTED: Final = 50_000
 # So many runs are enough for the median duration of their requests.
 _REQUESTS_READ: Final = 5_000
+# The newest runs of a judge that are compared.
+JUDGED_RUNS: Final = 10_000
 _MOST_STRATA: Final = 20
 _LEAST_STRATUM: Final = 0.02
 _MOST_JUDGES: Final = 20
@@ -507,3 +512,14 @@ def make_figure(
         high=high + room,
         lower_is_better=kind != _SCORED,
     )
+
+
+def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
+    """Read the newest runs of a filter, their scores, and the filter of just these runs."""
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
+    rows, scored_runs = read_scored_runs(
+        reader, project, condition, Window(0, _FOR_EVER_NS), JUDGED_RUNS
+    )
+    if len(rows) == JUDGED_RUNS:
+        where = f"{where} and start >= {quoted(to_rfc3339(rows[-1]['start_ns']))}"
+    return rows, scored_runs, where

@@ -17,7 +17,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
-from otel_ml_collector.comparison.values import flatten
+from otel_ml_collector.curves.values import flatten
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations import experiments
 from otel_ml_collector.evaluations.datasets import find_datasets

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
 from otel_ml.records import Infinite, ListedExperiment
-from otel_ml_collector.comparison.values import (
+from otel_ml_collector.curves.values import (
     flatten,
     is_lower,
     join_words,

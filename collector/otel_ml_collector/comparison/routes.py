@@ -14,7 +14,6 @@ from starlette.responses import Response
 from otel_ml.attributes import RECORDED
 from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.comparison.curves import Curve, Overlay, lay_over
 from otel_ml_collector.comparison.find import (
     MOST,
     ComparedMetric,
@@ -27,7 +26,8 @@ from otel_ml_collector.comparison.find import (
     write_param,
 )
 from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
-from otel_ml_collector.comparison.values import write_number
+from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
+from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.findings.releases import claim_release
 from otel_ml_collector.findings.suggestions import suggest_for_release
@@ -37,7 +37,6 @@ from otel_ml_collector.findings.versions import (
     find_verdict,
     find_version_releases,
 )
-from otel_ml_collector.judges.find import named
 from otel_ml_collector.verdict_lines import (
     Banner,
     VerdictLine,
@@ -49,7 +48,7 @@ from otel_ml_collector.verdict_lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts import ERRORS, JudgedSides, find_worst
+from otel_ml_collector.verdicts import ERRORS, JudgedSides, find_worst, write_judge_field
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -338,7 +337,7 @@ def _list_failures(verdict: VersionsVerdict, banner: Banner) -> str:
         return f'{where} and outcome == "error"'
     if banner.judge is not None and banner.judge.is_rate:
         judge = banner.judge
-        passed = named(judge.judge, judge.version, judge.digest, "passed")
+        passed = write_judge_field(judge.judge, judge.version, judge.digest, "passed")
         return f"{where} and {passed} == False"
     return where
 

@@ -30,7 +30,7 @@ from otel_ml_collector.store.scores import OF_JUDGE, RESULT, all_scores, newest_
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import JudgeVersionName
+from otel_ml_collector.verdicts import JudgeVersionName, write_judge_field
 from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Buckets
@@ -77,14 +77,6 @@ _CALLS: Final = Sql("""
     FROM {recorded} WHERE kind = '{kind}' AND {counted}
       AND mapContains(tags, '{judged}') AND length(owner) = 49 AND cost IS NOT NULL
     GROUP BY judge, judge_version, owner""")
-_CALLS_FOR: Final = Sql("""
-    SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
-      JSONExtractString(tags['{judging}']) AS judge, provider_model, cost
-    FROM {recorded}
-    WHERE project = {project:String} AND kind = '{kind}' AND has(tag_kv, {judged:String})
-    ORDER BY start_ns, span_id LIMIT 100""").fill(
-    judging=Sql(JUDGING), kind=Sql(JUDGE_KIND), recorded=RECORDED
-)
 OF_JUDGES: Final = Sql("{judge} IN {judges:Array(String)}")
 _FIGURES: Final = Sql("""
     SELECT judge, judge_version, {score_sums},
@@ -269,28 +261,6 @@ def find_judge_versions(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeCall:
-    """A call that a judge made to score a run: its model and cost."""
-
-    run_id: str
-    judge: str
-    provider_model: str
-    cost: float | None
-
-
-def find_judge_calls(reader: Reader, project: str, run_id: str) -> list[JudgeCall]:
-    """Return the first 100 calls that judges made to score a run."""
-    parameters = {"project": project, "judged": f"{JUDGING_RUN}={run_id}"}
-    return [JudgeCall(**row) for row in reader.rows(_CALLS_FOR, parameters)]
-
-
-def named(judge: str, version: int | None, digest: str, field: str) -> str:
-    """Write the field of a filter for a single version of a judge."""
-    step = quoted(digest) if version is None else str(version)
-    return f"{field}[{quoted(judge)}][{step}]"
-
-
 def _read_known(
     reader: Reader, project: str, judges: Sequence[str]
 ) -> dict[str, dict[str, _KnownVersion]]:
@@ -377,7 +347,7 @@ def _all_numbers(
 
 
 def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> JudgeNumbers:
-    failed = named(judge, version, digest, "failed")
+    failed = write_judge_field(judge, version, digest, "failed")
     row = row or _UNHEARD
     p50, p95 = row["latency"] if row.get("timed") else (None, None)
     return JudgeNumbers(
@@ -441,7 +411,9 @@ def _read_bins(
 def _bin(
     judge_numbers: JudgeNumbers, bounds: Sequence[float], place: int, row: Row | None
 ) -> ScoreBin:
-    field = named(judge_numbers.judge, judge_numbers.version, judge_numbers.digest, "scores")
+    field = write_judge_field(
+        judge_numbers.judge, judge_numbers.version, judge_numbers.digest, "scores"
+    )
     low, high = bounds[place], bounds[place + 1]
     is_first, is_last = place == 0, place == len(bounds) - 2
     if is_first and is_last:  # a scale of one number: all that is a score

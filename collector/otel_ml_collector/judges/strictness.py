@@ -1,25 +1,16 @@
 """Compares how strict two versions of a judge are, for pages, API and reader."""
 
 from collections import Counter, defaultdict
-from typing import Final
 
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.judges.find import named
-from otel_ml_collector.measures.statistics import read_scored_runs
-from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.sides import JUDGED_RUNS, read_judged
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers
-from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import Interval
-from otel_ml_collector.web.view import quoted
-from otel_ml_collector.windows import Window
-
-_EVER: Final = Window(0, 2**62)
-_MOST_RUNS: Final = 10_000
+from otel_ml_collector.verdicts import Interval, write_judge_field
 
 
 class JudgedRuns(BaseModel):
@@ -92,7 +83,7 @@ def find_strictness(
     for number in (version, against):
         if number not in digests:
             raise Missing(f"Judge {judge!r} of project {project!r} has no version {number}")
-    old, new = (named(judge, number, "", "failed") for number in (against, version))
+    old, new = (write_judge_field(judge, number, "", "failed") for number in (against, version))
     both = f"{old} in (True, False) and {new} in (True, False)"
     rows, scored, where = read_judged(reader, project, both)
     in_experiments = not rows
@@ -122,7 +113,7 @@ def find_strictness(
         against=against,
         word="inconclusive",
         sentence=f"No run was scored by both v{version} and v{against}",
-        is_cut=len(rows) == _MOST_RUNS,
+        is_cut=len(rows) == JUDGED_RUNS,
         in_experiments=in_experiments and bool(rows),
         where=where,
     )
@@ -175,7 +166,7 @@ def _among(
     if not change.table:
         return None
     tests = [
-        f"{named(answer.judge, number, '', 'passed')} == {did}"
+        f"{write_judge_field(answer.judge, number, '', 'passed')} == {did}"
         for number, did in zip((answer.against, answer.version), passed, strict=True)
     ]
     where = " and ".join([answer.where, *tests])
@@ -187,12 +178,3 @@ def _digests(reader: Reader, project: str, judge: str) -> dict[int, list[str]]:
     for (_, digest, _), number in version_numbers(reader, project, "judge", [judge]).items():
         digests[number].append(digest)
     return digests
-
-
-def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
-    """Read the newest runs of a filter, their scores, and the filter of just these runs."""
-    condition, _ = compile_where(reader, project, where, is_bounded=True)
-    rows, scored_runs = read_scored_runs(reader, project, condition, _EVER, _MOST_RUNS)
-    if len(rows) == _MOST_RUNS:
-        where = f"{where} and start >= {quoted(to_rfc3339(rows[-1]['start_ns']))}"
-    return rows, scored_runs, where

@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 
 from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
 from otel_ml.statistics.intervals import Estimate, bootstrap, cluster_mean, corrected_rate
-from otel_ml_collector.judges.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.find import IS_WORD, write_draw
+from otel_ml_collector.queues.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
 from otel_ml_collector.store.counted import RECORDED

@@ -36,7 +36,6 @@ from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
-from otel_ml_collector.artifacts.api import ArtifactEndpoint
 from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.clock import ClockWatch
@@ -119,6 +118,7 @@ from otel_ml_collector.telemetry.service import (
 )
 from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.traces.live import Listening, LivePace
+from otel_ml_collector.traces.objects import ArtifactEndpoint
 from otel_ml_collector.web.render import Assets, show_problem
 
 _DRAIN_S: Final = 10

@@ -17,15 +17,14 @@ from otel_ml import attributes as names
 from otel_ml.records import LABELS, Evaluation, Inside, WorstScore
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.artifacts.page import lay_out as lay_out_artifacts
+from otel_ml_collector.curves.plots import make_plots
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_datasets_of_run
 from otel_ml_collector.filter.grammar import step_into
 from otel_ml_collector.ground_truth.target import TARGETS, make_target
-from otel_ml_collector.judges.find import find_judge_calls
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.dialects.shape import SHAPE
 from otel_ml_collector.mapping.prices import Prices
-from otel_ml_collector.metrics import make_plots
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.amounts import explain_price, find_unread
 from otel_ml_collector.runs.answers import (
@@ -59,6 +58,7 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
+from otel_ml_collector.traces.judge_calls import find_judge_calls
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import THIN, State, duration, read_state

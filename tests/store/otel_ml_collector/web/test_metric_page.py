@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from otel_ml.records import MetricPoint
-from otel_ml_collector.metrics import MetricSeries, Plot, make_plots
+from otel_ml_collector.curves.plots import MetricSeries, Plot, make_plots
 from otel_ml_collector.span import Span, Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (

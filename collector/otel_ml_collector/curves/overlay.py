@@ -6,7 +6,7 @@ from typing import Literal
 
 import orjson
 
-from otel_ml_collector.comparison.values import write_number
+from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.runs.logs import LoggedMetric
 
 

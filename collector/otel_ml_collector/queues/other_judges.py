@@ -8,11 +8,10 @@ from pydantic import Field
 
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
-from otel_ml_collector.judges.find import named
-from otel_ml_collector.judges.strictness import read_judged
+from otel_ml_collector.sides import read_judged
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers
-from otel_ml_collector.verdicts import Interval, JudgeVersionName
+from otel_ml_collector.verdicts import Interval, JudgeVersionName, write_judge_field
 
 MOST_OTHERS: Final = 20
 
@@ -44,7 +43,7 @@ def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJud
     """
     numbers = version_numbers(reader, project, "judge", [judge])
     newest = max(numbers.values(), default=None)
-    own = named(judge, newest, "", "passed")
+    own = write_judge_field(judge, newest, "", "passed")
     rows, scored, where = read_judged(reader, project, f"{own} in (True, False)")
     digests = {digest for (_, digest, _), number in numbers.items() if number == newest} or {""}
     clusters = {(row["trace_id"], row["span_id"]): row["unit"] for row in rows}
@@ -88,7 +87,7 @@ def _compare(
         for (first, second, cluster), count in counts.items()
     )
     own, where = filters
-    field = named(name.judge, name.version, name.digest, "passed")
+    field = write_judge_field(name.judge, name.version, name.digest, "passed")
     kappa = change.kappa
     return OtherJudge(
         **name.model_dump(),

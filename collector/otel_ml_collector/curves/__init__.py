@@ -1,0 +1,1 @@
+"""Curves of logged metrics: one drawn alone, and several on one axis."""

@@ -1,0 +1,74 @@
+"""One metric series, drawn, with its smallest and largest value."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+from otel_ml.records import Infinite, MetricPoint
+from otel_ml_collector.runs.logs import LoggedMetric
+from otel_ml_collector.web import view
+from otel_ml_collector.web.view import spark
+
+
+class MetricSeries(BaseModel):
+    """The points of a metric of a run or version, in the order they were logged."""
+
+    run_id: str = Field(description="Empty if they were logged for a model version")
+    name: str
+    source: str = Field(
+        default="logged",
+        description="`data` if data_metrics computed its last point, else `logged`",
+    )
+    count: int = Field(
+        description="How many points it has; where `points` are fewer, the first and the last, "
+        "and of each stretch between them the lowest and the highest"
+    )
+    points: list[MetricPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One series, drawn.
+
+    Attributes:
+        source: The API call that returns its points.
+        line: The curve as SVG points in a box of 100 by 20.
+        not_numbers: How many of the drawn points are NaN or infinite.
+        is_data: Whether `data_metrics` computed it; otherwise the program logged it.
+    """
+
+    name: str
+    count: int
+    drawn: int
+    last: float | Infinite | None
+    low: float | None
+    high: float | None
+    not_numbers: int
+    source: str
+    line: str
+    is_data: bool = False
+
+
+def make_plots(
+    project: str, owner: Mapping[str, object], series: Iterable[MetricSeries | LoggedMetric]
+) -> list[Plot]:
+    """Make the figures of series; `owner` are the API's parameters of their run or version."""
+    plots = []
+    for curve in series:
+        values = [point.value for point in curve.points]
+        finite = [value for value in values if isinstance(value, float)]
+        plot = Plot(
+            name=curve.name,
+            count=curve.count,
+            drawn=len(values),
+            last=values[-1],
+            low=min(finite, default=None),
+            high=max(finite, default=None),
+            not_numbers=len(values) - len(finite),
+            source=view.api_address("projects", project, "metrics", **owner, name=curve.name),
+            line=spark([value if isinstance(value, float) else None for value in values]),
+            is_data=curve.source == "data",
+        )
+        plots.append(plot)
+    return plots
