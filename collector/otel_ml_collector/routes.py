@@ -12,12 +12,9 @@ from otel_ml_collector import (
     completion,
     export,
     feedback,
-    home,
-    keys,
     loss,
     mentions,
     metrics,
-    projects,
     stats,
     storage,
     unread,
@@ -33,8 +30,9 @@ from otel_ml_collector.judges import rubric_pages, rubric_routes, worker_routes
 from otel_ml_collector.models import routes as models
 from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
 from otel_ml_collector.monitor import routes as monitor
-from otel_ml_collector.overview import monitor_page, problem_page
+from otel_ml_collector.overview import home, monitor_page, problem_page, projects
 from otel_ml_collector.overview import routes as overview
+from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings import routes as project_settings
 from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality

@@ -38,7 +38,7 @@ from otel_ml_collector.figures import (
     write_quality,
 )
 from otel_ml_collector.mapping.lineage import is_alias
-from otel_ml_collector.projects import find_projects
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.stats import (

@@ -1,1 +1,1 @@
-"""The overview of a project: its problems, then its figures, models and users."""
+"""Home and the overview of a project: its problems, then its figures, models and users."""

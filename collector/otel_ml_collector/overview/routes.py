@@ -17,6 +17,7 @@ from otel_ml_collector.figures import (
 )
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.measures.projects import find_project, find_projects
 from otel_ml_collector.overview.find import (
     Overview,
     OverviewQuery,
@@ -26,7 +27,6 @@ from otel_ml_collector.overview.find import (
 from otel_ml_collector.overview.monitor_page import write_checked
 from otel_ml_collector.overview.problems import find_problems
 from otel_ml_collector.overview.seen import SEEN, SEEN_S, read_seen
-from otel_ml_collector.projects import find_project, find_projects
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import cut_past

@@ -24,7 +24,6 @@ from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
 from otel_ml_collector.api.parameters import Admin, needs
 from otel_ml_collector.errors import BadInput, NotPermitted
 from otel_ml_collector.keyring import Keyring, NewKey
-from otel_ml_collector.keys import FromKeyring, KeyAnswer, find_key_changes, find_keys
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.project_settings.find import (
     Configured,
@@ -33,6 +32,12 @@ from otel_ml_collector.project_settings.find import (
     find_freed,
     find_settings,
     write_price_lines,
+)
+from otel_ml_collector.project_settings.keys import (
+    FromKeyring,
+    KeyAnswer,
+    find_key_changes,
+    find_keys,
 )
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings

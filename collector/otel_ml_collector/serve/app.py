@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from otel_ml_collector import keys, routes
+from otel_ml_collector import routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
 from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
@@ -58,6 +58,7 @@ from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.measures.rollup import recompute_due
 from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.project_settings import keys
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit

@@ -24,7 +24,7 @@ from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
 from otel_ml_collector.errors import NotPermitted, Rejected, Unauthenticated
 from otel_ml_collector.keyring import KEY_START, SESSION_COOKIE, Keyring
-from otel_ml_collector.keys import SIGN_IN
+from otel_ml_collector.project_settings.keys import SIGN_IN
 from otel_ml_collector.serve.proxies import PREFIX
 from otel_ml_collector.settings.sign_on import AccessEntry, find_access
 from otel_ml_collector.web.render import show_problem

@@ -38,6 +38,7 @@ from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.measures.statistics import (
     bound_runs,
     count_plain_traces,
@@ -45,7 +46,6 @@ from otel_ml_collector.measures.statistics import (
     count_runs,
     count_traces,
 )
-from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from otel_ml_collector.projects import find_projects
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.tombstones import SESSION, USER, Tombstones

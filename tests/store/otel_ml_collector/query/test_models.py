@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from otel_ml.records import MetricPoint
 from otel_ml_collector.curves.plots import MetricSeries
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.projects import find_projects
 from otel_ml_collector.span import Span
 from otel_ml_collector.versions import find as models
 from tests.support.otel_ml_collector.spans import (

@@ -6,8 +6,8 @@ import pytest
 
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.measures import statistics
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.projects import find_projects
 from otel_ml_collector.runs.answers import SUMMARY
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value

@@ -12,7 +12,7 @@ from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.projects import find_project
+from otel_ml_collector.measures.projects import find_project
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.stats import (
     JudgeFigures,

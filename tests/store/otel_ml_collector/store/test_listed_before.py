@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from otel_ml_collector.projects import find_projects
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.stats import find_all_stats
 from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.store.test_experiments import make_item_run, make_production

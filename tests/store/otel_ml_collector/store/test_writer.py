@@ -14,8 +14,8 @@ from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.measures import statistics
+from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.projects import find_projects
 from otel_ml_collector.records import Metric, ModelVersion, ProcessSign, Records, TraceKey
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.traces import find_trace

@@ -8,7 +8,7 @@ import pytest
 
 from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.keyring import Keyring
-from otel_ml_collector.keys import Attempts, local_path
+from otel_ml_collector.project_settings.keys import Attempts, local_path
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.stores import Service
 

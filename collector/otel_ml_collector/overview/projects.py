@@ -3,8 +3,6 @@
 In the API, the route of one project comes after all routes that continue its path.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -20,11 +18,8 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
-from otel_ml_collector.errors import Missing
-from otel_ml_collector.measures.statistics import list_projects
-from otel_ml_collector.store.artifacts import count_artifacts
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import from_rfc3339, to_rfc3339
+from otel_ml_collector.measures.projects import find_project, find_projects, select_projects
+from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web.render import PARTS, PageRoute, show_page
 
 _SWITCHER: Final = 50
@@ -38,29 +33,6 @@ class Projects(BaseModel):
 
     projects: list[ProjectCounts]
     next_cursor: str | None = Field(description="Cursor of the next page; null on the last page")
-
-
-def find_projects(reader: Reader) -> list[ProjectCounts]:
-    """List projects, the latest to run first."""
-    ahead = reader.ahead(count_artifacts)
-    listed = list_projects(reader)
-    counts = ahead.result()
-    projects = []
-    for row in listed:
-        last_start_time = to_rfc3339(row.pop("last_start_ns"))
-        artifacts, size = counts.get(row["project"], (0, 0))
-        projects.append(
-            ProjectCounts(
-                **row, artifacts=artifacts, artifact_bytes=size, last_start_time=last_start_time
-            )
-        )
-    return projects
-
-
-def select_projects(projects: Sequence[ProjectCounts], find: str) -> list[ProjectCounts]:
-    """Select the projects whose names contain a text. Case does not matter."""
-    wanted = find.strip().casefold()
-    return [project for project in projects if wanted in project.project.casefold()]
 
 
 @api.get("/projects")
@@ -90,17 +62,6 @@ def get_projects(
 
 def _place_of(time: str, project: str) -> tuple[int, str]:
     return -from_rfc3339(time, "cursor"), project
-
-
-def find_project(reader: Reader, project: str) -> ProjectCounts:
-    """Count the records of one project.
-
-    Raises:
-        Missing: There is no such project.
-    """
-    for item in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
-        return item
-    raise Missing(f"There is no project {project[:80]!r}")
 
 
 @api.get("/projects/{project:path}")

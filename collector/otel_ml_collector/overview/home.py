@@ -11,8 +11,8 @@ from starlette.responses import Response
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps, find_refused
+from otel_ml_collector.measures.projects import find_projects, select_projects
 from otel_ml_collector.overview.problems import find_problems
-from otel_ml_collector.projects import find_projects, select_projects
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
