@@ -28,9 +28,10 @@ from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.judges import rubric_pages, rubric_routes, worker_routes
 from otel_ml_collector.models import routes as models
-from otel_ml_collector.monitor import field_pages, fields, profiles, unusual
+from otel_ml_collector.monitor import field_pages, fields, problem_page, profiles, unusual
+from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
-from otel_ml_collector.overview import home, monitor_page, problem_page, projects
+from otel_ml_collector.overview import home, projects
 from otel_ml_collector.overview import routes as overview
 from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings import routes as project_settings

@@ -12,7 +12,8 @@ from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.measures.projects import find_projects, select_projects
-from otel_ml_collector.overview.problems import find_problems
+from otel_ml_collector.problems.news import FromSources
+from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
@@ -139,9 +140,11 @@ def show_new_versions(request: Request, reader: FromReader) -> Response:
 
 
 @router.get("/projects/{project:path}/today")
-def show_today(request: Request, reader: FromReader, project: str) -> Response:
+def show_today(
+    request: Request, reader: FromReader, project: str, sources: FromSources
+) -> Response:
     """Show the problems of a project, as a part of the home page that comes after the rest."""
-    found = find_problems(reader, project, "24h", time.time_ns())
+    found = find_problems(reader, project, "24h", time.time_ns(), sources=sources)
     return show_page(request, "today.html", {"problems": found.problems})
 
 

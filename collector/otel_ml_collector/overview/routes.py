@@ -24,9 +24,10 @@ from otel_ml_collector.overview.find import (
     find_figures,
     find_overview,
 )
-from otel_ml_collector.overview.monitor_page import write_checked
-from otel_ml_collector.overview.problems import find_problems
 from otel_ml_collector.overview.seen import SEEN, SEEN_S, read_seen
+from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.news import FromSources
+from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import cut_past
@@ -45,20 +46,24 @@ FromAsked = Annotated[OverviewQuery, Depends()]
 
 
 @api.get("/projects/{project:path}/overview")
-def get_overview(project: str, asked: FromAsked, reader: FromReader) -> Overview:
+def get_overview(
+    project: str, asked: FromAsked, reader: FromReader, sources: FromSources
+) -> Overview:
     """Return the problems of a project, then its figures by model and by user.
 
     Figures are those of recorded runs, with the figures of the same time a week before. Runs of
     experiments do not count; their verdicts are among the messages.
     """
-    return find_overview(reader, project, asked, time.time_ns())
+    return find_overview(reader, project, asked, time.time_ns(), sources)
 
 
 @pages.get("/projects/{project:path}/news")
-def show_news(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
+def show_news(
+    request: Request, project: str, asked: FromAsked, reader: FromReader, sources: FromSources
+) -> Response:
     """Show the problems of a project: a part of its page that loads after the page."""
     now_ns = time.time_ns()
-    found = find_problems(reader, project, asked.last, now_ns)
+    found = find_problems(reader, project, asked.last, now_ns, sources=sources)
     seen = read_seen(request.cookies.get(SEEN, ""))
     facts = {
         "asked": asked,

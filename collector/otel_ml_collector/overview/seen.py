@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from otel_ml_collector.overview.problems import FoundProblems, ProjectProblem
+from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 from otel_ml_collector.windows import write_local
 

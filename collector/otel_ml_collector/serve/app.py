@@ -31,6 +31,7 @@ from starlette.types import ASGIApp
 from otel_ml_collector import routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
+from otel_ml_collector.alerts.news import find_alert_news
 from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
 from otel_ml_collector.alerts.series import SeriesWatch
 from otel_ml_collector.api.problems import add_error_handlers
@@ -58,6 +59,7 @@ from otel_ml_collector.loss import LossWatch
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.measures.rollup import recompute_due
 from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.project_settings import keys
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.receive.admission import Quotas
@@ -446,6 +448,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         Places(),
         RunsInHand(),
         Turns(collector.connections),
+        NewsSources((find_alert_news,)),
         keys.Attempts(),
         ArtifactEndpoint(
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes

@@ -5,15 +5,15 @@ from zoneinfo import ZoneInfo
 
 from otel_ml_collector.claims import Measure
 from otel_ml_collector.findings.findings import Finding
-from otel_ml_collector.overview.find import OverviewNews
-from otel_ml_collector.overview.problems import (
+from otel_ml_collector.overview.seen import read_seen
+from otel_ml_collector.problems.news import OverviewNews
+from otel_ml_collector.problems.problems import (
     FoundProblems,
     Sign,
     SignKind,
     group_signs,
     share_traces,
 )
-from otel_ml_collector.overview.seen import read_seen
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Window
 

@@ -12,10 +12,11 @@ import pytest
 
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
 from otel_ml_collector.alerts.forms import RuleForm
+from otel_ml_collector.alerts.news import find_alert_news
 from otel_ml_collector.alerts.notification import Notification
 from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.overview.find import find_news
+from otel_ml_collector.problems.news import NewsSources, find_news
 from otel_ml_collector.span import Span
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say, tell
@@ -194,7 +195,9 @@ def test_mute(service: Service) -> None:
     assert "mira" in mutes
     assert "known &lt;b&gt;" in mutes
     assert "muted" in read(service, "shop/alert-firing")
-    findings = find_news(service.store.reader, "shop", NOW_NS).findings
+    findings = find_news(
+        service.store.reader, "shop", NOW_NS, sources=NewsSources([find_alert_news])
+    ).findings
     [alert] = [finding for finding in findings if finding.by == "alert"]
     assert (alert.word, alert.is_wrong) == ("firing", False)
     assert "muted until" in alert.sentence

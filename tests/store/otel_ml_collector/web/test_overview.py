@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from otel_ml_collector.overview.problems import find_problems
 from otel_ml_collector.overview.seen import PageVisit, SeenProblems
+from otel_ml_collector.problems.news import NewsSources
+from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.times import to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
@@ -135,7 +136,9 @@ def test_news(service: Service) -> None:
 
 def test_lists_agree_with_their_numbers(service: Service) -> None:
     """The list of each problem has exactly as many runs as the problem says."""
-    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    found = find_problems(
+        service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
+    )
     assert {problem.first.kind for problem in found.problems} == {"release", "error", "crash"}
     for problem in found.problems:
         first = problem.first
@@ -170,7 +173,9 @@ def test_visits(service: Service) -> None:
     assert "Since " not in first.text
     visit = PageVisit(1_000, {"old": "timeouts of search"})
     earlier = SeenProblems(visit, visit)
-    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    found = find_problems(
+        service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
+    )
     assert earlier.write_since(found, time.time_ns(), ZoneInfo("UTC")).endswith(
         ": 3 are new, 1 is resolved (timeouts of search)."
     )

@@ -18,13 +18,14 @@ from otel_ml_collector.claims import (
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slices import RunSlice
-from otel_ml_collector.overview.monitor_page import (
+from otel_ml_collector.monitor.page import (
     READ_FIGURES,
     list_values,
     read_judge,
-    write_checked,
 )
-from otel_ml_collector.overview.problems import FoundProblems, ProjectProblem, find_problems
+from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.news import FromSources
+from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.sides import compare_filters, compare_tag_values
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
@@ -109,6 +110,7 @@ def show_problem(
     project: str,
     key: str,
     reader: FromReader,
+    sources: FromSources,
     *,
     last: Annotated[Past, Query(description="Which runs are checked")] = "24h",
     by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
@@ -119,7 +121,7 @@ def show_problem(
         Missing: There is no such problem, or no more.
     """
     now_ns = time.time_ns()
-    found = find_problems(reader, project, last, now_ns)
+    found = find_problems(reader, project, last, now_ns, sources=sources)
     problem = found.find(key)
     if problem is None:
         raise Missing("This problem is resolved, or it is older than the chosen time range")

@@ -24,7 +24,7 @@ from otel_ml_collector.findings.suggestions import (
     suggest_for_slice,
 )
 from otel_ml_collector.measures.units import SAMPLED_TRACES, sample_traces
-from otel_ml_collector.overview.find import OverviewNews, ProjectFinding, find_news
+from otel_ml_collector.problems.news import NewsSources, OverviewNews, ProjectFinding, find_news
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
@@ -168,7 +168,13 @@ class FoundProblems:
 
 
 def find_problems(
-    reader: Reader, project: str, last: Past, now_ns: int, *, state: MonitorState | None = None
+    reader: Reader,
+    project: str,
+    last: Past,
+    now_ns: int,
+    *,
+    sources: NewsSources,
+    state: MonitorState | None = None,
 ) -> FoundProblems:
     """Find the problems of a project.
 
@@ -177,6 +183,7 @@ def find_problems(
         project: The project.
         last: Time range of the runs to check.
         now_ns: Current time, in nanoseconds since 1970.
+        sources: What topics have to say.
         state: The content of page Monitor, if it is known.
 
     Raises:
@@ -187,7 +194,7 @@ def find_problems(
         with suppress(StoreTimeout):
             state = find_shown_monitor(reader, project, last, now_ns)
     releases = state.releases if state else None
-    news = find_news(reader, project, now_ns, last, releases=releases)
+    news = find_news(reader, project, now_ns, last, sources=sources, releases=releases)
     window = cut_past(reader, last, now_ns).window
     found = state.findings if state else []
     signs = [

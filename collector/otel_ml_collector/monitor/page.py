@@ -1,7 +1,7 @@
 """The page Monitor: problems, slices by figures, and a slice over time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -14,8 +14,6 @@ from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.findings.find import (
-    CONTRIBUTORS,
-    FIELDS,
     KEPT_ANSWER_NS,
     MonitorState,
     find_checked_days,
@@ -26,7 +24,9 @@ from otel_ml_collector.findings.releases import find_changes, find_releases, wri
 from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.findings.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
-from otel_ml_collector.overview.problems import FoundProblems, find_problems
+from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.news import FromSources
+from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -38,8 +38,6 @@ from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ROWS: Final = 30
-# Slices with fewer runs are named if they have too few.
-_FEW_RUNS: Final = 100
 # Dimensions with values of their own for each model.
 _OWN_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 FromLast = Annotated[Past, Query(description="Whose runs are judged")]
@@ -62,6 +60,7 @@ def show_findings(
     project: str,
     reader: FromReader,
     watch: Annotated[MonitorWatch, Depends(service_of(MonitorWatch))],
+    sources: FromSources,
     *,
     last: FromLast = "24h",
     fresh: Annotated[bool, Query(description="Not what was worked out before")] = False,
@@ -76,7 +75,7 @@ def show_findings(
     state = find(reader, project, last, now_ns)
     watch.note(project, last, now_ns, state.made_ns)
     age_ns = now_ns - state.made_ns
-    found = find_problems(reader, project, last, now_ns, state=state)
+    found = find_problems(reader, project, last, now_ns, sources=sources, state=state)
     context = {
         **_describe(state),
         "found": found,
@@ -261,66 +260,6 @@ def _write_title(figure: SlicesFigure) -> str:
 
 
 _FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
-
-
-def write_checked(found: FoundProblems) -> str:
-    """Write what was checked, so that "no problems" has a meaning."""
-    news, state = found.news, found.state
-    counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
-    if state and state.slices:
-        counts.append((state.slices.judged, "slice"))
-        if not state.slices.runs:
-            return "No runs in this period."
-    parts = [
-        "1 " + word if number == 1 else f"{number:,} {_PLURALS[word]}"
-        for number, word in counts
-        if number
-    ]
-    if state and state.checked.is_complete and FIELDS.subject not in state.missing:
-        parts.append("all input and output fields")
-    none = [
-        _PLURALS[word].replace("error types", "errors") for number, word in counts if not number
-    ]
-    text = f"Checked {_list(parts, 'and')}." if parts else ""
-    if none:
-        text += f" There are no {_list(none, 'or')} to check."
-    if state and state.slices:
-        small = [
-            item
-            for item in state.slices.slices
-            if item.word == "too few"
-            and item.dimension not in ("outcome", "version")
-            and item.runs < _FEW_RUNS
-        ]
-        if small:
-            by_name = {view.slice_name(item.name): item.runs for item in small}
-            named = ", ".join(
-                f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
-                for name, runs in [*by_name.items()][:3]
-            )
-            more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
-            text += f" Too few runs to check {named}{more}."
-    if state and not state.checked.is_complete:
-        text += (
-            f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
-        )
-    missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
-    if missing:
-        text += f" Not checked, because the store was too slow: {', '.join(missing)}."
-    return text.strip()
-
-
-_PLURALS: Final = {
-    "new version": "new versions",
-    "error type": "error types",
-    "slice": "slices",
-}
-_ABSENT: Final = {"error type": "errors"}
-
-
-def _list(parts: Sequence[str], last: str) -> str:
-    """Join some words: `a, b and c`."""
-    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 # By how many margins a cell is worse, or better.

@@ -1,0 +1,68 @@
+"""Writes what was checked, so that "no problems" has a meaning."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
+from otel_ml_collector.problems.problems import FoundProblems
+from otel_ml_collector.web import view
+
+# Slices with fewer runs are named if they have too few.
+_FEW_RUNS: Final = 100
+_PLURALS: Final = {
+    "new version": "new versions",
+    "error type": "error types",
+    "slice": "slices",
+}
+
+
+def write_checked(found: FoundProblems) -> str:
+    """Write what was checked, so that "no problems" has a meaning."""
+    news, state = found.news, found.state
+    counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
+    if state and state.slices:
+        counts.append((state.slices.judged, "slice"))
+        if not state.slices.runs:
+            return "No runs in this period."
+    parts = [
+        "1 " + word if number == 1 else f"{number:,} {_PLURALS[word]}"
+        for number, word in counts
+        if number
+    ]
+    if state and state.checked.is_complete and FIELDS.subject not in state.missing:
+        parts.append("all input and output fields")
+    none = [
+        _PLURALS[word].replace("error types", "errors") for number, word in counts if not number
+    ]
+    text = f"Checked {_list(parts, 'and')}." if parts else ""
+    if none:
+        text += f" There are no {_list(none, 'or')} to check."
+    if state and state.slices:
+        small = [
+            item
+            for item in state.slices.slices
+            if item.word == "too few"
+            and item.dimension not in ("outcome", "version")
+            and item.runs < _FEW_RUNS
+        ]
+        if small:
+            by_name = {view.slice_name(item.name): item.runs for item in small}
+            named = ", ".join(
+                f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
+                for name, runs in [*by_name.items()][:3]
+            )
+            more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
+            text += f" Too few runs to check {named}{more}."
+    if state and not state.checked.is_complete:
+        text += (
+            f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
+        )
+    missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
+    if missing:
+        text += f" Not checked, because the store was too slow: {', '.join(missing)}."
+    return text.strip()
+
+
+def _list(parts: Sequence[str], last: str) -> str:
+    """Join some words: `a, b and c`."""
+    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

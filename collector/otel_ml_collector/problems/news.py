@@ -1,0 +1,415 @@
+"""Finds what is new in a project: alerts, errors, crashes, and verdicts on versions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
+
+from fastapi import Depends
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.claims import name_version
+from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations.experiments import (
+    find_experiment,
+    find_experiments,
+)
+from otel_ml_collector.findings.releases import Release, evaluate_command, write_release
+from otel_ml_collector.findings.versions import (
+    VersionsVerdict,
+    find_release_of,
+    find_verdict,
+    find_version_releases,
+)
+from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_groups
+from otel_ml_collector.runs.find import RunsQuery
+from otel_ml_collector.services import service_of
+from otel_ml_collector.stats import Past, cut_past
+from otel_ml_collector.store.open_runs import find_open_runs
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
+from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.verdict_lines import Banner, make_banner
+from otel_ml_collector.verdicts import (
+    ComparisonWord,
+    FailureChange,
+    JudgeChange,
+    find_worst,
+)
+from otel_ml_collector.versions import diff
+from otel_ml_collector.versions.find import NewVersion, find_new_versions
+from otel_ml_collector.web import view
+from otel_ml_collector.windows import Window
+
+_ERROR_GROUPS: Final = 50
+_NEW_ERRORS: Final = 5
+# Versions that are compared with the one before them, and experiments that are looked at for the
+# newest verdict.
+JUDGED: Final = 4
+_LATEST_EXPERIMENTS: Final = 5
+_VERDICT_NS: Final = 30 * DAY_NS
+# What is found, the worst first; verdicts that say nothing bad stand behind.
+_FINDING_WORDS: Final = (
+    *("firing", "worse", "new error", "crashed"),
+    *("watching", "inconclusive", "no different", "better"),
+)
+_WRONG: Final = frozenset(_FINDING_WORDS[:4])
+
+
+class ProjectFinding(BaseModel):
+    """A sentence about a project that leads to the runs that it is about."""
+
+    word: ComparisonWord | Literal["firing", "new error", "crashed"]
+    is_wrong: bool
+    subject: str = Field(
+        description="What it is about: an alert, a version, an experiment, a type of error"
+    )
+    sentence: str
+    title: str = Field(default="", description="What is wrong, in a few words")
+    text: str = Field(default="", description="The rest of the sentence that begins with the title")
+    evidence: str = Field(default="", description="Difference, interval and number of runs")
+    by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
+        description="What says it: an alert, an experiment, runs of two versions, failed or "
+        "unfinished runs"
+    )
+    size: float = Field(description="How large it is; among those of one word the largest is first")
+    where: str = Field(description="The filter that lists its runs")
+    runs: int | None
+    time: str | None = Field(description="When it began, RFC 3339; null where that is not known")
+    run_id: str = Field(description="An experiment, or the last run of them; empty without one")
+    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
+    versions: tuple[str, int, int] | None = Field(
+        default=None, description="A model, the version that is compared, and with which"
+    )
+    model: str = Field(default="", description="The model that it is about; empty for several")
+    command: str = Field(
+        default="", description="Evaluates a worse version and the one before it on a data set"
+    )
+
+
+class NewestVersion(BaseModel):
+    """A model's newest version, if it replaced another one in the last 30 days."""
+
+    model: str
+    version: int
+    before: int = Field(description="The version that it took the place of")
+    first_seen_time: str
+    change: str = Field(description="What is new in it, in a few words")
+    word: ComparisonWord | None = Field(
+        default=None, description="Beside the one before; null where nobody asked"
+    )
+    sentence: str = Field(default="", description="By the figure that decides, in words")
+    claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
+    runs: int | None = Field(default=None, description="Of its release; null where it has none")
+    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
+
+
+class OverviewNews(BaseModel):
+    """Messages about a project, worst first."""
+
+    findings: list[ProjectFinding]
+    newest_versions: list[NewestVersion]
+    versions_compared: int = Field(description="How many versions were compared with another one")
+    error_groups: int = Field(description="How many groups of failed runs there were")
+
+
+NewsSource = Callable[[Reader, str, int], Sequence[ProjectFinding]]
+
+
+@dataclass(frozen=True, slots=True)
+class NewsSources:
+    """What topics have to say about projects, registered where the collector is put together.
+
+    Attributes:
+        sources: Each takes the store, a project and the time, and returns its messages.
+    """
+
+    sources: Sequence[NewsSource]
+
+    def find(self, reader: Reader, project: str, now_ns: int) -> list[ProjectFinding]:
+        """Return the messages of all sources."""
+        return [item for source in self.sources for item in source(reader, project, now_ns)]
+
+
+FromSources = Annotated[NewsSources, Depends(service_of(NewsSources))]
+
+
+def find_news(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    last: Past = "24h",
+    *,
+    sources: NewsSources,
+    errors: ErrorGroups | None = None,
+    versions: Sequence[NewestVersion] | None = None,
+    releases: Sequence[Release] | None = None,
+) -> OverviewNews:
+    """Find the problems of a project, or else its newest verdict; worst first.
+
+    Args:
+        reader: The store.
+        project: The project.
+        now_ns: Current time, in nanoseconds since 1970.
+        last: Time range of the runs and errors.
+        sources: What topics have to say.
+        errors: The failed runs of the time range, if they were grouped already.
+        versions: The newest versions, if they were listed already; else the newest four.
+        releases: The releases of the project, if they were compared already.
+    """
+    window = cut_past(reader, last, now_ns).window
+    if errors is None or versions is None:
+        asked_errors = reader.ahead(group_errors, project, window, now_ns)
+        versions = list_newest_versions(reader, project, now_ns)[:JUDGED]
+        errors = asked_errors.result()
+    return _make_news(
+        reader,
+        project,
+        now_ns,
+        window=window,
+        told=sources.find(reader, project, now_ns),
+        errors=errors,
+        versions=versions,
+        releases=releases,
+    )
+
+
+def group_errors(reader: Reader, project: str, window: Window, now_ns: int) -> ErrorGroups:
+    """Group the failed runs of a time range."""
+    query = RunsQuery(project, start_ns=window.start_ns, end_ns=window.end_ns)
+    return find_error_groups(reader, query, now_ns, _ERROR_GROUPS)
+
+
+def list_newest_versions(reader: Reader, project: str, now_ns: int) -> list[NewestVersion]:
+    """List the versions of the last 30 days that replaced another one, the newest first."""
+    own = reader.narrow(replace(reader.access, projects=(project,)))
+    return [_describe_version(version) for version in find_new_versions(own, now_ns)]
+
+
+def _describe_version(new_version: NewVersion) -> NewestVersion:
+    return NewestVersion(
+        model=new_version.model,
+        version=new_version.number,
+        before=new_version.previous,
+        first_seen_time=to_rfc3339(new_version.first_ns),
+        change=diff.changes(new_version.before, new_version.after),
+    )
+
+
+def _make_news(
+    reader: Reader,
+    project: str,
+    now_ns: int,
+    *,
+    window: Window,
+    told: Sequence[ProjectFinding],
+    errors: ErrorGroups,
+    versions: Sequence[NewestVersion],
+    releases: Sequence[Release] | None,
+) -> OverviewNews:
+    findings = [_describe_error(group) for group in errors.groups if group.is_new][:_NEW_ERRORS]
+    findings += _describe_crashed(reader, project, window, now_ns)
+    if releases is None:
+        models = [version.model for version in versions[:JUDGED]]
+        releases = find_version_releases(reader, project, now_ns, *models)
+    decided: set[str] = set()
+    judged: list[NewestVersion] = []
+    for place, listed in enumerate(versions):
+        release = find_release_of(releases, listed.model, listed.version)
+        version = listed if release is None else _name_baseline(listed, release)
+        if place >= JUDGED:
+            judged.append(version)
+            continue
+        try:
+            verdict = find_verdict(
+                reader,
+                project,
+                version.model,
+                version.version,
+                version.before,
+                now_ns=now_ns,
+                releases=releases,
+            )
+        except Missing:  # it was deleted meanwhile
+            continue
+        if verdict.experiment:
+            decided.add(verdict.experiment.run_id)
+        finding = _explain_version(version, verdict)
+        facts = {
+            "word": verdict.word,
+            "sentence": verdict.sentence,
+            "claim": write_release(release)
+            if release is not None and verdict.basis == "release"
+            else view.split_evidence(verdict.sentence)[0],
+            "reasons": _list_reasons(verdict),
+        }
+        judged.append(version.model_copy(update=facts))
+        if finding is not None:
+            findings.append(finding)
+    experiment = _describe_experiment(reader, project, now_ns, decided)
+    findings += [experiment] if experiment else []
+    findings += [finding for finding in told if finding.is_wrong]
+    # Of verdicts that say nothing bad the newest one is said.
+    calm = [finding for finding in findings if not finding.is_wrong]
+    findings = [finding for finding in findings if finding.is_wrong]
+    findings.sort(
+        key=lambda finding: (_FINDING_WORDS.index(finding.word), -finding.size, finding.subject)
+    )
+    findings += sorted(calm, key=lambda entry: entry.time or "", reverse=True)[:1]
+    findings += [finding for finding in told if not finding.is_wrong]  # muted
+    return OverviewNews(
+        findings=findings,
+        newest_versions=judged,
+        versions_compared=min(len(versions), JUDGED),
+        error_groups=errors.found,
+    )
+
+
+def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
+    """Name the version that a release is compared with as the one before it."""
+    facts = {"before": release.baseline.version, "runs": release.candidate.runs}
+    return version.model_copy(update=facts)
+
+
+def _list_reasons(verdict: VersionsVerdict) -> list[str]:
+    """List why a verdict is inconclusive: as a whole, or by the judges that are."""
+    if verdict.word != "inconclusive":
+        return []
+    parts: list[JudgeChange | FailureChange] = [*verdict.judges]
+    parts += [verdict.failures] if verdict.failures else []
+    reasons = [reason for part in parts if part.word == verdict.word for reason in part.reasons]
+    return verdict.reasons or reasons or ([] if parts else ["nothing to compare"])
+
+
+def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
+    """Write the message about a new version; None if there is nothing to compare it with."""
+    if not (verdict.judges or verdict.amounts or verdict.failures):
+        return None
+    experiment = verdict.experiment if verdict.basis == "experiments" else None
+    where = f"model == {view.quoted(version.model)} and version == {version.version}"
+    runs = version.runs
+    if experiment:
+        runs = experiment.done
+        where = f"experiment == {view.quoted(experiment.run_id)}"
+    names = f"v{version.before}", name_version(version.model, version.version)
+    banner = make_banner(verdict.word, verdict.sentence, verdict.judges, names)
+    return ProjectFinding(
+        word=verdict.word,
+        is_wrong=verdict.word in _WRONG,
+        subject=view.numbered(version.model, version.version),
+        model=version.model,
+        sentence=verdict.sentence,
+        title=banner.lead,
+        text=_write_claim(banner),
+        evidence=banner.evidence,
+        by="experiment" if experiment else "production",
+        size=float(runs or 0),
+        where=where,
+        runs=runs,
+        time=version.first_seen_time,
+        run_id=experiment.run_id if experiment else "",
+        reasons=_list_reasons(verdict),
+        versions=(version.model, version.version, version.before),
+        command=evaluate_command(version.model, view.numbered(version.model, version.before))
+        if verdict.word == "worse"
+        else "",
+    )
+
+
+def _describe_experiment(
+    reader: Reader, project: str, now_ns: int, decided: set[str]
+) -> ProjectFinding | None:
+    """Write the verdict of the newest experiment, if no version of it was mentioned already."""
+    if not find_record_kinds(reader, project).experiments:
+        return None
+    for experiment in find_experiments(
+        reader, project, now_ns, limit=_LATEST_EXPERIMENTS
+    ).experiments:
+        if experiment.run_id in decided or now_ns - experiment.start_ns > _VERDICT_NS:
+            return None
+        if experiment.outcome != "ok" or not experiment.baseline:
+            continue
+        try:
+            verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
+        except (BadInput, Missing):
+            continue
+        worst = find_worst(verdict) if verdict else None
+        if worst is not None and verdict is not None:
+            word, sentence, size = worst
+            baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
+            names = name_version(verdict.baseline.name, verdict.baseline.version), experiment.name
+            banner = make_banner(word, sentence, verdict.judges, names)
+            return ProjectFinding(
+                word=word,
+                is_wrong=word in _WRONG,
+                subject=experiment.name,
+                sentence=f"{sentence}, vs {baseline}",
+                title=f'Experiment "{experiment.name}" is {word} than "{names[0]}"'
+                if word in ("worse", "better")
+                else f'Experiment "{experiment.name}": {banner.lead}',
+                text=_write_claim(banner),
+                evidence=banner.evidence,
+                by="experiment",
+                model=experiment.function,
+                size=size,
+                where=f"experiment == {view.quoted(experiment.run_id)}",
+                runs=experiment.done,
+                time=experiment.start_time,
+                run_id=experiment.run_id,
+            )
+    return None
+
+
+def _write_claim(banner: Banner) -> str:
+    """Write the figures of a verdict as the end of a sentence; empty if there are none."""
+    judge = f', by judge "{banner.judge.judge}"' if banner.judge else ""
+    return f": {banner.claim}{judge}" if banner.claim else ""
+
+
+def _describe_error(group: ErrorGroup) -> ProjectFinding:
+    where = f'outcome == "error" and error_type == {view.quoted(group.error_type)}'
+    shape = group.shape or "no message"
+    versions = f", in {', '.join(group.versions)}" if group.versions else ""
+    return ProjectFinding(
+        word="new error",
+        is_wrong=True,
+        subject=group.error_type or "an error without a type",
+        sentence=f"{shape}{versions}",
+        title=f"New error {group.error_type}" if group.error_type else "New error without a type",
+        text=f": {shape}{versions}",
+        by="errors",
+        size=group.runs,
+        where=where,
+        runs=group.runs,
+        time=to_rfc3339(group.first_ns),
+        run_id=group.run_id,
+    )
+
+
+def _describe_crashed(
+    reader: Reader, project: str, window: Window, now_ns: int
+) -> list[ProjectFinding]:
+    """Say which runs have no end because their process is gone."""
+    rows = find_open_runs(reader, project, window, now_ns)
+    crashed = [row for row in rows if row["outcome"] == "crashed"]
+    if not crashed:
+        return []
+    named = sorted({row["model"] or row["name"] for row in crashed})
+    more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""  # noqa: PLR2004
+    count = "1 run" if len(crashed) == 1 else f"{len(crashed):,} runs"
+    newest = max(crashed, key=lambda row: row["start_ns"])
+    return [
+        ProjectFinding(
+            word="crashed",
+            is_wrong=True,
+            subject=f"{', '.join(named[:3])}{more}",
+            sentence=f"{count} crashed: the process no longer responds",
+            title=f"{count} of {', '.join(named[:3])}{more} crashed",
+            text=": the process no longer responds",
+            by="runs",
+            size=len(crashed),
+            where='outcome == "crashed"',
+            runs=len(crashed),
+            time=to_rfc3339(newest["start_ns"]),
+            run_id=f"{newest['trace_id']}-{newest['span_id']}",
+        )
+    ]
