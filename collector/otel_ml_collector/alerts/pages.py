@@ -27,7 +27,6 @@ from otel_ml_collector.alerts.history import check_rule, make_unsaved
 from otel_ml_collector.alerts.mutes import WantedMute, find_mutes
 from otel_ml_collector.alerts.past import draw_past
 from otel_ml_collector.alerts.routes import (
-    AlertPath,
     FromAdmin,
     FromPerson,
     FromSettings,
@@ -40,7 +39,7 @@ from otel_ml_collector.alerts.routes import (
 )
 from otel_ml_collector.alerts.rule import BY_FIELDS
 from otel_ml_collector.alerts.sentences import describe_value, write_value
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
 from otel_ml_collector.settings.table import Settings
@@ -254,7 +253,7 @@ def show_past(
 
 @pages.get("/projects/{project:path}/alerts/{alert}")
 def show_alert(
-    request: Request, project: str, alert: AlertPath, reader: FromReader, settings: FromSettings
+    request: Request, project: str, alert: DocumentName, reader: FromReader, settings: FromSettings
 ) -> Response:
     """Show a rule: its state, its past, its slices, their changes, notifications and mutes."""
     now_ns = time.time_ns()
@@ -289,7 +288,7 @@ def show_alert(
 def delete_rule(
     *,
     project: str,
-    alert: AlertPath,
+    alert: DocumentName,
     reader: FromAdmin,
     store: FromStore,
 ) -> Response:
@@ -302,7 +301,7 @@ def delete_rule(
 def mute_rule(
     *,
     project: str,
-    alert: AlertPath,
+    alert: DocumentName,
     reader: FromPerson,
     access: ToMute,
     store: FromStore,

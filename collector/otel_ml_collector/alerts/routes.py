@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import ADMIN, ANNOTATE, Access
@@ -45,9 +45,10 @@ from otel_ml_collector.alerts.rule import (
     make_plan,
     make_rule,
 )
-from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
+from otel_ml_collector.alerts.trial import send_trial
 from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import FromReader, needs, reader_for
+from otel_ml_collector.api.parameters import DocumentName, FromReader, needs, reader_for
+from otel_ml_collector.api.receivers import TestedReceiver
 from otel_ml_collector.errors import BadInput, Conflict, Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.services import service_of
@@ -62,7 +63,6 @@ _DIGIT: Final = re.compile(r"\d{4}-")
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
-AlertPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
     Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
@@ -142,7 +142,7 @@ def get_alert_deliveries(
     include_in_schema=False,
     dependencies=[Depends(needs(ADMIN))],
 )
-def send_test_notification(receiver: AlertPath, settings: FromSettings) -> TestedReceiver:
+def send_test_notification(receiver: DocumentName, settings: FromSettings) -> TestedReceiver:
     """Send a test notification to a receiver; `otel-ml alerts test` calls it."""
     return send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
 
@@ -159,14 +159,14 @@ def check_wanted_alert(
 
 
 @api.get("/projects/{project:path}/alerts/{alert}")
-def get_alert(project: str, alert: AlertPath, reader: FromReader) -> AlertState:
+def get_alert(project: str, alert: DocumentName, reader: FromReader) -> AlertState:
     """Read a rule with its state."""
     return find_alert(reader, project, alert, time.time_ns())
 
 
 @api.get("/projects/{project:path}/alerts/{alert}/check")
 def check_alert(
-    project: str, alert: AlertPath, reader: FromReader, since: Since = _SINCE
+    project: str, alert: DocumentName, reader: FromReader, since: Since = _SINCE
 ) -> AlertHistory:
     """Return when a rule, as it is now, would have fired: the newest 3,000 windows at most."""
     now_ns = time.time_ns()
@@ -178,7 +178,7 @@ def check_alert(
 def put_alert(
     *,
     project: str,
-    alert: AlertPath,
+    alert: DocumentName,
     wanted: WantedAlert,
     reader: FromAdmin,
     store: FromStore,
@@ -215,7 +215,7 @@ def save_alert(
 
 @api.delete("/projects/{project:path}/alerts/{alert}")
 def delete_alert(
-    *, project: str, alert: AlertPath, reader: FromAdmin, store: FromStore, base: Base = None
+    *, project: str, alert: DocumentName, reader: FromAdmin, store: FromStore, base: Base = None
 ) -> AlertRule:
     """Delete a rule and return it; its firing alerts are resolved."""
     _refuse_filed(reader, project, alert)
@@ -248,7 +248,7 @@ def add_mute(
 @api.get("/projects/{project:path}/mutes/{mute}")
 def get_mute(
     project: str,
-    mute: AlertPath,
+    mute: DocumentName,
     reader: FromReader,
     version: Annotated[
         int | None, Query(ge=1, description="One of its last ten versions; default the newest")
@@ -262,7 +262,7 @@ def get_mute(
 def put_mute(
     *,
     project: str,
-    mute: AlertPath,
+    mute: DocumentName,
     wanted: WantedMute,
     reader: FromPerson,
     access: ToMute,
@@ -278,7 +278,7 @@ def put_mute(
 
 
 @api.delete("/projects/{project:path}/mutes/{mute}")
-def delete_mute(project: str, mute: AlertPath, reader: FromPerson, store: FromStore) -> Mute:
+def delete_mute(project: str, mute: DocumentName, reader: FromPerson, store: FromStore) -> Mute:
     """End a mute and return it."""
     return make_mute(store.delete(reader, project, MUTE, mute))
 

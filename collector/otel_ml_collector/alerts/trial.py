@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import BaseModel, Field
-
 from otel_ml_collector.alerts.messages import make_alert_request
 from otel_ml_collector.alerts.notification import AlertedSlice, Notification
 from otel_ml_collector.alerts.sender import Undelivered, post
+from otel_ml_collector.api.receivers import TestedReceiver
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.settings.alert_targets import AlertTarget
 
@@ -31,15 +30,6 @@ def make_trial(target: str, now_ns: int) -> Notification:
         annotations={"summary": _SUMMARY},
         slices=(AlertedSlice({}, None, now_ns),),
     )
-
-
-class TestedReceiver(BaseModel):
-    """The result of a test notification."""
-
-    receiver: str
-    host: str
-    notification: str = Field(description="ID of the test notification")
-    trouble: str = Field(description="Why the receiver did not accept it; empty if it did")
 
 
 def send_trial(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 import orjson
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from otel_ml_collector.access import ADMIN, NEEDS_ALL_PROJECTS, READ, Access, access_of
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted
@@ -80,6 +80,8 @@ Where = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+# The name of a saved document, such as an alert rule, as a part of a path.
+DocumentName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Cursor = Annotated[str | None, Query(max_length=800, description="`next_cursor` of a page")]
 Time = Annotated[
     str | None,

@@ -1,21 +1,18 @@
 """Finds the settings of a project: receivers, retention with sizes, and prices of its LLMs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import OPEN
-from otel_ml_collector.alerts.deliveries import find_deliveries
-from otel_ml_collector.alerts.find import find_rules
+from otel_ml_collector.api.receivers import ProjectReceiver, TestedReceiver
 from otel_ml_collector.evaluations.datasets import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
 from otel_ml_collector.measures.statistics import list_llms, list_models, list_projects
-from otel_ml_collector.queues.queue import QUEUE
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.storage import KeptFor, Share, StorageQuery, find_storage, kept_for
-from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.times import DAY_NS
@@ -24,20 +21,6 @@ _PRICE_DAYS: Final = 30
 _MOST_LLMS: Final = 100
 
 PriceSource = Literal["built in", "otel-ml.toml", "sender", "none"]
-
-
-class ProjectReceiver(BaseModel):
-    """A receiver of alerts, without its address and its secrets."""
-
-    name: str
-    kind: str = Field(description="alertmanager, slack or webhook")
-    host: str = Field(description="Host of its address; the rest may be secret")
-    rules: int = Field(description="How many alert rules of the project notify it")
-    sent_time: str | None = Field(
-        description="When it last accepted a message of the project, RFC 3339; null before"
-    )
-    trouble: str = Field(description="Why it did not accept the newest message; empty if it did")
-    waiting: int = Field(description="How many of its newest 20 messages are not accepted yet")
 
 
 class LlmPrice(BaseModel):
@@ -81,8 +64,23 @@ class Configured:
     prices: Prices
 
 
+@dataclass(frozen=True, slots=True)
+class SettingsSources:
+    """What topics add to the settings of a project, registered where the collector is put together.
+
+    Attributes:
+        find_receivers: Finds the receivers, with what the project has sent them.
+        send_trial: Sends a test notification to a receiver, by settings, name, page and time.
+        counters: Each counts records of a project, by their noun.
+    """
+
+    find_receivers: Callable[[Reader, str, Sequence[AlertTarget]], list[ProjectReceiver]]
+    send_trial: Callable[[Sequence[AlertTarget], str, str, int], TestedReceiver]
+    counters: Mapping[str, Callable[[Reader, str], int]]
+
+
 def find_settings(
-    reader: Reader, project: str, configured: Configured, now_ns: int
+    reader: Reader, project: str, configured: Configured, sources: SettingsSources, now_ns: int
 ) -> ProjectSettings:
     """Find the settings of a project.
 
@@ -90,6 +88,7 @@ def find_settings(
         reader: The reader of the whole store: sizes are shares of it.
         project: The project.
         configured: The settings of the collector.
+        sources: What topics know.
         now_ns: The time.
     """
     alone = replace(OPEN, projects=(project,))
@@ -97,32 +96,12 @@ def find_settings(
     shares = find_storage(reader, alone, configured.retention, query, now_ns).projects
     return ProjectSettings(
         project=project,
-        receivers=find_receivers(reader.narrow(alone), project, configured.receivers),
+        receivers=sources.find_receivers(reader.narrow(alone), project, configured.receivers),
         retention=kept_for(project, configured.retention),
         bytes=shares[0].bytes if shares else 0,
         kinds=shares[0].kinds if shares else {},
         prices=find_prices(reader.narrow(alone), project, configured.prices, now_ns),
     )
-
-
-def find_receivers(
-    reader: Reader, project: str, receivers: Sequence[AlertTarget]
-) -> list[ProjectReceiver]:
-    """Find the receivers, with the rules of a project that notify them and the last messages."""
-    rules = find_rules(reader, project)
-    sent = {each.name: each for each in find_deliveries(reader, project, receivers).targets}
-    return [
-        ProjectReceiver(
-            name=receiver.name,
-            kind=receiver.kind,
-            host=receiver.host,
-            rules=sum(receiver.name in rule.notify for rule in rules),
-            sent_time=sent[receiver.name].sent_time,
-            trouble=sent[receiver.name].trouble,
-            waiting=sent[receiver.name].waiting,
-        )
-        for receiver in receivers
-    ]
 
 
 def find_prices(reader: Reader, project: str, prices: Prices, now_ns: int) -> list[LlmPrice]:
@@ -150,15 +129,14 @@ def _source(listed: ListedPrice | None, *, is_priced: bool) -> PriceSource:
     return "otel-ml.toml" if listed.is_own else "built in"
 
 
-def count_contents(reader: Reader, project: str) -> str:
+def count_contents(reader: Reader, project: str, sources: SettingsSources) -> str:
     """Write what a project contains: ``12 runs, 2 models and 1 data set``."""
     alone = reader.narrow(replace(OPEN, projects=(project,)))
     numbers = {
         "run": sum(row["runs"] for row in list_projects(alone)),
         "model": len(list_models(alone, project)),
         "data set": len(list_datasets(alone, project)),
-        "alert rule": len(find_rules(alone, project)),
-        "labelling queue": len(list_documents(alone, project, QUEUE)),
+        **{noun: count(alone, project) for noun, count in sources.counters.items()},
     }
     words = [
         f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -19,15 +19,15 @@ from otel_ml_collector.access import (
     Access,
     access_of,
 )
-from otel_ml_collector.alerts.routes import AlertPath, FromSettings
-from otel_ml_collector.alerts.trial import TestedReceiver, send_trial
-from otel_ml_collector.api.parameters import Admin, needs
+from otel_ml_collector.api.parameters import Admin, DocumentName, needs
+from otel_ml_collector.api.receivers import TestedReceiver
 from otel_ml_collector.errors import BadInput, NotPermitted
 from otel_ml_collector.keyring import Keyring, NewKey
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.project_settings.find import (
     Configured,
     ProjectSettings,
+    SettingsSources,
     count_contents,
     find_freed,
     find_settings,
@@ -80,7 +80,11 @@ def get_settings(request: Request, project: str) -> ProjectSettings:
     Addresses and secrets of receivers are never shown.
     """
     return find_settings(
-        find_service(request, Reader), project, _configured(request), time.time_ns()
+        find_service(request, Reader),
+        project,
+        _configured(request),
+        find_service(request, SettingsSources),
+        time.time_ns(),
     )
 
 
@@ -129,12 +133,11 @@ def revoke_key(project: str, key_id: str, admin: Admin, keyring: FromKeyring) ->
 
 
 @pages.post("/projects/{project:path}/settings/receivers/{receiver}/test", dependencies=_READS)
-def send_test(
-    request: Request, project: str, receiver: AlertPath, admin: Admin, settings: FromSettings
-) -> Response:
+def send_test(request: Request, project: str, receiver: DocumentName, admin: Admin) -> Response:
     """Send a test message to a receiver, and show whether it accepted it."""
     del admin  # its scope is needed
-    tested = send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
+    settings, sources = find_service(request, Settings), find_service(request, SettingsSources)
+    tested = sources.send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
     return _show(request, project, tested=tested)
 
 
@@ -202,8 +205,8 @@ def _show(
     now_ns = time.time_ns()
     access, whole = access_of(request.scope), find_service(request, Reader)
     retention, keyring = find_service(request, Retention), find_service(request, Keyring)
-    configured = _configured(request)
-    found = find_settings(whole, project, configured, now_ns)
+    configured, sources = _configured(request), find_service(request, SettingsSources)
+    found = find_settings(whole, project, configured, sources, now_ns)
     is_admin = access.may(ADMIN, project)
     context: dict[str, Any] = {
         "found": found,
@@ -222,7 +225,7 @@ def _show(
         "default_days": retention.days_of(project, {}),
         "warning": retention.warning,
         "sizes": _draw_sizes(found),
-        "contents": count_contents(whole, project) if is_admin else "",
+        "contents": count_contents(whole, project, sources) if is_admin else "",
         "keyed": _list_keys(keyring, access, project) if is_admin else None,
         "scopes": SCOPES,
         "may_share": access.covers(None),

@@ -9,14 +9,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.ground_truth.find import (
     QualityPoint,
     TargetQuality,
     find_quality,
     list_targets,
 )
-from otel_ml_collector.quality.routes import TargetName, WantedQuality, make_question
+from otel_ml_collector.quality.routes import WantedQuality, make_question
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdicts import Interval
 from otel_ml_collector.web import view
@@ -216,7 +216,7 @@ def show_targets(request: Request, project: str, reader: FromReader) -> Response
 def show_target(
     request: Request,
     project: str,
-    target: TargetName,
+    target: DocumentName,
     reader: FromReader,
     wanted: Annotated[QualityShown, Query()],
 ) -> Response:

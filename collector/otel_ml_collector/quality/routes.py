@@ -3,12 +3,12 @@
 import time
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import FromReader, needs, reader_for
+from otel_ml_collector.api.parameters import DocumentName, FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.ground_truth.find import (
     QualityQuestion,
@@ -39,7 +39,6 @@ LastDays = Literal["24h", "7d", "30d", "60d"]
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
-TargetName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
     Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
@@ -106,7 +105,7 @@ def get_targets(project: str, reader: FromReader) -> Targets:
 @api.get("/projects/{project:path}/targets/{target}")
 def get_target(
     project: str,
-    target: TargetName,
+    target: DocumentName,
     reader: FromReader,
     wanted: Annotated[WantedQuality, Query()],
 ) -> TargetQuality:
@@ -123,7 +122,7 @@ def get_target(
 def put_target(
     *,
     project: str,
-    target: TargetName,
+    target: DocumentName,
     wanted: WantedTarget,
     reader: FromAnnotator,
     _: ToRead,
@@ -138,7 +137,7 @@ def put_target(
 def delete_target(
     *,
     project: str,
-    target: TargetName,
+    target: DocumentName,
     reader: FromAnnotator,
     _: ToRead,
     store: FromStore,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ANNOTATE, READ, Access
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.errors import BadInput, Conflict
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.queues.agreement import find_judge_agreement, find_queue_agreement
@@ -23,7 +23,6 @@ from otel_ml_collector.queues.routes import (
     FromSeer,
     FromStore,
     Hand,
-    QueueName,
     ToJudge,
     ToRead,
     ToSee,
@@ -151,7 +150,7 @@ def show_queue(
     *,
     request: Request,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     reader: FromPerson,
     access: ToJudge,
     hand: Hand,
@@ -207,7 +206,7 @@ def show_queue(
 
 @pages.get("/projects/{project:path}/queues/{queue}/agreement")
 def show_agreement(
-    request: Request, project: str, queue: QueueName, reader: FromReader
+    request: Request, project: str, queue: DocumentName, reader: FromReader
 ) -> Response:
     """Show how far reviewers and the judge agree on the runs of a queue."""
     stored_queue = find_queue(reader, project, queue)

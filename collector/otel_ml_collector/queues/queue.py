@@ -7,7 +7,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from otel_ml_collector.feedback import identify
-from otel_ml_collector.store.documents import Document, DocumentKind
+from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 
 QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024)
@@ -182,3 +183,8 @@ def make_queue(document: Document) -> Queue:
         saved_time=to_rfc3339(document.saved_ns),
         **document.body,
     )
+
+
+def count_queues(reader: Reader, project: str) -> int:
+    """Count the labelling queues of a project."""
+    return len(list_documents(reader, project, QUEUE))

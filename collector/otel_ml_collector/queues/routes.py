@@ -12,7 +12,7 @@ from otel_ml import attributes as names
 from otel_ml.records import DatasetVersion
 from otel_ml_collector.access import ANNOTATE, READ, Access
 from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import FromReader, needs, reader_for
+from otel_ml_collector.api.parameters import DocumentName, FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.evaluations.dataset_changes import WantedRuns
 from otel_ml_collector.evaluations.dataset_turns import Turns, save_runs
@@ -53,7 +53,6 @@ TAKEN_BACK: Final = "taken back"
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
-QueueName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 RunId = Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")]
 _RunIdText = Annotated[str, Field(pattern=f"^{names.RUN_ID.pattern}$")]
 Annotator = Annotated[
@@ -112,7 +111,7 @@ def get_queues(project: str, reader: FromSeer, access: ToSee, annotator: Annotat
 
 @api.get("/projects/{project:path}/queues/{queue}")
 def get_queue(
-    project: str, queue: QueueName, reader: FromSeer, access: ToSee, annotator: Annotator = ""
+    project: str, queue: DocumentName, reader: FromSeer, access: ToSee, annotator: Annotator = ""
 ) -> QueueState:
     """Read one labelling queue with its progress."""
     stored_queue = find_queue(reader, project, queue)
@@ -120,7 +119,7 @@ def get_queue(
 
 
 @api.get("/projects/{project:path}/queues/{queue}/agreement")
-def get_queue_agreement(project: str, queue: QueueName, reader: FromReader) -> Agreement:
+def get_queue_agreement(project: str, queue: DocumentName, reader: FromReader) -> Agreement:
     """Return how far reviewers agree with each other and with the judge on the runs of a queue.
 
     Only for keys that read, so that other answers do not influence reviewers.
@@ -142,7 +141,7 @@ def get_judge_agreement(project: str, judge: str, reader: FromReader) -> Agreeme
 def put_queue(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     wanted: WantedQueue,
     reader: FromPerson,
     _: ToRead,
@@ -170,7 +169,7 @@ class WantedQueueRuns(BaseModel):
 def post_queue_runs(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     wanted: WantedQueueRuns,
     reader: FromPerson,
     _: ToRead,
@@ -194,7 +193,7 @@ def post_queue_runs(
 def delete_queue(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     reader: FromPerson,
     _: ToRead,
     store: FromStore,
@@ -208,7 +207,7 @@ def delete_queue(
 def get_next(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     reader: FromPerson,
     access: ToJudge,
     hand: Hand,
@@ -231,7 +230,7 @@ def get_next(
 def get_answer(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     run_id: RunId,
     reader: FromPerson,
     access: ToJudge,
@@ -248,7 +247,7 @@ def get_answer(
 async def post_answer(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     wanted: WantedAnswer,
     request: Request,
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
@@ -294,7 +293,7 @@ async def post_answer(
 async def delete_answer(
     *,
     project: str,
-    queue: QueueName,
+    queue: DocumentName,
     run_id: RunId,
     request: Request,
     pipeline: Annotated[Intake, Depends(service_of(Intake))],

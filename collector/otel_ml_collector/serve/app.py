@@ -32,8 +32,10 @@ from otel_ml_collector import routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
 from otel_ml_collector.alerts.news import find_alert_news
+from otel_ml_collector.alerts.receivers import count_rules, find_receivers
 from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
 from otel_ml_collector.alerts.series import SeriesWatch
+from otel_ml_collector.alerts.trial import send_trial
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
@@ -61,7 +63,9 @@ from otel_ml_collector.measures.rollup import recompute_due
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.project_settings import keys
+from otel_ml_collector.project_settings.find import SettingsSources
 from otel_ml_collector.queues.find import RunsInHand
+from otel_ml_collector.queues.queue import count_queues
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
 from otel_ml_collector.receive.health import PROBE_EVERY_S, Health, make_health_routes
@@ -449,6 +453,11 @@ def _services(collector: Collector, settings: Settings) -> Services:
         RunsInHand(),
         Turns(collector.connections),
         NewsSources((find_alert_news,)),
+        SettingsSources(
+            find_receivers,
+            send_trial,
+            {"alert rule": count_rules, "labelling queue": count_queues},
+        ),
         keys.Attempts(),
         ArtifactEndpoint(
             collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes

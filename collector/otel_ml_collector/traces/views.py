@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ANNOTATE
 from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import FromReader, reader_for
+from otel_ml_collector.api.parameters import DocumentName, FromReader, reader_for
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.services import service_of
 from otel_ml_collector.store.documents import (
@@ -67,7 +67,6 @@ def _view(document: Document) -> View:
 
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
-Name = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 Base = Annotated[
     int | None,
     Query(
@@ -85,7 +84,7 @@ def get_views(project: str, reader: FromReader) -> Views:
 
 
 @router.get("/projects/{project:path}/views/{name}")
-def get_view(project: str, name: Name, reader: FromReader) -> View:
+def get_view(project: str, name: DocumentName, reader: FromReader) -> View:
     """Read a saved view."""
     return _view(read_document(reader, project, VIEW, name))
 
@@ -93,7 +92,7 @@ def get_view(project: str, name: Name, reader: FromReader) -> View:
 @router.put("/projects/{project:path}/views/{name}")
 def put_view(
     project: str,
-    name: Name,
+    name: DocumentName,
     wanted: WantedView,
     reader: FromOwner,
     store: FromStore,
@@ -107,7 +106,7 @@ def put_view(
 
 @router.delete("/projects/{project:path}/views/{name}")
 def delete_saved_view(
-    project: str, name: Name, reader: FromOwner, store: FromStore, base: Base = None
+    project: str, name: DocumentName, reader: FromOwner, store: FromStore, base: Base = None
 ) -> View:
     """Delete a view, and return its last state."""
     return _view(store.delete(reader, project, VIEW, name, base=base))
