@@ -16,7 +16,6 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import ZoneName
-from otel_ml_collector.claims import write_factor
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
@@ -33,6 +32,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
+from otel_ml_collector.verdicts.claims import write_factor
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import THIN
 from otel_ml_collector.windows import Buckets, Window

@@ -72,7 +72,7 @@ from otel_ml_collector.store.versions import (
     version_numbers,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UNITS_NS, to_rfc3339
-from otel_ml_collector.verdicts import JudgeVersionName
+from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 from otel_ml_collector.web.view import spark
 from otel_ml_collector.windows import Buckets, Window, find_last
 

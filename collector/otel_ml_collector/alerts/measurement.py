@@ -48,7 +48,6 @@ from otel_ml_collector.measures.measures import (
 )
 from otel_ml_collector.measures.sums import exact_sum, read_exact
 from otel_ml_collector.measures.units import UNIT_SUMS
-from otel_ml_collector.sides import make_figure
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.predictions import write_rows
@@ -79,6 +78,7 @@ from otel_ml_collector.store.sql import (
 from otel_ml_collector.store.tables import INHERITED_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
 from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.verdicts.sides import make_figure
 from otel_ml_collector.windows import Window
 
 # The slice of a rule that groups by nothing.

@@ -31,11 +31,11 @@ from otel_ml_collector.findings.versions import (
     find_version_releases,
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
-from otel_ml_collector.sides import compare_filters, compare_versions
 from otel_ml_collector.stats import RunFigures
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.sides import compare_filters, compare_versions
+from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     FailureChange,
     Interval,

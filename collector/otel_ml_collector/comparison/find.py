@@ -37,7 +37,7 @@ from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
 from otel_ml_collector.runs.logs import LoggedMetric, find_all_series
 from otel_ml_collector.store.reader import JsonValue, Reader
-from otel_ml_collector.verdicts import AmountChange, JudgeChange
+from otel_ml_collector.verdicts.verdicts import AmountChange, JudgeChange
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.versions.find import (

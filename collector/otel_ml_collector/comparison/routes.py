@@ -37,7 +37,7 @@ from otel_ml_collector.findings.versions import (
     find_verdict,
     find_version_releases,
 )
-from otel_ml_collector.verdict_lines import (
+from otel_ml_collector.verdicts.lines import (
     Banner,
     VerdictLine,
     amount_lines,
@@ -48,7 +48,7 @@ from otel_ml_collector.verdict_lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts import ERRORS, JudgedSides, find_worst, write_judge_field
+from otel_ml_collector.verdicts.verdicts import ERRORS, JudgedSides, find_worst, write_judge_field
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

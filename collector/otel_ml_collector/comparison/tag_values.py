@@ -8,7 +8,7 @@ from otel_ml_collector.findings.releases import Release, ReleaseFigure
 from otel_ml_collector.stats import JudgeFigures, RunFigures, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
-from otel_ml_collector.verdicts import ERRORS
+from otel_ml_collector.verdicts.verdicts import ERRORS
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

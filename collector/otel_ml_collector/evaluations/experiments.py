@@ -74,7 +74,7 @@ from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.versions import read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     FailureChange,
     Interval,

@@ -37,7 +37,7 @@ from otel_ml_collector.evaluations.experiments import (
 )
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdict_lines import (
+from otel_ml_collector.verdicts.lines import (
     VerdictLine,
     amount_lines,
     failure_lines,
@@ -45,7 +45,7 @@ from otel_ml_collector.verdict_lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts import find_worst
+from otel_ml_collector.verdicts.verdicts import find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.web import view

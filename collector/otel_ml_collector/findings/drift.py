@@ -26,7 +26,6 @@ from otel_ml.statistics.fields import (
     moved_share,
 )
 from otel_ml.statistics.sketches import Sketch
-from otel_ml_collector.claims import join_evidence, write_moment, write_shares
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_items, find_newest, versions_of
 from otel_ml_collector.filter.sql import compile_where
@@ -59,6 +58,7 @@ from otel_ml_collector.store.versions import (
     version_numbers,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.verdicts.claims import join_evidence, write_moment, write_shares
 from otel_ml_collector.windows import Window
 
 FieldsPast = Literal["1h", "24h", "7d"]

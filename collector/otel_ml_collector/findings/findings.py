@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
 
-from otel_ml_collector.claims import Measure
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.verdicts.claims import Measure
 from otel_ml_collector.windows import Window
 
 FindingKind = Literal["broken", "release", "model", "slice", "traffic"]

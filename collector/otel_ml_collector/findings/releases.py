@@ -13,7 +13,19 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.release import ReleaseWord
-from otel_ml_collector.claims import (
+from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.grammar import FieldComparison, parse
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
+from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
+from otel_ml_collector.store.counted import RECORDED
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_counted
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
+from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.verdicts.claims import (
     Claim,
     ComparedValues,
     claim_version,
@@ -26,21 +38,9 @@ from otel_ml_collector.claims import (
     write_margin,
     write_moment,
 )
-from otel_ml_collector.errors import BadInput
-from otel_ml_collector.filter.grammar import FieldComparison, parse
-from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.findings.findings import Finding, FindingsQuestion
-from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
-from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
-from otel_ml_collector.sides import SideRows, SidesVerdict, compare_sides, leave_open
-from otel_ml_collector.store.counted import RECORDED
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import find_counted
-from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
-from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
-from otel_ml_collector.verdict_lines import make_banner
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.lines import make_banner
+from otel_ml_collector.verdicts.sides import SideRows, SidesVerdict, compare_sides, leave_open
+from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     FigureChange,
     RecordedChange,

@@ -22,20 +22,6 @@ from otel_ml.statistics.slices import (
     judge_slices,
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN
-from otel_ml_collector.claims import (
-    Claim,
-    ComparedValues,
-    claim_slice,
-    join_evidence,
-    measure_of,
-    name_measured,
-    name_slice,
-    name_version,
-    write_change,
-    write_difference,
-    write_extra,
-    write_margin,
-)
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
@@ -58,7 +44,21 @@ from otel_ml_collector.margins import Margins
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import FigureChange, Interval
+from otel_ml_collector.verdicts.claims import (
+    Claim,
+    ComparedValues,
+    claim_slice,
+    join_evidence,
+    measure_of,
+    name_measured,
+    name_slice,
+    name_version,
+    write_change,
+    write_difference,
+    write_extra,
+    write_margin,
+)
+from otel_ml_collector.verdicts.verdicts import FigureChange, Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

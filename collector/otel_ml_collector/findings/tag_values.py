@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from otel_ml_collector.claims import name_slice
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
@@ -21,6 +20,7 @@ from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.verdicts.claims import name_slice
 from otel_ml_collector.web import view
 
 # A value is new, or gone, that all windows of the reference agree about, and so many of these.

@@ -21,9 +21,9 @@ from otel_ml_collector.evaluations.experiments import (
     find_experiments_of,
 )
 from otel_ml_collector.findings.releases import Release, find_changes, find_releases
-from otel_ml_collector.sides import compare_versions
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.sides import compare_versions
+from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     ComparisonWord,
     FailureChange,

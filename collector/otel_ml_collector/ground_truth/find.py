@@ -48,7 +48,7 @@ from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

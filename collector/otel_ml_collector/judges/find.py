@@ -30,7 +30,7 @@ from otel_ml_collector.store.scores import OF_JUDGE, RESULT, all_scores, newest_
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import JudgeVersionName, write_judge_field
+from otel_ml_collector.verdicts.verdicts import JudgeVersionName, write_judge_field
 from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Buckets

@@ -21,7 +21,7 @@ from otel_ml_collector.judges.ready_rubrics import (
 from otel_ml_collector.judges.rubric_judge import WantedRubricJudge
 from otel_ml_collector.judges.trial import ONE_TRIAL, wait_for_answers
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 
 _MOST_EXAMPLES: Final = 40
 _PASS: Final = ("fail", "pass")

@@ -25,7 +25,7 @@ from otel_ml_collector.judges.rubric_routes import find_rubric_judges
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.documents import list_documents
-from otel_ml_collector.verdict_lines import write_bounds, write_value
+from otel_ml_collector.verdicts.lines import write_bounds, write_value
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

@@ -54,7 +54,7 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
-from otel_ml_collector.verdict_lines import write_bounds, write_value
+from otel_ml_collector.verdicts.lines import write_bounds, write_value
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions import find as models
 from otel_ml_collector.versions.find import Models, VersionDetail, Versions

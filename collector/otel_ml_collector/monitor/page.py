@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.claims import write_factor
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
@@ -31,7 +30,8 @@ from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import AMOUNT_FIGURES
+from otel_ml_collector.verdicts.claims import write_factor
+from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets

@@ -9,12 +9,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.claims import (
-    write_amounts,
-    write_difference,
-    write_moment,
-    write_shares,
-)
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slices import RunSlice
@@ -27,11 +21,17 @@ from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.sides import compare_filters, compare_tag_values
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
-from otel_ml_collector.verdicts import AMOUNT_FIGURES, FigureChange
+from otel_ml_collector.verdicts.claims import (
+    write_amounts,
+    write_difference,
+    write_moment,
+    write_shares,
+)
+from otel_ml_collector.verdicts.sides import compare_filters, compare_tag_values
+from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, FigureChange
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view

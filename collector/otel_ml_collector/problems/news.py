@@ -7,7 +7,6 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from otel_ml_collector.claims import name_version
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.experiments import (
     find_experiment,
@@ -28,8 +27,9 @@ from otel_ml_collector.store.open_runs import find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
-from otel_ml_collector.verdict_lines import Banner, make_banner
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.claims import name_version
+from otel_ml_collector.verdicts.lines import Banner, make_banner
+from otel_ml_collector.verdicts.verdicts import (
     ComparisonWord,
     FailureChange,
     JudgeChange,

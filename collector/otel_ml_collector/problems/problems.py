@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from otel_ml_collector.claims import MEASURES, Measure, name_version
 from otel_ml_collector.errors import BadInput, StoreTimeout
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
@@ -28,6 +27,7 @@ from otel_ml_collector.problems.news import NewsSources, OverviewNews, ProjectFi
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.verdicts.claims import MEASURES, Measure, name_version
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 

@@ -18,7 +18,7 @@ from otel_ml_collector.ground_truth.find import (
 )
 from otel_ml_collector.quality.routes import WantedQuality, make_question
 from otel_ml_collector.times import from_rfc3339
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel
 from otel_ml_collector.web.render import PageRoute, python_call, show_page

@@ -28,7 +28,7 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.scores import OF_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
-from otel_ml_collector.verdicts import JudgeVersionName
+from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 
 MOST_COMPARED_RUNS: Final = 5_000
 _MOST_WORDS: Final = 50_000

@@ -30,7 +30,7 @@ from otel_ml_collector.store.versions import (
     version_numbers,
 )
 from otel_ml_collector.times import DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.verdicts import (
     JudgeVersionName,
 )
 from otel_ml_collector.versions.definition import VersionDefinition

@@ -27,7 +27,7 @@ from otel_ml_collector.store.variability import (
 )
 from otel_ml_collector.store.versions import read_versions, version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import Interval, JudgeVersionName
+from otel_ml_collector.verdicts.verdicts import Interval, JudgeVersionName
 from otel_ml_collector.web.view import quoted
 
 # Limits per version and in all. Without them the answer would load all payloads into memory.

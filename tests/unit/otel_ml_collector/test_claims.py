@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from otel_ml_collector.claims import (
+from otel_ml_collector.verdicts.claims import (
     Claim,
     ComparedValues,
     claim_slice,
@@ -19,7 +19,7 @@ from otel_ml_collector.claims import (
     write_moment,
     write_shares,
 )
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 
 
 def compared(figure: str, now: float, before: float) -> ComparedValues:

@@ -3,7 +3,6 @@
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from otel_ml_collector.claims import Measure
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.overview.seen import read_seen
 from otel_ml_collector.problems.news import OverviewNews
@@ -15,6 +14,7 @@ from otel_ml_collector.problems.problems import (
     share_traces,
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.verdicts.claims import Measure
 from otel_ml_collector.windows import Window
 
 NOW_NS = 2_000 * DAY_NS

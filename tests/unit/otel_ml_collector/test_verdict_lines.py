@@ -2,8 +2,8 @@
 
 import pytest
 
-from otel_ml_collector.verdict_lines import make_banner, versus_lines
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.lines import make_banner, versus_lines
+from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     ComparisonWord,
     FailureChange,

@@ -1,6 +1,6 @@
 """Tests of the comparison of two versions for each value of a tag."""
 
-from otel_ml_collector.sides import compare_filters, compare_tag_values
+from otel_ml_collector.verdicts.sides import compare_filters, compare_tag_values
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.query.timeline import Arrivals, Timeline
 from tests.support.otel_ml_collector.spans import MS_NS

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.verdict import FAILED_CALLS
-from otel_ml_collector.claims import write_bounds as write_bounds_of
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
+from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     ComparisonWord,
     FailureChange,

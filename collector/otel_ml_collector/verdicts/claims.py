@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 
 # What a problem is about, the most important first.
 Measure = Literal["data", "quality", "errors", "latency", "cost", "traffic"]

@@ -39,7 +39,7 @@ from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import Numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts import (
+from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     ERRORS,
     MISSING,
