@@ -11,8 +11,14 @@ from otel_ml_collector.api.receivers import ProjectReceiver, TestedReceiver
 from otel_ml_collector.evaluations.datasets import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
 from otel_ml_collector.measures.statistics import list_llms, list_models, list_projects
+from otel_ml_collector.project_settings.storage import (
+    KeptFor,
+    Share,
+    StorageQuery,
+    find_storage,
+    kept_for,
+)
 from otel_ml_collector.settings.alert_targets import AlertTarget
-from otel_ml_collector.storage import KeptFor, Share, StorageQuery, find_storage, kept_for
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.times import DAY_NS

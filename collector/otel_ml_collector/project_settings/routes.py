@@ -39,10 +39,10 @@ from otel_ml_collector.project_settings.keys import (
     find_key_changes,
     find_keys,
 )
+from otel_ml_collector.project_settings.storage import FromDeleter, FromRetention, find_deletions
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import MOST_DAYS
-from otel_ml_collector.storage import FromDeleter, FromRetention, find_deletions
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention, Wish

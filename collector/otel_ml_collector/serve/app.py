@@ -28,7 +28,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from otel_ml_collector import routes
 from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
 from otel_ml_collector.alerts.news import find_alert_news
@@ -64,6 +63,7 @@ from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings.find import SettingsSources
+from otel_ml_collector.project_settings.storage import read_store_state
 from otel_ml_collector.queues.find import RunsInHand
 from otel_ml_collector.queues.queue import count_queues
 from otel_ml_collector.receive.admission import Quotas
@@ -74,6 +74,7 @@ from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.records import Records
+from otel_ml_collector.serve import routes
 from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
@@ -89,7 +90,6 @@ from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address, address_here
-from otel_ml_collector.storage import read_store_state
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
 from otel_ml_collector.store.calls import CallWatch, NamedRuns

@@ -11,8 +11,8 @@ import pytest
 from otel_ml_collector.access import OPEN
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.project_settings.storage import StorageQuery, find_storage
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.storage import StorageQuery, find_storage
 from otel_ml_collector.store.retention import Days, Retention, Wish
 from otel_ml_collector.store.writer import Writer
 from tests.support.otel_ml_collector.asgi import ask

@@ -8,17 +8,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector import (
-    completion,
-    export,
-    feedback,
-    loss,
-    mentions,
-    metrics,
-    stats,
-    storage,
-    unread,
-)
+from otel_ml_collector import completion, export, feedback, loss, mentions, metrics, stats, unread
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
 from otel_ml_collector.comparison import routes as comparison
@@ -33,7 +23,7 @@ from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import home, projects
 from otel_ml_collector.overview import routes as overview
-from otel_ml_collector.project_settings import keys
+from otel_ml_collector.project_settings import keys, storage
 from otel_ml_collector.project_settings import routes as project_settings
 from otel_ml_collector.quality import pages as quality_pages
 from otel_ml_collector.quality import routes as quality
