@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import (
@@ -25,6 +26,7 @@ from otel_ml_collector.runs.find import (
     read_cursor,
 )
 from otel_ml_collector.runs.logs import find_loose_lines, make_lines
+from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of, span_of, winners
 from otel_ml_collector.store.record_kinds import (
     find_owners,
@@ -51,6 +53,14 @@ _RECORDS: Final = 100
 MOST: Final = 100_000
 _MOST_PARENTS: Final = 1_000
 _SERVICE: Final = "service.name"
+_JUDGE_CALLS: Final = Sql("""
+    SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
+      JSONExtractString(tags['{judging}']) AS judge, provider_model, cost
+    FROM {recorded}
+    WHERE project = {project:String} AND kind = '{kind}' AND has(tag_kv, {judged:String})
+    ORDER BY start_ns, span_id LIMIT 100""").fill(
+    judging=Sql(JUDGING), kind=Sql(JUDGE_KIND), recorded=RECORDED
+)
 
 
 def find_trace(
@@ -269,3 +279,19 @@ def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[
         GROUP BY span_id
         """).fill(ours=OF_TRACE, of_spans=OF_SPANS)
     return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCall:
+    """A call that a judge made to score a run: its model and cost."""
+
+    run_id: str
+    judge: str
+    provider_model: str
+    cost: float | None
+
+
+def find_judge_calls(reader: Reader, project: str, run_id: str) -> list[JudgeCall]:
+    """Return the first 100 calls that judges made to score a run."""
+    parameters = {"project": project, "judged": f"{JUDGING_RUN}={run_id}"}
+    return [JudgeCall(**row) for row in reader.rows(_JUDGE_CALLS, parameters)]

@@ -42,6 +42,7 @@ from otel_ml_collector.runs.traces import (
     Sender,
     count_children,
     find_extent,
+    find_judge_calls,
     find_outline,
     find_senders,
     find_trace,
@@ -58,7 +59,6 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
-from otel_ml_collector.traces.judge_calls import find_judge_calls
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import THIN, State, duration, read_state
