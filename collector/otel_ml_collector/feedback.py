@@ -1,16 +1,12 @@
-"""The JSON API for feedback, ground truth and tags, for keys with the scope annotate."""
+"""Makes records about runs, such as labels, ground truth and tags, and stores them."""
 
 import hashlib
 import secrets
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Path, Request
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,31 +17,22 @@ from pydantic import (
 )
 
 from otel_ml import attributes as names
-from otel_ml.records import ACTUAL_NAME, TagValue, write_actual
-from otel_ml_collector.access import ANNOTATE, INGEST, Access
-from otel_ml_collector.api.bodies import JsonRoute
-from otel_ml_collector.api.parameters import needs
+from otel_ml.records import ACTUAL_NAME, write_actual
+from otel_ml_collector.access import INGEST, Access
 from otel_ml_collector.decode.signals import Form, Signal
-from otel_ml_collector.errors import BadInput, Rejected, Unavailable
+from otel_ml_collector.errors import BadInput, Rejected
 from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key, own_tag
 from otel_ml_collector.receive.admission import Reservation
 from otel_ml_collector.receive.pipeline import Export, Intake
-from otel_ml_collector.services import find_service, service_of
-from otel_ml_collector.store.calls import NamedRuns
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import from_rfc3339
 
 MOST: Final = 1_000
-_MOST_TAGS: Final = 100
-_MOST_TAGGED: Final = 1_000
 _LONG: Final = 10_000
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
-_RunId = Annotated[str, Field(pattern=f"^{names.RUN_ID.pattern}$")]
-_RecordId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 _WITHIN: Final = Sql(
@@ -55,7 +42,6 @@ _RUN_ID: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(span_id)))")
 _OF_PROJECT: Final = Sql("""project = {project:String}
   AND trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
   AND {run_id} IN {run_ids:Array(String)}""").fill(run_id=_RUN_ID)
-router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 
 _ACTUAL: Final[dict[str, Any]] = {
@@ -143,31 +129,6 @@ class WantedEvaluation(BaseModel):
         return self
 
 
-class WantedEvaluations(BaseModel):
-    """Evaluations that are stored together."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    evaluations: Annotated[list[WantedEvaluation], Field(min_length=1, max_length=MOST)]
-
-
-class WantedTags(BaseModel):
-    """Tags of a run; each replaces the run's tag of the same name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tags: Annotated[dict[_Name, TagValue], Field(min_length=1, max_length=_MOST_TAGS)]
-
-
-class StoredTags(BaseModel):
-    """The outcome of storing tags."""
-
-    run_id: str
-    known: bool = Field(
-        description="Whether the run is stored already; otherwise the tags apply when it arrives"
-    )
-
-
 class StoredEvaluation(BaseModel):
     """A stored evaluation."""
 
@@ -177,12 +138,6 @@ class StoredEvaluation(BaseModel):
         description="Whether the run, trace or session is stored yet; null for a tag. If not, the "
         "evaluation is valid when it arrives"
     )
-
-
-class StoredEvaluations(BaseModel):
-    """The outcome of storing evaluations, in their order."""
-
-    evaluations: list[StoredEvaluation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +183,7 @@ def make_feedback(
             or _key_of(evaluation) in keys
             or evaluation.session in sessions
         )
-        record_id = identity[_TRACE_BYTES:].hex()
+        record_id = record_id_of(identity)
         stored.append(
             StoredEvaluation(
                 id=evaluation.id, record_id=record_id, known=None if evaluation.tag else known
@@ -241,7 +196,7 @@ def _key_of(wanted_evaluation: WantedEvaluation) -> str:
     return wanted_evaluation.trace_id or (wanted_evaluation.trace_key or "")[:TRACE_KEY_CHARS]
 
 
-def _owner_of(wanted_evaluation: WantedEvaluation) -> str:
+def name_owner(wanted_evaluation: WantedEvaluation) -> str:
     """Return the key or tag that an evaluation is about; empty if it is about a run."""
     if wanted_evaluation.tag is not None:
         return own_tag(wanted_evaluation.tag)
@@ -255,6 +210,11 @@ def identify(project: str, given: str) -> bytes:
         return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
     text = orjson.dumps([project, given])
     return hashlib.sha256(text).digest()[: _TRACE_BYTES + _SPAN_BYTES]
+
+
+def record_id_of(identity: bytes) -> str:
+    """Return the ID of the record that a span with these IDs is stored as."""
+    return identity[_TRACE_BYTES:].hex()
 
 
 def _time_of(wanted_evaluation: WantedEvaluation, place: int, now_ns: int) -> int:
@@ -307,7 +267,7 @@ def make_span(
     """Make a record as a span of length 0, in OTLP's JSON; None values are left out."""
     return {
         "traceId": identity[:_TRACE_BYTES].hex(),
-        "spanId": identity[_TRACE_BYTES:].hex(),
+        "spanId": record_id_of(identity),
         "name": name,
         "startTimeUnixNano": str(time_ns),
         "endTimeUnixNano": str(time_ns),
@@ -385,124 +345,6 @@ def find_named_sessions(reader: Reader, project: str, sessions: Sequence[str]) -
     )
     rows = reader.rows(sql, {"project": project, "sessions": sorted({*sessions})})
     return {row["session"] for row in rows}
-
-
-@router.post("/projects/{project:path}/evaluations")
-async def post_evaluations(
-    project: str,
-    wanted: WantedEvaluations,
-    request: Request,
-    pipeline: Annotated[Intake, Depends(service_of(Intake))],
-    access: Annotated[Access, Depends(needs(ANNOTATE))],
-) -> StoredEvaluations:
-    """Store reviewers' labels and ground truth. The response means that they are on disk.
-
-    Their runs may come later. Sent again under its `id`, a statement is stored once.
-    """
-    reader = find_service(request, Reader).narrow(access)
-    for evaluation in wanted.evaluations:
-        evaluation.annotator = evaluation.annotator or access.name
-    with pipeline.hold() as reservation:
-        feedback = await run_sync(
-            make_feedback, reader, project, wanted.evaluations, time.time_ns()
-        )
-        await store_request(pipeline, reservation, feedback.body, access, project)
-    if owners := {owner for owner in map(_owner_of, wanted.evaluations) if owner}:
-        # The evaluations are stored. If this fails, a background job resolves their runs.
-        with suppress(Unavailable):
-            await run_sync(find_service(request, NamedRuns).resolve, project, owners)
-    return StoredEvaluations(evaluations=list(feedback.stored))
-
-
-class WantedRunTags(WantedTags):
-    """The same tags for several runs."""
-
-    run_ids: Annotated[list[_RunId], Field(min_length=1, max_length=_MOST_TAGGED)]
-
-
-class StoredRunTags(BaseModel):
-    """The outcome of tagging several runs."""
-
-    run_ids: list[str]
-    record_ids: list[str] = Field(description="Record of each run's tags; with them, undo the tags")
-
-
-class UnwantedTags(BaseModel):
-    """Tags of several runs to take back."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    run_ids: Annotated[list[_RunId], Field(min_length=1, max_length=_MOST_TAGGED)]
-    record_ids: Annotated[list[_RecordId], Field(min_length=1, max_length=_MOST_TAGGED)]
-
-
-@router.post("/projects/{project:path}/run-tags")
-async def post_run_tags(
-    *,
-    project: str,
-    wanted: WantedRunTags,
-    request: Request,
-    pipeline: Annotated[Intake, Depends(service_of(Intake))],
-    access: Annotated[Access, Depends(needs(ANNOTATE))],
-) -> StoredRunTags:
-    """Tag several runs. The response means that the tags are on disk."""
-    reader = find_service(request, Reader).narrow(access)
-    with pipeline.hold() as reservation:
-        starts = await run_sync(find_starts, reader, project, wanted.run_ids)
-        body, record_ids = _make_tags(project, wanted.run_ids, starts, wanted.tags)
-        await store_request(pipeline, reservation, body, access, project)
-    return StoredRunTags(run_ids=wanted.run_ids, record_ids=record_ids)
-
-
-@router.post("/projects/{project:path}/run-tags/undo")
-async def undo_run_tags(
-    *,
-    project: str,
-    unwanted: UnwantedTags,
-    deleter: Annotated[Deleter, Depends(service_of(Deleter))],
-    _: Annotated[Access, Depends(needs(ANNOTATE))],
-) -> UnwantedTags:
-    """Take back tags of several runs. Earlier tags of the same name are valid again."""
-    await run_sync(deleter.forget_tags, project, unwanted.run_ids, unwanted.record_ids)
-    return unwanted
-
-
-@router.post("/projects/{project:path}/runs/{run_id}/tags")
-async def post_tags(
-    *,
-    project: str,
-    run_id: Annotated[str, Path(pattern=f"^{names.RUN_ID.pattern}$")],
-    wanted: WantedTags,
-    request: Request,
-    pipeline: Annotated[Intake, Depends(service_of(Intake))],
-    access: Annotated[Access, Depends(needs(ANNOTATE))],
-) -> StoredTags:
-    """Tag a run, even before it arrives. The response means that the tag is on disk."""
-    reader = find_service(request, Reader).narrow(access)
-    with pipeline.hold() as reservation:
-        starts = await run_sync(find_starts, reader, project, [run_id])
-        body, _ = _make_tags(project, [run_id], starts, wanted.tags)
-        await store_request(pipeline, reservation, body, access, project)
-    return StoredTags(run_id=run_id, known=run_id in starts)
-
-
-def _make_tags(
-    project: str, run_ids: Sequence[str], starts: Mapping[str, int], tags: Mapping[str, TagValue]
-) -> tuple[bytes, list[str]]:
-    """Make the request that tags runs; return it and the IDs of its records."""
-    spans, record_ids = [], []
-    for run_id in run_ids:
-        identity = identify(project, "")
-        facts: dict[str, object] = {
-            names.RECORD: "update",
-            names.PROJECT: project,
-            names.TARGET_RUN: run_id,
-            names.TARGET_START_NS: starts.get(run_id),
-            **{f"{names.TAG_PREFIX}{name}": value for name, value in tags.items()},
-        }
-        spans.append(make_span("otel_ml.update", identity, time.time_ns(), facts))
-        record_ids.append(identity[_TRACE_BYTES:].hex())
-    return orjson.dumps(make_request(spans)), record_ids
 
 
 async def store_request(

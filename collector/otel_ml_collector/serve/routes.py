@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector import completion, export, feedback, loss, mentions, metrics, stats, unread
+from otel_ml_collector import completion, export, loss, mentions, metrics, stats, unread
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
 from otel_ml_collector.comparison import routes as comparison
@@ -31,7 +31,7 @@ from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.traces import api as traces
-from otel_ml_collector.traces import live, sessions, views
+from otel_ml_collector.traces import feedback, live, sessions, views
 from otel_ml_collector.traces import objects as artifacts
 from otel_ml_collector.traces import page as run_page
 from otel_ml_collector.traces import run_list as runs
