@@ -166,7 +166,7 @@ def find_news(
         project,
         now_ns,
         window=window,
-        told=sources.find(reader, project, now_ns),
+        messages=sources.find(reader, project, now_ns),
         errors=errors,
         versions=versions,
         releases=releases,
@@ -201,7 +201,7 @@ def _make_news(
     now_ns: int,
     *,
     window: Window,
-    told: Sequence[ProjectFinding],
+    messages: Sequence[ProjectFinding],
     errors: ErrorGroups,
     versions: Sequence[NewestVersion],
     releases: Sequence[Release] | None,
@@ -247,7 +247,7 @@ def _make_news(
             findings.append(finding)
     experiment = _describe_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
-    findings += [finding for finding in told if finding.is_wrong]
+    findings += [finding for finding in messages if finding.is_wrong]
     # Of verdicts that say nothing bad the newest one is said.
     calm = [finding for finding in findings if not finding.is_wrong]
     findings = [finding for finding in findings if finding.is_wrong]
@@ -255,7 +255,7 @@ def _make_news(
         key=lambda finding: (_FINDING_WORDS.index(finding.word), -finding.size, finding.subject)
     )
     findings += sorted(calm, key=lambda entry: entry.time or "", reverse=True)[:1]
-    findings += [finding for finding in told if not finding.is_wrong]  # muted
+    findings += [finding for finding in messages if not finding.is_wrong]  # muted
     return OverviewNews(
         findings=findings,
         newest_versions=judged,
