@@ -16,9 +16,9 @@ from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, m
 from otel_ml_collector.alerts.rule import SliceKey, WantedAlert, make_plan
 from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice
 from otel_ml_collector.runs.answers import add_up
+from otel_ml_collector.runs.traces import find_outline
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
-from otel_ml_collector.traces.find import find_outline
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
