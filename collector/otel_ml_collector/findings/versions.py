@@ -1,6 +1,6 @@
 """The verdict on two versions of a model, for pages, API, reader and assistants.
 
-A new version and the one before it are compared as a release (`monitor.releases`). Any other two
+A new version and the one before it are compared as a release (`findings.releases`). Any other two
 are compared by experiments on one data set, item by item, else by recorded runs.
 """
 
