@@ -99,7 +99,7 @@ def write_rows(
         CommandFailed: A column is unknown, or Parquet would be written to a terminal.
     """
     columns = form.columns or tuple(usual) or tuple(rows[0] if rows else ())
-    check_columns(rows, columns)
+    check_columns(rows, form.columns)
     if form.kind == "json":
         _write_json(answer)
     elif form.kind == "csv":
