@@ -153,16 +153,22 @@ class FigureVerdict:
     counts: str = ""
 
     @property
+    def has_direction(self) -> bool:
+        """Whether the confidence interval shows a direction, even if it is too early to decide."""
+        return self.verdict.is_sure and not self.verdict.reasons
+
+    @property
     def sentence(self) -> str:
         """The verdict in words. While it is too early, how many runs there are and are needed."""
-        if self.word != "watching" or self.counts:
+        if self.word != "watching" or self.counts or self.has_direction:
             return self.comparison
         if self.needed is not None and self.needed > self.runs:
             return f"collecting data: {self.runs:,} of about {round_count(self.needed):,} runs"
         if self.smallest is None or self.needed is not None:
             return f"collecting data: {self.runs:,} runs"
         shown = _write_size(self.smallest, self.verdict)
-        return f"too early: with {self.runs:,} runs only a change of {shown} would show"
+        before, runs = self.verdict.sides[0], self.verdict.n.partition("/")[0]
+        return f"too early: {runs} runs {before} only show a change of {shown} or more"
 
     @property
     def comparison(self) -> str:

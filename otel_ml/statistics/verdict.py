@@ -268,7 +268,7 @@ class JudgeVerdict:
         if self.reasons or self.difference is None:
             return f"too early: {'; '.join(self.reasons)}"
         change, figures = self.difference, self._write_figures()
-        if self.word in _DECIDED or self._is_sure:
+        if self.word in _DECIDED or self.is_sure:
             size = self._write_size(abs(change.value))
             direction = self.directions[(change.value < 0) != self.lower_is_better]
             claim = f"{figures}: {size}{self._points} {direction}"
@@ -296,7 +296,7 @@ class JudgeVerdict:
         if change is None or not math.isfinite(change.high - change.low):
             return ""
         low, high = change.low, change.high
-        if self.word in _DECIDED or self._is_sure:
+        if self.word in _DECIDED or self.is_sure:
             is_down = change.value < 0
             low, high = (-high, -low) if is_down else (low, high)
         elif self._write_value(self.baseline) == self._write_value(self.candidate):
@@ -309,7 +309,7 @@ class JudgeVerdict:
         return " pts" if self.is_rate else ""
 
     @property
-    def _is_sure(self) -> bool:
+    def is_sure(self) -> bool:
         """Whether the confidence interval leaves no doubt about the direction."""
         change = self.difference
         return change is not None and (change.low > 0 or change.high < 0)
@@ -602,13 +602,23 @@ class AmountVerdict:
         """The verdict in words, such as ``12 % longer``."""
         if self.reasons:
             return f"too early: {'; '.join(self.reasons)}"
-        if self.word in _DECIDED:
-            more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
-            if self.ratio.value >= _MANY_TIMES:
-                return f"{self.ratio.value:.3g}× as {much}"
+        is_unchanged = self.word == "no different"
+        is_small = is_unchanged and abs(self.ratio.value - 1) >= AMOUNT_MARGIN
+        if not (self.word in _DECIDED or is_small or (self.is_sure and not is_unchanged)):
+            return "unchanged" if is_unchanged else "no visible difference"
+        more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
+        claim = f"{self.ratio.value:.3g}× as {much}"
+        if self.ratio.value < _MANY_TIMES:
             change = _number(100 * abs(self.ratio.value - 1), 0)
-            return f"{change} % {less if self.ratio.value < 1 else more}"
-        return "unchanged" if self.word == "no different" else "no visible difference"
+            claim = f"{change} % {less if self.ratio.value < 1 else more}"
+        if self.word in _DECIDED:
+            return claim
+        return f"{claim}, {'too small to matter' if is_unchanged else 'not certain yet'}"
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the confidence interval leaves no doubt about the direction."""
+        return self.ratio.low > 1 or self.ratio.high < 1
 
     @property
     def evidence(self) -> str:
@@ -617,10 +627,11 @@ class AmountVerdict:
         count = write_count(self.n, self.sides)
         if not math.isfinite(high - low):
             return count
-        if self.word in _DECIDED and self.ratio.value >= _MANY_TIMES:
+        names_size = not self.claim.startswith(("unchanged", "no visible difference"))
+        if names_size and self.ratio.value >= _MANY_TIMES:
             return f"{low:.3g}× to {high:.3g}×; {count}"
         low, high = 100 * (low - 1), 100 * (high - 1)
-        if self.word in _DECIDED and self.ratio.value < 1:
+        if names_size and self.ratio.value < 1:
             low, high = -high, -low
         return f"{_number(low, 0)} to {_number(high, 0)} %; {count}"
 

@@ -692,6 +692,8 @@ class VersionResult:
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
+        if not judged and self._verdict["word"] == "watching" and not amounts:
+            judged = [self._verdict["sentence"]]
         return [
             *self._verdict["reasons"],
             *([f"failed calls: {failures['sentence']}"] if failures else []),

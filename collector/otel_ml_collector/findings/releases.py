@@ -536,10 +536,24 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
 
 
+def _find_delay(change: Change) -> int:
+    """Return the time that slow runs need to arrive."""
+    return min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
+
+
 def _find_elapsed(change: Change, now_ns: int) -> int:
     """Return the time since a change began, minus the time that slow runs need to arrive."""
-    delay_ns = min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
-    return now_ns - change.began_ns - delay_ns
+    return now_ns - change.began_ns - _find_delay(change)
+
+
+def _announce(change: Change, now_ns: int) -> str:
+    """Write when a change is first compared: when its first window is complete."""
+    runs = f"{change.runs[1]:,} run{'' if change.runs[1] == 1 else 's'} so far"
+    first_ns = change.began_ns + _find_window(0)[1] + _find_delay(change)
+    if first_ns <= now_ns:
+        return f"{runs}, none of them comparable with {change.baseline}"
+    minute_ns = -(-first_ns // MINUTE_NS) * MINUTE_NS
+    return f"{runs}, the comparison starts on {write_moment(minute_ns)} UTC"
 
 
 def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
@@ -594,7 +608,7 @@ def _describe(
     compare_slice: Callable[[str], SidesVerdict],
 ) -> Release:
     """Describe a change by its figures."""
-    sentence = f"none of {change.runs[1]:,} runs is old enough yet"
+    sentence = _announce(change, now_ns)
     if verdict.first is not None:
         sentence = f"{verdict.first.name}: {verdict.first.sentence}"
     of_model = f"model == {view.quoted(change.model)}"
@@ -684,15 +698,15 @@ def claim_release(release: Release) -> Claim:
     """Write whether a release is worse than its baseline, for whom, and since when."""
     subject, baseline = _name_sides(release)
     figure = release.figures[0] if release.figures else None
-    evidence = join_evidence(
-        _write_runs(release),
-        f"First run of {subject}: {write_moment(release.began_ns)}",
-        f"Changed: {release.change}" if release.change else "What changed is unknown",
-    )
     if release.word != "worse" or figure is None:
         banner = make_banner(release.word, release.sentence, (), (baseline, subject))
-        opening = f"{banner.evidence}. " if banner.evidence else ""
-        return Claim(banner.lead, f": {banner.claim}", f"{opening}{evidence}")
+        evidence = join_evidence(
+            banner.evidence,
+            "" if " runs" in banner.evidence else _write_runs(release),
+            f"First run of {subject}: {write_moment(release.began_ns)}",
+            f"Changed: {release.change}" if release.change else "What changed is unknown",
+        )
+        return Claim(banner.lead, f": {banner.claim}", evidence)
     worst = name_condition(figure.worst) if figure.of_worst else ""
     shown = figure.of_worst if figure.of_worst and _explains(figure) else figure
     is_slice = shown is not figure

@@ -21,10 +21,18 @@ _SCALE_UP: Final = 1.15
 _TINY: Final = 1e-9  # what subtraction leaves of two equal rates
 _SAME_SHARE: Final = 0.005  # a smaller change of an amount is shown as 0
 _DECIDED: Final = frozenset({"worse", "better"})
+# Claims about versions that no judge compares: the same figure says nothing about their answers.
+_SAME: Final = {
+    "errors": "fails as often as",
+    "missing outputs": "returns no output as often as",
+    "latency": "takes as long as",
+    "tokens": "uses as many tokens as",
+    "cost": "costs as much as",
+}
 # Openings of claims that are not decided; the word next to a claim says the same.
 _OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
 _AMOUNT_TITLES: Final = {
-    "latency": ("Latency", "Mean per run"),
+    "latency": ("Latency", "Geometric mean"),
     "tokens": ("Cost", "Tokens per run"),
     "cost": ("Cost", "Cost per run"),
 }
@@ -120,6 +128,10 @@ def make_banner(
     for opening in _OPEN:
         claim = claim.removeprefix(opening)
     before, now = names
+    if word == "no different" and judge is None and has_name and name in _SAME:
+        lead = f"{now} {_SAME[name]} {before}"
+        claim = f"{claim}, and no judge scored both versions"
+        return Banner(word, name, lead, claim, view.name_interval(evidence), None)
     lead = {
         "worse": f"{now} is worse",
         "better": f"{now} is better",

@@ -192,9 +192,10 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
     verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
-    if first is not None and first.word == "watching":  # the figure that takes longest
+    if first is not None and first.word == "watching":
         watched = [item for item in deciding if item.word == "watching"]
-        first = max(watched, key=lambda entry: entry.needed or 0)
+        # Else the figure that takes longest.
+        first = max(watched, key=lambda entry: (entry.has_direction, entry.needed or 0))
     return SidesVerdict(
         word="watching" if first is None else first.word,
         first=first,
@@ -225,8 +226,10 @@ def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdic
     return worse or (judges if has_judge else rated) or verdicts
 
 
-def _order(verdict: FigureVerdict) -> tuple[int, float, str]:
-    return RELEASE_WORDS.index(verdict.word), -verdict.stake, verdict.name
+def _order(verdict: FigureVerdict) -> tuple[int, bool, float, str]:
+    """Order figures by word; quality and errors come before latency, tokens and cost."""
+    is_amount = isinstance(verdict.verdict, AmountVerdict)
+    return RELEASE_WORDS.index(verdict.word), is_amount, -verdict.stake, verdict.name
 
 
 def compare_filters(

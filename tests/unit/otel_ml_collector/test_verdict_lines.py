@@ -69,7 +69,7 @@ def test_figures_have_one_order() -> None:
     assert [(line.kind, line.title, line.before, line.now, line.change) for line in lines] == [
         ("Quality", "pass rate", f"90.0{THIN}%", f"80.0{THIN}%", f"−10.0{THIN}pts"),
         ("Errors", "Failed runs", f"1.0{THIN}%", f"1.0{THIN}%", "0"),
-        ("Latency", "Mean per run", f"6.0{THIN}ms", f"6.3{THIN}ms", f"+0.30{THIN}ms"),
+        ("Latency", "Geometric mean", f"6.0{THIN}ms", f"6.3{THIN}ms", f"+0.30{THIN}ms"),
     ]
     assert [line.note for line in lines] == [
         "",
@@ -94,6 +94,20 @@ def test_figures_have_one_order() -> None:
             "Too early to say whether v2 is better",
             "577 of about 6,700 runs",
             "",
+        ),
+        (
+            "no different",
+            "errors: unchanged: 0 % both (± 0.7 pts; 400 runs with v1, 300 with v2)",
+            "v2 fails as often as v1",
+            "0 % both, and no judge scored both versions",
+            "95 % interval: ± 0.7 pts; 400 runs with v1, 300 with v2",
+        ),
+        (
+            "no different",
+            "grounded: unchanged: 90 % both (± 0.7 pts; 400 runs with v1, 300 with v2)",
+            "v2 is as good as v1",
+            "90 % both",
+            "95 % interval: ± 0.7 pts; 400 runs with v1, 300 with v2",
         ),
         (
             "inconclusive",

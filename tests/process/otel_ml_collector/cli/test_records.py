@@ -309,16 +309,22 @@ def test_release(collector: CollectorProcess) -> None:
     for text in ("!", "?"):
         make(text)
     client.close()
-    columns = ("--columns", "candidate,baseline,word")
-    for model in ([], ["answer"]):
-        done = otel_ml(collector.endpoint, "release", "--project", "released", *model, *columns)
-        assert rows(done.stdout) == [
-            ["candidate", "baseline", "word"],
-            ["answer:v2", "answer:v1", "watching"],
-        ]
     with Reader("released", endpoint=collector.endpoint) as reader:
         (release,) = reader.releases("answer")
-    assert release["sentence"] == "none of 2 runs is old enough yet"
+    assert release["sentence"].startswith("2 runs so far, the comparison starts on ")
+    for model in ([], ["answer"]):
+        done = otel_ml(
+            collector.endpoint, "release", "--project", "released", *model, "--format", "csv"
+        )
+        assert (done.returncode, list(csv.reader(io.StringIO(done.stdout.decode())))) == (
+            0,
+            [
+                ["candidate", "baseline", "figure", "word", "sentence", "runs", "since"],
+                ["answer:v2", "answer:v1", "", "watching", release["sentence"], "", ""],
+            ],
+        )
+    done = otel_ml(collector.endpoint, "compare", "answer:v1", "answer:v2", "--project", "released")
+    assert done.stdout.decode().splitlines()[1].strip() == release["sentence"]
 
 
 def test_variability(collector: CollectorProcess) -> None:

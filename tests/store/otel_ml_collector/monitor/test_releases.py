@@ -309,6 +309,47 @@ def test_cost_of_calls_inside(service: Service) -> None:
     assert figures["tokens"]["difference"]["value"] == pytest.approx(1, rel=0.001)
 
 
+def test_quality_comes_before_tokens(service: Service) -> None:
+    """If pass rate and tokens got worse, the pass rate decides, however sure the tokens are."""
+    spans = [tell("a1")]
+    for version, rate, tokens, age_ns in (
+        ("v1", 0.9, 100, 20 * HOUR_NS),
+        ("v2", 0.75, 130, 0),
+    ):
+        used = {"gen_ai.usage.input_tokens": lambda place, tokens=tokens: tokens + place % 3}
+        first_ns = BEGAN_NS - age_ns
+        spans += make_runs(
+            "wordy", version, rate, seed=tokens, first_ns=first_ns, step_ns=20 * SECOND_NS, **used
+        )
+    take(service.store, "wordy", spans)
+    (release,) = get(service, "models/wordy/release", "wordy")["releases"]
+    assert [(one["name"], one["word"]) for one in release["figures"][:2]] == [
+        ("grounded", "worse"),
+        ("tokens", "worse"),
+    ]
+    assert release["sentence"].startswith("grounded: ")
+    (finding,) = [
+        one for one in get(service, "findings", "wordy")["findings"] if one["kind"] == "release"
+    ]
+    assert finding["sentence"].startswith("wordy v2 is worse: ")
+
+
+def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
+    """Without a judge, a version whose calls do not fail is not called as good as the other."""
+    plain = [span for span in make_release("plain", 0.9) if "otel_ml.record" not in span.attributes]
+    take(service.store, "plain", plain)
+    (release,) = get(service, "models/plain/release", "plain")["releases"]
+    assert release["word"] == "no different"
+    page = html.unescape(
+        ask(
+            service.app, "/projects/plain/model-verdict?model=plain&version=2&against=1&default=1"
+        ).text
+    )
+    assert "plain v2 fails as often as v1" in page
+    assert "0 % both, and no judge scored both versions" in page.replace("\u202f", " ")
+    assert page.count("800 runs with v1") == 1
+
+
 def test_no_run_is_old_enough(service: Service) -> None:
     """A version that has just begun is not compared: nothing is claimed about its judges."""
     now_ns = time.time_ns()
@@ -320,9 +361,10 @@ def test_no_run_is_old_enough(service: Service) -> None:
     take(service.store, "young", [tell("a1"), *spans[0], *spans[1]])
     (release,) = get(service, "models/young/release", "young")["releases"]
     assert (release["word"], release["figures"]) == ("watching", [])
-    assert release["sentence"] == "none of 100 runs is old enough yet"
+    starts = r"100 runs so far, the comparison starts on \d+ \w+( \d\d:\d\d)? UTC"
+    assert re.fullmatch(starts, release["sentence"])
     page = ask(service.app, "/projects/young/compare?of=young:v2&of=young:v1").text
-    assert "none of 100 runs is old enough yet" in page
+    assert re.search(starts, page)
     assert "the judge scored no run" not in page
 
 
@@ -331,7 +373,7 @@ def test_watching(service: Service) -> None:
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
-    assert grounded["sentence"].startswith("too early: with 800 runs only a change of ")
+    assert grounded["sentence"].endswith(" pts or more")
 
 
 def test_any_order_twice(service: Service) -> None:

@@ -192,7 +192,14 @@ def test_small_baseline_says_what_it_can_show() -> None:
     """A baseline of 500 runs cannot show 2 points, however many runs the new version has."""
     verdict = judge_one(alone(450, 500), alone(90, 100))
     assert (verdict.word, verdict.needed) == ("watching", None)
-    assert verdict.sentence == "too early: with 100 runs only a change of 4 pts would show"
+    assert verdict.sentence == "too early: 500 runs before only show a change of 4 pts or more"
+
+
+def test_clear_fall_is_named_before_it_is_certain() -> None:
+    """A fall that the interval shows is named, even if the repeated test needs more runs."""
+    verdict = judge_one(alone(750, 800), alone(354, 400))
+    assert verdict.word == "watching"
+    assert verdict.sentence.startswith("88 % pass, 94 % before: 5 pts worse, not certain yet (")
 
 
 def test_counts_below_thirty_runs() -> None:

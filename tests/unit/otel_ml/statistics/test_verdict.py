@@ -13,6 +13,7 @@ from scipy import stats
 from otel_ml.statistics.intervals import Estimate, newcombe_paired, wilson
 from otel_ml.statistics.verdict import (
     AMOUNTS,
+    AmountVerdict,
     ItemGroup,
     JudgeScore,
     ScoredRun,
@@ -447,3 +448,37 @@ def test_counted_is_one_by_one(drawn: list[tuple[Sides, int]], lower: bool) -> N
         assert changes == [each.change for each in other]
     alone = estimate_groups(groups, lower_is_better=turned)
     assert alone == estimate_judges(after, lower_is_better=turned)
+
+
+@pytest.mark.parametrize(
+    ("word", "ratio", "margin", "sentence"),
+    [
+        (
+            "no different",
+            (1.28, 1.2, 1.37),
+            6.0,
+            "28 % longer, too small to matter (20 to 37 %; 9 items)",
+        ),
+        (
+            "no different",
+            (0.8, 0.7, 0.9),
+            6.0,
+            "20 % shorter, too small to matter (10 to 30 %; 9 items)",
+        ),
+        ("no different", (1.01, 0.99, 1.03), 0.05, "unchanged (-1 to 3 %; 9 items)"),
+        (
+            "inconclusive",
+            (1.06, 1.02, 1.1),
+            0.05,
+            "6 % longer, not certain yet (2 to 10 %; 9 items)",
+        ),
+        ("inconclusive", (1.06, 0.9, 1.2), 0.05, "no visible difference (-10 to 20 %; 9 items)"),
+        ("inconclusive", (4.0, 3.0, 5.0), 4.0, "4× as long, not certain yet (3× to 5×; 9 items)"),
+    ],
+)
+def test_sentence_of_an_amount(
+    word: Word, ratio: tuple[float, float, float], margin: float, sentence: str
+) -> None:
+    """The sentence does not call a latency unchanged if the interval shows that it changed."""
+    verdict = AmountVerdict("latency", word, Estimate(*ratio, 100, 100), margin, "9", [])
+    assert verdict.sentence == sentence.replace("-", "\N{MINUS SIGN}")
