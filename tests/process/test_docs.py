@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -206,6 +208,13 @@ def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
     assert collector.get(f"/runs/{run['run_id']}")["resource"] == {"service.name": "shell"}
 
 
+def read_first_page(page: Path, collector: CollectorProcess) -> str:
+    """Read the page of the collector that readers open after their first program."""
+    (address,) = re.findall(rf"^Open <{HERE}(\S*)>", page.read_text(), re.MULTILINE)
+    with urlopen(collector.endpoint + address) as answered:
+        return unescape(answered.read().decode())
+
+
 def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
     """The first program of the README leaves one run, with version, input and output."""
     run_blocks(README, collector, tmp_path)
@@ -216,6 +225,7 @@ def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None
         "What is a span?",
         "You asked: What is a span?",
     )
+    assert "You asked: What is a span?" in read_first_page(README, collector)
 
 
 def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path: Path) -> None:
@@ -233,6 +243,7 @@ def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path
         ("ask", 1, {}),
         ("classify", 3, {"correct": 0.0}),
     ]
+    assert "Free tickets, click here" in read_first_page(TUTORIAL, collector)
 
 
 def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Path) -> None:
