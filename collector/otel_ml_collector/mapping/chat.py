@@ -250,7 +250,7 @@ def _asked(value: object) -> str:
     prompt = next((value[name] for name in _QUESTIONS if isinstance(value.get(name), str)), None)
     if prompt is None and isinstance(given := value.get("inputs"), dict):
         return _asked(given)
-    return _object(value) if prompt is None else prompt
+    return (_table(value) or _object(value)) if prompt is None else prompt
 
 
 def _answered(value: object) -> str:
@@ -265,7 +265,7 @@ def _answered(value: object) -> str:
             return _answered(inner)
     if not isinstance(value, dict):
         return _headline(value)
-    if answer := _final(value):
+    if answer := _final(value) or _table(value):
         return answer
     if messages := find_messages(value):
         return _last(messages)
@@ -412,7 +412,33 @@ def _object(value: dict[str, Any]) -> str:
     return f"{{{', '.join(fields)}}}" if fields else ""
 
 
+def _table(value: dict[str, Any]) -> str:
+    """Return a described table or array as text; empty for any other object.
+
+    One row is shown with its values, anything larger with its shape and columns.
+    """
+    if "shape" not in value:
+        return ""
+    shape, cells, values = value["shape"], value.get("cells"), value.get("values")
+    if not isinstance(value.get("type"), str) or not isinstance(shape, list) or not shape:
+        return ""
+    size = f" {_TIMES_SIGN} ".join(f"{length:,}" for length in shape if isinstance(length, int))
+    if isinstance(cells, dict) and cells:
+        if shape == [1, len(cells)]:
+            row = {name: of[0] for name, of in cells.items() if isinstance(of, list) and of}
+            return _object(row)
+        return f"{size} table: {', '.join(cells)}"
+    if isinstance(values, list) and values:
+        if shape[0] == 1 and isinstance(values[0], list):
+            values = values[0]
+        is_nested = bool(values) and isinstance(values[0], list)
+        return f"{size} array" if is_nested else _text(values)
+    return ""
+
+
 def _field(value: object) -> str:
+    if isinstance(value, dict) and (table := _table(value)):
+        return table
     return to_json(value[: 2 * _LINE_CHARS] if isinstance(value, str) else value)
 
 

@@ -1,5 +1,6 @@
 """Tests of the messages in a payload, and of the one line that stands for it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -507,3 +508,35 @@ def test_line_beside_an_odd_entry() -> None:
     talk = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}, None]
     assert (line_in(talk), line_out(talk)) == ("Where?", "Here.")
     assert line_in({"model": "gemini", "contents": "Where?"}) == "Where?"
+
+
+ROW = {
+    "type": "pandas.DataFrame",
+    "shape": [1, 2],
+    "columns": ["age", "plan"],
+    "head": "   age plan\n0    1    a",
+    "cells": {"age": [1], "plan": ["a"]},
+}
+ROWS = {**ROW, "shape": [1_200, 2], "cells": {"age": [1, 2], "plan": ["a", "b"]}}
+VECTOR = {"type": "numpy.ndarray", "dtype": "float64", "shape": [2], "values": [0.5, 2.0]}
+
+
+@pytest.mark.parametrize("line", [line_in, line_out])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (ROW, '{"age": 1, "plan": "a"}'),
+        ({"features": ROW}, '{"age": 1, "plan": "a"}'),
+        ({"features": ROW, "k": 3}, '{"features": {"age": 1, "plan": "a"}, "k": 3}'),
+        (ROWS, "1,200 × 2 table: age, plan"),
+        (VECTOR, "[0.5,2.0]"),
+        ({**VECTOR, "shape": [1, 2], "values": [[0.5, 2.0]]}, "[0.5,2.0]"),
+        ({**VECTOR, "shape": [2, 1], "values": [[0.5], [2.0]]}, "2 × 1 array"),
+        ({**VECTOR, "shape": [1, 0], "values": [[]]}, "[]"),
+        ({"shape": [1, 2], "colour": 7}, '{"shape": [1,2], "colour": 7}'),
+        ({"type": "square", "shape": "round"}, '{"type": "square", "shape": "round"}'),
+    ],
+)
+def test_tables_and_arrays(line: Callable[[object], str], value: object, text: str) -> None:
+    """A row of a table is shown with its values, a larger table with its shape and columns."""
+    assert line(value) == text
