@@ -316,7 +316,9 @@ def test_quality_comes_before_tokens(service: Service) -> None:
         ("v1", 0.9, 100, 20 * HOUR_NS),
         ("v2", 0.75, 130, 0),
     ):
-        used: dict[str, Any] = {"gen_ai.usage.input_tokens": lambda place, tokens=tokens: tokens + place % 3}
+        used: dict[str, Any] = {
+            "gen_ai.usage.input_tokens": lambda place, tokens=tokens: tokens + place % 3
+        }
         first_ns = BEGAN_NS - age_ns
         spans += make_runs(
             "wordy", version, rate, seed=tokens, first_ns=first_ns, step_ns=20 * SECOND_NS, **used
