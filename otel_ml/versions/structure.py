@@ -145,9 +145,13 @@ def _is_table(kind: type) -> bool:
 
 def _columns(table: Any) -> tuple[str, ...] | None:
     """Return the column names of a table; None if they are not strings or too many."""
-    names = getattr(table, "column_names", None)  # only pyarrow has this attribute
-    columns = list(table.columns) if names is None else names
-    if len(columns) > _MAX_KEYS or not all(type(name) is str for name in columns):
+    # only pyarrow has `column_names`; a frame of pandas would search its columns for that name
+    columns = table.column_names if hasattr(type(table), "column_names") else table.columns
+    if len(columns) > _MAX_KEYS:
+        return None
+    if type(columns) is not list:  # an index of pandas, which is slow to iterate over
+        columns = columns.to_numpy(dtype=object).tolist()
+    if not all(type(name) is str for name in columns):
         return None
     return tuple(columns)
 
