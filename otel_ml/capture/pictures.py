@@ -2,7 +2,8 @@
 
 import math
 import sys
-from operator import mul, sub
+from collections.abc import Sequence
+from operator import mul
 from typing import Any, Final
 
 from otel_ml.capture.cells import HEAD
@@ -11,6 +12,8 @@ from otel_ml.capture.snapshot import Snapshot, Taker, Way
 
 _THUMBNAIL: Final = 64  # pixels per side
 _SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
+_GREY_LEVELS: Final = range(256)  # grey values
+_SQUARES: Final = tuple(level * level for level in _GREY_LEVELS)
 _DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes that need no palette
 _PIXELS_BYTES: Final = 2 * 4 * _THUMBNAIL * _THUMBNAIL
 
@@ -28,11 +31,11 @@ def _take_image(image: Any, taker: Taker, depth: int) -> object:
     size, mode = image.size, image.mode
     owned = vars(image)  # accessing the pixels would read the file
     core = owned.get("_im", owned.get("im"))
-    if core is None or min(size) < 1 or not taker.has_room(_PIXELS_BYTES):
+    if core is None or 0 in size or not taker.has_room(_PIXELS_BYTES):
         return Snapshot(type(image), _describe_image, (mode, size), 512)
-    left, top = (max((length - _THUMBNAIL) // 2, 0) for length in size)
-    width, height = (min(length, _THUMBNAIL) for length in size)
-    box = (left, top, left + width, top + height)
+    width, height = size
+    left, top = max((width - _THUMBNAIL) // 2, 0), max((height - _THUMBNAIL) // 2, 0)
+    box = (left, top, left + min(width, _THUMBNAIL), top + min(height, _THUMBNAIL))
     if mode in _DIRECT and hasattr(core, "resize"):
         # what `Image.resize` and `Image.crop` call inside; direct calls cost a third
         pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
@@ -50,26 +53,41 @@ def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
     described: dict[str, object] = {"type": "PIL.Image", "mode": mode, "size": [*size]}
     if not pixels:
         return described
-    grey, inner = map(_read_grey, pixels)
-    mean = sum(grey) / len(grey)
-    squares = sum(map(mul, grey, grey)) / len(grey)
-    steps = [*map(sub, inner[1:], inner)]
+    grey, inner = map(_convert_to_grey, pixels)
+    counts = grey.histogram()
+    mean = sum(map(mul, counts, _GREY_LEVELS)) / sum(counts)
+    squares = sum(map(mul, counts, _SQUARES)) / sum(counts)
+    steps = _count_steps(inner.tobytes())
     return {
         **described,
         "brightness": round(mean, 2),
         "contrast": round(math.sqrt(max(squares - mean * mean, 0.0)), 2),
-        "sharpness": round(sum(map(mul, steps, steps)) / max(len(steps), 1), 2),
+        "sharpness": round(sum(map(mul, steps, _SQUARES)) / max(sum(steps), 1), 2),
     }
 
 
-def _read_grey(pixels: Any) -> bytes:
-    """Return the grey values of a Pillow image, or of the pixel object inside it."""
-    if not hasattr(pixels, "tobytes"):
-        grey = pixels.convert("L", 0)
-        pixels = sys.modules["PIL.Image"].new("L", grey.size)
-        pixels.im.paste(grey, (0, 0, *grey.size))
-    read: bytes = pixels.convert("L").tobytes()
-    return read
+def _convert_to_grey(pixels: Any) -> Any:
+    """Convert a Pillow image, or the pixel object inside it, to an image of grey values."""
+    if hasattr(pixels, "tobytes"):
+        return pixels.convert("L")
+    grey = pixels.convert("L", 0)
+    image = sys.modules["PIL.Image"].new("L", grey.size)
+    image.im.paste(grey, (0, 0, *grey.size))
+    return image
+
+
+def _count_steps(grey: bytes) -> Sequence[int]:
+    """Count how often each absolute difference between neighbouring grey values occurs.
+
+    Pillow does this in a tenth of the time that Python needs.
+    """
+    size = (len(grey) - 1, 1)
+    if not size[0]:
+        return ()
+    pillow = sys.modules["PIL.Image"]
+    first, second = (pillow.frombytes("L", size, part) for part in (grey[:-1], grey[1:]))
+    counts: list[int] = first.im.chop_difference(second.im).histogram()
+    return counts
 
 
 def way_of_matplotlib(kind: type) -> Way | None:

@@ -14,10 +14,14 @@ MOST_NUMBERS: Final = 8_192
 NORM: Final = "norm"
 # Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
+# The signs of each projection.
 _SIGNS: Final = tuple(
-    random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - equal in all processes
+    tuple(signs[place::PROJECTIONS])
+    for signs in [random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)]  # noqa: S311 - equal in all processes
+    for place in range(PROJECTIONS)
 )
-_PROJECTED_DIGITS: Final = 6
+_SIX_DIGITS: Final = "{:.6g}"
+_NUMBER_KINDS: Final = frozenset({float, int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +55,16 @@ def project(numbers: Sequence[float]) -> Projected:
     Computer Science 312 (2004).
     """
     scaled = [
-        sum(map(mul, numbers[place::PROJECTIONS], _SIGNS[place::PROJECTIONS]))
-        for place in range(PROJECTIONS)
+        sum(map(mul, numbers[place::PROJECTIONS], signs)) for place, signs in enumerate(_SIGNS)
     ]
     norm = math.sqrt(sum(map(mul, numbers, numbers)))
-    return Projected(_round(norm), tuple(_round(number) for number in scaled))
-
-
-def _round(number: float) -> float:
-    return float(f"{number:.{_PROJECTED_DIGITS}g}")
+    rounded = map(float, map(_SIX_DIGITS.format, [norm, *scaled]))
+    return Projected(next(rounded), tuple(rounded))
 
 
 def is_embedding(numbers: Sequence[object]) -> bool:
     """Return whether a list has only finite numbers and is long enough to be an embedding."""
-    return (
-        FEWEST_NUMBERS <= len(numbers) <= MOST_NUMBERS
-        and {*map(type, numbers)} <= {float, int}
-        and float in {*map(type, numbers)}
-        and all(map(math.isfinite, numbers))  # type: ignore[arg-type]
-    )
+    if not FEWEST_NUMBERS <= len(numbers) <= MOST_NUMBERS:
+        return False
+    kinds = {*map(type, numbers)}
+    return float in kinds and kinds <= _NUMBER_KINDS and all(map(math.isfinite, numbers))  # type: ignore[arg-type]  # just checked

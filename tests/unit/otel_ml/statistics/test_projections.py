@@ -120,6 +120,27 @@ def test_description_of_an_image() -> None:
     assert noise["sharpness"] > 5_000
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I", "F", "CMYK", "LA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (63, 65), (224, 200)])
+def test_statistics_of_an_image(mode: str, size: tuple[int, int]) -> None:
+    """The statistics are those of 64 x 64 grey values, and of the middle of the image."""
+    draw = np.random.default_rng(3)
+    pixels = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    left, top = (max((length - 64) // 2, 0) for length in size)
+    middle = image.crop((left, top, left + min(size[0], 64), top + min(size[1], 64)))
+    grey, inner = (
+        np.frombuffer(part.convert("L").tobytes(), np.uint8).astype(float)
+        for part in (image.resize((64, 64), Image.Resampling.NEAREST), middle)
+    )
+    described = describe(image)
+    assert isinstance(described, dict)
+    assert described["brightness"] == pytest.approx(grey.mean(), abs=0.006)
+    assert described["contrast"] == pytest.approx(grey.std(), abs=0.006)
+    sharpness = np.mean(np.diff(inner) ** 2) if inner.size > 1 else 0
+    assert described["sharpness"] == pytest.approx(sharpness, abs=0.006)
+
+
 def test_image_that_is_not_read_yet(tmp_path: object) -> None:
     """An image that its owner has not read is not read by us."""
     path = f"{tmp_path}/image.png"
