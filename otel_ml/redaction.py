@@ -48,6 +48,8 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 _PLAIN: Final = _LEAVES | {list, tuple}
 _MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen as a whole
 _CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
+_LONG_TEXT: Final = 4_096  # characters
+_NUMERIC_CHARS: Final = b"0123456789.,"
 _KNOWN_KEYS: Final = 10_000
 _KNOWN_CHARS: Final = 64
 _SEARCHED_DEPTH: Final = 100
@@ -90,6 +92,7 @@ class Redaction:
         self._in_source = _assigned(words, _ANNOTATED, _QUOTED)
         # parts that the lower-case text of a value contains if one of its keys matches
         self._needles = [re.split("[_-]", word)[0] for word in words]
+        self._have_letters_only = all(needle.isalpha() for needle in self._needles)
         self._harmless: set[object] = set()
 
     def __reduce__(self) -> Any:
@@ -261,6 +264,10 @@ class Redaction:
     def _mentions(self, text: str) -> bool:
         """Tell quickly whether a text could contain a secret key."""
         lowered = text.lower()
+        if len(text) > _LONG_TEXT and self._have_letters_only:
+            # most of a long text are numbers, and without digits a search takes a fifth of the time
+            left = lowered.encode("utf-8", "surrogatepass").translate(None, _NUMERIC_CHARS)
+            lowered = left.decode("utf-8", "surrogatepass")
         return any(needle in lowered for needle in self._needles)
 
     def _apply(self, value: Any, depth: int) -> Any:

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.redaction import REDACTED, SECRET_KEYS, Redaction
+from otel_ml.redaction import NOTE, REDACTED, SECRET_KEYS, CapturedPayload, Redaction
 from tests.support.otel_ml.recording import Recording, attributes, events, inputs, outputs
 from tests.support.otel_ml.strategies import json_values
 
@@ -72,6 +75,19 @@ def test_value_of_a_secret_key_is_hidden(recording: Recording, value: Any) -> No
     found = attributes(recording.run())
     assert SECRET not in json.dumps({key: str(item) for key, item in found.items()})
     assert "redacted" in json.loads(found["otel_ml.capture"])["outputs"]
+
+
+@pytest.mark.parametrize(("keys", "name"), [(SECRET_KEYS, "password"), (["pin2"], "pin2")])
+def test_secret_column_of_a_long_table(keys: Iterable[str], name: str) -> None:
+    """A secret column of a table with many numbers is hidden, even if its name has a digit."""
+    numbers = np.random.default_rng(0).normal(size=2_000)
+    captured = Redaction(keys=keys).capture({"x": pd.DataFrame({"age": numbers, name: numbers})})
+    assert isinstance(captured, CapturedPayload)
+    text, notes = captured.encode()
+    table = json.loads(text)["x"]
+    assert (table["head"], table["cells"][name]) == (REDACTED, REDACTED)
+    assert len(table["cells"]["age"]) == 1_000
+    assert notes == {NOTE}
 
 
 def test_argument_of_a_secret_name_is_hidden(recording: Recording) -> None:
