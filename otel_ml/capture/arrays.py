@@ -20,10 +20,11 @@ from otel_ml.capture.cells import (
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
 from otel_ml.errors import untrusted
-from otel_ml.statistics.projections import MOST_NUMBERS, is_embedding, project
+from otel_ml.statistics.projections import FEWEST_NUMBERS, MOST_NUMBERS, project
 
 _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
+_FLOAT_BYTES: Final = 8  # Python's float is less exact than a longer one
 _NUMBER_KINDS: Final = "fiub"
 _TABLE_KINDS: Final = "biufUS"  # dtypes of an array whose columns are described
 
@@ -118,6 +119,9 @@ def _take_objects(
 
 def first_elements(array: Any, count: int) -> list[Any]:
     """Return the first `count` elements of a NumPy array as Python values, row by row (C order)."""
+    if array.ndim == 1 and array.dtype.kind in _NUMBER_KINDS:
+        listed: list[Any] = array[:count].tolist()
+        return listed
     head = islice(array.flat, count)
     return [item.tolist() if hasattr(item, "tolist") else item for item in head]
 
@@ -136,8 +140,18 @@ def _describe_small(array: Any) -> object:
 
 
 def _describe_numpy(dtype: Any, shape: Any, *sample: Any) -> dict[str, object]:
-    described = {"type": "numpy.ndarray", "dtype": str(dtype), "shape": [*shape]}
+    described = {"type": "numpy.ndarray", "dtype": _name_dtype(dtype), "shape": [*shape]}
     return {**described, **_describe_elements(*sample)}
+
+
+def _name_dtype(dtype: Any) -> str:
+    # structured dtypes can be equal although their texts differ
+    return _name_simple_dtype(dtype) if dtype.names is None else str(dtype)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _name_simple_dtype(dtype: Any) -> str:
+    return str(dtype)  # takes as long as all other parts of a small array
 
 
 def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[str, object]:
@@ -150,15 +164,20 @@ def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[s
         described["values"] = values.tolist()
     elif head is not None:
         described["head"] = first_elements(head, HEAD)
-    if vector is not None:
-        numbers = vector.tolist()
-        if is_embedding(numbers):
-            projected = project(numbers)
-            described["norm"] = projected.norm
-            described["projections"] = [*projected.projections]
+    if vector is not None and _is_embedding(vector):
+        projected = project(vector.tolist())
+        described["norm"] = projected.norm
+        described["projections"] = [*projected.projections]
     if rows is not None:
         described.update(_describe_rows(rows))
     return described
+
+
+def _is_embedding(vector: Any) -> bool:
+    """Tell whether an array of floats has finite numbers only, and enough for an embedding."""
+    if vector.size < FEWEST_NUMBERS or vector.dtype.itemsize > _FLOAT_BYTES:
+        return False
+    return bool(sys.modules["numpy"].isfinite(vector).all())
 
 
 def _describe_rows(rows: Any) -> dict[str, object]:
@@ -167,7 +186,7 @@ def _describe_rows(rows: Any) -> dict[str, object]:
         rows = rows.ravel()
         rows = rows[:: row_step(rows.size, len(names))]
         return write_cells((name, rows[name].tolist()) for name in names)
-    return write_cells((str(place), column.tolist()) for place, column in enumerate(rows.T))
+    return write_cells((str(place), column) for place, column in enumerate(rows.T.tolist()))
 
 
 def way_of_torch(kind: type) -> Way | None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, encode, preview
-from otel_ml.redaction import NOTE, Redaction
+from otel_ml.redaction import NOTE, CapturedPayload, Redaction
 from otel_ml_collector.mapping.chat import line_out
 from tests.support.examples import examples
 from tests.support.otel_ml import hostile
@@ -227,6 +227,22 @@ def test_table_leaves_shape_and_head() -> None:
     }
 
 
+@pytest.mark.parametrize(("rows", "width"), [(100_000, 8), (1_000_003, 3), (100_000, 20)])
+def test_sample_of_a_large_table(rows: int, width: int) -> None:
+    """Short runs of rows are sampled from all parts of a large table, equally many of each part."""
+    numbers = np.arange(float(rows))
+    table = pd.DataFrame({f"c{place}": numbers for place in range(width)})
+    cells = orjson.loads(encode(table).text)["cells"]
+    assert len(cells) == width
+    for column in cells.values():
+        assert 0.9 * 2_000 / width <= len(column) <= 2_000 / width
+        assert column[:2] == [0, 1]
+        assert max(np.diff([*column, rows])) <= rows / 32
+        for part in range(10):
+            inside = [number for number in column if part <= number / rows * 10 < part + 1]
+            assert len(inside) == pytest.approx(len(column) / 10, abs=4)
+
+
 def test_many_tables_share_a_sample() -> None:
     """Of several large tables the first leaves most numbers, so that all fit into a payload."""
     draw = np.random.default_rng(1)
@@ -382,11 +398,24 @@ INFINITE = float("inf")
         (np.float64("inf"), '"Infinity"'),
         (np.float32("-inf"), '"-Infinity"'),
         (decimal.Decimal("Infinity"), '"Infinity"'),
+        (["u" * 3_000, INFINITE], f'["{"u" * 3_000}","Infinity"]'),
+        ([INFINITE, "u" * 3_000], f'["Infinity","{"u" * 3_000}"]'),
     ],
 )
 def test_infinities_are_told_apart(value: object, text: str) -> None:
     """An infinite number is a text, NaN is null."""
     assert encode(value).text == text
+
+
+def test_infinities_of_tables() -> None:
+    """A table keeps its infinite cells, and a missing one is null."""
+    numbers = [0.5, float("nan"), INFINITE, -INFINITE] * 500
+    shown = [0.5, None, "Infinity", "-Infinity"] * 500
+    for made in (pd.DataFrame({"a": numbers}), np.array([numbers]).T, pl.DataFrame({"a": numbers})):
+        captured = Redaction().capture({"x": made})
+        assert isinstance(captured, CapturedPayload)
+        [cells] = orjson.loads(captured.encode().text)["x"]["cells"].values()
+        assert cells == shown
 
 
 @pytest.mark.parametrize("make", [list, tuple, np.array])
