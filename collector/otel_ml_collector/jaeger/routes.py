@@ -664,3 +664,11 @@ def get_new_traces(reader: FromReader, asked: Annotated[NewSearch, Query()]) -> 
 def get_new_trace(trace_id: str, reader: FromReader) -> Response:
     """Read one trace."""
     return JSONResponse(make_result(find_spans(reader, trace_id, time.time_ns())))
+
+
+ROUTES: Final = tuple(
+    JaegerRoute(prefix + route.path, route.endpoint, include_in_schema=False)
+    for prefix in PREFIXES
+    for route in router.routes
+    if isinstance(route, JaegerRoute)
+)

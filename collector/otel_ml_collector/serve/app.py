@@ -74,7 +74,6 @@ from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.receive.refusals import REFUSALS
 from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.records import Records
-from otel_ml_collector.serve import routes
 from otel_ml_collector.serve.http_server import (
     KEEP_ALIVE_S,
     HttpServer,
@@ -85,6 +84,7 @@ from otel_ml_collector.serve.http_server import (
 )
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.serve.proxies import Proxies
+from otel_ml_collector.serve.routes import ROUTES
 from otel_ml_collector.serve.service_manager import notify_ready, notify_stopping
 from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_for_store
 from otel_ml_collector.services import Services
@@ -397,7 +397,7 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
     app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
     app.state.services = _services(collector, settings)
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
-    app.router.routes += routes.router.routes
+    app.router.routes += ROUTES
     if not settings.no_mcp:
         writing = None
         if settings.mcp_writes:

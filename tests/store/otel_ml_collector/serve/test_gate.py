@@ -150,15 +150,10 @@ class World:
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
-    """Every route of an application, also of routers that it includes."""
+    """Every route of an application."""
     for route in routes:
-        included = getattr(route, "original_router", None)
-        if included is not None:
-            prefix = getattr(getattr(route, "include_context", None), "prefix", "")
-            yield from ((prefix + path, methods) for path, methods in routes_of(included.routes))
-        else:
-            methods = getattr(route, "methods", None) or {"GET", "POST"}
-            yield getattr(route, "path", ""), sorted(methods)
+        methods = getattr(route, "methods", None) or {"GET", "POST"}
+        yield getattr(route, "path", ""), sorted(methods)
 
 
 @pytest.fixture(scope="module")
