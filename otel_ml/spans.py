@@ -85,10 +85,6 @@ _KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
 
 # the key of the current span in OpenTelemetry's context, found by setting one
 [SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
-# the key that turns instrumentations off; they also know the plain name
-SUPPRESS_KEY: Final = getattr(
-    context_api, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"
-)
 # errors of `reset` if the user's code continued in another context, where the token is invalid
 ELSEWHERE: Final = (ValueError, RuntimeError)
 

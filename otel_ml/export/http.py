@@ -27,7 +27,6 @@ from opentelemetry import context
 from otel_ml.export.answer import REFUSED, Answer, read_answer
 from otel_ml.export.settings import TRACES_PATH, ExportSettings, own_version
 from otel_ml.loading import LOADING
-from otel_ml.spans import SUPPRESS_KEY
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -43,6 +42,9 @@ _GZIP_LEVEL: Final = 1
 _JSON_HEADERS: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
 _KEPT_CONNECTIONS: Final = 2
+
+# the key that turns instrumentations off; they also know the plain name
+_SUPPRESS_KEY: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 
 # headers that describe our body, or the response we can read; users cannot set them
 _OUR_HEADERS: Final = frozenset(
@@ -208,7 +210,7 @@ def attempt_until(deadline: float) -> Iterator[Attempt]:
     """
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)
-    token = context.attach(context.set_value(SUPPRESS_KEY, True))
+    token = context.attach(context.set_value(_SUPPRESS_KEY, True))
     try:
         yield attempt
     finally:
