@@ -6,6 +6,7 @@ only for themselves. A new data directory is created only if the user named it. 
 command say where it worked.
 """
 
+import gc
 import json
 import logging
 import os
@@ -326,12 +327,13 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
     """
     if any(find_spec(module) is None for module in ("chdb", "fastapi", "uvicorn")):
         raise BadSetting(INSTALL_COLLECTOR)
-    import uvicorn  # heavy, with all that follows, and perhaps not installed
+    with _without_collection():
+        import uvicorn  # heavy, with all that follows, and perhaps not installed
 
-    from otel_ml_collector.access import OPEN, Access
-    from otel_ml_collector.keyring import Keyring
-    from otel_ml_collector.serve.app import make_app, open_collector
-    from otel_ml_collector.store.keys import KeyStore
+        from otel_ml_collector.access import OPEN, Access
+        from otel_ml_collector.keyring import Keyring
+        from otel_ml_collector.serve.app import make_app, open_collector
+        from otel_ml_collector.store.keys import KeyStore
 
     secret = secrets.token_hex(32)
 
@@ -376,6 +378,17 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
             listener.close()
     finally:
         collector.close()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Import modules without a search for garbage. They are never freed."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def with_place(command: Command) -> Command:
