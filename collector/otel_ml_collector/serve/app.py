@@ -919,8 +919,7 @@ def _refuse_open_address(settings: Settings, keyring: Keyring) -> None:
 
 def _tune_interpreter() -> None:
     """Look for cycles seldom, as spans and records have none; let the loop run often."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # without a collection: it takes 0.13 s and finds less than 1 MB
     gc.set_threshold(_GC_OBJECTS)
     gc.enable()
     sys.setswitchinterval(_SWITCH_S)
