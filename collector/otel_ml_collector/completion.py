@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic import Field as Described
 
 from otel_ml_collector.api.parameters import End, FromReader, Start
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, read_tokens
 from otel_ml_collector.store.counted import DELIVERIES
@@ -520,7 +521,7 @@ def _field(tokens: Sequence[Token]) -> tuple[str, tuple[str | int, ...], int] | 
 _FILTER_CHARS: Final = 4_000
 _DAYS: Final = 30
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 Typed = Annotated[
     str,

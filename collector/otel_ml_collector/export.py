@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
 from otel_ml_collector.api.parameters import End, FromReader, Since, Where
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import find_artifacts
 from otel_ml_collector.errors import BadInput
@@ -838,7 +839,7 @@ _ABOUT_COLUMNS: Final = (
     "told those that a list shows"
 )
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 Columns = Annotated[str, Query(max_length=2_000, description=_ABOUT_COLUMNS)]
 Format = Literal["jsonl", "csv", "parquet"]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml_collector.access import Access
 from otel_ml_collector.api.parameters import End, FromReader, Start
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -126,7 +127,7 @@ _REMEMBERED: Final = 20_000
 _SHOWN_SENDERS: Final = 10
 
 _logger = logging.getLogger(__name__)
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.store.mentions import (
     MOST_MENTIONS,
     find_holders,
@@ -23,7 +24,7 @@ from otel_ml_collector.times import to_rfc3339
 # As users call what a kind of documents is stored as.
 _USERS_WORDS: Final = {"alert": "rule"}
 
-api = APIRouter(prefix="/api/v1", tags=["storage"])
+api = APIRouter(prefix="/api/v1", tags=["storage"], route_class=DeferredRoute)
 
 
 class Mention(BaseModel):

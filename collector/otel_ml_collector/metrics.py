@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
 from otel_ml_collector.curves.plots import MetricSeries, Plot, make_plots
 from otel_ml_collector.curves.values import (
@@ -57,7 +58,7 @@ _FEWEST_POINTS: Final = 8
 # Params that only set the random seed: runs that differ in nothing else are repeats.
 _SEED: Final = re.compile(r"(^|[._])(random_)?(seed|state)$", re.IGNORECASE)
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.records import LABELS, TOKENS, Tokens, tokens_of
 from otel_ml_collector.api.parameters import FromReader, FromTime, Where
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import OF_ITEMS, RECORD_OF
 from otel_ml_collector.filter.grammar import fields_of, parse
@@ -1180,7 +1181,7 @@ NO_RUNS: Final = RunFigures(
 _ALL_TIME: Final = "all"
 _BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 Group = Annotated[
     str, Query(max_length=220, description=f"Empty for none, else one of {', '.join(GROUPS)}")

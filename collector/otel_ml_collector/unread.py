@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.mapping.dialects.shape import describe
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.same_calls import name_scope
@@ -69,7 +70,7 @@ _READ_SPANS: Final = Sql("""
     ),
 )
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 class ScopeSigns(BaseModel):

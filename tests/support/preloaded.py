@@ -1,4 +1,7 @@
-"""What forked collectors begin with: the program, imported as ``otel-ml serve`` does it."""
+"""What forked collectors begin with: the program, imported as ``otel-ml serve`` does it.
+
+Its routes are analysed here too, once for all of them.
+"""
 
 import os
 
@@ -8,3 +11,6 @@ leave_out()
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it when it is imported
 
 import otel_ml_collector.serve.app  # noqa: E402, F401 - what it does not find is told above
+from otel_ml_collector.serve.routes import ROUTES  # noqa: E402
+
+HANDLERS = [getattr(route, "app", None) for route in ROUTES]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Message
 
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.decode.signals import Form, media_type_of
 from otel_ml_collector.errors import TooLarge, UnknownMediaType
 
@@ -17,7 +17,7 @@ _TOO_LARGE: Final = f"The body has more than {LIMIT_BYTES} bytes"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(DeferredRoute):
     """A route with JSON bodies of at most 4 MiB, without an encoding."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

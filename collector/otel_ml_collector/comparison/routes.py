@@ -14,6 +14,7 @@ from starlette.responses import Response
 from otel_ml.attributes import RECORDED
 from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.comparison.find import (
     MOST,
     ComparedMetric,
@@ -70,7 +71,7 @@ _CELL_CHARS: Final = 2_000
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -14,6 +14,7 @@ from otel_ml.statistics.verdict import LEAST_ITEMS
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
 from otel_ml_collector.evaluations.dataset_changes import (
     MOST_ITEMS,
@@ -98,7 +99,7 @@ _SOURCES: Final = Sql("""
     deliveries=DELIVERIES, lines=LINES, most=_MODELS
 )
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 writes = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 

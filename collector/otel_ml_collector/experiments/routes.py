@@ -12,6 +12,7 @@ from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import FAILED_CALLS, SOURCE_CLUSTERS
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.evaluations.experiments import (
     BASELINE_TAG,
@@ -57,7 +58,7 @@ _DIFFS: Final = 3
 # The tag of runs over items that somebody marked for a later look.
 _MARK: Final = "marked"
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 Baseline = Annotated[

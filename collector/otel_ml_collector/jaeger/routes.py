@@ -17,12 +17,12 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import headers_of, problem_of
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, CollectorError, Missing
 from otel_ml_collector.jaeger.attributes import (
     ANSWER_BYTES,
@@ -549,7 +549,7 @@ def _lately(now_ns: int) -> dict[str, Any]:
     return {"start": now_ns - _KNOWN_NS, "end": now_ns + HOUR_NS}
 
 
-class JaegerRoute(APIRoute):
+class JaegerRoute(DeferredRoute):
     """A route that reports errors in the format of its version of Jaeger's API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges import find as judges
 from otel_ml_collector.judges.find import (
@@ -43,7 +44,7 @@ Last = Annotated[
     Query(description="Period of the buckets; all other figures cover all runs"),
 ]
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -20,6 +20,7 @@ from otel_ml_collector import feedback
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.artifacts.page import lay_out
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.figures import (
@@ -76,7 +77,7 @@ _SHOWN_METRICS: Final = 4
 _SHOWN_VERSIONS: Final = 50
 _number = attrgetter("version")
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 writes = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -45,6 +45,7 @@ from otel_ml.statistics.sketches import (
     write_value,
 )
 from otel_ml_collector.api.parameters import FromReader, Where
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.findings.conditions import write_where
@@ -632,7 +633,7 @@ def _weigh_number(part: PartDrift, number: object) -> float:
     return shares[1] * shares[1] / (shares[0] + shares[1]) if shares[1] else 0.0
 
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 AskedFields = Annotated[FieldsAsked, Query()]
 
 

@@ -12,6 +12,7 @@ from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.fields import write_number, write_share
 from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import all_version_numbers, read_versions
 from otel_ml_collector.times import to_rfc3339
@@ -19,7 +20,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST_PROFILES: Final = 100
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

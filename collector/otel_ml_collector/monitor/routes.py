@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.findings.find import find_project_findings
 from otel_ml_collector.findings.findings import Before, Finding
 from otel_ml_collector.findings.releases import Releases, find_releases
@@ -15,7 +16,7 @@ from otel_ml_collector.findings.slices import Slices
 from otel_ml_collector.monitor.slice_fields import find_any_slices
 from otel_ml_collector.stats import Past
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 class Findings(BaseModel):

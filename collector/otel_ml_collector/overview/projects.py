@@ -18,13 +18,14 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.measures.projects import find_project, find_projects, select_projects
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.web.render import PARTS, PageRoute, show_page
 
 _SWITCHER: Final = 50
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import (
     ORDERS,
@@ -38,7 +39,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TILES: Final = 2  # of judges
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE, SESSION_S, Keyring
 from otel_ml_collector.services import find_service, service_of
@@ -36,7 +37,7 @@ _NO_PAGES: Final = "This key cannot open pages. Sign in with a key that has the 
 _AUDITED: Final = ("name", "scopes", "projects")
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
-pages = APIRouter(include_in_schema=False)
+pages = APIRouter(include_in_schema=False, route_class=DeferredRoute)
 FromKeyring = Annotated[Keyring, Depends(service_of(Keyring))]
 
 

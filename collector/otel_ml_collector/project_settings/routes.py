@@ -21,6 +21,7 @@ from otel_ml_collector.access import (
 )
 from otel_ml_collector.api.parameters import Admin, DocumentName, needs
 from otel_ml_collector.api.receivers import TestedReceiver
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, NotPermitted
 from otel_ml_collector.keyring import Keyring, NewKey
 from otel_ml_collector.mapping.prices import Prices
@@ -63,7 +64,7 @@ _RECEIVER_LINES: Final = """\
 kind = "slack"                  # or "webhook", "alertmanager"
 url = "https://hooks.slack.com/services/T000/B000/XXXX\""""
 
-api = APIRouter(prefix="/api/v1", tags=["settings"])
+api = APIRouter(prefix="/api/v1", tags=["settings"], route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 # A form is answered with the page, which reads.
 _READS: Final = [Depends(needs(READ))]

@@ -26,6 +26,7 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
@@ -55,7 +56,7 @@ _PAYLOAD_TABLES: Final = [str(life.table) for life in COUNTED if life.is_payload
 _PROJECTS: Final = 100
 
 
-router = APIRouter(prefix="/api/v1", tags=["storage"])
+router = APIRouter(prefix="/api/v1", tags=["storage"], route_class=DeferredRoute)
 
 Days = Annotated[
     int | None,

@@ -6,13 +6,14 @@ from typing import Final
 from fastapi import APIRouter
 
 from otel_ml_collector.api.parameters import End, FromReader, Start
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.times import DAY_NS
 
 _MOST_NS: Final = 400 * DAY_NS
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 @api.get("/projects/{project:path}/reported")

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from otel_ml_collector import completion, export, loss, mentions, metrics, stats, unread
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.comparison import routes as comparison
 from otel_ml_collector.datasets import routes as datasets
 from otel_ml_collector.experiments import routes as experiments
@@ -98,7 +99,7 @@ _ROUTERS: Final = (
     overview.pages,
 )
 
-router = APIRouter()
+router = APIRouter(route_class=DeferredRoute)
 
 
 @router.get("/favicon.ico", include_in_schema=False)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ADMIN
 from otel_ml_collector.api.parameters import Cursor, FromReader, reader_for
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.api.streams import FromPlaces, Stream
 from otel_ml_collector.artifacts.find import LinkedArtifact, open_document
 from otel_ml_collector.errors import BadInput, Missing
@@ -34,7 +35,7 @@ _PART_BYTES: Final = 64 * 1024
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 # One deletion takes away at most this many runs and spans.
 _MOST_DELETED: Final = 2_000
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 _ZIP: Final = "application/zip"
 _TRACE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": Trace, "content": {_ZIP: {}}}}
 

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import access_of, has_still
 from otel_ml_collector.api.parameters import FromReader, Where
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
@@ -38,7 +39,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_EVENTS: {}
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 _logger = logging.getLogger(__name__)
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 LastEventId = Annotated[
     str,

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_json
 from otel_ml_collector.api.parameters import FromReader, needs
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.artifacts.find import (
     ObjectData,
     ObjectsPage,
@@ -49,7 +50,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 _logger = logging.getLogger(__name__)
 _find_access = needs(INGEST)
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 WhichObjects = Annotated[ObjectsQuery, Depends()]

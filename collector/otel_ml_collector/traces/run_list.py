@@ -33,6 +33,7 @@ from otel_ml_collector.api.parameters import (
     page_zone_of,
 )
 from otel_ml_collector.api.problems import problem_of
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, Unavailable
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
@@ -109,7 +110,7 @@ _FIRST: Final = {"most_tokens": "Most tokens"}
 PLAIN_ROOTS: Final = 'kind == "span" and parent_run_id == ""'
 _PLAIN_TRACES: Final = 20
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _ORDER_WORDS: Final = "; ".join(f"`{order.name}`: {order.about} first" for order in ORDERS)

@@ -28,6 +28,7 @@ from otel_ml_collector.api.parameters import (
     read_cursor,
     write_place,
 )
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.owners import own_session
@@ -476,7 +477,7 @@ def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
 
 _Query = Annotated[SessionsQuery, Depends()]
 
-api = APIRouter(prefix="/api/v1")
+api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
@@ -20,6 +19,7 @@ from starlette.types import Scope
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of, find_user_of
 from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
+from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
 from otel_ml_collector.keyring import SESSION_COOKIE
@@ -176,7 +176,7 @@ def python_call(method: str, *values: object, **named: object) -> str:
     return f"reader.{method}({', '.join(given)})"
 
 
-class PageRoute(APIRoute):
+class PageRoute(DeferredRoute):
     """Answers errors with a page that explains the error and how to fix it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

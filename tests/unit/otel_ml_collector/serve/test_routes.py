@@ -4,7 +4,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from otel_ml_collector.api.route import DeferredRoute
-from otel_ml_collector.routes import ROUTES
+from otel_ml_collector.serve.routes import ROUTES
 from tests.support.otel_ml_collector.asgi import ask
 
 
