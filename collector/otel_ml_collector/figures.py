@@ -15,7 +15,9 @@ from zoneinfo import ZoneInfo
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import ZoneName
+from otel_ml_collector.filter.writing import narrow, quoted, where_of_group
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
@@ -34,8 +36,8 @@ from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.verdicts.claims import write_factor
 from otel_ml_collector.web import view
-from otel_ml_collector.web.view import THIN
 from otel_ml_collector.windows import Buckets, Window
+from otel_ml_collector.wording import THIN
 
 UserGroup = Literal["user", "session"]
 Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
@@ -199,7 +201,7 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
     value = value_of(judge, figures) if judge else None
     if judge is None or value is None:
         return "–"
-    return view.score(value) if judge.pass_rate is None else view.percent(value, 1)
+    return wording.score(value) if judge.pass_rate is None else wording.percent(value, 1)
 
 
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
@@ -395,32 +397,32 @@ def make_tiles(
     tiles = [
         Tile(
             "Runs",
-            view.count(now.runs),
+            wording.count(now.runs),
             runs,
             runs_before,
             "runs over time",
             change(lambda entry: entry.runs, now.runs, before.runs, missing=0),
-            was=view.count(before.runs) if before.runs else "",
+            was=wording.count(before.runs) if before.runs else "",
         ),
         Tile(
             "Errors",
-            view.percent(now.errors, now.runs),
+            wording.percent(now.errors, now.runs),
             errors,
             errors_before,
             "share of errors over time",
             _write_points((now.errors, now.runs), (before.errors, before.runs)),
             where='outcome == "error"',
-            was=view.percent(before.errors, before.runs) if before.runs else "",
+            was=wording.percent(before.errors, before.runs) if before.runs else "",
         ),
         Tile(
             "Latency p95",
-            view.duration(now.p95_ms) if now.p95_ms is not None else "–",
+            wording.duration(now.p95_ms) if now.p95_ms is not None else "–",
             p95,
             p95_before,
             "p50 and p95 latency over time",
             change(lambda entry: entry.p95_ms, now.p95_ms, before.p95_ms),
             also=p50,
-            was=view.duration(before.p95_ms) if before.runs and before.p95_ms else "",
+            was=wording.duration(before.p95_ms) if before.runs and before.p95_ms else "",
         ),
     ]
     if now.cost is not None:
@@ -451,11 +453,11 @@ def make_tiles(
                 _write_points(_count_passed(judge, now), _count_passed(judge, before))
                 if is_rate
                 else "",
-                where=f"passed[{view.quoted(judge.judge)}] == False" if is_rate else "",
+                where=f"passed[{quoted(judge.judge)}] == False" if is_rate else "",
                 was=earlier if (earlier := write_quality(judge, before)) != "–" else "",
             )
         )
-    return [replace(tile, where=view.narrow(where, tile.where)) for tile in tiles]
+    return [replace(tile, where=narrow(where, tile.where)) for tile in tiles]
 
 
 def make_table(
@@ -483,7 +485,7 @@ def make_table(
         )
 
     def named(group_total: GroupTotal) -> GroupRow:
-        own = view.narrow(where, view.where_of_group(of.group, group_total.group))
+        own = narrow(where, where_of_group(of.group, group_total.group))
         return row(group_total.group, group_total.total, own, _page_of(project, of, group_total))
 
     left = of.groups_found - len(shown)

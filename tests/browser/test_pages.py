@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, expect
 
-from otel_ml_collector.web.view import slice_name
+from otel_ml_collector.wording import slice_name
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
 from tests.support.sampling import sampled

@@ -42,6 +42,7 @@ from otel_ml_collector.alerts.sentences import describe_value, write_value
 from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
@@ -226,7 +227,7 @@ def list_groups(reader: Reader, project: str, now_ns: int) -> list[str]:
     window = Window(now_ns - 7 * DAY_NS, now_ns)
     query = CompletionQuery(project, "tags[", window, _LISTED_GROUPS)
     tags = [item.text for item in find_completion(reader, query).items]
-    return [*(f"tags[{view.quoted(tag)}]" for tag in tags), *BY_FIELDS]
+    return [*(f"tags[{quoted(tag)}]" for tag in tags), *BY_FIELDS]
 
 
 @pages.get("/projects/{project:path}/alert-past")

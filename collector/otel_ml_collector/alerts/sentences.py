@@ -8,7 +8,7 @@ from otel_ml_collector.alerts.conditions import OF_BUDGET, QUANTILES, AlertCondi
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import HOUR_NS
-from otel_ml_collector.web.view import THIN, duration
+from otel_ml_collector.wording import THIN, duration
 
 # Figures from 0 to 1, written in per cent.
 _PER_CENT: Final = frozenset(

@@ -17,7 +17,8 @@ from otel_ml_collector.artifacts.find import (
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.web.view import Slice, cut_slice, number, read_state, shorten
+from otel_ml_collector.web.view import Slice, cut_slice, read_state
+from otel_ml_collector.wording import number, shorten
 
 _SHOWN_ARTIFACTS: Final = 50
 _FACTS: Final = 40

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from otel_ml.records import ListedExperiment, ListedItemRun
 from otel_ml.statistics.verdict import LEAST_RUNS, WORST_FIRST
+from otel_ml_collector import wording
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -23,6 +24,7 @@ from otel_ml_collector.evaluations import experiments
 from otel_ml_collector.evaluations.datasets import find_datasets
 from otel_ml_collector.evaluations.experiments import Compared, ExperimentVerdict
 from otel_ml_collector.filter.sql import compile_filter
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.releases import Release
 from otel_ml_collector.findings.versions import (
     PairedVerdict,
@@ -49,7 +51,6 @@ from otel_ml_collector.versions.find import (
     find_definitions,
     find_sample_figures,
 )
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _MOST_SHOWN: Final = 20
@@ -69,11 +70,11 @@ _AMOUNT_COLUMNS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says"
 def list_experiments(call: ToolCall) -> Digest:
     """Answer a call of the tool find_experiments."""
     dataset, cursor = call.given["dataset"], call.given["cursor"]
-    where = f"dataset == {view.quoted(dataset)}" if dataset else ""
+    where = f"dataset == {quoted(dataset)}" if dataset else ""
     stored_experiments = experiments.find_experiments(
         call.reader, call.project, call.now_ns, where=where, limit=call.limit, cursor=cursor
     )
-    condition = view.narrow(where, _IS_EXPERIMENT)
+    condition = narrow(where, _IS_EXPERIMENT)
     total = count_behind(
         call.reader, RunsQuery(call.project, condition, cursor=cursor), call.now_ns
     )
@@ -118,8 +119,8 @@ def experiment_table(
             "experiment": short_id(listing.run_id),
             "name": listing.name,
             "start": moment(listing.start_time),
-            "version": view.numbered(listing.function, listing.version),
-            "dataset": view.numbered(listing.dataset, listing.dataset_version),
+            "version": wording.numbered(listing.function, listing.version),
+            "dataset": wording.numbered(listing.dataset, listing.dataset_version),
             "baseline": short_id(verdict.baseline.run_id) if verdict else None,
             "verdict": Own(verdict.word) if verdict else None,
             "done": Own(f"{listing.done}/{listing.items * listing.repeats}"),
@@ -234,7 +235,7 @@ def _answer_release(
 
 def _write_paired(paired: PairedVerdict) -> str:
     experiment = paired.detail.experiment
-    dataset = view.numbered(experiment.dataset, experiment.dataset_version)
+    dataset = wording.numbered(experiment.dataset, experiment.dataset_version)
     return f"paired on {dataset}: {paired.verdict.common} common items"
 
 
@@ -278,7 +279,7 @@ def _find_side(call: ToolCall, text: str, field: str) -> _Side:
 def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Side:
     if reference.kind == "model":
         name, number = reference.name, reference.number
-        where = f"model == {view.quoted(name)} and version == {number}"
+        where = f"model == {quoted(name)} and version == {number}"
         return _Side(f"{name}:v{number}", version=(name, number), where=where)
     if reference.kind == "run":
         experiment = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
@@ -349,7 +350,7 @@ def _side(side: _Side, experiment: ListedExperiment) -> dict[str, object]:
     return {
         "name": side.name,
         "experiment": short_id(experiment.run_id),
-        "version": view.numbered(experiment.function, experiment.version),
+        "version": wording.numbered(experiment.function, experiment.version),
     }
 
 
@@ -558,7 +559,7 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
     if not runs:
         return [None, None, None]
     first = runs[0]
-    error = view.write_error(first.error_type, first.error_message)
+    error = wording.write_error(first.error_type, first.error_message)
     scores = [
         f"{judge} {score.score:.3g}" if score.score is not None else f"{judge} broke"
         for judge, score in first.scores.items()

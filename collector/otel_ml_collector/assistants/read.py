@@ -36,8 +36,8 @@ from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.versions.find import find_version
 from otel_ml_collector.versions.variability import find_variability
-from otel_ml_collector.web.view import numbered, write_error
 from otel_ml_collector.windows import Window
+from otel_ml_collector.wording import numbered, write_error
 
 _TREE_LINES: Final = 40
 _READ_SPANS: Final = 2_000

@@ -39,8 +39,9 @@ from otel_ml_collector.stats import (
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
-from otel_ml_collector.web.view import link_to, numbered, write_error
+from otel_ml_collector.web.view import link_to
 from otel_ml_collector.windows import Window
+from otel_ml_collector.wording import numbered, write_error
 
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
 _ALONE: Final = ("scores", "tags")  # default columns that are left out if no run has a value

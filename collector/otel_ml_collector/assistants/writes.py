@@ -21,9 +21,9 @@ from otel_ml_collector.evaluations.datasets import (
     read_dataset_versions,
     read_manifests,
 )
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.web.view import quoted
 
 _SCORE_PARTS: Final = ("score", "passed", "label", "explanation")
 _EXPECTED: Final[Mapping[str, Literal["nothing", "outputs", "actual"]]] = {

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
 from otel_ml.records import Infinite, ListedExperiment
+from otel_ml_collector import wording
 from otel_ml_collector.curves.values import (
     flatten,
     is_lower,
@@ -46,7 +47,6 @@ from otel_ml_collector.versions.find import (
     find_definitions,
     find_versions,
 )
-from otel_ml_collector.web import view
 
 Kind = Literal["run", "version", "experiment"]
 
@@ -418,7 +418,7 @@ def _run_of(run: Run) -> ComparedRun:
         model=run.model,
         version=run.version,
         outcome=run.outcome,
-        error=view.write_error(run.error_type, run.error_message),
+        error=wording.write_error(run.error_type, run.error_message),
         start_time=run.start_time,
         start_ns=run.start_ns,
         latency_ms=run.latency_ms,
@@ -517,7 +517,9 @@ def _write_time(side: ComparedSide, before: ComparedSide) -> str:
         return ""
     change = side.run.latency_ms - before.run.latency_ms
     return (
-        f", {view.duration(abs(change))} {'slower' if change > 0 else 'faster'}" if change else ""
+        f", {wording.duration(abs(change))} {'slower' if change > 0 else 'faster'}"
+        if change
+        else ""
     )
 
 
@@ -574,7 +576,7 @@ def _compare_versions(
             ComparedSide(
                 reference=name,
                 letter=letters[name],
-                name=view.numbered(version.model, version.version),
+                name=wording.numbered(version.model, version.version),
                 params=flatten(version.definition.params),
                 metrics=_figures(series[name]),
                 version=ComparedVersion(

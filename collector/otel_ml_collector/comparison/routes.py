@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from otel_ml.attributes import RECORDED
 from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.comparison.find import (
@@ -30,6 +31,7 @@ from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
 from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
+from otel_ml_collector.filter.writing import quoted, write_judge_field
 from otel_ml_collector.findings.releases import claim_release
 from otel_ml_collector.findings.suggestions import suggest_for_release
 from otel_ml_collector.findings.versions import (
@@ -49,7 +51,7 @@ from otel_ml_collector.verdicts.lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts.verdicts import ERRORS, JudgedSides, find_worst, write_judge_field
+from otel_ml_collector.verdicts.verdicts import ERRORS, JudgedSides, find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -333,7 +335,7 @@ def show_verdict(
 
 def _list_failures(verdict: VersionsVerdict, banner: Banner) -> str:
     """Write the filter of the new version's runs that failed by the deciding figure."""
-    where = f"model == {view.quoted(verdict.model)} and version == {verdict.version}"
+    where = f"model == {quoted(verdict.model)} and version == {verdict.version}"
     if banner.figure in {ERRORS, FAILED_CALLS}:
         return f'{where} and outcome == "error"'
     if banner.judge is not None and banner.judge.is_rate:
@@ -402,7 +404,7 @@ def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
 
 def _escape(text: str) -> str:
     """Escape a text for Markdown, and cut it if it is long."""
-    return _MARKUP.sub(r"\\\g<0>", view.shorten(" ".join(text.split()), _CELL_CHARS))
+    return _MARKUP.sub(r"\\\g<0>", wording.shorten(" ".join(text.split()), _CELL_CHARS))
 
 
 def _choose_columns(side_comparison: SideComparison) -> Columns:
@@ -434,7 +436,7 @@ def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetr
 
 def _text(value: object) -> str:
     """Write a param for people."""
-    return value if isinstance(value, str) else view.tag_value(value)
+    return value if isinstance(value, str) else wording.tag_value(value)
 
 
 def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[ComparisonRow]:
@@ -506,7 +508,7 @@ def _judges_of(side_comparison: SideComparison) -> list[str]:
 def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
     """Write a judge's score of a run, or its value over an experiment alone with the interval."""
     if side.run is not None and judge in side.run.scores:
-        return view.score(side.run.scores[judge]), ""
+        return wording.score(side.run.scores[judge]), ""
     if side.experiment is not None:
         for item in side.experiment.judges:
             if item.judge == judge:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.figures import value_of
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.releases import Release, ReleaseFigure
 from otel_ml_collector.stats import JudgeFigures, RunFigures, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -51,7 +52,7 @@ def find_tag_values(
     tag = choose_tag(release, figure)
     if not tag or not figure.is_rate:
         return []
-    group = f"tags[{view.quoted(tag)}]"
+    group = f"tags[{quoted(tag)}]"
     window = Window(max(release.began_ns - _BEFORE_NS, 0), now_ns + 1)
     before, after = (
         {
@@ -67,7 +68,7 @@ def find_tag_values(
         rates = [_read_rate(figure, side) for side in (before.get(name), own)]
         if not name or rates[0] is None or rates[1] is None:
             continue
-        test = f"{group} == {view.quoted(name)}"
+        test = f"{group} == {quoted(name)}"
         rows.append(
             TagValueFigures(
                 name=name,

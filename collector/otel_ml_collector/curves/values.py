@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml_collector import wording
 from otel_ml_collector.store.reader import JsonValue
-from otel_ml_collector.web import view
 
 _SETTINGS: Final = 200
 _LEVELS: Final = 4
@@ -64,7 +64,7 @@ def write_value(json_value: JsonValue) -> str:
     value = _whole_numbers(json_value)
     if isinstance(value, list | dict):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    return view.tag_value(value)
+    return wording.tag_value(value)
 
 
 def _whole_numbers(value: JsonValue) -> JsonValue:
@@ -81,7 +81,7 @@ def _whole_numbers(value: JsonValue) -> JsonValue:
 def write_number(value: float | str | None, digits: int = 4) -> str:
     """Write a metric with about four digits."""
     if not isinstance(value, float):
-        return view.number(value)
+        return wording.number(value)
     if abs(value) >= _THOUSAND:
         return f"{value:,.0f}".replace("-", "−")
     return f"{value:.{digits}g}".replace("-", "−")

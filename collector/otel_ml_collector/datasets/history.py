@@ -22,6 +22,7 @@ from otel_ml_collector.evaluations.datasets import (
     read_manifests,
 )
 from otel_ml_collector.evaluations.experiments import find_experiments
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
@@ -33,7 +34,6 @@ from otel_ml_collector.store.experiments import (
 )
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.web import view
 
 _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no score", "not in it"]
@@ -105,7 +105,7 @@ class ItemHistory:
 
     @cached_property
     def _last(self) -> tuple[Sequence[ListedExperiment], int]:
-        where = f"dataset == {view.quoted(self._name)}"
+        where = f"dataset == {quoted(self._name)}"
         listed = find_experiments(
             self._reader, self._project, self._now_ns, where=where, limit=_EXPERIMENTS
         )

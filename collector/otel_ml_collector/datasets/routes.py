@@ -43,6 +43,7 @@ from otel_ml_collector.evaluations.datasets import (
     versions_of,
 )
 from otel_ml_collector.evaluations.experiments import find_experiments
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
@@ -174,7 +175,7 @@ def find_coverage(
     if not models:
         rows = reader.rows(_SOURCES, {**asked, "start": window.start_ns, "end": window.end_ns})
         models = [row["model"] for row in rows]
-    among = " or ".join(f"model == {view.quoted(model)}" for model in models)
+    among = " or ".join(f"model == {quoted(model)}" for model in models)
     runs, coverage = 0, []
     if models and (tags := [row["name"] for row in reader.rows(_TAG_NAMES, asked)]):
         [(_, runs)] = _count(reader, project, among, "", window) or [("", 0)]
@@ -200,7 +201,7 @@ def find_coverage(
             CoveredSlice(
                 tag=tag,
                 value=value,
-                where=view.narrow(among, f"tags[{view.quoted(tag)}] == {view.quoted(value)}"),
+                where=narrow(among, f"tags[{quoted(tag)}] == {quoted(value)}"),
                 runs=count,
                 run_share=count / runs,
                 items=like,
@@ -215,7 +216,7 @@ def find_coverage(
 
 def _find_models(reader: Reader, project: str, name: str, now_ns: int) -> list[str]:
     """Find the models that the last experiments on a data set tried, the newest first."""
-    where = f"dataset == {view.quoted(name)}"
+    where = f"dataset == {quoted(name)}"
     last = find_experiments(reader, project, now_ns, where=where, limit=_EXPERIMENTS).experiments
     return [*dict.fromkeys(item.function for item in last if item.function)]
 

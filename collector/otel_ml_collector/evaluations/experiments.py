@@ -53,8 +53,10 @@ from otel_ml.statistics.verdict import (
     read_cluster,
     tag_of_cluster,
 )
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
@@ -85,7 +87,6 @@ from otel_ml_collector.verdicts.verdicts import (
     make_failures,
     make_judges,
 )
-from otel_ml_collector.web import view
 
 _KIND: Final = "experiment"
 _OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
@@ -243,7 +244,7 @@ def find_experiments(
         BadInput: The filter or cursor is invalid.
     """
     text = f'kind == "{_KIND}"'
-    query = runs.RunsQuery(project, view.narrow(where, text), limit=limit, cursor=cursor)
+    query = runs.RunsQuery(project, narrow(where, text), limit=limit, cursor=cursor)
     stored_runs = runs.find_runs(reader, query, now_ns)
     whole = [*runs.find_whole_runs(reader, stored_runs.runs, now_ns)]
     listed = make_experiments(reader, project, whole)
@@ -280,8 +281,8 @@ def find_experiments_of(
     )
     if not digests:
         return []
-    named = " or ".join(f'params["version"] == {view.quoted(digest)}' for digest in digests)
-    where = f'params["function"] == {view.quoted(model)} and ({named})'
+    named = " or ".join(f'params["version"] == {quoted(digest)}' for digest in digests)
+    where = f'params["function"] == {quoted(model)} and ({named})'
     experiments = find_experiments(
         reader, project, now_ns, where=where, limit=_MOST_EXAMINED
     ).experiments
@@ -302,7 +303,7 @@ def find_others(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> list[NamedExperiment]:
     """Name the other newest experiments on the same data set, the newest first."""
-    where = f'kind == "{_KIND}" and dataset == {view.quoted(experiment.dataset)}'
+    where = f'kind == "{_KIND}" and dataset == {quoted(experiment.dataset)}'
     query = runs.RunsQuery(project, where, limit=SHOWN)
     listed = runs.find_runs(reader, query, now_ns).runs
     whole_runs = [
@@ -902,7 +903,7 @@ def _list_worse(
                 (
                     message
                     for run in row.runs
-                    if (message := view.write_error(run.error_type, run.error_message))
+                    if (message := wording.write_error(run.error_type, run.error_message))
                 ),
                 "",
             )
@@ -923,7 +924,7 @@ def _read_firsts(
     firsts = {side[0].run_id for row in rows for side in (row.runs, row.baseline) if side}
     both = [part.run_id for part in (compared.now, compared.before) if part is not None]
     where = " and ".join(
-        f"({' or '.join(f'{name} == {view.quoted(item)}' for item in of)})"
+        f"({' or '.join(f'{name} == {quoted(item)}' for item in of)})"
         for name, of in (("experiment", both), ("item", [row.item for row in rows]))
     )
     listed = runs.find_runs(

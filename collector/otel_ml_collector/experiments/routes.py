@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.verdict import FAILED_CALLS, SOURCE_CLUSTERS
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
@@ -191,7 +192,7 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     """Show the verdict of an experiment with its main figure: a cell of the list, loaded later."""
     experiment = find_experiment(reader, project, run_id, time.time_ns())
     worst = find_worst(experiment.verdict) if experiment.verdict else None
-    claim = view.split_evidence(worst[1])[0] if worst else ""
+    claim = wording.split_evidence(worst[1])[0] if worst else ""
     if worst and worst[0] in {"better", "worse"} and claim.count(": ") > 1:
         claim = claim.rpartition(": ")[0]  # the word next to it says the same
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
@@ -321,7 +322,7 @@ def _differences(
 def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) -> str:
     """Read the whole output of a run as text, or the error of a failed run."""
     if run.outcome != "ok":
-        return view.write_error(run.error_type or run.outcome, run.error_message)
+        return wording.write_error(run.error_type or run.outcome, run.error_message)
     try:
         output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
     except Missing:  # it was deleted meanwhile

@@ -19,6 +19,7 @@ from otel_ml.statistics.slices import (
 )
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.slice_sums import (
     LEAST_RUNS,
     MOST_READ,
@@ -34,7 +35,6 @@ from otel_ml_collector.findings.slice_sums import (
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 # A slice is named if it has at least this share of the affected runs, and if its runs are affected
@@ -76,7 +76,7 @@ def find_affected_slices(
         For each problem its slice. None if the affected runs have no single value of a tag in
         common, or if nearly all runs of the model have it.
     """
-    of_model = f"model == {view.quoted(model)}"
+    of_model = f"model == {quoted(model)}"
     query = SlicesQuery(project, of_model, start_ns=window.start_ns, end_ns=window.end_ns)
     asked = AskedRuns.of(reader, query, window)
     figures: list[FigureColumn] = []

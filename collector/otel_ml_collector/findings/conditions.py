@@ -16,7 +16,7 @@ from otel_ml.statistics.fields import (
 from otel_ml.statistics.sketches import OTHER_SCRIPT, SCRIPTS
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.web.view import quoted
+from otel_ml_collector.filter.writing import quoted
 
 # Any number, and any text, by a filter.
 _ANY_NUMBER: Final = "{path} <= 1e300"

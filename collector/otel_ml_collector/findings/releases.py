@@ -13,9 +13,11 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from otel_ml.statistics.release import ReleaseWord
+from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
@@ -48,7 +50,6 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 Dimension = Literal["version", "release", "provider_model"]
@@ -469,7 +470,7 @@ def _find_baseline(
     baseline = max(before, key=lambda entry: (before[entry], str(entry)))
 
     def write(name: str | int) -> str:
-        return view.numbered(new.model, name) if isinstance(name, int) else name
+        return wording.numbered(new.model, name) if isinstance(name, int) else name
 
     return Change(
         model=new.model,
@@ -530,7 +531,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     """Compare a change with its baseline, and find the slice in which it is worst."""
 
     def compare_slice(condition: str) -> SidesVerdict:
-        return _compare(reader, project, change, now_ns, view.narrow(where, condition))
+        return _compare(reader, project, change, now_ns, narrow(where, condition))
 
     verdict = _compare(reader, project, change, now_ns, where)
     return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
@@ -611,11 +612,11 @@ def _describe(
     sentence = _announce(change, now_ns)
     if verdict.first is not None:
         sentence = f"{verdict.first.name}: {verdict.first.sentence}"
-    of_model = f"model == {view.quoted(change.model)}"
+    of_model = f"model == {quoted(change.model)}"
 
     def make_side(name: str, version: int | None, runs: int) -> Side:
         value: str | int = name if version is None else version
-        where = f"{of_model} and {change.dimension} == {view.quoted(value)}"
+        where = f"{of_model} and {change.dimension} == {quoted(value)}"
         return Side(name=name, version=version, where=where, runs=runs)
 
     candidate = make_side(change.name, change.version, change.runs[1])
@@ -799,7 +800,7 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
     change = abs(worst.difference.value) if worst.difference and worst.is_rate else 1.0
     where = release.candidate.where
     if worst.of_worst and _explains(worst):
-        where = view.narrow(where, worst.worst)
+        where = narrow(where, worst.worst)
     return Finding(
         kind="release",
         sentence=claim.sentence,

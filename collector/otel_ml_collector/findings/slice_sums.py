@@ -18,6 +18,7 @@ from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments, FigureKind
 from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.measures.measures import (
     COST,
     ERRORS,
@@ -36,7 +37,6 @@ from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
 from otel_ml_collector.times import DAY_NS
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 MOST_DIMENSIONS: Final = 50
@@ -368,8 +368,8 @@ class SliceCondition:
         conditions = []
         for name, value in self.parts:
             field = name.removeprefix(FIELD_MARK)
-            left = f"tags[{view.quoted(name)}]" if field == name else field
-            conditions.append(f"{left} == {value if left == 'version' else view.quoted(value)}")
+            left = f"tags[{quoted(name)}]" if field == name else field
+            conditions.append(f"{left} == {value if left == 'version' else quoted(value)}")
         return " and ".join(conditions)
 
 

@@ -22,7 +22,9 @@ from otel_ml.statistics.slices import (
     judge_slices,
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN
+from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
@@ -59,7 +61,6 @@ from otel_ml_collector.verdicts.claims import (
     write_margin,
 )
 from otel_ml_collector.verdicts.verdicts import FigureChange, Interval
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 CellWord: TypeAlias = SliceWord | Literal["other"]
@@ -93,7 +94,9 @@ class SlicesFigure(BaseModel):
         """The name on pages, with the version of the judge."""
         if self.judge_version is None:
             return self.name
-        return view.numbered(self.name.removesuffix(f" v{self.judge_version}"), self.judge_version)
+        return wording.numbered(
+            self.name.removesuffix(f" v{self.judge_version}"), self.judge_version
+        )
 
 
 class SliceCell(BaseModel):
@@ -362,12 +365,12 @@ def _make_slice(
         figure, verdict, cell = items[0]
         claim = _claim(row["model"], its, figure, verdict, cell)
         claim = replace(claim, evidence=_write_evidence(items, its, runs, of_model, asked.every))
-    model_where = f"model == {view.quoted(row['model'])}"
+    model_where = f"model == {quoted(row['model'])}"
     return RunSlice(
         model=row["model"],
         name=its.name,
         dimension=its.dimension,
-        where=view.narrow(view.narrow(where, model_where), its.where),
+        where=narrow(narrow(where, model_where), its.where),
         condition=its.where,
         runs=runs,
         share=runs / of_model,
@@ -466,7 +469,7 @@ def _write_evidence(
     own, rest = (number * every for number in (runs, of_model - runs))
     about = "About " if every > 1 else ""
     return join_evidence(
-        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {view.slice_name(its.name)}, "
+        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {wording.slice_name(its.name)}, "
         f"{rest:,} other {'run' if rest == 1 else 'runs'}",
         write_difference(cell.difference, figure.kind, of=_name_column(figure)),
         f"Also {verdict.word}: {also}" if also else "",
@@ -599,11 +602,11 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
 def narrow_to_failed(where: str, figure: str, kind: str, judge_version: int | None) -> str:
     """Narrow a filter to runs that failed by a figure; unchanged if no filter can find them."""
     if figure == "errors":
-        return view.narrow(where, 'outcome == "error"')
+        return narrow(where, 'outcome == "error"')
     if kind != "rate" or measure_of(figure) != "quality":
         return where
-    judge = view.quoted(figure)
-    failed = view.narrow(where, f"passed[{judge}] == False")
+    judge = quoted(figure)
+    failed = narrow(where, f"passed[{judge}] == False")
     if judge_version is None:
         return failed
-    return view.narrow(failed, f"judge_version[{judge}] == {judge_version}")
+    return narrow(failed, f"judge_version[{judge}] == {judge_version}")

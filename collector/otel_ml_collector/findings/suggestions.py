@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
-from otel_ml_collector.web import view
 
 # Fields of the rule form, by name.
 Suggestion = Mapping[str, str]
@@ -44,7 +44,7 @@ def suggest_for_slice(
     written = _PLAIN_TAG.get(figure.name, "")
     if figure.judge:
         name = "pass_rate" if figure.kind == "rate" else "mean_score"
-        written = f"{name}({view.quoted(figure.judge)})"
+        written = f"{name}({quoted(figure.judge)})"
     if not written:
         return None
     beyond = worst.rest + (worst.value - worst.rest) * _LIMIT_SHARE
@@ -66,7 +66,7 @@ def suggest_for_field(model: str, field: str, last: str) -> Suggestion:
     window = _FIELD_WINDOWS[last]
     return {
         "name": _name(f"{field} of {model}"),
-        "where": f"model == {view.quoted(model)}",
+        "where": f"model == {quoted(model)}",
         "when": f"drift({field}) > 0",
         "window": window,
         "every": window,
@@ -95,8 +95,8 @@ def suggest_for_release(model: str, figure: str) -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before."""
     return {
         "name": _name(f"new version of {model}: {figure}"),
-        "where": f"model == {view.quoted(model)}",
-        "when": f"worse({view.quoted(figure)})",
+        "where": f"model == {quoted(model)}",
+        "when": f"worse({quoted(figure)})",
         "window": "1h",
         "every": "1h",
         "hold": "1 of 1",

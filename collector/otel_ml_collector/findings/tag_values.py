@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
@@ -21,7 +22,6 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.verdicts.claims import name_slice
-from otel_ml_collector.web import view
 
 # A value is new, or gone, that all windows of the reference agree about, and so many of these.
 _LEAST_WINDOWS: Final = 7
@@ -190,7 +190,7 @@ def _make_change(
         runs = round(share * now.models[its.model].runs * now.every)
     if runs < LEAST_RUNS:
         return None
-    where = f"model == {view.quoted(its.model)} and {condition.where}"
+    where = f"model == {quoted(its.model)} and {condition.where}"
     looked, every = (reference, before.every) if is_new else (window, now.every)
     if every > 1:  # its runs may be among those that were not counted
         others = AskedRuns.of(

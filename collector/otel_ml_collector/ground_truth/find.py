@@ -27,6 +27,7 @@ from otel_ml.statistics.truth import (
 )
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.ground_truth.target import (
     TARGETS,
     SavedTarget,
@@ -49,7 +50,6 @@ from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _SLICE_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
@@ -572,7 +572,7 @@ def _judge_slices(
         slices.append(
             QualitySlice(
                 name=f"{tag} = {text}",
-                condition=f"tags[{view.quoted(tag)}] == {view.quoted(text)}",
+                condition=f"tags[{quoted(tag)}] == {quoted(text)}",
                 here=int(covered.first),
                 coverage=covered.first / covered.second,
                 value=Interval.model_validate(own),
@@ -820,7 +820,7 @@ def _where_predicted(target: SavedTarget, text: str) -> str:
     """Write the filter of runs that predicted a class; empty where the language has none for it."""
     if not target.model or "… " in text:
         return ""
-    return f"model == {view.quoted(target.model)} and {_equals(target.prediction, text)}"
+    return f"model == {quoted(target.model)} and {_equals(target.prediction, text)}"
 
 
 def _where(target: SavedTarget, text: str, came: str) -> str:
@@ -828,7 +828,7 @@ def _where(target: SavedTarget, text: str, came: str) -> str:
     if not first or "… " in came:
         return ""
     name = target.truth or target.name
-    return f"{first} and {_equals(f'truth[{view.quoted(name)}]', came)}"
+    return f"{first} and {_equals(f'truth[{quoted(name)}]', came)}"
 
 
 def _equals(field: str, text: str) -> str:
@@ -839,8 +839,8 @@ def _equals(field: str, text: str) -> str:
     except ValueError:
         number = others.get(text, "")
     if not number or number in {"inf", "-inf", "nan"}:
-        return f"{field} == {view.quoted(text)}"
-    return f"({field} == {view.quoted(text)} or {field} == {number})"
+        return f"{field} == {quoted(text)}"
+    return f"({field} == {quoted(text)} or {field} == {number})"
 
 
 def save_target(  # noqa: PLR0917 - what a save needs

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
 from otel_ml_collector.errors import Missing, suggest
+from otel_ml_collector.filter.writing import quoted, write_judge_field
 from otel_ml_collector.measures.statistics import bucket_of, bucket_parameters
 from otel_ml_collector.measures.sums import (
     SCORE_SUMS,
@@ -30,9 +31,8 @@ from otel_ml_collector.store.scores import OF_JUDGE, RESULT, all_scores, newest_
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.verdicts.verdicts import JudgeVersionName, write_judge_field
+from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 from otel_ml_collector.versions.definition import VersionDefinition
-from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Buckets
 
 _BINS: Final = 10

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from otel_ml.records import ACTUAL_NAME
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
 from otel_ml_collector.judges.backfill import (
     JUDGE_BACKFILL,
@@ -54,7 +55,6 @@ from otel_ml_collector.store.judging import (
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
-from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Window
 
 LEASE: Final = DocumentKind("judge lease", most=RUBRIC_JUDGE.most, limit_bytes=4_096)

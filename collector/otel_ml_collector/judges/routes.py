@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
@@ -30,8 +31,9 @@ from otel_ml_collector.verdicts.lines import write_bounds, write_value
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import cut_slice, percent, read_state
+from otel_ml_collector.web.view import cut_slice, read_state
 from otel_ml_collector.windows import Buckets
+from otel_ml_collector.wording import percent
 
 _CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85
@@ -139,7 +141,7 @@ def draw_buckets(
         if not is_judged:
             mean = bucket.mean_score
             share = None if mean is None else min(max((mean - low) / (high - low), 0), 1)
-            label = f"mean score {view.number(mean)}"
+            label = f"mean score {wording.number(mean)}"
         bars.append(
             FigureBar(
                 left=scale * (bucket.start_ns - window.start_ns),

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
+from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import BadInput, Conflict, Missing
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.judges.backfill import ConfirmedBackfill
 from otel_ml_collector.judges.backfill_plan import (
     WantedBackfill,
@@ -301,7 +303,7 @@ def _describe_backfill(request: Request, reader: Reader, name: str) -> dict[str,
         "plan": None,
         "problem": "",
         "may_write": access_of(request.scope).has(ADMIN),
-        "duration": view.duration,
+        "duration": wording.duration,
     }
 
 
@@ -342,7 +344,7 @@ def _show_form(
             project,
             "alert-rule",
             name=f"{form.name} stopped"[:_JUDGE_NAME_CHARS],
-            when=f"budget_used({view.quoted(form.name)}) >= 1",
+            when=f"budget_used({quoted(form.name)}) >= 1",
             window="5m",
             hold="1 of 1",
         )

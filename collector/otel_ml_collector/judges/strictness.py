@@ -7,10 +7,11 @@ from pydantic import BaseModel, Field
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.writing import write_judge_field
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.verdicts.sides import JUDGED_RUNS, read_judged
-from otel_ml_collector.verdicts.verdicts import Interval, write_judge_field
+from otel_ml_collector.verdicts.verdicts import Interval
 
 
 class JudgedRuns(BaseModel):

@@ -38,6 +38,7 @@ from otel_ml_collector.figures import (
     value_of,
     write_quality,
 )
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.mapping.lineage import is_alias
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.receive.pipeline import Intake
@@ -67,7 +68,7 @@ from otel_ml_collector.versions.variability import (
 )
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import cut_slice, quoted, read_state
+from otel_ml_collector.web.view import cut_slice, read_state
 
 _CURVES: Final = 6
 _TILED_JUDGES: Final = 2

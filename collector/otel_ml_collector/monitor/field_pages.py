@@ -11,8 +11,10 @@ from pydantic import Field
 
 from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml.statistics.fields import write_number, write_share
+from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.drift import FieldsQuestion, write_time
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.suggestions import suggest_for_field
@@ -138,7 +140,7 @@ def draw_distances(report: FieldReport) -> DistanceFigure | None:
             place(point.start_ns),
             _HEIGHT * (1 - (point.distance or 0.0) / highest),
             f"{write_time(point.start_ns)}: {write_number(point.distance or 0.0)}, "
-            f"{view.count(point.n)} values",
+            f"{wording.count(point.n)} values",
             point.is_drift,
             point.is_judged,
         )
@@ -215,7 +217,7 @@ def show_field_slices(
     window = FieldsQuestion(reader, project, asked.model, time.time_ns(), asked.last).window
     query = SlicesQuery(
         project,
-        view.narrow(f"model == {view.quoted(asked.model)}", asked.where),
+        narrow(f"model == {quoted(asked.model)}", asked.where),
         f"{DRIFT}{asked.field}",
         start_ns=window.start_ns,
         end_ns=window.end_ns,

@@ -8,10 +8,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
 from otel_ml_collector.filter.grammar import parse
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.find import (
     KEPT_ANSWER_NS,
     MonitorState,
@@ -113,7 +115,7 @@ def show_slice(
     if parse(where) is None:
         raise Missing("There is no slice of all runs: expected a condition")
     now_ns = time.time_ns()
-    of_model = f"model == {view.quoted(model)}"
+    of_model = f"model == {quoted(model)}"
     state = find_monitor(reader, project, last, now_ns)
     known = next(
         (
@@ -124,11 +126,11 @@ def show_slice(
         None,
     )
     asked_rest = reader.ahead(
-        _find_stats, project, view.narrow(of_model, f"not ({where})"), last, now_ns
+        _find_stats, project, narrow(of_model, f"not ({where})"), last, now_ns
     )
-    own = _find_stats(reader, project, view.narrow(of_model, where), last, now_ns)
+    own = _find_stats(reader, project, narrow(of_model, where), last, now_ns)
     rest = asked_rest.result()
-    runs_where = view.narrow(of_model, where)
+    runs_where = narrow(of_model, where)
     over = cut_past(reader, last, now_ns)
     window = over.window
     context = {
@@ -136,7 +138,7 @@ def show_slice(
         "suggestion": suggest_for_slice(known, state.slices.figures, last)
         if known and state.slices
         else None,
-        "name": view.slice_name(known.name) if known else where,
+        "name": wording.slice_name(known.name) if known else where,
         "model": model,
         "last": last,
         "runs": own.total.runs,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.monitor.page import (
@@ -252,7 +253,7 @@ def _compare_versions(
     now_ns: int,
 ) -> PartTable:
     """Compare the new version with its baseline, for each value of a tag and for all runs."""
-    of_model = f"model == {view.quoted(finding.model)}"
+    of_model = f"model == {quoted(finding.model)}"
     baseline, candidate = (
         f"{of_model} and version == {number}" for number in (finding.baseline, finding.version)
     )
@@ -279,7 +280,7 @@ def _compare_versions(
         rows.append(
             PartRow(
                 name=name or "All runs",
-                where=view.narrow(candidate, condition),
+                where=narrow(candidate, condition),
                 runs=[f"{count:,}" for count in verdict.counts],
                 before=before,
                 now=now,
@@ -382,10 +383,10 @@ def _draw_chart(
     window = Window(start_ns, now_ns + 1, reader.zone)
     step_ns = _DRAWN_STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
     over = window.cut(step_ns)
-    of_model = f"model == {view.quoted(finding.model)}"
-    wheres = [view.narrow(of_model, finding.condition)]
+    of_model = f"model == {quoted(finding.model)}"
+    wheres = [narrow(of_model, finding.condition)]
     if finding.condition:
-        wheres.append(view.narrow(of_model, f"not ({finding.condition})"))
+        wheres.append(narrow(of_model, f"not ({finding.condition})"))
     sides: list[RunStats] = [
         find_stats(reader, StatsQuery(project, where, "", window, step_ns, 1)) for where in wheres
     ]

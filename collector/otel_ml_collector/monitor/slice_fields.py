@@ -24,6 +24,7 @@ from otel_ml.statistics.fields import (
 )
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.drift import count_moved
 from otel_ml_collector.findings.slice_sums import (
     LEAST_RUNS,
@@ -50,7 +51,6 @@ from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sketches import read_sample
 from otel_ml_collector.store.sql import Condition, Sql, all_of
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.web import view
 
 DRIFT: Final = "drift "
 
@@ -298,14 +298,14 @@ def _make_slice(
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
         shown=f"n {drift.window.n:,}" if word == "too few" else write_number(gap),
     )
-    where, of_its_model = query.where, f"model == {view.quoted(model)}"
+    where, of_its_model = query.where, f"model == {quoted(model)}"
     if of_its_model not in conjuncts(where):
-        where = view.narrow(where, of_its_model)
+        where = narrow(where, of_its_model)
     item = RunSlice(
         model=model,
         name=its.name,
         dimension=its.dimension,
-        where=view.narrow(where, its.where),
+        where=narrow(where, its.where),
         condition=its.where,
         runs=runs,
         share=runs / of_model,

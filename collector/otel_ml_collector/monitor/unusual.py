@@ -16,6 +16,7 @@ from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_s
 from otel_ml.statistics.sketches import Sketch, bounds_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import RunSlice, find_slices
 from otel_ml_collector.runs.answers import Run
@@ -38,7 +39,6 @@ from otel_ml_collector.store.sketches import (
 )
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.times import DAY_NS, LATEST_NS
-from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, show_page
 
 _DAYS: Final = 28
@@ -240,7 +240,7 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
     """Find the worse slices that the run belongs to, in the 24 hours up to its end."""
     query = SlicesQuery(
         run.project,
-        f"model == {view.quoted(run.model or '')}",
+        f"model == {quoted(run.model or '')}",
         start_ns=max(run.start_ns - DAY_NS // 2, 0),
         end_ns=run.start_ns + DAY_NS // 2,
     )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from otel_ml_collector import wording
 from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
 from otel_ml_collector.problems.problems import FoundProblems
-from otel_ml_collector.web import view
 
 # Slices with fewer runs are named if they have too few.
 _FEW_RUNS: Final = 100
@@ -46,7 +46,7 @@ def write_checked(found: FoundProblems) -> str:
             and item.runs < _FEW_RUNS
         ]
         if small:
-            by_name = {view.slice_name(item.name): item.runs for item in small}
+            by_name = {wording.slice_name(item.name): item.runs for item in small}
             named = ", ".join(
                 f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
                 for name, runs in [*by_name.items()][:3]

@@ -7,11 +7,13 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
+from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.experiments import (
     find_experiment,
     find_experiments,
 )
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.releases import Release, evaluate_command, write_release
 from otel_ml_collector.findings.versions import (
     VersionsVerdict,
@@ -37,7 +39,6 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import NewVersion, find_new_versions
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _ERROR_GROUPS: Final = 50
@@ -239,7 +240,7 @@ def _make_news(
             "sentence": verdict.sentence,
             "claim": write_release(release)
             if release is not None and verdict.basis == "release"
-            else view.split_evidence(verdict.sentence)[0],
+            else wording.split_evidence(verdict.sentence)[0],
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))
@@ -285,17 +286,17 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
     if not (verdict.judges or verdict.amounts or verdict.failures):
         return None
     experiment = verdict.experiment if verdict.basis == "experiments" else None
-    where = f"model == {view.quoted(version.model)} and version == {version.version}"
+    where = f"model == {quoted(version.model)} and version == {version.version}"
     runs = version.runs
     if experiment:
         runs = experiment.done
-        where = f"experiment == {view.quoted(experiment.run_id)}"
+        where = f"experiment == {quoted(experiment.run_id)}"
     names = f"v{version.before}", name_version(version.model, version.version)
     banner = make_banner(verdict.word, verdict.sentence, verdict.judges, names)
     return ProjectFinding(
         word=verdict.word,
         is_wrong=verdict.word in _WRONG,
-        subject=view.numbered(version.model, version.version),
+        subject=wording.numbered(version.model, version.version),
         model=version.model,
         sentence=verdict.sentence,
         title=banner.lead,
@@ -309,7 +310,7 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
         run_id=experiment.run_id if experiment else "",
         reasons=_list_reasons(verdict),
         versions=(version.model, version.version, version.before),
-        command=evaluate_command(version.model, view.numbered(version.model, version.before))
+        command=evaluate_command(version.model, wording.numbered(version.model, version.before))
         if verdict.word == "worse"
         else "",
     )
@@ -335,7 +336,7 @@ def _describe_experiment(
         worst = find_worst(verdict) if verdict else None
         if worst is not None and verdict is not None:
             word, sentence, size = worst
-            baseline = view.numbered(verdict.baseline.name, verdict.baseline.version)
+            baseline = wording.numbered(verdict.baseline.name, verdict.baseline.version)
             names = name_version(verdict.baseline.name, verdict.baseline.version), experiment.name
             banner = make_banner(word, sentence, verdict.judges, names)
             return ProjectFinding(
@@ -351,7 +352,7 @@ def _describe_experiment(
                 by="experiment",
                 model=experiment.function,
                 size=size,
-                where=f"experiment == {view.quoted(experiment.run_id)}",
+                where=f"experiment == {quoted(experiment.run_id)}",
                 runs=experiment.done,
                 time=experiment.start_time,
                 run_id=experiment.run_id,
@@ -366,7 +367,7 @@ def _write_claim(banner: Banner) -> str:
 
 
 def _describe_error(group: ErrorGroup) -> ProjectFinding:
-    where = f'outcome == "error" and error_type == {view.quoted(group.error_type)}'
+    where = f'outcome == "error" and error_type == {quoted(group.error_type)}'
     shape = group.shape or "no message"
     versions = f", in {', '.join(group.versions)}" if group.versions else ""
     return ProjectFinding(

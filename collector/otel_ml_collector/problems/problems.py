@@ -12,6 +12,7 @@ from typing import Final, Literal
 from otel_ml_collector.errors import BadInput, StoreTimeout
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.find import MonitorState, find_shown_monitor
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.releases import Release, name_condition
@@ -28,7 +29,6 @@ from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdicts.claims import MEASURES, Measure, name_version
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 SignKind = Literal["release", "broken", "slice", "version", "alert", "error", "experiment", "crash"]
@@ -221,7 +221,7 @@ def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> lis
     decided |= {release.baseline.where for release in releases}
     signs = []
     for finding in found:
-        own = f"model == {view.quoted(finding.model)} and {finding.condition}"
+        own = f"model == {quoted(finding.model)} and {finding.condition}"
         is_decided = finding.kind == "slice" and own in decided
         if finding.kind not in ("release", "broken", "slice") or is_decided:
             continue

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
+from otel_ml_collector.filter.writing import write_judge_field
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.verdicts.sides import read_judged
-from otel_ml_collector.verdicts.verdicts import Interval, JudgeVersionName, write_judge_field
+from otel_ml_collector.verdicts.verdicts import Interval, JudgeVersionName
 
 MOST_OTHERS: Final = 20
 

@@ -23,7 +23,7 @@ from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web import view
 from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, alone, read_picture, write_raw
-from otel_ml_collector.web.view import visible
+from otel_ml_collector.wording import visible
 
 MESSAGES: Final = 50
 # The results of the last calls can be in this many messages after a part.

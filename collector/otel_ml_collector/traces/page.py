@@ -21,6 +21,7 @@ from otel_ml_collector.curves.plots import make_plots
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_datasets_of_run
 from otel_ml_collector.filter.grammar import step_into
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.ground_truth.target import TARGETS, make_target
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.dialects.shape import SHAPE
@@ -61,8 +62,9 @@ from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.web.view import THIN, State, duration, read_state
+from otel_ml_collector.web.view import State, read_state
 from otel_ml_collector.windows import Window
+from otel_ml_collector.wording import THIN, duration
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -513,7 +515,7 @@ def find_usual_ms(
         return {}
     query = StatsQuery(
         project=project,
-        where=" or ".join(f"model == {view.quoted(model)}" for model in wanted),
+        where=" or ".join(f"model == {quoted(model)}" for model in wanted),
         group="model",
         window=Window(now_ns - _USUAL_DAYS * DAY_NS, now_ns),
         step_ns=None,

@@ -37,6 +37,7 @@ from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, Unavailable
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.measures.projects import find_projects
@@ -677,7 +678,7 @@ def _list_context(
         "groups": {
             "": "no groups",
             **_GROUPS,
-            **{f"tags[{view.quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
+            **{f"tags[{quoted(n)}]": n for n in _most_common(_tags_of(page.runs), _MOST_TAGS)},
         },
         "times": _OFFERED_TIMES,
         "time": _OFFERED_TIMES.get(last or "", (f"Last {last}", last)),

@@ -31,6 +31,7 @@ from otel_ml_collector.api.parameters import (
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.owners import own_session
 from otel_ml_collector.runs.answers import RunSummary, add_up, find_owner_evaluations
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
@@ -278,7 +279,7 @@ def _read_session(
     reader: Reader, project: str, session: str, now_ns: int, cursor: str | None
 ) -> tuple[Session, Sequence[RunSummary]]:
     """Read a session, and the runs of its turns."""
-    where = f"session == {view.quoted(session)}"
+    where = f"session == {quoted(session)}"
     query = RunsQuery(project, where, _RUNS_OF_SESSION, cursor, order=OLDEST)
     figures = reader.ahead(_find_figures, project, [session])
     evaluations = reader.ahead(find_owner_evaluations, project, own_session(session))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.filter.writing import narrow, where_of_group
 from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.stats import (
@@ -19,7 +20,6 @@ from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _MOST_GROUPS: Final = 20
@@ -107,9 +107,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
         ),
     )
     groups = [
-        SumGroup(
-            item.group, view.narrow(query.where, view.where_of_group(group, item.group)), item.total
-        )
+        SumGroup(item.group, narrow(query.where, where_of_group(group, item.group)), item.total)
         for item in (stats.groups if group else ())
     ]
     rest = stats.other.total if stats.other else None

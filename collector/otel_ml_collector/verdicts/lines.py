@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
 from otel_ml_collector.verdicts.verdicts import (
@@ -15,7 +16,6 @@ from otel_ml_collector.verdicts.verdicts import (
     JudgeChange,
     JudgedSides,
 )
-from otel_ml_collector.web import view
 
 _SCALE_UP: Final = 1.15
 _TINY: Final = 1e-9  # what subtraction leaves of two equal rates
@@ -116,12 +116,12 @@ def make_banner(
     """
     name, has_name, text = sentence.partition(": ")
     judge = next((change for change in judges if change.judge == name), None)
-    claim, evidence = view.split_evidence(text if has_name else sentence)
+    claim, evidence = wording.split_evidence(text if has_name else sentence)
     if word in _DECIDED:
         figures, has_size, size = claim.rpartition(": ")
         if has_size:
             interval, has_count, count = evidence.partition("; ")
-            interval = view.name_interval(interval)
+            interval = wording.name_interval(interval)
             claim, evidence = figures, f"{size} ({interval}); {count}" if has_count else size
         elif name in _AMOUNT_TITLES:
             claim = f"{name} is {claim}"
@@ -139,7 +139,9 @@ def make_banner(
     }.get(word, f"Too early to say whether {now} is better")
     if word == "inconclusive" and not any(text.startswith(opening) for opening in _OPEN[:2]):
         lead = f"No visible difference between {now} and {before}"
-    return Banner(word, name if has_name else "", lead, claim, view.name_interval(evidence), judge)
+    return Banner(
+        word, name if has_name else "", lead, claim, wording.name_interval(evidence), judge
+    )
 
 
 def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[VerdictLine]:
@@ -190,7 +192,7 @@ def _write_status(word: str, sentence: str) -> str:
     """Return why a figure is open, without its values. Empty if it is decided or unchanged."""
     if word in _DECIDED or word == "no different":
         return ""
-    claim = view.split_evidence(sentence)[0]
+    claim = wording.split_evidence(sentence)[0]
     figures, has_size, size = claim.partition(": ")
     if f"{figures}: " in _OPEN[:2]:
         return claim
@@ -201,7 +203,7 @@ def _write_note(change: JudgeChange | FailureChange) -> str:
     """Return how close two rates are if they did not change, else their status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"differs by less than {100 * change.margin:.3g}{view.THIN}pts"
+        return f"differs by less than {100 * change.margin:.3g}{wording.THIN}pts"
     return _write_status(change.word, change.sentence)
 
 
@@ -217,7 +219,7 @@ def _write_amount(name: str, interval: Interval | None) -> str:
         return "–"
     match name:
         case "latency":
-            return view.duration(interval.value)
+            return wording.duration(interval.value)
         case "cost":
             return write_cost(interval.value)
     return f"{interval.value:,.0f}"
@@ -251,7 +253,7 @@ def _write_margin(amount: AmountChange) -> str:
 
 
 def _add_unit(number: str, unit: str) -> str:
-    return number if number == "–" else f"{number}{view.THIN}{unit}"
+    return number if number == "–" else f"{number}{wording.THIN}{unit}"
 
 
 def judge_lines(
@@ -376,7 +378,7 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
     """Write a rate in per cent, or a score."""
     if interval is None:
         return "–"
-    return f"{100 * interval.value:.1f}{view.THIN}%" if is_rate else f"{interval.value:.4g}"
+    return f"{100 * interval.value:.1f}{wording.THIN}%" if is_rate else f"{interval.value:.4g}"
 
 
 def _signed(value: float) -> str:

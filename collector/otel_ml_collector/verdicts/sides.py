@@ -20,6 +20,7 @@ from otel_ml.statistics.release import (
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
 from otel_ml_collector.filter.sql import compile_tests, compile_where
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.measures.measures import MILLIONTHS
 from otel_ml_collector.measures.statistics import read_scored_runs
@@ -51,7 +52,6 @@ from otel_ml_collector.verdicts.verdicts import (
     make_figure_change,
     make_recorded_change,
 )
-from otel_ml_collector.web.view import quoted
 from otel_ml_collector.windows import Window
 
 _FOR_EVER_NS: Final = 2**62

@@ -10,7 +10,7 @@ from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FigureVerdict
 from otel_ml.statistics.verdict import FAILED_CALLS, AmountVerdict, Verdict
 from otel_ml_collector.store.versions import Numbers
-from otel_ml_collector.web.view import numbered, quoted
+from otel_ml_collector.wording import numbered
 
 # While a release is being watched, an open verdict is `watching`; otherwise it is `inconclusive`.
 ComparisonWord = Literal["worse", "watching", "inconclusive", "no different", "better"]
@@ -376,9 +376,3 @@ def choose_versions(
         )
         chosen[judge] = set.union(*scored) if newest is None else {newest}
     return chosen
-
-
-def write_judge_field(judge: str, version: int | None, digest: str, field: str) -> str:
-    """Write the field of a filter for a single version of a judge."""
-    step = quoted(digest) if version is None else str(version)
-    return f"{field}[{quoted(judge)}][{step}]"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, ModelCounts, about
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.measures.statistics import (
     is_version,
     list_models,
@@ -34,7 +35,6 @@ from otel_ml_collector.verdicts.verdicts import (
     JudgeVersionName,
 )
 from otel_ml_collector.versions.definition import VersionDefinition
-from otel_ml_collector.web import view
 from otel_ml_collector.windows import Window
 
 _NEWEST_VERSIONS: Final = 8
@@ -176,7 +176,7 @@ class Sample:
     @classmethod
     def of_version(cls, model: str, number: int) -> "Sample":
         """Mean the runs of a version."""
-        return cls(f"model == {view.quoted(model)}", (model, number))
+        return cls(f"model == {quoted(model)}", (model, number))
 
     def write_condition(self, reader: Reader, project: str) -> Condition:
         """Write the condition of the sample, which is applied with its filter."""

@@ -15,6 +15,7 @@ from otel_ml.statistics.variability import (
     estimate_variability,
 )
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.runs.logs import add_contents
 from otel_ml_collector.store.experiments import item_parameters
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
@@ -28,7 +29,6 @@ from otel_ml_collector.store.variability import (
 from otel_ml_collector.store.versions import read_versions, version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval, JudgeVersionName
-from otel_ml_collector.web.view import quoted
 
 # Limits per version and in all. Without them the answer would load all payloads into memory.
 MOST_RUNS: Final = 10_000

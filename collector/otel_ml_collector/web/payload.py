@@ -20,7 +20,8 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
-from otel_ml_collector.web.view import Slice, bars, cut_slice, shorten
+from otel_ml_collector.web.view import Slice, bars, cut_slice
+from otel_ml_collector.wording import shorten
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24

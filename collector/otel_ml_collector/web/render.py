@@ -16,12 +16,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of, find_user_of
 from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.clock import ClockWatch
 from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.measures.statistics import has_project
 from otel_ml_collector.price import write_cost, write_dollars
@@ -135,35 +137,35 @@ TEMPLATES.globals.update(
     grpc_endpoint_of=grpc_endpoint_of,
     link_to=link_to,
     make_payload=make_payload,
-    narrow=view.narrow,
+    narrow=narrow,
     path_of=view.path_of,
-    percent=view.percent,
-    quoted=view.quoted,
+    percent=wording.percent,
+    quoted=quoted,
     static=_StaticFiles(),
     without=view.without,
 )
 TEMPLATES.filters.update(
     ago=ago,
     breakable=view.breakable,
-    claim=lambda sentence: view.split_evidence(sentence)[0],
-    count=view.count,
+    claim=lambda sentence: wording.split_evidence(sentence)[0],
+    count=wording.count,
     cut_id=view.cut_id,
     dollars=write_dollars,
-    duration=view.duration,
+    duration=wording.duration,
     page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
-    evidence=lambda sentence: view.name_interval(view.split_evidence(sentence)[1]),
+    evidence=lambda sentence: wording.name_interval(wording.split_evidence(sentence)[1]),
     local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),
     moment=view.moment,
     money=write_cost,
-    number=view.number,
+    number=wording.number,
     rfc3339=to_rfc3339,
-    score=view.score,
+    score=wording.score,
     short=short,
     size=view.size,
-    slice_name=view.slice_name,
+    slice_name=wording.slice_name,
     spaced=view.spaced,
-    tag_value=view.tag_value,
+    tag_value=wording.tag_value,
     whole=whole,
 )
 _PAGES: Final = Jinja2Templates(env=TEMPLATES)

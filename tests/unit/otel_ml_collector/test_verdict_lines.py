@@ -11,7 +11,7 @@ from otel_ml_collector.verdicts.verdicts import (
     JudgeChange,
     RecordedChange,
 )
-from otel_ml_collector.web.view import THIN, split_evidence
+from otel_ml_collector.wording import THIN, split_evidence
 
 
 def interval(value: float, half: float = 0.0) -> Interval:

@@ -10,7 +10,7 @@ from otel_ml_collector.judges.rubric_judge import WantedRubricJudge, write_rubri
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
-from otel_ml_collector.web.view import THIN
+from otel_ml_collector.wording import THIN
 from tests.store.otel_ml_collector.alerts.test_evaluation import Told, call, look
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call

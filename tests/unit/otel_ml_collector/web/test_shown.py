@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.web.view import Exact, short, show, visible, whole
+from otel_ml_collector.web.view import Exact, short, show, whole
+from otel_ml_collector.wording import visible
 
 FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e007f"
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml_collector import wording
 from otel_ml_collector.filter.grammar import Both, Either, FieldComparison, parse
+from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.times import ago
 from otel_ml_collector.web import view
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
@@ -56,7 +58,7 @@ def test_ago(seconds: int, text: str) -> None:
 )
 def test_number(value: float | None, text: str) -> None:
     """A number is written with about three digits."""
-    assert view.number(value) == text
+    assert wording.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_number(value: float | None, text: str) -> None:
 )
 def test_duration(value_ms: float, text: str) -> None:
     """A time is written with the unit that fits it."""
-    assert view.duration(value_ms) == text
+    assert wording.duration(value_ms) == text
 
 
 @pytest.mark.parametrize(
@@ -91,23 +93,23 @@ def test_duration(value_ms: float, text: str) -> None:
 )
 def test_percent(part: int, whole: int, text: str) -> None:
     """A share is written in per cent, and none of nothing."""
-    assert view.percent(part, whole) == text
+    assert wording.percent(part, whole) == text
 
 
 @pytest.mark.parametrize(
     ("written", "text"),
     [
-        (view.count(1_234_567), "1,234,567"),
-        (view.score(0.456), "0.46"),
+        (wording.count(1_234_567), "1,234,567"),
+        (wording.score(0.456), "0.46"),
         (
             view.cut_id("0123456789abcdef0123456789abcdef-fedcba9876543210"),
             "01234567…fedcba9876543210",
         ),
         (view.moment("2026-11-20T07:00:00.123456789Z"), "2026-11-20 07:00:00.123 UTC"),
-        (view.tag_value(True), "true"),
-        (view.tag_value(False), "false"),
-        (view.tag_value(3), "3"),
-        (view.tag_value("3"), "3"),
+        (wording.tag_value(True), "true"),
+        (wording.tag_value(False), "false"),
+        (wording.tag_value(3), "3"),
+        (wording.tag_value("3"), "3"),
     ],
 )
 def test_small_values(written: str, text: str) -> None:
@@ -155,12 +157,12 @@ def test_address_of_anything(name: str, where: str) -> None:
 )
 def test_narrow(where: str, condition: str, text: str) -> None:
     """A condition is added to a filter that may be empty."""
-    assert view.narrow(where, condition) == text
+    assert narrow(where, condition) == text
 
 
 def test_narrow_an_alternative() -> None:
     """A condition that is added to alternatives holds for all of them."""
-    tree = parse(view.narrow("version == 1 or version == 2", "latency_ms > 5"))
+    tree = parse(narrow("version == 1 or version == 2", "latency_ms > 5"))
     assert isinstance(tree, Both)
     assert isinstance(tree.parts[0], Either)
     assert isinstance(tree.parts[1], FieldComparison)
@@ -185,13 +187,13 @@ def test_narrow_an_alternative() -> None:
 )
 def test_quoted(value: Any, text: str) -> None:
     """A value is written as the filter language does."""
-    assert view.quoted(value) == text
+    assert quoted(value) == text
 
 
 @given(texts)
 def test_quoted_text(text: str) -> None:
     """A filter with a text of any characters is read with that text."""
-    assert ast.literal_eval(view.quoted(text)) == text
-    tree = parse(f"session == {view.quoted(text)}")
+    assert ast.literal_eval(quoted(text)) == text
+    tree = parse(f"session == {quoted(text)}")
     assert isinstance(tree, FieldComparison)
     assert tree.value == text

@@ -1,0 +1,155 @@
+"""Writes values as text: numbers, shares, durations, names, and texts with invisible characters."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+_C0: Final = 0x20
+_DELETE: Final = 0x7F
+_PICTURES: Final = 0x2400  # start of the pictures of control characters
+# Characters that nobody sees: controls except tab and line ends, zero-width characters, overrides,
+# halves of characters, and letters of the invisible alphabet, which can smuggle instructions.
+# Flags, joiners and marks stay: whole scripts and emoji need them.
+_UNSEEN: Final = re.compile(
+    "\U0001f3f4[\U000e0020-\U000e007f]+"
+    "|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060-\u2064\ufeff\u202a-\u202e"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f])"
+)
+_ISOLATES: Final = re.compile("[\u2066-\u2069]")
+_POP: Final = "\u2069"
+THIN: Final = "\u202f"  # narrow no-break space before a unit
+_SECOND_MS: Final = 1_000
+_MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 60 * _MINUTE_MS
+_DAY_MS: Final = 24 * _HOUR_MS
+_DAYS_FROM_MS: Final = 3 * _DAY_MS
+# How a number of at least this size is written, with about three digits.
+_FORMS: Final = ((1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
+_NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
+# An interval at the start of an evidence, such as `6 to 14 pts` or `± 16 pts`.
+_INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
+
+
+def shorten(text: str, most: int) -> str:
+    """Cut a text without stating its length."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def bound(text: str, most: int) -> str:
+    """Cut a text and state how long it is."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def visible(text: str) -> str:
+    """Replace invisible characters, and those that reorder other text, by their names.
+
+    Isolates are kept if the text closes each one that it opens. Others would change what follows.
+    """
+    if text.isprintable():
+        return text
+    sentence = _UNSEEN.sub(_name_char, text)
+    return sentence if _is_closed(sentence) else _ISOLATES.sub(_name_char, sentence)
+
+
+def _is_closed(text: str) -> bool:
+    depth = 0
+    for match in _ISOLATES.finditer(text):
+        depth += -1 if match[0] == _POP else 1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _name_char(match: re.Match[str]) -> str:
+    char = match[0]
+    if len(char) > 1:  # a flag
+        return char
+    code = ord(char)
+    if code < _C0:
+        return chr(_PICTURES + code)
+    return "\N{SYMBOL FOR DELETE}" if code == _DELETE else f"[U+{code:04X}]"
+
+
+def number(value: float | str | None) -> str:
+    """Write a measured number with about three digits; thousands are grouped."""
+    if value is None or isinstance(value, str):
+        return _NO_NUMBERS.get(value, "–")
+    if value == 0:
+        return "0.00"
+    return next((form for least, form in _FORMS if abs(value) >= least), "{:.3f}").format(value)
+
+
+def duration(value_ms: float) -> str:
+    """Write a time in prose, with its unit."""
+    if value_ms >= _DAYS_FROM_MS:
+        return f"{value_ms / _DAY_MS:.1f}{THIN}d"
+    if value_ms >= _HOUR_MS:
+        return f"{value_ms / _HOUR_MS:.1f}{THIN}h"
+    if value_ms >= _MINUTE_MS:
+        return f"{value_ms / _MINUTE_MS:.1f}{THIN}min"
+    if value_ms >= _SECOND_MS:
+        return f"{value_ms / _SECOND_MS:.2f}{THIN}s"
+    return f"{number(value_ms)}{THIN}ms"
+
+
+def split_evidence(sentence: str) -> tuple[str, str]:
+    """Split a verdict into its claim and its evidence, which is in parentheses at the end.
+
+    Returns:
+        Claim and evidence. The evidence is empty if the sentence does not end with parentheses.
+    """
+    if not sentence.endswith(")"):
+        return sentence, ""
+    depth = 0
+    for place in range(len(sentence) - 1, 0, -1):
+        depth += {")": 1, "(": -1}.get(sentence[place], 0)
+        if not depth:
+            return sentence[:place].rstrip(), sentence[place + 1 : -1]
+    return sentence, ""
+
+
+def count(value: int) -> str:
+    """Write a count, thousands grouped."""
+    return f"{value:,}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Write a share in per cent; a dash if the whole is 0."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:.0f}{THIN}%" if share in {0, 100} else f"{share:.1f}{THIN}%"
+
+
+def numbered(name: str, version: int | None) -> str:
+    """Write a name with its version, such as ``answer:v4``."""
+    return name if version is None else f"{name}:v{version}"
+
+
+def slice_name(name: str) -> str:
+    """Write the name of a slice, such as ``client = Remax``, as in a sentence: `client Remax`."""
+    return name.replace("provider_model = ", "LLM ").replace(" = ", " ")
+
+
+def name_interval(evidence: str) -> str:
+    """Name the interval that an evidence starts with; unchanged if it starts with none."""
+    return f"95 % interval: {evidence}" if _INTERVAL.match(evidence) else evidence
+
+
+def write_error(error_type: str, message: str) -> str:
+    """Write the error of a run in one line; empty without an error."""
+    return ": ".join(filter(None, (error_type, message)))
+
+
+def score(value: float) -> str:
+    """Write a score: two decimals."""
+    return f"{value:.2f}"
+
+
+def tag_value(value: object) -> str:
+    """Write the value of a tag."""
+    if isinstance(value, bool | list | dict | None):
+        return orjson.dumps(value).decode()
+    return str(value)
