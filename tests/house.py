@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -282,10 +282,10 @@ def read_commit(commit: str, folder: Path) -> House:
 
 def table(columns: Mapping[str, Mapping[str, float]]) -> str:
     """Write figures as a table of Markdown, a column a tree."""
-    by_name: defaultdict[str, list[str]] = defaultdict(list)
-    for rows in columns.values():
-        for name, value in rows.items():
-            by_name[name].append(f"{value:,}")
+    by_name = {
+        name: [f"{rows[name]:,}" if name in rows else "–" for rows in columns.values()]
+        for name in dict.fromkeys(name for rows in columns.values() for name in rows)
+    }
     head = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     return "\n".join([*head, *(f"| {name} | {' | '.join(v)} |" for name, v in by_name.items())])
 

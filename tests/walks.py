@@ -9,7 +9,7 @@ into a room that the walk has left. ``python -m tests.house`` prints the figures
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -63,6 +63,7 @@ class Walks:
     def __init__(self, trees: Mapping[str, ast.Module]) -> None:
         self._trees = trees
         self._functions: dict[str, tuple[str, _Function]] = {}
+        self._reached: dict[str, Set[str]] = {}
         self._methods: defaultdict[str, list[str]] = defaultdict(list)
         for module, tree in trees.items():
             for name, function in _functions_of(tree):
@@ -111,7 +112,10 @@ class Walks:
     def _member(
         self, node: ast.Attribute, module: str, owner: str, names: Mapping[str, str]
     ) -> Iterator[str]:
-        """Find the function of an attribute: of a module, the own class, or the only one."""
+        """Find the function of an attribute: of a module, the own class, or the only one.
+
+        The only one is that of all classes in modules that this module imports, also indirectly.
+        """
         if isinstance(node.value, ast.Name):
             if node.value.id in {"self", "cls"} and owner:
                 own = f"{module}.{owner}.{node.attr}"
@@ -122,12 +126,26 @@ class Walks:
             if of_import in self._functions:
                 yield of_import
                 return
-        package = module.partition(".")[0]
         methods = [
-            name for name in self._methods.get(node.attr, ()) if name.startswith(f"{package}.")
+            name
+            for name in self._methods.get(node.attr, ())
+            if self._functions[name][0] in self._reached_from(module)
         ]
         if len(methods) == 1:
             yield methods[0]
+
+    def _reached_from(self, module: str) -> Set[str]:
+        """Return a module and all modules that it imports, directly or indirectly."""
+        if module not in self._reached:
+            reached, waiting = {module}, [module]
+            while waiting:
+                for target in self._imports[waiting.pop()].values():
+                    name = target if target in self._trees else target.rpartition(".")[0]
+                    if name in self._trees and name not in reached:
+                        reached.add(name)
+                        waiting.append(name)
+            self._reached[module] = frozenset(reached)
+        return self._reached[module]
 
     @cached_property
     def _imports(self) -> Mapping[str, Mapping[str, str]]:
