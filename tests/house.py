@@ -128,8 +128,8 @@ class House:
                 for name, path in self.modules.items()
             ),
             "lines of import contracts": self._contract_lines(),
-            "floors of the collector": len(self._floors()),
-            "arrows between topics": len(self.arrows()),
+            **({"floors of the collector": len(floors)} if (floors := self._floors()) else {}),
+            **({"arrows between topics": len(self.arrows())} if floors else {}),
             f"files that name {field}": count,
             "files outside store, fold that name a table of facts": len(walks.naming_facts()),
             **{
