@@ -131,7 +131,7 @@ def make_banner(
     if word == "no different" and judge is None and has_name and name in _SAME:
         lead = f"{now} {_SAME[name]} {before}"
         claim = f"{claim}, and no judge scored both versions"
-        return Banner(word, name, lead, claim, view.name_interval(evidence), None)
+        return Banner(word, name, lead, claim, wording.name_interval(evidence), None)
     lead = {
         "worse": f"{now} is worse",
         "better": f"{now} is better",
