@@ -19,6 +19,25 @@ def test_attributes_load_nothing_else(tmp_path: Path) -> None:
     assert sorted(loaded) == ["otel_ml", "otel_ml.attributes"]
 
 
+def test_reader_loads_no_sdk(tmp_path: Path, sink: Sink) -> None:
+    """A program that only reads, as client commands do, loads no SDK of OpenTelemetry."""
+    loaded = ask_script(
+        tmp_path,
+        """
+        import json, sys
+        from contextlib import suppress
+        from otel_ml.reader import Reader
+        from otel_ml.reader.errors import ReaderError
+        with suppress(ReaderError):
+            list(Reader("p").runs())
+        sdk = [m for m in sys.modules if m.startswith("opentelemetry.sdk")]
+        print(json.dumps([sdk, "otel_ml.export.http" in sys.modules]))
+        """,
+        OTEL_ML_ENDPOINT=sink.address,
+    )
+    assert loaded == [[], True]
+
+
 def test_sdk_never_loads_the_collector(tmp_path: Path, sink: Sink) -> None:
     """After every public name was used no module of the collector is loaded."""
     loaded = ask_script(
