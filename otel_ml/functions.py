@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MethodType
@@ -85,6 +86,7 @@ else:
 
 _STRUCTURES: Final = 8
 _SHAPES: Final = 256
+_DEFINING_S: Final = 1.0  # longest time that a call waits for another one that computes the version
 
 
 class Options(TypedDict, total=False):
@@ -283,6 +285,8 @@ class TracedFunction:
         self._definition: definitions.Definition | None = None
         self._marks: weights.WeightMarks | None = None
         self.waits_for: Sequence[Job] = ()
+        # reentrant: a finalizer may call the function while this thread holds it
+        self._defining = threading.RLock()
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}
 
@@ -416,10 +420,8 @@ class TracedFunction:
                 return None
             # an error here must cost neither the run's output nor its scores
             with quiet("version"):
-                try:
-                    version = self._version(output)
-                except weights.WeightsPending as pending:
-                    self.waits_for = pending.jobs
+                version = self._compute_version(output)
+                if version is None:
                     return None
             if version is None:
                 return self.start_attributes
@@ -459,6 +461,26 @@ class TracedFunction:
         """Forget all versions if a model object they depend on was replaced or fitted again."""
         if marks.are_other(now_ns):
             self._versions, self._definition, self._marks = {}, None, None
+
+    def _compute_version(self, output: object) -> "_Version | None":
+        """Return the version for an output; None if model weights are being hashed.
+
+        Several threads may make the first calls at the same time. One of them computes the
+        definition and the others wait for it, because all of them together would take much longer.
+        """
+        if self._definition is not None:
+            return self._version(output)
+        is_held = self._defining.acquire(timeout=_DEFINING_S)
+        try:
+            if not all(job.done.is_set() for job in self.waits_for):
+                return None  # another thread has found the models meanwhile
+            return self._version(output)
+        except weights.WeightsPending as pending:
+            self.waits_for = pending.jobs
+            return None
+        finally:
+            if is_held:
+                self._defining.release()
 
     def _version(self, output: object) -> "_Version":
         key = shape(output)

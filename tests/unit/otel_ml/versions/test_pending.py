@@ -121,3 +121,34 @@ def test_explanation_waits_for_weights(model: Module) -> None:
 
     threading.Timer(0.1, model.gate.set).start()
     assert explain(predict)["digest"]
+
+
+def test_first_calls_at_once_compute_one_version() -> None:
+    """Threads that make the first calls at the same time compute the definition once."""
+    computed: list[str] = []
+
+    def see(frame: Any, event: str, _argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_name == "define" and "versions" in code.co_filename:
+            computed.append(threading.current_thread().name)
+
+    recording = Recording()
+    barrier = threading.Barrier(8)
+
+    @recording.client.trace
+    def predict(value: int) -> int:
+        barrier.wait(20)
+        return value
+
+    threading.setprofile(see)
+    try:
+        threads = [threading.Thread(target=predict, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    finally:
+        threading.setprofile(None)
+    assert len(computed) == 1
+    assert len({attributes(run)["otel_ml.model.version"] for run in recording.runs()}) == 1
+    assert len(recording.runs()) == 8
