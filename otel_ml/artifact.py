@@ -12,6 +12,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
+from otel_ml.deferred_attributes import has_room
 from otel_ml.errors import quiet, untrusted
 from otel_ml.redaction import NOTE as REDACTED_NOTE
 from otel_ml.redaction import REDACTED, Redaction
@@ -20,18 +21,25 @@ from otel_ml.types import (
     Arrow,
     DataFrame,
     Native,
+    Numpy,
     Polars,
     Series,
     Text,
+    Torch,
     describe,
     wrap,
 )
 from otel_ml.types.data import Data, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
+from otel_ml.types.wrappers import copy_plain
 
 # limit for a value and for its document; beyond it only the description is sent
 MOST_BYTES: Final = 64 * 1024 * 1024
+
+# size of arrays and tensors that are only copied when they are logged, and written later
+_LEAST_COPIED: Final = 256 * 1024
+_MOST_COPIED: Final = 16 * 1024 * 1024
 
 _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
@@ -97,6 +105,40 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
         return LoggedValue(facts, written.document, sha256, notes)
     facts[names.ARTIFACT_JSON] = written.document.decode()
     return LoggedValue(facts, sha256=sha256, notes=notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of a logged value, which is converted to JSON later.
+
+    Attributes:
+        data: The copied value. Call `wait` before you read it.
+        wait: Waits until the value is copied from the GPU.
+        weight: Size of the copy in bytes.
+    """
+
+    data: Data
+    wait: Callable[[], object]
+    weight: int
+
+
+def copy_large(ref: str, value: object, redaction: Redaction) -> Copy | None:
+    """Copy a large array or tensor, without waiting for the GPU.
+
+    Returns:
+        None for other values. Also if so many copies are waiting that no more may be made.
+    """
+    kind = type(value)
+    wrapper = kind if issubclass(kind, Data) else find_wrapper(kind)
+    if (wrapper is not Numpy and wrapper is not Torch) or redaction.is_secret(ref):
+        return None
+    with untrusted:  # a library may fail on its own value
+        data: Any = wrap(value)
+        size = int(wrapper.inspection.size_of(data.data))
+        if _LEAST_COPIED <= size <= _MOST_COPIED and has_room(size):
+            copied = copy_plain(data)
+            return None if copied is None else Copy(*copied, size)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

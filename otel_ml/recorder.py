@@ -604,6 +604,17 @@ class Recorder:
         pipeline = self._outlet.pipeline
         return pipeline if pipeline is not None and pipeline.is_durable else None
 
+    @property
+    def defers_logs(self) -> bool:
+        """Whether the thread that sends may write logged values.
+
+        It may if it is the client's own, and nobody else reads the spans. With a `spool`, values
+        must be on disk when `Run.log` returns.
+        """
+        outlet = self._outlet
+        is_own = outlet.pipeline is not None and outlet.joined is None
+        return is_own and outlet.uploads is not None and self.spooled is None
+
     def hasten(self) -> None:
         """Send queued spans immediately instead of in batches.
 

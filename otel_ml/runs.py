@@ -28,6 +28,7 @@ from otel_ml.capture.description import text_of
 from otel_ml.capture.snapshot import ALL
 from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import PREVIEW_BYTES, clean, preview_of
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
 from otel_ml.late import late
 from otel_ml.metrics import (
@@ -48,6 +49,7 @@ from otel_ml.tags import Details, Tags, Value, fits, read_tags, tag_attributes
 from otel_ml.times import Time, check_time
 from otel_ml.updates import EVENTS, Updates
 from otel_ml.wire import (
+    Attributes,
     HasSubject,
     Subject,
     actual_attributes,
@@ -362,14 +364,13 @@ class Handle:
         if recorder is None:
             return
         at_ns = self._now_ns()
-        made = artifact.make_artifact(ref, value, recorder.redaction)
-        attributes, notes = made.facts, made.notes
-        if made.document is not None:
-            address = recorder.upload(made.sha256, made.document)
-            if address is None:
-                notes = (*notes, "artifact")
-            else:
-                attributes[names.ARTIFACT_URI] = address
+        attributes: Attributes
+        notes: Sequence[str] = ()
+        copy = artifact.copy_large(ref, value, recorder.redaction) if recorder.defers_logs else None
+        if copy is None:
+            attributes, notes = _write_artifact(ref, value, recorder)
+        else:
+            attributes = DeferredAttributes(lambda: _write_copy(ref, copy, recorder), copy.weight)
         self._update(Updates.add_event, (names.ARTIFACT_EVENT, attributes, at_ns))
         self._note("artifacts", *notes)
 
@@ -401,6 +402,29 @@ class Handle:
 
     def _note(self, part: str, *notes: str) -> None:
         """Record on the run that a part was left out. Logged values have this note anyway."""
+
+
+def _write_artifact(
+    ref: str, value: object, recorder: Recorder
+) -> tuple[dict[str, Value], Sequence[str]]:
+    """Return the event attributes of a logged value, and notes on what is left out."""
+    made = artifact.make_artifact(ref, value, recorder.redaction)
+    attributes, notes = made.facts, made.notes
+    if made.document is not None:
+        address = recorder.upload(made.sha256, made.document)
+        if address is None:
+            notes = (*notes, "artifact")
+        else:
+            attributes[names.ARTIFACT_URI] = address
+    return attributes, notes
+
+
+def _write_copy(ref: str, copy: "artifact.Copy", recorder: Recorder) -> Mapping[str, Value]:
+    """Return the event attributes of a value that was copied when it was logged."""
+    with quiet("run.log"):
+        copy.wait()
+        return _write_artifact(ref, copy.data, recorder)[0]
+    return {names.ARTIFACT_REF: clean(recorder.redaction.shown(ref))}
 
 
 def check_actual(value: object) -> Any:

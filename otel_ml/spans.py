@@ -59,6 +59,7 @@ from opentelemetry.trace import (
 from opentelemetry.util import types
 
 from otel_ml import attributes as names
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.errors import hand_on, traceback_of
 from otel_ml.limits import read_limits
 from otel_ml.process import MARKS, renew_in_child
@@ -448,9 +449,18 @@ class RunSpan(ReadableSpan, trace.Span):
         with _MAKING.lock:
             if self._added_events is None:
                 self._added_events = BoundedList(limits.max_events)
-        kept = BoundedAttributes(
-            limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length
-        )
+
+        def limit(given: types.Attributes) -> BoundedAttributes:
+            return BoundedAttributes(
+                limits.max_event_attributes, given, max_value_len=limits.max_attribute_length
+            )
+
+        kept: Mapping[str, Any]
+        if type(attributes) is DeferredAttributes:
+            attributes.convert(limit)
+            kept = attributes
+        else:
+            kept = limit(attributes)
         self._added_events.append(Event(name, kept, timestamp))
 
     def add_link(self, context: SpanContext, attributes: types.Attributes = None) -> None:
@@ -595,6 +605,8 @@ class RunSpan(ReadableSpan, trace.Span):
         for payload in (self.inputs, self.outputs, *map(self.variables.get, parts)):
             if type(payload) is CapturedPayload:
                 payload.encode()
+        for event in self.events:
+            len(event.attributes or ())  # computes deferred ones
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and pass it on for export. A second call does nothing.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.metrics import LoggedPoint, MetricValues, point_attributes
 from otel_ml.tags import Details, Value, tag_attributes
 from otel_ml.wire import Attributes, Event, weigh
@@ -14,6 +15,7 @@ _EVERY_OF_LONG_NS: Final = 10 * 1_000_000_000
 POINTS: Final = 1_000
 EVENTS: Final = 64
 EVENT_BYTES: Final = 1024 * 1024
+_UPLOADED_BYTES: Final = 2_048  # event of a value that is uploaded separately
 
 Update = tuple[Attributes, list[Event]]
 
@@ -54,7 +56,7 @@ class Updates:
     def add_event(self, event: Event) -> None:
         """Queue a log line or logged value."""
         self.events.append(event)
-        self._event_bytes += weigh(event[1])
+        self._event_bytes += _weigh(event)
 
     def add_points(self, points: Sequence[LoggedPoint]) -> None:
         """Queue metric points."""
@@ -113,12 +115,18 @@ class Updates:
         return records
 
 
+def _weigh(event: Event) -> int:
+    """Estimate the size of an event as it is sent."""
+    is_deferred = type(event[1]) is DeferredAttributes
+    return _UPLOADED_BYTES if is_deferred else weigh(event[1])
+
+
 def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:
     """Split events into parts that fit into one record each, by number and size."""
     part: list[Event] = []
     size = 0
     for event in events:
-        weight = weigh(event[1])
+        weight = _weigh(event)
         if part and (len(part) >= EVENTS or size + weight > EVENT_BYTES):
             yield part
             part, size = [], 0

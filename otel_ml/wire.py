@@ -12,6 +12,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.values import LIMIT_BYTES, clean, encode, preview_of
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.errors import traceback_of, untrusted
 from otel_ml.redaction import NOTE, CapturedPayload, Redaction
 from otel_ml.tags import Value, finite
@@ -216,6 +217,9 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
     """
     total = 0
     for part in (attributes, *(event[1] for event in events)):
+        if type(part) is DeferredAttributes:
+            total += part.weight
+            continue
         for value in part.values():
             if isinstance(value, str):
                 total += len(value)

@@ -6,7 +6,7 @@ Spec: https://github.com/huggingface/safetensors#format
 import ctypes
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Final
 
@@ -79,6 +79,39 @@ def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
     if isinstance(tensor, torch.nn.Parameter):
         form["parameter"] = True
     return {**form, **_write_values(tensor.detach())}
+
+
+def copy(tensor: torch.Tensor) -> tuple[torch.Tensor, Callable[[], object]] | None:
+    """Start to copy a dense tensor to the memory of the CPU, without waiting for its device.
+
+    From a GPU, the copy is made on the current stream. So it has the values that the tensor has at
+    this place of the program, even if the program changes the tensor right after.
+
+    Returns:
+        The copy, and a function that waits until it is complete. None for tensors of other devices
+        or classes, and while a CUDA graph is captured.
+    """
+    kind = type(tensor)
+    if kind not in {torch.Tensor, torch.nn.Parameter} or tensor.layout is not torch.strided:
+        return None
+    whole = tensor.detach()
+    wait: Callable[[], object] = bool
+    if tensor.device.type == "cpu":
+        host = whole.clone(memory_format=torch.contiguous_format)
+    elif tensor.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        stream = torch.cuda.current_stream(tensor.device)
+        with torch.cuda.stream(stream):
+            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            host.copy_(whole, non_blocking=True)
+            whole.record_stream(stream)
+            done = torch.cuda.Event(blocking=True)
+            done.record(stream)
+        wait = done.synchronize
+    else:
+        return None
+    if kind is torch.nn.Parameter:
+        return torch.nn.Parameter(host, requires_grad=tensor.requires_grad), wait
+    return host.requires_grad_(tensor.requires_grad), wait
 
 
 def read(params: Params, _decode: Decode) -> torch.Tensor:

@@ -8,7 +8,7 @@ import ast
 import math
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from itertools import islice
 from typing import Any, ClassVar, Final
@@ -400,6 +400,12 @@ class Torch(_Formed):
     form_name = "torch_form"
     expected = "a tensor of torch"
     inspection = Inspection(_of_tensor, size_of=_size_of_tensor, is_binary=_always)
+    _device: str | None = None  # of the original tensor, if `data` is a copy
+
+    def write(self, walker: Walker) -> Form:
+        """Serialise the tensor as it is now."""
+        form = super().write(walker)
+        return form if self._device is None else {**form, "device": self._device}
 
 
 class TorchState(_Formed):
@@ -539,6 +545,27 @@ def wrap(value: Any) -> Data:
     return Native(value)
 
 
+def copy_plain(data: Data) -> tuple[Data, Callable[[], object]] | None:
+    """Copy a NumPy array or a dense tensor to the memory of the CPU, without waiting for a GPU.
+
+    Returns:
+        The copy, and a function that waits until it is complete. None for other data.
+    """
+    if type(data) is Numpy and type(data.data).__name__ == "ndarray" and not _has_objects(data):
+        return Numpy(data.data.copy()), bool
+    copied = data.forms().copy(data.data) if type(data) is Torch else None
+    if copied is None:
+        return None
+    tensor, wait = copied
+    wrapper = Torch(tensor)
+    wrapper._device = str(data.data.device)
+    return wrapper, wait
+
+
+def _has_objects(data: Numpy) -> bool:
+    return bool(data.data.dtype.hasobject or data.data.dtype.kind == "T")
+
+
 def describe(data: Data) -> Form:
     """Return a short description of a wrapped value, such as shape, columns and first elements.
 
@@ -554,6 +581,8 @@ def describe(data: Data) -> Form:
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
         facts = data.inspection.describes(data.data) if isinstance(data, BuiltIn) else {}
+        if isinstance(data, Torch) and data._device is not None:
+            facts["device"] = data._device
         if hasattr(data, "lossless"):  # an image
             facts["lossless"] = data.lossless
         for key, fact in facts.items():

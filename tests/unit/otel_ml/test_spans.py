@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tra
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 from otel_ml import Client
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.errors import trouble
 from otel_ml.spans import RunSpan
 from tests.support.examples import examples
@@ -146,9 +147,9 @@ def open_pair(limits: SpanLimits) -> tuple[RunSpan, trace.Span]:
     return ours, tracer.start_span("run", context=Context(), start_time=1)
 
 
-def open_many(count: int) -> list[RunSpan]:
+def open_many(count: int, **options: Any) -> list[RunSpan]:
     """Spans of ours, of one tracer."""
-    start = start_under(open_provider()[0])
+    start = start_under(open_provider(**options)[0])
     spans = [start("run", Context(), 1, {}, False) for _ in range(count)]
     return [span for span in spans if isinstance(span, RunSpan)]
 
@@ -283,6 +284,27 @@ def test_threads_lose_nothing() -> None:
         list(pool.map(add, range(threads)))
     found = {(len(span.attributes or {}), len(span.events)) for span in spans}
     assert found == {(threads, threads)}
+
+
+def test_deferred_attributes_are_computed_once() -> None:
+    """The attributes of a logged value are computed when the span is encoded or the queue is full.
+
+    The span's limits hold for them.
+    """
+    computed: list[str] = []
+
+    def compute() -> dict[str, str]:
+        computed.append("once")
+        return {"text": "x" * 10}
+
+    [span] = open_many(1, span_limits=SpanLimits(max_attribute_length=4))
+    span.add_event("value", DeferredAttributes(compute, 1))
+    assert computed == []
+    span.encode_early()
+    assert computed == ["once"]
+    [event] = span.events
+    assert dict(event.attributes or {}) == {"text": "xxxx"}
+    assert computed == ["once"]
 
 
 # What the host adds while its function is traced.

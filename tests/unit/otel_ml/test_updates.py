@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from otel_ml import current_run
+from otel_ml.deferred_attributes import DeferredAttributes
 from otel_ml.metrics import make_points
 from otel_ml.tags import Value
 from otel_ml.updates import EVENT_BYTES, EVENTS, POINTS, Updates
-from otel_ml.wire import line_event
+from otel_ml.wire import line_event, weigh
 from tests.support.otel_ml.recording import (
     Recording,
     attributes,
@@ -166,3 +167,14 @@ def test_records_are_bounded_in_bytes() -> None:
     assert waiting.is_full
     assert [len(events) for _, events in waiting.take({}, 1)] == [2, 1]
     assert not waiting.is_full
+
+
+def test_copies_do_not_fill_a_record() -> None:
+    """A logged array counts as the short event that it becomes, not as the copy in memory."""
+    waiting = Updates()
+    copy = DeferredAttributes(dict, EVENT_BYTES)
+    for _ in range(3):
+        waiting.add_event(("value", copy, 1))
+    assert not waiting.is_full
+    [(_, events)] = waiting.take({}, 1)
+    assert weigh({}, events) == 3 * EVENT_BYTES

@@ -1,7 +1,9 @@
 """Documents that are too long for an event: uploaded, once, and accounted for."""
 
 import hashlib
+import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +12,16 @@ from textwrap import dedent
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client, types
+from otel_ml.artifact import copy_large
+from otel_ml.deferred_attributes import MOST_BYTES, DeferredAttributes
 from otel_ml.export.delivery import Delivery
 from otel_ml.export.documents import DocumentQueue, HashedText
+from otel_ml.redaction import Redaction
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.waiting import wait_until
@@ -267,3 +273,71 @@ def test_event_names_the_address(client: Client, sink: Sink) -> None:
     [path] = sink.documents
     assert [event.get("otel_ml.artifact.uri") for event in sink.events] == [sink.address + path]
     assert [event.get("otel_ml.artifact.json") for event in sink.events] == [None]
+
+
+LARGE = np.arange(200_000.0).reshape(400, 500)
+
+
+def artifact_events(sink: Sink) -> list[dict[str, Any]]:
+    return [event for event in sink.events if event.get("otel_ml.artifact.ref") == "a"]
+
+
+def test_large_array_is_recorded_as_it_was(client: Client, sink: Sink) -> None:
+    """An array that changes right after it was logged is stored as it was."""
+    array = LARGE.copy()
+    with client.run("fit") as run:
+        run.log("a", array)
+        array.fill(0)
+    assert client.flush() == Delivery(delivered=3)
+    [stored] = values(sink)
+    assert np.array_equal(stored, LARGE)
+    [event] = artifact_events(sink)
+    [(path, body)] = sink.documents.items()
+    digest = hashlib.sha256(body).hexdigest()
+    assert event["otel_ml.artifact.uri"] == sink.address + path
+    assert (event["otel_ml.artifact.sha256"], event["otel_ml.artifact.bytes"]) == (
+        digest,
+        len(body),
+    )
+    preview = json.loads(event["otel_ml.artifact.preview"])
+    assert (preview["type"], preview["max"]) == ("otel_ml.types.Numpy", 199_999.0)
+
+
+def test_large_array_is_not_written_on_the_caller(client: Client, sink: Sink) -> None:
+    """`log` of a large array copies it. The thread that sends writes and hashes it."""
+    called: set[str] = set()
+    with client.run("fit") as run:
+        sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_name))
+        try:
+            run.log("a", LARGE)
+        finally:
+            sys.setprofile(None)
+    assert "copy_large" in called
+    assert "make_artifact" not in called
+    assert client.flush() == Delivery(delivered=3)
+    assert len(values(sink)) == 1
+
+
+def test_copies_of_large_arrays_are_bounded(client: Client, sink: Sink) -> None:
+    """If 32 MiB of copies wait already, an array is written during the call."""
+    waiting = DeferredAttributes(dict, MOST_BYTES)
+    assert copy_large("a", LARGE, Redaction()) is None
+    log(client, LARGE)
+    assert len(waiting) == 0  # computes it, which frees the copy
+    assert copy_large("a", LARGE, Redaction()) is not None
+    assert client.flush() == Delivery(delivered=3)
+    assert len(values(sink)) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [LARGE[:1], np.zeros((4_000, 1_000)), LARGE.astype(object), LARGE.tolist(), "x" * 10**6],
+)
+def test_values_that_are_not_copied(value: Any) -> None:
+    """Small, very large and other values are written during the call."""
+    assert copy_large("a", value, Redaction()) is None
+
+
+def test_secret_array_is_not_copied() -> None:
+    """Of a value with a secret name, nothing is kept."""
+    assert copy_large("password", LARGE, Redaction()) is None
