@@ -17,8 +17,12 @@ from typing import Any, Final
 
 _WORD_BYTES: Final = 8
 _BLOCK_WORDS: Final = 2 * 1024 * 1024 // _WORD_BYTES  # changing this changes every version
-# blocks per piece on a GPU: few, so that neither the interpreter nor the GPU is busy for long
-_GPU_BLOCKS: Final = 8
+# blocks per piece on a GPU. Each operation takes Python's lock, which all threads of a service
+# want. So a piece is as large as the GPU can read in 0.3 ms: 64 MB. The two buffers are as large.
+# If memory is scarce, pieces are small.
+_GPU_BLOCKS: Final = 32
+_GPU_BLOCKS_IF_SCARCE: Final = 4
+_SCARCE_BYTES: Final = 1 << 30
 # so few that PyTorch computes them on the calling thread, and takes no cores from the service
 _STRIP_WORDS: Final = 32_768
 _PAUSE_S: Final = 0.0005  # pause between pieces, in which other threads run
@@ -45,7 +49,7 @@ class TensorReader:
     def __init__(self) -> None:
         self._buffers: dict[Any, tuple[Any, Any]] = {}
         self._numbers: dict[Any, Any] = {}
-        self._streams: dict[Any, Any] = {}
+        self._gpu_blocks: dict[Any, int] = {}
 
     def read(self, tensor: Any) -> bytes:
         """Return a digest of a tensor's values, to tell whether they changed.
@@ -69,17 +73,26 @@ class TensorReader:
                 numbers = [*self._add_pieces(torch, flat, _BLOCK_WORDS)]
             else:
                 with torch.cuda.device(flat.device), torch.cuda.stream(self._stream(torch, flat)):
-                    numbers = [*self._add_pieces(torch, flat, _GPU_BLOCKS * _BLOCK_WORDS)]
+                    blocks = self._blocks_of_piece(torch, flat.device)
+                    numbers = [*self._add_pieces(torch, flat, blocks * _BLOCK_WORDS)]
             sums = torch.cat(numbers).tolist()
         return struct.pack(f"<{len(sums)}q", *sums)
 
     def _stream(self, torch: Any, flat: Any) -> Any:
         """Return a CUDA stream to read on. It first waits for work queued on the current stream."""
-        stream = self._streams.get(flat.device)
+        stream = _streams.get(flat.device)
         if stream is None:
-            stream = self._streams[flat.device] = torch.cuda.Stream(flat.device)
+            stream = _streams[flat.device] = torch.cuda.Stream(flat.device)
         stream.wait_stream(torch.cuda.current_stream(flat.device))
         return stream
+
+    def _blocks_of_piece(self, torch: Any, device: Any) -> int:
+        blocks = self._gpu_blocks.get(device)
+        if blocks is None:
+            free, _ = torch.cuda.mem_get_info(device)
+            blocks = _GPU_BLOCKS_IF_SCARCE if free < _SCARCE_BYTES else _GPU_BLOCKS
+            self._gpu_blocks[device] = blocks
+        return blocks
 
     def _add_pieces(self, torch: Any, flat: Any, piece_words: int) -> Iterator[Any]:
         """Return the sums of each piece: an int64 tensor with two numbers for each block."""
@@ -87,40 +100,51 @@ class TensorReader:
         for start in range(0, flat.numel(), size_bytes):
             words = _words_of(torch, flat[start : start + size_bytes])
             whole = words.numel() // _BLOCK_WORDS * _BLOCK_WORDS
+            add = self._add_at_once if flat.is_cuda else self._add_in_strips
             if whole:
-                yield self._add(torch, words[:whole].reshape(-1, _BLOCK_WORDS), piece_words)
+                yield add(torch, words[:whole].view(-1, _BLOCK_WORDS))
             if whole < words.numel():
-                yield self._add(torch, words[whole:].reshape(1, -1), piece_words)
-            if flat.device.type == "cuda":
+                yield add(torch, words[whole:].view(1, -1))
+            if flat.is_cuda:
                 _wait_for_gpu(torch)
             elif flat.numel() > size_bytes:
                 time.sleep(_PAUSE_S)
 
-    def _add(self, torch: Any, words: Any, piece_words: int) -> Any:
+    def _add_in_strips(self, torch: Any, words: Any) -> Any:
+        """Return two sums for each row of words."""
         rows, width = words.shape
-        first, second = self._room(torch, words.device, piece_words)
         random = self._random(words.device, width)
-        step = width if words.device.type == "cuda" else _STRIP_WORDS
         sums = torch.zeros(rows, len(random), dtype=torch.int64, device=words.device)
-        for start in range(0, width, step):
-            strip = words[:, start : start + step]
-            mixed, product = (
-                buffer[: strip.numel()].view(strip.shape) for buffer in (first, second)
-            )
-            # mix the upper half into the lower one, or two changed signs could cancel out
-            torch.bitwise_right_shift(strip, 32, out=mixed)
-            mixed.bitwise_and_(_LOW_HALF).bitwise_xor_(strip)
+        for start in range(0, width, _STRIP_WORDS):
+            strip = words[:, start : start + _STRIP_WORDS]
+            mixed, product = self._room(torch, strip)
+            _mix(torch, strip, mixed)
             for place, row in enumerate(random):
                 torch.mul(mixed, row[start : start + strip.shape[1]], out=product)
                 sums[:, place] += product.sum(dim=1)
-        return sums.reshape(-1)
+        return sums.view(-1)
 
-    def _room(self, torch: Any, device: Any, piece_words: int) -> tuple[Any, Any]:
-        """Return two buffers of the size of a piece."""
-        known = self._buffers.get(device)
-        if known is None:
-            first = torch.empty(piece_words, dtype=torch.int64, device=device)
-            known = self._buffers[device] = (first, torch.empty_like(first))
+    def _add_at_once(self, torch: Any, words: Any) -> Any:
+        """Return the same as `_add_in_strips`, with as few operations as possible."""
+        width = words.shape[1]
+        mixed, product = self._room(torch, words)
+        _mix(torch, words, mixed)
+        sums = []
+        for row in self._random(words.device, width):
+            torch.mul(mixed, row if row.numel() == width else row[:width], out=product)
+            sums.append(product.sum(dim=1))
+        return torch.stack(sums, dim=1).view(-1)
+
+    def _room(self, torch: Any, words: Any) -> tuple[Any, Any]:
+        """Return two buffers of the same shape as `words`."""
+        known = self._buffers.get(words.device)
+        if known is not None and known[0].shape == words.shape:
+            return known
+        if known is not None and known[0].numel() >= words.numel():
+            first, second = (buffer.view(-1)[: words.numel()].view(words.shape) for buffer in known)
+            return first, second
+        first = torch.empty_like(words)
+        known = self._buffers[words.device] = (first, torch.empty_like(first))
         return known
 
     def _random(self, device: Any, width: int) -> Any:
@@ -133,6 +157,12 @@ class TensorReader:
             made = min(1 << (width - 1).bit_length(), _BLOCK_WORDS)
             known = self._numbers[device] = _make_random(made).to(device)
         return known
+
+
+def _mix(torch: Any, words: Any, mixed: Any) -> None:
+    """Mix the upper half of each word into the lower one, or two changed signs could cancel out."""
+    torch.bitwise_right_shift(words, 32, out=mixed)
+    mixed.bitwise_and_(_LOW_HALF).bitwise_xor_(words)
 
 
 def _words_of(torch: Any, part: Any) -> Any:
@@ -149,6 +179,7 @@ def _wait_for_gpu(torch: Any) -> None:
     """Wait until the GPU has finished a piece. Other threads can run meanwhile."""
     done = torch.cuda.Event()
     done.record()
+    time.sleep(_PAUSE_S)
     while not done.query():
         time.sleep(_PAUSE_S)
 
@@ -167,3 +198,7 @@ def _make_random(width: int) -> Any:
         shifted = torch.bitwise_right_shift(numbers, shift)
         numbers.bitwise_xor_(shifted.bitwise_and_((1 << (64 - shift)) - 1)).mul_(factor)
     return numbers.bitwise_or_(1)
+
+
+# by device: PyTorch keeps freed memory for the stream that used it, so the next model finds it
+_streams: Final[dict[Any, Any]] = {}

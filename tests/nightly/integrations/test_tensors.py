@@ -22,7 +22,16 @@ KINDS: dict[str, object] = {
     "module": "torch.nn.modules.linear.Linear",
 }
 CLAIMS = [
-    *("again", "one sign", "two signs", "order", "part of a larger one", "length", "types"),
+    *(
+        "again",
+        "one sign",
+        "two signs",
+        "order",
+        "part of a larger one",
+        "length",
+        "types",
+        "at once",
+    ),
     "recorded as it was",
 ]
 

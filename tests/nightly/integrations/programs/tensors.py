@@ -33,6 +33,14 @@ def flipped(tensor: Any, *places: int) -> Any:
     return changed
 
 
+def is_equal_at_once() -> bool:
+    """Tell whether the arithmetic for GPUs, in few operations, gives the same sums."""
+    words = torch.randint(-(2**62), 2**62, (3, 100_000))
+    reader = TensorReader()
+    at_once, in_strips = reader._add_at_once(torch, words), reader._add_in_strips(torch, words)
+    return bool(torch.equal(at_once, in_strips))
+
+
 def claims() -> dict[str, bool]:
     read = TensorReader().read
     large = torch.randn(3_000_000, generator=torch.Generator().manual_seed(1))
@@ -45,6 +53,7 @@ def claims() -> dict[str, bool]:
         "two signs": all(read(flipped(large, place, place + 1)) != read(large) for place in places),
         "order": read(matrix.t()) == read(matrix.t().contiguous()) != read(matrix),
         "part of a larger one": read(odd[3:]) == read(odd[3:].clone()),
+        "at once": is_equal_at_once(),
         "length": read(torch.ones(9)) != read(torch.ones(10)),
         "types": all(
             len(read(torch.ones(5, dtype=dtype))) == 16
