@@ -148,7 +148,11 @@ class ValueTaker:
         """Return copies of the elements as a new list. Nobody else may change `items` meanwhile."""
         if len(items) > _FEWEST and _NUMBERS.issuperset(map(type, items)):
             return [*items]
-        return [item if type(item) in _NUMBERS else self.take(item, depth) for item in items]
+        taken: list[object] = []
+        for item in items:
+            part = item if type(item) in _NUMBERS else self.field(item, depth)
+            taken.append(_describe_omitted(item) if part is _OMIT else part)
+        return taken
 
     def _count(self, size: int) -> int:
         """Count elements against the limit. Return how many of `size` may be kept."""

@@ -20,6 +20,7 @@ _KEYS_COMPARED: Final = 512
 _STRUCTURE_DEPTH: Final = 16
 _MAX_STEPS: Final = 2_000
 _SHAPE_STEPS: Final = 1_000
+_CONTAINERS: Final = (dict, list, tuple)
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 _TABLE_TYPES: Final = frozenset(
     {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
@@ -123,8 +124,10 @@ def _shape(value: object, left: list[int]) -> object:
             _step(left, len(part_kinds) + len(part) // _LEAVES_A_STEP)
             return list, part_kinds
         _step(left, len(part))
+        if not any(issubclass(kind, _CONTAINERS) or _is_table(kind) for kind in part_kinds):
+            return list, part_kinds  # for example of tensors
         return list, frozenset([_shape(item, left) for item in part])
-    if issubclass(kind, dict | list | tuple):
+    if issubclass(kind, _CONTAINERS):
         raise TypeError
     return (kind, _columns(value)) if _is_table(kind) else kind
 
