@@ -79,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.bodies.append(body)
         self._answer(b"")
 
+    def do_PUT(self) -> None:
+        """Take a value that is uploaded apart from its run."""
+        self.do_POST()
+
     def do_GET(self) -> None:
         if self.path == "/process":
             self._answer(str(os.getpid()).encode())

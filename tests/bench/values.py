@@ -110,7 +110,13 @@ MODEL_FLOOR: Final = 1.5
 INNER_US: Final = 1.0
 
 
-def by_hand(provider: TracerProvider) -> Callable[[Any], Any]:
+def _echo(value: Any) -> Any:
+    return value
+
+
+def by_hand(
+    provider: TracerProvider, function: Callable[[Any], Any] = _echo
+) -> Callable[[Any], Any]:
     """Return a function that is traced as one would write it by hand."""
     tracer = provider.get_tracer("bench")
 
@@ -127,12 +133,14 @@ def by_hand(provider: TracerProvider) -> Callable[[Any], Any]:
         if isinstance(value, dict):
             shapes = {key: list(item.shape) for key, item in value.items()}
             return {"json": orjson.dumps(shapes).decode()}
+        if value and hasattr(value, "append") and hasattr(value[0], "shape"):
+            return {"json": orjson.dumps([list(item.shape) for item in value]).decode()}
         return {"json": orjson.dumps(value)[:_LONGEST].decode()}
 
     def predict(value: Any) -> Any:
         inputs = {f"input.{key}": item for key, item in describe(value).items()}
         with tracer.start_as_current_span("predict", attributes=inputs) as span:
-            output = value
+            output = function(value)
             outputs = {f"output.{key}": item for key, item in describe(output).items()}
             span.set_attributes(outputs)
             return output
@@ -141,16 +149,22 @@ def by_hand(provider: TracerProvider) -> Callable[[Any], Any]:
 
 
 def measure(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float, float, float, float]:
-    """Time the calls with one kind of value.
+    """Time the calls with one kind of value, see `measure_value`."""
+    return measure_value(ROWS[name].make(), endpoint, rounds)
+
+
+def measure_value(
+    value: Any, endpoint: str, rounds: int = ROUNDS
+) -> tuple[float, float, float, float]:
+    """Time calls that take a value and return it.
 
     Returns:
         The median ratio, µs of CPU of the caller by hand and with otel-ml, and µs of CPU per span
         of the thread that sends.
     """
-    value = ROWS[name].make()
     provider = stock_provider(endpoint)
     client = Client("bench", endpoint=endpoint, join=False)
-    hand, ours = by_hand(provider), client.trace(name="predict")(lambda value: value)
+    hand, ours = by_hand(provider), client.trace(name="predict")(_echo)
     ratios, costs, sent = [], [], []
     for number in range(rounds + 1):
         pair = []
