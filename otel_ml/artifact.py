@@ -108,7 +108,7 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class CopiedValue:
     """A copy of a logged value, which is converted to JSON later.
 
     Attributes:
@@ -122,7 +122,7 @@ class Copy:
     weight: int
 
 
-def copy_large(ref: str, value: object, redaction: Redaction) -> Copy | None:
+def copy_large(ref: str, value: object, redaction: Redaction) -> CopiedValue | None:
     """Copy a large array or tensor, without waiting for the GPU.
 
     Returns:
@@ -137,7 +137,7 @@ def copy_large(ref: str, value: object, redaction: Redaction) -> Copy | None:
         size = int(wrapper.inspection.size_of(data.data))
         if _LEAST_COPIED <= size <= _MOST_COPIED and has_room(size):
             copied = copy_plain(data)
-            return None if copied is None else Copy(*copied, size)
+            return None if copied is None else CopiedValue(*copied, size)
     return None
 
 

@@ -419,7 +419,7 @@ def _write_artifact(
     return attributes, notes
 
 
-def _write_copy(ref: str, copy: "artifact.Copy", recorder: Recorder) -> Mapping[str, Value]:
+def _write_copy(ref: str, copy: "artifact.CopiedValue", recorder: Recorder) -> Mapping[str, Value]:
     """Return the event attributes of a value that was copied when it was logged."""
     with quiet("run.log"):
         copy.wait()
