@@ -20,6 +20,7 @@ from otel_ml import Client, testing, trace
 from otel_ml import attributes as names
 from otel_ml.versions.tensors import TensorReader
 from tests.bench.by_hand import stock_provider
+from tests.bench.pace import pace
 from tests.bench.sink import open_sink
 from tests.bench.table import print_table, verdict
 from tests.bench.values import by_hand, measure_value
@@ -278,7 +279,7 @@ class Ticker:
     def _tick(self) -> None:
         last = time.perf_counter()
         while not self._stop.is_set():
-            time.sleep(_TICK_S)
+            pace(_TICK_S)
             now = time.perf_counter()
             self.longest_s = max(self.longest_s, now - last)
             last = now
@@ -335,7 +336,7 @@ def _report_module(torch: Any, size: int) -> None:
         client.flush()
         known = _watch(service, traced)
         client.flush()
-        time.sleep(_CHECKED_AFTER_S)
+        pace(_CHECKED_AFTER_S)
         with torch.no_grad():  # opens a new version, so the weights are read again
             service.module[0].weight.add_(1)
         traced(torch.zeros(1, _WIDTH, device="cuda", dtype=torch.bfloat16))
