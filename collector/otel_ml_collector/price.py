@@ -5,7 +5,7 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
 _FIELDS: Final = ("input", "output", "cached", "reasoning", "cache_creation")
-_DIGITS: Final = 3  # of a cost below a dollar, on pages and in a shell
-_LEAST: Final = 0.000_01  # in a column of many
+_DIGITS: Final = 2  # of a cost below ten cents, in a sentence
+_FROM_CENTS: Final = 0.1  # from here on, two decimals are enough
 _EXACT_DIGITS: Final = 15  # of any cost: the others are of binary fractions, not of prices
 
 # The conventions' name, and how else it is written, in lower case.
@@ -155,17 +155,27 @@ def round_cost(cost: float | None) -> float | None:
     return None if cost is None else float(f"{cost:.{_EXACT_DIGITS}g}")
 
 
-def write_dollars(cost: float | None) -> str:
-    """Write a cost in a column of dollars: five decimals, ``< 0.00001``; a dash for none."""
+def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> str:
+    """Write a cost in a column of dollars: four decimals, or two if one of them is $ 0.10 or more.
+
+    Args:
+        cost: The cost of this row; a dash for none.
+        column: All costs of the column, so that each row has the same number of decimals.
+    """
     if cost is None:
         return "\u2013"
-    return "< 0.00001" if 0 < cost < _LEAST / 2 else f"{cost:,.5f}" if cost else "0"
+    largest = max((entry for entry in column if entry is not None), default=0.0)
+    digits = 2 if largest >= _FROM_CENTS else 4
+    least = 10**-digits
+    return (
+        f"< {least:.{digits}f}" if 0 < cost < least / 2 else f"{cost:,.{digits}f}" if cost else "0"
+    )
 
 
 def write_cost(cost: float | None) -> str:
-    """Write a cost for people, in US dollars: ``$ 0.00032``, ``$ 1,204.50``; a dash for none."""
+    """Write a cost in a sentence: ``$ 0.00032``, ``$ 0.27``, ``$ 1,204.50``; a dash for none."""
     if cost is None:
         return "\u2013"
-    if not cost or not 0 < abs(cost) < 1:
+    if not cost or not 0 < abs(cost) < _FROM_CENTS:
         return f"$ {cost:,.2f}" if cost else "$ 0"
     return f"$ {Decimal(f'{cost:.{_DIGITS}g}').normalize():f}"

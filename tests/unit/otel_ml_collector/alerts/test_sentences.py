@@ -19,7 +19,7 @@ from otel_ml_collector.times import HOUR_NS
         ("error_share > 0.25", 0.6129, "61\u202f%"),
         ('pass_rate("grounded") < 0.9', 0.9876, "98.8\u202f%"),
         ("p95(latency_ms) > 3000", 3_812.0, "3.81\u202fs"),
-        ("cost > 1", 0.0412, "$ 0.0412"),
+        ("cost > 1", 0.0412, "$ 0.041"),
         ("runs < 100", 1_204.0, "1,204"),
         ('mean_score("grounded") < 0.7', 0.6129, "0.6129"),
         ("drift(inputs.text) > 0", 0.31, "0.31"),
