@@ -221,7 +221,7 @@ class FigureCurve:
     """A figure of a version over time, as SVG points, and its value over the whole time."""
 
     points: str
-    value: float | None
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +275,11 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
                 total=group.total,
                 runs=curve(group.buckets, lambda figures: figures.runs),
                 errors=curve(group.buckets, lambda figures: figures.error_share),
-                latency=curve(group.buckets, lambda figures: figures.p90_ms),
+                latency=curve(group.buckets, lambda figures: figures.p95_ms),
                 judges=[
                     FigureCurve(
                         curve(group.buckets, partial(value_of, judge)),
-                        value_of(judge, group.total),
+                        write_quality(judge, group.total),
                     )
                     for judge in judges
                 ],
