@@ -266,7 +266,7 @@ class RunFields:
         "Name of the LLM at its provider",
         _NAME,
         attribute=wire.GEN_AI_REQUEST_MODEL,
-        label="Provider's model",
+        label="LLM",
     )
     cost: float | None = kept_field(
         None, "Cost, in the currency of the price list", "Nullable(Float64)", at_end=True

@@ -35,6 +35,7 @@ from otel_ml.statistics.sketches import (
     LONGEST_VALUE,
     MOST_VALUES,
     MOSTLY,
+    OTHER_SCRIPT,
     TEXT_PARTS,
     Sketch,
     bin_of,
@@ -732,8 +733,10 @@ def _describe_missing(before: Sketch, after: Sketch) -> str:
 
 
 def _between(before: float, after: float) -> str:
-    first = write_share(before).removesuffix(" %")
-    return f"{first} → {write_share(after)}"
+    first, last = write_share(before), write_share(after)
+    if first == last and before != after:  # one more decimal shows the difference
+        first, last = f"{100 * before:.1f} %", f"{100 * after:.1f} %"
+    return f"{first.removesuffix(' %')} → {last}"
 
 
 def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
@@ -786,7 +789,10 @@ def _describe_shares(before: Sketch, after: Sketch, word: str, noun: str = "") -
         elif word and not last:
             items.append(f"no more {_quote(value)}, before {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
-            items.append(f"{_quote(value) if word else value}{noun} {_between(first, last)}")
+            name = f"{_quote(value) if word else value}{noun}"
+            if noun and value == OTHER_SCRIPT:
+                name = "texts without letters"
+            items.append(f"{name} {_between(first, last)}")
         if len(items) == _NAMED_VALUES:
             break
     rest = after.rest / after.n - before.rest / before.n

@@ -444,12 +444,7 @@ def _claim(
         before=cell.rest or 0.0,
         is_target=bool(figure.target),
     )
-    return claim_slice(
-        subject,
-        part or "its own runs",
-        values,
-        is_worse=verdict.word == "worse",
-    )
+    return claim_slice(subject, part, values, is_worse=verdict.word == "worse")
 
 
 def _write_evidence(

@@ -20,7 +20,6 @@ from otel_ml.statistics.fields import (
     compare_fields,
     sketch_field,
     subtract_field,
-    write_number,
 )
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts
@@ -296,7 +295,7 @@ def _make_slice(
         difference=None,
         excess=None,
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
-        shown=f"n {drift.window.n:,}" if word == "too few" else write_number(gap),
+        shown=f"n {drift.window.n:,}" if word == "too few" else view.score(gap),
     )
     where, of_its_model = query.where, f"model == {quoted(model)}"
     if of_its_model not in conjuncts(where):

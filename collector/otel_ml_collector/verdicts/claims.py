@@ -291,27 +291,28 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
 
     Args:
         subject: The function, such as `triage`.
-        part: The slice, such as `client lakeview`.
+        part: The slice, such as `client lakeview`; empty for a version, which the subject names.
         values: Values of the slice and of all other runs.
         is_worse: Whether the slice is worse.
     """
     now, before, name = values.now, values.before, values.figure
     direction = "worse" if is_worse else "better"
+    within = f" for {part}" if part else ""
     if values.kind == "rate":
         first, second = write_shares(now, before)
         rates = f"in {first} of runs, elsewhere in {second}"
         if name == "errors":
             verb = "fails" if is_worse else "fails less"
-            return Claim(f"{subject} {verb} for {part}", f" {rates}")
+            return Claim(f"{subject} {verb}{within}", f" {rates}")
         if name == "missing inputs":
             verb = "gets no input" if is_worse else "lacks input less often"
-            return Claim(f"{subject} {verb} for {part}", f" {rates}")
+            return Claim(f"{subject} {verb}{within}", f" {rates}")
         verb = "are right" if values.is_target else "pass"
-        title = f"{subject} is {direction} for {part}"
+        title = f"{subject} is {direction}{within}"
         return Claim(title, f": {first} {verb}, elsewhere {second}")
     if values.kind == "score":
         text = f": {name} {now:.3g}, elsewhere {before:.3g}"
-        return Claim(f"{subject} is {direction} for {part}", text)
+        return Claim(f"{subject} is {direction}{within}", text)
     first, second = write_amounts(name, now, before)
     verb = {
         ("latency", True): "is slow",
@@ -320,7 +321,7 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
     }.get((name, is_worse), "costs less")
     unit = "" if name == "latency" else " per run"
     times = _write_times(now, before)
-    return Claim(f"{subject} {verb} for {part}", f": {first}{unit}, elsewhere {second}{times}")
+    return Claim(f"{subject} {verb}{within}", f": {first}{unit}, elsewhere {second}{times}")
 
 
 def write_extra(extra: int) -> str:

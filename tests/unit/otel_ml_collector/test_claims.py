@@ -79,6 +79,12 @@ def test_slice(figure: str, now: float, before: float, sentence: str) -> None:
     assert claim.sentence == sentence
 
 
+def test_slice_of_a_version() -> None:
+    """The slice of a version is named by its subject alone."""
+    claim = claim_slice("ask v2", "", compared("cost", 0.0068, 0.0004))
+    assert claim.sentence == "ask v2 costs more: $ 0.0068 per run, elsewhere $ 0.0004 (17×)"
+
+
 def test_better_slice() -> None:
     """A slice that is better has a sentence, too."""
     claim = claim_slice("ask", "client acme", compared("brief", 0.99, 0.9), is_worse=False)
