@@ -126,19 +126,6 @@ def show_home(
     return show_page(request, "home.html", context)
 
 
-@router.get("/new-versions")
-def show_new_versions(request: Request, reader: FromReader) -> Response:
-    """Show the new model versions, as a part of the home page that comes after the rest."""
-    new_versions = find_new_versions(reader, time.time_ns())
-    context = {
-        "found": [
-            (new_version, diff.changes(new_version.before, new_version.after))
-            for new_version in new_versions
-        ]
-    }
-    return show_page(request, "new_versions.html", context)
-
-
 @router.get("/projects/{project:path}/today")
 def show_today(
     request: Request, reader: FromReader, project: str, sources: FromSources
