@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.figures import value_of
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.releases import Release, ReleaseFigure
-from otel_ml_collector.stats import JudgeFigures, RunFigures, StatsQuery, find_stats
+from otel_ml_collector.stats import RunFigures, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.verdicts.verdicts import ERRORS
@@ -24,7 +23,7 @@ class TagValueFigures:
     Attributes:
         name: The value of the tag, such as a client.
         where: The filter that lists the new version's runs with this value.
-        runs: Number of runs of the baseline and of the new version.
+        runs: Number of runs with this figure, of the baseline and of the new version.
         before: The rate of the baseline, from 0 to 1.
         after: The rate of the new version.
         is_worst: Whether the verdict names this value as the one that got worst.
@@ -65,17 +64,19 @@ def find_tag_values(
     )
     rows = []
     for name, own in after.items():
-        rates = [_read_rate(figure, side) for side in (before.get(name), own)]
-        if not name or rates[0] is None or rates[1] is None:
+        (old_rate, old_runs), (rate, runs) = (
+            _read_rate(figure, side) for side in (before.get(name), own)
+        )
+        if not name or old_rate is None or rate is None:
             continue
         test = f"{group} == {quoted(name)}"
         rows.append(
             TagValueFigures(
                 name=name,
                 where=f"{release.candidate.where} and {test}",
-                runs=(before[name].runs, own.runs),
-                before=rates[0],
-                after=rates[1],
+                runs=(old_runs, runs),
+                before=old_rate,
+                after=rate,
                 is_worst=figure.worst == test,
             )
         )
@@ -88,18 +89,14 @@ def choose_tag(release: Release, figure: ReleaseFigure) -> str:
     return view.split_tag_test(figure.worst)[0] or release.stratum
 
 
-def _read_rate(figure: ReleaseFigure, runs: RunFigures | None) -> float | None:
-    if runs is None:
-        return None
+def _read_rate(figure: ReleaseFigure, figures: RunFigures | None) -> tuple[float | None, int]:
+    """Return a rate, and the number of runs that have it."""
+    if figures is None:
+        return None, 0
     if figure.name == ERRORS:
-        return runs.error_share
-    judge = JudgeFigures(
-        judge=figure.name,
-        version=figure.judge_number,
-        digest=figure.judge_version,
-        evaluations=0,
-        failed=0,
-        mean_score=None,
-        pass_rate=None,
-    )
-    return value_of(judge, runs)
+        return figures.error_share, figures.runs
+    for judge in figures.judges:
+        if (judge.judge, judge.digest) == (figure.name, figure.judge_version):
+            value = judge.mean_score if judge.pass_rate is None else judge.pass_rate
+            return value, judge.evaluations
+    return None, 0

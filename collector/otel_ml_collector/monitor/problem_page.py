@@ -12,6 +12,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding
+from otel_ml_collector.findings.releases import name_condition
 from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.monitor.page import (
     READ_FIGURES,
@@ -29,13 +30,13 @@ from otel_ml_collector.verdicts.claims import (
     write_amounts,
     write_difference,
     write_moment,
-    write_shares,
 )
-from otel_ml_collector.verdicts.sides import compare_filters, compare_tag_values
+from otel_ml_collector.verdicts.sides import SidesVerdict, compare_filters, compare_tag_values
 from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, FigureChange
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
+from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
@@ -45,6 +46,7 @@ _BLOCKS: Final = 2
 _DRAWN_BEFORE_NS: Final = 7 * DAY_NS
 _DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
+_SECOND_MS: Final = 1_000
 _SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
 # What rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
@@ -54,7 +56,11 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRow:
-    """A part of the runs, such as one client, with its values before and now."""
+    """A part of the runs, such as one client, with its values before and now.
+
+    Attributes:
+        size: How much they differ; it orders the parts that are worse.
+    """
 
     name: str
     where: str
@@ -62,6 +68,7 @@ class PartRow:
     before: str
     now: str
     change: str
+    size: float
     word: str
     is_whole: bool = False
 
@@ -93,16 +100,18 @@ class SinceChart:
         others: Path of all other runs; empty if there are none.
         mark: Where the problem began, in per cent; None if unknown.
         mark_text: The same in words.
-        across: Labels of the time axis: place in per cent, and text.
-        up: Labels of the values: place in pixels, and text.
+        across: Labels of the time axis.
+        up: Labels of the values.
+        part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
     """
 
     own: str
     others: str
     mark: float | None
     mark_text: str
-    across: Sequence[tuple[float, str]]
-    up: Sequence[tuple[float, str]]
+    across: Sequence[AxisLabel]
+    up: Sequence[AxisLabel]
+    part: str
 
 
 @pages.get("/projects/{project:path}/problems/{key}")
@@ -281,10 +290,11 @@ def _compare_versions(
             PartRow(
                 name=name or "All runs",
                 where=narrow(candidate, condition),
-                runs=[f"{count:,}" for count in verdict.counts],
+                runs=[f"{count:,}" for count in _count_runs(verdict, figure)],
                 before=before,
                 now=now,
                 change=_write_change(figure),
+                size=_measure_size(figure),
                 word=_write_word(figure),
                 is_whole=not condition,
             )
@@ -294,7 +304,7 @@ def _compare_versions(
         title=f"Version × {dimension}" if dimension else "Versions",
         dimension=dimension or "Runs",
         heads=((f"Runs of {names[0]}", f"Runs of {names[1]}"), names[0], names[1]),
-        rows=rows,
+        rows=_order_rows(rows),
         choices=choices,
     )
 
@@ -318,6 +328,7 @@ def _compare_with_others(
                 before=before,
                 now=now,
                 change=cell.shown,
+                size=abs((cell.value or 0.0) - (cell.rest or 0.0)),
                 word=_SHOWN_WORDS.get(cell.word, cell.word),
             )
         )
@@ -325,9 +336,33 @@ def _compare_with_others(
         title=f"By {dimension}",
         dimension=dimension,
         heads=(("Runs",), "Elsewhere", "Here"),
-        rows=rows,
+        rows=_order_rows(rows),
         choices=choices,
     )
+
+
+def _order_rows(rows: Sequence[PartRow]) -> Sequence[PartRow]:
+    """Put the parts that are worse first, the largest difference first, and all runs last."""
+    return sorted(
+        rows,
+        key=lambda row: (row.is_whole, row.word != "worse", -row.size * (row.word == "worse")),
+    )
+
+
+def _measure_size(figure: FigureChange | None) -> float:
+    difference = figure.difference if figure else None
+    if figure is None or difference is None:
+        return 0.0
+    return abs(difference.value - (1.0 if figure.name in AMOUNT_FIGURES else 0.0))
+
+
+def _count_runs(verdict: SidesVerdict, figure: FigureChange | None) -> tuple[int, int]:
+    """Count the runs of both sides that have the figure, as the evidence of the problem does."""
+    if figure is None or figure.name in AMOUNT_FIGURES:
+        return verdict.counts
+    if figure.baseline is None or figure.candidate is None:
+        return verdict.counts
+    return figure.baseline.n, figure.candidate.n
 
 
 def _write_word(figure: FigureChange | None) -> str:
@@ -353,7 +388,7 @@ def _write_pair(name: str, kind: str, before: float | None, now: float | None) -
     if kind == "amount":
         return write_amounts(name, before, now)
     if kind == "rate" and min(before, now) >= 0 and max(before, now) <= 1:
-        return write_shares(before, now)
+        return view.percent(before, 1), view.percent(now, 1)
     return f"{before:.3g}", f"{now:.3g}"
 
 
@@ -395,9 +430,10 @@ def _draw_chart(
     if len(there) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     low, high = min(there), max(there)
-    room = (high - low) * 0.1 or max(abs(high) * 0.1, 0.01)
-    is_share = name not in AMOUNT_FIGURES and high <= 1
-    low, high = max(low - room, 0.0), min(high + room, 1.0) if is_share else high + room
+    if low == high:
+        low, high = low * 0.9, high * 1.1 or 1.0
+    ticks = round_values(low, high)
+    low, high = ticks[0], ticks[-1]
     length_ns = window.end_ns - window.start_ns
 
     def place(time_ns: int) -> float:
@@ -411,15 +447,31 @@ def _draw_chart(
         ]
         return f"M{' '.join(points)}" if len(points) > 1 else ""
 
-    kind = "amount" if name in AMOUNT_FIGURES else "rate"
-    ends = _write_pair(name, kind, low, high)
     days = range(-(-window.start_ns // DAY_NS) * DAY_NS, window.end_ns, DAY_NS)
     every = max(len(days) // 5, 1)
+    is_share = name == "errors" or (figure is not None and figure.kind == "rate")
+    mark = f"v{finding.version}" if finding.version else "new"
     return SinceChart(
         own=draw(values[0]),
         others=draw(values[1]) if len(values) > 1 else "",
         mark=place(finding.start_ns) if is_release else None,
-        mark_text=f"v{finding.version}" if finding.version else "new",
-        across=[(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
-        up=[(_CHART_HEIGHT, ends[0]), (0.0, ends[1])],
+        mark_text=f"{mark}, {write_moment(finding.start_ns)}",
+        across=[AxisLabel(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
+        up=[
+            AxisLabel(
+                _CHART_HEIGHT * (1 - (tick - low) / (high - low)),
+                _write_tick(name, tick, is_share=is_share),
+            )
+            for tick in ticks
+        ],
+        part=name_condition(finding.condition),
     )
+
+
+def _write_tick(name: str, value: float, *, is_share: bool) -> str:
+    """Write a round number of an axis: `85 %`, `1.5 s`, `$ 0.002`."""
+    if is_share:
+        return f"{100 * value:g}{view.THIN}%"
+    if name == "latency":
+        return view.duration(value) if value >= _SECOND_MS else f"{value:g}{view.THIN}ms"
+    return f"$ {value:g}" if name == "cost" else f"{value:,g}"

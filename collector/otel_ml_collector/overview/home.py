@@ -28,8 +28,6 @@ from otel_ml_collector.store.retention import Retention
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
-from otel_ml_collector.versions import diff
-from otel_ml_collector.versions.find import find_new_versions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
+from otel_ml.records import ListedExperiment
 from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.experiments import (
@@ -93,7 +94,7 @@ class NewestVersion(BaseModel):
     model: str
     version: int
     before: int = Field(description="The version that it took the place of")
-    first_seen_time: str
+    first_seen_time: str = Field(description="When its first run began, or arrived")
     change: str = Field(description="What is new in it, in a few words")
     word: ComparisonWord | None = Field(
         default=None, description="Beside the one before; null where nobody asked"
@@ -267,7 +268,11 @@ def _make_news(
 
 def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
     """Name the version that a release is compared with as the one before it."""
-    facts = {"before": release.baseline.version, "runs": release.candidate.runs}
+    facts = {
+        "before": release.baseline.version,
+        "runs": release.candidate.runs,
+        "first_seen_time": to_rfc3339(release.began_ns),
+    }
     return version.model_copy(update=facts)
 
 
@@ -290,7 +295,7 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
     runs = version.runs
     if experiment:
         runs = experiment.done
-        where = f"experiment == {quoted(experiment.run_id)}"
+        where = _where_items(experiment)
     names = f"v{version.before}", name_version(version.model, version.version)
     banner = make_banner(verdict.word, verdict.sentence, verdict.judges, names)
     return ProjectFinding(
@@ -352,12 +357,18 @@ def _describe_experiment(
                 by="experiment",
                 model=experiment.function,
                 size=size,
-                where=f"experiment == {quoted(experiment.run_id)}",
+                where=_where_items(experiment),
                 runs=experiment.done,
                 time=experiment.start_time,
                 run_id=experiment.run_id,
             )
     return None
+
+
+def _where_items(experiment: ListedExperiment) -> str:
+    """Write the filter of the runs that answer the items, without the calls inside."""
+    where = f"experiment == {quoted(experiment.run_id)}"
+    return f"{where} and model == {quoted(experiment.function)}" if experiment.function else where
 
 
 def _write_claim(banner: Banner) -> str:

@@ -80,6 +80,7 @@ class Sign:
         runs: How many runs the filter lists.
         tops: How many of these are whole requests.
         traces: The smallest hashes of their traces.
+        recent: The same, of the runs in the time range of the page only.
     """
 
     kind: SignKind
@@ -99,6 +100,7 @@ class Sign:
     runs: int = 0
     tops: int = 0
     traces: Sequence[int] = ()
+    recent: Sequence[int] = ()
 
     @property
     def order(self) -> tuple[int, bool, float, str]:
@@ -136,6 +138,14 @@ class ProjectProblem:
     def sentence(self) -> str:
         """The claim, without a full stop at the end."""
         return f"{self.first.title}{self.first.text}"
+
+    @property
+    def claim(self) -> str:
+        """The sentence, without its title if a colon follows that: `81 % pass, 99 % with v1`."""
+        _, colon, claim = self.first.text.partition(": ")
+        return (
+            claim[:1].upper() + claim[1:] if colon and self.first.text[:1] == ":" else self.sentence
+        )
 
     @property
     def also(self) -> list[Sign]:
@@ -201,7 +211,7 @@ def find_problems(
         *_list_findings(found, releases or ()),
         *_list_news(news, found, window),
     ]
-    asked = [reader.ahead(_count_traces, project, sign) for sign in signs]
+    asked = [reader.ahead(_count_traces, project, sign, window) for sign in signs]
     problems = group_signs([wait.result() for wait in asked], last, state)
     return FoundProblems(
         problems=problems,
@@ -295,8 +305,12 @@ def _measure_news(item: ProjectFinding, kind: SignKind) -> Measure:
     return "errors"
 
 
-def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
-    """Return the sign with the number of its runs, and some of their traces."""
+def _count_traces(reader: Reader, project: str, sign: Sign, window: Window) -> Sign:
+    """Return the sign with the number of its runs, and some of their traces.
+
+    A new version is judged by all its runs, a slice by those in the time range of the page. Only
+    the traces in this range show whether both have the same cause.
+    """
     if sign.kind == "crash":  # such runs have no end, so they are not among the recorded ones
         return replace(sign, runs=int(sign.size))
     try:
@@ -304,7 +318,12 @@ def _count_traces(reader: Reader, project: str, sign: Sign) -> Sign:
     except BadInput:  # such as a field that nobody has sent since
         return sign
     row = sample_traces(reader, project, condition, sign.window)
-    return replace(sign, runs=row["runs"], tops=row["tops"], traces=row["traces"])
+    recent = row["traces"]
+    if sign.window != window:
+        start_ns, end_ns = sign.window.start_ns, sign.window.end_ns
+        common = Window(max(start_ns, window.start_ns), min(end_ns, window.end_ns))
+        recent = sample_traces(reader, project, condition, common)["traces"]
+    return replace(sign, runs=row["runs"], tops=row["tops"], traces=row["traces"], recent=recent)
 
 
 def group_signs(
@@ -352,7 +371,8 @@ def _is_one_cause(first: Sign, sign: Sign) -> bool:
         sign.kind,
     ):
         return False
-    return share_traces(first.traces, sign.traces) >= _SHARED_TRACES
+    pairs = (first.traces, sign.traces), (first.recent, sign.recent)
+    return any(share_traces(*pair) >= _SHARED_TRACES for pair in pairs)
 
 
 def share_traces(first: Sequence[int], second: Sequence[int]) -> float:

@@ -1,5 +1,6 @@
 """FoundProblems: one for each cause, in order of importance."""
 
+from dataclasses import replace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -80,6 +81,40 @@ def test_coarser_tag_is_no_problem_of_its_own() -> None:
     (problem,) = group_signs([region, client], "24h")
     assert problem.first.title == "fails for client"
     assert [sign.short for sign in problem.also] == ["region EU"]
+
+
+def test_slice_of_a_bad_version() -> None:
+    """A slice of the last day has the cause of a version that is bad for longer.
+
+    Of the version's traces few are of that day, so only those of the day are compared.
+    """
+    release = make_sign(
+        "v2 is worse for client",
+        range(1_000),
+        kind="release",
+        measure="quality",
+        version=2,
+        recent=range(990, 1_000),
+    )
+    region = make_sign(
+        "worse for region",
+        range(990, 1_200),
+        measure="quality",
+        condition='tags["region"] == "EU"',
+        recent=range(990, 1_200),
+    )
+    (problem,) = group_signs([region, release], "24h")
+    assert problem.first.title == "v2 is worse for client"
+    assert [sign.short for sign in problem.also] == ["region EU"]
+
+
+def test_claim_does_not_repeat_its_title() -> None:
+    """Below a title, only the figures are shown if the title is a sentence of its own."""
+    slice_ = make_sign("ask fails for client Kessler", range(9))
+    (problem,) = group_signs([replace(slice_, text=" in 44 % of runs, elsewhere in 9 %")], "24h")
+    assert problem.claim == "ask fails for client Kessler in 44 % of runs, elsewhere in 9 %"
+    (problem,) = group_signs([replace(slice_, text=": 81 % pass, 99 % with v1")], "24h")
+    assert problem.claim == "81 % pass, 99 % with v1"
 
 
 def test_alert_and_error_of_the_same_runs() -> None:
