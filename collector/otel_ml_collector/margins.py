@@ -5,6 +5,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
+from otel_ml.statistics.verdict import LEAST_AMOUNTS
+
 _EXPECTED_MARGINS: Final = (
     'expected a JSON object such as {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}, '
     "with numbers of 0 or more"
@@ -24,9 +26,9 @@ class Margins:
         cost: Difference in cost per run, in US dollars.
     """
 
-    time_ms: float = 10.0
+    time_ms: float = LEAST_AMOUNTS["latency"]
     time_share: float = 0.02
-    cost: float = 0.0001
+    cost: float = LEAST_AMOUNTS["cost"]
 
     def find_least(self, name: str, request_ms: float = 0.0) -> float:
         """Return the smallest difference that matters in latency (ms) or cost ($). Else 0.

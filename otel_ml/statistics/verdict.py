@@ -40,6 +40,8 @@ RATE_MARGIN: Final = 0.02
 _FAILURE_MARGIN: Final = 0.02 - 1e-9
 SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
 AMOUNT_MARGIN: Final = 0.05
+# A smaller difference in latency (ms) or cost ($) per run does not matter, whatever its share.
+LEAST_AMOUNTS: Final[Mapping[str, float]] = {"latency": 10.0, "cost": 0.0001}
 # Number of a cluster's runs that passed both times, only before, only now, and never.
 PassCounts = tuple[int, int, int, int]
 # A cluster of one run, by pass before and now.
@@ -790,7 +792,7 @@ def compare_items(
         candidate: Runs of the candidate.
         margin: Smallest difference that matters, by judge name or for `latency`, `tokens`, `cost`.
             Default: 0.02 for a pass rate, 0.1 standard deviations of the baseline for a score, and
-            0.05 (5 %) for latency, tokens and cost.
+            0.05 (5 %) for latency, tokens and cost, and at least 10 ms or $ 0.0001 per run.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
@@ -814,6 +816,7 @@ def compare_groups(
     lower_is_better: Iterable[str] = (),
     partial: bool = False,
     cluster: str = "",
+    least: Mapping[str, float] = LEAST_AMOUNTS,
 ) -> Verdict:
     """Compare two experiments from groups of identical items.
 
@@ -826,6 +829,8 @@ def compare_groups(
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
             only shown in texts.
+        least: Smallest difference that matters in `latency` (ms) and `cost` ($), unless `margin`
+            names them.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -850,7 +855,7 @@ def compare_groups(
         judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
         if failures is not None and failures.word != "worse":
             failures = replace(failures, word="inconclusive")
-    amounts = _paired_amounts(pairs, margins, by)
+    amounts = _paired_amounts(pairs, margins, least, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
         _decide_overall([judge.word for judge in judges.values()], failures, reasons),
@@ -1499,7 +1504,7 @@ def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counte
 
 
 def _paired_amounts(
-    pairs: _Pairs, margins: Mapping[str, float], by: str
+    pairs: _Pairs, margins: Mapping[str, float], least: Mapping[str, float], by: str
 ) -> dict[str, AmountVerdict]:
     amounts = {}
     for name in AMOUNTS:
@@ -1511,11 +1516,14 @@ def _paired_amounts(
         ]
         if paired_amounts:
             ratio = log_ratio(paired_amounts)
-            margin = margins.get(name, AMOUNT_MARGIN)
+            logs = [math.log(first) for _, first, _ in paired_amounts]
+            before = math.exp(math.fsum(logs) / len(logs))
+            margin = max(AMOUNT_MARGIN, least.get(name, 0.0) / before)
             n = _count(
                 ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
             )
-            amounts[name] = _amount(name, ratio, margin, n, _too_few_items(ratio))
+            amount = _amount(name, ratio, margins.get(name, margin), n, _too_few_items(ratio))
+            amounts[name] = replace(amount, means=(before, before * ratio.value))
     return amounts
 
 

@@ -39,6 +39,7 @@ from otel_ml.statistics.report import (
 from otel_ml.statistics.verdict import (
     AMOUNTS,
     DEFAULT_CLUSTER,
+    LEAST_AMOUNTS,
     SOURCE_CLUSTERS,
     ItemChange,
     ItemGroup,
@@ -751,6 +752,7 @@ def _work_out(
             lower_is_better=experiment.comparison.get("lower_is_better", ()),
             partial=experiment.comparison.get("partial", False),
             cluster=cluster,
+            least={name: reader.margins.find_least(name) for name in LEAST_AMOUNTS},
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
     # Their latencies, tokens and costs are in the verdict now, and are most of what there is.

@@ -8,6 +8,7 @@ from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
+from otel_ml_collector.verdicts.claims import write_ms
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     ComparisonWord,
@@ -249,7 +250,8 @@ def _write_margin(amount: AmountChange) -> str:
         return ""
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
-    return f"differs by less than {_write_amount(amount.name, size)}{unit}"
+    least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
+    return f"differs by less than {least.replace(' ', view.THIN)}{unit}"
 
 
 def _add_unit(number: str, unit: str) -> str:
@@ -325,14 +327,15 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
         VerdictLine(
             name=amount.name,
             version=None,
-            before="",
-            now="",
+            before=_write_amount(amount.name, amount.baseline) if amount.baseline else "",
+            now=_write_amount(amount.name, amount.candidate) if amount.candidate else "",
             change=_signed(100 * changes[amount.name].value),
             interval=_span(changes[amount.name], 100),
             word=amount.word,
             sentence=amount.sentence,
             bar=_bar(changes[amount.name], amount.margin, widest, amount.word, 100),
             reasons=amount.reasons,
+            note=_write_margin(amount),
         )
         for amount in amounts
     ]

@@ -207,6 +207,11 @@ def _list_sides(figure: FigureVerdict) -> tuple[Interval | None, Interval | None
     verdict = figure.verdict
     if not isinstance(verdict, AmountVerdict):
         return _interval_of(verdict.baseline), _interval_of(verdict.candidate)
+    return _list_means(verdict)
+
+
+def _list_means(verdict: AmountVerdict) -> tuple[Interval | None, Interval | None]:
+    """Return the geometric means of both sides, without bounds."""
     if verdict.means is None:
         return None, None
     ratio = verdict.ratio
@@ -353,7 +358,12 @@ def make_failures(verdict: Verdict) -> FailureChange | None:
 
 def make_amounts(verdict: Verdict) -> list[AmountChange]:
     """Describe the changes in latency, tokens and cost."""
-    return [AmountChange.model_validate(amount) for amount in verdict.amounts.values()]
+    return [
+        AmountChange.model_validate(amount).model_copy(
+            update=dict(zip(("baseline", "candidate"), _list_means(amount), strict=True))
+        )
+        for amount in verdict.amounts.values()
+    ]
 
 
 def choose_versions(

@@ -204,11 +204,31 @@ def scored(values: Sequence[float], latency: float = 1.0) -> list[ScoredRun]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "margin", "word"),
+    [
+        (1.0, 2.0, None, "no different"),  # less than 10 ms
+        (100.0, 200.0, None, "worse"),
+        (1.0, 2.0, {"latency": 0.05}, "worse"),  # who names a margin gets that one
+    ],
+)
+def test_least_amount(
+    before: float, after: float, margin: dict[str, float] | None, word: str
+) -> None:
+    """A latency that doubles matters only if the difference is 10 ms or more."""
+    sides = [scored([1.0] * 30, latency=latency) for latency in (before, after)]
+    latency = compare_items(*sides, margin=margin).amounts["latency"]
+    assert latency.word == word
+    assert latency.ratio.value == pytest.approx(2.0)
+    assert latency.means is not None
+    assert latency.means[1] == pytest.approx(2 * latency.means[0])
+
+
 def test_scores() -> None:
     """Scores have Student's interval of paired differences, beside a tenth of a deviation."""
     before = [place / 30 for place in range(30)]
     after = [value + 0.05 + (place % 2) / 50 for place, value in enumerate(before)]
-    found = compare_items(scored(before), scored(after, latency=2.0))
+    found = compare_items(scored(before, latency=100.0), scored(after, latency=200.0))
     judge = found.judges["s"]
     expected = stats.t.interval(0.95, 29, 0.06, stats.sem([0.05, 0.07] * 15))
     assert judge.difference is not None
