@@ -39,6 +39,7 @@ from otel_ml_collector.alerts.routes import (
 )
 from otel_ml_collector.alerts.rule import BY_FIELDS
 from otel_ml_collector.alerts.sentences import describe_value, write_value
+from otel_ml_collector.alerts.trial import send_trial
 from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
@@ -180,6 +181,16 @@ def save_rule(
     except (BadInput, Conflict, Missing) as error:
         return _show_form(request, reader, settings, form, edit, error=error)
     return RedirectResponse(view.address(project, "alerts", form.name), 303)
+
+
+@pages.post("/projects/{project:path}/alert-rule/receivers/{receiver}/test")
+def send_test(
+    request: Request, receiver: AlertPath, reader: FromAdmin, settings: FromSettings
+) -> Response:
+    """Send a test message to a receiver, and return whether it accepted it, for the form."""
+    del reader  # the scope of its key is needed
+    tested = send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
+    return show_page(request, "tested.html", {"tested": tested})
 
 
 def _show_form(

@@ -406,7 +406,7 @@ def need_of(method: str, address: str) -> str:
     ) or address.startswith(ADMINISTERED):
         return "admin"
     forms = ("/alert-rule", "/judge-rubric", "/judge-trial", "-start", "-stop")
-    is_form = address.endswith(forms) or "/judge-backfill" in address
+    is_form = address.endswith(forms) or "/judge-backfill" in address or "/alert-rule/" in address
     if address.endswith(("/lease", "/end")):
         return "ingest"
     if "/alerts/" in address or "/rubric-judges/" in address or is_form:

@@ -156,6 +156,26 @@ def test_send_test(keyed: Service, sink: Sink) -> None:
     assert post(keyed, cookie, "receivers/nobody/test").status == 404
 
 
+def test_send_test_from_a_rule(keyed: Service, sink: Sink) -> None:
+    """The form of a rule tests each receiver where it is chosen."""
+    cookie = sign_in(keyed, READ, ADMIN)
+    rule = "/projects/keyed/alert-rule"
+    address = f"{rule}/receivers/desk/test"
+
+    def test(cookie: str) -> Answered:
+        return ask(
+            keyed.app, address, method="POST", headers={**FORM, "cookie": cookie}, body=[b""]
+        )
+
+    assert f'hx-post="{address}"' in ask(keyed.app, rule, headers={"cookie": cookie}).text
+    before = len(sink.requests)
+    assert "accepted the test message" in test(cookie).text
+    assert len(sink.requests) == before + 1
+    reader = sign_in(keyed, READ)
+    assert "Send test" not in ask(keyed.app, rule, headers={"cookie": reader}).text
+    assert test(reader).status == 403
+
+
 def test_retention(keyed: Service) -> None:
     """The page shows what a retention deletes before it is saved, then saves it."""
     cookie = sign_in(keyed, READ, ADMIN)
