@@ -100,6 +100,7 @@ class SinceChart:
         others: Path of all other runs; empty if there are none.
         mark: Where the problem began, in per cent; None if unknown.
         mark_text: The same in words.
+        is_mark_low: Whether the words are at the foot, because the line is at the top before.
         across: Labels of the time axis.
         up: Labels of the values.
         part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
@@ -109,6 +110,7 @@ class SinceChart:
     others: str
     mark: float | None
     mark_text: str
+    is_mark_low: bool
     across: Sequence[AxisLabel]
     up: Sequence[AxisLabel]
     part: str
@@ -449,6 +451,7 @@ def _draw_chart(
 
     days = range(-(-window.start_ns // DAY_NS) * DAY_NS, window.end_ns, DAY_NS)
     every = max(len(days) // 5, 1)
+    earlier = next(value for value in there if value is not None)
     is_share = name == "errors" or (figure is not None and figure.kind == "rate")
     mark = f"v{finding.version}" if finding.version else "new"
     return SinceChart(
@@ -456,6 +459,7 @@ def _draw_chart(
         others=draw(values[1]) if len(values) > 1 else "",
         mark=place(finding.start_ns) if is_release else None,
         mark_text=f"{mark}, {write_moment(finding.start_ns)}",
+        is_mark_low=earlier > (low + high) / 2,
         across=[AxisLabel(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
         up=[
             AxisLabel(
