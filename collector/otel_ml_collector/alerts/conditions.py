@@ -35,6 +35,8 @@ OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 OF_MONITOR: Final = ("drift", "excess", "worse")
 # What the judge itself spends, with and without runs.
 OF_BUDGET: Final = ("budget_used",)
+# Runs that never ended, which are not among the recorded ones.
+OF_CRASHES: Final = ("crashed",)
 _VERSION_BEFORE: Final = "version before"
 # Comparison operators after both sides have changed places.
 _TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -44,7 +46,7 @@ VOCABULARY: Final = Vocabulary(
     "condition",
     "when",
     {
-        **dict.fromkeys(("runs", "error_share", "cost", "tokens"), ""),
+        **dict.fromkeys(("runs", "error_share", "cost", "tokens", *OF_CRASHES), ""),
         **dict.fromkeys((*QUANTILES, "mean", "min", "max", "missing"), FIELD),
         "share": CONDITION,
         **dict.fromkeys((*OF_JUDGES, *OF_BUDGET), "judge"),
@@ -191,6 +193,11 @@ class AlertCondition:
         """Whether it is about budgets of judges alone, and so about no runs."""
         return len(self.of(OF_BUDGET)) == len(self.figures)
 
+    @property
+    def needs_no_runs(self) -> bool:
+        """Whether it is about no recorded runs: budgets of judges alone, or crashes alone."""
+        return self.is_of_budgets or len(self.of(OF_CRASHES)) == len(self.figures)
+
     def check_fit(self, where: str, window_ns: int, *, by: Collection[str]) -> None:
         """Refuse figures that cannot be computed for the runs of a rule.
 
@@ -199,13 +206,7 @@ class AlertCondition:
                 monitoring supports; the reference of the figure is invalid; or a budget is asked
                 for some runs.
         """
-        for figure in self.of(OF_BUDGET):
-            if not self.is_of_budgets or figure.before_ns:
-                message = "budget_used is of a judge, not of runs: expected it alone in a rule"
-                raise BadInput(message, "when", figure.column)
-            if where or by:
-                message = "budget_used is of a judge, not of runs: expected no where and no by"
-                raise BadInput(message, "where" if where else "by")
+        self._check_alone(where, by)
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
                 raise BadInput(f"{figure.name} has no previous", "when", figure.column)
@@ -224,6 +225,23 @@ class AlertCondition:
                     parse_than(figure.than, Window(0, window_ns), min(window_ns, DAY_NS))
                 except BadInput as error:
                     raise BadInput(str(error), "when", figure.column) from error
+
+    def _check_alone(self, where: str, by: Collection[str]) -> None:
+        """Refuse a budget or crashes together with figures of recorded runs, or for some runs."""
+        for figure in self.of(OF_BUDGET):
+            if not self.is_of_budgets or figure.before_ns:
+                message = "budget_used is of a judge, not of runs: expected it alone in a rule"
+                raise BadInput(message, "when", figure.column)
+            if where or by:
+                message = "budget_used is of a judge, not of runs: expected no where and no by"
+                raise BadInput(message, "where" if where else "by")
+        for figure in self.of(OF_CRASHES):
+            if not self.needs_no_runs or figure.before_ns:
+                message = "crashed counts runs without an end: expected it alone in a rule"
+                raise BadInput(message, "when", figure.column)
+            if where or by:
+                message = "crashed counts all crashed runs: expected no where and no by"
+                raise BadInput(message, "where" if where else "by")
 
 
 def read_previous(figure: Figure) -> int | None:

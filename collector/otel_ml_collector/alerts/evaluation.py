@@ -65,6 +65,7 @@ from otel_ml_collector.store.alerts import (
 )
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.documents import Documents, list_all_documents
+from otel_ml_collector.store.open_runs import CRASHED_RUNS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import list_keys
 from otel_ml_collector.telemetry.service import AlertPass
@@ -146,7 +147,7 @@ class WatchedRule:
             plan.window_ns,
             plan.every_ns,
             self.whole.seen_ns,
-            plan.condition.is_of_budgets,
+            *(plan.condition.is_of_budgets, plan.condition.needs_no_runs),
             self.rule.name if sure else "",
         )
 
@@ -586,6 +587,8 @@ def make_notification(
                     text=describe_value(condition.main, state.value),
                     path=path_of("projects", project, "judge-rubric", edit=condition.main.of)
                     if condition.is_of_budgets
+                    else path_of("projects", project, "runs", where=CRASHED_RUNS)
+                    if condition.needs_no_runs
                     else path_of(
                         "projects",
                         project,

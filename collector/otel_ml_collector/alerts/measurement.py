@@ -15,6 +15,7 @@ from otel_ml.statistics.truth import is_early, usual_at
 from otel_ml.statistics.verdict import LEAST_RUNS
 from otel_ml_collector.alerts.conditions import (
     OF_BUDGET,
+    OF_CRASHES,
     OF_JUDGES,
     OF_MONITOR,
     OF_TRUTH,
@@ -50,6 +51,7 @@ from otel_ml_collector.measures.sums import exact_sum, read_exact
 from otel_ml_collector.measures.units import UNIT_SUMS
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
+from otel_ml_collector.store.open_runs import SILENT_AFTER_NS, find_open_runs
 from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import (
@@ -92,6 +94,8 @@ _MOST_MEASURED: Final = 500_000
 # where all is well.
 _STEPS: Final = 1_000
 _MEAN_DIGITS: Final = 3
+# Of crashed runs, those are counted that began at most this long before the first window.
+_LONGEST_RUN_NS: Final = 30 * DAY_NS
 # Of so many days before it is learned how soon the truth comes.
 _COURSE_NS: Final = 60 * DAY_NS
 # How long truths are waited for: beyond the time by which nearly all are here, and without any
@@ -286,6 +290,9 @@ def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Me
     budgets = [figure for figure in asked.figures if figure.name in OF_BUDGET]
     if budgets:  # a rule has no other figures then
         return _measure_budgets(reader, asked.project, budgets, windows.ends_ns)
+    crashes = [figure for figure in asked.figures if figure.name in OF_CRASHES]
+    if crashes:  # a rule has no other figures then, too
+        return _measure_crashes(reader, asked.project, crashes[0], windows)
     return _measure_runs(reader, asked, windows)
 
 
@@ -297,6 +304,32 @@ def _measure_budgets(
     }
     return {
         end_ns: {_NO_SLICE: MeasuredSlice(0, {key: shares[end_ns] for key, shares in used.items()})}
+        for end_ns in ends_ns
+    }
+
+
+def _measure_crashes(
+    reader: Reader, project: str, figure: Figure, windows: MeasuredWindows
+) -> MeasuredSlices:
+    """Count the runs that crashed in each window: their process was silent for too long then."""
+    ends_ns = windows.ends_ns
+    began = Window(max(ends_ns[0] - windows.window_ns - _LONGEST_RUN_NS, 0), ends_ns[-1])
+    crashed_ns = [
+        min(row["heard_ns"] + SILENT_AFTER_NS, ends_ns[-1])
+        for row in find_open_runs(reader, project, began, ends_ns[-1])
+        if row["outcome"] == "crashed"
+    ]
+    return {
+        end_ns: {
+            _NO_SLICE: MeasuredSlice(
+                0,
+                {
+                    key_of(figure): float(
+                        sum(end_ns - windows.window_ns < at_ns <= end_ns for at_ns in crashed_ns)
+                    )
+                },
+            )
+        }
         for end_ns in ends_ns
     }
 

@@ -185,7 +185,7 @@ def save_rule(
 
 @pages.post("/projects/{project:path}/alert-rule/receivers/{receiver}/test")
 def send_test(
-    request: Request, receiver: AlertPath, reader: FromAdmin, settings: FromSettings
+    request: Request, receiver: DocumentName, reader: FromAdmin, settings: FromSettings
 ) -> Response:
     """Send a test message to a receiver, and return whether it accepted it, for the form."""
     del reader  # the scope of its key is needed

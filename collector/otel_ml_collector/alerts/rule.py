@@ -199,7 +199,7 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         by=by,
         hold=(1, 1) if condition.sure else hold,
         keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else window_ns,
-        min_runs=0 if condition.is_of_budgets else wanted.min_runs,
+        min_runs=0 if condition.needs_no_runs else wanted.min_runs,
         delay_ns=_USUAL_DELAY_NS if delay_ns is None else delay_ns,
         truth_delay_ns=delay_ns,
         windows_between=wanted.windows_between,

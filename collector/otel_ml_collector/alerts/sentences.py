@@ -15,7 +15,7 @@ _PER_CENT: Final = frozenset(
     {"error_share", "missing", "share", "pass_rate", "judge_errors", "budget_used"}
     | {"accuracy", "recall", "precision"}
 )
-_WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess"})
+_WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess", "crashed"})
 _MILLISECONDS: Final = "latency_ms"
 # From 10 % to 90 %, shares are written without decimals.
 _WHOLE_FROM, _WHOLE_TO = 10, 90
@@ -34,6 +34,7 @@ _FIGURE_NAMES: Final[Mapping[str, str]] = {
     "pass_rate": 'pass rate by judge "{of}"',
     "mean_score": 'mean score by judge "{of}"',
     "budget_used": 'used budget of judge "{of}"',
+    "crashed": "crashed runs",
     "judge_errors": 'share of runs that judge "{of}" failed to score',
 }
 _DESCRIBED: Final[Mapping[str, str]] = {
@@ -44,6 +45,7 @@ _DESCRIBED: Final[Mapping[str, str]] = {
     "missing": "{of} is missing in {value}",
     "share": "{value} have {of}",
     "runs": "{value} runs",
+    "crashed": "{value} crashed",
     "tokens": "{value} tokens",
     "cost": "cost {value}",
     "mean_score": 'mean score by judge "{of}" {value}',

@@ -91,6 +91,16 @@ def suggest_for_error(error: str, where: str) -> Suggestion:
     }
 
 
+def suggest_for_crash() -> Suggestion:
+    """Suggest a rule that fires when the process of a run is gone before the run has ended."""
+    return {
+        "name": "crashed runs",
+        "when": "crashed > 0",
+        "window": "1h",
+        "hold": "1 of 1",
+    }
+
+
 def suggest_for_release(model: str, figure: str) -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before."""
     return {

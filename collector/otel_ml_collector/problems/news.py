@@ -26,7 +26,7 @@ from otel_ml_collector.runs.errors import ErrorGroup, ErrorGroups, find_error_gr
 from otel_ml_collector.runs.find import RunsQuery
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, cut_past
-from otel_ml_collector.store.open_runs import find_open_runs
+from otel_ml_collector.store.open_runs import CRASHED_RUNS, find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
@@ -419,7 +419,7 @@ def _describe_crashed(
             text=": the process no longer responds",
             by="runs",
             size=len(crashed),
-            where='outcome == "crashed"',
+            where=CRASHED_RUNS,
             runs=len(crashed),
             time=to_rfc3339(newest["start_ns"]),
             run_id=f"{newest['trace_id']}-{newest['span_id']}",

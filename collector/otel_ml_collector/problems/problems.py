@@ -18,6 +18,7 @@ from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.releases import Release, name_condition
 from otel_ml_collector.findings.suggestions import (
     Suggestion,
+    suggest_for_crash,
     suggest_for_error,
     suggest_for_field,
     suggest_for_release,
@@ -422,6 +423,8 @@ def _make_key(sign: Sign) -> str:
 def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion | None:
     """Suggest an alert rule for a problem; None for one that has a rule."""
     finding = sign.finding
+    if sign.kind == "crash":
+        return suggest_for_crash()
     if finding is None:
         return suggest_for_error(sign.subject, sign.where) if sign.kind == "error" else None
     if finding.field:

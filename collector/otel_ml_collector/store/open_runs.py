@@ -26,6 +26,8 @@ from otel_ml_collector.times import MINUTE_NS
 from otel_ml_collector.windows import Window
 
 SILENT_AFTER_NS: Final = 5 * MINUTE_NS
+# The filter that lists crashed runs.
+CRASHED_RUNS: Final = 'outcome == "crashed"'
 # How many runs without an end a list looks at from where it begins.
 _MOST_LISTED: Final = 2_000
 _IN_TRACE: Final = 10_000

@@ -155,6 +155,17 @@ def test_same_number_everywhere(service: Service) -> None:
     assert "3 problems</td>" in ask(service.app, f"{PAGE}/today").text
 
 
+def test_alert_on_each_problem(service: Service) -> None:
+    """The form of a rule opens without an error for each problem, a crash included."""
+    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    for problem in found.problems:
+        assert problem.suggestion, problem.key
+        past = ask(service.app, f"{PAGE}/alert-past?{urlencode(problem.suggestion)}")
+        assert past.status == 200
+        assert "error" not in past.text, problem.key
+        assert "<h2>" in past.text
+
+
 def test_page_of_a_problem(service: Service) -> None:
     """A problem opens a page with its versions, its course, its runs and what to do."""
     page = ask(service.app, f"{PAGE}/problems/reply-v2-quality?last=24h").text
