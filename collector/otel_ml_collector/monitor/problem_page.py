@@ -147,20 +147,22 @@ def show_problem(
     )
     place = [item.key for item in found.problems].index(key) + 1
     finding = first.finding
+    examples = reader.ahead(find_runs, query, now_ns)
+    chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
+    changes = reader.ahead(_find_changes, project, finding) if finding else None
+    table = _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
     context = {
         "problem": problem,
         "finding": finding,
         "place": place,
         "count": len(found.problems),
         "last": last,
-        "table": _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
-        if finding
-        else None,
-        "chart": _draw_chart(reader, project, found, finding, now_ns=now_ns) if finding else None,
+        "table": table,
+        "chart": chart.result() if chart else None,
         "measured": _name_figure(found, finding) if finding else "",
-        **(_find_changes(reader, project, finding) if finding else {}),
+        **(changes.result() if changes else {}),
         "margins": reader.margins,
-        "examples": find_runs(reader, query, now_ns).runs,
+        "examples": examples.result().runs,
         "checked": write_checked(found),
         "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),
         "api": view.api_address("projects", project, "findings", last=last),
@@ -270,6 +272,7 @@ def _compare_versions(
     )
     window = Window(max(finding.start_ns - _DRAWN_BEFORE_NS, 0), now_ns + 1)
     parts = [(_name_value(item), item.condition) for item in slices[:_VALUES_COMPARED]]
+    of_all = reader.ahead(compare_filters, project, baseline, candidate, window)
     try:
         of_values = compare_tag_values(
             reader,
@@ -278,10 +281,7 @@ def _compare_versions(
             window,
             [f"{dimension}={name}" for name, _ in parts],
         )
-        verdicts = [
-            *of_values.values(),
-            compare_filters(reader, project, baseline, candidate, window),
-        ]
+        verdicts = [*of_values.values(), of_all.result()]
     except Unavailable:
         verdicts = []
     rows = []
