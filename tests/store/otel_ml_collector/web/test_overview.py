@@ -157,7 +157,9 @@ def test_same_number_everywhere(service: Service) -> None:
 
 def test_alert_on_each_problem(service: Service) -> None:
     """The form of a rule opens without an error for each problem, a crash included."""
-    found = find_problems(service.store.reader, PROJECT, "24h", time.time_ns())
+    found = find_problems(
+        service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
+    )
     for problem in found.problems:
         assert problem.suggestion, problem.key
         past = ask(service.app, f"{PAGE}/alert-past?{urlencode(problem.suggestion)}")
