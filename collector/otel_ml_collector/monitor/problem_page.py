@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -390,7 +391,7 @@ def _write_pair(name: str, kind: str, before: float | None, now: float | None) -
     if kind == "amount":
         return write_amounts(name, before, now)
     if kind == "rate" and min(before, now) >= 0 and max(before, now) <= 1:
-        return view.percent(before, 1), view.percent(now, 1)
+        return wording.percent(before, 1), wording.percent(now, 1)
     return f"{before:.3g}", f"{now:.3g}"
 
 
@@ -475,7 +476,7 @@ def _draw_chart(
 def _write_tick(name: str, value: float, *, is_share: bool) -> str:
     """Write a round number of an axis: `85 %`, `1.5 s`, `$ 0.002`."""
     if is_share:
-        return f"{100 * value:g}{view.THIN}%"
+        return f"{100 * value:g}{wording.THIN}%"
     if name == "latency":
-        return view.duration(value) if value >= _SECOND_MS else f"{value:g}{view.THIN}ms"
+        return wording.duration(value) if value >= _SECOND_MS else f"{value:g}{wording.THIN}ms"
     return f"$ {value:g}" if name == "cost" else f"{value:,g}"

@@ -21,6 +21,7 @@ from otel_ml.statistics.fields import (
     sketch_field,
     subtract_field,
 )
+from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -295,7 +296,7 @@ def _make_slice(
         difference=None,
         excess=None,
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
-        shown=f"n {drift.window.n:,}" if word == "too few" else view.score(gap),
+        shown=f"n {drift.window.n:,}" if word == "too few" else wording.score(gap),
     )
     where, of_its_model = query.where, f"model == {quoted(model)}"
     if of_its_model not in conjuncts(where):

@@ -251,7 +251,7 @@ def _write_margin(amount: AmountChange) -> str:
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
     least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
-    return f"differs by less than {least.replace(' ', view.THIN)}{unit}"
+    return f"differs by less than {least.replace(' ', wording.THIN)}{unit}"
 
 
 def _add_unit(number: str, unit: str) -> str:
