@@ -54,7 +54,7 @@ from otel_ml_collector.store.record_kinds import (
     scores,
     words,
 )
-from otel_ml_collector.store.scores import ANYTHING, BY_RUN, newest_scores
+from otel_ml_collector.store.scores import ANYTHING, newest_of, pass_newest
 from otel_ml_collector.store.sql import (
     ALWAYS,
     EMPTY,
@@ -747,22 +747,21 @@ class _Compiler:
             return self._has_tag(tree)
         label = self._value("String", key)
         affirmed = _affirm(tree)
-        sql, late = self._test_tag(affirmed, key, label)
-        is_told = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._kinds.tags:
-            newest = late_tags(label, self._kinds)
-            changed = Sql("""((trace_id, span_id) IN (SELECT trace_id, span_id FROM ({newest}))
-              AND NOT (trace_id, span_id, rank) IN ({own}))""").fill(
-                newest=newest, own=own_tags(label, self._kinds)
-            )
-            sql = Sql("""if({changed}, (trace_id, span_id) IN (
-              SELECT trace_id, span_id FROM ({newest}) WHERE {late}), {found})""").fill(
-                changed=changed, newest=newest, late=late, found=sql
-            )
-            is_told = Sql("({told} OR {changed})").fill(told=is_told, changed=changed)
-        if tree.operator not in _AFFIRMED:
-            return sql
-        return Sql("({told} AND NOT {found})").fill(told=is_told, found=sql)
+        own, late = self._test_tag(affirmed, key, label)
+        if tree.operator in _AFFIRMED:
+            own = Sql("(mapContains(tags, {label}) AND NOT {own})").fill(label=label, own=own)
+            late = Sql("NOT ({late})").fill(late=late)
+        if not self._kinds.tags:
+            return own
+        # One set finds the late tags that change the answer, instead of one set for each answer.
+        return Sql("""{own} != ((trace_id, span_id, {own}) IN (
+            SELECT trace_id, span_id, NOT ({late}) FROM ({newest}))
+          AND NOT (trace_id, span_id, rank) IN ({newer}))""").fill(
+            own=own,
+            late=late,
+            newest=late_tags(label, self._kinds),
+            newer=own_tags(label, self._kinds),
+        )
 
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write two tests: of a run's own tag, and of the newest late tag."""
@@ -798,7 +797,7 @@ class _Compiler:
         """Write a condition on the newest score of a judge, of a judge version or of a reviewer."""
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
-        newest = identifier(score_column, _SCORE_COLUMNS.values())
+        newest = newest_of(score_column)
         versions = 1 if kind is Kind.JUDGE_VERSION else _JUDGE_STEPS
         if not 0 < len(path) <= versions or not isinstance(path[0], str):
             label = self._value("String", _key_of(tree))
@@ -813,11 +812,7 @@ class _Compiler:
 
     def _scored(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
         """Write that the newest score of a judge, or of one judge version, passes a test."""
-        newest = newest_scores(
-            scores(label, self._kinds, text), by=BY_RUN, said=(text,), where=version
-        )
-        return Sql("""(trace_id, span_id) IN (
-          SELECT trace_id, span_id FROM ({newest}) WHERE {test})""").fill(newest=newest, test=test)
+        return pass_newest(scores(label, self._kinds, text), test, version)
 
     def _of_version(self, version: str | int, label: Sql) -> Sql:
         """Choose the scores of one judge version, by its number or digest."""

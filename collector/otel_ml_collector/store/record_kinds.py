@@ -441,9 +441,7 @@ def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
     Returns:
         SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.
     """
-    named = Sql("project = {project:String} AND name = {label}").fill(label=label)
-    sql = Sql("""project = {project:String} AND mapContains(tags, {label})
-      AND (SELECT count() FROM late_tags WHERE {named}) > 0""").fill(label=label, named=named)
+    sql = Sql("project = {project:String} AND mapContains(tags, {label})").fill(label=label)
     return Sql("""
         SELECT own.trace_id, own.span_id, own.rank
         FROM (

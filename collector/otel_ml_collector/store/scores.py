@@ -14,7 +14,7 @@ from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
 
-LAST: Final = Sql("(time_ns, judge_version, record_id)")
+LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
 SCORES: Final = Sql("scores")
 # A score without the start time of its run has 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
@@ -102,21 +102,41 @@ def newest_scores(
     Returns:
         SQL that selects `by` and `said`.
     """
+    last = _newest(said)
     members = [
-        Sql("newest.{place} AS {name}").fill(place=place, name=identifier(name, _SCORE_COLUMNS))
+        Sql("({last}).{place} AS {name}").fill(
+            last=last, place=place, name=identifier(name, _SCORE_COLUMNS)
+        )
         for place, name in enumerate(said, 1)
     ]
     return Sql("""
-        SELECT {by}, {members} FROM (
-          SELECT {by}, argMax(tuple({said}), {last}) AS newest
-          FROM ({scores}) WHERE {where} GROUP BY {by})""").fill(
-        by=_name(by),
-        members=join_sql(", ", members),
-        said=_name(said),
-        last=LAST,
-        scores=scores,
-        where=where,
+        SELECT {by}, {members} FROM ({scores}) AS scored WHERE {where} GROUP BY {by}""").fill(
+        by=_name(by), members=join_sql(", ", members), scores=scores, where=where
     )
+
+
+def newest_of(column: str) -> Sql:
+    """Write a column of the newest score of a run, for a test of `pass_newest`."""
+    return Sql("({last}).1").fill(last=_newest([column]))
+
+
+def pass_newest(scores: Sql, test: Sql, where: Sql = ANYTHING) -> Sql:
+    """Write the condition on runs whose newest score passes a test.
+
+    Args:
+        scores: SQL of `all_scores`.
+        test: A test of `newest_of` columns.
+        where: A condition on the scores.
+    """
+    return Sql("""(trace_id, span_id) IN (
+      SELECT trace_id, span_id FROM ({scores}) AS scored WHERE {where}
+      GROUP BY trace_id, span_id HAVING {test})""").fill(scores=scores, where=where, test=test)
+
+
+def _newest(columns: Sequence[str]) -> Sql:
+    """Write columns of the newest score of a group. In a tuple, NULL is a value like any other."""
+    named = [Sql("scored.") + identifier(name, _SCORE_COLUMNS) for name in columns]
+    return Sql("argMax(tuple({named}), {last})").fill(named=join_sql(", ", named), last=LAST)
 
 
 # What the newest version of each judge declares; null if it declares nothing.

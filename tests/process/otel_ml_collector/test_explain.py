@@ -1,5 +1,6 @@
 """Tests of the SQL that is printed for a filter."""
 
+import re
 import subprocess
 import sys
 
@@ -22,6 +23,15 @@ def test_statements(question: str) -> None:
     assert "FROM scores" in empty
     assert "settled" not in empty
     assert len(full) > len(empty)
+
+
+@pytest.mark.parametrize(("is_full", "most"), [(False, 39), (True, 135)])
+def test_selects(*, is_full: bool, most: int) -> None:
+    """A list, a statistic and a verdict with four conditions take no more SELECTs than that."""
+    where = f'{WHERE} and outcome == "ok" and latency > 1s'
+    with open_empty(is_full=is_full) as reader:
+        asked = "\n".join(explain(reader, question, where) for question in QUESTIONS)
+    assert len(re.findall(r"\bSELECT\b", asked)) <= most
 
 
 def test_program() -> None:
