@@ -26,6 +26,7 @@ from otel_ml_collector.findings.find import CONTRIBUTORS, NEW_VERSIONS
 from otel_ml_collector.findings.findings import find_findings, make_question
 from otel_ml_collector.findings.releases import find_releases
 from otel_ml_collector.measures.projects import find_projects
+from otel_ml_collector.measures.questions import count_projects
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.errors import ErrorGroups, find_error_groups
 from otel_ml_collector.runs.find import RunsQuery, cursor_of, find_runs
@@ -34,7 +35,6 @@ from otel_ml_collector.stats import (
     RunFigures,
     RunStats,
     StatsQuery,
-    count_projects,
     find_stats,
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds

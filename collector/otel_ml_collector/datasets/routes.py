@@ -45,10 +45,11 @@ from otel_ml_collector.evaluations.datasets import (
 from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.mapping.chat import line_in, line_out
+from otel_ml_collector.measures.questions import choose_groups
 from otel_ml_collector.owners import own_dataset
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
-from otel_ml_collector.stats import StatsQuery, list_groups, make_question
+from otel_ml_collector.stats import StatsQuery, make_question
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.experiments import MOST_RUNS
 from otel_ml_collector.store.reader import Reader
@@ -226,7 +227,7 @@ def _count(
 ) -> Sequence[tuple[str, int]]:
     """Count production's runs by group, the largest ones first."""
     query = StatsQuery(project, where, group, window, None, _SLICES)
-    rows = list_groups(reader, make_question(reader, query), _SLICES)
+    rows = choose_groups(reader, make_question(reader, query), _SLICES)
     return [(row["label"], row["number"]) for row in rows]
 
 

@@ -105,10 +105,10 @@ _ANYTHING: Final = Sql("""
     LIMIT 1""").fill(ours=OF_PROJECT)
 
 
-_START: Final = Sql("start_ns")
+START: Final = Sql("start_ns")
 
 
-def bucket_of(buckets: Buckets, time: Sql = _START) -> Sql:
+def bucket_of(buckets: Buckets, time: Sql = START) -> Sql:
     """Write the SQL for the start of the bucket that contains a time, as `bucket`.
 
     It needs `bucket_parameters`. Buckets of equal length take a fifth of the time of a search.

@@ -32,13 +32,13 @@ from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.measures.questions import Grouping
 from otel_ml_collector.owners import own_session
 from otel_ml_collector.runs.answers import RunSummary, add_up, find_owner_evaluations
 from otel_ml_collector.runs.find import RunsQuery, find_runs, find_whole_runs
 from otel_ml_collector.runs.traces import outline_of
 from otel_ml_collector.stats import (
     MAX_GROUPS,
-    Grouping,
     JudgeFigures,
     RunFigures,
     StatsQuery,

@@ -6,10 +6,10 @@ from typing import Final
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.writing import narrow, where_of_group
+from otel_ml_collector.measures.questions import Grouping
 from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.runs.find import RunsQuery, compile_query
 from otel_ml_collector.stats import (
-    Grouping,
     RunFigures,
     StatsQuery,
     find_stats,

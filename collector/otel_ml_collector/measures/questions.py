@@ -1,0 +1,445 @@
+"""Asks for measures of recorded runs by bucket and by group, from runs and from their totals.
+
+Days that are over come from the daily and hourly totals where these can answer, all else from the
+runs. Both give the same answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from otel_ml_collector.measures.measures import HAS_FAILED
+from otel_ml_collector.measures.rollup import NEWEST_SCORES, NEWEST_WITH_KEYED
+from otel_ml_collector.measures.statistics import START, bucket_of, bucket_parameters
+from otel_ml_collector.measures.sums import (
+    COUNTED_SUMS,
+    FIGURES,
+    MERGED,
+    MERGED_SCORES,
+    SCORE_SUMS,
+    SUMS,
+    TOKEN_SUMS,
+    figures_of_runs,
+)
+from otel_ml_collector.store.amounts import RunAmounts
+from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs, shares
+from otel_ml_collector.store.reader import READABLE, Reader, Row
+from otel_ml_collector.store.record_kinds import find_counted_of_all
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
+from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.windows import Buckets, Window
+
+# Of what a row is: of all runs, of a bucket, or of a group. A second grouping has the next part.
+ALL, A_BUCKET, A_GROUP = 0, 1, 2
+# Pieces of the window that the rollup does not cover; of more than that it is not asked.
+_PIECES: Final = 40
+
+IN_PIECES: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+_OF_DAYS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({days:Array(Int64)}, {computed:Array(Int64)})))""")
+_OF_HOURS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) IN (
+  SELECT arrayJoin(arrayZip({cut_days:Array(Int64)}, {cut_computed:Array(Int64)})))
+  AND hour_ns >= {first_hour:Int64} AND hour_ns < {until_hour:Int64}
+  AND NOT has({cut_hours:Array(Int64)}, hour_ns)""")
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A grouping of runs.
+
+    Attributes:
+        label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
+        is_daily: Whether the rollup has it.
+        join: SQL that joins what the label needs to `runs`.
+        parameters: Of both.
+        is_resolved: Whether the label needs the resolution of `runs`.
+        labels: Those that are known; of a project that has others, `_OTHERS` is noted.
+    """
+
+    label: Sql
+    is_daily: bool = False
+    join: Sql = EMPTY
+    parameters: Mapping[str, Any] | None = None
+    is_resolved: bool = False
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RollupPart:
+    """The part of a window that is read from daily totals. All other parts are read from runs.
+
+    Attributes:
+        days: The whole days of UTC that are in a single bucket, each with when it was computed.
+        cut_days: The other days. Only whole hours of them are read.
+        hours: The whole hours of the window.
+        cut_hours: Hours in it that are in two buckets, so they are read from the runs.
+        pieces: The intervals that are read from the runs.
+    """
+
+    days: Mapping[int, int]
+    cut_days: Mapping[int, int]
+    hours: Window
+    cut_hours: Sequence[int]
+    pieces: Sequence[Window]
+
+    @classmethod
+    def nothing(cls, window: Window) -> "RollupPart":
+        """Return the part of a window that is read from the runs alone."""
+        return cls({}, {}, Window(window.start_ns, window.start_ns), (), [window])
+
+    @classmethod
+    def of(cls, known: Mapping[int, int], buckets: Buckets) -> "RollupPart":
+        """Choose the days to read from the daily totals.
+
+        Args:
+            known: These days, each with when it was computed.
+            buckets: The buckets of the window.
+        """
+        window, edges_ns = buckets.window, buckets.edges_ns
+        hours = Window(-(-window.start_ns // HOUR_NS) * HOUR_NS, window.end_ns // HOUR_NS * HOUR_NS)
+        cut_hours = {edge_ns // HOUR_NS * HOUR_NS for edge_ns in edges_ns if edge_ns % HOUR_NS}
+        split_days = {edge_ns // DAY_NS * DAY_NS for edge_ns in edges_ns if edge_ns % DAY_NS}
+        days, cut_days, covered = dict[int, int](), dict[int, int](), list[Window]()
+        for day_ns, computed_ns in sorted(known.items()):
+            start_ns = max(day_ns, hours.start_ns)
+            end_ns = min(day_ns + DAY_NS, hours.end_ns)
+            if start_ns >= end_ns:
+                continue
+            if day_ns not in split_days:
+                days[day_ns] = computed_ns
+                covered.append(Window(start_ns, end_ns))
+                continue
+            cut_days[day_ns] = computed_ns
+            covered += [
+                Window(hour_ns, hour_ns + HOUR_NS)
+                for hour_ns in range(start_ns, end_ns, HOUR_NS)
+                if hour_ns not in cut_hours
+            ]
+        pieces = _between(covered, window)
+        if not covered or len(pieces) > _PIECES:
+            return cls.nothing(window)
+        inner = sorted(hour_ns for hour_ns in cut_hours if hours.start_ns <= hour_ns < hours.end_ns)
+        return cls(days, cut_days, hours, inner, pieces)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the SQL that reads the rollup, and of `_of_runs`."""
+        parameters: dict[str, Any] = {
+            "first": min((piece.start_ns for piece in self.pieces), default=0),
+            "until": max((piece.end_ns for piece in self.pieces), default=0),
+            "days": list(self.days),
+            "computed": list(self.days.values()),
+            "cut_days": list(self.cut_days),
+            "cut_computed": list(self.cut_days.values()),
+            "first_hour": self.hours.start_ns,
+            "until_hour": self.hours.end_ns,
+            "cut_hours": list(self.cut_hours),
+        }
+        for place, piece in enumerate(self.pieces):
+            parameters |= {f"from{place}": piece.start_ns, f"until{place}": piece.end_ns}
+        return parameters
+
+
+@dataclass(frozen=True, slots=True)
+class StatsQuestion:
+    """A question of statistics, and where each piece of its window is read.
+
+    Attributes:
+        condition: The condition on the runs.
+        buckets: Its window, by the starts of the runs, in buckets.
+        groupings: The groupings of runs; empty for none.
+        is_by_bucket: Whether the groups of the first grouping are read by bucket too.
+        has_keyed: Whether scores of keys and tags count too.
+        counted: The runs of its pieces that count.
+        shares_calls: Whether shares of calls may replace the runs' own amounts.
+        rollup: What is read from the rollup.
+    """
+
+    project: str
+    condition: Condition
+    buckets: Buckets
+    groupings: Sequence[Grouping]
+    is_by_bucket: bool
+    has_keyed: bool
+    counted: CountedRuns
+    shares_calls: bool
+    rollup: RollupPart
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether a label needs the resolutions of the runs."""
+        return any(grouping.is_resolved for grouping in self.groupings)
+
+    @property
+    def needs_shares(self) -> bool:
+        """Whether the figures of the runs need their resolutions."""
+        return self.shares_calls or self.is_resolved
+
+    @property
+    def of_scores(self) -> "StatsQuestion":
+        """The question for scores. Daily totals have no scores of trace keys and tags."""
+        rollup = RollupPart.nothing(self.buckets.window)
+        return replace(self, rollup=rollup) if self.has_keyed else self
+
+    def parameters(self, wanted: Sequence[Sequence[str]] = ()) -> dict[str, Any]:
+        """Return the parameters, with the labels to list of each grouping."""
+        parameters = {
+            "project": self.project,
+            "start": self.buckets.window.start_ns,
+            "end": self.buckets.window.end_ns,
+            **bucket_parameters(self.buckets),
+            **self.rollup.parameters,
+            **self.condition.parameters,
+            **{f"wanted{at}": list(labels) for at, labels in enumerate(wanted)},
+        }
+        for grouping in self.groupings:
+            parameters |= grouping.parameters or {}
+        return parameters
+
+
+def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Row]:
+    """Choose the groups with most runs of each grouping.
+
+    They are counted first: sketches of latency for each of 300,000 groups would take 2 s.
+
+    Returns:
+        Rows with `place` (of the grouping, from 0), `label`, `number` of runs, and `groups`: how
+        many groups the grouping has in all. The largest group is first.
+    """
+    sources = [
+        (Sql("count()"), _from_runs(question, is_joined=question.needs_shares)),
+        *((Sql("sum(runs)"), source) for _, source in _from_totals(question, _RUN_TABLES)),
+    ]
+    cells = [
+        Sql("""SELECT {place} AS place, {label} AS label, {count} AS counted
+          {source} GROUP BY label""").fill(
+            place=place, label=grouping.label, count=count, source=source
+        )
+        for place, grouping in enumerate(question.groupings)
+        for count, source in sources
+    ]
+    sql = Sql("""
+        SELECT place, label, sum(counted) AS number, count() OVER (PARTITION BY place) AS groups
+        FROM ({cells}) GROUP BY place, label
+        ORDER BY place, number DESC, label LIMIT {most:UInt32} BY place""").fill(
+        cells=join_sql(" UNION ALL ", cells)
+    )
+    return reader.rows(sql, {**question.parameters(), "most": most})
+
+
+def read_runs(
+    reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
+) -> list[Row]:
+    """Read the figures of recorded runs: of all, by bucket, and by group.
+
+    Args:
+        reader: The store.
+        question: The question.
+        wanted: The labels to list, for each grouping. All others are one group without a name.
+
+    Returns:
+        Rows with `part` (`ALL`, `A_BUCKET`, `A_GROUP` or of a further grouping), `is_wanted`,
+        `named`, `bucket`, `runs`, `errors`, `quantiles` (of `FIGURES`, in ns), tokens, `cost` and
+        `priced`.
+    """
+    sums = COUNTED_SUMS if question.shares_calls else SUMS
+    runs = _from_runs(question, is_joined=question.needs_shares)
+    parts = [
+        _write_parts(question, _columns(question, START), sums, runs),
+        *(
+            _write_parts(question, _columns(question, time), MERGED, source)
+            for time, source in _from_totals(question, _RUN_TABLES)
+        ),
+    ]
+    sql = Sql("""
+        SELECT part, is_wanted, named, bucket, {figures}, {tokens} FROM ({parts})
+        GROUP BY part, is_wanted, named, bucket ORDER BY part, is_wanted, named, bucket""").fill(
+        figures=FIGURES, tokens=TOKEN_SUMS, parts=join_sql(" UNION ALL ", parts)
+    )
+    return reader.rows(sql, question.parameters(wanted))
+
+
+def read_scores(
+    reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
+) -> list[Row]:
+    """Read figures of scores by judge and version, for the same parts as `read_runs`."""
+    question = question.of_scores
+    runs = Sql("""
+      FROM (SELECT trace_id, span_id, {columns} {source}) AS run
+      INNER JOIN ({newest}) AS said
+        ON said.trace_id = run.trace_id AND said.span_id = run.span_id""").fill(
+        columns=_columns(question, START),
+        source=_from_runs(question, is_joined=question.is_resolved),
+        newest=NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES,
+    )
+    parts = [
+        _write_parts(question, _name_columns(question), SCORE_SUMS, runs, by=_BY_JUDGE),
+        *(
+            _write_parts(question, _columns(question, time), MERGED_SCORES, source, by=_BY_JUDGE)
+            for time, source in _from_totals(question, _SCORE_TABLES)
+        ),
+    ]
+    sql = Sql("""
+        SELECT part, is_wanted, named, bucket, judge, judge_version, {figures} FROM ({parts})
+        GROUP BY part, is_wanted, named, bucket, judge, judge_version
+        ORDER BY part, is_wanted, named, bucket, judge, judge_version""").fill(
+        figures=MERGED_SCORES, parts=join_sql(" UNION ALL ", parts)
+    )
+    settings = ACROSS_PARTITIONS if question.has_keyed else None
+    return reader.rows(sql, question.parameters(wanted), settings)
+
+
+_RUN_TABLES: Final = (Sql("daily_runs"), Sql("hourly_runs"))
+_SCORE_TABLES: Final = (Sql("daily_scores"), Sql("hourly_scores"))
+_BY_JUDGE: Final = (Sql("judge"), Sql("judge_version"))
+_BUCKET: Final = Sql("bucket")
+_FALSE: Final = Sql("false")
+_NO_NAME: Final = Sql("''")
+
+
+def _keys(question: StatsQuestion) -> list[tuple[Sql, Sql]]:
+    """Return the columns of each grouping: the name of the group, and whether it is wanted."""
+    return [
+        (Sql("group{at}").fill(at=at), Sql("is_group{at}").fill(at=at))
+        for at in range(len(question.groupings))
+    ]
+
+
+def _columns(question: StatsQuestion, time: Sql) -> Sql:
+    """Write the bucket of a time, and which group of each grouping a row is in."""
+    placed = [
+        Sql("""has({wanted{at}:Array(String)}, {label}) AS {is_wanted},
+          if({is_wanted}, {label}, '') AS {name}""").fill(
+            label=grouping.label, at=at, name=name, is_wanted=is_wanted
+        )
+        for at, (grouping, (name, is_wanted)) in enumerate(
+            zip(question.groupings, _keys(question), strict=True)
+        )
+    ]
+    return join_sql(", ", [bucket_of(question.buckets, time), *placed])
+
+
+def _name_columns(question: StatsQuestion) -> Sql:
+    """Write the names of `_columns`."""
+    return join_sql(", ", [_BUCKET, *(column for key in _keys(question) for column in key)])
+
+
+def _write_parts(
+    question: StatsQuestion, columns: Sql, sums: Sql, source: Sql, *, by: Sequence[Sql] = ()
+) -> Sql:
+    """Write the SELECT of sums of a source: of all, by bucket, and by group."""
+    keys = _keys(question)
+    first = keys[0] if question.is_by_bucket and keys else (_NO_NAME, _FALSE)
+    of_bucket = [_BUCKET, *(keys[0] if question.is_by_bucket and keys else ())]
+    sets = [
+        Sql("({columns})").fill(columns=join_sql(", ", [*by, *columns_of]))
+        for columns_of in (of_bucket, *keys, ())
+    ]
+    grouped = [_BUCKET, *(name for name, _ in keys)]
+    return Sql("""
+      SELECT indexOf([{grouped}], 0) AS part, [{flags}][part + 1] AS is_wanted,
+        [{names}][part + 1] AS named, {by} {columns}, {sums}
+      {source} GROUP BY GROUPING SETS ({sets})""").fill(
+        grouped=join_sql(", ", [Sql("grouping({n})").fill(n=name) for name in grouped]),
+        flags=join_sql(", ", [_FALSE, first[1], *(is_wanted for _, is_wanted in keys)]),
+        names=join_sql(", ", [_NO_NAME, first[0], *(name for name, _ in keys)]),
+        by=join_sql("", [Sql("{column},").fill(column=column) for column in by]),
+        columns=columns,
+        sums=sums,
+        source=source,
+        sets=join_sql(", ", sets),
+    )
+
+
+def _from_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
+    """Write the runs of a question, with the joins that its labels need.
+
+    Args:
+        question: The question.
+        is_joined: Whether the resolutions of the runs are joined.
+    """
+    joins = [grouping.join for grouping in question.groupings]
+    return Sql("FROM {recorded} {joins} WHERE {of_runs}").fill(
+        recorded=recorded_runs(),
+        joins=join_sql("", [*joins, shares(IN_PIECES.sql) if is_joined else EMPTY]),
+        of_runs=_of_runs(question, is_joined=is_joined),
+    )
+
+
+def _from_totals(question: StatsQuestion, tables: tuple[Sql, Sql]) -> list[tuple[Sql, Sql]]:
+    """Write the totals of the days and hours that are read, each with the column of its time."""
+    days, hours = tables
+    return [
+        (
+            time,
+            Sql("FROM {table} WHERE {of_them} AND ({condition})").fill(
+                table=table, of_them=of_them, condition=question.condition.sql
+            ),
+        )
+        for time, table, is_read, of_them in (
+            (Sql("day_ns"), days, question.rollup.days, _OF_DAYS),
+            (Sql("hour_ns"), hours, question.rollup.cut_days, _OF_HOURS),
+        )
+        if is_read
+    ]
+
+
+def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
+    """Write the condition on the runs of a question.
+
+    Args:
+        question: Of statistics.
+        is_joined: Whether what is settled of the runs stands beside them.
+    """
+    pieces = [
+        Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
+            place=place
+        )
+        for place in range(len(question.rollup.pieces))
+    ]
+    counted_runs = replace(question.counted, is_joined=is_joined)
+    wanted = [counted_runs.sql, Sql("({condition})").fill(condition=question.condition.sql)]
+    if len(pieces) != 1:  # one is all of it
+        wanted.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
+    return join_sql(" AND ", wanted)
+
+
+def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
+    """Count the recorded runs of all projects, with errors, latency and cost.
+
+    Returns:
+        Rows by project and `bucket`, its start, and a row in all of each project, which `is_total`.
+    """
+    bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
+    runs = find_counted_of_all(reader, bounds)
+    runs = replace(runs, is_joined=runs.repeats)
+    sql = Sql("""
+        SELECT project, {bucket}, grouping(bucket) AS is_total,
+          uniqExactIf(trace_id, {failed}) AS failed_traces, {figures}
+        FROM {recorded}
+        WHERE {counted}
+        GROUP BY GROUPING SETS ((project, bucket), (project))
+        ORDER BY project, is_total, bucket LIMIT 100000
+        """).fill(
+        figures=figures_of_runs(RunAmounts(runs.repeats)),
+        bucket=bucket_of(buckets),
+        failed=HAS_FAILED,
+        recorded=recorded_runs(bounds.sql, is_resolved=runs.repeats),
+        counted=runs.sql,
+    )
+    window = buckets.window
+    parameters = {"start": window.start_ns, "end": window.end_ns, **bucket_parameters(buckets)}
+    return reader.rows(sql, parameters)
+
+
+def _between(covered: Sequence[Window], window: Window) -> list[Window]:
+    """Return the parts of a window that these sorted intervals do not cover."""
+    pieces, at_ns = [], window.start_ns
+    for part in covered:
+        if at_ns < part.start_ns:
+            pieces.append(Window(at_ns, part.start_ns))
+        at_ns = part.end_ns
+    if at_ns < window.end_ns:
+        pieces.append(Window(at_ns, window.end_ns))
+    return pieces
