@@ -33,6 +33,7 @@ from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import cut_past
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
@@ -99,6 +100,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
         "found": figures,
         "asked": asked,
         "known": known,
+        "has_experiments": is_empty and find_record_kinds(reader, project).experiments,
         "span": SPANS[asked.last],
         "until_ns": from_rfc3339(figures.end_time, "end_time"),
         "tiles": [] if is_empty else make_tiles(figures, judges, reader.zone),

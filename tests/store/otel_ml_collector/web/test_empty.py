@@ -3,11 +3,12 @@
 import html
 import re
 import shlex
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
 
 RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>', re.DOTALL)
@@ -38,3 +39,20 @@ def test_command(service: Service, page: str) -> None:
     headers = {"content-type": "application/json"}
     made = ask(service.app, url.path, method="PUT", body=[body.encode()], headers=headers)
     assert made.status == 200, made.text
+
+
+def test_only_experiments(service: Service, project: str) -> None:
+    """A project that has only experiments links to them; it is not told to send a first run."""
+    run = make_call(
+        "trial",
+        {
+            "otel_ml.experiment": f"{1:032x}-{1:016x}",
+            "otel_ml.item.id": "a",
+            "otel_ml.item.digest": f"{1:064x}",
+        },
+    )
+    service.store.take(project, run)
+    page = ask(service.app, f"/projects/{quote(project)}").text
+    assert "No runs outside of experiments." in page
+    assert f'href="/projects/{quote(project)}/experiments">Show experiments</a>' in page
+    assert "Send the first run" not in page
