@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
+from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.versions.definition import VersionDefinition
 
 _WORD: Final = re.compile(r"\w+|\s+|.")
@@ -15,6 +16,9 @@ _COMPARED_LINES: Final = 1_000
 _COMPARED_CHARS: Final = 100_000
 _WORD_PAIRS: Final = 2_000_000
 _HELPERS: Final = 8
+# More changed parameters are not written one by one.
+_PARAMS: Final = 3
+_VALUE_CHARS: Final = 40
 _SAME: Final = "same"
 
 
@@ -78,7 +82,7 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
         for name, before, after in (
             ("source code", old.source, new.source),
             ("signature", old.signature, new.signature),
-            ("parameters", old.params, new.params),
+            (_write_params(old.params, new.params) or "parameters", old.params, new.params),
             ("artifact", old.artifact, new.artifact),
             ("output", old.output, new.output),
         )
@@ -103,7 +107,12 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
         PartChange("Signature", _same_or(old.signature, new.signature)),
         PartChange("Constants", ", ".join(constants) or "same"),
         PartChange("Helpers", ", ".join(helpers) or "same"),
-        PartChange("Parameters", "same" if old.params == new.params else "changed"),
+        PartChange(
+            "Parameters",
+            "same"
+            if old.params == new.params
+            else _write_params(old.params, new.params) or "changed",
+        ),
         PartChange("Output", _same_or(old.output or "", new.output or "")),
     ]
     if old.artifact or new.artifact:
@@ -200,6 +209,21 @@ def _changed_names(old: Mapping[str, object], new: Mapping[str, object]) -> list
 
 def _shown(constants: Mapping[str, object], name: str) -> str:
     return repr(constants[name])[:60] if name in constants else "none"
+
+
+def _write_params(old: object, new: object) -> str:
+    """Write a few changed parameters, such as `depth 4 → 6`. Empty if they are many or long."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return ""
+    names = _changed_names(old, new)
+    texts = [
+        [to_json(side[name]) if name in side else "none" for side in (old, new)] for name in names
+    ]
+    if len(names) > _PARAMS or any(len(text) > _VALUE_CHARS for pair in texts for text in pair):
+        return ""
+    return ", ".join(
+        f"{name} {before} → {after}" for name, (before, after) in zip(names, texts, strict=True)
+    )
 
 
 def _same_or(old: str, new: str) -> str:

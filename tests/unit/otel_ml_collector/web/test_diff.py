@@ -42,7 +42,15 @@ def rows(lines: list[Line]) -> list[tuple[str | None, str | None, bool]]:
         ({"source": "a"}, {"source": "a"}, "no recorded part"),
         ({"source": "a"}, {"source": "b"}, "source code"),
         ({"signature": "(a)"}, {"signature": "(b)"}, "signature"),
-        ({"params": {"k": 1}}, {"params": {"k": 2}}, "parameters"),
+        ({"params": {"k": 1}}, {"params": {"k": 2}}, "k 1 → 2"),
+        (
+            {"params": {"version": 2.0, "same": 1}},
+            {"params": {"version": "2.1", "same": 1, "new": True}},
+            'new none → true, version 2.0 → "2.1"',
+        ),
+        ({"params": {}}, {"params": dict.fromkeys("abcd", 1)}, "parameters"),
+        ({"params": {"k": 1}}, {"params": {"k": "long" * 11}}, "parameters"),
+        ({"params": None}, {"params": {"k": 1}}, "parameters"),
         ({"output": "int"}, {"output": "str"}, "output"),
         ({"output": None}, {"output": "str"}, "unknown (no source code sent)"),
         ({"constants": {"PROMPT": "a"}}, {"constants": {"PROMPT": "b"}}, "PROMPT"),
@@ -83,7 +91,7 @@ def test_facts() -> None:
         PartChange("Signature", "(a) → (a, b)"),
         PartChange("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
         PartChange("Helpers", "clean()"),
-        PartChange("Parameters", "changed"),
+        PartChange("Parameters", "k 1 → 2"),
         PartChange("Output", "int → str"),
     ]
 
