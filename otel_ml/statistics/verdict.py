@@ -1397,7 +1397,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
             reasons=reasons or ["no shared items"],
         )
     change, p = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
-    reasons += _too_few_items(change)
+    reasons += _too_few_items(change, by)
     own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
     return judged.result(
@@ -1522,7 +1522,7 @@ def _paired_amounts(
             n = _count(
                 ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
             )
-            amount = _amount(name, ratio, margins.get(name, margin), n, _too_few_items(ratio))
+            amount = _amount(name, ratio, margins.get(name, margin), n, _too_few_items(ratio, by))
             amounts[name] = replace(amount, means=(before, before * ratio.value))
     return amounts
 
@@ -1535,11 +1535,19 @@ def _amount(
     return AmountVerdict(name, word, ratio, margin, n, reasons)
 
 
-def _too_few_items(of: Estimate) -> list[str]:
+def _too_few_items(of: Estimate, by: str = "") -> list[str]:
+    """Return why there are too few items, or clusters such as sessions; empty if there are enough.
+
+    Args:
+        of: The difference.
+        by: What groups items into clusters, such as ` by session`.
+    """
     if of.n < LEAST_ITEMS:
         return [f"{of.n} of {LEAST_ITEMS} items"]
     if of.clusters < LEAST_CLUSTERS:
-        return [f"{of.clusters} of {LEAST_CLUSTERS} clusters"]
+        noun = by.removeprefix(" by ")
+        clusters = f"{noun}s" if noun in SOURCE_CLUSTERS.values() else f"clusters{by}"
+        return [f"{of.clusters} of {LEAST_CLUSTERS} {clusters}"]
     return []
 
 

@@ -149,6 +149,21 @@ def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: s
     assert reason in found.judges["exact"].sentence
 
 
+@pytest.mark.parametrize(
+    ("cluster", "reason"),
+    [
+        ("source_session", "11 of 12 sessions"),
+        ("source_run", "11 of 12 source runs"),
+        ('tags["client"]', '11 of 12 clusters by tags["client"]'),
+    ],
+)
+def test_too_few_clusters_are_named(cluster: str, reason: str) -> None:
+    """The reason says what there are too few of, as the number of items does."""
+    before, after = items("+" * 33, cluster=3), items("-" * 33, cluster=3)
+    found = compare_items(before, after, cluster=cluster)
+    assert list(found.judges["exact"].reasons) == [reason]
+
+
 def test_how_many_would_narrow_it() -> None:
     """If only the interval is too wide, the sentence says how many items would narrow it."""
     found = compare_items(items("+-" * 20), items("-+" * 20)).judges["exact"]
