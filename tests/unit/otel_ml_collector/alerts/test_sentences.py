@@ -66,6 +66,7 @@ def test_slice() -> None:
         (1, 1, 168, True, "Would have fired once in the last 7 days."),
         (0, 0, 720, True, "Would not have fired in the last 30 days."),
         (3, 1, 6, True, "Would have fired 3 times in the last 6 hours."),
+        (2, 1, 1, True, "Would have fired 2 times in the last hour."),
         (
             *(2, 2, 55, False),
             "Would have fired 2 times on 2 of the last 2 days. Earlier windows were not checked "
