@@ -157,7 +157,9 @@ def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> s
     """
     hours = max(round(length_ns / HOUR_NS), 1)
     whole = round(hours / 24)
-    period = f"{whole} days" if hours >= _HOURS_WRITTEN else "hour" if hours == 1 else f"{hours} hours"
+    period = "hour" if hours == 1 else f"{hours} hours"
+    if hours >= _HOURS_WRITTEN:
+        period = f"{whole} days"
     text = f"Would not have fired in the last {period}"
     if fired:
         times = "once" if fired == 1 else f"{fired:,} times"

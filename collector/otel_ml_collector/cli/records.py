@@ -510,7 +510,20 @@ def fields(
                 else (answer["parts"], _PART_COLUMNS)
             )
             check(rows)
+        if answer.get("runs") == 0:
+            click.echo(_explain_no_runs(model, options["last"], answer["start"]), err=True)
         return write_rows(rows, answer, form, usual)
+
+
+def _explain_no_runs(model: str, last: str, start: str) -> str:
+    """Say that there is nothing to compare yet, and which runs can be compared earlier."""
+    if last == "1h":
+        return f"{model} has no runs in the newest finished hour, from {start[11:16]} UTC."
+    period = "day" if last == "24h" else "7 days"
+    return (
+        f"{model} has no runs in the newest finished {period}, from {start[:10]} UTC. To compare "
+        "the runs of the newest finished hour, use --last 1h."
+    )
 
 
 @click.command(epilog=HELP)
@@ -575,6 +588,8 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
             check(answer["findings"])
         if answer["missing"]:
             click.echo(f"Not checked in time: {', '.join(answer['missing'])}", err=True)
+        if not answer["findings"]:
+            click.echo("No problems found.", err=True)
         has_command = any(finding["command"] for finding in answer["findings"])
         columns = (*_FINDING_COLUMNS, "command") if has_command else _FINDING_COLUMNS
         return write_rows(answer["findings"], answer, form, columns)

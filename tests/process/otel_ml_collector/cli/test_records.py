@@ -369,6 +369,11 @@ def test_fields(collector: CollectorProcess) -> None:
     done = otel_ml(collector.endpoint, *command, "--columns", "field,word")
     assert ["inputs.amount", "too", "few"] in rows(done.stdout)
     assert ["outputs.twice", "too", "few"] in rows(done.stdout)
+    explained = done.stderr.decode()
+    assert explained.startswith("answer has no runs in the newest finished day, from ")
+    assert "use --last 1h" in explained
+    found = otel_ml(collector.endpoint, "findings", "--project", "fielded")
+    assert (found.returncode, found.stderr) == (NOTHING, b"No problems found.\n")
     columns = ("--columns", "part,window")
     done = otel_ml(
         collector.endpoint, command[0], "answer", "inputs.amount", *command[2:], *columns
