@@ -49,6 +49,7 @@ class Finding:
         measured: Name of the figure, such as a judge; empty for a field.
         condition: The slice that is worse, as a filter without the model; empty for a whole
             version.
+        target: Prediction target whose predictions are worse; empty for any other figure.
         version: Number of the version that is worse; None if no version is.
         baseline: Number of the version that it is compared with.
         change: What changed in the version, in a few words; empty if that is unknown.
@@ -70,6 +71,7 @@ class Finding:
     measure: Measure = "quality"
     measured: str = ""
     condition: str = ""
+    target: str = ""
     version: int | None = None
     baseline: int | None = None
     change: str = ""
@@ -218,6 +220,8 @@ def leave_decided(
 ) -> list[Finding]:
     """Leave out slice findings about versions that are compared as a release.
 
+    Findings about ground truth stay, because a release does not compare it.
+
     Args:
         findings: The findings.
         decided: Model and version number of each release.
@@ -226,5 +230,7 @@ def leave_decided(
     return [
         finding
         for finding in findings
-        if finding.kind != "slice" or (finding.model, finding.condition) not in versions
+        if finding.kind != "slice"
+        or finding.target
+        or (finding.model, finding.condition) not in versions
     ]

@@ -475,6 +475,9 @@ def _write_evidence(
 
 def _name_column(figure: FigureColumn) -> str:
     """Name a figure in a sentence, such as `the share of failed runs`."""
+    if figure.target:
+        share = "the share of correct predictions" if figure.kind == "rate" else "the quality"
+        return f'{share} ("{figure.target}")'
     return name_measured(figure.name, figure.kind, f'"{figure.judge}"' if figure.judge else "")
 
 
@@ -589,6 +592,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 measure=measure_of(figure.name),
                 measured=figure.name,
                 condition=item.condition,
+                target=figure.target,
             )
         )
     return findings

@@ -15,7 +15,7 @@ import pytest
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.quality.test_quality import make_run, save, tell
 from tests.support.otel_ml_collector.asgi import ask
-from tests.support.otel_ml_collector.spans import SECOND_NS
+from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 RUNS: Final = 900
@@ -167,6 +167,38 @@ def test_no_truth(service: Service) -> None:
     assert "truth churned" not in {item["name"] for item in get(service, "none")["figures"]}
     asked = get(service, "none", figure="truth churned")
     assert {cell["word"] for item in asked["slices"] for cell in item["cells"]} == {"too few"}
+
+
+def test_new_version(service: Service) -> None:
+    """A new version with worse predictions is a problem, though its release finds no difference."""
+    draw = random.Random(3)  # noqa: S311 - not for secrets
+    spans = []
+    for version, rate, hours in (("a", 0.95, 20), ("b", 0.7, 10)):
+        for place in range(300):
+            run = make_call(
+                "predict",
+                {
+                    "otel_ml.model.version": version,
+                    "otel_ml.model.output_schema": "s",
+                    "otel_ml.outputs": '{"label": "yes"}',
+                },
+                start_ns=NOW_NS - hours * 3_600 * SECOND_NS + place * 60 * SECOND_NS,
+            )
+            spans += [run, tell(run, "yes" if draw.random() < rate else "no", NOW_NS)]
+    service.store.take("released", *spans, now_ns=NOW_NS)
+    save(service, "released", "churned", positive="", probability="")
+    path = "/api/v1/projects/released"
+    (release,) = ask(service.app, f"{path}/models/predict/release").json["releases"]
+    assert release["word"] == "no different"
+    sentence = r"predict v2 is worse: \d\d % are right, other versions 9\d %"
+    (finding,) = [
+        one for one in ask(service.app, f"{path}/findings").json["findings"] if one["model"]
+    ]
+    assert re.fullmatch(sentence, finding["sentence"])
+    page = ask(service.app, "/projects/released/news").text
+    assert "predict v2 is worse" in page
+    assert "Difference in the share of correct predictions (&#34;churned&#34;)" in page
+    assert "No problems found" not in page
 
 
 def test_equal_to_the_output(service: Service) -> None:
