@@ -190,7 +190,7 @@ def test_new_version(service: Service) -> None:
     path = "/api/v1/projects/released"
     (release,) = ask(service.app, f"{path}/models/predict/release").json["releases"]
     assert release["word"] == "no different"
-    sentence = r"predict v2 is worse: \d\d % are right, other versions 9\d %"
+    sentence = r"predict v2 is worse: \d\d % are right, elsewhere 9\d %"
     (finding,) = [
         one for one in ask(service.app, f"{path}/findings").json["findings"] if one["model"]
     ]
