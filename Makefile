@@ -6,7 +6,7 @@ PROTO_VENV := .venv-proto
 # What tests/nightly/interop, tests/nightly/services, `make site` and `make release` run with beside $(VENV):
 # requirements/<name>.txt.
 INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets pickles services rotel phoenix site \
-  release \
+  release tensorflow \
   $(EMITTERS)
 EMITTERS := litellm frameworks
 # One environment for each library whose spans tests/support/recorded holds, and one for those of npm.
@@ -67,7 +67,7 @@ test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTel
 neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages of Debian, the others from a folder (NEIGHBOURS=dir), else built with Go
 	@sh tests/nightly/neighbours/bring.sh "$(NEIGHBOURS)"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp ## Beside MLflow, transformers, torch, jax and the like (3 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp .venv-tensorflow/stamp ## Beside MLflow, transformers, torch, jax and the like (5 GB)
 	$(BIN)/python -m pytest --forbid-skips tests/nightly/integrations tests/nightly/origins
 
 house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)

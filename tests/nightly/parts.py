@@ -46,6 +46,7 @@ PARTS: Final = (
             ".venv-integrations/stamp",
             ".venv-llm/stamp",
             ".venv-instrumentors/stamp",
+            ".venv-tensorflow/stamp",
             ".venv-services/stamp",
         ),
     ),
