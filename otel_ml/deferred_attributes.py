@@ -10,6 +10,9 @@ from otel_ml.process import renew_in_child
 
 MOST_BYTES: Final = 32 * 1024 * 1024  # of all values of a process that are not computed yet
 
+_pending: Final[dict[int, int]] = {}  # weights by id()
+renew_in_child(_pending.clear)
+
 
 class DeferredAttributes(Mapping[str, Any]):
     """A mapping that is computed at the first access, by the thread that needs it.
@@ -31,8 +34,9 @@ class DeferredAttributes(Mapping[str, Any]):
         self._computed: Mapping[str, Any] = {}
         _pending[id(self)] = weight
 
-    def __del__(self) -> None:
-        _pending.pop(id(self), None)
+    # an argument, because the interpreter may have cleared the module when it ends
+    def __del__(self, pending: dict[int, int] = _pending) -> None:
+        pending.pop(id(self), None)
 
     def convert(self, function: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         """Apply `function` to the result. Call it before the first access."""
@@ -61,7 +65,3 @@ class DeferredAttributes(Mapping[str, Any]):
 def has_room(weight: int) -> bool:
     """Tell whether this process may keep `weight` more bytes for later."""
     return sum([*_pending.values()]) + weight <= MOST_BYTES
-
-
-_pending: Final[dict[int, int]] = {}  # weights by id()
-renew_in_child(_pending.clear)
