@@ -302,6 +302,8 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "GET /projects/{project}/mentions": Question({"who": "bigshot"}),
     "GET /projects/{project}/completion": Question({"where": "model == ", "start": "2026-11-01"}),
+    # About the last 24 hours and the same hours last week: the shop has no run of now.
+    "GET /projects/{project}/overview": Question(path={"project": "orders"}),
     "GET /projects/{project}/stats": Question(
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
     ),
