@@ -12,12 +12,13 @@ CLIENTS = ("Kessler", "Tanaka")
 def test_each_value_as_if_alone(store: Store, project: str) -> None:
     """Each value has the verdict that its runs have when they are compared alone."""
     timeline = Timeline(Arrivals(store), project)
+    calls = []
     for version in ("1" * 16, "2" * 16):
         for number in range(300):
             client = CLIENTS[number % 2]
             is_worse = version == "2" * 16 and client == "Kessler" and number % 4 == 0
             passed = not is_worse and number % 50 > 1
-            timeline.take(
+            calls.append(
                 timeline.call(
                     "classify",
                     attributes={
@@ -29,6 +30,7 @@ def test_each_value_as_if_alone(store: Store, project: str) -> None:
                     end_ns=timeline.now_ns + 5 * MS_NS,
                 )
             )
+    timeline.take(*calls)
     window = Window(0, timeline.now_ns + 10**12)
     filters = 'model == "classify" and version == 1', 'model == "classify" and version == 2'
     tokens = [f"client={client}" for client in (*CLIENTS, "Nordwind")]
