@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml_collector.alerts.history import check_rule, make_unsaved
+from otel_ml_collector.alerts.rule import WantedAlert
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges.rubric_judge import WantedRubricJudge, write_rubric_body
 from otel_ml_collector.span import Value
@@ -98,8 +100,10 @@ def test_budget_of_runs(service: Service, changes: dict[str, Any], field: str) -
 def test_past(service: Service) -> None:
     """The check of a rule shows when it would have fired."""
     rule = {**STOPPED, "window": "1h", "every": "1h"}
-    answered = call(service, "POST", "calls/alert-check?since=30d", rule)
-    assert [firing["hours"] for firing in answered["firings"]] == [2.0]
+    unsaved = make_unsaved(WantedAlert.model_validate(rule))
+    now_ns = DAY_END_NS + DAY_NS
+    history = check_rule(service.store.reader, "calls", unsaved, now_ns - 30 * DAY_NS, now_ns)
+    assert [firing.hours for firing in history.firings] == [2.0]
 
 
 def test_unknown_judge(service: Service) -> None:

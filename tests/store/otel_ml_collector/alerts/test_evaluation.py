@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
+from otel_ml_collector.alerts.find import find_changes_of
 from otel_ml_collector.alerts.history import check_rule, make_unsaved
 from otel_ml_collector.alerts.notification import Notification
 from otel_ml_collector.alerts.rule import WantedAlert, read_file_alerts
@@ -146,8 +147,8 @@ def test_course(service: Service) -> None:
         ("firing", "pending"),
         ("pending", "inactive"),
     ]
-    changes = call(service, "GET", "p/alert-changes?since=300d&rule=grounded%20falls")["changes"]
-    assert [(change["slice"], change["state"]) for change in changes] == [
+    changes = find_changes_of(service.store.reader, "p", 0, "grounded falls")
+    assert [(change.slice, change.state) for change in changes] == [
         ("client = Remax", "firing"),
         ("client = Remax", "pending"),
     ]
@@ -476,8 +477,8 @@ def test_runs_stop(service: Service, no_data: str) -> None:
     assert told.lines == ["firing Remax", "resolved Remax" if ends else "firing Remax"]
     newest = [*told.notifications.values()][-1]
     assert newest.annotations.get("no_data") == (None if ends else f"{note} (UTC)")
-    [change, *_] = call(service, "GET", f"{project}/alert-changes?since=400d")["changes"]
-    assert (change["state"], change["reason"]) == ("no data", "no runs")
+    [change, *_] = find_changes_of(service.store.reader, project, 0)
+    assert (change.state, change.reason) == ("no data", "no runs")
     later = make_hour(-1, "Remax", 20)
     service.store.take(project, *later, now_ns=END_NS + 2 * HOUR_NS)
     look(service, told, END_NS + 2 * HOUR_NS + 5 * MINUTE_NS)

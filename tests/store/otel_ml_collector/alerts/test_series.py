@@ -10,13 +10,14 @@ import pytest
 from otel_ml_collector.alerts.find import find_rule
 from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert
 from otel_ml_collector.alerts.series import SeriesWatch
+from otel_ml_collector.monitor.fields import FieldsAsked, ask_fields, find_fields
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, AlertStateName, AlertStore
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_fields import make_day, pay, pay_broken
-from tests.store.otel_ml_collector.quality.test_quality import get, save, tell
+from tests.store.otel_ml_collector.quality.test_quality import save, tell
 from tests.support.otel_ml_collector.api.world import experiment
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
@@ -90,11 +91,11 @@ def rows_of(page: Numbers, name: str) -> dict[tuple[str, ...], float]:
 
 def test_drift(service: Service, page: Numbers) -> None:
     """The distance of each judged field is that of the page of fields."""
-    fields = get(service, f"{PROJECT}/fields", model="pays")["fields"]
+    asked = ask_fields(service.store.reader, PROJECT, FieldsAsked(model="pays"), NOW_NS)
     distances = {
-        (field["field"], "pays", PROJECT): field["distance"]
-        for field in fields
-        if field["word"] != "too few"
+        (field.field, "pays", PROJECT): field.distance
+        for field in find_fields(asked).fields
+        if field.word != "too few"
     }
     series = rows_of(page, "otel_ml_drift_distance")
     assert series.keys() >= distances.keys()
