@@ -327,9 +327,19 @@ def label_together(service: Service, project: str, labels: Sequence[tuple[str, s
     """Let two people answer about runs that the judge passes; returns the agreement."""
     runs = take(service, project, [True] * len(labels))
     ask_json(service, project, "queues/q", "PUT", QUEUE)
-    for run, of_run in zip(runs, labels, strict=True):
-        for who, label in zip(("ann", "bob"), of_run, strict=True):
-            answer(service, project, who, run, label)
+    told = [
+        {
+            "id": f"{who}-{id_of(run)}",
+            "run_id": id_of(run),
+            "judge": "grounded",
+            "annotator": who,
+            "label": label,
+            "passed": label == "Yes",
+        }
+        for run, of_run in zip(runs, labels, strict=True)
+        for who, label in zip(("ann", "bob"), of_run, strict=True)
+    ]
+    ask_json(service, project, "evaluations", "POST", {"evaluations": told})
     return ask_json(service, project, "judges/grounded/agreement")
 
 
