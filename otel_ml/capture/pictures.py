@@ -15,7 +15,8 @@ _SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
 _GREY_LEVELS: Final = range(256)  # grey values
 _SQUARES: Final = tuple(level * level for level in _GREY_LEVELS)
 _DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes that need no palette
-_PIXELS_BYTES: Final = 2 * 4 * _THUMBNAIL * _THUMBNAIL
+_GREY_BYTES: Final = 2 * _THUMBNAIL * _THUMBNAIL
+_PIXELS_BYTES: Final = 4 * _GREY_BYTES  # in any mode
 
 
 def way_of_pillow(kind: type) -> Way | None:
@@ -24,7 +25,7 @@ def way_of_pillow(kind: type) -> Way | None:
 
 
 def _take_image(image: Any, taker: Taker, depth: int) -> object:
-    """Copy a thumbnail of 64 by 64 pixels, and as many original pixels from the middle.
+    """Copy a thumbnail of 64 by 64 grey pixels, and as many original pixels from the middle.
 
     An image that was not loaded from its file yet is recorded without pixels, and is not loaded.
     """
@@ -39,9 +40,13 @@ def _take_image(image: Any, taker: Taker, depth: int) -> object:
     if mode in _DIRECT and hasattr(core, "resize"):
         # what `Image.resize` and `Image.crop` call inside; direct calls cost a third
         pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
+        if mode != "L":  # a quarter of the new memory, which costs more than the conversion
+            pixels = (pixels[0].convert("L", 0), pixels[1].convert("L", 0))
+        weight = _GREY_BYTES
     else:
         pixels = (image.resize(_SIDES, 0), image.crop(box))
-    return Snapshot(type(image), _describe_image, (mode, size, *pixels), _PIXELS_BYTES)
+        weight = _PIXELS_BYTES
+    return Snapshot(type(image), _describe_image, (mode, size, *pixels), weight)
 
 
 def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
@@ -70,9 +75,8 @@ def _convert_to_grey(pixels: Any) -> Any:
     """Convert a Pillow image, or the pixel object inside it, to an image of grey values."""
     if hasattr(pixels, "tobytes"):
         return pixels.convert("L")
-    grey = pixels.convert("L", 0)
-    image = sys.modules["PIL.Image"].new("L", grey.size)
-    image.im.paste(grey, (0, 0, *grey.size))
+    image = sys.modules["PIL.Image"].new("L", pixels.size)
+    image.im.paste(pixels, (0, 0, *pixels.size))
     return image
 
 
