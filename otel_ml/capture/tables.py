@@ -246,7 +246,10 @@ def _write_head(
     for part in parts:
         written: Sequence[ColumnText | None] | None = None
         if type(part.head) is not list:
-            written = write_numbers(part.head) if part.head.ndim > 1 else None
+            if part.head.ndim > 1:
+                written = write_numbers(part.head)
+            elif part.dtype.name == "category" and not part.head.isna().all():
+                written = [write_texts(part.head.tolist())]
         elif part.dtype.name in _TEXT_DTYPES:
             written = [write_texts(cells) for cells in part.split(part.head)]
         columns.update(zip(part.places.tolist(), written or (), strict=False))

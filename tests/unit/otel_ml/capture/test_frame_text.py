@@ -38,7 +38,7 @@ CELLS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "texts": (st.none() | WORDS, None),
     "objects": (st.none() | WORDS | st.just(math.nan) | st.integers(0, 9), object),
     "codes": (st.none() | st.integers(0, 9), "Int64"),
-    "categories": (st.sampled_from(["u", "v"]), "category"),
+    "categories": (st.none() | st.sampled_from(["u", "v"]), "category"),
 }
 
 
@@ -69,6 +69,7 @@ def frames(draw: st.DrawFn) -> Any:
 @given(frames())
 @example(pd.DataFrame({f"column {n}": [0.25, 1e9] for n in range(30)}))
 @example(pd.DataFrame({f"c{n}": [n] for n in range(100)}))
+@example(pd.DataFrame({"a": pd.Categorical([None], categories=["u"])}))
 @example(pd.DataFrame({" a": [True], " b": ["x"]}, index=[-3]))
 def test_head_of_a_frame(frame: Any) -> None:
     """The first rows of a frame are recorded as pandas prints them, whatever its columns are."""
@@ -128,7 +129,10 @@ def cost_s(function: Callable[[], object]) -> float:
     return min(costs)
 
 
-@pytest.mark.parametrize("value", [FRAME, FRAME.assign(card="visa"), FRAME[:1]])
+@pytest.mark.parametrize(
+    "value",
+    [FRAME, FRAME.assign(card="visa"), FRAME.assign(card=pd.Categorical([*"aabbccdd"])), FRAME[:1]],
+)
 def test_cost_of_a_frame(value: Any) -> None:
     """To describe a frame of numbers and texts takes less than half the time to print it."""
     assert cost_s(lambda: head_of(value)) < cost_s(lambda: str(value)) / 2
