@@ -16,7 +16,6 @@ LONGEST: Final = (
     "tests/process/end_to_end/test_demo.py",  # records the demo that others wait for
     "tests/process/otel_ml_collector/web/test_pages.py",
     "tests/process/test_smoke.py",
-    "tests/store/otel_ml_collector/query/test_tag_values.py",
     "tests/process/test_worked_examples.py",
     "tests/process/contract/test_replicas.py",
     "tests/browser/test_pages.py",
