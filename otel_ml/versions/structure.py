@@ -124,7 +124,9 @@ def _shape(value: object, left: list[int]) -> object:
             _step(left, len(part_kinds) + len(part) // _LEAVES_A_STEP)
             return list, part_kinds
         _step(left, len(part))
-        if not any(issubclass(kind, _CONTAINERS) or _is_table(kind) for kind in part_kinds):
+        # a list, because a generator could swallow the error of a signal handler
+        nested = [kind for kind in part_kinds if issubclass(kind, _CONTAINERS) or _is_table(kind)]
+        if not nested:
             return list, part_kinds  # for example of tensors
         return list, frozenset([_shape(item, left) for item in part])
     if issubclass(kind, _CONTAINERS):
