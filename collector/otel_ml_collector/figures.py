@@ -5,11 +5,11 @@ those of the same time a week before.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from statistics import fmean, stdev
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from fastapi import Query
@@ -22,6 +22,7 @@ from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
     Past,
+    ProjectBucket,
     RunFigures,
     RunStats,
     StatsBucket,
@@ -54,6 +55,7 @@ ORDERS: Final[Sequence[tuple[Order, str, str]]] = (
     ("tokens", "k tokens", "w2 opt"),
     ("cost", "$", "w3"),
 )
+_Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
 _Value = Callable[[RunFigures], float | None]
 
 
@@ -596,3 +598,16 @@ def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
     if abs(change) < _LARGE_SHARE and abs(change) < _SURE * error:
         return _USUAL
     return f"{points:+.1f}{THIN}pts".replace("-", "\N{MINUS SIGN}")
+
+
+def draw_curve(
+    buckets: Iterable[_Bucket],
+    value: Callable[[_Bucket], float | None],
+    over: Buckets,
+    missing: float | None = None,
+) -> str:
+    """Draw a figure of the buckets of a window as SVG points; those without runs miss it."""
+    values = [missing] * len(over.starts_ns)
+    for bucket in buckets:
+        values[over.place_of(bucket.start_ns)] = value(bucket)
+    return view.spark(values)

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -62,7 +62,6 @@ from otel_ml_collector.store.versions import (
 )
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UNITS_NS, to_rfc3339
 from otel_ml_collector.verdicts.verdicts import JudgeVersionName
-from otel_ml_collector.web.view import spark
 from otel_ml_collector.windows import Buckets, Window, find_last
 
 # `model:v3`; where a run has no version, its model.
@@ -200,21 +199,7 @@ def cut_past(reader: Reader, last: Past, now_ns: int) -> Buckets:
     return find_last(last, now_ns, reader.zone).cut(_PAGE_STEPS_NS[last])
 
 
-_Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
 _Versioned = TypeVar("_Versioned", bound=JudgeVersionName)
-
-
-def draw_curve(
-    buckets: Iterable[_Bucket],
-    value: Callable[[_Bucket], float | None],
-    over: Buckets,
-    missing: float | None = None,
-) -> str:
-    """Draw a figure of the buckets of a window as SVG points; those without runs miss it."""
-    values = [missing] * len(over.starts_ns)
-    for bucket in buckets:
-        values[over.place_of(bucket.start_ns)] = value(bucket)
-    return spark(values)
 
 
 class AllStats(BaseModel):

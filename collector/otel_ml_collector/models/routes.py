@@ -29,6 +29,7 @@ from otel_ml_collector.figures import (
     FiguresQuery,
     choose_judges,
     choose_people,
+    draw_curve,
     find_figures_at,
     is_lower_better,
     list_people,
@@ -50,7 +51,6 @@ from otel_ml_collector.stats import (
     StatsBucket,
     StatsQuery,
     cut_past,
-    draw_curve,
     find_stats,
     newest_versions,
 )

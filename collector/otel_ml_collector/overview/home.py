@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.figures import draw_curve
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.measures.projects import find_projects, select_projects
 from otel_ml_collector.problems.news import FromSources
@@ -19,7 +20,6 @@ from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
     ProjectStats,
     cut_past,
-    draw_curve,
     find_all_stats,
 )
 from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
