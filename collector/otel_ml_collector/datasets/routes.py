@@ -179,7 +179,7 @@ def find_coverage(
     among = " or ".join(f"model == {quoted(model)}" for model in models)
     runs, coverage = 0, []
     if models and (tags := [row["name"] for row in reader.rows(_TAG_NAMES, asked)]):
-        [(_, runs)] = _count(reader, project, among, "", window) or [("", 0)]
+        runs = sum(count for _, count in _count(reader, project, among, "outcome", window))
         coverage = [
             (tag, value, count)
             for tag in tags
