@@ -575,7 +575,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return the attributes of this run only, without `constants`, as a new dict.
+        """Return this run's own attributes as a new dict, without those that many runs share.
 
         This converts inputs and outputs to JSON, so it may take long.
 

@@ -818,12 +818,12 @@ def compare_groups(
     cluster: str = "",
     least: Mapping[str, float] = LEAST_AMOUNTS,
 ) -> Verdict:
-    """Compare two experiments from groups of identical items.
+    """Compare two experiments whose identical items are already grouped.
 
-    Gives the same result as `compare_items` for the single runs.
+    The result is the same as that of `compare_items` for all single runs.
 
     Args:
-        groups: The items of baseline and candidate, with the number of identical ones.
+        groups: Items of baseline and candidate. Each group has the number of its items.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
