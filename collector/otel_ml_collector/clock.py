@@ -26,10 +26,11 @@ from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, OLDEST_NS, SECOND
 _RECENT_NS: Final = 600 * SECOND_NS
 # A clock that was never set starts in 1970. Spans that are further ahead have no valid time.
 _MOST_AHEAD_NS: Final = 100 * 365 * DAY_NS
-# 2026-01-01. This program did not exist before, so earlier spans are old, and no clock is wrong.
+# 2026-01-01. This program did not exist before, so earlier spans are old and do not point to a
+# wrong clock.
 _EARLIEST_NS: Final = 1_767_225_600 * SECOND_NS
 _KEPT_NS: Final = HOUR_NS
-# Spans that show whether our clock is right: at least so many, and the newest of them.
+# Number of spans that are needed to judge our clock, and number of newest spans that are kept.
 _ENOUGH_SPANS: Final = 100
 _MOST_SPANS: Final = 1_000
 _MOST_SENDERS: Final = 1_000

@@ -68,11 +68,11 @@ _MODEL: Final = re.compile(r"""\bmodel\s*==\s*(?:"([^"\\]*)"|'([^'\\]*)')""")
 _COMPARING: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "="})
 _JOINING: Final = frozenset({"and", "or", "not"})
 _LISTS: Final = frozenset({"(", "[", ","})
-# How many rows are looked at, whatever a project has: the newest ones. Where something is typed
-# already that none of these begins with, more are.
+# Number of newest rows to read, however many a project has. If no value among them begins with the
+# typed text, more rows are read.
 _SCANNED_RUNS: Final = 20_000
 _MORE_RUNS: Final = 200_000
-# Texts that few runs share.
+# Columns whose values are shared by few runs. Their values are not suggested.
 _UNCOUNTED: Final = {
     *("error_message", "run_id", "trace_id", "parent_run_id", "trace_key"),
     *("record_of", "response_id"),
@@ -94,11 +94,11 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
   UNION ALL SELECT value FROM ({late}) WHERE name = {key:String}""").fill(
     newest=_NEWEST, late=_LATE_TAGS
 )
-# The judges, and whoever else gave scores.
+# Judges, and everyone else who gave scores.
 _JUDGES: Final = Sql("SELECT judge AS value FROM {scores} WHERE ").fill(scores=SCORES) + _WINDOW
 _METRIC_NAMES: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND {point} LIMIT 1000000""").fill(point=IS_POINT)
-# What truths, people or agents said, by the source that a field is made of.
+# Values of ground truth, labels or agents' reports, depending on the source of the field.
 _EVALUATION_WORDS: Final = Sql("""
   SELECT name, {word} AS word FROM metrics
   WHERE project = {project:String} AND source = {source:String} AND word != ''
@@ -122,7 +122,7 @@ _VERSIONS_OF_MODEL: Final = Sql("""
 _LATEST_PAYLOADS: Final = Sql("""
   SELECT {column} FROM payloads WHERE {window} ORDER BY start_ns DESC LIMIT 500""")
 _PART_KEYS: Final = Sql("SELECT arrayJoin(JSONExtractKeys({at})) AS value FROM ({payloads})")
-# The texts, numbers and bools at a path, as JSON text, short ones only.
+# Short texts, numbers and bools at a path, as JSON text.
 _PARTS: Final = Sql("""
   SELECT JSONExtractRaw({at}) AS value FROM ({payloads})
   WHERE JSONType({at}) IN ('String', 'Int64', 'UInt64', 'Double', 'Bool')
@@ -179,7 +179,7 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
     """
     caret = read_caret(query.where)
     items = _Completer(reader, query, caret).find()[: query.limit]
-    # A key behind a dot replaces the dot as well.
+    # A key after a dot also replaces the dot.
     start = caret.start - 1 if caret.is_dotted and items else caret.start
     return Completion(start=start, end=len(query.where), items=items)
 
@@ -380,11 +380,11 @@ class Want(Enum):
     """The kinds of completion."""
 
     FIELD = "field"
-    SEARCHED = "searched"  # a field behind `"x" in`
+    SEARCHED = "searched"  # a field after `"x" in`
     KEY = "key"
     OPERATOR = "operator"
     VALUE = "value"
-    LENGTH = "length"  # of time, in `last(`
+    LENGTH = "length"  # a duration in `last(`
     JOIN = "join"
     NOTHING = "nothing"
 
@@ -413,7 +413,7 @@ def read_caret(text: str) -> Caret:
     """Read the kind of completion at the end of a text; any text is accepted."""
     tokens = read_tokens(text)
     for place, token in enumerate(tokens):
-        if token.sort == "quote":  # it is not closed, so all behind it is of the text
+        if token.sort == "quote":  # the quote is still open, so everything after it is text
             return _expect(tokens[:place], token.start, text[token.end :])
     if tokens and tokens[-1].sort in {"name", "number"} and tokens[-1].end == len(text):
         return _expect(tokens[:-1], tokens[-1].start, tokens[-1].text)

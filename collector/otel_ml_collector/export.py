@@ -46,7 +46,7 @@ from otel_ml_collector.times import HOUR_NS, to_rfc3339
 _STRING: Final = pa.string()
 _INT: Final = pa.int64()
 _FLOAT: Final = pa.float64()
-# Behind which column of a run stands what is made of others, or was said of it.
+# Columns that are computed or read from other records, by the run column that they follow.
 _BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
     "model": {"version": _INT},
     "digest": {"start_time": pa.timestamp("ns", "UTC"), "start_ns": _INT, "latency_ms": _FLOAT},
@@ -65,7 +65,7 @@ _NOT_GIVEN: Final = frozenset(
 )
 _NO_SPAN_ID: Final = Sql("toFixedString('', 8)")
 _TRACE: Final = Sql("lower(hex(run.trace_id))")
-# What is made of the row of a run; its columns are given as they are.
+# How columns are computed from the row of a run. All other columns are read unchanged.
 _MADE: Final = {
     "run_id": Sql("concat({trace}, '-', lower(hex(run.span_id)))").fill(trace=_TRACE),
     "trace_id": _TRACE,
@@ -94,9 +94,9 @@ JSON_TAGS: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
   (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
   ','), '}')""")
 SCORED: Final = ("scores", "passed", "failed_judges")
-# What truths, people and agents said, as a JSON object by name.
+# Ground truth, labels and agents' reports, each as a JSON object by name.
 WORDS: Final = ("truth", "label", "agent")
-# Both in the order of the key, so a stretch is read without sorting the others.
+# Runs and payloads are stored in this order, so an interval is read without sorting other rows.
 _KEYS: Final = Sql("start_ns, trace_id, span_id")
 _SCORES: Final = Sql("""
 LEFT JOIN (
@@ -151,20 +151,21 @@ _KEPT: Final = Sql("""
 _JOIN_PAYLOADS: Final = Sql("""
 LEFT JOIN ({payloads}) AS payload ON payload.start_ns = run.start_ns
   AND payload.trace_id = run.trace_id AND payload.span_id = run.span_id""")
-# What of a payload another record of the call may say; `telling` are attributes that tell why the
-# model stopped, beside those that the run has itself.
+# Payload columns that a run can inherit from another record of the same call. `telling` adds the
+# other record's finish reason to the run's own attributes.
 _INHERITED_PAYLOAD: Final = INHERITED_PAYLOAD | {"telling": inherit_reasons(Sql("telling"))}
-# Of one project, whose rows are read whole; an index that leaves out losers would show old ones.
+# Skip indexes are off: an index that skips the newest delivery of a row would show an older one.
+# Without them, the rows of one project are read whole.
 _SETTINGS: Final = {"use_skip_indexes_if_final": 0, "join_use_nulls": 0, "max_execution_time": 60}
-# How many runs are read at once: the first time few, then as many as make a batch of this size.
+# Runs per read: few at first, then as many as fill a batch of this size.
 _FIRST: Final = 500
 _MOST_RUNS: Final = 25_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
-# Where a filter leaves out most, a stretch holds more runs than are asked for.
+# If a filter matches few runs, an interval covers up to this many times the runs of a batch.
 _WIDEST: Final = 64
 _LATE_AT_ONCE: Final = 1_000
 _PLACE: Final = ("start_ns", "run_id")
-# A cell that begins like this is a formula to a spreadsheet, and texts may be anybody's.
+# Spreadsheets run a cell that begins like this as a formula, and anyone may have sent the text.
 _FORMULA: Final = r"^([=+\-@\t\r])"
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 # A batch becomes Python objects slice by slice.
@@ -179,30 +180,30 @@ def _short() -> dict[str, pa.DataType]:
     return data_types
 
 
-# What a list shows of a run, in short; numbers of tokens stand under the names of the filters.
+# Columns of a run in a list. Token counts have the names that filters use.
 SHORT: Final = _short()
-# What was told of a run apart from its span, whole; looked up run by run where there is any.
+# All records about a run that are separate from its span, read by run ID.
 RECORD_LISTS: Final = ("evaluations", "metrics", "artifacts")
-# The payload, as JSON text in Parquet and CSV, as it is in JSON lines.
+# Payload columns: JSON text in Parquet and CSV, nested JSON in JSON lines.
 WHOLE: Final = dict.fromkeys((*PAYLOAD, *RECORD_LISTS), _STRING)
-# Fields of the filters that are no columns of a run, and made of some.
+# Filter fields that are not columns of a run, but computed from them.
 MADE: Final = {
     **dict.fromkeys(("response_id", "finish_reason", "record_of"), _STRING),
     "tokens_per_second": _FLOAT,
 }
 TYPES: Final = SHORT | WHOLE | MADE
-# What of it may come as log records, and how a line is made of it.
+# Columns that may arrive as log records, and how their text is made.
 _CONTENT: Final[Mapping[str, Callable[[object], str]]] = {
     "inputs": str,
     "outputs": str,
     "inputs_preview": line_in,
     "outputs_preview": line_out,
 }
-# What a record by trace key or tag, or a late tag, may say anew.
+# Columns that late-arriving records can change: records by trace key or tag, and late tags.
 LATE: Final = ("trace_key", "tags", *SCORED, *WORDS)
 
 
-# What fields of the filters are made of, where that is no column of their name.
+# Columns from which a filter field is computed, if no column has its name.
 _MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "start": ("start_time",),
     "end": ("start_ns", "latency_ms"),
@@ -210,14 +211,14 @@ _MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "failed": ("failed_judges", "scores", "passed"),
     "judge_version": ("evaluations",),
 }
-# The types of what stands in a map; what stands in JSON may be anything, and is JSON text.
+# Types of values in maps. A value in JSON can have any type, so it is exported as JSON text.
 _WITHIN: Final = {
     "scores": _FLOAT,
     "passed": pa.bool_(),
     "failed": pa.bool_(),
     "judge_version": _INT,
 }
-# Fields that have no parts.
+# Kinds of fields without parts.
 _WHOLES: Final = frozenset({Kind.TEXT, Kind.REASON, Kind.NUMBER, Kind.DURATION, Kind.TIME})
 _IS_JSON: Final = {b"form": b"json"}
 
@@ -706,7 +707,7 @@ class Outgoing(io.RawIOBase):
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
-        self.waiting = 0  # bytes that were not taken yet
+        self.waiting = 0  # bytes that were written, but not taken yet
 
     def writable(self) -> bool:
         """Tell that it can be written."""
@@ -730,7 +731,7 @@ class Outgoing(io.RawIOBase):
         return taken
 
 
-# Writes the parts of a file, one or more for each batch; the schema is that of all of them.
+# Writes a file in parts, at least one per batch. The schema is the same for all batches.
 FormatWriter = Callable[[pa.Schema, Iterator[pa.Table]], Iterator[bytes]]
 
 
@@ -751,7 +752,7 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    from pyarrow import csv  # heavy, as compute and parquet: who exports nothing does without
+    from pyarrow import csv  # slow to import, so only for exports; compute and parquet too
 
     file = Outgoing()
     flat = pa.schema([(field.name, _flat_type(field.type)) for field in schema])
@@ -768,7 +769,7 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
 
 def write_parquet(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
     """Write a row group a batch; a file without its end has no footer, and is none."""
-    from pyarrow import parquet  # heavy
+    from pyarrow import parquet  # slow to import
 
     file = Outgoing()
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -818,7 +819,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    from pyarrow import compute  # heavy
+    from pyarrow import compute  # slow to import
 
     kind = column.type
     if pa.types.is_timestamp(kind):

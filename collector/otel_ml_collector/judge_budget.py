@@ -56,7 +56,7 @@ def measure_budget(
     body = read_document(reader, project, RUBRIC_JUDGE, judge).body
     if not body["on_ns"]:
         return dict.fromkeys(ends_ns, 0.0)
-    # A time at midnight ends the day before.
+    # Midnight counts as the end of the previous day.
     days_ns = [day_start(end_ns - 1) for end_ns in ends_ns]
     spent = find_spending_by_second(reader, project, judge, Window(days_ns[0], ends_ns[-1]))
     seconds_ns = [second_ns for second_ns, _ in spent]

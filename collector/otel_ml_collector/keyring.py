@@ -45,7 +45,7 @@ _MAX_RATE: Final = 2**40
 _BEARER: Final = "bearer "
 _NOBODY: Final = "0" * 64
 _OWNER: Final = replace(OPEN, scopes=frozenset({ADMIN}))
-# Pages read, annotate and administer. They never send spans.
+# Scopes of a session of the pages. The pages never send spans.
 _SESSION_SCOPES: Final = frozenset({READ, ANNOTATE, ADMIN})
 
 
@@ -225,7 +225,8 @@ class Keyring:
         until_s = int(match[2])
         if not hmac.compare_digest(self._sign(match[1], until_s), match[3]):
             return None
-        # A collector whose clock was ahead signed a session that would last longer.
+        # Refuse sessions that would last too long: they were signed by a collector whose clock was
+        # ahead.
         latest_s = self._clock() // 10**9 + SESSION_S + _CLOCKS_DIFFER_S
         if not self._clock() < until_s * 10**9 <= latest_s * 10**9:
             return None

@@ -21,7 +21,7 @@ from otel_ml_collector.store.mentions import (
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.times import to_rfc3339
 
-# As users call what a kind of documents is stored as.
+# Kinds of documents that have another name in the user interface.
 _USERS_WORDS: Final = {"alert": "rule"}
 
 api = APIRouter(prefix="/api/v1", tags=["storage"], route_class=DeferredRoute)

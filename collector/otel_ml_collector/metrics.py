@@ -44,16 +44,16 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _LISTED_OWNERS: Final = 200
-# Of a list with params and values: how many runs, points of a curve, params and metrics.
+# Limits of a list with params and values: runs, points per curve, params and metrics.
 _SWEEP: Final = 100
 _SHAPE: Final = 20
 _PARAMS: Final = 6
 _DRAWN_METRICS: Final = 4
 _WAYS: Final = ("highest", "lowest")
-# How many of them are drawn on one axis, and named in a sentence.
+# Number of best runs that are drawn on one axis, and that are named in a sentence.
 _DRAWN: Final = 6
 _NAMED: Final = 3
-# With fewer points, the move of a curve says nothing.
+# Minimum number of points to measure how much the end of a curve still moves.
 _FEWEST_POINTS: Final = 8
 # Params that only set the random seed: runs that differ in nothing else are repeats.
 _SEED: Final = re.compile(r"(^|[._])(random_)?(seed|state)$", re.IGNORECASE)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final
 
 _LONGEST_REST_S: Final = 600.0
-# IPv4 addresses that a gateway reaches by IPv6.
-# Spec: https://www.rfc-editor.org/rfc/rfc6052#section-2.1
+# IPv6 prefix of IPv4 addresses that a gateway translates. Spec:
+# https://www.rfc-editor.org/rfc/rfc6052#section-2.1
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _TRANSLATED_HERE: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
 _IPV4_BITS: Final = 2**32
-# For protocols, and none of a machine's; not every Python knows the whole of it.
-# Spec: https://www.iana.org/assignments/iana-ipv4-special-registry
+# Reserved for protocols, so no machine has such an address. Not every Python version knows the
+# whole range. Spec: https://www.iana.org/assignments/iana-ipv4-special-registry
 _PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
 
 
@@ -99,7 +99,7 @@ def post_to(
         connection.request("POST", path, body, sent)
         answer = connection.getresponse()
         text = answer.read(limit_bytes)
-    # In seconds; a date is left out, which a clock may misread.
+    # Retry-After in seconds. A date is ignored, because it depends on our clock.
     rest = answer.headers.get("retry-after", "")
     is_number = rest.isascii() and rest.isdecimal()
     rest_s = min(float(rest), _LONGEST_REST_S) if is_number else None
@@ -163,7 +163,8 @@ def _connected(peer: OutgoingPeer) -> Iterator[socket.socket]:
                 yield plain
                 return
             context = ssl.create_default_context(cafile=peer.tls_ca)
-            # The socket stays ours to end: a copy of its number speaks TLS.
+            # TLS uses a duplicate of the socket, so that the timer can still shut down the
+            # original.
             with context.wrap_socket(plain.dup(), server_hostname=peer.host) as secure:
                 yield secure
         finally:
@@ -202,5 +203,5 @@ def _connect(peer: OutgoingPeer) -> socket.socket:
 def _end(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it has ended itself
+    except OSError:  # already closed
         return

@@ -14,7 +14,7 @@ TAG: Final = "tag:"
 _MODEL: Final = "model:"
 SESSION_OWNER: Final = "session:"
 SET: Final = "set:"
-# What marks the id of a provider's response among the texts of tags.
+# Prefix of a provider's response ID among the texts of tags.
 RESPONSE: Final = "gen_ai.response.id="
 RESPONSE_CHARS: Final = 256
 FIRST: Final = KEY

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
 _FIELDS: Final = ("input", "output", "cached", "reasoning", "cache_creation")
-_DIGITS: Final = 2  # of a cost below ten cents, in a sentence
-_FROM_CENTS: Final = 0.1  # from here on, two decimals are enough
-_EXACT_DIGITS: Final = 15  # of any cost: the others are of binary fractions, not of prices
+_DIGITS: Final = 2  # significant digits of a cost below ten cents in a sentence
+_FROM_CENTS: Final = 0.1  # US dollars; from here on, two decimals are enough
+_EXACT_DIGITS: Final = 15  # significant digits; further ones are rounding errors of floats
 
-# The conventions' name, and how else it is written, in lower case.
+# Names of providers in the OpenTelemetry conventions, with other spellings in lower case.
 SPELLINGS: Final = {
     "anthropic": (),
     "aws.bedrock": ("amazon-bedrock", "aws", "aws_bedrock", "bedrock"),
@@ -38,7 +38,7 @@ SPELLINGS: Final = {
 _PROVIDER_OF_SPELLING: Final = {
     spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
 }
-# Names of providers' interfaces that frameworks write behind a model's.
+# Names of provider APIs that frameworks append to the name of a model.
 _INTERFACES: Final = frozenset(
     {
         *("chat", "chat-completions", "chat_completions", "completion", "completions"),

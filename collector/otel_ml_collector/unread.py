@@ -19,11 +19,11 @@ from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
 from otel_ml_collector.store.reader import READABLE, Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
 
-# Of so many of its newest spans it is told who wrote them.
+# Number of newest spans whose instrumentations are listed.
 _NEWEST_SPANS: Final = 1_000
 _SHOWN_SCOPES: Final = 3
 _DESCRIBED_SCOPES: Final = 10
-# Of each instrumentation so many of these are read for the signs of a call.
+# Number of newest spans per instrumentation that are checked for signs of a call.
 _READ_OF_SCOPE: Final = 20
 _ANY_RUN: Final = Sql("""
     (SELECT kind FROM {spans} WHERE {ours} AND kind != 'span' LIMIT 1)
@@ -34,7 +34,7 @@ _ASKED: Final = Sql("{readable} AND project IN {projects:Array(String)}").fill(r
 _WITHOUT_RUN: Final = Sql("""{asked} AND project NOT IN (
   SELECT project FROM {spans} WHERE {asked} AND kind != 'span'
   UNION ALL SELECT project FROM open_runs WHERE {asked})""").fill(asked=_ASKED, spans=DELIVERIES)
-# All spans of a project, and those of its newest that each instrumentation wrote.
+# All spans of a project, and the newest ones by instrumentation.
 _COUNT_SPANS: Final = Sql("""
     SELECT project, true AS is_whole, '' AS scope, uniqExact(trace_id, span_id) AS spans
     FROM {spans} WHERE {without_run} GROUP BY project
@@ -48,7 +48,7 @@ _COUNT_SPANS: Final = Sql("""
     spans=DELIVERIES, asked=_ASKED, without_run=_WITHOUT_RUN, newest=_NEWEST_SPANS
 )
 
-# A few of the newest spans of each instrumentation, with all that shows a call.
+# A few of the newest spans of each instrumentation, with all fields that can show a call.
 _READ_SPANS: Final = Sql("""
     SELECT scope, name, span_kind, outcome, attributes, events
     FROM (

@@ -18,7 +18,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, UNITS_NS
 
 UTC_ZONE: Final = ZoneInfo("UTC")
-# Days by their names, and how many days ago each was.
+# Names of days, and how many days ago each was.
 DAY_NAMES: Final = {"today": 0, "yesterday": 1}
 LAST_EXPECTED: Final = "a number of s, m, h, d or w such as 24h, today or yesterday"
 _LENGTH: Final = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
@@ -96,7 +96,7 @@ def read_zone(name: str, field: str = "tz") -> ZoneInfo:
         BadInput: There is no such zone. The error names the parameter `field`.
     """
     if _ZONE_NAME.fullmatch(name):
-        with suppress(ValueError, OSError, LookupError):  # as for a folder of zones, or none
+        with suppress(ValueError, OSError, LookupError):  # a folder of zones, or no zone
             return ZoneInfo(name)
     raise BadInput(
         f"Invalid time zone {name[:80]!r}: expected an IANA name such as Europe/Berlin or UTC",

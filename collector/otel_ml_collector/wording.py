@@ -9,9 +9,9 @@ import orjson
 _C0: Final = 0x20
 _DELETE: Final = 0x7F
 _PICTURES: Final = 0x2400  # start of the pictures of control characters
-# Characters that nobody sees: controls except tab and line ends, zero-width characters, overrides,
-# halves of characters, and letters of the invisible alphabet, which can smuggle instructions.
-# Flags, joiners and marks stay: whole scripts and emoji need them.
+# Invisible characters: controls except tab and line ends, zero-width characters, direction
+# overrides, lone surrogates, and tag characters, which can smuggle instructions. Flags, joiners and
+# combining marks stay, because whole scripts and emoji need them.
 _UNSEEN: Final = re.compile(
     "\U0001f3f4[\U000e0020-\U000e007f]+"
     "|([\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060-\u2064\ufeff\u202a-\u202e"
@@ -28,7 +28,7 @@ _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # How a number of at least this size is written, with about three digits.
 _FORMS: Final = ((1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
-# An interval at the start of an evidence, such as `6 to 14 pts` or `± 16 pts`.
+# An interval at the start of a verdict's evidence, such as `6 to 14 pts` or `± 16 pts`.
 _INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
 
 

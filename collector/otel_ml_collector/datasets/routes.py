@@ -70,7 +70,7 @@ _SLICED_TAGS: Final = 5
 _SLICES: Final = 10
 _SMALLEST: Final = 0.01
 
-# A row of each item that has tags.
+# One row per item with tags.
 _TAGGED: Final = Sql("""
     SELECT digest, tags FROM (SELECT right(line, 64) AS digest FROM ({lines})) AS line
     INNER JOIN (
@@ -88,7 +88,7 @@ _COUNTS: Final = Sql("""
     FROM ({tagged}) ARRAY JOIN JSONExtractKeysAndValuesRaw(tags) AS tag
     WHERE name IN {names:Array(String)} AND value IN {values:Array(String)}
     GROUP BY name, value""").fill(text=TAG_TEXT.fill(value=Sql("tag.2")), tagged=_TAGGED)
-# The models of recorded runs that items were made of.
+# Models of the recorded runs from which items were made.
 _SOURCES: Final = Sql("""
     SELECT model, count() AS runs FROM {deliveries}
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -169,7 +169,7 @@ def find_coverage(
         Missing: There is no such version.
     """
     row = version_row(reader, project, name, number)
-    end_ns = (now_ns // DAY_NS + 1) * DAY_NS  # of whole days the rollup knows the total
+    end_ns = (now_ns // DAY_NS + 1) * DAY_NS  # the rollup has totals of whole days
     window = Window(end_ns - _DAYS * DAY_NS, end_ns)
     asked = {"project": project, "owners": [own_dataset(name, row["digest"])]}
     models = _find_models(reader, project, name, now_ns)

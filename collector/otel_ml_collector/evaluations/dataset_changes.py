@@ -47,7 +47,7 @@ _KNOWN_ITEMS: Final = Sql("""
 
 
 _OTHER_TRUTH: Final = "without this ground truth"
-_NAMED_TRUTHS: Final = 8  # in an error
+_NAMED_TRUTHS: Final = 8  # in an error message
 
 Reason = Annotated[
     str, Field(max_length=REASON_CHARS, description="Note that is stored with the version")
@@ -292,7 +292,7 @@ def make_change(
         if digest not in known or (item.source_session and not known[digest])
     ]
     version = digest_version(digests)
-    is_new = all(row["digest"] != version for row in rows)  # what is there keeps its reason
+    is_new = all(row["digest"] != version for row in rows)  # an existing version keeps its reason
     reason = wanted.reason if is_new else ""
     about, records = write_version(name, digests, description, reason)
     about |= {names.RECORD: "update", names.PROJECT: project}

@@ -43,16 +43,17 @@ from otel_ml_collector.times import SECOND_NS
 
 Made = TypeVar("Made")
 
-# Data sets share these: there is a row for each of them and each start of a collector.
+# Number of locks. Data sets share them, because each lock adds a row per start of a collector.
 _LANES: Final = 16
-# How long a collector that was killed holds up the others.
+# Seconds after which a lock expires, so that a killed collector does not block others for long.
 _LEASE_S: Final = 20
-# A change whose version is not on its way by then is not stored: others may go on soon.
+# Seconds after which a change is given up: its lock could expire before the change is stored.
 _IN_TIME_S: Final = 10.0
 _PATIENCE_S: Final = 40.0
 _PAUSE_S: Final = 0.05
 _NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
-# By the clock of the store. An even number is held until then, an odd one was given back.
+# Locks of other collectors, by the clock of the store. An even value is held until that time. An
+# odd value was released.
 _OTHER_LANES: Final = Sql("""
     SELECT name FROM store_meta WHERE startsWith(name, {lane:String}) AND name != {own:String}
     GROUP BY name

@@ -40,18 +40,18 @@ _MANIFEST_PARTS: Final = Sql("""
 _SOME_PARTS: Final = Sql("""
     SELECT part, document FROM ({parts}) WHERE part >= {first:UInt32}
     ORDER BY part LIMIT {most}""").fill(parts=_MANIFEST_PARTS, most=_PARTS_AT_ONCE)
-# The lines of manifests: the id of an item, a space, and its digest.
+# Lines of manifests: an item's ID, a space, and its digest.
 LINES: Final = Sql("""
     SELECT arrayJoin(splitByChar('\n', JSONExtractString(document))) AS line
     FROM ({parts}) WHERE line != ''""").fill(parts=_MANIFEST_PARTS)
-# Each part of a manifest and each item that is stored, or goes, makes another sum.
+# The sums change whenever a part of a manifest or an item is stored or deleted.
 _DATASETS_STATE: Final = Sql("""
     SELECT (
       SELECT (count(), sum(cityHash64(owner, ref, rank, arrived_ns))) FROM objects
       WHERE project = {project:String} AND owner IN {owners:Array(String)}) AS manifests, (
       SELECT (count(), sum(cityHash64(rank, arrived_ns))) FROM items
       WHERE project = {project:String}) AS items""")
-# The digest of each manifest, how many lines it has, and of how many of these the item is stored.
+# For each manifest: its digest, its number of lines, and for how many of them the item is stored.
 _STORED: Final = Sql("""
     SELECT owner, any(digest) AS manifest_digest, count() AS lines, countIf(right(line, 64) IN (
       SELECT digest FROM items WHERE project = {project:String})) AS stored
@@ -73,7 +73,7 @@ _CONTENT: Final = Sql("""
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
 
-# What was computed of the items of versions, see otel_ml.data_metrics: the last number of each.
+# Last value of each metric that was computed from the items of a version; see otel_ml.data_metrics.
 _ITEM_METRICS: Final = Sql("""
     SELECT owner, toString(name) AS name,
       argMax(assumeNotNull(value), (time_ns, record_id, position)) AS value
@@ -156,7 +156,7 @@ def find_newest(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, 
     for row in rows:
         versions[row["name"]].append(row)
     newest: dict[str, Row] = {}
-    depth = 1  # the last version of a set is almost always whole
+    depth = 1  # the newest version is almost always complete
     while versions:
         looked_at = [row for older in versions.values() for row in older[-depth:]]
         newest |= {row["name"]: row for row in _choose_whole(reader, project, looked_at)}

@@ -755,7 +755,8 @@ def _work_out(
             least={name: reader.margins.find_least(name) for name in LEAST_AMOUNTS},
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
-    # Their latencies, tokens and costs are in the verdict now, and are most of what there is.
+    # Drop latencies, tokens and costs before the result is cached: they take most of its memory,
+    # and the verdict already contains them.
     groups = {name: replace(group, amounts={}) for name, group in groups.items()}
     return groups, named, verdict, chosen
 
@@ -1089,7 +1090,7 @@ def make_rows(
     made = []
     for item in items:
         runs = sides[now.run_id, item]
-        if not runs or item not in groups:  # it was deleted meanwhile
+        if not runs or item not in groups:  # deleted meanwhile
             continue
         digest, group = runs[0]["item_digest"], groups[item]
         value = content.get(digest, _NO_CONTENT)

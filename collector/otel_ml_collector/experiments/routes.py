@@ -56,7 +56,7 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
 _DIFFS: Final = 3
-# The tag of runs over items that somebody marked for a later look.
+# Tag of runs over items that somebody marked to look at later.
 _MARK: Final = "marked"
 
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
@@ -194,7 +194,7 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     worst = find_worst(experiment.verdict) if experiment.verdict else None
     claim = wording.split_evidence(worst[1])[0] if worst else ""
     if worst and worst[0] in {"better", "worse"} and claim.count(": ") > 1:
-        claim = claim.rpartition(": ")[0]  # the word next to it says the same
+        claim = claim.rpartition(": ")[0]  # the verdict's word next to it says the same
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
     return show_page(request, "experiment_verdict.html", context)
 
@@ -296,7 +296,7 @@ def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) ->
     """Return whether an item is marked: its first run has the tag."""
     try:
         first = runs.find_run(reader, row.runs[0].run_id, project, now_ns=now_ns)
-    except Missing:  # it was deleted meanwhile
+    except Missing:  # deleted meanwhile
         return False
     return first.tags.get(_MARK) is True
 
@@ -325,7 +325,7 @@ def _read_output(reader: Reader, project: str, run: ListedItemRun, now_ns: int) 
         return wording.write_error(run.error_type or run.outcome, run.error_message)
     try:
         output = runs.find_run(reader, run.run_id, project, now_ns=now_ns).outputs
-    except Missing:  # it was deleted meanwhile
+    except Missing:  # deleted meanwhile
         return run.outputs
     if isinstance(output, str):
         return output

@@ -56,11 +56,11 @@ _SLICE_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")
 _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
-# Of the filter for wrong predictions; a filter has at most 4,000.
+# Maximum length of the filter for wrong predictions; any filter has at most 4,000 characters.
 _MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
 _SURE_BINS: Final = 100
-# A probability of 0 or 1 that is wrong costs as much as this one.
+# Smallest probability in the log loss, which is infinite for a wrong prediction with 0 or 1.
 _LEAST_CHANCE: Final = 1e-15
 # Ages at which the share of known outcomes is computed.
 _AGES_NS: Final = tuple(
@@ -359,7 +359,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
             **(_OF_POSITIVE if target.positive else {}),
             **(_OF_CHANCE if target.probability else {}),
         }
-    # Of all runs, of each bucket and of each version.
+    # The sums of all runs, of each bucket and of each version.
     groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
     for row in _sum(rows, {**_COVERAGE, **figures}, _GROUPS):
         groups[row["place"][0]].append({**row, "place": row["place"][1:]})
@@ -378,12 +378,12 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     bins, whole = _read_confidence(rows) if target.probability else ({}, {})
     points = _make_points(groups[_BUCKETS], question, figures, aged, course)
     for point, row in zip(points, groups[_BUCKETS], strict=True):
-        # The accuracy of a bucket is estimated by the truths of all others.
+        # Estimate the accuracy of a bucket from the ground truth of all other buckets.
         sure = bins.get(int(row["place"]), {})
         rest = [part - sure[place] if place in sure else part for place, part in whole.items()]
         point.estimate = expect_right(rest, sure.values())
     filters = [pair.where for pair in confusion if pair.predicted != pair.came]
-    # There is no filter for any of them where the language has none for a pair.
+    # There is no filter if the filter language cannot express one of the pairs.
     any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
@@ -512,7 +512,7 @@ _MOST_TOKENS: Final = 2_000
 _MOST_TAG_VALUES: Final = 200
 _SHOWN_SLICES: Final = 50
 _CHANCE_OF_ONE: Final = 0.05
-# Below these a difference does not matter: of a share, and of others relative to the rest.
+# Smaller differences do not matter: absolute for shares, relative to all other runs for means.
 _RATE_MARGIN: Final = 0.02
 _MEAN_MARGIN: Final = 0.05
 _TAGGED: Final = Sql("""
@@ -590,7 +590,7 @@ def _judge_slices(
 
 
 _BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")
-# A run counts in all, in its bucket and in its version: one read of the predictions, three groups.
+# Each run counts in three groups, from one read: all runs, its bucket and its version.
 _WHOLE, _BUCKETS, _VERSIONS = "a", "b", "v"
 _GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),
   concat('v', model, '\\n', digest, ':', structure)])""").fill(bucket=_BUCKET)
@@ -771,7 +771,7 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
     ]
 
 
-# By bucket of time, and in each by how sure runs were, in a hundredth.
+# Bins by bucket of time, then by confidence in hundredths.
 _Bins = Mapping[int, Mapping[int, ConfidenceBin]]
 
 

@@ -44,7 +44,7 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.windows import UTC_ZONE, find_last
 
 _SIZED_RUNS: Final = 20
-# Part of the estimate that a budget in dollars adds, as runs differ.
+# Factor of the estimate to get the suggested budget in dollars, because runs differ in size.
 _SPARE: Final = 1.5
 _SECONDS_PER_MINUTE: Final = 60.0
 _USUAL_S: Final = 2.0

@@ -36,7 +36,7 @@ from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.windows import Buckets
 
 _BINS: Final = 10
-_MOST_WHOLE: Final = 20  # of a scale of whole numbers: a bar each
+_MOST_WHOLE: Final = 20  # a scale of at most this many whole numbers has a bar for each
 CRITERION: Final = "passing_criteria"
 _JUDGEMENT_COLUMNS: Final = (*RESULT, "latency_ms", "cost")
 
@@ -47,8 +47,8 @@ _JUDGE_NAMES: Final = Sql("""
       UNION ALL
       SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
     ) ORDER BY name LIMIT 1000""")
-# The runs that count, also those without an end, and what each version of the judges said last of
-# each. Spans that are no calls are among them where they were judged.
+# Runs that count, also without an end, with the newest result of each judge version. Plain spans
+# are included if they were judged.
 _JUDGED: Final = Sql("""
     SELECT run.start_ns AS start_ns, said.judge AS judge, said.judge_version AS judge_version,
       said.score AS score, said.passed AS passed, said.failed AS failed,
@@ -67,7 +67,7 @@ _JUDGED: Final = Sql("""
     LEFT JOIN ({calls}) AS call
       ON call.judge = said.judge AND call.judge_version = said.judge_version
         AND call.trace_id = said.trace_id AND call.span_id = said.span_id""")
-# What a version of a judge paid for its own calls, by the run that it judged.
+# Cost of a judge version's own model calls, by the run that it judged.
 _CALLS: Final = Sql("""
     SELECT JSONExtractString(tags['{judging}']) AS judge,
       JSONExtractString(tags['{version}']) AS judge_version,
@@ -416,7 +416,7 @@ def _bin(
     )
     low, high = bounds[place], bounds[place + 1]
     is_first, is_last = place == 0, place == len(bounds) - 2
-    if is_first and is_last:  # a scale of one number: all that is a score
+    if is_first and is_last:  # the scale has only one bin: match every score
         where = f"({field} < {high!r} or {field} >= {high!r})"
     elif is_first:
         where = f"{field} < {high!r}"

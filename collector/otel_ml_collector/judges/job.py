@@ -41,14 +41,15 @@ from otel_ml_collector.times import SECOND_NS
 
 RUN_EVERY_S: Final = 3.0
 LEASE_S: Final = 60.0
-# A collector's arrivals become visible in their order, those of several collectors nearly so.
+# Arrivals of one collector become visible in order, those of several collectors only roughly. So
+# each pass starts this much earlier.
 _OVERLAP_NS: Final = 5 * SECOND_NS
-# How long a pass works on one judge before it turns to the next.
+# How long a pass works on one judge before it continues with the next.
 _TURN_S: Final = 20.0
 _READ_AT_ONCE: Final = 20
 _STORE_AT_ONCE: Final = 50
 _STORE_EVERY_S: Final = 1.0
-# How often a backfill finds out whether it was stopped.
+# How often a backfill checks whether it was stopped.
 _LOOK_EVERY_S: Final = 2.0
 # A misconfigured connection is tried again after this long.
 _PAUSE_S: Final = 60.0
@@ -57,7 +58,7 @@ _TROUBLE_CHARS: Final = 1_024
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _CLOSE_S: Final = 5.0
-# Least time between two calls of a judge while requests use the whole process.
+# Minimum time between two calls of a judge while requests use the whole process.
 _BUSY_INTERVAL_S: Final = 1.0
 _MINUTE_S: Final = 60.0
 
@@ -373,7 +374,7 @@ class _Work:
                 return
         try:
             self._save_lease(holder="", cursor_ns=cursor_ns, trouble=trouble)
-        except Conflict:  # it had ended, and another collector has it
+        except Conflict:  # the lease had expired, and another collector has it
             return
 
     def _save_lease(self, **changes: object) -> None:
@@ -395,7 +396,7 @@ class _Work:
         while time.monotonic() < self._until_s:
             page = self._job.judge_store.find_due(self._live, after_ns)
             if page.last_ns is None and not self._has_asked:
-                self.end = "finished"  # all runs that are left cannot be judged
+                self.end = "finished"  # none of the remaining runs can be judged
             if page.last_ns is None or (page.run_ids and not self._begin()):
                 break
             count = self._judge_all(page.run_ids) if page.run_ids else 0
@@ -403,7 +404,7 @@ class _Work:
             if count < len(page.run_ids):
                 break
             waits_ns = page.waits_ns if waits_ns is None else waits_ns
-            if self._live.backfill is None:  # its cursor is that of live traffic
+            if self._live.backfill is None:  # the lease's cursor is only for live traffic
                 self._cursor_ns = page.last_ns if waits_ns is None else waits_ns - 1
             after_ns = page.last_ns
         return judged
@@ -527,7 +528,7 @@ class _Work:
         if age_s > self._job.options.lease_s - _LEASE_MARGIN_S:
             return False
         if age_s > self._job.options.lease_s / _RENEW_SHARE:
-            with suppress(Unavailable):  # it still lasts, and is renewed with the next call
+            with suppress(Unavailable):  # the lease is still valid; the next call renews it
                 return self._take()
         return True
 

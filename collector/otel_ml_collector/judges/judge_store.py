@@ -64,7 +64,7 @@ _TRUNCATED: Final = "truncated"
 _MOST_TURNS: Final = 50
 # A trace or session that never pauses is judged after this long anyway.
 _LONGEST_WAIT_NS: Final = 30 * MINUTE_NS
-# A run that took longer, or that arrived later, is not judged; a backfill can.
+# Runs that arrive longer than this after their start are only judged by backfills.
 _LATEST_NS: Final = DAY_NS
 _RUNS_PER_READ: Final = 500
 
@@ -375,7 +375,8 @@ def find_backfill_spending(
     reader: Reader, place: tuple[str, str], backfill: JudgeBackfill
 ) -> JudgeSpending:
     """Sum the calls of a backfill of a judge."""
-    # The clock of the collector that makes a call can be behind that of the one that began.
+    # Start a day earlier: the collector that makes a call can have a slower clock than the one that
+    # created the backfill.
     return find_spending(reader, *place, backfill.created_ns - DAY_NS, backfill.id)
 
 

@@ -266,7 +266,7 @@ def _read_chat(document: Mapping[str, Any]) -> tuple[str, object, Tokens]:
 def _read_messages(document: Mapping[str, Any]) -> tuple[str, object, Tokens]:
     blocks = document["content"]
     usage = document.get("usage") or {}
-    # Anthropic counts cached tokens apart from the others.
+    # Anthropic does not include cached tokens in `input_tokens`.
     cached = _count(usage.get("cache_read_input_tokens")) or 0
     created = _count(usage.get("cache_creation_input_tokens")) or 0
     fresh = _count(usage.get("input_tokens"))
@@ -279,7 +279,8 @@ def _read_messages(document: Mapping[str, Any]) -> tuple[str, object, Tokens]:
     )
     tools = [block["input"] for block in blocks if block["type"] == "tool_use"]
     texts = [block["text"] for block in blocks if block["type"] == "text"]
-    # Both together are two answers: read as one text, they are none.
+    # A reply with text and a tool call is ambiguous. Joined, it cannot be parsed, so it counts as
+    # no answer.
     text = "\n".join([*texts, *(orjson.dumps(tool).decode() for tool in tools)])
     return text, document.get("stop_reason"), tokens
 

@@ -38,7 +38,7 @@ from otel_ml_collector.wording import percent
 _CURVE_HEIGHT: Final = 110
 _GAP: Final = 0.85
 _SHOWN_VERSIONS: Final = 50
-_SHOWN_MS: Final = 1  # a judge that takes less shows no latency
+_SHOWN_MS: Final = 1  # shorter latencies are not shown
 _number = attrgetter("version")
 
 Last = Annotated[

@@ -200,7 +200,7 @@ def _turn(
     wanted = make_rubric_judge(document).wanted.model_copy(update={"is_on": is_on})
     if is_on:
         return save_rubric_judge(reader, store, job, place, wanted, base=document.version)
-    refuse_filed_judge(document)  # also a judge that no longer fits the settings can be turned off
+    refuse_filed_judge(document)  # even a judge that no longer fits the settings can be turned off
     body = write_rubric_body(wanted, document, time.time_ns())
     version = document.version
     saved = store.save(reader, project, RUBRIC_JUDGE, name, body, base=version)

@@ -340,7 +340,7 @@ def _order_models(
         return [*items]
     if order == "model":
         return sorted(items, key=lambda entry: entry.model.casefold())
-    if order == "runs":  # of all time, as the column is
+    if order == "runs":  # all-time number, like the column
         return sorted(items, key=lambda entry: -entry.runs)
     if order == "errors":
         return sorted(items, key=lambda entry: -(entry.errors / entry.runs if entry.runs else 0))
@@ -382,14 +382,14 @@ def show_model(
     shown = cut_slice(versions, read_state(request).first("versions"), _SHOWN_VERSIONS)
     near = [*shown.items, after, *([before] if before else [])]
     logged = Counter(name for version in versions for name in version.last_metrics)
-    metrics = sorted(logged, key=lambda name: (-logged[name], name))  # of most versions first
+    metrics = sorted(logged, key=lambda name: (-logged[name], name))  # most versions first
     # The newest version of each judge that scored the model.
     scoring = newest_versions(judge for version in versions for judge in version.judges)
     facts = diff.facts(before.definition, after.definition) if before else []
     context = {
         "model": model,
         "versions": versions,
-        # The newest that not only experiments ran.
+        # The newest version that ran outside of experiments.
         "newest": next((one for one in versions if one.runs or not one.experiment_runs), after),
         "shown": shown,
         "choices": sorted({version.version: version for version in near}.values(), key=_number),

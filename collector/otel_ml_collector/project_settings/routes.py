@@ -66,7 +66,7 @@ url = "https://hooks.slack.com/services/T000/B000/XXXX\""""
 
 api = APIRouter(prefix="/api/v1", tags=["settings"], route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-# A form is answered with the page, which reads.
+# A form is answered with the page, which shows data, so it needs the scope read too.
 _READS: Final = [Depends(needs(READ))]
 DaysText = Annotated[str | None, Query(max_length=_DAYS_DIGITS)]
 
@@ -136,7 +136,7 @@ def revoke_key(project: str, key_id: str, admin: Admin, keyring: FromKeyring) ->
 @pages.post("/projects/{project:path}/settings/receivers/{receiver}/test", dependencies=_READS)
 def send_test(request: Request, project: str, receiver: DocumentName, admin: Admin) -> Response:
     """Send a test message to a receiver, and show whether it accepted it."""
-    del admin  # its scope is needed
+    del admin  # only checks the scope
     settings, sources = find_service(request, Settings), find_service(request, SettingsSources)
     tested = sources.send_trial(settings.alert_targets, receiver, settings.page_url, time.time_ns())
     return _show(request, project, tested=tested)
@@ -147,7 +147,7 @@ def save_retention(
     project: str, admin: Admin, retention: FromRetention, fields: SettingsForm
 ) -> Response:
     """Set how long the project is kept."""
-    del admin  # its scope is needed
+    del admin  # only checks the scope
     records, payloads = (
         _read_days(fields.get(name, [""])[0], name) for name in ("record_days", "payload_days")
     )
@@ -160,7 +160,7 @@ def delete_whole_project(
     request: Request, project: str, admin: Admin, deleter: FromDeleter, fields: SettingsForm
 ) -> Response:
     """Delete the project if its name was typed."""
-    del admin  # its scope is needed
+    del admin  # only checks the scope
     typed = fields.get("name", [""])[0].strip()
     if typed != project:
         problem = f"Nothing was deleted: type {project} to confirm"

@@ -248,7 +248,7 @@ class Deletions(BaseModel):
     deletions: list[Deleted] = Field(description="The oldest first")
 
 
-# What takes longer goes on in the background.
+# Example of a deletion that continues in the background.
 _IN_PROGRESS: Final = Deleted(
     project="shop",
     kind="model",

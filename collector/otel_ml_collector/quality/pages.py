@@ -42,7 +42,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "precision_at_k": "Precision at k",
 }
 _LASTS: Final = ("7d", "30d", "60d")
-# Why a bucket is early, as the API has it, and as the page shows it.
+# Reasons why a bucket is early: the value in the API and the text on the page.
 _EARLY: Final[Mapping[str, str]] = {
     "too young": "too early to judge",
     "less than usual": "fewer outcomes than usual",

@@ -66,7 +66,7 @@ _JUDGED: Final = Sql("""
     WHERE said.judge_version = {version:String} AND said.passed IS NOT NULL""")
 
 
-# Those of some runs that had arrived when a queue's first answer was given.
+# The given runs that had already arrived when the queue got its first answer.
 _IN_SAMPLE: Final = Sql("""
     SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id FROM {recorded}
     WHERE {matching} AND start_ns < {first_ns:Int64} AND (trace_id, span_id) IN (

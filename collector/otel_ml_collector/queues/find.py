@@ -41,7 +41,7 @@ _DRAWN: Final = Sql("""
 _ADDED: Final = Sql("""trace_id IN (
     SELECT toFixedString(unhex(arrayJoin({added_traces:Array(String)})), 16))
   AND concat(lower(hex(trace_id)), '-', lower(hex(span_id))) IN {added:Array(String)}""")
-# How close to one half the share of judges is that pass a run.
+# `split` is how close the share of judges that pass a run is to one half.
 _SPLIT: Final = Sql("""
     LEFT JOIN (
       SELECT trace_id, span_id, avg(toUInt8(assumeNotNull(passed))) AS share,
@@ -330,7 +330,7 @@ def find_next(
         if chosen is None:
             raise Missing(f"The queue {queue.name[:80]!r} has no run {run_id[:80]!r}")
     else:
-        left.sort(key=lambda run: run.run_id in skipped)  # those that are skipped come last
+        left.sort(key=lambda run: run.run_id in skipped)  # skipped runs come last
         chosen = hand.give((project, queue.name), annotator, left, queue.people)
     own = [run.own for run in runs if run.own is not None]
     return NextRun(

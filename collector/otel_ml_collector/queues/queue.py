@@ -12,11 +12,11 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 
 QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024)
-# As many as there are keys for them.
+# Each choice has one of the keys 1 to 9.
 MOST_CHOICES: Final = 9
 MOST_QUEUED_RUNS: Final = 10_000
 
-# Runs that were added one by one.
+# Maximum number of runs that were added one by one.
 MOST_ADDED: Final = 500
 
 _RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")]

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-# A value lies anywhere between the bounds of its bucket.
+# Number of values by the bounds of their bucket. A value can be anywhere between the bounds.
 Intervals = defaultdict[tuple[float, float], float]
 
 

@@ -19,7 +19,7 @@ _WANTED: Final = {
     **dict.fromkeys(TOKENS, "a count"),
     "cost": "an amount of dollars, not below zero",
 }
-# The numbers of a run: field, attribute, and the member of the JSON in it.
+# Sources of a run's numbers: field, attribute, and the path in the attribute's JSON, if any.
 _NUMBERS: Final = {
     source: (row.field, name, tuple(member.rstrip("}").split(".")) if member else ())
     for dialect in DIALECTS

@@ -105,10 +105,11 @@ _SPAN_ID_TEXT: Final = re.compile("[0-9a-f]{16}")
 # needed. Searched payloads are read as a whole, so the first window is an hour.
 _WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
 _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
-# Without a requested time, orders other than by time cover this much.
+# Lists in other orders than by time cover this much if no time is requested.
 _ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
-# Of so many runs one may not count by what is settled of it: so many more are looked at.
+# About one in this many runs can be left out after its resolved amounts are read, so that many more
+# are read at first.
 _LEFT_OUT: Final = 5
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
@@ -258,7 +259,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
     whole = bound_runs(reader, query.project, plain=True)
     if whole is None:
         return query, None
-    condition, _ = compile_query(reader, replace(query, start_ns=1))  # it will have a bound
+    condition, _ = compile_query(reader, replace(query, start_ns=1))  # its time is limited below
     length_ns = DAY_NS if condition.reads_payloads else _ORDERED_NS
     end_ns = whole.end_ns if query.end_ns is None else min(query.end_ns, whole.end_ns)
     start_ns = max(end_ns - length_ns, 1)
@@ -312,7 +313,8 @@ def _list_rows(
     want = query.limit + 1
     if listing.ordering is not None:
         return _fill(reader, listing, whole, want, query=query, asked=asked)[:want]
-    # Unfinished runs first: a run that ends meanwhile is then in both, and its end is valid.
+    # Read unfinished runs first. A run that ends meanwhile is then in both lists, and the finished
+    # one counts.
     keys = list_open_keys(reader, listing, whole)
     ended = _fill(reader, listing, whole, want, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
@@ -543,7 +545,7 @@ def _windows(listing: Listing, whole: Window) -> Iterator[Window]:
         end_ns = min(end_ns, listing.after.start_ns + 1)
     elif listing.after is not None:
         start_ns = max(start_ns, listing.after.start_ns)
-    if not listing.newest_first and start_ns == 0:  # nobody knows where the oldest ones are
+    if not listing.newest_first and start_ns == 0:  # the start of the oldest runs is unknown
         yield whole
         return
     for length_ns in (*(_SEARCHED_NS if searches else _WINDOWS_NS), end_ns):
@@ -575,7 +577,7 @@ def _fill(
     tells by it which of them do not count, and only a second one asks for none of these.
     """
     rows: list[Row] = []
-    missing = want + want // 16 + 1  # some may have lost: a second look costs as much as the first
+    missing = want + want // 16 + 1  # some may drop out; a second read costs as much
     look = listing
     counted = listing.counted if asked is not None else None
     if counted is not None and counted.resolved_conditions:
@@ -725,7 +727,7 @@ def _read_rows(
         for place in places:
             rows += add_open(reader, place, [], now_ns)
     best: dict[str, Row] = {}
-    for row in rows:  # one that ended is read as such
+    for row in rows:  # finished runs are listed first, so they take precedence
         best.setdefault(run_id_of(row), row)
     return [row for run_id, row in best.items() if run_id in asked]
 
@@ -747,7 +749,7 @@ def add_open(
         for key in find_open_keys(reader, place)
         if key.span_id not in known and key.place > behind
     ]
-    if page != WHOLE_TRACE and keys:  # of those before the page some may have ended
+    if page != WHOLE_TRACE and keys:  # runs before this page may have ended
         ids = {row["span_id"] for row in read_ended(reader, place, [key.span_id for key in keys])}
         keys = [key for key in keys if key.span_id not in ids]
     rows = read_open_runs(reader, place.project, keys, now_ns)
@@ -829,7 +831,7 @@ def _make_content(
     content = read_content(events)
     error_type, message = read_error(events) if row["outcome"] == "error" else ("", "")
     shown = dict(zip(TOKENS, astuple(tokens), strict=True))
-    is_call = row["kind"] in CALLS  # what is told of a call on any other span is not its own
+    is_call = row["kind"] in CALLS  # events of other spans describe a different call
     used = {
         name: content.get(name) if is_call and value is None else value
         for name, value in shown.items()

@@ -38,13 +38,13 @@ from otel_ml_collector.times import to_rfc3339
 _MOST_LINES: Final = 10_000
 _OWNERS_AT_ONCE: Final = 1_000
 _OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
-# Of more than that, lines are read for one run after the other.
+# With more lines than this, lines are read run by run.
 _MOST_LINES_OF_MANY: Final = 50_000
 _OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(
     lines=_MOST_LINES, most=_MOST_LINES_OF_MANY
 )
 _EVENTS: Final = 1_000
-_SPANS_OF_TRACE: Final = 100_000  # of a trace
+_SPANS_OF_TRACE: Final = 100_000
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 
 
@@ -53,13 +53,13 @@ _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:S
 _BELOW: Final = 10_000
 
 
-# Null is NaN.
+# None means NaN.
 MetricValue = float | Infinite | None | list[float | Infinite | None]
 _MOST_NAMES: Final = 1_000
 
 _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
   AND {point} AND ({name:String} = '' OR name = {name:String})""").fill(point=IS_POINT)
-# Points of one name are one metric, of all owners or of each: its `part`.
+# `part` is the owner if each owner has its own metrics, else empty: then all owners share them.
 _POINTS: Final = Sql("""
 SELECT if({by_owner:Bool}, owner, '') AS part, toString(name) AS name,
   assumeNotNull(value) AS value, step, time_ns, toString(mode) AS mode,
@@ -70,8 +70,8 @@ WHERE {logged} AND (part, name) IN (
   SELECT if({by_owner:Bool}, owner, '') AS part, name FROM metrics WHERE {logged}
   GROUP BY part, name ORDER BY part, name LIMIT {names} BY part)
 """).fill(logged=_LOGGED, names=_MOST_NAMES)
-# In that order `replace`, `restart` and `clear` cut what came before them, `clear` is no point
-# itself and begins a series, and `single` counts as the first one only.
+# In time order, `replace`, `restart` and `clear` discard all points before them. `clear` is no
+# point itself and begins a series. `single` only counts as the first point.
 _COUNTING: Final = Sql("""
 SELECT part, name, value, step, time_ns, source,
   if(cleared > 0 AND cleared = cut, 'append', told_mode) AS mode,
@@ -84,9 +84,9 @@ FROM (
   FROM ({points}) WINDOW metric AS (PARTITION BY part, name)
 ) WHERE place >= cut AND told_mode != 'clear' AND (told_mode != 'single' OR place = 1)
 """).fill(points=_POINTS)
-# The first point, the last one, and of each bucket between them the lowest and the highest one.
-# A bucket of nothing but NaN keeps one. Arrays of numbers: comparing tuples takes three times as
-# long for 100,000 points.
+# Keeps the first and the last point, and the lowest and highest of each bucket between them. A
+# bucket with only NaN keeps one point. Arrays of numbers, because comparing tuples takes three
+# times as long for 100,000 points.
 _THINNED: Final = Sql("""
 SELECT part, name, points, mode, source, arrayMap(nth -> (indexOf(places, nth) AS at,
   (nth, `values`[at], steps[at], times[at])).2, arrayDistinct(arraySort(if(empty(real),
@@ -105,13 +105,13 @@ FROM (
 )
 ORDER BY part, name, bucket
 """)
-# Where no point cuts or counts alone, each counts as the one that it is.
+# For metrics with only plain points: each point counts unchanged.
 _UNCUT_POINTS: Final = Sql("""
 SELECT part, name, value, step, time_ns, source, mode, toInt64(place) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM ({points})
 """).fill(points=_POINTS)
-# How many points of a metric an answer holds unless more are asked for, and of all metrics.
+# Maximum number of points in an answer: by default for each metric, and for all metrics together.
 MOST_POINTS: Final = 1_000
 MOST_OF_ALL: Final = 100_000
 _FEWEST: Final = MOST_OF_ALL // _MOST_NAMES
@@ -260,7 +260,7 @@ def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dic
             if nodes[here].is_call:
                 text = here
                 break
-            known[here] = ""  # until it is found: whoever comes by again is in a circle
+            known[here] = ""  # until it is found; also ends a cycle of parents
             path.append(here)
             here = nodes[here].parent
         text = text or known.get(here, "")
@@ -304,7 +304,7 @@ def find_lines(
         spans = [
             span
             for span in list_spans_with_lines(reader, project, trace_id)
-            if span not in calls  # a call is nobody's but its own
+            if span not in calls  # the lines of a call belong to the call itself
         ]
         above = find_calls_above(read_nodes(reader, project, trace_id), spans) if spans else {}
         below: defaultdict[str, list[str]] = defaultdict(list)

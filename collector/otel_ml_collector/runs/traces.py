@@ -244,7 +244,7 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
     if run.latency_ms is not None:
         return run.latency_ms
     until_ns = now_ns if run.outcome == "running" else run.last_heard_ns or 0
-    return max(until_ns - run.start_ns, 0) / 1e6  # clocks of two machines
+    return max(until_ns - run.start_ns, 0) / 1e6  # the clocks of two machines can differ
 
 
 def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:

@@ -33,7 +33,7 @@ _FACTS: Final = ("ref", "type", "bytes", "sha256", "time")
 _PART_BYTES: Final = 64 * 1024
 # A time that any zip file can hold. The times of the records are in the records.
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
-# One deletion takes away at most this many runs and spans.
+# Maximum number of runs and spans per deletion.
 _MOST_DELETED: Final = 2_000
 router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 _ZIP: Final = "application/zip"

@@ -211,7 +211,7 @@ class _Feed:
         self.listeners = 0
         self.changed = asyncio.Event()
         self.seen_ns = since_ns
-        self.count = 0  # of all that were seen; the last of them are kept
+        self.count = 0  # all runs seen so far; only the last ones are kept
         self._reader = reader
         self._pace = pace
         self._kept: deque[RecordedRow] = deque(maxlen=pace.kept)
@@ -295,7 +295,7 @@ class Seat:
             while True:
                 changed = self._feed.changed
                 recorded = await self._next()
-                if recorded is None:  # too far behind: whoever comes back catches up
+                if recorded is None:  # too far behind: a client that reconnects catches up
                     return
                 for event in await self._make_events(where, recorded):
                     if not is_allowed():
@@ -311,7 +311,7 @@ class Seat:
                 if time.monotonic() - sent_s >= pace.heartbeat_s:
                     yield b": alive\n\n"
                     sent_s = time.monotonic()
-        except CollectorError as error:  # whoever comes back hears what is missing
+        except CollectorError as error:  # a client that reconnects gets what is missing
             _logger.warning("New runs could not be sent to listeners: %s", error)
 
     def leave(self) -> None:
@@ -383,7 +383,7 @@ class Events(StreamingResponse):
                 group.start_soon(watch)
                 await send_events()
         finally:
-            self._seat.leave()  # not by the generator: one that never began has no end
+            self._seat.leave()  # the generator cannot do it: it may never have started
             await self.body_iterator.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
@@ -408,7 +408,7 @@ async def get_live(
     is revoked or your session ends.
     """
     after_ns = _read_id(last_event_id)
-    # A wrong filter is refused before anything is answered.
+    # Refuse a wrong filter before the response begins.
     await run_sync(partial(compile_where, reader, project, where, is_bounded=True))
     seat = await find_service(request, Listening).take_seat(reader, project, after_ns)
     return Events(seat, where, partial(has_still, request.scope, access_of(request.scope)))

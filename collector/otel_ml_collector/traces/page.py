@@ -79,7 +79,7 @@ _NO_COUNTS: Final[Mapping[str, int]] = {}
 TOLERANCE_MS: Final = 1.0
 # Work that was left to another process can end at any time.
 _DETACHED: Final = frozenset({"producer", "consumer"})
-# Most of the time of a trace: the share for which it waited for one span.
+# A long span: the trace waited for it for at least this share of its time.
 MOST_SHARE: Final = 1 / 3
 # A span is never slow below this length, unless it exceeds the usual p95 of its model.
 SLOW_MS: Final = 100.0
@@ -88,7 +88,7 @@ _USUAL_RUNS: Final = 30
 # A conversation shows its provider elsewhere.
 _LABELS_OF_TALKS: Final = {"provider": "", "provider_model": "Model"}
 _SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
-# The senders of at most this many spans outside of their parents are looked up.
+# Maximum number of spans outside of their parents whose senders are looked up.
 _SKEWS: Final = 400
 # In a long trace, a run beyond the first rows is shown with this many parents and siblings.
 _PARENTS: Final = 20
@@ -210,8 +210,8 @@ def lay_out(
     axis = _axis(shown, now_ns, extent)
     rows: list[Bar | Rest] = []
     seen: set[tuple[str, int]] = set()
-    # If several spans share an ID, children belong to the one that began last: of a client's and
-    # a server's span, the server's.
+    # If several spans share an ID, children belong to the span that began last. If these are a
+    # client's and a server's span, that is the server's.
     last_ns = {run.run_id: run.start_ns for run in sorted(shown, key=attrgetter("start_ns"))}
     # Spans that are each other's parents have no root above them. They come at the end.
     rest = [run for parent, below in children.items() if parent for run in below]

@@ -107,7 +107,7 @@ _GROUPS: Final = {
 _MOST_COLUMNS: Final = 50
 _FIRST: Final = {"most_tokens": "Most tokens"}
 
-# The traces of a project by their plain roots. A project without runs shows some of them.
+# Filter for traces whose top span is a plain span. A project without runs shows some of them.
 PLAIN_ROOTS: Final = 'kind == "span" and parent_run_id == ""'
 _PLAIN_TRACES: Final = 20
 
@@ -444,7 +444,7 @@ def choose_bar_ns(window: Window) -> int:
     """Choose a round length for at most 45 bars over a window."""
     length_s = (window.end_ns - window.start_ns) / SECOND_NS
     for step_s in _STEPS_S:
-        if length_s <= step_s * (BARS - 1):  # one more when the window begins within a bar
+        if length_s <= step_s * (BARS - 1):  # one more bar if the window begins within a bar
             return step_s * SECOND_NS
     days = int(length_s // (86_400 * (BARS - 1))) + 1
     return days * 86_400 * SECOND_NS
@@ -811,7 +811,7 @@ def _count_choices(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Switch
         number_of_requests,
         number_of_traces,
         _total(calls) or 0,
-        # Each trace whose top is a run is a request too.
+        # A trace whose top span is a run is the same row as a request.
         has_traces=not is_known
         or number_of_requests != number_of_traces
         or bool(_total(plain.result())),

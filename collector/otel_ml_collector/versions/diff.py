@@ -16,7 +16,7 @@ _COMPARED_LINES: Final = 1_000
 _COMPARED_CHARS: Final = 100_000
 _WORD_PAIRS: Final = 2_000_000
 _HELPERS: Final = 8
-# More changed parameters are not written one by one.
+# Maximum number of changed parameters to list; with more of them, none is listed.
 _PARAMS: Final = 3
 _VALUE_CHARS: Final = 40
 _SAME: Final = "same"

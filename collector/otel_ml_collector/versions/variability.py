@@ -335,7 +335,7 @@ def _list_groups(
             )
             for answer, count in [*answers.items()][:_MOST_ANSWERS]
         ]
-        # So near in time no other runs have to be read.
+        # The filter names the times of the first and last run, so that no other runs are read.
         first, last = (to_rfc3339(group.runs[place]["start_ns"]) for place in (-1, 0))
         groups.append(
             InputGroup(
