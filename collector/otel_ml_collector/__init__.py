@@ -1,1 +1,1 @@
-"""The collector: receives spans, keeps run, model-version and metric records, answers for them."""
+"""The collector: receives spans, stores the records made from them, and answers queries."""

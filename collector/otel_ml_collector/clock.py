@@ -187,9 +187,10 @@ class ClockWatch:
             self._ends.clear()
 
     def _leads(self) -> list[int]:
-        """Return how far senders are ahead of our clock, or behind it.
+        """Return how far the clocks of senders are ahead of ours or behind it.
 
-        Empty if too many others agree with our clock. All are ahead, or all are behind.
+        The list is empty if too many other senders agree with our clock. Either all values are
+        ahead or all are behind.
         """
         now_ns, steady_ns = self._clock(), self._steady()
         with self._lock:

@@ -162,8 +162,8 @@ class CompletionQuery:
 
     Attributes:
         where: The filter up to the caret.
-        window: The starts of the runs.
-        limit: How many items are wanted.
+        window: The time range in which the runs started.
+        limit: Maximum number of items.
     """
 
     project: str
@@ -294,7 +294,7 @@ class _Completer:
         return [_value(_quoted(text), text, entries.get(text, 0)) for text in texts]
 
     def _versions(self) -> list[CompletionItem]:
-        """Count the runs of small numbers, of the model that the filter names last."""
+        """Suggest version numbers of the last model in the filter, with their number of runs."""
         named = _MODEL.findall(self._query.where)
         model = "".join(named[-1]) if named else ""
         rows = self._reader.rows(_VERSIONS_OF_MODEL, {**self._parameters(), "model": model})
@@ -310,13 +310,13 @@ class _Completer:
         ]
 
     def _judge_versions(self) -> list[str]:
-        """List the small numbers of a judge's versions, the newest first."""
+        """List the version numbers of a judge, newest first."""
         judge = str(self._caret.path[0]) if self._caret.path else ""
         numbers = version_numbers(self._reader, self._query.project, "judge", [judge])
         return self._begun(map(str, sorted(set(numbers.values()), reverse=True)))
 
     def _count_parts(self, values: Sql) -> list[Row]:
-        """Count the values at the path of a payload; places count from 1."""
+        """Count the values at a path of a payload. The store counts list positions from 1."""
         column, path = identifier(self._caret.field, FIELD_NAMES), self._caret.path
         names = [
             parameter(f"step{place}", "String" if isinstance(step, str) else "Int64")
@@ -332,7 +332,7 @@ class _Completer:
         )
 
     def _count(self, values: Sql, **more: str | int) -> list[Row]:
-        """Count values that begin with the typed prefix, those of the most runs first."""
+        """Count the values that begin with the typed prefix, most frequent first."""
         prefix = self._caret.prefix
         sql = _COUNT.fill(values=values)
         parameters = {
@@ -357,7 +357,7 @@ class _Completer:
 
 
 def _read_values(rows: Iterable[Row]) -> list[CompletionItem]:
-    """Make items of values that are JSON text."""
+    """Make items from values in JSON text."""
     items = []
     for row in rows:
         value = orjson.loads(row["text"])
@@ -372,7 +372,7 @@ def _value(insert: str, text: str = "", count: int | None = None) -> CompletionI
 
 
 def _quoted(text: str) -> str:
-    """Quote a text for a filter: JSON's escapes are read alike by Python."""
+    """Quote a text for a filter. Python reads the escapes of JSON in the same way."""
     return orjson.dumps(text).decode()
 
 
@@ -394,11 +394,11 @@ class Caret:
     """The kind of completion at the end of a text, with its field and typed prefix.
 
     Attributes:
-        field: The field's name, empty where there is none yet.
+        field: Name of the field; empty if there is none yet.
         path: The typed path into it.
         prefix: The typed beginning of the completion.
-        start: The place in the text where that begins.
-        is_dotted: Whether a key is asked for behind a dot.
+        start: Position in the text where the prefix begins.
+        is_dotted: Whether a key after a dot is expected.
     """
 
     want: Want
@@ -421,7 +421,7 @@ def read_caret(text: str) -> Caret:
 
 
 def _expect(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
-    """Return the kind of completion behind some tokens, with a typed prefix."""
+    """Return the kind of completion after some tokens, with a typed prefix."""
     last = tokens[-1] if tokens else None
     if last is None or last.text in _JOINING:
         return Caret(Want.FIELD, start, prefix)
@@ -445,7 +445,7 @@ def _behind_in(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
 
 
 def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -> Caret:
-    """Return the kind of completion behind an open bracket, or behind a comma in it."""
+    """Return the kind of completion after an open bracket, or after a comma in it."""
     before = tokens[:place]
     name = before[-1].text if before else ""
     if name == "in":
@@ -461,7 +461,7 @@ def _in_brackets(tokens: Sequence[Token], place: int, start: int, prefix: str) -
 
 
 def _behind_operand(tokens: Sequence[Token], start: int, prefix: str) -> Caret:
-    """Return the kind of completion behind a field, or behind the end of a comparison."""
+    """Return the kind of completion after a field, or after the end of a comparison."""
     field = _field(tokens)
     if field is not None:
         before = tokens[field[2] - 1].text if field[2] else ""
@@ -484,7 +484,7 @@ def _of_field(
 
 
 def _opening(tokens: Sequence[Token]) -> int | None:
-    """Find the bracket that is open at the end."""
+    """Return the position of the innermost open bracket; None if all are closed."""
     depth = 0
     for place in range(len(tokens) - 1, -1, -1):
         if tokens[place].text in {")", "]"}:
@@ -497,7 +497,7 @@ def _opening(tokens: Sequence[Token]) -> int | None:
 
 
 def _field(tokens: Sequence[Token]) -> tuple[str, tuple[str | int, ...], int] | None:
-    """Read the field at the end of some tokens: its name, its path and where it begins."""
+    """Read the field at the end of some tokens: name, path, and position of its first token."""
     path: list[str | int] = []
     place = len(tokens) - 1
     while place >= 0:

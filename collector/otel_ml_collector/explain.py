@@ -1,7 +1,7 @@
 """Prints the SQL that runs for a filter: ``python -m otel_ml_collector.explain 'cost > 1'``.
 
-The questions are asked of an empty store in a temporary folder, by the functions that answer
-requests, so what is printed is what runs. Values are parameters; they stand below each statement.
+The functions that answer requests run their queries on an empty store in a temporary folder, so the
+printed statements are the real ones. Values are parameters, printed below each statement.
 """
 
 import sys
@@ -37,10 +37,10 @@ _MOST_SCORED: Final = 10_000
 
 
 class ListeningReader(Reader):
-    """A reader that keeps its questions.
+    """A reader that records its queries.
 
     Attributes:
-        asked: Each statement once, with the values of its first question.
+        asked: Each statement once, with the parameter values of its first query.
     """
 
     def __init__(self, *given: Any) -> None:
@@ -54,20 +54,20 @@ class ListeningReader(Reader):
 
 
 def ask_list(reader: Reader, where: str, now_ns: int) -> None:
-    """Ask for the newest runs that match, and the rows of a run."""
+    """Query the newest runs that match, and the rows of one run."""
     find_runs(reader, RunsQuery(_PROJECT, where), now_ns)
     read_runs(reader, _PROJECT, [Key(now_ns, "0" * 32, "0" * 16)])
 
 
 def ask_statistic(reader: Reader, where: str, now_ns: int) -> None:
-    """Ask for the statistics of a month by version."""
+    """Query the statistics of a month by version."""
     end_ns = (now_ns // DAY_NS + 1) * DAY_NS
     window = Window(end_ns - _ITEMS * DAY_NS, end_ns)
     find_stats(reader, StatsQuery(_PROJECT, where, "version", window, DAY_NS, 10))
 
 
 def ask_verdict(reader: Reader, where: str, now_ns: int) -> None:
-    """Ask the questions of a comparison: in production, and of experiments over a data set."""
+    """Run the queries of a comparison: in production, and of experiments on a data set."""
     condition, _ = compile_where(reader, _PROJECT, where)
     read_scored_runs(reader, _PROJECT, condition, Window(0, now_ns), _MOST_SCORED)
     experiments = [f"{'0' * 32}-{number:016x}" for number in (1, 2)]
@@ -98,7 +98,7 @@ def open_empty(*, is_full: bool) -> Iterator[ListeningReader]:
 
 
 def explain(reader: ListeningReader, question: str, where: str) -> str:
-    """Write the statements of a question of `QUESTIONS`.
+    """Return the statements of a query in `QUESTIONS` as text.
 
     Raises:
         BadInput: The filter is wrong.

@@ -1,4 +1,4 @@
-"""Exports all runs of a project as JSON lines, CSV or Parquet: in flat memory, by batches."""
+"""Exports all runs of a project as JSON lines, CSV or Parquet, in batches of bounded memory."""
 
 import io
 import time
@@ -224,12 +224,12 @@ _IS_JSON: Final = {b"form": b"json"}
 
 
 def choose_columns(text: str) -> list[str]:
-    """Read which columns are asked for: names with commas, ``*`` for all, empty for `SHORT`.
+    """Parse the requested columns: comma-separated names, ``*`` for all, empty for `SHORT`.
 
-    A name may be a field of the filters, such as ``tags["client"]``.
+    A name can be a filter field, such as ``tags["client"]``.
 
     Raises:
-        BadInput: One of them is unknown, or named twice.
+        BadInput: A column is unknown or listed twice.
     """
     if not text.strip():
         return list(SHORT)
@@ -256,12 +256,12 @@ def choose_columns(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ExportInterval:
-    """A part that is read at once: runs that started from `start_ns` to before `end_ns`.
+    """An interval that is read in one query: runs that started from `start_ns` to before `end_ns`.
 
     Attributes:
-        condition: The runs among these.
-        after: The run behind which it continues.
-        limit: How many at most.
+        condition: The filter of these runs.
+        after: The last run that was read before; None to begin at the start.
+        limit: Maximum number of runs.
     """
 
     project: str
@@ -275,9 +275,9 @@ class ExportInterval:
 def find_interval_end(
     reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
 ) -> int:
-    """Find an end time so that about this many runs started between `start_ns` and it.
+    """Return an end time so that about this many deliveries started since `start_ns`.
 
-    More of them when they started in the same nanosecond.
+    There are more if several started in the same nanosecond.
     """
     sql = Sql("""
         SELECT start_ns FROM {deliveries}
@@ -291,14 +291,14 @@ def find_interval_end(
 def read_interval(
     reader: Reader, interval: ExportInterval, columns: Sequence[str], *, json_tags: bool
 ) -> pa.Table:
-    """Read runs in the order of (start, trace id, span id), each once, as its winning delivery.
+    """Read runs, ordered by start, trace ID and span ID, each once, as its newest delivery.
 
     Args:
         reader: The store.
-        interval: Which runs.
-        columns: Those of a run and of its payload, those made of them, `SCORED`, `WORDS`,
-            ``version`` and ``trace_key``.
-        json_tags: Give tags as a JSON object, not as a map of texts.
+        interval: The runs to read.
+        columns: Columns of runs and payloads, computed columns, `SCORED`, `WORDS`, ``version`` and
+            ``trace_key``.
+        json_tags: Whether tags are a JSON object instead of a map of texts.
     """
     keys = _select(interval, _KEYS)
     near = Sql(
@@ -396,8 +396,8 @@ class ExportQuery:
     """A query of an export: runs that have ended, oldest first.
 
     Attributes:
-        columns: In their order; see `export_columns`.
-        json_tags: Give tags as JSON text, so that numbers stay numbers.
+        columns: The columns, in their order; see `choose_columns`.
+        json_tags: Whether tags are JSON text, so that numbers stay numbers.
     """
 
     project: str
@@ -409,7 +409,7 @@ class ExportQuery:
 
 
 def schema_of(query: ExportQuery) -> pa.Schema:
-    """Return names and types of the columns of all batches."""
+    """Return the names and types of the columns, which are the same in all batches."""
     types = TYPES | ({"tags": pa.string()} if query.json_tags else {})
     return pa.schema(
         [
@@ -420,7 +420,7 @@ def schema_of(query: ExportQuery) -> pa.Schema:
 
 
 def _type_of(column: str, types: Mapping[str, pa.DataType]) -> pa.Field:
-    """Return the type of a column that is a field of the filters."""
+    """Return the name and type of a column that is a filter field."""
     field = read_field(column)
     if field.name == "end":
         return pa.field(column, types["start_time"])
@@ -481,7 +481,7 @@ def _column_of(column: str, batch: pa.Table, kind: pa.Field, query: ExportQuery)
 
 
 def _has_failed(judge: str | None, failed: Any, scores: Any, passed: Any) -> bool | None:
-    """Tell whether a judge failed; None where it has not evaluated the run."""
+    """Return whether a judge failed on a run; None if it did not score the run."""
     if judge in failed:
         return True
     return False if judge in dict(scores) or judge in dict(passed) else None
@@ -499,9 +499,9 @@ def _to_text(value: object, *, is_plain: bool) -> str:
 
 
 def export_runs(reader: Reader, query: ExportQuery) -> Iterator[pa.Table]:
-    """Read the runs that match, batch after batch, each run once.
+    """Read matching runs in batches, each run once.
 
-    A run that is stored meanwhile is in it when it started after the place that is reached.
+    A run that is stored during the export is included if it started after the runs read so far.
 
     Raises:
         BadInput: The filter is wrong.
@@ -538,7 +538,7 @@ def _parts_of(field: Field) -> tuple[str, ...]:
 def _read_until(
     reader: Reader, query: ExportQuery, times: tuple[int, int], limit: int
 ) -> Iterator[pa.Table]:
-    """Read the runs of a stretch, in a single batch where they are no more than expected."""
+    """Read the runs of an interval: in one batch, unless there are more than expected."""
     condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     after: Key | None = None
     while True:
@@ -553,7 +553,7 @@ def _read_until(
 def _read_batch(
     reader: Reader, query: ExportQuery, interval: ExportInterval
 ) -> tuple[pa.Table, Key | None]:
-    """Read a batch with the requested columns, and the run behind which the next batch begins."""
+    """Read a batch with the requested columns, and the key of its last run."""
     stored = [name for name in query.columns if name not in RECORD_LISTS and name != "start_time"]
     asked = list(dict.fromkeys([*stored, *_PLACE]))
     table = read_interval(reader, interval, asked, json_tags=query.json_tags)
@@ -578,9 +578,9 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def _find_late(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Find the columns that late records fill or change, for all runs of a batch.
+    """Return the columns that late-arriving records fill or change, for all runs of a batch.
 
-    Of a project without late records this costs two short questions.
+    For a project without such records, this costs two short queries.
     """
     made = _find_contents(reader, query, keys, columns)
     items = [name for name in query.columns if name in RECORD_LISTS]
@@ -633,7 +633,7 @@ def _find_contents(
 
 
 def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
-    """Choose the runs that may have late records: all, where records name keys or tags."""
+    """Return the runs that may have late-arriving records; all runs if records use keys."""
     kinds = find_record_kinds(reader, project)
     if kinds.keyed_runs:
         return keys
@@ -686,7 +686,7 @@ def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
 def _whole_values(
     reader: Reader, project: str, name: str, words: Mapping[str, LateFacts]
 ) -> dict[str, str]:
-    """Write a column of `RECORD_LISTS` of some runs as JSON text, by run id."""
+    """Return a column of `RECORD_LISTS` as JSON text, by run ID."""
     if name == "evaluations":
         return {run_id: _json(said.evaluations) for run_id, said in words.items()}
     owners = {run_id: said.owners for run_id, said in words.items()}
@@ -702,7 +702,7 @@ def _json(value: object) -> str:
 
 
 class Outgoing(io.RawIOBase):
-    """A file that cannot be read, nor written anywhere but at its end."""
+    """A file that can only be appended to, and whose new bytes are taken out by `take`."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -710,7 +710,7 @@ class Outgoing(io.RawIOBase):
         self.waiting = 0  # bytes that were written, but not taken yet
 
     def writable(self) -> bool:
-        """Tell that it can be written."""
+        """Return that the file can be written."""
         return True
 
     def tell(self) -> int:
@@ -726,7 +726,7 @@ class Outgoing(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """Take the bytes written since the last time."""
+        """Return the bytes written since the last call."""
         taken, self._parts, self.waiting = b"".join(self._parts), [], 0
         return taken
 
@@ -748,9 +748,9 @@ def write_json_lines(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator
 
 
 def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
-    """Write a line of names, then a line for each run; values that are not plain are JSON text.
+    """Write a header, then one line per run. Nested values are JSON text.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     from pyarrow import csv  # slow to import, so only for exports; compute and parquet too
 
@@ -768,7 +768,7 @@ def write_csv(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]
 
 
 def write_parquet(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[bytes]:
-    """Write a row group a batch; a file without its end has no footer, and is none."""
+    """Write one row group per batch. The footer comes last, so a truncated file is not valid."""
     from pyarrow import parquet  # slow to import
 
     file = Outgoing()
@@ -787,7 +787,7 @@ WRITERS: Final[dict[str, tuple[str, FormatWriter]]] = {
 
 
 def _reader_of(field: pa.Field) -> Callable[[Any], Any] | None:
-    """Choose how the values of a column become JSON; None when they are."""
+    """Return the function that converts values of a column for JSON; None to keep them."""
     if (
         field.metadata == _IS_JSON
         or field.name in WHOLE

@@ -15,7 +15,7 @@ _USUAL_CALLS: Final = 1_000
 
 
 def limit_calls(calls_per_day: int | None, dollars_per_day: float | None) -> int | None:
-    """Return the most calls per day; None if only dollars are limited."""
+    """Return the maximum number of calls per day; None if only dollars are limited."""
     if calls_per_day is None and dollars_per_day is None:
         return _USUAL_CALLS
     return calls_per_day

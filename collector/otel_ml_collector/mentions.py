@@ -65,12 +65,12 @@ def find_mentions(reader: Reader, project: str, who: str) -> Mentions:
 
 
 def _list_items(reader: Reader, project: str, items: Mapping[str, int]) -> list[Mention]:
-    """List items by data set. An item of none has its digest as its name.
+    """List items by data set. An item without a data set has its digest as its name.
 
     Args:
         reader: Reads the store.
         project: The project.
-        items: When each item was stored, by its digest.
+        items: Time when each item was stored, by digest.
     """
     if not items:
         return []

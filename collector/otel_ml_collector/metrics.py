@@ -424,7 +424,7 @@ def _measure_repeats(runs: Sequence[SweepRun], values: Mapping[str, float]) -> f
 
 
 def _measure_move(series: LoggedMetric) -> float | None:
-    """Return how far a curve moves in its last quarter. None with too few points."""
+    """Return how much a curve changes in its last quarter; None with too few points."""
     points = [point.value for point in series.points if isinstance(point.value, float)]
     if len(points) < _FEWEST_POINTS:
         return None

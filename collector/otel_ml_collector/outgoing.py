@@ -1,7 +1,8 @@
 """Posts requests to other servers, and only to addresses that the settings allow.
 
-The address is checked where it is connected to, so a name that means another machine the next time
-gains nothing. Redirects are not followed, and proxies are not used.
+The address is checked when the connection is made. So a host name that resolves to a different
+machine the second time cannot bypass the check. Redirects are not followed, and proxies are not
+used.
 """
 
 import http.client
@@ -33,10 +34,10 @@ class OutgoingPeer:
 
     Attributes:
         host: Host name or IP address.
-        netloc: Host and port as the URL has them.
+        netloc: Host and port as in the URL.
         is_secure: Whether it uses TLS.
         tls_ca: File of certificates (PEM) to trust instead of the system's.
-        timeout_s: Seconds for one request, from connecting to the whole answer.
+        timeout_s: Seconds for one request, from connecting to the end of the answer.
         allow_private, allow_link_local: As in `is_allowed`.
     """
 
@@ -112,8 +113,8 @@ def is_allowed(address: str, *, allow_private: bool, allow_link_local: bool = Tr
     Args:
         address: An IP address as text.
         allow_private: Whether private addresses are allowed too.
-        allow_link_local: Whether link-local addresses are among the private ones. At such an
-            address a cloud answers with the machine's credentials.
+        allow_link_local: Whether link-local addresses count as private ones. Cloud providers serve
+            the machine's credentials at such an address.
     """
     try:
         there = ipaddress.ip_address(address.partition("%")[0])
@@ -138,7 +139,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 def _embedded(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> Iterator[ipaddress.IPv4Address]:
-    """List the IPv4 addresses that an IPv6 address leads to."""
+    """List the IPv4 addresses that are embedded in an IPv6 address."""
     if isinstance(address, ipaddress.IPv4Address):
         return
     if address.ipv4_mapped is not None:

@@ -1,6 +1,6 @@
-"""The owner of a record, as a text: a run id, a trace key, a tag, a session, a model's version.
+"""The owner of a record, as text: a run ID, a trace key, a tag, a session or a model version.
 
-Run ids begin with a hex digit, so they sort before `FIRST`, and all other owners do not.
+Run IDs begin with a hex digit, so they sort before `FIRST`. All other owners sort after it.
 """
 
 from typing import Final
@@ -21,43 +21,43 @@ FIRST: Final = KEY
 
 
 def own_key(key: str) -> str:
-    """Name the trace that has a key, whatever runs it has or will have."""
+    """Return the owner for the trace with a key, whether its runs have arrived or not."""
     return KEY + key[:TRACE_KEY_CHARS]
 
 
 def tag_texts(run: Run) -> list[str]:
-    """List the texts of a run's tags, ``name=value``, and the text of its response."""
+    """List a run's tags as ``name=value``, and its response ID in the same form."""
     texts = [f"{tag.name}={text_of(tag.value)}" for tag in run.tags]
     return [*texts, f"{RESPONSE}{run.response_id}"] if run.response_id else texts
 
 
 def own_tag(text: str) -> str:
-    """Name the runs that have a tag, given as ``name=value``."""
+    """Return the owner for all runs with a tag, given as ``name=value``."""
     return TAG + text
 
 
 def own_response(response_id: str) -> str:
-    """Return the owner of runs with a provider's response, which is stored among their tags."""
+    """Return the owner for runs with a provider's response ID, which is stored like a tag."""
     return own_tag(f"{RESPONSE}{response_id[:RESPONSE_CHARS]}")
 
 
 def own_session(session: str) -> str:
-    """Name a session, whatever runs it has or will have."""
+    """Return the owner for a session, whether its runs have arrived or not."""
     return SESSION_OWNER + session
 
 
 def own_model(name: str, digest: str) -> str:
-    """Name a version of a model."""
+    """Return the owner for a version of a model."""
     return f"{_MODEL}{digest}:{name}"
 
 
 def own_dataset(name: str, digest: str) -> str:
-    """Name a version of a data set."""
+    """Return the owner for a version of a data set."""
     return f"{SET}{digest}:{name}"
 
 
 def own_item(digest: str) -> str:
-    """Name an item of data sets."""
+    """Return the owner for an item of data sets."""
     return SET + digest
 
 

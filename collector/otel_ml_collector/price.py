@@ -1,4 +1,4 @@
-"""Money: providers by name, their prices in the settings, and the writing of costs.
+"""Money: names of providers, prices in the settings, and costs as text.
 
 Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -48,9 +48,9 @@ _INTERFACES: Final = frozenset(
 
 
 def provider_of(text: str) -> str:
-    """Spell a provider as the conventions do; an unknown provider is kept as it is.
+    """Return a provider's name as in the conventions; an unknown name is returned unchanged.
 
-    ``openai.chat`` names the provider and the interface that was called.
+    ``openai.chat`` names a provider and the API that was called.
     """
     lower = text.strip().lower()
     head = lower
@@ -62,21 +62,21 @@ def provider_of(text: str) -> str:
 
 
 def is_provider(name: str) -> bool:
-    """Tell a provider that the conventions know from a framework that poses as a provider."""
+    """Return whether a name is a provider in the conventions, and not, for example, a framework."""
     return provider_of(name) in SPELLINGS
 
 
 @lru_cache(4_096)
 def bare_model(provider: str, model: str) -> str:
-    """Take its provider's name off a model: ``openai/gpt-5`` of ``openai`` is ``gpt-5``."""
+    """Remove a provider's prefix from a model's name: ``openai/gpt-5`` becomes ``gpt-5``."""
     head, _, bare = model.partition("/")
     return bare if bare and head and provider_of(head) == provider else model
 
 
 def without_interface(model: str) -> str:
-    """Take off a model's name by which of its provider's interfaces it was called.
+    """Remove the provider's API from the end of a model's name.
 
-    ``gpt-5:completions`` is ``gpt-5``; what else stands behind a colon is part of the name.
+    ``gpt-5:completions`` becomes ``gpt-5``. Any other text after a colon is part of the name.
     """
     name, colon, interface = model.rpartition(":")
     return name if colon and interface.lower() in _INTERFACES else model
@@ -84,17 +84,17 @@ def without_interface(model: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A provider's price of a model, in US dollars for a million tokens.
+    """The price of a provider's model, in US dollars per million tokens.
 
     Attributes:
-        provider: Its name, as runs have it or in another known spelling.
+        provider: Name of the provider, as in runs or in another known spelling.
         model: The provider's name of the model, exactly.
-        input: For tokens that go in.
-        output: For tokens that come out; None for a model that gives none, such as an embedding.
-        cached: For those that go in and were kept from before; None when they cost as the others.
-        reasoning: For those that come out and are not shown; None when they cost as the others.
-        cache_creation: For those that go in and are kept for later; None when they cost as the
-            others.
+        input: For input tokens.
+        output: For output tokens; None for a model without any, such as an embedding model.
+        cached: For input tokens from the cache; None if they cost as much as other input tokens.
+        reasoning: For reasoning tokens; None if they cost as much as other output tokens.
+        cache_creation: For input tokens that are written to the cache; None if they cost as much as
+            other input tokens.
     """
 
     provider: str
@@ -107,10 +107,10 @@ class Price:
 
 
 def read_prices(text: str) -> tuple[Price, ...]:
-    """Read prices: a JSON object of tables, provider over model over prices; empty for none.
+    """Read prices from a JSON object: provider, then model, then its prices; empty for no text.
 
     Raises:
-        ValueError: With what would be right.
+        ValueError: The text is invalid. The message contains what is expected.
     """
     if not text.strip():
         return ()
@@ -151,15 +151,15 @@ def _table(place: str, value: object) -> Mapping[str, Any]:
 
 
 def round_cost(cost: float | None) -> float | None:
-    """Return a cost as stores and answers carry it: 0.0003, not 0.00030000000000000003."""
+    """Round a cost as it is stored and returned: 0.0003, not 0.00030000000000000003."""
     return None if cost is None else float(f"{cost:.{_EXACT_DIGITS}g}")
 
 
 def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> str:
-    """Write a cost in a column of dollars: four decimals, or two if one of them is $ 0.10 or more.
+    """Write a cost for a column of dollars: with four decimals, or two if one is $ 0.10 or more.
 
     Args:
-        cost: The cost of this row; a dash for none.
+        cost: The cost of this row; None is written as a dash.
         column: All costs of the column, so that each row has the same number of decimals.
     """
     if cost is None:
@@ -173,7 +173,7 @@ def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> st
 
 
 def write_cost(cost: float | None) -> str:
-    """Write a cost in a sentence: ``$ 0.00032``, ``$ 0.27``, ``$ 1,204.50``; a dash for none."""
+    """Write a cost for a sentence: ``$ 0.00032``, ``$ 0.27``, ``$ 1,204.50``; a dash for None."""
     if cost is None:
         return "\u2013"
     if not cost or not 0 < abs(cost) < _FROM_CENTS:

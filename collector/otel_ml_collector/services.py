@@ -17,14 +17,14 @@ class Services:
             self.put(part)
 
     def put(self, part: object) -> None:
-        """Take a part in the place of another of its type, or of a type that it is derived from."""
+        """Add a part. It replaces a part of its type, and of each type that it is derived from."""
         self._parts |= dict.fromkeys(type(part).__mro__[:-1], part)
 
     def find(self, kind: type[Part]) -> Part:
         """Return the part of a type.
 
         Raises:
-            LookupError: The application was made without it.
+            LookupError: The application has no such part.
         """
         part = self._parts.get(kind)
         if isinstance(part, kind):
@@ -33,13 +33,13 @@ class Services:
 
 
 def find_service(request: Request, kind: type[Part]) -> Part:
-    """Return the part of a type that the application was made with."""
+    """Return the application's part of a type."""
     services: Services = request.app.state.services
     return services.find(kind)
 
 
 def service_of(kind: type[Part]) -> Callable[[Request], Awaitable[Part]]:
-    """Make the dependency of a route on the part of a type."""
+    """Return a dependency for routes that returns the application's part of a type."""
 
     async def find(request: Request) -> Part:
         return find_service(request, kind)

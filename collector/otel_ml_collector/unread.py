@@ -100,12 +100,12 @@ class Unread(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class UnreadSpans:
-    """The number of a project's spans, and their instrumentations, where none of them is a run.
+    """The number of a project's spans, and their instrumentations, if none of them is a run.
 
     Attributes:
-        spans: All of them.
-        scopes: The names of the instrumentations of the newest, the busiest first.
-        signs: Which signs of a call they have; empty where nobody asked for it.
+        spans: Number of all spans.
+        scopes: Names of the instrumentations of the newest spans, most frequent first.
+        signs: Which signs of a call the spans have; empty if not requested.
     """
 
     spans: int
@@ -124,7 +124,7 @@ class UnreadSpans:
 def find_unread(
     reader: Reader, project: str, own_models: Collection[str] = ()
 ) -> UnreadSpans | None:
-    """Describes the spans of a project without runs, and which signs of a model call they lack.
+    """Describe the spans of a project without runs, and which signs of a model call they lack.
 
     Args:
         reader: Reads the store.
@@ -158,7 +158,7 @@ def _find_signs(
 
 
 def _make_span(row: Row, scope: str) -> Span:
-    """Make the span of a stored run again, as far as its signs need it."""
+    """Rebuild a span from its stored row, as far as the signs of a call need it."""
     events = [
         Event(event["name"], event["time_ns"], event["attributes"])
         for event in load_json(row["events"], [])
@@ -181,7 +181,7 @@ def _make_span(row: Row, scope: str) -> Span:
 
 
 def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, UnreadSpans]:
-    """Describe the spans of several projects, by name, in a single statement."""
+    """Describe the spans of several projects, by name, with one query."""
     if not projects:
         return {}
     wholes: dict[str, int] = {}
@@ -197,7 +197,7 @@ def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, Unread
 
 
 def _order(counts: Counter[str]) -> tuple[str, ...]:
-    """Order the names of instrumentations, the busiest first."""
+    """Sort the names of instrumentations, most frequent first."""
     return tuple(sorted(filter(None, counts), key=lambda name: (-counts[name], name)))
 
 

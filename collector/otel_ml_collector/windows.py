@@ -1,7 +1,7 @@
-"""Windows of time: what `start`, `end`, `last` and `tz` of a question mean, to the nanosecond.
+"""Time windows: what `start`, `end`, `last` and `tz` of a request mean, to the nanosecond.
 
-A window has a time zone. Its days begin at midnight there, so a day with a change of the clocks has
-23 or 25 hours, and dates and times without an offset are read in it.
+A window has a time zone. Its days begin at midnight there, so a day on which the clocks change has
+23 or 25 hours. Dates and times without an offset are in that zone, too.
 """
 
 import re
@@ -30,7 +30,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A span of time: from `start_ns`, which is in, to `end_ns`, which is not.
+    """A time range: from `start_ns` up to, but not including, `end_ns`.
 
     Attributes:
         zone: The time zone of its days.
@@ -41,10 +41,11 @@ class Window:
     zone: ZoneInfo = UTC_ZONE
 
     def cut(self, step_ns: int | None) -> "Buckets":
-        """Cut the window into buckets: at whole steps of the clock in its zone, such as full hours.
+        """Cut the window into buckets at full steps of the clock in its zone, such as full hours.
 
-        The first bucket begins where the window does, and the last ends there, so both may be
-        shorter. Steps of days follow the days of the zone. None makes one bucket of all.
+        The first bucket begins at the start of the window, and the last one ends at its end, so
+        both may be shorter. Steps of days follow the days of the zone. With None, the window is one
+        bucket.
         """
         if step_ns is None:
             return Buckets(self, self.end_ns - self.start_ns, (self.start_ns,))
@@ -59,12 +60,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The buckets of time into which the runs of a window fall.
+    """The time buckets of the runs in a window.
 
     Attributes:
-        window: Of the runs that are counted.
-        step_ns: How long a bucket is that is not cut, in a zone without a change of the clocks.
-        starts_ns: Where each begins: the first at the start of the window.
+        window: The window of the runs.
+        step_ns: Length of a full bucket, in a zone without clock changes.
+        starts_ns: Start of each bucket. The first one is the start of the window.
     """
 
     window: Window
@@ -78,14 +79,14 @@ class Buckets:
 
     @property
     def is_even(self) -> bool:
-        """Whether all buckets between the first and the last are exactly as long as a step."""
+        """Whether all buckets, except the first and the last, are exactly one step long."""
         first_ns, *lengths_ns = (end_ns - start_ns for start_ns, end_ns in pairwise(self.edges_ns))
         last_ns = lengths_ns.pop() if lengths_ns else first_ns
         ends_fit = first_ns <= self.step_ns and last_ns <= self.step_ns
         return ends_fit and all(length_ns == self.step_ns for length_ns in lengths_ns)
 
     def place_of(self, start_ns: int) -> int:
-        """Return the place of the bucket that begins at a time."""
+        """Return the index of the bucket that begins at a time."""
         return bisect_left(self.starts_ns, start_ns)
 
 
@@ -112,13 +113,13 @@ def read_last_ns(text: str) -> int | None:
 
 
 def find_day(name: str, now_ns: int, zone: ZoneInfo) -> Window:
-    """Return *today* or *yesterday* in a time zone."""
+    """Return the window of *today* or *yesterday* in a time zone."""
     day = _date_of(now_ns, zone) - DAY_NAMES[name] * _ONE_DAY
     return Window(_midnight(day, zone), _midnight(day + _ONE_DAY, zone), zone)
 
 
 def find_last(text: str, now_ns: int, zone: ZoneInfo) -> Window:
-    """Return the window that ``last`` means: a length of time until now, or a day of a zone.
+    """Return the window of ``last``: a duration until now, or a day in a time zone.
 
     Raises:
         BadInput: The text is neither.
@@ -132,12 +133,12 @@ def find_last(text: str, now_ns: int, zone: ZoneInfo) -> Window:
 
 
 def write_local(time_ns: int, zone: ZoneInfo) -> str:
-    """Write a time to the second as the clocks of a time zone show it: ``2026-11-20 08:00:00``."""
+    """Write a time to the second, as clocks in a time zone show it: ``2026-11-20 08:00:00``."""
     return f"{datetime.fromtimestamp(time_ns // SECOND_NS, zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _list_edges(window: Window, step_ns: int) -> Iterator[int]:
-    """List the whole steps of the clock from before a window on."""
+    """List the full steps of the clock, beginning before a window, without end."""
     zone = window.zone
     day = _date_of(window.start_ns, zone)
     if step_ns % DAY_NS == 0:
@@ -158,7 +159,7 @@ def _list_edges(window: Window, step_ns: int) -> Iterator[int]:
 
 
 def _cut_day(day: date, step_ns: int, zone: ZoneInfo) -> Iterator[int]:
-    """Cut a day into steps: up to an hour by the time that passes, longer ones by the clock."""
+    """Cut a day into steps. Steps of up to an hour follow elapsed time, longer ones the clock."""
     start_ns, end_ns = _midnight(day, zone), _midnight(day + _ONE_DAY, zone)
     if step_ns <= HOUR_NS or end_ns - start_ns == DAY_NS:
         yield from range(start_ns, end_ns, step_ns)
@@ -174,7 +175,7 @@ def _date_of(time_ns: int, zone: ZoneInfo) -> date:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
-    """Return when a day begins; where clocks skip midnight, when they do."""
+    """Return when a day begins. If the clocks skip midnight, it begins when they do."""
     return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * SECOND_NS
 
 

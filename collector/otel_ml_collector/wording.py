@@ -134,7 +134,7 @@ def slice_name(name: str) -> str:
 
 
 def name_interval(evidence: str) -> str:
-    """Name the interval that an evidence starts with; unchanged if it starts with none."""
+    """Add a label to evidence that starts with an interval; other evidence is unchanged."""
     return f"95 % interval: {evidence}" if _INTERVAL.match(evidence) else evidence
 
 

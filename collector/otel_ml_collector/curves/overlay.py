@@ -12,7 +12,7 @@ from otel_ml_collector.runs.logs import LoggedMetric
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve among others.
+    """One of several curves in a drawing.
 
     Attributes:
         letter: Label at its end.
@@ -38,7 +38,7 @@ class Overlay:
             and style.
         lines: The same as SVG points in a box of 100 by 20, each with its style, for browsers
             without the script.
-        words: The last value of each, in words.
+        words: The last value of each curve, as text.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Overlay:
 
 
 def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
-    """Draw curves of one metric over one another."""
+    """Draw the curves of one metric on one axis."""
     items = [
         {
             "letter": curve.letter,
@@ -69,7 +69,10 @@ def lay_over(name: str, curves: Sequence[Curve]) -> Overlay:
 
 
 def _draw(curves: Sequence[Curve]) -> list[tuple[str, str]]:
-    """Draw curves on one scale, by step where all points have one; each with its style."""
+    """Return the curves on one scale, each with its style.
+
+    The x axis is the step, or the index for a point without a step.
+    """
     places = [
         [
             (at if point.step is None else point.step, point.value)

@@ -53,7 +53,7 @@ class Plot:
 def make_plots(
     project: str, owner: Mapping[str, object], series: Iterable[MetricSeries | LoggedMetric]
 ) -> list[Plot]:
-    """Make the figures of series; `owner` are the API's parameters of their run or version."""
+    """Draw metric series. `owner` has the API parameters that select their run or version."""
     plots = []
     for curve in series:
         values = [point.value for point in curve.points]

@@ -30,7 +30,10 @@ _THOUSAND: Final = 1_000
 
 
 def flatten(params: object) -> dict[str, Any]:
-    """Name nested params with dots, the first 200; below four levels values stay whole."""
+    """Flatten nested params to dotted names.
+
+    Keeps the first 200 params. Values nested below four levels are not flattened.
+    """
     entries: dict[str, Any] = {}
 
     def add(name: str, value: object, level: int) -> None:
@@ -45,22 +48,22 @@ def flatten(params: object) -> dict[str, Any]:
 
 
 def rank_metric(name: str, counts: Mapping[str, int]) -> tuple[int, bool, bool, str]:
-    """Return the sort key of a metric: most runs have it, it is of held-out data, it is a loss."""
+    """Return the sort key of a metric: frequent metrics first, then held-out data, then losses."""
     return -counts[name], _HOLD_OUT.search(name) is None, not is_lower(name), name
 
 
 def is_lower(name: str) -> bool:
-    """Return whether lower values of a metric are better, by the words of its name."""
+    """Return whether lower values of a metric are better, judging by its name."""
     return _LOWER.search(name) is not None
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Join words as a sentence does: "A, B and C"."""
+    """Join words for a sentence: "A, B and C"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def write_value(json_value: JsonValue) -> str:
-    """Write a value so that differing values differ in text, as `write_param` does."""
+    """Write a value so that different values have different texts, as `write_param` does."""
     value = _whole_numbers(json_value)
     if isinstance(value, list | dict):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
@@ -68,7 +71,7 @@ def write_value(json_value: JsonValue) -> str:
 
 
 def _whole_numbers(value: JsonValue) -> JsonValue:
-    """Write 1.0 as 1, in nested values, too."""
+    """Convert 1.0 to 1, also inside lists and dicts."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Results of items in the newest experiments: which items tell versions apart."""
+"""Results of items in the newest experiments, to find items whose results differ."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ class ItemHistory:
 
     @cached_property
     def _state(self) -> ItemsState:
-        """The state of these experiments, and of the version's list of items."""
+        """The state of these experiments and of the version's items, as a cache key."""
         ids = [experiment.run_id for experiment in self._experiments]
         start_ns = min(experiment.start_ns for experiment in self._experiments)
         return read_state(self._reader, self._project, ids, start_ns, self._owner)
@@ -131,7 +131,7 @@ class ItemHistory:
         return own_dataset(self._name, self._row["digest"])
 
     def find_digests(self, items: Sequence[str]) -> dict[str, str | None]:
-        """Find the digests of items by their ids; None for an item that the version has not."""
+        """Return the digests of items by ID; None for an item that the version does not have."""
         digests = read_manifests(self._reader, self._project, [self._row])[self._row["digest"]]
         return {item: digests.get(item) for item in items}
 
@@ -149,7 +149,7 @@ class ItemHistory:
         return DatasetHistory.model_validate({**counts, **facts})
 
     def _find_marks(self, items: Mapping[str, str | None]) -> dict[str, list[Mark]]:
-        """Find the result of some items in each experiment, by the newest score of each judge."""
+        """Return the result of some items in each experiment, by the newest score of each judge."""
         ids = [experiment.run_id for experiment in self._experiments]
         start_ns = min(experiment.start_ns for experiment in self._experiments)
         runs, scores = read_item_runs(self._reader, self._project, ids, start_ns, [*items])
@@ -166,7 +166,7 @@ class ItemHistory:
         return {item: [_mark_of(words.get((item, run_id))) for run_id in ids] for item in items}
 
     def _count(self, asked: Mapping[str, Any]) -> Row:
-        """Count items by their results, or return the counts of the same state."""
+        """Count items by their results. The counts are cached by state."""
         sql = _COUNTS.fill(judged=judge_items(_WITHIN, is_doubled=self._is_doubled))
         return self._reader.memory.work_out(
             ("history", self._project, self._state, self._is_doubled, repr(asked)),
@@ -250,7 +250,7 @@ def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperime
 
 
 def _mark_of(words: Sequence[bool | None] | None) -> Mark:
-    """Sum up the repeats of an item in a word: passed, failed, differed or none."""
+    """Combine the results of an item's repeats: passed, failed, differed or none."""
     if words is None:
         return "not in it"
     if True in words and False in words:

@@ -216,7 +216,7 @@ def find_coverage(
 
 
 def _find_models(reader: Reader, project: str, name: str, now_ns: int) -> list[str]:
-    """Find the models that the last experiments on a data set tried, the newest first."""
+    """Find the models that recent experiments on a data set ran, newest first."""
     where = f"dataset == {quoted(name)}"
     last = find_experiments(reader, project, now_ns, where=where, limit=_EXPERIMENTS).experiments
     return [*dict.fromkeys(item.function for item in last if item.function)]
@@ -225,7 +225,7 @@ def _find_models(reader: Reader, project: str, name: str, now_ns: int) -> list[s
 def _count(
     reader: Reader, project: str, where: str, group: str, window: Window
 ) -> Sequence[tuple[str, int]]:
-    """Count production's runs by group, the largest ones first."""
+    """Count production runs by group, largest first."""
     query = StatsQuery(project, where, group, window, None, _SLICES)
     rows = choose_groups(reader, make_question(reader, query), _SLICES)
     return [(row["label"], row["number"]) for row in rows]
@@ -376,7 +376,7 @@ def show_dataset(
 
 
 def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | None]]:
-    """List the choices of items: the value in the address, the label, and the number."""
+    """List the filters for items: the value in the address, the label, and the count."""
     items: list[tuple[Show, str, int | None]] = [("all", "All", None)]
     if history.experiments:
         items += [

@@ -1,9 +1,10 @@
-"""Makes changes of a data set one at a time, also by several collectors on the same store.
+"""Serializes changes of data sets, also between several collectors on the same store.
 
-Each change is made of the newest version, so nobody else may change the data set from reading that
-until the new version is durable. Within a process a lock sees to it. Collectors before a server
-write a row into `store_meta`, then read those of the others, and go on where none is held: of two
-that write at the same moment at least one sees the other.
+A change starts from the newest version. So nobody else may change the data set between reading that
+version and storing the new one. Within a process, a lock ensures this. Between collectors with a
+ClickHouse server, a row in `store_meta` is the lock: a collector writes its row, reads the rows of
+the others, and continues if no other row is held. If two write at the same moment, at least one
+sees the other.
 """
 
 import asyncio
@@ -62,26 +63,26 @@ _OTHER_LANES: Final = Sql("""
 
 
 class _Turn:
-    """The turn to change a data set, which ends after a while where other collectors wait."""
+    """The lock on a data set while it is changed. It expires if other collectors may be waiting."""
 
     def __init__(self, is_lasting: bool = True) -> None:
         self._ends_s = None if is_lasting else time.monotonic() + _IN_TIME_S
 
     def check(self) -> None:
-        """Make sure that there is time left to store a change.
+        """Check that there is enough time left to store a change.
 
         Raises:
-            Unavailable: There is none.
+            Unavailable: The time is over.
         """
         if self._ends_s is not None and time.monotonic() > self._ends_s:
             raise Unavailable("The change of the data set took too long: nothing of it is stored")
 
 
 class Turns:
-    """Gives the turns to change data sets.
+    """Runs changes of data sets one at a time.
 
     Args:
-        connections: The store: a folder has no other collector, a server may.
+        connections: The store. An embedded store has no other collectors, a server may have some.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -99,20 +100,20 @@ class Turns:
         dataset: tuple[str, str],
         make: Callable[[], tuple[Made, bytes]],
     ) -> Made:
-        """Change a data set when it is its turn.
+        """Change a data set while no other change of it is running.
 
         Args:
             pipeline: Stores the change.
-            access: Whose change it is.
+            access: Access of the user who makes the change.
             dataset: Project and name.
-            make: Reads the newest version, on a thread; returns what is to be known of the change,
-                and its records, an OTLP request in JSON: empty where there is nothing to store.
+            make: Called on a thread. Reads the newest version, and returns a result and an OTLP
+                request in JSON. The request is empty if there is nothing to store.
 
         Returns:
-            What `make` returned first, once its records are durable.
+            The result of `make`, once its records are durable.
 
         Raises:
-            Unavailable: The store has trouble, or other collectors hold the turn all the time.
+            Unavailable: The store has trouble, or other collectors keep the lock for too long.
         """
         async with self._hold(*dataset) as turn:
             with pipeline.hold() as held:
@@ -139,7 +140,10 @@ class Turns:
 
 
 async def _wait_for(held: "_TurnRow") -> None:
-    """Write our row until no other is held; of several that wait the first by name stays."""
+    """Take the lock when no other collector holds it.
+
+    If several collectors wait, the first one by the name of its row keeps the row.
+    """
     ends_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends_s:
         other = await run_sync(held.find_other)
@@ -155,7 +159,7 @@ async def _wait_for(held: "_TurnRow") -> None:
 
 
 class _TurnRow:
-    """The row by which this process tells other collectors that it changes data sets."""
+    """The row that tells other collectors that this process changes data sets."""
 
     def __init__(self, client: StoreClient, lane: str, token: str) -> None:
         self.name = f"{lane}{token}"
@@ -164,7 +168,7 @@ class _TurnRow:
         self._until = 0
 
     def take(self) -> None:
-        """Hold it from now on; when this returns, all others see it."""
+        """Write the row. All other collectors see it when this method returns."""
         with store_trouble():
             [[now_ns]] = self._client.query(_NOW).result_rows
             self._until = (now_ns + _LEASE_S * SECOND_NS) // 2 * 2
@@ -172,7 +176,7 @@ class _TurnRow:
             self._client.insert("store_meta", [row], settings=dict(ORDERED_INSERT))
 
     def find_other(self) -> str | None:
-        """Find the first other row that is held."""
+        """Return the name of the first row that another collector holds; None if there is none."""
         with store_trouble():
             asked = {"lane": self._lane, "own": self.name}
             answer = self._client.query(_OTHER_LANES, asked, settings=dict(ORDERED_READ))
@@ -180,7 +184,7 @@ class _TurnRow:
         return rows[0][0] if rows else None
 
     def give_back(self) -> None:
-        """Hold it no longer; a second call does nothing."""
+        """Release the row. A second call does nothing."""
         if self._until:
             with store_trouble():
                 row = [self.name, self._until + 1]
@@ -191,7 +195,7 @@ class _TurnRow:
 async def save_runs(
     turns: Turns, pipeline: Intake, reader: Reader, dataset: tuple[str, str], wanted: WantedRuns
 ) -> SavedRuns:
-    """Make items from recorded runs, in a new version of a data set. Also return its project."""
+    """Add recorded runs as items to a new version of a data set, and store it."""
     items, left_out = await run_sync(read_runs, reader, dataset[0], wanted, time.time_ns())
     change = WantedItems(items=items, reason=wanted.reason)
     version = await save_items(turns, pipeline, reader, dataset, change)
@@ -207,7 +211,7 @@ async def save_items(
     *,
     base: str | None = None,
 ) -> DatasetVersion:
-    """Make a version of a data set, named with its project, when it is its turn, and store it."""
+    """Store a new version of a data set, given by project and name, and return it."""
     make = partial(make_change, reader, *dataset, wanted, base)
     digest = await turns.change(pipeline, reader.access, dataset, make)
     return await run_sync(find_digest, reader, *dataset, digest)

@@ -1,4 +1,4 @@
-"""Questions about data sets; a single `find` behind the JSON API and the pages."""
+"""Queries about data sets, shared by the JSON API and the pages."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ _ITEM_METRICS: Final = Sql("""
 
 
 class Datasets(BaseModel):
-    """Data sets, each as its newest whole version, or as its newest version if none is whole."""
+    """Data sets, each as its newest complete version, or as its newest if none is complete."""
 
     datasets: list[DatasetVersion]
 
@@ -202,7 +202,7 @@ def list_versions(
     limit: int = SHOWN,
     cursor: str | None = None,
 ) -> DatasetVersions:
-    """List as `find_versions` does those that were read before, the oldest first."""
+    """List versions like `find_versions`, from rows that were read before, oldest first."""
     rows = versions[::-1]
     if cursor is not None:
         (before,) = read_cursor(cursor, int)
@@ -233,7 +233,7 @@ def list_versions(
 def _add_version_before(
     reader: Reader, project: str, rows: Sequence[Row], limit: int
 ) -> Sequence[Row]:
-    """Return the first versions, and those behind them up to one that has its manifest."""
+    """Return the versions of a page and older ones, up to one whose list of items is stored."""
     end = limit + 1
     while end < len(rows):
         looked_at = rows[limit:end]

@@ -257,7 +257,7 @@ def find_experiments(
 def _judge_listed(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> ListedExperiment:
-    """Add the results of an experiment; an experiment too large, or just deleted, has none."""
+    """Add the results of an experiment. It has none if it is too large or was just deleted."""
     try:
         detail = find_experiment(reader, project, experiment.run_id, now_ns)
     except (BadInput, Missing):
@@ -303,7 +303,7 @@ class NamedExperiment:
 def find_others(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> list[NamedExperiment]:
-    """Name the other newest experiments on the same data set, the newest first."""
+    """List the newest other experiments on the same data set, newest first."""
     where = f'kind == "{_KIND}" and dataset == {quoted(experiment.dataset)}'
     query = runs.RunsQuery(project, where, limit=SHOWN)
     listed = runs.find_runs(reader, query, now_ns).runs
@@ -327,9 +327,10 @@ def find_others(
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Choose the newest finished pair on the same items, else on a common data set, else None.
+    """Choose the newest finished experiments of both lists that ran on the same items.
 
-    Both are given the newest first.
+    If there is no such pair, the same data set is enough. Returns None if there is none either.
+    Both lists are ordered newest first.
     """
     pairs = [
         (item, other)
@@ -468,7 +469,7 @@ def compare_listed(
     experiment: ListedExperiment,
     baseline: ListedExperiment | None,
 ) -> ExperimentDetail:
-    """Compare experiments that were read before, as `find_experiment` does."""
+    """Compare experiments that were read before, like `find_experiment`."""
     compared = _compare_sides(reader, project, experiment, baseline, most=_NAMED)
     return describe(reader, project, compared)
 
@@ -595,7 +596,7 @@ def _name_of(run: Run) -> str:
 
 
 def _outcome(outcome: str, *, is_whole: bool) -> str:
-    """Return how an experiment ended: interrupted and done later counts as done."""
+    """Return how an experiment ended; an interrupted one that was completed later is done."""
     return "ok" if is_whole and outcome in {"cancelled", "crashed"} else outcome
 
 
@@ -885,7 +886,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
 
 
 def _stored_id(experiment: ListedExperiment) -> str:
-    """Return its run id; empty for recorded runs, which are none."""
+    """Return the run ID of an experiment; empty for recorded runs, which are not an experiment."""
     return "" if experiment.run_id == names.RECORDED else experiment.run_id
 
 
@@ -921,7 +922,7 @@ def _list_worse(
 def _read_firsts(
     reader: Reader, project: str, compared: Compared, rows: Sequence[ExperimentRow], now_ns: int
 ) -> dict[str, Run]:
-    """Read the first runs over some items whole, on both sides, by their ids."""
+    """Read the first run of some items on both sides, with payloads, by run ID."""
     if not rows:
         return {}
     firsts = {side[0].run_id for row in rows for side in (row.runs, row.baseline) if side}

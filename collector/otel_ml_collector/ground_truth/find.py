@@ -557,7 +557,10 @@ def _find_slices(rows: _Rows, first: tuple[str, _Figure]) -> list[QualitySlice]:
 def _judge_slices(
     compared: Sequence[tuple[str, RatioSums, Estimate, Estimate]], name: str, *, is_rate: bool
 ) -> list[QualitySlice]:
-    """Say which slices differ by more than a margin and than chance gives, the worst first."""
+    """Return slices with a verdict, the worst first.
+
+    A slice differs if its difference exceeds a margin and is unlikely to be chance.
+    """
     chances = benjamini_hochberg([differ_by_chance(own, rest) for *_, own, rest in compared])
     sign = -1 if name in _LESS_IS_BETTER else 1
     slices = []
@@ -694,7 +697,7 @@ def _make_versions(
 def _find_classes(
     rows: _Rows, question: QualityQuestion
 ) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
-    """Find the classes, how often each was mistaken for another, and the most frequent one."""
+    """Return the classes, pairs of predicted and actual class, and the most frequent class."""
     counts = rows.ask(
         Sql("""
           SELECT predicted, came, count() AS n FROM ({rows}) GROUP BY predicted, came
@@ -817,7 +820,7 @@ def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
 
 
 def _where_predicted(target: SavedTarget, text: str) -> str:
-    """Write the filter of runs that predicted a class; empty where the language has none for it."""
+    """Write the filter for runs that predicted a class; empty if the language cannot express it."""
     if not target.model or "… " in text:
         return ""
     return f"model == {quoted(target.model)} and {_equals(target.prediction, text)}"
@@ -832,7 +835,7 @@ def _where(target: SavedTarget, text: str, came: str) -> str:
 
 
 def _equals(field: str, text: str) -> str:
-    """Write that a part of JSON is a class: a word, or else a number or a truth value."""
+    """Write a condition that a part of JSON equals a class: a text, a number or a bool."""
     others = {"true": "True", "false": "False"}
     try:
         number = f"{float(text):g}" if float(text) == float(f"{float(text):g}") else text

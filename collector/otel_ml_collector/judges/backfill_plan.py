@@ -1,4 +1,4 @@
-"""Says what a backfill of a judge without code will need, and how far it has come."""
+"""Estimates what a backfill of a judge without code needs, and reports its progress."""
 
 import math
 import time
@@ -191,7 +191,7 @@ def plan_backfill(
 
 
 def _round_up(dollars: float) -> float:
-    """Round an amount up to two digits."""
+    """Round a dollar amount up to two significant digits."""
     step = 10.0 ** (math.floor(math.log10(dollars)) - 1)
     return float(f"{math.ceil(dollars / step) * step:.2g}")
 

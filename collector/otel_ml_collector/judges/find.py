@@ -198,7 +198,7 @@ class JudgeVersions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _KnownVersion:
-    """A version as it was sent: its number, arrival and definition."""
+    """A judge version that was sent: its number, arrival and definition."""
 
     number: int
     first_ns: int
@@ -274,7 +274,7 @@ def _read_known(
 
 
 def _definition(text: str) -> JudgeDefinition:
-    """Read a definition; older ones have the criterion among the helpers."""
+    """Read a definition. Older definitions have the criterion among the helpers."""
     if not text:
         return JudgeDefinition()
     try:
@@ -287,9 +287,9 @@ def _definition(text: str) -> JudgeDefinition:
 
 
 def _count_scores(reader: Reader, project: str, *, tried: bool = False) -> Sql:
-    """Write the SQL for the scores of the runs that count, or of those in experiments.
+    """Write the SQL for the scores of the runs that count, or of runs in experiments.
 
-    People's words under the name of a judge are none of its scores.
+    Reviewers' labels under the name of a judge are not scores of the judge.
     """
     kinds = find_record_kinds(reader, project)
     counted = find_counted(reader, project, kinds=True)
@@ -337,7 +337,7 @@ def _read_figures(reader: Reader, project: str, judges: Sequence[str]) -> dict[s
 def _all_numbers(
     judge: str, known: Mapping[str, _KnownVersion], rows: Mapping[str, Row]
 ) -> list[JudgeNumbers]:
-    """Make the figures of all versions that are known or spoke, the newest first."""
+    """Make the figures of all versions that are known or have scores, newest first."""
     digests = {*known, *rows} or {""}
     all_numbers = [
         _numbers(judge, known[digest].number if digest in known else None, digest, rows.get(digest))
@@ -389,7 +389,7 @@ def bounds_of(lowest: float, highest: float, *, is_whole: bool) -> list[float]:
 def _read_bins(
     reader: Reader, project: str, judge: str, rows: Sequence[Row]
 ) -> dict[str, list[tuple[Sequence[float], int, Row | None]]]:
-    """Read how the scores of each version lie, by digest: all bins, each with its place."""
+    """Return the distribution of each version's scores, by digest: all bins with their places."""
     spread = [row for row in rows if row["scored"] and row["lowest"] is not None]
     if not spread:
         return {}

@@ -190,7 +190,10 @@ class RubricJudgeJob:
         self._at_rest.set()
 
     def close(self) -> None:
-        """Ask no more, and store the answers that are there. Calls under way are not waited for."""
+        """Start no more calls, and store the answers received so far.
+
+        Running calls are not waited for.
+        """
         self.stopped.set()
         self._at_rest.wait(_CLOSE_S)
 
@@ -306,9 +309,10 @@ class RubricJudgeJob:
         return "budget used up" if is_spent else None
 
     def _note_lease(self, place: tuple[str, str], saved: JudgeLease) -> _KnownLease:
-        """Note since when a version of a lease is known.
+        """Remember since when a version of a lease is known.
 
-        A lease that was listed before this job saved it is older than what is known.
+        A lease that was listed before this job saved it is older than the known one, and is
+        ignored.
         """
         known = self._leases.get(place)
         if known is None or known.saved.version < saved.version:
@@ -345,10 +349,10 @@ class _Work:
         self.end: BackfillState | None = None
 
     def _begin(self) -> bool:
-        """Take the lease before the first call; returns False if there is no budget or lease.
+        """Take the lease before the first call; return False if there is no budget or lease.
 
-        Nobody judged since the lease was read: who does saves it, and then it cannot be taken. So
-        the runs that were found due still are.
+        Nobody else has judged since the lease was read. If they had, the lease would have a new
+        version, and taking it would fail. So the runs that were found are still due.
         """
         if not self._has_begun:
             spent = self._job.judge_store.find_spending(self._live)
@@ -365,7 +369,7 @@ class _Work:
         return True
 
     def give_back(self, trouble: str) -> None:
-        """End the lease, and note up to where the judge has worked, if there is news."""
+        """End the lease. Also store the cursor and the trouble, if they changed."""
         saved = self._lease.saved
         cursor_ns = max(self._cursor_ns, saved.cursor_ns)
         if not self._has_begun:

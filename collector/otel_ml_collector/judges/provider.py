@@ -46,8 +46,8 @@ class NoAnswer(Exception):
 
     Args:
         message: What is wrong.
-        is_for_all: No other run would be answered either: address, key or model are wrong.
-        can_retry: A later attempt can succeed.
+        is_for_all: Whether all runs would fail, because the address, key or model is wrong.
+        can_retry: Whether a later attempt can succeed.
         rest_s: Seconds to wait before that, if the provider named them.
     """
 

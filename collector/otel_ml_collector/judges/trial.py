@@ -159,7 +159,7 @@ def _judge(
 def wait_for_answers(
     asking: RubricAsking, pending: Sequence["Future[_Answer]"]
 ) -> list[_Answer | str]:
-    """Wait at most two minutes for answers; what comes later is an error, as text.
+    """Wait at most two minutes for answers. Later answers are returned as an error text.
 
     Raises:
         BadInput: The connection is misconfigured.

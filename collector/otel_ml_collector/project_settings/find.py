@@ -57,11 +57,11 @@ class ProjectSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The settings of the collector that every project has.
+    """The collector's settings for all projects.
 
     Attributes:
         receivers: The receivers of otel-ml.toml.
-        retention: Knows how long projects are kept.
+        retention: Reads how long each project is kept.
         prices: The price list in use.
     """
 
@@ -72,12 +72,12 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class SettingsSources:
-    """What topics add to the settings of a project, registered where the collector is put together.
+    """Functions from other packages that `find_settings` calls, registered at the start.
 
     Attributes:
-        find_receivers: Finds the receivers, with what the project has sent them.
+        find_receivers: Finds the receivers, with the notifications that the project sent to them.
         send_trial: Sends a test notification to a receiver, by settings, name, page and time.
-        counters: Each counts records of a project, by their noun.
+        counters: Each counts one kind of records of a project, by their noun.
     """
 
     find_receivers: Callable[[Reader, str, Sequence[AlertTarget]], list[ProjectReceiver]]
@@ -91,11 +91,11 @@ def find_settings(
     """Find the settings of a project.
 
     Args:
-        reader: The reader of the whole store: sizes are shares of it.
+        reader: A reader of the whole store, because sizes are shares of the total.
         project: The project.
         configured: The settings of the collector.
-        sources: What topics know.
-        now_ns: The time.
+        sources: Functions from other packages.
+        now_ns: The current time, in nanoseconds since 1970.
     """
     alone = replace(OPEN, projects=(project,))
     query = StorageQuery()
@@ -153,14 +153,14 @@ def count_contents(reader: Reader, project: str, sources: SettingsSources) -> st
 
 
 def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, now_ns: int) -> int:
-    """Estimate the bytes that a project's retention would delete if it were set like this.
+    """Estimate how many bytes would be deleted with a different retention of a project.
 
     Args:
-        reader: The reader of the whole store.
+        reader: A reader of the whole store.
         project: The project.
-        retention: Knows the setting of the collector.
+        retention: Reads the collector's setting.
         wish: The setting to try.
-        now_ns: The time.
+        now_ns: The current time, in nanoseconds since 1970.
     """
     alone = replace(OPEN, projects=(project,))
     days = wish.over(retention.days_of(project, {}))
@@ -174,7 +174,7 @@ def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, n
 
 
 def write_price_lines(prices: Collection[LlmPrice]) -> str:
-    """Write the lines of otel-ml.toml that give each LLM without a price one, to fill in."""
+    """Write lines for otel-ml.toml, to fill in, with a price for each LLM that has none."""
     by_provider: dict[str, list[str]] = {}
     for price in prices:
         if price.source == "none":
@@ -187,7 +187,7 @@ def write_price_lines(prices: Collection[LlmPrice]) -> str:
 
 
 def _quote(text: str) -> str:
-    """Write a TOML key; JSON strings without control characters are TOML strings."""
+    """Write a TOML key. A JSON string without control characters is also a TOML string."""
     escaped = "".join(
         f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08X}"
         for char in text

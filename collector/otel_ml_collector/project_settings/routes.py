@@ -179,7 +179,7 @@ def _configured(request: Request) -> Configured:
 
 
 def _read_days(text: str, name: str) -> int | None:
-    """Read a number of days; None, as the collector is configured, for an empty text.
+    """Read a number of days. None for an empty text: the collector's setting.
 
     Raises:
         BadInput: It is not a number of days.
@@ -267,7 +267,7 @@ def _draw_sizes(found: ProjectSettings) -> list[ShownSize]:
 
 
 def _list_keys(keyring: Keyring, access: Access, project: str) -> dict[str, Any]:
-    """List the keys that reach a project, and their changes, with names in place of ids."""
+    """List the keys that can access a project, and their changes, with names instead of IDs."""
     keys = [key for key in find_keys(keyring, access) if _reaches(key.projects, project)]
     changes = find_key_changes(keyring, access)
     names = {key.access.key_id: key.access.name for key in keyring.find_keys()}

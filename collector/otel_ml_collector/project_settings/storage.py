@@ -87,7 +87,7 @@ class StoredPart:
 
     Attributes:
         waiting: Bytes of files that still hold deleted rows.
-        replaced: Bytes of files that were replaced; they go by themselves.
+        replaced: Bytes of files that were replaced. The store deletes them by itself.
     """
 
     table: str
@@ -275,11 +275,11 @@ def find_storage(
     """Find the sizes on disk, and the bytes that a shorter retention would free.
 
     Args:
-        reader: Of all projects, as shares are of the whole.
-        access: The access: other projects, and the whole, are left out.
+        reader: A reader of all projects, because shares are of the total.
+        access: The access of the caller. Other projects, and the total of all, are left out.
         retention: The retention of each project.
         query: The page of projects.
-        now_ns: The time.
+        now_ns: The current time, in nanoseconds since 1970.
 
     Raises:
         BadInput: The cursor is wrong.

@@ -79,7 +79,7 @@ def _compare(
     clusters: Mapping[_RunKey, str],
     filters: tuple[str, str],
 ) -> OtherJudge:
-    """Compare two judges; `filters` are the field of this one, and the runs that it judged."""
+    """Compare two judges. `filters` are the field of this judge, and the runs that it judged."""
     counts = Counter(
         (verdicts[key], passed, clusters[key]) for key, passed in others.items() if key in verdicts
     )

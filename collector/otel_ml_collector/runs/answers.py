@@ -640,7 +640,7 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
 def tokens_per_second(
     output: int | None, latency_ns: int | None, first_token_ms: float | None
 ) -> float | None:
-    """Return the rate at which an answer was streamed; None if unknown."""
+    """Return how many tokens per second were streamed; None if unknown."""
     if output is None or latency_ns is None or first_token_ms is None:
         return None
     left_ns = latency_ns - first_token_ms * 1e6

@@ -572,9 +572,10 @@ def _fill(
 ) -> list[Row]:
     """Read matching runs in a window until there are enough.
 
-    A delivery that lost against another of its run is dropped, as are runs that `_keep` leaves out,
-    and the page refilled. What is settled of a page's runs is read for the page: the first look
-    tells by it which of them do not count, and only a second one asks for none of these.
+    Drops deliveries that a newer delivery of the same run has replaced, and runs that `_keep`
+    leaves out, and reads more in their place. The resolved amounts of a page are read together with
+    it: the first read uses them to leave out runs that do not count. Further reads exclude these
+    runs in the query.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may drop out; a second read costs as much
@@ -955,7 +956,7 @@ def _find_reasons(attributes: Mapping[str, Any]) -> str:
 
 
 def _find_response(attributes: Mapping[str, Any], outputs: object) -> str:
-    """Return the provider's ID of a response; empty if there is none."""
+    """Return the provider's response ID; empty if there is none."""
     texts = {name: attributes[name] for name in _RESPONSES if name in attributes}
     ids = (
         find_response_id(read_structured(text)) if _RESPONSES[name] else text

@@ -360,16 +360,14 @@ def read_points(
         owners: Owners of the metrics. Points of the same name are one metric.
         name: Name of the metric; empty for all.
         most: Maximum number of points of a metric. If it has more, the first and last point are
-            read,
-            and the lowest and highest of each interval between them.
+            read, and the lowest and highest of each interval between them.
         is_plain: Whether every point is known to count.
         by_owner: Whether each owner has metrics of its own; otherwise all owners share them.
 
     Returns:
         Rows with a few points each, in order: `part` (the owner, or empty), `name`, `points`
-            (number
-        of points that count), `mode` (of the first point), `source` (of the last point in the row)
-        and `kept`, tuples of place, value, step and time.
+            (number of points that count), `mode` (of the first point), `source` (of the last point
+            in the row) and `kept`, tuples of place, value, step and time.
     """
     parameters = {
         "project": project,

@@ -51,14 +51,14 @@ LastEventId = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RecordedRow:
-    """A run, and when it was stored; no two runs of a collector have the same time."""
+    """A run, and when it was stored. No two runs of a collector have the same time."""
 
     arrived_ns: int
     key: Key
 
 
 def read_last_arrival(reader: Reader, project: str) -> int:
-    """Read when the last run of a project was stored; 0 when there is none."""
+    """Read when the last run of a project was stored; 0 if there is none."""
     sql = Sql(
         "SELECT max(arrived_ns) AS last FROM {deliveries} WHERE project = {project:String}"
     ).fill(deliveries=DELIVERIES)
@@ -66,7 +66,7 @@ def read_last_arrival(reader: Reader, project: str) -> int:
 
 
 def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[RecordedRow]:
-    """List the runs of a project that were stored after a time, the first to arrive first."""
+    """List the runs of a project that were stored after a time, in order of arrival."""
     sql = Sql("""
         SELECT arrived_ns, start_ns, {ids}, rank FROM {deliveries}
         WHERE project = {project:String} AND arrived_ns > {after:Int64}
@@ -109,7 +109,7 @@ def find_news(
 ) -> list[News]:
     """Find the runs that match and are new to this stream, in order.
 
-    A delivery of a run that was stored already, or that has another delivery by now, is left out.
+    Leaves out deliveries of runs that had been stored before.
     """
     condition, _ = compile_where(reader, project, where, is_bounded=True)
     rows = read_recorded(reader, project, [row.key for row in recorded], condition)
@@ -130,17 +130,18 @@ def find_news(
 
 @dataclass(frozen=True, slots=True)
 class LivePace:
-    """The intervals and bounds of live streams.
+    """The intervals and limits of live streams.
 
     Attributes:
         poll_s: Seconds between two polls of the store.
-        check_s: Seconds between two checks of whether the reader may still read.
-        heartbeat_s: After this much silence a line shows that the stream lives; it also reveals
-            clients that are gone without a word, or have only ended their own side.
-        lifetime_s: After this a stream ends.
-        overlap_ns: How far back a look reaches, for what other collectors store with earlier times;
-            no further than half of what is kept, so that each look finds something new.
-        kept: So many of the last runs of a project are known, and not sent again.
+        check_s: Seconds between two checks of whether the client may still read.
+        heartbeat_s: Seconds of silence after which a heartbeat line is sent. Sending it also
+            reveals clients that are gone or have only closed their own side.
+        lifetime_s: Seconds after which a stream ends.
+        overlap_ns: How far back each poll reads again, because other collectors can store runs with
+            earlier times. It covers at most half of the kept runs, so that each poll finds new
+            ones.
+        kept: Number of a project's last runs that are remembered, so that none is sent twice.
     """
 
     poll_s: float = 0.5
@@ -152,11 +153,11 @@ class LivePace:
 
 
 class Listening:
-    """Hands out seats, and ends them all when the collector ends.
+    """Gives seats to streams, and ends all streams when the collector stops.
 
     Args:
-        reader: Sees every project; events are read by the reader of their stream.
-        pace: The intervals and bounds.
+        reader: A reader of every project. Events are read with the reader of their stream.
+        pace: The intervals and limits.
     """
 
     def __init__(self, reader: Reader, pace: LivePace) -> None:
@@ -170,7 +171,7 @@ class Listening:
         """Begin to listen to a project: to runs recorded from now on, or after a time.
 
         Raises:
-            Unavailable: Too many listen, or the collector is shutting down.
+            Unavailable: There are too many streams, or the collector is shutting down.
         """
         if self.is_ending:
             raise Unavailable("The collector is shutting down")
@@ -189,7 +190,7 @@ class Listening:
         return Seat(self, feed, reader, now_ns if after_ns is None else after_ns)
 
     def leave(self, feed: "_Feed") -> None:
-        """Give a seat back; a feed without listeners stops."""
+        """Give a seat back. A feed without streams stops."""
         self._taken -= 1
         feed.listeners -= 1
         if not feed.listeners:
@@ -221,7 +222,7 @@ class _Feed:
         self._task.cancel()
 
     def behind(self, number: int) -> list[RecordedRow] | None:
-        """Return the runs seen after a number of them; None when a part is not kept."""
+        """Return the runs after the first `number` seen; None if some are no longer kept."""
         missing = self.count - number
         if missing > len(self._kept):
             return None
@@ -252,7 +253,7 @@ class _Feed:
         return bool(new) and len(rows) == most
 
     def _since_ns(self) -> int:
-        """Return the time from which the next poll reads. It leaves room for new runs."""
+        """Return the time from which the next poll reads, so that it has room for new runs."""
         since_ns, half = self.seen_ns - self._pace.overlap_ns, self._pace.kept // 2
         return max(since_ns, self._kept[-half].arrived_ns) if len(self._kept) > half else since_ns
 
@@ -261,10 +262,10 @@ class Seat:
     """A stream's seat: its feed, and how far it has read.
 
     Args:
-        listening: Where the seat is given back.
-        feed: The runs from now on.
-        reader: Narrowed to the access of the stream.
-        after_ns: Runs stored then or before are left out.
+        listening: Gets the seat back.
+        feed: Has the runs from now on.
+        reader: The store, limited to what the client may read.
+        after_ns: Only runs that were stored later.
     """
 
     def __init__(self, listening: Listening, feed: _Feed, reader: Reader, after_ns: int) -> None:
@@ -285,7 +286,7 @@ class Seat:
 
         Args:
             where: The filter.
-            is_allowed: Returns whether the reader may still read. If not, the stream ends.
+            is_allowed: Returns whether the client may still read. If not, the stream ends.
         """
         pace = self._listening.pace
         sent_s = time.monotonic()
@@ -315,11 +316,11 @@ class Seat:
             _logger.warning("New runs could not be sent to listeners: %s", error)
 
     def leave(self) -> None:
-        """Give the seat back, once, whether anything was heard or not."""
+        """Give the seat back, once, even if the stream never started."""
         self._listening.leave(self._feed)
 
     async def _next(self) -> list[RecordedRow] | None:
-        """Read on: first the runs stored before the seat was taken, then those of the feed."""
+        """Return the next runs: those stored before the seat was taken, then those of the feed."""
         if self._caught_up_ns < self._joined_ns:
             reader, project = self._reader, self._feed.project
             rows = await run_sync(list_recorded, reader, project, self._caught_up_ns, _RUNS_AT_ONCE)
@@ -354,9 +355,9 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> None:
 
 
 class Events(StreamingResponse):
-    """Streams events of runs, and stops as soon as the reader disconnects.
+    """Streams events of runs, and stops as soon as the client disconnects.
 
-    The seat that hears them is given back at the end, whatever that is.
+    The seat is given back at the end in any case.
     """
 
     def __init__(
@@ -367,7 +368,7 @@ class Events(StreamingResponse):
         self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the stream ends or the reader disconnects."""
+        """Send events until the stream ends or the client disconnects."""
 
         async def send_events() -> None:
             with suppress(OSError):  # the reader is gone
@@ -400,12 +401,12 @@ async def get_live(
     where: Where = "",
     last_event_id: LastEventId = "",
 ) -> Events:
-    """Hear of the runs of a project when they are recorded, each once, in the order of storing.
+    """Stream the runs of a project as they are recorded, each once, in the order of storing.
 
-    An event `run` has a run as a list shows it as its data. A filter looks at what is known of it
-    by then; scores and tags that come later change nothing. The stream ends now and then: a reader
-    that comes back with the `id` that it heard last misses nothing. It ends within 3 s if your key
-    is revoked or your session ends.
+    The data of an event `run` is a run as in lists. The filter is applied when a run is stored, so
+    scores and tags that arrive later have no effect. The stream ends after ten minutes: if you
+    reconnect with the `id` of the last event, you miss nothing. It ends within 3 s if your key is
+    revoked or your session ends.
     """
     after_ns = _read_id(last_event_id)
     # Refuse a wrong filter before the response begins.

@@ -328,9 +328,9 @@ def _late_ms(run: RunSummary, parent: RunSummary) -> float:
 
 
 def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
-    """Write how far a span is outside of its parent, and why.
+    """Describe how far a span is outside of its parent, and why.
 
-    None where the same process sent both and the span only ends later: it was left running.
+    None if the same process sent both and the span only ends later: it was left running.
     """
     child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
     is_apart = child is not None and parent is not None and child != parent

@@ -52,7 +52,7 @@ class Block:
     """The lines of a function.
 
     Attributes:
-        is_cut: Whether the text is longer than what is compared.
+        is_cut: Whether the text was too long to compare all of it.
     """
 
     name: str
@@ -136,7 +136,7 @@ def blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Bl
 
 
 def changed_blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:
-    """Compare two versions as `blocks` does, without the functions that are equal."""
+    """Compare two versions like `blocks`, but leave out the functions that are equal."""
     return [block for block in blocks(old, new, name) if any(line.changed for line in block.lines)]
 
 
@@ -170,7 +170,7 @@ def _is_long(text: str) -> bool:
 def _match(
     before: Sequence[str], after: Sequence[str]
 ) -> Iterator[tuple[int | None, int | None, bool]]:
-    """Pair the lines of two texts: their places, and whether they differ."""
+    """Pair the lines of two texts. Returns their positions, and whether they differ."""
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after).get_opcodes():
         for old, new in zip_longest(range(i1, i2), range(j1, j2)):
             yield old, new, tag != "equal"

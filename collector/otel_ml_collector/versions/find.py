@@ -1,4 +1,4 @@
-"""Models and their versions: the same `find` behind the JSON API and the pages."""
+"""Queries about models and their versions, shared by the JSON API and the pages."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -163,11 +163,11 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The recorded runs that are a side of a comparison.
+    """The recorded runs on one side of a comparison.
 
     Attributes:
         where: A filter.
-        version: Model and number, where the sample is of a version alone.
+        version: Model and version number, if the sample is all runs of a version.
     """
 
     where: str
@@ -175,11 +175,11 @@ class Sample:
 
     @classmethod
     def of_version(cls, model: str, number: int) -> "Sample":
-        """Mean the runs of a version."""
+        """Return the sample of all runs of a version."""
         return cls(f"model == {quoted(model)}", (model, number))
 
     def write_condition(self, reader: Reader, project: str) -> Condition:
-        """Write the condition of the sample, which is applied with its filter."""
+        """Write the condition of the sample, in addition to its filter."""
         return is_version(reader, project, *self.version) if self.version else ALWAYS
 
 
@@ -195,7 +195,7 @@ def find_sample_figures(reader: Reader, project: str, sample: Sample, window: Wi
 
 
 def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
-    """Read the names of a model's versions, and when they moved.
+    """Read the aliases of a model's versions, and when they changed.
 
     Raises:
         Missing: The model has no version.
@@ -212,7 +212,7 @@ def find_aliases(reader: Reader, project: str, model: str) -> Aliases:
 def find_moves(
     reader: Reader, project: str, model: str, versions: Iterable[VersionDetail]
 ) -> list[Alias]:
-    """Read when the names of a model's versions moved, which are known, the newest first."""
+    """Read when the aliases of a model changed, newest first; `versions` are already known."""
     numbers = {version.digest: version.version for version in versions}
     return [_alias(row, numbers) for row in read_aliases(reader, project, model, _MOVES)]
 
@@ -224,7 +224,7 @@ def _alias(row: Row, numbers: Mapping[str, int]) -> Alias:
 
 
 def _first_numbers(rows: Sequence[Row]) -> dict[str, int]:
-    """Return the first number of each definition: its label means that number."""
+    """Return the first version number of each definition. An alias of a definition means it."""
     return {row["digest"]: row["number"] for row in reversed(rows)}
 
 
@@ -255,7 +255,7 @@ def find_version(reader: Reader, project: str, model: str, number: int) -> Versi
 def _find_late_records(
     reader: Reader, project: str, model: str, by_number: Mapping[int, Sequence[Row]]
 ) -> Mapping[int, LateRecords]:
-    """Find the late records of versions, by the first structure of their definition."""
+    """Find the late-arriving records of versions, by the first structure of their definition."""
     owners = {
         number: own_model(model, row["digest"])
         for number, structures in by_number.items()
@@ -278,7 +278,7 @@ def _version(
     aliases: list[str],
     linked: Mapping[str, Sequence[LinkedRun]],
 ) -> VersionDetail:
-    """Make a version from its structures; runs without structure count as the first."""
+    """Make a version from its structures. Runs without a structure count for the first one."""
     first = structures[0]
     return VersionDetail(
         model=model,
@@ -329,7 +329,7 @@ def _definitions(rows: Sequence[Row]) -> dict[int, VersionDefinition]:
 
 
 def _definition(text: str) -> VersionDefinition:
-    """Read a definition; a definition that is not in our form is shown as it came."""
+    """Read a definition. One that does not have our form is shown as it was received."""
     try:
         return VersionDefinition.model_validate_json(text)
     except ValidationError:
@@ -338,11 +338,11 @@ def _definition(text: str) -> VersionDefinition:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A model's newest version, with its definition and that of the version before.
+    """A model's newest version, with its definition and that of the previous version.
 
     Attributes:
-        previous: The number of the version before it.
-        first_ns: When something of it arrived first.
+        previous: Number of the previous version.
+        first_ns: When its first record arrived.
     """
 
     project: str
@@ -355,10 +355,10 @@ class NewVersion:
 
 
 def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
-    """Find the last eight versions that replaced another, in the last 30 days.
+    """Find the last eight versions that replaced another version in the last 30 days.
 
-    A version that experiments alone ran has replaced none. Where nobody else writes to the store
-    versions are read again once one has arrived or gone.
+    Versions that only ran in experiments do not count. The versions are cached if no other process
+    writes to the store, and read again when a version arrives or is deleted.
     """
     if reader.memory.is_alone:
         state = ("new versions", reader.access.projects, reader.memory.generation)
@@ -373,7 +373,7 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
 
 @dataclass(frozen=True, slots=True)
 class _NewModel:
-    """A model with its newest versions: number, when it arrived first, and definition."""
+    """A model with its newest versions: number, time of first arrival, and definition."""
 
     project: str
     model: str
@@ -381,7 +381,7 @@ class _NewModel:
 
 
 def _count_kept(models: Sequence[_NewModel]) -> int:
-    """Tell how much is kept of versions, in rows of two kilobytes: most of it is their source."""
+    """Return the size of versions in the cache, in rows of 2 kB, mostly for their source."""
     return sum(len(repr(model.versions)) // 2_000 + 1 for model in models)
 
 
@@ -416,7 +416,7 @@ def _read_new_models(reader: Reader) -> list[_NewModel]:
 
 
 def _choose_newest(reader: Reader, model: _NewModel) -> NewVersion | None:
-    """Choose the newest version that not only experiments ran, and the one before it."""
+    """Choose the newest version that ran outside of experiments, and the one before it."""
     own = reader.narrow(replace(reader.access, projects=(model.project,)))
     tried = find_tried_alone(own, model.project, model.model)
     versions = [version for version in model.versions if version[0] not in tried]
@@ -435,7 +435,7 @@ def _choose_newest(reader: Reader, model: _NewModel) -> NewVersion | None:
 
 
 def find_tried_alone(reader: Reader, project: str, model: str) -> set[int]:
-    """Return the numbers of a model's versions that experiments ran, and nothing else."""
+    """Return the numbers of a model's versions that only ran in experiments."""
     if not find_record_kinds(reader, project).experiments:
         return set()
     rows = read_version_runs(reader, project, model)
@@ -446,8 +446,8 @@ def list_new_versions(reader: Reader, limit: int) -> list[Row]:
     """List the models whose newest version arrived last.
 
     Returns:
-        Rows of ``project``, ``name`` and ``newest_ns``, the newest first; models that have had
-        only a single version are not among them.
+        Rows of ``project``, ``name`` and ``newest_ns``, newest first. Models with only one version
+            are left out.
     """
     return reader.rows(
         Sql("""

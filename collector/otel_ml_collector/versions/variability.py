@@ -224,7 +224,7 @@ def find_repeats_variability(
 
 
 class _NewestScores:
-    """The scores that count: those of the newest version of each judge that scored the runs."""
+    """The scores that count: for each judge, those of its newest version that scored the runs."""
 
     def __init__(self, reader: Reader, project: str, of: Iterable[AnsweredInputs]) -> None:
         scoring = {
@@ -243,7 +243,7 @@ class _NewestScores:
         return judge, self._numbers.get((judge, digest, ""), 0), digest
 
     def repeated(self, answered: AnsweredInputs) -> dict[Hashable, RepeatedInput]:
-        """Return the inputs with several runs, by their digests, as statistics take them."""
+        """Return the inputs with several runs, by digest, in the form for the statistics."""
         repeated_inputs: dict[Hashable, RepeatedInput] = {}
         for group in answered.repeated:
             scores: defaultdict[str, list[float]] = defaultdict(list)
