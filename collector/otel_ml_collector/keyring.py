@@ -194,7 +194,7 @@ class Keyring:
         return self.find_key(headers.get("x-api-key", ""))
 
     def _is_owner(self, text: str) -> bool:
-        """Tell whether a sender can read the data directory, while there is no key yet."""
+        """Return whether a sender can read the data directory, while there is no key yet."""
         if self._keys or not self._owner_token:
             return False
         return hmac.compare_digest(text.strip().encode(), self._owner_token.encode())

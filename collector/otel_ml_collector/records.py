@@ -218,7 +218,7 @@ class SpanRefusal:
     """Spans of one process that can never be stored, and why.
 
     Attributes:
-        reason: Why, as the sender was told.
+        reason: Why, as reported to the sender.
         process: Process that sent them; empty if they name none.
         hour: Hour of arrival, in hours since 1970 (UTC).
         last_ns: Time of arrival.

@@ -202,7 +202,7 @@ class Disk(BaseModel):
 
 
 class Purged(BaseModel):
-    """The outcome of a purge: tables rewritten without their deleted rows."""
+    """The result of a purge: the tables that were rewritten without their deleted rows."""
 
     tables: list[str] = Field(description="Tables that contained deleted rows")
     bytes_before: int
@@ -235,7 +235,7 @@ class ConfirmedClock(BaseModel):
 
 
 class KeptFor(WantedRetention):
-    """The retention that holds for a project, and its own setting."""
+    """The retention that applies to a project, and the project's own setting."""
 
     project: str
     holds_record_days: int = Field(description="0: forever")
@@ -243,7 +243,7 @@ class KeptFor(WantedRetention):
 
 
 class Deletions(BaseModel):
-    """The deletions of a project that are not done."""
+    """The unfinished deletions of a project."""
 
     deletions: list[Deleted] = Field(description="The oldest first")
 
@@ -406,10 +406,10 @@ def get_storage(
 ) -> Storage:
     """Read the bytes by project, model and kind, and those that a shorter retention would free.
 
-    The largest projects come first. Sizes change while you page: a project may then be
-    listed twice or left out.
+    The largest projects come first. Sizes change while you page: a project may then be listed twice
+    or left out.
 
-    A key of certain projects gets these, and nothing of the whole.
+    A key for certain projects gets only these projects, without the total.
     """
     reader = find_service(request, Reader)
     storage = find_storage(reader, admin, retention, query, time.time_ns())
@@ -429,10 +429,10 @@ def get_disk(request: Request, access: ToRead) -> Disk:
 
 @router.post("/storage/purge")
 def post_purge(request: Request, admin: Admin, wait_s: WaitFree = 0) -> Purged:
-    """Take deleted rows off the disk.
+    """Remove deleted rows from the disk.
 
-    The store removes the files that this replaces 8 to 40 s later. With `wait_s` the answer comes
-    when they are gone.
+    The store removes the replaced files 8 to 40 s later. With `wait_s`, the response is sent when
+    they are gone.
     """
     demand_all(admin)
     done = find_service(request, Purger).purge(wait_s)
@@ -474,7 +474,7 @@ def put_retention(
 
 
 def kept_for(project: str, retention: Retention) -> KeptFor:
-    """Return how long a project is kept, and its own setting."""
+    """Return how long a project is kept, and the project's own setting."""
     wishes = retention.read()
     wish, days = wishes.get(project, Wish()), retention.days_of(project, wishes)
     return KeptFor(
@@ -538,7 +538,7 @@ def post_backup(wanted: WantedBackup, request: Request, admin: Admin) -> Written
 
 @router.get("/projects/{project:path}/deletions", dependencies=_ADMIN)
 def list_deletions(project: str, deleter: FromDeleter) -> Deletions:
-    """List the deletions that are not done, with their progress."""
+    """List the unfinished deletions, with their progress."""
     return Deletions(deletions=find_deletions(deleter, replace(OPEN, projects=(project,))))
 
 
@@ -576,7 +576,7 @@ def delete_user(project: str, user: str, deleter: FromDeleter, response: Respons
 def delete_model(project: str, model: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete a model: its runs, versions and the records logged about them.
 
-    Runs of it that start later are stored again; the numbers of its versions go on.
+    Runs of it that start later are stored again; version numbers continue.
     """
     return _delete(deleter, response, Deletion(project, MODEL, model, 0))
 
@@ -588,7 +588,7 @@ def delete_project(project: str, deleter: FromDeleter, response: Response) -> De
 
 
 def find_deletions(deleter: Deleter, access: Access) -> list[Deleted]:
-    """Find the deletions that are not done, of the projects of an access."""
+    """Find the unfinished deletions of the projects of an access."""
     return [
         _describe(progress)
         for progress in deleter.list_unfinished()

@@ -240,7 +240,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
 
 
 def length_ms(run: RunSummary, now_ns: int) -> float:
-    """Return how long a run took: until now while it runs, else until its process was heard."""
+    """Return how long a run took: until now if it runs, else until its process was last active."""
     if run.latency_ms is not None:
         return run.latency_ms
     until_ns = now_ns if run.outcome == "running" else run.last_heard_ns or 0
