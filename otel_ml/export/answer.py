@@ -16,7 +16,7 @@ from otel_ml import attributes as names
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-REFUSED: Final = "connection refused"  # nothing listens at the address; this is known immediately
+REFUSED: Final = "connection refused"  # nothing listens at the address, which is known immediately
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _REDIRECTS: Final = range(300, 400)
 _MAX_RETRY_AFTER_S: Final = 300.0
@@ -122,7 +122,7 @@ def _read(response: "BaseHTTPResponse") -> bytes:
     except (OSError, HTTPError):
         return b""
     finally:
-        response.close()  # drops the connection, unless the body was read completely
+        response.close()  # closes the connection, unless the body was read completely
     return body if len(body) <= _MAX_ANSWER_BYTES else b""
 
 
@@ -209,7 +209,7 @@ def _retry_after_s(text: str | None) -> float | None:
         if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
             seconds = float(text)
         else:
-            date = parsedate_to_datetime(text)  # no time zone means "-0000": unknown
+            date = parsedate_to_datetime(text)  # no tzinfo for zone "-0000": assume UTC
             zone = date.tzinfo or timezone.utc
             seconds = date.replace(tzinfo=zone).timestamp() - time.time()
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -223,7 +223,7 @@ def _status_words(status: int, location: str) -> str:
     except ValueError:
         words = str(status)
     if status in _REDIRECTS:
-        # only the origin, because the rest may contain a key
+        # show only the origin, because the path or query may contain a key
         origin = re.match(r"https?://[A-Za-z0-9.:\[\]_-]{1,255}(?=[/?#]|$)", location)
         words += f": redirects are not followed{f' (to {origin[0]})' if origin else ''}"
     return words

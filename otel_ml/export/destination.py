@@ -17,7 +17,7 @@ from otel_ml.export.settings import TRACES_PATH, ExportSettings
 class OtlpDestination(HttpSender):
     """Sends batches of spans to a collector as OTLP over HTTP. Used unless you pass an exporter."""
 
-    _previews = True  # what the receiver asked for last
+    _previews = True  # whether the last response asked for previews
 
     def send(self, batch: SpanBatch | SpooledBatch, timeout_s: float) -> Answer:
         """Send a batch, without retries."""

@@ -26,7 +26,7 @@ _NEW: Final = ".new"
 _ABANDONED_S: Final = 3_600.0
 _SHA256_CHARS: Final = 64
 _KNOWN_DOCUMENTS: Final = 4_096
-_KNOWN_DOCUMENT_S: Final = 3_600.0  # the store may have deleted it since
+_KNOWN_DOCUMENT_S: Final = 3_600.0  # then upload again: the collector may have deleted it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class DocumentQueue:
     """
 
     def __init__(self, directory: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        # on disk, other processes may leave documents behind
+        # check only a directory: other processes may leave documents in it
         self.check_every_s = None if directory is None else CHECK_EVERY_S
         self._directory = directory
         self._max_bytes = max_bytes
         self._sizes: dict[str, int] = {}
-        self._bodies: dict[str, bytes] = {}  # those in memory
+        self._bodies: dict[str, bytes] = {}  # only for a queue in memory
         self.clear()
         if directory is not None:
             _remove_abandoned(directory)
@@ -71,7 +71,7 @@ class DocumentQueue:
 
     def clear(self) -> None:
         """Reset the queue in a forked child process. Documents on disk stay."""
-        self._lock = threading.RLock()  # the copied lock may stay locked forever
+        self._lock = threading.RLock()  # a lock that was copied while held stays locked
         if self._directory is None:
             self._sizes, self._bodies = {}, {}
 

@@ -136,8 +136,8 @@ def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
     return [heads[sum(map(len, parts))], *parts]
 
 
-# Values: https://opentelemetry.io/docs/specs/otel/common/#anyvalue
-# Each value starts with its length, as pairs, arrays and maps need it.
+# Values: https://opentelemetry.io/docs/specs/otel/common/#anyvalue Each value is encoded with its
+# length in front, because pairs, arrays and maps need it.
 
 # a map needs three nested messages per level, and readers reject more than 100 levels
 _DEEPEST: Final = 30
@@ -262,18 +262,20 @@ class _AttributeField:
 
     def __init__(self, tag: bytes) -> None:
         self._heads = make_heads(tag)
-        # by key: its last short text, the encoded pair, and the bytes in front of any value
+        # by key: the last short text, its encoded pair, and the bytes in front of any value of the
+        # key
         self._keys: dict[str, tuple[object, bytes, bytes]] = {}
         # only text, because 1, 1.0 and True are the same dict key but different values
         self._pairs: dict[tuple[str, str], bytes] = {}
 
     def write(self, parts: list[bytes], attributes: Mapping[str, Any] | None) -> None:
         """Append the encoded attributes to `parts`, without those that cannot be encoded."""
-        # fastest case first: the key's last text, other short text, long text and numbers; new keys
-        # and failures are slowest
+        # The fastest case is first: the key's last text. Then come other short texts, then long
+        # texts and numbers. New keys and failures are slowest.
         keys = self._keys
         heads = self._heads
-        # reading the SDK's attributes takes one call per item, copying them takes one in total
+        # copy first: reading the SDK's attributes takes one call per item, copying takes one in
+        # total
         try:
             items = attributes.copy().items()  # type: ignore[union-attr]  # None has no copy()
         except AttributeError:
@@ -344,7 +346,7 @@ _KIND_FIELDS: Final = {
 _UNSET: Final = StatusCode.UNSET
 _UNSET_FIELD: Final = b"\x7a\x00"
 
-# flags: 0x100 means it is known whether the parent is remote, 0x200 means it is remote
+# flag 0x100: it is known whether the parent is remote; flag 0x200: it is remote
 _LOCAL: Final = b"\x00\x01\x00\x00"
 _REMOTE: Final = b"\x00\x03\x00\x00"
 _LOCAL_PARENT: Final = b"\x85\x01" + _LOCAL
@@ -361,11 +363,11 @@ _STATUSES: Final = make_heads(b"\x7a")
 
 _names: Final[dict[str, bytes]] = {}
 
-# attributes that all runs of a version share, by id(); the object is kept so that its id() stays
-# unique
+# Encoded attributes that all runs of a version share, by id(). The object is kept so that its id()
+# stays unique.
 _MOST_CONSTANTS: Final = 1_024
 _constants: Final[dict[int, tuple[Mapping[str, Any], bytes]]] = {}
-# links that all runs of an experiment share, in the same way
+# encoded links that all runs of an experiment share, by id()
 _shared_links: Final[dict[int, tuple[tuple[Link, ...], bytes]]] = {}
 
 
@@ -418,7 +420,7 @@ def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
         Exception: The span is invalid: it has no context, its IDs are too long, or a time is not an
             integer.
     """
-    # one long function, because an extra call per span would be measurable
+    # one long function, because an extra call per span takes measurable time
     name, parent = span.name, span.parent
     start_ns, end_ns = span.start_time or 0, span.end_time or 0
     run = span if type(span) is RunSpan else None
@@ -541,11 +543,11 @@ _SCHEMA_URL: Final = b"\x1a"
 
 _MOST_ENVELOPES: Final = 256
 
-# Python lets a busy thread run for 5 ms before another one gets its turn, and a call would wait
-# that long. So after some work the thread that encodes sleeps for a moment. It does not sleep for
-# plain values: they take so little time that sleeping would only fill up the queue. If the queue
-# has less than a full batch, there is time to sleep longer: for a service of 8 threads whose calls
-# take Python's lock 16 times, that lowers the p99 from 1.5 times that without tracing to 1.2 times.
+# Python lets a busy thread run for 5 ms before it switches, and traced calls would wait that long.
+# So the thread that encodes sleeps for _YIELD_S after _BUSY_S of work. It does not sleep for plain
+# values: they take so little time that sleeping would only fill up the queue. With less than a full
+# batch there is time to sleep longer. In a service with 8 threads whose calls take Python's lock 16
+# times, that lowers the p99 from 1.5 to 1.2 times that without tracing.
 _BUSY_S: Final = 0.0005
 _YIELD_S: Final = 0.00005
 _FULL: Final = 2_048
@@ -570,7 +572,7 @@ class Envelope:
 
 _Group: TypeAlias = tuple[Envelope, list[bytes]]
 
-# by id(); the objects are kept so that their id() stays unique
+# by id() of both; the objects are kept so that their id() stays unique
 _envelopes: Final[dict[tuple[int, int], tuple[_Origin, Envelope]]] = {}
 
 
@@ -618,7 +620,7 @@ def encode_spans(
             if now_s - began_s > busy_s:
                 time.sleep(yield_s)
                 began_s = time.perf_counter()
-        with quiet("encode"):  # spans of any library
+        with quiet("encode"):  # spans of other libraries may be invalid
             written = encode_span(span, previews=previews)
             resource = span.resource
             scope = span.instrumentation_scope

@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
     from urllib3.connection import HTTPConnection
 
-# the default level 6 takes several times as long and saves little; CPU time of the user's process
-# matters more than bandwidth
+# The default level 6 takes several times as long and saves little. CPU time of the user's process
+# matters more than bandwidth.
 _GZIP_LEVEL: Final = 1
 
-# documents are sent uncompressed, because their hash is that of the body
+# documents are sent uncompressed, because they are identified by the hash of the body
 _JSON_HEADERS: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
 _KEPT_CONNECTIONS: Final = 2
 
-# the key that turns instrumentations off; they also know the plain name
+# context key that turns instrumentations off; they also accept the plain name
 _SUPPRESS_KEY: Final = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 
-# headers that describe our body, or the response we can read; users cannot set them
+# headers that users cannot set: they describe our body, or the response that we can read
 _OUR_HEADERS: Final = frozenset(
     {"accept-encoding", "content-encoding", "content-length", "content-type", "transfer-encoding"}
 )
@@ -97,8 +97,8 @@ class HttpSender:
 
     def open(self) -> None:
         """Import the modules that sending needs, without opening a connection. Call it early."""
-        # if they are imported at exit, a process that Ctrl-C stops can get the wrong exit status
-        with suppress(Unusable):  # each request reports it
+        # early, because importing at exit can change the exit status after Ctrl-C
+        with suppress(Unusable):  # each request reports the error
             self._open()
 
     def close(self) -> None:
@@ -314,13 +314,13 @@ class HttpConnections:
 
     def urlopen(self, method: str, url: str, **options: Any) -> "BaseHTTPResponse":
         """Send a request to the receiver, such as a collector."""
-        # looking up the pool by address would take a tenth of the time of a small request
+        # reuse the pool: finding it by address takes a tenth of the time of a small request
         if self.pools.proxy is not None:
             return self.pools.urlopen(method, url, **options)
         target = self._targets.get(url)
         if target is None:
             target = urlunsplit(urlsplit(url)._replace(scheme="", netloc=""))
-            if url.endswith(TRACES_PATH):  # documents have an address each
+            if url.endswith(TRACES_PATH):  # not for documents: each has its own URL
                 self._targets[url] = target
         return self.pool.urlopen(method, target, **options)
 
@@ -350,8 +350,8 @@ def open_connections(settings: ExportSettings) -> HttpConnections:
     Raises:
         Unusable: The address, the proxy address or a certificate file is invalid.
     """
-    # imported here because it takes 40 ms, which the user's first call need not wait for (python -X
-    # importtime -c "import urllib3")
+    # imported here because it takes 40 ms, which the user's first call should not wait for (python
+    # -X importtime -c "import urllib3")
     import_module("encodings.idna")  # otherwise DNS lookup would import it
     from urllib3.exceptions import LocationValueError
 
@@ -400,7 +400,7 @@ def _open_pools(url: str, tls: "SSLContext | None") -> "PoolManager":
             proxy,
             proxy_headers=proxy_headers,
             proxy_ssl_context=proxy_tls,
-            ssl_context=tls or proxy_tls,  # urllib3 before 2.8 uses this one for the proxy
+            ssl_context=tls or proxy_tls,  # urllib3 before 2.8 uses this context for the proxy
             maxsize=_KEPT_CONNECTIONS,
         )
     else:
@@ -435,7 +435,8 @@ def _client_tls(settings: ExportSettings) -> "SSLContext":
     try:
         tls = _create_tls(settings.ca_file)
         if settings.client_cert_file is not None:
-            # an encrypted key is an error: without a password OpenSSL would ask at the terminal
+            # the empty password makes an encrypted key an error; otherwise OpenSSL would ask for
+            # one
             tls.load_cert_chain(settings.client_cert_file, settings.client_key_file, password="")
     except (OSError, ValueError) as error:
         named = ", ".join(file for file in files if file)

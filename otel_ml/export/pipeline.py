@@ -22,22 +22,23 @@ from otel_ml.loading import LOADING
 from otel_ml.process import renew_each_in_child
 from otel_ml.worker import Worker
 
-# as much as a busy receiver can store in time, even metric points, which are costly per byte
+# a busy receiver can store this in time, even metric points, which cost most per byte
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _POLL_S: Final = 0.5
 _FIRST_DELAY_S: Final = 0.02
-_BUSY: Final = frozenset({"429", "503"})  # statuses of a receiver that is overloaded
+_BUSY: Final = frozenset({"429", "503"})  # statuses of an overloaded receiver
 FIRST_PAUSE_S: Final = 0.5
 _MAX_PAUSE_S: Final = 30.0
 _HURRIED_PAUSE_S: Final = 1.0
 _RETRY_FOR_S: Final = 300.0
 _REQUEST_S: Final = 60.0
 _NO_PROGRESS_S: Final = 5.0
-# If a receiver asks for a pause, wait for two such pauses and for the request after them.
+# If a receiver asks for pauses (Retry-After), a flush waits for two of them and 1 s for the request
+# after them, but at most 30 s.
 _TIMES_ASKED: Final = 2
 _LAST_REQUEST_S: Final = 1.0
 _MOST_ASKED_S: Final = 30.0
-_SILENT_S: Final = 2.0  # a wait is reported when it lasts longer
+_SILENT_S: Final = 2.0  # longer waits are logged
 _OUTAGE_EVERY_S: Final = 60.0
 _OUT_OF_REACH_S: Final = 1.5
 _OWED_S: Final = 7.5
@@ -49,8 +50,8 @@ _WAIT_A_CALL_S: Final = 0.1
 _WAIT_A_MINUTE_S: Final = 5.0
 _ROOM_POLL_S: Final = 0.001
 
-# a generator without state: forked processes must not use the same delays, and the user's random
-# numbers must not change
+# A generator without state: forked processes must not use the same delays, and the user's random
+# numbers must not change.
 _RANDOM: Final = random.SystemRandom()
 
 _logger = logging.getLogger(__name__)
@@ -254,14 +255,14 @@ class Pipeline(Generic[B]):
         """Set the initial state, also in a forked child, where copied locks may be held forever."""
         self.counters = Counters()
         self.wants_previews = True
-        self._stalled = ""  # why nothing is delivered at the moment
+        self._stalled = ""  # why delivery fails at the moment; empty if it works
         self._stalled_at = 0.0
-        self._lost_before = 0  # spans that were lost when the outage began
+        self._lost_before = 0  # number of lost spans when the outage began
         self._outage_logged_at = -math.inf
         self._is_outage_logged = False
-        self._asked_s = 0.0  # longest pause that counts for a receiver, see `_TIMES_ASKED`
+        self._asked_s = 0.0  # longest wait for a receiver's pauses, see `_TIMES_ASKED`
         self._asked_until = -math.inf
-        self._left = 0  # spans given up because the process ended
+        self._left = 0  # number of spans given up at the end of the process
         self._logged: set[str] = set()
         self._lock = threading.RLock()
         self._some_done = threading.Condition(self._lock)
@@ -270,8 +271,8 @@ class Pipeline(Generic[B]):
         self._found_nothing = 0
         self._is_prepared = threading.Event()
         self._hurry = 0
-        self._refusals = 0  # requests with "connection refused"
-        self._is_asked = False  # try now, whatever the current pause
+        self._refusals = 0  # number of refused connections
+        self._is_asked = False  # True: retry now, without waiting for the pause to end
         self._pressed = False
         self._ends_since: float | None = None
         self._give_up_at: float | None = None
@@ -295,7 +296,7 @@ class Pipeline(Generic[B]):
         """Whether delivery fails at the moment, for example because no collector answers."""
         return bool(self._stalled)
 
-    # From here on: called from other threads.
+    # The methods below are called from other threads.
 
     def put(self, span: Any) -> None:
         """Queue an ended span for sending.
@@ -323,7 +324,7 @@ class Pipeline(Generic[B]):
     def wake(self) -> None:
         """Start the background thread if necessary, and let it look for spans."""
         if self._sender.is_asleep:
-            self._progress_at = time.monotonic()  # a sleeping thread has nothing that hangs
+            self._progress_at = time.monotonic()  # a thread that was asleep is not stuck
         self._sender.wake()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
@@ -434,7 +435,7 @@ class Pipeline(Generic[B]):
         deadline = time.monotonic() + timeout_s
         with self._lock:
             self._hurry += 1
-            # if other processes fill the source too, its size is unknown
+            # the number is unknown if other processes add spans to the source
             target = None if self.is_durable else self._done + self._source.pending
             refusals = self._refusals if is_hasty else math.inf
             self._is_asked = self._is_asked or is_hasty
@@ -452,9 +453,8 @@ class Pipeline(Generic[B]):
         began = self._ends_since or time.monotonic()
         is_logged = False
         with self._lock:
-            checks = (
-                self._checks
-            )  # a later check that finds nothing has seen all spans queued so far
+            # if a later check finds nothing, all spans queued so far are done
+            checks = self._checks
             while (left_s := max(deadline, self._give_up_at or 0.0) - time.monotonic()) > 0:
                 if self._found_nothing > checks or (target is not None and self._done >= target):
                     return True
@@ -502,7 +502,8 @@ class Pipeline(Generic[B]):
             self._logged.add(what)
             _logger.log(level, text)
 
-    # From here on: in the sender thread, or in the thread that stops the pipeline without one.
+    # The methods below run in the sender thread, or in the thread that stops the pipeline if there
+    # is no sender thread.
 
     def _run(self) -> None:
         announce, self.announce = self.announce, None
@@ -528,9 +529,9 @@ class Pipeline(Generic[B]):
         delay_s = self._pace.delay_s
         due = self._sent_at + delay_s
         is_first = time.monotonic() >= due
-        # Nothing is sent earlier, so no call has to wake this thread until then.
+        # no call needs to wake this thread before `due`, because nothing is sent earlier
         if self._collect(due) and not self._source.pending:
-            self._sender.wake()  # a flush wants to look for spans of other processes
+            self._sender.wake()  # a flush: look for spans of other processes now
         while not self._source.pending and not self._sender.is_stopping:
             is_first = True
             self._sender.rest(lambda: self._source.pending, self._source.check_every_s)
@@ -565,7 +566,7 @@ class Pipeline(Generic[B]):
         while (batch := self._take()) is not None:
             self._deliver(batch)
             left -= batch.count
-            # On disk, spans of an ended process may follow that are not counted yet.
+            # spans that an ended process left on disk may not be counted yet
             is_done = left <= 0 and (not self.is_durable or self._source.pending > 0)
             if is_done and not (self._hurry or self._has_batch()):
                 return
@@ -684,7 +685,7 @@ class Pipeline(Generic[B]):
     def _conclude(self, batch: B, answer: Answer) -> None:
         page = self._destination.page
         if answer.delivered:
-            rejected = min(answer.rejected, batch.count)  # limited, whatever the receiver reports
+            rejected = min(answer.rejected, batch.count)  # a receiver may report too many
             self.counters.delivered += batch.count - rejected
             self.counters.rejected += rejected
             self._note_recovery()
@@ -697,10 +698,10 @@ class Pipeline(Generic[B]):
         else:
             self.counters.lose(answer.message, batch.count)
             self._log_once("refused", f"{page} rejects {self._what}: {answer.message}")
-        # keep this order: a waiting thread adds up settled and pending spans, and would otherwise
-        # count a batch as missing
+        # Keep this order. A waiting thread adds up done and pending spans, and would otherwise miss
+        # this batch.
         self._note_done(batch)
-        self._source.remove(batch)  # last: whoever sees nothing pending reads the counters
+        self._source.remove(batch)  # last: a thread that sees nothing pending reads the counters
 
     def _leave(self, batch: B, answer: Answer) -> None:
         lost = self._source.leave(batch)

@@ -27,9 +27,9 @@ else:
 MAX_SPANS: Final = 50_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 
-# Our collector accepts 20 MiB.
+# below the limit of our collector, 20 MiB
 _REQUEST_BYTES: Final = 16 * 1024 * 1024
-_FOREIGN_BYTES: Final = 2_048  # estimate for spans of other libraries
+_FOREIGN_BYTES: Final = 2_048  # estimated size of a span of another library
 
 
 class SpanQueue:
@@ -47,7 +47,7 @@ class SpanQueue:
 
     def clear(self) -> None:
         """Reset the queue, also in a forked child, where a copied lock may be held forever."""
-        # reentrant: a finalizer that runs here may put a span
+        # reentrant: a finalizer that runs while it is held may put a span
         self._lock = threading.RLock()
         self._spans: deque[ReadableSpan] = deque()
         self._bytes = 0
@@ -71,8 +71,8 @@ class SpanQueue:
     def put(self, span: ReadableSpan) -> bool:
         """Append a span. Returns False if there is no space."""
         size = span.weight if type(span) is RunSpan else _FOREIGN_BYTES
-        # No lock, because a finalizer may run this while its thread holds a lock that others wait
-        # for. Concurrent threads may exceed the limits slightly; the size is reset when the queue
+        # No lock: a finalizer may run this while its thread holds a lock that other threads wait
+        # for. Concurrent threads may exceed the limits slightly. The size is reset when the queue
         # is empty.
         is_batch = len(self._spans) >= self._batch_spans or self._bytes >= self._batch_bytes
         if is_batch:
@@ -85,7 +85,7 @@ class SpanQueue:
                 span.encode_early()
         self._bytes += size
         if type(span) is RunSpan:
-            span.is_queued = True  # no signal handler runs between this line and the next call
+            span.is_queued = True  # no signal handler can run between this line and the next
         self._spans.append(span)
         return True
 

@@ -27,9 +27,9 @@ _TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_PATH: Final = "/v1/traces"
 
-# the name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+# syntax of a header name: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# a value in the environment is percent-encoded, or contains blanks, which the Python SDK allows
+# a header value in the environment is percent-encoded; the Python SDK also allows blanks
 _ENCODED: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
 _LIBERAL: Final = re.compile(r"[ !#-+\--:<-\[\]-~]*")
 # allowed header values: https://www.rfc-editor.org/rfc/rfc9110#name-field-values
@@ -142,7 +142,7 @@ def _parse(address: str, protocol: Protocol) -> SplitResult | None:
             return parts
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             return parts
-    except ValueError:  # invalid port or IPv6 host; not shown, because it may contain a password
+    except ValueError:  # invalid port or IPv6 host; do not show it, it may contain a password
         pass
     _log_once("Invalid endpoint: expected an address such as http://localhost:4318")
     return None

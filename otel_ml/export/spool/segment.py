@@ -357,7 +357,7 @@ def _read(fd: int, start: int, end: int) -> bytes:
     return b"".join(pieces)
 
 
-# The frames to send.
+# Reading the frames to send.
 
 
 @dataclass(slots=True, eq=False)
@@ -414,7 +414,7 @@ def find_frames(segment: Segment, max_frames: int, max_bytes: int) -> FrameBatch
         while True:
             end = min(size, segment.cursor + window)
             data = _read(fd, segment.cursor, end)
-            # a file that is shorter than before has lost its end
+            # a file that has become shorter has lost its end
             is_whole = end == size or len(data) < end - segment.cursor
             frames = _gather(segment, data, max_frames, max_bytes, size if is_whole else None)
             if is_whole or frames.end > segment.cursor:
@@ -469,8 +469,8 @@ class Chain:
         current: File for the next span. None if `choose` must create one.
     """
 
-    # Only the oldest files are removed, so a preliminary span is kept until its final span is.
-    # A finalizer or signal handler may append a span in the middle of any method (a nested
+    # Only the oldest files are removed, so a preliminary span is kept until its final span is
+    # removed. A finalizer or signal handler may append a span in the middle of any method (a nested
     # append). So code that shortens a file first sets `current` to None, and loops run over copies.
 
     def __init__(
@@ -513,7 +513,7 @@ class Chain:
             return old
         try:
             new = self._add()
-        except OSError:  # for example no free descriptor: the old file grows
+        except OSError:  # no free descriptor, for example: keep using the old file
             old.check_at = old.size + _SCAN_BYTES
             return old
         old.close()
@@ -537,13 +537,13 @@ class Chain:
         new = self._create()
         new.check_at = min(new.start + _SCAN_BYTES, self._segment_bytes)
         self._segments.append(new)
-        if self.current is before:  # otherwise a nested append was faster, and this one stays empty
+        if self.current is before:  # else a nested append has set it; this file stays empty
             self.current = new
         return self.current or new
 
     def _create(self) -> Segment:
         for _ in range(_ATTEMPTS):
-            # the directory was removed, or another process adopted the file
+            # someone removed the directory, or another process adopted the file
             with suppress(FileNotFoundError, BlockingIOError):
                 return self._create_next()
             Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -582,7 +582,7 @@ class Chain:
         segment = self.current
         if segment is None:
             return
-        if inside:  # the outer append counts its own bytes first
+        if inside:  # let the outer append count its own bytes first
             segment.check_at = 0
         else:
             segment.size = os.lseek(segment.fd, 0, os.SEEK_END)

@@ -33,7 +33,7 @@ MAX_AGE_S: Final = 7 * 86_400.0
 SEGMENT_BYTES: Final = 4 << 20
 CHECK_EVERY_S: Final = 2.0
 
-# with very many files a check is slow: it may take at most 1/50 of the time
+# checks may take at most 1/50 of the time, because they are slow with very many files
 _SHARE: Final = 50
 
 _logger = logging.getLogger(__name__)
@@ -120,8 +120,8 @@ class Spool:
     def _begin(self) -> None:
         self._counts = SpoolCounts()
         # A finalizer or signal handler may append a frame while its own thread is anywhere in the
-        # spool. Then `_is_inside` is set: it may write, but must not close what its thread is
-        # using.
+        # spool. Then `_is_inside` is set: the append may write, but must not close files that its
+        # thread is using.
         self._lock = threading.RLock()
         self._is_inside = False
         self._chain = Chain(
@@ -129,8 +129,9 @@ class Spool:
         )
         self._provisional: dict[bytes, Segment] = {}
         self._taken: FrameBatch | None = None
-        # ended processes: owners to try, and the segments of the adopted one, whose lock we hold.
-        # Changed only under the lock, read by the single reader
+        # Files of ended processes: the owners still to try, and the segments of the adopted owner,
+        # whose lock we hold. They change only under the lock, and only the reader thread reads
+        # them.
         self._owners: deque[str] = deque()
         self._adopted: deque[Segment] = deque()
         self._adopted_fd = -1
@@ -190,13 +191,13 @@ class Spool:
                 chain.take_back(segment, size, written, inside)
             except OSError as error:
                 reason = error
-            except BaseException:  # a signal handler raised: the frame may be written
+            except BaseException:  # a signal handler raised; the frame may be complete
                 chain.measure(inside)
                 raise
             finally:
                 self._is_inside = inside
             self._counts.write_failed += 1
-            if not provisional:  # the caller keeps the final frame, so the held frame need not wait
+            if not provisional:  # the caller keeps the final frame in memory: release the held one
                 self._pin(key, None)
         # outside the lock, because a log handler may take locks and call traced functions
         if not inside and not self._is_refusal_logged:
@@ -240,7 +241,7 @@ class Spool:
         for adopted in turns:
             try:
                 batch = self._take_from(adopted, max_frames, max_bytes)
-            except OSError as error:  # for example no free descriptor: try later
+            except OSError as error:  # no free descriptor, for example: try later
                 report("spool read", error)
                 continue
             if batch is not None:
@@ -304,7 +305,7 @@ class Spool:
         segment = batch.segment
         segment.cursor = batch.end
         if segment.cursor >= segment.size:
-            segment.ready = 0  # includes frames lost to damage
+            segment.ready = 0  # not subtracted, because damaged frames are counted in it
         self._counts.damaged += batch.gaps
         self._counts.damaged_bytes += batch.gap_bytes
         self._chain.sweep()
@@ -365,7 +366,7 @@ class Spool:
                 continue
             with ExitStack() as undo:
                 undo.callback(os.close, fd)
-                # a live process locks its newer segment before it releases an older one
+                # list again: a live process locks a newer segment before it releases an older one
                 newest = paths[-1]
                 paths = list_segments(self._directory, owner)
                 left = open_left(paths) if paths and paths[-1] == newest else []
@@ -412,9 +413,9 @@ class Spool:
     def _vanished(self, count: int) -> None:
         self._counts.vanished += count
 
-    # Limits of the directory: the oldest segments are removed first, whoever wrote them, except the
-    # newest segment of each live process. A removed segment of another live process counts there as
-    # vanished.
+    # Limits of the directory. The oldest segments are removed first, whoever wrote them, except the
+    # newest segment of each live process. If another live process wrote a removed segment, that
+    # process counts it as vanished.
 
     def _check_directory(self) -> None:
         """Check the directory if it is time. Called by the reader, outside the lock."""
@@ -500,6 +501,6 @@ def _drop_foreign(file: SegmentFile, newest: str | None) -> int | None:
             os.close(fd)
         return sum(segment.ready for segment in left if isinstance(segment, Segment))
     if not is_leftover and file.path == newest:
-        return None  # its process lives, or another process adopted it
+        return None  # its process is running, or another process adopted it
     remove(file.path)
     return 0
