@@ -24,9 +24,9 @@ from otel_ml.statistics.projections import FEWEST_NUMBERS, MOST_NUMBERS, project
 
 _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
-_FLOAT_BYTES: Final = 8  # Python's float is less exact than a longer one
+_FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
-_TABLE_KINDS: Final = "biufUS"  # dtypes of an array whose columns are described
+_TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
 
 
 def way_of_numpy(kind: type) -> Way | None:
@@ -151,7 +151,7 @@ def _name_dtype(dtype: Any) -> str:
 
 @functools.lru_cache(maxsize=1_024)
 def _name_simple_dtype(dtype: Any) -> str:
-    return str(dtype)  # takes as long as all other parts of a small array
+    return str(dtype)  # cached, because it takes as long as all other work for a small array
 
 
 def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[str, object]:
@@ -200,7 +200,7 @@ def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
     device = value.device
     if value.is_nested:
         return Snapshot(kind, _describe_nested, (value.dtype, value.size(0), device), 512)
-    # `is_cpu` costs a tenth of `device.type`
+    # `is_cpu` takes a tenth of the time of `device.type`
     if not value.is_cpu or value.layout is not sys.modules["torch"].strided:
         return _take_form(kind, value.dtype, value.shape, device)
     values = head = None
@@ -292,7 +292,7 @@ def way_of_tensorflow(kind: type) -> Way | None:
 def _take_tensorflow(value: Any, taker: Taker, depth: int) -> object:
     """Take a snapshot of a tensor. Elements are copied only from the memory of the CPU."""
     device = None
-    with untrusted:  # tensors of a graph have no values
+    with untrusted:  # a tensor of a graph may have no device
         device = value.device
     if type(value).__name__ == "EagerTensor" and type(device) is str and ":CPU:" in device:
         array = value.__array__()

@@ -11,7 +11,7 @@ from otel_ml.capture.snapshot import Snapshot, Taker
 HEAD: Final = 8  # elements of a large array, or rows of a table, that are shown
 MOST_COLUMNS: Final = 50  # columns of a table that are described one by one
 
-_SHOWN_CELLS: Final = 400  # cells of all columns together, from evenly spaced rows
+_SHOWN_CELLS: Final = 400  # total of all columns, from evenly spaced rows
 _NUMBER_BYTES: Final = 8
 _FAR_ROWS: Final = 128
 _RUN_ROWS: Final = 4

@@ -11,7 +11,7 @@ from otel_ml.errors import untrusted
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
 _NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
 
-# a `repr` that takes longer is slow and is not called again for a minute
+# If a `repr` takes longer than 20 ms, it is not called again for a minute.
 _SLOW_S: Final = 0.02
 _SLOW_FOR_S: Final = 60.0
 _SLOW_TYPES: Final = 1_000

@@ -17,7 +17,7 @@ _USUAL: Final = {
     "display.float_format": None,
     "display.chop_threshold": None,
     "display.max_colwidth": 50,
-    "display.max_columns": 0,  # as many as fit into the terminal
+    "display.max_columns": 0,  # 0: as many as fit into the terminal
     "display.max_rows": 60,
     "display.expand_frame_repr": True,
     "display.colheader_justify": "right",
@@ -28,7 +28,7 @@ _USUAL: Final = {
 _DECIMAL_PLACES: Final = 6
 _LARGE: Final = 1e6
 _SMALL: Final = 1e-6
-_FLOAT_CHARS: Final = 12  # a column of large numbers that are longer is written with exponents
+_FLOAT_CHARS: Final = 12  # longer large numbers are written with exponents
 _FLOAT_BYTES: Final = frozenset({4, 8})
 _WIDEST_CELL: Final = 50
 _DOTS: Final = " ..."
@@ -48,7 +48,7 @@ class _FrameStyle(NamedTuple):
     moves_heads: bool
 
 
-_STYLES: Final = (_FrameStyle(5, False), _FrameStyle(0, True))  # since pandas 3.1, and before
+_STYLES: Final = (_FrameStyle(5, False), _FrameStyle(0, True))  # pandas 3.1 and newer, older
 
 
 class ColumnText(NamedTuple):
@@ -124,10 +124,10 @@ def write_numbers(block: Any) -> Sequence[ColumnText | None] | None:
 
 def _write_floats(cells: list[float], has_large: bool, has_small: bool) -> list[str]:
     texts = [f"{cell: .6f}" if cell == cell else "NaN" for cell in cells]  # noqa: PLR0124 - NaN
-    numbers = [text for text in texts if text[-1].isdigit()]  # neither infinite nor NaN
+    numbers = [text for text in texts if text[-1].isdigit()]  # neither infinity nor NaN
     zeros = min((len(text) - len(text.rstrip("0")) for text in numbers), default=0)
     if zeros:
-        end = -min(zeros, _DECIMAL_PLACES - 1)  # one zero stays
+        end = -min(zeros, _DECIMAL_PLACES - 1)  # keep one zero
         texts = [text[:end] if text[-1].isdigit() else text for text in texts]
     if has_small or (has_large and max(map(len, texts)) > _FLOAT_CHARS):
         return [f"{cell: .6e}" if cell == cell else "NaN" for cell in cells]  # noqa: PLR0124
@@ -248,7 +248,7 @@ def _find_style() -> _FrameStyle | None:
         ),
         pandas.DataFrame({"n" * 60: [0.0, 2.0], "count": [-3, 20]}),
     ]
-    # enough narrow columns that some do not fit
+    # so many narrow columns that some do not fit
     for number in range(width // 3, width // 3 + 6):
         cells = {chr(ord("a") + place): [place if place % 3 else "x"] for place in range(number)}
         frames += [pandas.DataFrame(cells), pandas.DataFrame(cells).add_prefix(" " * (number % 3))]

@@ -12,11 +12,11 @@ from otel_ml.capture.snapshot import Snapshot, Taker, Way
 
 _THUMBNAIL: Final = 64  # pixels per side
 _SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
-_GREY_LEVELS: Final = range(256)  # grey values
+_GREY_LEVELS: Final = range(256)
 _SQUARES: Final = tuple(level * level for level in _GREY_LEVELS)
-_DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes that need no palette
+_DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes without a palette
 _GREY_BYTES: Final = 2 * _THUMBNAIL * _THUMBNAIL
-_PIXELS_BYTES: Final = 4 * _GREY_BYTES  # in any mode
+_PIXELS_BYTES: Final = 4 * _GREY_BYTES  # enough for any mode
 
 
 def way_of_pillow(kind: type) -> Way | None:
@@ -38,9 +38,9 @@ def _take_image(image: Any, taker: Taker, depth: int) -> object:
     left, top = max((width - _THUMBNAIL) // 2, 0), max((height - _THUMBNAIL) // 2, 0)
     box = (left, top, left + min(width, _THUMBNAIL), top + min(height, _THUMBNAIL))
     if mode in _DIRECT and hasattr(core, "resize"):
-        # what `Image.resize` and `Image.crop` call inside; direct calls cost a third
+        # `Image.resize` and `Image.crop` call these; direct calls take a third of the time
         pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
-        if mode != "L":  # a quarter of the new memory, which costs more than the conversion
+        if mode != "L":  # a quarter of the memory; allocating it takes longer than converting
             pixels = (pixels[0].convert("L", 0), pixels[1].convert("L", 0))
         weight = _GREY_BYTES
     else:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from otel_ml.capture.description import type_name_of
 
-SAMPLE_BYTES: Final = 64 * 1024  # largest sample that is copied of one value
+SAMPLE_BYTES: Final = 64 * 1024  # maximum size of the sample of one value
 NUMBER_CELLS: Final = 2_000  # numbers sampled from the tables of a payload; as JSON about 40 KB
 
 

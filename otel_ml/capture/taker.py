@@ -30,13 +30,13 @@ from otel_ml.errors import hand_on, untrusted
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
 
-_PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of a payload: the inputs or outputs of a run
+_PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of the inputs or outputs of a run
 _PAYLOAD_CHARS: Final = 70_000  # more characters do not fit into a payload
 _ELEMENTS: Final = 36_000  # more elements do not fit, because each takes at least two bytes
 _FIELDED: Final = 7  # an object with fields counts as this many elements
 _ELEMENT_BYTES: Final = 24
 _BARE_BYTES: Final = 256
-# Beyond the limits a little of each part is kept, because previews show parts of equal size.
+# Minimum kept of each part beyond the limits, because a preview gives all parts equal space.
 _FEWEST: Final = 16
 _FEWEST_CHARS: Final = 256
 _MAX_DEPTH: Final = 64
@@ -165,7 +165,7 @@ class ValueTaker:
     def _key(self, key: Any, taken: dict[Any, object]) -> object:
         """Convert a dict key that is not a plain value to one that never changes."""
         name = key_text(key)
-        number = len(taken)  # large enough to be new at once, or many keys of one type take long
+        number = len(taken)  # counting from 1 would be slow for many keys of one type
         made = name
         while made in taken:
             number += 1
@@ -262,7 +262,7 @@ def _take_proxy(value: Any, taker: Any, depth: int) -> object:
     return taker.items(value.items(), len(value), depth)
 
 
-# Values that never change: the value itself is kept, and written later.
+# Values that never change. A reference is kept, and the value is written later.
 
 
 def _keep(write: Callable[[Any], object]) -> Way:
@@ -342,7 +342,7 @@ def _take_dumped(value: Any, taker: Any, depth: int) -> object:
 
 
 def _take_awaitable(value: Any, taker: Taker, depth: int) -> object:
-    return {"type": type_name(value), "awaitable": True}  # nothing is known before it is awaited
+    return {"type": type_name(value), "awaitable": True}  # its result is not known yet
 
 
 def _take_named(value: Any, taker: Taker, depth: int) -> object:
@@ -444,7 +444,7 @@ class _Shallow(ValueTaker):
         return [*items]
 
 
-# The function that copies values of a type, called its way. It is found once for each type.
+# Functions that copy values, called ways. The way of a type is found once.
 
 _BUILT_IN: Final[dict[type, Way]] = {
     dict: _take_dict,
@@ -491,7 +491,7 @@ def _way_of_written(kind: type) -> Way | None:
     return _keep(write)
 
 
-# by package name, so that no package is imported: a value exists only if its package is loaded
+# By package name, so that no package is imported: values exist only if their package is loaded.
 _LIBRARIES: Final[dict[str, Callable[[type], Way | None]]] = {
     "decimal": _way_of_written,
     "pathlib": _way_of_written,

@@ -25,18 +25,18 @@ PREVIEW_BYTES: Final = 1024
 NOT_FOLLOWED: Final = "not_followed"  # a returned stream whose chunks are not recorded
 
 _MAX_DEPTH: Final = 64
-_ELLIPSIS: Final = "..."  # ASCII: one non-ASCII character doubles the time to copy a text
+_ELLIPSIS: Final = "..."  # ASCII: one other character would double the time to copy a text
 _NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
-# bytes; above that, checking the types of a value is faster than searching its text
+# in bytes; for longer texts, checking the types of a value is faster than searching for null
 _SEARCHED: Final = 2_048
 _NULL: Final = b"null"  # searched from the end, which takes less than half the time
-_FEW_LETTERS: Final = 4  # letters that are looked at before the whole text is searched
+_FEW_LETTERS: Final = 4  # number of letters "u" to check before searching the whole text
 _FINITE: Final = frozenset({str, int, bool, type(None)})
 JSON_TYPES: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _SKETCH_ITEMS: Final = 16  # entries of an object in a preview
 # keys of a described array, see `describe`
 _ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head", "cells"})
-_SKETCH_MARGIN: Final = 24  # for a key, quotes and escapes
+_SKETCH_MARGIN: Final = 24  # bytes for a key, quotes and escapes
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1
 _FEW: Final = 1_024
@@ -44,11 +44,12 @@ _FEW_NUMBERS: Final = 4_096
 _SAMPLED: Final = 3
 _SMALL_BYTES: Final = 16 * 1024
 _WALKED: Final = (str, int, float, dict, list, tuple, type(None))
-_LEAST_BYTES: Final = 16  # minimum for a useful part of an element
+_LEAST_BYTES: Final = 16  # an element is not cut to fewer bytes
 _FLOAT_BYTES: Final = 16  # size of most floats; the exact size would require converting them
 
 
-# dates may have a user-defined time zone, dataclasses unset or computed attributes
+# Not written by orjson alone: dates may have a user-defined time zone, dataclasses may have unset
+# or computed attributes.
 ALONE: Final = (
     orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
@@ -56,12 +57,12 @@ ALONE: Final = (
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 
 _MOST_LEVELS: Final = 64
-_HOST_OBJECT: Final = 7  # an object of the user counts as this many elements, according to its cost
+_HOST_OBJECT: Final = 7  # a user's object takes as long as this many elements
 _MAX_COPY_DEPTH: Final = 100
-_FAILED_READS: Final = 4  # each failed attempt may read the whole value
+_FAILED_READS: Final = 4  # few, because each failed attempt may read the whole value
 # types that orjson reads without calling user code
 _SAFE_TYPES: Final = frozenset({str, int, float, bool, type(None), datetime.date})
-# JSON has no infinities, and NaN is written as null
+# no floats: JSON has no infinities, and NaN must become null
 _AS_THEY_ARE: Final = _SAFE_TYPES - {float}
 _INFINITE: Final = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
 _ZONES: Final = frozenset({type(None), datetime.timezone})
@@ -168,7 +169,7 @@ def encode_tree(tree: object) -> str | None:
         return None
     if len(raw) > LIMIT_BYTES:
         return None
-    # NaN and infinities became null, which is right for NaN
+    # orjson wrote NaN and infinities as null, which is right only for NaN
     return None if _has_null(raw) and _is_infinite_within(described) else raw.decode()
 
 
@@ -208,7 +209,7 @@ def _are_short(parts: list[Any]) -> bool:
             left -= len(part)
         elif kind is dict or kind is list or kind is tuple:
             size = len(part)
-            # the first, middle and last element of a longer list are checked as a sample
+            # of a longer list, check only the first, middle and last element
             if (
                 kind is not dict
                 and _SAMPLED < size <= _FEW_NUMBERS
@@ -412,7 +413,7 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
             raw = None
         if raw is not None:
             break
-        # do not call the user's objects again: the text has their result
+        # do not call the user's objects again, because the text contains their results
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(text)
     if not raw or len(raw) > limit_bytes:
