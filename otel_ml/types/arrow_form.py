@@ -11,7 +11,7 @@ import pyarrow as pa
 from otel_ml.types.data import Decode, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
-_ALONE: Final = "value"  # column name for an array without a table
+_ALONE: Final = "value"  # name of the column of an array without a table
 # old pyarrow versions unpickle columns of this type (CVE-2023-47248)
 _PICKLED: Final = b"arrow.py_extension_type"
 

@@ -31,9 +31,9 @@ class ValueWriter(Protocol):
         """Return the JSON forms of a list's items. The result may be the same list."""
 
 
-# Hides secrets in a table column, see `otel_ml.artifact`. Arguments: the column, its name, its
-# dtype as text, a function that returns its elements as Python values, and one that creates a
-# column from such elements.
+# Function that hides secrets in a table column, see `otel_ml.artifact`. Arguments: the column, its
+# name, its dtype as text, a function that returns its elements as Python values, and one that
+# creates a column from such elements.
 HideColumn = Callable[[Any, str, str, Callable[[], list[Any]], Callable[[list[Any]], Any]], Any]
 
 
@@ -154,7 +154,7 @@ def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
 Reader = Callable[[Params], Data]
 
 _RESERVED: Final = ("otel_ml.", "raymon.")
-_SHOWN_CHARS: Final = 100  # longest name that an error shows
+_SHOWN_CHARS: Final = 100  # maximum length of a name in an error
 
 _readers: dict[str, Reader] = {}
 _owners: dict[str, str] = {}
@@ -228,7 +228,7 @@ def _read(reader: Reader, name: str, params: Params) -> Data:
         return reader(params)
     except (ImportError, ValueError):
         raise
-    except Exception as error:  # data from anywhere, and the user's wrappers
+    except Exception as error:  # invalid data, or an error in a user's wrapper
         raise ValueError(f"Invalid params of type {name!r}: expected what it writes") from error
 
 

@@ -15,7 +15,7 @@ _JPEG_QUALITY: Final = 95
 _ORIENTATION: Final = 274
 _LAST_ORIENTATION: Final = 8
 _Turn: Final = Image.Transpose
-# transposition that makes an image upright for each EXIF orientation, and its inverse
+# for each EXIF orientation: the transposition that makes an image upright, and its inverse
 _TURNS: Final = {
     2: (_Turn.FLIP_LEFT_RIGHT, _Turn.FLIP_LEFT_RIGHT),
     3: (_Turn.ROTATE_180, _Turn.ROTATE_180),
@@ -95,14 +95,14 @@ def orientation_of(image: Image.Image) -> int | None:
     Spec: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, section 4.6.4, tag 274
     """
     value = None
-    with untrusted:  # data from anywhere
+    with untrusted:  # EXIF data may be invalid
         value = image.getexif().get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= _LAST_ORIENTATION else None
 
 
 def _read_pixels(params: Params, decode: Decode, width: int, height: int) -> Image.Image:
     raw = from_base64(params["data"])
-    if width * height > 8 * len(raw):  # the smallest pixel has one bit
+    if width * height > 8 * len(raw):  # a pixel has at least one bit
         raise ValueError(f"Invalid image: {len(raw)} bytes for {width} x {height} pixels")
     image = Image.frombytes(params["mode"], (width, height), raw)
     if "palette" in params:

@@ -25,6 +25,6 @@ def read(params: Params, decode: Decode) -> Any:
 def _all_bits() -> Any:
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # for older versions
+    from jax.experimental import enable_x64  # older versions of JAX
 
     return enable_x64(True)

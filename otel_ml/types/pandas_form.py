@@ -295,7 +295,7 @@ def _read_arrow(params: Params, decode: Decode) -> Any:
     """Read an Arrow-backed column. Without pyarrow, the values become objects."""
     values = decode(params["values"])
     try:
-        import pyarrow as pa  # optional; such a column exists only if it is installed
+        import pyarrow as pa  # optional dependency
     except ImportError:
         objects = np.empty(len(values), object)
         objects[:] = values
@@ -305,7 +305,7 @@ def _read_arrow(params: Params, decode: Decode) -> Any:
 
 
 def _write_arrow_type(kind: Any) -> Any:
-    import pyarrow as pa  # see above
+    import pyarrow as pa  # optional, but installed if there is such a column
 
     try:
         if pa.type_for_alias(str(kind)) == kind:
@@ -330,7 +330,7 @@ def _write_arrow_type(kind: Any) -> Any:
 
 
 def _read_arrow_type(form: Any) -> Any:
-    import pyarrow as pa  # see above
+    import pyarrow as pa  # optional, see `_read_arrow`
 
     if isinstance(form, str):
         return pa.type_for_alias(form)

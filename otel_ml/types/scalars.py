@@ -71,7 +71,7 @@ def write_text(value: str) -> Any:
 
     If it contains lone surrogates, which JSON cannot represent, store bytes.
     """
-    text = str.__str__(value)  # the text of a subclass, not what its methods return
+    text = str.__str__(value)  # not str(value), because a subclass may override it
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:
@@ -81,7 +81,7 @@ def write_text(value: str) -> Any:
 
 def write_int(value: int) -> Any:
     """Serialise an integer. More than 64 bits are stored in hexadecimal."""
-    number = int.__add__(value, 0)  # the number of a subclass, not what its methods return
+    number = int.__add__(value, 0)  # not int(value), because a subclass may override it
     return number if _INT64_MIN <= number <= _UINT64_MAX else tagged("int", hex(number))
 
 
@@ -97,7 +97,7 @@ _BASE64_BYTES: Final = 3 * 2**16  # divisible by 3, so that the pieces have no p
 def to_base64(raw: Any) -> str:
     """Return bytes, or a buffer, as base64 text."""
     if type(raw) is bytes and len(raw) > _BASE64_BYTES:
-        # in pieces, or other threads would wait for 8 ms per 4 MB
+        # in pieces: 4 MB at once would block other threads for 8 ms
         pieces = range(0, len(raw), _BASE64_BYTES)
         return "".join([to_base64(raw[start : start + _BASE64_BYTES]) for start in pieces])
     return base64.b64encode(raw).decode()

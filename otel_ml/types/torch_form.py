@@ -137,10 +137,8 @@ def _write_values(tensor: torch.Tensor) -> Form:
     form: Form = {"layout": layout, "shape": list(tensor.shape)}
     if tensor.layout is torch.sparse_coo:
         form["coalesced"] = tensor.is_coalesced()
-        parts = {
-            "indices": tensor._indices(),
-            "values": tensor._values(),
-        }  # also for tensors that are not coalesced
+        # private, because `indices()` raises if a tensor is not coalesced
+        parts = {"indices": tensor._indices(), "values": tensor._values()}
     else:
         outer, inner, _ = _COMPRESSED[tensor.layout]
         parts = {

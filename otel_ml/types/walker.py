@@ -32,12 +32,11 @@ from otel_ml.types.scalars import (
     write_text,
 )
 
-_BUDGET: Final = (
-    256 * 1024 * 1024
-)  # estimated bytes; lists that share parts can otherwise expand endlessly
+# estimated bytes; without a limit, lists that share parts can expand endlessly
+_BUDGET: Final = 256 * 1024 * 1024
 LEAF_BYTES: Final = 16
 _CONTAINER: Final = 64
-_MAX_LEVELS: Final = 128  # levels of JSON: orjson writes 254, and each takes about 5 Python calls
+_MAX_LEVELS: Final = 128  # of JSON; orjson supports 254, but each needs about 5 stack frames
 _DATA_LEVELS: Final = 8  # levels that a table may need around its elements
 _REPR_CHARS: Final = 64 * 1024
 

@@ -35,12 +35,12 @@ from otel_ml.types.data import (
 from otel_ml.types.scalars import from_base64, to_base64, write_text
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Inspection, Walker, decode
 
-_HEAD: Final = 8  # elements of an array, or rows of a table
+_HEAD: Final = 8  # number of elements of an array, or rows of a table
 _HEAD_BYTES: Final = 400
-_NATIVE_BYTES: Final = 640  # for values with few other details
-_PREVIEW_BYTES: Final = 4_096  # how much of a value is encoded to show its beginning
+_NATIVE_BYTES: Final = 640  # more, because these values have few other details
+_PREVIEW_BYTES: Final = 4_096  # encoded part of a value, whose beginning is shown
 _FORM_CHARS: Final = 200
-_NAME_CHARS: Final = 100  # a character takes at most six bytes
+_NAME_CHARS: Final = 100  # an escaped character has at most six bytes
 _COUNTED: Final = 4 * 1024 * 1024  # elements; statistics of larger arrays take tens of milliseconds
 _SHOWN_COLUMNS: Final = 32
 # how raymon 0.0.39 writes shapes and labels
@@ -140,7 +140,7 @@ def _of_state(value: dict[str, Any]) -> Form:
 
 
 def _of_jax(value: Any) -> Form:
-    import numpy as np  # JAX depends on it
+    import numpy as np  # installed, because JAX needs it
 
     devices = sorted(str(device) for device in value.devices())
     return {**_of_array(np.asarray(value)), "devices": devices}
@@ -400,7 +400,7 @@ class Torch(_Formed):
     form_name = "torch_form"
     expected = "a tensor of torch"
     inspection = Inspection(_of_tensor, size_of=_size_of_tensor, is_binary=_always)
-    _device: str | None = None  # of the original tensor, if `data` is a copy
+    _device: str | None = None  # device of the original tensor, if `data` is a copy
 
     def write(self, walker: Walker) -> Form:
         """Serialise the tensor as it is now."""
@@ -648,7 +648,7 @@ def _numpy_of_raymon(params: Params) -> Numpy:
 
     Arrays of objects are rejected, because raymon wrote memory addresses for them.
     """
-    import numpy as np  # optional
+    import numpy as np  # optional dependency
 
     from otel_ml.types import array_form
 
