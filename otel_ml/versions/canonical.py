@@ -7,11 +7,11 @@ Python versions, but a model version must not.
 import ast
 from typing import Any, Final
 
-# parts of a function besides its body
+# fields of a function's syntax tree: those outside its body, and the body
 HEAD: Final = frozenset({"args", "returns", "type_params"})
 BODY: Final = frozenset({"body"})
 
-# how code is written, not what it does
+# fields that depend on how code is written, not on what it does
 _SKIPPED_FIELDS: Final = frozenset({"type_comment", "kind", "ctx"})
 _OWN_SKIPPED: Final = frozenset({"name", "decorator_list"})
 _LONG_BITS: Final = 64

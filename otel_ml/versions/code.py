@@ -16,8 +16,8 @@ _GLOBAL_READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR
 _READS: Final = _GLOBAL_READS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 _ATTRIBUTE_READS: Final = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _JUMPS: Final = frozenset({*dis.hasjrel, *dis.hasjabs})
-# Instructions around a call. They depend on whether the compiler saw that the called object was
-# imported, and that depends on code outside the function.
+# Instructions around a call. The compiler chooses them depending on whether the called object was
+# imported, that is on code outside the function.
 _LINKAGE: Final = frozenset({"PUSH_NULL", "PRECALL", "EXTENDED_ARG", "CACHE", "NOP"})
 _SAME: Final = {"LOAD_METHOD": "LOAD_ATTR"}
 

@@ -330,12 +330,12 @@ class _Following:
                 self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
             return None
         if is_a(value, type):
-            is_own = read == (self._reader.receiver,)  # its attributes are followed one by one
+            is_own = read == (self._reader.receiver,)  # attributes of `cls` are read one by one
             return None if is_own else self._class(value)
         if is_a(value, _FUNCTIONS):
             return self._function(value)
         if "constants" not in self._parts.counts:
-            # if values do not count, a callable object counts as the function that it calls
+            # values do not count, but a callable object counts as the function that it calls
             return None if is_constant(value) else self._function(value)
         name = self._parts.name(self._reader.function, self._reader.label(read))
         if is_constant(value):
@@ -362,7 +362,7 @@ class _Following:
         if issubclass(type(value), (*CONTAINERS,)) and not writes.isdisjoint(self._names(read)):
             self._parts.note(f"`{name}`, which functions change")
             return None
-        # for an object, only assigned attributes are state, not called methods
+        # of an object, only assigned attributes are state; called methods are not
         self._set = frozenset(write[1] for write in writes if write[:1] == read and write[1:])
         try:
             value_read = ValueReader(self._follow, self._is_own, self._is_state_of).read(

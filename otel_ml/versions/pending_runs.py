@@ -10,7 +10,7 @@ from otel_ml.process import renew_in_child
 
 _MOST_PENDING: Final = 1_000
 _EXIT_S: Final = 2.0
-# Python lets a busy thread run for 5 ms before another one gets its turn
+# Python lets a busy thread run for 5 ms before it switches, so sleep briefly after 0.5 ms of work
 _BUSY_S: Final = 0.0005
 _YIELD_S: Final = 0.00005
 
@@ -64,7 +64,7 @@ class PendingRuns:
             self._giving += len(ready)
         began_s = time.perf_counter()
         for give in ready:
-            if time.perf_counter() - began_s > _BUSY_S:  # many runs may wait
+            if time.perf_counter() - began_s > _BUSY_S:  # many runs may be ready
                 time.sleep(_YIELD_S)
                 began_s = time.perf_counter()
             with quiet("version"):

@@ -95,7 +95,7 @@ class ReadingFunction:
             if cell_name == name:
                 try:
                     return cell.cell_contents
-                except ValueError:  # a cell that is still empty
+                except ValueError:  # the cell is still empty
                     break
         return self.function.__globals__.get(name, MISSING)
 
@@ -113,7 +113,7 @@ def is_in_console(function: FunctionType) -> bool:
     The names that it uses may be redefined while the program runs.
     """
     namespace = function.__globals__
-    if "__file__" not in namespace or "In" in namespace:  # IPython's list of inputs
+    if "__file__" not in namespace or "In" in namespace:  # `In` is IPython's list of inputs
         return True
     return namespace.get("__name__") == "__main__" and (
         bool(sys.flags.interactive) or hasattr(sys, "ps1")
@@ -149,7 +149,7 @@ def _attribute(holder: Any, name: str, module: str) -> object:
         return class_attribute(holder, name, module)
     attribute = class_attribute(type(holder), name, module)
     if attribute is MISSING and is_same_package(type(holder).__module__, module):
-        # An object's own attributes are part of its value. Here they matter only to find methods.
+        # An object's own attributes are part of its value. They are read here only to find methods.
         inner = dict(attributes_of(holder)).get(name, MISSING)
         return inner if is_same_package(type(inner).__module__, module) else MISSING
     return attribute
@@ -183,7 +183,7 @@ _MUTATORS: Final = frozenset(
         *("symmetric_difference_update", "update"),
     }
 )
-# methods that create an object: what they set is part of its value
+# Methods that create an object. The attributes that they set are part of its value.
 MAKING_METHODS: Final = frozenset(
     {"__init__", "__post_init__", "__new__", "__attrs_post_init__", "__setstate__"}
 )
@@ -312,7 +312,7 @@ class _Scope:
             if isinstance(node, ast.Attribute):
                 attributes.append(node.attr)
             else:
-                attributes.clear()  # an element of a container: the container itself changes
+                attributes.clear()  # changing an element changes the container itself
             node = node.value
         if not isinstance(node, ast.Name):
             return ()

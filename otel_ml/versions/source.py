@@ -45,7 +45,7 @@ _FUTURES: Final = functools.reduce(
 _quiet_lock: Final = threading.Lock()
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _NEVER_OF_USER: Final = frozenset({*sys.stdlib_module_names, "otel_ml", "opentelemetry"})
-# libraries for running, logging and typing: they do not affect results
+# libraries for running, logging and typing, which do not affect results
 _QUIET: Final = frozenset(
     {
         *("otel_ml", "opentelemetry", "logging", "warnings", "threading", "_thread", "asyncio"),
@@ -127,7 +127,7 @@ def attributes_of(value: object) -> list[tuple[str, object]]:
                 try:
                     attributes.setdefault(name, member.__get__(value))
                 except AttributeError:
-                    continue  # an empty slot
+                    continue  # the slot is empty
     return sorted((name, item) for name, item in attributes.items() if type(name) is str)
 
 
@@ -173,7 +173,7 @@ def _text(function: FunctionType) -> str:
     if function.__code__.co_name == "<lambda>":
         return "".join(inspect.findsource(function)[0])
     source = inspect.getsource(function)
-    # an indented function; dedenting would change the strings in it
+    # an indented function is not dedented, because that would change its multi-line strings
     return f"if 1:\n{source}" if source[:1].isspace() else source
 
 

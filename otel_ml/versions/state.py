@@ -27,7 +27,7 @@ LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _STATE_DEPTH: Final = 64
 _MAX_PARTS: Final = 10_000_000
 _MAX_GAPS: Final = 32
-_MAX_NAMED: Final = 64  # characters of a key in a path
+_MAX_NAMED: Final = 64  # maximum length of a key in a path
 _HOW_IT_RUNS: Final = frozenset({"n_jobs", "verbose", "memory", "random_state", "_repr_html_"})
 _NOT_FITTED: Final[Mapping[str, str]] = {
     "_stop_words_id": "of vectorizers: the address of the stop words that were looked at last",
@@ -37,7 +37,7 @@ _NOT_FITTED: Final[Mapping[str, str]] = {
     "_has_sorted_indices": "of sparse matrices: what was asked of them before",
 }
 _UNFIT: Final = _HOW_IT_RUNS | _NOT_FITTED.keys()
-# durations in the `cv_results_` of searches
+# durations in `cv_results_` of searches such as GridSearchCV
 _FIT_TIMES: Final = frozenset(
     {"mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
 )
@@ -138,7 +138,7 @@ class StateWalk:
         self._kind_of = kind_of
         # keep the objects alive: a freed one's id() can be reused
         self._seen: dict[int, object] = {}
-        self._steps: list[object] = []  # attribute names, and keys in a tuple
+        self._steps: list[object] = []  # path to the current part; keys are in a tuple
         self._deep: deque[tuple[Any, list[object]]] = deque()
         self._left = _MAX_PARTS
         self._runs_host_code: dict[type, bool] = {}
@@ -164,7 +164,7 @@ class StateWalk:
             return
         if self._left < 0:
             raise _TooManyParts
-        # read it later, after everything above it, to avoid unlimited recursion
+        # read it after everything above it, to avoid unlimited recursion
         if depth > _STATE_DEPTH:
             self._add("again")
             self._deep.append((value, [*self._steps]))
@@ -278,9 +278,8 @@ class StateWalk:
             if getattr(mask, "shape", ()) and plain.dtype.names is None:
                 plain = plain[~array.view(mask, array)]
         self._feed_elements(plain, depth)
-        del self._seen[
-            id(value)
-        ]  # joblib loads two attributes that are the same array as two arrays
+        # do not remember it: joblib loads an array that two attributes share as two arrays
+        del self._seen[id(value)]
 
     def _feed_elements(self, array: Any, depth: int) -> None:
         self._add(f"{array.dtype.descr}{array.shape}")
@@ -314,7 +313,7 @@ class StateWalk:
     def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
         """Add the pickled form, which is all that compiled classes such as trees offer."""
         pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
-        if isinstance(pickled, str):  # the name under which its module has it
+        if isinstance(pickled, str):  # the name of a global in its module
             self._add(f"{getattr(value, '__module__', '')}.{pickled}")
             return
         made_of, *states = pickled[1:3]

@@ -29,7 +29,7 @@ _TABLE_TYPES: Final = frozenset(
 
 _TABLE_NAMES: Final = frozenset(name for _, name in _TABLE_TYPES)
 
-# key tuples already checked to be identifiers; outputs of one function mostly have the same keys
+# Key tuples that are known to be identifiers. Outputs of one function mostly have the same keys.
 _MOST_NAMES: Final = 1_000
 _names: Final[set[tuple[object, ...]]] = set()
 
@@ -70,7 +70,7 @@ def stream_part(chunks: object) -> object:
 
 def structure_digest(text: str) -> str:
     """Return the digest of a structure, 16 hex digits."""
-    import hashlib  # loads OpenSSL, which should not slow down start-up
+    import hashlib  # imported late, because it loads OpenSSL, which slows down start-up
 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -110,7 +110,7 @@ def _shape(value: object, left: list[int]) -> object:
         _step(left, len(items))
         keys = tuple(items)
         if keys not in _names and not _are_names(keys):
-            raise TypeError  # a map: its keys are data
+            raise TypeError  # a map, whose keys are data
         kinds = tuple(map(type, items.values()))
         if _LEAVES.issuperset(kinds):
             return (*keys, *kinds)
@@ -127,7 +127,7 @@ def _shape(value: object, left: list[int]) -> object:
         # a list, because a generator could swallow the error of a signal handler
         nested = [kind for kind in part_kinds if issubclass(kind, _CONTAINERS) or _is_table(kind)]
         if not nested:
-            return list, part_kinds  # for example of tensors
+            return list, part_kinds  # a list of tensors, for example
         return list, frozenset([_shape(item, left) for item in part])
     if issubclass(kind, _CONTAINERS):
         raise TypeError
@@ -150,11 +150,11 @@ def _is_table(kind: type) -> bool:
 
 def _columns(table: Any) -> tuple[str, ...] | None:
     """Return the column names of a table; None if they are not strings or too many."""
-    # only pyarrow has `column_names`; a frame of pandas would search its columns for that name
+    # check the type: a pandas frame would search its columns for the name `column_names`
     columns = table.column_names if hasattr(type(table), "column_names") else table.columns
     if len(columns) > _MAX_KEYS:
         return None
-    if type(columns) is not list:  # an index of pandas, which is slow to iterate over
+    if type(columns) is not list:  # a pandas index, which is slow to iterate over
         columns = columns.to_numpy(dtype=object).tolist()
     if not all(type(name) is str for name in columns):
         return None

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 _WORD_BYTES: Final = 8
-_BLOCK_WORDS: Final = 2 * 1024 * 1024 // _WORD_BYTES  # changing this changes every version
-# blocks per piece on a GPU. Each operation takes Python's lock, which all threads of a service
-# want. So a piece is as large as the GPU can read in 0.3 ms: 64 MB. The two buffers are as large.
-# If memory is scarce, pieces are small.
+_BLOCK_WORDS: Final = 2 * 1024 * 1024 // _WORD_BYTES  # a different size changes every version
+# Blocks per piece on a GPU. Each operation takes Python's lock, which all threads of a service
+# need. So a piece is large: 64 MB, which a GPU can read in 0.3 ms. The two buffers are as large. If
+# less than 1 GiB is free, pieces have 8 MB.
 _GPU_BLOCKS: Final = 32
 _GPU_BLOCKS_IF_SCARCE: Final = 4
 _SCARCE_BYTES: Final = 1 << 30
-# so few that PyTorch computes them on the calling thread, and takes no cores from the service
+# PyTorch computes up to this many on the calling thread, so no cores are taken from the service
 _STRIP_WORDS: Final = 32_768
-_PAUSE_S: Final = 0.0005  # pause between pieces, in which other threads run
+_PAUSE_S: Final = 0.0005  # other threads run between pieces
 _LOW_HALF: Final = (1 << 32) - 1
 
 
@@ -200,5 +200,6 @@ def _make_random(width: int) -> Any:
     return numbers.bitwise_or_(1)
 
 
-# by device: PyTorch keeps freed memory for the stream that used it, so the next model finds it
+# CUDA stream of each device. PyTorch keeps freed memory for the stream that used it, so the next
+# model can reuse the memory.
 _streams: Final[dict[Any, Any]] = {}

@@ -19,13 +19,13 @@ from weakref import WeakKeyDictionary
 from otel_ml.versions.scopes import MAKING_METHODS, written, written_in_code
 from otel_ml.versions.source import find_source, is_a, is_of_library, plain_function
 
-# methods with which libraries and users call an estimator
+# methods that libraries and users call on a fitted estimator
 ASKED: Final = (
     *("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"),
     *("inverse_transform", "score", "score_samples", "get_feature_names_out", "forward"),
 )
 _ASKED: Final = frozenset({*ASKED, "__call__"})
-# methods with one of these words in their name define the estimator
+# methods whose name contains one of these words define the estimator
 _MAKES: Final = frozenset(
     {
         *("fit", "refit", "train", "retrain", "learn", "calibrate", "compile", "build", "init"),
@@ -88,7 +88,7 @@ def name_uses(kind: type, attributes: Iterable[Attribute]) -> Iterator[tuple[str
     uses = _uses_of(kind)
     if uses.is_of_host:
         for name, use in sorted(uses.changes.items()):
-            if use != _COMPUTED:  # it is computed from the others
+            if use != _COMPUTED:  # computed from other attributes
                 yield name, f"which `{use}` changes"
         for name, item in attributes:
             if name not in uses.changes and _is_cache(name, item):

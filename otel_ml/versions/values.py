@@ -24,7 +24,7 @@ _MAPPINGS: Final = (dict, OrderedDict, defaultdict, Counter, MappingProxyType)
 _SEQUENCES: Final = (list, deque)
 _SETS: Final = (set, frozenset)
 CONTAINERS: Final = frozenset({*_MAPPINGS, *_SEQUENCES, *_SETS, tuple})
-# compared by name: if the module is not loaded, no such value exists
+# compared by name, because such values exist only if the module is loaded
 _NUMBER_NAMES: Final = frozenset({"decimal.Decimal", "fractions.Fraction", "datetime.timedelta"})
 _BASES: Final = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
 _RECORD_MARKS: Final = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
@@ -32,7 +32,7 @@ _MAX_STEPS: Final = 10_000
 _TEXT_DEPTH: Final = 16
 _NEAR: Final = 4
 _MAX_ARRAY_BYTES: Final = 1024 * 1024
-_MAX_SHOWN: Final = 64  # characters of a key in a path
+_MAX_SHOWN: Final = 64  # maximum length of a key in a path
 SECRETS: Final = Redaction()
 
 
@@ -173,7 +173,7 @@ class ValueReader:
         if kind in CONTAINERS or not hasattr(kind, "__missing__"):
             return {}
         if not self._own(kind):
-            self._follow(value, name)  # notes that it is not seen
+            self._follow(value, name)  # notes it as unseen
             return {}
         missing = self._part(inspect.getattr_static(kind, "__missing__"), f"{name}.__missing__")
         return {"default": missing, "attributes": self._record(kind, attributes_of(value), name)}

@@ -34,9 +34,9 @@ _NESTED: Final = 16
 _CHUNK_BYTES: Final = 1 << 20
 _UNREADABLE: Final = "unreadable"
 _SMALL_BYTES: Final = 1024 * 1024
-# checking marks may take at most 1/100 of the time
+# checks of marks may take at most 1/100 of the time
 _SHARE: Final = 100
-_MARKED_ELEMENTS: Final = 16  # elements of an array that are compared
+_MARKED_ELEMENTS: Final = 16  # number of array elements in a mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
         _known[id(value)] = _Known(_reference(value), mark, found)
         return found
     job = WeightsJob(value, kind)
-    # if two threads get here at once, it is read twice
+    # if two threads are here at the same time, the object is read twice
     _known[id(value)] = _Known(_reference(value), None, job)
     _jobs.append(job)
     if _reader.is_asleep and not _reader.wake():
@@ -216,7 +216,7 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
                 StateWalk(reading, kind_of).feed(value)
             else:
                 kind.feed(value, reading)
-            if kind.mark(value) == mark:  # not fitted in the meantime
+            if kind.mark(value) == mark:  # not fitted while it was read
                 break
         functions = {path: weakref.ref(function) for path, function in reading.functions.items()}
         kinds = frozenset(reading.kinds)
@@ -354,7 +354,7 @@ def _mark_keras(model: Any) -> object:
 
 def _feed_keras(model: Any, reading: Reading) -> None:
     for layer in model.layers:
-        with untrusted:  # some layers of users have no configuration
+        with untrusted:  # a user's layer may have no configuration
             config = {key: value for key, value in layer.get_config().items() if key != "name"}
             reading.update(repr((type(layer).__qualname__, config)).encode())
     for weight in model.get_weights():
