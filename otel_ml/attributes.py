@@ -7,10 +7,10 @@ nothing else of the package.
 import re
 from typing import Final
 
-# instrumentation scope of our spans
+# instrumentation scope of otel-ml's spans
 SCOPE_NAME: Final = "otel_ml"
 
-# on every span of ours, and on its scope and resource
+# on every span of otel-ml, and on its scope and resource
 PROJECT: Final = "otel_ml.project"
 RECORD: Final = "otel_ml.record"
 PROCESS: Final = "otel_ml.process"
@@ -19,7 +19,7 @@ SEQ: Final = "otel_ml.seq"
 # on a resource: marks imported history, whose spans may be older than 400 days
 IMPORT: Final = "otel_ml.import"
 
-# a run: one span
+# on the span of a run
 KIND: Final = "otel_ml.kind"
 MODEL_NAME: Final = "otel_ml.model.name"
 MODEL_VERSION: Final = "otel_ml.model.version"
@@ -116,7 +116,8 @@ METRIC_TIMES: Final = "otel_ml.metric.times"
 METRIC_MODES: Final = "otel_ml.metric.modes"
 METRIC_SOURCES: Final = "otel_ml.metric.sources"
 
-# an experiment: on its own run; EXPERIMENT is its run ID, on every span of a run over an item
+# On the run of an experiment. EXPERIMENT is its run ID, and is also on every span of a run over an
+# item.
 EXPERIMENT: Final = "otel_ml.experiment"
 EXPERIMENT_NAME: Final = "otel_ml.experiment.name"
 EXPERIMENT_DATASET: Final = "otel_ml.experiment.dataset"
@@ -126,8 +127,8 @@ EXPERIMENT_REPEATS: Final = "otel_ml.experiment.repeats"
 EXPERIMENT_BASELINE: Final = "otel_ml.experiment.baseline"
 EXPERIMENT_COMPARISON: Final = "otel_ml.experiment.comparison"
 EXPERIMENT_SOURCE: Final = "otel_ml.experiment.source"
-# value of EXPERIMENT_BASELINE if the baseline is the recorded runs that the items were made from;
-# an item's ID is then the ID of its run
+# Value of EXPERIMENT_BASELINE if the items were made from recorded runs and these are the baseline.
+# The ID of an item is then the ID of its run.
 RECORDED: Final = "recorded"
 
 # an item of a data set: on a run over it, and in `item` records
@@ -139,14 +140,14 @@ ITEM_SOURCE_RUN: Final = "otel_ml.item.source_run"
 ITEM_SOURCE_SESSION: Final = "otel_ml.item.source_session"
 # on a run over an item: the earlier run whose output is reused
 REUSED_FROM: Final = "otel_ml.reused_from"
-# on a run inside a replayed call: the recorded run that answered in place of the function
+# on a run inside a replayed call: the recorded run whose output replaced the function's call
 STUBBED_FROM: Final = "otel_ml.stubbed_from"
 
 # `evaluation` records
 JUDGE_NAME: Final = "otel_ml.judge.name"
 JUDGE_VERSION: Final = "otel_ml.judge.version"
 JUDGE_COST: Final = "otel_ml.judge.cost"
-# the other run, for a judge that compares two
+# ID of the other run, for a judge that compares two runs
 JUDGE_AGAINST: Final = "otel_ml.judge.against"
 SCORE_VALUE: Final = "otel_ml.score.value"
 PASSED: Final = "otel_ml.passed"
@@ -154,11 +155,11 @@ SCORE_LABEL: Final = "otel_ml.score.label"
 EXPLANATION: Final = "otel_ml.explanation"
 SOURCE: Final = "otel_ml.source"
 ANNOTATOR: Final = "otel_ml.annotator"
-# ground truth: a string, number or bool as it is, a list as JSON text
+# ground truth: a string, number or bool; a list is JSON text in ACTUAL_LIST
 ACTUAL: Final = "otel_ml.actual"
 ACTUAL_LIST: Final = "otel_ml.actual.list"
 
-# what a record is about, if that is not its parent span
+# subject of a record, if it is not the parent span
 TARGET_RUN: Final = "otel_ml.target.run"
 TARGET_TRACE_KEY: Final = "otel_ml.target.trace_key"
 TARGET_TAG: Final = "otel_ml.target.tag"
@@ -171,16 +172,16 @@ TARGET_START_NS: Final = "otel_ml.target.start_ns"
 # `start` records: the parent of the open run
 PARENT_SPAN_ID: Final = "otel_ml.parent_span_id"
 
-# `heartbeat` and `goodbye` records: how many spans of the project the process has dropped
+# `heartbeat` and `goodbye` records: number of the project's spans that the process has dropped
 DROPPED: Final = "otel_ml.dropped"
 
-# closed sets of values
+# allowed values
 KINDS: Final = frozenset(
     {"model", "chain", "tool", "retriever", "embedding", "agent", "training", "experiment"},
 )
-# kind of a call made by a judge, whatever its span says; no run is started with it
+# kind of every call made by a judge, whatever kind its span has; runs cannot be started with it
 JUDGE_KIND: Final = "judge"
-# GenAI operations, and the kind of their runs
+# GenAI operations, each with the kind of its runs
 OPERATIONS: Final = {
     "chat": "model",
     "generate_content": "model",
@@ -200,21 +201,22 @@ METRIC_SOURCES_KNOWN: Final = frozenset({"logged", "data"})
 SOURCES: Final = frozenset({"judge", "human", "actual", "agent"})
 ROLES: Final = frozenset({"used", "produced"})
 LINEAGE_KINDS: Final = frozenset({"model", "artifact", "dataset"})
-# kind of thing that a record's version belongs to; default: model
+# what a record's version belongs to; default: model
 TARGET_KINDS: Final = frozenset({"model", "judge", "dataset", "profile"})
 SEVERITIES: Final = ("debug", "info", "warning", "error")
 
-# begins the name of a profile from which the drift of a model is measured; the model's name follows
+# Start of the name of a profile that a model's drift is measured against. The model's name follows.
 REFERENCE_OF: Final = "reference of "
 
-# a name with version number, such as qa:v3
+# name with version number, such as qa:v3
 NUMBERED: Final = re.compile("(.+):v([1-9][0-9]{0,9})", re.DOTALL)
-# a run ID
+# run ID: trace ID and span ID
 RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
-# header with the project of spans that carry none
+# request header: project of spans that do not name one
 PROJECT_HEADER: Final = "x-otel-ml-project"
-# in responses to spans, if all receivers are collectors that make previews themselves
+# response header: the SDK can omit previews, because the collector creates them and does not
+# forward spans to other receivers
 PREVIEWS_HEADER: Final = "x-otel-ml-previews"
-# project of spans that name none
+# project of spans for which no project is known
 DEFAULT_PROJECT: Final = "default"

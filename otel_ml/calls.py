@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from otel_ml.judges import host_loop, judge, judged_call
     from otel_ml.judges.pool import JudgePool
 
-    # a judged call whose judges the caller must await, and the pool that runs them
+    # call whose judges the caller must await, and the pool that runs them
     Left = tuple[judged_call.JudgedCall, JudgePool]
 else:
     messages = late("genai.messages")
@@ -62,13 +62,13 @@ _FIRST: Final = range(1)
 _KEPT_CHUNKS: Final = range(1, _CHUNKS)
 _NOWHERE: Final = Context()
 _KNOWN: Final = object()
-# the version does not include the model's weights, which were not read in time or have changed
+# why a version does not include the model's weights: not read in time, or changed meanwhile
 WEIGHTS_PENDING: Final = "weights_pending"
 WEIGHTS_CHANGED: Final = "weights_changed"
-# Stages of a call. They say who must end the run if a signal handler interrupts it.
+# Stages of a call. They determine who must end the run if a signal handler interrupts it.
 UNOPENED, OPEN, JUDGING, JUDGED = range(4)
 NO_STREAMS: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
-# types of results that are neither streams nor awaitables; found once for each type
+# cache by type: True if results are complete, that is neither streams nor awaitables
 _RESULTS: Final[dict[object, bool]] = dict.fromkeys(NO_STREAMS, True)
 _RESULT_TYPES: Final = 1_000
 
@@ -139,7 +139,7 @@ class Call(Run):
             self._recorder = recorder if recorded else None
             self._identity = recorder.identity
             self._cost_ns = 0
-            self._version_of: object = _KNOWN  # otherwise the output whose version is not known yet
+            self._version_of: object = _KNOWN  # or the output, until its version is known
             self._ended = False
             self._unasked = deferred is not None
             if deferred is None:
@@ -149,7 +149,7 @@ class Call(Run):
                 if CONTEXT_KEY in current:
                     tags = self._surrounding_tags(current, recorder)
                     deferred.variables = {**deferred.variables, **tag_attributes(tags)}
-            # only during the call, because it is a reference cycle
+            # removed when the call ends, because it is a reference cycle
             self.context = Context({**current, SPAN_KEY: span, RUN_KEY: self})
             self.stage = OPEN
             if recorded:
@@ -210,8 +210,8 @@ class Call(Run):
                 constants = self._traced.known_constants(part, end_ns, recorder)
                 if constants is not None:
                     captured = recorder.redaction.capture(whole, self._traced.taking)
-                    # chunks are written last: none may remain if a secret across two chunks is
-                    # hidden
+                    # Write the chunks last. If a secret spans two chunks, none may remain on the
+                    # span.
                     if stream is None or (
                         type(captured) is str and stream.write(span, whole, recorder.redaction)
                     ):
@@ -288,7 +288,7 @@ class Call(Run):
                     self._put_output(output)
                 self._find_version(None, end_ns, recorder)
         self._hand_over_later(end_ns, self._interrupted_judges())
-        self.stage = JUDGED  # a second call must not hand it over again while it waits
+        self.stage = JUDGED  # a second call must not export it again while it waits for weights
         self._count_cost(end_ns)
 
     def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:
@@ -306,7 +306,8 @@ class Call(Run):
                 has_changed = self._traced.weight_marks(jobs) != marks
                 if not has_changed:
                     self._find_version(output, end_ns, recorder)
-                # otherwise the weights that were read are not those that the call used
+                # if the model has changed, the weights that were read are not those that the call
+                # used
                 if has_changed or self._version_of is not _KNOWN:
                     self._constants = self._traced.describe_pending(
                         self._facts, output, end_ns, recorder
@@ -453,7 +454,7 @@ class Call(Run):
     def _describe_response(
         self, generative: "Generative", returned: object, output: object, whole: object
     ) -> None:
-        if names.STUBBED_FROM in self._facts:  # the tokens were paid for in the recorded run
+        if names.STUBBED_FROM in self._facts:  # the recorded run already counts the tokens
             return
         redaction = self._traced.recorder.redaction if self._traced.capture.outputs else None
         response = [(returned, whole)]
@@ -479,7 +480,7 @@ class Call(Run):
         known = {item.name: item for item in traced.judges}
 
         def release(evaluations: "Sequence[judge.Judgement]") -> None:
-            # a second attempt after a signal handler interrupted the first
+            # second attempt, after a signal handler interrupted the first
             if not self._span.is_recording():
                 return
             self._hand_over_later(end_ns, evaluations)
@@ -501,7 +502,7 @@ class Call(Run):
             if traced.judging.inline:
                 began_ns = time_ns()
                 judged.judge_here(recorder.judges.wait)
-                self._cost_ns -= time_ns() - began_ns  # the judges' own time is not the SDK's cost
+                self._cost_ns -= time_ns() - began_ns  # judges are not overhead of otel-ml
             else:
                 recorder.judges.submit(judged)
             self.stage = JUDGED
@@ -514,7 +515,7 @@ def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
     """Return a stream's chunks as JSON; return "" if they need the slow path."""
     seen = None
     if type(whole) is str and type(chunks) is list and type(chunks[0]) is str:
-        # short enough together, because the joined text is
+        # the joined text is short, so the chunks are short too
         seen = (len(chunks) <= len(whole) and check_short(whole) is False) or None
     text = encode_whole(chunks, seen)
     return "" if text is None or redaction.concerns(chunks, text) else text
@@ -538,11 +539,12 @@ def send_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
     recorder.forget(key)  # the next run sends it
 
 
-# creates an unopened call in one step that cannot be interrupted
+# creates an unopened call in one step, which cannot be interrupted
 new: Final = Call.__new__
 
 
-# Awaitables that a plain function returns, as client libraries do, end the run when they finish.
+# A plain function may return an awaitable, as client libraries do. The run then ends when the
+# awaitable finishes.
 
 
 def follow_awaitable(call: Call, output: Any) -> Any:
@@ -707,7 +709,7 @@ class CallStream:
     def describe(self) -> None:
         """Record the number of chunks, the delay of the first, and whether any were dropped."""
         call, kept = self._call, len(self._chunks)
-        if not call._span.is_recording():  # already handed over
+        if not call._span.is_recording():  # the span has ended
             return
         call._ask()
         if self._not_kept:

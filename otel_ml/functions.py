@@ -86,7 +86,7 @@ else:
 
 _STRUCTURES: Final = 8
 _SHAPES: Final = 256
-_DEFINING_S: Final = 1.0  # longest time that a call waits for another one that computes the version
+_DEFINING_S: Final = 1.0  # maximum wait for another call that computes the version
 
 
 class Options(TypedDict, total=False):
@@ -275,7 +275,8 @@ class TracedFunction:
             names.KIND: names.OPERATIONS.get(kind, kind),
             names.MODEL_NAME: self.name,
         }
-        # fast path: True if a call has nothing but inputs, output and version
+        # True if calls have only inputs, an output and a version, so that they can take the fast
+        # path
         self.is_plain = not (self.judges or self.tags) and self.capture == _ALL
         self.span_name = self.name
         self.generative: generative.Generative | None = None
@@ -290,8 +291,8 @@ class TracedFunction:
         self._structures: dict[str, str] = {}
         self._versions: dict[object, _Version] = {}
 
-    # Pickling. The wrapper around a function of a script or notebook is pickled by value, and this
-    # object with it. What could fail to be pickled stays behind, see otel_ml/pickling.py.
+    # Pickling. The wrapper around a function of a script or notebook is pickled by value, together
+    # with this object. Parts that may fail to be pickled are left out, see otel_ml/pickling.py.
 
     def __reduce__(self) -> tuple[object, tuple[type], dict[str, Any]]:
         definition, params = None, {}
@@ -418,7 +419,7 @@ class TracedFunction:
         if version is None:
             if not all(job.done.is_set() for job in self.waits_for):
                 return None
-            # an error here must cost neither the run's output nor its scores
+            # after an error here, the run must still get its output and scores
             with quiet("version"):
                 version = self._compute_version(output)
                 if version is None:
@@ -519,7 +520,7 @@ class _UnpickledFunction(TracedFunction):
         self.function = state["function"]
         self._state = state
 
-    # not in `TracedFunction`, because it would slow down each access to an attribute there
+    # not in `TracedFunction`, where it would slow down each access to an attribute
     def __getattr__(self, name: str) -> Any:
         """Become a complete `TracedFunction`. Another thread may be doing the same."""
         state = vars(self).get("_state")
@@ -639,7 +640,7 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
         given = dict(zip(names, positional, strict=False))
         if kwargs:
             given.update(kwargs)
-            for name in left_out:  # a method that is called on its class
+            for name in left_out:  # a method was called on its class
                 given.pop(name, None)
         if len(given) < len(names):
             for name, default in defaults.items():

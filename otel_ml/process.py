@@ -24,8 +24,8 @@ from typing import Any, Final, Protocol, TypeVar
 from otel_ml.errors import quiet
 from otel_ml.loading import start_detached
 
-# Attributes added to each call traced in a context: inside a judge, the judge and the judged run;
-# inside an experiment, the experiment and the item.
+# Attributes added to each call that is traced in a context. Inside a judge they are the judge and
+# the judged run, inside an experiment the experiment and the item.
 MARKS: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar(
     "otel_ml_marks", default=None
 )
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 SIGTERM_S: Final = 2.0
-# The handler runs in the main thread, which may hold a lock that the delivery needs. After this
-# time the main thread continues while the delivery works.
+# The main thread may hold a lock that the delivery needs while it runs the handler. So it waits
+# only this long, then continues while the delivery works.
 _HOLD_MAIN_S: Final = 0.5
-# long enough for a slow disk right after the process has started
+# wait for imports: enough for a slow disk right after the process has started
 _LOADED_S: Final = 3.0
 
 
@@ -139,10 +139,10 @@ class _End:
     def add(self, ending: Ending) -> None:
         """Close `ending` when the process, or a child of it, ends."""
         self._endings.append(ending)
-        # Register now and not earlier: atexit runs the last registration first, and the service's
+        # Register now and not earlier. atexit runs the last registration first, and the service's
         # tracer provider must not shut down before this.
         atexit.register(self.close, ending)
-        # Celery's children end with os._exit, without atexit; this signal is all they send
+        # Celery's children end with os._exit, which skips atexit. They send only this signal.
         ended = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
         if ended is not None:
             ended.connect(lambda **_told: self.close(ending), weak=False)
@@ -158,7 +158,7 @@ class _End:
             ending.close()
         _stay_interrupted()
 
-    # From here on: children.
+    # Forked children.
 
     def _renew(self) -> None:
         self._begun = itertools.count()
@@ -221,7 +221,7 @@ class _End:
         if is_main and os.name == "posix" and self._take_sigterm() and self._pipe is None:
             self._watch(is_new=is_new)
 
-    # From here on: SIGTERM.
+    # Delivery on SIGTERM.
 
     def ask_for_sigterm(self) -> str:
         """Deliver on SIGTERM. Returns the reason if that is not possible, else an empty string."""
@@ -244,17 +244,17 @@ class _End:
         Without it, a pool that wants to stop a long call would have to wait for its end.
         """
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
-            return  # gevent replaces threads: a thread that reads a pipe would block them all
+            return  # gevent replaces threads, and one that reads a pipe would block all others
         reading, writing = self._pipe = os.pipe()
         os.set_blocking(writing, False)
         with suppress(RuntimeError):  # no thread can be started
             start_detached(_make_thread(self._read, reading))
             before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-            if before != -1 and not is_new:  # in a new child it is the parent's
+            if before != -1 and not is_new:  # in a new child, it belongs to the parent
                 signal.set_wakeup_fd(before)
 
     def _read(self, reading: int) -> None:
-        while numbers := os.read(reading, 64):  # one number per signal, of any kind
+        while numbers := os.read(reading, 64):  # the number of each received signal, of any kind
             is_ours = self._is_ending or signal.getsignal(signal.SIGTERM) is _handle
             if signal.SIGTERM in numbers and is_ours:
                 self.end_by(signal.SIGTERM)
@@ -269,13 +269,13 @@ class _End:
         except RuntimeError:  # the interpreter is already shutting down
             os.kill(os.getpid(), number)
             return
-        atexit.register(thread.join)  # a main thread that finishes first waits for this thread
+        atexit.register(thread.join)  # if the main thread finishes first, it waits here
         self._done.wait(_HOLD_MAIN_S)
 
     def end_by(self, number: int) -> None:
         """Deliver for at most 2 s once the modules are loaded, then end the process by a signal."""
         try:
-            if next(self._begun) == 0:  # otherwise another thread has already started
+            if next(self._begun) == 0:  # otherwise another thread has started to deliver
                 start_detached(_make_thread(self._close_in_time))
             self._is_loaded.wait(_LOADED_S)
             self._done.wait(SIGTERM_S)

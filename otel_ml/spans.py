@@ -70,13 +70,13 @@ _logger = logging.getLogger(__name__)
 
 Attributes = Mapping[str, Any]
 
-# size of a run without long payloads, for the limit of a queue
+# size of a run without long payloads, counted against the limit of the send queue
 BARE_BYTES: Final = 1_024
 UNSET: Final = Status(StatusCode.UNSET)
-_RECORDED: Final = "recorded"  # source of a run whose times the program gave
+_RECORDED: Final = "recorded"  # source of runs whose times the program set
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
-_MOST_OF_CALL: Final = 32  # more attributes than a call has by itself
-_STARTED_WITH: Final = 3  # project, kind and name, which are written again
+_MOST_OF_CALL: Final = 32  # a call itself sets fewer attributes
+_STARTED_WITH: Final = 3  # project, kind and name: set at the start and again at the end
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))  # since SDK 1.42
 _KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
@@ -84,9 +84,9 @@ _KNOWN_FLAGS: Final = _SAMPLED | _RANDOM
 
 # The current context.
 
-# the key of the current span in OpenTelemetry's context, found by setting one
+# key of the current span in OpenTelemetry's context: set a span to find it
 [SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
-# errors of `reset` if the user's code continued in another context, where the token is invalid
+# raised by `reset` if the user's code continued in another context, where the token is invalid
 ELSEWHERE: Final = (ValueError, RuntimeError)
 
 
@@ -230,7 +230,7 @@ class RunSpan(ReadableSpan, trace.Span):
         weight: Approximate size in bytes. It counts toward the size limit of the send queue.
     """
 
-    # slots have the names that ReadableSpan's properties read
+    # ReadableSpan's properties read slots with these names
     __slots__ = (
         "_added_events",
         "_added_links",
@@ -282,16 +282,16 @@ class RunSpan(ReadableSpan, trace.Span):
         self.variables: Attributes = _NO_ATTRIBUTES
         self._end_time: int | None = None
         self._made_context: SpanContext | None = None
-        self._given: Any = None  # BoundedAttributes that the user added
+        self._given: Any = None  # BoundedAttributes: those added by the user
         self._added_events: Any = None  # BoundedList
-        self._added_links: Any = None  # BoundedList; includes the links it was created with
+        self._added_links: Any = None  # BoundedList; includes links from the start
         self.linked: tuple[Link, ...] = ()
         self._status = UNSET
         self.inputs: str | CapturedPayload | None = None
         self.outputs: str | CapturedPayload | None = None
         self.number = 0
         self.weight = BARE_BYTES
-        self.is_queued = False  # set by the queue that holds the span
+        self.is_queued = False  # set by the queue when it takes the span
 
     @property
     def is_history(self) -> bool:
@@ -306,7 +306,7 @@ class RunSpan(ReadableSpan, trace.Span):
         if not self.is_history:
             self._home = _as_history(self._home)
 
-    # The interface of a readable span.
+    # Interface of a readable span.
 
     @property
     def context(self) -> SpanContext:
@@ -413,7 +413,7 @@ class RunSpan(ReadableSpan, trace.Span):
             instrumentation_scope=self.instrumentation_scope,
         )
 
-    # The interface of a span that the user can add to.
+    # Interface of a writable span.
 
     def is_recording(self) -> bool:
         """Return True until the span has ended."""
@@ -606,7 +606,7 @@ class RunSpan(ReadableSpan, trace.Span):
             if type(payload) is CapturedPayload:
                 payload.encode()
         for event in self.events:
-            len(event.attributes or ())  # computes deferred ones
+            len(event.attributes or ())  # reading deferred attributes computes them
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and pass it on for export. A second call does nothing.
@@ -617,7 +617,8 @@ class RunSpan(ReadableSpan, trace.Span):
         if self._end_time is not None:
             self._is_ended("end")
             return
-        # written attributes contain the inputs; if the user ends the span earlier, they are dropped
+        # Inputs are part of the written attributes. If the user ends the span before, they are
+        # dropped.
         self.inputs = None
         home = self._home
         limit = home.limits.max_span_attributes
@@ -635,7 +636,7 @@ class RunSpan(ReadableSpan, trace.Span):
             try:
                 home.take(self)
             except BaseException:
-                if not self.is_queued:  # a signal handler raised before it was queued
+                if not self.is_queued:  # a signal handler raised before it was queued: try again
                     home.take(self)
                 raise
         elif home.processor is not None:
@@ -696,7 +697,7 @@ def write(span: trace.Span, variables: Attributes, constants: Attributes) -> Non
     limits: SpanLimits | None = getattr(span, "_limits", None)  # private field of SDK spans
     if limits is not None:
         attributes = _hold_to(limits, span, attributes)
-    # core attributes last, because a full SDK span drops its first ones
+    # core attributes last, because a full SDK span drops the first ones
     span.set_attributes(attributes)
 
 
@@ -829,11 +830,11 @@ class OwnRandomIds(RandomIdGenerator):
 
 
 _OWN_IDS: Final = OwnRandomIds()
-_ID_BITS: Final = 192  # bits of a trace ID and a span ID
+_ID_BITS: Final = 192  # bits of a trace ID plus a span ID
 _SPAN_ID: Final = 2**64 - 1
 
 
-# Sampling. Calling a sampler takes 2 µs, more than everything else at the start of a run. The
+# Sampling. Calling a sampler takes 2 µs, more than all other work at the start of a run. The
 # standard samplers depend only on the parent's flag, a constant or the trace ID, so their rules are
 # read once.
 
@@ -961,7 +962,7 @@ def start_of(
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)
-    # If the SDK is asked to count live spans, it counts only its own.
+    # The SDK's option to count live spans counts only spans of its own classes.
     counted = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").lower() == "true"
     is_enabled = getattr(tracer, "_is_enabled", None)  # since SDK 1.40
     if counted or (is_enabled is not None and not is_enabled()):
@@ -1043,7 +1044,7 @@ class _RunTracer:
         self._span_id = ids.generate_span_id
         is_random: Callable[[], bool] | None = getattr(ids, "is_trace_id_random", None)
         random = _RANDOM if is_random is not None and is_random() else 0
-        # the usual rules: roots and children of sampled parents are sampled
+        # the default rules: roots and children of sampled parents are sampled
         usual = self._rules[:2] + self._rules[3:4] if self._rules is not None else ()
         self._follows = usual == (_always,) * 3
         self._root_flags = TraceFlags(random | (_SAMPLED if self._follows else 0))
