@@ -11,7 +11,7 @@ from otel_ml_collector.store.sql import Sql, join_sql
 
 MOST_MENTIONS: Final = 1_000
 _OURS: Final = Sql("project = {project:String}")
-# The name as it is, and as it is written within JSON.
+# The name as it is, and as it is written in JSON text.
 _NAMES: Final = Sql("""multiSearchAnyCaseInsensitiveUTF8(
   concatWithSeparator('\n', {columns}), {names:Array(String)})""")
 
@@ -28,7 +28,8 @@ _NAMING_ITEMS: Final = Sql("""
     named=_contain(Sql("inputs"), Sql("expected"), Sql("tags"), Sql("source_session")),
     most=MOST_MENTIONS,
 )
-# The newest versions of data sets are not enough: an older one still shows the item.
+# All versions of data sets are searched: an item that is not in the newest version is still shown
+# in older ones.
 _HOLDERS: Final = Sql("""
     SELECT right(line, 64) AS digest, substring(owner, {behind}) AS dataset,
       any(left(line, -65)) AS item

@@ -20,7 +20,7 @@ from otel_ml_collector.store.schema import COPIES, META, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import DECLARED_TABLES, Table
 
-# A step reads what it must, however long that takes.
+# A step may read large tables, so it has no time limit.
 _UNHURRIED: Final = {
     "max_execution_time": 0,
     "mutations_sync": 2,
@@ -28,28 +28,30 @@ _UNHURRIED: Final = {
     "max_memory_usage": 2_500_000_000,
 }
 
-# Parts that were merged away are removed by one thread: above a hundred of them at once, which
-# come after minutes of load, the engine starts 128 that stay, with three files each.
+# Makes one thread remove the parts that merges replaced. After minutes of load, more than 100 such
+# parts are removed at once. For these, the engine would start 128 threads that never end and keep
+# three files open each.
 _REMOVAL: Final = "concurrent_part_removal_threshold"
 _REMOVE: Final = Sql("ALTER TABLE {table} MODIFY SETTING {setting} = 1000000000")
 _UNTOLD: Final = Sql("""
     SELECT name FROM system.tables WHERE database = currentDatabase()
       AND engine LIKE '%MergeTree' AND position(engine_full, {setting:String}) = 0""")
 
-# Stores that an older program made keep replaced parts for 480 s: see `tables.DURABLE`.
+# Stores from an older version keep replaced parts for 480 s. For the reason against it, see
+# `tables.DURABLE`.
 _KEPT_LONG: Final = Sql("""
     SELECT name FROM system.tables WHERE database = currentDatabase()
       AND engine LIKE '%MergeTree' AND position(engine_full, 'old_parts_lifetime = 480') > 0""")
 _KEEP_SHORT: Final = Sql("ALTER TABLE {table} MODIFY SETTING old_parts_lifetime = 8")
 
-# The engine deletes and changes rows of no other tables.
+# The engine can delete and change rows only in MergeTree tables.
 _OTHER_ENGINES: Final = Sql("""
     SELECT name, engine FROM system.tables
     WHERE database = currentDatabase() AND name IN {names:Array(String)}
       AND engine NOT LIKE '%MergeTree' ORDER BY name LIMIT 1""")
 
-# Inserts into these tables have names, and the engine takes each name once: one of two collectors
-# saves a document, and sketches are counted once if an insert is sent again.
+# Tables whose inserts have deduplication tokens. The engine accepts each token once. So only one of
+# two collectors saves a document, and a repeated insert of sketches is counted once.
 _NAMED_INSERTS: Final = ("documents", "sketches")
 _OF_REPLICAS: Final = "replicated_deduplication_window"
 _OF_ONE: Final = "non_replicated_deduplication_window"
@@ -72,26 +74,26 @@ _HAS_TTL: Final = Sql("""
     SELECT count() FROM system.tables WHERE database = currentDatabase()
       AND name = 'notifications' AND position(engine_full, ' TTL ') > 0""")
 
-# A server that starts, or a cluster without its coordinator, answers with these for a while.
+# Temporary errors of a server that is starting, or of a cluster without its coordinator.
 _PASSING: Final = frozenset(
     {"ALL_CONNECTION_TRIES_FAILED", "KEEPER_EXCEPTION", "MEMORY_LIMIT_EXCEEDED", "NETWORK_ERROR"}
     | {"NO_ZOOKEEPER", "SOCKET_TIMEOUT", "TABLE_IS_READ_ONLY", "TOO_MANY_SIMULTANEOUS_QUERIES"}
     | {"REPLICA_IS_NOT_IN_QUORUM", "TOO_FEW_LIVE_REPLICAS", "UNKNOWN_STATUS_OF_INSERT"}
     | {"UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE"}
 )
-# Only whoever runs the server or changes the settings can end this.
+# Not temporary: the certificate or the settings must be changed.
 _CERTIFICATE: Final = "CERTIFICATE_VERIFY_FAILED"
 
 _logger = logging.getLogger(__name__)
 
 
-# Nothing was published before this schema. Older stores are refused, with the last commit that
-# upgrades them.
+# No release had an older schema. Older stores are refused with an error that names the last commit
+# that can upgrade them.
 OLDEST_SCHEMA: Final = 28
 LAST_UPGRADER: Final = "bf3e30fd"
 
-# What a store lacks that was made before a version, besides the tables themselves: a step for each
-# version after `OLDEST_SCHEMA`.
+# The statements that upgrade a store by one version each, starting after `OLDEST_SCHEMA`. Missing
+# tables are created without a step.
 STEPS: Final[Sequence[Sequence[Sql]]] = (
     (  # 29: who made and revoked a key
         Sql(
@@ -103,10 +105,10 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             "'as made_by' AFTER made_by"
         ),
     ),
-    # A new step goes here. One for declared tables, columns and indexes is empty.
+    # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 
-# The schema that a program and a store agree on: one more with each release that changes a table.
+# Version of the schema. Each release that changes a table increases it by one.
 SCHEMA_VERSION: Final = OLDEST_SCHEMA + len(STEPS)
 
 _READ_COLUMNS: Final = Sql("""
@@ -116,8 +118,9 @@ _INDEXES: Final = Sql("""
     SELECT name FROM system.data_skipping_indices
     WHERE database = currentDatabase() AND table = {table:String}""")
 _FOUND: Final = Sql("SELECT max(value) FROM store_meta WHERE name = 'schema'")
-# Since when a definition has at most two versions by its outputs: the numbers that a store gave
-# before stay what they were. A new store has had the rule for ever.
+# Notes when the store got the rule that a definition has at most two versions by output structure.
+# Versions that arrived before keep their numbers. A new store has 0: the rule applies to all of its
+# versions.
 _TWO_STRUCTURES: Final = Sql("""
 INSERT INTO store_meta (name, value)
 SELECT 'two_structures', if({is_new:Bool}, 0, toUnixTimestamp64Nano(now64(9)))
@@ -147,7 +150,7 @@ def connect(url: str) -> Connections:
         _keep_parts_short(client)
         if connections.folder is not None:
             _remove_by_one_thread(client)
-    except (ClickHouseError, Unavailable, TypeError) as error:  # of an option that nobody knows
+    except (ClickHouseError, Unavailable, TypeError) as error:  # TypeError: unknown URL option
         connections.close()
         text = f"The store at {connections.name} cannot be opened: {describe_error(error)}"
         raise (StoreUnreachable(text) if _may_pass(error) else BadSetting(text)) from error
@@ -204,7 +207,7 @@ def _keep_windows(client: StoreClient) -> None:
             (_OF_REPLICAS, windows[0] or usual) if is_replicated else (_OF_ONE, windows[1])
         )
         if name == "sketches" and not is_replicated and not window:
-            client.command(_ADD_WINDOW)  # an older program made the table
+            client.command(_ADD_WINDOW)  # a table from an older version
         elif not int(window or 0):
             raise BadSetting(
                 f"The table {name} of the store has {setting} = {window or 0}: ClickHouse would "
@@ -250,7 +253,7 @@ def migrate(client: StoreClient) -> None:
         return
     for table in TABLES:
         client.command(table)
-    if schema:  # a store that has none yet has no rows that lack anything
+    if schema:  # a new store already has all columns
         for declared in DECLARED_TABLES:
             _add_declared(client, declared)
     for copy in COPIES:

@@ -12,9 +12,10 @@ from typing import Any, Final
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.store.sql import Sql, StoreClient
 
-# A statement is a file that the engine can no longer read when there was no room for it.
+# Free bytes needed to start a statement. The engine keeps it in a file, and cannot read the file
+# later if the disk was full.
 _ROOM_BYTES: Final = 1_000_000
-# A busy engine may leave a statement alone for a moment.
+# Seconds without progress until a statement is given up. A busy engine may pause for a moment.
 _STUCK_S: Final = 5.0
 _FIRST_POLL_S: Final = 0.005
 _LAST_POLL_S: Final = 0.2

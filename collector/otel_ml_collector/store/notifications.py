@@ -9,7 +9,7 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
-# Withdrawn: muted or deleted before it was taken, or while it is told again and again.
+# `withdrawn`: muted or deleted before delivery, or between two attempts.
 DeliveryState = Literal["waiting", "sent", "failed", "withdrawn"]
 
 _ALL: Final = Sql("""project, target, id, rule, status, changed_ns, announced_ns, state, tries,
@@ -17,12 +17,13 @@ _ALL: Final = Sql("""project, target, id, rule, status, changed_ns, announced_ns
 _CHANGE: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE project = {project:String} AND id = {id:String} ORDER BY target""").fill(all=_ALL)
-# Bodies are read of those alone that are asked for.
+# Other queries find the keys first, so that bodies are read only for these rows.
 _OF_KEYS: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE (project, target, id) IN ({keys})
 ORDER BY tried_ns, changed_ns""")
-# Of a rule the oldest first, as resolved comes after firing; of rules those not tried for longest.
+# The oldest notification of each rule, because resolved must follow firing. The rule that was not
+# tried for the longest time comes first.
 _WAITING: Final = Sql("""
 SELECT project, target, id FROM (
   SELECT project, target, id, tried_ns, changed_ns FROM notifications FINAL

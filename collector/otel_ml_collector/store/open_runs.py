@@ -26,9 +26,8 @@ from otel_ml_collector.times import MINUTE_NS
 from otel_ml_collector.windows import Window
 
 SILENT_AFTER_NS: Final = 5 * MINUTE_NS
-# The filter that lists crashed runs.
 CRASHED_RUNS: Final = 'outcome == "crashed"'
-# How many runs without an end a list looks at from where it begins.
+# Maximum number of open runs that a page of a list reads.
 _MOST_LISTED: Final = 2_000
 _IN_TRACE: Final = 10_000
 _MOST_PROJECTS: Final = 50
@@ -45,8 +44,8 @@ _NULLS: Final = {
     pa.float64(): Sql("CAST(NULL AS Nullable(Float64))"),
 }
 _TEXTS: Final = {field.name for field in fields(RunFields) if field.type is str}
-# What an open run has not of the columns of `runs`: a text that runs always have is empty, all
-# else is null. Its outcome is computed, and its number is asked by nobody.
+# Columns of `runs` that an open run lacks. Text that every run has is empty, all others are null.
+# `outcome` is computed, and no query uses `seq`.
 _LACKING: Final = join_sql(
     ", ",
     [
@@ -58,7 +57,7 @@ _LACKING: Final = join_sql(
         if column.name not in {*OPEN_RUNS.names(), "outcome", "seq"}
     ],
 )
-# The columns of `runs`, so that a condition on them holds here too.
+# Open runs with the columns of `runs`, so that conditions on `runs` also work here.
 _AS_RUNS: Final = Sql("""
 SELECT *, {lacking},
   concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
@@ -69,7 +68,7 @@ FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenKey(Key):
-    """Key of a start record: when and where its run began, and when the record arrived."""
+    """The key of a start record: when and where its run began, and when the record arrived."""
 
     process: str
     arrived_ns: int

@@ -1,4 +1,4 @@
-"""SQL for orders of a list of runs, except by time: a number for each run, highest first."""
+"""SQL for lists that are ordered by a number of each run instead of its time, highest first."""
 
 from typing import Final
 
@@ -27,7 +27,8 @@ _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
   SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
     deliveries=DELIVERIES, near=NEAR_WINDOW, is_call=IS_CALL, repeats=repeats(NEAR_WINDOW)
 )
-# Of runs that stand for what is inside them: none below a call is read only to be left out.
+# For lists in which a row stands for the runs inside it. Runs inside a call are excluded in the
+# query, so that they are not read and then dropped.
 OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
 
 
@@ -63,7 +64,10 @@ def make_ordering(
 
 
 def resolve_worth(reader: Reader, project: str, order: str) -> str:
-    """Replace the worst or best of a judge by the lowest or highest. Other orders stay."""
+    """Replace an order by the worst or best score of a judge by its lowest or highest.
+
+    Other orders are returned unchanged.
+    """
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:
         return order

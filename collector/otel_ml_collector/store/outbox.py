@@ -47,7 +47,7 @@ from otel_ml_collector.store.writer import LAST_ARRIVAL
 
 _NEW: Final = Sql("""collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")
-# Of a run that came twice the record of the higher rank is kept, and so is its payload.
+# If a run was delivered twice, the payload of the delivery with the higher rank is kept.
 _KEPT_PAYLOADS: Final = Sql("""
 SELECT {select}
 FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN (
@@ -55,7 +55,7 @@ FROM payloads WHERE (project, start_ns, payloads.trace_id, payloads.span_id) IN 
 ORDER BY rank""").fill(
     deliveries=DELIVERIES, select=PAYLOADS.select("start_ns", "arrived_ns"), new=_NEW
 )
-# One row a version, whatever came of it when: the definition may come later than the version.
+# One row per version, merged from all of its rows: the definition may arrive after the version.
 _NEWEST_VERSIONS: Final = Sql("""
 SELECT * FROM (
   SELECT project, kind, name, digest, structure, max(definition) AS definition,
@@ -68,9 +68,9 @@ SELECT * FROM (
   GROUP BY project, kind, name, digest, structure)
 WHERE {new} ORDER BY arrived_ns""").fill(new=_NEW)
 _NO_PARENT: Final = "0" * 16
-# A payload may be kept for a shorter time than its run.
+# A payload may expire before its run.
 _NO_PAYLOAD: Final[Row] = dict.fromkeys(PAYLOAD, "")
-# Columns that are the field as it is.
+# Columns with the unchanged value of the field.
 _AS_IT_IS: Final = frozenset(columns_of(Run)) - {
     *("trace_id", "span_id", "parent_span_id", "outcome", "tags", "logs"),
 }
@@ -100,7 +100,7 @@ def _tags(tags: Mapping[str, str], details: str) -> list[Tag]:
 
 
 def _response_id(tokens: Sequence[str]) -> str:
-    """Read the response ID, which follows the tags."""
+    """Read the response ID, which comes after the tags."""
     last = tokens[-1] if tokens else ""
     return last.removeprefix(RESPONSE) if last.startswith(RESPONSE) else ""
 
@@ -146,7 +146,7 @@ class _Kind:
 
 
 def _kind(table: Table[Any], restore: Callable[[Row], object], name: str, *left_out: str) -> _Kind:
-    """Read all columns of a table except given ones."""
+    """Make a kind that reads all columns of a table, except the given ones."""
     sql = Sql("SELECT {select} FROM {table} WHERE {new} ORDER BY arrived_ns").fill(
         select=table.select("collector", *left_out), table=table.sql, new=_NEW
     )
@@ -154,7 +154,7 @@ def _kind(table: Table[Any], restore: Callable[[Row], object], name: str, *left_
 
 
 _STAMP: Final = "arrived_ns"
-# Before a run comes what belongs to it.
+# In the order of sending: the records of a run come before the run.
 _KINDS: Final[Mapping[str, _Kind]] = {
     "model_versions": _Kind(
         Sql("({rows})").fill(rows=_NEWEST_VERSIONS), _NEWEST_VERSIONS, _version, "versions"
@@ -201,7 +201,7 @@ class Outbox:
         self._collector = collector
 
     def last_arrival(self) -> int:
-        """Read the time of the newest arrival.
+        """Return the time of the newest arrival.
 
         Raises:
             Unavailable: The store does not answer.

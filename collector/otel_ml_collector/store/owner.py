@@ -13,7 +13,7 @@ _PURPOSE: Final = b"otel-ml: the first key"
 
 
 def make_owner_token(secret: bytes) -> str:
-    """Make the token of everybody who can read the secret of a data directory."""
+    """Make the token that proves access to the secret of a data directory."""
     return hmac.new(secret, _PURPOSE, "sha256").hexdigest()
 
 

@@ -14,11 +14,12 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.times import DAY_NS, SECOND_NS, format_time
 
 MOST_PAUSE_NS: Final = 2 * DAY_NS
-# A pass is a number that counts up, and its time in seconds: the store keeps the largest value.
+# A pass is stored as one integer: its number, then its time in seconds in the lower 34 bits. The
+# store keeps the largest value, so the last pass wins.
 _TIME_BITS: Final = 34
 _ROW_NAME: Final = "retention_pass"
 _LAST: Final = Sql("SELECT max(value) FROM store_meta WHERE name = {name:String}")
-# The time of a store whose retention never ran.
+# Used as the last pass if retention never ran.
 _NEWEST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) FROM runs")
 
 

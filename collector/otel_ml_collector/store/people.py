@@ -16,7 +16,8 @@ _WORD_COLUMNS: Final = Sql(
 )
 _FROM_METRICS: Final = Sql("""FROM metrics
     WHERE project = {project:String} AND name = {judge:String} AND source = 'human'""")
-# The runs of which a person said something: scores lie by judge, statements by what they are about.
+# Runs with a label of a reviewer. Scores are ordered by judge and labels by subject, so the runs
+# are found in the table of scores.
 _RUNS_WITH_WORDS: Final = Sql("""owner IN (
     SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM {scores}
     WHERE project = {project:String} AND judge = {judge:String} AND record_id != '')""").fill(

@@ -30,13 +30,13 @@ from otel_ml_collector.store.resolutions import SHARED
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 
-# Markers among the scopes of a project's calls: several runs of one scope may record the same call;
-# older calls are not read yet.
+# Markers in the set of scopes of a project's calls. "bare": several runs of one scope may record
+# the same call. "unread": older calls were not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
 # Number of newest calls that show which scopes record a project's calls.
 _NEWEST: Final = 1_000
-# Most runs, and most projects, that one query reads together.
+# Maximum number of runs, and of projects, that one query reads.
 _READ_AT_ONCE: Final = 100_000
 _PROJECTS_AT_ONCE: Final = 5_000
 # Number of recent calls that are kept, to find calls directly inside other calls.
@@ -100,7 +100,7 @@ def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
     )
 
 
-# Of one project the newest rows alone are read, of several all of them.
+# For one project, only its newest rows are read; for several, all of their rows.
 _OF_ONE: Final = (OF_PROJECT, Sql("LIMIT {most}").fill(most=_NEWEST))
 _OF_SEVERAL: Final = (IN_PROJECTS, Sql("LIMIT {most} BY project").fill(most=_NEWEST))
 _RUNS_BY_PROJECT: Final = Sql("""
@@ -124,10 +124,11 @@ class PlainProjects:
         self._memory = memory
         self._guard = threading.Lock()
         self._scopes: dict[str, set[str]] = {}
-        # The spans of recent calls, and the parents of recent calls, the oldest first.
+        # The spans and the parents of recent calls, oldest first.
         self._spans: dict[tuple[str, bytes, bytes], None] = {}
         self._parents: dict[tuple[str, bytes, bytes], None] = {}
-        # Which names the runs of a project have. If all agree, none inherits any.
+        # The combinations of session, user and experiment that runs of a project name. With only
+        # one combination, no run inherits a name.
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
     def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
@@ -159,7 +160,7 @@ class PlainProjects:
             return {project for project in scopes if not self.counts_plainly(project)}
 
     def _is_nested(self, run: Run) -> bool:
-        """Return whether a call is directly inside or around a recent one. Keep it as recent."""
+        """Remember a call, and return whether it is directly inside or around a recent one."""
         of_trace = run.project, run.trace_id
         span, parent = (*of_trace, run.span_id), (*of_trace, run.parent_span_id)
         is_nested = span in self._parents or parent in self._spans

@@ -30,7 +30,8 @@ from otel_ml_collector.times import DAY_NS, MINUTE_NS
 TARGET: Final = "target"
 PredictionKind = Literal["class", "number", "ranking"]
 
-# A text is as long as the name of a class; of a longer one the beginning and its hash.
+# Maximum length of a prediction in bytes, enough for the name of a class. Longer text becomes its
+# first 32 characters and a hash.
 _LONGEST: Final = 64
 _WORD_OF: Final = Sql("""multiIf(
     {raw} IN ('', 'null'), '',
@@ -43,11 +44,12 @@ _NUMBER_OF: Final = Sql("""if(JSONType({raw}) IN ('Int64', 'UInt64', 'Double')
     AND isFinite(JSONExtractFloat({raw})), toNullable(JSONExtractFloat({raw})), NULL)""")
 _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
     JSONExtractArrayRaw({raw}), [{raw}]))""")
-# Of a run that foretold something: the prediction as text, its number, and the same of the truth,
-# empty where none is here; since when that is known.
+# The prediction of a run as text (`predicted`) and number (`amount`), and its ground truth as text
+# (`came`, empty without ground truth) and number (`truth`). `told_ns` is when the ground truth was
+# first recorded.
 COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
   amount, came, truth, told_ns""")
-# The part of these that the run itself says, with the items of a ranking.
+# The columns that are known without ground truth, and the items of a ranking.
 _PREDICTION_COLUMNS: Final = Sql("""
   start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
   amount, items""")
@@ -89,13 +91,13 @@ _JOINED: Final = Sql("""
 _NOT_KEPT: Final = Sql("""intDiv(start_ns, {day_ns}) * {day_ns}
   NOT IN {kept_days:Array(Int64)}""").fill(day_ns=DAY_NS)
 _WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-# The runs of a question that no kept day has.
+# The part of a window that is not on a materialized day.
 _REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
 
 _QUIET_NS: Final = MINUTE_NS
 _REPLACED_NS: Final = 10 * MINUTE_NS
 _MOST_DAYS: Final = 1_000
-# The job runs again after half a minute, so it stops here: the collector has other work.
+# Seconds. The next call, half a minute later, continues: the collector has other work.
 _BUDGET_S: Final = 10.0
 _DOCUMENTS: Final = Sql("""
 SELECT project, argMax(body, version) AS text FROM documents WHERE kind = {kind:String}
@@ -135,7 +137,7 @@ ORDER BY day_ns""").fill(states=STATES.fill(ours=Sql("project = {project:String}
 _STORE_NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9))")
 _REPLACED: Final = Sql("""FROM predictions WHERE project = {project:String}
   AND rule = {rule:String} AND day_ns = {day:Int64} AND computed_ns < {before:Int64}""")
-# Of a target that was deleted, or that is another one now.
+# Predictions for prediction targets that were deleted or changed.
 _ORPHANS: Final = Sql("""
 SELECT project, rule, max(predicted_ns) AS newest_ns FROM ({predicted})
 WHERE (project, rule) NOT IN (
@@ -151,7 +153,7 @@ _ORPHANED: Final = tuple(
         (Sql("predictions"), Sql("computed_ns")),
     )
 )
-# Nobody waits for it.
+# Do not wait for these deletes: nothing depends on them.
 _LATER: Final = {"lightweight_deletes_sync": 0}
 
 
@@ -190,7 +192,7 @@ class PredictionRule:
 
     @property
     def key(self) -> str:
-        """The key of its predictions: a hash of everything they depend on, so not of its name."""
+        """A hash of everything that its predictions depend on. The name has no effect."""
         k = self.k if self.kind == "ranking" else 0
         parts = [self.model, self.kind, [*self.path], self.chance and [*self.chance], k]
         return sha256(orjson.dumps(parts)).hexdigest()[:16]
@@ -414,8 +416,8 @@ _RAW_TRUTH: Final = Sql("truths.newest")
 _NO_NUMBER: Final = Sql("CAST(NULL AS Nullable(Float64))")
 _NO_ITEMS: Final = Sql("CAST([] AS Array(String))")
 _IS_NUMBER: Final = Sql("if(isNull({number}), '', '1')")
-# By kind, from the payload: the prediction as text, its number, and the items of a ranking. Of a
-# class the number is the probability.
+# By kind, from the payload: the prediction as text, its number, and the items of a ranking. The
+# number of a class is its probability.
 _FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
     "class": (
         _word(_RAW, 1),
@@ -433,8 +435,8 @@ _FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
         Sql("arraySlice({items}, 1, {k:UInt32})").fill(items=_items(_RAW)),
     ),
 }
-# By kind, beside the truth: the number of the prediction, and text and number of the truth. Of a
-# ranking the first is the share of the first k that are relevant.
+# By kind, after joining ground truth: the number of the prediction, and the ground truth as text
+# and as number. The number of a ranking is the share of its first k items that are relevant.
 _TRUTHS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
     "class": (Sql("run.amount"), _word(_RAW_TRUTH, 2), _NO_NUMBER),
     "number": (

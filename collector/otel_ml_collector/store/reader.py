@@ -24,11 +24,11 @@ Row = dict[str, Any]
 _Answer = TypeVar("_Answer")
 _Asked = ParamSpec("_Asked")
 
-# True for the rows that may be read: what asks about several projects has it in its WHERE clause.
+# True for rows that the caller may read. Queries about several projects have it in WHERE.
 READABLE: Final = Sql("project IN {readable:Array(String)}")
-# What stands there for those who may read all of them: a condition costs half a millisecond.
+# Replaces `READABLE` for callers who may read all projects: a condition costs 0.5 ms.
 _EVERY_PROJECT: Final = Sql("1")
-# Ids are hex text outside and bytes inside.
+# The API uses IDs as hex text, the store keeps them as bytes.
 ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
 ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
 IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
@@ -36,7 +36,7 @@ _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
 _TIMEOUT_EXCEEDED: Final = 159
 _CANNOT_COMPILE_REGEXP: Final = 427
-JsonValue = Any  # a payload: whatever the traced code was given or gave
+JsonValue = Any  # a payload: the input or output of traced code
 
 
 class Reader:
@@ -59,7 +59,8 @@ class Reader:
         for _ in range(_CLIENTS):
             self._idle.put(connections.open())
         self._thread = threading.local()
-        # A thread waits for those of the next pool alone, so that one is always left that answers.
+        # A thread waits only for threads of the next pool, so the threads of the last pool can
+        # always finish.
         self._pools = [
             ThreadPoolExecutor(_CLIENTS, name, self._note_pool, (level,))
             for level, name in enumerate(("question", "inner-question"), 1)
@@ -69,13 +70,13 @@ class Reader:
         self._thread.level = level
 
     def close(self) -> None:
-        """Wait for queries in the background. Call it before the store is closed."""
+        """Wait for queries in the background. Call it before you close the store."""
         for pool in self._pools:
             pool.shutdown()
 
     @property
     def access(self) -> Access:
-        """The access that answers are narrowed to."""
+        """What the caller may read."""
         return self._access
 
     def narrow(self, access: Access) -> "Reader":
@@ -85,7 +86,7 @@ class Reader:
         return narrowed
 
     def in_zone(self, zone: ZoneInfo) -> "Reader":
-        """Return a reader of questions in a time zone."""
+        """Return a reader that uses a time zone for days and dates."""
         moved = copy.copy(self)
         moved.zone = zone
         return moved
@@ -139,7 +140,7 @@ class Reader:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """From now on, run queries one after the other on this thread."""
+        """Within this context, run queries sequentially on this thread."""
         level: int = getattr(self._thread, "level", 0)
         self._thread.level = len(self._pools)
         try:
@@ -195,12 +196,12 @@ class Reader:
 
 
 def run_id_of(row: Row) -> str:
-    """Return the run id of a light row."""
+    """Return the run ID of a row of `LIGHT` columns."""
     return f"{row['trace_id']}-{row['span_id']}"
 
 
 def is_open(row: Row) -> bool:
-    """Return whether the row of a run is about an open run."""
+    """Return whether the row is of an open run."""
     return row["latency_ns"] is None
 
 
@@ -231,5 +232,5 @@ def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> li
 
 
 def load_json(text: str, default: object = None) -> Any:
-    """Read a column with JSON text. An empty text gives the default."""
+    """Parse a column with JSON text. Return the default if it is empty."""
     return orjson.loads(text) if text else default

@@ -18,11 +18,11 @@ from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
 from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, has_facts
 
-# About 1 kB each, with their previews.
+# Maximum number of runs in memory: about 1 kB each, with previews.
 _MOST_CALLS: Final = 50_000
-# Per project: traces with open runs that are not in memory and may continue at any time.
+# Maximum per project: traces with open runs that are not in memory and may continue at any time.
 _OPEN_TRACES: Final = 20_000
-# Number of projects that are remembered by name. Above it, new projects are not recognized.
+# Maximum number of projects remembered by name. Above it, new projects are not recognized.
 MOST_PROJECTS: Final = 20_000
 
 
@@ -81,7 +81,7 @@ class RecentTrace:
 
     @property
     def size(self) -> int:
-        """How many runs are kept of it."""
+        """Number of runs and start records in memory."""
         return len(self.runs) + len(self.open_runs)
 
     @property
@@ -103,9 +103,10 @@ class RecentCalls:
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()
         self._runs = 0
         self._groups = 0
-        # Per tracked project: when all runs that are only in the store had ended.
+        # Per tracked project: the time by which all runs that are only in the store had ended.
         self._others_end_ns: dict[str, int] = {}
-        # The traces in which runs were open then. They may have started earlier.
+        # Traces that had open runs at that time. They may have started earlier, and may continue at
+        # any time.
         self._open_traces: dict[str, set[bytes]] = {}
         self._known: set[str] = set()
         # The projects with any records in the store, or None if unknown, and whether older projects
@@ -259,8 +260,8 @@ class RecentCalls:
     def _keep(self, resolved: Sequence[ResolvedRun]) -> None:
         for run in resolved:
             trace = self._traces.get((run.project, run.trace_id))
-            # As the store has it: of two groups that were settled before they were stored, neither
-            # of which outranks the other, the last one holds.
+            # As in the store, the later of two resolutions with equal rank wins. Batches that are
+            # resolved before they are stored can have equal ranks.
             if trace is not None and run.rank >= trace.resolved_ranks.get(run.span_id, 0):
                 trace.resolved[run.span_id] = run.resolution
                 trace.resolved_ranks[run.span_id] = run.rank

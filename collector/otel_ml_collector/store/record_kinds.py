@@ -33,13 +33,13 @@ from otel_ml_collector.store.tables import (
 )
 from otel_ml_collector.store.targets import RUN, TAG_TEXT, join_keyed
 
-# Number of cached SQL texts per function. They differ only in the number of a parameter.
+# Number of cached SQL texts per function. The texts differ only in the number of a parameter.
 _TEXTS: Final = 128
-# How many signs are remembered of all projects, with names of late tags among them; what is noted
-# of a project that has late tags of more names.
+# Maximum number of remembered signs of all projects, including names of late-arriving tags. If the
+# names of a project do not fit, `_MANY_TAGS` is noted instead.
 _KNOWN_SIGNS: Final = 500
 _MANY_TAGS: Final = "tags of many names"
-# The owners that are trace keys or tags, and no versions of models.
+# Subjects that are trace keys or tags, not model versions.
 _IS_KEYED: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
@@ -49,7 +49,6 @@ _OWNERS_OF_TRACE: Final = 100
 _TIMES: Final = Sql("FROM trace_index WHERE project = {project:String} AND key = {trace:String}")
 
 
-# The stored spans of a trace.
 _SPANS_HERE: Final = Sql("""
   SELECT span_id FROM {deliveries} WHERE project = {project:String} AND trace_id = {id16}
     AND start_ns >= (SELECT minOrNull(start_ns) {times})
@@ -269,7 +268,7 @@ def of_tag_names(
 
 
 def tag_sign(name: str) -> str:
-    """Return the name under which it is remembered that a project has late tags of this name."""
+    """Return the sign for memory that a project has late-arriving tags with this name."""
     return f"tags {name}"
 
 
@@ -342,7 +341,7 @@ def note_record_kinds(memory: Memory, records: Records) -> None:
         _note_tag_names(memory, records.tags)
 
 
-# Records about the runs of a trace.
+# Subjects that are runs of a trace: "-" and "." are neighbours in ASCII.
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
   AND owner < concat({trace:String}, '.')""")
 
@@ -520,10 +519,10 @@ def points(label: Sql, kinds: RecordKinds) -> Sql:
     return direct + Sql(" UNION ALL ") + others
 
 
-# The contents of calls that came as log records, by the rules of `mapping.dialects.gen_ai_events`.
+# Contents of calls that arrived as log records. The rules are in `mapping.dialects.gen_ai_events`.
 _OBJECT: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
     kv -> concat(toJSONString(kv.1), ':', kv.2), {pairs}), ','), '}')""")
-# A body that is no object is the content of one.
+# A body that is not an object becomes the content of one.
 _AS_OBJECT: Final = Sql("""multiIf(
     startsWith({at}, '{') AND isValidJSON({at}), {at},
     concat('{"content":', if({is_json}, {at}, toJSONString({at})), '}'))""")
@@ -540,7 +539,7 @@ _BODY: Final = Sql(
         )
     ),
 )
-# The JSON text of a detail that may be written as text, from the body or the attributes.
+# The JSON of a detail in the body or the attributes, where it may be a string of JSON.
 _DETAIL: Final = Sql("""if(startsWith(JSONExtractRaw(details, '{name}') AS raw_{at}, '"')
     AND isValidJSON(JSONExtractString(details, '{name}')),
     JSONExtractString(details, '{name}'), raw_{at})""")

@@ -17,9 +17,9 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.schema import META, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, table_names
 
-# What was written a moment before a failed write was counted may be short as well.
+# Seconds. Data that was written shortly before the failure was noticed may be damaged too.
 _BEFORE_S: Final = 10.0
-# A table is loaded anew as soon as nobody reads the old one any more.
+# Seconds. A table can be loaded again only after running queries on it have ended.
 _LOAD_WITHIN_S: Final = 30.0
 _LOAD_EVERY_S: Final = 0.02
 _EVERY_TABLE: Final = TABLE_NAMES | table_names([META])
@@ -48,9 +48,9 @@ class Repair:
         self._unloaded: set[str] = set()
 
     def run_pass(self) -> None:
-        """Load the tables again that were written to after a write of a file failed.
+        """Reload the tables that were written to around a failed write.
 
-        A merge may begin before that and end after it, so the next pass loads them once more.
+        A merge may begin before the failure and end after it, so the next pass reloads once more.
 
         Raises:
             Unavailable: The store does not answer. The next pass continues.
@@ -79,7 +79,8 @@ class Repair:
                 drop_unread(Path(folder))
             self._load()
         if tables:
-            # Those of versions that were in a broken part may be others when they come again.
+            # Versions that were lost with a damaged part may get different numbers when they arrive
+            # again.
             self._memory.forget_numbers(lambda *_: True)
             _logger.error(
                 "The engine could not write all files; reloaded without the damaged parts: %s",

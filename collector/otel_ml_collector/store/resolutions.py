@@ -55,7 +55,7 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import RESOLVED_RUNS
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
-# Names in the memory of a project. In order: runs whose resolved amounts differ from theirs,
+# Names in the memory of a project. In order: runs whose resolved amounts differ from their own,
 # runs that inherit content, runs that inherit names, traces of experiments, and runs with
 # late-arriving records by key or tag.
 SHARED: Final = "same_calls"
@@ -63,11 +63,11 @@ LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
 KEYED_RUNS: Final = "keyed_runs"
-# Number of traces that are read together.
+# Maximum number of traces that one query reads.
 _TRACES: Final = 500
-# An insert makes a part of each month that it touches.
+# Maximum time span of an insert, because an insert creates a part for each month that it touches.
 _MONTHS_NS: Final = 1_000 * DAY_NS
-# Traces in which different runs may count now, or a different run may be the root.
+# Traces in which a different run may now count or be the root.
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM (
       SELECT trace_id FROM settled WHERE {here}
@@ -133,7 +133,7 @@ def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
 def write_resolutions(
     client: StoreClient, memory: Memory, resolved: Sequence[ResolvedRun], *, mark: bool
 ) -> None:
-    """Store resolutions. The memory learns of their record kinds before.
+    """Store resolutions. Their record kinds are noted in memory first.
 
     With `mark`, the totals of complete days are computed again.
     """
@@ -155,7 +155,7 @@ def write_resolutions(
 
 
 def _signs_of(run: ResolvedRun) -> set[str]:
-    """Name the record kinds that a project has if it has this resolution of a run."""
+    """Return the record kinds that a project has because of this resolution."""
     lacks_content = bool(run.share.others) and not run.share.facts.is_whole
     signs = (
         (SHARED, run.counts),
@@ -198,10 +198,10 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
             bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
         if trace in several and not all(name_run(row) in scopes for row in with_facts[trace]):
-            runs = calls[trace]  # their payloads are not kept any more
+            runs = calls[trace]  # some of their payloads have expired
             shares = _gather_again(before, runs)
         else:
-            # Of one span the delivery that won: what it says, and not what another one said.
+            # If a span was delivered more than once, use only the winning delivery.
             rows = winners([*with_facts.get(trace, ()), *others.get(trace, ())])
             runs = [
                 make_call_run(row, scopes.get(name_run(row), NOT_KEPT))

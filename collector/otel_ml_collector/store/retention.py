@@ -26,22 +26,22 @@ from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _SETTINGS: Final = {"max_execution_time": 0}
 
-# A table, and which of its rows.
+# A table, and the condition on its expired rows.
 _Place = tuple[Sql, Sql]
 _IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
 _OLD: Final = Sql("project IN {projects:Array(String)} AND arrived_ns < {before:Int64}")
-# What is told of a version of a model or a data set is kept as long as the version: for ever.
+# Records about versions of models and data sets are kept as long as the version, which is forever.
 _OLD_OWNED: Final = _OLD + Sql(
     " AND NOT startsWith(owner, 'model:') AND NOT startsWith(owner, 'set:')"
 )
-# What has no time of arrival leaves after the run that it belongs to.
+# Rows without a time of arrival are deleted after the run that they belong to.
 _RUNS_LEFT: Final = Sql(
     "FROM {deliveries} WHERE {ours} AND start_ns < {before:Int64} + {ahead_ns}"
 ).fill(deliveries=DELIVERIES, ours=_IN_PROJECTS, ahead_ns=AHEAD_NS)
 _OLD_CALLS: Final = Sql("""{ours} AND start_ns < {before:Int64}
   AND (project, start_ns, trace_id, span_id) NOT IN (
     SELECT project, start_ns, trace_id, span_id {left})""").fill(ours=_IN_PROJECTS, left=_RUNS_LEFT)
-# The same of rows that tell when they were made.
+# The same for rows that have a time of their own.
 _OLD_WORDS: Final = _OLD_CALLS + Sql(" AND {time} < {before:Int64}")
 _OLD_TRACES: Final = Sql("""{ours} AND end_ns < {before:Int64}
   AND (project, trace_id) NOT IN (SELECT project, trace_id {left})""").fill(
@@ -62,7 +62,7 @@ _OLD_ARRIVALS: Final = Sql("""{ours} AND hour < intDiv({before:Int64}, {hour_ns}
 
 
 def _find_old(life: Life) -> Sql | None:
-    """Write which rows of a table have expired; None if they are kept as long as their project."""
+    """Write the condition on expired rows of a table; None if they follow their project."""
     match life.follows:
         case Follows.RUN if life.stamp:
             return _OLD
@@ -90,9 +90,9 @@ def _find_places(*, payloads: bool) -> Sequence[_Place]:
 
 
 _PAYLOAD_PLACES: Final = _find_places(payloads=True)
-# Runs go first: what follows them is found by those that are left.
+# Delete runs first: rows that follow a run expire when the run is gone.
 _RECORDS: Final = sorted(_find_places(payloads=False), key=lambda place: "runs" not in place[0])
-# Tables of which retention counts the arrival of rows.
+# Tables whose rows expire by their own time of arrival.
 COUNTED: Final = [life for life in LIVES if _find_old(life) in (_OLD, _OLD_OWNED)]
 _PROJECT_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
     all=join_sql(
@@ -126,7 +126,7 @@ class Days:
 
     @property
     def of_payloads(self) -> int:
-        """How long payloads stay, when records leave earlier too."""
+        """Days after which payloads are deleted, with their records at the latest; 0 for never."""
         return min((days for days in (self.records, self.payloads) if days), default=0)
 
 
@@ -138,7 +138,7 @@ class Wish:
     payloads: int | None = None
 
     def over(self, configured: Days) -> Days:
-        """Return the days that hold."""
+        """Return the days that apply, with the configured ones for those that are not set."""
         return Days(
             configured.records if self.records is None else self.records,
             configured.payloads if self.payloads is None else self.payloads,
@@ -150,7 +150,7 @@ class Swept:
     """The result of a retention pass.
 
     Attributes:
-        time_ns: Its start.
+        time_ns: When the pass started.
         rows: Number of deleted rows, by table.
         error: Why it did not finish; empty if it did.
     """
@@ -197,7 +197,7 @@ class Retention:
 
     @property
     def waits(self) -> bool:
-        """Whether the last pass deleted nothing because the clock has moved too far."""
+        """Whether the last pass deleted nothing because the clock had moved too far."""
         return self._passes.move is not None
 
     @property
@@ -234,7 +234,7 @@ class Retention:
             return self._read()
 
     def days_of(self, project: str, wishes: dict[str, Wish] | None = None) -> Days:
-        """Return the days that hold for a project."""
+        """Return the days that apply to a project."""
         rules = self.read() if wishes is None else wishes
         return rules.get(project, Wish()).over(self._configured)
 
@@ -303,7 +303,7 @@ class Retention:
             number = int(self._ask(count, values)[0][0])
             if not number:
                 continue
-            if table in ("runs", "payloads"):  # figures and sketches are made of them
+            if table in ("runs", "payloads"):  # totals and sketches depend on them
                 self._mark(table, condition, values)
             sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}").fill(
                 table=table, condition=condition
@@ -312,7 +312,7 @@ class Retention:
             swept.rows[table] = swept.rows.get(table, 0) + number
 
     def _mark(self, table: Sql, condition: Sql, values: dict[str, Any]) -> None:
-        """Tell the rollup which days change, before they do."""
+        """Mark the days whose totals a deletion changes. Call it before the deletion."""
         sql = Sql("""
             SELECT DISTINCT project, intDiv(start_ns, {day_ns}) * {day_ns} AS day_ns
             FROM {table} WHERE {condition}""").fill(table=table, day_ns=DAY_NS, condition=condition)

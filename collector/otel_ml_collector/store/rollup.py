@@ -22,9 +22,10 @@ from otel_ml_collector.store.tables import (
 )
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
-# A group that was marked is stored by then: no commit takes as long.
+# A day is computed only if it was not marked for a minute. By then, the batch that marked it is
+# stored, because no commit takes that long.
 QUIET_NS: Final = MINUTE_NS
-# A day is marked again by then at the latest, well before it counts as settled.
+# Minimum seconds between two marks of the same past day, far less than `QUIET_NS`.
 _AGAIN_S: Final = 10.0
 _KNOWN_DAYS: Final = 10_000
 
@@ -35,8 +36,8 @@ SELECT project, min(start_ns), max(end_ns) FROM trace_index
 WHERE project IN {projects:Array(String)} AND key IN {traces:Array(String)}
 GROUP BY project, trace_id""")
 
-# Of each day when it was marked, computed and sketched last. Older programs marked all days of a
-# project at once, as day -1: that is a mark on each.
+# When each day was last marked, computed and sketched. Older versions marked all days of a project
+# with one row, for day -1. It counts as a mark of each day.
 STATES: Final = Sql("""
 SELECT own.project AS project, own.day_ns AS day_ns, own.computed_ns AS computed_ns,
   own.sketched_ns AS sketched_ns, greatest(own.marked_ns, whole.marked_ns) AS marked_ns

@@ -40,21 +40,23 @@ from otel_ml_collector.store.tables import (
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.windows import Window
 
-# A selective filter must not read in the order of the key: 31 ms against 134 at 10 M rows. What
-# it tests first the statistics of the parts tell: a tenth less for a word.
+# Settings for selective filters. At 10 M rows, reading in key order takes 134 ms instead of 31 ms.
+# Statistics of the parts let the engine choose which condition to test first: a search for a word
+# takes 10 % less.
 FILTERED: Final = {
     "optimize_read_in_order": 0,
     "use_top_k_dynamic_filtering": 0,
     "use_statistics": 1,
 }
-# What is asked by its key names what is read first (PREWHERE): looking for better plans than that
-# takes a tenth of its time, and finds none.
+# Settings for queries by key. PREWHERE already names what to read first. The search for a better
+# plan takes 10 % of the time and finds none.
 BY_KEY: Final = {"query_plan_enable_optimizations": 0}
-# Points and scores are in partitions by arrival: a repeated one may stand in two of them.
+# Metrics and scores are partitioned by arrival, so a repeated one may be in two partitions.
 ACROSS_PARTITIONS: Final = {"do_not_merge_across_partitions_select_final": 0}
 
 _NO_TRACE: Final = "0" * 32
-# Most traces have fewer runs: what is asked for so many is put in order here.
+# From this limit on, a trace usually fits completely. Then its rows are sorted here, not by the
+# engine.
 _ORDERED_WHOLE: Final = 1_000
 _MOST_PLACES: Final = 100
 _KEYED: Final = 2 * _MOST_PLACES
@@ -63,11 +65,12 @@ _FIRST_KEYED: Final = Sql(" LIMIT {most}").fill(most=_KEYED)
 _METRICS_KEY: Final = ("owner", "judge", "source", "version", "record_id", "position")
 
 KEY: Final = Sql("start_ns, {ids}, rank").fill(ids=IDS)
-# Of few rows: as texts, because a subquery that makes ids of them takes longer to plan.
+# For few rows. IDs are compared as text: a subquery that converts them takes longer to plan.
 OF_SPANS: Final = Sql("lower(hex(span_id)) IN {spans:Array(String)}")
 _OF_TRACES: Final = Sql("""FROM trace_index
   WHERE project = {project:String} AND key IN {traces:Array(String)}""")
-# What lies in a `Place`, and what may have one of some keys: `key_parameters`.
+# Conditions on the runs in a `Place` (`OF_TRACE`), and on runs that may have one of some keys
+# (`OF_KEYS`, with `key_parameters`).
 OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=ID16)
 IS_TOP: Final = Sql("parent_span_id = toFixedString('', 8) AND kind != 'judge'")
@@ -75,7 +78,7 @@ OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array
   AND {of_spans}""").fill(of_spans=OF_SPANS)
 
 
-# What lies in some traces of one project.
+# Condition on the runs of some traces in one project.
 OF_TRACES: Final = Sql("""project = {project:String}
   AND start_ns >= (SELECT minOrNull(start_ns) {of}) AND start_ns <= (SELECT maxOrNull(end_ns) {of})
   AND lower(hex(trace_id)) IN {traces:Array(String)}""").fill(of=_OF_TRACES)
@@ -109,7 +112,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The period that contains the runs of a trace, including both times."""
+    """The period that contains all runs of a trace. Both times are inclusive."""
 
     project: str
     trace_id: str
@@ -174,17 +177,17 @@ class Listing:
 
     @property
     def condition(self) -> Condition:
-        """Which runs."""
+        """The condition on the runs."""
         return self.own if self.counted is None else self.counted.with_resolved(self.own)
 
     @property
     def direction(self) -> Sql:
-        """How the start, and then the ids, are ordered."""
+        """The direction in which starts, and then IDs, are ordered."""
         return Sql("DESC") if self.newest_first else Sql("ASC")
 
     @property
     def seek(self) -> Sql:
-        """The condition on runs after the key at which the page starts."""
+        """The condition on runs after the key where the page starts."""
         if self.after is None:
             return Sql("1")
         if self.ordering is not None:
@@ -198,12 +201,12 @@ class Listing:
 
     @property
     def join(self) -> Sql:
-        """The join to the runs that the ordering needs."""
+        """The join that the ordering needs."""
         return EMPTY if self.ordering is None else self.ordering.join
 
     @property
     def is_valued(self) -> Sql:
-        """The condition on the runs that have a value of the ordering."""
+        """The condition on runs that have a value in this ordering."""
         if self.ordering is None:
             return Sql("1")
         return Sql("ifNull(isFinite({value}), 0)").fill(value=self.ordering.value)
@@ -225,7 +228,7 @@ class Listing:
                 "span": self.after.span_id,
             }
         if self.after is not None and self.ordering is not None:
-            # As bits: read as a text it might be another number in its last digit.
+            # Sent as an integer with the same bits: decimal text could change the last digit.
             [parameters["after_value"]] = unpack("<q", pack("<d", self.after.value))
         return parameters
 
@@ -283,11 +286,11 @@ def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tup
     """Read the resolutions of runs, by run ID and start.
 
     Returns:
-        Rows with the names of their trace. If the run `counts` for other records, also `record_of`
-            (a
-        span ID or zeros), `others` (JSON), tokens and `cost`.
+        Rows with the names of their trace. If it is known which amounts count for a run (`counts`),
+        they also have `record_of` (a span ID or zeros), `others` (JSON), tokens and `cost`.
     """
-    # Of resolutions of a rank the last holds, which the order of the rows does not tell.
+    # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
+    # the rows does not show which is last.
     sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
         columns=RESOLVED_RUNS.select("project"), these=OF_KEYS
     )
@@ -345,8 +348,8 @@ def read_whole_traces(
         limit: Maximum number of rows.
 
     Returns:
-        Each span once, also spans that share an ID and began at different times. Beside the list
-        columns, rows have the process that sent the span, and its number there.
+        Each span once. Spans that share an ID but began at different times are different spans.
+        Rows also have the process that sent the span, and its number there.
     """
     sql = Sql("""
         SELECT * FROM (
@@ -377,7 +380,7 @@ def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> 
 
 
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Return the `span_id` of those runs of a trace that have ended."""
+    """Return the span IDs of those runs of a trace that have ended."""
     sql = Sql("""
         SELECT DISTINCT lower(hex(span_id)) AS span_id FROM {deliveries}
         WHERE {ours} AND {of_spans}
@@ -406,8 +409,8 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
     """Read kind and parent of runs, including open runs.
 
-    If a record of a call does not count, it is treated as an ordinary span around the one that
-    does.
+    A record of a call that does not count is treated as an ordinary span around the record that
+    counts.
     """
     sql = Sql("""
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
@@ -504,7 +507,7 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
     for row in reader.rows(sql, {"keys": [*trace_ids]}):
         key = row.pop("key")
         places[key] = [*places.get(key, ()), Place(**row)]
-        if row["trace_id"] != key:  # somebody's own key looks like an id
+        if row["trace_id"] != key:  # a user's trace key that looks like an ID
             keyed.add(key)
     return places | {key: find_places(reader, key) for key in keyed}
 
@@ -518,7 +521,7 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
     asked = Sql("FROM trace_index PREWHERE key = {key:String} WHERE {readable}").fill(
         readable=READABLE
     )
-    # Grouped here, as most keys have few rows: in the engine it takes as long as all the rest.
+    # Most keys have few rows, so they are grouped here. Grouping in the engine doubles the time.
     flat = Sql("SELECT project, lower(hex(trace_id)) AS trace_id, start_ns, end_ns {asked}")
     rows = reader.rows(flat.fill(asked=asked) + _FIRST_KEYED, {"key": key}, BY_KEY)
     if len(rows) == _KEYED:
@@ -536,7 +539,7 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
     projects = [place.project for place in entries.values() if place.trace_id == _NO_TRACE]
     places = [*entries.values()][len(projects) :]
     if len(entries) == _KEYED or any(place.trace_id != key for place in places):
-        places = _find_keyed(reader, key)  # an id says where its trace is, a key does not
+        places = _find_keyed(reader, key)  # rows of a trace key may lack runs of its traces
     places.sort(key=lambda place: place.start_ns)
     return KeyedTraces(places[:_MOST_PLACES], projects[:_MOST_PLACES])
 
@@ -578,7 +581,7 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read all scores of runs, oldest first. `word` is the value of ground truth or a label."""
-    # Without FINAL, ORDER BY and a join of parts: four fifths of a small question are its planning.
+    # Without FINAL, ORDER BY and a join of parts: planning takes 80 % of the time of a small query.
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
           explanation, error, source, time_ns, record_id, position, actual, annotator, arrived_ns
@@ -602,9 +605,9 @@ def _word_of(row: Row) -> str:
 
 
 def _last_sent(rows: Iterable[Row]) -> list[Row]:
-    """Keep the last of several rows for the same record, as the engine does after merging.
+    """Keep the last of several rows for the same record, as the engine does when it merges.
 
-    Which score of a judge is the last is defined by `otel_ml_collector.store.scores.LAST`.
+    `otel_ml_collector.store.scores.LAST` defines which score of a judge is the last.
     """
     kept: dict[tuple[object, ...], Row] = {}
     for row in sorted(rows, key=itemgetter("time_ns", "arrived_ns")):
@@ -681,7 +684,7 @@ def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) 
     """Read short questions and answers of ended runs of traces, oldest first.
 
     Returns:
-        Rows with IDs, `asked` and `answered`, of runs that have at least one of them.
+        Rows with IDs, `asked` and `answered`. Runs that have neither are left out.
     """
     sql = Sql("""
         SELECT {ids}, inputs_preview AS asked, outputs_preview AS answered FROM {deliveries}

@@ -13,7 +13,7 @@ from typing import Final
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _PRIVATE: Final = "systemd-private-"
 _ROOT, _POINT = 3, 4
-# systemd names the folders of StateDirectory= here.
+# systemd sets this variable to the folders of StateDirectory=.
 _STATE_FOLDERS: Final = "STATE_DIRECTORY"
 
 
@@ -42,7 +42,7 @@ def identify(folder: Path) -> FolderIdentity:
 
 
 def is_inside(folder: Path, outer: Path) -> bool:
-    """Return whether a folder, which need not exist, is another folder or is inside it."""
+    """Return whether a folder is `outer` or inside it. The folder need not exist."""
     resolved = folder.resolve()
     for path in (resolved, *resolved.parents):
         with suppress(OSError):
@@ -88,7 +88,7 @@ def _find_private_mount(folder: Path) -> str:
         return ""
     resolved = folder.resolve()
     points = [(fields[_POINT], fields[_ROOT]) for fields in (line.split(" ") for line in lines)]
-    # The last one of the longest path is on top.
+    # If several mounts have the longest path, the last one hides the others.
     over = [(point, root) for point, root in points if resolved.is_relative_to(point)]
     point, root = max(reversed(over), key=lambda mount: len(mount[0]), default=("", ""))
     return point if _PRIVATE in root else ""

@@ -15,14 +15,14 @@ from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql, table_names
 from otel_ml_collector.store.tables import DURABLE
 
-# Which schema a store is of: the table that every store has first.
+# Contains the version of the store's schema. Every store has this table first.
 META: Final = Sql("""
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
 ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# Documents that were uploaded, each a row once all of its chunks are stored: one without is not
-# there. `arrived_ns` is when it was uploaded last.
+# Uploaded documents. A row is written once all chunks of a document are stored; without a row, the
+# document does not exist. `arrived_ns` is the time of the last upload.
 ARTIFACTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS artifacts (
   project LowCardinality(String),
@@ -34,8 +34,8 @@ ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (project, sha256)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Their bytes, 1 MiB a row. A granule of one row and merges of few parts keep the memory of merges
-# small: with the engine's own settings 1 GB of uploads raised it by 600 MB.
+# The bytes of artifacts, 1 MiB per row. Granules of one row and merges of few parts keep the memory
+# of merges small: with the engine's defaults, 1 GB of uploads needed 600 MB more memory.
 ARTIFACT_CHUNKS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS artifact_chunks (
   project LowCardinality(String),
@@ -51,8 +51,8 @@ SETTINGS index_granularity = 1, merge_max_block_size = 1, max_parts_to_merge_at_
   max_bytes_to_merge_at_max_space_in_pool = 268435456, {durable}
 """).fill(durable=DURABLE)
 
-# Who may send and read. A row with a higher version holds: 1 when the key is made, 2 when it is
-# revoked; none is ever deleted, so a store that has had keys never falls back to none.
+# Keys for sending and reading. The row with the higher version counts: 1 when the key is created, 2
+# when it is revoked. No row is ever deleted, so a store that has had keys never becomes open again.
 ACCESS_KEYS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS access_keys (
   id String COMMENT 'the public part',
@@ -71,7 +71,7 @@ CREATE TABLE IF NOT EXISTS access_keys (
 ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# When each key was last used: at most one row an hour for each key.
+# When each key was last used, written at most once an hour per key.
 KEY_USES: Final = Sql("""
 CREATE TABLE IF NOT EXISTS key_uses (
   id String COMMENT 'the public part of the key',
@@ -80,7 +80,8 @@ CREATE TABLE IF NOT EXISTS key_uses (
 ENGINE = ReplacingMergeTree(used_ns) ORDER BY id SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# What was asked to be deleted: a row with a higher stage holds. `deleted_ns` is when it was asked.
+# Requested deletions. The row with the higher stage counts. `deleted_ns` is the time of the
+# request.
 DELETIONS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deletions (
   project LowCardinality(String),
@@ -93,7 +94,7 @@ ENGINE = ReplacingMergeTree(stage) ORDER BY (project, kind, target, deleted_ns)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Each deleted run: when it comes again, it is acknowledged and not stored.
+# Deleted runs. If one arrives again, it is acknowledged but not stored.
 DELETED_RUNS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deleted_runs (
   project LowCardinality(String),
@@ -106,8 +107,8 @@ ENGINE = ReplacingMergeTree ORDER BY (project, trace_id, span_id, deleted_ns)
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
-# What else is about deleted runs alone: responses of providers, keys of traces that are gone. What
-# was told of them before is not stored either.
+# Other subjects that belong only to deleted runs, such as response IDs and keys of deleted traces.
+# Records about them from before the deletion are not stored either.
 DELETED_OWNERS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS deleted_owners (
   project LowCardinality(String),
@@ -118,8 +119,8 @@ ENGINE = ReplacingMergeTree ORDER BY (project, owner, deleted_ns)
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
-# How long a project's records and payloads are kept where that is not as configured. The row that
-# was set last holds.
+# How long records and payloads are kept, for projects that differ from the configuration. The last
+# row of a project counts.
 RETENTION: Final = Sql("""
 CREATE TABLE IF NOT EXISTS retention (
   project LowCardinality(String),
@@ -141,7 +142,8 @@ _CELL: Final = Sql("""
   structure LowCardinality(String),
   outcome LowCardinality(String)""")
 
-# Times are by the store's clock. Of a day that was marked after it was computed the runs count.
+# Times are from the store's clock. If a day was marked after it was computed, statistics read its
+# runs instead of its totals.
 DAILY: Final = Sql("""
 CREATE TABLE IF NOT EXISTS daily (
   project LowCardinality(String),
@@ -154,7 +156,7 @@ ENGINE = AggregatingMergeTree ORDER BY (project, day_ns)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Sums of the runs of a day, and the same by the hour: of each day as often as it was computed.
+# Totals of runs by day and by hour. A day that was computed again has rows for each computation.
 _RUN_SUMS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS {table} ({cell},{hour}
   runs UInt64,
@@ -191,9 +193,10 @@ DAILY_SCORES, HOURLY_SCORES = (
     for table, hour in ((Sql("daily_scores"), EMPTY), (Sql("hourly_scores"), _HOUR))
 )
 
-# What runs of an hour, and of a whole day, had in each field, as sketches that are added to merge:
-# of each day as often as they were made. Rows of a part `section` count the runs that have inputs,
-# outputs or params; those of `types` the types of a field's values.
+# Sketches of each field of the runs of an hour or a whole day. To merge sketches, add their values.
+# A day that was sketched again has rows for each time. Rows with the part `section` count the runs
+# that have inputs, outputs or params. Rows with the part `types` count the types of a field's
+# values.
 SKETCHES: Final = Sql("""
 CREATE TABLE IF NOT EXISTS sketches (
   project LowCardinality(String),
@@ -218,8 +221,9 @@ ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
 SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000, {durable}
 """).fill(durable=DURABLE)
 
-# What runs foretold by the rule of a target, whose truth may come later: of each day as often as it
-# was computed; and when that was, by the store's clock.
+# Materialized predictions by the rule of a prediction target; their ground truth may arrive later.
+# A day that was computed again has rows for each computation. `computed_ns` is from the store's
+# clock.
 PREDICTIONS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS predictions (
   project LowCardinality(String),
@@ -251,8 +255,9 @@ ENGINE = AggregatingMergeTree ORDER BY (project, rule, day_ns)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# What a project keeps under names of its own. The row with the highest version holds. Of inserts
-# that start from the same state the engine takes one: it knows the last thousand.
+# Named documents of a project. The row with the highest version counts. If several inserts start
+# from the same state, the engine accepts only one: it remembers the tokens of the last 1,000
+# inserts.
 DOCUMENTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS documents (
   project LowCardinality(String),
@@ -267,8 +272,8 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, kind, name)
 SETTINGS non_replicated_deduplication_window = 1000, {durable}
 """).fill(durable=DURABLE)
 
-# The state of each slice of a rule of alerts, and of the rule as a whole, whose slice is empty. The
-# row with the highest version holds.
+# The state of each slice of an alert rule. The empty slice is the rule as a whole. The row with the
+# highest version counts.
 ALERTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS alerts (
   project LowCardinality(String),
@@ -287,7 +292,7 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, rule, slice)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Each change of such a state, for a year. The same change, found twice, is one row.
+# Changes of alert states, kept for a year. A change that is found twice is one row.
 ALERT_EVENTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS alert_events (
   project LowCardinality(String),
@@ -308,8 +313,8 @@ ORDER BY (project, rule, time_ns, slice, state)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Up to where each target has acknowledged the records of a kind that a collector stored. A cursor
-# never goes back.
+# Cursors of forwarding: up to where a destination has acknowledged the records of a kind that a
+# collector stored. A cursor never goes back.
 FORWARD_CURSORS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS forward_cursors (
   target String,
@@ -320,7 +325,7 @@ CREATE TABLE IF NOT EXISTS forward_cursors (
 ENGINE = ReplacingMergeTree(arrived_ns) ORDER BY (target, kind, collector) SETTINGS {durable}
 """).fill(durable=DURABLE)
 
-# What each target of alerts is sent, and what became of it: the row with the highest version holds.
+# Notifications for each receiver, with their result. The row with the highest version counts.
 NOTIFICATIONS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS notifications (
   project LowCardinality(String),
@@ -341,7 +346,7 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, target, id)
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
-# In the order in which they are made. Making one that is there is harmless.
+# In order of creation. Creating a table that exists is harmless.
 TABLES: Final = (
     META,
     *(table.ddl for table in tables.DECLARED_TABLES),
@@ -368,9 +373,9 @@ TABLES: Final = (
     NOTIFICATIONS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
-# Made once their tables have all columns.
+# Created after their tables have all columns.
 COPIES: Final = (tables.SCORES_OF_METRICS.ddl,)
-# How long the rows of each table live that are not kept for ever, in the order in which they go.
+# How long rows live, for tables that are not kept forever, in the order of deletion.
 LIVES: Final = (
     Life(Sql("artifacts"), Follows.NAMES, "arrived_ns", topic="artifacts"),
     Life(Sql("artifact_chunks"), Follows.NAMES, "arrived_ns", topic="artifacts"),

@@ -16,7 +16,7 @@ from otel_ml_collector.store.targets import join_keyed
 
 LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
 SCORES: Final = Sql("scores")
-# A score without the start time of its run has 0.
+# A score that was sent without the start time of its run has 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")
 RESULT: Final = ("score", "passed", "failed")
 BY_VERSION: Final = ("trace_id", "span_id", "judge", "judge_version")
@@ -25,13 +25,14 @@ BY_RUN: Final = ("trace_id", "span_id")
 ANYTHING: Final = Sql("1")
 # A judge's score has no record ID, unlike a reviewer's label.
 OF_JUDGE: Final = Sql("record_id = ''")
-# Columns of scores by key or tag that have different names than those of runs.
+# Columns of scores by key or tag that have different names in the table of metrics.
 _KEYED_AS: Final = {
     "judge": Sql("name AS judge"),
     "score": Sql("value"),
     "failed": Sql("error != '' AS failed"),
 }
-# How many of a judge's newest scores are read to find out which values pass, for how many judges.
+# Maximum number of a judge's newest scores, and of judges, that are read to find out whether lower
+# scores are better.
 _SCORES_READ: Final = 10_000
 _JUDGES_READ: Final = 20
 _ORDERED: Final = (*BY_VERSION, "time_ns")
@@ -116,7 +117,7 @@ def newest_scores(
 
 
 def newest_of(column: str) -> Sql:
-    """Write a column of the newest score of a run, for a test of `pass_newest`."""
+    """Write the SQL for a column of the newest score of a run, for a test of `pass_newest`."""
     return Sql("({last}).1").fill(last=_newest([column]))
 
 
@@ -139,7 +140,7 @@ def _newest(columns: Sequence[str]) -> Sql:
     return Sql("argMax(tuple({named}), {last})").fill(named=join_sql(", ", named), last=LAST)
 
 
-# What the newest version of each judge declares; null if it declares nothing.
+# The declaration of each judge's newest version; null if it declares nothing.
 _DECLARED: Final = Sql("""
     SELECT toString(name) AS judge, true AS is_said,
       argMax(JSONExtract(definition, 'lower_is_better', 'Nullable(Bool)'), first_ns) AS is_lower
@@ -194,8 +195,8 @@ def _test(judges: Sql, column: Sql) -> Sql:
     return judges.fill(judge=column) if "{judge}" in judges else judges
 
 
-# The last score of each judge version for some runs of a window, by span. `start_ns` is the start
-# of the run, if it was sent with the score; else 0.
+# The newest score of each judge version for some runs of a window, by span ID. `start_ns` is the
+# start of the run, or 0 if it was not sent with the score.
 _NEAR_RUNS: Final = all_scores(
     Sql("""(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
       AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}""")

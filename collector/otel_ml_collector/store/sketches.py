@@ -38,21 +38,22 @@ from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, StoreClient
 from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.times import DAY_NS, HOUR_NS, LATEST_NS, MINUTE_NS
 
-# Of an hour and model with more runs so many enter, chosen by their span ids.
+# Maximum number of runs of a model in the sketch of an hour. They are chosen by span ID.
 MOST_RUNS: Final = 20_000
-# The payloads that are in memory at once, and so of an hour.
+# Maximum bytes of payloads in memory at once, and so of an hour.
 _MOST_BYTES: Final = 64_000_000
 _LEAST_RUNS: Final = 100
-# Where an hour has more models, those with most runs.
+# Maximum number of models in an hour: those with the most runs.
 _MOST_MODELS: Final = 200
 _MOST_DAYS: Final = 1_000
-# The job runs again after half a minute, so it stops here: the collector has other work.
+# Seconds. The next call, half a minute later, continues: the collector has other work.
 _BUDGET_S: Final = 10.0
 _QUIET_NS: Final = MINUTE_NS
 _KEPT_NS: Final = 10 * MINUTE_NS
-# The hour of the row of a whole day.
+# Value of `hour_ns` in the rows of a whole day.
 ALL_DAY: Final = -1
-# Parts of a field that are no part of its sketches: its types, and how many runs have its section.
+# Rows of a field that are not part of its sketch: the types of its values, and the number of runs
+# that have its section.
 _TYPES: Final = "types"
 _SECTION: Final = "section"
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -69,9 +70,9 @@ _KINDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys((NORM, *PROJECTED), "number"),
 }
 _WHOLE: Final = ("number", "category", "text", "embedding")
-# A sum of such fractions is the same in any order.
+# Fractions are rounded to 1/1024, so that their sum is the same in any order.
 _FRACTION: Final = 1024
-# The same for the judges' rule of choosing: the span id times an odd constant, modulo 2**64.
+# Same order as in the sampling of judges: the span ID times an odd constant, modulo 2**64.
 _PLACE: Final = Sql("""reinterpretAsUInt64(reverse(toString(runs.span_id)))
   * toUInt64(11400714819323198485)""")
 
@@ -114,7 +115,7 @@ _PAYLOADS: Final = Sql("""
   SELECT project, start_ns, trace_id, span_id, rank, inputs, outputs, params FROM payloads FINAL
   WHERE {among} AND (start_ns, trace_id, span_id) IN (
     SELECT start_ns, trace_id, span_id {chosen})""")
-# What each version of a judge said last; a pass without a score is 1, a fail 0.
+# The newest score of each judge version. If there is only a pass or fail, it is 1 or 0.
 _SCORES: Final = Sql("""
 SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, toString(judge) AS judge,
   toString(judge_version) AS judge_version, ifNull(score, toFloat64(passed)) AS value
@@ -229,7 +230,8 @@ def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, n
     for version, of_hours in of_day.items():
         rows += _write_rows((*key, ALL_DAY, *version), merge_versions(of_hours))
     for first in range(0, len(rows), _INSERT_ROWS):
-        # An insert is sent again if its answer was lost: the server then stores it once.
+        # If the answer is lost, the insert is sent again. With this token, the server stores it
+        # once.
         settings = {
             "insert_deduplicate": 1,
             "insert_deduplication_token": orjson.dumps([*key, first]).decode(),
@@ -384,7 +386,7 @@ def _choose_limit(models: Sequence[int], mean_bytes: float, most: int) -> int:
 
 
 def _group_models(models: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """Put models together that are read at once."""
+    """Group models whose runs are read with one query."""
     group: list[str] = []
     runs = 0
     for model, count in models.items():

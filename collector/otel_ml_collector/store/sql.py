@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _PART: Final = re.compile(r"\{([a-z_]\w*)\}", re.ASCII)
 _NAME: Final = re.compile(r"\w+", re.ASCII)
 _TABLE: Final = re.compile(r"\s*CREATE TABLE IF NOT EXISTS (\w+)", re.ASCII)
-# A server's http_max_field_value_size is 128 KiB of text, with quotes, commas and escapes.
+# Maximum length of one list parameter as text. A server accepts 128 KiB per parameter
+# (http_max_field_value_size), including quotes, commas and escapes.
 _MOST_CHARS: Final = 100_000
 _QUOTES: Final = 3
 _PLAIN: Final = re.compile(r"[\w-]*", re.ASCII)
@@ -80,7 +81,7 @@ class StoreClient(Protocol):
         *,
         settings: dict[str, Any] | None = ...,
     ) -> QueryResult:
-        """Ask for rows."""
+        """Run a query that returns rows."""
         ...
 
     def query_arrow(
@@ -90,13 +91,13 @@ class StoreClient(Protocol):
         settings: dict[str, Any] | None = ...,
         use_strings: bool | None = ...,
     ) -> pa.Table:
-        """Ask for a table of columns."""
+        """Run a query that returns an Arrow table."""
         ...
 
     def raw_query(
         self, query: Sql, parameters: dict[str, Any] | None = ..., *, fmt: str = ...
     ) -> bytes:
-        """Ask for bytes."""
+        """Run a query that returns bytes in a format of the engine."""
         ...
 
     def command(
@@ -106,7 +107,7 @@ class StoreClient(Protocol):
         *,
         settings: dict[str, Any] | None = ...,
     ) -> Any:
-        """Carry a statement out."""
+        """Run a statement that returns no rows."""
         ...
 
     def insert(
@@ -117,37 +118,37 @@ class StoreClient(Protocol):
         column_names: Sequence[str] = ...,
         settings: dict[str, Any] | None = ...,
     ) -> Any:
-        """Store rows."""
+        """Insert rows."""
         ...
 
     def insert_arrow(
         self, table: str, arrow_table: pa.Table, *, settings: dict[str, Any] | None = ...
     ) -> Any:
-        """Store a table of columns."""
+        """Insert an Arrow table."""
         ...
 
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = ...
     ) -> Any:
-        """Store several tables with the same columns as one insert. Each is made when it is needed.
+        """Insert several Arrow tables with the same columns as one insert.
 
         Args:
             table: Name of the table.
-            portions: The tables, at least one.
+            portions: The Arrow tables, at least one. Each is made when it is needed.
             settings: Settings of the engine.
         """
         ...
 
     def confirm(self) -> None:
-        """Make sure that the engine wrote all statements since the last call.
+        """Check that the engine wrote all statements since the last call.
 
         Raises:
-            Unavailable: It did not. Nothing of them may be reported as stored.
+            Unavailable: It did not. Do not report any of them as stored.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Close the connection to the engine."""
         ...
 
 
@@ -155,7 +156,7 @@ EMPTY: Final = Sql("")
 
 
 def join_sql(separator: Separator, parts: Iterable[Sql]) -> Sql:
-    """Join pieces of SQL; of none the empty piece."""
+    """Join pieces of SQL; the empty piece if there are none."""
     return _trust(separator.join(parts))
 
 
@@ -184,7 +185,7 @@ def declare(statement: str) -> Sql:
 
 
 def table_names(statements: Iterable[str]) -> frozenset[str]:
-    """Name the tables that some statements make."""
+    """Return the names of the tables that some statements create."""
     return frozenset(match[1] for match in map(_TABLE.match, statements) if match)
 
 
@@ -225,7 +226,7 @@ def split_long_values(sql: Sql, values: Mapping[str, Any]) -> tuple[Sql, dict[st
 
 
 def compact(sql: Sql) -> Sql:
-    """Replace each run of blanks by one blank. The SQL must have no text literals with blanks."""
+    """Replace each run of blanks by one blank. String literals must not contain blanks."""
     return _trust(" ".join(sql.split()))
 
 
@@ -233,7 +234,7 @@ def _trust(text: str) -> Sql:
     return str.__new__(Sql, text)
 
 
-@lru_cache(1024)  # there are fewer literals
+@lru_cache(1024)  # more than the program has literals
 def _split(text: str) -> tuple[list[str], frozenset[str], list[tuple[int, str]]]:
     """Split a text into literal parts and names, in turn. Also return the names' positions."""
     pieces = _PART.split(text)

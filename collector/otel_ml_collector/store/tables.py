@@ -81,18 +81,18 @@ class Stored:
 
     @property
     def ddl(self) -> str:
-        """Its line in the statement that makes the table."""
+        """The line of this column in the CREATE statement."""
         name = f"`{self.name}`" if self.name == "group" else self.name
         return f"{name} {self.sql}" + (f" COMMENT '{self.comment}'" if self.comment else "")
 
     @property
     def arrow(self) -> pa.DataType:
-        """The type in which its values are sent."""
+        """The Arrow type in which values are sent."""
         return arrow_type(self.sql)
 
     @property
     def selected(self) -> Sql:
-        """How it is read back: ids as hex text."""
+        """The SQL that reads the column, with IDs as hex text."""
         pattern = Sql("lower(hex({name})) AS {name}" if self.sql in _IDS else "`{name}`")
         return pattern.fill(name=identifier(self.name, [self.name]))
 
@@ -150,7 +150,7 @@ class Table(Generic[Record]):
 
     @property
     def life(self) -> Life | None:
-        """How long its rows live; None for ever."""
+        """How long rows are kept; None for forever."""
         names = self.names()
         follows = self.follows or (Follows.OWNER if "owner" in names else None)
         stamp = _STAMP if _STAMP in names else ""
@@ -160,19 +160,19 @@ class Table(Generic[Record]):
 
     @property
     def sql(self) -> Sql:
-        """Its name in a statement."""
+        """The name of the table in a statement."""
         return identifier(self.name, [self.name])
 
     @property
     def ddl(self) -> Sql:
-        """The statement that makes it."""
+        """The statement that creates the table."""
         lines = [*(column.ddl for column in self.columns), *self.indexes]
         inside = ",\n  ".join(lines)
         return declare(f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {inside}\n)\n{self.engine}\n")
 
     @property
     def added_columns(self) -> list[tuple[str, Sql]]:
-        """Its columns, each with the DDL that adds it to a table with the columns before it."""
+        """The columns, each with the DDL that adds it to a table that has the columns before it."""
         places = ["FIRST", *(f"AFTER `{column.name}`" for column in self.columns)]
         return [
             (column.name, declare(f"ADD COLUMN IF NOT EXISTS {column.ddl} {place}"))
@@ -181,16 +181,16 @@ class Table(Generic[Record]):
 
     @property
     def added_indexes(self) -> list[tuple[str, Sql]]:
-        """Its indexes, each with the DDL that adds it."""
+        """The indexes, each with the DDL that adds it."""
         named = [(line.split()[1], line.removeprefix("INDEX ")) for line in self.indexes]
         return [(name, declare(f"ADD INDEX IF NOT EXISTS {line}")) for name, line in named]
 
     def names(self, *left_out: str) -> list[str]:
-        """List its columns, except given ones."""
+        """List the columns, except for the given ones."""
         return [column.name for column in self.columns if column.name not in left_out]
 
     def select(self, *left_out: str) -> Sql:
-        """Write the columns that are read back, with IDs as hex text, except for the given ones."""
+        """Write the SQL that reads the columns, except for the given ones. IDs are hex text."""
         chosen = [column for column in self.columns if column.name not in left_out]
         return join_sql(", ", [column.selected for column in chosen])
 
@@ -237,7 +237,7 @@ def _stored(
     only: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
 ) -> list[Stored]:
-    """Make the columns of a table: those of a record, with additions and changes.
+    """Make the columns of a table from the fields of a record, with additions and changes.
 
     Args:
         record: Type of the record.
@@ -299,21 +299,22 @@ def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
     return [(arrivals.minute, highest), (0, arrivals.settled)]
 
 
-# An insert is on disk before it is acknowledged, and a merge before what it replaces is deleted:
-# the engine flushes the files and the folder of a merged part before it uses the part. So replaced
-# parts can go soon. With 480 s instead of 8 s, 300 spans/s leave 4 GB for 26 MB of live records.
-# Small parts are compact: 30 fsyncs an insert instead of 131.
+# Makes acknowledged records durable. An insert is on disk before it is acknowledged. A merge is on
+# disk before its source parts are deleted, because the engine flushes a merged part before using
+# it. So replaced parts can be removed soon: at 300 spans/s, keeping them for 480 s instead of 8 s
+# takes 4 GB for 26 MB of live records. Small parts use the compact format: 30 fsyncs per insert
+# instead of 131.
 DURABLE: Final = Sql(
     "fsync_after_insert = 1, fsync_part_directory = 1, "
     "min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, "
     "old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728"
 )
 
-# Merges wait for more parts of one size: under load a row is rewritten half as often as with the
-# engine's own 5, for a few parts more that a scan reads.
+# Merges wait for more parts of one size. Under load, a row is rewritten half as often as with the
+# default of 5, and a scan reads a few more parts.
 MERGES: Final = "merge_selector_base = 8"
 
-# A Map is read by key only when it is kept in buckets.
+# Reading one key of a Map without reading all keys requires buckets.
 BUCKETS: Final = (
     "map_serialization_version = 'with_buckets', "
     "map_serialization_version_for_zero_level_parts = 'with_buckets', "
@@ -352,7 +353,7 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)"""
 _BY_MONTH: Final = "PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))"
 
-# One row a span, light enough for lists; ended runs only.
+# Ended runs, one row per span, small enough for lists.
 RUNS: Final[Table[Run]] = Table(
     "runs",
     _stored(
@@ -374,8 +375,8 @@ RUNS: Final[Table[Run]] = Table(
     follows=Follows.RUN,
     topic="runs",
 )
-# What only the page of one run needs, under the same key. Words of the input and the output are
-# found by their indexes, which are built when parts are merged.
+# Columns that only the page of a run needs, with the same key as `runs`. Indexes for word search in
+# inputs and outputs are built when parts are merged.
 PAYLOADS: Final[Table[Run]] = Table(
     "payloads",
     _stored(
@@ -398,9 +399,9 @@ PAYLOADS: Final[Table[Run]] = Table(
     is_payload=True,
     topic="payloads",
 )
-# Runs that said that they began, with what is known of them; `outcome` is computed when read. The
-# key is the run's, so that two deliveries are one row; rows whose run has ended are swept.
-# `process` is a plain text here, of which there are as many as rows of a table this small.
+# Start records of runs. `outcome` is computed when they are read. Two deliveries of a run are one
+# row. Rows of ended runs are swept. `process` is a plain String, because almost every row of this
+# small table has a different process.
 OPEN_RUNS: Final[Table[Run]] = Table(
     "open_runs",
     _stored(
@@ -421,8 +422,8 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.RUN,
     topic="runs",
 )
-# What is known of sending processes. `arrived_ns` is when anything of theirs last came, the other
-# times are by their own clocks.
+# Sending processes. `arrived_ns` is the last time anything arrived from a process. All other times
+# are from the clock of the process.
 PROCESSES: Final[Table[ProcessSign]] = Table(
     "processes",
     _stored(ProcessSign, Stored(_STAMP, "SimpleAggregateFunction(max, Int64)")),
@@ -430,8 +431,8 @@ PROCESSES: Final[Table[ProcessSign]] = Table(
 SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.PROCESS,
 )
-# Which numbers of a process came, by the hour (since 1970, UTC) in which their spans ended. Two
-# deliveries of a number are one: bitmaps and maxima join the same in any order.
+# Received span numbers of each process, by the hour (since 1970, UTC) in which the spans ended.
+# Receiving a number twice changes nothing: bitmaps and maxima merge in any order.
 ARRIVALS: Final[Table[Arrivals]] = Table(
     "arrivals",
     [
@@ -468,7 +469,7 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     stamp="",
     follows=Follows.PROCESS,
 )
-# Spans that can never be stored, by the hour (since 1970, UTC) in which they arrived.
+# Spans that can never be stored, by the hour of their arrival (since 1970, UTC).
 REFUSALS: Final[Table[SpanRefusal]] = Table(
     "refusals",
     [
@@ -501,8 +502,8 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.PROCESS,
     time="last_ns",
 )
-# Data points of metrics about calls of models. Cumulative points of five minutes are one row, and a
-# point that is sent again is the same row.
+# Data points of metrics about model calls. Cumulative points within five minutes are one row, and
+# so is a point that is sent again.
 CALL_POINTS: Final[Table[CallPoint]] = Table(
     "call_points",
     [
@@ -530,7 +531,7 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.NOTHING,
     topic="runs",
 )
-# Trace id in hex, or a key of the user's own, to where the runs of that trace are.
+# Maps a trace ID (hex) or a user's trace key to the times of the trace's runs.
 TRACE_INDEX: Final[Table[TraceKey]] = Table(
     "trace_index",
     _stored(TraceKey),
@@ -540,7 +541,7 @@ SETTINGS index_granularity = 1024, {MERGES}, {DURABLE}""",
     source="trace_keys",
     follows=Follows.KEY,
 )
-# The other way round, keys of the user's own only: which keys a trace has.
+# Maps a trace to the trace keys that users set for it.
 TRACE_KEYS: Final[Table[TraceKey]] = Table(
     "trace_keys",
     [
@@ -557,7 +558,7 @@ TRACE_KEYS: Final[Table[TraceKey]] = Table(
 SETTINGS index_granularity = 1024, {DURABLE}""",
     follows=Follows.KEY,
 )
-# Kept for ever: the small number of a version is its rank by first arrival.
+# Kept forever, because the number of a version is its rank by first arrival.
 MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
     "model_versions",
     _stored(
@@ -573,8 +574,8 @@ MODEL_VERSIONS: Final[Table[ModelVersion]] = Table(
 SETTINGS index_granularity = 256, {DURABLE}""",
     stamp="first_arrived_ns",
 )
-# Points and scores, by what they are about: mostly a run. A point is (record_id, position), a
-# judge's score (owner, judge, version).
+# Points and scores by subject, which is usually a run. A point is identified by (record_id,
+# position), a judge's score by (owner, judge, version).
 METRICS: Final[Table[Metric]] = Table(
     "metrics",
     [*_stored(Metric), _ARRIVED, _WHICH, Stored("rank", "UInt64", attrgetter("time_ns"))],
@@ -583,14 +584,14 @@ METRICS: Final[Table[Metric]] = Table(
 ORDER BY (project, owner, name, source, judge_version, record_id, position)
 SETTINGS index_granularity = 1024, {DURABLE}""",
     [_BY_ARRIVAL],
-    month_of=attrgetter("owner_start_ns"),  # of the scores that are made of them
+    month_of=attrgetter("owner_start_ns"),  # also for the scores that are copied from them
     source="metrics",
     topic="metrics",
 )
 
 
-# What a truth, a person or an agent said, as JSON text: the value, else the word for it, the score,
-# the pass.
+# Value of a ground truth, or of a label by a reviewer or agent, as JSON text: the first of the
+# value, the label, the score and the pass that it has.
 WORD: Final = Sql("""multiIf(
   source NOT IN ('human', 'actual', 'agent'), '',
   actual != '', actual,
@@ -600,7 +601,7 @@ WORD: Final = Sql("""multiIf(
   '')""")
 
 
-# Points of metrics, which are nobody's word: what programs logged, what was computed of a table.
+# Metric points, which are not evaluations: logged by programs, or computed from a table.
 IS_POINT: Final = Sql("source IN ('logged', 'data')")
 
 
@@ -609,8 +610,8 @@ def is_point(metric: Metric) -> bool:
     return metric.source in METRIC_SOURCES_KNOWN
 
 
-# What counts as a score of a judge, of whatever it is said: no points, no truths that have a value,
-# and nothing that an agent said.
+# Scores of judges and reviewers, on any subject. Points, ground truth with a value and records of
+# agents are excluded.
 IS_SCORE: Final = Sql("NOT ({point}) AND source != 'agent' AND actual = ''").fill(point=IS_POINT)
 
 
@@ -620,7 +621,7 @@ def is_score(metric: Metric) -> bool:
     return is_word and not metric.actual and is_run(metric.owner)
 
 
-# The judges' scores again, by the run's own key: filters and statistics join on it.
+# The scores again, by the key of the run: filters and statistics join on it.
 SCORES: Final[Table[Metric]] = Table(
     "scores",
     [
@@ -680,7 +681,7 @@ class Copy:
 
     @property
     def ddl(self) -> Sql:
-        """The statement that makes it."""
+        """The statement that creates it."""
         return Sql("CREATE MATERIALIZED VIEW IF NOT EXISTS {name} TO {table} AS {select}").fill(
             name=identifier(self.name, [self.name]), table=self.table.sql, select=self.select
         )
@@ -727,8 +728,8 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
     is_payload=True,
     topic="logs",
 )
-# What was logged under a name, by what it is about. The document stands here when it came along,
-# else among the artifacts, where its hash finds it.
+# Artifacts by name and subject. A document that was sent along is in the row. Other documents are
+# in `artifacts`, under their hash.
 OBJECTS: Final[Table[ArtifactRecord]] = Table(
     "objects",
     _stored(
@@ -752,7 +753,7 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     is_payload=True,
     topic="artifacts",
 )
-# Names of versions that move: each move is kept, and the last one holds.
+# Aliases of versions. All moves are kept, and the last one counts.
 ALIASES: Final[Table[AliasMove]] = Table(
     "aliases",
     [*_stored(AliasMove), _ARRIVED, _WHICH],
@@ -761,7 +762,7 @@ ORDER BY (project, model, alias, record_id)
 SETTINGS index_granularity = 256, {DURABLE}""",
     source="aliases",
 )
-# What runs used and produced, by the run; the other way round its name is looked for.
+# What runs used and produced, by run. To find the runs of a name, search it with the index.
 LINEAGE: Final[Table[LineageLink]] = Table(
     "lineage",
     [*_stored(LineageLink), _ARRIVED, _WHICH],
@@ -772,7 +773,7 @@ SETTINGS index_granularity = 256, {DURABLE}""",
     ["INDEX by_name name TYPE bloom_filter GRANULARITY 1"],
     source="lineage",
 )
-# What items of data sets hold, each once however many versions have it.
+# Contents of data set items. Each is stored once, even if many versions contain it.
 ITEMS: Final[Table[ItemContent]] = Table(
     "items",
     [*_stored(ItemContent), _ARRIVED, _WHICH],
@@ -814,11 +815,11 @@ def _others(settled: ResolvedRun) -> str:
     )
 
 
-# What holds of a run and is not what its own row says: what counts of it, which is nothing where it
-# records the same call as another; what all records of its call say together, where it is the one
-# that counts; the session, the user and the experiment of its trace, where it names none; and the
-# keys and tags that name it, of which something was told. It is
-# worked out of the runs of a trace, open ones too, whenever that changes.
+# Values of a run that its own row lacks, computed from all runs of its trace, including open ones,
+# whenever they change. They are: the amounts that count, none if the run repeats the record of a
+# call; the combined values of all records of its call, if this run counts for it; session, user and
+# experiment of its trace, if the run names none; and the keys and tags with late records that name
+# the run.
 RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
     "settled",
     [
@@ -866,11 +867,11 @@ RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
     month_of=attrgetter("start_ns"),
     follows=Follows.RUN,
 )
-# Runs that count for a call of several records.
+# Runs that count for a call with several records.
 COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '[]')")
-# Those of them whose own payload lacks an input or an output, which another record may have.
+# Those whose own payload lacks an input or output, which a different record may have.
 LACKING: Final = COUNTING + Sql(" AND NOT is_whole")
-# The other records of calls, by the run that counts, in the order in which they are asked.
+# The other records of calls, by the run that counts. `place` is their order of precedence.
 _RECORDS: Final = Sql("""
     SELECT trace_id AS lent_trace, span_id AS lent_span, place,
       toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
@@ -904,7 +905,7 @@ def _inherit_text(name: str) -> InheritedColumn:
     )
 
 
-# Columns of a row of `runs` in which a run that counts shows what any record of its call says.
+# Columns of `runs` in which a run that counts shows the value of any record of its call.
 SHOWN: Final = (*TOKENS, "cost", *(name for name in _FACTS if name != "latency_ns"))
 INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "outputs", "params")}
 
@@ -961,28 +962,27 @@ def fill_payloads(
     )
 
 
-# In the order in which a group is written. No reader sees a run or a version of a data set without
-# what belongs to it: a collector can be killed between any two inserts.
+# In the order of writing. Readers never see a run or a data set version without its records, even
+# if the collector is killed between two inserts.
 RECORD_TABLES: Final[Sequence[Table[Any]]] = (
     *(LATE_LOGS, LATE_TAGS, METRICS, SCORES, OBJECTS, ALIASES, LINEAGE, ITEMS),
     *(TRACE_INDEX, TRACE_KEYS, MODEL_VERSIONS),
     *(PROCESSES, ARRIVALS, REFUSALS, CALL_POINTS, OPEN_RUNS, PAYLOADS, RUNS),
 )
-# All tables whose columns are declared here.
 DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, RESOLVED_RUNS)
-# Those of what is told of something, by what it is about: it goes when that is deleted.
+# Tables of records about a subject (`owner`). They are deleted with it.
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 
-# The columns of a run's row that a list shows; ids are hex text.
+# Columns of `runs` that lists show. IDs are hex text.
 LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
-# What only the page of one run needs: the names, and what is read back of them.
+# Columns that only the page of a run needs: their names, and the SQL that reads them.
 _NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))
 OF_PAYLOADS: Final = PAYLOADS.select(*_NO_PAYLOAD_COLUMNS)
-# The id of a provider's answer among the texts of a run's tags; empty where there is none.
+# The response ID of a provider among the tags of a run; empty if there is none.
 RESPONSE_ID: Final = Sql("""substring(arrayFirst(text -> startsWith(text, '{response}'), tag_kv),
   {behind})""").fill(response=Sql(RESPONSE), behind=len(RESPONSE) + 1)
-# How fast an answer came in pieces; null where that cannot be told.
+# Speed of a streamed answer after its first token; null if it cannot be computed.
 TOKENS_PER_SECOND: Final = Sql("""if(latency_ns > first_token_ms * 1e6,
   output_tokens * 1e9 / (latency_ns - first_token_ms * 1e6), NULL)""")
 OF_TOKENS: Final = join_sql(", ", [identifier(name, TOKENS) for name in TOKENS])

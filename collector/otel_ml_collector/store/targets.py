@@ -7,14 +7,14 @@ from typing import Final
 
 from otel_ml_collector.store.sql import EMPTY, Sql
 
-# The run ID in an owner, as two columns; whether a run is one of some IDs.
+# `RUN` splits the run ID in an owner into two columns. `BY_IDS` selects runs by ID.
 RUN: Final = Sql("""toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(owner, 34)), 8) AS span_id""")
 BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT {run} FROM (SELECT arrayJoin({ids:Array(String)}) AS owner))""").fill(run=RUN)
-# A tag's value as the text that a filter compares: numbers and bools as JSON does.
+# The value of a tag as text for filters. Numbers and booleans are written as in JSON.
 TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}), {value})")
-# The runs that keys and tags mean, one owner per row.
+# The runs of trace keys and tags, one owner per row.
 NAMED_RUNS: Final = Sql("""
     SELECT trace_id, span_id, arrayJoin(owners) AS owner FROM settled FINAL
     WHERE project = {project:String} AND notEmpty(owners)""")

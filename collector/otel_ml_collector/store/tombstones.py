@@ -42,16 +42,16 @@ PROJECT: Final = "project"
 KINDS: Final = (RUN, SESSION, USER, MODEL, PROJECT)
 DELETED: Final = "deleted_"
 """The reason for which a span is refused begins like this; the kind of the deletion follows."""
-# Of these whole traces go: a span below a run seldom says whose it is.
+# Deletions of these kinds remove whole traces: spans below a run seldom name its session or user.
 OF_TRACES: Final = (SESSION, USER)
 ASKED: Final = 1
 DONE: Final = 2
-# What another collector before the same store deletes is known here by then.
+# Seconds until this collector knows what other collectors of the same store have deleted.
 REFRESH_S: Final = 3.0
 _TRACES_AT_ONCE: Final = 2_000
 
 _LAST_DELETIONS: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
-# The whole project has an empty target.
+# The deletion of a whole project has an empty target.
 _RULES: Final = Sql("""
     SELECT kind, target, deleted_ns FROM deletions
     WHERE project = {project:String} AND (target = '' OR target IN {targets:Array(String)}
@@ -69,9 +69,9 @@ _DELETED_OWNERS: Final = Sql("""
     WHERE project = {project:String} AND owner IN {owners:Array(String)} GROUP BY owner""")
 
 
-# Trace id and span id.
+# Trace ID and span ID.
 RunKey = tuple[bytes, bytes]
-# Runs that were not stored because they were deleted, and the reason: by project and run.
+# Why runs were not stored, for deleted runs, by project and run.
 Left = dict[tuple[str, RunKey], str]
 _Late = Metric | LateTag | LateLog | ArtifactRecord | AliasMove | LineageLink
 
@@ -112,7 +112,7 @@ class ProjectDeletions:
         self._project = project
         self._known = known
         self._owners = owners
-        self._rules = {(rule.kind, rule.target): rule for rule in rules}  # the last one holds
+        self._rules = {(rule.kind, rule.target): rule for rule in rules}  # the last one counts
         whole_project = self._rules.get((PROJECT, ""))
         self._project_ns = whole_project.deleted_ns if whole_project else None
         whole = {rule.deleted_ns: rule for rule in rules if rule.kind in OF_TRACES}
@@ -210,7 +210,7 @@ class ProjectDeletions:
 
 
 def projects_of(records: Records) -> set[str]:
-    """Name the projects that a group has records of."""
+    """Return the projects of the records in a batch."""
     rows = chain(_runs(records), records.versions, records.items, late_of(records))
     return {row.project for row in rows}
 
@@ -281,7 +281,7 @@ class Tombstones:
 
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
-        self._is_alone = connections.folder is not None  # nobody else writes to a folder
+        self._is_alone = connections.folder is not None  # only one process writes to a folder
         self._lock = threading.Lock()
         self._last_ns: dict[str, int] = {}
         self._read_s: float | None = None
@@ -289,12 +289,15 @@ class Tombstones:
 
     @property
     def generation(self) -> int:
-        """A number that changes with each deletion. Then remembered records may be outdated."""
+        """A number that changes with each deletion.
+
+        After a change, remembered records may be outdated.
+        """
         return self._generation
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep deletions from beginning, until a group is stored."""
+        """Within this context, keep deletions from beginning, so that a batch can be stored."""
         with self._lock:
             yield
 
@@ -359,7 +362,7 @@ class Tombstones:
             return records
         deletions = ProjectDeletions(project, known, owners, rules)
         if new := deletions.find_new(records):
-            # What comes late about them finds them here.
+            # Records of these runs that arrive later find them here.
             self._client.insert_arrow("deleted_runs", _arrow(new))
         for run in _runs(records):
             if run.project == project and (reason := deletions.reason_of(run)):

@@ -22,22 +22,21 @@ from otel_ml_collector.times import HOUR_NS
 
 _INPUTS_TEXT: Final = Sql("inputs")
 _OUTPUTS_TEXT: Final = Sql("outputs")
-# The runs of the versions that are asked about, from a time on.
+# Runs of the requested versions, from a start time on.
 _OF_VERSIONS: Final = Sql("""
     SELECT * FROM (
       SELECT start_ns, trace_id, span_id, rank, outcome, {number} AS number FROM {recorded}
       WHERE {counted} AND model = {model:String} AND start_ns >= {oldest:Int64})
     WHERE number IN {wanted:Array(UInt32)}""")
-# When the oldest of them began that is looked at: what is older is read once, and just its columns.
+# Start of the oldest run to include. Only this query reads older runs, and few columns of them.
 _OLDEST: Final = Sql("""
     SELECT min(start_ns) AS oldest FROM (
       SELECT number, start_ns FROM ({runs})
       ORDER BY number, start_ns DESC LIMIT {most:UInt32} BY number)""")
-# The newest runs of each version.
 _RUNS_OF_VERSIONS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, rank, outcome, number, '' AS item FROM ({runs})
     ORDER BY number, start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number""")
-# The runs of an experiment over items, of which an item stands for its inputs.
+# Runs of an experiment. Their items are compared instead of their inputs.
 _RUNS_OF_ITEMS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, rank, outcome, toUInt32(0) AS number,
       concat(item_digest, ' ', item) AS item
@@ -50,13 +49,14 @@ _WITH_LOG_CONTENTS: Final = Sql("""
     SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
       if(outputs = '', said_outputs, outputs) AS outputs)
     FROM ({payloads}) AS payload LEFT JOIN ({contents}) AS told USING (trace_id, span_id)""")
-# Why a run is left out, in words; empty for one that has both whole.
+# Why a run is left out; empty if its inputs and outputs are complete.
 _LEFT_OUT_REASON: Final = Sql("""multiIf(
     {of_inputs} inputs = '', 'without inputs', {of_inputs} {cut_inputs}, 'inputs cut or hidden',
     {of_inputs} {short_inputs}, 'inputs kept in short',
     outputs = '', 'without outputs', {cut_outputs}, 'outputs cut or hidden',
     {short_outputs}, 'outputs kept in short', '')""")
-# Runs by the words of their inputs: of those that share them with another the keys.
+# Counts runs by item, or by the words of their inputs. For a group with several runs, it returns
+# their keys.
 _GROUPS_BY_WORDS: Final = Sql("""
     SELECT number, reason, sum(size) AS runs,
       arrayFlatten(groupArrayIf(starts, size > 1 AND reason = '')) AS starts,
@@ -206,7 +206,11 @@ def _of(rows: Iterable[Row], name: str) -> list[int]:
 def _read_answers(
     reader: Reader, project: str, runs: Sql, asked: Mapping[str, Any], *, by_item: bool
 ) -> dict[int, AnsweredInputs]:
-    """Read runs with equal inputs by version: first by the words of the inputs, then exactly."""
+    """Read runs with equal inputs by version.
+
+    First, the words of the inputs are compared; then, the inputs themselves. With `by_item`, runs
+    of the same item have equal inputs.
+    """
     asked = {"start": 0, "end": 2**62, **asked, "project": project}
     of_runs = Sql("start_ns IN (SELECT start_ns FROM ({runs}))").fill(runs=runs)
     reason = _LEFT_OUT_REASON.fill(

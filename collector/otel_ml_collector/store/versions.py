@@ -9,15 +9,15 @@ from otel_ml_collector.store.connection import EVERY_NAME
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 
-# The small numbers of versions by name, digest and structure.
+# Version numbers by name, digest and structure.
 Numbers = dict[tuple[str, str, str], int]
 _UNREAD: Final = Sql("''")
 
-# A version is a definition and an output structure. Runs without structure count as the first
-# structure of their definition; from the second one on they are one, because outputs whose
-# structure varies say nothing of the code. A store that is older than this rule keeps its numbers:
-# of what it had then, structures count apart up to the 33rd. Late, repeated and reordered
-# deliveries change nothing: only first arrivals count, and those are kept for ever.
+# A version is a definition plus an output structure. Runs without a structure count as the first
+# structure of their definition. All structures after the first count as one, because outputs with
+# varying structure say nothing about the code. In a store that is older than this rule, structures
+# that arrived before it keep separate numbers, up to the 33rd. Late, repeated and reordered
+# deliveries change nothing: only first arrivals count, and they are kept forever.
 NUMBERED_VERSIONS: Final = Sql("""
 SELECT
   kind, name, digest, structure, first_ns, last_ns, definition, slot,
@@ -40,8 +40,8 @@ FROM (
 )
 """)
 
-# The same without numbers: `number_versions` gives them. What a
-# version's number is depends on no other name.
+# The same without numbers, which `number_versions` adds. The numbers of a name do not depend on
+# other names.
 VERSIONS: Final = Sql("""
 SELECT kind, name, digest, structure, min(first_arrived_ns) AS first_ns,
   max(last_seen_ns) AS last_ns, {definition} AS definition,
@@ -84,7 +84,7 @@ def _slots(structures: Sequence[Row]) -> dict[int, list[Row]]:
     return {slot: value for slot, value in slots.items() if value}
 
 
-# Which version a name is of: the last move holds, and one that takes it away leaves none.
+# The current version of each alias: the last move counts. A removed alias has none.
 CURRENT_ALIASES: Final = Sql("""
 SELECT model, alias, last.1 AS digest, last.3 AS by, last.4 AS source, last.5 AS time_ns
 FROM (
@@ -185,7 +185,7 @@ def read_version_numbers(
     return numbers
 
 
-# The small number of a run's version, of some that are known; 0 for any other.
+# The version number of a run, from known versions in parameters; 0 for all others.
 NUMBER: Final = Sql("""transform(concat(toString(digest), ':', toString(structure)),
   {versions:Array(String)}, {numbers:Array(UInt32)}, toUInt32(0))""")
 

@@ -32,7 +32,7 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 
-# What the engine says of rows that it will never take, by its error codes.
+# ClickHouse error codes for rows that it will never accept.
 _DATA_CODES: Final = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
@@ -46,17 +46,17 @@ _DATA_CODES: Final = frozenset(
         691,  # UNKNOWN_ELEMENT_OF_ENUM
     }
 )
-# Of an insert so many have columns at a time: of a group all of them would take 100 MB.
+# Rows of an insert that are converted to columns at once: a whole batch would take 100 MB.
 _PORTION_ROWS: Final = 1_024
 _SEEN_EVERY_NS: Final = MINUTE_NS
 _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = MINUTE_NS
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
-# An insert makes a part of each partition that it touches.
+# Maximum number of months in an insert, which creates a part in each partition that it touches.
 _MONTHS: Final = 50
 _SHORTEST_MONTH_NS: Final = 28 * DAY_NS
-# Senders wait for the group behind it.
+# Seconds without progress until a sweep is given up: senders wait for the batch behind it.
 _SWEEP_STUCK_S: Final = 0.5
 
 LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
@@ -72,7 +72,7 @@ LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
         + [Sql("(SELECT max(arrived_ns) FROM forward_cursors)")],
     )
 )
-# Of an ended run the start record says nothing more. 30 ms for 2,000 rows beside 1 M runs.
+# Start records of ended runs are not needed. With 1 M runs, 2,000 rows take 30 ms.
 _SWEEP: Final = Sql("""
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
       SELECT project, trace_id, span_id FROM {deliveries}
@@ -84,7 +84,7 @@ _logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 _Key = tuple[str, str, str, str, str]
-# What one insert takes: rows of few partitions, and their stamps.
+# Rows of one insert, from few partitions, and their times of arrival.
 _Slice = tuple[Sequence[Any], Sequence[int]]
 
 
@@ -120,18 +120,19 @@ class Writer:
         self._known: dict[_Key, tuple[int, int]] = {}  # last seen, hash of the definition
         self._heard: dict[tuple[str, str], int] = {}
         self._marks = Marks(self._client, self._memory, clock)
-        self._unswept = _SWEEP_ROWS  # what an earlier collector left is swept first
+        self._unswept = _SWEEP_ROWS  # sweeps the rows of an earlier collector first
 
     @property
     def stamped_ns(self) -> int | None:
-        """The newest time of arrival that was given; None before the first."""
+        """The newest time of arrival that was assigned; None before the first."""
         return self._last_ns
 
     def write(self, records: Records) -> Left:
         """Store a batch: versions after their items and lists of items, runs after their records.
 
-        So no reader sees a part of them, even after a kill between two inserts. You can write the
-        same records again: no answer changes. What was deleted stays deleted.
+        So no reader sees a run or version without its records, even after a kill between two
+        inserts. You can write the same records again: no answer changes. Deleted records stay
+        deleted.
 
         Returns:
             The runs that were not stored because they were deleted, with the reason.
@@ -148,7 +149,7 @@ class Writer:
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
             self._memory.calls.doubt(self._last_ns or 0)
             raise Rejected(f"A value does not fit its column: {type(error).__name__}") from error
-        except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
+        except (ClickHouseError, OSError) as error:  # inserts use a temporary file
             self._memory.calls.doubt(self._last_ns or 0)
             if getattr(error, "code", None) in _DATA_CODES:
                 raise Rejected(f"The store refuses these rows: {name_of(error)}") from error
@@ -369,10 +370,10 @@ class Probe:
         self._client = connections.open()
 
     def __call__(self) -> None:
-        """Write.
+        """Write the row.
 
         Raises:
-            Unavailable: The store has trouble.
+            Unavailable: The store cannot write it.
         """
         with store_trouble():
             self._client.insert("store_meta", [["probe", time.time_ns()]])
