@@ -292,7 +292,7 @@ class Call(Run):
         self._count_cost(end_ns)
 
     def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:
-        """Hand the run over, after the model weights that its version depends on were hashed."""
+        """Export the run, after the model weights that its version depends on were hashed."""
         recorder = self._recorder
         if recorder is None or self._version_of is _KNOWN:
             self._hand_over(end_ns, evaluations)
@@ -370,8 +370,8 @@ class Call(Run):
         """Write the output, unless `set_output` has set another one.
 
         Returns:
-            The output that counts, and for a stream the message that its chunks form. The second
-            value is None for a stream that is not followed.
+            The recorded output, and for a stream the message that its chunks form. The second value
+            is None for a stream that is not followed.
         """
         output = whole = returned
         if self._output is not UNSET:

@@ -325,7 +325,7 @@ class RunSpan(ReadableSpan, trace.Span):
     def kind(self) -> SpanKind:
         """Always ``INTERNAL``.
 
-        A request to a provider inside the run has a client span of its own.
+        A request to an LLM provider inside the run has its own client span.
         """
         return SpanKind.INTERNAL
 
@@ -999,7 +999,7 @@ _EXPERIMENT_NAMES: Final = frozenset({names.EXPERIMENT, names.EXPERIMENT_NAME})
 
 
 def _is_of_experiment(mark: Mapping[str, str] | None) -> bool:
-    """Tell whether spans with this mark belong to an experiment. Its runs are always recorded."""
+    """Tell whether spans with this mark belong to an experiment, whose runs are always recorded."""
     return mark is not None and not _EXPERIMENT_NAMES.isdisjoint(mark)
 
 

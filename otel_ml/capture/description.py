@@ -1,4 +1,4 @@
-"""Finds out about a value from its type: the name, the fields, whether it is a stream."""
+"""Inspects the type of a value: its name, its fields, and whether the value is a stream."""
 
 import dataclasses
 import io

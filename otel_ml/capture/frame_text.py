@@ -40,8 +40,9 @@ class _FrameStyle(NamedTuple):
 
     Attributes:
         dots_chars: Number of characters that it reserves for the dots.
-        moves_heads: Whether a head gets the space before numbers by its place among the printed
-            columns, even if the column at this place of the frame was left out.
+        moves_heads: Whether the position decides if a head starts with a space. If so, the head of
+            the third printed column gets one if the third column of the frame contains numbers,
+            even if that column is not printed.
     """
 
     dots_chars: int
@@ -66,7 +67,7 @@ class ColumnText(NamedTuple):
 def write_frame(
     names: Sequence[object], columns: Sequence[ColumnText], index: Sequence[int]
 ) -> str | None:
-    """Return what ``str`` of a frame returns; None if only pandas can tell.
+    """Return what ``str`` of a frame returns; None if pandas itself must print it.
 
     Args:
         names: Name of each column.
@@ -82,7 +83,7 @@ def write_frame(
 def write_series(
     name: str | None, column: ColumnText, index: Sequence[int], dtype: str
 ) -> str | None:
-    """Return what ``str`` of a series returns; None if only pandas can tell.
+    """Return what ``str`` of a series returns; None if pandas itself must print it.
 
     Args:
         name: Name of the series.
@@ -208,7 +209,7 @@ def _align(
 ) -> list[list[str]]:
     """Return the head and the cells of each column, aligned right. Long cells are cut.
 
-    Heads of numbers begin with a space. `spaced` are the columns that decide about it.
+    A head starts with a space if the column at the same position in `spaced` contains numbers.
     """
     heads = [f" {name}" for name in names]
     while all(heads) and all(head[0] == " " for head in heads):

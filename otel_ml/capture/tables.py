@@ -240,7 +240,7 @@ def _describe_frame(
 def _write_head(
     parts: Sequence[_Part], names: Any, index: Any, shown: Sequence[int], listed: Sequence[Any]
 ) -> str | None:
-    """Write the first rows as text; None if only pandas can."""
+    """Write the first rows as text; None if pandas itself must print them."""
     if not _has_simple_labels(index) or names.nlevels > 1 or names.name is not None or not shown:
         return None
     columns: dict[int, ColumnText | None] = {}
@@ -341,7 +341,7 @@ def _describe_series(
 
 
 def _write_series(name: Any, index: Any, values: Any, dtype: Any) -> str | None:
-    """Write the first values as text; None if only pandas can."""
+    """Write the first values as text; None if pandas itself must print them."""
     if not _has_simple_labels(index) or not (name is None or type(name) is str):
         return None
     written: Sequence[ColumnText | None] | None = None

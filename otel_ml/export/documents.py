@@ -105,7 +105,7 @@ class DocumentQueue:
         return True
 
     def hold(self, document: HashedText, /) -> None:
-        """Do nothing. Spans need this method; documents are sent whatever happens to their run."""
+        """Do nothing. Only spans need this; documents are sent whether or not their run ends."""
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
         """Tell whether a document waits. The arguments are ignored."""
@@ -271,7 +271,7 @@ class DocumentUploads:
 
     @property
     def counters(self) -> Counters:
-        """How many values were uploaded and lost. The reasons are the receiver's words."""
+        """Counts of uploaded and lost values. Reasons for losses are messages of the receiver."""
         return self._pipeline.counters
 
     @property

@@ -559,7 +559,7 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The encoded resource and scope of spans. They tell which service and project they come from.
+    """The encoded resource and scope of spans, which identify their service and project.
 
     They are encoded only once, because many requests have the same resource and scope.
     """

@@ -1,9 +1,9 @@
 """Sends OTLP requests over HTTP: with time limits, connection reuse, proxies and TLS.
 
 It uses urllib3 and adds three guarantees in `_TimedSocket`, `_connect` and `_KeptConnections`. A
-request ends when its time is over, even if the receiver sends single bytes now and then. At the end
-of a process it is known whether a request is still connecting. A forked child closes its copies of
-the connections without waiting for a lock.
+request ends when its time is over, even if the receiver sends single bytes now and then. When a
+process ends, `HttpSender.is_out_of_reach` tells whether a request is still connecting. A forked
+child closes its copies of the connections without waiting for a lock.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp
 """

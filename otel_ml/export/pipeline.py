@@ -395,7 +395,7 @@ class Pipeline(Generic[B]):
         self._sender.close(min(_JOIN_IN_VAIN_S if in_vain else _JOIN_S, timeout_s))
 
     def _extend(self) -> None:
-        """Give a receiver that asks for pauses its time at the end of the process."""
+        """Wait longer at the end of the process if the receiver asks for pauses."""
         if self._is_patient and self._give_up_at is not None and self._ends_since is not None:
             self._give_up_at = max(self._give_up_at, self._ends_since + self._asked_s)
 
@@ -473,8 +473,8 @@ class Pipeline(Generic[B]):
     def _is_in_vain(self, began: float) -> bool:
         """Tell whether waiting is pointless. At the end of a process this is decided sooner.
 
-        A receiver that has our first request may be slow or paused, so it gets more time. So does a
-        slow disk from which modules are imported.
+        A receiver that has our first request may be slow or paused, so it gets more time. A slow
+        disk from which modules are imported gets more time too.
         """
         if self._sender.is_alive and not self._is_prepared.is_set():
             return False
@@ -587,7 +587,7 @@ class Pipeline(Generic[B]):
         return batch
 
     def _deliver(self, batch: B) -> None:
-        """Send a batch until it is settled. An error affects only this batch."""
+        """Send a batch until it is delivered or given up. An error affects only this batch."""
         try:
             self._send(batch)
         except BaseException as error:  # noqa: BLE001 - of any exporter, even SystemExit

@@ -159,7 +159,7 @@ def _write_nullable(values: Any, writer: ValueWriter) -> Form:
 
 
 def _missing(values: Any) -> Any:
-    """Return which values are NA. NaN may be a normal value."""
+    """Return which values are NA. NaN may be an ordinary value, so it is not always NA."""
     return getattr(values, "_mask", values.isna())
 
 

@@ -311,7 +311,7 @@ class StateWalk:
             self._part(name, item, depth)
 
     def _feed_pickled(self, value: Any, kind: type, depth: int) -> None:
-        """Add the pickled form, which is all that compiled classes such as trees offer."""
+        """Add the pickled form. Compiled classes such as trees offer no other."""
         pickled = _by_attributes(value, kind) if self._is_of_host(kind) else _pickled(value, kind)
         if isinstance(pickled, str):  # the name of a global in its module
             self._add(f"{getattr(value, '__module__', '')}.{pickled}")

@@ -172,7 +172,7 @@ def _are_names(keys: tuple[object, ...]) -> bool:
 
 
 def _step(left: list[int], steps: int) -> None:
-    """Subtract steps from those that are left. Raise `RecursionError` if there are none.
+    """Subtract steps from those that are left. Raise `RecursionError` if too few are left.
 
     The limit must be below that of `output_structure`, or key order would matter.
     """

@@ -165,7 +165,7 @@ class ValueReader:
         return _joined(title, parts)
 
     def _default(self, value: Any, kind: type, name: str) -> dict[str, Value]:
-        """Read the factory that creates missing values of a dict."""
+        """Read what creates the missing values of a dict, such as a `defaultdict` factory."""
         if issubclass(kind, defaultdict):
             factory = value.default_factory
             label = f"{name}.default_factory"
