@@ -330,7 +330,7 @@ class _Following:
                 self._parts.note(f"`{'.'.join(read[:2])}`, which only the object has")
             return None
         if is_a(value, type):
-            is_own = read == (self._reader.receiver,)  # attributes of `cls` are read one by one
+            is_own = read == (self._reader.receiver,)  # `self`: its attributes are read one by one
             return None if is_own else self._class(value)
         if is_a(value, _FUNCTIONS):
             return self._function(value)
