@@ -48,7 +48,8 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# Subjects that are no text in quotes: a field of runs, the path of one, a condition on runs.
+# Kinds of subjects that are written without quotes: a field of runs, the path of a field, a
+# condition on runs.
 FIELD: Final = "field"
 PATH: Final = "path"
 CONDITION: Final = "condition"
@@ -60,7 +61,7 @@ _MOST_BEFORE_NS: Final = 90 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What one kind of conditions may contain.
+    """The names that one kind of condition may use.
 
     Attributes:
         noun: The word for such a condition in messages.
@@ -109,7 +110,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Calculation:
-    """A number that is made of two."""
+    """A number that is computed from two numbers."""
 
     left: "Term"
     sign: str
@@ -121,7 +122,7 @@ Term = float | Figure | Calculation
 
 @dataclass(frozen=True, slots=True)
 class TermComparison:
-    """Two numbers with a sign of ``== != < <= > >=`` between them."""
+    """A comparison of two numbers by one of ``== != < <= > >=``."""
 
     left: Term
     sign: str
@@ -151,7 +152,7 @@ def parse_figures(text: str, vocabulary: Vocabulary) -> FigureCondition:
     """Parse a condition over figures.
 
     Raises:
-        BadInput: The text is none; the error points at the column.
+        BadInput: The text is not a valid condition. The error points at the column.
     """
     return _FigureExpression(text, vocabulary).condition
 
@@ -378,7 +379,7 @@ class _FigureExpression(Expression[FigureLeaf]):
 
 
 def _put_before(term: Term, figure: Figure) -> Term:
-    """Put a figure of an earlier time in the place of ``previous``."""
+    """Replace ``previous`` with the figure at an earlier time."""
     match term:
         case Figure(name=name, before_ns=before_ns) if name == _PREVIOUS:
             return replace(figure, before_ns=before_ns, column=term.column)

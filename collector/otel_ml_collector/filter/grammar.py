@@ -29,7 +29,7 @@ _MAX_PATTERN: Final = 200
 _PARSES: Final = 20
 _UNIT: Final = re.compile(r"\d[smhdwun]", re.ASCII)  # perhaps a length
 _LENGTH: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|ns|[smhdw])", re.ASCII)
-# A text in quotes is one token, so that nothing in it divides, compares or is a length of time.
+# A text in quotes is a single token, so operators and durations inside it are not found.
 _TOKEN: Final = re.compile(
     r"(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<quote>[\"'])|(?P<name>[^\W\d]\w*)"
     r"|(?P<number>\d[\w.]*)|(?P<sign>==|!=|<=|>=|&&|[<>()\[\],.=-])|(?P<other>\S)",
@@ -38,7 +38,7 @@ _TOKEN: Final = re.compile(
 _LAST_FUNCTION: Final = "last"
 _MATCHES: Final = "matches"
 _EXAMPLE: Final = 'Expected a field such as model, tags["client"] or inputs.items[0]'
-# The signs of comparisons, as Python parses them.
+# Operators of comparisons, by their class in Python's syntax tree.
 OPERATORS: Final = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -49,7 +49,7 @@ OPERATORS: Final = {
     ast.In: "in",
     ast.NotIn: "not in",
 }
-# Read from right to left: `5 < x` is `x > 5`, and `"a" in x` says what x contains.
+# Operators if the field is on the right: `5 < x` is `x > 5`, and `"a" in x` is `x contains "a"`.
 _MIRRORED: Final = {
     "==": "==",
     "!=": "!=",
@@ -61,11 +61,11 @@ _MIRRORED: Final = {
     "not in": "not contains",
 }
 
-# The parts of a slice.
+# Parts of a slice such as ``client==Remax``: the name, and the value without or with quotes.
 _NAME: Final = re.compile(r"[\w @./-]+", re.ASCII)
 _BARE: Final = re.compile(r"[^\s\"'&|<>=!()\[\]]+")
 _QUOTED: Final = re.compile(r"\"[^\"\\]*\"|'[^'\\]*'")
-# Signs of other languages, each with what to write in its place.
+# Notations of other languages, each with the correct one to suggest in the error message.
 _MISTAKES: Final[Sequence[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]] = (
     (re.compile(r"(\d+(?:\.\d+)?) ?%(?!\s*\w)"), lambda found: f"{float(found[1]) / 100:.6g}"),
     (re.compile(r"(?<![=<>!])=(?!=)"), lambda _: "=="),
@@ -76,19 +76,20 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.A
 _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
 _CONSTANTS: Final = ("True", "False", "None")
 _AND: Final = "&&"
-# What none has that stands alone: its value is bare.
+# Characters that a slice on its own cannot contain, because its value has no quotes.
 _NO_SLICE: Final = re.compile(r"[\"'()\[\]]")
 
-# An unknown escape such as that of "\d" is a warning to Python, and a regular expression here.
+# Python warns about unknown escapes such as "\d", which are valid in regular expressions. The lock
+# is needed because `warnings.catch_warnings` changes the whole process.
 _WARNED: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A moment, given as the time that has passed since, or as the beginning of a day.
+    """A time: a duration before now, or a day.
 
     Attributes:
-        length_ns: The time that has passed; 0 for a day.
+        length_ns: The duration; 0 for a day.
         day: ``today`` or ``yesterday``; else empty.
     """
 
@@ -98,7 +99,7 @@ class Ago:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of time: ``200ms``, ``1.5s``."""
+    """A duration, such as ``200ms`` or ``1.5s``."""
 
     length_ns: int
 
@@ -108,7 +109,7 @@ Constant = str | int | float | bool | Ago | Duration
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a run, and the way into it: ``tags["client"]``, ``inputs.items[0]``."""
+    """A field of a run with a path into it: ``tags["client"]``, ``inputs.items[0]``."""
 
     name: str
     path: tuple[str | int, ...]
@@ -124,7 +125,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class FieldComparison:
-    """A field compared with a constant, or with several for ``in``.
+    """A comparison of a field with a constant, or with several constants for ``in``.
 
     Attributes:
         operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for a
@@ -151,7 +152,7 @@ class Not(Generic[Leaf]):
 
 @dataclass(frozen=True, slots=True)
 class Both(Generic[Leaf]):
-    """True where all its parts are."""
+    """True if all its parts are true."""
 
     parts: "Sequence[TreeOf[Leaf]]"
 
@@ -163,11 +164,11 @@ class Either(Generic[Leaf]):
     parts: "Sequence[TreeOf[Leaf]]"
 
 
-# A condition of comparisons, or of what else is true or not.
+# A condition on comparisons, or on other parts that are true or false.
 TreeOf: TypeAlias = Not[Leaf] | Both[Leaf] | Either[Leaf] | Leaf
 Tree: TypeAlias = TreeOf[FieldComparison]
 
-# What a field says that stands alone, as Python has it: that it is there, and not empty or 0.
+# Meaning of a field without a comparison. As in Python, it is true if it is not empty and not 0.
 _TRUTH: Final[Mapping[Kind, tuple[str, Constant | tuple[Constant, ...]]]] = {
     Kind.TEXT: ("!=", ""),
     Kind.REASON: ("!=", ""),
@@ -197,7 +198,7 @@ def parse(text: str) -> Tree | None:
         The tree, or None for no filter.
 
     Raises:
-        BadInput: The text is no filter; the error points at the column.
+        BadInput: The text is not a valid filter. The error points at the column.
     """
     if not text.strip():
         return None
@@ -210,7 +211,7 @@ def read_field(text: str) -> Field:
     """Read a field with its path, such as ``tags["client"]``, without a comparison.
 
     Raises:
-        BadInput: The text is none.
+        BadInput: The text is not a field.
     """
     tree = parse(f"{text} == 0")
     if (
@@ -235,7 +236,7 @@ def step_into(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def split_list(text: str) -> list[str]:
-    """Cut a list of fields at its commas, but for those within quotes or brackets."""
+    """Split a list of fields at its commas, except those within quotes or brackets."""
     parts, depth, quote = [""], 0, ""
     for char in text:
         if quote:
@@ -253,7 +254,7 @@ def split_list(text: str) -> list[str]:
 def conjuncts(text: str) -> list[str]:
     """Split a valid filter into the conditions that must all hold, as they are written.
 
-    Slices are returned as the conditions on tags that they stand for.
+    Slices are returned as conditions on tags.
     """
     if not text.strip():
         return []
@@ -263,7 +264,7 @@ def conjuncts(text: str) -> list[str]:
     root = expression.root
     if not (isinstance(root, ast.BoolOp) and isinstance(root.op, ast.And)):
         return [expression.text]
-    # A part that was in parentheses gets them back: `and` binds tighter than `or`.
+    # Put parts that need parentheses into parentheses: `and` binds tighter than `or`.
     return [
         f"({expression.written(part)})"
         if isinstance(part, ast.BoolOp)
@@ -289,12 +290,12 @@ def fields_of(tree: Tree | None) -> set[str]:
 
 
 def bad(message: str, column: int) -> BadInput:
-    """Make an error that names a column of the filter."""
+    """Return an error that points at a column of the filter."""
     return BadInput(message, "where", column)
 
 
 class Token(NamedTuple):
-    """A piece of a filter's text; a quote that is not closed is a token of its own."""
+    """A token of a filter's text. A quote that is not closed is a token of its own."""
 
     sort: Literal["text", "quote", "name", "number", "sign", "other"]
     text: str
@@ -303,7 +304,7 @@ class Token(NamedTuple):
 
 
 def read_tokens(text: str) -> list[Token]:
-    """Cut any text into tokens; blanks are none."""
+    """Split any text into tokens, without white space."""
     return [
         Token(match.lastgroup, match[0], match.start(), match.end())  # type: ignore[arg-type] # the names of the groups
         for match in _TOKEN.finditer(text)
@@ -342,7 +343,8 @@ class Expression(Generic[Leaf]):
             raise self._explain(error) from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise self.bad(f"Cannot read this {self.noun}", 0) from error
-        # A character makes two nodes at most, such as a name and that it is read.
+        # Count the nodes of long texts only: a character makes at most two, such as a name and its
+        # `Load`.
         if 3 * len(text) > _MAX_NODES and sum(1 for _ in ast.walk(self.root)) > _MAX_NODES:
             raise self.bad(f"The {self.noun} has too many parts", 0)
 
@@ -364,7 +366,7 @@ class Expression(Generic[Leaf]):
         raise NotImplementedError
 
     def read_bare(self, node: ast.expr) -> Leaf:
-        """Read a part that should be a condition and compares nothing.
+        """Read a condition that is not a comparison.
 
         Raises:
             BadInput: It is not a condition.
@@ -372,7 +374,7 @@ class Expression(Generic[Leaf]):
         raise NotImplementedError
 
     def bad(self, message: str, column: int) -> BadInput:
-        """Make an error that names a column of the text."""
+        """Return an error that points at a column of the text."""
         return BadInput(message, self.place, column)
 
     def _read(self, node: ast.expr) -> TreeOf[Leaf]:
@@ -395,7 +397,7 @@ class Expression(Generic[Leaf]):
         return ast.get_source_segment(self.text, node) or ""
 
     def _without_lengths(self) -> str:
-        """Note lengths of time such as ``1.5s``, and replace them by numbers of the same width."""
+        """Replace durations such as ``1.5s`` with numbers of the same width. Store their values."""
         text = self.text
         if not _UNIT.search(text):
             return text
@@ -407,19 +409,19 @@ class Expression(Generic[Leaf]):
         return text
 
     def length_ns(self, node: ast.expr) -> int | None:
-        """Return the length of time that a constant is, None when it is another constant."""
+        """Return the duration that a constant represents; None for any other constant."""
         return self._lengths_ns.get(self.column_of(node) - self._indent)
 
     def refuse(self, expected: str, node: ast.expr, hint: str = "") -> BadInput:
-        """Make the error that names the expected form at the position of a part."""
+        """Return the error that names the expected form at the position of a part."""
         return self.bad(f"{expected}, found {self.shown(node)}{hint}", self.column_of(node))
 
     def shown(self, node: ast.expr) -> str:
-        """Return a part as messages show it."""
+        """Return the source text of a part, shortened for error messages."""
         return (self.written(node) or "something else")[:40]
 
     def column_of(self, node: ast.expr) -> int:
-        """Say where a part begins: the syntax tree counts bytes, the user characters."""
+        """Return where a part begins, in characters. The syntax tree counts bytes."""
         if self._is_plain:
             return self._indent + node.col_offset
         line = self._lines[node.lineno - 1]
@@ -427,8 +429,8 @@ class Expression(Generic[Leaf]):
         return self._indent + sum(map(len, self._lines[: node.lineno - 1])) + len(head)
 
     def _explain(self, error: SyntaxError) -> BadInput:
-        """Make the error for invalid syntax, with a hint for common mistakes."""
-        # Quoted texts can hold any sign, so they are blanked first.
+        """Return the error for invalid syntax, with a hint for common mistakes."""
+        # Blank quoted texts first, because they can contain any operator.
         bare = _QUOTED.sub(lambda match: "_" * len(match[0]), self.text)
         for mistake, remedy in _MISTAKES:
             if match := mistake.search(bare):
@@ -448,7 +450,7 @@ class Expression(Generic[Leaf]):
 
 
 class RunExpression(Expression[FieldComparison]):
-    """A filter of runs: each comparison has a field and a constant."""
+    """A filter of runs. Each comparison has a field and a constant."""
 
     def read_bare(self, node: ast.expr) -> FieldComparison:
         """Read a condition without a comparison: a field, ``last(...)`` or ``matches(...)``."""
@@ -457,7 +459,7 @@ class RunExpression(Expression[FieldComparison]):
         if _is_field(node):
             field = self._field(node)
             if is_field(field.name) or nearest(field.name):
-                known = FIELD_NAMES.get(field.name)  # the name nearest to another is told later
+                known = FIELD_NAMES.get(field.name)  # a misspelled name is reported later
                 operator, value = _TRUTH[known.kind if known else Kind.TEXT]
                 return FieldComparison(field, operator, value, field.column)
         raise self.refuse("Expected a comparison such as latency_ms > 200", node)
@@ -481,7 +483,7 @@ class RunExpression(Expression[FieldComparison]):
         raise self.bad('Expected a field and a pattern, as in matches(model, "^gpt")', column)
 
     def compare(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> FieldComparison:
-        """Read a field against a constant, or a constant against a field."""
+        """Read a comparison of a field with a constant, in either order."""
         sign = OPERATORS.get(type(operator))
         if sign is None:
             raise self.bad("Expected one of == != < <= > >= in", self.column_of(left))
@@ -500,7 +502,7 @@ class RunExpression(Expression[FieldComparison]):
         return FieldComparison(self._field(right), mirrored, value, column)
 
     def _field(self, node: ast.expr) -> Field:
-        """Read a field from its end: the path is written behind the name."""
+        """Read a field with its path, from the last step back to the name."""
         path: list[str | int] = []
         inner = node
         while not isinstance(inner, ast.Name):
@@ -557,7 +559,7 @@ class RunExpression(Expression[FieldComparison]):
         return value
 
     def _ago(self, node: ast.Call) -> Ago:
-        """Read ``last("24h")``, which ``last(24h)`` is too."""
+        """Read ``last("24h")`` or ``last(24h)``."""
         given = node.args[0] if len(node.args) == 1 and not node.keywords else None
         text = given.value if isinstance(given, ast.Constant) else None
         if isinstance(text, str) and text in DAY_NAMES:
@@ -587,10 +589,10 @@ def _parse(text: str) -> ast.expr:
 
 
 def _parse_again(text: str) -> ast.expr:
-    """Parse an expression, again when another thread that parses has disturbed it.
+    """Parse an expression. Try again if another thread has disturbed the parser.
 
-    Some versions of Python count the depth of both threads' trees together, and raise
-    `SystemError` for it: https://github.com/python/cpython/issues/106905
+    Some versions of Python count the depth of both threads' trees together, and raise `SystemError`
+    for it: https://github.com/python/cpython/issues/106905
     """
     for _ in range(_PARSES):
         with suppress(SystemError):
@@ -614,7 +616,7 @@ class _Slice:
 
     @property
     def is_surely(self) -> bool:
-        """Whether it is no filter with a mistake in it."""
+        """Whether this is certainly a slice, and not a filter with a mistake."""
         return (
             self.is_bare
             and self.name.isidentifier()
@@ -626,12 +628,13 @@ class _Slice:
 
 
 def _find_slices(text: str) -> list[FieldComparison]:
-    """Read slices; empty when the text has no slices, and so may be an expression.
+    """Read slices; empty if the text has none, so that it may be an expression.
 
-    A single condition is a slice when its value is bare, and its name no field nor near to one.
+    A single condition is a slice if its value has no quotes, and its name is neither a field nor
+    similar to one.
 
     Raises:
-        BadInput: Parts are joined by ``&&``, and a part is no condition on a tag.
+        BadInput: Parts are joined by ``&&``, and one of them is not a condition on a tag.
     """
     if _AND not in text and _NO_SLICE.search(text):
         return []

@@ -83,9 +83,10 @@ from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.windows import UTC_ZONE, find_day
 
-# The engine reads no longer text of a query than 262,144 bytes; values are apart from it.
+# Characters of SQL per filter. ClickHouse reads at most 262,144 bytes of a query
+# (`max_query_size`), and values are passed separately.
 _MAX_SQL: Final = 230_000
-# The window of the question: it chooses the parts and granules that are read.
+# Time window of the query. It decides which parts and granules are read.
 _BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _WINDOW: Final = _BOUNDS.sql
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -124,24 +125,24 @@ _IDS: Final = {
       concat(lower(hex(trace_id)), '-', lower(hex(parent_span_id))))"""),
 }
 _LENGTHS: Final = frozenset({"latency", "latency_ms", "first_token_ms"})
-# Numbers that are no column of their name.
+# Numeric fields that have no column of the same name.
 _NUMBERS: Final = {
     "latency": Sql("nullIf(latency_ns, 0) / 1e6"),
     "latency_ms": Sql("nullIf(latency_ns, 0) / 1e6"),
     "tokens_per_second": TOKENS_PER_SECOND,
 }
-# ``RateLimitError`` is the last name of ``openai.RateLimitError``.
+# The last part of a type name, such as ``RateLimitError`` in ``openai.RateLimitError``.
 _LAST_NAME: Final = Sql(r"extract(error_type, '(\\w+)\\W*$')")
 _ID_TIMES: Final = Sql("""(start_ns >= (SELECT min(start_ns) {times})
   AND start_ns <= (SELECT max(end_ns) {times}) AND {found})""")
-# The column of a score that a field is.
+# Column of the scores that each field reads.
 _SCORE_COLUMNS: Final = {
     "scores": "score",
     "passed": "passed",
     "failed": "failed",
     "judge_version": "judge_version",
 }
-# A judge, and perhaps one version of it: ``scores["grounded"][2]``.
+# Maximum length of a path: a judge and one of its versions, as in ``scores["grounded"][2]``.
 _JUDGE_STEPS: Final = 2
 _JUDGE_DIGESTS: Final = Sql("""(SELECT digest FROM ({versions})
   WHERE kind = 'judge' AND name = {label} AND number {test})""")
@@ -154,7 +155,7 @@ _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
   WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
 _RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of)))")
 
-# Tests of a row of `payloads`, or of `open_runs`, that has the run's own key.
+# Test the rows of `payloads` or `open_runs` that have the run's own key.
 _PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
 _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM payloads WHERE {window} AND {tests} {also_tested}
@@ -162,14 +163,14 @@ _HAS_PAYLOAD: Final = Sql("""({key}) IN (
   SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
   WHERE {tests}
   {late})""")
-# What another record of a call says where the one that counts says nothing.
+# Payloads completed with values that the run inherits from other records of its call.
 _FILLED: Final = Sql("SELECT {key} FROM ({filled}) WHERE {tests}")
 _OF_COUNTING: Final = Sql("SELECT * FROM payloads WHERE {window} AND {counts}")
-# The fields that a whole run lends from no other record.
+# A run that has both of these fields inherits neither from another record of its call.
 _CONTENTS_FIELDS: Final = frozenset({"inputs", "outputs"})
 _OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
   SELECT trace_id, span_id {counting} AND {test}), {test})""")
-# Where what a call was asked and answered came as log records, it is its payload.
+# Payloads completed with inputs and outputs that arrived as log records.
 _FROM_LOGS: Final = Sql("""
   SELECT {key} FROM (
     SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
@@ -178,7 +179,7 @@ _FROM_LOGS: Final = Sql("""
     INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
   WHERE {tests}""")
 _ALSO: Final = Sql("AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {window} AND {rest})")
-# The attributes in which emitters say why a model stopped: a list of texts first, or one text.
+# Attributes with the finish reason. The first one may hold a list, the others hold one text.
 REASONS: Final = (
     Sql("gen_ai.response.finish_reasons"),
     Sql("gen_ai.response.finish_reason"),
@@ -190,14 +191,14 @@ _ROOT_TEXT: Final = Sql("if(JSONType({at}) = 'String', JSONExtractString({at}), 
 _JSON_NUMBER: Final = Sql(
     "JSONType({at}) IN ('Int64', 'UInt64', 'Double') AND JSONExtractFloat({at}) "
 )
-# A text has it in it, a list among its texts, an object among its keys.
+# A text contains a part of it, a list one of its texts, an object one of its keys.
 _JSON_CONTAINS: Final = Sql("""multiIf(
   JSONType({at}) = 'String', position(JSONExtractString({at}), {wanted}) > 0,
   JSONType({at}) = 'Object', JSONHas({at}, {wanted}),
   JSONType({at}) = 'Array', arrayExists(item -> JSONType(item) = 'String'
     AND JSONExtractString(item) = {wanted}, JSONExtractArrayRaw({at})),
   0)""")
-# What is true in Python: nothing empty, no 0, no null.
+# True in Python's sense: not empty, not 0 and not null.
 _JSON_TRUE: Final = Sql("""multiIf(
   JSONType({at}) = 'Bool', JSONExtractBool({at}),
   JSONType({at}) = 'String', JSONExtractString({at}) != '',
@@ -207,7 +208,7 @@ _JSON_TRUE: Final = Sql("""multiIf(
 
 
 def reasons_of(attributes: Sql) -> Sql:
-    """Write the finish reasons from the attributes that contain them, as a list or as one text."""
+    """Write the SQL of the finish reasons, from attributes that hold a list or a single text."""
     texts = [
         Sql("JSONExtractString({at}, '{name}')").fill(at=attributes, name=name) for name in REASONS
     ]
@@ -219,7 +220,7 @@ def reasons_of(attributes: Sql) -> Sql:
 
 
 def inherit_reasons(column: Sql) -> InheritedColumn:
-    """Write how attributes inherit the finish reasons from a different record of the call."""
+    """Write the SQL by which attributes inherit finish reasons from another record of the call."""
     reasons = reasons_of(Sql("attributes"))
     return InheritedColumn(
         reasons,
@@ -246,8 +247,8 @@ def compile_filter(
         zone: Time zone of days, and of times without an offset.
 
     Returns:
-        The parsed filter, and the condition. Beside its own parameters it needs ``project``,
-        ``start`` and ``end``, the window of the query.
+        The parsed filter, and the condition. Apart from its own parameters, the condition needs
+        ``project``, and the window of the query as ``start`` and ``end``.
 
     Raises:
         BadInput: The filter is invalid, names an unknown field, or compares a field with a value of
@@ -280,10 +281,10 @@ def compile_where(
     kinds: RecordKinds | None = None,
     hides: bool = True,
 ) -> tuple[Condition, bool]:
-    """Compile a filter's text as `compile_tree` does.
+    """Compile the text of a filter, like `compile_tree`.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter is invalid.
     """
     tree = parse(where)
     return compile_tree(reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides)
@@ -301,14 +302,14 @@ def compile_tree(
 ) -> tuple[Condition, bool]:
     """Compile a filter on recorded model calls, or on all spans if it uses the field ``kind``.
 
-    Runs for whose call another run counts, and runs on items of data sets, are left out unless the
-    filter is about them.
+    Repeated records of a call and runs on items of data sets are left out, unless the filter uses a
+    field about them.
 
     Args:
         reader: The store.
         project: The project.
         tree: The parsed filter; None for all runs.
-        is_bounded: Whether the query has a bound in time.
+        is_bounded: Whether the query is limited in time.
         kinds: Kinds of late-arriving records that the project has; None if they are unknown.
         hides: Whether the condition must leave out those runs, because the query does not.
         also: A filter on spans of all kinds that must hold too.
@@ -339,10 +340,10 @@ def compile_own(
 
     Returns:
         The condition; the runs that count, for which `resolved_conditions` or `leaves_out` must
-        still be tested; and whether the condition leaves out much.
+        still be tested; and whether the condition leaves out most runs.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter is invalid.
     """
     fields = fields_of(tree)
     parts = [part for part in (tree, also) if part is not None]
@@ -371,10 +372,11 @@ def compile_tests(
     """Compile a filter like `compile_where`, together with further tests of its runs.
 
     Returns:
-        The condition with the parameters of all, and the SQL of each test, which is never null.
+        The condition, with the parameters of the filter and of all tests; and the SQL of each test,
+        which is never null.
 
     Raises:
-        BadInput: The filter or a test is wrong.
+        BadInput: The filter or a test is invalid.
     """
     tree, trees = parse(where), [parse(test) for test in tests]
     for part in (tree, *trees):
@@ -399,7 +401,7 @@ def tag_names_of(tree: Tree | None) -> set[str]:
     """Return the names of the tags that a filter uses.
 
     Raises:
-        BadInput: It has an unknown field, or a text that nothing can have.
+        BadInput: The filter has an unknown field, or a text with half of a surrogate pair.
     """
     names = set[str]()
     for comparison in comparisons_of(tree):
@@ -434,7 +436,7 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
 
 
 def _is_narrow(tree: Tree) -> bool:
-    """Return whether an index, or the time, finds all runs for which a filter can hold."""
+    """Return whether an index or the start time limits the runs that a filter must read."""
     if isinstance(tree, Both):
         return any(map(_is_narrow, tree.parts))
     if isinstance(tree, Either):
@@ -449,7 +451,7 @@ def _is_narrow(tree: Tree) -> bool:
 
 
 class _Compiler:
-    """Writes the SQL of one filter, and collects its values.
+    """Writes the SQL of one filter, and collects its parameters.
 
     Attributes:
         values: The parameters, by name.
@@ -480,7 +482,7 @@ class _Compiler:
         return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
 
     def search(self, tree: Tree) -> Search | None:
-        """Write how the runs are found by words of their payloads, if they must have some."""
+        """Write the search for runs by words of payloads; None if the filter requires no words."""
         tested, others = _divide(tree.parts if isinstance(tree, Both) else [tree])
         if not any(map(_is_indexed, tested)):
             return None
@@ -521,13 +523,13 @@ class _Compiler:
         return join_sql(" AND ", [_in_brackets(self.write(part)) for part in parts])
 
     def _light(self, parts: Sequence[Tree]) -> Sql:
-        """Write those conditions that read no payload themselves."""
+        """Join the conditions that read no payload."""
         return self._all(
             [part for part in parts if not any(map(_is_of_payload, comparisons_of(part)))]
         )
 
     def _value(self, sql_type: _SqlType, value: object) -> Sql:
-        """Take a value; returns its place in the SQL."""
+        """Add a value to the parameters. Return its placeholder in the SQL."""
         name = f"f{len(self.values)}"
         self.values[name] = value
         return parameter(name, sql_type)
@@ -563,7 +565,7 @@ class _Compiler:
         return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
 
     def _of_records(self, test: Sql) -> Sql:
-        """Write that a run passes a test, including values from other records of its call."""
+        """Write a test of a run that includes values from other records of its call."""
         if not self._kinds.same_calls:
             return test
         return _OF_RECORDS.fill(
@@ -571,7 +573,7 @@ class _Compiler:
         )
 
     def _alias(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the version that a name such as champion is of now."""
+        """Write a condition on the version that an alias such as ``champion`` points to now."""
         if tree.operator not in _EQUALITY:
             raise bad("Expected == != or in: an alias has no order", tree.column)
         affirmed = _affirm(tree)
@@ -580,7 +582,7 @@ class _Compiler:
         return sql if affirmed == tree else Sql("(digest != '' AND NOT {f})").fill(f=sql)
 
     def _test_number(self, tree: FieldComparison) -> Sql:
-        """Write operator and value behind a number."""
+        """Write the operator and the value that follow a number."""
         if tree.operator in _CONTAINS or tree.operator == "matches":
             raise bad("Expected == != < <= > >= or in: this is a number", tree.column)
         numbers = [_number_of(tree, value) for value in _values_of(tree)]
@@ -593,7 +595,7 @@ class _Compiler:
         return _SIGNS[tree.operator] + Sql(" ") + value
 
     def _time(self, tree: FieldComparison) -> Sql:
-        """Write a condition on when a run began or ended."""
+        """Write a condition on the start or the end of a run."""
         _refuse_path(tree, "time")
         if tree.operator == "within" and isinstance(tree.value, Ago):
             start, end = self._moment(tree), _NOW
@@ -609,7 +611,7 @@ class _Compiler:
         return test.fill(sign=_SIGNS[tree.operator], moment=self._moment(tree))
 
     def _moment(self, tree: FieldComparison) -> Sql:
-        """Write the time with which a field is compared; for a day, its start."""
+        """Write the time to compare a field with; for a day, its start."""
         match tree.value:
             case Ago(day=""):
                 return _NOW + Sql(" - ") + self._value("Int64", tree.value.length_ns)
@@ -649,13 +651,13 @@ class _Compiler:
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
         if tree.operator not in {"==", "in"} or "" in ids:
             return sql
-        # Equality looks only where in time the traces are.
+        # For equality, read only the time range of the traces with these IDs.
         traces = self._value("Array(String)", sorted({value[:_TRACE_ID_CHARS] for value in ids}))
         times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
         return _ID_TIMES.fill(times=times, found=sql)
 
     def _named(self, tree: FieldComparison, column: Sql) -> Sql:
-        """Write a condition on the session or user of a run, or else of its trace."""
+        """Write a condition on the session or user of a run, or on that of its trace."""
         affirmed = _affirm(tree)
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)
@@ -671,7 +673,7 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _record_of(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the run that counts for a run's call; most runs have none."""
+        """Write a condition on the run that counts for the same call. Most runs have none."""
         affirmed = _affirm(tree)
         sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
         is_none = Sql("NOT {any} AND {test}").fill(
@@ -690,7 +692,7 @@ class _Compiler:
         return Sql("hasAny(tag_kv, {ids})").fill(ids=self._value("Array(String)", ids))
 
     def _error_type(self, tree: FieldComparison) -> Sql:
-        """Write whether an error has one of some names, or its last name is one of them."""
+        """Write a condition on an error type. Its full name or its last part must match."""
         affirmed = _affirm(tree)
         sql = Sql("({whole} OR ({last} AND error_type != ''))").fill(
             whole=self._test_text(affirmed, Sql("error_type")),
@@ -720,7 +722,7 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _test_text(self, tree: FieldComparison, column: Sql) -> Sql:
-        """Write a test of an expression that is a text and never null."""
+        """Write a test of an SQL expression that is a text and never null."""
         for value in _values_of(tree):
             _check_text(value, tree.column)
         if tree.operator in {"in", "not in"}:
@@ -738,9 +740,9 @@ class _Compiler:
         return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + text
 
     def _tag(self, tree: FieldComparison) -> Sql:
-        """Write a condition on a tag: equality is read from the index, order compares as numbers.
+        """Write a condition on a tag. Equality uses the index, and order compares numbers.
 
-        A run that has no such tag compares false. Newer ones may have come later.
+        The condition is false for a run without the tag. Late tags replace the run's own.
         """
         key = tree.field.key
         if key is None:
@@ -753,7 +755,7 @@ class _Compiler:
             late = Sql("NOT ({late})").fill(late=late)
         if not self._kinds.tags:
             return own
-        # One set finds the late tags that change the answer, instead of one set for each answer.
+        # One set holds the late tags that change the result, instead of one set for each result.
         return Sql("""{own} != ((trace_id, span_id, {own}) IN (
             SELECT trace_id, span_id, NOT ({late}) FROM ({newest}))
           AND NOT (trace_id, span_id, rank) IN ({newer}))""").fill(
@@ -764,7 +766,7 @@ class _Compiler:
         )
 
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
-        """Write two tests: of a run's own tag, and of the newest late tag."""
+        """Write two tests: one for a run's own tag, and one for the newest late tag."""
         stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
         if tree.operator in _EQUALITY:
             wanted = _values_of(tree)
@@ -772,7 +774,7 @@ class _Compiler:
                 raise bad("Expected a text, a number, True or False, found a time", tree.column)
             texts = [text for value in wanted for text in _tag_texts(value)]
             tokens = self._value("Array(String)", [f"{key}={text}" for text in texts])
-            # As it is stored: ``3`` and ``"3"`` are both meant by either.
+            # Search both stored forms, ``3`` and ``"3"``, for either of them.
             forms = [form for text in texts for form in (text, orjson.dumps(text).decode())]
             values = self._value("Array(String)", forms)
             return Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens), Sql("newest IN ") + values
@@ -785,7 +787,7 @@ class _Compiler:
         return number.fill(text=stored, test=test), number.fill(text=newest, test=test)
 
     def _has_tag(self, tree: FieldComparison) -> Sql:
-        """Write whether a run has a tag with a name: ``"client" in tags``."""
+        """Write a condition that a run has a tag of some name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
         if self._kinds.tags:
@@ -811,11 +813,11 @@ class _Compiler:
         return self._scored(label, score_column, newest + Sql(" ") + test, version)
 
     def _scored(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
-        """Write that the newest score of a judge, or of one judge version, passes a test."""
+        """Write a test of the newest score of a judge, or of one judge version."""
         return pass_newest(scores(label, self._kinds, text), test, version)
 
     def _of_version(self, version: str | int, label: Sql) -> Sql:
-        """Choose the scores of one judge version, by its number or digest."""
+        """Write a test for the scores of one judge version, by its number or digest."""
         if isinstance(version, str):
             return Sql("judge_version = ") + self._value("String", version)
         number = Sql("= ") + self._value("Int64", version)
@@ -855,7 +857,7 @@ class _Compiler:
         return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the newest ground truth, or the newest label, with a name."""
+        """Write a condition on the newest ground truth or the newest label of some name."""
         key, *path = tree.field.path or (None,)
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")
@@ -870,7 +872,7 @@ class _Compiler:
         return sql if isinstance(key, str) else _negate(tree, sql)
 
     def _test_payload(self, tree: FieldComparison) -> Sql:
-        """Write the test of one comparison. It is false for a missing or null value."""
+        """Write the test of a comparison with a payload; false for a missing or null value."""
         if (sql := self._tests.get(id(tree))) is None:
             sql = self._tests[id(tree)] = self._write_payload_test(tree)
         return sql
@@ -883,7 +885,7 @@ class _Compiler:
         column, path = identifier(tree.field.name, FIELD_NAMES), tree.field.path
         if not path and _kind(tree) is Kind.PAYLOAD:
             if tree.operator in _CONTAINS:
-                # The index on the words of the JSON text helps: LIKE asks that by itself.
+                # LIKE uses the index on the words of the JSON text.
                 inner = orjson.dumps(_text_of(tree)).decode()[1:-1]
                 sign = Sql("LIKE") if tree.operator == "contains" else Sql("NOT LIKE")
                 test = sign + Sql(" ") + self._value("String", _like(inner))
@@ -894,7 +896,7 @@ class _Compiler:
         return self._test_path(tree, column, path)
 
     def _test_reasons(self, tree: FieldComparison) -> Sql:
-        """Write the test of why the model stopped. If there are several answers, one must match."""
+        """Write the test of the finish reasons. If there are several answers, one must match."""
         _refuse_path(tree, "text")
         affirmed = _affirm(tree)
         reasons = reasons_of(Sql("attributes"))
@@ -908,14 +910,15 @@ class _Compiler:
         )
 
     def _test_digest(self, tree: FieldComparison) -> Sql:
-        """Write the test of the inputs' digest. Cut or hidden inputs have no digest."""
+        """Write the test of the inputs' digest. Inputs that were cut or hidden have no digest."""
         _refuse_path(tree, "text")
         if tree.operator not in _EQUALITY:
             raise bad("Expected == != or in: a digest has no parts and no order", tree.column)
         for value in _values_of(tree):
             _check_text(value, tree.column)
         digests = [str(value) for value in _values_of(tree)]
-        # The words come first: of most runs the whole digest need not be computed.
+        # Compare the digest of the words first. For most runs it differs, so the whole digest need
+        # not be computed.
         test = Sql("({words} IN {first} AND {digest} IN {whole})").fill(
             words=words_digest(_INPUTS_COLUMN),
             first=self._value("Array(String)", [item[:WORDS_CHARS] for item in digests]),
@@ -927,7 +930,7 @@ class _Compiler:
 
     def _test_path(self, tree: FieldComparison, column: Sql, path: Sequence[str | int]) -> Sql:
         """Write the test of the value at a JSON path. It is false if there is no value."""
-        # Places count from 1, and backwards from -1.
+        # ClickHouse counts positions in lists from 1, and backwards from -1.
         steps = [
             self._value("String", step)
             if isinstance(step, str)
@@ -935,7 +938,8 @@ class _Compiler:
             for step in path
         ]
         at = join_sql(", ", [column, *steps])
-        # A number finds a member of an object too, and here it means a place in a list.
+        # ClickHouse would also find a member of an object by number. Here a number is a position in
+        # a list.
         lists = [
             Sql("JSONType({at}) = 'Array'").fill(at=join_sql(", ", [column, *steps[:place]]))
             for place, step in enumerate(path)
@@ -980,7 +984,7 @@ def _judge_digests(label: Sql, test: Sql) -> Sql:
 def _has_payload(
     tests: Sql, rest: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
 ) -> Sql:
-    """Write that a run's payload passes comparisons. It is read if all else holds."""
+    """Write a condition on a run's payload. Only payloads of runs that pass `rest` are read."""
     more = [Sql(" UNION ALL ") + keys for keys in _late_payloads(tests, kinds, comparisons)]
     return _HAS_PAYLOAD.fill(
         key=_PAYLOAD_KEY,
@@ -994,7 +998,7 @@ def _has_payload(
 def _late_payloads(
     tests: Sql, kinds: RecordKinds, comparisons: Sequence[FieldComparison]
 ) -> list[Sql]:
-    """Write which runs pass comparisons with content that arrived separately from their payload.
+    """Write the searches in content that did not arrive in the run's own payload.
 
     Returns:
         SQL that selects keys of payloads: by log records, and by other records of the same call.
@@ -1014,7 +1018,7 @@ def _late_payloads(
 
 
 def _test_also(rest: Sql) -> Sql:
-    """Write that only payloads of runs with a further condition are read."""
+    """Write the test that limits payloads to those of runs with a further condition."""
     return _ALSO.fill(deliveries=DELIVERIES, window=_WINDOW, rest=rest) if rest else EMPTY
 
 
@@ -1041,7 +1045,7 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
 
 
 def _is_inheritable(tree: FieldComparison) -> bool:
-    """Return whether a run can inherit the field from a different record of its call."""
+    """Return whether a run can inherit the field from another record of its call."""
     return tree.field.name in {*SHOWN, "response_id", "tokens_per_second"}
 
 
@@ -1054,12 +1058,15 @@ def _is_of_payload(tree: FieldComparison) -> bool:
 
 
 def _is_indexed(tree: FieldComparison) -> bool:
-    """Return whether an index finds the words of a payload, so that not all must be read."""
+    """Return whether an index finds the words of a payload, so that only some payloads are read."""
     return _kind(tree) is Kind.PAYLOAD and not tree.field.path and tree.operator == "contains"
 
 
 def _check(tree: FieldComparison) -> None:
-    """Refuse an unknown field, and what an escape may write and no stored text can have."""
+    """Refuse an unknown field, and a text with half of a surrogate pair.
+
+    An escape can write such a half, but no stored text contains one.
+    """
     name = tree.field.name
     if name not in FIELD_NAMES:
         near = nearest(name)
@@ -1093,14 +1100,14 @@ def _values_of(tree: FieldComparison) -> tuple[Constant, ...]:
 
 
 def _text_of(tree: FieldComparison) -> str:
-    """Return the one text of a comparison."""
+    """Return the only value of a comparison, which must be a text."""
     (value,) = _values_of(tree)
     _check_text(value, tree.column)
     return str(value)
 
 
 def _number_of(tree: FieldComparison, value: Constant) -> float:
-    """Return the number with which a field is compared; for a length of time, milliseconds."""
+    """Return the number to compare a field with; milliseconds for a duration."""
     if isinstance(value, Duration) and tree.field.name in _LENGTHS:
         return value.length_ns / 1e6
     if tree.field.name == "latency":
@@ -1122,13 +1129,13 @@ def _tag_texts(value: Constant) -> list[str]:
 
 
 def _shown(value: Constant) -> str:
-    """Write a value for an error."""
+    """Return a value as error messages show it."""
     if isinstance(value, Duration):
         return "a length of time"
     return "a time" if isinstance(value, Ago) else repr(value)[:60]
 
 
 def _like(text: str) -> str:
-    r"""Write the pattern of LIKE that finds a text anywhere: ``%``, ``_`` and ``\`` are escaped."""
+    r"""Write the pattern of LIKE that finds a text anywhere. ``%``, ``_`` and ``\`` are escaped."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"

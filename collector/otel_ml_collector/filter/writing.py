@@ -30,7 +30,7 @@ def where_of_group(by: str, label: str) -> str:
 
 @lru_cache(maxsize=64)
 def _before(where: str) -> str:
-    """Write a filter to which a condition can be added. Cached, as all cells of a page use it."""
+    """Return a filter to which a condition can be added. Cached for the cells of a page."""
     parts = conjuncts(where)
     if len(parts) == 1 and " or " in parts[0]:
         parts = [f"({parts[0]})"]
@@ -38,7 +38,7 @@ def _before(where: str) -> str:
 
 
 def quoted(value: Any) -> str:
-    """Write a value of the filter language."""
+    """Return a value as the filter language writes it."""
     if isinstance(value, str):
         return f'"{_SPECIAL.sub(lambda match: _escape(match[0]), value)}"'
     return str(value)
