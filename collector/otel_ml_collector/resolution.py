@@ -117,7 +117,7 @@ class ResolvedRun:
 
     @property
     def names(self) -> TraceNames:
-        """The names that its trace gives it."""
+        """The names that it inherits from its trace."""
         return self.resolution.names
 
 
@@ -160,7 +160,7 @@ def find_inherited_names(
         if 0 < len(naming) < len(runs):
             named[name] = getattr(min(naming, key=_precedence), name)
     inherited: dict[bytes, TraceNames] = {}
-    # Runs with the same missing names inherit the same names, so that these are found once.
+    # Runs that lack the same names inherit the same ones, so find them once per combination.
     by_form: dict[tuple[bool, bool, bool], TraceNames] = {}
     for run in runs if named else ():
         form = form_of(run)
@@ -179,7 +179,7 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Return which keys and tags mean the runs of a trace, by span ID.
+    """Return which keys and tags refer to the runs of a trace, by span ID.
 
     Args:
         runs: All runs of the trace, each once, in any order.
@@ -202,7 +202,8 @@ def name_owners(
 
 # Kinds of runs whose result is not the answer to a request.
 _FINDERS: Final = frozenset({"tool", "retriever"})
-# Kinds of runs that neither ask nor answer. An experiment around a request does.
+# Kinds of runs from which a request inherits no question and no answer. An experiment can provide
+# them.
 _SILENT: Final = frozenset(UNCOUNTED) - {"experiment"}
 
 
@@ -269,7 +270,7 @@ def _find_question(
 
 
 def _find_tools(below: Iterable[CallRun]) -> InheritedContent:
-    """Write the tools right below a call as its answer."""
+    """Write the tools directly below a call as its answer."""
     tools = [run for run in below if run.kind == "tool"]
     parts = (
         {"type": "tool_call", "name": run.tool, "arguments": run.inputs_preview or None}
@@ -283,7 +284,7 @@ def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> In
     """Find the first question and the last answer inside a request."""
     inside: list[CallRun] = []
     waiting = [*below.get(request.span_id, ())]
-    while waiting:  # no circle of parents can be below a run whose own parent is not here
+    while waiting:  # ends, because runs in a circle of parents are never below a request
         run = waiting.pop()
         waiting += below.get(run.span_id, ())
         if run.kind not in _SILENT:

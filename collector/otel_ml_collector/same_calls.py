@@ -4,7 +4,7 @@ Two runs record the same call if they have the same response ID, or the same usa
 provider at the same time. One of them is inside the other with only wrappers (chains and plain
 spans) between them, or both have the same parent. Different instrumentations (scopes) usually wrote
 them. One scope writes a call twice only as a span directly inside another. Two failed calls of one
-model also match, because both used nothing or whatever either reports of an interrupted answer.
+model also match if neither reports usage, or if they agree on the counts that both report.
 `join_traces` joins the records of a call that are in several traces.
 
 Three kinds of runs have rules of their own:
@@ -15,8 +15,7 @@ Three kinds of runs have rules of their own:
 * A run with usage, but without content and response ID, is an account of a call with the same usage
   that was under way or had just ended. Without such a call the account itself counts.
 
-An agent, a chain or a tool counts with its own tokens and cost only where no run below it reports
-any.
+An agent, a chain or a tool counts with its own tokens and cost only if no run below it reports any.
 
 The functions look only at the runs they are given, so the order of arrival changes nothing.
 Reasons: docs/design/021-counted-once.md.
@@ -37,26 +36,31 @@ from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import TOKENS, Run, Tokens
 from otel_ml_collector.price import is_provider, provider_of, without_interface
 
-# The kinds of runs that are calls of a provider's model, of the product or of a judge.
+# Kinds of runs that call a provider's model, for the product or for a judge.
 CALLS: Final = frozenset({"model", "embedding", JUDGE_KIND})
 NO_USAGE: Final = Tokens()
 WRAPPERS: Final = frozenset({"chain", "span"})
 OWN_SCOPE: Final = "otel_ml"
-# Two spans around one call read the clock one after the other, and some round it.
+# Tolerance for the times of two spans of one call: the clock is read once for each span, and some
+# spans round it.
 _SLACK_NS: Final = 1_000_000
-# The part of the later span that may be after the end of the earlier one, if both record one call:
-# inside the other, or have the same parent. See `_is_within`.
+# Largest share of the inner span's time that may be after the end of the outer span, for nested
+# spans and for siblings. See `_is_within`.
 _LATE_INSIDE: Final = 1 / 2
 _LATE_SIBLING: Final = 1 / 50
-# What a call used is written down as soon as it is over; a busy machine may take its time.
+# Longest gap between two records of a call that have the same response ID, or between a call and an
+# account of its usage. Accounts are written right after the call, but a busy machine may delay
+# them.
 ACCOUNTED_NS: Final = 1_000_000_000
-# ``gpt-4o-2024-08-06`` answers for ``gpt-4o``, ``models/gemini-pro`` is ``gemini-pro``.
+# Date or version at the end of a model's name, as in ``gpt-4o-2024-08-06``.
 _DATED: Final = re.compile(r"(?:[-@:](?:\d{4}-\d{2}-\d{2}|\d{6,8}|\d{3,4}|latest|v\d+(?::\d+)?))+$")
-# So many runs of a scope under one parent are compared with those of another scope.
+# Number of following runs that each run is compared with, in order of start.
 _NEIGHBOURS: Final = 64
-# Runs that come together are settled before they are stored; of more it is done behind that.
+# Maximum number of runs in a batch to compare before they are stored. Larger batches are resolved
+# later.
 _AT_ONCE: Final = 2_000
-# So far above is farther than any run that is looked at: two runs of one parent.
+# Distance that means "same parent". Distances to runs above are smaller, because at most 100 of
+# them are compared.
 _SIBLING: Final = 100
 
 
@@ -106,7 +110,7 @@ class CallRun:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether it has a number of tokens."""
+        """Whether it reports any token count."""
         return self.tokens.input is not None or self.tokens.output is not None
 
     @property
@@ -177,8 +181,8 @@ class CallShare:
     Attributes:
         record_of: The run that counts for their call; empty if this run counts.
         others: The other records of its call, if this run counts.
-        tokens, cost: What sums add up for this run: the number of any record of its call, or
-            nothing if it repeats the sum of the runs below it.
+        tokens, cost: The values that totals add for this run: each from any record of its call, or
+            nothing if the run repeats the sum of the runs below it.
         facts: The facts of its call to show, if other runs record the call too.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
@@ -253,7 +257,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
-    for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # of one span the winner
+    for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # highest rank wins
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
     return {key: find_shares(map(_facts_of, of_trace.values())) for key, of_trace in whole.items()}
@@ -364,14 +368,15 @@ def join_traces(traces: Mapping[bytes, Iterable[CallRun]]) -> dict[bytes, dict[b
     share no response ID do not influence each other, so it is harmless to pass more of them.
 
     Args:
-        traces: All known runs of each trace, in any order. For a repeated span the last one holds.
+        traces: All known runs of each trace, in any order. For a repeated span, the last one
+            counts.
 
     Returns:
-        For each trace, the shares of the runs that count otherwise than their own values. Where a
-        call is in several traces, the share of the run that counts names all other records, those
-        in other traces with their `OtherRecord.trace_id`. Its tokens, cost and facts are those of
-        the whole call. The shares of the other records have `record_of` and, in another trace,
-        `trace_id`. The result does not depend on the order of traces and runs.
+        For each trace, the shares of the runs whose own values do not count. If a call is in
+        several traces, the share of the run that counts lists all other records, with
+        `OtherRecord.trace_id` for those in other traces. Its tokens, cost and facts are those
+        of the whole call. The shares of the other records have `record_of` and, in another
+        trace, `trace_id`. The result does not depend on the order of traces and runs.
     """
     spans = {trace_id: {run.span_id: run for run in each} for trace_id, each in traces.items()}
     shares = {trace_id: find_shares(runs.values()) for trace_id, runs in spans.items()}
@@ -490,9 +495,9 @@ def may_share(with_facts: Sequence[CallRun]) -> bool:
     )
 
 
-# The least sure of what tells that two runs record one call: one of them says its usage alone.
+# Rank of the least certain sign of a repeated call: one of the two runs only reports usage.
 _ACCOUNTED: Final = 3
-# Two runs that may record one call, behind what says how sure that is: the least is the surest.
+# Sort key of a pair, the most certain first: rank of the sign, distance, gap in time, span IDs.
 _Order = tuple[int, int, int, bytes, bytes]
 _Pair = tuple[_Order, CallRun, CallRun]
 
@@ -528,7 +533,7 @@ def _pair_siblings(siblings: list[CallRun], *, at_once: bool = False) -> Iterato
 
 
 def _enclosing(run: CallRun, tree: Mapping[bytes, CallRun]) -> Iterator[CallRun]:
-    """Walk up from a run, past wrappers only, to the first run that is none."""
+    """Yield the runs above a run, up to and including the first that is not a wrapper."""
     for above in islice(walk_up(run, tree), _SIBLING):
         yield above
         if above.kind not in WRAPPERS:
@@ -669,7 +674,7 @@ def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
     models = {name_model(call_run.model), name_model(other.model)} - {""}
     provider, other_provider = (_words_of(run.provider) for run in (call_run, other))
     is_other = bool(provider and other_provider) and not provider & other_provider
-    # A framework names itself where its provider should stand.
+    # Some frameworks report themselves as the provider, so compare only names of providers.
     is_other = is_other and is_provider(call_run.provider) and is_provider(other.provider)
     return not is_other and len(models) <= 1
 
@@ -677,7 +682,8 @@ def _use_the_same(call_run: CallRun, other: CallRun) -> bool:
 def _do_not_differ(call_run: CallRun, other: CallRun) -> bool:
     """Return whether two runs agree on the usage that both report.
 
-    Of an answer that broke off a library may count the part that came, and another may not.
+    If an answer is interrupted, one library may count the part that was received, and another may
+    count nothing.
     """
     pairs = (
         (call_run.tokens.input, other.tokens.input),
@@ -692,18 +698,18 @@ def _used(run: CallRun) -> tuple[int, int]:
 
 @lru_cache(1_000)
 def _words_of(provider: str) -> frozenset[str]:
-    """Name a provider by its words: ``azure.ai.openai`` is also called ``openai``."""
+    """Return the words of a provider's name: ``azure.ai.openai`` is also called ``openai``."""
     return frozenset(provider_of(provider).lower().split(".")) - {"", "ai"}
 
 
 @lru_cache(1_000)
 def name_model(name: str) -> str:
-    """Name a provider's model without its folder and date, as another library may write it."""
+    """Return a model's name without its folder and date, because other libraries may omit them."""
     return _DATED.sub("", without_interface(name.strip().lower().rpartition("/")[2]))
 
 
 def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[CallRun]]:
-    """Join pairs to calls, the surest first. A call has one response ID.
+    """Join pairs to calls, the most certain first. A call has one response ID.
 
     A call has one run of each scope, or several that are inside each other.
     """
@@ -737,7 +743,8 @@ def _precedence(
 ) -> tuple[bool, bool, bool, int, int, int, str, bytes]:
     """Sort key of the records of a call: our own first, as it has the version, then the outermost.
 
-    Records that report only usage come later, and those without any answer come last.
+    Records that only report usage come later. Those without usage and without a response ID come
+    last.
     """
     ids = {item.span_id for item in call}
     depth = sum(above.span_id in ids for above in walk_up(run, tree))
@@ -750,8 +757,8 @@ def _precedence(
 def _fill(records: Sequence[CallRun]) -> tuple[Tokens, float | None]:
     """Take each number of a call from its first record that has it.
 
-    The cost is that of our own SDK's record, else of the record with the most kinds of tokens: a
-    record without cached tokens has a wrong price.
+    The cost is that of our own SDK's record, otherwise that of the record with the most kinds of
+    tokens. A record without cached tokens has a wrong price.
     """
     counts = [
         next(
@@ -801,7 +808,7 @@ def _find_totals(
         for covered, says in ((used, run.has_tokens), (paid, run.cost is not None)):
             for above in walk_up(run, tree) if says else ():
                 is_judged = run.kind == JUDGE_KIND and above.kind != JUDGE_KIND
-                if is_judged or above.span_id in covered:  # what judges use is no part of it
+                if is_judged or above.span_id in covered:  # usage of judges is separate
                     break
                 covered.add(above.span_id)
     return {
