@@ -1,4 +1,4 @@
-"""Reads what calls were asked and answered, if that arrived as log records."""
+"""Reads inputs and outputs of calls that arrived as log records."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 )
 from otel_ml_collector.records import LateLog, Run
 
-_MOST_EVENTS: Final = 1_000  # of a run
+_MOST_EVENTS: Final = 1_000  # per run
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class CallContent:
     amounts: Sequence[tuple[str, Any]] = ()
 
     def complete(self, run: Run) -> dict[str, Any]:
-        """Return the fields of a run that it lacks and its log records have."""
+        """Return the fields that a run lacks and that its log records contain."""
         found = {name: text for name, text in self.texts.items() if not getattr(run, name)}
         missing = ((name, value) for name, value in self.amounts if getattr(run, name) is None)
         return found | dict(missing)

@@ -71,10 +71,10 @@ class Facts:
         metrics: Scores, labels and ground truth. Points of metrics are in `points`.
         logs: Log records that contain inputs or outputs of calls (`gen_ai.*` events).
         points: See `LastPoint`.
-        owners: All owners with late records of any kind, such as an artifact: keys and tags that
-            are not among them name no run.
-        experiments: Traces known to belong to an experiment, with its run ID, although the run that
-            named it may be deleted.
+        owners: All subjects with late records of any kind, such as an artifact. Keys and tags that
+            are missing here refer to no run.
+        experiments: Traces known to belong to an experiment, with its run ID. The run that named it
+            may be deleted.
     """
 
     project: str
@@ -89,7 +89,7 @@ class Facts:
 
 
 def facts_of(records: Records) -> dict[str, Facts]:
-    """Take the facts out of some records, by project."""
+    """Return the facts in some records, by project."""
     facts: defaultdict[str, _Gathered] = defaultdict(_Gathered)
     for is_open, runs in ((False, records.runs), (True, records.open_runs)):
         for run in runs:

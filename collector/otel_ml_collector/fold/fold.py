@@ -42,7 +42,7 @@ from otel_ml_collector.same_calls import (
 
 # A run inside such a span is not inside a call.
 _NOT_INSIDE: Final = frozenset({"span", JUDGE_KIND})
-# Source of feedback by the field that shows it.
+# Field that shows feedback, by its source.
 _WORDS: Final = {"actual": "truth", "human": "label", "agent": "agent"}
 # Fields of a run that another record of its call may have.
 _OF_CALL: Final = (
@@ -63,7 +63,7 @@ def fold(facts: Facts) -> list[FoldedRun]:
             folded together.
 
     Returns:
-        One row for each run, open ones too, sorted by trace, start and span ID.
+        One row for each run, including open ones, sorted by trace, start and span ID.
     """
     late = _LateFacts(facts)
     spans = _divide(facts.spans)
@@ -119,7 +119,7 @@ def _divide(spans: Iterable[SpanFact]) -> dict[bytes, list[SpanFact]]:
 
 def _precedence(fact: SpanFact) -> tuple[object, ...]:
     run = fact.run
-    # After the rank, only so that the order of equal deliveries does not matter.
+    # For equal ranks, these fields make the result independent of the order of deliveries.
     same_rank = run.end_ns, run.arrived_ns, run.outcome, run.name, run.inputs_preview
     return not fact.is_open, run.rank, *same_rank
 
@@ -129,7 +129,7 @@ class _Node:
     """A span at its place in the trace.
 
     Attributes:
-        above: The span that it is in; None if there is none, or it is not recorded.
+        above: The recorded span around it; None if there is none.
         depth: Number of recorded spans above it.
     """
 
@@ -235,7 +235,7 @@ def _fold_trace(
 
 
 def _fold_alone(fact: SpanFact, late: "_LateFacts") -> FoldedRun:
-    """Compute the row of the only run of a trace: it takes a quarter of the time of a tree."""
+    """Compute the row of the only run of a trace, in a quarter of the time that a tree takes."""
     node = _Node(fact, fact.run.span_id)
     _complete(node, late)
     node.counted = _count(node)
@@ -255,11 +255,11 @@ def _start_row(
     keys: Sequence[str],
     experiment: str,
 ) -> FoldedRun:
-    """Make the row of a run, without late facts and without other records of its call.
+    """Return the row of a run, without late facts and without other records of its call.
 
     Args:
         node: The run.
-        names: What its trace adds to its own names.
+        names: Names that it inherits from its trace.
         place: Whether it is a request, and whether no recorded call is around it.
         keys: The keys of its trace.
         experiment: The experiment that its trace is known to belong to; empty for none.
@@ -289,7 +289,7 @@ def _complete(node: _Node, late: "_LateFacts") -> None:
 
 
 def _call_run(node: _Node) -> CallRun:
-    """Make what the rules of `same_calls` compare, with the keys of the tree as span IDs."""
+    """Return the fields that the rules of `same_calls` compare. Span IDs are keys of the tree."""
     run = node.run
     call = call_run_of(run) if has_facts(run) else naming_run_of(run)
     call.span_id = node.key
@@ -318,7 +318,7 @@ def _count(node: _Node) -> Amounts:
 def _add_up(nodes: Sequence[_Node]) -> None:
     """Pass the amounts of each run to the run above it, the lowest first.
 
-    What a judge calls is no part of the run that it judges.
+    The calls of a judge are not part of the run that it judges.
     """
     for node in sorted(nodes, key=lambda node: -node.depth):
         above = node.above
@@ -410,9 +410,9 @@ def _ref(run: Run, scope: str = "") -> RunRef:
 def _name(
     node: _Node, records: Sequence[SpanFact], late: "_LateFacts", keys: Sequence[str]
 ) -> list[str]:
-    """List the subjects that mean this run: its keys and tags, and other records of its call.
+    """List the subjects that refer to this run: its keys and tags, and other records of its call.
 
-    A trace key names the calls that no other call is the parent of.
+    A trace key refers to the calls whose parent is not a call.
     """
     if not late.owners and not records:
         return []
@@ -491,7 +491,7 @@ def _find_words(metrics: Iterable[Metric], source: str) -> dict[str, str]:
 
 
 def _word(metric: Metric) -> str:
-    """Write ground truth, or a label by a person or an agent, as JSON text."""
+    """Return ground truth, or a label by a reviewer or an agent, as JSON text."""
     if metric.actual or metric.label:
         return metric.actual or orjson.dumps(metric.label).decode()
     if metric.value is not None and math.isfinite(metric.value):
@@ -517,7 +517,7 @@ def _tag_order(tag: LateTag) -> tuple[int, str, str]:
 
 
 def _score_order(metric: Metric) -> tuple[object, ...]:
-    """Sort key of scores: the last holds. Behind the record ID it only makes the order certain."""
+    """Sort key of scores; the last one counts. Fields after the record ID only break ties."""
     value = math.inf if metric.value is None or math.isnan(metric.value) else metric.value
     certain = metric.position, metric.owner, value, metric.label, metric.actual, metric.error
     return metric.time_ns, metric.judge_version, metric.record_id, *certain, bool(metric.passed)

@@ -1,4 +1,4 @@
-"""The row of a run, which has everything that a question about runs asks for."""
+"""The row of a run: everything that queries about runs need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from otel_ml_collector.same_calls import NO_USAGE
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Tokens and cost; None for what nobody reported."""
+    """Tokens and cost; None for values that nobody reported."""
 
     tokens: Tokens = NO_USAGE
     cost: float | None = None
@@ -67,19 +67,19 @@ class FoldedRun:
 
     Attributes:
         run: The delivery that counts, or the start record of an open run. Fields that are not
-            repeated here, such as its latency, hold as they are there.
+            repeated here, such as the latency, are read from it.
         is_open: Whether no end was recorded. Whether it has crashed depends on the time of the
-            question and on `last_heard_ns`.
+            query and on `last_heard_ns`.
         session, user: Its own, else those of its trace.
         trace_experiment: The experiment that any run of its trace belongs to, as a run ID. Such a
             run never counts as production.
         inputs_preview, outputs_preview, provider, provider_model, response_id, first_token_ms,
-            stream_chunks, error_type, error_message: Its own, else from another record of its
-            call or from log records.
+            stream_chunks, error_type, error_message: Its own, else from another record of its call
+            or from log records.
         tags: Its own and late ones; the newest of each name.
-        own: What its span, and other records of its call, report.
-        counted: What totals add up: nothing for a repeated record, and nothing for an agent or
-            chain that repeats the sum of the runs below it.
+        own: The amounts that its span and the other records of its call report.
+        counted: The amounts that totals add up: nothing for a repeated record, and nothing for an
+            agent or chain that repeats the sum of the runs below it.
         inside: The sum of `counted` of all runs below it. Calls of judges are left out.
         record_of: The run that counts for its call; None for most runs.
         others: The other records of its call, if it is the one that counts.
@@ -89,10 +89,10 @@ class FoldedRun:
             has a call; or it is the outermost call of a trace whose first span is missing.
         is_top: Whether no recorded call is around it.
         trace_keys: The user's own keys of its trace, sorted.
-        owners: The keys, tags and other records that late facts may name it by, sorted. Its own ID
-            is not among them.
-        scores: The newest score of each version of a judge and of each reviewer's label, by judge,
-            then oldest first: of one judge the last holds.
+        owners: The keys, tags and other records by which late facts may refer to it, sorted. Its
+            own ID is not included.
+        scores: The newest score of each version of a judge and of each reviewer's label, sorted by
+            judge, then oldest first. The last score of a judge counts.
         truth, label, agent: JSON text by name: ground truth, the newest label of a reviewer, the
             newest label of an agent.
         metrics: The value of each metric that lists show.
