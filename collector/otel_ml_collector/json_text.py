@@ -16,7 +16,8 @@ import orjson
 # by the standard library, which takes about 1.5 times as long but calls a function of ours for
 # each object and number, so that other threads get their turn.
 _LARGE_TEXT: Final = 2 * 1024 * 1024
-# The first characters of a list, an object and a text. A bare NaN stays the text it is.
+# First characters of lists, objects and texts. If orjson fails, only these are parsed again, so a
+# bare NaN is not read as JSON.
 _STARTS: Final = ("[", "{", '"')
 # Matches each escape. Group 1 is half a surrogate pair.
 _ESCAPE: Final = re.compile(

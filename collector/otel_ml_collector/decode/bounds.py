@@ -16,7 +16,7 @@ MOST_RECORDS: Final = 25_000
 # bytes of memory. One such body is decoded at a time.
 _MOST_VALUES: Final = {Form.PROTOBUF: 1_500_000, Form.JSON: 3_000_000}
 _COUNTED_BYTES: Final = 1_000_000
-# Bytes counted at once. The interpreter lock is held meanwhile.
+# Number of bytes to count at once, because counting holds the interpreter lock.
 _WINDOW: Final = 1024 * 1024
 _JSON_MARKS: Final = (b",{", b",[", b',"', b'{"', b"{}", b"[]")
 # Bytes that can be the tag of a length-delimited field, and bytes that can be its length. Tabs and

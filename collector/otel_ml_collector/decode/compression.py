@@ -16,7 +16,7 @@ from otel_ml_collector.errors import Rejected, TooLarge
 
 # zlib's window argument: adding 32 makes it detect gzip and zlib headers.
 _ZLIB_WINDOW: Final = zlib.MAX_WBITS | 32
-# Most members of a gzip body. For each one, all data after it are copied.
+# Maximum number of members of a gzip body, because each one copies all data after it.
 _MEMBERS: Final = 64
 _READ_BYTES: Final = 1 << 20
 # First bytes of a Snappy stream. A Snappy block of OTLP data cannot begin like this, because its
@@ -24,8 +24,8 @@ _READ_BYTES: Final = 1 << 20
 # Spec: https://github.com/google/snappy/blob/main/framing_format.txt
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 _SNAPPY_CHUNK_BYTES: Final = 1 << 16
-# Most chunks of a stream. Each one costs a step in Python. Encoders write chunks of the maximum
-# size, so few are needed.
+# Maximum number of chunks of a stream. Each one costs a step in Python, and encoders need few,
+# because they write chunks of the maximum size.
 _SNAPPY_CHUNKS: Final = 100_000
 _SNAPPY_HEAD: Final = 4
 _SNAPPY_SKIPPED: Final = 0x80

@@ -18,7 +18,7 @@ _LINE_CHARS: Final = 200
 # Leaves room for spaces around the text.
 _HEAD_CHARS: Final = _LINE_CHARS + 2
 _ROLE_CHARS: Final = 256
-# A message with a single text has this many fields, and so has its only part.
+# Number of fields of a message with a single text, and of its only part.
 _FIELDS_OF_TEXT: Final = 2
 _TIMES_SIGN: Final = "\u00d7"
 _LISTS: Final = ("messages", "input", "contents", "replies")

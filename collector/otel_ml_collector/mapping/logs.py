@@ -333,7 +333,7 @@ _CLAUDE_TOOL: Final = {
     "gen_ai.tool.call.id": ("tool_use_id",),
 }
 _GEMINI_API: Final = {names.GEN_AI_PROVIDER: "gcp.gen_ai"}
-# By start of the scope name. For these programs, only the records listed here are calls.
+# Records that are calls, by start of the scope name. For these programs, no other record is a call.
 EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
     "gemini-cli": {
         "gemini_cli.api_response": (
@@ -406,8 +406,8 @@ EMITTERS: Final[Mapping[str, Mapping[str, Sequence[CallRecord]]]] = {
         ),
     },
 }
-# Log records about a span that hold its texts, by start of the scope name and by event: the event
-# of the GenAI conventions that says the same, and the attribute with the text.
+# Log records that hold a text of a span, by start of the scope name and by event. For each: the
+# equivalent event of the GenAI conventions, and the attribute with the text.
 _TEXTS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     CLAUDE_CODE_SCOPE: {
         "user_prompt": ("gen_ai.user.message", "prompt"),

@@ -58,7 +58,7 @@ def is_known_model(name: str, own: Collection[str] = ()) -> bool:
 def is_model_alone(text: str, own: Collection[str] = ()) -> bool:
     """Return whether a text is clearly the name of a model, even if nothing says so.
 
-    It is one word, and begins with a family of names, behind a provider or not.
+    It is one word that begins with a family of names, with or without a provider before it.
     """
     return text in own or _is_alone(text)
 

@@ -280,7 +280,7 @@ def _audio(run_columns: RunColumns) -> Sequence[Audio]:
 def _cost(rates: Rates, usage: Tokens, audio: Audio) -> float | None:
     """Return the cost of a call. Special tokens without a price cost as much as ordinary ones."""
     given, answered = usage.input, usage.output
-    # Emitters do not state how many cached tokens are audio: at least those that cannot be text.
+    # Emitters do not state how many cached tokens are audio. Assume the smallest possible number.
     cached_audio = max(0, audio.input + (usage.cached or 0) - (given or 0)) if audio.input else 0
     of_input = [
         (rates.cached, (usage.cached or 0) - cached_audio),

@@ -8,14 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-# Entries of a list, such as the chunks of a streamed answer, and objects inside each other.
+# Maximum number of entries read from a list, such as the chunks of a streamed answer, and maximum
+# depth of nested objects.
 _ENTRIES: Final = 64
 _DEPTH: Final = 6
-# Members in which frameworks keep the provider's response, or a message of LangChain its values.
+# Members in which frameworks keep the provider's response, or LangChain the values of a message.
 _HOLDERS: Final = ("raw", "response", "outputs", "kwargs")
-# Members that an answer of Anthropic has, and an item of the same type in OpenAI's output has not.
+# Members of Anthropic's answers that items of the same type in OpenAI's output do not have.
 _OF_ANTHROPIC: Final = frozenset({"model", "stop_reason", "usage"})
-# LangChain puts the ID of the response into the ID of its message, or an ID of its own.
+# The ID of a LangChain message is that of the provider's response, or one made up by LangChain.
 _OF_RESPONSE: Final = re.compile(r"chatcmpl-|cmpl-|resp_|gen-|msg_(?![0-9a-f]{32})")
 
 

@@ -35,14 +35,14 @@ _ROLES: Final = {
     **dict.fromkeys(("tool", "function"), "tool"),
 }
 _SHORT_ROLES: Final = frozenset({"user", "human", "assistant", "ai", "system"})
-# Who speaks, in texts of other libraries.
+# Members of a message that state its speaker.
 _SPEAKER: Final = ("role", "speaker", "author", "sender", "from")
 _CONTENT: Final = (
     *("content", "parts", "contents", "blocks", "text", "message", "msg", "body", "utterance"),
     "value",
 )
 _CALLS: Final = ("tool_calls", "toolCalls", "function_call")
-# Members that describe what a model may call or answer, and say nothing about this call.
+# Members that describe what a model may call or answer. They contain no data of this call.
 _LEFT_OUT: Final = frozenset(
     {
         *("tools", "functions", "tool_definitions", "available_tools", "response_format"),

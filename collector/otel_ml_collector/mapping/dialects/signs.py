@@ -80,7 +80,7 @@ _CREATED: Final = frozenset({"creation", "created", "write", "written", "writes"
 _THOUGHTS: Final = frozenset({"reasoning", "thinking", "thoughts", "thought"})
 # Last words of counts that do not name tokens, such as ``usage.prompt``.
 _COUNT_ENDS: Final = _IN | _OUT | _TOTAL | _CACHE | _CREATED | _THOUGHTS | {"read", "hit"}
-# A name with one of these is no count of this call's tokens, or counts a part of them.
+# A name with one of these words does not count this call's tokens, or only a part of them.
 _NO_COUNT: Final = frozenset(
     {
         *("max", "min", "limit", "budget", "per", "second", "rate", "speed", "remaining", "window"),
@@ -219,8 +219,7 @@ _NO_COST: Final = frozenset(
     }
 )
 
-# Libraries' words for a span, and our kinds. Names that contain a word of `_NO_KIND` describe the
-# kind of something else.
+# Names that contain one of these words describe the kind of something else, not of the span.
 _NO_KIND: Final = frozenset(
     {
         *("tool", "tools", "function", "functions", "format", "content", "message", "messages"),
@@ -550,7 +549,7 @@ class _Texts:
             "asked": [],
             "answered": [],
         }
-        self._plain: NamedValue | None = None  # a text whose name does not tell its side
+        self._plain: NamedValue | None = None  # a text whose name does not show its side
         for leaf in leaves.leaves:
             if isinstance(leaf.value, str | list | tuple):
                 self._add(leaf, is_whole=False)

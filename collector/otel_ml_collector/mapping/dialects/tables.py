@@ -62,7 +62,7 @@ _MEMORY: Final = {
 }
 
 _GUARDRAILS: Final = ("run_guardrail", "apply_guardrail", "guardrail")
-# Facts about a call that the conventions name and no field of a run holds.
+# Facts about a call that the conventions define, but that no field of a run holds.
 _NAMED_FACTS: Final = (
     *("gen_ai.agent.id", "gen_ai.agent.description", "gen_ai.agent.version"),
     *("gen_ai.tool.call.id", "gen_ai.tool.type", "gen_ai.tool.description"),
