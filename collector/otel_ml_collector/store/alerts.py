@@ -13,12 +13,12 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
 
 AlertStateName = Literal["inactive", "pending", "firing", "no data", "failed"]
-# The slice of the row of a rule as a whole.
+# Slice name of the row that describes the whole rule.
 WHOLE_RULE: Final = ""
 _MOST_STATES: Final = 200_000
 MOST_EVENTS: Final = 10_000
 _KEPT_NS: Final = 365 * DAY_NS
-# The row of a slice that was seen no more is of no use after that time.
+# States that were not evaluated for this time are deleted: their slice or rule no longer exists.
 _FORGOTTEN_NS: Final = 90 * DAY_NS
 _ROW_COLUMNS: Final = (
     *("project", "rule", "slice", "state", "since_ns", "value", "martingale", "window_ns"),

@@ -18,14 +18,14 @@ from otel_ml_collector.store.counted import RECORDED, counted, shares
 from otel_ml_collector.store.sql import EMPTY, Sql, identifier
 from otel_ml_collector.times import DAY_NS
 
-# Spans between a call and the run around it that is looked for.
+# Maximum number of levels between a call and the runs that it is added to.
 _SPANS_BETWEEN: Final = 32
 _NO_SPAN: Final = Sql("toFixedString('', 8)")
-# What begins inside of a run of the window begins no later than that after it.
+# A call inside a run starts at most a day after the run, so the window is a day longer.
 NEAR_WINDOW: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
-# The spans of a trace are folded into a map, and each call is added to all spans around it. Nothing
-# of a judge's call is added to what it judged.
+# The spans of a trace become a map from span to parent, and each call is added to all spans around
+# it. Calls of judges are not added to the runs that they judge.
 _SUMS: Final = Sql("""
   LEFT JOIN (
     SELECT trace_id AS inside_trace, around AS inside_span, sum(call.2) AS inside_tokens,
@@ -68,7 +68,7 @@ class RunAmounts:
     is_resolved: bool
 
     def own(self, name: str) -> Sql:
-        """Write what a run recorded of a sort of tokens, or its cost; NULL if it recorded none."""
+        """Write the recorded number of a sort of tokens, or the cost; NULL if the run has none."""
         own = identifier(name, (*TOKENS, "cost"))
         if not self.is_resolved:
             return own
@@ -77,7 +77,7 @@ class RunAmounts:
         return Sql("coalesce({first}, {second})").fill(first=first, second=second)
 
     def read(self, name: str) -> Sql:
-        """Write what counts of a sort of tokens, or of the cost; NULL if nothing does."""
+        """Write the counted number of a sort of tokens, or the cost; NULL if nothing counts."""
         return counted(name) if self.is_resolved else self.own(name)
 
     @property

@@ -27,8 +27,8 @@ from otel_ml_collector.store.sql import Sql, StoreClient, join_sql
 from otel_ml_collector.store.tables import LATE_LOGS, LATE_TAGS, METRICS, OBJECTS
 from otel_ml_collector.store.targets import TAG_TEXT
 
-# In the memory of a project: that keys or tags of it have late records, whether they name runs or
-# not; or that none had any when it was looked for.
+# Record kinds in `Memory`. `ANNOTATED`: keys or tags of the project have late records, even if these
+# mean no runs. `QUIET`: there were none at the last check.
 ANNOTATED: Final = "annotated"
 QUIET: Final = "quiet"
 LATE_TABLES: Final = (LATE_LOGS, LATE_TAGS, METRICS, OBJECTS)
@@ -46,7 +46,7 @@ def late_records(columns: Sql, where: Sql) -> Sql:
     )
 
 
-# The keys of traces, and the texts of late tags of their runs.
+# Keys of traces, and late tags of their runs as text.
 _KEYS_AND_LATE_TAGS: Final = Sql("""
     SELECT toString(project) AS project, lower(hex(trace_id)) AS trace_id, '' AS span_id,
       key AS text FROM trace_keys
@@ -64,7 +64,7 @@ _ANNOTATED_AMONG: Final = Sql(
         Sql("project, owner"), IN_PROJECTS + Sql(" AND owner IN {owners:Array(String)}")
     )
 )
-# The traces that keys or tags name: with the key, or with those of some tags that a run has.
+# Traces with one of these keys, or with a run that has some of these tags.
 _KEYED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id, [key] AS texts
     FROM trace_index WHERE {wanted} AND key IN {keys:Array(String)}
@@ -148,7 +148,7 @@ def find_named_traces(client: StoreClient, annotated: Mapping[str, Collection[st
 
 
 def find_annotated_projects(client: StoreClient, projects: Sequence[str]) -> set[str]:
-    """Return those of the projects in which any key or tag has a late record."""
+    """Return the projects in which any key or tag has a late record."""
     rows = read_rows(client, _ANNOTATED_PROJECTS, {"projects": projects})
     return {row["project"] for row in rows}
 

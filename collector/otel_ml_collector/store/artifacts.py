@@ -13,10 +13,11 @@ from otel_ml_collector.store.reader import READABLE, Reader
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
 
-# It never changes: what two programs wrote of one document stands in each other's place.
+# Size of a chunk. It must never change: if two programs write one document, their chunks replace
+# each other.
 CHUNK_BYTES: Final = 1024 * 1024
 KEPT_NS: Final = DAY_NS
-# An upload of what is there already renews it, once it is as old as this.
+# Age from which another upload of a stored document renews it.
 _RENEW_NS: Final = KEPT_NS // 2
 _CHUNKS_AT_ONCE: Final = 4
 
@@ -126,7 +127,7 @@ class ArtifactWriter:
 
 
 def find_sizes(reader: Reader, project: str, hashes: Sequence[str]) -> dict[str, int]:
-    """Return the sizes of those of the documents that are stored, by hash in hex."""
+    """Return the sizes of the documents that are stored, by hash in hex."""
     if not hashes:
         return {}
     sql = Sql("""

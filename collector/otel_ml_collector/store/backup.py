@@ -42,7 +42,7 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
 
 MANIFEST: Final = "backup.json"
-# As ``sha256sum -c`` reads it: a line for each other file.
+# Checksums of all other files, one per line, in the format of ``sha256sum -c``.
 CHECKSUMS: Final = "SHA256SUMS"
 FORMAT: Final = "otel-ml backup 2"
 PARTIAL: Final = ".partial"
@@ -51,17 +51,18 @@ _FROZEN: Final = "otel_ml_backup"
 # Name of the row of `store_meta` with the time of each complete backup.
 BACKUP_ROW: Final = "backup"
 _FREEZE: Final = Sql("ALTER TABLE {table} FREEZE WITH NAME '{name}'")
-# What names a document is linked before the document, which is there longer.
+# Records that refer to a document are linked first, then the document. It exists longer than they
+# do, so no record in a backup lacks its document.
 _LINK_ORDER: Final = {"artifacts": 1, "artifact_chunks": 2}
 _TABLES: Final = Sql("""
     SELECT name, data_paths[1] AS path FROM system.tables
     WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name""")
 
 _RESTORING: Final = "store.restoring"
-# What a data directory may have when it is as good as empty.
+# Files that an unused data directory may contain.
 _LEFT: Final = {LOCK_FILE, _RESTORING, "tmp", SECRET_FILE}
 _PART: Final = re.compile(r"[0-9A-Za-z]+(_[0-9]+){3,4}", re.ASCII)
-# Its backups have sizes of files, and no checksums.
+# Backups in this format have file sizes, but no checksums.
 _FORMAT_1: Final = "otel-ml backup 1"
 _CHECKSUM: Final = re.compile(r"([0-9a-f]{64})  (.+)", re.ASCII)
 
@@ -139,7 +140,7 @@ class Backups:
             self._lock.release()
 
     def _write(self, store: Path, folder: Path, partial: Path) -> Backup:
-        shutil.rmtree(store / "shadow" / _FROZEN, ignore_errors=True)  # of one that was killed
+        shutil.rmtree(store / "shadow" / _FROZEN, ignore_errors=True)  # left by a killed backup
         rows = self._client.query(_TABLES).result_rows
         tables = {name: Path(path) for name, path in rows if name in TABLE_NAMES}
         with self._tombstones.hold():
@@ -176,7 +177,7 @@ def _make_folder(folder: Path) -> Path:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"The folder {folder} is not empty: expected a new one", "folder")
-        if partial.exists():  # a backup that was killed
+        if partial.exists():  # left by a killed backup
             _refuse_strangers(partial)
             shutil.rmtree(partial)
         partial.mkdir(mode=0o700, parents=True)
@@ -189,7 +190,7 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _refuse_strangers(partial: Path) -> None:
-    """Refuse to delete a folder that is not the rest of an interrupted backup."""
+    """Refuse to delete a folder that is not from an interrupted backup."""
     if any(path.is_file() and path.name not in {MANIFEST, CHECKSUMS} for path in partial.iterdir()):
         raise BadInput(f"The folder {partial} already exists and is not a backup", "folder")
 
@@ -278,7 +279,7 @@ def restore(backup: Path, data_dir: Path) -> Restored:
         with _hold(data_dir):
             _check_empty(data_dir)
             work = data_dir / _RESTORING
-            shutil.rmtree(work, ignore_errors=True)  # of a restore that was killed
+            shutil.rmtree(work, ignore_errors=True)  # left by a killed restore
             work.mkdir(mode=0o700)
             connect = partial(clickhouse_connect.get_client, interface="chdb", path=str(work))
             with closing(ConfirmingClient(connect)) as client:
@@ -376,14 +377,14 @@ def _damaged(backup: Path, name: str, what: str) -> BadSetting:
 
 
 def _order(part: str) -> tuple[str, list[int]]:
-    """Sort key of a part: its age, so that the same copy of a repeated row wins as before."""
+    """Sort key of a part: its age. The same copy of a repeated row then wins after a restore."""
     partition, *numbers = part.split("_")
     return partition, [int(number) for number in numbers]
 
 
 @contextmanager
 def _hold(data_dir: Path) -> Iterator[None]:
-    """Keep collectors away from the data directory."""
+    """Lock the data directory against collectors."""
     with (data_dir / LOCK_FILE).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

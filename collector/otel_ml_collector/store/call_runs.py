@@ -17,16 +17,16 @@ from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import OF_TOKENS, RESOLVED_RUNS, RESPONSE_ID
 
-# Traces, keys or tags in one question.
+# Maximum number of traces, keys or tags per query.
 _AT_ONCE: Final = 5_000
-# Of one trace: beyond these, runs count as they say.
+# Maximum numbers of calls and of other spans of a trace. Runs beyond them count as recorded.
 _MOST_CALLS: Final = 20_000
 _MOST_SPANS: Final = 200_000
 _UNHURRIED: Final = {"max_execution_time": 60}
 
-# Where a run is: its project, start, trace id and span id.
+# Key of a run: project, start, trace ID and span ID.
 Key = tuple[str, int, bytes, bytes]
-# A trace: its project, and its id in hex.
+# Key of a trace: project, and trace ID in hex.
 Trace = tuple[str, str]
 
 HAS_FACTS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
@@ -38,7 +38,7 @@ TRACE_IDS: Final = Sql("""toString(project) AS project, lower(hex(trace_id)) AS 
   lower(hex(span_id)) AS span_id""")
 _OPEN_IN_TRACES: Final = Sql("""{wanted} AND trace_id IN (
     SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))""").fill(wanted=IN_PROJECTS)
-# A trace of open runs alone stands in no index yet.
+# A trace with only open runs is not in `trace_index` yet, so `open_runs` is read too.
 _PLACES: Final = Sql("""
     SELECT toString(project) AS project, key AS trace_id, min(start_ns) AS start,
       max(end_ns) AS end, toUnixTimestamp64Nano(now64(9)) AS now_ns
@@ -86,7 +86,7 @@ NAMING: Final = join_sql(
 NAMES_ANY: Final = join_sql(
     " OR ", [Sql("{n} != ''").fill(n=identifier(name, NAMES)) for name in NAMES]
 )
-# The runs of those traces in which anything is named, open ones too.
+# The runs, including open ones, of traces in which a session, user or experiment is named.
 _NAMES_OF: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, start_ns, rank, has_ended, {naming}
     FROM (
@@ -109,7 +109,7 @@ _NAMES_OF: Final = Sql("""
     open=_OPEN_IN_TRACES,
     most=_MOST_SPANS,
 )
-# All runs of traces, open ones too, with the texts of their tags.
+# All runs of traces, including open ones, with their tags as text.
 _TAGGED: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, toString(kind) AS kind, start_ns,
       rank, has_ended, tag_kv

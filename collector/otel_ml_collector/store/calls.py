@@ -47,20 +47,20 @@ from otel_ml_collector.store.resolutions import SHARED, resolve, resolve_recent,
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
-# Number of rows that are handled together.
+# Maximum number of new rows per query.
 _NEW_RUNS: Final = 20_000
-# Most traces that are resolved before feedback is answered.
+# Maximum number of traces that are resolved before feedback is answered.
 _NAMED_AT_ONCE: Final = 1_000
 _MARK_EVERY_S: Final = 10.0
 _LEAST_WINDOW_NS: Final = SECOND_NS
 _WIDEST_NS: Final = 1_000 * DAY_NS
-# If the clock is set back, new arrival times can be in intervals that are done already.
+# If the clock is set back, new arrival times can lie in intervals that were already processed.
 _OVERLAP_NS: Final = MINUTE_NS
-# After trouble of the store it is let alone for so long.
+# Pause after an error of the store, in seconds.
 _REST_S: Final = 5.0
 
 _IS_NEW: Final = Sql("arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}")
-# New arrivals: traces with runs, keys or late-arriving tags, and keys and tags with records.
+# New arrivals: traces with new runs, keys or late tags, and keys and tags with new records.
 _NEW: Final = Sql("""
     SELECT toString(project) AS project, lower(hex(trace_id)) AS trace_id, owner FROM (
       SELECT project, trace_id, '' AS owner FROM {deliveries} WHERE {new}
@@ -86,7 +86,8 @@ _MARKS: Final = Sql("""
 def _arrivals(end: Sql) -> Sql:
     """Write the SQL for the first or last arrival of everything that a pass resolves.
 
-    A killed collector may have stored feedback of a key behind the last run.
+    Runs alone are not enough: a killed collector may have stored feedback by key after the last
+    run.
     """
     late_tables = (table.sql for table in LATE_TABLES)
     tables = (DELIVERIES, Sql("open_runs"), Sql("trace_keys"), *late_tables)
@@ -185,7 +186,8 @@ class CallWatch:
         # Keys and tags with new records, by project.
         self._annotated: dict[str, set[str]] = {}
         self._noted_ns = 0
-        # The end of the resolved arrivals: of new ones, and of those before the first pass.
+        # Ends of the resolved arrivals: `_done_ns` for new ones, `_past_ns` for those before the
+        # first pass, which end at `_began_ns`.
         self._began_ns: int | None = None
         self._done_ns = self._past_ns = 0
         self._window_ns = HOUR_NS

@@ -33,12 +33,12 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 
 _Made = TypeVar("_Made")
 
-# Without caps the engine takes all memory of the machine.
+# Without limits, the engine uses all memory of the machine.
 _ENGINE: Final = {
     "max_server_memory_usage": "3000000000",
     "mark_cache_size": "268435456",
     "max_concurrent_queries": "64",
-    # Every 50 ms by default, which costs 0.1 % of a core for nothing.
+    # The default of 50 ms costs 0.1 % of a core for nothing.
     "memory_worker_period_ms": "500",
 }
 # Seconds for which the engine may merge parts after a statement that writes.
@@ -50,56 +50,59 @@ _QUERY: Final = {
     "async_insert": 0,
     "materialize_skip_indexes_on_insert": 0,
     "do_not_merge_across_partitions_select_final": 1,
-    "prefer_column_name_to_alias": 1,  # a column stays bytes where its alias is hex text
-    # Else each statement opens the statistics of every part anew: a tenth of a small one's CPU.
+    "prefer_column_name_to_alias": 1,  # a name means the column, not an alias of its hex text
+    # With statistics, each statement opens those of every part: a tenth of a small one's CPU time.
     "use_statistics": 0,
-    # What the profile of a server's user may say otherwise, and would change answers.
+    # The profile of a server's user may set these differently, which would change answers.
     "join_use_nulls": 0,
     "group_by_use_nulls": 0,
     "transform_null_in": 0,
     "aggregate_functions_null_for_empty": 0,
     "final": 0,
-    # Rows that are sent again are stored again: only reading decides what counts.
+    # Rows that are sent again are stored again. Queries decide which of them counts.
     "insert_deduplicate": 0,
-    # Replicated tables refuse a deletion whose condition asks other tables, as ours do. Replicas
-    # carry it out on their own, and take the part of another where theirs came out otherwise.
+    # Replicated tables refuse a deletion whose condition reads other tables, as ours do. Each
+    # replica carries it out on its own. If its result differs, it copies the part of another
+    # replica.
     "allow_nondeterministic_mutations": 1,
 }
-# Of a read before a conditional write, and of the inserts that it is about: the replica must have
-# what a quorum acknowledged. ClickHouse knows that only of inserts that come one at a time. All
-# other inserts come in parallel, and all other reads are answered by any replica at once. A store
-# without replicas ignores these settings. Why so: docs/design/057-quorum.md.
+# For the read before a conditional write, and for the inserts that it must see. The replica must
+# have everything that a quorum acknowledged. ClickHouse can tell that only for sequential inserts.
+# All other inserts are parallel, and any replica answers all other reads at once. A store without
+# replicas ignores these settings. Reasons: docs/design/057-quorum.md.
 ORDERED_READ: Final = {"select_sequential_consistency": 1}
 ORDERED_INSERT: Final = {"insert_quorum_parallel": 0}
-# A server waits no longer than this share of the client's time for a quorum: its error, which says
-# that replicas are missing, must come before the client gives up.
+# Share of the client's timeout for which a server waits for a quorum. Its error says that replicas
+# are missing, so it must arrive before the client gives up.
 _QUORUM_SHARE: Final = 0.5
-# Too few live replicas, an earlier quorum insert is not finished, a replica lacks one. The server
-# raises them before it stores anything.
+# Too few live replicas (285), an earlier quorum insert is not finished (286), a replica lacks an
+# insert (289). The server raises them before it stores anything, so a repetition is safe.
 _PASSING_ERRORS: Final = frozenset({285, 286, 289})
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _PAUSE_SPREAD: Final = secrets.SystemRandom()
 _MAJOR_VERSION: Final = re.compile(r"(\d+)\.")
 _LEAST_VERSION: Final = 26
-# Of an insert: a block is the work of a single thread, more of them only wait for each other.
+# For inserts: one thread processes a block, so more threads would only wait for each other.
 SINGLE_THREAD: Final = {"max_threads": 1, "max_insert_threads": 1, "max_parsing_threads": 1}
-# A server that does not answer holds a thread no longer; an address may say otherwise.
+# Limits how long a server that does not answer blocks a thread, in seconds. Options in the URL
+# override these.
 _SERVER: Final = {"connect_timeout": 3, "send_receive_timeout": 30, "query_retries": 1}
-# All from the colon behind the user to the last @: a password may hold what should be escaped.
+# Everything from the colon after the user to the last @, because passwords may be unescaped.
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
 _ASKED: Final = re.compile(r" with url: \S+| \(for url \S+\)")
 _ERROR_CHARS: Final = 200
-# A disk with such an error can work again without a change of the settings.
+# After these errors, a disk can work again without a change of the settings.
 _FAILING_DISK: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE})
 _UNWRITTEN: Final = Sql("""
     SELECT sum(value) FROM system.events
     WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'""")
 _KNOWN_NAMES: Final = 10_000
-# About 2 kB each.
+# Maximum number of rows in all kept answers. A row takes about 2 kB.
 _KEPT_ROWS: Final = 20_000
 
 
-# The numbers of a name's versions by digest and structure, or of all by name, too.
+# Version numbers of a name by digest and structure. For `EVERY_NAME`, by name, digest and
+# structure.
 KnownNumbers = Mapping[tuple[str, ...], int]
 EVERY_NAME: Final = ""
 EVERY_PROJECT: Final = ""
@@ -120,7 +123,8 @@ class Memory:
     def __init__(self, *, is_alone: bool) -> None:
         self.is_alone = is_alone
         self.calls = RecentCalls()
-        # Of projects that have any: who asks about others makes it no longer.
+        # Contains only projects that have records, so queries about other names do not make it
+        # grow.
         self._found: dict[str, frozenset[str]] = {}
         self._complete: set[str] = set()
         self._numbers: dict[tuple[str, str, str], KnownNumbers] = {}
@@ -328,7 +332,7 @@ class Connections:
                 client.refuse()
 
     def close(self) -> None:
-        """Close every client, then let the data directory go."""
+        """Close every client, then unlock the data directory."""
         with self._guard:
             self._is_closed = True
             clients, self._clients = self._clients, []
@@ -346,7 +350,7 @@ class Connections:
             raise _invalid(url) from error
         if parts.scheme == "chdb" and parts.path not in {"", "/"} and not parts.netloc:
             path = Path(unquote(parts.path))
-            if "?" in str(path):  # the engine would read options there, and store elsewhere
+            if "?" in str(path):  # the engine would read options there, and store data elsewhere
                 raise _invalid(url)
             self._hold(path)
             return {"interface": "chdb", "path": str(path / "store"), "chdb_options": _ENGINE}
@@ -355,7 +359,7 @@ class Connections:
                 "host": parts.hostname,
                 "port": port,
                 **_SERVER,
-                # Its clients share no connections, so that none is thrown away for want of room.
+                # Each client has its own pool. A full shared pool would throw connections away.
                 "dedicated_pool": True,
                 "username": unquote(parts.username or "default"),
                 "password": unquote(parts.password or ""),
@@ -371,7 +375,7 @@ class Connections:
         _refuse_copy(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # Records are for those who have a key, or the right to this folder.
+            # Records may be read only with an API key, or with the rights to this folder.
             (path / "store").mkdir(mode=0o700, exist_ok=True)
             lock = path / LOCK_FILE
             self._lock_file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -460,7 +464,7 @@ class ConfirmingClient:
         self._confirms = confirms
         self._is_refusing = False
         self.unwritten = self._count() if unwritten is None else unwritten
-        # Opening a store writes.
+        # Opening a store writes, so the engine may be merging parts.
         self.written_s = time.monotonic()
 
     @cached_property
@@ -469,7 +473,7 @@ class ConfirmingClient:
 
     @cached_property
     def query(self) -> Any:
-        """Ask for rows."""
+        """Run a query, and return its rows."""
         query = self._client.query
         if self._is_embedded:
             return query
@@ -477,12 +481,12 @@ class ConfirmingClient:
 
     @cached_property
     def query_arrow(self) -> Any:
-        """Ask for a table of columns."""
+        """Run a query, and return an Arrow table."""
         return self._client.query_arrow
 
     @cached_property
     def raw_query(self) -> Any:
-        """Ask for bytes."""
+        """Run a query, and return bytes."""
         return self._client.raw_query
 
     def refuse(self) -> None:
@@ -491,12 +495,12 @@ class ConfirmingClient:
         self.query = self.query_arrow = self.raw_query = _refuse
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Close the client of the library, if it was created."""
         if "_client" in vars(self):
             self._client.close()
 
     def command(self, *args: Any, **kwargs: Any) -> Any:
-        """Carry a statement out."""
+        """Run a statement."""
         return self._written(self._repeat(lambda: self._client.command(*args, **kwargs)))
 
     def insert(self, *args: Any, **kwargs: Any) -> Any:
@@ -504,14 +508,14 @@ class ConfirmingClient:
         return self._written(self._repeat(lambda: self._client.insert(*args, **kwargs)))
 
     def insert_arrow(self, *args: Any, **kwargs: Any) -> Any:
-        """Store a table of columns."""
+        """Store an Arrow table."""
         return self._written(self._repeat(lambda: self._client.insert_arrow(*args, **kwargs)))
 
     def insert_portions(
         self, table: str, portions: Iterator[pa.Table], *, settings: dict[str, Any] | None = None
     ) -> Any:
         """Store several tables as one insert. The embedded engine holds one in memory at a time."""
-        if not self._is_embedded:  # all at once, so that it is sent again on another connection
+        if not self._is_embedded:  # one request, so another connection can repeat it
             return self.insert_arrow(table, pa.concat_tables(portions), settings=settings)
         if self._is_refusing:
             _refuse()
@@ -596,14 +600,14 @@ def store_trouble() -> Iterator[None]:
     """
     try:
         yield
-    except (ClickHouseError, OSError) as error:  # an insert passes through a temporary file
+    except (ClickHouseError, OSError) as error:  # inserts use a temporary file
         raise Unavailable(f"The store has trouble: {name_of(error)}") from error
 
 
 def name_of(error: ClickHouseError | OSError) -> str:
     """Return the engine's or system's name for an error, without data that it may quote."""
     if isinstance(error, OSError):
-        # Not every library gives its errors a number; the type alone still says what it was.
+        # Some libraries raise errors without a number. Then the type is the only information.
         return (
             error.strerror or str(error).partition("\n")[0][:_ERROR_CHARS] or type(error).__name__
         )

@@ -25,15 +25,15 @@ from otel_ml_collector.store.tables import COUNTING, RESOLVED_RUNS, RESPONSE_ID,
 DELIVERIES: Final = Sql("runs")
 RECORDED: Final = Sql("runs FINAL")
 OF_PROJECT: Final = Sql("project = {project:String}")
-# No plain spans, no calls that a judge makes, and no experiments themselves.
+# Excludes plain spans, calls of judges, and the experiments themselves.
 IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
     kinds=join_sql(", ", [Sql("'{k}'").fill(k=identifier(kind, UNCOUNTED)) for kind in UNCOUNTED])
 )
-# What a run is said to have where its trace names it.
+# Columns whose value a run can inherit from its trace.
 NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
-# The same as columns of the join of `shares`.
+# The same tests as columns of the `shares` join.
 _JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item")}
 
 

@@ -45,21 +45,21 @@ _SETTINGS: Final = {
     "max_memory_usage": 2_000_000_000,
 }
 _WAIT_S: Final = 60.0
-# Between the run IDs of one deletion of several runs.
+# Separates the run IDs in the target of a deletion of several runs.
 RUN_SEPARATOR: Final = ","
 _FORGET_TAGS: Final = Sql("""DELETE FROM late_tags WHERE project = {project:String}
   AND owner IN {owners:Array(String)} AND record_id IN {records:Array(String)}""")
-# By then every other collector knows, and what it had in hand is stored.
+# After this time, every other collector knows the deletion and has stored its pending records.
 _SPREAD_NS: Final = int(4 * REFRESH_S * SECOND_NS)
 _UNDONE: Final = Sql("""
     SELECT project, kind, target, deleted_ns FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}
     ORDER BY deleted_ns""")
-# After that a request is answered, and its deletion goes on.
+# Seconds after which a request is answered while its deletion continues.
 ANSWER_S: Final = 4.0
-# Done before the other tables: runs are listed and masked, and dependent records are resolved.
+# Steps before the other tables: list the runs, mask them, and resolve dependent records.
 _FIRST_STEPS: Final = 3
-# A table, and which of its rows.
+# A table, and a condition on its rows.
 _Place = tuple[Sql, Sql]
 _IN_PROJECT: Final = Sql("project = {project:String}")
 _DELETED: Final = Sql("project = {project:String} AND deleted_ns = {deleted:Int64}")
@@ -86,19 +86,19 @@ _OF_MODEL: Final = Sql("""({owners} OR (startsWith(owner, 'model:')
   AND substring(owner, position(owner, ':', 7) + 1) = {target:String}
   AND time_ns <= {deleted:Int64}))""").fill(owners=_OF_DELETED_RUNS)
 
-# An item holds what went into the run that it was made of.
+# Items contain the input of the run that they were made from, so they are deleted with it.
 _MADE_OF_RUNS: Final = Sql("""source_run IN (
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted})
 """).fill(deleted=_DELETED)
-# Or that was said in the session that goes, also when its run is gone already.
+# Items made from a deleted session are deleted too, even if their run is already gone.
 _MADE_OF_SESSION: Final = Sql("""({runs}
   OR source_session = {target:String} AND time_ns <= {deleted:Int64})""").fill(runs=_MADE_OF_RUNS)
-# What belongs to a session or a user: its runs, and those of the same traces that say nothing.
+# Runs that name a session or user, and runs of the same traces that name none.
 _OF_TRACES: Final = Sql("""trace_id IN (
   SELECT trace_id FROM {deliveries} WHERE {ours} AND {name} = {target:String}
   UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND {name} = {target:String})
   AND {name} IN ('', {target:String})""")
-# Which runs and open runs a deletion means.
+# Conditions on `runs` and `open_runs` for each kind of deletion.
 _MEANT: Final = {
     RUN: Sql("""trace_id IN (SELECT toFixedString(unhex(arrayJoin({traces:Array(String)})), 16))
       AND concat(lower(hex(trace_id)), '-', lower(hex(span_id))) IN {run_ids:Array(String)}"""),
@@ -107,7 +107,7 @@ _MEANT: Final = {
     MODEL: Sql("model = {target:String}"),
     PROJECT: Sql("1"),
 }
-# What shows that a session, a model or a project is there, beside its runs.
+# Rows other than runs that show that a target exists or existed.
 _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
     RUN: [(Sql("deleted_runs"), _MEANT[RUN])],
     SESSION: [
@@ -130,7 +130,7 @@ _TRACES_OF: Final[Mapping[str, Sequence[_Place]]] = {
         (Sql("call_points"), Sql("1")),
     ],
 }
-# Names what goes; while it is still there.
+# Lists the runs to delete, while they can still be read.
 _FILL_RUNS: Final = Sql("""
     INSERT INTO deleted_runs (project, trace_id, span_id, start_ns, deleted_ns)
     SELECT DISTINCT project, trace_id, span_id, start_ns, {deleted:Int64}
@@ -140,7 +140,7 @@ _FILL_RESPONSES: Final = Sql("""
     SELECT DISTINCT project, concat('{tag}', arrayJoin(
       arrayFilter(text -> startsWith(text, '{response}'), tag_kv))), {deleted:Int64}
     FROM {deliveries} WHERE {ours} AND ({meant})""")
-# What people say of a session goes with it, or with the last of its runs.
+# Labels of a session are deleted with the session, or with the last of its runs.
 _FILL_SESSION: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
     SELECT {project:String}, concat('{of}', {target:String}), {deleted:Int64}""").fill(
@@ -158,7 +158,7 @@ _FILL_SESSIONS: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
     SELECT DISTINCT {project:String}, concat('{of}', session), {deleted:Int64} FROM ({meant})
     WHERE session NOT IN ({left})""")
-# And the keys of traces of which nothing is left then.
+# Keys are deleted if all of their traces are gone.
 _FILL_KEYS: Final = Sql("""
     INSERT INTO deleted_owners (project, owner, deleted_ns)
     SELECT DISTINCT project, concat('{key}', key), {deleted:Int64} FROM trace_index
@@ -167,8 +167,8 @@ _FILL_KEYS: Final = Sql("""
       WHERE {ours} AND trace_id != toFixedString('', 16) AND NOT ({gone}))""").fill(
     key=Sql(KEY), ours=_IN_PROJECT, gone=_GONE_TRACES
 )
-# A model that is deleted keeps the numbers of its versions and nothing else: back to old code
-# gives the old number, and no list tells of a version that was never seen since.
+# A deleted model keeps only the numbers of its versions, so old code gets its old number again.
+# Versions that were not seen since the deletion are in no list.
 _FORGET: Final = Sql("""
     ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0
     WHERE project = {project:String} AND {forgotten} AND first_arrived_ns <= {deleted:Int64}""")
@@ -189,7 +189,7 @@ _TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} W
   UNION ALL SELECT trace_id FROM open_runs WHERE {ours})""").fill(
     deliveries=DELIVERIES, ours=_IN_PROJECT
 )
-# The rows of hour 0 tell up to which number spans are gone on purpose, not lost.
+# Rows of hour 0 contain the number up to which spans were deleted, so these do not count as lost.
 _PROCESS_LEFT: Final = Sql("""hour > 0
   AND process NOT IN (SELECT process FROM processes WHERE {ours})""").fill(ours=_IN_PROJECT)
 _KEEP_NUMBERS: Final = Sql("""
@@ -227,7 +227,7 @@ class Deleter:
 
     def __init__(self, connections: Connections, tombstones: Tombstones) -> None:
         self._client = connections.open()
-        # Answers questions while the other one is deleting.
+        # Answers queries while `_client` is deleting.
         self._asking = connections.open()
         self._guard = threading.Lock()
         self._worker = ThreadPoolExecutor(1, "deletion")
@@ -393,7 +393,7 @@ class Deleter:
         return len(undone)
 
     def _carry_out_alone(self, deletion: Deletion) -> DeletionProgress:
-        """Carry a deletion out, unless `complete` did."""
+        """Carry a deletion out, unless `complete` has done it."""
         try:
             with self._lock, store_trouble():
                 known = self._progress[deletion]
@@ -433,7 +433,7 @@ class Deleter:
         self._progress[deletion] = DeletionProgress(deletion, "running", steps_done, steps, runs)
 
     def _is_there(self, wanted: Deletion) -> bool:
-        """Tell whether something is stored, or was deleted before."""
+        """Return whether something is stored, or was deleted before."""
         before = Sql("kind = {kind:String} AND target = {target:String}")
         places = [
             *((table, _MEANT[wanted.kind]) for table in _RUN_TABLES),
@@ -478,7 +478,7 @@ class Deleter:
         condition = _BEFORE if deletion.kind == PROJECT else _DELETED_RUNS
         self._mask([(table, condition) for table in _RUN_TABLES], deletion)
         self._note_step(deletion, 2, runs)
-        if deletion.kind != PROJECT:  # what recorded the same call counts now
+        if deletion.kind != PROJECT:  # other records of the same calls count now
             resolve_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
         if deletion.kind == PROJECT:
@@ -492,7 +492,7 @@ class Deleter:
         return runs
 
     def _fill_sessions(self, meant: Sql, deletion: Deletion) -> None:
-        """Name the sessions that go, before their runs do."""
+        """List the sessions whose labels are deleted, before their runs are masked."""
         if deletion.kind == SESSION:
             self._command(_FILL_SESSION, deletion)
         elif self._has_rows(Sql("metrics"), _in_project(_OF_SESSIONS), deletion):
@@ -511,7 +511,7 @@ class Deleter:
             if self._has_rows(table, where, deletion):
                 sql = Sql("DELETE FROM {table} WHERE {where}")
                 if table == "artifact_chunks":
-                    # They are large and seldom merged: those leave the disk at once.
+                    # Chunks are large and rarely merged, so they are removed from the disk at once.
                     sql = Sql("ALTER TABLE {table} DELETE WHERE {where}")
                 self._mutate(table, sql.fill(table=table, where=where), deletion)
 

@@ -10,11 +10,11 @@ from typing import Final
 from otel_ml.attributes import CAPTURE
 from otel_ml_collector.store.sql import Sql
 
-# Objects below so many levels keep the order in which their members came: messages with parts that
-# have arguments are five deep.
+# Depth to which members of objects are sorted. Deeper objects keep the order of their members.
+# Messages with parts that have arguments are five levels deep.
 _LEVELS: Final = 6
-# Members of an object by name, or parts of a list by place. What is inside stands there once: twice
-# a level it would be 64 times, and the engine would plan for seconds.
+# Sorts members of an object by name, and keeps the order of a list. The inner form occurs only
+# once. Twice per level would be 64 times, and the engine would plan for seconds.
 _FORM: Final = Sql("""if(NOT startsWith({text}, char(123)) AND NOT startsWith({text}, '['), {text},
     concat(left({text}, 1), arrayStringConcat(arraySort(
       (in_form, in_place) -> (if(startsWith({text}, '['), '', in_form), in_place),
@@ -27,7 +27,8 @@ _MEMBERS: Final = Sql("""if(startsWith({text}, '['),
       JSONExtractKeysAndValuesRaw({text})))""")
 _HEX: Final = Sql("lower(hex(reinterpretAsFixedString({number})))")
 WORDS_CHARS: Final = 16
-# A value that was described in short: its type, and a part of it. Two that differ may read alike.
+# A value stored as a short description: its type, and a part of it. Different values may have the
+# same description.
 _TYPED: Final = Sql(r"""match({text}, '"type":"(bytes|\\w+(\\.\\w+)+)"')""")
 _SHORT: Final = Sql("""multiSearchAny({text},
   ['"head":', '"repr":', '"mode":', '"choices":', '"awaitable":', '"columns":',
@@ -36,7 +37,7 @@ _SHORT: Final = Sql("""multiSearchAny({text},
 
 def canonical(text: Sql) -> Sql:
     """Write the canonical form of JSON text. Any other text stays unchanged."""
-    # What the engine cannot read, such as a whole number of over 64 bits, has no members for it.
+    # The engine finds no members in JSON that it cannot parse, such as integers of over 64 bits.
     return Sql("if(isValidJSON({text}), {form}, {text})").fill(text=text, form=_form(text, _LEVELS))
 
 

@@ -28,7 +28,7 @@ from otel_ml_collector.store.sql import Sql
 
 _TRIES: Final = 50
 _DOCUMENT_COLUMNS: Final = ("project", "kind", "name", "body", "version", "saved_ns", "save_id")
-# A document of an empty body is a deleted one.
+# A document with an empty body is deleted.
 _THERE: Final = Sql("""
 SELECT name, body, version, saved_ns FROM documents FINAL
 WHERE project = {project:String} AND kind = {kind:String} AND body != ''""")
@@ -37,10 +37,10 @@ _OF_ALL: Final = Sql("""
 SELECT project, name, body, version, saved_ns FROM documents FINAL
 WHERE {readable} AND kind = {kind:String} AND body != ''
 ORDER BY project, name LIMIT {limit:UInt32}""").fill(readable=READABLE)
-# Of all projects together no more documents of a kind are read at once.
+# Maximum number of documents of a kind that are read at once from all projects.
 _MOST_OF_ALL: Final = 10_000
 _READ: Final = _THERE + Sql(" AND name = {name:String}")
-# Every save adds one to the sum of versions, until the project is deleted.
+# Every save increases `revision`, the sum of versions, by one, until the project is deleted.
 _STATE: Final = Sql("""
 SELECT sum(version) AS revision, countIf(body != '') AS number,
   sumIf(version, name = {name:String}) AS version,
@@ -153,10 +153,12 @@ class Documents:
         with self._lock:
             for _ in range(_TRIES):
                 [state] = reader.rows(_STATE, asked, ORDERED_READ)
-                # The state may contain the own row, if the look after the insert was too early.
+                # The state may already contain this save, if it could not be read right after the
+                # insert.
                 if made is not None and self._is_stored(reader, asked, save_id):
                     return made
-                # Nothing came of an insert that the engine has taken: its rows were lost since.
+                # If the state is unchanged, the engine accepted an insert whose rows were lost
+                # later. `lost` then makes a new deduplication token.
                 lost = lost + 1 if state == state_before else 0
                 state_before = state
                 newest = state["version"] if state["is_there"] else 0

@@ -18,15 +18,16 @@ from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 
-# Of what is expected of an item, as JSON.
+# Maximum length of the expected value of an item, in characters of JSON.
 _SHOWN_CHARS: Final = 2_000
-# Runs over items of one data set that are looked at together; more have no verdict here.
+# Maximum number of runs on items of a data set per comparison. With more, there is no verdict.
 MOST_RUNS: Final = 250_000
 _CALLED: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND experiment IN {experiments:Array(String)} AND item != ''""")
-# What was cancelled was not done: an interruption takes a call away, and it is run again.
+# Cancelled runs do not count: an interruption cancels a call, and it is run again.
 FINISHED_CALLS: Final = _CALLED + Sql(" AND outcome != 'cancelled'")
-# Recorded runs are the other side of an experiment whose items are called by the ids of these.
+# An item whose ID is a run ID was made from that recorded run. Experiments on such items can be
+# compared with the recorded runs.
 _IS_RUN_ID: Final = Sql("match(item, '^[0-9a-f]{32}-[0-9a-f]{16}$')")
 _RUN_OF_ITEM: Final = Sql("""toFixedString(unhex(substring(item, 1, 32)), 16) AS trace_id,
   toFixedString(unhex(substring(item, 34, 16)), 8) AS span_id""")
@@ -34,8 +35,8 @@ _AMONG: Final = Sql("AND item IN {items:Array(String)}")
 FIRST_ENDED: Final = Sql("""
   ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
   LIMIT 1 BY experiment, item, item_digest, repeat""")
-# Of each run over an item there is one row, and each is of another item and repeat: this is how it
-# mostly is, and can be told without putting rows in order.
+# Counts without sorting. This is correct if each run has one row, and no two runs have the same
+# item and repeat, as is usual. Otherwise `is_doubled` is true.
 _COUNTS: Final = Sql("""
     SELECT experiment, countIf(is_done) AS done, done AS every,
       countIf(is_done AND outcome != 'ok') AS errors, sumOrNullIf(cost, is_done) AS cost,
@@ -58,7 +59,7 @@ _EXACT_COUNTS: Final = Sql("""
       GROUP BY experiment, item, item_digest, repeat
     )
     GROUP BY experiment""")
-# Whether runs over items have calls inside them with tokens or cost.
+# Whether runs on items have calls inside them with tokens or cost.
 _HAS_CALLS: Final = Sql("""
     SELECT 1 FROM {deliveries} WHERE project = {project:String} AND start_ns >= {start:Int64}
       AND item = '' AND kind != 'judge' AND (cost > 0 OR input_tokens > 0 OR output_tokens > 0)
@@ -71,7 +72,7 @@ _NEAR_RECORDED: Final = Sql("""project = {project:String} AND start_ns >= {recor
 _OF_ITEMS: Final = Sql("""project = {project:String} AND start_ns >= {recorded_first:Int64}
   AND start_ns <= {recorded_last:Int64} AND (trace_id, span_id) IN (
     SELECT {run} FROM {deliveries} WHERE {ours} AND {is_run_id} {among})""")
-# Of each run that takes part: of an experiment over an item, or the recorded one of an item.
+# Runs in a comparison: runs of experiments on items, and the recorded runs of items.
 _MEMBERS: Final = Sql("""
       SELECT experiment, item, item_digest, toUInt64(repeat) AS repeat, {columns}
       FROM {recorded} {joins}
@@ -86,7 +87,7 @@ _RECORDED_MEMBERS: Final = Sql("""
         FROM {deliveries} WHERE {ours} AND {is_run_id} {among}
         GROUP BY item
       ) AS called USING (trace_id, span_id)""")
-# A score says when its run began as the run itself does, but for what rounds.
+# The start of a run in its scores differs from its own start only by rounding.
 _SLACK_NS: Final = SECOND_NS
 _FOR_EVER_NS: Final = 2**62
 _SCORES: Final = Sql("""project = {project:String}
@@ -106,7 +107,7 @@ _NEWEST_SCORES: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({n
         all_scores(_SCORES + Sql(" AND ") + BY_IDS), said=("score", "passed", "failed", "time_ns")
     ),
 ) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
-# Each row that is stored, or goes, makes another sum.
+# Each row that is stored or deleted changes a sum.
 _STATE: Final = Sql("""
     WITH (
       SELECT (min(start_ns), max(start_ns), count(), sum(cityHash64(span_id, rank, arrived_ns)))
@@ -128,8 +129,8 @@ _STATE: Final = Sql("""
     slack=_SLACK_NS,
     of_items=Sql("{of_items}"),
 )
-# How often each item passed and failed in each experiment, by the newest word of each judge; a
-# call that failed has failed. A run of which no judge says whether it passed counts for neither.
+# How many times each item passed and failed. A failed call counts as failed. Any other run passes
+# if the newest score of every judge passes. Without a pass or fail, it counts as neither.
 _JUDGED: Final = Sql("""
     SELECT item, item_digest, sum(passes) AS passed, sum(fails) AS failed,
       max(passes > 0 AND fails > 0) AS is_flaky
@@ -154,8 +155,8 @@ _JUDGED: Final = Sql("""
     WHERE (item, item_digest) IN ({within})
     GROUP BY item, item_digest""")
 
-# Of the tags of items those that are not rare: only they can be slices. JSON has a few forms of one
-# text, such as "1" and 1, and a run is a row of each of its repeats and sides.
+# Tags that are not rare, because only these can be slices. JSON forms of one text, such as "1" and
+# 1, are counted separately. An item has one row for each repeat and side.
 _COMMON_TAGS: Final = Sql("""
     SELECT tag.1 AS name, tag.2 AS json
     FROM (SELECT item_digest AS digest FROM {deliveries} WHERE {ours} {among}) AS run
@@ -193,8 +194,8 @@ _TAGS: Final = Sql("""
     FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""").fill(chars=_SHOWN_CHARS)
-# Items are groups by all that is said of their runs on both sides, whatever their order. What is
-# measured of each run, such as its latency, stands beside it in lists.
+# Groups items with the same results of their runs on both sides, in any order. Measured values of
+# each run, such as its latency, are returned in lists.
 _ALIKE: Final = Sql("""
     SELECT before, after, own_tags AS tags, own_source AS source, is_own, count() AS count,
       arraySlice(arraySort(groupArray(item)), 1, {most:UInt32}) AS items,
@@ -351,8 +352,7 @@ def read_item_runs(
 
     Returns:
         The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
-            `passed`,
-        `failed` and `time_ns`.
+        `passed`, `failed` and `time_ns`.
     """
     asked = item_parameters(project, experiments, start_ns, None, recorded)
     amounts = _choose_amounts(reader, asked)
@@ -390,14 +390,20 @@ def count_alike(
         items: IDs of the items to return; None for all.
 
     Returns:
-        Rows with `before` and `after`, lists of the results of each run: the number of its digest
-        among those of the item, whether it failed, and a list of judge, version, score, pass, and
-        whether the judge failed; `tags`, pairs of name and JSON that many items have, or by which
-        items are clustered; `source`, their run or session, if items are clustered by it; `is_own`,
-        whether an item is clustered under its own ID; `count`; `items`; and, for runs that did not
-        fail, in the order of items, `latency_before` and `latency_after` in milliseconds, and
-            tokens
-        and cost in the same way.
+        A row for each group of items:
+
+        * `before`, `after`: A list of the results of each run. A result is the number of its item
+          digest among those of the item, whether the run failed, and a list of scores: judge,
+          version, score, pass, and whether the judge failed.
+        * `tags`: Pairs of name and JSON that many items have, or by which items are clustered.
+        * `source`: Run or session of the items, if they are clustered by it.
+        * `is_own`: Whether the items are clustered under their own IDs.
+        * `count`: Number of items.
+        * `items`: Their first IDs, in order.
+        * `latency_before`, `latency_after`: Milliseconds of runs that did not fail, in the order of
+          items.
+        * `tokens_before`, `tokens_after`, `cost_before`, `cost_after`: The same for tokens and
+          cost, of items that have them on both sides.
     """
     asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
     among = EMPTY
@@ -447,9 +453,9 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
         is_doubled: Whether there may be several runs for one item and repeat.
 
     Returns:
-        A statement with `item`, `item_digest`, `passed`, `failed` and `is_flaky`. Its parameters
-            are
-        those of `item_parameters` and those of `within`.
+        A statement with `item`, `item_digest`, `passed`, `failed` and `is_flaky`. An item is flaky
+        if it has passed and failed in one experiment. The parameters of the statement are those of
+        `item_parameters` and those of `within`.
     """
     first = FIRST_ENDED if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))

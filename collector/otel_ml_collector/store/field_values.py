@@ -33,18 +33,17 @@ from otel_ml_collector.store.reader import Row
 Section = Literal["inputs", "outputs", "params", "run", "errors"]
 SECTIONS: Final[tuple[Section, ...]] = ("inputs", "outputs", "params")
 MOST_FIELDS: Final = 100
-# Columns of tables beside these.
+# Maximum number of table columns, in addition to `MOST_FIELDS`.
 MOST_COLUMNS: Final = 50
-# Of the tables of an hour and model so many cells enter: those of the first runs, as these are
-# chosen.
+# Maximum number of table cells per model and hour. Cells of the first runs are used.
 _MOST_CELLS: Final = 100_000
 MOST_DEPTH: Final = 4
-# Keys that are ids make a path each: of more than that no new one is looked at.
+# Maximum number of paths per model and hour. Keys that are IDs create a path each.
 _MOST_PATHS: Final = 1_000
 _LONGEST_PATH: Final = 200
-# Of a text only its beginning is looked at, as of one that fits a page.
+# Maximum number of characters that are read of a text.
 _MOST_CHARS: Final = 20_000
-# Figures of every run, and `error_type` of those that failed.
+# Figures of every run. Failed runs also have `error_type`.
 FIGURES: Final = (
     "latency_ms",
     "first_token_ms",
@@ -55,18 +54,18 @@ FIGURES: Final = (
     "outcome",
 )
 _ERROR_TYPE: Final = "error_type"
-# A value that is more than JSON stands under a tag: docs/wire.md. Of these its parts are JSON.
+# Values that JSON cannot represent have a tag: docs/wire.md. The parts of these types are JSON.
 _TAG: Final = "$"
 _TAGGED: Final = "v"
 _IN_PARTS: Final = frozenset({"fields", "member", "tuple", "set", "frozenset"})
 _REDACTED: Final = "[redacted]"
-# As JSON has no number for them.
+# These are texts, because JSON has no infinite numbers.
 _INFINITE: Final = ("Infinity", "-Infinity")
-# Of an array or a table, and of an image.
+# `shape` of an array or a table, `size` of an image.
 _SIZES: Final = ("shape", "size")
 _PROJECTIONS: Final = "projections"
-# Of a table: values of rows that are evenly spread, by column. Of an array that is shown whole they
-# are its `values`.
+# In tables, `cells` has the values of evenly spread rows, by column. An array that is shown
+# completely has `values`.
 _TABLE_CELLS: Final = "cells"
 _TABLE_ROWS: Final = "values"
 _Version = tuple[str, str, str]
@@ -80,7 +79,7 @@ class ColumnCells:
 
     @property
     def present(self) -> list[object]:
-        """Those that have a value."""
+        """The cells that have a value."""
         return [value for value in self.values if value is not None]
 
 
@@ -122,7 +121,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
                     step = write_step(key)
                     is_read = (key == _PROJECTIONS and NORM in value) or (
                         key == _TABLE_CELLS and _is_described(value)
-                    )  # as the field itself, and as columns
+                    )  # `_walk_described` reads these
                     if len(path) + len(step) <= _LONGEST_PATH and not is_read:
                         yield from _walk(path + step, member, depth + 1)
             yield from _walk_described(path, value)
@@ -240,7 +239,7 @@ class _Gathered:
 
 @dataclass(frozen=True, slots=True)
 class VersionFields:
-    """The fields of the runs of one version of a model in some time.
+    """The fields of the runs of one version of a model in a period.
 
     Attributes:
         sections: Number of its runs with inputs, outputs and params; the number of all runs

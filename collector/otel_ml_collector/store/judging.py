@@ -13,11 +13,11 @@ from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
 
-# The tag of a backfill's calls: which one.
+# Tag that names the backfill to which a judge's call belongs.
 BACKFILL: Final = "backfill"
 _MOST_EARLIER: Final = 200
 _HASHES: Final = 2**64
-# A trace takes no longer from its first to its last start.
+# Maximum time between the first and the last start in a trace.
 _LONGEST_NS: Final = DAY_NS
 _NO_END_NS: Final = 2**63 - 1
 _ARRIVED: Final = Sql("""
@@ -26,7 +26,7 @@ _ARRIVED: Final = Sql("""
     AND start_ns < {end:Int64} AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
     AND ({condition})
   ORDER BY arrived_ns, trace_id, span_id LIMIT {limit:UInt32}""")
-# What judges did themselves, also in the trace of the run, does not keep it from being judged.
+# Spans of judges, even in the trace of the run, must not delay its judging.
 _LAST_OF_TRACES: Final = Sql("""
   SELECT lower(hex(trace_id)) AS trace_id, max(arrived_ns) AS last_ns FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND arrived_ns > {after:Int64}
@@ -41,7 +41,7 @@ _SCORED: Final = Sql("""
   SELECT DISTINCT owner FROM metrics
   WHERE project = {project:String} AND source = 'judge' AND name = {judge:String}
     AND judge_version = {digest:String} AND owner IN {owners:Array(String)}""")
-# The calls of backfills have their own budget.
+# Backfills have their own budget, so their calls are summed separately.
 _CALLS: Final = Sql("""
   FROM {recorded}
   WHERE project = {project:String} AND kind = '{kind}' AND start_ns >= {start:Int64}
@@ -57,8 +57,8 @@ _SPENT_BY_SECOND: Final = (
     + _CALLS
     + Sql(" GROUP BY second ORDER BY second")
 )
-# Runs that ended well, that a version of a judge has not scored, and that are in a sample of
-# sessions, else of traces. `is_sampled` draws the same sample.
+# Successful runs in a sample that a version of a judge has not scored. The sample is drawn from
+# sessions; for runs without a session, from traces. `is_sampled` draws the same sample.
 _UNJUDGED: Final = Sql("""
   FROM {deliveries}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -142,10 +142,10 @@ class UnjudgedRuns:
 
 @dataclass(frozen=True, slots=True)
 class EarlierCalls:
-    """What the newest calls of a judge version needed on average, at most 200.
+    """Averages of the newest calls of a judge version, at most 200.
 
     Attributes:
-        calls: How many there were.
+        calls: Number of these calls.
         input, output: Tokens.
         seconds: Duration.
     """
@@ -180,7 +180,7 @@ def find_arrived(
     values: dict[str, Any] = {
         "project": project,
         "start": start_ns,
-        "end": until_ns + AHEAD_NS,  # conditions on resolved runs name it
+        "end": until_ns + AHEAD_NS,  # conditions on resolved runs use it
         "after": after_ns,
         "until": until_ns,
         "limit": limit,
@@ -297,7 +297,7 @@ def list_unjudged(
 def find_earlier_calls(
     reader: Reader, project: str, judge: str, digest: str
 ) -> EarlierCalls | None:
-    """Average the newest calls of a judge version whose tokens are known; None without any."""
+    """Average the newest calls of a judge version with known tokens; None if there are none."""
     values = {
         "project": project,
         "judging": f"{JUDGING}={judge}",

@@ -19,12 +19,12 @@ from otel_ml_collector.store.owner import SECRET_FILE, make_owner_token
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 MOST: Final = 10_000
-# In place of a key: a request from the collector's own machine while there are no keys.
+# Used as key ID of requests from the collector's own machine while there are no keys.
 LOCAL: Final = "local"
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(rb"[0-9a-f]{64}")
-# All shards of a cluster have the same keys. A quorum of their replicas would be missing while one
-# shard is down, and no key could be revoked.
+# All shards of a cluster store the same keys. With a quorum of all their replicas, no key could be
+# revoked while a shard is down: docs/design/057-quorum.md.
 _OF_ALL_SHARDS: Final = {"insert_quorum": 0}
 _MADE: Final = 1
 _REVOKED: Final = 2
