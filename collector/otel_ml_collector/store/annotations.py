@@ -27,8 +27,8 @@ from otel_ml_collector.store.sql import Sql, StoreClient, join_sql
 from otel_ml_collector.store.tables import LATE_LOGS, LATE_TAGS, METRICS, OBJECTS
 from otel_ml_collector.store.targets import TAG_TEXT
 
-# Record kinds in `Memory`. `ANNOTATED`: keys or tags of the project have late records, even if these
-# mean no runs. `QUIET`: there were none at the last check.
+# Record kinds in `Memory`. `ANNOTATED`: keys or tags of the project have late records, even if
+# these mean no runs. `QUIET`: there were none at the last check.
 ANNOTATED: Final = "annotated"
 QUIET: Final = "quiet"
 LATE_TABLES: Final = (LATE_LOGS, LATE_TAGS, METRICS, OBJECTS)
