@@ -1,7 +1,7 @@
 """Figures of runs as pages show them: tiles over curves, and tables by model, user or session.
 
-What they are of is a filter; each figure leads to its runs. Beside the figures of a time stand
-those of the same time a week before.
+A filter selects the runs, and each figure links to its runs. Figures are shown with those of the
+same time a week before.
 """
 
 import math
@@ -45,7 +45,7 @@ Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
 
 _GROUPS: Final = 50
 _TABLE_ROWS: Final = 8
-_UNSEEN: Final = 0.005  # of a change
+_UNSEEN: Final = 0.005  # relative changes below this are "unchanged"
 _WEEK_NS: Final = 7 * DAY_NS
 SPANS: Final = {"1h": "the last hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 ORDERS: Final[Sequence[tuple[Order, str, str]]] = (
@@ -118,8 +118,8 @@ class FiguresAt:
     """Figures of a project's runs at a time.
 
     Attributes:
-        beside: In all, beside the time before.
-        groups: By each grouping that was asked for.
+        beside: All runs, compared with the time before.
+        groups: The runs by each requested grouping.
     """
 
     beside: ComparedFigures
@@ -135,13 +135,13 @@ def find_figures_at(
     order: Order,
     where: str = "",
 ) -> FiguresAt:
-    """Count the runs of a window in all, in buckets and by groupings, and those of the time before.
+    """Count the runs of a window in total, by bucket and by group, and those of the time before.
 
-    Of each grouping the 50 groups with most runs are told, in the order that is asked for. A window
-    of up to a day, of which the rollup has little, is read once for everything.
+    Each grouping has the 50 groups with the most runs, in the requested order. A window of up to a
+    day, of which the rollup has little, is read once for everything.
 
     Raises:
-        BadInput: Filter or group is wrong.
+        BadInput: The filter or a group is invalid.
     """
     window, step_ns = buckets.window, buckets.step_ns
     length_ns = window.end_ns - window.start_ns
@@ -173,25 +173,25 @@ def find_figures_at(
 
 
 def _before(window: Window) -> Window:
-    """Return the same time a week before a window, or as long before as the window is."""
+    """Return the same time a week before a window. Longer windows move back by their own length."""
     back_ns = max(_WEEK_NS, window.end_ns - window.start_ns)
     return Window(window.start_ns - back_ns, window.end_ns - back_ns, window.zone)
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
-    """List the groupings by people that runs of a project name: user, session, both or neither."""
+    """List the groupings by people that a project has: user, session, both or neither."""
     named = find_record_kinds(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
     return [experiment for experiment in both if experiment in named]
 
 
 def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup | None:
-    """Choose the grouping of the table of users: as asked, else by the first that runs name."""
+    """Choose the grouping of the table of users: the requested one, or else the first available."""
     return query.users if query.users in people else next(iter(people), None)
 
 
 def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
-    """Return the pass rate by a version of a judge, or its mean score where nothing passes."""
+    """Return the pass rate by a judge's version, or its mean score if it has no pass marks."""
     for item in figures.judges:
         if (item.judge, item.digest) == (judge.judge, judge.digest):
             return item.mean_score if item.pass_rate is None else item.pass_rate
@@ -199,7 +199,7 @@ def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
 
 
 def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
-    """Write the value of `value_of`: a share where the judge lets runs pass, else a score."""
+    """Write the value of `value_of`: a share if the judge lets runs pass, else a score."""
     value = value_of(judge, figures) if judge else None
     if judge is None or value is None:
         return "–"
@@ -209,8 +209,8 @@ def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
 def choose_judges(figures: RunFigures, most: int) -> list[JudgeFigures]:
     """Choose the judges that scored the most runs, each in its live version.
 
-    That is the newest one that scored at least half as many runs as any other of the judge. So a
-    trial of a newer version on some stored runs is no headline.
+    The live version is the newest one that scored at least half as many runs as any other version
+    of the judge. So a trial of a newer version on some stored runs does not replace it.
     """
     live = []
     for newest, others in newest_versions(figures.judges):
@@ -243,15 +243,15 @@ def rank(
     """Return the sort key of figures for an order, the most or the worst first.
 
     Args:
-        order: What goes first.
+        order: The order.
         judge: The judge whose value is the quality.
-        lower_is_better: Whether less of it is better.
+        lower_is_better: Whether lower values of the judge are better.
     """
 
     def quality(figures: RunFigures) -> float:
         value = value_of(judge, figures) if judge else None
         if value is None:
-            return math.inf  # what nobody judged comes last
+            return math.inf  # groups without scores come last
         return -value if lower_is_better else value
 
     ranks: dict[Order, Callable[[RunFigures], float]] = {
@@ -308,10 +308,10 @@ class GroupRow:
     """A row of the tables by model and by user.
 
     Attributes:
-        name: Of the group; empty where the runs name none.
-        page: Of a model, its page.
+        name: Name of the group; empty if its runs have no value.
+        page: Address of the group's page; empty if its link opens its runs.
         where: The filter of its runs; empty for all.
-        quality: By the judge of the table, in words.
+        quality: The value by the judge of the table, in words.
     """
 
     name: str
@@ -330,10 +330,11 @@ class GroupTable:
     """A table by model or user: first all runs, then the groups, then all other runs.
 
     Attributes:
-        judge: The judge whose value is the quality; None where nobody judged.
-        left: How many groups are in the last row together; 0 where there is none.
-        rest: That row.
-        slowest, costliest: Of all groups, by p95 and by cost; None with fewer than two groups.
+        judge: The judge whose value is the quality; None without scores.
+        left: Number of groups in the last row; 0 without such a row.
+        rest: The last row, with all other runs.
+        slowest, costliest: The group with the highest p95, and that with the highest cost; None
+            with fewer than two groups.
     """
 
     by: str
@@ -376,7 +377,7 @@ def make_tiles(
         return values
 
     def curves(*values: _Value, missing: float | None = None) -> list[str]:
-        """Draw figures of this time, then the first of them of the time before, in one scale."""
+        """Draw figures of this time, and the first of them for the time before, in one scale."""
         return view.sparks(
             *(lay_out(compared.buckets, over, value, missing) for value in values),
             lay_out(compared.buckets_before, over_before, values[0], missing),
@@ -512,7 +513,7 @@ def make_table(
 
 
 def _sum_up(figures: Sequence[RunFigures]) -> GroupRow:
-    """Add up groups; a quantile and a rate of all of them nobody knows."""
+    """Add up groups. Their quantiles and rates cannot be added, so they are left out."""
     costs = [figure.cost for figure in figures if figure.cost is not None]
     return GroupRow(
         name="",
@@ -534,7 +535,7 @@ def _page_of(project: str, of: GroupTotals, group_total: GroupTotal) -> str:
     return ""
 
 
-# A change below these limits is within the usual variation if chance explains it.
+# Changes below these limits are within the usual variation if chance can explain them.
 _LARGE_RATIO: Final = 0.25
 _LARGE_SHARE: Final = 0.05
 _SURE: Final = 2.0  # standard errors
@@ -606,7 +607,7 @@ def draw_curve(
     over: Buckets,
     missing: float | None = None,
 ) -> str:
-    """Draw a figure of the buckets of a window as SVG points; those without runs miss it."""
+    """Draw a figure of the buckets of a window as SVG points; buckets without runs have none."""
     values = [missing] * len(over.starts_ns)
     for bucket in buckets:
         values[over.place_of(bucket.start_ns)] = value(bucket)

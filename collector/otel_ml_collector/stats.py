@@ -64,12 +64,12 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UNITS
 from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 from otel_ml_collector.windows import Buckets, Window, find_last
 
-# `model:v3`; where a run has no version, its model.
+# `model:v3`, or the model alone if a run has no version.
 _VERSION: Final = Sql("""transform(
   concat(toString(digest), ':', toString(structure), ':', toString(model)),
   {version_keys:Array(String)}, {version_labels:Array(String)}, toString(model))""")
-# Of more versions than that the store numbers those of the runs: a server takes 1 MiB of values
-# with a question.
+# Maximum number of versions whose labels are sent with a query, because the store accepts 1 MiB of
+# parameters. With more versions, the store numbers them itself.
 _MOST_NAMED: Final = 5_000
 _NUMBERED: Final = Sql("""if(numbered = 0, toString(model),
   concat(model, ':v', toString(numbered)))""")
@@ -80,7 +80,8 @@ _WITH_NUMBERS: Final = Sql("""
     FROM ({versions}) WHERE kind = 'model'
   ) AS version ON model_named = model AND digest_named = digest AND structure_named = structure
 """).fill(versions=NUMBERED_VERSIONS)
-# Noted of a project whose runs have labels that are not known: models without versions.
+# Remembered for a project whose runs have labels that are not in the list, such as models without
+# versions.
 _OTHERS: Final = "other_labels"
 
 
@@ -99,9 +100,9 @@ _TAG: Final = re.compile(r"""tags\[(?:"([^"\\]{1,200})"|'([^'\\]{1,200})')\]""")
 _LABEL: Final = Sql("{group:String}")
 MAX_GROUPS: Final = 50
 MAX_BUCKETS: Final = 750
-# Buckets times groups of one answer.
+# Maximum number of buckets times groups in one answer.
 _MAX_CELLS: Final = 10_000
-# The rollup has these columns, and versions are told from them.
+# Filter fields that the rollup can answer: its columns, and `version`, which follows from them.
 _DAILY_FIELDS: Final = frozenset({"model", "version", "digest", "kind", "outcome"})
 
 _Place = tuple[int, int, str, int]
@@ -132,7 +133,7 @@ class RunFigures(BaseModel):
 
 
 class StatsBucket(RunFigures):
-    """The runs of a stretch of time, those from `start_time` on."""
+    """The runs of one bucket, which begins at `start_time`."""
 
     start_time: str
     start_ns: int
@@ -184,7 +185,7 @@ class ProjectStats(BaseModel):
     buckets: list[ProjectBucket] = Field(description="Buckets that have runs, oldest first")
 
 
-# How far back a page looks, and how long a bucket of its curves is.
+# Time ranges of a page, with the length of a bucket of its curves.
 _PAGE_STEPS_NS: Final = {
     "1h": MINUTE_NS,
     "24h": HOUR_NS,
@@ -272,15 +273,15 @@ class StatsQuery:
     """A query of statistics.
 
     Attributes:
-        where: A filter; empty for all. Spans that are no model calls are left out unless it
-            speaks of ``kind``.
+        where: A filter; empty for all runs. Spans that are not model calls are left out, unless the
+            filter has ``kind``.
         group: A field or tag, such as ``version`` or ``tags["client"]``; empty for none.
-        window: The starts of the runs; the first bucket begins there, and the last ends there.
-        step_ns: How long a bucket is; None for one of all the time.
-        groups: How many groups are listed.
+        window: When the runs began. The first bucket begins at its start, the last ends at its end.
+        step_ns: Length of a bucket; None for one bucket.
+        groups: Number of groups to list.
         also: A condition on runs in addition to the filter.
-        by: The grouping in place of that of `group`.
-        only: These groups alone; none for those with most runs.
+        by: A grouping that replaces that of `group`.
+        only: The groups to list; empty for those with the most runs.
         needs_runs: Whether `also` needs columns of runs that the rollup does not have.
     """
 
@@ -300,7 +301,7 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
     """Count the recorded runs of a project, by group and bucket.
 
     Raises:
-        BadInput: Filter or group is wrong, or there would be too many buckets.
+        BadInput: The filter or group is invalid, or there would be too many buckets.
     """
     question = make_question(reader, query)
     rows, scores, wanted, groups_found = _read_groups(reader, question, query)
@@ -310,16 +311,16 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 
 
 def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> list[RunStats]:
-    """Count the recorded runs of a project by bucket, and in all by each of some groupings.
+    """Count the recorded runs of a project by bucket, and in total by each of some groupings.
 
-    The runs are read in one statement, after another has chosen the groups; the scores in a third:
-    where the rollup has none of the window, or not by all of the groupings.
+    One statement chooses the groups, a second reads the runs, and a third the scores. This is for
+    windows that the rollup does not have, or not by all of the groupings.
 
     Returns:
         The statistics without groups, then those by each grouping, whose groups have no buckets.
 
     Raises:
-        BadInput: Filter or group is wrong, or there would be too many buckets.
+        BadInput: The filter or a group is invalid, or there would be too many buckets.
     """
     kinds = find_record_kinds(reader, query.project)
     groupings = [make_grouping(reader, query.project, group, kinds) for group in groups]
@@ -351,7 +352,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
 
 
 def _take_part(rows: Sequence[Row], part: int) -> list[Row]:
-    """Return the rows of all and of one part, as if there were no other groupings."""
+    """Return the rows of the total and of one part, as if there were no other groupings."""
     return [
         {**row, "part": min(row["part"], A_GROUP)} for row in rows if row["part"] in {ALL, part}
     ]
@@ -366,7 +367,7 @@ def _make_stats(
     wanted: Sequence[str],
     groups_found: int,
 ) -> RunStats:
-    """Make statistics of rows of `read_runs` and `read_scores`."""
+    """Make statistics from rows of `read_runs` and `read_scores`."""
     judged = _judged(reader, query.project, scores)
     facts = {_place(row): _figures(row, judged[_place(row)]) for row in rows}
     buckets = _buckets(facts)
@@ -397,7 +398,7 @@ def _make_stats(
 
 
 def _bucket_s(query: StatsQuery) -> int:
-    """Return how long a bucket is, in seconds: of one of all the time as many as it began."""
+    """Return the length of a bucket in seconds, rounded up; without buckets, that of the window."""
     step_ns = query.step_ns or query.window.end_ns - query.window.start_ns
     return -(-step_ns // SECOND_NS)
 
@@ -410,7 +411,7 @@ def _read_groups(
         return *_read_parts(reader, question, [query.only]), query.only, len(query.only)
     labels = question.groupings[0].labels
     has_others = _OTHERS in reader.memory.recall(query.project)[0]
-    if 0 < len(labels) <= query.groups and not has_others:  # all of them: none is to be chosen
+    if 0 < len(labels) <= query.groups and not has_others:  # all groups fit
         rows, scores = _read_parts(reader, question, [labels])
         if all(row["is_wanted"] for row in rows if row["part"] != ALL):
             groups = [row for row in rows if row["part"] == A_GROUP]
@@ -431,10 +432,10 @@ def _read_parts(
 
 
 def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
-    """Count the recorded runs of a project in all, without their scores.
+    """Count all recorded runs of a project, without their scores.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter is invalid.
     """
     rows = read_runs(reader, make_question(reader, query), [])
     return next((_figures(row, []) for row in rows if row["part"] == ALL), NO_RUNS)
@@ -452,7 +453,7 @@ def find_group_totals(reader: Reader, query: StatsQuery) -> dict[str, RunFigures
 
 
 def newest_versions(judges: Iterable[_Versioned]) -> list[tuple[_Versioned, list[_Versioned]]]:
-    """Mark the newest version of each judge, sorted by judge."""
+    """Return the newest version of each judge with its other versions, sorted by judge."""
     versioneds: dict[str, list[_Versioned]] = {}
     for judge in sorted(judges, key=lambda judge: judge.order):
         versioneds.setdefault(judge.judge, []).append(judge)
@@ -489,7 +490,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """Make the question of statistics by at most one grouping, whose groups have buckets.
 
     Raises:
-        BadInput: Filter or group is wrong, or there would be too many buckets.
+        BadInput: The filter or group is invalid, or there would be too many buckets.
     """
     groupings = []
     if query.group:
@@ -505,10 +506,10 @@ def _ask(
     *,
     is_by_bucket: bool = True,
 ) -> StatsQuestion:
-    """Make the question to the store: days and hours that the rollup knows are read from there.
+    """Make the question to the store. Days and hours that the rollup has are read from it.
 
     Raises:
-        BadInput: Filter is wrong, or there would be too many buckets.
+        BadInput: The filter is invalid, or there would be too many buckets.
     """
     window = query.window
     if window.end_ns <= window.start_ns:
@@ -525,7 +526,7 @@ def _ask(
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)
     rollup = RollupPart.nothing(window)
-    # The rollup knows nothing of runs over items.
+    # The rollup has no runs over items of data sets.
     is_daily = all(grouping.is_daily for grouping in groupings) and not query.needs_runs
     if is_daily and fields <= _DAILY_FIELDS and not (has_items and kinds.experiments):
         days = reader.memory.days(query.project, lambda: _read_known_days(reader, query.project))
@@ -640,7 +641,7 @@ NO_RUNS: Final = RunFigures(
 )
 
 
-# One bucket for all of the time that is asked for.
+# A single bucket for the whole time range.
 _ALL_TIME: Final = "all"
 _BUCKET: Final = re.compile("([1-9][0-9]{0,5})([mhd])", re.ASCII)
 

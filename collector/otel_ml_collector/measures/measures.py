@@ -13,7 +13,8 @@ from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.sql import Sql
 
 HAS_FAILED: Final = Sql("outcome = 'error'")
-# Whole millionths: their sum is the same in any order. Beyond 1e9 a value counts as that.
+# Figures are summed in whole millionths, so the sum is the same in any order. Values are limited to
+# ±1e9.
 MILLIONTHS: Final = 1_000_000
 _WHOLE: Final = Sql("round(least(greatest(assumeNotNull({value}), -1e9), 1e9) * {millionths})")
 
@@ -60,16 +61,16 @@ LATENCY: Final = Measure(Sql("latency"), "amount", Sql("nullIf(latency_ns, 0) / 
 TOKENS: Final = Measure(Sql("tokens"), "amount", Sql("run_tokens"))
 COST: Final = Measure(Sql("cost"), "amount", Sql("run_cost"))
 AMOUNTS: Final = (LATENCY, TOKENS, COST)
-# What a run adds to totals. TOKENS and COST are what it used, with the runs inside it.
+# Columns with what a run itself adds to totals. TOKENS and COST include the runs inside it.
 COUNTED_TOKENS: Final = Sql("counted_tokens")
 COUNTED_COST: Final = Sql("counted_cost")
 
 
 def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
-    """Write the WITH of a query by which measures read the tokens and the cost of a run.
+    """Write the WITH clause that measures need to read the tokens and the cost of a run.
 
     Args:
-        amounts: How they are read.
+        amounts: How tokens and cost are read.
         inside: Whether the query joins `sum_inside`, so that it can read `TOKENS` and `COST`.
     """
     columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(

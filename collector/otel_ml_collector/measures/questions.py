@@ -1,7 +1,7 @@
-"""Asks for measures of recorded runs by bucket and by group, from runs and from their totals.
+"""Reads measures of recorded runs by bucket and group, from runs and from daily and hourly totals.
 
-Days that are over come from the daily and hourly totals where these can answer, all else from the
-runs. Both give the same answer.
+Complete days are read from the totals where these have the answer, everything else from the runs.
+Both give the same result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,10 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Buckets, Window
 
-# Of what a row is: of all runs, of a bucket, or of a group. A second grouping has the next part.
+# Values of `part`: a row has the figures of all runs, of a bucket, or of a group. Each further
+# grouping has the next number.
 ALL, A_BUCKET, A_GROUP = 0, 1, 2
-# Pieces of the window that the rollup does not cover; of more than that it is not asked.
+# Maximum number of intervals that the rollup leaves to the runs. With more, only runs are read.
 _PIECES: Final = 40
 
 IN_PIECES: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
@@ -50,11 +51,11 @@ class Grouping:
 
     Attributes:
         label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
-        is_daily: Whether the rollup has it.
+        is_daily: Whether the rollup has the columns of the label.
         join: SQL that joins what the label needs to `runs`.
-        parameters: Of both.
+        parameters: Parameters of `label` and `join`.
         is_resolved: Whether the label needs the resolution of `runs`.
-        labels: Those that are known; of a project that has others, `_OTHERS` is noted.
+        labels: The known labels. Runs of a project may have other labels too.
     """
 
     label: Sql
@@ -143,17 +144,17 @@ class RollupPart:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """A question of statistics, and where each piece of its window is read.
+    """A query of statistics, and where each piece of its window is read.
 
     Attributes:
         condition: The condition on the runs.
-        buckets: Its window, by the starts of the runs, in buckets.
+        buckets: The window in buckets. It contains the starts of the runs.
         groupings: The groupings of runs; empty for none.
         is_by_bucket: Whether the groups of the first grouping are read by bucket too.
         has_keyed: Whether scores of keys and tags count too.
-        counted: The runs of its pieces that count.
+        counted: Which runs of the pieces count.
         shares_calls: Whether shares of calls may replace the runs' own amounts.
-        rollup: What is read from the rollup.
+        rollup: The part that is read from the rollup.
     """
 
     project: str
@@ -199,13 +200,13 @@ class StatsQuestion:
 
 
 def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Row]:
-    """Choose the groups with most runs of each grouping.
+    """Choose the groups with the most runs of each grouping.
 
-    They are counted first: sketches of latency for each of 300,000 groups would take 2 s.
+    Groups are counted first, because latency sketches of 300,000 groups would take 2 s.
 
     Returns:
-        Rows with `place` (of the grouping, from 0), `label`, `number` of runs, and `groups`: how
-        many groups the grouping has in all. The largest group is first.
+        Rows with `place` (index of the grouping), `label`, `number` of runs, and `groups`: the
+            total number of groups of the grouping. The largest group is first.
     """
     sources = [
         (Sql("count()"), _from_runs(question, is_joined=question.needs_shares)),
@@ -231,7 +232,7 @@ def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Ro
 def read_runs(
     reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
 ) -> list[Row]:
-    """Read the figures of recorded runs: of all, by bucket, and by group.
+    """Read the figures of recorded runs in total, by bucket, and by group.
 
     Args:
         reader: The store.
@@ -239,9 +240,9 @@ def read_runs(
         wanted: The labels to list, for each grouping. All others are one group without a name.
 
     Returns:
-        Rows with `part` (`ALL`, `A_BUCKET`, `A_GROUP` or of a further grouping), `is_wanted`,
-        `named`, `bucket`, `runs`, `errors`, `quantiles` (of `FIGURES`, in ns), tokens, `cost` and
-        `priced`.
+        Rows with `part` (`ALL`, `A_BUCKET`, `A_GROUP`, or the number of a further grouping),
+            `is_wanted`, `named`, `bucket`, `runs`, `errors`, `quantiles` (of `FIGURES`, in ns),
+            tokens, `cost` and `priced`.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
     runs = _from_runs(question, is_joined=question.needs_shares)
@@ -328,7 +329,7 @@ def _name_columns(question: StatsQuestion) -> Sql:
 def _write_parts(
     question: StatsQuestion, columns: Sql, sums: Sql, source: Sql, *, by: Sequence[Sql] = ()
 ) -> Sql:
-    """Write the SELECT of sums of a source: of all, by bucket, and by group."""
+    """Write the SELECT of the sums of a source: in total, by bucket, and by group."""
     keys = _keys(question)
     first = keys[0] if question.is_by_bucket and keys else (_NO_NAME, _FALSE)
     of_bucket = [_BUCKET, *(keys[0] if question.is_by_bucket and keys else ())]
@@ -368,7 +369,7 @@ def _from_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
 
 
 def _from_totals(question: StatsQuestion, tables: tuple[Sql, Sql]) -> list[tuple[Sql, Sql]]:
-    """Write the totals of the days and hours that are read, each with the column of its time."""
+    """Write the sources with daily and hourly totals, each with its time column."""
     days, hours = tables
     return [
         (
@@ -389,8 +390,8 @@ def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
     """Write the condition on the runs of a question.
 
     Args:
-        question: Of statistics.
-        is_joined: Whether what is settled of the runs stands beside them.
+        question: The question.
+        is_joined: Whether the resolutions of the runs are joined.
     """
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
@@ -400,7 +401,7 @@ def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
     ]
     counted_runs = replace(question.counted, is_joined=is_joined)
     wanted = [counted_runs.sql, Sql("({condition})").fill(condition=question.condition.sql)]
-    if len(pieces) != 1:  # one is all of it
+    if len(pieces) != 1:  # one piece is the whole window
         wanted.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
     return join_sql(" AND ", wanted)
 
@@ -409,7 +410,8 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     """Count the recorded runs of all projects, with errors, latency and cost.
 
     Returns:
-        Rows by project and `bucket`, its start, and a row in all of each project, which `is_total`.
+        Rows by project and `bucket` (its start), and for each project a row with the total, which
+            has `is_total`.
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)

@@ -18,10 +18,11 @@ from otel_ml_collector.store.tables import OF_TOKENS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 _DAYS_AT_ONCE: Final = 31
-# Rows of a recomputation are kept so long after a newer one, for questions under way.
+# Old rows are kept for this long after a recomputation, because running queries may still read
+# them.
 _KEPT_NS: Final = 10 * MINUTE_NS
 _CELL: Final = Sql("kind, model, digest, structure, outcome")
-# The runs of some days that count, of all kinds: none over items of data sets is in the rollup.
+# The runs of some days that count, of all kinds. The rollup has no runs over items of data sets.
 _COUNTED: Final = CountedRuns(
     Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}")), kinds=True
 )
@@ -39,10 +40,11 @@ _COUNTED_RUNS: Final = Sql("""
 )
 
 
-# What each version of a judge said of each run that began in a window, or nobody knows when.
+# The newest score of each judge version for each run that began in a window, or whose start is
+# unknown.
 _BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
 NEWEST_SCORES: Final = newest_scores(all_scores(_BEGAN))
-# The same with what is told of keys and tags.
+# The same, including scores of trace keys and tags.
 NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 
@@ -106,7 +108,7 @@ GROUP BY day_ns, {by}, judge, judge_version""").fill(
 
 _HOUR_OF: Final = Sql("intDiv(start_ns, {hour_ns}) * {hour_ns} AS hour_ns, ").fill(hour_ns=HOUR_NS)
 _HOUR_CELL: Final = Sql("hour_ns, ") + _CELL
-# All that is computed of a day; one more is one more row here, its table, and who reads it.
+# All totals of a day. A further one needs an entry here, a table, and code that reads it.
 ROLLUPS: Final = (
     _roll_runs(Sql("daily_runs"), _CELL),
     _roll_scores(Sql("daily_scores"), _CELL),
@@ -118,7 +120,7 @@ INSERT INTO daily (project, day_ns, computed_ns)
 SELECT {project:String}, arrayJoin({days:Array(Int64)}), {computed:Int64}""")
 _BEFORE: Final = Sql("""FROM {table} WHERE project = {project:String}
   AND day_ns IN {days:Array(Int64)} AND computed_ns < {before:Int64}""")
-# Nobody waits for it.
+# Nothing depends on these deletions, so the statement does not wait for them.
 _LATER: Final = {"lightweight_deletes_sync": 0}
 
 _DUE: Final = Sql("""

@@ -74,11 +74,11 @@ def list_projects(reader: Reader) -> list[Row]:
 
 
 def read_days(reader: Reader, project: str) -> dict[int, int | None]:
-    """Read since when the totals of each day of a project are up to date, in order.
+    """Read for each day of a project since when its totals are up to date, oldest day first.
 
     Returns:
         For the start of each day, when it was computed; None if it has changed since, or was never
-        computed. Days on which nothing was stored are left out.
+            computed. Days on which nothing was stored are left out.
     """
     sql = Sql("""
         SELECT day_ns, if(computed_ns > marked_ns, computed_ns, NULL) AS known_ns FROM ({states})
@@ -87,9 +87,9 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
 
 
 def has_project(reader: Reader, project: str) -> bool:
-    """Return whether anything is stored of a project, such as a run, a data set or an alert rule.
+    """Return whether a project has any records, such as a run, a data set or an alert rule.
 
-    A deleted project counts too, because its page shows what was refused since.
+    A deleted project counts too, because its page shows which records were refused since.
     """
     alone = reader.narrow(replace(reader.access, projects=(project,)))
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
@@ -158,7 +158,7 @@ def count_runs(reader: Reader, project: str, condition: Condition, buckets: Buck
     return reader.rows(sql, _values_of(project, condition, buckets))
 
 
-# How many spans between a run and the one that it is inside of are looked at, and of how many runs.
+# Maximum number of levels that are searched for the run around a run, and of runs below a span.
 _LEVELS: Final = 16
 _MOST_BELOW: Final = 1_000_000
 _BELOW: Final = Sql("""
@@ -168,7 +168,7 @@ _BELOW: Final = Sql("""
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
       AND parent_span_id != toFixedString('', 8) AND ({condition})
     LIMIT {most:UInt32}""")
-# What stands above each of them; where that is not here its kind is empty.
+# The parent span of each of them. Its kind is empty if the parent is not stored.
 _AROUND: Final = Sql("""
     FROM ({below}) AS inside LEFT ANY JOIN (
       SELECT trace_id AS of_trace, span_id AS of_span, parent_span_id AS next,
@@ -274,7 +274,7 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
 
 
 _MOST_MODELS: Final = 1_000
-# So many of the newest are read with and without experiments, before these are joined.
+# Number of newest models that are read, with and without experiments, before both lists are joined.
 _MODELS_READ: Final = 10_000
 
 
@@ -387,7 +387,7 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     return sorted(versions.values(), key=itemgetter("number"))
 
 
-# The figures of a version of which no run counts but those in experiments.
+# The figures of a version that only has runs in experiments.
 _NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ns": None, "p95_ns": None, "last_start_ns": 0}
 
 

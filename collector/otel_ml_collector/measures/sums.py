@@ -1,6 +1,6 @@
 """Adds measures up: over runs, over daily and hourly totals of runs, and over scores.
 
-Every sum is the same in any order: it is one of whole numbers.
+Sums are computed in whole numbers, so they are the same in any order.
 """
 
 from typing import Final
@@ -11,17 +11,17 @@ from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 
-# The quantiles of latency that the totals keep a sketch for; an answer adds p95.
+# The latency quantiles of the sketches in the totals. Answers also have p95.
 _SKETCHED: Final = Sql("0.01, 0.5, 0.9, 0.99")
 _ANSWERED: Final = Sql("0.01, 0.5, 0.9, 0.95, 0.99")
-P95: Final = 2  # its place among the quantiles of `FIGURES`
+P95: Final = 2  # index among the quantiles of `FIGURES`
 
 _EXACT_STEPS: Final = 10**15
 _EXACT: Final = Sql("sum(toInt256(least(greatest(ifNull({number}, 0), -1e50), 1e50) * {steps}))")
 
 
 def exact_sum(number: Sql) -> Sql:
-    """Write the sum of a number in steps of 1e-15. Beyond 1e50 a number counts as that."""
+    """Write the sum of a number in steps of 1e-15. Values are limited to ±1e50."""
     return _EXACT.fill(number=number, steps=_EXACT_STEPS)
 
 
@@ -30,12 +30,12 @@ def read_exact(exact: Sql) -> Sql:
     return Sql("toFloat64({exact}) / {steps}").fill(exact=exact, steps=_EXACT_STEPS)
 
 
-# Of runs: how many there are, and how many failed.
+# Number of runs, and number of failed runs.
 COUNTS: Final = Sql("count() AS runs, countIf({failed}) AS errors").fill(failed=HAS_FAILED)
 
 
 def run_sums(amounts: RunAmounts) -> Sql:
-    """Write what runs add to a cell, under the names of the columns of `daily_runs`."""
+    """Write the sums of runs, under the names of the columns of `daily_runs`."""
     added = [
         Sql("sum(ifNull({number}, 0)) AS {n}").fill(
             number=amounts.read(name), n=identifier(name, TOKENS)
@@ -59,14 +59,14 @@ COUNTED_SUMS: Final = run_sums(RunAmounts(is_resolved=True))
 TOKEN_SUMS: Final = join_sql(
     ", ", [Sql("sum({n}) AS {n}").fill(n=identifier(name, TOKENS)) for name in TOKENS]
 )
-# A cell of some totals, each of which has an outcome.
+# Merges cells of totals. Every cell has one outcome.
 MERGED: Final = Sql("""sum(runs) AS runs, sumIf(runs, {failed}) AS errors, max(last_ns) AS last_ns,
   quantilesDDMergeState({levels})(latency) AS latency,
   {tokens},
   sum(cost) AS cost, sum(priced) AS priced""").fill(
     failed=HAS_FAILED, levels=_SKETCHED, tokens=TOKEN_SUMS
 )
-# The figures of some cells, but for their `TOKEN_SUMS`. Quantiles are in ns.
+# The figures of some cells, without their `TOKEN_SUMS`. Quantiles are in ns.
 FIGURES: Final = Sql("""sum(runs) AS runs, sum(errors) AS errors,
   quantilesDDMerge({levels})(latency) AS quantiles,
   {cost} AS cost, sum(priced) AS priced""").fill(
@@ -75,7 +75,7 @@ FIGURES: Final = Sql("""sum(runs) AS runs, sum(errors) AS errors,
 
 
 def figures_of_runs(amounts: RunAmounts) -> Sql:
-    """Write the `FIGURES` of runs, without cells: that is faster where no totals are read."""
+    """Write the `FIGURES` directly from runs. This is faster than cells if no totals are read."""
     return Sql("""{counts}, quantilesDDIf({levels})(latency_ns, latency_ns > 0) AS quantiles,
   {cost} AS cost, count({paid}) AS priced""").fill(
         counts=COUNTS,
@@ -85,7 +85,7 @@ def figures_of_runs(amounts: RunAmounts) -> Sql:
     )
 
 
-# What scores, which `said` has, add under the names of the columns of `daily_scores`.
+# Sums of the scores in `said`, under the names of the columns of `daily_scores`.
 SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS failed,
   {score} AS score, count(said.score) AS scored,
   countIf(said.passed = true) AS passed, count(said.passed) AS judged""").fill(

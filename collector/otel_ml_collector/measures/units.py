@@ -1,4 +1,4 @@
-"""Sums of measures by unit, for statistics, and other questions about runs that are compared.
+"""Sums of measures by unit, for statistics, and other queries about runs that are compared.
 
 A unit is a session, or a trace without one. Its runs are not independent of each other.
 """
@@ -25,7 +25,7 @@ from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
 _MOST_UNITS: Final = 500_000
-# The version of its model that a run belongs to, as text.
+# The model version of a run, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
@@ -63,7 +63,7 @@ _UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place, {unit}
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
 )
-# What the runs of a unit add up to in a measure: its sum, in millionths, and the number of runs.
+# Sums of a measure over the runs of a unit: the total, in millionths, and the number of runs.
 UNIT_SUMS: Final = Sql("sum(toInt64({value})) AS total, count() AS n").fill(
     value=whole(Sql("value"))
 )
@@ -183,7 +183,7 @@ def find_request_ms(
     return {row["part"]: row["request_ms"] for row in rows}
 
 
-# As many hashes of traces are enough to see how many two filters have in common.
+# Number of hashed trace IDs. Enough to estimate how many traces two filters have in common.
 SAMPLED_TRACES: Final = 1_000
 _TRACES_OF: Final = Sql("""
     SELECT count() AS runs, countIf({top}) AS tops,

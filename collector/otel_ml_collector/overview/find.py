@@ -41,7 +41,7 @@ class OverviewQuery(FiguresQuery):
 
 
 class OverviewFigures(ComparedFigures):
-    """What a project's recorded runs were like lately, in all, by model and by user."""
+    """Recent figures of a project's recorded runs: in total, by model and by user."""
 
     models: GroupTotals
     users: GroupTotals | None = Field(description="Null where no run names a user or session")

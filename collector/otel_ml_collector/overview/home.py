@@ -44,9 +44,9 @@ class Unfinished:
     """Count open runs in the 50 most recently active projects, up to 2,000 runs each.
 
     Attributes:
-        running: How many runs' processes are heard of.
-        crashed: How many are not.
-        runs: The newest ten of both.
+        running: Number of runs whose process still reports.
+        crashed: Number of runs whose process is silent.
+        runs: The ten newest of both.
     """
 
     running: int
@@ -55,7 +55,7 @@ class Unfinished:
 
 
 def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
-    """Find the runs of all projects that have no end; those of a silent process have crashed."""
+    """Find the runs of all projects without an end. Those of a silent process have crashed."""
     window = Window(0, now_ns + HOUR_NS)
     rows = [
         row
@@ -73,9 +73,9 @@ class ShownProject:
     """A project with its curve of the last 24 hours.
 
     Attributes:
-        day: What it did then; None when nothing.
-        unread: Of a project without a run who wrote its spans; or empty.
-        runs: SVG points by the hour: recorded runs.
+        day: Its figures of these 24 hours; None without runs.
+        unread: For a project without runs, what wrote its spans; else empty.
+        runs: Recorded runs by the hour, as SVG points.
     """
 
     project: ProjectCounts
@@ -128,7 +128,7 @@ def show_home(
 def show_today(
     request: Request, reader: FromReader, project: str, sources: FromSources
 ) -> Response:
-    """Show the problems of a project, as a part of the home page that comes after the rest."""
+    """Show the problems of a project: a part of the home page that loads after the page."""
     found = find_problems(reader, project, "24h", time.time_ns(), sources=sources)
     return show_page(request, "today.html", {"problems": found.problems})
 

@@ -77,7 +77,7 @@ def show_switcher(
     reader: FromReader,
     part: Annotated[str, Query(pattern=f"^({'|'.join(PARTS)}|settings)?$")] = "",
 ) -> Response:
-    """Show the projects that ran last, each with the same sort of page as the requesting page."""
+    """Show the projects with the latest runs, each with a link to the same kind of page."""
     projects = find_projects(reader)
     context = {"projects": projects[:_SWITCHER], "number": len(projects), "part": part}
     return show_page(request, "switcher.html", context)

@@ -39,7 +39,7 @@ from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-_TILES: Final = 2  # of judges
+_TILES: Final = 2  # number of judges that have a tile
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -75,7 +75,7 @@ def show_news(
         "since": seen.write_since(found, now_ns, reader.zone),
     }
     response = show_page(request, "news.html", facts)
-    if asked.last == "24h":  # other times find other problems
+    if asked.last == "24h":  # other time ranges find other problems
         response.set_cookie(
             SEEN,
             seen.add(found, now_ns),

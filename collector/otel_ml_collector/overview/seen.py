@@ -25,7 +25,7 @@ class PageVisit:
     """The problems that a page showed.
 
     Attributes:
-        time_s: When, in seconds.
+        time_s: Time of the visit, in seconds since 1970.
         titles: The title of each problem, by its key.
     """
 
@@ -64,7 +64,7 @@ class SeenProblems:
         }
 
     def write_since(self, found: FoundProblems, now_ns: int, zone: ZoneInfo) -> str:
-        """Write what changed since the visit before, with a space in front; empty on the first."""
+        """Write what changed since the visit before, after a space; empty on the first visit."""
         known = self._compared(now_ns)
         if not known.time_s:
             return ""
@@ -100,7 +100,7 @@ def _since_ns(problem: ProjectProblem) -> int | None:
 
 
 def read_seen(cookie: str) -> SeenProblems:
-    """Read the cookie; one that cannot be read counts as none."""
+    """Read the cookie. An invalid cookie counts as none."""
     try:
         before, last = (
             _read_visit(value) for value in json.loads(base64.urlsafe_b64decode(cookie or "W10="))

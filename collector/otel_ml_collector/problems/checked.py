@@ -7,7 +7,7 @@ from otel_ml_collector import wording
 from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
 from otel_ml_collector.problems.problems import FoundProblems
 
-# Slices with fewer runs are named if they have too few.
+# Slices with fewer runs are listed as having too few runs to check.
 _FEW_RUNS: Final = 100
 _PLURALS: Final = {
     "new version": "new versions",

@@ -44,12 +44,12 @@ from otel_ml_collector.windows import Window
 
 _ERROR_GROUPS: Final = 50
 _NEW_ERRORS: Final = 5
-# Versions that are compared with the one before them, and experiments that are looked at for the
-# newest verdict.
+# Number of new versions that are compared with their predecessors, and of experiments that are
+# searched for the newest verdict.
 JUDGED: Final = 4
 _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
-# What is found, the worst first; verdicts that say nothing bad stand behind.
+# Words of findings, worst first. Verdicts that are not bad come last.
 _FINDING_WORDS: Final = (
     *("firing", "worse", "new error", "crashed"),
     *("watching", "inconclusive", "no different", "better"),
@@ -119,7 +119,7 @@ NewsSource = Callable[[Reader, str, int], Sequence[ProjectFinding]]
 
 @dataclass(frozen=True, slots=True)
 class NewsSources:
-    """What topics have to say about projects, registered where the collector is put together.
+    """Sources of messages about projects, registered where the collector is put together.
 
     Attributes:
         sources: Each takes the store, a project and the time, and returns its messages.
@@ -250,7 +250,7 @@ def _make_news(
     experiment = _describe_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
     findings += [finding for finding in messages if finding.is_wrong]
-    # Of verdicts that say nothing bad the newest one is said.
+    # Of the verdicts that are not bad, only the newest is kept.
     calm = [finding for finding in findings if not finding.is_wrong]
     findings = [finding for finding in findings if finding.is_wrong]
     findings.sort(

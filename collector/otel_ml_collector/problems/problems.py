@@ -33,7 +33,7 @@ from otel_ml_collector.verdicts.claims import MEASURES, Measure, name_version
 from otel_ml_collector.windows import Window
 
 SignKind = Literal["release", "broken", "slice", "version", "alert", "error", "experiment", "crash"]
-# Which sign of a cause is named first, and which are "Also".
+# Kinds of signs, in the order in which they name a cause. All further signs follow after "Also".
 _SIGN_KINDS: Final[tuple[SignKind, ...]] = (
     *("release", "broken", "slice", "version", "alert", "error", "experiment", "crash"),
 )
@@ -313,11 +313,11 @@ def _count_traces(reader: Reader, project: str, sign: Sign, window: Window) -> S
     A new version is judged by all its runs, a slice by those in the time range of the page. Only
     the traces in this range show whether both have the same cause.
     """
-    if sign.kind == "crash":  # such runs have no end, so they are not among the recorded ones
+    if sign.kind == "crash":  # they have no end, so they are not among recorded runs
         return replace(sign, runs=int(sign.size))
     try:
         condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
-    except BadInput:  # such as a field that nobody has sent since
+    except BadInput:  # such as a field that is no longer sent
         return sign
     row = sample_traces(reader, project, condition, sign.window)
     recent = row["traces"]

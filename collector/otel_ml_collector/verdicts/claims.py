@@ -11,12 +11,12 @@ from typing import Final, Literal
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
 
-# What a problem is about, the most important first.
+# Subjects of problems, the most important first.
 Measure = Literal["data", "quality", "errors", "latency", "cost", "traffic"]
 MEASURES: Final[tuple[Measure, ...]] = (
     *("data", "quality", "errors", "latency", "cost", "traffic"),
 )
-# From this ratio on a change is written as a factor.
+# Changes by this factor or more are written as a factor.
 _FACTOR: Final = 3.0
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000

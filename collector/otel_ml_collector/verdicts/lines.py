@@ -19,10 +19,10 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 
 _SCALE_UP: Final = 1.15
-_TINY: Final = 1e-9  # what subtraction leaves of two equal rates
-_SAME_SHARE: Final = 0.005  # a smaller change of an amount is shown as 0
+_TINY: Final = 1e-9  # rounding error when equal rates are subtracted
+_SAME_SHARE: Final = 0.005  # smaller changes of an amount are shown as 0
 _DECIDED: Final = frozenset({"worse", "better"})
-# Claims about versions that no judge compares: the same figure says nothing about their answers.
+# Claims if the versions have no judge in common: equal figures do not mean equal answers.
 _SAME: Final = {
     "errors": "fails as often as",
     "missing outputs": "returns no output as often as",
@@ -30,7 +30,7 @@ _SAME: Final = {
     "tokens": "uses as many tokens as",
     "cost": "costs as much as",
 }
-# Openings of claims that are not decided; the word next to a claim says the same.
+# Openings of undecided claims. They are cut off, because the word next to the claim says the same.
 _OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
 _AMOUNT_TITLES: Final = {
     "latency": ("Latency", "Geometric mean"),

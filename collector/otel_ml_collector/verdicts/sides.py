@@ -55,18 +55,18 @@ from otel_ml_collector.verdicts.verdicts import (
 from otel_ml_collector.windows import Window
 
 _FOR_EVER_NS: Final = 2**62
-# Of a side with more runs every second, third, ... session or trace counts.
+# Maximum number of runs per side. Of a larger side, every second, third, ... unit is read.
 _RUNS_COUNTED: Final = 50_000
-# So many runs are enough for the median duration of their requests.
+# Number of runs that are enough for the median duration of their requests.
 _REQUESTS_READ: Final = 5_000
-# The newest runs of a judge that are compared.
+# Maximum number of runs that are compared for a judge, the newest.
 JUDGED_RUNS: Final = 10_000
 _MOST_STRATA: Final = 20
 _LEAST_STRATUM: Final = 0.02
 _MOST_JUDGES: Final = 20
 _PASSED: Final = "passed"
 _SCORED: Final = "scored"
-# The range of amounts goes 1.5 times beyond that of the baseline.
+# The range of amounts extends beyond the range of the baseline by a factor of 1.5.
 _ROOM: Final = math.log(1.5)
 
 
@@ -75,16 +75,17 @@ class SidesVerdict:
     """The verdict on two sets of recorded runs.
 
     Attributes:
-        word: By the worst figure; latency, tokens and cost alone make it worse, but never better.
-        first: The figure that decides; None where both have none in common.
-        figures: The worst first.
-        digests: By judge, the digest of its version that counts.
+        word: The verdict by the worst figure; latency, tokens and cost alone make it worse, but
+            never better.
+        first: The figure that decides; None if both sides have no figure in common.
+        figures: The figures, worst first.
+        digests: By judge, the digest of the version that counts.
         unlike: Why a judge is not compared, by judge: no version of it scored both sides.
-        numbers: The numbers of the judges' versions.
+        numbers: The version numbers of the judges.
         tag: The tag by which both sides are weighted; empty for none.
         share: The share of sessions and traces that was counted.
         counts: How many runs the baseline and the candidate have.
-        shared: How many runs are on both sides: then there is no comparison.
+        shared: Number of runs on both sides. If there are any, the sides are not compared.
     """
 
     word: ReleaseWord
@@ -131,20 +132,21 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
     The units are sessions; a trace without a session is a unit of its own. Both sides are weighted
-    by the largest tag that both have. Of each judge, the newest version that scored both counts.
+    by the largest tag that both have. For each judge, the newest version that scored both sides
+    counts.
     """
     return SideRows.read(reader, project, sides).compare(sides.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class SideRows:
-    """Two sides that were read once, to compare them after any of the candidate's windows.
+    """Rows of two sides. They are read once, then compared up to any window of the candidate.
 
     A session that lasts for several windows counts in the first, with its later runs.
 
     Attributes:
-        rows: As of `read_units`.
-        tag, share: As of the verdict.
+        rows: The rows of `read_units`.
+        tag, share: The same as in `SidesVerdict`.
         request_ms: Median duration of the requests.
     """
 
@@ -180,7 +182,7 @@ def _read_request_ms(reader: Reader, sides: Sides) -> float:
 
 
 def _find_sampling(sides: Sides) -> tuple[int, int]:
-    """Return every how many-th unit of the baseline and of the candidate is read."""
+    """Return the sampling interval of units for the baseline and for the candidate."""
     before, after = (max(-(-runs // _RUNS_COUNTED), 1) for runs in sides.counts)
     return before, after
 
@@ -444,7 +446,8 @@ def _make_figures(
             if len(chosen) == 1 and key in before and key in after and judge not in digests:
                 digests[judge] = digest
                 figures.append(make_figure(judge, kind, before[key], after[key]))
-        # Labels of reviewers have no version: it is no news that only some runs are labelled.
+        # Labels of reviewers have no version, and only some runs are labelled: that needs no
+        # remark.
         if judge not in digests and any(digest for side in versions_of for digest in side[judge]):
             unlike[judge] = _explain_unlike(*(side[judge] for side in versions_of))
     scored = [figure.name for figure in figures if figure.kind == "score"]
@@ -479,7 +482,7 @@ def _find_mean(figure: FigureUnits) -> float:
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
-    """Say why a judge is not compared, by the digests of its versions on both sides."""
+    """Explain why a judge is not compared, by the digests of its versions on both sides."""
     for side, digests in (("baseline", before), ("candidate", after)):
         if not digests:
             return f"the judge has not scored the {side} yet"

@@ -17,7 +17,7 @@ ComparisonWord = Literal["worse", "watching", "inconclusive", "no different", "b
 COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
     *("worse", "watching", "inconclusive", "no different", "better"),
 )
-# Figures of every recorded run, by name. All other figures are judges.
+# Names of the figures that every recorded run has. Any other figure is a judge.
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
 AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
@@ -174,9 +174,9 @@ def make_figure_change(
     """Describe the change of a figure.
 
     Args:
-        figure: The verdict on it.
+        figure: The verdict on the figure.
         digest: The digest of the judge's version; empty without a judge.
-        number: Its small number.
+        number: The number of the judge's version.
         is_release: Whether more runs will follow, so that an open verdict is `watching`.
     """
     verdict = figure.verdict
@@ -375,7 +375,7 @@ def choose_versions(
 
     Args:
         sides: For each side, the digests of the versions that scored it, by judge.
-        numbers: The small numbers of the versions.
+        numbers: The numbers of the versions.
     """
     chosen: dict[str, set[str]] = {}
     for judge in {name: None for side in sides for name in side}:
