@@ -1,1 +1,1 @@
-"""Puts the collector together, and serves it over HTTP and gRPC."""
+"""Assembles the collector, and serves it over HTTP and gRPC."""

@@ -1,4 +1,4 @@
-"""Puts the collector together and runs it: a single event loop for HTTP and gRPC."""
+"""Assembles the collector and runs it: a single event loop for HTTP and gRPC."""
 
 import asyncio
 import gc
@@ -129,27 +129,29 @@ from otel_ml_collector.traces.objects import ArtifactEndpoint
 from otel_ml_collector.web.render import Assets, show_problem
 
 _DRAIN_S: Final = 10
-# By then each call has been answered for long: what is left is no call of ours.
+# Seconds that the gRPC server waits for open calls at the end. Complete uploads have been answered
+# by then.
 _CALLS_S: Final = 1
-# What failed of what is done again and again is tried again by then.
+# Seconds until a failed job runs again, at most.
 _RETRY_S: Final = 60.0
-# While nothing is written: a day is over, or spans are no longer of the last 24 hours.
+# Seconds between two runs of a job while nothing is written. Results change even then: a day ends,
+# or spans become older than 24 hours.
 _DAYS_S: Final = 3_600.0
 _LOSSES_S: Final = 600.0
-# Lanes that run at the same time.
+# Number of threads for background jobs; each runs one lane at a time.
 _JOBS_AT_ONCE: Final = 6
-# Counted from the signal. Many service managers kill after 10 s.
+# Seconds from the signal to the forced end. Many service managers kill after 10 s.
 _END_S: Final = 9.5
-# Of the time that a service manager leaves between its signal and the end.
+# Seconds of shutdown for sending the forwarding queue.
 _FORWARD_S: Final = 2
 _READ_THREADS: Final = 8
 _BACKLOG: Final = 1024
-# How much earlier than ours the times of other collectors before the same store may be.
+# How far the clocks of other collectors at the same store may be behind this one's.
 _OVERLAP_NS: Final = 5 * SECOND_NS
 
-# New objects between two looks for cycles: those of about 30 requests.
+# New objects between two garbage collections: as many as about 30 requests create.
 _GC_OBJECTS: Final = 100_000
-# How long the loop waits at most for a thread that maps; the interpreter's own is five times that.
+# Seconds that the event loop waits for a busy thread to yield the GIL. Python's default is 5 ms.
 _SWITCH_S: Final = 0.001
 
 _logger = logging.getLogger(__name__)
@@ -188,7 +190,7 @@ class Collector:
     monitors: MonitorWatch
 
     def send_away(self) -> None:
-        """Take no more requests, and be ready no more: those under way are answered."""
+        """Refuse new requests and report not ready. Requests in progress are still answered."""
         notify_stopping()
         self.health.drain()
         self.pipeline.send_away()
@@ -247,10 +249,10 @@ def _assemble(
     file_alerts: Sequence[FileAlert],
     file_judges: Sequence[FileRubricJudge],
 ) -> Collector:
-    """Put the parts together over an open store.
+    """Build the collector's parts on an open store.
 
     Raises:
-        Unavailable: The store stopped to answer.
+        Unavailable: The store no longer answers.
     """
     keyring = Keyring(
         KeyStore(connections),
@@ -315,7 +317,7 @@ def _assemble(
     days = Days(settings.keep_records_days, settings.keep_payloads_days)
     retention = Retention(connections, days, clocks=clocks)
     alert_evaluator = None
-    if settings.alerts.evaluate:  # else another one looks and sends
+    if settings.alerts.evaluate:  # else another collector evaluates the rules
         alert_delivery.start()
         alert_evaluator = AlertEvaluator(
             reader,
@@ -380,7 +382,8 @@ def _judge_options(settings: Settings) -> JudgeJobOptions:
     """Choose how judges without code run, and the name of this collector in their leases."""
     judges = settings.judges
     options = JudgeJobOptions(is_on=judges.run, threads=judges.threads)
-    # An embedded store has one collector: a lease of another one is that of a dead process.
+    # An embedded store has only one collector. With a fixed name, it takes over the leases of an
+    # earlier process that has ended.
     holder = "embedded" if settings.data_dir else settings.collector_name
     return replace(options, holder=holder) if holder else options
 
@@ -393,7 +396,7 @@ def _keep_temporary_files(folder: Path) -> None:
 
 
 def make_app(collector: Collector, settings: Settings) -> FastAPI:
-    """Make the HTTP application: OTLP, API, pages, health."""
+    """Return the HTTP application: OTLP, API, pages, health."""
     app = FastAPI(title="otel-ml", version="1", docs_url=None, redoc_url=None)
     app.state.services = _services(collector, settings)
     app.router.routes += make_routes(collector.pipeline, collector.telemetry, settings.cors_origins)
@@ -440,8 +443,9 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
 
 
 def _services(collector: Collector, settings: Settings) -> Services:
-    """Name the parts that routes and pages answer with."""
-    # Others that store before the same server may be a little behind: it is looked back for them.
+    """Return the services that routes and pages use."""
+    # The clocks of other collectors at the same server may be behind, so live pages read a few
+    # seconds back.
     pace = LivePace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
     return Services(
         settings,
@@ -467,15 +471,15 @@ def _services(collector: Collector, settings: Settings) -> Services:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundJob:
-    """Something to do again and again.
+    """A job that runs repeatedly in the background.
 
     Attributes:
-        do: Does it once.
-        every_s: Seconds from a time to the next.
-        trouble: What the log says, before the reason, when it fails.
-        first_s: Seconds to the first time.
-        has_work: Returns whether there is anything to do. Called on the event loop, so that an
-            idle collector wakes no thread.
+        do: Runs the job once.
+        every_s: Seconds between two runs.
+        trouble: Start of the log line if the job fails; the reason follows.
+        first_s: Seconds until the first run.
+        has_work: Returns whether there is anything to do. Called on the event loop, so that an idle
+            collector wakes no thread.
     """
 
     do: Callable[[], object]
@@ -486,10 +490,10 @@ class BackgroundJob:
 
 
 class AfterWrites:
-    """Decides whether a job over stored data has work: while the store changes, else seldom.
+    """Tells whether a job has work: while the store changes always, otherwise rarely.
 
     Args:
-        is_changing: Returns whether the store was written to lately, or may be by others.
+        is_changing: Returns whether the store was written to recently, or may be by others.
         seldom_s: Seconds between two runs while the store does not change.
         clock: Returns a monotonic time in seconds.
     """
@@ -503,7 +507,7 @@ class AfterWrites:
         self._due_s = clock()
 
     def __call__(self) -> bool:
-        """Return whether to run the job now; if so, it counts as run."""
+        """Return whether to run the job now. If so, it counts as run."""
         now_s = self._clock()
         if not self._is_changing() and now_s < self._due_s:
             return False
@@ -558,7 +562,7 @@ class Lane:
         self._is_ending = True
 
     async def run_for_ever(self, jobs: Executor) -> None:
-        """Run on threads for jobs, until cancelled."""
+        """Run the jobs on the executor's threads until cancelled."""
         while True:
             if self.skip_idle():
                 await asyncio.get_running_loop().run_in_executor(jobs, self.run)
@@ -575,7 +579,7 @@ def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
 
     Args:
         lanes: The lanes.
-        jobs: Their threads. They are not those of the loop, which waits for its own at the end.
+        jobs: Threads for the jobs. Not the event loop's own, which it waits for at its end.
     """
     tasks = [asyncio.create_task(lane.run_for_ever(jobs)) for lane in lanes]
     try:
@@ -590,7 +594,7 @@ def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
 def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic) -> Sequence[Lane]:
     """Make the lanes of a collector's background jobs. Jobs of a lane run one after another."""
     rollup = collector.connections.open()
-    # Nobody else changes the keys of a data directory.
+    # Only this process changes the keys in a data directory, so it rereads them rarely.
     keys_s = 2.0 if collector.connections.folder is None else 60.0
     disorder = "Replaced files of the store could not be removed"
     unwritten = "Failed writes could not be repaired"
@@ -602,7 +606,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         return AfterWrites(is_changing, seldom_s, clock)
 
     lanes = (
-        # A key that was revoked elsewhere stops working here within 3 s, and its streams end.
+        # If another collector at the same store revokes a key, the key stops working here within
+        # 3 s, and its streams end.
         (
             BackgroundJob(
                 collector.keyring.refresh, keys_s, "API keys could not be reloaded", first_s=keys_s
@@ -662,7 +667,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 has_work=collector.rubric_judges.has_work,
             ),
         ),
-        # What records a call that another run counts for is known by then.
+        # Counts runs once it is known whether another run records the same call.
         (
             BackgroundJob(
                 collector.runs.count_pending,
@@ -671,7 +676,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 has_work=lambda: collector.runs.has_pending() or collector.calls.has_work(),
             ),
         ),
-        # Writes only after an error.
+        # Probes the store only after a failed write.
         (
             BackgroundJob(
                 collector.health.probe,
@@ -680,7 +685,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 has_work=collector.health.has_trouble,
             ),
         ),
-        # Long before the good parts leave the disk.
+        # Every 2 s, long before the store removes the intact files that a repair needs.
         (
             BackgroundJob(
                 Repair(collector.connections).run_pass,
@@ -690,7 +695,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 has_work=collector.connections.may_be_merging,
             ),
         ),
-        # Without it statistics are right, and slower.
+        # Only speeds up statistics: without the totals they are correct but slow.
         (
             BackgroundJob(
                 lambda: _roll_up(rollup, collector.connections.memory),
@@ -716,7 +721,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
                 lambda: _delete_unnamed(collector),
                 3_600.0,
                 "Artifacts that no record refers to could not be deleted",
-                first_s=60.0,  # the first run of retention tells whether the clock is right
+                first_s=60.0,  # after the first pass of retention, which checks the clock
             ),
         ),
         (
@@ -750,7 +755,7 @@ def _delete_old(retention: Retention) -> None:
 
 
 def _go_on(retention: Retention) -> None:
-    """Delete again as soon as there is evidence that the clock is right."""
+    """Delete old records again as soon as there is evidence that the clock is right."""
     if retention.can_go_on():
         _logger.info("Retention deletes again: the clock is right")
         _delete_old(retention)
@@ -766,9 +771,9 @@ def serve(settings: Settings) -> int:
 
     Raises:
         StoreUnreachable: The store did not answer in time.
-        BadSetting: It cannot start with these settings.
+        BadSetting: The collector cannot start with these settings.
     """
-    # A terminal or a manager that goes away does not end a server.
+    # Keep running when the terminal or the service manager that started the collector closes.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     limits = fit_limits(Limits(settings.max_connections, settings.request_timeout_s))
     listener = _listen(settings.http)
@@ -779,7 +784,7 @@ def serve(settings: Settings) -> int:
             raise
         report_wait(error, settings.store_wait_s)
         collector = uvloop.run(_wait_for_store(settings, listener, limits))
-    if collector is None:  # ended by a signal while it waited
+    if collector is None:  # a signal ended the process while it waited
         return 0
     if collector.connections.folder is not None:
         _keep_temporary_files(collector.connections.folder / "tmp")
@@ -794,10 +799,10 @@ def serve(settings: Settings) -> int:
 
 
 def _end_in_time() -> None:
-    """End this process before a service manager kills it, whatever it still waits for.
+    """End this process before a service manager kills it, even if work is left.
 
-    By then all requests are answered. What a long statement of the store leaves undone, such as a
-    purge, resumes at the next start.
+    By then all requests are answered. If a long statement of the store is interrupted, such as a
+    purge, it resumes at the next start.
     """
 
     def end() -> None:
@@ -874,7 +879,7 @@ def _http_config(app: ASGIApp, settings: Settings, limits: Limits) -> uvicorn.Co
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # `Proxies` reads them
+        proxy_headers=False,  # `Proxies` reads these headers
         timeout_keep_alive=KEEP_ALIVE_S,
         http=make_protocol(limits),
         ws="none",
@@ -907,7 +912,7 @@ def _listen(address: Address) -> socket.socket:
 
 
 def _refuse_open_address(settings: Settings, keyring: Keyring) -> None:
-    """Refuse to listen beyond loopback without keys, unless that was asked for."""
+    """Refuse to listen beyond loopback without keys, unless a setting allows it."""
     for address in (settings.http, settings.grpc):
         if not (address.is_loopback or keyring.is_on or settings.insecure):
             raise BadSetting(
@@ -918,8 +923,8 @@ def _refuse_open_address(settings: Settings, keyring: Keyring) -> None:
 
 
 def _tune_interpreter() -> None:
-    """Look for cycles seldom, as spans and records have none; let the loop run often."""
-    gc.freeze()  # without a collection: it takes 0.13 s and finds less than 1 MB
+    """Collect garbage rarely, because spans and records have no cycles; switch threads often."""
+    gc.freeze()  # no collection first: it would take 0.13 s and free less than 1 MB
     gc.set_threshold(_GC_OBJECTS)
     gc.enable()
     sys.setswitchinterval(_SWITCH_S)

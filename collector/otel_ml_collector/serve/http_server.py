@@ -1,9 +1,11 @@
-"""The HTTP server: uvicorn, with bounds on each client's share, and an orderly end.
+"""The HTTP server: uvicorn with limits for each client and an orderly shutdown.
 
-Uvicorn bounds neither the time in which a request arrives, nor that in which its answer is read,
-nor the size of a head, and its `limit_concurrency` refuses requests, not connections; gRPC bounds
-them by options. At the end new requests are sent away while those under way are answered; then the
-connections that wait for nothing are closed, and last those whose request is still on its way in.
+Uvicorn does not limit how long a request takes to arrive, how long a client takes to read the
+answer, or how large a head is. Its `limit_concurrency` refuses requests, not connections. The gRPC
+server has options for these limits.
+
+At shutdown, new requests are refused while those in progress are answered. Then idle connections
+are closed, and last those whose request is still arriving.
 """
 
 import asyncio
@@ -29,19 +31,21 @@ KEEP_ALIVE_S: Final = 75
 BODY_BYTES_PER_S: Final = 16 * 1024
 _RETRY_AFTER_S: Final = 2
 _STREAMS: Final = 256
-# Below this the store alone may need more files than the process may open.
+# Minimum number of files that the process may open. With fewer, the store alone may run out.
 _FEWEST_FILES: Final = 300
 _MOST_FILES: Final = 65_536
 
-# Connections beyond the limit that may still ask for a health path, and for how long.
+# Connections beyond the limit that may still request a health path, and seconds to do so.
 _HEALTH_CONNECTIONS: Final = 16
 _HEALTH_WAIT_S: Final = 2.0
 _HEALTH_PATHS: Final = frozenset({b"/healthz", b"/readyz"})
 
-# All counted from the signal. Longer than the pipeline takes for an answer:
+# Seconds from the signal until answers, and until arriving requests, are cut off. The pipeline
+# answers within 4 s.
 _ANSWERS_S: Final = 4.5
 _ARRIVALS_S: Final = 5.0
-# Below the 10 s after which service managers kill, with time left for forwarded data and the store.
+# Seconds from the signal until the HTTP server gives up. Service managers kill after 10 s; the
+# remaining time is for the forwarding queue and the store.
 _GIVE_UP_S: Final = 6.0
 
 _TICK_S: Final = 1.0
@@ -51,13 +55,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on the clients of a server.
+    """Limits for the clients of a server.
 
     Attributes:
-        connections: How many there may be at a time.
-        request_timeout_s: How long a request may take to arrive; each `BODY_BYTES_PER_S` of its
-            body that have come give it another second.
-        unread_s: How long a client may leave its answer unread.
+        connections: Maximum number of open connections.
+        request_timeout_s: Seconds in which a request must arrive. Each `BODY_BYTES_PER_S` bytes of
+            its body add a second.
+        unread_s: Seconds for which a client may leave its answer unread.
     """
 
     connections: int = 2_000
@@ -70,12 +74,12 @@ class _WrongHead(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection over HTTP, within `Limits`.
+    """One HTTP connection, within `Limits`.
 
-    408 and the end for a request that arrives too slowly, 431 for a head that is too large, 503
-    for a connection beyond the limit. The first connections beyond the limit may still ask for a
-    health path, so that a busy collector is not restarted. A client that is silent, or does not
-    read what it asked for, is disconnected.
+    It answers 408 to a request that arrives too slowly, 431 to a head that is too large, and 503
+    above the limit of connections, and closes the connection. The first connections above the limit
+    may still request a health path, so that a busy collector is not restarted. A client that sends
+    nothing, or does not read its answer, is disconnected.
     """
 
     limits = Limits()
@@ -93,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_beyond_limit = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         beyond = len(self.connections) - self.limits.connections
         self._is_beyond_limit = beyond > 0
@@ -109,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, and limit those outside of bodies."""
+        """Parse received bytes, and limit those outside bodies."""
         if self.transport.is_closing():
             return
         self._unparsed_bytes += len(data)
@@ -118,11 +122,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._unparsed_bytes > HEAD_BYTES:
             self._refuse(431, f"The head of the request has more than {HEAD_BYTES} bytes")
-        elif self._arrival is None and self._is_idle():  # line ends between two requests
+        elif self._arrival is None and self._is_idle():  # only line breaks arrived
             self._await_request()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Go on for a client that has sent all of its request and only listens now."""
+        """Keep the connection for a client that sent a whole request and now only reads."""
         is_whole = not self._is_idle() and not self.cycle.more_body
         if self.scheme != "http" or not is_whole:
             return False
@@ -130,13 +134,13 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Start the clock of a request."""
+        """Start the time limit of a request."""
         super().on_message_begin()
         self._await_request()
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, also a trailer behind the last chunk."""
+        """Add a header, or a trailer after the last chunk."""
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         if len(self.headers) > HEADERS or self._head_bytes > HEAD_BYTES:
@@ -147,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _WrongHead
 
     def on_headers_complete(self) -> None:
-        """Start to answer, unless a different server could read the request differently.
+        """Start to answer, unless another server could interpret the request differently.
 
         Spec: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 and #section-6.1
         """
@@ -168,13 +172,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Pass a part of the body on; it gives the request more time."""
+        """Pass on a part of the body. It extends the time limit."""
         self._unparsed_bytes = 0
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Stop the clock of a request."""
+        """End the time limit of a request."""
         self._end_arrival()
         super().on_message_complete()
 
@@ -185,17 +189,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._await_reading()
 
     def pause_writing(self) -> None:
-        """Give a client that does not read a while."""
+        """Limit how long the client may not read."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """Go on writing to a client that reads again."""
+        """Continue writing to a client that reads again."""
         super().resume_writing()
         self._end_reading()
 
     def cut_off(self) -> None:
-        """End a request that is still arriving, or a connection that does not close: we end."""
+        """At shutdown, refuse a request that is still arriving, or abort a closing connection."""
         if self.transport.is_closing():
             self.transport.abort()
         elif self._arrival is not None:
@@ -223,13 +227,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._arrival = self.loop.call_later(self.limits.request_timeout_s, self._check_arrival)
 
     def _refuse_beyond_limit(self) -> None:
-        """End a connection beyond the limit that has asked for nothing."""
+        """Close a connection above the limit that has not requested anything."""
         if self._in_head or self._is_idle():
             self._answer_and_close(*self._too_many())
 
     def _check_arrival(self) -> None:
         now_s = self.loop.time()
-        if self.flow.read_paused:  # the rest waits for us, not we for the client
+        if self.flow.read_paused:  # reading is paused, so the client is not at fault
             self._begun_s = now_s
         allowed_s = self.limits.request_timeout_s + self._body_bytes / BODY_BYTES_PER_S
         left_s = self._begun_s + allowed_s - now_s
@@ -255,7 +259,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reading = None
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer the request that is arriving, unless its turn has not come or is over."""
+        """Answer the arriving request and close; only close if another answer is due or begun."""
         is_first = self._is_idle() if self._in_head else not self._is_idle()
         has_begun = not self._in_head and self.cycle is not None and self.cycle.response_started
         if self.pipeline or not is_first or has_begun:
@@ -281,19 +285,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         self._end_arrival()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # whoever answers it hears that nobody waits
+            self.cycle.disconnected = True  # tells the application that the client is gone
             self.cycle.message_event.set()
         self.transport.close()
         self._await_reading()
 
 
 def make_protocol(limits: Limits) -> type[BoundedProtocol]:
-    """Make the protocol of a server with limits of its own."""
+    """Return a protocol class with these limits."""
     return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
 
 
 def grpc_options(limits: Limits) -> list[tuple[str, int]]:
-    """Return the options of gRPC that match `Limits`, and those that find dead connections.
+    """Return gRPC options for `Limits`, and those that detect dead connections.
 
     Spec: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
     """
@@ -303,22 +307,23 @@ def grpc_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", HEAD_BYTES),
         ("grpc.absolute_max_metadata_size", HEAD_BYTES),
         ("grpc.max_connection_idle_ms", 600_000),
-        # A call that never comes to an end ends with its connection; others move to a new one.
+        # A call that never ends is ended with its connection after an hour; clients reconnect.
         ("grpc.max_connection_age_ms", 3_600_000),
         ("grpc.max_connection_age_grace_ms", 60_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Clients that ping more often than gRPC expects are no foes: exporters are set up so.
+        # Some exporters are configured to ping more often than the gRPC default (5 min) allows.
+        # Without this, the server would close their connections.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
 
 
 def fit_limits(limits: Limits) -> Limits:
-    """Raise the number of files that the process may open, and fit the connections to it.
+    """Raise the process's limit of open files, and adapt the number of connections to it.
 
-    HTTP and gRPC have `Limits.connections` each. Together they use at most half of the files, and
-    the store has the other half.
+    HTTP and gRPC have `Limits.connections` each. Together they use at most half of the files. The
+    other half is for the store.
 
     Returns:
         The limits, with fewer connections if the process may open too few files.
@@ -363,10 +368,10 @@ class HttpServer(uvicorn.Server):
     """Runs until `stop`.
 
     Args:
-        config: Uvicorn's, with a protocol of `make_protocol`.
+        config: Uvicorn's configuration, with a protocol of `make_protocol`.
         when_ready: Called once the server answers.
         send_away: Called when the server starts to stop. From then on it refuses new requests.
-        until_idle: Waits until the requests under way are answered.
+        until_idle: Waits until the requests in progress are answered.
     """
 
     def __init__(
@@ -385,14 +390,14 @@ class HttpServer(uvicorn.Server):
         self._is_ended = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then set the event."""
+        """Start to answer, then call `when_ready`."""
         await super().startup(sockets)
         self._when_ready()
 
     async def main_loop(self) -> None:
         """Set the header `date` once a second until `stop`.
 
-        Uvicorn's own loop wakes ten times as often, which costs 0.1 % of a core for nothing.
+        Uvicorn's own loop wakes ten times as often, which costs 0.1 % of a core.
         """
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
@@ -401,11 +406,11 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: uvicorn would raise them again, and the status would not be 0."""
+        """Ignore signals: uvicorn would raise them again, and the exit status would not be 0."""
         yield
 
     def stop(self) -> None:
-        """Finish the requests under way, then end; at once when asked a second time."""
+        """Finish the requests in progress, then end. On a second call, end at once."""
         if self._ending is not None:
             self.force_exit = self.should_exit = True
             self._is_ended.set()

@@ -40,9 +40,10 @@ _NO_ENTRY: Final = (
     "{name} has no access: ask an administrator of this collector to add you, or one of your "
     "groups, to auth_access"
 )
-# Its endpoints refuse in the form of the request: protobuf or JSON.
+# Below this path, errors have the format of the request: protobuf or JSON.
 _OTLP: Final = "/v1/"
-# These need a key in a header: no redirect to the sign-in page.
+# These paths need a key in a header. Without one they answer 401, not a redirect to the sign-in
+# page.
 _API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS_PATH, ASSISTANTS)
 
 # Limits for reading the rest of a body before a connection closes.
@@ -64,7 +65,7 @@ _LEAST_BYTES: Final = 1_024
 # Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
 _EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
-# HEAD is refused for these paths: their answers are as large as a project, or endless.
+# HEAD is refused for these paths, because a GET returns a whole project or never ends.
 _NO_HEAD: Final = ("/export", "/live")
 
 
@@ -143,15 +144,16 @@ class BasePath:
 
 
 class Guard:
-    """Refuses cross-site abuse by a browser: a rebound host name, a post from another site.
+    """Refuses requests with an unknown host name, and posts from other sites.
 
-    Also adds the headers that keep pages strict.
+    These are attacks through a browser: DNS rebinding and cross-site request forgery. Also adds
+    security headers to pages.
 
     Spec:
     https://owasp.org/www-project-cheat-sheets/cheatsheets/Cross-Site_Request_Forgery_Prevention
 
     Args:
-        app: The application that is guarded.
+        app: The protected application.
         allowed_hosts: Host names that requests may have, besides loopback. None allows any name,
             for a service that listens beyond loopback without a name.
         cors_origins: Origins whose pages may send OTLP from a browser.
@@ -207,13 +209,13 @@ def _host(header: str) -> str:
 
 
 class Gate:
-    """Stores the access of the sender of each request, and refuses requests without access.
+    """Determines the access of each request's sender, and refuses requests without access.
 
     Args:
-        app: The application behind it; it finds the access by `access_of`.
-        keyring: Knows the keys.
+        app: The next application. It reads the access with `access_of`.
+        keyring: The API keys.
         metrics_open: Readers of ``/metrics`` without a key: loopback, everyone or nobody.
-        users: What users whom a proxy signs in may do.
+        users: Access of users whom a proxy signs in.
     """
 
     def __init__(
@@ -284,7 +286,7 @@ def _is_public(path: str) -> bool:
 
 
 def _has_key(request: Request) -> bool:
-    """Return whether a request carries a key, valid or not: then only the key counts.
+    """Return whether a request has a key, valid or not. If so, only the key counts.
 
     A proxy that signs users in may send an Authorization header of its own.
     """
@@ -294,7 +296,7 @@ def _has_key(request: Request) -> bool:
 
 
 def _unstored(send: Send) -> Send:
-    """Forbid browsers to store answers that needed a key: another user could find them."""
+    """Forbid browsers to store answers that needed a key, because another user could find them."""
 
     async def send_unstored(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -308,7 +310,7 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
     """Redirect a browser to the sign-in page, which leads back to the requested page."""
     query = f"?{request.url.query}" if request.url.query else ""
     address = link_to("sign-in", next=BASE_PATH.get() + request.url.path + query)
-    if "hx-request" in headers:  # a part of a page: the whole page is left
+    if "hx-request" in headers:  # part of a page: reload the whole page
         return Response(status_code=401, headers={"HX-Refresh": "true"})
     return RedirectResponse(address, 303)
 
@@ -380,6 +382,6 @@ def _has_head(scope: Scope) -> bool:
         scope["method"] == "HEAD"
         and (path == "/" or path.startswith(_API_V1))
         and not path.endswith(_NO_HEAD)
-        and "/artifacts/" not in path  # they answer for themselves
+        and "/artifacts/" not in path  # these routes handle HEAD themselves
         and b"format=zip" not in scope["query_string"]
     )

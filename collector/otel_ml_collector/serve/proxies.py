@@ -24,11 +24,11 @@ from otel_ml_collector.settings.table import Settings
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PREFIX: Final = "otel_ml.prefix"
-# The address of a client that the proxy does not report: it is no address of this machine.
+# Address of a client that the proxy does not report. It never counts as this machine.
 UNKNOWN: Final = "unknown"
 _THIS_MACHINE: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _SCHEMES: Final = frozenset({"http", "https"})
-# Links are written into pages as they are, so a prefix has no character that needs quoting.
+# A prefix contains only characters that links need not escape.
 _PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}){1,16}/?")
 _PARAMETER: Final = re.compile(
     r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]+))[ \t]*"""
@@ -126,7 +126,7 @@ class Proxies:
         return address is not None and any(address in network for network in self._networks)
 
     def _check(self, scope: Scope) -> Scope:
-        """Return the request of a stranger, unless it names a user.
+        """Return a request that did not come from a trusted proxy, unless it names a user.
 
         Raises:
             Unauthenticated: It has a header that only a trusted proxy may send.
@@ -153,7 +153,7 @@ class Proxies:
             put_user(scope, user)
         host = self._find_client(headers, forwarded, peer)
         if user is not None and (not host or _is_loopback(host)):
-            host = UNKNOWN  # a proxy's users have no rights of this machine
+            host = UNKNOWN  # users of a proxy get no rights of loopback clients
         if host:
             scope["client"] = (host, 0)
         schemes = [headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()]
@@ -174,7 +174,7 @@ class Proxies:
         So if they name different clients, the client is unknown.
         """
         found = set()
-        # A long header is not cut: its end is what the proxies wrote.
+        # Do not cut a long header: the trusted proxies wrote its end.
         if listed := ",".join(headers.getlist("x-forwarded-for")):
             is_short = len(listed) <= _LONGEST
             found.add(self._find_first(listed.split(","), peer) if is_short else UNKNOWN)
@@ -185,7 +185,7 @@ class Proxies:
         return found.pop() if len(found) == 1 else UNKNOWN if found else ""
 
     def _find_first(self, nodes: Sequence[str], peer: IpAddress | None) -> str:
-        """Return the last address that is no trusted proxy, or the first one if all are.
+        """Return the last address that is not a trusted proxy; the first one if all are.
 
         Only proxies of this machine may report an address of this machine.
         """
@@ -218,5 +218,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _decode(value: str) -> str:
-    """Read a header as UTF-8; a character that is not becomes one that no name contains."""
+    """Decode a header as UTF-8. Invalid bytes become a character that no name contains."""
     return value.encode("latin-1").decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""All routes of the JSON API and of the pages, in the order in which they are tried.
+"""All routes of the JSON API and of the pages, in the order in which they are matched.
 
-The name of a project can contain any path, so a route that ends with it comes last.
+The name of a project can contain any path, so a route that ends with a project comes last.
 """
 
 from typing import Final

@@ -34,7 +34,7 @@ def _notify(*assignments: str) -> None:
         return
     address = f"\0{path[1:]}" if path.startswith("@") else path
     text = "\n".join(line.replace("\n", " ") for line in assignments)
-    # A manager that went away must not end the collector.
+    # The collector keeps running even if the service manager is gone.
     with (
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection,
