@@ -1,1 +1,1 @@
-"""The JSON API under ``/api/v1``: a module of routes for each topic, each over its `find`."""
+"""The JSON API under ``/api/v1``: a module of routes for each topic, which calls its `find`."""

@@ -1,4 +1,4 @@
-"""Bodies of the JSON API: of a single media type and of a bounded size."""
+"""Request bodies of the JSON API: JSON only, of limited size."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -18,10 +18,10 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class JsonRoute(DeferredRoute):
-    """A route with JSON bodies of at most 4 MiB, without an encoding."""
+    """A route that accepts uncompressed JSON bodies of at most 4 MiB."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Make the handler. It refuses bodies of other types before it reads them."""
+        """Return the handler. It refuses bodies of other types before it reads them."""
         answer = super().get_route_handler()
 
         async def answer_bounded(request: Request) -> Response:
@@ -34,11 +34,11 @@ class JsonRoute(DeferredRoute):
 
 
 def check_json(request: Request, limit_bytes: int, too_large: str) -> None:
-    """Refuse a body that is not plain JSON or too large, by its headers, without reading it.
+    """Refuse a body that is not plain JSON or is too large, by its headers, without reading it.
 
     Raises:
-        UnknownMediaType: It is of another type, or compressed.
-        TooLarge: It is too large.
+        UnknownMediaType: The body has another type, or is compressed.
+        TooLarge: The body is too large.
     """
     media_type = media_type_of(request.headers.get("content-type", ""))
     if media_type != Form.JSON:
@@ -59,6 +59,6 @@ class _Bounded:
     async def receive(self) -> Message:
         message = await self._receive()
         self._size += len(message.get("body", b""))
-        if self._size > LIMIT_BYTES:  # of this kind it passes through what reads the body
+        if self._size > LIMIT_BYTES:  # FastAPI passes on this type unchanged
             raise HTTPException(413, _TOO_LARGE)
         return message

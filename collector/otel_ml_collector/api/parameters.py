@@ -1,6 +1,6 @@
 """Parameters that several API calls share, and the cursors of lists.
 
-A cursor names a record, so it stays true while others are written.
+A cursor identifies a record, so it stays valid while other records are written.
 """
 
 import base64
@@ -31,9 +31,10 @@ _EXPECTED: Final = {
 
 
 def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
-    """Make the dependency of a route on a scope, over the project of its path when it has one.
+    """Return a dependency that requires a scope, and access to the project in the route's path.
 
-    A project of others is answered as if it did not exist. With `others` any of the scopes does.
+    A project without access gets the same answer as one that does not exist. If `others` are given,
+    any of the scopes is enough.
     """
 
     async def check(request: Request) -> Access:
@@ -49,7 +50,7 @@ def needs(scope: str, *others: str) -> Callable[[Request], Awaitable[Access]]:
 
 
 def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
-    """Make the dependency of a route on the store's reader, narrowed to the access with a scope."""
+    """Return a dependency that provides the store, with the rights of a caller with the scope."""
 
     async def reader_of(
         request: Request, access: Annotated[Access, Depends(needs(scope, *others))]
@@ -61,10 +62,10 @@ def reader_for(scope: str, *others: str) -> Callable[..., Awaitable[Reader]]:
 
 
 def demand_all(access: Access) -> None:
-    """Refuse access to questions about the whole store, unless it covers all projects.
+    """Check that the caller has access to all projects, for requests about the whole store.
 
     Raises:
-        NotPermitted: Their access is to certain projects only.
+        NotPermitted: The caller has access to some projects only.
     """
     if not access.covers(None):
         raise NotPermitted(NEEDS_ALL_PROJECTS)
@@ -104,30 +105,32 @@ ZoneName = Annotated[
         "`where`: an IANA name such as `Europe/Berlin`; without it UTC",
     ),
 ]
-# The browser's time zone, and for parts of a page the zone of the page. Only pages read these.
+# The cookie has the browser's time zone. The header has the zone of the page, for parts of it that
+# load later. API requests use neither.
 _ZONE_COOKIE: Final = "otel_ml_tz"
 _ZONE_HEADER: Final = "otel-ml-tz"
 
 
 @dataclass(frozen=True, slots=True)
 class AskedTime:
-    """The time that a request asks about, in nanoseconds since the epoch; None for no bound."""
+    """The time range of a request, in nanoseconds since 1970; None for no bound."""
 
     start_ns: int | None
     end_ns: int | None
     zone: ZoneInfo
 
     def bound(self, length_ns: int, now_ns: int) -> Window:
-        """Return the window; without an end until now, without a start of a length."""
+        """Return the window. By default it ends now, and starts a length before its end."""
         end_ns = now_ns if self.end_ns is None else self.end_ns
         start_ns = max(end_ns - length_ns, 0) if self.start_ns is None else self.start_ns
         return Window(start_ns, end_ns, self.zone)
 
 
 def zone_of(request: Request, name: str) -> ZoneInfo:
-    """Return the time zone that a request names; for a page, else the browser's; else UTC.
+    """Return the time zone that a request names; on pages, by default the browser's; otherwise UTC.
 
-    A part that is loaded later has the zone of its page, even if the browser's zone has changed.
+    A part of a page that loads later has the zone of its page, even if the browser's zone has
+    changed.
 
     Raises:
         BadInput: There is no time zone of that name.
@@ -141,12 +144,15 @@ def zone_of(request: Request, name: str) -> ZoneInfo:
         return UTC_ZONE
     try:
         return read_zone(known)
-    except BadInput:  # no user typed it
+    except BadInput:  # no user typed this name, so do not report it
         return UTC_ZONE
 
 
 def page_zone_of(request: Request) -> ZoneInfo:
-    """Return the time zone of a page, which may be the one that explains that there is no such."""
+    """Return the time zone of a page; UTC if the requested name is invalid.
+
+    The page that reports the invalid name needs a time zone too.
+    """
     with suppress(BadInput):
         return zone_of(request, request.query_params.get("tz", ""))
     return UTC_ZONE
@@ -155,10 +161,10 @@ def page_zone_of(request: Request) -> ZoneInfo:
 def read_asked_time(
     request: Request, start: Time = None, end: Time = None, last: Last = "", zone: ZoneName = ""
 ) -> AskedTime:
-    """Read the time that a request asks about.
+    """Read the time range of a request.
 
     Raises:
-        BadInput: A parameter is wrong.
+        BadInput: A parameter is invalid.
     """
     own = zone_of(request, zone)
     if last and not start and not end:
@@ -186,27 +192,27 @@ def _read_end(asked: FromTime) -> int | None:
     return asked.end_ns
 
 
-# The bounds of a question, nanoseconds since the epoch; None when none is told.
+# Bounds of the requested time, in nanoseconds since 1970; None for no bound.
 Start = Annotated[int | None, Depends(_read_start)]
-Since = Annotated[int, Depends(_read_since)]  # 0 when none is told
+Since = Annotated[int, Depends(_read_since)]  # 0 for no bound
 End = Annotated[int | None, Depends(_read_end)]
 
 
 _ANY_PLACE: Final = range(2**31)
-# Of cursors that hold nanoseconds since the epoch: the store's Int64.
+# Valid numbers in cursors with nanoseconds since 1970: the range of the store's Int64.
 TIMES: Final = range(1 - 2**63, 2**63)
 
 
 def write_place(parts: Sequence[str | int | float]) -> str:
-    """Write the parts that identify a record as a single word."""
+    """Encode the parts that identify a record as a single word."""
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode().rstrip("=")
 
 
 def read_place(text: str, field: str) -> list[Any]:
-    """Read a word of `write_place`; its parts are to be checked.
+    """Decode a word of `write_place`. The caller must check the parts.
 
     Raises:
-        BadInput: The text is no such word; `field` names the parameter.
+        BadInput: The text is not such a word; `field` names the parameter.
     """
     try:
         padded = text + "=" * (-len(text) % 4)
@@ -219,22 +225,22 @@ def read_place(text: str, field: str) -> list[Any]:
 
 
 def bad_cursor(text: str) -> BadInput:
-    """Say that a text is no cursor."""
+    """Return the error for a text that is not a cursor."""
     return BadInput(
         f"Invalid cursor {text[:80]!r}: expected a next_cursor from an earlier answer", "cursor"
     )
 
 
 def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[Any]:
-    """Read the cursor of a list, which has parts of these types.
+    """Read the cursor of a list, whose parts have the given types.
 
     Args:
         text: `next_cursor` from an earlier answer.
-        kinds: Of each part.
-        numbers: Which are possible: those of places, or `TIMES`.
+        kinds: The type of each part.
+        numbers: Valid integers: by default those of positions, or `TIMES`.
 
     Raises:
-        BadInput: It is none that an answer gave.
+        BadInput: The cursor is not from an earlier answer.
     """
     parts = read_place(text, "cursor")
     if [type(part) for part in parts] == [*kinds] and all(

@@ -1,4 +1,4 @@
-"""Errors as answers: the same shape for all of them."""
+"""Error responses, all in the same format."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from otel_ml_collector.errors import (
     UnknownMediaType,
 )
 
-# Status and code of an answer by the error, the narrower one first.
+# Status and code by error. The first match counts, so subclasses come before base classes.
 _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     Missing: (404, "not_found"),
     BadInput: (400, "bad_query"),
@@ -41,7 +41,7 @@ _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     StoreTimeout: (503, "store_timeout"),
     CollectorError: (503, "unavailable"),
 }
-# Of what the framework refuses itself: code and message, empty for its own.
+# Code and message of errors that FastAPI raises itself. An empty message keeps FastAPI's.
 _NOT_FOUND: Final = 404
 _HTTP: Final = {
     _NOT_FOUND: ("not_found", "Unknown address"),
@@ -68,11 +68,11 @@ class ErrorAnswer(BaseModel):
 
 
 def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Response]) -> None:
-    """Answer every error of the API in the same shape.
+    """Answer all errors of the API in the same format.
 
     Args:
         app: The application.
-        show: Makes a page, for a browser that asks for an address that is not there.
+        show: Renders an error as a page, for a browser that requests an unknown address.
     """
 
     async def answer(request: Request, error: Exception) -> Response:
@@ -90,7 +90,7 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
 
 
 def problem_of(error: CollectorError) -> tuple[int, Problem]:
-    """Return status and content of the answer to an error."""
+    """Return the status and the body of the answer to an error."""
     status, code = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
     problem = Problem(code=code, message=str(error), field=None)
     if isinstance(error, BadInput):
@@ -99,26 +99,26 @@ def problem_of(error: CollectorError) -> tuple[int, Problem]:
 
 
 def headers_of(error: CollectorError) -> dict[str, str]:
-    """Return the headers of the answer to an error: when to send again, or the needed login."""
+    """Return the headers of the answer to an error: when to retry, or the required login."""
     if isinstance(error, Unavailable):
         return {"Retry-After": str(math.ceil(error.retry_after_s))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
 
 
 def _answer_error(error: Exception) -> JSONResponse:
-    """Answer an error of ours, a wrong parameter, or an unexpected error."""
+    """Answer one of the collector's own errors, an invalid parameter, or an unexpected error."""
     match error:
         case CollectorError():
             return _answer(*problem_of(error), headers_of(error))
         case RequestValidationError():
             first = error.errors()[0]
-            where, *path = first["loc"]  # such as body, evaluations, 0, score
+            where, *path = first["loc"]  # for example body, evaluations, 0, score
             field = ".".join(str(part) for part in path) or str(where)
             if first["type"] == "json_invalid":
                 field = str(where)
             message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
             return _answer(400, Problem(code="bad_query", message=message, field=field))
-    # The server logs it.
+    # The server logs the traceback.
     return _answer_error(
         Unavailable(f"The collector had an internal error: {type(error).__name__}")
     )

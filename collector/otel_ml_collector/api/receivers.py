@@ -1,10 +1,10 @@
-"""Receivers of alerts, as the topics of alerts and of settings answer with them."""
+"""Receivers of alerts, as the API returns them for alerts and for settings."""
 
 from pydantic import BaseModel, Field
 
 
 class ProjectReceiver(BaseModel):
-    """A receiver of alerts, without its address and its secrets."""
+    """A receiver of alerts, without its address and secrets."""
 
     name: str
     kind: str = Field(description="alertmanager, slack or webhook")

@@ -22,7 +22,7 @@ class DeferredRoute(APIRoute):
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
 
     def __getattr__(self, name: str) -> Any:
-        """Analyse the route, as something beyond its address is needed."""
+        """Analyse the route, because more than its address is needed."""
         options = vars(self).get("_options")
         if options is None:
             raise AttributeError(f"A route has no attribute {name!r}")

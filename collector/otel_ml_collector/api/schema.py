@@ -1,4 +1,4 @@
-"""The API's own description, OpenAPI: with an example of every question and of its answer."""
+"""The OpenAPI description of the API, with an example of each request and its answer."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ _ABOUT: Final = (
 _JSON_TYPE: Final = "application/json"
 _SCHEMA: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = {"$ref": _SCHEMA.format(model=ErrorAnswer.__name__)}
-# Every question may be answered so: what it means, and an example.
+# Errors that every operation may return: meaning, code, field, example message.
 _ERRORS: Final = {
     "400": ("A parameter or the body is wrong", "bad_query", "where", "Unknown field 'colour'"),
     "401": ("The request has no valid key", "unauthenticated", None, "This needs a valid key"),
@@ -50,7 +50,7 @@ _SECURITY: Final = {
 
 
 def describe(app: FastAPI) -> None:
-    """Let an application describe itself at ``/openapi.json``."""
+    """Serve the OpenAPI description of an application at ``/openapi.json``."""
 
     def make() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -78,12 +78,12 @@ def _make(app: FastAPI) -> dict[str, Any]:
     described["security"] = [
         {},
         *({name: []} for name in _SECURITY),
-    ]  # none while there are no keys
+    ]  # {}: no key is needed until the first one is created
     return described
 
 
 def _add_errors(operation: dict[str, Any], *, has_body: bool) -> None:
-    """Describe the errors. An invalid parameter is 400, never 422."""
+    """Describe the errors of an operation. An invalid parameter is 400, never 422."""
     answers = operation["responses"]
     for status in ("422", *_WITH_BODY):
         answers.pop(status, None)

@@ -1,4 +1,4 @@
-"""Answers of any size: written as they are made, and seen to be broken when they break off."""
+"""Responses of any size, written as they are made. A reader can tell if one is incomplete."""
 
 import logging
 import threading
@@ -20,16 +20,16 @@ _logger = logging.getLogger(__name__)
 
 
 class Places:
-    """Bounds how many long answers are written at once."""
+    """Limits how many long responses are written at the same time."""
 
     def __init__(self) -> None:
         self._free = threading.BoundedSemaphore(_STREAMS_AT_ONCE)
 
     def take(self) -> Callable[[], None]:
-        """Take a place; return the function that gives it back.
+        """Take a place; returns the function that releases it.
 
         Raises:
-            Unavailable: None is free.
+            Unavailable: No place is free.
         """
         if not self._free.acquire(blocking=False):
             raise Unavailable("Too many exports are running: try again later")
@@ -40,16 +40,16 @@ FromPlaces = Annotated[Places, Depends(service_of(Places))]
 
 
 class Stream(StreamingResponse):
-    """A response that makes each part on a thread once the previous part is sent.
+    """A response that makes each part on a thread, after the previous part was sent.
 
-    The first part is made before the answer begins, so that a question that makes no sense gets
-    an error. What goes wrong after that ends the connection without the end of the body: its reader
-    must not take a part for the whole. When the reader is gone no more parts are made.
+    The first part is made before the response begins, so that an invalid request gets an error. A
+    later failure closes the connection without the end of the body, so that the reader sees that
+    the body is incomplete. Once the reader is gone, no more parts are made.
 
     Args:
-        parts: The body; closed at the end, whatever that is.
-        media_type: What it is.
-        filename: Under which name a browser keeps it.
+        parts: The body. It is closed at the end, even after a failure.
+        media_type: Media type of the body.
+        filename: Name under which a browser saves the body.
         release: Called at the end.
     """
 
@@ -91,12 +91,13 @@ class Stream(StreamingResponse):
                     raise Unauthenticated("The reader's key was revoked")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except CollectorError as error:
-            # No end is sent: the server closes the connection, and the reader knows.
+            # Send no last chunk: the server then closes the connection, and the reader sees that
+            # the body is incomplete.
             _logger.warning("An answer was cut off: %s", error)
 
     def _end(self) -> None:
         close = getattr(self._parts, "close", None)
-        with suppress(ValueError):  # it is still made on a thread, whose last part nobody takes
+        with suppress(ValueError):  # a thread still makes a part, which nobody will read
             if close is not None:
                 close()
         self._release()

@@ -1,1 +1,1 @@
-"""Server-rendered pages over the same `find` as the API."""
+"""Server-rendered pages, on top of the same `find` as the API."""

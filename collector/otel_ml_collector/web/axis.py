@@ -10,19 +10,19 @@ _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class AxisLabel:
-    """A label at a place of an axis: per cent from the left, or pixels from the top."""
+    """A label at a position of an axis: per cent from the left, or pixels from the top."""
 
     at: float
     text: str
 
 
 def round_values(low: float, high: float, most: int = 4) -> Sequence[float]:
-    """Return round numbers for an axis, such as 80, 85, 90 and 95, which contain a range.
+    """Return round numbers for an axis, such as 80, 85, 90 and 95, that cover a range.
 
     Args:
         low: The lowest value that is drawn.
-        high: The highest one, which is larger.
-        most: About how many intervals the axis gets.
+        high: The highest value that is drawn. It is larger than `low`.
+        most: Approximate number of intervals.
     """
     least = (high - low) / most
     power = 10.0 ** math.floor(math.log10(least))

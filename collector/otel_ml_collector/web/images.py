@@ -1,4 +1,4 @@
-"""Kind and size of an image from its first bytes, so that none unpacks to a bomb.
+"""Type and size of an image from its first bytes, to refuse images that would take too much memory.
 
 A few hundred bytes can declare a gigabyte of pixels, which a browser would try to draw.
 Spec: https://www.w3.org/TR/png-3/#11IHDR, ITU-T T.81 annex B, GIF89a section 18, RFC 9649
@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from typing import Final
 
 _SIDE: Final = 16_384
-PIXELS: Final = 16_777_216  # 4,096 by 4,096: 64 MiB when it is drawn
+PIXELS: Final = 16_777_216  # 4,096 × 4,096 pixels take 64 MiB when drawn
 _SEGMENTS: Final = 1_000
-# JPEG markers that stand alone, and those that tell the size: SOF but for DHT, JPG and DAC.
+# JPEG markers without a length (`_ALONE`), and those whose segment has the image size (`_FRAMES`):
+# all SOF markers, which leaves out DHT, JPG and DAC.
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _END: Final = frozenset({0xD9, 0xDA})
 _FILL: Final = 0xFF
-_PNG_HEAD: Final = 24  # up to both sides
+_PNG_HEAD: Final = 24  # bytes up to and including width and height
 
 _Sides = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The declared type and size of an image; 0 by 0 where it declares no size."""
+    """The declared type and size of an image; 0 by 0 if it declares no size."""
 
     media_type: str
     width: int
@@ -31,7 +32,7 @@ class Head:
 
     @property
     def why(self) -> str:
-        """Why it should not be drawn, as the end of a sentence; empty where it may."""
+        """Why the image should not be drawn, as the end of a sentence; empty if it may be drawn."""
         pixels = self.width * self.height
         if not pixels:
             return "it does not say how large it is"
@@ -41,10 +42,10 @@ class Head:
 
 
 def read_head(content: bytes) -> Head | None:
-    """Read the kind and size of an image; None when it is none that is known.
+    """Read the type and size of an image; None for an unknown type.
 
     Args:
-        content: Its beginning; a size that is not within is 0 by 0.
+        content: The first bytes. If they do not contain the size, it is 0 by 0.
     """
     for media_type, (starts, read) in _KINDS.items():
         if starts(content):
@@ -60,7 +61,7 @@ def _png(content: bytes) -> _Sides:
 
 
 def _jpeg(content: bytes) -> _Sides:
-    """Walk over the segments up to the segment that begins the frame."""
+    """Read the size from the first frame segment, skipping the segments before it."""
     at = 2
     for _ in range(_SEGMENTS):
         if content[at : at + 1] != b"\xff" or at + 9 > len(content):

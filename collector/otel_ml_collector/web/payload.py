@@ -1,7 +1,7 @@
-"""Payloads for people: each value in the form that shows it best, always bounded.
+"""Chooses how a page shows a payload: the form that fits the value best, always limited in size.
 
-A chat is a chat, rows of one shape are a table, many numbers are their statistics, a typed value
-is its description, long text is folded, and everything else is a tree.
+Chats are shown as messages, rows with the same keys as a table, many numbers as their statistics,
+and typed values as their description. Long text is folded. Everything else is a tree.
 """
 
 import base64
@@ -56,17 +56,17 @@ _NO_IMAGE: Final = re.compile(r"data:(image/[A-Za-z0-9.+-]{1,80})[;,]")
 
 @dataclass(slots=True)
 class Node:
-    """A value of a tree.
+    """A value in a tree.
 
     Attributes:
         label: Its key or position; empty at the root.
-        text: The part that is shown.
+        text: The text that is shown.
         kind: text, number, word (true, false, null) or branch.
-        path: Positions from the root, with points between them; empty at the root.
-        first: The first child of a branch that is shown, from 0.
-        hidden: How many children behind the last shown are left out.
-        is_cut: Whether a text is shown in part.
-        is_open: Whether a branch shows its children from the start.
+        path: Positions from the root, joined by dots; empty at the root.
+        first: Position of the first child that is shown, from 0.
+        hidden: Number of children after the last one that is shown.
+        is_cut: Whether the text is cut.
+        is_open: Whether a branch shows its children initially.
     """
 
     label: str
@@ -81,22 +81,22 @@ class Node:
 
     @property
     def end(self) -> int:
-        """The place behind the last child that is shown."""
+        """Position after the last child that is shown."""
         return self.first + len(self.children)
 
 
 @dataclass(frozen=True, slots=True)
 class Crumb:
-    """One step of the way from the root to a value."""
+    """One step of the path from the root to a value."""
 
     label: str
     path: str
 
 
 def make_tree(value: JsonValue, path: str = "", first: int = 0, nodes: int = NODES) -> Node:
-    """Make a tree of a JSON value, at most 400 nodes and 12 levels of it.
+    """Return the tree of a JSON value, with at most 12 levels and by default at most 400 nodes.
 
-    In a large tree the branches below the second level are closed.
+    In a large tree, branches below the second level are closed.
     """
     walk = _Walk(nodes)
     if first and isinstance(value, Mapping | list):
@@ -112,10 +112,10 @@ def make_tree(value: JsonValue, path: str = "", first: int = 0, nodes: int = NOD
 
 
 def descend(value: JsonValue, path: str) -> tuple[JsonValue, list[Crumb]]:
-    """Find the value at a path below another, and the last steps of the way to it.
+    """Return the value at a path inside another, and the last steps of the path.
 
     Raises:
-        BadInput: There is none.
+        BadInput: There is no value at the path.
     """
     crumbs: list[Crumb] = []
     places = path.split(".") if path else []
@@ -137,16 +137,16 @@ def _pairs(value: JsonValue) -> Iterable[tuple[object, Any]]:
 
 @dataclass(slots=True)
 class _Walk:
-    """Makes nodes until there are enough.
+    """Makes nodes up to a limit.
 
     Attributes:
-        left: How many more there may be.
+        left: Number of nodes that may still be made.
     """
 
     left: int
 
     def node(self, label: str, path: str, value: JsonValue, depth: int) -> Node:
-        """Make the node of a value with those below it."""
+        """Return the node of a value, with its children."""
         self.left -= 1
         if isinstance(value, Mapping | list):
             text = f"{{{len(value)}}}" if isinstance(value, Mapping) else f"[{len(value)}]"
@@ -164,7 +164,7 @@ class _Walk:
     def grow(
         self, node: Node, value: Mapping[str, Any] | list[Any], depth: int, first: int
     ) -> None:
-        """Add the children of a branch, from a place on."""
+        """Add the children of a branch, starting at a position."""
         before = f"{node.path}." if node.path else ""
         node.first = first
         for place, (key, item) in enumerate(islice(_pairs(value), first, None), first):
@@ -181,9 +181,9 @@ class Numbers:
 
     Attributes:
         shape: Length of each dimension.
-        dtype: As it was sent; empty for plain lists.
-        not_numbers: How many are NaN, infinite or missing.
-        histogram: SVG path in a box of 240 by 40; empty when there is nothing to draw.
+        dtype: The type that was sent; empty for plain lists.
+        not_numbers: Number of values that are NaN, infinite or missing.
+        histogram: SVG path in a box of 240 by 40; empty if there is nothing to draw.
     """
 
     shape: Sequence[int]
@@ -198,7 +198,7 @@ class Numbers:
 
 
 def find_numbers(value: JsonValue) -> Numbers | None:
-    """Read a value as an array of at least 8 numbers; None when it is none."""
+    """Return the statistics of an array of at least 8 numbers; None for any other value."""
     dtype = ""
     if isinstance(value, Mapping) and isinstance(value.get("values"), list) and "dtype" in value:
         dtype, value = str(value["dtype"])[:40], value["values"]
@@ -208,17 +208,17 @@ def find_numbers(value: JsonValue) -> Numbers | None:
     items = _flatten(value, shape)
     if items is None or len(items) < _FEWEST_NUMBERS:
         return None
-    # NaN is none of these, nor an integer that no float holds.
+    # Leaves out NaN, and integers that are too large for a float.
     finite = [float(item) for item in items if item is not None and abs(item) <= _LARGEST]
     if not finite:
         return Numbers(shape, dtype, len(items), not_numbers=len(items))
     low, high = min(finite), max(finite)
     mean = math.fsum(item / len(finite) for item in finite)
-    unit = max(abs(low), abs(high)) or 1.0  # a square of the numbers themselves may be too large
+    unit = max(abs(low), abs(high)) or 1.0  # scales to 1, because squares could overflow
     squares = math.fsum((item / unit - mean / unit) ** 2 for item in finite)
     deviation = unit * math.sqrt(squares / len(finite))
     histogram = ""
-    spread = high / 2 - low / 2  # of halves: the whole may be beyond what a float holds
+    spread = high / 2 - low / 2  # halves, because high - low could overflow
     if spread > 0:
         bins = [0] * _BINS
         for number in finite:
@@ -239,7 +239,7 @@ def find_numbers(value: JsonValue) -> Numbers | None:
 
 
 def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
-    """Flatten nested lists of the same shape; None when they hold anything but numbers."""
+    """Flatten nested lists of the same shape; None if they contain anything but numbers."""
     items: Sequence[Any] = value
     while True:
         shape.append(len(items) // math.prod(shape) if shape else len(items))
@@ -264,7 +264,7 @@ def _is_number(item: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell; numbers stand to the right."""
+    """One cell of a table. Numbers are right-aligned."""
 
     text: str
     is_number: bool
@@ -272,7 +272,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ShownTable:
-    """Some rows of the first columns, and how many columns there are in all."""
+    """Some rows and the first columns of a table, and the number of all columns."""
 
     columns: Sequence[str]
     rows: Slice[Sequence[Cell]]
@@ -283,12 +283,12 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
     """Read a value as a table.
 
     Args:
-        value: A list of objects that share their keys, or an object of equally long lists
-            under at least two keys.
-        first: Which row is shown first.
+        value: A list of objects with the same keys, or an object with lists of equal length under
+            at least two keys.
+        first: Position of the first row that is shown.
 
     Returns:
-        None when it is no table.
+        None if the value is not a table.
     """
     if not isinstance(value, list | Mapping) or len(value) < _LEAST_ROWS:
         return None
@@ -329,7 +329,7 @@ class ShownMessage:
     """One message of a chat.
 
     Attributes:
-        chars: How long its text is; more than is shown when it was cut.
+        chars: Length of the whole text. If it is cut, less is shown.
     """
 
     role: str
@@ -338,7 +338,7 @@ class ShownMessage:
 
 
 def find_chat(value: JsonValue, first: int = 0) -> Slice[ShownMessage] | None:
-    """Read a value as chat messages, a part from a place on; None when it is no chat."""
+    """Return some of a value's chat messages, starting at a position; None if it is not a chat."""
     messages = find_messages(value)
     if not messages:
         return None
@@ -356,14 +356,14 @@ def _message(item: object) -> ShownMessage:
 
 @dataclass(frozen=True, slots=True)
 class ShownText:
-    """A text: its beginning, and a part of it when it is long."""
+    """A text: its beginning, and one part of it if it is long."""
 
     head: str
     part: Slice[str]
 
     @property
     def is_long(self) -> bool:
-        """Whether the head is not all."""
+        """Whether the text is longer than its shown beginning."""
         return len(self.head) < self.part.total
 
 
@@ -372,9 +372,9 @@ class ShownPicture:
     """An image in a text.
 
     Attributes:
-        address: A data address to show it by; None when it is not to be drawn.
-        why: Why it is not.
-        width, height: In pixels; 0 where it is not drawn.
+        address: Data URL of the image; None if it is not drawn.
+        why: Why it is not drawn.
+        width, height: In pixels; 0 if it is not drawn.
     """
 
     address: str | None
@@ -385,14 +385,14 @@ class ShownPicture:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Encoded bytes, shown by their number alone."""
+    """Encoded bytes. Only their number is shown."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A tree, or a text, at the end of a way into a value."""
+    """The tree or text at the end of a path into a value."""
 
     crumbs: Sequence[Crumb]
     root: Node
@@ -412,10 +412,10 @@ Form = Slice[ShownMessage] | ShownTable | Numbers | ShownText | ShownPicture | B
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A value in a form.
+    """A value in one of its forms.
 
     Attributes:
-        forms: Its possible forms, the best first.
+        forms: The possible forms, the best one first.
         form: The chosen form.
     """
 
@@ -431,13 +431,13 @@ def make_payload(
 
     Args:
         value: Any JSON value.
-        chosen: The name of a form; the best where the value has no such form.
-        at: In a tree, the path to the shown part.
-        first: Where a long form begins: a message, a row, a child or a character.
-        nodes: How many nodes a tree has at most.
+        chosen: The name of a form. If the value does not have it, the best form is used.
+        at: In a tree, the path to the part that is shown.
+        first: Start of the shown part of a long form: a message, row, child or character.
+        nodes: Maximum number of nodes of a tree.
 
     Raises:
-        BadInput: There is nothing at that path.
+        BadInput: There is no value at the path.
     """
     inner = alone(value)
     forms = _forms(value, inner, first)
@@ -479,7 +479,7 @@ def _text(text: str, first: int) -> ShownText:
 
 
 def read_picture(text: str) -> ShownPicture | None:
-    """Read a text that claims to be an image: by its bytes, not by its declared type."""
+    """Read a text that claims to be an image. Its bytes must match the declared type."""
     told = _NO_IMAGE.match(text)
     if told is None:
         return None
@@ -501,7 +501,7 @@ def read_picture(text: str) -> ShownPicture | None:
 
 
 def write_raw(value: JsonValue) -> Raw:
-    """Write JSON until there is enough of it: all of it may be very long."""
+    """Write JSON up to the limit, because the whole may be very long."""
     parts: list[str] = []
     chars = 0
     for part in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value):

@@ -47,9 +47,9 @@ from otel_ml_collector.web.view import (
 from otel_ml_collector.windows import read_zone, write_local
 
 STATIC: Final = Path(__file__).parent / "static"
-# Each topic has its templates. No two have the same name.
+# Templates are in the folders of their topics, so each has a unique file name.
 _COLLECTOR: Final = Path(__file__).parents[1]
-# The parts of a project in the navigation, and their names.
+# Parts of a project in the navigation, with their labels.
 PARTS: Final[Mapping[str, str]] = {
     "runs": "Runs",
     "models": "Models",
@@ -282,7 +282,7 @@ def _part(path: str, project: str | None) -> str:
         return ""
     if rest.startswith("settings"):
         return "settings"
-    if rest.startswith(("queue", "judge")):  # reviewers judge as judges do
+    if rest.startswith(("queue", "judge")):  # labelling queues belong to Judges
         return "judges"
     if rest.startswith(("fields", "problems", "profiles", "targets", "alert")):
         return "monitor"

@@ -45,7 +45,7 @@ def sparks(*curves: Sequence[float | None]) -> list[str]:
     points = []
     for values, there in zip(curves, drawn, strict=True):
         width = 100 / max(len(values) - 1, 1)
-        heights = [  # in the middle when all are the same
+        heights = [  # if all values are equal, in the middle
             _SPARK_HEIGHT - 1 - (_SPARK_HEIGHT - 2) * (value - low) / spread
             if spread
             else _SPARK_HEIGHT / 2
@@ -104,15 +104,15 @@ def elapsed_ms(start_ns: int, now_ns: int | None = None) -> float:
     return max((now_ns or time.time_ns()) - start_ns, 0) / 1e6
 
 
-# Words of the API that pages write differently.
+# Words of the API and the words that pages use instead.
 _PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching": "collecting"}
 
 
 def page_word(verdict: Any) -> str:
-    """Write a verdict as pages say it.
+    """Return the word for a verdict on pages.
 
-    An inconclusive one is "too early" below the minimum of runs or items: then it has reasons, or
-    nothing was compared.
+    An inconclusive verdict is "too early" below the minimum of runs or items: then it has reasons,
+    or nothing was compared.
 
     Args:
         verdict: A comparison, or its word.
@@ -136,7 +136,7 @@ _TAG_TEST: Final = re.compile(r'tags\["([^"]+)"\] == "([^"]*)"')
 
 
 def split_tag_test(where: str) -> tuple[str, str]:
-    """Return tag and value of a filter of one tag value. Empty texts for any other filter."""
+    """Return tag and value of a filter on one tag value; empty texts for any other filter."""
     match = _TAG_TEST.fullmatch(where)
     return ("", "") if match is None else (match[1], match[2])
 
@@ -187,7 +187,7 @@ def link_to(*parts: str, **parameters: object) -> str:
 
 
 def path_of(*parts: str, **parameters: object) -> str:
-    """Return a link without the base path, to put behind the setting ``public_url``."""
+    """Return a link without the base path, to append to the setting ``public_url``."""
     return Exact(f"/{'/'.join(quote(part, safe='') for part in parts)}{query(parameters)}")
 
 
