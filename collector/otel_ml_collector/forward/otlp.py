@@ -157,7 +157,7 @@ class OtlpLine:
             OtlpGrpcSender(target) if target.is_grpc else OtlpHttpSender(target, _THREADS)
         )
         self._queue = OtlpQueue(target.queue_bytes, target.queue_requests)
-        self._lock = threading.RLock()  # an ended future calls back immediately
+        self._lock = threading.RLock()  # reentrant: a future that is done calls back at once
         self._pending: dict[bytes, Future[CollectorError | None]] = {}
         self._acknowledged: OrderedDict[bytes, None] = OrderedDict()
         self._is_away = False
@@ -224,7 +224,7 @@ class OtlpLine:
 
     def _item(self, request: OtlpRequest) -> QueuedRequest:
         item = QueuedRequest(request, time.monotonic() + self.target.retry_s)
-        item.answer.set_running_or_notify_cancel()  # cannot be cancelled by the sender
+        item.answer.set_running_or_notify_cancel()  # so that the sender cannot cancel it
         return item
 
     def _note(self, digest: bytes, answer: "Future[CollectorError | None]") -> None:
@@ -437,7 +437,7 @@ class OtlpQueue:
 
     def _note_failure(self, delay_s: float | None) -> None:
         now_s = time.monotonic()
-        if now_s >= self._rests_until_s or delay_s is not None:  # else already pausing
+        if now_s >= self._rests_until_s or delay_s is not None:  # otherwise it is already pausing
             grown_s = _FIRST_PAUSE_S * 2 ** min(self._failures, _DOUBLINGS)
             pause_s = min(grown_s, _LONGEST_PAUSE_S) if delay_s is None else delay_s
             spread = _SPREAD.uniform(1.0, 1.0 + _JITTER)

@@ -238,7 +238,7 @@ class OtlpHttpSender:
                 preload_content=False,
             )
             body = answer.read(_ANSWER_BYTES, decode_content=False)
-            if len(body) == _ANSWER_BYTES:  # drop the connection: its rest is unread
+            if len(body) == _ANSWER_BYTES:  # the answer is longer: drop the connection
                 answer.close()
             answer.release_conn()
         except HTTPError as error:
@@ -354,7 +354,7 @@ def _tls(target: OtlpTarget) -> ssl.SSLContext | None:
 
 def _read_error(error: grpc.RpcError) -> Later | Never:
     """Convert the error of a gRPC call: `Later` if a retry can help, else `Never`."""
-    call: Any = error  # grpc raises the ended call itself
+    call: Any = error  # grpc raises the call itself as the error
     code = call.code()
     text = f"{code.name} {_shorten(call.details() or '')}"
     delay_s = None

@@ -159,8 +159,8 @@ _LISTS: Final = ("tags", "logs")
 _AT_END: Final = {
     name for name, (_, column) in columns_of(Run).items() if column.at_end and name != "outcome"
 }
-# By field of the request: the list in `Records`, and the function that converts a record. Records
-# that belong to runs come before the runs.
+# For each field of the request: the list in `Records`, and the function that converts a record.
+# Records that belong to runs come before the runs.
 _RECORD_KINDS: Final[Mapping[str, tuple[str, Callable[[Any], Message]]]] = {
     "model_versions": ("versions", _maker(ModelVersion, pb.ModelVersion)),
     "artifacts": ("artifacts", _maker(ArtifactRecord, pb.Artifact, _document, ["sha256"])),

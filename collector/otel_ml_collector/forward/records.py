@@ -114,7 +114,7 @@ class RecordForward:
     def _read(self, kind: str, after_ns: int, until_ns: int) -> OutboxBatch | None:
         try:
             return self._outbox.read(kind, after_ns, until_ns, self._rows)
-        except Unavailable:  # maybe too many rows at once
+        except Unavailable:  # perhaps too many rows for one query
             self._rows = max(self._rows // 2, 1)
             raise
 

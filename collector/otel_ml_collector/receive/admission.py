@@ -26,12 +26,12 @@ from otel_ml_collector.errors import OverQuota, Unavailable
 from otel_ml_collector.telemetry.service import Telemetry
 
 _MIB: Final = 2**20
-# Most exporters, and the SDK, send smaller bodies.
+# Requests above this size are large. Most exporters, and the SDK, send smaller bodies.
 LARGE_BYTES: Final = 2 * _MIB
 _IN_FLIGHT_BYTES: Final = 96 * _MIB
-# Large requests leave the rest to others.
+# Large requests leave the other 32 MiB to small ones.
 _LARGE_IN_FLIGHT_BYTES: Final = 64 * _MIB
-# How long a queue place is reserved while the body is being sent.
+# Seconds for which a queue place is reserved while the body is being sent.
 _ARRIVAL_S: Final = 1.0
 # Requests should wait at most `_IN_TIME_S`. If one waits longer than `_LATE_S`, the window shrinks.
 # Both are shorter than the time after which a sender must be answered.
@@ -41,8 +41,9 @@ _FIRST_BYTES: Final = 8 * _MIB
 _MOST_BYTES: Final = 48 * _MIB
 # Fixed cost of a request in addition to its bytes.
 _REQUEST_BYTES: Final = 4 * 1024
-# Most of the window that one request counts for. So a body larger than the window needs no empty
-# queue. With `_SPARE`, it gets into a full one if its sender sent nothing recently.
+# Maximum share of the window that one request counts for. So a body larger than the window is
+# accepted even if the queue is not empty. With `_SPARE`, it is accepted into a full queue if its
+# sender sent nothing recently.
 _MOST_OF_WINDOW: Final = 0.25
 # Extra share of the window for a sender that sent nothing recently.
 _SPARE: Final = 0.25
@@ -53,9 +54,10 @@ _SHRINK: Final = 0.7
 _SHORTEST_S: Final = 1.0
 _LONGEST_S: Final = 10.0
 _JITTER: Final = 0.25
-# Load is averaged over this time. It is high if both averages are above `_ALL_TIME`, `_ONE_CORE`.
+# Load is averaged over this many seconds. It is high if both averages exceed their limits,
+# `_ALL_TIME` and `_ONE_CORE`.
 _PRESSURE_S: Final = 0.15
-# How long other threads may reuse the last measurement.
+# Seconds for which other threads may reuse the last measurement.
 _PRESSURE_KNOWN_S: Final = 1.0
 _ALL_TIME: Final = 0.8
 _ONE_CORE: Final = 0.8
@@ -327,7 +329,7 @@ class Reservation:
         self._lapse: asyncio.TimerHandle | None = None
         self._since_s = time.monotonic()
         self.sender = ""
-        self.service = ""  # of its first record; empty until that is decoded
+        self.service = ""  # of the first record; empty until it is decoded
 
     @property
     def age_s(self) -> float:

@@ -47,7 +47,8 @@ UNAVAILABLE: Final = 14
 UNAUTHENTICATED: Final = 16
 # gRPC clients accept 8 KiB of trailers. The text can occur twice there, at three times its size.
 _MESSAGE_BYTES: Final = 1_000
-# By signal: response message, partial-success message, and its field with the number rejected.
+# For each signal: response message, partial-success message, and the latter's field with the number
+# of rejected records.
 _RESPONSES: Final[Mapping[Signal, tuple[type[Message], type[Message], str]]] = {
     Signal.TRACES: (ExportTraceServiceResponse, ExportTracePartialSuccess, "rejected_spans"),
     Signal.LOGS: (ExportLogsServiceResponse, ExportLogsPartialSuccess, "rejected_log_records"),

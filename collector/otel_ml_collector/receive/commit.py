@@ -33,12 +33,12 @@ _LEAST_ROWS: Final = 1_000
 _GROUP_S: Final = 1.0
 
 COLLECT_S: Final = 1.0
-# When this much waits, it is stored at once, because a group of this size is cheap per span. By
-# default, OpenTelemetry's batch processor sends 512 spans and waits for the answer.
+# Limits from which the waiting requests are stored at once, because a group of this size is cheap
+# per span. By default, OpenTelemetry's batch processor sends 512 spans and waits for the answer.
 _FULL_ROWS: Final = 1_024
 _FULL_SPANS: Final = 512
 _FULL_BYTES: Final = 1024 * 1024
-# A request is stored at the latest this long before its deadline.
+# Seconds before its deadline at which a request is stored at the latest.
 _RESERVE_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from otel_ml_collector.errors import Rejected, Unavailable
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Seconds between two probes after an error, and after which a probe counts as unanswered.
+# Seconds between two probes after an error. A probe that takes longer counts as failed.
 PROBE_EVERY_S: Final = 5.0
 _MEASURE_EVERY_S: Final = 0.5
 

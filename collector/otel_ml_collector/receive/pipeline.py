@@ -42,22 +42,23 @@ from otel_ml_collector.store.tombstones import DELETED, MODEL, PROJECT, RUN, SES
 from otel_ml_collector.telemetry.service import Telemetry
 
 BODY_LIMIT_BYTES: Final = 20 * 1024 * 1024
-# Memory of a record in addition to its text. The sum is limited to `_RECORDS_BYTES`, so that the
-# largest allowed request is accepted if it is the only one.
+# Estimated memory of a record without its text. The sum over a request is limited to
+# `_RECORDS_BYTES`, so that the largest allowed request is accepted if it is the only one.
 _RECORD_BYTES: Final = 1024
 _RECORDS_BYTES: Final = 12 * 1024 * 1024
 # The OpenTelemetry Collector gives up on a request after 5 s. Sending the answer takes time on a
 # busy event loop; with 3.5 s here, senders get the answer within 4 s.
 _ANSWER_S: Final = 3.5
-# Least time left for storing after the body was received.
+# Minimum time for storing, in seconds, after the body was received.
 _LEAST_S: Final = 1.0
 _MAPPERS: Final = 2
-# A larger request goes on after its answer, because on a busy machine it would time out each time.
+# Processing of a larger request continues after its answer timed out. On a busy machine it would
+# otherwise time out at each retry.
 _GOES_ON_BYTES: Final = 256 * 1024
 _GOES_ON_S: Final = 60.0
 _KNOWN_REQUESTS: Final = 256
 _DAY_S: Final = 86_400
-# Number of replaced texts that are remembered until the answer, which names fewer of them.
+# Maximum number of replaced texts that are kept for the answer, which names fewer of them.
 _MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
 _MEANINGS: Final = {
@@ -74,7 +75,7 @@ _NO_METRICS: Final = (
     "Metrics are not kept here, except those about calls of models: send them to a "
     "Prometheus-compatible backend"
 )
-_SERVICES: Final = 100  # services with log lines of their own
+_SERVICES: Final = 100  # maximum number of services with their own log lines
 _OTHERS: Final = "(others)"
 _logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class Intake:
         self.pressure = Pressure(is_collecting=lambda: commit.is_collecting)
         self._owners = SpanOwners()
         self._one_large = asyncio.Lock()
-        # By digest: requests that go on, and those that were stored after their answer.
+        # Requests that continue, or were stored, after their answer timed out; by digest.
         self._going_on: dict[bytes, asyncio.Task[ExportAnswer]] = {}
         self._mappers = ThreadPoolExecutor(_MAPPERS, thread_name_prefix="otel-ml-map")
         self._under_way = 0
@@ -263,7 +264,7 @@ class Intake:
             work = self._work(export, own, time.monotonic() + _GOES_ON_S)
             task = self._going_on[key] = asyncio.create_task(self._finish(key, work, own))
         del export
-        reservation.leave()  # waiting for another call's work measures nothing
+        reservation.leave()  # waiting for another call's work does not show the speed
         answer = await asyncio.shield(task)
         self._going_on.pop(key, None)
         return answer

@@ -63,7 +63,7 @@ class Refusals:
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
         self._lock = threading.Lock()
-        # Ordered by the end of their minute.
+        # Ordered by the end of the minute in which the sender's refusals are only counted.
         self._senders: OrderedDict[tuple[str, str], _Muted] = OrderedDict()
 
     def note(self, refusal: Refusal) -> None:
