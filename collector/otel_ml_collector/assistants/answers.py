@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import orjson
 
-# Most characters of an answer as JSON: by default; if the caller gives a limit; and if `read` opens
-# a part of a record.
+# Maximum number of characters of an answer as JSON: by default, if the caller sets a limit, and if
+# `read` opens a part of a record.
 USUAL_CHARS: Final = 4_000
 ASKED_CHARS: Final = 8_000
 READ_CHARS: Final = 26_000
-# Most characters of a text in a table row, and of a single value of a payload.
+# Maximum number of characters of a text in a table row, and of a value in a payload.
 ROW_CHARS: Final = 160
 LEAF_CHARS: Final = 300
-# Most elements of each array, and most nested levels, that are shown of a payload.
+# Maximum number of elements shown of each array in a payload, and of nested levels.
 ELEMENTS: Final = 5
 LEVELS: Final = 4
 _DIGITS: Final = 3
@@ -31,11 +31,12 @@ _DIGITS: Final = 3
 _EXACT_WHOLE: Final = 2**53
 _LEAST_CHARS: Final = 10
 _NARROW: Final = "to see what is left out, narrow the question with where, since, until or group"
-# Most characters of an `Own` text, such as the address of a page with a long filter.
+# Maximum number of characters of an `Own` text, such as a page address with a long filter.
 _OWN_CHARS: Final = 6_000
 
-# Characters that people cannot see but language models read, and surrogates, which JSON cannot
-# encode. Tab, newline, U+200C and U+200D are not included: scripts and emoji need the last two.
+# Characters that are invisible to humans but not to language models, and surrogates, which JSON
+# cannot encode. Tab, newline, U+200C and U+200D are not included: scripts and emoji need the last
+# two.
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"

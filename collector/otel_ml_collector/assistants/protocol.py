@@ -146,7 +146,8 @@ def _taken_back(name: str, value: Any) -> Any:
 
 
 _MINUTE_S: Final = 60.0
-# Most calls at the same time and per minute: for each key, and for all callers without keys.
+# Maximum number of calls at the same time, and per minute: for each key, and for all callers
+# without a key.
 OF_KEY: Final = (4, 120)
 OF_ALL: Final = (8, 600)
 _THREADS: Final = 8

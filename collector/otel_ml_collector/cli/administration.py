@@ -48,7 +48,7 @@ _ASK_S: Final = 60.0
 # Projects per page of `storage`.
 _PAGE: Final = 1_000
 _FREE_WITHIN_S: Final = 120
-_LONG_S: Final = 3_600.0  # purging rewrites files, a backup copies them
+_LONG_S: Final = 3_600.0  # purging rewrites files, and a backup copies them
 
 _logger = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def serve(flags: Flags) -> int:
     start_logging(settings.log_level, settings.log_format)
     for warning in warnings_of(os.environ):
         _logger.warning("%s", warning)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would print text of clients unescaped
-    gc.disable()  # until the collector serves: imported modules are never freed
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would log text from clients unescaped
+    gc.disable()  # until the collector serves, because imported modules are never freed
     leave_out()
     from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
 
@@ -390,7 +390,7 @@ def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
         if not answer["is_complete"]:
             _print("there are more than 1,000 of a kind: the list is cut off")
         write_rows(answer["mentions"], answer, form, _MENTION_COLUMNS)
-    return DONE  # nothing is what a deletion wants
+    return DONE  # also if nothing is found, as after a full deletion
 
 
 @click.command(epilog=HELP)

@@ -218,7 +218,7 @@ def remove(
 ) -> int:
     """Create a new version of the data set NAME without some items. Older versions stay."""
     with _reading(asked, project) as (place, reader, _):
-        _find_version(reader, name)  # so that the error names the data set, not the item
+        _find_version(reader, name)  # so that an error about a missing data set names it
         wanted = {"remove": list(items), "reason": reason}
         _print_version(_change(place.api(), (project, name, "items"), **wanted))
     return DONE
@@ -313,7 +313,7 @@ def _add_items(reader: "Reader", name: str, file: str) -> "Dataset":
         newest = choose_version(reader.dataset_versions(name), 0)
     except NotFound:
         return added
-    if newest is None or newest.is_newest is False:  # nothing of the data set is whole
+    if newest is None or newest.is_newest is False:  # the data set has no whole version
         return added
     try:
         known = Dataset.load(f"{name}:v{newest.version}", reader=reader)

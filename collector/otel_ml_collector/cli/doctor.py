@@ -46,7 +46,7 @@ _CHECK_S: Final = 15.0
 _PORTS: Final = {4318: 4317, 14318: 14317}
 _PACKAGES: Final = ("opentelemetry-sdk", "chdb", "grpcio")
 _SECRET_WORDS: Final = ("KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD")
-_NO_SECRETS: Final = ("CLIENT_KEY",)  # only the path of a file
+_NO_SECRETS: Final = ("CLIENT_KEY",)  # the value is only the path of a file
 _TIGHT: Final = 4
 _LEAST_FREE_SHARE: Final = 0.05
 _REACH_S: Final = 2.0
@@ -65,14 +65,14 @@ _STATUS_TEXTS: Final = {
 }
 _KEYS: Final = "create one: otel-ml keys add --project {project} --scope ingest,read"
 
-# What the collector does to senders that wait for each span: see `receive.commit`.
+# Explains why a sender that waits for each span is slow: see `receive.commit`.
 _COLLECTS: Final = "Under continuous traffic the collector answers a request after up to 1 s"
 _COLLECTS_TODO: Final = (
     "a synchronous exporter (SimpleSpanProcessor) waits that long for each span: "
     "use BatchSpanProcessor"
 )
 
-# Most projects to report whose spans are all not recognized as runs.
+# Maximum number of reported projects in which no span was recognized as a run.
 _UNREAD: Final = 5
 _UNREAD_TODO: Final = "docs/dialects.md lists the supported instrumentations and attributes"
 
@@ -299,7 +299,7 @@ def find_targets(page: str, environment: Mapping[str, str]) -> Iterator[DoctorLi
         return
     try:
         settings = load({}, environment, None)
-    except BadSetting:  # `find_disk` reports it
+    except BadSetting:  # `find_disk` reports this error
         return
     for target in settings.forward_otlp:
         text = f"OTLP is forwarded to {target.name} at {target.address}"
@@ -337,7 +337,7 @@ def _target(file: Path) -> str:
 def _listening(table: Path, port: int) -> list[str]:
     try:
         rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    except OSError:  # not Linux
+    except OSError:  # only Linux has this file
         return []
     return [
         row[9] for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port
@@ -482,7 +482,7 @@ class Visit:
         if reply.status == HTTPStatus.UNAUTHORIZED:
             text = "The key is not valid" if has_key else "The collector requires a key"
             return [DoctorLine("fail", "key", f"{text} (401)", todo)]
-        if reply.status == HTTPStatus.NOT_FOUND:  # also for a project that the key does not have
+        if reply.status == HTTPStatus.NOT_FOUND:  # also if the key has no access to it
             text = f"The key has no access to project {self._project} (404)"
             return [DoctorLine("fail", "key", text, todo)]
         if reply.status == HTTPStatus.FORBIDDEN:

@@ -176,7 +176,7 @@ def _take_options(command: Callable[..., int]) -> Callable[..., int]:
 @_take_options
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
     """Run a function on each item of a data set, score the outputs, and compare with a baseline."""
-    from otel_ml.reader.errors import ReaderError  # takes 0.1 s, as what is imported below
+    from otel_ml.reader.errors import ReaderError  # takes 0.1 s, like the imports below
 
     conditions = _conditions(options, has_baseline=bool(options["baseline"]))
     target, asked = _load(function, "function"), [load_judge(text) for text in judges]

@@ -154,7 +154,7 @@ def _traced(target: Any) -> TracedFunction | None:
     known = vars(target).get("_otel_ml_traced") if hasattr(target, "__dict__") else None
     if isinstance(known, TracedFunction):
         return known
-    target = getattr(target, "__func__", target)  # of a method
+    target = getattr(target, "__func__", target)  # the function of a bound method
     for cell in getattr(target, "__closure__", None) or ():
         if isinstance(cell.cell_contents, TracedFunction):
             return cell.cell_contents

@@ -9,7 +9,7 @@ from typing import Final
 from otel_ml_collector.errors import BadInput
 
 DONE: Final = 0
-NOTHING: Final = 1  # nothing matched, or an error without a status of its own
+NOTHING: Final = 1  # nothing matched, or an error that has no status below
 USAGE: Final = 2
 UNREACHABLE: Final = 3
 REFUSED: Final = 4

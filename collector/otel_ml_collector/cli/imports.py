@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from otel_ml.imports.tool_import import ToolExport
 
 _TABLE: Final = "table"
-_KEEP_LINES: Final = "\b"  # click does not wrap the paragraph below this character
+_KEEP_LINES: Final = "\b"  # click does not wrap a paragraph that begins with this
 _SHOW_EVERY_S: Final = 0.2
 _LINE_EVERY_S: Final = 10.0
 _BAR: Final = 24
@@ -380,7 +380,7 @@ class _ProgressLine:
     def show(self, rows: int, total: int | None) -> None:
         """Show a state, unless the last one is recent."""
         now_s = time.monotonic()
-        if self._first is None:  # rows that an earlier import stored do not count for the speed
+        if self._first is None:  # rows stored by an earlier import do not count for the speed
             self._first, self._began_s = rows, self._began_s
         every_s = _SHOW_EVERY_S if self._is_bar else _LINE_EVERY_S
         if now_s - self._shown_s < every_s and rows != total:

@@ -46,7 +46,7 @@ def judge_worker(flags: Flags, endpoint: str | None, api_key_file: str | None, n
     collector itself, set judges = '{"run": false}' there. You can start several workers: each run
     is still judged once, and limits and budgets hold for all of them together.
     """
-    from otel_ml.reader.api import Api  # heavy, with all that follows
+    from otel_ml.reader.api import Api  # heavy, like the imports below
     from otel_ml_collector.cli.remote_judges import RemoteJudgeStore
     from otel_ml_collector.judges.job import (
         RUN_EVERY_S,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:/(s|m|h))?")
 _A_MINUTE: Final = {"s": 60.0, "m": 1.0, "h": 1 / 60, None: 1.0}
 _SHOW_EVERY_S: Final = 0.2
-_TRY_S: Final = 150.0  # longer than a collector tries a judge
+_TRY_S: Final = 150.0  # longer than the collector's own limit for a trial
 _SCORE: Final = "score"
 _IN_MINUTES_S: Final = 60.0
 _IN_HOURS_S: Final = 3_600.0
@@ -125,7 +125,7 @@ def score(judge: str, **options: Any) -> int:
     You see the pass rates, the agreement of both versions, and the runs that would flip. Nothing is
     stored until you confirm or pass --write. Runs that this version has already scored are skipped.
     """
-    from otel_ml.experiments.stored_results import open_reader  # takes 0.1 s, as what is below
+    from otel_ml.experiments.stored_results import open_reader  # takes 0.1 s, like those below
     from otel_ml.judges.ready import as_judge
     from otel_ml.reader.errors import ReaderError
 

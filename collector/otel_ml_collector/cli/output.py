@@ -105,7 +105,7 @@ def write_rows(
     elif form.kind == "csv":
         write_csv(rows, columns)
     elif form.kind == "parquet":
-        import pyarrow as pa  # heavy, and perhaps not installed
+        import pyarrow as pa  # heavy and optional
 
         flat = [{name: _plain(row.get(name)) for name in columns} for row in rows]
         write_parquet(pa.Table.from_pylist(flat) if flat else pa.table({n: [] for n in columns}))
@@ -159,7 +159,7 @@ def write_parquet(table: Any) -> None:
         CommandFailed: Standard output is a terminal.
     """
     refuse_terminal()
-    import pyarrow.parquet as pq  # heavy, and perhaps not installed
+    import pyarrow.parquet as pq  # heavy and optional
 
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -206,7 +206,7 @@ def write_table(
 def _write_rich(
     head: Sequence[str], rows: Sequence[Sequence[str]], first_to_go: Sequence[str]
 ) -> None:
-    from rich.console import Console  # takes 0.1 s, so only terminals load it
+    from rich.console import Console  # takes 0.1 s, so it is only loaded for terminals
     from rich.table import Table
     from rich.text import Text
 

@@ -328,7 +328,7 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
     if any(find_spec(module) is None for module in ("chdb", "fastapi", "uvicorn")):
         raise BadSetting(INSTALL_COLLECTOR)
     with _without_collection():
-        import uvicorn  # heavy, with all that follows, and perhaps not installed
+        import uvicorn  # heavy, like the imports below, and optional
 
         from otel_ml_collector.access import OPEN, Access
         from otel_ml_collector.keyring import Keyring

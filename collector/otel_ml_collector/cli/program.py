@@ -16,8 +16,8 @@ from otel_ml_collector.cli.failure import BROKEN_PIPE, INTERRUPTED, NOTHING, USA
 from otel_ml_collector.errors import BadSetting, StoreUnreachable
 
 _MIN_PYTHON: Final = (3, 11)
-# Each command's module:function and its line in `otel-ml --help`, by what people want to do.
-# A module is imported only when one of its commands is run.
+# For each command: its function as module:function, and its line in `otel-ml --help`. Grouped by
+# the user's task. A module is imported only when one of its commands is run.
 _COMMANDS_BY_TASK: Final = {
     "Start": {
         "serve": ("administration:serve", "Run the collector"),

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from otel_ml.reader.api import Api
 
 _MOST_RECORDS: Final = 10_000
-_PART_S: Final = 120.0  # with a selective filter, the next part of an export can take long
+_PART_S: Final = 120.0  # with a selective filter, the next rows of an export can take long
 _PROJECT_COLUMNS: Final = (
     *("project", "runs", "errors", "other_spans", "artifacts", "last_start_time"),
 )
@@ -111,7 +111,7 @@ _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
-_FEW_BYTES: Final = 65_536  # an export without runs (header only) is smaller
+_FEW_BYTES: Final = 65_536  # larger than an export without runs, which has only a header
 _OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
 _TOKENS: Final = "_tokens"
 

@@ -396,7 +396,7 @@ def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[
             more = f"Only {left} spans are shown"
             shown.append((trace_id, every[:left], [more] if len(every) > left else []))
             left -= len(every)
-        elif left <= 0 and trace_id in places:  # beyond the limit: not read
+        elif left <= 0 and trace_id in places:  # above the limit, so it was not read
             left_out += 1
     if left_out:
         shown[-1][2].append(f"Traces left out: {left_out}, {_NO_ROOM}")
@@ -479,7 +479,7 @@ def _read_payloads(
     traces = [*dict.fromkeys(row["trace_id"] for row in rows)]
     asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
     payloads = {}
-    for row in reader.rows(sql, asked):  # the version that counts is last
+    for row in reader.rows(sql, asked):  # sorted by rank: the last row of a span counts
         told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
         room -= sum(len(text.encode()) for text in told_of.values())
         payloads[span_of(row)] = {**row, **told_of}

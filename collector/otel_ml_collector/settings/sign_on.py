@@ -13,7 +13,7 @@ from otel_ml_collector.settings.values import HEADER_NAME, table_of
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 GROUP: Final = "group:"
-# What a decoder puts in place of bytes that are no UTF-8.
+# Decoders replace bytes that are not valid UTF-8 with this character.
 _UNREADABLE: Final = "\ufffd"
 _EXAMPLE: Final = """{"ada@example.com": {"scopes": ["read"], "projects": ["*"]}}"""
 _ENTRY_KEYS: Final = frozenset({"scopes", "projects"})
@@ -21,7 +21,7 @@ _MAX_ENTRIES: Final = 1_000
 _MAX_NAME_CHARS: Final = 254
 _MAX_PROJECTS: Final = 100
 _MAX_PROJECT_CHARS: Final = 128
-# The collector itself reads these headers.
+# Headers that the collector itself reads, so they cannot name the user.
 _TAKEN: Final = frozenset(
     {"authorization", "x-api-key", "cookie", "host", "origin", "forwarded", "content-type"}
     | {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-prefix", "x-otel-ml-project"}
@@ -138,7 +138,7 @@ def find_access(entries: Collection[AccessEntry], user: ProxyUser) -> Access | N
         return None
     written = {"name": user.name, "scopes": matches[0].scopes, "projects": matches[0].projects}
     rates = {"spans_per_second": 0, "bytes_per_second": 0}
-    # No key has such an id, so nobody passes for a key by the choice of a name.
+    # No key has an ID with this prefix, so no user name can match the ID of a key.
     return Access.read(f"{USER}{user.name}", {**written, **rates})
 
 

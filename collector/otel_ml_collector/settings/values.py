@@ -178,7 +178,7 @@ def read_tables(text: str) -> tuple[Mapping[str, Any], ...]:
 
 def read_folder(text: str) -> Path:
     """Read the path of a folder. The folder need not exist."""
-    if not text or not text.isprintable() or "?" in text:  # the engine reads options after it
+    if not text or not text.isprintable() or "?" in text:  # chDB reads options after it
         raise ValueError("expected the path of a folder, without a question mark")
     return _path(text)
 
@@ -286,7 +286,7 @@ def problem_of(cert: Path, key: Path) -> str:
         cert: File of the certificate (PEM), optionally followed by its chain.
         key: File of the private key (PEM, without a password).
     """
-    import ssl  # imported here: few settings need it
+    import ssl  # few settings need it
 
     def refuse() -> str:  # otherwise OpenSSL asks for a password at the terminal
         raise ValueError("the key has a password")

@@ -116,7 +116,7 @@ class LargestProjects:
         self._sized = sized
         self._sizes: dict[str, int] = {}
         self._chosen: set[str] = set()
-        self._smallest = 0  # a lower bound of the sizes of chosen projects
+        self._smallest = 0  # no chosen project has fewer runs than this
 
     def __contains__(self, project: str) -> bool:
         return project in self._chosen
@@ -411,7 +411,7 @@ class RunNumbers(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics."""
-        with suppress(Unavailable):  # the rest is counted later
+        with suppress(Unavailable):  # the next call counts the runs that are left
             self.count_pending()
         self._number_versions()
         runs: defaultdict[Labels, RunCounts] = defaultdict(RunCounts)
