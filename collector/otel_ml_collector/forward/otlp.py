@@ -138,7 +138,7 @@ class OtlpForward:
         if not lines:
             return
         answers = [asyncio.wrap_future(line.demand(request)) for line in lines]
-        # Do not cancel late futures: the request stays queued, and its sender asks for it again.
+        # Do not cancel late futures: the request stays queued, and its sender retries it.
         _, late = await asyncio.wait(answers, timeout=max(deadline - time.monotonic(), 0.0))
         for line, answer in zip(lines, answers, strict=True):
             if answer in late:

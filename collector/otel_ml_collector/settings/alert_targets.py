@@ -123,7 +123,7 @@ class AlertTarget(RequestAddress):
         return text
 
 
-# Reader of each key.
+# For each key of the JSON table, the function that parses its value.
 _ALERT_TARGET_KEYS: Final = readers_of(AlertTarget)
 _SHOWN_KEYS: Final = frozenset({"kind", "allow_private", "timeout_s", "tls_ca"})
 

@@ -148,7 +148,7 @@ class OtlpTarget:
         return is_near and (is_wide or listener.is_loopback or there.host == listener.host)
 
 
-# Reader of each key.
+# For each key of the JSON table, the function that parses its value.
 _READERS: Final = readers_of(OtlpTarget)
 
 

@@ -42,7 +42,7 @@ Labels = tuple[str, ...]
 VersionKind = Literal["model", "judge"]
 # Version numbers, by (name, digest, structure).
 Versions = Mapping[tuple[str, str, str], int]
-# Identifies a run: project, start, trace id and span id.
+# Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
 # A label set: project, model, digest, structure, and the values of the tags.
 Place = tuple[str, ...]
@@ -51,14 +51,14 @@ _Version = tuple[VersionKind, Place]
 # Recorded usage of a run: input tokens, output tokens, US dollars.
 _Used = tuple[int | None, int | None, float | None]
 
-# Limit of runs that wait until it is known whether another run records the same call.
+# Maximum number of runs that wait until it is known whether another run records the same call.
 _MOST_WAITING: Final = 20_000
 _SETS: Final = 2_000
 _RECENT: Final = 20_000
 _OTHER: Final = "other"
-# Limit of projects with label sets of their own.
+# Maximum number of projects with their own label sets.
 _PROJECTS: Final = 100
-# Limit of projects whose runs are counted to find the largest.
+# Maximum number of projects whose runs are counted to find the largest ones.
 _SIZED_PROJECTS: Final = 10_000
 _ASK_AGAIN_S: Final = 10.0
 _LABEL_CHARS: Final = 200
