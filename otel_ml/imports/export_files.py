@@ -18,7 +18,7 @@ _PARQUET: Final = b"PAR1"
 _BOM: Final = b"\xef\xbb\xbf"
 _PEEKED_BYTES: Final = 65_536
 _CHUNK_CHARS: Final = 1 << 20
-# longest JSON value, line and cell, so that a file of any kind does not fill the memory
+# Maximum size of a JSON value, line or cell, so that no file can fill the memory.
 _LONGEST: Final = 128 * 1024 * 1024
 _SHOWN_OF_RECORD: Final = 1_000
 _NO_JSON: Final = "not JSON"
@@ -105,7 +105,8 @@ def _read_array(file: TextIOWrapper) -> Iterator[tuple[Any, str]]:
             return
         try:
             value, end = decode(text, at)
-            # the end of the text may cut a number or hide what follows it
+            # At the end of the buffered text, a number may be cut, and it is not known what
+            # follows.
             is_whole = end < len(text) or is_end
         except ValueError:
             is_whole = False

@@ -43,19 +43,20 @@ _CACHE_KIB: Final = 16_384
 _UUID: Final = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SNAKE: Final = re.compile("_([a-z])")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_NO_ENVIRONMENT: Final = "default"  # of records that name none
+_NO_ENVIRONMENT: Final = "default"  # for records without an environment
 _PROBLEM: Final = "not a record of Langfuse"
 _FILE_RECORDS: Final = "records"
-# longest metadata of a trace that is on each of its spans, as with Langfuse's SDK
+# Maximum length of a trace's metadata value that is copied to each of its spans. Langfuse's SDK has
+# the same limit.
 _SHARED_CHARS: Final = 200
-# names of fields that mean the same
+# Field names that differ between exports, and the name used here.
 _ALIASES: Final = {
     "providedModelName": "model",
     "traceTags": "tags",
     "authorUserName": "authorUserId",
     "calculatedTotalCost": "totalCost",
 }
-# fields whose content is JSON in a CSV file
+# Fields that a CSV file contains as JSON text.
 _JSON_FIELDS: Final = frozenset(
     {
         *("metadata", "tags", "modelParameters", "usageDetails", "costDetails", "usage"),
@@ -83,7 +84,7 @@ class _RecordKind(IntEnum):
     DATASET = 5
 
 
-# What a record is, by the fields that only such records have. The first match counts.
+# Kinds of records, by fields that only this kind has. The first match counts.
 _KIND_SIGNS: Final[Sequence[tuple[frozenset[str], _RecordKind | str]]] = (
     (frozenset({"datasetItemId"}), "data set runs"),
     (frozenset({"sessionDuration"}), "sessions"),
@@ -114,7 +115,7 @@ class _ExportTables:
     """
 
     def __init__(self) -> None:
-        # a temporary database without a name, which the system deletes
+        # A temporary database, which SQLite deletes when it is closed.
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for statement in (
             "PRAGMA journal_mode = OFF",
@@ -143,7 +144,7 @@ class _ExportTables:
 
     def read(self, kind: _RecordKind, part: str | None = None) -> Iterator[_KeptRecord]:
         """Yield the records of a kind by part and ID, or those of one part."""
-        # two statements, because "part is ? or all" would read all records for each trace
+        # Two statements: with "part = ? OR all", SQLite would read all records for each trace.
         columns = "SELECT id, fields, file, number, start, end FROM records WHERE kind = ?"
         if part is None:
             found = self._rows.execute(f"{columns} ORDER BY part, id", (int(kind),))
@@ -230,7 +231,7 @@ class LangfuseFiles(ToolExport):
         has_scores = self._tables.has(_RecordKind.SCORE)
         for kind in (_RecordKind.SCORE, _RecordKind.SCORE_COLUMN):
             if kind is _RecordKind.SCORE_COLUMN and has_scores:
-                continue  # they are the averages of these scores
+                continue  # score columns only contain averages of these scores
             for kept in self._tables.read(kind):
                 yield from self._convert_score(kept)
 
@@ -273,7 +274,7 @@ class LangfuseFiles(ToolExport):
             reason = str(error)
             yield BadRecord(_FILE_RECORDS, place, value, reason)
             return
-        for key in ("observations", "scores"):  # of a trace that was read alone
+        for key in ("observations", "scores"):  # a trace fetched alone contains these
             for inner in fields.get(key) or ():
                 if isinstance(inner, dict):
                     yield from self._keep(inner, place)
@@ -303,7 +304,7 @@ class LangfuseFiles(ToolExport):
         start_ns = end_ns = 0
         if kind in {_RecordKind.TRACE, _RecordKind.OBSERVATION}:
             start_ns = _read_time(fields, "timestamp" if kind is _RecordKind.TRACE else "startTime")
-            # an event, and an observation that did not end, end at their start
+            # Events and unfinished observations have no end time. They end when they start.
             end_ns = max(start_ns, find_time(fields.get("endTime")) or 0)
             self._note(fields)
             comments = fields.pop("comments", None)
@@ -416,7 +417,7 @@ class LangfuseFiles(ToolExport):
     def _read_owner(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what a score is about, as fields of an `ImportedScore`; None for an experiment."""
         subject = fields.get("subject")
-        if isinstance(subject, Mapping):  # of version 3 of the public API
+        if isinstance(subject, Mapping):  # public API, version 3
             key = f"{_text(subject.get('kind'))}Id"
             fields = {"traceId": subject.get("traceId"), key: subject.get("id")}
         trace, observation = _text(fields.get("traceId")), _text(fields.get("observationId"))
@@ -626,7 +627,7 @@ def _read_value(fields: Mapping[str, Any], *, is_human: bool) -> dict[str, Any]:
     """Return the value of a score as fields of an `ImportedScore`."""
     kind, value = _text(fields.get("dataType")), fields.get("value")
     text = _text(fields.get("stringValue")) or (value if isinstance(value, str) else "")
-    if kind == "CORRECTION":  # the right output
+    if kind == "CORRECTION":  # the correct output
         return {"name": ACTUAL_NAME, "actual": text}
     if kind == "TEXT":
         return {"text": text}

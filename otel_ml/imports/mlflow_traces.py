@@ -35,7 +35,7 @@ _PROMPTS: Final = "mlflow.linkedPrompts"
 _COMMIT: Final = "mlflow.source.git.commit"
 _HEX: Final = re.compile("(?:[0-9a-f]{32}|[0-9a-f]{16})")
 _STATUS: Final = {"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
-# the expectation that is the right output, and what MLflow's judges answer
+# Name of the expectation with the correct output, and the answers of MLflow's judges.
 _EXPECTED_RESPONSE: Final = "expected_response"
 _VERDICT_WORDS: Final = {"yes": True, "no": False}
 

@@ -30,10 +30,11 @@ from otel_ml.imports.tool_import import ToolExport, key_of_files
 _BAD_LINES: Final = "lines"
 _REJECTED_CHARS: Final = 1_000
 _NO_REQUEST: Final = "not an OTLP/JSON request"
-# what names the project of a span before its resource does
+# Attributes with the project of a span or scope. They take precedence over the resource.
 _PROJECTS: Final = frozenset({names.PROJECT, "openinference.project.name"})
 _READ_SIGNALS: Final = ((OTLP_SPANS, TRACE_SIGNAL), (OTLP_LOG_RECORDS, LOG_SIGNAL))
-# By the key of a request that is not imported: what it contains, and the levels below it.
+# Requests that are not imported, by their top-level key: the content, and the keys of the levels
+# below.
 _LEFT_OUT: Final = {
     "resourceMetrics": ("metrics", ("scopeMetrics", "metrics")),
     "resourceProfiles": ("profiles", ("scopeProfiles", "profiles")),
@@ -132,7 +133,7 @@ class OtlpFiles(ToolExport):
         self._files = files
         self._requests = OtlpRequests(RecordMaker(self.source, project), self.left_out)
         for file in files:
-            if read_start(file, 1) == b"\0":  # messages with their length in front of them
+            if read_start(file, 1) == b"\0":  # length-prefixed protobuf messages
                 raise ValueError(
                     f"{file} is not in OTLP/JSON: expected a file that the exporter wrote with "
                     "format: json and without compression"

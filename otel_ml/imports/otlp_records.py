@@ -272,7 +272,7 @@ class JsonDestination(HttpSender):
         answer = self.post_json(url, join_records(records), timeout_s)
         if not answer.invalid:
             return answer
-        if len(records) > 1:  # the sender finds the invalid one by sending halves
+        if len(records) > 1:  # the sender finds the invalid record by sending halves
             return Answer(delivered=False, too_large=True)
         return Answer(delivered=True, rejected=1, message=answer.message)
 

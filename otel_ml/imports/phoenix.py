@@ -47,7 +47,7 @@ _SPAN_KIND: Final = "openinference.span.kind"
 _IN_FRAME: Final = "attributes."
 _MICROSECOND_NS: Final = 1_000
 _COUNT_PREFIX: Final = "llm.token_count."
-# attributes with JSON text, which Phoenix exports as mappings
+# Attributes that contain JSON text. Phoenix exports them as mappings.
 _JSON_TEXTS: Final = (
     "document.metadata",
     "llm.prompt_template.variables",
@@ -58,7 +58,7 @@ _JSON_KEY: Final = re.compile(
     rf"((?:.*\.)?(?:{'|'.join(map(re.escape, _JSON_TEXTS))}))\.(.+)", re.S
 )
 _TAGS: Final = {"prompt.id": "prompt", "llm.prompt_template.version": "prompt_version"}
-# what spans may have, by the attribute that shows it
+# Optional content of spans, by the attribute that shows whether an export has it.
 _SEEN_BY: Final = {
     "session.id": "sessions",
     "user.id": "users",
@@ -66,7 +66,7 @@ _SEEN_BY: Final = {
     "llm.cost.total": "costs",
 }
 _NOTE: Final = "note"
-_OWN_IDENTIFIER: Final = "px-"  # begins identifiers that Phoenix makes itself
+_OWN_IDENTIFIER: Final = "px-"  # prefix of identifiers made by Phoenix
 
 
 class _Content(Enum):
@@ -82,7 +82,7 @@ class _BadRow(ValueError):
     """A row that cannot be imported. The message is the reason."""
 
 
-# what reading a row raises if a part of it has another type than Phoenix writes
+# Errors raised while reading a row whose parts do not have the types that Phoenix writes.
 _MALFORMED: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _NOT_AS_EXPECTED: Final = "not in the format of Phoenix"
 
@@ -196,7 +196,7 @@ class PhoenixExport(ToolExport):
         is_human = row.get("annotator_kind") == "HUMAN"
         self._seen[_NOTE] += name == _NOTE
         score = ImportedScore(
-            # Phoenix stores one annotation by subject, name and identifier
+            # Phoenix stores one annotation per subject, name and identifier.
             id=as_json([*owner.values(), name, identifier]),
             name=str(name),
             time_ns=time_ns,
@@ -355,7 +355,7 @@ def _flatten(attributes: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in _walk("", attributes):
         if (inner := _JSON_KEY.fullmatch(key)) is None:
             flat[key] = value
-        else:  # REST answers have these flat too
+        else:  # REST responses also have these as flat keys
             _put(texts.setdefault(inner[1], {}), inner[2], value)
     return flat | {key: as_json(_lists_in(text)) for key, text in texts.items()}
 
@@ -372,7 +372,7 @@ def _walk(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         for place, inner in enumerate(value):
             yield from _walk(f"{key}.{place}", inner)
     elif not _is_missing(value):
-        # a column of counts that has gaps is one of floats
+        # Pandas reads a column of integers with gaps as floats.
         is_count = key.startswith(_COUNT_PREFIX) and isinstance(value, float) and value.is_integer()
         yield key, int(value) if is_count else value
 
@@ -382,7 +382,7 @@ def _put(outer: dict[str, Any], path: str, value: Any) -> None:
     *steps, last = path.split(".")
     for step in steps:
         inner = outer.setdefault(step, {})
-        if not isinstance(inner, dict):  # the key and a longer one are both there
+        if not isinstance(inner, dict):  # a prefix of this path already has a value
             return
         outer = inner
     outer.setdefault(last, value)

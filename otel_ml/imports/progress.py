@@ -52,7 +52,7 @@ class ImportProgress:
             if kept["key"] != self._key:
                 return
             if self.rejected_path is not None and kept["rejected_bytes"]:
-                # rows that were written after the progress will be written again
+                # Rows written after the last saved progress will be written again, so remove them.
                 os.truncate(self.rejected_path, kept["rejected_bytes"])
             self.rejected = Counter({str(why): int(n) for why, n in kept["rejected"].items()})
             self._rejected_bytes = int(kept["rejected_bytes"])

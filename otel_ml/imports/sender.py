@@ -18,8 +18,8 @@ from otel_ml.export.settings import ExportSettings, resolve
 from otel_ml.outlet import Route
 from otel_ml.spans import RunSpan
 
-# The collector stores the requests that arrive together in one group, so a few at a time are faster
-# than one; python -m tests.bench import prints rows per second
+# The collector stores requests that arrive at the same time as one group, so a few concurrent
+# requests are faster than one. To measure rows per second, run python -m tests.bench import.
 IN_FLIGHT: Final = 4
 _REQUEST_S: Final = 60.0
 _MOST_PAUSE_S: Final = 10.0

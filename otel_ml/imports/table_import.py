@@ -47,22 +47,22 @@ from otel_ml.wire import actual_attributes
 if TYPE_CHECKING:
     from otel_ml.recorder import Recorder
 
-# A request has at most so many spans and bytes; the collector accepts 20 MiB.
+# Maximum number of spans and bytes in a request. The collector accepts 20 MiB.
 _BATCH_SPANS: Final = 2_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-# the column in which pandas keeps the index of its rows in a file
+# Column in which pandas stores the index of a data frame in a file.
 _PANDAS_INDEX: Final = re.compile(r"__index_level_[0-9]+__")
 _NO_INPUTS: Final = "{}"
 _MS: Final = 1_000_000
 _DIGEST_CHARS: Final = 16
 _LONGEST_MS: Final = 366 * 86_400_000
 _SEEN_CACHE_KIB: Final = 16_384
-# rows of a reference that make its sketches
+# Number of rows of a reference from which its sketches are built.
 _REFERENCE_ROWS: Final = 50_000
 _MOST_FIELDS: Final = 100
 _CATEGORIES: Final = 200
-_TABLE_VERSION: Final = "table"  # version label of a profile that is made from a table
-# the two values of a binary ground truth, as JSON in lower case, and which one is positive
+_TABLE_VERSION: Final = "table"  # version label of a profile built from a table
+# The two values of a binary ground truth as lower-case JSON, and the positive one.
 _BINARY: Final = (
     ({"0", "1"}, "1"),
     ({"false", "true"}, "true"),
@@ -274,7 +274,7 @@ class _Occurrences:
     """Counts how often a content occurred before, on disk, so that memory does not grow."""
 
     def __init__(self) -> None:
-        # a temporary database without a name, which the system deletes
+        # A temporary database, which SQLite deletes when it is closed.
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._rows.execute("PRAGMA journal_mode = OFF")
         self._rows.execute(f"PRAGMA cache_size = -{_SEEN_CACHE_KIB}")
@@ -376,7 +376,7 @@ class TableRows:
         run = Identity(
             int.from_bytes(content[:16], "big") or 1, int.from_bytes(content[16:24], "big") or 1
         )
-        if roles.inputs:  # a row without any of them has missing inputs
+        if roles.inputs:  # without any of them, the row's inputs are missing
             facts[names.INPUTS] = _NO_INPUTS if inputs is None else inputs
         facts[names.OUTPUTS] = outputs
         facts[names.OUTCOME] = "ok"
@@ -489,7 +489,7 @@ class TableRows:
         }
         if version is not None:
             params = {"version": version}
-            known = digest([params_text(params), ""])  # as `Client.model` computes it
+            known = digest([params_text(params), ""])  # the same digest as in `Client.model`
             constants[names.MODEL_VERSION] = known
             definition = Definition(known, None, "", params, {}, {}).to_json(self._redaction)
             ids = ("table version", self._project, self._model, known)
@@ -630,7 +630,7 @@ class _TableImporter:
                     yield batch
                     batch, size = ImportBatch(upto=number + 1, context=[chunk]), 0
             if not batch.spans and not batch.rejected:
-                batch.context.clear()  # all its rows are stored already
+                batch.context.clear()  # all rows so far are already stored
         yield batch
 
     def _conclude(self, batch: ImportBatch) -> None:

@@ -18,7 +18,7 @@ from otel_ml.columns import plain, read_columns
 
 FORMATS: Final = (".parquet", ".csv", ".jsonl", ".ndjson")
 CHUNK_ROWS: Final = 2_000
-# rows of a JSON Lines file whose keys are its columns
+# Number of rows of a JSON Lines file that are read to find its columns.
 _SAMPLED_ROWS: Final = 1_000
 _CELL_BYTES: Final = 10_000_000
 _KNOWN_CELLS: Final = 10_000
@@ -278,7 +278,7 @@ def read_text(text: str) -> Any:
 
 def _arrow_columns(part: Any) -> dict[str, list[Any]]:
     """Convert the columns of an Arrow table to plain values. Times with ns become datetimes."""
-    import pyarrow as pa  # already loaded: the table is one of its own
+    import pyarrow as pa  # already loaded, because the table is an Arrow table
 
     columns = {}
     for name in part.schema.names:

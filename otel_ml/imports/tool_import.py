@@ -20,7 +20,7 @@ from otel_ml.imports.progress import ImportProgress
 from otel_ml.imports.sender import HistorySender, ImportBatch
 from otel_ml.outlet import Route
 
-# A request has at most so many records and bytes; the collector accepts 20 MiB.
+# Maximum number of records and bytes in a request. The collector accepts 20 MiB.
 _BATCH_RECORDS: Final = 2_000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 
