@@ -167,7 +167,7 @@ def _distance(
         return lambda entry, other: float(entry != other)
     places: dict[Hashable, float] = {value: float(value) for value in totals}  # type: ignore[arg-type]  # numbers
     if level == "ordinal":
-        # Number of answers up to the middle of a rank.
+        # The rank of a value is the number of smaller answers plus half of the equal ones.
         below = 0.0
         for value in sorted(places, key=places.__getitem__):
             places[value] = below + totals[value] / 2

@@ -25,18 +25,18 @@ Means = Mapping[float, int]
 # Maps a gain (how far a session is below its limit) to the number of sessions with this gain.
 Gains = Mapping[float, int]
 
-# Default for the average number of windows between two false alarms, at least.
+# Default for the minimum average number of windows between two false alarms.
 WINDOWS_BETWEEN: Final = 1_000
 # Smallest bet for a session at its limit, as a part of the stake. Each further bet doubles it.
 _LEAST_BET: Final = 1 / 16
 _MOST_BET: Final = 1_024.0
 # Largest part of its stake that a bet can lose at once.
 _MOST_LOST: Final = 0.5
-# Bets on a mean of numbers: the parts of the stake that a session can lose. Small bets are for long
-# tails: with latencies, the variance can be many times the square of the limit.
+# Bets on a mean of numbers: the share of the stake that a session can lose. Small bets suit long
+# tails. With latencies, the variance can be many times the square of the limit.
 _AMOUNT_BETS: Final = tuple(_MOST_LOST / 2**place for place in range(6))
-# A session counts at most as this many times `reach` beyond the limit. So a single session, such as
-# a timeout, multiplies the evidence by at most 9.
+# Maximum distance of a session beyond the limit, in multiples of `reach`. So a single session, such
+# as a timeout, multiplies the evidence by at most 9.
 _MOST_GAIN: Final = 16.0
 # Sums are capped at this number, to avoid overflow.
 _MOST_SUM: Final = 1e300

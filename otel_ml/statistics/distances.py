@@ -23,25 +23,25 @@ from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
 DriftWord: TypeAlias = Literal["drift", "as before", "too few"]
 
 MARGIN: Final = 0.1
-# Number of reference windows from which on the usual distance is used.
+# Minimum number of reference windows to use the usual distance.
 CALIBRATED: Final = 7
 FEWEST_VALUES: Final = 100
 CHANCE: Final = 0.01
-# Windows of days repeat their weekday after 7; fewer than 3 of a weekday are not enough.
+# Daily windows are also compared with those of the same weekday, if there are at least 3.
 _WEEK: Final = 7
 _FEWEST_WEEKS: Final = 3
 _RESAMPLINGS: Final = 200
-# Number of cells into which adjacent bins are joined before resampling.
+# Number of cells that adjacent bins are merged into before resampling.
 _CELLS: Final = 100
-# From this mean on the normal distribution replaces Poisson's.
+# From this mean on, the normal distribution approximates the Poisson distribution.
 _MANY: Final = 30.0
 _TERMS: Final = 1_000
-# Number of an embedding's projections that are resampled.
+# Number of an embedding's projections that are resampled: those with the largest distances.
 _FARTHEST: Final = 4
 _TINY: Final = 1e-300
-# Drift scores below it count as equal to it.
+# Smaller drift scores count as this value, so that their logarithm exists.
 _SMALLEST: Final = 1e-4
-# Numbers count as equal below this relative difference. Positions in bins are steps of 6e-7.
+# Numbers with a smaller relative difference count as equal. Positions in bins have steps of 6e-7.
 _EXACT: Final = 2e-6
 
 
@@ -144,7 +144,7 @@ def population_stability(reference: Sketch, window: Sketch) -> float:
     index = 0.0
     for before, after in _value_shares(reference, window):
         if not before and not after:
-            continue  # for example the rest, if all values were kept
+            continue  # for example, if no values were left out on either side
         low, high = max(before, 0.5 / reference.n), max(after, 0.5 / window.n)
         index += (high - low) * math.log(high / low)
     return index

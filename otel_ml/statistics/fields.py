@@ -65,11 +65,12 @@ _SCALARS: Final = ("number", "text", "bool")
 VALUE: Final = "value"
 MISSING: Final = "missing"
 TYPE: Final = "type"
-# Maximum number of recent windows that are left out of the reference because they already have
+# Maximum number of recent windows that are left out of the reference because they already contain
 # the change.
 _MOST_LATELY: Final = 14
 _FEWEST_OWN: Final = FEWEST_VALUES // 2
-# Windows are alike if their numbers of values, and their design effects, differ at most so much.
+# Windows are alike if their numbers of values, and their design effects, differ at most by this
+# factor.
 _ALIKE: Final = 2
 _WIDE_BINS: Final = 20
 # Number of category values that a sentence names.
@@ -145,7 +146,7 @@ class FieldSketch:
         values = self.category.values
         is_varied = self.category.rest > 0 or len(values) > FEW_VALUES
         if self.n and numbers >= MOSTLY * self.n and (is_varied or len(values) == 1):
-            return "number"  # a few different numbers may be codes, but a constant is a number
+            return "number"  # a few distinct numbers may be codes, but a constant is a number
         if is_category(self.n, values.values()):
             return "category"
         return "text" if texts >= numbers else "number"

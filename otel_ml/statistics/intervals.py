@@ -24,7 +24,8 @@ ClusterSums = Sequence[ClusterSum] | Mapping[ClusterSum, int]
 
 CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist()
-# From here on, Student's t is computed by the first terms of its expansion around the normal.
+# From this many degrees of freedom on, Student's t is computed by the first terms of its expansion
+# around the normal.
 _MANY_DEGREES: Final = 1e6
 _LAST_DIGIT: Final = 1e-16
 _LARGE: Final = 50

@@ -58,9 +58,10 @@ FALSE_WORSE: Final = 0.01
 _HALF: Final = FALSE_WORSE / 2
 # Windows are joined until all strata are present, or until they have this many sessions.
 _MOST_WAITING: Final = 2_000
-# A stratum is left out if its share in the new version is below this part of its baseline share.
+# A stratum is left out if its share in the new version is less than this fraction of its baseline
+# share.
 _LEAST_SHARE: Final = 0.1
-# Verbs of rates, as sentences about counts have them.
+# Past tense of the verbs that name rates.
 _PAST: Final[Mapping[str, str]] = {
     "fail": "failed",
     "pass": "passed",

@@ -34,14 +34,16 @@ SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
 LEAST_SLICE: Final = 30
 # Errors and missing inputs are rare, so 1 point already matters.
 FAULT_MARGIN: Final = 0.01
-# 5 % of the reported slices may be due to chance. A fifth of that is held back: with sessions of
-# unequal size, t is significant slightly too often (tests/unit/otel_ml/statistics/test_slices.py).
+# Up to 5 % of the reported slices may be due to chance. A fifth of this is kept in reserve: with
+# sessions of unequal size, t is significant slightly too often
+# (tests/unit/otel_ml/statistics/test_slices.py).
 FALSE_DISCOVERIES: Final = 0.04
-# Minimum number of sessions with an event, and without, to estimate correlation within sessions.
+# Minimum number of sessions with an event, and of sessions without, to estimate the correlation
+# within sessions.
 _LEAST_CLUSTERS: Final = 10
-# With fewer expected events, the normal distribution is significant too often.
+# With fewer expected events, the normal approximation is significant too often.
 _FEW_EVENTS: Final = 30.0
-# Effect sizes, in margins, from which on the colour is stronger.
+# Effect sizes, in multiples of the margin, from which a stronger colour is used.
 _STRENGTHS: Final = (3.0, 6.0)
 
 

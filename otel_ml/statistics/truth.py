@@ -22,9 +22,10 @@ from otel_ml.statistics.intervals import (
     student_quantile,
 )
 
-# Minimum number of clusters with a hit, and with a miss, to estimate correlation within clusters.
+# Minimum number of clusters with a hit, and of clusters with a miss, to estimate the correlation
+# within clusters.
 _LEAST_CLUSTERS: Final = 10
-# Minimum number of old enough buckets to know the usual share at an age.
+# Minimum number of sufficiently old buckets to estimate the usual share at an age.
 FEWEST_BUCKETS: Final = 5
 # A bucket is too young if usually less than this share of its ground truth has arrived.
 YOUNG: Final = 0.5

@@ -36,15 +36,16 @@ from otel_ml.statistics.intervals import (
 Word = Literal["better", "worse", "no different", "inconclusive"]
 
 RATE_MARGIN: Final = 0.02
-# A share of failed calls that rises by 2 points has risen, also if it is 1.9999… in floating point.
+# The share of failed calls is worse from 2 points on. The 1e-9 allows for rounding.
 _FAILURE_MARGIN: Final = 0.02 - 1e-9
-SCORE_MARGIN: Final = 0.1  # of the baseline's standard deviation
+SCORE_MARGIN: Final = 0.1  # in standard deviations of the baseline
 AMOUNT_MARGIN: Final = 0.05
-# A smaller difference in latency (ms) or cost ($) per run does not matter, whatever its share.
+# Smaller differences per run in latency (ms) or cost ($) do not matter, even if they are a large
+# share.
 LEAST_AMOUNTS: Final[Mapping[str, float]] = {"latency": 10.0, "cost": 0.0001}
 # Number of a cluster's runs that passed both times, only before, only now, and never.
 PassCounts = tuple[int, int, int, int]
-# A cluster of one run, by pass before and now.
+# Counts for a cluster of one run, by whether it passed before and now.
 _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
     (1, 1): (1, 0, 0, 0),
     (1, 0): (0, 1, 0, 0),
@@ -58,7 +59,7 @@ LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
 AMOUNTS: Final = ("latency", "tokens", "cost")
 _AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
-# The default cluster key, and the words for cluster keys in sentences.
+# The default cluster key, and the names of cluster keys in sentences.
 DEFAULT_CLUSTER: Final = "source_session"
 SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
@@ -67,7 +68,7 @@ _DECIDED: Final = ("worse", "better")
 _FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
 _CLOSE_RATES: Final = 0.05  # rates that differ by less are shown with a decimal
 _EXTREME_RATE: Final = 0.01  # rates closer to 0 or 1 are shown with a decimal
-_MANY_TIMES: Final = 3  # from here on a ratio is written as a factor, such as 12×
+_MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
 _SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
 WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "inconclusive", "no different", "better")
 FAILED_CALLS: Final = "failed calls"
