@@ -104,7 +104,7 @@ def send(client: Client, records: Iterable[Record], timeout_s: float) -> tuple[i
     # Without process id and sequence number, so that a repeated import sends identical records.
     facts = {names.PROJECT: recorder.project}
     sent, total = 0, Delivery()
-    recorder.flush(timeout_s)  # earlier records must not count in the import's outcome
+    recorder.flush(timeout_s)  # so that earlier records do not count as imported
     rest = iter(records)
     while part := list(islice(rest, _SPANS_AT_ONCE)):
         for record in part:

@@ -29,7 +29,7 @@ _RUNS: Final = "runs"
 _RUN_RECORDS: Final = "run records"
 _ERROR: Final = 2
 _NOT_SUPPORTED: Final = "FEATURE_DISABLED"
-# how many MLflow returns at a time
+# Page sizes of requests to MLflow.
 _TRACES_AT_ONCE: Final = 50
 _DATASETS_AT_ONCE: Final = 50
 
@@ -57,7 +57,7 @@ class MlflowExport(ToolExport):
         self._redaction = Redaction()
         self._has_datasets = False
         self._read: set[str] = set()
-        set_tracking_uri(uri)  # MLflow reads logged models of this one
+        set_tracking_uri(uri)  # MLflow reads logged models from this URI
         try:
             self._tracking = MlflowClient()
             self._experiments = self._find_experiments(experiment)

@@ -113,7 +113,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _read_marker(
     node: str, metafunc: pytest.Metafunc, marker: pytest.Mark
 ) -> "tuple[Dataset, int]":
-    from otel_ml.default import _CLIENT  # only where a test is marked
+    from otel_ml.default import _CLIENT  # only if a test is marked
     from otel_ml.experiments.experiment import dataset_of
 
     kwargs = dict(marker.kwargs)
@@ -156,7 +156,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
     if not isinstance(job, _Job):
         yield
         return
-    from otel_ml.default import _CLIENT  # only where a test is marked
+    from otel_ml.default import _CLIENT  # only if a test is marked
     from otel_ml.experiments.recorded_tests import record_test
 
     node = pyfuncitem.nodeid.partition("[")[0]
@@ -179,7 +179,7 @@ def _open(session: _Session, about: dict[str, Any]) -> _Suite:
     # With pytest-xdist only the workers have loaded the data set.
     suite = session.suites.setdefault(node, _Suite(about))
     if suite.run is None:
-        from otel_ml.default import _CLIENT  # only where a test is marked
+        from otel_ml.default import _CLIENT  # only if a test is marked
         from otel_ml.experiments.recorded_tests import open_tests
 
         suite.run = open_tests(_CLIENT._recorder.in_force, session.ids(node), about)
@@ -219,7 +219,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     suites = [suite for suite in config.stash[_STATE].suites.values() if suite.count]
     if not suites:
         return
-    from otel_ml.default import _CLIENT  # only where a test was marked
+    from otel_ml.default import _CLIENT  # only if a test was marked
     from otel_ml.notebook import page_address
 
     terminalreporter.section("otel-ml")

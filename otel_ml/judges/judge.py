@@ -261,9 +261,10 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
     helpers = {name: text for name, text in definition.helpers.items() if name != _CRITERION}
     document = orjson.loads(replace(definition, helpers=helpers).to_json(redaction))
     hidden = is_source_left_out()
-    # The store keeps the lexically greater of two texts of one version. "type" comes first so that
-    # this text wins over that of an older SDK without a description. "lower_is_better" is greater
-    # than "description", so that a text with it wins over one without it.
+    # If a version is sent with two texts, the store keeps the lexically greater one. "type" comes
+    # first so that this text wins over that of an older SDK without a description.
+    # "lower_is_better" is greater than "description", so that a text with it wins over one without
+    # it.
     direction = judge.lower_is_better
     content = {
         "type": "judge",

@@ -51,7 +51,7 @@ _MAX_RETRIES: Final = 10
 _AGAIN: Final = """
 Your last reply could not be used: {why}. Reply with the JSON object alone.
 """
-# The frame of the data as it is part of a version. It shows no expected answer.
+# Template of the data in a prompt. It is part of the judge's version. It has no expected answer.
 _FRAME: Final = DATA.replace("{names}", BOTH).replace(
     "{sections}", "--- {mark} inputs ---\n{inputs}\n--- {mark} outputs ---\n{outputs}"
 )

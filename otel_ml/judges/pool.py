@@ -123,18 +123,18 @@ class JudgePool:
         self._pending: dict[int, JudgedCall] = {}
         self._is_closing = False
         self._is_closed = False
-        # Only the watch writes the fields below.
+        # Only the pool's background thread (the watch) writes the fields below.
         self._lines: dict[Judge, deque[JudgeJob]] = {}  # in the order of the next turns
         self._at_work: Counter[Judge] = Counter()
         self._hanging: Counter[Judge] = Counter()
         self._running: dict[int, _Turn] = {}
-        self._in_hand = 0  # jobs between two queues, and runs being released
+        self._in_hand = 0  # jobs being moved between queues, and runs being released
         self._live = 0  # threads that do not hang
         self._all_hang = False
         _OF_PARENTS.extend(self._loops.values())  # closing them would disturb the parent process
         self._loops = {}
 
-    # On the thread of a caller.
+    # Called on the caller's thread.
 
     def submit(self, judged: JudgedCall) -> None:
         """Queue the judges of a finished call and return immediately.
@@ -251,7 +251,7 @@ class JudgePool:
     def _open_loop(self) -> "loop.JudgeLoop":
         return self._loops.get(None) or self._loops.setdefault(None, loop.JudgeLoop())
 
-    # On a judge's thread.
+    # Called on a judge's thread.
 
     def _serve(self) -> None:
         try:
@@ -286,7 +286,7 @@ class JudgePool:
         if self._watch.is_asleep:
             self._watch.wake()
 
-    # On the watch's thread.
+    # Called on the watch's thread.
 
     def _run(self) -> None:
         while not self._watch.is_stopping:

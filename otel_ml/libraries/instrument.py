@@ -115,7 +115,7 @@ class ModelRecorder:
         traced = TracedModel(self._recorder, function, model, self._library, options)
         try:
             reference = weakref.ref(model, lambda _: self._traced.pop(key, None))
-        except TypeError:  # a class with slots
+        except TypeError:  # a class with __slots__ has no weak references
             return traced
         if len(self._traced) >= _MOST_TRACED:
             self._traced.clear()
@@ -124,7 +124,7 @@ class ModelRecorder:
 
     def _is_use(self, model: object) -> bool:
         is_use = self._library.is_use
-        with untrusted:  # the library's own objects
+        with untrusted:  # the library's own code runs here
             return is_use is None or is_use(model)
         return False
 
@@ -134,7 +134,7 @@ class ModelRecorder:
 
     def _name(self, model: Any) -> str:
         name: object = None
-        with untrusted:  # the user's function, and the code of the user's class
+        with untrusted:  # the user's function and class run here
             if isinstance(self._names, Mapping):
                 name = next((text for key, text in self._names.items() if key is model), None)
             elif self._names is not None:
@@ -166,7 +166,8 @@ def instrument_models(
     """
     known = LIBRARIES[library]
     try:
-        # not from the inside of the library's own import, where only some modules can be imported
+        # Skip this while the library is being imported: only some of its modules can be imported
+        # then.
         if not _is_importing(library):
             for model_class in known.classes:
                 importlib.import_module(model_class.module)

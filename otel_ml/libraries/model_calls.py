@@ -49,10 +49,10 @@ class TracedModel(TracedFunction):
         options: Options,
     ) -> None:
         super().__init__(recorder, function, {**options, "version_on": PARTS - {"output"}})
-        is_named = not function.__name__.startswith("_")  # unlike `__call__`
+        is_named = not function.__name__.startswith("_")  # private names and `__call__` add nothing
         self.span_name = f"{self.name}.{function.__name__}" if is_named else self.name
         self._model = _reference(model)
-        self._kept: object = None  # the model, while its weights are being hashed
+        self._kept: object = None  # keeps the model alive while its weights are hashed
         self._library = library
         signature = library.signature_of(model, function)
         parameters = _parameters(signature)
@@ -81,7 +81,7 @@ class TracedModel(TracedFunction):
     def _define(self, *, skips: bool = False) -> "definitions.Definition":
         model = self._model()
         params: dict[str, object] = {}
-        with untrusted:  # the code of the user's class
+        with untrusted:  # the code of the user's class runs here
             params = definitions.plain_params(dict(self._library.params_of(model)))
         shown = Weighed(type=type(model).__qualname__)
         kind = weights.kind_of(model)
@@ -134,7 +134,7 @@ def _bind(
     if kwargs:
         inputs.update(kwargs)
     if inputs_of is not None:
-        with untrusted:  # the library's own objects
+        with untrusted:  # the library's own code runs here
             return inputs_of(inputs)
     return inputs
 
@@ -142,7 +142,7 @@ def _bind(
 def _reference(model: object) -> Callable[[], object]:
     try:
         return weakref.ref(model)
-    except TypeError:  # a class with slots
+    except TypeError:  # a class with __slots__ has no weak references
         return lambda: model
 
 
@@ -269,7 +269,7 @@ def rows_of(value: Any) -> int | None:
     """Return the number of rows of a table, array or list. None for other values."""
     if type(value) in (list, tuple):
         return len(value)
-    if isinstance(value, dict) and value:  # of columns, or of the inputs of a network
+    if isinstance(value, dict) and value:  # columns of a table, or inputs of a network
         return rows_of(next(iter(value.values())))
     with untrusted:
         shape = getattr(value, "shape", None)

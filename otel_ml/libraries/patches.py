@@ -29,7 +29,7 @@ from otel_ml.libraries.table import Library, TrainingFunction
 from otel_ml.process import renew_in_child
 from otel_ml.spans import attach, detach
 
-INNERMOST: Final = 1 << 30  # a depth at which no call is recorded
+INNERMOST: Final = 1 << 30  # at this depth, no call is recorded
 _OWN: Final = itemgetter(0)
 
 
@@ -138,7 +138,7 @@ class Patches:
             if patched in self._active:
                 self._active.remove(patched)
                 self._restore()
-                for other in self._active:  # which may share classes with the removed one
+                for other in self._active:  # they may share classes with the removed one
                     self._patch_all(other)
 
     def patch_class(self, kind: type) -> None:
@@ -255,8 +255,8 @@ def _replacement(member: object, wrap: Callable[[FunctionType], object]) -> obje
     return made
 
 
-# A replacement that is pickled by value takes everything along that it names: only its hook, the
-# original and Python's own functions.
+# If a wrapper is pickled by value, all names that it uses are pickled too. So a wrapper uses only
+# its hook, the original function and builtins.
 
 
 def _wrap_method(function: FunctionType, hook: Hook | None) -> Callable[..., Any]:

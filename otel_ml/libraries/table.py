@@ -56,7 +56,8 @@ class TrainingFunction:
     watch: Callable[[int, dict[str, Any]], tuple[dict[str, Any], Curves]]
 
 
-# ``train(params, data, rounds)``; further positional arguments may be those that are changed
+# ``train(params, data, rounds)``. Further positional arguments may be ones that otel-ml would
+# change, so the call is then left alone.
 _POSITIONAL: Final = 3
 
 
@@ -94,7 +95,7 @@ def name_estimator(model: Any) -> str:
 
 def params_of_estimator(model: Any) -> dict[str, object]:
     """Return an estimator's parameters, those of its parts included. Parts count by their class."""
-    if not hasattr(model, "get_params"):  # a booster
+    if not hasattr(model, "get_params"):  # a booster, not an estimator
         return {}
     return {
         name: class_name(value) if hasattr(value, "get_params") else value

@@ -13,14 +13,15 @@ from otel_ml.libraries.table import Curves, Library, TrainingFunction
 from otel_ml.recorder import Recorder
 from otel_ml.runs import OpenedRun, open_run
 
-# attributes of fitted models that have a number per round, and a number for the whole training
+# Attributes of fitted models: those with a number per round, and those with one number per
+# training.
 _CURVES: Final = (
     *("train_score_", "validation_score_", "oob_scores_", "loss_curve_", "validation_scores_"),
     *("evals_result_",),
 )
 _SUMS: Final = ("best_score_", "oob_score_")
 _DEPTH: Final = 3
-# arguments of training functions that are parameters, besides ``params``
+# Arguments of training functions that are recorded as parameters, in addition to ``params``.
 _SIZES: Final = frozenset({"num_boost_round", "early_stopping_rounds"})
 
 
@@ -56,7 +57,7 @@ class Training:
 
     def _open(self, model: Any, data: object) -> OpenedRun:
         params: Mapping[str, object] = {}
-        with untrusted:  # the code of the user's class
+        with untrusted:  # the code of the user's class runs here
             params = self.library.params_of(model)
         rows = rows_of(data)
         tags = None if rows is None else {ROWS: rows}
@@ -105,7 +106,7 @@ def _metrics_of(model: Any) -> Iterator[tuple[str, object]]:
     """Yield the curves that a fitted model has, those of a pipeline's last step included."""
     for name in _CURVES:
         yield from _curves(name.removesuffix("_"), _attribute(model, name), 0)
-    history = _attribute(_attribute(model, "history"), "history")  # of Keras
+    history = _attribute(_attribute(model, "history"), "history")  # set by Keras
     if isinstance(history, Mapping):
         yield from _curves("", history, 0)
     for name in _SUMS:
