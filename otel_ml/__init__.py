@@ -111,7 +111,7 @@ _HOMES = {
 
 
 if environ.get("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "").strip("0123456789 "):
-    import_module("otel_ml.sdk_import").load_sdk()  # this value may be wrong, which is rare
+    import_module("otel_ml.sdk_import").load_sdk()  # an invalid value would make the SDK raise
 
 
 def __getattr__(name: str) -> object:

@@ -34,10 +34,11 @@ from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
 from otel_ml.types.wrappers import copy_plain
 
-# limit for a value and for its document; beyond it only the description is sent
+# Limit for a value and for its document, in bytes. For larger values only the description is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024
 
-# size of arrays and tensors that are only copied when they are logged, and written later
+# Sizes in bytes of the arrays and tensors that are only copied when they are logged, and serialised
+# later.
 _LEAST_COPIED: Final = 256 * 1024
 _MOST_COPIED: Final = 16 * 1024 * 1024
 
@@ -205,7 +206,7 @@ def _preview(
     return orjson.dumps({"type": form["type"], **shown}).decode()
 
 
-# Estimating the size of a value quickly, before it is serialised.
+# Estimate the size of a value quickly, before it is serialised.
 
 _STRINGS: Final = frozenset({str, bytes, bytearray})
 _CONTAINERS: Final = frozenset({list, tuple, set, frozenset, dict, deque, OrderedDict, Counter})
@@ -265,12 +266,12 @@ def _size_of_object(value: Any) -> int:
     wrapper = find_wrapper(kind)
     if wrapper is not None and issubclass(wrapper, BuiltIn):
         return int(wrapper.inspection.size_of(value))
-    if is_from("pandas", kind) and hasattr(value, "memory_usage"):  # an index
+    if is_from("pandas", kind) and hasattr(value, "memory_usage"):  # a pandas index
         return int(value.memory_usage(deep=True))
     return LEAF_BYTES
 
 
-# Hiding secrets in serialised data. Everything else stays readable.
+# Hide secrets in serialised data. Everything else stays readable.
 
 _PAIR: Final = 2
 _TABLE_FORMS: Final = {Arrow.type_name: Arrow, Polars.type_name: Polars}
@@ -278,7 +279,7 @@ _TEXT_DTYPES: Final = re.compile("str|cat|enum|dict|object")
 _OWN_TYPES: Final = "otel_ml.types."
 _ITEMS: Final = frozenset({"tuple", "set", "frozenset", "deque", "member", "slice", "array"})
 _PAIRS: Final = frozenset({"dict", "fields", "ordered", "counter"})
-_VALUES: Final = frozenset({"values", "attrs"})  # of an array or table
+_VALUES: Final = frozenset({"values", "attrs"})  # keys in an array or table
 _FORMS: Final = frozenset({"data", "value"})
 
 

@@ -13,8 +13,8 @@ from otel_ml.capture.description import type_name
 
 Columns = dict[str, list[Any]]
 
-# with more distinct numbers a column counts as numeric, not as codes; see
-# docs/how-to/data-metrics.md
+# A column of numbers with more distinct values counts as numeric, not as codes. See
+# docs/how-to/data-metrics.md.
 CODES: Final = 20
 _NUMBER_SHARE: Final = 0.95
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None)})

@@ -17,7 +17,7 @@ from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_
 from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
 from otel_ml.statistics.sketches import Kind, Sketch, sketch_values
 
-# smaller groups are skipped; a label with fewer rows shows no leaks
+# Groups with fewer rows are skipped. With fewer labelled rows, no leaks are computed.
 FEWEST: Final = 30
 _FEWEST_LABELLED: Final = 100
 _MOST_COLUMNS: Final = 200
@@ -26,7 +26,7 @@ _MOST_CLASSES: Final = 200
 _PAIR: Final = 2
 _OUTPUT_COLUMNS: Final = "outputs"
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-# defaults for the favourable value of a label with two values
+# Default favourable and unfavourable values of a label with two values.
 _POSITIVE: Final = frozenset({"yes", "true", "y", "1", "positive", "approved"})
 _NEGATIVE: Final = frozenset({"no", "false", "n", "0", "negative", "denied"})
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from otel_ml.process import renew_in_child
 
-MOST_BYTES: Final = 32 * 1024 * 1024  # of all values of a process that are not computed yet
+MOST_BYTES: Final = 32 * 1024 * 1024  # total per process of values not computed yet
 
-_pending: Final[dict[int, int]] = {}  # weights by id()
+_pending: Final[dict[int, int]] = {}  # size in bytes by id()
 renew_in_child(_pending.clear)
 
 

@@ -38,12 +38,12 @@ from otel_ml.spans import (
 _GROUP: Final = "opentelemetry_instrumentor"
 _BASE: Final = "opentelemetry.instrumentation.instrumentor"
 _OWN_PACKAGE: Final = "otel-ml"
-_GROWS: Final = 8  # hidden text may grow to 8 times its length before it would be cut
+_GROWS: Final = 8  # hiding secrets may lengthen a text; up to 8 times, it is not cut
 
 _logger = logging.getLogger(__name__)
 
 
-# Finding and activating instrumentations.
+# Find and activate instrumentations.
 
 
 def instrument(library: str, provider: trace.TracerProvider) -> Any:
@@ -134,7 +134,7 @@ def _advice(library: str) -> str:
     )
 
 
-# Instrumentations whose spans go nowhere.
+# Find instrumentations whose spans are lost.
 
 
 def warn_lost() -> None:
@@ -199,7 +199,7 @@ def _global_is_silent() -> bool:
     sampler = getattr(trace.get_tracer_provider(), "sampler", None)
     if not isinstance(sampler, Sampler):
         return False
-    # a rate above 0 keeps the smallest ID or the largest
+    # Any sampling rate above 0 keeps the smallest or the largest trace ID.
     return all(
         sampler.should_sample(Context(), trace_id, "request", trace.SpanKind.SERVER).decision
         is Decision.DROP

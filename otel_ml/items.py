@@ -13,7 +13,7 @@ import orjson
 
 from otel_ml import attributes as wire
 
-# a manifest is sent as numbered artifacts with this prefix, each at most PART_BYTES long
+# A manifest is sent as numbered artifacts with this prefix, each at most PART_BYTES long.
 MANIFEST: Final = "items."
 PART_BYTES: Final = 65_536
 _PARTS_A_RECORD: Final = 8

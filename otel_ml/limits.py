@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import SpanLimits
 from otel_ml.errors import warn_once
 from otel_ml.sdk_import import SPAN_ATTRIBUTES, is_limit
 
-_DEFAULT_COUNT: Final = 128  # default of every count limit in the specification
-# For each argument of `SpanLimits`: its variable, and the argument that is its default.
+_DEFAULT_COUNT: Final = 128  # OpenTelemetry's default for all count limits
+# For each argument of `SpanLimits`: its environment variable, and the argument it defaults to.
 _VARIABLES: Final = {
     "max_attributes": ("OTEL_ATTRIBUTE_COUNT_LIMIT", ""),
     "max_events": ("OTEL_SPAN_EVENT_COUNT_LIMIT", ""),

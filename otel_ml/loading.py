@@ -22,7 +22,8 @@ from importlib import _bootstrap
 from types import CodeType, FrameType
 from typing import Final, TypeVar
 
-# imports logging, whose lock an import may need: logging's fork hook must run after ours
+# Importing this loads logging, whose lock another import may need. Logging's fork hook must run
+# after ours.
 from otel_ml.errors import report
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class _Loading:
             make: The function. If it raises, its error is raised.
         """
         until_s = time.monotonic() + _WAIT_S
-        # no gap between this check and the import: the fork looks for this very frame
+        # Do nothing between this check and the import: the fork hook looks for this frame.
         while self._must_wait(sys._getframe(1)) and time.monotonic() < until_s:
             _rest()
         return make()

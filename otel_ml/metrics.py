@@ -14,7 +14,7 @@ from otel_ml.wire import Attributes
 
 Metric = float | list[float]
 
-# how much a process keeps of its own metrics; the collector stores all
+# Limits of the metrics that a process keeps in memory. The collector stores all of them.
 MOST_POINTS: Final = 10_000
 MOST_NAMES: Final = 1_000
 
@@ -22,7 +22,7 @@ _INT64_MAX: Final = 2**63 - 1
 _SERIES: Final = frozenset({"append", "restart"})
 _CUTTING: Final = frozenset({"replace", "restart"})
 _NUMBER_TYPES: Final = frozenset({int, float, bool, type(None)})
-# errors that arrays and tensors raise if they are not numbers, for example while JAX traces them
+# Errors that arrays and tensors raise if they are not numbers, for example while JAX traces them.
 NO_NUMBER: Final = (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError)
 
 

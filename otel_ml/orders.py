@@ -41,11 +41,11 @@ WORST: Final = "worst"
 BEST: Final = "best"
 LOWEST: Final = "lowest"
 HIGHEST: Final = "highest"
-# orders that become lowest or highest, depending on whether lower is better for the judge
+# Orders that mean lowest or highest first, depending on whether lower is better for the judge.
 BY_WORTH: Final = frozenset({WORST, BEST})
 NEWEST: Final = "newest"
 OLDEST: Final = "oldest"
-# sorted by time, a list contains all runs; otherwise only ended runs that have a value
+# Sorted by time, a list contains all runs. Otherwise it contains only ended runs with a value.
 BY_TIME: Final = frozenset({NEWEST, OLDEST})
 ORDER_NAMES: Final = ", ".join(order.name for order in ORDERS)
 ORDER_CHARS: Final = 300

@@ -43,7 +43,7 @@ else:
 # batch size of the OpenTelemetry SDK's own processor
 _EXPORTER_BATCH: Final = 512
 _PACE: Final = Pace()
-# these products use the global provider for their own backend: our spans would go there
+# These products send all spans of the global provider to their own backend, ours included.
 _TAKERS: Final = frozenset({"langfuse", "logfire", "sentry_sdk"})
 
 _logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
 
 def _own(route: Route) -> Outlet:
     resource = resource_of(route.project)
-    # it only reads sampler, IDs and resource from the environment; no span passes through it
+    # Used only to read sampler, IDs and resource from the environment. No span passes through it.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=read_limits())
     pipeline, uploads, sending = _pipeline(route, provider)
     start = start_of_own(provider, partial(_scope, route.project), pipeline.put)

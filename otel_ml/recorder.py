@@ -47,7 +47,7 @@ else:
 SEND_EVERY_NS: Final = 300 * 1_000_000_000
 HEARTBEAT_S: Final = 60.0
 _ROOM_S: Final = 30.0
-_WEIGHTS_S: Final = 2.0  # time that a flush waits for digests of model weights
+_WEIGHTS_S: Final = 2.0  # seconds that a flush waits for digests of model weights
 _CLOSE_S: Final = 10.0
 _JUDGES_S: Final = 2.0
 _ANNOUNCE_AFTER_NS: Final = 2_000_000_000
@@ -234,14 +234,15 @@ class OpenRuns:
     def _wake(self) -> None:
         self._watch.wake()
 
-    # From here on: methods of the background thread.
+    # Methods of the background thread.
 
     def _run(self) -> None:
         idle_since = time.monotonic()
         while not self._watch.is_stopping:
             if not self.count:
                 self._watch.pause(_IDLE_TICK_S)
-            # a new run ends the idle pause, and a short one sends what it logs with its end
+            # A new run ends the idle pause early. A short run ends during the next pause and then
+            # sends all it logged at once.
             self._watch.pause(_TICK_S)
             with quiet("open runs"):
                 self._check()

@@ -19,26 +19,25 @@ T = TypeVar("T")
 
 TagValue = str | bool | int | float
 Actual = TagValue | Sequence[TagValue]
-Hash = bytes  # 32, of SHA-256
+Hash = bytes  # SHA-256, 32 bytes
 
-# default name of ground truth: the run's output
+# Default name of ground truth. It means the run's output.
 ACTUAL_NAME: Final = "output"
-# largest size of ground truth as JSON text
+# Maximum size of ground truth as JSON text, in bytes.
 ACTUAL_BYTES: Final = 16_384
 ACTUAL_WANTED: Final = (
     "a text, a finite number of at most 64 bits, True or False, or a list of these, "
     f"of at most {ACTUAL_BYTES:,} bytes as JSON"
 )
 
-# keys of a field's metadata: description, column in the store, attribute on the wire, names on
-# pages
+# Keys of a field's metadata: description, database column, span attribute, display on pages.
 ABOUT: Final = "description"
 COLUMN: Final = "column"
 ATTRIBUTE: Final = "attribute"
 FACE: Final = "face"
 _KEPT: Final = "kept"
 
-# column types of the engine; _NAME is for few or repeating values
+# Column types of the database. _NAME is for columns with few distinct values.
 _NAME: Final = "LowCardinality(String)"
 _TEXT: Final = "String"
 _LONG: Final = "String CODEC(ZSTD(1))"
@@ -312,9 +311,9 @@ class RunFields:
 _FACES: Final[Mapping[str, Face]] = {
     field_.name: field_.metadata[FACE] for field_ in fields(RunFields) if FACE in field_.metadata
 }
-# fields of a run that pages show with a label, in display order
+# Fields of a run that pages show with a label, in display order.
 LABELS: Final = {name: face.label for name, face in _FACES.items() if face.label}
-# resource attributes of a sender that carry a field of its runs
+# Resource attributes that set a field of all runs of a sender.
 RESOURCE_ATTRIBUTES: Final = {name: face.resource for name, face in _FACES.items() if face.resource}
 
 
@@ -324,7 +323,7 @@ def describe_field(name: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields is a quarter of mapping
+@dataclass(slots=True, kw_only=True)  # not frozen: setting 45 frozen fields takes 25 % of mapping
 class Run(RunFields):
     """A run or any other span, as stored in the database.
 

@@ -30,7 +30,7 @@ from otel_ml.errors import hand_on, quiet
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
 
-# values under keys with these words are hidden; ``_`` matches any separator or none
+# Values are hidden if their key contains one of these words. ``_`` matches any separator or none.
 SECRET_KEYS: Final = (
     "password",
     "passwd",
@@ -46,20 +46,20 @@ Redact = Callable[[str], str]
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 _PLAIN: Final = _LEAVES | {list, tuple}
-_MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen as a whole
+_MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen completely
 _CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
-_LONG_TEXT: Final = 4_096  # characters
+_LONG_TEXT: Final = 4_096  # characters; longer texts are searched without digits
 _NUMERIC_CHARS: Final = b"0123456789.,"
 _KNOWN_KEYS: Final = 10_000
 _KNOWN_CHARS: Final = 64
 _SEARCHED_DEPTH: Final = 100
-# only as the last word of a key: max_tokens is a count, a tokenizer splits text
+# Matches only as the last word of a key: max_tokens is a count, and a tokenizer splits text.
 _LAST_WORDS: Final = frozenset({"token"})
 _QUOTED: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*')"
 _BARE: Final = r"(?:(?:bearer|basic)\s+)?[^\s,;&)}\]\"']+"
 _ANNOTATED: Final = r"(?:\s*:\s*[\w.\[\]| ]+?)?"
 
-# parts of a table's description that hold its first rows, where the columns are mixed
+# Keys of a table's description that contain its first rows, in which the columns are mixed.
 _FIRST_ROWS: Final = ("head", "values")
 _WITH_NAMES: Final = (list, dict)
 
@@ -90,7 +90,7 @@ class Redaction:
         self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
         self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")
         self._in_source = _assigned(words, _ANNOTATED, _QUOTED)
-        # parts that the lower-case text of a value contains if one of its keys matches
+        # A value can have a matching key only if its lower-case text contains one of these.
         self._needles = [re.split("[_-]", word)[0] for word in words]
         self._have_letters_only = all(needle.isalpha() for needle in self._needles)
         self._harmless: set[object] = set()
@@ -265,7 +265,7 @@ class Redaction:
         """Tell quickly whether a text could contain a secret key."""
         lowered = text.lower()
         if len(text) > _LONG_TEXT and self._have_letters_only:
-            # most of a long text are numbers, and without digits a search takes a fifth of the time
+            # Long texts are mostly numbers. Without digits, the search takes a fifth of the time.
             left = lowered.encode("utf-8", "surrogatepass").translate(None, _NUMERIC_CHARS)
             lowered = left.decode("utf-8", "surrogatepass")
         return any(needle in lowered for needle in self._needles)

@@ -63,13 +63,13 @@ def _follow_starts() -> None:
     @functools.wraps(start)
     def start_inside(thread: threading.Thread) -> None:
         surroundings = current_context().get(CONTEXT_KEY)
-        # a pool's thread lives on after the block; its tasks bring their own tags
+        # A pool's thread outlives the block. Its tasks have their own tags.
         is_of_pool = getattr(thread, "_target", None) is pool_threads._worker
         if surroundings is not None and not is_of_pool:
             run = thread.run
 
             def run_inside() -> None:
-                vars(thread).pop("run", None)  # it is a reference cycle
+                vars(thread).pop("run", None)  # breaks a reference cycle
                 _call_inside(surroundings, run)
 
             thread.run = run_inside  # type: ignore[method-assign]  # of this thread alone

@@ -542,8 +542,8 @@ class Run(Handle, HasCard):
         "_waiting",
     )
 
-    _by_call = False  # it ends with its call
-    _taking = ALL  # what may be recorded of inputs and outputs
+    _by_call = False  # True if the run ends with its call
+    _taking = ALL  # which inputs and outputs may be recorded
 
     def __init__(
         self,
@@ -1001,8 +1001,8 @@ class OpenedRun(Run):
     ) -> None:
         super().__init__(recorder, span, start_ns, constants)
         self._attached: Token[Context] | None = None
-        self._may_train = False  # True if no `kind` was given: metrics by step make it a training
-        self._until_ns: int | None = None  # its end, if that was given
+        self._may_train = False  # no `kind` was given: metrics by step make the run a training
+        self._until_ns: int | None = None  # end time, if it was given
 
     def _now_ns(self) -> int:
         return time.time_ns() if self._until_ns is None else self._until_ns

@@ -41,7 +41,7 @@ class Stubbed(dict[str, bool]):
 STUBBED: Final = Stubbed()
 
 
-# built-in errors that can be created from a message; all others become RecordedError
+# Built-in errors that can be created from a message. All others become RecordedError.
 _RAISED: Final[Mapping[str, type[Exception]]] = {
     kind.__name__: kind
     for kind in (

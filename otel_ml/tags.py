@@ -16,7 +16,7 @@ from otel_ml.errors import untrusted
 Value = str | bool | int | float
 Details = dict[str, dict[str, str]]
 
-# further tags share one JSON attribute, because a span holds 128 attributes
+# All further tags share one JSON attribute, because a span holds at most 128 attributes.
 _OWN_ATTRIBUTES: Final = 80
 _INT64_MAX: Final = 2**63 - 1
 

@@ -56,7 +56,7 @@ _ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]*")
 _ALIAS_CHARS: Final = 128
 _BY_CHARS: Final = 256
 _MOST_VERSIONS: Final = 2**31 - 1
-# seconds that reading waits: for delivery of this process's own records, and for the collector
+# Timeouts of a read: for delivery of this process's own records, and for the collector's response.
 _DRAIN_S: Final = 5.0
 _READ_S: Final = 30.0
 _CHOOSE_S: Final = 3.0

@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from otel_ml.arguments import invalid
 
-# what the arguments start, end and time accept
+# Types that the arguments start, end and time accept.
 Time = datetime | str | int
 
 SECOND_NS: Final = 1_000_000_000
-# how far ahead of this machine's clock a time may be; the collector's limit is the same
+# Maximum time ahead of this machine's clock. The collector has the same limit.
 AHEAD_NS: Final = 3_600 * SECOND_NS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _DAY_S: Final = 86_400
-# numbers below these are seconds, milliseconds and microseconds; a time since 1973 in the next
-# unit is larger
+# Upper bounds for seconds, milliseconds and microseconds since the epoch. A time after 1973 in the
+# next smaller unit is above the bound.
 _UNITS: Final = ((10**11, SECOND_NS), (10**14, 1_000_000), (10**17, 1_000))
 _TIME_FORMS: Final = (
     "a datetime with a time zone, an ISO text with one such as 2026-11-26T10:00:00Z, or "

@@ -11,11 +11,11 @@ from otel_ml.wire import Attributes, Event, weigh
 _EVERY_NS: Final = 400_000_000
 _LONG_NS: Final = 600 * 1_000_000_000
 _EVERY_OF_LONG_NS: Final = 10 * 1_000_000_000
-# limits of one record; reaching one sends the updates
+# Limits of one record. The updates are sent when one of them is reached.
 POINTS: Final = 1_000
 EVENTS: Final = 64
 EVENT_BYTES: Final = 1024 * 1024
-_UPLOADED_BYTES: Final = 2_048  # event of a value that is uploaded separately
+_UPLOADED_BYTES: Final = 2_048  # size of the event of a value that is uploaded separately
 
 Update = tuple[Attributes, list[Event]]
 

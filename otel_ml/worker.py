@@ -58,7 +58,7 @@ class Worker:
         """Whether the caller runs in this thread. The thread must not wait for itself."""
         return threading.current_thread() is self._thread
 
-    # From here on: called from other threads.
+    # Methods that other threads call.
 
     def wake(self) -> bool:
         """Wake the thread, starting it if necessary.
@@ -110,7 +110,7 @@ class Worker:
                     del self._starts[None]
         return is_begun
 
-    # From here on: called in the thread itself.
+    # Methods that run in the thread itself.
 
     def rest(self, has_jobs: Callable[[], object], timeout_s: float | None = None) -> None:
         """Sleep until `wake` is called or until the timeout.

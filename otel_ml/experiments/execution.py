@@ -493,7 +493,7 @@ class Threads:
             for trial in list(self._running.values()):
                 if trial.call is not None and trial.claim():
                     trial.call.fail(KeyboardInterrupt())
-            with suppress(queue.Empty):  # runs that finished before the interruption
+            with suppress(queue.Empty):  # collect runs that finished before the interruption
                 while True:
                     self._take(self._done.get_nowait())
 

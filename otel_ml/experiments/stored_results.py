@@ -17,7 +17,7 @@ from otel_ml.reader import NotFound, Reader
 from otel_ml.recorder import Recorder
 from otel_ml.records import ExperimentRow, ListedExperiment
 
-_LATEST_EXPERIMENTS: Final = 1_000  # how many are searched for a baseline
+_LATEST_EXPERIMENTS: Final = 1_000  # searched for a baseline
 _NO_BASELINE: Final = "none"
 _AUTO: Final = "auto"
 _DRAIN_S: Final = 5.0

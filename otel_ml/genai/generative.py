@@ -326,7 +326,7 @@ _DETAILS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ("reasoning_tokens", "thinking_tokens", "reasoning"),
     ),
 }
-# where streamed events keep the object they are about
+# Keys of streamed events whose value is the message or response itself.
 _WITHIN: Final = ("message", "response")
 
 

@@ -275,7 +275,7 @@ def _server_response(call: str | None, value: object) -> Part:
     )
 
 
-# tools that Anthropic runs; the type of a result contains the tool's name
+# Tools that Anthropic runs itself. The type of a result contains the name of its tool.
 _SERVER_TOOLS: Final = (
     *("web_search", "web_fetch", "code_execution", "bash_code_execution"),
     *("text_editor_code_execution", "tool_search", "mcp"),
@@ -604,7 +604,7 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
     return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}
 
 
-# what the deltas of OpenAI response events extend
+# The field that each delta event of OpenAI's Responses API extends.
 _DELTAS: Final = {
     "response.output_text.delta": "output_text",
     "response.reasoning_text.delta": "reasoning",

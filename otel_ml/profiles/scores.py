@@ -200,7 +200,8 @@ class ClassPrecisionScore(ProfileScore):
     """
 
     takes = 2
-    # Index of the component that must be the class for a run to count: 0 prediction, 1 truth.
+    # Index of the component that must equal the class for a run to count: 0 is the prediction, 1 is
+    # the ground truth.
     chosen: ClassVar[int] = 0
 
     def __init__(

@@ -73,7 +73,7 @@ class ProfileWatch:
         self._watched[model] = [*others, watched]
         self._send(watched)
 
-    # On the thread of a caller.
+    # Called on the caller's thread.
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
         """Queue a finished run for validation and return immediately.
@@ -107,7 +107,7 @@ class ProfileWatch:
         if self._worker.is_asleep:
             self._worker.wake()
 
-    # On its thread.
+    # Called on its own thread.
 
     def _work(self) -> None:
         while not self._worker.is_stopping:
