@@ -31,14 +31,14 @@ from otel_ml_collector.windows import Window
 QUANTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")
 OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
-# What the monitor finds of a model, a window at a time.
+# Figures of monitoring, which are computed for one model and one window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
-# What the judge itself spends, with and without runs.
+# Spending of the judge itself, whether or not there are runs.
 OF_BUDGET: Final = ("budget_used",)
-# Runs that never ended, which are not among the recorded ones.
+# Runs without an end. They are not among the recorded runs.
 OF_CRASHES: Final = ("crashed",)
 _VERSION_BEFORE: Final = "version before"
-# Comparison operators after both sides have changed places.
+# Comparison operators when both sides are swapped.
 _TURNED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _PREVIOUS_TIME: Final = re.compile(r"previous (\d+[a-z]+)", re.ASCII)
 _MOST_PREVIOUS_NS: Final = 90 * DAY_NS
@@ -59,7 +59,7 @@ VOCABULARY: Final = Vocabulary(
     signs=frozenset({"worse"}),
     watches=True,
 )
-# Figures from 0 to 1 that are the mean of something about each run.
+# Figures from 0 to 1 that are means over runs.
 _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
 # Means of numbers that can have any range.
 _MEANS: Final = frozenset({"mean", "mean_score"})
@@ -358,7 +358,7 @@ def _read_limit(sure: SureComparison) -> SureLimit:
         raise BadInput(f"{expected}, with < or >", "when", sure.column)
     is_above = sign.startswith(">")
     if left.name in QUANTILES:
-        # A quantile is above a number where more runs than that are.
+        # A quantile is above a limit if the share of runs above that limit is large enough.
         share = f"{left.of} {'>' if is_above else '<'} {right!r}"
         limit = 1 - QUANTILES[left.name] if is_above else QUANTILES[left.name]
         return SureLimit(Figure("share", share, left.column), limit, is_above=True)

@@ -76,10 +76,11 @@ from otel_ml_collector.windows import Window
 EVALUATE_S: Final = 60.0
 # A pass leaves the store to other work for at least half of the time.
 BUDGET_S: Final = 30.0
-# Missed windows that are evaluated, the newest ones.
+# Maximum number of missed windows that are evaluated, the newest.
 _MOST_MISSED: Final = 100
 _MOST_MISSED_MONITORED: Final = 10
-# Windows that wait for ground truth, in addition; they are evaluated again within an hour.
+# Maximum number of additional windows that wait for ground truth. Each is evaluated again within an
+# hour.
 _MOST_WAITING: Final = 3_000
 _MOST_WAIT_NS: Final = 90 * DAY_NS
 _RETRY_NS: Final = HOUR_NS
@@ -475,10 +476,10 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
     plan = rule.plan
     last_ns = MeasuredWindows.newest(plan, now_ns).first_ns
     most = _MOST_MISSED
-    if plan.condition.of(OF_TRUTH):  # they wait long
+    if plan.condition.of(OF_TRUTH):  # ground truth can arrive late
         delay_ns = _MOST_WAIT_NS if plan.truth_delay_ns is None else plan.truth_delay_ns
         most += min(delay_ns // plan.every_ns, _MOST_WAITING)
-    if plan.condition.of(OF_MONITOR):  # each is a question of its own
+    if plan.condition.of(OF_MONITOR):  # each window takes several queries
         most = _MOST_MISSED_MONITORED
     first_ns = last_ns if not seen_ns else (seen_ns // plan.every_ns + 1) * plan.every_ns
     first_ns = max(first_ns, last_ns - (most - 1) * plan.every_ns)
@@ -496,7 +497,7 @@ def judge_windows(
     for end_ns in windows.ends_ns:
         slices = measured.get(end_ns, {})
         if any(is_waiting(plan, end_ns, own, now_ns) for own in slices.values()):
-            if not item.whole.seen_ns:  # so that it begins here, even if newer ones have ended
+            if not item.whole.seen_ns:  # so that it resumes here, even if newer windows have ended
                 item.put(WHOLE_RULE, replace(item.whole, seen_ns=end_ns - plan.every_ns))
             return
         every = {key.text for key in slices}

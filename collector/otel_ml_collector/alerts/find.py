@@ -34,7 +34,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
 DAYS: Final = 30
 _MOST_SLICES: Final = 200
-# The worst of a day: fired, some bad windows, all good, too few runs.
+# The worst state of a day: fired, some bad windows, all good, too few runs.
 DayWord = Literal["fired", "pending", "quiet", "no data"]
 _DAY_WORDS: Final[Mapping[str, DayWord]] = {
     "firing": "fired",

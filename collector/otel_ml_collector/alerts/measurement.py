@@ -83,35 +83,36 @@ from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from otel_ml_collector.verdicts.sides import make_figure
 from otel_ml_collector.windows import Window
 
-# The slice of a rule that groups by nothing.
+# The only slice of a rule that has no grouping.
 _NO_SLICE: Final = SliceKey("[]")
-# Of so many slices, those with most runs, the monitor is asked: each is a question of its own.
+# Maximum number of slices with figures of monitoring, because each takes a query: those with the
+# most runs.
 MOST_MONITORED_SLICES: Final = 20
-# A rule has no more slices: those with most runs.
+# Maximum number of slices of a rule: those with the most runs.
 MOST_SLICES: Final = 200
 _MOST_MEASURED: Final = 500_000
-# Session means of shares are rounded to a thousandth, others to three digits, towards the side
-# where all is well.
+# Session means of shares are rounded to a thousandth, others to three digits, always towards the
+# side that does not fire.
 _STEPS: Final = 1_000
 _MEAN_DIGITS: Final = 3
-# Of crashed runs, those are counted that began at most this long before the first window.
+# Crashed runs count if they began at most this long before the first window.
 _LONGEST_RUN_NS: Final = 30 * DAY_NS
-# Of so many days before it is learned how soon the truth comes.
+# The last 60 days show how long ground truth usually takes to arrive.
 _COURSE_NS: Final = 60 * DAY_NS
-# How long truths are waited for: beyond the time by which nearly all are here, and without any
-# course that is known.
+# A window waits for ground truth 1.5 times as long as 95 % of it usually takes, at most 90 days,
+# and 14 days if that is unknown.
 _NEARLY_ALL: Final = 0.95
 _PATIENCE: Final = 1.5
 _MOST_PATIENCE_NS: Final = 90 * DAY_NS
 _UNKNOWN_COURSE_NS: Final = 14 * DAY_NS
-# Figures of predictions with their truth: a sum, and by which it is divided.
+# Figures of predictions with ground truth, as numerator and denominator.
 _SHARES_OF_TRUTH: Final = {
     "accuracy": ("right", "here"),
     "precision": ("hits", "said_so"),
     "recall": ("hits", "came_so"),
     "mae": ("errors", "here"),
 }
-# Runs are in so soon after they began, or later where they take longer.
+# A window is measured this long after its end, because its last runs are still arriving.
 _LATE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _IN_TIME: Final = _MEASURED_TIME.sql
@@ -141,7 +142,7 @@ _MEANS: Final = Sql("""
 _NOT_IMPORTED: Final = Sql("AND runs.process != '{imported}'").fill(
     imported=identifier(IMPORTED, [IMPORTED])
 )
-# The step of the last digit, and a millionth of it for what floating point adds.
+# The step of the last digit. A millionth of it is the tolerance for floating point errors.
 _LAST_DIGIT: Final = Sql("exp10(floor(log10(abs(exact))) - {digits})").fill(digits=_MEAN_DIGITS - 1)
 _MILLIONTH: Final = Sql("1e-6")
 _UNITS_OF_SLICES: Final = Sql("""
@@ -237,7 +238,7 @@ class Measurement:
         return cls(project, plan.where, plan.by, (*figures,), plan.condition.sure, now_ns)
 
 
-# The figures of each slice, by the end of each window.
+# The figures of each slice, by the end of the window.
 MeasuredSlices = Mapping[int, Mapping[SliceKey, MeasuredSlice]]
 
 
@@ -288,10 +289,10 @@ def _merge(known: MeasuredSlice | None, measured: MeasuredSlice, *, is_now: bool
 
 def _measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
     budgets = [figure for figure in asked.figures if figure.name in OF_BUDGET]
-    if budgets:  # a rule has no other figures then
+    if budgets:  # such a rule has no other figures
         return _measure_budgets(reader, asked.project, budgets, windows.ends_ns)
     crashes = [figure for figure in asked.figures if figure.name in OF_CRASHES]
-    if crashes:  # a rule has no other figures then, too
+    if crashes:  # such a rule has no other figures either
         return _measure_crashes(reader, asked.project, crashes[0], windows)
     return _measure_runs(reader, asked, windows)
 
@@ -418,7 +419,7 @@ def _add_versions(
         where = narrow_filter(asked.where, key.where(asked.by))
         for end_ns, (value, runs) in measure_version(words, where, figure, own_ns).items():
             known = measured[end_ns].get(key, MeasuredSlice(0))
-            # A version is judged by all of its runs, however few are in one window.
+            # A version is judged by all of its runs, even if one window has few of them.
             most = max(runs, known.runs)
             measured[end_ns][key] = replace(
                 known,
@@ -514,7 +515,7 @@ class _Column:
 _SUM: Final = read_exact(exact_sum(Sql("x_N")))
 _MEAN: Final = _SUM + Sql(" / count(x_N)")
 _SHARE: Final = Sql("sum(x_N) / count(x_N)")
-# By figure: the column, and how it is added up.
+# The column of each figure, and how it is summed up.
 _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
     "runs": (Sql("1"), Sql("count()")),
     "error_share": (ERRORS.value, _SHARE),
@@ -526,7 +527,7 @@ _COLUMN_OF: Final[Mapping[str, tuple[Sql, Sql]]] = {
 _USED: Final = {value for item in (TOKENS, COST) for value in (item.value, item.compared)}
 
 
-# Figures of every run that a window is held against the time before by, with their kinds.
+# Figures of every run by which a window is compared with the time before.
 VERDICT_COLUMNS: Final[Mapping[str, Sequence[tuple[str, Figure]]]] = {
     ERRORS.name: [(ERRORS.name, Figure("error_share", "", 0))],
     **{item.name: [(item.name, Figure(f"log_{item.name}", "", 0))] for item in AMOUNTS},
@@ -873,7 +874,8 @@ def _write_slice(dimension: Dimension, place: int, kinds: RecordKinds) -> Sql:
       length({mark}) + 1)""").fill(mark=mark)
     if not kinds.tags:
         return own
-    # The newest holds, also if it came late: the time of a run's own is its end.
+    # The newest value counts, even if it arrived late. Values of the run itself have the time of
+    # its end.
     newest = Sql("arrayFirst(tag -> concat(tag.1, '=') = {mark}, late)").fill(mark=mark)
     return Sql("""if({newest}.1 != '' AND ({newest}.3 >= start_ns + latency_ns OR {own} = ''),
       {newest}.2, {own})""").fill(newest=newest, own=own)
@@ -892,7 +894,7 @@ def _add_truth(
     target = find_target(reader, asked.project, figure.of)
     course, ages = _read_course(reader, asked, target)
     at_last = max((share for share in course if share is not None), default=None)
-    # Truths that are not here are waited for half as long again as nearly all usually take.
+    # Windows wait 1.5 times as long as 95 % of the ground truth usually takes to arrive.
     settled_ns = next(
         (
             min(_PATIENCE * age_ns, _MOST_PATIENCE_NS)

@@ -31,12 +31,12 @@ def measure_monitored(
     start_ns, end_ns = window.start_ns, window.end_ns
     if figure.name == "drift":
         return _measure_drift(reader, project, where, figure, window)
-    # How many runs the worst slice lost.
+    # The figure is the number of extra failures of the worst slice.
     query = SlicesQuery(project, where, figure.of, start_ns=start_ns, end_ns=end_ns)
     try:
         slices = find_slices(reader, query, end_ns)
     except BadInput as error:
-        if error.field == "figure":  # a judge that did not speak in this window
+        if error.field == "figure":  # the judge scored no run in this window
             return math.nan, 0
         raise
     return max((part.excess for part in slices.slices), default=0.0), slices.runs

@@ -55,7 +55,7 @@ from otel_ml_collector.windows import Window
 _CHANGES: Final = 50
 _SHOWN_DAYS: Final = 30
 _LISTED_GROUPS: Final = 50
-# The condition of a new form, so that it shows a past at once.
+# The condition of a new form. With it, the form shows past windows immediately.
 FIRST_CONDITION: Final = "surely(error_share > 0.05)"
 _RULE_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 MUTE_LENGTHS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "1d": DAY_NS, "7d": 7 * DAY_NS}

@@ -34,7 +34,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from otel_ml_collector.windows import Window
 
 _MEASURED_PROJECTS: Final = 20
-# Without a scrape for so long nothing is computed.
+# Series are not computed if nothing has scraped them for this long.
 _READ_WITHIN_S: Final = 3_600.0
 _MEASURED_EVERY_NS: Final = HOUR_NS
 _LISTED_EVERY_NS: Final = 5 * MINUTE_NS
@@ -102,7 +102,7 @@ class SeriesWatch:
         for measure in _MEASURES:
             try:
                 measured = measure(self._reader, project, now_ns)
-            except CollectorError as error:  # the others are computed all the same
+            except CollectorError as error:  # the other series are computed anyway
                 _logger.warning("Some series of a project were not computed: %s", error)
                 continue
             for name, rows in measured.items():
@@ -142,7 +142,7 @@ def _add_series(rule: AlertRule, row: AlertRow) -> list[SeriesRow]:
     ]
 
 
-# Of each sort of series that is measured its rows, the most telling first.
+# Rows of each kind of measured series, the most important first.
 Measured = Mapping[SeriesName, Sequence[SeriesRow]]
 
 

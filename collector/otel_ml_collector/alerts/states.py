@@ -15,7 +15,7 @@ from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.store.alerts import AlertRow, AlertStateName
 from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 
-# The worst first.
+# States, worst first.
 STATES: Final[tuple[AlertStateName, ...]] = ("firing", "failed", "pending", "inactive", "no data")
 WindowWord = Literal["bad", "good", "no data"]
 TruthWord = Literal["in", "due", "overdue"]

@@ -54,10 +54,10 @@ LEAST: Final = 2
 MOST: Final = 6
 MOST_TRAININGS: Final = 50
 _EXPERIMENT: Final = "experiment"
-# The last, the lowest and the highest point of a series are always read.
+# The last, lowest and highest point of a series are read in addition.
 _FEW_POINTS: Final = 10
 _POINTS: Final = 100
-_NAMED: Final = 8  # metrics, in a message
+_NAMED: Final = 8  # metrics in a message
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -151,7 +151,7 @@ class SideComparison(BaseModel):
     sides: list[ComparedSide] = Field(description="In the order of the request")
 
 
-_MOST_ASKED: Final = 100  # more than are compared, so that a longer list gets a clear error
+_MOST_ASKED: Final = 100  # one more than the maximum, so that a longer list gets a clear error
 _Names = Annotated[list[Annotated[str, Query(max_length=1_024)]], Query(max_length=50)]
 _Reference = Annotated[str, Query(max_length=1_040)]
 

@@ -56,7 +56,7 @@ from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-# Widths of the columns after the name, in a window of 1,280 pixels.
+# Widths of the columns after the name, for a window of 1,280 pixels.
 _WIDE: Final = 1_030
 _PARAM_WIDE: Final = 76
 _NAME_WIDE: Final = 124
@@ -317,7 +317,7 @@ def show_verdict(
     context = {
         "found": verdict,
         "banner": banner,
-        # Without live runs of both, the experiments that decide are shown.
+        # Without recorded runs of both versions, the deciding experiments are shown.
         "lines": versus_lines(live, live.missing) if has_live else versus_lines(verdict, None),
         "source": "live runs" if has_live or verdict.basis != "experiments" else "experiments",
         "tried": verdict.paired or (verdict if verdict.basis == "experiments" else None),

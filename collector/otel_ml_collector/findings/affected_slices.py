@@ -84,7 +84,7 @@ def find_affected_slices(
     for where in dict.fromkeys(wheres):
         runs = _read_affected(reader, project, asked, where) if where != of_model else None
         if runs is not None and runs.num_rows:
-            # a column that is joined to the runs, as the ground truth of a target is
+            # a column that is joined to the runs, such as the ground truth of a target
             figures.append(_make_figure(where))
             affected[where] = runs
     if not figures:
@@ -124,7 +124,7 @@ def _read_affected(reader: Reader, project: str, asked: AskedRuns, where: str) -
     """Read the numbers of the affected runs; None if the filter finds no run any more."""
     try:
         condition, _ = compile_where(reader, project, where, is_bounded=True, kinds=asked.kinds)
-    except BadInput:  # such as a field that nobody has sent since
+    except BadInput:  # such as a field that is no longer sent
         return None
     runs = replace(asked, condition=condition, values={**asked.values, **condition.parameters})
     sql = _AFFECTED.fill(run=RUN_NUMBER, recorded=RECORDED, asked=runs.sql, most=MOST_READ)

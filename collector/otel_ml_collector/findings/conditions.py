@@ -18,11 +18,11 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.filter.writing import quoted
 
-# Any number, and any text, by a filter.
+# Conditions that match any number and any text.
 _ANY_NUMBER: Final = "{path} <= 1e300"
 _ANY_TEXT: Final = 'matches({path}, "")'
 _ANY_BOOL: Final = "{path} in (True, False)"
-# RE2 repeats nothing more often.
+# RE2 allows at most 1,000 repetitions.
 _MOST_REPEATS: Final = 1_000
 # Relative width of the range in which a fraction is found; single precision has 7 digits.
 _NOISE: Final = 1e-7
@@ -35,12 +35,12 @@ def write_where(model: str, drift: FieldDrift) -> str:
     """
     of_model = f"model == {quoted(model)}"
     part = (drift.drifted or drift.parts or (None,))[0]
-    # No condition of the language looks into the numbers of an embedding.
+    # Filters cannot read the numbers of an embedding.
     is_open = part is not None and "embedding" not in (drift.kind, drift.window.kind)
     is_column = CELLS in drift.window.types or CELLS in drift.reference.types
     condition = ""
     if part and is_open and is_column:
-        # Of the cells of a column: in a list the language finds texts alone.
+        # In a column, a filter can only find texts.
         value = gained_value(part.reference, part.window)
         is_text = drift.window.types.get("text", 0) == drift.window.n
         if part.name == VALUE and part.window.kind == "category" and value is not None and is_text:
@@ -52,7 +52,7 @@ def write_where(model: str, drift: FieldDrift) -> str:
     where = f"{of_model} and {condition}"
     try:
         parse(where)
-    except BadInput:  # a path that is not one of the language, such as the length of a list
+    except BadInput:  # a path that filters do not have, such as the length of a list
         return of_model
     return where
 

@@ -68,9 +68,9 @@ DAYS_BEFORE: Final = "28d"
 THAN: Final = "reference"
 
 _LENGTHS_NS: Final[Mapping[FieldsPast, int]] = {"1h": HOUR_NS, "24h": DAY_NS, "7d": 7 * DAY_NS}
-# How long a reference of days before is at most, by the hour: more hours say no more.
+# Maximum length of a reference of previous days for windows of an hour. More hours add nothing.
 _MOST_HOURS_NS: Final = 7 * DAY_NS
-# What is drawn of the time before.
+# Length of the time before that a drawing shows.
 _DRAWN_NS: Final = 28 * DAY_NS
 _DAYS_BEFORE: Final = re.compile(r"(\d{1,2})d|24h", re.ASCII)
 _MOST_DAYS_BEFORE: Final = 90
@@ -81,16 +81,16 @@ _PROFILE: Final = re.compile(r"profile:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOT
 _SCORE: Final = re.compile(r'scores\["(.*)"\]@(.*)', re.DOTALL)
 _MOST_ITEMS: Final = 5_000
 _ITEMS_AT_ONCE: Final = 500
-# Runs that are read where there are no sketches: of a bucket, and in all of them together.
+# Number of runs that are read without sketches: at least 200 per bucket, about 10,000 in total.
 _LEAST_SAMPLE: Final = 200
 _MOST_SAMPLE: Final = 10_000
 _MOST_READ: Final = 60
 _FEW_RUNS: Final = 20_000
-# Findings of a model, and of a project.
+# Maximum number of findings per model and per project.
 _MOST_NAMED: Final = 3
 _MOST_BROKEN: Final = 5
 _MOST_MODELS: Final = 20
-# As so many rows a field that moved counts among the answers that are kept.
+# A drifted field counts as this many rows in the cache of answers.
 _ROWS_OF_FIELD: Final = 100
 
 
@@ -591,7 +591,7 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
             if component["side"] in {"input", "output"} and {"field", "sketch"} <= component.keys()
             for section, *steps in (component.get("steps") or component["field"].split("."),)
         }
-    except (KeyError, TypeError, ValueError) as error:  # anybody's text
+    except (KeyError, TypeError, ValueError) as error:  # the document can be any text
         raise Missing(f"The document of {than.name} is not a profile") from error
     return Reference(than.name, fields)
 
@@ -639,7 +639,7 @@ def count_checked_days(question: FindingsQuestion) -> CheckedDays:
         every.reader, every.project, [day_ns for day_ns in days if day_ns not in known]
     )
     done = sum(day_ns in known for day_ns in days)
-    # the runs of small days are read instead
+    # Days with few runs need no sketch: their runs are read instead.
     read = len(waiting) if sum(waiting.values()) <= _FEW_RUNS else 0
     return CheckedDays(done + read, done + len(waiting))
 
@@ -660,7 +660,7 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
     every = _ask_every(question)
 
     def judge() -> list[ModelDrift]:
-        # Of a model its fields that moved, without the windows that they were held against.
+        # Only the drifted fields of each model are kept, without their reference windows.
         return [
             replace(
                 drift,
@@ -672,8 +672,8 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
             if drift.changes
         ]
 
-    # Where each day has sketches these alone decide, so the answer is kept until any of them is
-    # made anew, or another day is over.
+    # If each day has sketches, the answer depends only on them. It is kept until a sketch is
+    # computed again or another day is complete.
     known = read_sketched_days(every.reader, every.project)
     days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
     is_settled = all(computed_ns is not None for _, computed_ns in days)
@@ -782,7 +782,7 @@ def _group_changes(drift: ModelDrift) -> list[tuple[FindingKind, Sequence[FieldD
     for item in drift.drifts:
         if item.name in words:
             by_word[words[item.name]].append(item)
-    for word, group in by_word.items():  # traffic is described by an input that changed
+    for word, group in by_word.items():  # the changed input describes the traffic
         group.sort(
             key=lambda entry: (
                 word == "traffic" and section_of(entry.name) != "inputs",

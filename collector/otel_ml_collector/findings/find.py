@@ -83,11 +83,11 @@ class MonitorState:
     made_ns: int
 
 
-# What was worked out is kept for so long: a version is judged by windows that end meanwhile.
+# An answer is kept for 5 minutes, because versions are judged by windows that end all the time.
 KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
-# Until a newer answer of many runs is worked out, one of so many times that is shown.
+# With many runs, an answer is shown for up to 6 times as long, until a newer one is computed.
 _SHOWN_TIMES: Final = 6
-# Where so many runs were delivered, more that come meanwhile are waited for.
+# Above this number of runs, newly arrived runs do not cause a new computation.
 _MANY: Final = 50_000
 _DELIVERED: Final = Sql("""
     SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
@@ -100,7 +100,7 @@ _DELIVERED: Final = Sql("""
     scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
 )
 
-# Of a day and the 28 before.
+# Projects with many runs in a day and the 28 days before.
 _LARGE: Final = Sql("""
     SELECT project FROM {deliveries} WHERE {readable} AND start_ns >= {start:Int64}
       AND start_ns < {end:Int64}
@@ -168,8 +168,8 @@ def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Moni
     return None if name[-1] else _work_out(question, name)
 
 
-# Answers of many runs are worked out again when the days that are checked change, and when there
-# are some per cent more runs, as after an import.
+# With many runs, an answer is computed again when the checked days change, or when the number of
+# runs has grown by some per cent, such as after an import.
 _Size = tuple[CheckedDays, int] | None
 _AnswerName = tuple[str, str, Past, _Size, int, str]
 _STEPS_OF_SIZE: Final = 20
@@ -179,7 +179,7 @@ def _work_out(question: FindingsQuestion, name: _AnswerName) -> MonitorState:
     return question.reader.memory.work_out(
         name,
         lambda: _find_monitor(question),
-        # What lacks something is asked for again.
+        # Incomplete answers are not kept.
         lambda state: (
             _NOT_KEPT
             if state.missing
@@ -237,7 +237,8 @@ _NOT_KEPT: Final = 10**9
 def _find_monitor(question: FindingsQuestion) -> MonitorState:
     """Ask all contributors; slices and releases are kept beside what is found by them."""
     reader, window = question.reader, question.window
-    checked = count_checked_days(question)  # before the fields, so that it promises no more
+    # Days are counted before the fields are read, so that the number is never too high.
+    checked = count_checked_days(question)
     query = SlicesQuery(question.project, start_ns=window.start_ns, end_ns=window.end_ns)
     asked_slices = reader.ahead(find_slices, query, question.now_ns)
     asked_releases = reader.ahead(lambda _: find_releases_of(question))

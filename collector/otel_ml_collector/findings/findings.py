@@ -15,8 +15,8 @@ from otel_ml_collector.windows import Window
 
 FindingKind = Literal["broken", "release", "model", "slice", "traffic"]
 Before = Literal["24h", "7d", "28d"]
-# Broken data first; then a model that changed, by a new version or by itself; then what does worse
-# than the rest; then traffic that is another one. Kinds of one rank are ordered by size together.
+# Broken data comes first, then changed models, then slices that are worse than all other runs, then
+# changed traffic. Kinds with the same rank are ordered by size together.
 _RANKS: Final[dict[FindingKind, int]] = {
     "broken": 0,
     "release": 1,

@@ -57,18 +57,18 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = ("version", "release", "provider_mode
 
 _NEW_NS: Final = 14 * DAY_NS
 _BEFORE_NS: Final = 7 * DAY_NS
-# The alias of the version that others are held against.
+# The alias of the version that other versions are compared with.
 _PRODUCTION: Final = "production"
 _MOST_LABELS: Final = 10_000
-# Of version, release and provider's model together.
+# Maximum number of combinations of version, release and LLM.
 _MOST_COMBINED: Final = 50_000
 _NO_VERSION: Final = ":"
-# How many releases of a project are judged at once, those that began last.
+# Maximum number of releases of a project that are judged, the latest.
 _MOST_JUDGED: Final = 20
-# A window is looked at when its slow runs are in, too.
+# Delay after the end of a window, until its slow runs have arrived.
 _LEAST_DELAY_NS: Final = MINUTE_NS
 _MOST_DELAY_NS: Final = HOUR_NS
-# Stretches of the time of a new version: the start, how long windows are, and the end.
+# Stages after the start of a new version: start, length of windows, and end.
 _STAGES: Final = (
     (0, MINUTE_NS, 15 * MINUTE_NS),
     (15 * MINUTE_NS, 5 * MINUTE_NS, 2 * HOUR_NS),
@@ -247,7 +247,7 @@ def find_changes(
         first_ns: dict[str | int, int] = {}
         for name, began_ns in labels.values():
             first_ns[name] = min(first_ns.get(name, began_ns), began_ns)
-        # Of versions the one that arrived last, though an older one may run again since.
+        # For versions, the highest number counts, even if an older version runs again.
         newest = max(
             first_ns, key=lambda entry: (entry if isinstance(entry, int) else 0, first_ns[entry])
         )
@@ -505,7 +505,7 @@ def _count_windows(elapsed_ns: int) -> int:
     )
 
 
-# The place of the window in which a run of the new version began.
+# The number of the window in which a run of the new version began.
 _IS_BEFORE: Final = Sql("start_ns < {began:Int64}")
 _WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
     is_before=_IS_BEFORE,
@@ -521,7 +521,7 @@ _WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
     ),
     last=_count_windows(_NEW_NS),
 )
-# The runs of both sides: those of the baseline began before the new one did.
+# The runs of both sides. Runs of the baseline began before the new version did.
 _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
   OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")

@@ -41,22 +41,22 @@ from otel_ml_collector.windows import Window
 
 MOST_DIMENSIONS: Final = 50
 MOST_VALUES: Final = 200
-# A tag with more values than that tells single runs apart, as an id does.
+# A tag with more values than this identifies single runs, like an ID.
 MOST_DISTINCT: Final = 1_000
 LEAST_RUNS: Final = 30
-# A smaller slice is not even shown as one of too few runs.
+# Slices with fewer runs are not shown, not even as "too few".
 _LEAST_SHOWN: Final = 10
 _MOST_MODELS: Final = 10
 _MOST_JUDGES: Final = 8
-# Of runs that are in more slices together than that, a share of the traces is counted.
+# If the slices have more runs than this in total, only a sample of the traces is counted.
 _MOST_MEMBERSHIPS: Final = 250_000
 MOST_ROWS: Final = 50_000
-# More runs are not read at once, even where a few traces have nearly all of them.
+# Maximum number of runs per query, even if a few traces have nearly all runs.
 MOST_READ: Final = 1_000_000
-# The name of a slice of a column begins so in the store; no tag's does.
+# Prefix that marks slices of a column in the store. No tag begins with it.
 FIELD_MARK: Final = "\x01"
 _NO_VERSION: Final = f"{FIELD_MARK}version=:"
-# Of the traces every so many-th is counted.
+# One of every `every` traces is counted.
 _SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
 _LEFT_OUT: Final = ("session", "user")
@@ -66,7 +66,7 @@ _FIELD_TOKENS: Final = Sql("""
   concat('\\x01version=', digest, ':', structure), concat('\\x01environment=', environment),
   concat('\\x01release=', release), concat('\\x01provider_model=', provider_model),
   concat('\\x01outcome=', outcome)""")
-# What is read of a run elsewhere is joined to it by this.
+# The key that joins a run with its records from other tables.
 RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
 
 
@@ -240,7 +240,7 @@ class AskedRuns:
             recorded=recorded_runs(_IN_TIME.sql, is_resolved=self.kinds.resolved),
             joins=joins,
             late=late,
-            # Chosen before their tags are read, which are most of what is read.
+            # The sample is taken before tags are read, because tags are most of the data.
             chosen=Sql("PREWHERE {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
 
@@ -281,7 +281,7 @@ def choose_figures(
     return columns
 
 
-# So many runs are enough for medians.
+# Number of runs that is enough for medians.
 _RUNS_OF_REQUESTS: Final = 20_000
 
 
@@ -396,7 +396,7 @@ class SliceDimensions:
         return self.slices.get((number, ""), self.slices.get((number, model)))
 
 
-# The number of a pair is that of its first part times this, and that of its second.
+# The number of a pair is the number of its first part times this, plus the number of its second.
 PAIR: Final = 2**32
 
 
@@ -418,7 +418,7 @@ def find_dimensions(
         name, _, value = label.partition("=")
         if value and label != _NO_VERSION and not label.startswith(RESPONSE):
             names[name].append((label, count))
-    # Names of most runs come first, and of each its largest labels.
+    # Names with the most runs come first, and within a name the labels with the most runs.
     largest = sorted(names.items(), key=lambda item: (-sum(n for _, n in item[1]), item[0]))
     for name, labels in largest[: 4 * MOST_DIMENSIONS]:
         if len(labels) > MOST_DISTINCT or dimensions >= MOST_DIMENSIONS:
@@ -450,15 +450,15 @@ def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, 
     return numbers
 
 
-# The runs that are counted: their slices by label, and their figures. Sessions of two models are
-# two units.
+# The counted runs, with their slices by label and their figures. A session with two models is two
+# units.
 _COUNTED: Final = Sql("""
   {amounts} SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit, {run} AS run,
     arrayDistinct({tokens}) AS labels, {figures}
   FROM {source} WHERE {asked} LIMIT {most}""")
 _FIGURE: Final = Sql("""isNotNull({value}) AS h{place},
   ifNull(toFloat64({value}), 0) AS v{place}""")
-# One that is set behind the store.
+# Placeholder for a figure whose values are set after the query.
 _JOINED_FIGURE: Final = Sql("false AS h{place}, toFloat64(0) AS v{place}")
 
 
@@ -512,7 +512,7 @@ def read_counted(
             }
     runs = reader.arrow(sql, values)
     for place, figure in enumerate(figures):
-        if figure.target:  # a run without a truth has none of its figures
+        if figure.target:  # runs without ground truth have no such figure
             of_target = truths[figure.name]
             known = of_target["run"].combine_chunks()
             places = pc.index_in(runs["run"].combine_chunks(), value_set=known)
@@ -543,7 +543,7 @@ def count_slices(
     ids, places = list_members(runs, dimensions)
     if pairs is not None:
         ids, places = _pair_members(ids, places, pairs)
-    # All runs of a model are a slice, too.
+    # All runs of a model are a slice too.
     ids = pa.concat_arrays([pa.repeat(pa.scalar(0, pa.int64()), runs.num_rows), ids])
     places = pa.concat_arrays([pa.array(range(runs.num_rows), pa.int64()), places])
     sums = _sum_units(runs, ids, places, range(len(figures)))
@@ -564,7 +564,7 @@ def count_slices(
     return sorted(rows, key=lambda row: (row["model"], row["id"]))
 
 
-# The names of `ClusterMoments`.
+# Names of the moments.
 _MOMENTS: Final = ClusterMoments._fields
 
 
@@ -619,7 +619,7 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
     whole = every.group_by("unit").aggregate(
         [("model", "min"), *((f"{name}{at}", "sum") for at in figures for name in "nt")]
     )
-    whole = whole.sort_by("unit")  # so that the number of a unit is its place
+    whole = whole.sort_by("unit")  # so that the number of a unit is its index
     members = every.select([name for name in columns if name != "model"]).take(places)
     summed = (
         members.append_column("id", ids)
@@ -638,7 +638,7 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
         n, t, squares = (summed[f"{name}{at}_sum"] for name in "ntq")
         n_of_unit, t_of_unit = of_unit[f"n{at}_sum"], of_unit[f"t{at}_sum"]
         has_any = pc.greater(n, 0)
-        # The part of each session in the moments, a column each.
+        # The contribution of each session to the moments, one column for each moment.
         moments = ClusterMoments(
             clusters=has_any.cast(pa.float64()),
             whole=pc.and_(has_any, pc.equal(n, n_of_unit)).cast(pa.float64()),

@@ -25,10 +25,10 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.sql import Sql
 
-# Each is a question of its own.
+# Maximum number of targets, because each takes a query.
 _MOST_TARGETS: Final = 3
 _ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-# What a prediction adds to its figure, by the kind of its target.
+# The value of a prediction, by the kind of its target.
 _FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
     "class": Sql("predicted = came"),
     "number": Sql("abs(amount - truth)"),
@@ -52,7 +52,7 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
 
     Saved targets come first. Ground truth without a target is compared with the whole output.
     """
-    if not (asked.kinds.scores or asked.kinds.keyed_scores):  # truths are among them
+    if not (asked.kinds.scores or asked.kinds.keyed_scores):  # ground truth is stored as scores
         return {}
     listed = list_targets(reader, project)
     targets = [target for target in listed.targets if target.model in asked.models]

@@ -67,7 +67,7 @@ CellWord: TypeAlias = SliceWord | Literal["other"]
 
 _MOST_PARTS: Final = 12
 MOST_SHOWN: Final = 500
-# How many slices of a model are told as findings.
+# Maximum number of slices of a model that become findings.
 _MOST_FINDINGS: Final = 5
 
 
@@ -189,7 +189,7 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     ratios = _Ratios(reader.margins, find_requests_ms(reader, asked) if needs_requests else {})
     slices, judged = _judge(asked, figures, rows, dimensions, query.where, ratios=ratios)
     if query.pairs:
-        # Of two dimensions, of conditions that are worse alone.
+        # Pairs combine two dimensions whose slices are worse on their own.
         worse = {
             item.name for item in [item for item in slices if item.word == "worse"][:_MOST_PARTS]
         }
@@ -267,7 +267,7 @@ def _judge(
         for row in rows
         if row["id"]
         and (its := dimensions.of(row["id"], row["model"]))
-        # What nearly all runs have in common is no slice: there is no rest.
+        # Slices with nearly all runs are left out: there are no other runs to compare them with.
         and every[row["model"]]["runs"] - row["runs"] >= LEAST_RUNS
     ]
     of_models = {
@@ -361,7 +361,7 @@ def _make_slice(
     words = {value.word for _, value, _ in cells}
     word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     claim = Claim("", "")
-    if items:  # on how it differs, worse first
+    if items:  # by how it differs, worse first
         figure, verdict, cell = items[0]
         claim = _claim(row["model"], its, figure, verdict, cell)
         claim = replace(claim, evidence=_write_evidence(items, its, runs, of_model, asked.every))
@@ -577,7 +577,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 kind="slice",
                 sentence=item.sentence,
                 model=item.model,
-                # No filter on scores finds the wrong predictions of a target.
+                # No filter on scores can find the wrong predictions of a target.
                 where=item.where
                 if figure.target
                 else narrow_to_failed(
@@ -585,7 +585,8 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 ),
                 start_ns=window.start_ns,
                 end_ns=window.end_ns,
-                # Latency loses no runs; such a slice comes after those that lose some.
+                # Slices that are only slower have no extra failures. They come after all that have
+                # some.
                 size=item.excess or item.runs / (item.runs + 1),
                 title=item.title,
                 evidence=item.evidence,

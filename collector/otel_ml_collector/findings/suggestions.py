@@ -13,7 +13,7 @@ from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
 
 # Fields of the rule form, by name.
 Suggestion = Mapping[str, str]
-# For each period, a window that fits into it several times.
+# For each period, a window that is several times shorter.
 _WINDOWS: Final[Mapping[str, str]] = {"1h": "15m", "24h": "6h", "7d": "1d", "30d": "7d"}
 _FIELD_WINDOWS: Final[Mapping[str, str]] = {"1h": "1h", "24h": "1d", "7d": "7d"}
 _PLAIN_TAG: Final[Mapping[str, str]] = {

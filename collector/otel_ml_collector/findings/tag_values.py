@@ -23,13 +23,13 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.verdicts.claims import name_slice
 
-# A value is new, or gone, that all windows of the reference agree about, and so many of these.
+# A value counts as new or gone only if at least 7 windows of the reference agree.
 _LEAST_WINDOWS: Final = 7
-# Values of a tag of which more are new come and go, such as dates.
+# If a larger share of the values is new, values of this tag come and go, such as dates.
 _MOST_NEW: Final = 0.2
 _MOST_NAMED: Final = 5
 _CHANGED_DIMENSIONS: Final = frozenset({f"{FIELD_MARK}environment"})
-# So many values that are counted take the room of a row of another answer.
+# This many counted values take as much room in the cache as a row of another answer.
 _VALUES_A_ROW: Final = 8
 _VALUES_OF_TAGS: Final = Sql("""
   SELECT model, token, uniqExact(place) AS windows, count() AS runs
@@ -185,14 +185,14 @@ def _make_change(
             return None
         runs = counted * now.every
     else:
-        # How many there would be, by its share of the runs before.
+        # The expected number of runs, by the share of the value before.
         share = old.runs / before.models[its.model].runs
         runs = round(share * now.models[its.model].runs * now.every)
     if runs < LEAST_RUNS:
         return None
     where = f"model == {quoted(its.model)} and {condition.where}"
     looked, every = (reference, before.every) if is_new else (window, now.every)
-    if every > 1:  # its runs may be among those that were not counted
+    if every > 1:  # the sample may have missed its runs
         others = AskedRuns.of(
             question.reader,
             SlicesQuery(question.project, where, start_ns=looked.start_ns, end_ns=looked.end_ns),

@@ -371,7 +371,7 @@ def _write_side(part: PartDrift, sketch: Sketch) -> str:
         return f"length {write_number(quantile(sketch.parts[NORM], 0.5))}"
     if part.name == MISSING:
         return write_share(sketch.values.get(MISSING, 0) / sketch.n)
-    # Of the value that moved most, else of the most frequent.
+    # The example is the value whose share grew most, or else the most frequent one.
     value = gained_value(part.reference, part.window) if part.is_drift else None
     if value is None:
         counts = part.reference.values or part.window.values
@@ -558,7 +558,7 @@ def _rank_new(rows: Iterable[Row], name: str, part: PartDrift) -> _Ranked:
     for row in rows:
         values = dict(list_values(row, name))
         value = values.get(name)
-        # Of a table the cell that is most typical.
+        # In a table, the most typical cell counts.
         cells = value.values if isinstance(value, ColumnCells) else (value,)
         weight, place = max(
             ((_weigh(part, cell), -place) for place, cell in enumerate(cells)), default=(0.0, 0)
@@ -607,7 +607,7 @@ def _weigh(part: PartDrift, value: object) -> float:
         return new / max(len(words), 1)
     if part.name in measure:
         value = measure[part.name]()
-    elif isinstance(value, Projected):  # by the projection that moved most
+    elif isinstance(value, Projected):  # The projection that moved most decides.
         gaps = distances_of_projections(part.reference, part.window)
         if not gaps:
             return 0.0

@@ -40,7 +40,7 @@ from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ROWS: Final = 30
-# Dimensions with values of their own for each model.
+# Dimensions whose values differ between models.
 _OWN_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
@@ -201,11 +201,11 @@ def _describe(state: MonitorState) -> dict[str, object]:
         if any(cell.n for cell in item.cells):
             by_name.setdefault(name, item)
     rows = [*by_name.values()][:_ROWS]
-    # A figure that no slice has is no column.
+    # Figures without a value in any slice get no column.
     had = {cell.figure for row in rows for cell in row.cells if cell.n}
     every = answer.figures if answer else []
     figures = [figure for figure in every if figure.name in had and not _is_older(figure)]
-    # A judge that lets runs pass needs no second column with its scores.
+    # A judge with a pass rate needs no second column for its scores.
     rated = {figure.judge for figure in figures if figure.kind == "rate" and figure.judge}
     figures = [item for item in figures if item.kind != "score" or item.judge not in rated]
     worse = {
@@ -264,7 +264,7 @@ def _write_title(figure: SlicesFigure) -> str:
 _FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
 
 
-# By how many margins a cell is worse, or better.
+# Styles by the number of margins that a cell is worse, or better.
 _WORSE: Final = ("h1", "h2", "h3")
 _BETTER: Final = ("g1", "g2", "g3")
 
@@ -317,7 +317,7 @@ def list_values(
     return values
 
 
-# The same figures as statistics have over time; of missing inputs they have none.
+# The figures that statistics also have over time. They have no missing inputs.
 READ_FIGURES: Final[dict[str, Callable[[RunFigures], float | None]]] = {
     "errors": lambda figures: figures.error_share,
     "latency": lambda figures: figures.p50_ms,

@@ -49,7 +49,7 @@ _DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
 _SECOND_MS: Final = 1_000
 _SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
-# What rows of a table cannot be grouped by.
+# Fields that the rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -54,10 +54,11 @@ from otel_ml_collector.times import to_rfc3339
 
 DRIFT: Final = "drift "
 
-# Of all models together.
+# Maximum number of runs of all models together, and minimum for each model.
 _MOST_RUNS: Final = 5_000
 _LEAST_RUNS: Final = 500
-# Values that are sketched of all slices of a model, the largest first. A text takes far longer.
+# Maximum number of values that are sketched for the slices of a model, largest slices first. Texts
+# have a lower limit, because they take far longer.
 _MOST_VALUES: Final = 200_000
 _MOST_TEXTS: Final = 20_000
 _STRENGTHS: Final = 3
@@ -129,7 +130,7 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
         raise _refuse(field)
     runs = pa.table({"labels": pa.array(labels, pa.list_(pa.string()))})
     dimensions = find_dimensions(reader, query, asked, runs)
-    # By model and slice the places of its runs.
+    # The indexes of the runs, by model and slice.
     members: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     ids, of_ids = list_members(runs, dimensions)
     for number, place in zip(ids.to_pylist(), of_ids.to_pylist(), strict=True):
@@ -248,7 +249,8 @@ def _judge(
         rest = subtract_field(every, sketch)
         old, new = rest.parts(rest.kind), sketch.parts(rest.kind)
         if any(distance(old[part], new[part]) > MARGIN for part in old.keys() & new.keys()):
-            # By its values: what is left of a sum does not show how alike sessions are.
+            # Sketch the other runs again from their values: the subtracted sketch does not show how
+            # similar the runs of a session are.
             inside = set(places)
             rest = _sketch([readings[place] for place in of_model if place not in inside])
         name = f"{len(kept):09}"

@@ -42,14 +42,15 @@ from otel_ml_collector.times import DAY_NS, LATEST_NS
 from otel_ml_collector.web.render import PageRoute, show_page
 
 _DAYS: Final = 28
-# Fewer values do not tell what is usual.
+# Minimum number of values: fewer do not show what is usual.
 _LEAST: Final = 100
-# Beyond this share of values on one side a number is out of the usual; rarer a value is rare.
+# A number is unusual if at most this share of values is beyond it; other values are rare below this
+# share.
 _TAIL: Final = 0.005
-# Values with more words are sentences, and a new sentence is usual.
+# Values with more words are sentences, and new sentences are usual.
 _CODE_WORDS: Final = 3
 _MOST_FIELDS: Final = 20
-# The page begins with them.
+# The top of the page shows these already.
 _SEEN_ANYWAY: Final = frozenset({"outcome", "error_type"})
 _MOST_SLICES: Final = 5
 _THIS_RUN: Final = Sql("""trace_id = toFixedString(unhex({run_trace:String}), 16)
@@ -108,8 +109,8 @@ def find_unusual(reader: Reader, run: Run) -> UnusualRun:
         model=model,
         most=1,
     )
-    own = next(iter(sketch_runs(rows, {}).values()), None)  # None of a run that does not count
-    # Usual are the runs of the model in the 28 days before the day of the run.
+    own = next(iter(sketch_runs(rows, {}).values()), None)  # None if the run does not count
+    # The run is compared with the runs of its model in the 28 days before its day.
     day_ns = run.start_ns // DAY_NS * DAY_NS
     days = {
         day: computed_ns
@@ -165,13 +166,13 @@ def _describe(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None
     if before.kind == "number":
         if field.number.low is None or field.number.high is None:
             return _value_of(field), "not a number, usually it is one"
-        # Of a column of a table they may differ.
+        # They can differ if the field is a column of a table.
         for number in (field.number.low, field.number.high):
             if sentence := _describe_number(number, before.number, ""):
                 return write_number(number), sentence
     is_free = _is_free_text(before)
     if before.kind == "category" and not is_free:
-        # Of a column the value that is rarest elsewhere.
+        # In a column, the value that is rarest in other runs counts.
         values = field.category.values
         usual = before.category
         value = min(values, key=lambda text: usual.values.get(text, 0), default=None)

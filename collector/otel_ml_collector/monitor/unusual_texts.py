@@ -10,12 +10,12 @@ from otel_ml.statistics.sketches import script_of
 
 # A script is rare if at most this share of the texts is in it.
 _RARE: Final = 0.1
-# Texts whose words differ by so many deviations come before texts of another length.
+# Texts whose words differ by this many deviations come before texts with an unusual length.
 _OTHER_WORDS: Final = 3.0
 _MOST_DEVIATIONS: Final = 40.0
 _BY_WORDS: Final = 100.0
 _BY_SCRIPT: Final = 200.0
-# Of a normal distribution: standard deviation divided by the median absolute deviation.
+# Standard deviation divided by the median absolute deviation, for a normal distribution.
 _DEVIATION: Final = 1.4826
 
 

@@ -20,12 +20,13 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 _OPENED_WITHIN_NS: Final = 3 * DAY_NS
-# Well before the half hour is over: others may be in turn first.
+# Age at which an answer is computed again. Well below the 30 minutes for which it is kept, because
+# other pages may be first in the queue.
 _DUE_NS: Final = 20 * MINUTE_NS
-# The pages opened last, each of a project and a length of time.
+# Maximum number of pages, each a project and a time range: those that were opened last.
 _MOST_PAGES: Final = 6
 _LARGE_EVERY_NS: Final = 6 * HOUR_NS
-# After a page so many times as long as it took is left to others.
+# After a page, the job pauses for 100 times as long as the page took.
 _REST: Final = 100
 
 _Page = tuple[str, Past]
@@ -51,7 +52,8 @@ class MonitorWatch:
         self._clock = clock
         self._rests_until_s = -float("inf")
         self._listed_ns = -_LARGE_EVERY_NS
-        # When each page was opened last, the newest last, and when its answer was made.
+        # For each page, when it was last opened and when its answer was computed; latest opened
+        # last.
         self._pages: OrderedDict[_Page, tuple[int, int]] = OrderedDict()
         self._guard = threading.Lock()
 
