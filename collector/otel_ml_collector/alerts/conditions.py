@@ -203,8 +203,8 @@ class AlertCondition:
 
         Raises:
             BadInput: A figure needs one model and the filter names none; the window is not one that
-                monitoring supports; the reference of the figure is invalid; or a budget is asked
-                for some runs.
+                monitoring supports; the reference of the figure is invalid; or a budget has a
+                filter.
         """
         self._check_alone(where, by)
         for figure in self.of(OF_MONITOR):

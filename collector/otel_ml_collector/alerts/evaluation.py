@@ -138,7 +138,7 @@ class WatchedRule:
 
     @property
     def group(self) -> tuple[object, ...]:
-        """What rules must share to be measured in one query."""
+        """The key by which rules are grouped. Rules of one group are measured in one query."""
         plan = self.rule.plan
         sure = plan.condition.sure
         return (
@@ -187,7 +187,7 @@ class AlertEvaluator:
         announcer: Receives the changes.
         file_alerts: The rules of the configuration file.
         clock: Returns the time, in nanoseconds since the epoch.
-        budget_s: Seconds that a pass queries the store at most; the next pass does the rest.
+        budget_s: Maximum number of seconds that a pass queries the store. The next pass continues.
         trusts_clock: Returns whether the clock is right, so that old events can be deleted.
     """
 
@@ -386,7 +386,7 @@ class AlertEvaluator:
             self._date_silence(item, before)
 
     def _date_silence(self, item: WatchedRule, before: Mapping[str, SliceState]) -> None:
-        """Find since when alerts have no runs, for those that lost them in this pass."""
+        """Find since when alerts have no runs, for those whose runs stopped in this pass."""
         for key, state in item.states.items():
             known = before.get(key, SliceState())
             if not state.silent_ns or state.runs or (known.silent_ns and not known.runs):

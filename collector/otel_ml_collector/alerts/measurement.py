@@ -393,7 +393,7 @@ def _add_monitored(
 def _choose_monitored(
     asked: Measurement, measured: Mapping[SliceKey, MeasuredSlice]
 ) -> list[SliceKey]:
-    """Choose the slices of a window for which monitoring is asked: those with the most runs."""
+    """Choose the slices of a window with figures of monitoring: those with the most runs."""
     if asked.leaves_out_imports and not measured:
         return []  # the window has only imported runs, or none
     largest = sorted(measured, key=lambda key: (-measured[key].runs, key.text))
@@ -536,7 +536,7 @@ VERDICT_COLUMNS: Final[Mapping[str, Sequence[tuple[str, Figure]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One question: which runs, in which slices and windows, with which columns."""
+    """A query: which runs, in which slices and windows, with which columns."""
 
     reader: Reader
     columns: Sequence[_Column]
@@ -678,7 +678,7 @@ class _Question:
         )
 
     def ask(self, sql: Sql) -> list[Row]:
-        """Ask it."""
+        """Run the query."""
         return self.reader.rows(sql, self.values)
 
     def read(self, row: Row) -> MeasuredSlice:

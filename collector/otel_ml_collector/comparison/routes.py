@@ -435,7 +435,7 @@ def _turn(here: Callable[..., str], asked: ComparisonQuery, metric: ComparedMetr
 
 
 def _text(value: object) -> str:
-    """Write a param for people."""
+    """Write a param for readers."""
     return value if isinstance(value, str) else wording.tag_value(value)
 
 

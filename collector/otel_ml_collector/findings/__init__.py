@@ -1,1 +1,1 @@
-"""What monitoring finds: slices that do worst, drift, and releases that are worse."""
+"""The findings of monitoring: slices that are worse, drift, and releases that are worse."""

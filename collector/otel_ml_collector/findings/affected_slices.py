@@ -121,7 +121,7 @@ def find_affected_slices(
 
 
 def _read_affected(reader: Reader, project: str, asked: AskedRuns, where: str) -> pa.Table | None:
-    """Read the numbers of the affected runs; None if the filter finds no run any more."""
+    """Read the numbers of the affected runs; None if the filter finds no runs."""
     try:
         condition, _ = compile_where(reader, project, where, is_bounded=True, kinds=asked.kinds)
     except BadInput:  # such as a field that is no longer sent

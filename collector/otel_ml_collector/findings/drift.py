@@ -716,7 +716,8 @@ def _find_parts(
         drift: The fields of the model.
         wheres: The filters.
         days: The days and when their sketches were made, for as long as the answer is kept. Empty
-            if some have none. Tags that come late change no day, so with such nothing is kept.
+            if some days have no sketches. Late-arriving tags change no day, so answers of a project
+            that has them are not kept.
     """
     reader, project = every.reader, every.project
 
@@ -749,7 +750,7 @@ def _list_spans(every: FieldsQuestion) -> list[Window]:
 
 
 def _list_days(spans: Sequence[Window]) -> list[int]:
-    """List where the days of times begin."""
+    """List the starts of the days in some times."""
     return sorted(
         {
             day_ns

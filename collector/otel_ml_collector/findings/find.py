@@ -57,7 +57,7 @@ CONTRIBUTORS: Final = (FIELDS, NEW_VERSIONS, SLICES, TAG_VALUES)
 def find_project_findings(
     reader: Reader, project: str, now_ns: int, *, last: Past = "24h", than: Before = "28d"
 ) -> GatheredFindings:
-    """Say what is wrong in a project, or other than before, worst first."""
+    """Find what is wrong in a project or has changed, worst first."""
     return find_findings(make_question(reader, project, now_ns, last=last, than=than), CONTRIBUTORS)
 
 
@@ -204,7 +204,7 @@ def _ask(
     """Return the key of the kept answer: its time and the state of the store.
 
     The state is empty for a large project. The rights of the reader are checked on each call, so
-    nobody gets an answer that was computed for somebody else.
+    users only get answers that they may read.
     """
     question = make_question(reader, project, now_ns, last=last)
     values = {
@@ -235,7 +235,7 @@ _NOT_KEPT: Final = 10**9
 
 
 def _find_monitor(question: FindingsQuestion) -> MonitorState:
-    """Ask all contributors; slices and releases are kept beside what is found by them."""
+    """Run all contributors. Their slices and releases are kept next to their findings."""
     reader, window = question.reader, question.window
     # Days are counted before the fields are read, so that the number is never too high.
     checked = count_checked_days(question)

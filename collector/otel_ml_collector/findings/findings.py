@@ -92,7 +92,7 @@ class SharedAnswers:
         self._answers: dict[str, Any] = {}
 
     def work_out(self, name: str, make: Callable[[], _Made]) -> _Made:
-        """Return the answer of a name, made by whoever asks for it first."""
+        """Return the answer with a name. The first caller computes it."""
         with self._guard:
             if name not in self._answers:
                 self._answers[name] = make()
@@ -102,7 +102,7 @@ class SharedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """What all contributors of findings are asked.
+    """The question that all contributors of findings answer.
 
     Attributes:
         reader: The store, with the rights of the caller.
@@ -148,7 +148,7 @@ class GatheredFindings:
 def make_question(
     reader: Reader, project: str, now_ns: int, *, last: Past = "24h", than: Before = "28d"
 ) -> FindingsQuestion:
-    """Ask about the last so many hours or days, held against so many before these."""
+    """Make the question about a recent period, compared with a period before it."""
     window = cut_past(reader, last, now_ns).window
     reference = Window(window.start_ns - _BEFORE_NS[than], window.start_ns)
     return FindingsQuestion(reader, project, window, reference, now_ns)

@@ -1,8 +1,8 @@
 """Releases: compare a model's newest version with the one before it, while its runs arrive.
 
 A new version of a model, a new release of the service and a new LLM are handled alike. Everything
-is computed from the recorded runs when somebody asks. So late, repeated or reordered data leads to
-the same answer.
+is computed from the recorded runs on request. So late, repeated or reordered data leads to the same
+answer.
 """
 
 from collections import Counter, defaultdict
@@ -131,7 +131,7 @@ class Release(BaseModel):
 
     @property
     def heading(self) -> str:
-        """What is compared, in words."""
+        """The two sides that are compared, in words."""
         return (
             f"{self.candidate.name} vs {self.baseline.name}: recorded runs since "
             f"{self.began[:16].replace('T', ' ')} UTC vs the 7 days before"
@@ -144,7 +144,7 @@ class Release(BaseModel):
 
 
 class Releases(BaseModel):
-    """What is new in a model or a project, newest first."""
+    """The releases of a model or a project, newest first."""
 
     releases: list[Release]
 

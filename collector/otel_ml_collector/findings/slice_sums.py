@@ -1,8 +1,7 @@
-"""Sums of slices: of which runs, by which figures, in which slices, of one reading of the runs.
+"""Reads the runs once, and sums each figure of each slice.
 
-The store answers with the runs that are counted, a share of very many, each with its slices and its
-figures. They are grouped here, as columns of Arrow: tags are most of what the store reads, so it
-reads them once.
+The store returns the counted runs (a sample in very large projects), each with its slices and
+figures. They are grouped here, in Arrow columns, because tags are most of what the store reads.
 """
 
 from collections import defaultdict
@@ -72,15 +71,15 @@ RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
 
 @dataclass(frozen=True, slots=True)
 class FigureColumn:
-    """A figure that slices are compared by: how the store reads it of a run.
+    """A figure by which slices are compared, and how the store reads it.
 
     Attributes:
-        name: As the answer calls it, such as `errors`, or the name of a judge.
-        value: SQL of its number, of an amount its logarithm; NULL for a run that has none.
-        margin: A difference below it does not matter; None for that of its kind.
-        judge, digest: Whose figure it is; empty for none.
-        place: Of a judge's figure the place in the join of scores.
-        target: Whose truth it is of; then its values are read beside the runs.
+        name: The name in the answer, such as `errors`, or the name of a judge.
+        value: SQL of the number of a run (the logarithm of an amount); NULL if the run has none.
+        margin: Smaller differences do not matter; None for the margin of its kind.
+        judge, digest: The judge and the digest of its version; empty for other figures.
+        place: For a judge's figure, its index in the join of scores.
+        target: The prediction target. The ground truth of each run is then read separately.
     """
 
     name: str
@@ -96,14 +95,14 @@ class FigureColumn:
 
 @dataclass(frozen=True, slots=True)
 class SlicesQuery:
-    """A question of slices; API, page and command line take it as parameters.
+    """A query of slices. API, page and command line take it as parameters.
 
     Attributes:
-        where: Which runs, the slices and the rest alike.
-        figure: Only this one: errors, missing inputs, latency, cost, a judge, `truth` with the
+        where: A filter of the runs, for the slices and for all other runs alike.
+        figure: Only this figure: errors, missing inputs, latency, cost, a judge, `truth` with the
             name of a target, or `drift` with the path of a field.
-        start_ns, end_ns: Starts of the runs; the last 24 hours unless told.
-        pairs: Whether slices are two conditions at once, of those that stand out alone.
+        start_ns, end_ns: When the runs began. The default is the last 24 hours.
+        pairs: Whether slices combine two conditions, each of which is worse alone.
     """
 
     project: str
@@ -123,7 +122,7 @@ class SlicesQuery:
     ] = False
 
     def window(self, now_ns: int) -> Window:
-        """Return the time that is asked about.
+        """Return the time range of the query.
 
         Raises:
             BadInput: It ends before it begins.
@@ -137,12 +136,12 @@ class SlicesQuery:
 
 @dataclass(frozen=True, slots=True)
 class AskedRuns:
-    """Which runs are counted.
+    """The runs that are counted.
 
     Attributes:
-        every: Of the traces every so many-th is counted.
-        runs: How many runs there are in all.
-        models: Those with most of them.
+        every: One of this many traces is counted.
+        runs: Total number of runs.
+        models: The models with the most runs.
     """
 
     condition: Condition
@@ -155,7 +154,7 @@ class AskedRuns:
 
     @classmethod
     def of(cls, reader: Reader, query: SlicesQuery, window: Window) -> "AskedRuns":
-        """Count the runs of each model, and choose which are looked at."""
+        """Count the runs of each model, and choose which of them are counted."""
         kinds = find_record_kinds(reader, query.project)
         condition, _ = compile_where(
             reader, query.project, query.where, is_bounded=True, kinds=kinds
@@ -206,14 +205,14 @@ class AskedRuns:
 
     @property
     def score_sql(self) -> Sql:
-        """The condition on scores: those of the runs that are counted."""
+        """The condition on scores: only those of counted runs."""
         if self.every == 1:
             return IN_WINDOW
         return Sql("{in_window} AND {sample}").fill(in_window=IN_WINDOW, sample=_SAMPLE)
 
     @property
     def tokens(self) -> Sql:
-        """The slices of a run: its tags, the newest also if they came late, and its labels."""
+        """The slices of a run: its labels and its newest tags, including late-arriving ones."""
         tags = Sql("tag_kv")
         if self.kinds.tags:
             tags = Sql("""arrayConcat(
@@ -225,11 +224,11 @@ class AskedRuns:
 
     @property
     def source(self) -> Sql:
-        """The runs, with the columns that their tokens need."""
+        """The runs, with the columns that `tokens` needs."""
         return self.with_joins(EMPTY)
 
     def with_joins(self, joins: Sql) -> Sql:
-        """Write the runs, with the columns that their tokens need, joined to others."""
+        """Write the source of the runs with further joins."""
         late = EMPTY
         if self.kinds.tags:
             late = Sql("""LEFT JOIN ({late}) AS late_tag
@@ -248,16 +247,16 @@ class AskedRuns:
 def choose_figures(
     reader: Reader, query: SlicesQuery, asked: AskedRuns, truths: Sequence[FigureColumn] = ()
 ) -> list[FigureColumn]:
-    """List the figures: those of every run, then each judge's newest version with most to say.
+    """List the figures of every run, then those of the newest judge versions with the most scores.
 
     Args:
-        reader: The store, held to whoever asks.
-        query: The question.
-        asked: Which runs are counted.
-        truths: The figures of targets, which stand last.
+        reader: The store, with the rights of the caller.
+        query: The query.
+        asked: The runs that are counted.
+        truths: The figures of prediction targets, which come last.
 
     Raises:
-        BadInput: The figure that is asked for is none.
+        BadInput: The requested figure does not exist.
     """
     columns = [
         FigureColumn(
@@ -329,7 +328,7 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
 
 
 def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: int) -> FigureColumn:
-    """Make a figure of a judge, which the join of `_join_scores` gives."""
+    """Make a figure of a judge, which is read through the join of `_join_scores`."""
     value = Sql("said_{place}").fill(place=place)
     if kind == "score":
         value = rounded(value)
@@ -346,13 +345,13 @@ def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: i
 
 @dataclass(frozen=True, slots=True)
 class SliceCondition:
-    """The condition that the runs of a slice meet: one value of one dimension, or two of them."""
+    """The condition that defines a slice: a value of one dimension, or values of two."""
 
     parts: tuple[tuple[str, str], ...]
 
     @property
     def name(self) -> str:
-        """As a person reads it: ``client = Remax``."""
+        """The name for readers: ``client = Remax``."""
         return " and ".join(
             f"{name.removeprefix(FIELD_MARK)} = {value}" for name, value in self.parts
         )
@@ -375,12 +374,12 @@ class SliceCondition:
 
 @dataclass(frozen=True, slots=True)
 class SliceDimensions:
-    """The slices that are looked at, by their numbers from 1 on.
+    """The slices that are compared, by their numbers from 1.
 
     Attributes:
-        ids: The number of each label of the store; several labels may be one version.
-        slices: By number and model; where the model does not matter it is empty.
-        left_out: The names that are no dimensions.
+        ids: The number of each label of the store. Several labels can be one version.
+        slices: The slice by number and model; the model is empty if it does not matter.
+        left_out: Names that are not dimensions.
     """
 
     ids: Mapping[str, int]
@@ -388,7 +387,7 @@ class SliceDimensions:
     left_out: Sequence[str] = ()
 
     def of(self, number: int, model: str) -> SliceCondition | None:
-        """Return the slice of a number; of a pair that of both of its parts."""
+        """Return the slice with a number. A pair is the combination of its two slices."""
         first, second = divmod(number, PAIR)
         if first:
             parts = [self.of(part, model) for part in (first, second)]
@@ -471,14 +470,14 @@ def read_counted(
     """Read the runs that are counted.
 
     Args:
-        reader: The store, held to whoever asks.
-        asked: Which runs.
-        figures: By what slices are compared.
-        truths: By the name of a figure of a target its values, with the number of each run.
+        reader: The store, with the rights of the caller.
+        asked: The runs that are counted.
+        figures: The figures by which slices are compared.
+        truths: The values of each figure of a prediction target, with the number of the run.
 
     Returns:
-        A row for each: `of_model`, `unit` (its session, else its trace), `labels` (its slices), and
-        of each figure `h` (whether it has it) and `v` (its value).
+        A row for each run: `of_model`, `unit` (its session, or else its trace), `labels` (its
+            slices), and for each figure `h` (whether the run has it) and `v` (its value).
     """
     amounts = RunAmounts(asked.kinds.resolved)
     has_cost = any(figure.value == COST.compared for figure in figures)
@@ -531,14 +530,14 @@ def count_slices(
     """Count the moments of each figure, by model and slice.
 
     Args:
-        runs: As `read_counted` returns them.
-        figures: By what they are compared.
+        runs: The result of `read_counted`.
+        figures: The figures by which slices are compared.
         dimensions: The slices.
-        pairs: Numbers of pairs, in place of the slices alone.
+        pairs: Numbers of pairs, which are counted instead of single slices.
 
     Returns:
         Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
-        of each figure its moments, `m0` and so on, in the order of `ClusterMoments`.
+            the moments of each figure, `m0` and so on, in the order of `ClusterMoments`.
     """
     ids, places = list_members(runs, dimensions)
     if pairs is not None:
@@ -569,7 +568,7 @@ _MOMENTS: Final = ClusterMoments._fields
 
 
 def list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
-    """List which runs are in which slices: numbers of slices, and the places of the runs."""
+    """List which runs are in which slices: slice numbers and the indexes of the runs."""
     labels = runs["labels"].combine_chunks()
     each = pc.list_flatten(labels).dictionary_encode()
     numbers = [dimensions.ids.get(label, 0) for label in each.dictionary.to_pylist()]
@@ -600,7 +599,7 @@ def _pair_members(
 
 
 def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequence[int]) -> pa.Table:
-    """Sum each session in each of its slices, beside the sums of all its runs.
+    """Sum each session in each of its slices, and over all its runs.
 
     Returns:
         A row for each session and slice: `model`, `id`, `members`, and its part of each moment.
@@ -665,7 +664,7 @@ _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
 
 def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
-    """Write the join of the newest scores of the runs; empty without a figure of a judge."""
+    """Write the join of the newest scores of the runs; empty if no figure is from a judge."""
     of_judges = [figure for figure in figures if figure.judge]
     if not of_judges:
         return EMPTY

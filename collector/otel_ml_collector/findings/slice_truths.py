@@ -106,5 +106,5 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
 def find_truths(
     reader: Reader, project: str, asked: AskedRuns, targets: Mapping[str, SavedTarget]
 ) -> dict[str, pa.Table]:
-    """Read the truths of targets, each by the name of its figure."""
+    """Read the ground truth of targets, by the name of the figure."""
     return {name: read_truths(reader, project, asked, target) for name, target in targets.items()}

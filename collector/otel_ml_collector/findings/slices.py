@@ -1,7 +1,7 @@
 """Slices: compare the runs with each value of a tag or label with all other runs of the model.
 
-Nothing is configured or stored: slices are computed from the recorded runs when somebody asks. In a
-very large project, a sample of the traces is read, and the answer says how large it is.
+Nothing is configured or stored: slices are computed from the recorded runs on request. In a very
+large project, a sample of the traces is read, and the answer says how large it is.
 """
 
 import math
@@ -148,7 +148,7 @@ class RunSlice(BaseModel):
 
 
 class Slices(BaseModel):
-    """Slices of runs against the rest, those that lost most runs first."""
+    """Slices compared with all other runs, those with the most extra failures first."""
 
     start_time: str
     end_time: str
@@ -346,7 +346,7 @@ def _make_slice(
     asked: AskedRuns,
     where: str,
 ) -> RunSlice:
-    """Make a slice of its verdicts."""
+    """Make a slice from its verdicts."""
     runs = row["runs"]
     made = [_make_cell(figure, verdict, n, runs * asked.every) for figure, verdict, n in cells]
     items = [
@@ -550,7 +550,7 @@ def find_worst_slice(
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the slices that do worse than the rest."""
+    """Find the slices that are worse than all other runs."""
     query = SlicesQuery(
         question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
     )

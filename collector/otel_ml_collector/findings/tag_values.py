@@ -43,7 +43,7 @@ _VALUES_OF_TAGS: Final = Sql("""
 
 
 class _Times(NamedTuple):
-    """In how many windows a value occurs, and in how many of the counted runs."""
+    """Number of windows and of counted runs in which a value occurs."""
 
     windows: int
     runs: int
@@ -57,7 +57,7 @@ class _Counted:
     """The tag values of the runs of some time.
 
     Attributes:
-        every: Only one of so many traces was read; counts are multiplied by it.
+        every: One of this many traces was read; counts are multiplied by it.
         models: Number of runs of each model.
         values: For each model and tag, the count of each value, most frequent first.
     """
@@ -69,7 +69,7 @@ class _Counted:
     )
 
     def of(self, model: str, tag: str) -> Mapping[str, _Times]:
-        """Return the values of a tag of a model; none where it has none."""
+        """Return the values of a tag of a model; none if the model does not have the tag."""
         return self.values.get((model, tag), {})
 
 

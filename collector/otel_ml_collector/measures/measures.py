@@ -90,10 +90,10 @@ def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
 
 
 def whole(value: Sql) -> Sql:
-    """Write a value in whole millionths."""
+    """Write a value as a whole number of millionths."""
     return _WHOLE.fill(value=value, millionths=MILLIONTHS)
 
 
 def rounded(value: Sql) -> Sql:
-    """Write a value that is rounded to a millionth."""
+    """Write a value rounded to a millionth."""
     return Sql("{whole} / {millionths}").fill(whole=whole(value), millionths=MILLIONTHS)

@@ -198,7 +198,7 @@ def list_fields(
 
 
 class FieldSlicesAsked(FieldsAsked):
-    """A question about the slices in which a field is other than in the rest."""
+    """Parameters of the slices whose values of a field differ most from all other runs."""
 
     field: Annotated[str, Field(max_length=400, description="Its path")]
 
@@ -239,7 +239,7 @@ def show_field(
     reader: FromReader,
     asked: Annotated[FieldsAsked, Query()],
 ) -> Response:
-    """A field beside what it was: both distributions, its distance over time, typical runs."""
+    """A field compared with its reference: distributions, distance over time, typical runs."""
     question = ask_fields(reader, project, asked, time.time_ns())
     report = find_field(question, field)
     told = asked.model_dump(exclude_defaults=True)

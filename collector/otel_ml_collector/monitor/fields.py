@@ -95,7 +95,7 @@ _PART_TITLES: Final[Mapping[str, str]] = {
 
 
 class FieldSummary(BaseModel):
-    """A field of a model beside its reference."""
+    """A field of a model, compared with its reference."""
 
     field: str = Field(description="Path of the field, as in filters")
     kind: FieldKind
@@ -121,7 +121,7 @@ class FieldSummary(BaseModel):
 
 
 class ModelFields(BaseModel):
-    """The fields of a model in the newest window that is over, beside a reference."""
+    """The fields of a model in the newest complete window, compared with a reference."""
 
     model: str
     start: str = Field(description="Start of the window, RFC 3339")
@@ -164,7 +164,7 @@ class FieldPart(BaseModel):
 
 
 class HistogramCell(BaseModel):
-    """A stretch of numbers, or a value, with its share on both sides."""
+    """An interval of numbers, or a value, with its share on both sides."""
 
     label: str
     low: float | None
@@ -200,7 +200,7 @@ class FieldMark(BaseModel):
 
 
 class TypicalRun(BaseModel):
-    """A run that is typical of the new, and rare before."""
+    """A run with values that are typical now and were rare before."""
 
     run_id: str
     start: str
@@ -208,7 +208,7 @@ class TypicalRun(BaseModel):
 
 
 class FieldReport(FieldSummary):
-    """A field beside what it was: in words, as distributions, over time, by its runs."""
+    """A field compared with its reference: in words, as distributions, over time, with runs."""
 
     model: str
     start: str
@@ -247,7 +247,7 @@ class FieldsAsked(BaseModel):
 
 
 def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) -> FieldsQuestion:
-    """Make the question of the request's values."""
+    """Make the question from the parameters of the request."""
     return FieldsQuestion(reader=reader, project=project, now_ns=now_ns, **asked.model_dump())
 
 
@@ -358,7 +358,7 @@ def _describe(part: PartDrift) -> FieldPart:
 
 
 def _write_side(part: PartDrift, sketch: Sketch) -> str:
-    """Tell a side of a part in a few characters."""
+    """Summarize one side of a part in a few characters."""
     if not sketch.n:
         return "–"
     if part.name == "vocabulary":
@@ -380,7 +380,7 @@ def _write_side(part: PartDrift, sketch: Sketch) -> str:
 
 
 def make_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
-    """Cut both distributions into the same cells: stretches of numbers, or values."""
+    """Cut both distributions into the same cells: intervals of numbers, or values."""
     if reference.kind != "number" and window.kind != "number":
         return _make_value_cells(reference, window)
     sides = [side for side in (reference, window) if side.n]
@@ -455,7 +455,7 @@ def _threshold(drift: ModelDrift, own: FieldDrift, shown: PartDrift) -> float:
 def _draw_curve(
     question: FieldsQuestion, drift: ModelDrift, own: FieldDrift, shown: PartDrift
 ) -> list[FieldPoint]:
-    """Measure the distance of each window, of the reference too, and of what goes on."""
+    """Measure the distance of each window, including those of the reference and the current one."""
     threshold = _threshold(drift, own, shown)
     points = []
     starts_ns = {

@@ -20,7 +20,7 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 class Findings(BaseModel):
-    """What is wrong in a project, or other than before, worst first."""
+    """What is wrong in a project or has changed, worst first."""
 
     findings: list[Finding] = Field(
         description="Broken data, worse versions and slices, changed models and traffic, worst "

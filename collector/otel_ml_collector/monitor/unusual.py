@@ -1,4 +1,4 @@
-"""What is unusual in one run: fields with rare or new values, and worse slices that it belongs to.
+"""Unusual values in one run: fields with rare or new values, and worse slices that it belongs to.
 
 Fields are compared with the sketches of the 28 days before, so no other payload is read.
 """
@@ -79,7 +79,7 @@ class UnusualField:
 
 @dataclass(frozen=True, slots=True)
 class UnusualRun:
-    """What is unusual in a run.
+    """The unusual values and worse slices of a run.
 
     Attributes:
         runs: Number of runs that it was compared with. With too few, nothing is reported.
@@ -92,12 +92,12 @@ class UnusualRun:
 
     @property
     def is_told(self) -> bool:
-        """Whether so many runs are known that anything would be told."""
+        """Whether there are enough runs to report unusual values."""
         return self.runs >= _LEAST
 
 
 def find_unusual(reader: Reader, run: Run) -> UnusualRun:
-    """Find the unusual of a run of a model."""
+    """Find what is unusual in a run of a model."""
     model = run.model or ""
     bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
     rows = read_sample(

@@ -58,7 +58,7 @@ class MonitorWatch:
         self._guard = threading.Lock()
 
     def note(self, project: str, last: Past, opened_ns: int, made_ns: int) -> None:
-        """Note that somebody opened a page, and when the answer was made that it shows."""
+        """Note that a user opened a page, and when the answer that it shows was computed."""
         with self._guard:
             self._pages[project, last] = opened_ns, made_ns
             self._pages.move_to_end((project, last))
@@ -95,7 +95,7 @@ class MonitorWatch:
                 self._pages.pop(page, None)
 
     def _note_large(self, now_ns: int) -> None:
-        """Note the pages of large projects, as far as those that were opened leave room."""
+        """Note the pages of large projects, if the opened pages leave room for them."""
         large = find_large_projects(self._reader, now_ns, _MOST_PAGES)
         self._listed_ns = now_ns
         with self._guard:
