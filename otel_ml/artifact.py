@@ -127,7 +127,7 @@ def copy_large(ref: str, value: object, redaction: Redaction) -> CopiedValue | N
     """Copy a large array or tensor, without waiting for the GPU.
 
     Returns:
-        None for other values. Also if so many copies are waiting that no more may be made.
+        The copy. None if the value is secret or not suitable, or if too many copies are waiting.
     """
     kind = type(value)
     wrapper = kind if issubclass(kind, Data) else find_wrapper(kind)

@@ -253,8 +253,8 @@ def host_error(error: BaseException) -> BaseException | None:
 def is_of_host(error: BaseException) -> bool:
     """Return whether an error that occurred inside otel-ml must be raised in the user's program.
 
-    That is the case for errors that come from outside: those of signal handlers, such as a time
-    limit, and those that stop a thread, such as KeyboardInterrupt or a gevent timeout.
+    Errors that come from outside must be raised: those of signal handlers, such as a time limit,
+    and those that stop a thread, such as KeyboardInterrupt or a gevent timeout.
 
     All other errors may be suppressed, even a SystemExit that a method of a recorded object raises.
     """

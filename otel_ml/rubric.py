@@ -530,7 +530,7 @@ def _step_into(value: object, step: str) -> object:
 
 
 def _headed(name: str, value: object, cut: Collection[str]) -> tuple[str, str]:
-    """Return the heading and the JSON text of a part. The heading says if the part was cut."""
+    """Return the heading and the JSON text of a part. The heading shows if it was cut."""
     text = orjson.dumps(value).decode()
     size = len(text.encode())
     if size > PART_BYTES:

@@ -74,7 +74,7 @@ class HasFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """What a recorded call of a function returned or raised. A stub returns or raises it again.
+    """The recorded result of a call: its output or its error. A stub returns or raises it again.
 
     Attributes:
         run_id: ID of the recorded run.

@@ -644,7 +644,9 @@ def _cell(value: object) -> str:
 def _read_jsonl(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
-            line = text.removeprefix(BOM_UTF8) if number == 1 else text  # of Excel or PowerShell
+            line = (
+                text.removeprefix(BOM_UTF8) if number == 1 else text
+            )  # as written by Excel or PowerShell
             if line.strip():
                 try:
                     yield orjson.loads(line)

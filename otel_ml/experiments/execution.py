@@ -327,7 +327,7 @@ class Trial:
         )
 
     def time_out(self, work: Work) -> ItemRun:
-        """End a trial whose call takes too long. What the call returns later is ignored."""
+        """End a trial whose call takes too long. Its later result is ignored."""
         return self.fail(work, TimeoutError(f"timed out after {work.timeout_s:g} s"))
 
     def finish(self, output: object) -> float:

@@ -94,7 +94,7 @@ class Generative:
             self.attributes[actor] = name
         self._has_actor = actor is not None
         self._rest = _rest_of(function)
-        # without a model name, the function's name says more than the operation
+        # if the model is unknown, the function's name says more than the operation
         self.span_name = f"{operation} {name if actor else model}" if actor or model else name
 
     def describe_inputs(
@@ -335,7 +335,7 @@ def find_usage(output: object) -> dict[str, int]:
 
     Args:
         output: A response, a list of the chunks of one response, or a list of responses. The counts
-            of several responses are added. Of several chunks, the last count is used.
+            of several responses are added. For chunks, the last count is used.
 
     Returns:
         The counts by attribute name, such as ``gen_ai.usage.input_tokens``. Empty if there are

@@ -94,7 +94,7 @@ def _read_lines(file: BufferedReader) -> Iterator[tuple[Any, str]]:
 
 
 def _read_array(file: TextIOWrapper) -> Iterator[tuple[Any, str]]:
-    """Yield the elements of a JSON array. What follows an invalid element cannot be read."""
+    """Yield the elements of a JSON array. Elements after an invalid one cannot be read."""
     decode = json.JSONDecoder().raw_decode
     text, at = file.read(_CHUNK_CHARS).lstrip()[1:], 0
     wanted, is_end = _CHUNK_CHARS, False

@@ -74,7 +74,7 @@ _LIST_FIELDS: Final = frozenset(
 
 
 class _RecordKind(IntEnum):
-    """What a record is, in the order in which the records of a trace are read."""
+    """The kinds of records, in the order in which the records of a trace are read."""
 
     TRACE = 0
     OBSERVATION = 1
@@ -696,7 +696,10 @@ def _hex_trace(trace: str) -> str:
 
 
 def _hex_span(trace: str, observation: str) -> str:
-    """Return the span ID of an observation, as for a trace; without it, that of the trace."""
+    """Return an observation's ID if it is a valid span ID, else a hash of it.
+
+    An empty observation gives the span ID of the trace.
+    """
     own = observation.lower()
     if HEX_SPAN_ID.fullmatch(own) and own.strip("0"):
         return own

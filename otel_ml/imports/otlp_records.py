@@ -256,7 +256,7 @@ def _name_of(value: float) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Return a value as JSON text. What JSON cannot hold becomes text."""
+    """Return a value as JSON text. Values that JSON cannot represent become text."""
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # an integer of more than 64 bits

@@ -70,7 +70,7 @@ _OWN_IDENTIFIER: Final = "px-"  # prefix of identifiers made by Phoenix
 
 
 class _Content(Enum):
-    """What a file of Phoenix contains."""
+    """The kind of content in a Phoenix file."""
 
     SPANS = "spans"
     ANNOTATIONS = "annotations"

@@ -1,4 +1,4 @@
-"""Keeps how far an import got, and the rows that it rejected, so that it can go on after a kill."""
+"""Keeps an import's progress and rejected rows, so that it can continue after it was killed."""
 
 import os
 import time

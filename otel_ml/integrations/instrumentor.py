@@ -71,7 +71,7 @@ class Instrumentor:
         if library in LIBRARIES:
             if _is_joblib_worker():
                 return
-            from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
+            from wrapt import register_post_import_hook  # installed with opentelemetry-instrument
 
             known = LIBRARIES[library]
             modules = [model_class.module for model_class in known.classes]
@@ -97,7 +97,7 @@ class Instrumentor:
             _logger.warning("Invalid %s: %s", _LIBRARIES, error)
 
     def _trace_in(self, module: str, functions: Iterable[str]) -> None:
-        from wrapt import register_post_import_hook  # comes with opentelemetry-instrument
+        from wrapt import register_post_import_hook  # installed with opentelemetry-instrument
 
         def patch(loaded: ModuleType) -> None:
             if not type(self)._active:

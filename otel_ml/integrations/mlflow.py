@@ -1,7 +1,7 @@
 """Reads MLflow runs as plain values, or imports them with their history and artifacts.
 
-Of a model, only MLflow's description is read. The model itself is not loaded, because that would
-run its code.
+Only MLflow's description of a model is read. The model itself is not loaded, because that would run
+its code.
 """
 
 import re

@@ -246,7 +246,7 @@ def _number(value: object, judge: str) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a finite number. A mean over NaN or infinity would say nothing."""
+    """Return whether a value is a finite number. Other values would make a mean useless."""
     try:
         return issubclass(type(value), numbers.Real) and math.isfinite(value)
     except OverflowError:  # an int too large for a float

@@ -308,7 +308,7 @@ def _wrap_parallel(function: FunctionType, hook: Hook | None) -> Callable[..., A
 
 
 def carry(tasks: Iterable[Any]) -> Iterable[Any]:
-    """Return joblib's tasks, each of which counts as inside the current call."""
+    """Return joblib's tasks, changed so that each runs as part of the current call."""
     depth, context = HERE.depth, context_api.get_current()
     carried = ((Carried(task[0], depth, context), *task[1:]) for task in tasks)
     # joblib reports progress if it knows the number of tasks

@@ -94,7 +94,7 @@ def name_estimator(model: Any) -> str:
 
 
 def params_of_estimator(model: Any) -> dict[str, object]:
-    """Return an estimator's parameters, those of its parts included. Parts count by their class."""
+    """Return an estimator's parameters, including those of its parts. Parts are named by class."""
     if not hasattr(model, "get_params"):  # a booster, not an estimator
         return {}
     return {

@@ -103,7 +103,7 @@ def record_function(
 
 
 def _metrics_of(model: Any) -> Iterator[tuple[str, object]]:
-    """Yield the curves that a fitted model has, those of a pipeline's last step included."""
+    """Yield the curves of a fitted model, including those of a pipeline's last step."""
     for name in _CURVES:
         yield from _curves(name.removesuffix("_"), _attribute(model, name), 0)
     history = _attribute(_attribute(model, "history"), "history")  # set by Keras

@@ -56,7 +56,7 @@ class Artifact(records.ListedArtifact, HasSubject):
 
     @property
     def kept(self) -> str:
-        """What is stored if not the complete value, such as ``its text only``. Else empty."""
+        """The part that is stored, such as ``its text only``. Empty if all of it is stored."""
         part = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
         return part if isinstance(part, str) else ""
 
