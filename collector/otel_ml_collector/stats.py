@@ -213,14 +213,14 @@ class AllStats(BaseModel):
 
 
 def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) -> Grouping:
-    """Make the grouping that a text names.
+    """Make the grouping that a text describes.
 
     Raises:
         BadInput: Runs cannot be grouped by that.
     """
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
-    if kinds.named and group in NAMED:  # Of runs that name none, that of their trace counts.
+    if kinds.named and group in NAMED:  # else their trace's name
         return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_resolved=True)
     if group in _GROUP_COLUMNS:
         column = identifier(group, _GROUP_COLUMNS)

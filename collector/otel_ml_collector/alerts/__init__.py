@@ -1,1 +1,1 @@
-"""Alerts: rules over figures of runs, their states, and where a change of them is sent."""
+"""Alerts: rules over figures of runs, their states, and notifications when a state changes."""

@@ -63,7 +63,7 @@ VOCABULARY: Final = Vocabulary(
 _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
 # Means of numbers that can have any range.
 _MEANS: Final = frozenset({"mean", "mean_score"})
-# How much farther than the largest distance seen so far a session can be from a limit.
+# A session may be this many times as far from a limit as the largest distance seen so far.
 _ROOM: Final = 1.25
 _DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
 _VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
@@ -136,7 +136,7 @@ class AlertCondition:
     sure: SureLimit | None
 
     def is_bad(self, number_of: Callable[[Figure], float], *, is_sure: bool) -> bool:
-        """Tell whether it holds."""
+        """Return whether the condition holds."""
         return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)
 
     def is_broken(self, number_of: Callable[[Figure], float]) -> bool:
@@ -190,12 +190,12 @@ class AlertCondition:
 
     @property
     def is_of_budgets(self) -> bool:
-        """Whether it is about budgets of judges alone, and so about no runs."""
+        """Whether all figures are budgets of judges, which need no runs."""
         return len(self.of(OF_BUDGET)) == len(self.figures)
 
     @property
     def needs_no_runs(self) -> bool:
-        """Whether it is about no recorded runs: budgets of judges alone, or crashes alone."""
+        """Whether no recorded runs are needed: all figures are budgets, or all are crashes."""
         return self.is_of_budgets or len(self.of(OF_CRASHES)) == len(self.figures)
 
     def check_fit(self, where: str, window_ns: int, *, by: Collection[str]) -> None:
@@ -309,7 +309,7 @@ def read_condition(text: str) -> AlertCondition:
 
 
 def _check(figure: Figure) -> None:
-    """Refuse a field that has no numbers, and a condition that is none."""
+    """Refuse a field without numbers, and a share whose filter is invalid."""
     inside = figure.column + len(figure.name) + 1
     if figure.name == "share":
         try:

@@ -124,7 +124,7 @@ def draw_histogram(histogram: FieldHistogram) -> HistogramFigure | None:
 
 
 def draw_distances(report: FieldReport) -> DistanceFigure | None:
-    """Draw the distance of each window over time; None where there is none."""
+    """Draw the distance of each window over time; None without distances."""
     points = [point for point in report.curve if point.distance is not None]
     if not points:
         return None

@@ -577,7 +577,7 @@ def list_values(row: Row, name: str) -> list[tuple[str, object]]:
 
 
 def _weigh(part: PartDrift, value: object) -> float:
-    """Weigh how much more frequent a value is than it was; 0 where it is not."""
+    """Weigh how much more frequent a value is than before; 0 if it is not more frequent."""
     if part.name == MISSING:
         return float((value is None) == (gained_value(part.reference, part.window) == MISSING))
     if value is None:

@@ -25,7 +25,7 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 class ProfileComponent(BaseModel):
-    """A value that a profile looks at."""
+    """A value that a profile describes."""
 
     name: str
     side: Literal["input", "output", "actual", "eval"]

@@ -153,7 +153,7 @@ def find_news(
         project: The project.
         now_ns: Current time, in nanoseconds since 1970.
         last: Time range of the runs and errors.
-        sources: What topics have to say.
+        sources: Sources of messages about projects.
         errors: The failed runs of the time range, if they were grouped already.
         versions: The newest versions, if they were listed already; else the newest four.
         releases: The releases of the project, if they were compared already.
@@ -231,7 +231,7 @@ def _make_news(
                 now_ns=now_ns,
                 releases=releases,
             )
-        except Missing:  # it was deleted meanwhile
+        except Missing:  # deleted in the meantime
             continue
         if verdict.experiment:
             decided.add(verdict.experiment.run_id)

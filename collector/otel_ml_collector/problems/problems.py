@@ -194,7 +194,7 @@ def find_problems(
         project: The project.
         last: Time range of the runs to check.
         now_ns: Current time, in nanoseconds since 1970.
-        sources: What topics have to say.
+        sources: Sources of messages about projects.
         state: The content of page Monitor, if it is known.
 
     Raises:

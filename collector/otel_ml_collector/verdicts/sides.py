@@ -196,7 +196,7 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
     first = next(iter(deciding), None)
     if first is not None and first.word == "watching":
         watched = [item for item in deciding if item.word == "watching"]
-        # Else the figure that takes longest.
+        # Figures with a direction come first, then the one that needs the most runs.
         first = max(watched, key=lambda entry: (entry.has_direction, entry.needed or 0))
     return SidesVerdict(
         word="watching" if first is None else first.word,
