@@ -74,7 +74,7 @@ def _join_rows(rows: Sequence[Mapping[Any, Any]]) -> list[tuple[Any, list[Any]]]
 
 
 def is_of_runs(frame: Any) -> bool:
-    """Tell whether a value is a list of stored runs, such as the result of `Reader.runs`."""
+    """Return whether a value is a list of stored runs, such as the result of `Reader.runs`."""
     kind = type(frame)
     if kind.__module__.startswith(_STORED) and kind.__name__ == "Runs":
         return True
@@ -82,7 +82,7 @@ def is_of_runs(frame: Any) -> bool:
 
 
 def is_run(value: object) -> bool:
-    """Tell whether a value is a run read from the collector."""
+    """Return whether a value is a run read from the collector."""
     name = type_name(value)
     return name.startswith(f"{_STORED}.") and name.endswith(".Run")
 
@@ -171,7 +171,7 @@ def count_values(values: Sequence[Any]) -> Counter[Hashable]:
 
 
 def is_measure(values: Sequence[Any]) -> bool:
-    """Tell whether a column contains measured numbers, not categories or numeric codes."""
+    """Return whether a column contains measured numbers, not categories or numeric codes."""
     present = [value for value in values if value is not None]
     items = [value for value in present if type(value) in _NUMBERS and math.isfinite(value)]
     return len(items) >= _NUMBER_SHARE * len(present) and len(set(items)) > CODES

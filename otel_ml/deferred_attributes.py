@@ -63,5 +63,5 @@ class DeferredAttributes(Mapping[str, Any]):
 
 
 def has_room(weight: int) -> bool:
-    """Tell whether this process may keep `weight` more bytes for later."""
+    """Return whether this process may keep `weight` more bytes for later."""
     return sum([*_pending.values()]) + weight <= MOST_BYTES

@@ -270,7 +270,7 @@ def is_of_host(error: BaseException) -> bool:
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Tell whether a signal handler raised an error, including Ctrl-C."""
+    """Return whether a signal handler raised an error, including Ctrl-C."""
     above = traceback_of(error)
     while above is not None:
         at = above.tb_next
@@ -292,12 +292,12 @@ def _origin(error: BaseException) -> TracebackType | None:
 
 
 def _is_stated(at: TracebackType) -> bool:
-    """Tell whether a ``raise`` statement raised an error."""
+    """Return whether a ``raise`` statement raised an error."""
     return at.tb_frame.f_code.co_code[at.tb_lasti : at.tb_lasti + 1] == _RAISE
 
 
 def _is_handler(frame: FrameType, below: FrameType) -> bool:
-    """Tell whether a frame runs a signal handler, which receives the interrupted frame."""
+    """Return whether a frame runs a signal handler, which receives the interrupted frame."""
     code = frame.f_code
     has_more = code.co_flags & inspect.CO_VARARGS
     if not (has_more or code.co_argcount > 1) or code.co_filename.startswith(_OWN_FOLDER):

@@ -208,7 +208,7 @@ def _global_is_silent() -> bool:
 
 
 def _bentoml_is_silent() -> bool:
-    """Tell whether all imported BentoML services sample nothing, which is BentoML's default."""
+    """Return whether all imported BentoML services sample nothing, which is BentoML's default."""
     kind = getattr(sys.modules.get("_bentoml_sdk.service.factory"), "Service", None)
     settings = sys.modules.get("bentoml._internal.configuration.containers")
     if kind is None or settings is None or settings.BentoMLContainer.tracing.sample_rate.get():

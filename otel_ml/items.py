@@ -42,7 +42,7 @@ def digest_item(inputs: object, expected: object, tags: Mapping[str, Any]) -> st
 
 
 def is_item_id(text: object) -> bool:
-    """Tell whether a value can be the ID of an item."""
+    """Return whether a value can be the ID of an item."""
     return (
         isinstance(text, str)
         and len(text) <= ID_CHARS

@@ -77,7 +77,7 @@ class _Loading:
         return make()
 
     def _must_wait(self, caller: FrameType | None) -> bool:
-        """Tell whether a load must wait for a fork.
+        """Return whether a load must wait for a fork.
 
         It need not if it is part of another load for which the fork already waits.
         """
@@ -132,7 +132,7 @@ def _rest() -> None:
 
 
 def _is_within(frame: FrameType | None, codes: frozenset[CodeType]) -> bool:
-    """Tell whether a frame, or one of its callers, runs one of these functions."""
+    """Return whether a frame, or one of its callers, runs one of these functions."""
     while frame is not None:
         if frame.f_code in codes:
             return True

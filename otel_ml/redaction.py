@@ -104,7 +104,7 @@ class Redaction:
         return self._redact is not None
 
     def is_secret(self, key: object) -> bool:
-        """Tell whether the value under a key must be hidden."""
+        """Return whether the value under a key must be hidden."""
         if self._secret is None or key in self._harmless:
             return False
         if self._secret.search(key if type(key) is str else str(key)) is not None:
@@ -262,7 +262,7 @@ class Redaction:
         return self.shown(text)
 
     def _mentions(self, text: str) -> bool:
-        """Tell quickly whether a text could contain a secret key."""
+        """Return quickly whether a text could contain a secret key."""
         lowered = text.lower()
         if len(text) > _LONG_TEXT and self._have_letters_only:
             # Long texts are mostly numbers. Without digits, the search takes a fifth of the time.
@@ -286,7 +286,7 @@ class Redaction:
         return self.shown(value) if isinstance(value, str) else value
 
     def _has_secret_column(self, value: Mapping[str, Any]) -> bool:
-        """Tell whether the description of a table names a secret column."""
+        """Return whether the description of a table names a secret column."""
         if "type" not in value or "shape" not in value:
             return False
         names = [*_names_in(value.get("columns")), *_names_in(value.get("cells"))]

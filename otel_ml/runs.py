@@ -893,7 +893,7 @@ class Run(Handle, HasCard):
             self._recorder.send_record("evaluation", self._span, attributes)
 
     def _is_now(self, recorder: Recorder, waiting: Updates | None) -> bool:
-        """Tell whether an update must be sent immediately.
+        """Return whether an update must be sent immediately.
 
         The background thread handles neither ended runs nor runs that a parent process opened. With
         a spool, an update of a long run must survive a kill.

@@ -129,7 +129,7 @@ def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) ->
 
 
 def fits(tags: Mapping[str, Value]) -> bool:
-    """Tell whether `tag_attributes` can write all of these tags."""
+    """Return whether `tag_attributes` can write all of these tags."""
     if len(tags) <= _OWN_ATTRIBUTES:
         return True
     rest = dict(list(tags.items())[_OWN_ATTRIBUTES:])

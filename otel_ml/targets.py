@@ -426,7 +426,7 @@ class TargetModel(Elsewhere, HasSubject):
         super()._send(record, attributes, events)
 
     def _is_due(self) -> bool:
-        """Tell whether this process must send the version's definition now, and note it."""
+        """Return whether this process must send the version's definition now, and note it."""
         key = ("model", self.name, self.version)
         return self._recorder.check_due(key, time.time_ns()) is None
 

@@ -78,7 +78,7 @@ class Updates:
         )
 
     def is_due(self, now_ns: int, start_ns: int) -> bool:
-        """Tell whether the last record is so long ago that the next one may be sent."""
+        """Return whether the last record is so long ago that the next one may be sent."""
         is_long = now_ns - start_ns >= _LONG_NS
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 

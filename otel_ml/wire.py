@@ -130,7 +130,7 @@ _PAYLOAD_KEYS: Final = (
 
 
 def has_payloads(attributes: Mapping[str, Any]) -> bool:
-    """Tell whether attributes contain payloads that are not encoded yet."""
+    """Return whether attributes contain payloads that are not encoded yet."""
     return (
         type(attributes.get(names.OUTPUTS)) is CapturedPayload
         or type(attributes.get(names.INPUTS)) is CapturedPayload

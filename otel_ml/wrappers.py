@@ -104,7 +104,7 @@ def _wrapper_of_kind(function: object) -> Wrapper | None:
 
 
 def _is_old_coroutine(function: object) -> bool:
-    """Tell whether `types.coroutine` made a generator function awaitable."""
+    """Return whether `types.coroutine` made a generator function awaitable."""
     code = getattr(function, "__code__", None)
     return inspect.iscode(code) and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 

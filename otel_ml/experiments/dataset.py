@@ -644,9 +644,8 @@ def _cell(value: object) -> str:
 def _read_jsonl(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
-            line = (
-                text.removeprefix(BOM_UTF8) if number == 1 else text
-            )  # as written by Excel or PowerShell
+            # Excel and PowerShell start a UTF-8 file with a byte order mark.
+            line = text.removeprefix(BOM_UTF8) if number == 1 else text
             if line.strip():
                 try:
                     yield orjson.loads(line)

@@ -214,7 +214,7 @@ def read_parts(content: object) -> list[Part]:
 
 
 def _is_nested(item: object) -> TypeGuard[dict[str, Any]]:
-    """Tell whether a text part contains a provider's list of blocks."""
+    """Return whether a text part contains a provider's list of blocks."""
     return (
         isinstance(item, dict)
         and item.get("type") == "text"
@@ -484,7 +484,7 @@ def join_chunks(chunks: Sequence[object]) -> object:
 
 
 def _is_choice(choice: object) -> bool:
-    """Tell whether a value is a part of a completion."""
+    """Return whether a value is a part of a completion."""
     return read(choice, "delta") is not None or isinstance(read(choice, "text"), str)
 
 

@@ -155,7 +155,7 @@ class _ExportTables:
             yield _KeptRecord(record_id, orjson.loads(content), place, start_ns, end_ns)
 
     def has(self, kind: _RecordKind) -> bool:
-        """Tell whether there are records of a kind."""
+        """Return whether there are records of a kind."""
         found = self._rows.execute("SELECT 1 FROM records WHERE kind = ? LIMIT 1", (int(kind),))
         return found.fetchone() is not None
 

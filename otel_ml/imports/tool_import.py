@@ -215,7 +215,7 @@ def _weigh(record: SourceRecord | BadRecord, batch: ImportBatch) -> int:
 
 
 def _is_full(batch: ImportBatch, record: SourceRecord | BadRecord, size: int) -> bool:
-    """Tell whether a record must not be added to a batch, because it would get too large.
+    """Return whether a record must not be added to a batch, because it would get too large.
 
     The records of a batch have the same signal.
     """

@@ -128,7 +128,7 @@ class Instrumentor:
 
 
 def _is_joblib_worker() -> bool:
-    """Tell whether joblib started this process, for example for a grid search."""
+    """Return whether joblib started this process, for example for a grid search."""
     return any(argument.startswith("LokyProcess-") for argument in sys.orig_argv)
 
 

@@ -129,7 +129,7 @@ class ModelRecorder:
         return False
 
     def _is_model(self, value: object) -> bool:
-        """Tell whether a value is a model. A method may be of a mixin that other classes have."""
+        """Return whether a value is a model. A method may be of a mixin that other classes have."""
         return any(kind.is_base_of(type(value)) for kind in self._library.classes)
 
     def _name(self, model: Any) -> str:

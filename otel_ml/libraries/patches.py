@@ -117,7 +117,7 @@ class Patches:
         self._lock = threading.RLock()
 
     def is_active(self, library: Library) -> bool:
-        """Tell whether the methods of a library are replaced."""
+        """Return whether the methods of a library are replaced."""
         return any(patched.library is library for patched in self._active)
 
     def add(self, patched: Patched) -> None:

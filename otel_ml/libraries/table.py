@@ -27,7 +27,7 @@ class ModelClass:
     trainings: Sequence[str] = ()
 
     def is_base_of(self, kind: type) -> bool:
-        """Tell whether a class is this one or derives from it."""
+        """Return whether a class is this one or derives from it."""
         return any(
             base.__name__ == self.name and base.__module__ == self.module for base in kind.__mro__
         )
