@@ -783,7 +783,7 @@ def _group_changes(drift: ModelDrift) -> list[tuple[FindingKind, Sequence[FieldD
     for item in drift.drifts:
         if item.name in words:
             by_word[words[item.name]].append(item)
-    for word, group in by_word.items():  # the changed input describes the traffic
+    for word, group in by_word.items():  # for traffic, inputs come first
         group.sort(
             key=lambda entry: (
                 word == "traffic" and section_of(entry.name) != "inputs",

@@ -361,7 +361,7 @@ def _make_slice(
     words = {value.word for _, value, _ in cells}
     word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     claim = Claim("", "")
-    if items:  # by how it differs, worse first
+    if items:  # the first figure decides what the claim says
         figure, verdict, cell = items[0]
         claim = _claim(row["model"], its, figure, verdict, cell)
         claim = replace(claim, evidence=_write_evidence(items, its, runs, of_model, asked.every))
