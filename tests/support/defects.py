@@ -38,8 +38,8 @@ DEFECTS: Final = (
     Defect(
         name="A score is counted twice",
         file="collector/otel_ml_collector/store/scores.py",
-        old="FROM ({scores}) WHERE {where} GROUP BY {by})",
-        new="FROM ({scores}) WHERE {where} GROUP BY {by}, time_ns)",
+        old="AS scored WHERE {where} GROUP BY {by}",
+        new="AS scored WHERE {where} GROUP BY {by}, scored.time_ns",
         packages=("otel_ml_collector/mapping", "otel_ml_collector/store"),
         others=("otel_ml_collector/query/test_one_run.py", "otel_ml_collector/query/test_stats.py"),
     ),

@@ -190,6 +190,25 @@ def test_versions_of_a_judge_are_never_joined(
     ]
 
 
+@pytest.mark.parametrize("is_computed", [False, True], ids=["runs", "rollup"])
+def test_newest_score_of_a_version_counts(store: Store, project: str, is_computed: bool) -> None:
+    """If a judge's version scores a run again, only the newest score counts."""
+    place = f"{project} {is_computed}"
+    scored = say("a1", 0.0, passed=False)
+    again: dict[str, Value] = {
+        "otel_ml.judge.name": "grounded",
+        "otel_ml.judge.version": "a1",
+        "otel_ml.score.value": 1.0,
+        "otel_ml.passed": True,
+        "otel_ml.target.start_ns": scored.start_ns,
+    }
+    store.take(place, scored)
+    store.take(place, make_record("evaluation", scored, again))
+    if is_computed:
+        compute(store, place)
+    assert told(ask(store, place).total.judges) == [("grounded:v1", 1, 1.0, 1.0)]
+
+
 def test_other_groups(store: Store, project: str) -> None:
     """Groups that are not told apart are counted as others."""
     store.take(project, *(make_call(name, start_ns=WEEK.start_ns) for name in "aaabbc"))
