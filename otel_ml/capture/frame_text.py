@@ -7,7 +7,6 @@ they differ, and for all other frames and series, pandas prints.
 """
 
 import functools
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -159,7 +158,7 @@ def _write(
     """Arrange the columns. Leave some out in the middle if they do not fit into the terminal."""
     if any(type(name) is not str or not _ESCAPED.isdisjoint(name) for name in names):
         return None
-    width, _ = shutil.get_terminal_size()
+    width = _read_terminal_width()
     if len(columns) > width:
         return None
     listed = [["", *_write_index(index)], *_align(names, columns, columns)]
@@ -183,6 +182,12 @@ def _write(
     padded = [_pad(texts, max(map(len, texts)) + 1) for texts in before]
     padded.append(_pad(last, max(map(len, last))))
     return "\n".join(map("".join, zip(*padded, strict=True))) + ending
+
+
+def _read_terminal_width() -> int:
+    import shutil  # pandas needs it anyway; loading it without pandas would slow down start-up
+
+    return shutil.get_terminal_size().columns
 
 
 def _write_series(
@@ -234,7 +239,7 @@ def _pad(texts: list[str], width: int) -> list[str]:
 def _find_style() -> _FrameStyle | None:
     """Compare this module with the installed pandas. None if it prints in neither style."""
     pandas: Any = sys.modules["pandas"]
-    width, _ = shutil.get_terminal_size()
+    width = _read_terminal_width()
     nan, infinite = float("nan"), float("inf")
     frames = [
         pandas.DataFrame(

@@ -1,5 +1,6 @@
 """Reduces embeddings to a few numbers: fixed random projections, and the length of the vector."""
 
+import functools
 import math
 import random
 from collections.abc import Sequence
@@ -14,12 +15,6 @@ MOST_NUMBERS: Final = 8_192
 NORM: Final = "norm"
 # Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
-# The signs of each projection.
-_SIGNS: Final = tuple(
-    tuple(signs[place::PROJECTIONS])
-    for signs in [random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)]  # noqa: S311 - equal in all processes
-    for place in range(PROJECTIONS)
-)
 _SIX_DIGITS: Final = "{:.6g}"
 _NUMBER_KINDS: Final = frozenset({float, int})
 
@@ -55,11 +50,18 @@ def project(numbers: Sequence[float]) -> Projected:
     Computer Science 312 (2004).
     """
     scaled = [
-        sum(map(mul, numbers[place::PROJECTIONS], signs)) for place, signs in enumerate(_SIGNS)
+        sum(map(mul, numbers[place::PROJECTIONS], signs)) for place, signs in enumerate(_signs())
     ]
     norm = math.sqrt(sum(map(mul, numbers, numbers)))
     rounded = map(float, map(_SIX_DIGITS.format, [norm, *scaled]))
     return Projected(next(rounded), tuple(rounded))
+
+
+@functools.cache
+def _signs() -> tuple[tuple[float, ...], ...]:
+    """Return the signs of each projection. Computing them takes a millisecond."""
+    signs = random.Random(0).choices((1.0, -1.0), k=MOST_NUMBERS)  # noqa: S311 - equal in all processes
+    return tuple(tuple(signs[place::PROJECTIONS]) for place in range(PROJECTIONS))
 
 
 def is_embedding(numbers: Sequence[object]) -> bool:
