@@ -71,7 +71,7 @@ def test_the_cost_stands_with_the_judge(
         1,
     )
     page = collector.get_text(f"/projects/{PROJECT}/judges")
-    assert re.search(r'<td class="n opt">0\.00016</td></tr>', page)
+    assert re.search(r'<td class="n opt">0\.0002</td></tr>', page)
     [run] = collector.runs(PROJECT, where='model == "answer"')
     trace = collector.get(f"/traces/{run['trace_id']}")
     assert [one["run_id"] for one in trace["runs"]] == [run["run_id"]]
