@@ -248,7 +248,7 @@ def choose_columns(text: str) -> list[str]:
         if field is not None and field.path and FIELD_NAMES[field.name].kind in _WHOLES:
             raise BadInput(f"The column {name[:80]!r} has no parts", "columns")
         if field is not None and FIELD_NAMES[field.name].kind is Kind.DIGEST:
-            raise BadInput(f"{name!r} is computed for filtersand is not a column", "columns")
+            raise BadInput(f"{name!r} is computed for filters and is not a column", "columns")
         if name in names[:place]:
             raise BadInput(f"The column {name!r} is listed twice", "columns")
     return names
@@ -836,8 +836,8 @@ _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {media_type: {} for media_type, _ in WRITERS.values()}}
 }
 _ABOUT_COLUMNS: Final = (
-    'Names with commas, or fields of the filters such as `tags["client"]`; `*` for all; unless '
-    "told those that a list shows"
+    'Names separated by commas, also fields of the filters such as `tags["client"]`; `*` for all. '
+    "Default: the columns that a list shows"
 )
 
 router = APIRouter(prefix="/api/v1", route_class=DeferredRoute)

@@ -73,7 +73,7 @@ class GroupTotals(BaseModel):
     groups: list[GroupTotal] = Field(
         description="The 50 groups with the most runs, in the requested order"
     )
-    groups_found: int = Field(description="How many there are")
+    groups_found: int = Field(description="Number of groups")
     other: RunFigures | None = Field(description="All other runs; null if there are none")
 
 

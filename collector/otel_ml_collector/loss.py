@@ -226,16 +226,16 @@ class LossCounts(BaseModel):
         "one that has been here for a minute; a span that comes later is not missing any more"
     )
     refused: int = Field(
-        description="Arrived and were refused for a reason; they are not missing. A span that is "
-        "stored later is not refused any more"
+        description="Spans that arrived and were refused for a reason. They are not missing. A "
+        "span that is stored later is no longer counted here"
     )
     sampled: int = Field(
-        description="The same of a project that the setting `sampled_projects` names: a sampler "
-        "on the way dropped them, and none is missing"
+        description="Spans that a sampler on the way dropped, in projects that the setting "
+        "`sampled_projects` names. They are not missing"
     )
-    late: int = Field(description="Of those received, came more than 5 minutes after they ended")
+    late: int = Field(description="Received spans that arrived over 5 minutes after their end")
     dropped: int = Field(
-        description="What the process told that it had dropped itself, which is missing too"
+        description="Spans that the process reports to have dropped itself. They are missing too"
     )
 
 

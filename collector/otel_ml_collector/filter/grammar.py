@@ -539,7 +539,7 @@ class RunExpression(Expression[FieldComparison]):
             and node.func.id == _LAST_FUNCTION
         ):
             return self._ago(node)
-        hint = f'; a text stands in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
+        hint = f'; put a text in quotes: "{node.id}"' if isinstance(node, ast.Name) else ""
         raise self.refuse("Expected a text, a number, True or False", node, hint)
 
     def _constants(self, node: ast.expr) -> tuple[Constant, ...]:

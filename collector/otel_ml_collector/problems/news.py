@@ -63,28 +63,32 @@ class ProjectFinding(BaseModel):
     word: ComparisonWord | Literal["firing", "new error", "crashed"]
     is_wrong: bool
     subject: str = Field(
-        description="What it is about: an alert, a version, an experiment, a type of error"
+        description="The subject: an alert, a version, an experiment or a type of error"
     )
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
     text: str = Field(default="", description="The rest of the sentence that begins with the title")
     evidence: str = Field(default="", description="Difference, interval and number of runs")
     by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
-        description="What says it: an alert, an experiment, runs of two versions, failed or "
-        "unfinished runs"
+        description="Source of the message: an alert, an experiment, a comparison of two "
+        "versions, failed runs, or unfinished runs"
     )
-    size: float = Field(description="How large it is; among those of one word the largest is first")
+    size: float = Field(
+        description="Size of the problem. Messages with the same word are sorted by it"
+    )
     where: str = Field(description="The filter that lists its runs")
     runs: int | None
-    time: str | None = Field(description="When it began, RFC 3339; null where that is not known")
-    run_id: str = Field(description="An experiment, or the last run of them; empty without one")
-    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
-    versions: tuple[str, int, int] | None = Field(
-        default=None, description="A model, the version that is compared, and with which"
+    time: str | None = Field(description="When it began, RFC 3339; null if unknown")
+    run_id: str = Field(description="ID of the experiment or of the last run; empty if none")
+    reasons: list[str] = Field(
+        default=[], description="Why there is no verdict, in addition to intervals"
     )
-    model: str = Field(default="", description="The model that it is about; empty for several")
+    versions: tuple[str, int, int] | None = Field(
+        default=None, description="Model, compared version, and baseline version"
+    )
+    model: str = Field(default="", description="Name of the model; empty for several")
     command: str = Field(
-        default="", description="Evaluates a worse version and the one before it on a data set"
+        default="", description="Command that evaluates both versions on a data set"
     )
 
 
@@ -93,16 +97,20 @@ class NewestVersion(BaseModel):
 
     model: str
     version: int
-    before: int = Field(description="The version that it took the place of")
-    first_seen_time: str = Field(description="When its first run began, or arrived")
-    change: str = Field(description="What is new in it, in a few words")
+    before: int = Field(description="The version that it replaced")
+    first_seen_time: str = Field(description="When its first run started or arrived")
+    change: str = Field(description="What changed, in a few words")
     word: ComparisonWord | None = Field(
-        default=None, description="Beside the one before; null where nobody asked"
+        default=None, description="Verdict against the version before; null if not requested"
     )
-    sentence: str = Field(default="", description="By the figure that decides, in words")
+    sentence: str = Field(default="", description="The figure that decides, in words")
     claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
-    runs: int | None = Field(default=None, description="Of its release; null where it has none")
-    reasons: list[str] = Field(default=[], description="Why it is inconclusive, besides intervals")
+    runs: int | None = Field(
+        default=None, description="Number of runs of its release; null if it has none"
+    )
+    reasons: list[str] = Field(
+        default=[], description="Why there is no verdict, in addition to intervals"
+    )
 
 
 class OverviewNews(BaseModel):

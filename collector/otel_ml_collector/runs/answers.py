@@ -270,13 +270,13 @@ class RunsPage(BaseModel):
     )
     ordered_since: str | None = Field(
         default=None,
-        description="Of another order than time, asked without a start: since when runs are in "
-        "it; null for all",
+        description="Start time of the oldest runs that are sorted, if the order is not by time "
+        "and no start was given; null if all runs are sorted",
     )
     ordered_by: str | None = Field(
         default=None,
-        description="Of the order `worst` or `best`: which of `lowest` and `highest` that is, "
-        "by what the judge says of itself or lets pass",
+        description="For the order `worst` or `best`: `lowest` or `highest`, depending on which "
+        "scores are better for the judge",
     )
 
 
@@ -286,8 +286,8 @@ class Trace(BaseModel):
     key: str
     runs: list[RunSummary]
     records: list[TraceRecords] = Field(
-        description="What was told of the trace or its key and of runs that are not here, and "
-        "lines of no run, at most 100"
+        description="Records of the trace or its key, records of runs that are not in the answer, "
+        "and log lines without a run; at most 100"
     )
     truncated: bool = Field(description="Whether there are more runs than in this answer")
     next_cursor: str | None = Field(default=None, description="Cursor of the next runs")

@@ -173,7 +173,7 @@ def test_parentheses() -> None:
         ('model == "ü" and x', f"{EXPECTED_COMPARISON}x", 17),
         (
             "model == other",
-            "Expected a text, a number, True or False, found other; a text stands in quotes",
+            "Expected a text, a number, True or False, found other; put a text in quotes",
             9,
         ),
         ('model == "日本" or model == None', "Expected a text, a number, True or False", 26),
