@@ -384,8 +384,9 @@ def test_versions(service: Service) -> None:
     assert judge["sentence"] == (
         "69 % pass, 95 % with v1: 27 pts worse (16 to 37 pts; 150 runs with v1, 150 with v2)"
     )
-    claim, size = verdict["sentence"].partition(" (")[0].partition(": ")[::2]
-    assert f"B is worse</strong>: {claim} is {size}." in text
+    _, claim, size = verdict["sentence"].partition(" (")[0].split(": ")
+    assert f"B is worse</strong>: {claim}." in text
+    assert f"{size} (95 % interval: 16 to 37 pts)" in text
     _, row, *_ = table(text, "judges-B")
     assert row[:3] == ["grounded v1", "95.3 %", "68.7 %"]
     assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f}", "worse"]
