@@ -117,8 +117,8 @@ class SliceFigure:
 class RestVerdict:
     """Whether a slice is worse than all other runs, by one measure such as error share or latency.
 
-    Latency, tokens and cost are compared as ratios. For these measures, `value` and `rest` are
-    geometric means, `difference` is a ratio, and `lost` and `margin` are logarithms of ratios.
+    Latency, tokens and cost are compared as ratios: `value` and `rest` are geometric means, and
+    `difference` is a ratio. `lost` and `margin` are logarithms of ratios, such as 0.05 for 5 %.
 
     Attributes:
         word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
@@ -129,8 +129,8 @@ class RestVerdict:
         lost: Lower bound of how much worse the slice is. 0 if it is not worse.
         margin: Smallest difference that matters.
         p: p-value of the difference.
-        strength: Size of the difference: 1, 2 (at least 3 margins) or 3 (at least 6 margins). 0 if
-            the slice is neither worse nor better.
+        strength: Size of the difference, from 0 (neither worse nor better) to 3: 2 if it is at
+            least 3 times the margin, 3 if it is at least 6 times the margin.
     """
 
     word: SliceWord

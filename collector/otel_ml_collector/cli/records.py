@@ -606,7 +606,7 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
     help="What to compare: errors, a judge's name or 'drift PATH' [all]",
 )
 @click.option(
-    "--pairs", is_flag=True, help="Also pairs of slices that do worse than each slice alone"
+    "--pairs", is_flag=True, help="Also list pairs of slices that do worse than each of the two"
 )
 @with_form
 def slices(

@@ -77,8 +77,8 @@ class Seal:
 
         Args:
             data: Bytes of the file that start where a span should begin.
-            whole: True if the bytes reach to the end of the file. Then a span without its end is
-                damaged. If False, the search stops there, because the rest is still in the file.
+            whole: Whether the bytes reach to the end of the file. If they do not, an incomplete
+                span at the end is not damaged: more of it follows in the file, so it is left out.
 
         Returns:
             The spans in the order of the file. A damaged span passes the checksum with probability
