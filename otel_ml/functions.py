@@ -469,9 +469,7 @@ class TracedFunction:
         Several threads may make the first calls at the same time. One of them computes the
         definition and the others wait for it, because all of them together would take much longer.
         """
-        if self._definition is not None:
-            return self._version(output)
-        is_held = self._defining.acquire(timeout=_DEFINING_S)
+        is_held = self._definition is None and self._defining.acquire(timeout=_DEFINING_S)
         try:
             if not all(job.done.is_set() for job in self.waits_for):
                 return None  # another thread has found the models meanwhile
