@@ -356,7 +356,8 @@ def _report_module(torch: Any, size: int) -> None:
     print_table((*heads, "longest pause of another thread"), rows)
     limits = [
         _limited("longest call, ms more", (first[2] - known[2]) * 1e3, _LONGER_FLOOR_MS),
-        _limited("longest pause, ms more", (first[3] - known[3]) * 1e3, _PAUSE_FLOOR_MS),
+        _limited("longest pause of another thread, ms", first[3] * 1e3, _PAUSE_FLOOR_MS),
+        ["the same, ms more", f"{(first[3] - known[3]) * 1e3:.2f}", "", ""],
         _limited("flush right after the weights changed, s", flush_s, _FLUSH_FLOOR_S),
     ]
     print_table(("reading the weights", "", "floor", ""), limits)
