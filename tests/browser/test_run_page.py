@@ -57,11 +57,7 @@ class Story:
         self.collector = collector
         self.now_ns = time.time_ns() - 60 * SECOND_NS
         self.ask = self._root("ask", 0, 1_000)
-        usage: dict[str, Value] = {
-            "otel_ml.kind": "agent",
-            "gen_ai.usage.input_tokens": 1_200,
-            "gen_ai.usage.output_tokens": 30,
-        }
+        usage: dict[str, Value] = {"otel_ml.kind": "agent", "gen_ai.usage.input_tokens": 120}
         self.agent = self._below(self.ask, "agent", 20, 900, usage)
         self.answer = self._below(
             self.agent,
