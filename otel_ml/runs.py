@@ -407,7 +407,7 @@ class Handle:
 def _write_artifact(
     ref: str, value: object, recorder: Recorder
 ) -> tuple[dict[str, Value], Sequence[str]]:
-    """Return the event attributes of a logged value, and notes on what is left out."""
+    """Return the event attributes of a logged value, and notes on parts that are left out."""
     made = artifact.make_artifact(ref, value, recorder.redaction)
     attributes, notes = made.facts, made.notes
     if made.document is not None:

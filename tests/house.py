@@ -197,7 +197,7 @@ class House:
         return max(map(walk, self.modules), default=0)
 
     def arrows(self) -> set[tuple[str, str]]:
-        """Find the pairs of topics of which the first imports the second."""
+        """Find the pairs of topics in which the first imports the second."""
         topics = self._topics()
         return {
             (_room(name), _room(imported))

@@ -137,8 +137,8 @@ def find_figures_at(
 ) -> FiguresAt:
     """Count the runs of a window in total, by bucket and by group, and those of the time before.
 
-    Each grouping has the 50 groups with the most runs, in the requested order. A window of up to a
-    day, of which the rollup has little, is read once for everything.
+    Each grouping has the 50 groups with the most runs, in the requested order. Daily totals cover
+    little of a window of up to a day, so its runs are read once for everything.
 
     Raises:
         BadInput: The filter or a group is invalid.

@@ -102,7 +102,7 @@ class SlicesQuery:
         figure: Only this figure: errors, missing inputs, latency, cost, a judge, `truth` with the
             name of a target, or `drift` with the path of a field.
         start_ns, end_ns: When the runs began. The default is the last 24 hours.
-        pairs: Whether slices combine two conditions, each of which is worse alone.
+        pairs: Whether to include pairs of slices that do worse than each of the two.
     """
 
     project: str
@@ -118,7 +118,7 @@ class SlicesQuery:
     start_ns: Start = None
     end_ns: End = None
     pairs: Annotated[
-        bool, Query(description="Two conditions at once, where worse than each alone")
+        bool, Query(description="Include pairs of slices that do worse than each of the two")
     ] = False
 
     def window(self, now_ns: int) -> Window:

@@ -67,7 +67,7 @@ class ProjectFinding(BaseModel):
     )
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
-    text: str = Field(default="", description="The rest of the sentence that begins with the title")
+    text: str = Field(default="", description="Second part of the sentence; the title is the first")
     evidence: str = Field(default="", description="Difference, interval and number of runs")
     by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
         description="Source of the message: an alert, an experiment, a comparison of two "
@@ -285,7 +285,7 @@ def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
 
 
 def _list_reasons(verdict: VersionsVerdict) -> list[str]:
-    """List why a verdict is inconclusive: as a whole, or by the judges that are."""
+    """List why a verdict is inconclusive: reasons of the whole, else of inconclusive judges."""
     if verdict.word != "inconclusive":
         return []
     parts: list[JudgeChange | FailureChange] = [*verdict.judges]
@@ -332,7 +332,7 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
 def _describe_experiment(
     reader: Reader, project: str, now_ns: int, decided: set[str]
 ) -> ProjectFinding | None:
-    """Write the verdict of the newest experiment, if no version of it was mentioned already."""
+    """Write the verdict of the newest experiment, unless its version was mentioned already."""
     if not find_record_kinds(reader, project).experiments:
         return None
     for experiment in find_experiments(

@@ -45,7 +45,7 @@ _NULLS: Final = {
 }
 _TEXTS: Final = {field.name for field in fields(RunFields) if field.type is str}
 # Columns of `runs` that an open run lacks. Text that every run has is empty, all others are null.
-# `outcome` is computed, and no query uses `seq`.
+# `outcome` is left out because it is computed, and `seq` because no query uses it.
 _LACKING: Final = join_sql(
     ", ",
     [

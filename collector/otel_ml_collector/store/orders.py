@@ -27,7 +27,7 @@ _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
   SELECT trace_id, span_id FROM {deliveries} WHERE {near} AND {is_call} AND NOT {repeats})""").fill(
     deliveries=DELIVERIES, near=NEAR_WINDOW, is_call=IS_CALL, repeats=repeats(NEAR_WINDOW)
 )
-# For lists in which a row stands for the runs inside it. Runs inside a call are excluded in the
+# For lists in which a row sums up the runs inside it. Runs inside a call are excluded in the
 # query, so that they are not read and then dropped.
 OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
 

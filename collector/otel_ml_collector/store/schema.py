@@ -373,7 +373,7 @@ TABLES: Final = (
     NOTIFICATIONS,
 )
 TABLE_NAMES: Final = table_names(TABLES)
-# Created after their tables have all columns.
+# Materialized views: created when the tables that they read have all columns.
 COPIES: Final = (tables.SCORES_OF_METRICS.ddl,)
 # How long rows live, for tables that are not kept forever, in the order of deletion.
 LIVES: Final = (

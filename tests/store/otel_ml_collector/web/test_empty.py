@@ -42,7 +42,7 @@ def test_command(service: Service, page: str) -> None:
 
 
 def test_only_experiments(service: Service, project: str) -> None:
-    """A project that has only experiments links to them; it is not told to send a first run."""
+    """A project that has only experiments links to them; it does not ask for a first run."""
     run = make_call(
         "trial",
         {
