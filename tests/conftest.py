@@ -46,6 +46,19 @@ choose_folder()
 
 
 @pytest.fixture(scope="session")
+def all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one run share."""
+    ours = tmp_path_factory.getbasetemp()
+    return ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+
+
+@pytest.fixture(scope="session")
+def owners(all_workers: Path) -> Path:
+    """The file that says which module wrote to a project first."""
+    return all_workers / "owners.json"
+
+
+@pytest.fixture(scope="session")
 def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
     """The collector of a worker: `collector` gives it to the tests."""
     with running(tmp_path_factory.mktemp("data")) as process:
@@ -54,10 +67,10 @@ def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colle
 
 @pytest.fixture(scope="module")
 def collector(
-    shared_collector: CollectorProcess, request: pytest.FixtureRequest
+    shared_collector: CollectorProcess, owners: Path, request: pytest.FixtureRequest
 ) -> Iterator[CollectorProcess]:
     """A collector that all tests of a worker share. Each module has projects of its own."""
-    with isolated(request.node.nodeid, "collector", lambda: count_runs(shared_collector)):
+    with isolated(owners, request.node.nodeid, "collector", lambda: count_runs(shared_collector)):
         yield shared_collector
 
 
@@ -82,21 +95,25 @@ def shared_store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+def store(
+    shared_store_folder: Path, owners: Path, request: pytest.FixtureRequest
+) -> Iterator[Store]:
     """A store that all tests of a worker share. Each module has projects of its own."""
     with (
         open_store(shared_store_folder) as opened,
-        isolated(request.node.nodeid, "store", lambda: count_stored(opened)),
+        isolated(owners, request.node.nodeid, "store", lambda: count_stored(opened)),
     ):
         yield opened
 
 
 @pytest.fixture(scope="module")
-def service(shared_store_folder: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
+def service(
+    shared_store_folder: Path, owners: Path, request: pytest.FixtureRequest
+) -> Iterator[Service]:
     """The whole HTTP application over the shared store."""
     with (
         open_service(shared_store_folder) as opened,
-        isolated(request.node.nodeid, "store", lambda: count_stored(opened.store)),
+        isolated(owners, request.node.nodeid, "store", lambda: count_stored(opened.store)),
     ):
         yield opened
 
@@ -122,10 +139,9 @@ def project(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def recorded_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded_demo(all_workers: Path) -> Path:
     """What the demo left, and printed, which one worker of the tests runs for all."""
-    ours = tmp_path_factory.getbasetemp()
-    recorded = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "recorded-demo"
+    recorded = all_workers / "recorded-demo"
     with recorded.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (recorded / OUTPUT).exists():  # written last

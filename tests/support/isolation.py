@@ -1,8 +1,11 @@
 """Keeps tests that share a collector or a store apart: each module has projects of its own."""
 
+import fcntl
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
+from pathlib import Path
 from typing import Final
 
 from otel_ml_collector.store.sql import Sql
@@ -10,8 +13,6 @@ from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.stores import Store
 
 _RUNS: Final = "SELECT project, uniqExact(trace_id, span_id) FROM runs GROUP BY project"
-# Which module wrote to a project of a place first, of all that this worker has run.
-_OWNERS: Final[dict[tuple[str, str], str]] = {}
 # Of spans that name no project: their tests find their own by trace ID.
 _NOBODYS: Final = "default"
 
@@ -39,18 +40,32 @@ def count_stored(store: Store) -> Mapping[str, int]:
 
 
 @contextmanager
-def isolated(module: str, place: str, count: Callable[[], Mapping[str, int]]) -> Iterator[None]:
-    """Fail a module that wrote to a project of another module of this worker.
+def isolated(
+    owners: Path, module: str, place: str, count: Callable[[], Mapping[str, int]]
+) -> Iterator[None]:
+    """Fail a module that wrote to a project of another module, even of another worker's.
 
     Args:
-        module: Its path.
+        owners: A file of all workers: which module wrote to a project first.
+        module: Its path, or the ID of one of its tests.
         place: What is shared: ``collector`` or ``store``.
         count: Counts the runs of each project.
     """
     before = count()
     yield
-    for project, runs in count().items():
-        # A count that falls is no trouble: retention and deletions go on in all projects.
-        if runs > before.get(project, 0) and project != _NOBODYS:
-            owner = _OWNERS.setdefault((place, project), module)
+    # A count that falls is no trouble: retention and deletions go on in all projects.
+    written = [
+        project
+        for project, runs in count().items()
+        if runs > before.get(project, 0) and project != _NOBODYS
+    ]
+    module = module.partition("::")[0]
+    with owners.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = json.loads(file.read() or "{}")
+        for project in written:
+            owner = known.setdefault(f"{place} {project}", module)
             assert owner == module, f"{module} writes to project {project!r} of {owner}: rename it"
+        file.truncate(0)
+        json.dump(known, file)

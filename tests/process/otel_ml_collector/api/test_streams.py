@@ -18,7 +18,7 @@ from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.waiting import wait_until
 
-LARGE = "/api/v1/projects/large/export?columns=run_id,inputs"
+LARGE = "/api/v1/projects/long-answers/export?columns=run_id,inputs"
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def address(service: Service) -> Iterator[str]:
             make_call("m", {"otel_ml.inputs": inputs}, start_ns=NOW_NS + first + number)
             for number in range(500)
         ]
-        service.store.take("large", *calls)
+        service.store.take("long-answers", *calls)
     with served(service) as address:
         yield address
 
