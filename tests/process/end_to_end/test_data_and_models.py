@@ -45,7 +45,7 @@ def test_data_is_read_back(collector: CollectorProcess) -> None:
     long = rng.random((200, 300)).astype(">f4")
     short = np.arange(6, dtype=np.int8).reshape(2, 3)
     table = pd.DataFrame({"a": rng.random(20_000), "b": pd.Categorical(["x", "y"] * 10_000)})
-    client = Client("data", endpoint=collector.endpoint)
+    client = Client("data-of-runs", endpoint=collector.endpoint)
     with client.run("fit") as run:
         run.log("long", long)
         run.log("short", short)
@@ -54,10 +54,10 @@ def test_data_is_read_back(collector: CollectorProcess) -> None:
     assert client.flush()
     client.close()
     for ref, expected in (("long", long), ("short", short + 1)):
-        found = read(collector, "data", run.trace_id, ref)
+        found = read(collector, "data-of-runs", run.trace_id, ref)
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_array_equal(found, expected)
-    pd.testing.assert_frame_equal(read(collector, "data", run.trace_id, "table"), table)
+    pd.testing.assert_frame_equal(read(collector, "data-of-runs", run.trace_id, "table"), table)
 
 
 def test_what_is_kept_is_said(collector: CollectorProcess) -> None:
@@ -134,7 +134,7 @@ def test_receiver_comes_later(tmp_path: Path) -> None:
 def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
     """The versions of a model without runs stand in the API with params, metrics and data."""
     weights = tmp_path / "weights.bin"
-    client = Client("models", endpoint=collector.endpoint)
+    client = Client("models-alone", endpoint=collector.endpoint)
     digests = []
     for number in range(2):
         weights.write_bytes(bytes([number]))
@@ -146,7 +146,7 @@ def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> Non
         assert client.flush()
         digests.append(model.version)
     client.close()
-    [listed] = collector.get("/projects/models/models")["models"]
+    [listed] = collector.get("/projects/models-alone/models")["models"]
     assert (listed["model"], listed["runs"], listed["versions"]) == ("churn", 0, 2)
     shown = [
         {
@@ -158,7 +158,9 @@ def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> Non
             "tags": version["tags"],
             "refs": [artifact["ref"] for artifact in version["artifacts"]],
         }
-        for version in reversed(collector.get("/projects/models/models/churn/versions")["versions"])
+        for version in reversed(
+            collector.get("/projects/models-alone/models/churn/versions")["versions"]
+        )
     ]
     assert shown == [
         {
