@@ -101,9 +101,9 @@ def map_signal(name: str, signal: str, project: str) -> tuple[Records, int]:
     return map_spans(decode_json_traces(path.read_bytes()), filing), now_ns
 
 
-def find_cells(store: Store, name: str, order: str) -> dict[str, object]:
-    """Store what a program sent, in an order; tell what is found of it."""
-    project, now_ns = f"{name} {order}", NOW_NS
+def find_cells(store: Store, project: str, name: str, order: str) -> dict[str, object]:
+    """Store what a program sent, in an order, and return what is found of it."""
+    now_ns = NOW_NS
     for signal in ORDERS[order]:
         records, seen_ns = map_signal(name, signal, project)
         store.writer.write(records)
@@ -147,9 +147,9 @@ def expect_cells(name: str) -> dict[str, object]:
 
 @sampled(6)
 @pytest.mark.parametrize(("name", "order"), CASES)
-def test_program(store: Store, name: str, order: str) -> None:
+def test_program(store: Store, project: str, name: str, order: str) -> None:
     """Each call of a program counts once, whichever signals come, in any order, also twice."""
-    found, expected = find_cells(store, name, order), expect_cells(name)
+    found, expected = find_cells(store, project, name, order), expect_cells(name)
     sys.stdout.write(f"\n| {name} | {order} | {' | '.join(map(str, found.values()))} |\n")
     untold = {cell: said for cell, said in found.items() if cell not in expected}
     assert {cell: said for cell, said in found.items() if cell in expected} == expected

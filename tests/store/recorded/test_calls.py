@@ -418,7 +418,7 @@ def make_page(store: Store) -> str:
     rows = [row_of("program", "sent", EMITTER_COLUMNS)]
     rows.append(row_of(["---"] * (len(EMITTER_COLUMNS) + 2)))
     for name, order in PROGRAM_CASES:
-        cells = find_program_cells(store, name, order)
+        cells = find_program_cells(store, f"page of {name} {order}", name, order)
         wanted = expect_program_cells(name)
         rows.append(
             row_of(
