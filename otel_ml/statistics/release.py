@@ -65,6 +65,7 @@ _LEAST_SHARE: Final = 0.1
 _PAST: Final[Mapping[str, str]] = {
     "fail": "failed",
     "pass": "passed",
+    "are right": "were right",
     "have no output": "had no output",
 }
 
@@ -77,7 +78,7 @@ class Unit(NamedTuple):
     Attributes:
         stratum: Group of sessions that is compared separately, such as a client.
         total: Sum of the values of the session's runs.
-        n: Number of runs.
+        n: Number of runs. 0 if no value is known: then only the test for "worse" counts `first`.
         first: Mean of the runs in the time window in which the session started.
     """
 
@@ -420,7 +421,8 @@ class _Compared:
         """Return the mean of one version, with strata weighted as in the baseline."""
         sums: defaultdict[str, Counter[ClusterSum]] = defaultdict(Counter)
         for unit, count in side.items():
-            sums[unit.stratum][unit.total, unit.n] += count
+            if unit.n:
+                sums[unit.stratum][unit.total, unit.n] += count
         runs = _runs_by_stratum([self.baseline])
         every = sum(runs.values())
         is_rate = self.figure.kind == "rate"
@@ -458,6 +460,7 @@ class _Compared:
         squares = math.fsum(
             unit.n * (unit.total / unit.n - mean) ** 2 * count
             for unit, count in self.baseline.items()
+            if unit.n
         )
         return SCORE_MARGIN * math.sqrt(squares / n)
 

@@ -204,8 +204,18 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """
     every = list(findings)
     released = {(item.model, item.version) for item in every if item.kind == "release"}
+    told = {
+        (item.model, f"version == {version}", item.target)
+        for item in every
+        if item.kind == "release" and item.target
+        for version in (item.version, item.baseline)
+    }
     return sorted(
-        leave_decided(every, released),
+        (
+            item
+            for item in leave_decided(every, released)
+            if item.kind != "slice" or (item.model, item.condition, item.target) not in told
+        ),
         key=lambda finding: (
             _RANKS[finding.kind],
             -finding.size,
@@ -220,7 +230,7 @@ def leave_decided(
 ) -> list[Finding]:
     """Leave out slice findings about versions that are compared as a release.
 
-    Findings about ground truth stay, because a release does not compare it.
+    Findings about ground truth stay, because a release compares it only if enough has arrived.
 
     Args:
         findings: The findings.

@@ -19,6 +19,7 @@ from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
 from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.counted import RECORDED
@@ -596,6 +597,13 @@ def _find_sides(
         names=change.names,
         place=_WINDOW,
         windows=windows,
+        outcomes=find_outcomes(
+            reader,
+            project,
+            change.model,
+            Window(max(change.began_ns - _BEFORE_NS, 0), end_ns),
+            runs=sum(change.runs),
+        ),
     )
 
 
@@ -714,7 +722,7 @@ def claim_release(release: Release) -> Claim:
     claim = claim_version(subject, _read_values(shown), baseline, part=worst if is_slice else "")
     text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
     kind = _kind_of(figure)
-    is_judge = measure_of(figure.name) == "quality"
+    is_judge = measure_of(figure.name) == "quality" and not figure.target
     judge = f'"{figure.name}"' if is_judge else ""
     if judge and figure.judge_number:
         judge = f"{judge}, judge version {figure.judge_number}"
@@ -723,7 +731,13 @@ def claim_release(release: Release) -> Claim:
     runs = _write_runs(release, shown if is_slice else None)
     evidence = join_evidence(
         f"{worst[:1].upper()}{worst[1:]}: {runs}" if is_slice else runs,
-        write_difference(shown.difference, kind, of=name_measured(figure.name, kind, judge)),
+        write_difference(
+            shown.difference,
+            kind,
+            of=name_target(figure.target, is_rate=figure.is_rate)
+            if figure.target
+            else name_measured(figure.name, kind, judge),
+        ),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
         f"First run of {subject}: {write_moment(release.began_ns)}",
         f"{subject} has been significantly worse since {since}" if since else "",
@@ -780,6 +794,7 @@ def _read_values(figure: FigureChange) -> ComparedValues:
         kind=_kind_of(figure),
         now=figure.candidate.value if figure.candidate else 0.0,
         before=figure.baseline.value if figure.baseline else 0.0,
+        is_target=bool(figure.target),
     )
 
 
@@ -805,7 +820,10 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         kind="release",
         sentence=claim.sentence,
         model=release.model,
-        where=narrow_to_failed(
+        # No filter on scores can find the wrong predictions of a target.
+        where=where
+        if worst.target
+        else narrow_to_failed(
             where,
             worst.name,
             "rate" if worst.is_rate else "",
@@ -821,6 +839,7 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         measure=measure_of(worst.name),
         measured=worst.name,
         condition=worst.worst if worst.of_worst else "",
+        target=worst.target,
         version=release.candidate.version,
         baseline=release.baseline.version,
         change=release.change,

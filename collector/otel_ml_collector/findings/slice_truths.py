@@ -1,10 +1,11 @@
-"""Ground truth as a figure of slices: the share of right predictions, or their mean error.
+"""Ground truth of slices and releases: the share of right predictions, or their mean error.
 
 Predictions and ground truth are not columns of runs. They are read with one query for each
 prediction target, and joined with the counted runs.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,15 +20,20 @@ from otel_ml_collector.findings.slice_sums import (
 from otel_ml_collector.ground_truth.find import list_targets
 from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
 from otel_ml_collector.measures.measures import rounded
+from otel_ml_collector.measures.units import Outcome
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.predictions import PredictionKind, read_kept_days, write_rows
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import find_counted
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.windows import Window
 
 # Maximum number of targets, because each takes a query.
 _MOST_TARGETS: Final = 3
 _ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+# Maximum number of runs whose outputs are read for ground truth without a target. Those of a saved
+# target are materialized.
+_MOST_UNSAVED_RUNS: Final = 50_000
 # The value of a prediction, by the kind of its target.
 _FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
     "class": Sql("predicted = came"),
@@ -108,3 +114,57 @@ def find_truths(
 ) -> dict[str, pa.Table]:
     """Read the ground truth of targets, by the name of the figure."""
     return {name: read_truths(reader, project, asked, target) for name, target in targets.items()}
+
+
+_OUTCOME_ROWS: Final = Sql("""
+  SELECT trace_id, span_id,
+    if(came != '' AND isFinite(raw), toNullable(toFloat64(raw)), NULL) AS value
+  FROM (SELECT trace_id, span_id, came, toNullable(toFloat64({right})) AS raw FROM ({rows}))""")
+
+
+def find_outcomes(
+    reader: Reader, project: str, model: str, window: Window, *, runs: int
+) -> list[Outcome]:
+    """Find the prediction targets by which the versions of a model are compared.
+
+    Without a saved target of the model, ground truth is compared with the whole output.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: The model.
+        window: When the runs began.
+        runs: About how many runs are compared.
+    """
+    kinds = find_record_kinds(reader, project)
+    if not (kinds.scores or kinds.keyed_scores):  # ground truth is stored as scores
+        return []
+    listed = list_targets(reader, project)
+    targets = [target for target in listed.targets if target.model == model]
+    if not targets and runs <= _MOST_UNSAVED_RUNS:
+        targets = [*map(make_unsaved, listed.truths)]
+    outcomes = []
+    for target in targets[:_MOST_TARGETS]:
+        rule = replace(target.rule, model=model)
+        kept = read_kept_days(reader, project, rule, window.start_ns, window.end_ns)
+        counted_runs = find_counted(reader, project, _ASKED_TIME)
+        outcomes.append(
+            Outcome(
+                figure=f"truth {target.name}",
+                target=target.name,
+                kind="rate" if target.kind == "class" else "score",
+                lower_is_better=target.kind == "number",
+                rows=_OUTCOME_ROWS.fill(
+                    right=_FIGURE_VALUES[target.kind],
+                    rows=write_rows(rule, counted_runs, kinds, kept),
+                ),
+                values={**rule.parameters, **kept.parameters},
+            )
+        )
+    return outcomes
+
+
+def name_target(target: str, *, is_rate: bool) -> str:
+    """Name the figure of a prediction target in a sentence."""
+    share = "the share of correct predictions" if is_rate else "the quality"
+    return f'{share} ("{target}")'

@@ -41,7 +41,12 @@ from otel_ml_collector.findings.slice_sums import (
     find_requests_ms,
     read_counted,
 )
-from otel_ml_collector.findings.slice_truths import choose_targets, find_truths, list_figures
+from otel_ml_collector.findings.slice_truths import (
+    choose_targets,
+    find_truths,
+    list_figures,
+    name_target,
+)
 from otel_ml_collector.margins import Margins
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.versions import version_numbers
@@ -476,8 +481,7 @@ def _write_evidence(
 def _name_column(figure: FigureColumn) -> str:
     """Name a figure in a sentence, such as `the share of failed runs`."""
     if figure.target:
-        share = "the share of correct predictions" if figure.kind == "rate" else "the quality"
-        return f'{share} ("{figure.target}")'
+        return name_target(figure.target, is_rate=figure.kind == "rate")
     return name_measured(figure.name, figure.kind, f'"{figure.judge}"' if figure.judge else "")
 
 

@@ -5,7 +5,7 @@ A unit is a session, or a trace without one. Its runs are not independent of eac
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from otel_ml_collector.measures.measures import (
     AMOUNTS,
@@ -47,6 +47,7 @@ class Sides:
             they are "before" and "now".
         place: SQL of the number of the time window in which a run of the candidate began.
         windows: Number of windows; 1 if the runs are compared once.
+        outcomes: Prediction targets by which the runs are compared.
     """
 
     runs: Sql
@@ -56,6 +57,28 @@ class Sides:
     names: tuple[str, str] = ("", "")
     place: Sql = _AT_ONCE
     windows: int = 1
+    outcomes: Sequence["Outcome"] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What ground truth shows about each prediction, for one prediction target.
+
+    Attributes:
+        figure: Name of the figure.
+        target: Name of the prediction target.
+        kind: `rate` if a prediction is right or wrong, `score` for a number.
+        rows: SQL of the predictions: `trace_id`, `span_id`, and `value`, which is NULL without
+            ground truth. It may use the parameters of `Sides`.
+        values: Its other parameters.
+    """
+
+    figure: str
+    target: str
+    kind: Literal["rate", "score"]
+    lower_is_better: bool
+    rows: Sql
+    values: Mapping[str, Any]
 
 
 _UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place, {unit} AS unit,
@@ -140,8 +163,70 @@ def read_units(
         newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )
-    sampled = {"strata": [*strata], "every_before": every[0], "every": every[1]}
-    return reader.rows(sql, {**sides.values, **sampled})
+    return reader.rows(sql, {**sides.values, **_sample(strata, every)})
+
+
+def _sample(strata: Sequence[str], every: tuple[int, int]) -> dict[str, Any]:
+    return {"strata": [*strata], "every_before": every[0], "every": every[1]}
+
+
+_OUTCOMES: Final = Sql("""
+SELECT is_before, place, stratum, total, n, missing, first_total, first_n, first_missing,
+  count() AS units
+FROM (
+  SELECT is_before, min(of_window.place) AS place,
+    argMin(of_window.stratum, of_window.place) AS stratum,
+    sum(of_window.total) AS total, sum(of_window.n) AS n, sum(of_window.missing) AS missing,
+    argMin(of_window.total, of_window.place) AS first_total,
+    argMin(of_window.n, of_window.place) AS first_n,
+    argMin(of_window.missing, of_window.place) AS first_missing
+  FROM (
+    SELECT is_before, unit, place, min(stratum) AS stratum,
+      sum(toInt64({value})) AS total, countIf(isNotNull(value)) AS n,
+      countIf(isNull(value)) AS missing
+    FROM (
+      SELECT is_before, unit, place, stratum, value
+      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
+      INNER JOIN ({rows}) AS outcome
+        ON outcome.trace_id = sides.trace_id AND outcome.span_id = sides.span_id
+    )
+    GROUP BY is_before, unit, place
+  ) AS of_window
+  GROUP BY is_before, unit
+)
+GROUP BY ALL ORDER BY ALL LIMIT {most}""")
+
+
+def read_outcomes(
+    reader: Reader,
+    project: str,
+    sides: Sides,
+    outcome: Outcome,
+    *,
+    strata: Sequence[str],
+    every: tuple[int, int],
+) -> list[Row]:
+    """Read the sums of what ground truth shows by unit. Equal units are one row.
+
+    Returns:
+        Rows with `is_before`, `place` and `stratum`; `total` in `MILLIONTHS`, `n` (predictions with
+        ground truth) and `missing` (those without); the same of the unit's first window as
+        `first_total`, `first_n` and `first_missing`; and `units`.
+    """
+    kinds = find_record_kinds(reader, project)
+    sql = _OUTCOMES.fill(
+        columns=_UNIT_COLUMNS.fill(
+            is_before=sides.is_before,
+            place=sides.place,
+            unit=unit_of(is_joined=kinds.resolved),
+        ),
+        sampled=_SAMPLED.fill(sides=sides.runs),
+        recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
+        rows=outcome.rows,
+        value=whole(Sql("ifNull(value, 0)")),
+        most=_MOST_UNITS,
+    )
+    return reader.rows(sql, {**sides.values, **outcome.values, **_sample(strata, every)})
 
 
 _REQUESTS: Final = Sql("""

@@ -226,15 +226,19 @@ def find_problems(
 def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> list[Sign]:
     """List the findings that are problems.
 
-    The release decides about a new version, so a slice of that version is no problem. Ground truth
-    is not compared by a release.
+    The release decides about a new version, so a slice of that version is no problem. It decides
+    about ground truth if it compares it.
     """
-    decided = {release.candidate.where for release in releases}
-    decided |= {release.baseline.where for release in releases}
+    decided = {
+        (side.where, target)
+        for release in releases
+        for side in (release.candidate, release.baseline)
+        for target in ("", *(item.target for item in release.figures if item.difference))
+    }
     signs = []
     for finding in found:
         own = f"model == {quoted(finding.model)} and {finding.condition}"
-        is_decided = finding.kind == "slice" and not finding.target and own in decided
+        is_decided = finding.kind == "slice" and (own, finding.target) in decided
         if finding.kind not in ("release", "broken", "slice") or is_decided:
             continue
         signs.append(

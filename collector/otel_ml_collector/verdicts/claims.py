@@ -266,7 +266,8 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
             case "missing outputs":
                 title = f"{subject} returns no output in {first} of runs{within}"
                 return Claim(title, f", {baseline} in {second}")
-        return Claim(f"{subject} is worse{within}", f": {first} pass, {second} with {baseline}")
+        verb = "are right" if values.is_target else "pass"
+        return Claim(f"{subject} is worse{within}", f": {first} {verb}, {second} with {baseline}")
     if values.kind == "score":
         text = f": {name} {now:.3g}, {before:.3g} with {baseline}"
         return Claim(f"{subject} is worse{within}", text)

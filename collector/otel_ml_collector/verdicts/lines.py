@@ -92,7 +92,7 @@ class Banner:
         lead: The verdict in a few words, such as `v2 is worse`.
         claim: The figures behind it, at most three numbers.
         evidence: Difference, interval and number of runs.
-        judge: The judge that decides. None if another figure does.
+        judge: The judge that decides. None if ground truth or another figure does.
         figure: Name of the figure that decides.
     """
 
@@ -118,6 +118,7 @@ def make_banner(
     name, has_name, text = sentence.partition(": ")
     judge = next((change for change in judges if change.judge == name), None)
     claim, evidence = wording.split_evidence(text if has_name else sentence)
+    target = judge.target if judge else ""
     if word in _DECIDED:
         figures, has_size, size = claim.rpartition(": ")
         if has_size:
@@ -128,6 +129,8 @@ def make_banner(
             claim = f"{name} is {claim}"
     for opening in _OPEN:
         claim = claim.removeprefix(opening)
+    if target:
+        evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
     before, now = names
     if word == "no different" and judge is None and has_name and name in _SAME:
         lead = f"{now} {_SAME[name]} {before}"
@@ -151,7 +154,8 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
         replace(
             line,
             kind="Quality",
-            title="pass rate" if judge.is_rate else "mean score",
+            name="" if judge.target else line.name,
+            title=_title_judge(judge),
             change=_write_points(judge.difference) if judge.is_rate else line.change,
             interval=_add_unit(line.interval, "pts") if judge.is_rate else line.interval,
             note=_write_note(judge),
@@ -187,6 +191,12 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
             )
         )
     return lines
+
+
+def _title_judge(judge: JudgeChange) -> str:
+    if judge.target:
+        return f"{judge.target}: {'correct predictions' if judge.is_rate else 'mean'}"
+    return "pass rate" if judge.is_rate else "mean score"
 
 
 def _write_status(word: str, sentence: str) -> str:

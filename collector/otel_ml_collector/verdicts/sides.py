@@ -1,13 +1,14 @@
 """Compares two sets of recorded runs: the one function behind every comparison in production.
 
 A release, two versions and two filters are compared alike: by error share, missing outputs, judges,
-latency, tokens and cost. Only what is compared differs, see `Sides`.
+latency, tokens and cost. Releases are also compared by ground truth. Only what is compared differs,
+see `Sides`.
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from otel_ml.statistics.release import (
@@ -27,10 +28,12 @@ from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.measures.units import (
     BOUNDS,
     VERSION_LABEL,
+    Outcome,
     Sides,
     count_both,
     count_tag_values,
     find_request_ms,
+    read_outcomes,
     read_units,
 )
 from otel_ml_collector.owners import RESPONSE
@@ -66,6 +69,9 @@ _LEAST_STRATUM: Final = 0.02
 _MOST_JUDGES: Final = 20
 _PASSED: Final = "passed"
 _SCORED: Final = "scored"
+# Smallest share of predictions with ground truth on both sides. Which ground truth arrives first
+# may depend on the outcome, so a smaller share is not compared.
+_LEAST_COVERAGE: Final = 0.9
 # The range of amounts extends beyond the range of the baseline by a factor of 1.5.
 _ROOM: Final = math.log(1.5)
 
@@ -80,7 +86,9 @@ class SidesVerdict:
         first: The figure that decides; None if both sides have no figure in common.
         figures: The figures, worst first.
         digests: By judge, the digest of the version that counts.
-        unlike: Why a judge is not compared, by judge: no version of it scored both sides.
+        unlike: Why a judge is not compared, by judge: no version of it scored both sides. Also why
+            ground truth is not compared.
+        targets: Prediction targets, by the name of their figure.
         numbers: The version numbers of the judges.
         tag: The tag by which both sides are weighted; empty for none.
         share: The share of sessions and traces that was counted.
@@ -98,6 +106,7 @@ class SidesVerdict:
     share: float
     counts: tuple[int, int]
     shared: int = 0
+    targets: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self, *, is_release: bool = False) -> list[FigureChange]:
         """Describe the figures, worst first. `is_release` means that more runs will follow."""
@@ -111,7 +120,10 @@ class SidesVerdict:
             for figure in self.figures
         ]
         word: ComparisonWord = "watching" if is_release else "inconclusive"
-        return changes + [leave_out(judge, word, reason) for judge, reason in self.unlike.items()]
+        changes += [leave_out(judge, word, reason) for judge, reason in self.unlike.items()]
+        for change in changes:
+            change.target = self.targets.get(change.name, "")
+        return changes
 
     @property
     def change(self) -> RecordedChange:
@@ -146,6 +158,7 @@ class SideRows:
 
     Attributes:
         rows: The rows of `read_units`.
+        outcomes: The rows of `read_outcomes`, for each prediction target.
         tag, share: The same as in `SidesVerdict`.
         request_ms: Median duration of the requests.
     """
@@ -157,6 +170,7 @@ class SideRows:
     tag: str
     share: float
     request_ms: float
+    outcomes: Sequence[tuple[Outcome, Sequence[Row]]] = ()
 
     @classmethod
     def read(cls, reader: Reader, project: str, sides: Sides) -> "SideRows":
@@ -164,13 +178,27 @@ class SideRows:
         tag, strata = _choose_strata(reader, sides)
         every = _find_sampling(sides)
         rows = read_units(reader, project, sides, strata, every)
+        outcomes = [
+            (outcome, read_outcomes(reader, project, sides, outcome, strata=strata, every=every))
+            for outcome in sides.outcomes
+        ]
         request_ms = _read_request_ms(reader, sides)
-        return cls(reader, project, sides, rows, tag, 1 / max(every), request_ms)
+        return cls(reader, project, sides, rows, tag, 1 / max(every), request_ms, outcomes)
 
     def compare(self, windows: int) -> SidesVerdict:
         """Compare the baseline with the candidate's runs of its first windows."""
-        rows = [row for row in self.rows if row["is_before"] or row["place"] < windows]
-        return _judge_rows(replace(self, rows=rows, sides=replace(self.sides, windows=windows)))
+
+        def choose(rows: Sequence[Row]) -> list[Row]:
+            return [row for row in rows if row["is_before"] or row["place"] < windows]
+
+        return _judge_rows(
+            replace(
+                self,
+                rows=choose(self.rows),
+                sides=replace(self.sides, windows=windows),
+                outcomes=[(outcome, choose(rows)) for outcome, rows in self.outcomes],
+            )
+        )
 
 
 def _read_request_ms(reader: Reader, sides: Sides) -> float:
@@ -191,6 +219,12 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
     """Compare the sums of two sides, see `read_units`."""
     sides = read.sides
     figures, judges = _make_figures(read)
+    unlike = {**judges.unlike}
+    for outcome, rows in read.outcomes:
+        figure, reason = _make_outcome_figure(outcome, rows, sides)
+        figures += [figure] if figure is not None else []
+        if reason:
+            unlike[outcome.figure] = reason
     verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
@@ -203,11 +237,12 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
         first=first,
         figures=verdicts,
         digests=judges.digests,
-        unlike=judges.unlike,
+        unlike=unlike,
         numbers=judges.numbers,
         tag=read.tag,
         share=read.share,
         counts=sides.counts,
+        targets={outcome.figure: outcome.target for outcome, _ in read.outcomes},
     )
 
 
@@ -518,6 +553,89 @@ def make_figure(
         high=high + room,
         lower_is_better=kind != _SCORED,
     )
+
+
+def _make_outcome_figure(
+    outcome: Outcome, rows: Sequence[Row], sides: Sides
+) -> tuple[FigureUnits | None, str]:
+    """Make the figure of a prediction target, or explain why it is not compared.
+
+    The figure has the runs of the candidate up to the last window for which enough ground truth has
+    arrived. The test for "worse" also counts predictions whose ground truth is missing: those of
+    the candidate as right, those of the baseline as wrong. So a version is not called worse only
+    because some outcomes are known earlier than others.
+    """
+    before = [row for row in rows if row["is_before"]]
+    after: list[list[Row]] = [[] for _ in range(sides.windows)]
+    for row in rows:
+        if not row["is_before"]:
+            after[row["place"]].append(row)
+    shares = _find_coverage(before), _find_coverage([row for place in after for row in place])
+    if not any(shares):
+        return None, ""
+    covered = _count_covered(after)
+    if shares[0] < _LEAST_COVERAGE or not covered:
+        return None, _explain_coverage(shares, sides.names)
+    known = [row["first_total"] / row["first_n"] / MILLIONTHS for row in before if row["first_n"]]
+    low, high = 0.0, 1.0
+    if outcome.kind == "score":
+        room = max((max(known) - min(known)) / 4, abs(max(known)) / 4, 1 / MILLIONTHS)
+        low, high = min(known) - room, max(known) + room
+    best, worst = (low, high) if outcome.lower_is_better else (high, low)
+    windows = [
+        _make_outcome_units(place, best) if number < covered else Counter[Unit]()
+        for number, place in enumerate(after)
+    ]
+    figure = FigureUnits(
+        name=outcome.figure,
+        kind=outcome.kind,
+        baseline=_make_outcome_units(before, worst),
+        windows=windows,
+        low=low,
+        high=high,
+        lower_is_better=outcome.lower_is_better,
+        passing="are right",
+    )
+    return figure, ""
+
+
+def _make_outcome_units(rows: Sequence[Row], assumed: float) -> Counter[Unit]:
+    """Make units of rows. Predictions without ground truth have an assumed value in `first`."""
+    units = Counter[Unit]()
+    for row in rows:
+        first = row["first_total"] / MILLIONTHS + assumed * row["first_missing"]
+        first /= row["first_n"] + row["first_missing"]
+        unit = Unit(row["stratum"], row["total"] / MILLIONTHS, row["n"], first)
+        units[unit] += row["units"]
+    return units
+
+
+def _find_coverage(rows: Sequence[Row]) -> float:
+    """Return the share of predictions with ground truth; 0 without predictions."""
+    known: int = sum(row["n"] * row["units"] for row in rows)
+    missing: int = sum(row["missing"] * row["units"] for row in rows)
+    return known / max(known + missing, 1)
+
+
+def _count_covered(windows: Sequence[Sequence[Row]]) -> int:
+    """Count the first windows that together have enough ground truth, as many as possible."""
+    known = runs = covered = 0
+    for number, rows in enumerate(windows, 1):
+        known += sum(row["n"] * row["units"] for row in rows)
+        runs += sum((row["n"] + row["missing"]) * row["units"] for row in rows)
+        if runs and known >= _LEAST_COVERAGE * runs:
+            covered = number
+    return covered
+
+
+def _explain_coverage(shares: tuple[float, float], names: tuple[str, str]) -> str:
+    """Explain that ground truth is missing, by its share on both sides."""
+    before, now = (
+        f"{100 * share:.0f} % of runs with {name}" if name else f"{100 * share:.0f} %"
+        for share, name in zip(shares, names, strict=True)
+    )
+    now = now.replace(" of runs", "")
+    return f"ground truth for {before} and {now}; a comparison needs {100 * _LEAST_COVERAGE:.0f} %"
 
 
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:

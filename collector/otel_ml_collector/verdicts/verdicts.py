@@ -84,6 +84,9 @@ class JudgeChange(JudgeVersionName):
         description="How many items or runs would show the margin with 80 % power"
     )
     reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
+    target: str = Field(
+        default="", description="Prediction target, if ground truth is compared; else empty"
+    )
 
 
 class AmountChange(BaseModel):
@@ -136,7 +139,10 @@ class FailureChange(BaseModel):
 class FigureChange(BaseModel):
     """The change of one figure between two sets of recorded runs."""
 
-    name: str = Field(description="errors, missing outputs, latency, tokens, cost, or a judge")
+    name: str = Field(
+        description="errors, missing outputs, latency, tokens, cost, a judge, or truth with the "
+        "name of a prediction target"
+    )
     judge_version: str = Field(description="Digest of the judge's version; empty without one")
     judge_number: int | None = Field(
         default=None, description="Small number of the judge's version; null without one"
@@ -165,6 +171,9 @@ class FigureChange(BaseModel):
     )
     smallest: float | None = Field(
         description="Smallest difference that this baseline can show, with any number of runs"
+    )
+    target: str = Field(
+        default="", description="Prediction target, if ground truth is compared; else empty"
     )
 
 
@@ -334,7 +343,7 @@ def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | N
 
 
 # Fields that a verdict and an answer of the API share.
-_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest"}
+_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest", "target"}
 
 
 def make_judges(

@@ -11,6 +11,7 @@ import pytest
 
 from otel_ml.statistics.intervals import Estimate, blend
 from otel_ml.statistics.release import FigureUnits, FigureVerdict, Unit, Units, judge_release
+from otel_ml.statistics.verdict import JudgeVerdict
 from tests.support.examples import examples
 from tests.support.sampling import harder
 
@@ -34,6 +35,24 @@ def pass_rate(draw: Draw, before: int, rate: float, now: float, windows: int) ->
         baseline=alone(draw.binomial(before, rate), before),
         windows=[alone(draw.binomial(WINDOW, now), WINDOW) for _ in range(windows)],
     )
+
+
+def test_unknown_values() -> None:
+    """Sessions without a value count in the test for worse only, as good as they can be."""
+    known = [alone(120, 200) for _ in range(5)]
+    unknown = {Unit("", 0.0, 0, 1.0): 1_000}
+    whole, half = (
+        FigureUnits(name="truth", kind="rate", baseline=alone(1_800, 2_000), windows=windows)
+        for windows in (known, [{**window, **unknown} for window in known])
+    )
+    (sure,), (open_,) = judge_release([whole]), judge_release([half])
+    assert (sure.word, open_.word) == ("worse", "watching")
+    assert sure.runs == open_.runs == 1_000
+    assert open_.verdict.sides == sure.verdict.sides
+    assert open_.stake < sure.stake
+    assert isinstance(sure.verdict, JudgeVerdict)
+    assert isinstance(open_.verdict, JudgeVerdict)
+    assert open_.verdict.candidate == sure.verdict.candidate
 
 
 def draw_sizes(draw: Draw, runs: int, most: int) -> Numbers:
