@@ -178,16 +178,18 @@ def check_one_of(argument: str, value: object, known: Collection[str]) -> str:
 
 
 def choose_project(given: object, most: int = _MAX_PROJECT_CHARS) -> str:
-    """Return the project name: `given`, else the variable ``OTEL_ML_PROJECT``, else ``default``.
+    """Return the name of the project that a client or reader uses.
+
+    The name is the argument that the user passed. Without one, it is the value of the environment
+    variable ``OTEL_ML_PROJECT``. Without that too, it is ``default``.
 
     Args:
         given: Name that the user passed. None or an empty string if the user passed none.
-        most: Maximum number of characters. It is normally 128, and larger only for reading projects
-            that other tools recorded.
+        most: Maximum number of characters. Readers allow more than the usual 128, because other
+            tools may have recorded projects with longer names.
 
     Raises:
-        ValueError: The name is empty, too long, ``.``, ``..`` or a URL, or has unprintable
-            characters.
+        ValueError: The name is too long, ``.``, ``..`` or a URL, or has unprintable characters.
     """
     chosen = given
     if given is None or (type(given) is str and not given):

@@ -124,10 +124,18 @@ class CopiedValue:
 
 
 def copy_large(ref: str, value: object, redaction: Redaction) -> CopiedValue | None:
-    """Copy a large array or tensor, without waiting for the GPU.
+    """Copy a large array or tensor that the user logs, without waiting for the GPU.
+
+    The thread that sends converts the copy to JSON later, so that `Run.log` returns fast.
+
+    Args:
+        ref: Name under which the user logs the value.
+        value: The value to copy.
+        redaction: Decides whether the name marks the value as a secret.
 
     Returns:
-        The copy. None if the value is secret or not suitable, or if too many copies are waiting.
+        The copy. None if the value must be converted immediately: it is not an array or tensor, it
+        is too small or too large, its name marks it as a secret, or too many copies are waiting.
     """
     kind = type(value)
     wrapper = kind if issubclass(kind, Data) else find_wrapper(kind)
@@ -217,8 +225,9 @@ _SMALL: Final = _LEAVES | {str, bytes, bytearray}
 def is_within(value: Any, limit_bytes: int) -> bool:
     """Estimate whether a value takes at most `limit_bytes` bytes of memory.
 
-    It adds the sizes of all elements and fields, and stops when the limit is exceeded. An object
-    whose fields cannot be read counts as small.
+    Use it to find values that are too large to record, before you convert them to JSON. It adds up
+    the sizes of all elements and fields, and stops at the limit. An object whose fields cannot be
+    read counts as small.
     """
     left = limit_bytes
     waiting, seen = [value], set[int]()
@@ -311,12 +320,13 @@ class _Hider:
         """Return a table column with its secrets hidden. None if the whole column must be hidden.
 
         Args:
-            column: The column, such as a pyarrow array. It is returned unchanged if it has no
-                secrets.
-            name: Name of the column.
-            dtype: Name of its dtype.
-            listed: Function that returns the cells as Python values.
-            make: Function that converts Python values to a column of this dtype.
+            column: The column, such as a pyarrow array. If it contains no secret, it is returned
+                unchanged.
+            name: Name of the column. It can mark the whole column as secret, such as ``password``.
+            dtype: Element type of the column as text. Only types that can contain text are
+                searched for secrets.
+            listed: Function without arguments that returns the cells as Python values.
+            make: Function that builds a column of the same element type from Python values.
         """
         if self._redaction.is_secret(name):
             return None

@@ -120,6 +120,11 @@ class Call(Run):
     def open(self, traced: TracedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Start the run and record the inputs. Never raises: errors inside otel-ml are only logged.
 
+        Args:
+            traced: The traced function that is called.
+            args: Positional arguments of the call.
+            kwargs: Keyword arguments of the call.
+
         Returns:
             False if the call is not recorded, for example inside a `disabled` block.
         """
@@ -181,7 +186,8 @@ class Call(Run):
 
         Args:
             output: The return value. For a stream, the list of its chunks.
-            awaits: True for an async function. Inline judges are then returned instead of called.
+            awaits: Whether an async function was called. Its inline judges cannot be called here,
+                because they must not block the event loop. They are returned instead.
             stream: The stream, if the function returned one.
 
         Returns:
@@ -259,8 +265,9 @@ class Call(Run):
     ) -> None:
         """End the run of a call that raised an error, or of a stream that the caller closed early.
 
-        The run is not scored. If a signal handler interrupted `finish` or this method, call this
-        method to complete the run. If the run is already complete, the call does nothing.
+        The run is not scored. You can call the method twice: the second call does nothing if the
+        run is complete. If a signal handler interrupted `finish` or `fail`, the second call
+        completes the run.
 
         Args:
             error: The error. ``GeneratorExit`` for a stream that was closed early.
@@ -522,12 +529,14 @@ def _write_chunks(chunks: object, whole: object, redaction: Redaction) -> str:
 
 
 def send_judge(recorder: Recorder, known: "judge.Judge", version: str) -> None:
-    """Send a judge's code to the collector, unless it was sent in the last 5 minutes.
+    """Send the code of a judge to the collector, unless it was sent in the last 5 minutes.
+
+    The collector needs it to show the judge's page. Errors are logged, not raised.
 
     Args:
-        recorder: Recorder that sends it.
-        known: The judge.
-        version: Digest of the judge's version. If it is empty, nothing is sent.
+        recorder: Recorder that sends the code.
+        known: The judge whose code to send.
+        version: Hash of the judge's code. If it is empty, nothing is sent.
     """
     key = ("judge", known.name, version)
     if not version or recorder.check_due(key, time_ns()) is not None:
@@ -651,10 +660,15 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return functions that receive the chunks of a stream, one function after another.
+        """Return what to do with each chunk of a stream, as pairs of a function and an iterable.
 
-        Each function is returned with an iterable. Its length is the number of chunks for the
-        function.
+        Pass the first chunks to the function of the first pair, one for each element of the
+        iterable. Pass the next chunks to the function of the second pair, and so on. The last
+        iterable is infinite. So the first chunk is timed and kept, the next ones are kept, and
+        after the limit, chunks are only counted.
+
+        Args:
+            is_open: Whether the call is recorded. If not, all chunks are only counted.
         """
         self._is_open = is_open
         self._began = time.perf_counter()

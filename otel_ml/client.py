@@ -244,9 +244,9 @@ class Client(HasCard):
             options: Keyword options, as in `trace`.
 
         Raises:
-            ValueError: A judge or an option is invalid, a tag is unknown to this client, two judges
-                have the same name, a judge's scoring function needs a value that these calls do not
-                have, or `sample` is not between 0 and 1.
+            ValueError: An argument is invalid: for example, `sample` is not between 0 and 1, two
+                judges have the same name, a tag is unknown to this client, or a judge needs an
+                input that the function does not have. The message says which.
         """
         judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(judges_, inline, sample))
@@ -854,11 +854,12 @@ class Client(HasCard):
     def tracer_provider(self) -> trace_api.TracerProvider:
         """A tracer provider to pass to other instrumentations. Their spans are sent like your runs.
 
-        For example, ``SomeInstrumentor().instrument(tracer_provider=client.tracer_provider)``. The
-        provider hides secrets as set by `redact` and `redact_keys`. It is not the global provider,
-        unless the client itself sends through that one.
+        For example, ``SomeInstrumentor().instrument(tracer_provider=client.tracer_provider)``. It
+        hides secrets as set by `redact` and `redact_keys`. It is the client's own provider, unless
+        the client sends through your OpenTelemetry tracer provider.
 
-        Its spans wait for delivery in memory, even if the client has a `spool` on disk.
+        If the client has a `spool` (a queue on disk), these spans are still queued in memory. They
+        are lost if the process is killed before they are sent.
         """
         return self._recorder.tracer_provider
 

@@ -189,12 +189,13 @@ def _read_reference(reference: Any) -> _Reference:
 def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
     """Summarize the distribution of a column, so that it can be compared with another column.
 
-    Use such summaries, called sketches, to measure drift. Two lists or mappings are equal if their
-    JSON is equal.
+    Such a summary is called a sketch, and is used to measure drift. Lists, mappings and other
+    objects are converted to text first, so they are equal if their texts are equal.
 
     Args:
         values: Values of the column.
-        kind: Kind of the column, such as numbers. Default: derived from the values.
+        kind: How to treat the values, such as as numbers or categories. Default: derived from the
+            values.
     """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)

@@ -15,15 +15,18 @@ renew_in_child(_pending.clear)
 
 
 class DeferredAttributes(Mapping[str, Any]):
-    """A mapping that is computed at the first access, by the thread that needs it.
+    """Attributes of a span event that are computed only when they are read.
+
+    The program can log a large array without waiting for its conversion to JSON. The thread that
+    sends reads the attributes, and so does the conversion.
 
     Attributes:
-        weight: Approximate size of what the computation keeps in memory, in bytes.
+        weight: Approximate memory in bytes that the data for the computation occupy until then.
 
     Args:
-        compute: Function that returns the mapping. It must not raise. If two threads need the
-            result at the same time, both may call it.
-        weight: See above.
+        compute: Function that returns the attributes. It must not raise. If two threads read the
+            attributes at the same time, both may call it.
+        weight: The attribute `weight`.
     """
 
     __slots__ = ("__weakref__", "_compute", "_computed", "weight")

@@ -225,11 +225,14 @@ def hand_on(error: BaseException) -> None:
 
 
 def host_error(error: BaseException) -> BaseException | None:
-    """Return the error to raise in the user's program. None if otel-ml may suppress the error.
+    """Return the error to raise in the user's program after an error inside otel-ml.
 
     This is usually `error` itself, such as a KeyboardInterrupt. But Python sometimes replaces a
     KeyboardInterrupt with another error, such as a KeyError while a thread starts. Then the
     KeyboardInterrupt is returned.
+
+    Returns:
+        The error to raise. None if the user's program must not see the error.
     """
     if is_of_host(error):
         return error
@@ -253,10 +256,11 @@ def host_error(error: BaseException) -> BaseException | None:
 def is_of_host(error: BaseException) -> bool:
     """Return whether an error that occurred inside otel-ml must be raised in the user's program.
 
-    Errors that come from outside must be raised: those of signal handlers, such as a time limit,
-    and those that stop a thread, such as KeyboardInterrupt or a gevent timeout.
+    Errors that come from outside must be raised. Examples are errors of the user's signal handlers,
+    such as a time limit, and errors that stop a thread, such as a gevent timeout.
 
-    All other errors may be suppressed, even a SystemExit that a method of a recorded object raises.
+    All other errors must not reach the user's program. That includes a SystemExit raised by a
+    method of a recorded object.
     """
     if is_of_signal(error):
         return True

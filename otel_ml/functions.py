@@ -56,10 +56,12 @@ class CaptureMode:
 
 
 def capture_mode(given: str | None) -> CaptureMode:
-    """Return which inputs and outputs to record.
+    """Return whether to record inputs and outputs.
 
-    That is the given mode, else the variable ``OTEL_ML_CAPTURE``, else ``all``. If the variable has
-    an unknown value, nothing is recorded.
+    Args:
+        given: ``all``, ``inputs``, ``outputs`` or ``off``. None uses the environment variable
+            ``OTEL_ML_CAPTURE``, or ``all`` without that variable. If the variable has an unknown
+            value, nothing is recorded.
 
     Raises:
         ValueError: The given mode is unknown.
@@ -370,11 +372,13 @@ class TracedFunction:
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        Each different structure is a model version of its own. After 8 different structures, all
-        further ones share a version, with the text ``dynamic``.
+        The structure is part of the model version: an output with a new structure opens a new
+        version. After 8 different structures, all further ones share a version, with the text
+        ``dynamic``.
 
         Returns:
-            Text and digest. Both are None if outputs do not count for this function's version.
+            Text and digest. Both are None if the output is not part of this function's version, or
+            if its structure is uncertain, for example because it contains an empty list.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -402,16 +406,16 @@ class TracedFunction:
         """Return the span attributes that identify the model version of a run.
 
         Args:
-            facts: Attributes of the run. The definition of the version is added to them, unless the
-                collector received it recently.
+            facts: Attributes of the run. If the collector does not know the version yet, its
+                definition is added to them.
             output: Output of the run. Its structure is part of the version.
             now_ns: Current time in nanoseconds.
             recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. They contain no version if it cannot be
-            determined. None if the version is not known yet, because model weights are being
-            hashed. Then `waits_for` has the background jobs to wait for.
+            Attributes that all runs of the version share. If the version cannot be determined, they
+            do not name one. None if you must try again later, because model weights are still being
+            hashed. Then `waits_for` contains the background jobs to wait for.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)
@@ -438,8 +442,11 @@ class TracedFunction:
     def weight_marks(self, jobs: Sequence[Job]) -> list[object]:
         """Return a fingerprint of each model whose weights are being hashed in the background.
 
-        If a fingerprint changes before the hash is ready, the model was changed meanwhile. The hash
-        then does not belong to the call.
+        Compare the fingerprints after hashing. If one has changed, the model was fitted again in
+        the meantime. The hash then does not describe the model that was called.
+
+        Args:
+            jobs: The background jobs that compute the hashes.
         """
         return weights.marks_of(jobs)
 

@@ -264,13 +264,14 @@ def _is_of(name: str, module: str) -> bool:
 def make_provider(
     project: str, outlet: Outlet, redaction: Redaction, is_recording: Callable[[], bool]
 ) -> trace.TracerProvider:
-    """Return a tracer provider for other instrumentations, which sends like the client itself.
+    """Return a tracer provider to pass to other instrumentations.
 
-    If the client sends through the tracer provider of the service, this provider is returned.
+    Their spans are then sent in the same way as the client's own. The result may be the service's
+    tracer provider, if the client sends through that one.
 
     Args:
         project: Project of the client.
-        outlet: The client's own connection, through which its runs are sent.
+        outlet: The connection through which the client sends its runs.
         redaction: Hides secrets in the spans.
         is_recording: Called at the start of each span. If it returns False, the span is dropped.
     """

@@ -607,10 +607,10 @@ class Recorder:
 
     @property
     def defers_logs(self) -> bool:
-        """Whether the thread that sends may write logged values.
+        """Whether logged values may be converted to JSON later, by the thread that sends.
 
-        It may if it is the client's own, and nobody else reads the spans. With a `spool`, values
-        must be on disk when `Run.log` returns.
+        This requires that only the client itself sends the spans. It is False with a `spool` (a
+        queue on disk), because values must be on disk when `Run.log` returns.
         """
         outlet = self._outlet
         is_own = outlet.pipeline is not None and outlet.joined is None
@@ -693,14 +693,18 @@ def _warn_lost_at_end() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PickledRecorder:
-    """Pickled in place of a recorder, without secrets. Unpickling finds or creates a recorder.
+    """What is pickled in place of a recorder, without secrets.
+
+    Unpickling it in the same process returns the original recorder. In another process, it returns
+    a recorder with the same settings.
 
     Attributes:
-        mark: `id()` of the recorder. In the same process, unpickling returns that recorder.
+        mark: `id()` of the recorder, to find it in the same process.
         route: Where to send spans, without API key, exporter and tracer provider.
-        redaction: Hides secrets. None if a new recorder must not send, because it would send to
-            another place or could not hide the same secrets.
-        needs_key: Whether the recorder has an API key. The other process then needs its own key.
+        redaction: Hides secrets. None if the recorder of another process must not send anything,
+            because it would send to another place or could not hide the same secrets.
+        needs_key: Whether the recorder has an API key. The key is not pickled, so the other process
+            needs its own.
     """
 
     mark: int

@@ -121,8 +121,8 @@ class Redaction:
         Args:
             value: The value.
             text: The value as JSON.
-            is_flat: True if you know that the value is a dict of strings, numbers and other
-                scalars.
+            is_flat: Set it if you know that the value is a dict without nested values, because then
+                the check is faster.
         """
         if self._redact is not None:
             return True

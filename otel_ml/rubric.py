@@ -116,7 +116,13 @@ class Scale(Protocol):
         ...
 
     def read(self, score: object) -> tuple[float, str | None]:
-        """Return a score as a number. If the scale consists of words, also return the word.
+        """Convert the score in a model's reply to a number.
+
+        Args:
+            score: The score as JSON value: a number, or a word if the scale consists of words.
+
+        Returns:
+            The number and, if the scale consists of words, the word.
 
         Raises:
             UnusableReply: The score is not on the scale.
@@ -184,9 +190,9 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
     """Return the part of a judge's prompt that contains the data of a run.
 
     Args:
-        parts: JSON text by heading. Each part becomes one line, enclosed in a marker that does not
-            occur in any part.
-        names: What the parts are, in words.
+        parts: The data as JSON texts, by heading. Each text becomes one line between marker lines.
+            The marker is a hash of the data, so the data cannot imitate it.
+        names: Words for these data in the prompt's instructions.
     """
     lines = {heading: text.translate(_ODD_LINES) for heading, text in parts.items()}
     # A digest of the data, so that the data cannot contain it.
@@ -196,9 +202,14 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
 
 
 def read_reply(reply: str, scale: Scale) -> RubricReply:
-    """Parse the reply of a language model: JSON with ``score`` and ``explanation``.
+    """Parse the reply of a language model to a judge's prompt.
 
-    The JSON may be inside a code fence. There must be no other text.
+    The reply must be a JSON object with ``score`` and ``explanation``. It may be inside a code
+    fence. There must be no other text.
+
+    Args:
+        reply: The reply.
+        scale: The scores that the prompt allows, such as numbers from 1 to 5.
 
     Raises:
         UnusableReply: The reply has another form, an unknown word, or a number outside of the

@@ -467,11 +467,15 @@ def _subject_of(thing: Any, kind: str) -> Subject:
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
-    """Check the tags that a user passed, and return their values and details.
+    """Check the tags that a user passed, and return them in one form.
+
+    Args:
+        given: Mappings of names to values, `Tag` objects, or lists of both.
 
     Returns:
         Two dicts by tag name: the values of the tags, and the type and group of tags that have
-        them. Both are empty if an object of the user raises an error, which is logged.
+        them. Both are empty if reading the tags fails because of the user's own classes. That
+        error is logged.
 
     Raises:
         ValueError: An argument is not a tag.
@@ -489,12 +493,12 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a block of `otel_ml.context` sets for the runs that start inside it.
+    """The settings of an `otel_ml.context` block, which apply to the runs that start inside it.
 
     Attributes:
-        tags: Tags of the runs.
-        people: Span attributes with the session and the user.
-        outer: The run around the block. None if there is none.
+        tags: Tags to add to the runs.
+        people: Session and user of the runs, as span attributes.
+        outer: The run in which the block was opened. None if there was none.
     """
 
     tags: Mapping[str, Value]
@@ -508,10 +512,13 @@ class Surroundings:
         )
 
     def facts(self, context: Context) -> Mapping[str, Value]:
-        """Return session and user of a new run that starts in this `otel_ml.context` block.
+        """Return the session and user that an `otel_ml.context` block sets for a new run, if any.
 
-        The result is empty if another run started inside the block. The new run then inherits from
-        that one.
+        If the new run is inside another run that also started in the block, the result is empty,
+        because the new run inherits them from that run.
+
+        Args:
+            context: OpenTelemetry context in which the new run starts.
         """
         run = context.get(RUN_KEY)
         return self.people if run is None or run is self.outer else {}
@@ -824,12 +831,12 @@ class Run(Handle, HasCard):
     def send_waiting(self, *, at_once: bool = False) -> None:
         """Send the tags, log lines and metrics that were added to the open run since the last call.
 
-        It does nothing if the last send is too recent: less than 0.4 s ago, or 10 s for runs of
-        over 10 minutes. During the first second of a traced call, it only sends if there are new
+        Call it as often as you like: it sends at most every 0.4 s, or every 10 s for runs of over
+        10 minutes. During the first second of a traced call, it sends only if there are new
         metrics.
 
         Args:
-            at_once: Send even if the last send is recent.
+            at_once: Send even if the last send was less than 0.4 s (or 10 s) ago.
         """
         if self._unasked:
             return
@@ -1138,14 +1145,15 @@ def _start_run(
 
 
 def facts_around(context: Context | None) -> dict[str, Value]:
-    """Return the span attributes that a new run inherits from the code around it.
+    """Return the span attributes that a new run gets from the code around it.
 
-    For example, a run inside an experiment gets attributes that name the experiment. A run inside
-    another run also gets its session and user.
+    For example, a run inside an experiment gets the name of the experiment. A run inside an
+    `otel_ml.context` block gets the block's session and user.
 
     Args:
-        context: OpenTelemetry context of a run that is not inside another run. Its session and user
-            are read from the baggage of the context. None for a run inside another run.
+        context: OpenTelemetry context in which the run starts. For an outermost run, session and
+            user are also read from its baggage. With None, only attributes of experiments and
+            judges are returned.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:

@@ -186,11 +186,12 @@ class Home:
     """Settings that all spans of one tracer share.
 
     Attributes:
-        origin: The OpenTelemetry tracer provider, or tracer, whose resource the spans have.
-        make_scope: Returns the instrumentation scope. It is always the same object.
+        origin: The OpenTelemetry tracer provider or tracer. The spans have its resource.
+        make_scope: Function that returns the spans' instrumentation scope, always the same object.
         limits: Limits for attributes that the user adds.
-        processor: Processor that receives each span at its start and end.
-        take: Function that receives each span at its end, if there is no processor.
+        processor: Span processor that receives each span at its start and end. None if `take` is
+            used instead.
+        take: Function that receives each span at its end.
         defers: Whether a span builds its attributes only when it is exported, which keeps calls
             fast.
     """
@@ -730,13 +731,14 @@ def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
 
 
 class ChosenProcessors(SpanProcessor):
-    """Passes otel-ml's spans to some of the span processors of a provider.
+    """A span processor that passes otel-ml's spans to only some of a tracer provider's processors.
 
-    Processors that the service adds later are considered too.
+    For example, processors of other vendors' SDKs can be left out. If the service adds a processor
+    later, it can receive the spans too.
 
     Args:
-        every: The provider's multi-processor, which contains all its processors.
-        is_wanted: Returns whether a processor should receive the spans.
+        every: The processor that contains all processors of the provider.
+        is_wanted: Function that returns whether a processor should receive the spans.
     """
 
     def __init__(
@@ -774,7 +776,7 @@ class ChosenProcessors(SpanProcessor):
 
 
 class MarkedCalls(SpanProcessor):
-    """Marks spans of other libraries that start inside a judge or an experiment.
+    """A span processor that marks spans of other libraries inside a judge or an experiment.
 
     For example, an LLM call of a judge is marked, so that it does not count as a call of your
     service.
@@ -842,11 +844,14 @@ Rule = Callable[[int], bool]
 
 
 class Rules(NamedTuple):
-    """The decisions of a standard sampler, as functions that are faster than the sampler.
+    """The decisions of a standard OpenTelemetry sampler, as functions.
 
-    Each function takes a trace ID and returns whether to record the span. `root` is for spans
-    without a parent. The others are for a parent in this process (local) or in another one
-    (remote), which was sampled or dropped.
+    They are faster than calling the sampler. Each function takes a trace ID and returns whether to
+    record the span. Which function applies depends on the span's parent:
+
+    * `root`: the span has no parent.
+    * `local_sampled`, `local_dropped`: the parent is in this process, and was recorded or dropped.
+    * `remote_sampled`, `remote_dropped`: the parent is in another process.
     """
 
     root: Rule
@@ -910,9 +915,10 @@ _CONSTANT: Final[Mapping[Decision, Rule]] = {
 
 
 class Start(Protocol):
-    """The signature of a function that starts a span, as a child of the current span of `context`.
+    """The signature of a function that starts a span.
 
-    With `kept`, the client's own provider records the span even if the sampler would drop it.
+    The span becomes a child of the current span in `context`. With `kept`, the span is recorded
+    even if the sampler would drop it. That works only with the client's own provider.
     """
 
     def __call__(

@@ -28,10 +28,10 @@ from otel_ml.process import MARKS
 
 
 class Stubbed(dict[str, bool]):
-    """Names of the functions that the current replay replaces with recorded results (stubs).
+    """The functions that return recorded results (stubs) instead of running, in the current replay.
 
-    The value is True if the real function is called when no result is recorded. Outside of a
-    replay, the dict is empty.
+    A dict by function name. The value is True if the real function is called when no result is
+    recorded. Outside of a replay, the dict is empty.
     """
 
     def __reduce__(self) -> str:

@@ -111,9 +111,13 @@ def primitive(value: object) -> Value:
 def tag_attributes(tags: Mapping[str, Value], details: Details | None = None) -> dict[str, Value]:
     """Convert the tags of a run to span attributes.
 
-    The first 80 tags get an attribute each. All other tags, and the types and groups of all tags,
-    share one JSON attribute. If that attribute is too long, some tags are lost. Call `fits` first
-    to check.
+    The first 80 tags get an attribute each. All further tags share one attribute, as JSON. It also
+    contains the types and groups of all tags.
+
+    Args:
+        tags: Values of the tags, by name. If they may be too many, check them with `fits` first:
+            tags that do not fit into the JSON attribute are lost.
+        details: Type and group of the tags that have them, by tag name.
     """
     pairs = list(tags.items())
     attributes = {names.TAG_PREFIX + name: value for name, value in pairs[:_OWN_ATTRIBUTES]}

@@ -97,7 +97,7 @@ def call_attributes(
 ) -> dict[str, Any]:
     """Return the span attributes for one call of a traced function.
 
-    Inputs and output are JSON text or a `CapturedPayload`, which `encode_payloads` converts later.
+    Inputs and output are JSON text, or copies that `encode_payloads` converts to JSON later.
 
     Args:
         known: Other attributes of the call.
@@ -229,7 +229,7 @@ def weigh(attributes: Attributes, events: Sequence[Event] = ()) -> int:
 
 
 def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dict[str, Any]:
-    """Combine a run's tags and scores if it has more attributes than its tracer provider allows.
+    """Reduce the number of a run's attributes, if its tracer provider allows fewer.
 
     All tags become one JSON attribute, and all scores another. Other attributes stay, even if they
     alone exceed the limit.
@@ -262,9 +262,16 @@ def shorten(attributes: Attributes, limit: int, chars: int | None = None) -> dic
 
 
 def within(attributes: Mapping[str, Value], limit: int) -> Mapping[str, Value]:
-    """Cut the texts in a run's attributes to `limit` characters. JSON text stays valid JSON.
+    """Cut the texts in a run's attributes, because its tracer provider limits their length.
 
-    The project name is never cut. If nothing is too long, the same mapping is returned, not a copy.
+    JSON text stays valid JSON. The project name is never cut.
+
+    Args:
+        attributes: Attributes of the run. They are not changed.
+        limit: Maximum length of a text in characters.
+
+    Returns:
+        The attributes with shorter texts. The same mapping if nothing is too long.
     """
     if not any(isinstance(value, str) and len(value) > limit for value in attributes.values()):
         return attributes

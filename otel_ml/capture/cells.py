@@ -22,12 +22,14 @@ _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
 
 def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
-    """Return which rows of a table to sample: 5 means every fifth row.
+    """Return the distance between the rows of a table that are recorded as a sample.
+
+    For example, 5 means that every fifth row is recorded, and 1 means all rows.
 
     Args:
-        rows: Number of rows.
-        columns: Number of columns.
-        cells: Maximum number of sampled cells, in all columns together.
+        rows: Number of rows of the table.
+        columns: Number of columns of the table.
+        cells: Maximum number of recorded cells, in all columns together.
     """
     if rows <= HEAD:
         return 1
@@ -35,13 +37,19 @@ def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
 
 
 def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
-    """Return which rows to sample in columns of numbers: 5 means every fifth row.
+    """Return the distance between the recorded rows for the columns that contain numbers.
 
-    Numbers are cheap to copy, so the sample is larger than for other columns: up to two cells for
-    each row of the table, and at most `taker.cells`.
+    For example, 5 means that every fifth row is recorded. Numbers are cheap to copy, so more rows
+    are recorded than for other columns: up to two cells for each row of the table.
+
+    Args:
+        rows: Number of rows of the table.
+        columns: Number of columns with numbers.
+        taker: Copies the value. Its `cells` limits the number of cells, and is reduced by the
+            number of cells in this sample.
 
     Returns:
-        The distance between sampled rows, and the size of the sample in bytes.
+        The distance, and the size of the sample in bytes.
     """
     step = row_step(rows, columns, max(min(2 * rows, taker.cells), _SHOWN_CELLS))
     cells = -(-rows // step) * min(columns, MOST_COLUMNS)
@@ -52,13 +60,14 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
 def sample_columns(columns: Any, step: int) -> Any:
     """Copy evenly spaced rows of a NumPy array whose rows are columns of a table.
 
-    If rows are far apart, reading each of them waits for the memory, which doubles the cost of a
-    table of 100,000 rows. So runs of up to four consecutive rows are sampled there. Values of such
-    rows can be similar, so there are always enough runs to cover the whole table.
+    Reading single rows that are far apart is slow, because each read misses the CPU cache. It would
+    double the cost of recording a table of 100,000 rows. So if rows are far apart, up to four
+    consecutive rows are copied at each place. They may be similar to each other, so rows are copied
+    at 32 or more places of the table.
 
     Args:
-        columns: The array.
-        step: Distance between sampled rows.
+        columns: The array, with one row per column of the table.
+        step: Average distance between copied rows, from `number_step`.
     """
     width, rows = columns.shape
     length = min(rows // step // _FEWEST_RUNS, _RUN_ROWS)

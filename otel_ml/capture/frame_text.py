@@ -52,11 +52,11 @@ _STYLES: Final = (_FrameStyle(5, False), _FrameStyle(0, True))  # pandas 3.1 and
 
 
 class ColumnText(NamedTuple):
-    """A column of a frame as texts that are not aligned yet.
+    """The cells of a pandas column as texts, before they are padded to the same width.
 
     Attributes:
-        cells: A text for each row.
-        is_number: Whether the column has numbers or booleans.
+        cells: One text per row.
+        is_number: Whether the column contains numbers or booleans.
     """
 
     cells: list[str]
@@ -66,12 +66,16 @@ class ColumnText(NamedTuple):
 def write_frame(
     names: Sequence[object], columns: Sequence[ColumnText], index: Sequence[int]
 ) -> str | None:
-    """Return what ``str`` of a frame returns; None if pandas itself must print it.
+    """Return the text that ``str(frame)`` returns for a pandas frame, but faster than pandas.
 
     Args:
         names: Name of each column.
-        columns: The columns. At least one, with at least one row.
+        columns: The cells of each column. There must be at least one column and one row.
         index: Label of each row.
+
+    Returns:
+        The text. None if only pandas can write it, for example because its display options were
+        changed.
     """
     if not _has_usual_options():
         return None
@@ -82,13 +86,17 @@ def write_frame(
 def write_series(
     name: str | None, column: ColumnText, index: Sequence[int], dtype: str
 ) -> str | None:
-    """Return what ``str`` of a series returns; None if pandas itself must print it.
+    """Return the text that ``str(series)`` returns for a pandas series, but faster than pandas.
 
     Args:
-        name: Name of the series.
-        column: Its values, at least one.
+        name: Name of the series. None if it has none.
+        column: The values, at least one.
         index: Label of each value.
-        dtype: Name of its dtype.
+        dtype: Element type of the series, such as ``float64``.
+
+    Returns:
+        The text. None if only pandas can write it, for example because its display options were
+        changed.
     """
     if not _has_usual_options() or _find_style() is None:
         return None
@@ -101,10 +109,13 @@ def _has_usual_options() -> bool:
 
 
 def write_numbers(block: Any) -> Sequence[ColumnText | None] | None:
-    """Write an array of numbers or booleans. Each of its rows is a column of a frame.
+    """Convert columns of numbers or booleans to texts as pandas prints them.
+
+    Args:
+        block: NumPy array in which each row is a column of the pandas frame.
 
     Returns:
-        The columns; None if only pandas can write them.
+        The texts of each column. None if only pandas can convert them.
     """
     kind = block.dtype.kind
     if kind == "b":

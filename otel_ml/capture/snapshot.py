@@ -36,11 +36,13 @@ ALL: Final = Taking()
 
 
 class Taker(Protocol):
-    """Copies the parts of one value. Its limits apply to all parts together.
+    """The interface that the copy functions of a value's parts use, such as those of its columns.
+
+    All parts of a value share the limits, so a value with many parts does not become too large.
 
     Attributes:
         taking: Which parts may be recorded, such as the columns of a table.
-        cells: Number of cells with numbers that may still be copied from tables.
+        cells: How many more cells with numbers may be copied from tables.
     """
 
     taking: Taking

@@ -62,7 +62,7 @@ class ValueTaker:
 
     Attributes:
         notes: Notes on parts that were left out.
-        cells: Number of cells with numbers that may still be copied from tables.
+        cells: How many more cells with numbers may be copied from tables.
     """
 
     __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "taking")

@@ -105,11 +105,14 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
 
 def encode_whole(value: object, seen: bool | None = None) -> str | None:
-    """Convert simple values to JSON quickly. Use `encode` for all other values.
+    """Convert a simple value, such as a dict of strings and numbers, to JSON quickly.
+
+    For all other values, use `encode`.
 
     Args:
-        value: Any value.
-        seen: Result of `check_short` for this value. None if you have not called it.
+        value: Any value. It is not changed.
+        seen: Result of `check_short` for this value, so that its size is not checked again. None if
+            you have not called it.
 
     Returns:
         The JSON text. An empty string if it is longer than 64 KiB. None if the value is not simple.
@@ -149,10 +152,14 @@ def _has_null(raw: bytes) -> bool:
 
 
 def encode_tree(tree: object) -> str | None:
-    """Convert plain values and `Snapshot` objects to JSON.
+    """Convert plain values and `Snapshot` objects to JSON quickly.
 
-    None if only `encode` can convert them, for example because of an infinite number. The values
-    must not change during the call.
+    Args:
+        tree: The values. They must not change during the call.
+
+    Returns:
+        The JSON text. None if the value must be converted with `encode` instead, because it is
+        longer than 64 KiB, contains an infinite number, or cannot be converted here.
     """
     described = [tree]
 
@@ -174,11 +181,12 @@ def encode_tree(tree: object) -> str | None:
 
 
 def check_short(value: object) -> bool | None:
-    """Estimate quickly whether a value is short enough to be sent without measuring its size.
+    """Estimate quickly whether a value is short, so that its exact size need not be measured.
 
     Returns:
-        True for a short dict of strings, finite numbers and other scalars. False for other short
-        values. None if the value may be long.
+        None if the value may be long. Otherwise whether it is a dict that contains only strings,
+        finite numbers and other scalars: such a dict can be converted to JSON without further
+        checks.
     """
     kind: type = type(value)
     left = _SMALL_BYTES

@@ -64,13 +64,16 @@ ALIKE: Final = ComparisonOptions()
 
 
 def cluster_of(given: Any) -> Callable[[ItemRun], object]:
-    """Convert the option `cluster` to a function that returns the cluster of a run.
+    """Convert the option `cluster` of an experiment to a function that returns a run's cluster.
 
-    Runs of one cluster are not counted as independent. By default, all runs on items from the same
-    recorded session are one cluster.
+    A cluster is a group of runs that depend on each other, such as the runs of one session.
+
+    Args:
+        given: A function that takes a run, a text such as ``tags["client"]``, or None. With None,
+            all runs on items from the same recorded session are one cluster.
 
     Raises:
-        ValueError: The value is not valid for the option `cluster`.
+        ValueError: The value is none of these.
     """
     if given is None:
         return _session_of

@@ -481,14 +481,14 @@ class TypedValue(NamedTuple):
 
 
 def content_of(value: Any, documents: list[TypedValue]) -> Any:
-    """Convert an item's inputs or expected answer to JSON.
+    """Convert an item's inputs or expected answer to JSON, to store and to hash it.
 
-    Arrays, tables, images and other objects are stored separately. In the JSON, the SHA-256 of
-    their content takes their place.
+    Arrays, tables, images and other objects are stored separately. In the JSON, each of them is
+    replaced by the SHA-256 of its content.
 
     Args:
-        value: Any value.
-        documents: List to which these objects are appended.
+        value: The inputs or the expected answer. Any type.
+        documents: List to which the separately stored objects are appended.
     """
     kind = type(value)
     if kind in _JSON_LEAVES:

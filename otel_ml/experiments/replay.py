@@ -92,8 +92,8 @@ class _JudgedRecord(Work):
 class Replay:
     """A replay: calls of a function with recorded inputs, to compare new and recorded outputs.
 
-    It is only planned at first. Print it to see how many runs it will replay, and how much these
-    runs cost when they were recorded. Call `run` to start.
+    Creating it calls nothing. Print it to see how many runs it will replay, and how much they cost
+    when they were recorded. Then call `run` to start.
 
     Attributes:
         read: Number of runs that were read from the collector.

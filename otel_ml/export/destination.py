@@ -40,9 +40,9 @@ class ArtifactDestination(HttpSender):
 
     Args:
         settings: Export settings, the same as for spans.
-        below: URL path of the uploads. The address of a value is the collector's base URL, this
-            path and the value's hash.
-        note: Called with the hash of each value that the collector accepted.
+        below: URL path of the uploads. A value is uploaded to the collector's base URL, followed by
+            this path and the value's SHA-256.
+        note: Function that is called with the SHA-256 of each value that the collector accepted.
     """
 
     def __init__(self, settings: ExportSettings, below: str, note: Callable[[str], None]) -> None:

@@ -127,11 +127,14 @@ def write_count_field(tag: bytes, count: int) -> bytes:
 
 
 def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
-    """Return the content of a protobuf field with its tag and length in front.
+    """Return the bytes of a protobuf field: its tag, the length of its content, then the content.
 
     Args:
-        heads: Encoded tag and length for each possible length, from `make_heads`.
-        parts: The content, in pieces.
+        heads: Cache of the encoded tag and length, by length. `make_heads` creates it for a tag.
+        parts: The content, as a list of pieces.
+
+    Returns:
+        A list of pieces, to be joined later.
     """
     return [heads[sum(map(len, parts))], *parts]
 
@@ -599,10 +602,18 @@ TOO_LARGE: Final = EncodedRequest(b"", 0, 0, is_too_large=True)
 def encode_spans(
     spans: Sequence[ReadableSpan], *, previews: bool = True, most_bytes: float = math.inf
 ) -> EncodedRequest:
-    """Encode spans of any library as an export request. Never raises.
+    """Encode spans of any library as one OTLP export request. Never raises.
 
-    Spans are grouped by resource and scope, in their original order. If there are several spans
-    with more than `most_bytes` bytes in total, the result is `TOO_LARGE`.
+    Spans are grouped by resource and scope, in their original order.
+
+    Args:
+        spans: The spans to encode. One that cannot be encoded is left out and counted.
+        previews: Whether to add a short preview to each long input and output.
+        most_bytes: Maximum size of the request, if it has several spans.
+
+    Returns:
+        The request. `TOO_LARGE` if it would exceed `most_bytes`. Then split the spans and try
+        again.
     """
     groups = _Groups()
     group: list[bytes] = []
@@ -705,11 +716,11 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
     """Combine encoded spans into one OTLP export request.
 
     Args:
-        batches: Pairs. The first element is a resource and scope, the second a list of results of
-            `encode_span`. Equal resources and scopes may occur several times.
+        batches: Pairs of a resource and scope, and a list of spans from `encode_span`. The same
+            resource and scope may occur in several pairs.
 
     Returns:
-        An ExportTraceServiceRequest message. Empty if there are no spans.
+        An encoded ExportTraceServiceRequest message. Empty if there are no spans.
     """
     resources: dict[tuple[bytes, str], dict[tuple[bytes, str], list[bytes]]] = {}
     for envelope, spans in batches:

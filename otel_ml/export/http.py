@@ -164,12 +164,12 @@ class HttpSender:
 
 @dataclass(slots=True)
 class Attempt:
-    """State of the HTTP request that this thread is sending now.
+    """State of the HTTP request that the current thread is sending.
 
     Attributes:
-        deadline: Time limit of the request, as a value of `time.monotonic`.
-        connected: True if the request opened a new connection.
-        is_out_of_reach: True if the receiver has not responded: the request is still connecting, or
+        deadline: When the request must be complete, as a value of `time.monotonic`.
+        connected: Whether the request opened a new connection instead of reusing one.
+        is_out_of_reach: Whether the receiver cannot be reached: the request is still connecting, or
             it failed.
         used: Socket that the request used last.
     """
@@ -201,12 +201,12 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 
 @contextmanager
 def attempt_until(deadline: float) -> Iterator[Attempt]:
-    """Set a common time limit for all requests that this thread sends inside the ``with`` block.
+    """Limit the time of all requests that this thread sends inside the ``with`` block.
 
-    Instrumentations of HTTP libraries do not record these requests as spans.
+    If the program has instrumented its HTTP library, these requests are not recorded as spans.
 
     Args:
-        deadline: Time limit, as a value of `time.monotonic`.
+        deadline: When the requests must be complete, as a value of `time.monotonic`.
     """
     attempt = Attempt(deadline)
     entries = _ATTEMPT.set(attempt)

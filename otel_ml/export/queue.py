@@ -149,7 +149,9 @@ class SpanBatch:
         self._encoded: EncodedRequest | None = None
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the encoded request. It also contains how many spans could not be encoded.
+        """Encode the spans as one request. A second call returns the same request.
+
+        Spans that cannot be encoded are left out. The result has their number.
 
         Args:
             previews: Whether to add a short preview to each long input and output.
@@ -239,10 +241,10 @@ class SpooledSpans:
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
-        """Queue a span. Returns False if there is no space on disk or in memory.
+        """Queue a span on disk. Returns False if there is no space on disk or in memory.
 
-        The span is written to disk. Only spans of other instrumentations, and runs with given
-        times, are queued in memory, because the files cannot store their resource and scope.
+        Some spans are queued in memory instead, because the files cannot store their resource and
+        scope: spans of other instrumentations, and runs whose times the user gave.
         """
         if span.is_history if type(span) is RunSpan else _is_foreign(span):
             return self._refused.put(span)

@@ -132,9 +132,9 @@ class Generative:
         Never raises.
 
         Args:
-            items: One pair for the output that the function returned, and a second one if
-                `set_output` was used. A pair is the output (for a stream, the list of its chunks)
-                and the same output with its chunks joined.
+            items: The outputs to read, as pairs: the one that the function returned and, if
+                `set_output` was called, the one that was set. For a stream, a pair is the list of
+                chunks and the chunks joined to one response. Otherwise both are the same.
             known: Attributes that the run already has.
             hide: Hides secrets in messages. If None, no messages are recorded.
         """

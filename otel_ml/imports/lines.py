@@ -45,11 +45,12 @@ def read_start(path: Path, size: int) -> bytes:
 
 
 def read_lines(path: Path, longest: int = _LONGEST_LINE) -> Iterator[SourceLine]:
-    """Yield the lines of a file that are not blank.
+    """Yield the lines of a file. Blank lines are left out.
 
     Args:
         path: The file. It may be compressed with gzip.
-        longest: Maximum size of a line in bytes. A longer line is reported as too long.
+        longest: Maximum size of a line in bytes. A longer line is returned as an error, with the
+            reason that it is too long.
     """
     number = 0
     with closing(open_file(path)) as file:

@@ -43,13 +43,13 @@ _VERDICT_WORDS: Final = {"yes": True, "no": False}
 def convert_trace(
     trace: Mapping[str, Any], maker: RecordMaker, place: SourcePlace, left_out: Counter[str]
 ) -> Iterator[SourceRecord | BadRecord]:
-    """Yield the spans of a trace, then its feedback and expectations.
+    """Convert an MLflow trace to records to send: its spans, then its feedback and expectations.
 
     Args:
-        trace: What ``Trace.to_dict`` of MLflow returns.
-        maker: Makes the records.
-        place: Where the trace is.
-        left_out: Counts assessments that are not imported.
+        trace: The trace, as MLflow's ``Trace.to_dict`` returns it.
+        maker: Creates the records.
+        place: Position of the trace in the export, for error reports.
+        left_out: Counter of assessments that are not imported, by reason. It is increased here.
     """
     info, spans = trace["info"], (trace.get("data") or {}).get("spans") or ()
     if not spans:

@@ -54,12 +54,13 @@ class SourceRecord(NamedTuple):
     """A span or log record of an export, ready to send.
 
     Attributes:
-        name: Type of the record as a plural noun, such as ``spans``. Reports count by it.
-        resource: The object that contains the resource. Records that follow each other and have the
-            same object are sent together.
+        name: Type of the record as a plural noun, such as ``spans``. The report of the import shows
+            counts by this name.
+        resource: The object that contains the resource. Consecutive records with the same object
+            are sent together.
         scope: The object that contains the scope, without its records.
         item: The span or log record as JSON.
-        place: Where the record is in the export.
+        place: Position of the record in the export, for error reports.
     """
 
     name: str
@@ -75,7 +76,7 @@ class BadRecord(NamedTuple):
 
     Attributes:
         name: Type of the part as a plural noun, such as ``lines``.
-        place: Where the part is in the export.
+        place: Position of the part in the export, for error reports.
         content: Content of the part, for the file of rejected records.
         reason: Why it cannot be imported.
     """
@@ -140,10 +141,13 @@ class RecordMaker:
         self._heads: dict[bytes, ResourceHead] = {}
 
     def head(self, group: Mapping[str, Any]) -> ResourceHead:
-        """Return the resource of a group of spans or log records, marked as imported.
+        """Return the OTLP resource of a group of spans or log records, marked as imported.
+
+        The mark is the attribute ``otel_ml.import``.
 
         Args:
-            group: Object with the keys ``resource`` and ``schemaUrl``. Both may be missing.
+            group: JSON object of the group, with the keys ``resource`` and ``schemaUrl``. Both may
+                be missing.
         """
         key = orjson.dumps(group, default=str)
         head = self._heads.get(key)
@@ -170,11 +174,11 @@ class RecordMaker:
         resource: Mapping[str, Any] | None = None,
         scope: str = "",
     ) -> SourceRecord:
-        """Return the record of a span.
+        """Convert a span of an export to a record that can be sent.
 
         Args:
             span: The span in OTLP/JSON, with attributes from `otlp_attributes`.
-            place: Where the span is in the export.
+            place: Position of the span in the export, for error reports.
             resource: Attributes of the resource as plain values.
             scope: Name of the instrumentation scope.
         """

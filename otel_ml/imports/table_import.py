@@ -124,6 +124,9 @@ class TableOptions(TypedDict, total=False):
 class TableImport:
     """The result of importing a table. It is truthy if every row was stored.
 
+    A table is imported as runs, or as the reference of a model: data that later runs are compared
+    with, to detect drift.
+
     Attributes:
         rows: Number of rows in the table.
         stored: Number of rows that are stored as runs, or as part of the reference.
@@ -132,7 +135,7 @@ class TableImport:
         rejected_file: File with the rejected rows. None if there are none.
         truths: Number of rows with ground truth.
         targets: Prediction targets that use the ground truth.
-        reference: Name of the reference, if the table was imported as one. Otherwise empty.
+        reference: Name of the reference. Empty if the table was imported as runs.
         notes: Warnings, such as a prediction target that could not be saved.
         seconds: Duration of the import in seconds.
         page: Address of the model's page.
@@ -189,7 +192,14 @@ class Roles:
 
 
 def read_roles(options: TableOptions, columns: Sequence[str]) -> Roles:
-    """Check the options of an import against the columns of its table.
+    """Check the options of a table import, and return which column has which role.
+
+    For example, one column contains the time of each run, and another one the output.
+
+    Args:
+        options: The options that the user passed to `Client.import_table`.
+        columns: Names of the table's columns. Those without another role become inputs, unless the
+            user lists the inputs.
 
     Raises:
         ValueError: A column does not exist, a required column is not named, or an option has the
@@ -310,7 +320,8 @@ class TableRows:
 
     Attributes:
         truths: Number of rows with ground truth.
-        truth_values: Some values of ground truth for each output, to tell their kind.
+        truth_values: For each output, some values of its ground truth. They show whether the output
+            is, for example, a class or a number.
     """
 
     def __init__(self, recorder: "Recorder", model: str, roles: Roles) -> None:
@@ -334,14 +345,14 @@ class TableRows:
         self._occurrences.close()
 
     def add(self, batch: ImportBatch, row: Mapping[str, Any], number: int, *, sends: bool) -> str:
-        """Add the spans of a row to a batch.
+        """Convert a row of the table to spans, and add them to a batch.
 
         Args:
-            batch: Receives the spans.
+            batch: The batch to add to.
             row: The values of the row, by column.
             number: Number of the row.
-            sends: False for a row that is already stored. It is only counted, for the IDs of later
-                rows.
+            sends: Whether to send the row. False if an earlier, interrupted import has stored it.
+                It is then only counted, because the IDs of later rows depend on the count.
 
         Returns:
             Why the row cannot be imported. Empty if it can.

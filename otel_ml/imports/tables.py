@@ -76,10 +76,13 @@ class RowSource(ABC):
 
 
 def open_table(given: Any) -> RowSource:
-    """Return the table that a user passed.
+    """Open the table that a user wants to import, and return it as rows that can be read.
+
+    Args:
+        given: A file path, a pandas, polars or pyarrow table, or a list of mappings.
 
     Raises:
-        ValueError: It is not a table, or two columns have the same name.
+        ValueError: It is none of these, or two columns have the same name.
         OSError: The file cannot be read.
         ImportError: The file is Parquet, and pyarrow is not installed.
     """

@@ -206,10 +206,17 @@ def arguments_of(
     outputs: object,
     more: Mapping[str, object],
 ) -> dict[str, object]:
-    """Return the arguments to call a rubric with, by parameter name.
+    """Return the arguments for calling a rubric, by parameter name.
 
     A rubric is a function that scores a run. Its parameters have the names of the values that it
     needs, such as ``outputs`` or the name of an input.
+
+    Args:
+        parameters: Parameters of the rubric, from `parameters_of`.
+        judge: Name of the judge, for the error message.
+        inputs: Inputs of the run by name.
+        outputs: Output of the run.
+        more: Further values by name, such as ``expected``.
 
     Raises:
         TypeError: The rubric requires a value that the run does not have.

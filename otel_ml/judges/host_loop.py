@@ -22,9 +22,14 @@ _CANCELLED: Final = "lost: the call was cancelled"
 
 
 async def judge_on_loop(judged: JudgedCall, pool: JudgePool) -> None:
-    """Score a call of an async function, then send its run with the scores.
+    """Score a call of an async function on the running event loop, then send its run.
 
-    Waits without blocking the event loop until each judge is done or has timed out.
+    It waits until each judge is done or has timed out, without blocking the event loop.
+
+    Args:
+        judged: The finished call and its judges.
+        pool: Threads that run judges. They are used for judges that are not async, and for all
+            judges if no asyncio event loop is running.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled. Judges that are not done give no score.

@@ -175,10 +175,12 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score one output, as a generator, so that threads and event loops can share this code.
+        """Score one output, as a generator.
 
-        The generator yields functions without arguments, which call the user's code. Call each one
-        and send its result back. Errors of the user's code are not raised, but returned in `error`.
+        Threads and event loops use the same generator, but each calls the user's code in its own
+        way. The generator yields functions without arguments, which call the user's code. Call each
+        one and send its result back. Errors of the user's code are not raised, but returned in
+        `error`.
 
         Args:
             inputs: Inputs by name.
@@ -252,7 +254,12 @@ class Judge:
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
     """Return a judge's code and description as JSON text for the collector.
 
-    Both are left out with ``OTEL_ML_CAPTURE_SOURCE=off``. The description can be a prompt.
+    Code and description are empty if the user has set ``OTEL_ML_CAPTURE_SOURCE=off``. The
+    description is included in that, because it can be a prompt.
+
+    Args:
+        judge: The judge.
+        redaction: Hides secrets in the texts.
     """
     from otel_ml.versions.definition import is_source_left_out  # keeps start-up fast
 
@@ -355,8 +362,14 @@ def cache_key(
 ) -> bytes | None:
     """Return the key under which `ScoreCache` stores a score: a hash of all the judge's inputs.
 
+    Args:
+        version: Hash of the judge's code.
+        inputs: Inputs of the run by name.
+        outputs: Output of the run.
+        more: Further values that the judge gets, such as ``expected``.
+
     Returns:
-        The key. None if the score must not be cached, because an input is too long or is not plain
+        The key. None if the score must not be cached, because a value is too long or is not plain
         JSON, such as an array, a tuple or a date.
     """
     import hashlib  # loads OpenSSL, which would slow down start-up

@@ -93,6 +93,9 @@ class JudgedCall:
 
         If a judge raises an error, its result is that error, and the other judges are still called.
         Only KeyboardInterrupt and exceptions of signal handlers are raised.
+
+        Args:
+            wait: Function that waits for the result of an async judge.
         """
         try:
             for judge in self.judges:

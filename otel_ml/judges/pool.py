@@ -139,8 +139,11 @@ class JudgePool:
     def submit(self, judged: JudgedCall) -> None:
         """Queue the judges of a finished call and return immediately.
 
-        A judge is not called if too many calls are queued, or if it hangs on too many runs. Its
-        result is then an error with the reason.
+        A judge is not called if too many calls are queued, or if the judge already hangs on too
+        many runs. Its result is then an error with the reason.
+
+        Args:
+            judged: The finished call and its judges.
         """
         refused, why = self._refuse(judged.judges)
         jobs = [Part(judge, judged, self._wait) for judge in judged.judges]

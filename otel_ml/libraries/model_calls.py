@@ -29,14 +29,14 @@ MOST_ROWS: Final = 1_000
 class TracedModel(TracedFunction):
     """A method of one model object, with its name and the settings of what to record.
 
-    The version is a digest of the model's parameters and weights. The model can still be
-    garbage-collected.
+    The model version is a digest of the model's parameters and weights. This object does not keep
+    the model alive: it can still be garbage-collected.
 
     Args:
         recorder: Records the calls.
         function: The method, as a function of its class.
         model: The model object.
-        library: How to read the model.
+        library: How to read the name, parameters and inputs of this library's models.
         options: The name of the model, and what to record.
     """
 

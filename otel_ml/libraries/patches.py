@@ -34,11 +34,12 @@ _OWN: Final = itemgetter(0)
 
 
 class Here(threading.local):
-    """The state of the current thread.
+    """What the current thread is doing, to decide whether a call of a library is recorded.
 
     Attributes:
-        depth: Number of recorded calls around the current code. `INNERMOST` inside a training.
-        classes: Number of class definitions around the current code.
+        depth: Number of recorded calls that are running in this thread, one inside the other.
+            `INNERMOST` during a training, so that no call inside it is recorded.
+        classes: Number of class definitions that are running, one inside the other.
     """
 
     depth = 0
@@ -58,11 +59,14 @@ class RecordCall(Protocol):
 
 
 class Hook:
-    """Settings that the replaced methods of one kind share. It is pickled as None.
+    """How the replacement of a library's method records its calls.
+
+    It is pickled as None, because another process may not have otel-ml. There the replacement just
+    calls the original method.
 
     Attributes:
         here: The state of the current thread.
-        depth: A call is recorded if there are fewer recorded calls around it.
+        depth: Maximum nesting: a call is recorded if fewer recorded calls are running around it.
         record: Calls the original method and records the call.
         patches: The patches that the hook belongs to.
     """
@@ -82,7 +86,7 @@ class Patched:
 
     Args:
         library: The library.
-        depth: Maximum number of recorded calls inside each other.
+        depth: Maximum nesting: a call is recorded if fewer recorded calls are running around it.
         call: Function that records a prediction.
         train: Function that records a training.
         functions: For each training function of the library, the function that records it.

@@ -45,8 +45,9 @@ class TrainingFunction:
         name: Name of the function.
         model: Name of the class of the returned models.
         data: Name of the parameter that has the rows.
-        watch: Changes the keyword arguments, given the number of positional ones, so that the
-            curves of the training are added to a dict. Results stay the same.
+        watch: Function that makes the library record its training curves. It gets the number of
+            positional arguments and the keyword arguments of a call. It returns the changed keyword
+            arguments, and the dict in which the library will store the curves.
     """
 
     modules: Sequence[str]

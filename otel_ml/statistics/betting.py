@@ -81,9 +81,10 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
     """Return for each bet size the evidence that the mean of the sessions is below a limit.
 
-    The method is a bet. A gambler starts with a stake of 1 and bets on sessions below the limit.
-    The stake only grows in the long run if the mean is really below the limit. The evidence is the
-    logarithm of the stake. 0 means no evidence.
+    Use it to test again after every new time window, without more false alarms than planned. The
+    method is a bet: a gambler starts with a stake of 1 and bets on sessions being below the limit.
+    In the long run, the stake grows only if the mean really is below. The evidence is the logarithm
+    of the stake. 0 means no evidence.
 
     Args:
         gains: Number of sessions by distance from the limit. The distance is positive below the
@@ -105,10 +106,10 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    With the largest one, a single session can cost at most half of the stake.
+    They end at the size with which a single session can cost half of the stake.
 
     Args:
-        most_lost: Largest possible distance of a session above the limit.
+        most_lost: Largest possible distance of a session above the limit, as a positive number.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]

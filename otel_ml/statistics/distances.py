@@ -515,8 +515,10 @@ def compare(
 ) -> Comparison:
     """Decide whether one field drifted in a time window.
 
-    If the window has few sessions, such as one batch of 5,000 rows, it is not known how similar the
-    values of a session are. The window is then also compared with similar windows of the reference.
+    It drifted if its drift score exceeds the margin and what is normal between the windows of the
+    reference, and if the p-value is small. The p-value cannot be trusted if the window has few
+    sessions, such as one batch of 5,000 rows. Then the drift scores between the windows of the
+    reference are used for a second p-value, and the smaller one counts.
 
     Args:
         reference: Summary (sketch) of the reference values.
@@ -525,7 +527,7 @@ def compare(
             It is slow, so it is called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
         is_typical: Whether the windows of the reference have about as many values and sessions as
-            this window.
+            this window. Otherwise there is no second p-value.
     """
     gap = distance(reference, window)
     if reference.n < FEWEST_VALUES or window.n < FEWEST_VALUES:

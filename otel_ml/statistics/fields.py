@@ -359,13 +359,15 @@ class Reference:
 class PartDrift:
     """Whether one property of a field drifted, such as its text length or its missing values.
 
+    The newest windows of the reference may already have the same change, if it began some days ago.
+    They are then left out of the reference.
+
     Attributes:
         name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.
-        reference: Summary of the values in the reference. Its newest windows are left out if they
-            already had the change.
+        reference: Summary of the values in the reference.
         window: Summary of the values in the time window to check.
         comparison: Drift score, p-value and result.
-        lately: Number of these newest windows of the reference that already had the change.
+        lately: Number of windows that were left out of the reference.
     """
 
     name: str

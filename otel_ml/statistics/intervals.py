@@ -261,13 +261,17 @@ def cluster_mean(
 
 
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
-    """Test whether the mean of clustered values differs from 0, and return the p-value.
+    """Test whether the mean of values that are not independent differs from 0.
 
-    It is below 0.05 exactly if the 95 % interval of `cluster_mean` excludes 0.
+    The test fits the interval of `cluster_mean`: the p-value is below 0.05 exactly if the 95 %
+    interval excludes 0.
 
     Args:
-        sums: Sum and number of values of each cluster, such as a session.
-        of_rates: Whether the values are differences of rates, as for `cluster_mean`.
+        sums: Sum and number of the values of each cluster, such as a session.
+        of_rates: Set it if the values are differences of rates, from -1 to 1.
+
+    Returns:
+        The p-value. 1 if there is only one cluster.
 
     Raises:
         ValueError: There is no value.

@@ -71,15 +71,17 @@ _PAST: Final[Mapping[str, str]] = {
 
 
 class Unit(NamedTuple):
-    """The values of one session for one measure, such as latency, summed up.
+    """The values of one session for one measure, such as latency, when two versions are compared.
 
     A trace without a session counts as a session.
 
     Attributes:
-        stratum: Group of sessions that is compared separately, such as a client.
+        stratum: The session's group, such as a client. Only sessions of the same group are compared
+            with each other.
         total: Sum of the values of the session's runs.
         n: Number of runs. 0 if no value is known: then only the test for "worse" counts `first`.
-        first: Mean of the runs in the time window in which the session started.
+        first: Mean of the values in the session's first time window. Later runs of the session do
+            not change it.
     """
 
     stratum: str
@@ -100,10 +102,10 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline, as a count of equal ones: how many sessions have the
-            values of each `Unit`.
-        windows: The same for the new version, for each time window in which sessions started,
-            oldest first. The current window is not included.
+        baseline: Sessions of the baseline. Sessions with equal values are stored once, as a `Unit`
+            with their number.
+        windows: Sessions of the new version in the same form, one entry for each time window in
+            which sessions started, oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a
             limited range.
         high: Upper limit of the values. Larger values are lowered to it.
@@ -270,12 +272,12 @@ class _Compared:
     def log_stakes(self, share: float) -> list[float]:
         """Return the evidence that the new version is worse, after each time window.
 
-        The evidence is the logarithm of a gambler's stake, see `betting.log_stakes`. To compare
-        like with like, sessions are weighted: each stratum, such as a client, has the same share as
-        in the baseline.
+        The evidence is the logarithm of a gambler's stake, see `betting.log_stakes`. Sessions are
+        weighted, so that each stratum, such as a client, has the same share as in the baseline.
 
         Args:
-            share: Error probability of the lower bound of the baseline's mean.
+            share: Accepted probability that the true mean of the baseline is below its lower
+                confidence bound. The new version is compared with that bound.
         """
         # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
@@ -326,15 +328,18 @@ class _Compared:
         confidence: float,
         names: tuple[str, str],
     ) -> FigureVerdict | None:
-        """Return the verdict on this measure. None if there are too few runs for an interval.
-
-        A rate always has a verdict, because its runs can at least be counted.
+        """Return the verdict on this measure, from the evidence and the confidence intervals.
 
         Args:
-            since: Index of the window since which it is worse. None if it is not.
+            since: Index of the time window after which there was enough evidence that the new
+                version is worse. None if there is not enough.
             logs: The evidence for "worse" after each window.
             confidence: Confidence level of intervals of rates and scores.
             names: Words for the baseline and the new version in sentences, such as "with v1".
+
+        Returns:
+            The verdict. None if there are too few runs for an interval. A rate has a verdict even
+            then, which contains the counts of runs.
         """
         figure = self.figure
         stake = math.exp(min(max(logs, default=0.0), 700.0))

@@ -446,14 +446,15 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Return the design effect times the number of values, for the field `Sketch.clustered`.
+    """Return the design effect times the number of values, for `Sketch.clustered`.
 
-    It is `n` if values are independent, and more if values of the same session are similar.
+    The design effect says how much less information values contain if those of a session are
+    similar. It is 1 if all values are independent. Then the result is `n`.
 
     Args:
-        squares: For each session, the sum of (value − overall mean), squared. Added up over all
-            sessions.
-        spread: Sum of the squared differences between the values and their overall mean.
+        squares: Variation between sessions. For each session, add up (value − overall mean) over
+            its values and square the sum. `squares` is the total of these squares.
+        spread: Total variation: sum of (value − overall mean)² over all values.
         n: Number of values.
         sessions: Number of sessions.
     """

@@ -122,15 +122,15 @@ class RestVerdict:
 
     Attributes:
         word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
-            chance), or ``too few`` runs or sessions to decide.
+            chance), or ``too few`` (not enough runs or sessions to decide).
         value: Mean of the slice.
         rest: Mean of all other runs.
         difference: Slice minus all other runs.
-        lost: Lower bound of how much worse the slice is. 0 if it is not worse.
+        lost: How much worse the slice is at least (lower confidence bound). 0 if it is not worse.
         margin: Smallest difference that matters.
         p: p-value of the difference.
-        strength: Size of the difference, from 0 (neither worse nor better) to 3: 2 if it is at
-            least 3 times the margin, 3 if it is at least 6 times the margin.
+        strength: Size of the difference in steps: 0 for neither worse nor better, 1 for less than 3
+            times the margin, 2 for less than 6 times, 3 for more.
     """
 
     word: SliceWord

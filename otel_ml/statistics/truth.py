@@ -71,8 +71,11 @@ class RatioSums(_Sums):
     def subtracted_from(self, whole: "RatioSums") -> "RatioSums":
         """Return the sums of all other runs: `whole` minus these sums.
 
-        It is correct only if each cluster (a session) is completely inside or completely outside of
-        these sums.
+        Use it to compare a part of the runs with all others. The result is only correct if no
+        cluster (a session) has runs both in the part and outside of it.
+
+        Args:
+            whole: Sums of all runs.
         """
         return RatioSums(
             *(getattr(whole, field.name) - getattr(self, field.name) for field in fields(self))

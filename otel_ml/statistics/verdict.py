@@ -132,16 +132,19 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True)
 class ItemGroup:
-    """One item of an experiment, or several items with equal scores that are stored once.
+    """One item of an experiment, or several items with equal scores that are stored as one.
+
+    The baseline is the earlier experiment, the candidate is the one that is compared with it.
 
     Attributes:
         name: Id of the item, or name of the group.
         before: Runs of one item in the baseline, without latency, tokens and cost. Empty if the
             item is not in the baseline.
-        after: Runs of one item in the candidate, without latency, tokens and cost.
+        after: Runs of one item in the candidate, in the same form.
         count: Number of items in the group.
-        amounts: Lists of pairs under the keys `latency`, `tokens` and `cost`. Each pair has the
-            means of one item: baseline, candidate. An item without both is left out.
+        amounts: Latency, tokens and cost of the items, by the keys `latency`, `tokens` and `cost`.
+            Each item is a pair: its mean in the baseline and in the candidate. An item that lacks
+            one of them is left out.
     """
 
     name: str
@@ -792,8 +795,9 @@ def compare_items(
         baseline: Runs of the baseline.
         candidate: Runs of the candidate.
         margin: Smallest difference that matters, by judge name or for `latency`, `tokens`, `cost`.
-            Default: 0.02 for a pass rate, 0.1 standard deviations of the baseline for a score, and
-            0.05 (5 %) for latency, tokens and cost, and at least 10 ms or $ 0.0001 per run.
+            Default: 0.02 for a pass rate, and a tenth of the baseline's standard deviation for a
+            score. For latency, tokens and cost it is 5 %. Differences below 10 ms or $ 0.0001 per
+            run never matter by default.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is

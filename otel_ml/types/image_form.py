@@ -35,16 +35,16 @@ def why_not(value: object) -> str:
 
 
 def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
-    """Convert a Pillow image to JSON values. Of an animation, only the current frame is kept.
+    """Convert a Pillow image to JSON values. An animation is reduced to its current frame.
 
     If the EXIF data contain an orientation, the picture is stored upright, as web pages show it.
     `read` restores the original orientation.
 
     Args:
         image: The image. It is loaded if necessary.
-        lossless: If False, grey and RGB images may be stored as JPEG, which is smaller but not
-            exact.
-        writer: Converts the transparency of a palette.
+        lossless: Whether to store all pixels exactly. If False, grey and RGB images are stored as
+            JPEG, which is smaller.
+        writer: Converts other values to JSON, such as the transparency of a palette.
     """
     image.load()
     form = {"mode": image.mode, "size": list(image.size), "lossless": lossless}

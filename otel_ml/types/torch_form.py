@@ -82,14 +82,14 @@ def write(tensor: torch.Tensor, _writer: ValueWriter) -> Form:
 
 
 def copy(tensor: torch.Tensor) -> tuple[torch.Tensor, Callable[[], object]] | None:
-    """Start to copy a dense tensor to the memory of the CPU, without waiting for its device.
+    """Copy a dense tensor to CPU memory, without waiting for the GPU.
 
-    From a GPU, the copy is made on the current stream. So it has the values that the tensor has at
-    this place of the program, even if the program changes the tensor right after.
+    The program may change the tensor right after the call: the copy has the values that the tensor
+    has now, because it is made on the current CUDA stream.
 
     Returns:
-        The copy, and a function that waits until it is complete. None for tensors of other devices
-        or classes, and while a CUDA graph is captured.
+        The copy, and a function that waits until it is complete. None if the tensor is on another
+        device or of a subclass, or while a CUDA graph is captured.
     """
     kind = type(tensor)
     if kind not in {torch.Tensor, torch.nn.Parameter} or tensor.layout is not torch.strided:

@@ -197,15 +197,15 @@ class Parts:
             self.helpers[self.name(function, function.__qualname__)] = source.text
 
     def helper(self, helper: FunctionType, depth: int) -> str | None:
-        """Include a helper, that is a function that the code calls, if it is in the same package.
+        """Include a helper: a function of the same package that the traced function calls.
 
         Args:
             helper: The called function.
-            depth: Number of calls between the traced function and the code that calls it.
+            depth: Number of calls between the traced function and the code that calls the helper.
 
         Returns:
-            Number of the helper, such as ``#3``. None if it is not included, because it is in
-            another package or `depth` is too large.
+            A reference to the helper for the version's text, such as ``#3``. None if it is not
+            included, because it is in another package or `depth` is too large.
         """
         if "helpers" not in self.counts:
             return None
@@ -226,13 +226,19 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Include those methods of a class that the code may call.
+        """Include the methods of a class that the traced function may call.
 
         They are special methods such as ``__call__``, methods whose name appears in the code, and
         those in `also`.
 
+        Args:
+            kind: The class.
+            depth: Number of calls between the traced function and the code that uses the class.
+            also: Names of further methods to include.
+
         Returns:
-            For each method, a text with its number as a helper, such as ``__call__=#3``.
+            For each method, its name and a reference for the version's text, such as
+            ``__call__=#3``.
         """
         special = {
             name

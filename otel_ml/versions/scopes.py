@@ -54,11 +54,14 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """Return the names of its module, closure and class that the function uses.
+        """Return the names from outside that the function uses.
+
+        They are globals of its module, variables of an enclosing function, and attributes of
+        ``self``.
 
         Args:
-            node: Syntax tree of the function. None if there is none. The bytecode is then analysed,
-                which is less exact.
+            node: Syntax tree of the function. With None, the bytecode is analysed instead, which is
+                less exact.
         """
         if node is None:
             return code_reads(self.function.__code__)

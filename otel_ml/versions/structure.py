@@ -52,7 +52,10 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a streamed output whose structure identifies the model version.
+    """Return the part of a streamed output that identifies the model version.
+
+    An output with a new structure opens a new version. But the number of chunks says nothing about
+    the structure, so only the first chunk counts.
 
     Args:
         chunks: The list of chunks, or the output that they were joined to.
@@ -76,9 +79,10 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return the same key as `shape`, but faster, for a scalar or a dict with only scalar values.
+    """Return a dictionary key for the structure of a scalar or of a dict with only scalar values.
 
-    For all other values, it returns a key that `shape` never returns.
+    It is the same key as `shape` returns, but found faster. For all other values, the result is a
+    key that `shape` never returns.
     """
     if type(value) is dict and len(value) <= _MAX_KEYS:
         return (*value, *map(type, value.values()))
@@ -86,10 +90,12 @@ def flat_shape(value: object) -> object:
 
 
 def shape(value: object) -> object:
-    """Return a dictionary key for the structure of an output. Equal keys mean equal structures.
+    """Return a dictionary key for the structure of an output, to look up its model version.
 
-    It is faster than `output_structure`. None if the output is too complex or contains unusual
-    containers.
+    Outputs with equal keys have the same structure. It is faster than `output_structure`.
+
+    Returns:
+        The key. None if the output is too complex or contains unusual containers.
     """
     kind = type(value)
     if kind in _LEAVES:

@@ -72,11 +72,14 @@ class ValueReader:
     If the text changes, a new version is opened.
 
     Args:
-        follow: Function that converts a value that is not plain data, such as a function, given the
-            value and its name. Returns None if the value cannot be part of the version.
-        own: Function that returns True for a class if the attributes of its objects count.
+        follow: Called with the name and value of everything that is not plain data, such as a
+            function. It returns the value's text, or None if the value cannot be part of the
+            version.
+        own: Function that takes a class and returns whether the attributes of its objects are part
+            of the version.
         is_state: Function that takes a class and an attribute name. It returns True if the
-            attribute changes while the program runs, such as a call counter, and so does not count.
+            attribute changes while the program runs, such as a call counter. The attribute is then
+            not part of the version.
     """
 
     def __init__(

@@ -25,14 +25,14 @@ _HEAD: Final = struct.Struct("<4xIBI24s")
 
 
 class Frame(NamedTuple):
-    """An undamaged span that was found in a file.
+    """One undamaged span in a file of the disk queue (spool).
 
     In the file, a span is stored as a frame: a header with a checksum, then the encoded span.
 
     Attributes:
-        start: Position of the frame's first byte in the scanned bytes.
+        start: Position of the frame's first byte in the bytes that were scanned.
         end: Position after the frame's last byte.
-        provisional: Whether the span belongs to a call that was not finished when it was written.
+        provisional: Whether the call was not finished when the span was written.
         key: Trace ID and span ID, 24 bytes in total.
         payload: The encoded span.
     """
@@ -45,13 +45,13 @@ class Frame(NamedTuple):
 
 
 class Seal:
-    """Writes and finds the spans of one process in a file.
+    """Encodes spans for a file of the disk queue (spool), and finds them in such a file.
 
-    Each span is stored with a header and a checksum in front.
+    Each span gets a header with a checksum, so that damaged spans are recognized.
 
     Args:
         salt: 8 random bytes, different for each process. They are part of header and checksum, so
-            spans of another process are not found by mistake.
+            that old bytes of another process's file are never taken for a span.
     """
 
     __slots__ = ("_marker", "_seed", "salt")
@@ -76,9 +76,10 @@ class Seal:
         """Find the undamaged spans in the bytes of a file. Damaged bytes are skipped.
 
         Args:
-            data: Bytes of the file that start where a span should begin.
-            whole: Whether the bytes reach to the end of the file. If they do not, an incomplete
-                span at the end is not damaged: more of it follows in the file, so it is left out.
+            data: Bytes of the file. They begin where a span should begin.
+            whole: Whether `data` reaches to the end of the file. If not, an incomplete span at the
+                end of `data` is left out without being skipped as damaged, because the file
+                continues.
 
         Returns:
             The spans in the order of the file. A damaged span passes the checksum with probability

@@ -455,13 +455,14 @@ _ATTEMPTS: Final = 2
 
 
 class Chain:
-    """The files of a disk queue (spool) that this process writes.
+    """The files of a disk queue (spool) that this process writes, oldest first.
 
     Call all methods while holding the spool's lock.
 
     Args:
-        rotated: Called when a file is full, with its size in bytes.
-        vanished: Called when someone else removed a file, with its number of unsent spans.
+        rotated: Function that is called when a file is full, with the size of the file in bytes.
+        vanished: Function that is called when another program has removed a file, with the number
+            of unsent spans in it.
 
     Attributes:
         owner: ID of this process in the names of the files.
@@ -561,8 +562,8 @@ class Chain:
             segment: File that it was written to.
             size: Size of the file before the write, in bytes.
             written: Number of bytes that were written.
-            inside: True if this append interrupted another one. The partial span then stays, and
-                readers skip it.
+            inside: Whether this write happened during another write, for example in a signal
+                handler. Then the partial span cannot be removed, and readers skip it.
         """
         self.current = None
         try:
@@ -577,7 +578,9 @@ class Chain:
     def measure(self, inside: bool) -> None:
         """Correct the recorded size of the current file after an exception interrupted a write.
 
-        `inside` is True if this append interrupted another one, for example in a signal handler.
+        Args:
+            inside: Whether this write happened during another write, for example in a signal
+                handler. The size is corrected later in that case.
         """
         segment = self.current
         if segment is None:

@@ -48,12 +48,12 @@ class SpoolCounts:
     Attributes:
         written: Frames written, including those of unfinished calls.
         write_failed: Frames that could not be written.
-        damaged: Damaged places in files, such as cut ends or flipped bits.
-        damaged_bytes: Bytes in these places.
-        dropped_by_limit: Unsent frames that were removed, oldest first, to keep the limits of size
-            and age.
+        damaged: Damaged places in files, such as an incomplete last frame or changed bits.
+        damaged_bytes: Total size of these places in bytes.
+        dropped_by_limit: Unsent frames that were deleted, oldest first, because the queue was too
+            large or the frames were too old.
         vanished: Unsent frames in files that another program or process deleted.
-        adopted: Unsent frames taken over from processes that ended.
+        adopted: Unsent frames that this process took over from processes that had ended.
     """
 
     written: int = 0
