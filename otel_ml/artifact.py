@@ -47,11 +47,12 @@ _HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """A value passed to `Run.log`, in the form in which it is sent to the collector.
+    """A value that the user passed to `Run.log`, in the form in which it is sent to the collector.
 
     Attributes:
         facts: Attributes of the span event for the value, such as its name and type.
-        document: The value as JSON, if it is too long for the span event. Otherwise None.
+        document: The value as JSON, if it is too long for the span event. It is uploaded
+            separately. None if the span event contains the value.
         sha256: SHA-256 of the JSON in hex. Empty if only the value's type and shape are stored.
         notes: Notes on parts that are not stored. Empty if the whole value is stored.
     """
@@ -110,11 +111,11 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
 
 @dataclass(frozen=True, slots=True)
 class CopiedValue:
-    """A copy of a logged value, which is converted to JSON later.
+    """A copy of a value that the user logged, to be converted to JSON later.
 
     Attributes:
-        data: The copied value. Call `wait` before you read it.
-        wait: Waits until the value is copied from the GPU.
+        data: The copy. Call `wait` before you read it.
+        wait: Function that waits until the data have arrived from the GPU.
         weight: Size of the copy in bytes.
     """
 

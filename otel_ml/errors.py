@@ -98,7 +98,11 @@ def report(where: str, error: BaseException) -> None:
 def report_named(where: str, error: BaseException) -> None:
     """Count an error inside otel-ml like `report`, but log it only at debug level.
 
-    Use it if you log your own message with `warn_once`.
+    Use it if you also log a more helpful message about the error, with `warn_once`.
+
+    Args:
+        where: Name of the place in the code, as for `report`.
+        error: The error.
 
     Raises:
         BaseException: The same error, if it must reach the user's program, such as

@@ -18,11 +18,13 @@ FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def find_renamed(module: str, name: str) -> object:
-    """Return an object of a module by its former name, for code that still uses that name.
+    """Return an object of a module by a name that it had in an earlier version of otel-ml.
+
+    With it, code that uses the old name still works.
 
     Args:
         module: The module, such as ``otel_ml.reader``.
-        name: The former name.
+        name: The old name.
 
     Raises:
         AttributeError: The module never had this name.

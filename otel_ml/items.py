@@ -95,6 +95,9 @@ def write_version(
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
     """Convert a version of a data set to the span attributes and events that are sent.
 
+    A large version is sent as several records. Their events together contain the manifest, which is
+    the list of the version's items.
+
     Args:
         name: Name of the data set.
         digests: Digest of each item, by ID.
@@ -102,8 +105,7 @@ def write_version(
         reason: Why the version was made. May be empty.
 
     Returns:
-        The attributes of the records, and for each record the attributes of its events. The events
-        together contain the manifest, which is the list of items.
+        The attributes of all records, and for each record the attributes of its events.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)

@@ -74,11 +74,13 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return a stand-in for a module of otel-ml. It imports the module on first use.
+    """Return a placeholder for a module of otel-ml, which is imported when it is first used.
+
+    Use it for modules that are slow to import and that many programs do not need.
 
     Args:
         name: Module name without the ``otel_ml.`` prefix. It must be a key of `WHY`, the table of
-            modules that are imported late.
+            these modules.
 
     Raises:
         KeyError: The name is not in `WHY`.

@@ -63,8 +63,8 @@ class Outlet:
         """Whether to add a short preview to each long input and output.
 
         It is False only if all spans go directly to a collector that creates previews itself. It is
-        True if they are stored on disk first or go through the service's own tracer provider,
-        because the receiver is not known then.
+        True if spans are stored on disk first or go through the service's own tracer provider. In
+        these cases it is not known who receives them.
         """
         pipeline = self.pipeline
         if pipeline is None or self.joined is not None or pipeline.is_durable:

@@ -19,9 +19,10 @@ _TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=Fals
 
 
 def can_pickle(value: object) -> bool:
-    """Return whether the pickler that is running now, such as cloudpickle, can pickle an object.
+    """Return whether an object can be pickled.
 
-    Call it from ``__getstate__`` or ``__reduce__``. To find out, it pickles the object into memory.
+    Call it in a method that the pickler calls, such as ``__getstate__`` or ``__reduce__``. The
+    object is pickled into memory as a trial, with the pickler that is running, such as cloudpickle.
     """
     if _TRYING.get():
         return True

@@ -151,12 +151,12 @@ class RunWatch(Protocol):
 class OpenRuns:
     """Reports long runs to the collector before they end, from a background thread.
 
-    A span is sent only when it ends. So without this report, a run that hangs or is killed would
-    never appear. A traced call is reported after 2 s, a run of `Client.run` immediately. While such
-    runs are open, heartbeats show that the process lives.
+    A span is sent only when it ends. Without this report, a run that hangs or is killed would never
+    appear. A traced call is reported after 2 s, a run of `Client.run` immediately. While such runs
+    are open, the thread sends heartbeats, which show that the process is still alive.
 
     Args:
-        beat: Function that sends a ``heartbeat`` (the process lives) or a ``goodbye`` (it ends).
+        beat: Function that sends a ``heartbeat`` (the process is alive) or a ``goodbye`` (it ends).
         heartbeat_s: Seconds between heartbeats.
     """
 
@@ -491,8 +491,8 @@ class Recorder:
     def check_due(self, key: Hashable, now_ns: int) -> int | None:
         """Decide whether to send a definition now, such as the source of a model version.
 
-        A definition is sent when the process first uses it, and again every 5 minutes, in case the
-        collector missed it.
+        A definition is sent when the process first uses it. It is sent again every 5 minutes, in
+        case the collector missed it.
 
         Args:
             key: Identifies the definition.

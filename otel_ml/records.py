@@ -54,7 +54,8 @@ class Column:
     Attributes:
         sql: Column type in ClickHouse, with its codec.
         comment: Comment of the column in ClickHouse.
-        after: Name of the column before it in the table. Empty for the order of declaration.
+        after: Name of the column that precedes it in the table. Empty if the columns have the order
+            of the fields.
         at_end: Whether the value is known only after the run has ended, such as its cost.
         is_payload: Whether the value can be large. It is then stored separately from the run's row.
     """
@@ -500,11 +501,11 @@ class WorstScore:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Totals of a request: of an outermost run and all calls inside it.
+    """Totals of a request, that is an outermost run and all calls inside it.
 
     Attributes:
         calls: Number of calls inside.
-        is_least: True if the token counts of a model call are missing. The real total is then
+        is_least: Whether the token counts of a model call are missing. The real total is then
             higher.
         asked: Preview of the first question among the calls inside. Empty if the outermost run has
             a question itself.
@@ -818,8 +819,8 @@ class Linked:
 
     Attributes:
         kind: ``model``, ``artifact`` or ``dataset``.
-        version: Version number of the model. None if the run named no version, or if it is not
-            stored.
+        version: Version number of the model. None if the run named no version, or if the collector
+            does not know that version.
         told: The version as the run named it: a digest, ``v3``, or an alias such as
             ``@production``. Empty if the run named no version.
         run_id: Run that logged the artifact. None for models and data sets.

@@ -160,10 +160,12 @@ class HasResource(Protocol):
 
 
 class HistoryOrigin:
-    """A resource that marks spans as imported, with the attribute ``otel_ml.import``.
+    """A resource for imported spans: a copy of a resource, with the attribute ``otel_ml.import``.
+
+    The collector accepts spans with this attribute even if they are old.
 
     Args:
-        origin: Provider or tracer whose resource is copied.
+        origin: Tracer provider or tracer whose resource is copied.
         source: Value of the attribute: what the spans were imported from.
     """
 
@@ -215,7 +217,7 @@ def _as_history(home: Home) -> Home:
 
 
 class RunSpan(ReadableSpan, trace.Span):
-    """The OpenTelemetry span of a recorded run. It acts like a span of the SDK, but costs less.
+    """The OpenTelemetry span of a recorded run. It acts like a span of the SDK, but is faster.
 
     It builds its attributes only when it is exported, from `inputs`, `outputs` and `number`.
 

@@ -65,7 +65,7 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """A handle that adds tags, text, metrics or feedback to runs other than the current one.
+    """A handle for runs that are not running in this code, to add tags, text, metrics or feedback.
 
     You get one from `Client.about`. Each method call sends one record. The collector adds it to all
     runs with the given run ID, trace key or tag.

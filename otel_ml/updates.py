@@ -27,8 +27,8 @@ class Updates:
         details: Type and group of tags that have them, by tag name.
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
-        metrics: Values of all metric points of the run, including sent ones.
-        facts: Tags that were already sent.
+        metrics: All metric values of the run, including those that were sent.
+        facts: Tags that were already sent, as attributes. They are not sent again.
         updates: Number of `update` records that the run has sent.
     """
 

@@ -42,7 +42,8 @@ def field_names(kind: type) -> Sequence[str] | None:
 def words_of(value: Any) -> str | None:
     """Return the ``repr`` of a value. None if ``repr`` of this type was slow in the last minute.
 
-    Slow means that one call took more than 20 ms. Exceptions of ``repr`` are raised.
+    A ``repr`` that takes more than 20 ms counts as slow. It is not called again for a minute, so
+    that recording does not slow down the user's calls. Exceptions of ``repr`` are raised.
     """
     kind = type(value)
     began = time.monotonic()

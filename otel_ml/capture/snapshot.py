@@ -16,7 +16,7 @@ NUMBER_CELLS: Final = 2_000  # numbers sampled from the tables of a payload; as 
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Limits on what may be recorded of a function's inputs and outputs.
+    """Which parts of a function's inputs and outputs may be recorded.
 
     Attributes:
         package: Package of the function. ``repr`` is only called on objects whose class is in this
@@ -65,10 +65,10 @@ Way: TypeAlias = Callable[[Any, Taker, int], object]
 
 
 class Snapshot:
-    """A small copy of a value, such as the first rows of a table.
+    """A small copy of a large value, such as the first rows of a table.
 
-    Creating it is fast, because it happens during the user's call. The thread that sends spans
-    converts it later with `describe`.
+    It is created during the user's call, so creating it is fast. The thread that sends spans
+    converts it to plain data later, with `describe`.
 
     Args:
         kind: Type of the original value.

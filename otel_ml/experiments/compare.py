@@ -38,8 +38,8 @@ class ComparisonOptions:
         lower_is_better: Judges for which a lower score is better.
         is_partial: Whether to give a verdict even if less than 90 % of the items are in both
             experiments.
-        chosen: The options that you set. They are stored with the experiment, and are used again
-            when you compare it later.
+        chosen: The options that the user set, without defaults. They are stored with the
+            experiment, and are used again when you compare it later.
     """
 
     cluster: Callable[[ItemRun], object] | None = _session_of

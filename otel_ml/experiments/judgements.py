@@ -37,12 +37,12 @@ def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
 def store_judgement(
     recorder: Recorder, judge: "Judge", run_id: str, start_ns: int, judgement: Judgement
 ) -> None:
-    """Store a judge's score for a run that the collector already has. Also sends the judge's code.
+    """Store a judge's score for a run that is already stored. Also sends the judge's code.
 
     Args:
         recorder: Sends the score.
-        judge: The judge.
-        run_id: The run.
+        judge: The judge that scored the run.
+        run_id: ID of the run.
         start_ns: Start time of the run in nanoseconds since the epoch (UTC).
         judgement: The score. It replaces an earlier score of the same judge version.
     """

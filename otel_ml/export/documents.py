@@ -115,9 +115,13 @@ class DocumentQueue:
         """Do nothing, because documents are sent without delay."""
 
     def take(self, max_spans: int, max_bytes: int) -> HashedText | None:
-        """Return the oldest document, or None if there is none. The arguments are ignored.
+        """Return the oldest value that is waiting for upload, or None if there is none.
 
-        If the queue is on disk, the document may come from another process that has ended.
+        If the queue is on disk, it may be a value that another process left when it ended.
+
+        Args:
+            max_spans: Ignored. Queues of spans have this argument too.
+            max_bytes: Ignored, too.
         """
         if self._directory is not None:
             self._check(self._directory)
@@ -253,8 +257,12 @@ class DocumentUploads:
     def put(self, document: HashedText) -> str | None:
         """Queue a value for upload. Returns its future URL, or None if the queue is full.
 
-        A value that is already queued, or that this process uploaded in the last hour, is not sent
-        again. If the queue is full, the call waits briefly for space.
+        Each value is uploaded once: a value that is already queued, or was uploaded by this process
+        in the last hour, is not queued again. If the queue is full, the call waits briefly for
+        space.
+
+        Args:
+            document: The value as JSON, with its SHA-256.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):

@@ -562,9 +562,10 @@ _Origin: TypeAlias = tuple[Resource, InstrumentationScope | None]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The encoded resource and scope of spans, which identify their service and project.
+    """The encoded OpenTelemetry resource and scope of spans.
 
-    They are encoded only once, because many requests have the same resource and scope.
+    They identify the service and the project. Many requests have the same ones, so they are encoded
+    once and then reused.
     """
 
     resource: bytes

@@ -423,12 +423,13 @@ class Pipeline(Generic[B]):
     def drain(self, timeout_s: float, *, is_hasty: bool = False) -> bool:
         """Wait until all queued spans are delivered or lost. Returns whether they are.
 
-        It returns early if nothing was delivered for 5 s. While the process is ending, it waits
-        only 1.5 s for a receiver that cannot be reached.
+        It gives up early if nothing was delivered for 5 s. While the process is ending, it gives
+        up after 1.5 s if the receiver cannot be reached.
 
         Args:
             timeout_s: Longest time to wait, in seconds.
-            is_hasty: As for `flush`.
+            is_hasty: Send immediately, without waiting for a retry pause to end, and return if the
+                connection is refused.
         """
         if not self._source.pending and not self.is_durable:
             return True

@@ -40,13 +40,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One span to send: an imported run, or something that belongs to it.
+    """One span that an import sends: a run, or data that belong to a run, such as a score.
 
     Attributes:
-        identity: Trace id and span id.
+        identity: Trace ID and span ID.
         attributes: Attributes of this span only.
-        parent_id: Span id of the parent in the same trace. None if the span has no parent.
-        link: Ids of a related span in another trace. None if there is none.
+        parent_id: Span ID of the parent in the same trace. None if the span has no parent.
+        link: IDs of a related span in another trace. None if there is none.
         failed: Whether the span's status is an error.
     """
 

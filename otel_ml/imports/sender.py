@@ -100,10 +100,10 @@ class HistorySender:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Iterable[ImportBatch]], Iterator[ImportBatch]]]:
-        """Start the threads that send. Use it in a ``with`` statement, which returns a function.
+        """Start the threads that send. Use it in a ``with`` statement.
 
-        Call the function with the batches to send. It yields each batch when it and all earlier
-        ones are stored, with `ImportBatch.rejected` set.
+        The statement returns a function. Call it with the batches to send. It yields each batch
+        when this batch and all earlier ones are stored. `ImportBatch.rejected` is set then.
 
         Raises:
             ImportStopped: A batch cannot be stored. It is raised inside the block.

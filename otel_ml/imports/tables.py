@@ -36,14 +36,14 @@ _TABLE_FORMS: Final = (
 
 @dataclass(slots=True)
 class TableChunk:
-    """Some rows of a table.
+    """A part of a table that is being imported: some consecutive rows.
 
     Attributes:
         first: Number of the first row, from 0.
         size: Number of rows.
         columns: Values by column, as plain Python values. None is a missing value.
-        broken: Reasons why rows cannot be read, by their position in the chunk.
-        raw: The text of these rows, by their position in the chunk.
+        broken: For each row that cannot be read, the reason, by its position in the chunk.
+        raw: Text of these unreadable rows, by their position in the chunk.
     """
 
     first: int

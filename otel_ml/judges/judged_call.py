@@ -40,9 +40,9 @@ class JudgedCall:
         run_id: Id of the run. Empty if unknown.
         more: Further values that a judge's scoring function can take as parameters: ``expected``,
             ``item``, ``baseline``.
-        release: Function that sends the run. It gets the scores that arrived in time, in the order
-            of `judges`. It is called once.
-        late: Function that sends a single score that arrived after the run was sent.
+        release: Function that sends the run. It is called once, with the scores that are available
+            then, in the order of `judges`.
+        late: Function that sends a score which became available after the run was sent.
         deadline: When to send the run at the latest, as a value of `time.monotonic`.
     """
 

@@ -409,7 +409,7 @@ def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
 
     Args:
         card: Heading of the list.
-        page: Base address of the collector, for the error message.
+        page: Base URL of the collector, for the error message.
         write: Function that fetches the list and returns it as HTML.
     """
 

@@ -181,8 +181,9 @@ class Run(HasCard, ListedRun):
     def inside(self) -> Inside | None:
         """Totals of this run and all calls inside it. None if another run called this run.
 
-        They include tokens, cost and the worst score of each judge. If this run has no question or
-        answer, they also include the first question and the last answer of the calls inside it.
+        The totals include tokens, cost and the worst score of each judge. If this run has no
+        question or answer itself, they also include the first question and the last answer of the
+        calls inside it.
         """
         summary = self._part(INSIDE)
         if summary is None:
@@ -273,14 +274,16 @@ class Sums:
 
 
 class Whole:
-    """Fetches large parts of listed runs, such as inputs, on first use, and caches them.
+    """Fetches the large parts of runs in a list, such as inputs, when they are first used.
+
+    Each part is fetched once and then cached.
 
     Args:
         fetch: Function that takes a run ID and the name of a part, such as ``inputs``. It returns a
             dict with this part. The dict may also contain other parts.
         load: Function that fetches the value of an artifact.
         known: Parts that are already fetched, by run ID and name.
-        page: Base address of the collector's web pages.
+        page: Base URL of the collector's web pages.
     """
 
     def __init__(

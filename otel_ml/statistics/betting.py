@@ -67,8 +67,8 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
     """Count sessions by the share of their runs that are above a threshold.
 
     For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
-    threshold, and in one session a quarter of the runs are. With it you can check a limit for a
-    quantile, because the p95 is above 2000 if more than 5 % of the runs are above 2000.
+    threshold, and in one session a quarter of the runs are. Use it to check a limit for a quantile,
+    such as p95 > 2000. This is the same as: more than 5 % of the runs are above 2000.
 
     Args:
         runs: Pairs of session and value, one per run. With None as session, a run counts as its own
@@ -150,9 +150,9 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
     """Add one more time window to the evidence that a limit is violated.
 
-    Raise an alarm when the result exceeds a number N of your choice, and start again with 0. With a
-    larger N, there are fewer false alarms: on average, two of them are at least N windows apart.
-    You can check after every window.
+    Call it after every window. When the result exceeds a number N of your choice, raise an alarm
+    and start again with 0. False alarms are then at least N windows apart on average, so a larger N
+    means fewer of them.
 
     Args:
         total: The evidence before this window. Start with 0.
@@ -173,9 +173,9 @@ def add_amounts(
 ) -> float:
     """Add one more time window to the evidence that the mean of a number is beyond a limit.
 
-    It is like `add_window`, but for numbers outside of 0 to 1, such as latencies or costs. On the
-    good side of the limit, the numbers must have a bound. For ``mean(latency_ms) > 200`` the bound
-    is 0, because no latency is below 0. So `reach` is 200.
+    Use it for numbers outside of 0 to 1, such as latencies or costs. Otherwise it is like
+    `add_window`. On the good side of the limit, the numbers must have a bound. For example, the
+    bound for ``mean(latency_ms) > 200`` is 0, because no latency is below 0. So `reach` is 200.
 
     Args:
         total: The evidence before this window. Start with 0.

@@ -57,11 +57,11 @@ class Estimate:
 
 
 class EachCluster(Mapping[ClusterSum, int]):
-    """Clusters of values, such as sessions: an array of their sums and an array of their sizes.
+    """Sums and sizes of many clusters of values, such as sessions, as two arrays.
 
     Functions such as `cluster_mean` accept it in place of a dict with the number of clusters by
-    (sum, size). It is faster if few clusters have the same sum and size. You can iterate over it
-    like over such a dict, but not look up keys.
+    (sum, size). It is faster than the dict if most clusters differ in sum or size. You can iterate
+    over it like over such a dict, but not look up keys.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -184,15 +184,15 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
 
 
 def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Return a pass rate with a confidence interval for runs that are not independent.
+    """Return a pass rate with a confidence interval, for runs that are not independent.
 
     Runs of one cluster, such as a session, often have the same result. This makes the interval
     wider. It is Wilson's interval with the effective sample size (from the jackknife over clusters)
     and Student's t.
 
-    If very few clusters contain a pass (fewer than ten, or less than a tenth), the effective sample
-    size cannot be measured. The interval then assumes that all runs of a cluster have the same
-    result. The same holds for fails.
+    The effective sample size cannot be measured if very few clusters (fewer than ten, or less than
+    a tenth) contain a pass. Then all runs of a cluster are assumed to have the same result. The
+    same rule applies if very few clusters contain a fail.
 
     Args:
         sums: Sum and number of the values of each cluster, such as ``(3, 4)`` if three of four runs

@@ -45,16 +45,16 @@ class RatioSums(_Sums):
     """Sums from which a ratio, such as accuracy, and its confidence interval are computed.
 
     The runs of a session are one cluster, because they are not independent. For each cluster, two
-    sums over its runs are used: `first` for the numerator (such as right predictions) and `second`
-    for the denominator (such as all predictions).
+    sums over its runs are used: `first` for the numerator (such as the number of right predictions)
+    and `second` for the denominator (such as the number of all predictions).
 
     Attributes:
         clusters: Number of clusters whose second sum is above 0.
         first, second: The two sums, added up over all clusters.
         first_squares, products, second_squares: Sums over clusters of first², first·second and
             second².
-        with_hit: Number of clusters whose first sum is above 0, so they have a right prediction.
-        with_miss: Number of clusters whose first sum is below the second, so they have a wrong one.
+        with_hit: Number of clusters whose first sum is above 0. They have a right prediction.
+        with_miss: Number of clusters whose first sum is below the second. They have a wrong one.
         n: Number of runs.
     """
 
@@ -379,19 +379,19 @@ def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) 
 def is_early(
     here: int, n: int, usual: float | None, at_last: float | None, *, confidence: float = 0.99
 ) -> str:
-    """Return why it is too early to compare predictions with ground truth. Empty if it is not.
+    """Return why predictions cannot be compared with ground truth yet. Empty if they can.
 
     Args:
         here: Number of predictions whose ground truth has arrived.
-        n: Number of predictions.
+        n: Number of all predictions.
         usual: Share of predictions that usually have ground truth at this age. None if unknown.
-        at_last: Share of predictions that usually get ground truth in the end. None if unknown.
+        at_last: Share of predictions that usually get ground truth at any time. None if unknown.
         confidence: Confidence of the test whether less ground truth than usual has arrived.
 
     Returns:
-        ``too young`` if usually less than half of the final ground truth has arrived at this age.
-        ``less than usual`` if the share that has arrived is significantly below `usual`, and more
-        than 10 % below it. Empty in all other cases, and if a usual share is unknown.
+        ``too young`` if at this age, usually less than half of the ground truth that will arrive
+        has arrived. ``less than usual`` if the share that has arrived is significantly below
+        `usual`, and more than 10 % below it. Empty otherwise, and if a usual share is unknown.
     """
     if usual is None or at_last is None or not n:
         return ""

@@ -48,12 +48,14 @@ _UNCHANGED: Final = frozenset({bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The functions that inspect a value before it is converted to JSON, for one wrapper class.
+    """How to inspect a value before it is converted to JSON, for one type of values.
 
     Attributes:
-        describes: Returns a short description of the value, such as its type and shape.
-        size_of: Returns the approximate size of the value in bytes.
-        is_binary: Returns True if the value is stored as bytes. Bytes are not searched for secrets.
+        describes: Function that returns a short description of the value, such as its type and
+            shape.
+        size_of: Function that returns the approximate size of the value in bytes.
+        is_binary: Function that returns True if the value is stored as bytes. Bytes are not
+            searched for secrets.
     """
 
     describes: Callable[[Any], Form]

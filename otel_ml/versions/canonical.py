@@ -29,7 +29,7 @@ def canonical(
 
     Args:
         node: Syntax tree of the function.
-        without: Parts to leave out: `HEAD` (parameters) or `BODY`.
+        without: Part to leave out: `HEAD` (the parameters) or `BODY`.
     """
     pieces: list[str] = []
     waiting = _parts(node, _OWN_SKIPPED | without)[::-1]

@@ -128,7 +128,7 @@ def define(
             these changes, a new version is opened.
         waits: Whether to wait until the weights of the function's models are hashed, which may take
             long.
-        skips: Whether to leave out the weights of models. A note in `unseen` says so.
+        skips: Whether to leave out the weights of models. The result then names them in `unseen`.
 
     Raises:
         WeightsPending: The weights are not hashed yet, and `waits` is False.

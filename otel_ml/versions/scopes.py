@@ -31,8 +31,8 @@ MISSING: Final = object()
 class ReadingFunction:
     """A function whose code may use names from outside, with what is needed to look them up.
 
-    These names are globals of its module, variables of an enclosing function, and attributes of
-    ``self``.
+    Names from outside are globals of its module, variables of an enclosing function, and attributes
+    of ``self``. Their values can be part of the function's version.
 
     Attributes:
         function: The function.
@@ -74,7 +74,9 @@ class ReadingFunction:
     def find(self, read: Read) -> object:
         """Return the value that a name has for the function, or `MISSING` if it has none.
 
-        A dotted name is followed only through modules and classes of the function's own package.
+        Args:
+            read: The name, split at its dots: ``config.limit`` is ``("config", "limit")``. A dotted
+                name is only followed through modules and classes of the function's own package.
         """
         name, *attributes = read
         value = self._named(name)

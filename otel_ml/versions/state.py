@@ -65,7 +65,9 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """Computes the hash of a model object's contents, and notes what was found in the object.
+    """The hash of a model object's contents, and notes on what was found in the object.
+
+    It is filled while the object is read. If the hash changes, a new model version is opened.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.
@@ -125,12 +127,12 @@ def fitted_attributes(model: object) -> list[tuple[str, Any]]:
 
 
 class StateWalk:
-    """Hashes an object and all objects inside it, each once.
+    """Computes the hash of an object and all objects inside it. Each object is hashed once.
 
     Args:
-        reading: Contains the hash, and receives notes on what was found.
-        kind_of: Returns how to hash an object that is a model of a supported library. None for
-            other objects.
+        reading: Receives the hash, and notes on what was found.
+        kind_of: Function that returns how to hash an object, if the object is a model of a
+            supported library. It returns None for other objects.
     """
 
     def __init__(self, reading: Reading, kind_of: Callable[[object], WeightKind | None]) -> None:

@@ -309,8 +309,8 @@ def open_segment(path: str) -> Segment:
 def open_left(paths: Sequence[str]) -> list[Segment | tuple[str, Exception]]:
     """Open the spool files of a process that has ended, and count the spans to send in each file.
 
-    A call that did not finish has a preliminary span in a file. It is sent if there is no final
-    span.
+    For a call that did not finish, a file contains a preliminary span. It is only sent if there is
+    no final span of the same call.
 
     Args:
         paths: All files of that process, oldest first.
