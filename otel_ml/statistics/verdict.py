@@ -822,6 +822,7 @@ def compare_groups(
     partial: bool = False,
     cluster: str = "",
     least: Mapping[str, float] = LEAST_AMOUNTS,
+    time_share: float = 0.0,
 ) -> Verdict:
     """Compare two experiments whose items are already grouped by equal scores.
 
@@ -837,6 +838,8 @@ def compare_groups(
             only shown in texts.
         least: Smallest difference that matters in `latency` (ms) and `cost` ($), unless `margin`
             names them.
+        time_share: Smallest difference in latency that matters, as a share of the request's time.
+            A call in an experiment is the whole request.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -861,7 +864,7 @@ def compare_groups(
         judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
         if failures is not None and failures.word != "worse":
             failures = replace(failures, word="inconclusive")
-    amounts = _paired_amounts(pairs, margins, least, by)
+    amounts = _paired_amounts(pairs, margins, least, time_share, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
         _decide_overall([judge.word for judge in judges.values()], failures, reasons),
@@ -1510,7 +1513,11 @@ def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counte
 
 
 def _paired_amounts(
-    pairs: _Pairs, margins: Mapping[str, float], least: Mapping[str, float], by: str
+    pairs: _Pairs,
+    margins: Mapping[str, float],
+    least: Mapping[str, float],
+    time_share: float,
+    by: str,
 ) -> dict[str, AmountVerdict]:
     amounts = {}
     for name in AMOUNTS:
@@ -1524,7 +1531,8 @@ def _paired_amounts(
             ratio = log_ratio(paired_amounts)
             logs = [math.log(first) for _, first, _ in paired_amounts]
             before = math.exp(math.fsum(logs) / len(logs))
-            margin = max(AMOUNT_MARGIN, least.get(name, 0.0) / before)
+            share = time_share if name == "latency" else 0.0
+            margin = max(AMOUNT_MARGIN, share, least.get(name, 0.0) / before)
             n = _count(
                 ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
             )

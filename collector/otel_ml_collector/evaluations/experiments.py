@@ -754,6 +754,7 @@ def _work_out(
             partial=experiment.comparison.get("partial", False),
             cluster=cluster,
             least={name: reader.margins.find_least(name) for name in LEAST_AMOUNTS},
+            time_share=reader.margins.time_share,
         )
     named = {f"{place}": row["items"] for place, row in enumerate(rows)}
     # Drop latencies, tokens and costs before the result is cached: they take most of its memory,

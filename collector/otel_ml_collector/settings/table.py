@@ -379,7 +379,8 @@ class Settings:
         read_margins,
         "Limits below which differences in time and cost are ignored, even above 5 %: "
         '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (milliseconds, share of the time of '
-        "the whole request, $ per run); of both times, the larger limit counts",
+        "the whole request, $ per run); of both times, the larger limit counts; in an experiment, "
+        "the call is the whole request",
         takes_table=True,
     )
     trace_url: str = setting(

@@ -239,6 +239,17 @@ def test_least_amount(
     assert latency.means[1] == pytest.approx(2 * latency.means[0])
 
 
+@pytest.mark.parametrize(("time_share", "word"), [(0.02, "worse"), (0.3, "no different")])
+def test_time_share(time_share: float, word: str) -> None:
+    """A call in an experiment is the whole request: 20 % longer is ignored below 30 % of it."""
+    groups = [
+        ItemGroup(run.item, [run], [run], amounts={"latency": [(1_000.0, 1_200.0)]})
+        for run in scored([1.0] * 30)
+    ]
+    latency = compare_groups(groups, time_share=time_share).amounts["latency"]
+    assert latency.word == word
+
+
 def test_scores() -> None:
     """Scores have Student's interval of paired differences, beside a tenth of a deviation."""
     before = [place / 30 for place in range(30)]
