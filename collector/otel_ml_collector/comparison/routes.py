@@ -32,7 +32,7 @@ from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
 from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.filter.writing import quoted, write_judge_field
-from otel_ml_collector.findings.releases import claim_release
+from otel_ml_collector.findings.releases import claim_release, find_worse_releases
 from otel_ml_collector.findings.suggestions import suggest_for_release
 from otel_ml_collector.findings.versions import (
     VersionsVerdict,
@@ -40,6 +40,7 @@ from otel_ml_collector.findings.versions import (
     find_verdict,
     find_version_releases,
 )
+from otel_ml_collector.problems.problems import name_problem
 from otel_ml_collector.verdicts.lines import (
     Banner,
     VerdictLine,
@@ -301,8 +302,9 @@ def show_verdict(
     banner = make_banner(
         verdict.word, verdict.sentence, verdict.judges, (f"v{against}", f"v{version}")
     )
-    figure = None
+    figure = finding = None
     if release is not None and verdict.basis == "release":
+        finding = next(iter(find_worse_releases([release], now_ns)), None)
         figure = next((item for item in release.figures if item.name == banner.figure), None)
         claim = claim_release(release)
         has_colon = claim.text.startswith(": ")
@@ -325,7 +327,9 @@ def show_verdict(
         "tag_values": find_tag_values(reader, project, release, figure, now_ns)
         if release is not None and figure is not None
         else [],
-        "where": _list_failures(verdict, banner),
+        # The claim may be about one client, so its runs are those of the problem.
+        "where": finding.where if finding else _list_failures(verdict, banner),
+        "problem": name_problem(finding) if finding else "",
         "suggestion": suggest_for_release(model, banner.figure)
         if verdict.basis == "release"
         else None,

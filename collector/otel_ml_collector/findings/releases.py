@@ -20,7 +20,7 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
-from otel_ml_collector.findings.slices import find_worst_slice, narrow_to_failed
+from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
@@ -42,7 +42,13 @@ from otel_ml_collector.verdicts.claims import (
     write_moment,
 )
 from otel_ml_collector.verdicts.lines import make_banner
-from otel_ml_collector.verdicts.sides import SideRows, SidesVerdict, compare_sides, leave_open
+from otel_ml_collector.verdicts.sides import (
+    SideRows,
+    SidesVerdict,
+    compare_sides,
+    compare_tag_values,
+    leave_open,
+)
 from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     FigureChange,
@@ -120,6 +126,7 @@ class Release(BaseModel):
     )
     began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
+    slow_ns: int = Field(exclude=True)
     since: str | None = Field(description="When it was first certainly worse, RFC 3339")
     stratum: str = Field(
         description="Tag whose values have the same weight on both sides; empty if there is none"
@@ -538,6 +545,43 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
 
 
+def compare_values(
+    reader: Reader, project: str, release: Release, now_ns: int, tokens: Sequence[str]
+) -> dict[str, SidesVerdict]:
+    """Compare a new version with its baseline for each value of a tag, as the release does for all.
+
+    Args:
+        reader: The store.
+        project: The project.
+        release: The release of a version.
+        now_ns: When the release was compared. Later runs are ignored.
+        tokens: Values of one tag, each as `tag=value`.
+
+    Returns:
+        The verdict for each token; empty if no window is complete.
+    """
+    labels: defaultdict[int | None, list[str]] = defaultdict(list)
+    for (model, digest, structure), number in all_version_numbers(reader, project, "model").items():
+        if model == release.model:
+            labels[number].append(f"{digest}:{structure}")
+    candidate, baseline = release.candidate, release.baseline
+    change = Change(
+        model=release.model,
+        dimension=release.dimension,
+        name=candidate.name,
+        labels=sorted(labels[candidate.version]),
+        version=candidate.version,
+        baseline=baseline.name,
+        before=sorted(labels[baseline.version]),
+        baseline_version=baseline.version,
+        began_ns=release.began_ns,
+        runs=(baseline.runs, candidate.runs),
+        slow_ns=release.slow_ns,
+    )
+    sides = _find_sides(reader, project, change, now_ns, "")
+    return compare_tag_values(reader, project, sides, tokens) if sides and tokens else {}
+
+
 def _find_delay(change: Change) -> int:
     """Return the time that slow runs need to arrive."""
     return min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
@@ -634,15 +678,16 @@ def _describe(
         for figure in verdict.figures
         if figure.since is not None
     }
+    described = verdict.describe(is_release=True)
+    worse = [figure for figure in described if figure.word == "worse"]
+    worst = find_worst_slices(reader, project, candidate.where, worse, window)
     figures = [
         ReleaseFigure(
             **figure.model_dump(),
             since=since.get(figure.name),
-            worst=find_worst_slice(reader, project, candidate.where, figure, window)
-            if figure.word == "worse"
-            else "",
+            worst=worst.get(figure.name, "") if figure.word == "worse" else "",
         )
-        for figure in verdict.describe(is_release=True)
+        for figure in described
     ]
     if figures and figures[0].worst:  # the figure that decides
         of_slice = compare_slice(figures[0].worst).describe(is_release=True)
@@ -658,6 +703,7 @@ def _describe(
         change="",
         began=to_rfc3339(change.began_ns),
         began_ns=change.began_ns,
+        slow_ns=change.slow_ns,
         since=min(since.values(), default=None),
         stratum=verdict.tag,
         share=verdict.share,

@@ -245,7 +245,12 @@ class AskedRuns:
 
 
 def choose_figures(
-    reader: Reader, query: SlicesQuery, asked: AskedRuns, truths: Sequence[FigureColumn] = ()
+    reader: Reader,
+    query: SlicesQuery,
+    asked: AskedRuns,
+    truths: Sequence[FigureColumn] = (),
+    *,
+    has_judges: bool = True,
 ) -> list[FigureColumn]:
     """List the figures of every run, then those of the newest judge versions with the most scores.
 
@@ -254,6 +259,7 @@ def choose_figures(
         query: The query.
         asked: The runs that are counted.
         truths: The figures of prediction targets, which come last.
+        has_judges: Whether to list the figures of judges, which takes a query.
 
     Raises:
         BadInput: The requested figure does not exist.
@@ -268,7 +274,8 @@ def choose_figures(
         )
         for measure in (ERRORS, MISSING_INPUTS, LATENCY, COST)
     ]
-    columns += _judge_figures(reader, query.project, asked)
+    if has_judges:
+        columns += _judge_figures(reader, query.project, asked)
     columns += truths
     if query.figure:
         wanted = [column for column in columns if query.figure in {column.name, column.judge}]
@@ -519,6 +526,16 @@ def read_counted(
             for name, column in ((f"h{place}", pc.is_valid(places)), (f"v{place}", value)):
                 runs = runs.set_column(runs.column_names.index(name), name, column)
     return runs
+
+
+def select_figures(
+    runs: pa.Table, read: Sequence[FigureColumn], own: Sequence[FigureColumn]
+) -> pa.Table:
+    """Return the result of `read_counted` for some of the figures that were read."""
+    places = [read.index(item) for item in own]
+    names = {f"{kind}{place}": f"{kind}{at}" for at, place in enumerate(places) for kind in "hv"}
+    labels = ["of_model", "unit", "labels"]
+    return runs.select([*labels, *names]).rename_columns([*labels, *names.values()])
 
 
 def count_slices(

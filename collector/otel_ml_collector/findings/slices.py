@@ -23,7 +23,6 @@ from otel_ml.statistics.slices import (
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN
 from otel_ml_collector import wording
-from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
@@ -40,6 +39,7 @@ from otel_ml_collector.findings.slice_sums import (
     find_dimensions,
     find_requests_ms,
     read_counted,
+    select_figures,
 )
 from otel_ml_collector.findings.slice_truths import (
     choose_targets,
@@ -119,6 +119,11 @@ class SliceCell(BaseModel):
     excess: float | None = Field(
         description="Extra failures: the lower bound of the difference, as a number of runs; null "
         "if the figure is not a share of runs"
+    )
+    margin: float = Field(
+        default=0.0,
+        description="A smaller difference does not matter; for latency and cost, 0.05 "
+        "means 5 %. 0 for drift",
     )
     strength: int = Field(
         description="By how many margins it differs, from 1 to 3; 0 for no verdict"
@@ -412,6 +417,8 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
         rest=_digits(verdict.rest),
         difference=None if difference is None else Interval.model_validate(difference),
         excess=_measure_excess(figure, verdict, n, runs),
+        margin=_digits(math.expm1(verdict.margin) if figure.kind == "amount" else verdict.margin)
+        or 0.0,
         strength=verdict.strength,
         shown=f"n {n:,}" if difference is None else _show(figure.kind, difference.value),
     )
@@ -517,40 +524,90 @@ def _keep_worse_pairs(
     return kept
 
 
-def find_worst_slice(
-    reader: Reader, project: str, where: str, figure: FigureChange, window: Window
-) -> str:
-    """Return the filter of the slice with the most extra failures by a figure, over all tags.
+# A smaller slice is named instead of the worst one if it has at least this share of its extra
+# failures: client Kessler, not the region that contains it.
+_EXPLAINING_SHARE: Final = 0.8
+
+
+def find_worst_slices(
+    reader: Reader, project: str, where: str, figures: Iterable[FigureChange], window: Window
+) -> dict[str, str]:
+    """Find the slice that explains each figure, over all tags. The runs are read once.
+
+    It is the slice with the most extra failures, or the smallest one that has nearly as many.
 
     Args:
         reader: The store.
         project: The project.
         where: Only these runs count. A slice is compared with the others among them.
-        figure: Name of the figure.
+        figures: The figures.
         window: Only runs that began in this time count.
 
     Returns:
-        The condition of the first worse slice of `find_slices`; empty if no slice is worse, or if
-        slices do not have this figure.
+        The condition of the slice by the name of the figure. Figures without a worse slice, and
+        those that slices do not have, are left out.
     """
-    query = SlicesQuery(project, where, figure.name, start_ns=window.start_ns, end_ns=window.end_ns)
-    try:
-        answer = find_slices(reader, query, window.end_ns)
-    except BadInput as error:
-        if error.field == "figure":
-            return ""
-        raise
+    query = SlicesQuery(project, where, start_ns=window.start_ns, end_ns=window.end_ns)
+    figures = [figure for figure in figures if figure.name not in _OF_RELEASES]
+    if not figures:
+        return {}
+    asked = AskedRuns.of(reader, query, window)
+    has_target = any(figure.target for figure in figures)
+    targets = choose_targets(reader, project, asked) if has_target else {}
+    needs_judges = any(not figure.target and figure.name not in _OF_RUNS for figure in figures)
+    listed = choose_figures(reader, query, asked, list_figures(targets), has_judges=needs_judges)
+    columns_of = {
+        figure.name: [item for item in listed if figure.name in {item.name, item.judge}]
+        for figure in figures
+    }
+    read = list({item.name: item for own in columns_of.values() for item in own}.values())
+    names = {item.name for item in read}
+    truths = find_truths(
+        reader, project, asked, {name: targets[name] for name in targets if name in names}
+    )
+    runs = read_counted(reader, asked, read, truths)
+    dimensions = find_dimensions(reader, query, asked, runs)
+    needs_requests = "latency" in columns_of and reader.margins.time_share
+    ratios = _Ratios(reader.margins, find_requests_ms(reader, asked) if needs_requests else {})
+    worst = {}
+    for figure in figures:
+        own = columns_of[figure.name]
+        rows = count_slices(select_figures(runs, read, own), own, dimensions)
+        slices, _ = _judge(asked, own, rows, dimensions, where, ratios=ratios)
+        if condition := _choose_worst(slices, figure, own):
+            worst[figure.name] = condition
+    return worst
+
+
+# Figures of every run that slices have, and those that only releases have.
+_OF_RUNS: Final = frozenset({"errors", "latency", "cost"})
+_OF_RELEASES: Final = frozenset({"missing outputs", "tokens"})
+
+
+def _choose_worst(
+    slices: Sequence[RunSlice], figure: FigureChange, columns: Iterable[FigureColumn]
+) -> str:
+    """Return the condition of the slice that explains a figure; empty if no slice is worse."""
     names = {
         column.name
-        for column in answer.figures
+        for column in columns
         if (column.judge or column.name, column.digest) == (figure.name, figure.judge_version)
         and (column.kind == "rate") == figure.is_rate
     }
-    for item in answer.slices:
-        is_worse = any(cell.word == "worse" and cell.figure in names for cell in item.cells)
-        if is_worse and item.dimension != "outcome":
-            return item.condition
-    return ""
+    worse = [
+        (item, cell.excess or 0.0)
+        for item in slices
+        if item.dimension != "outcome"
+        for cell in item.cells
+        if cell.word == "worse" and cell.figure in names
+    ]
+    if not worse:
+        return ""
+    first, most = worse[0]
+    if most:
+        enough = [item for item, excess in worse if excess >= _EXPLAINING_SHARE * most]
+        first = min(enough, key=lambda item: item.runs)
+    return first.condition
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:

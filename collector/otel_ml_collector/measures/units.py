@@ -270,25 +270,42 @@ def find_request_ms(
 
 # Number of hashed trace IDs. Enough to estimate how many traces two filters have in common.
 SAMPLED_TRACES: Final = 1_000
+_SMALLEST: Final = Sql(
+    "arraySlice(arraySort(groupUniqArrayIf(cityHash64(trace_id), {part})), 1, {most})"
+)
 _TRACES_OF: Final = Sql("""
-    SELECT count() AS runs, countIf({top}) AS tops,
-      arraySlice(arraySort(groupUniqArray(cityHash64(trace_id))), 1, {most}) AS traces
+    SELECT count() AS runs, countIf({top}) AS tops, {all_traces} AS traces,
+      {recent_traces} AS recent
     FROM {recorded} WHERE {bounds} AND ({condition})""")
+_IS_RECENT: Final = Sql("start_ns >= {recent_start:Int64} AND start_ns < {recent_end:Int64}")
 
 
-def sample_traces(reader: Reader, project: str, condition: Condition, window: Window) -> Row:
+def sample_traces(
+    reader: Reader, project: str, condition: Condition, window: Window, recent: Window
+) -> Row:
     """Count the matching `runs`, the requests among them (`tops`) and their `traces`.
 
-    The traces are the smallest hashes of their IDs, in order.
+    The traces are the smallest hashes of their IDs, in order. `recent` has the same of the runs
+    that also began in the second window.
     """
+    all_traces, recent_traces = (
+        _SMALLEST.fill(part=part, most=SAMPLED_TRACES) for part in (Sql("1"), _IS_RECENT)
+    )
     sql = _TRACES_OF.fill(
         top=IS_TOP,
-        most=SAMPLED_TRACES,
+        all_traces=all_traces,
+        recent_traces=recent_traces,
         recorded=recorded_runs(),
         bounds=BOUNDS.sql,
         condition=condition.sql,
     )
-    values = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    values = {
+        "project": project,
+        "start": window.start_ns,
+        "end": window.end_ns,
+        "recent_start": recent.start_ns,
+        "recent_end": recent.end_ns,
+    }
     [row] = reader.rows(sql, {**condition.parameters, **values})
     return row
 

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml.statistics.slices import FigureKind
 from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.filter.writing import narrow, quoted
+from otel_ml_collector.findings.find import MonitorState
 from otel_ml_collector.findings.findings import Finding
-from otel_ml_collector.findings.releases import name_condition
+from otel_ml_collector.findings.releases import compare_values, name_condition
+from otel_ml_collector.findings.slice_truths import name_target
 from otel_ml_collector.findings.slices import RunSlice
+from otel_ml_collector.findings.versions import find_release_of
 from otel_ml_collector.monitor.page import (
     READ_FIGURES,
     list_values,
@@ -24,7 +28,7 @@ from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.stats import Past, RunStats, StatsQuery, find_stats
+from otel_ml_collector.stats import Past, StatsQuery, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.verdicts.claims import (
@@ -32,8 +36,8 @@ from otel_ml_collector.verdicts.claims import (
     write_difference,
     write_moment,
 )
-from otel_ml_collector.verdicts.sides import SidesVerdict, compare_filters, compare_tag_values
-from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, FigureChange
+from otel_ml_collector.verdicts.lines import IntervalBar, draw_differences
+from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, FigureChange, Interval
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
@@ -49,6 +53,8 @@ _DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
 _SECOND_MS: Final = 1_000
 _SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
+# A slice is compared with other runs of the same time, so it cannot be "unchanged".
+_SLICE_WORDS: Final = {"no different": "no visible difference", "too few": "too few runs"}
 # Fields that the rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
@@ -61,6 +67,8 @@ class PartRow:
 
     Attributes:
         size: How much they differ; it orders the parts that are worse.
+        difference: The difference, with the smallest one that matters.
+        bar: The interval of the difference, drawn.
     """
 
     name: str
@@ -71,6 +79,8 @@ class PartRow:
     change: str
     size: float
     word: str
+    difference: tuple[Interval | None, float] = (None, 0.0)
+    bar: IntervalBar | None = None
     is_whole: bool = False
 
 
@@ -105,6 +115,7 @@ class SinceChart:
         across: Labels of the time axis.
         up: Labels of the values.
         part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
+        step_hours: Time between two points.
     """
 
     own: str
@@ -115,6 +126,7 @@ class SinceChart:
     across: Sequence[AxisLabel]
     up: Sequence[AxisLabel]
     part: str
+    step_hours: int
 
 
 @pages.get("/projects/{project:path}/problems/{key}")
@@ -146,15 +158,16 @@ def show_problem(
         start_ns=first.window.start_ns,
         end_ns=first.window.end_ns,
     )
-    place = [item.key for item in found.problems].index(key) + 1
+    place = found.problems.index(problem) + 1
     finding = first.finding
     examples = reader.ahead(find_runs, query, now_ns)
     chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
-    table = _compare_parts(reader, project, found, problem, by=by, now_ns=now_ns)
+    table = _compare_parts(reader, project, found, problem, by=by)
     context = {
         "problem": problem,
         "finding": finding,
+        "part": name_condition(finding.condition) if finding else "",
         "place": place,
         "count": len(found.problems),
         "last": last,
@@ -198,6 +211,9 @@ def _name_figure(found: FoundProblems, finding: Finding) -> str:
     slices = found.state.slices if found.state else None
     figures = slices.figures if slices else ()
     figure = next((item for item in figures if name in (item.name, item.judge)), None)
+    if finding.target:
+        is_rate = figure is None or figure.kind == "rate"
+        return name_target(finding.target, is_rate=is_rate).removeprefix("the ")
     kind = "mean score" if figure is not None and figure.kind == "score" else "pass rate"
     return (
         f'{kind} by judge "{figure.judge or name}"' if figure is not None else f'{kind}, "{name}"'
@@ -221,12 +237,11 @@ def _compare_parts(
     problem: ProjectProblem,
     *,
     by: str,
-    now_ns: int,
 ) -> PartTable | None:
     """Compare the values of a tag: versions of each, or each with all others."""
     finding = problem.first.finding
     slices = found.state.slices if found.state else None
-    if finding is None or slices is None or not finding.measured:
+    if finding is None or found.state is None or slices is None or not finding.measured:
         return None
     own = [
         item
@@ -246,10 +261,10 @@ def _compare_parts(
             reader,
             project,
             finding,
+            state=found.state,
             dimension=dimension,
             slices=rows,
             choices=choices,
-            now_ns=now_ns,
         )
     if not rows:
         return None
@@ -261,54 +276,61 @@ def _compare_versions(
     project: str,
     finding: Finding,
     *,
+    state: MonitorState,
     dimension: str,
     slices: Sequence[RunSlice],
     choices: Sequence[str],
-    now_ns: int,
-) -> PartTable:
-    """Compare the new version with its baseline, for each value of a tag and for all runs."""
-    of_model = f"model == {quoted(finding.model)}"
-    baseline, candidate = (
-        f"{of_model} and version == {number}" for number in (finding.baseline, finding.version)
-    )
-    window = Window(max(finding.start_ns - _DRAWN_BEFORE_NS, 0), now_ns + 1)
-    parts = [(_name_value(item), item.condition) for item in slices[:_VALUES_COMPARED]]
-    of_all = reader.ahead(compare_filters, project, baseline, candidate, window)
+) -> PartTable | None:
+    """Compare the new version with its baseline, for each value of a tag and for all runs.
+
+    The claim of the problem comes from the release, so the row of all runs and the row of the worst
+    value do too.
+    """
+    release = find_release_of(state.releases, finding.model, finding.version or 0, finding.baseline)
+    if release is None:
+        return None
+    whole = next((item for item in release.figures if item.name == finding.measured), None)
+    values = {f"{dimension}={_name_value(item)}": item for item in slices[:_VALUES_COMPARED]}
     try:
-        of_values = compare_tag_values(
-            reader,
-            project,
-            (baseline, candidate),
-            window,
-            [f"{dimension}={name}" for name, _ in parts],
-        )
-        verdicts = [*of_values.values(), of_all.result()]
+        verdicts = compare_values(reader, project, release, state.made_ns, [*values])
     except Unavailable:
-        verdicts = []
+        verdicts = {}
     rows = []
-    for (name, condition), verdict in zip([*parts, ("", "")], verdicts, strict=False):
+    for token, verdict in verdicts.items():
+        part = values[token]
         figure = next((item for item in verdict.describe() if item.name == finding.measured), None)
-        before, now = _write_sides(figure)
-        rows.append(
-            PartRow(
-                name=name or "All runs",
-                where=narrow(candidate, condition),
-                runs=[f"{count:,}" for count in _count_runs(verdict, figure)],
-                before=before,
-                now=now,
-                change=_write_change(figure),
-                size=_measure_size(figure),
-                word=_write_word(figure),
-                is_whole=not condition,
-            )
-        )
+        if whole is not None and whole.of_worst and whole.worst == part.condition:
+            figure = whole.of_worst
+        where = narrow(release.candidate.where, part.condition)
+        rows.append(_compare_part(_name_value(part), where, verdict.counts, figure))
+    counts = release.baseline.runs, release.candidate.runs
+    row = _compare_part("All runs", release.candidate.where, counts, whole)
+    rows.append(replace(row, is_whole=True))
     names = f"v{finding.baseline}", f"v{finding.version}"
     return PartTable(
         title=f"Version × {dimension}" if dimension else "Versions",
         dimension=dimension or "Runs",
         heads=((f"Runs of {names[0]}", f"Runs of {names[1]}"), names[0], names[1]),
-        rows=_order_rows(rows),
+        rows=_draw_rows(rows, _kind_of(whole)),
         choices=choices,
+    )
+
+
+def _compare_part(
+    name: str, where: str, counts: tuple[int, int], figure: FigureChange | None
+) -> PartRow:
+    """Write the row of a part: the figure of both versions, and how they differ."""
+    before, now = _write_sides(figure)
+    return PartRow(
+        name=name,
+        where=where,
+        runs=[f"{count:,}" for count in _count_runs(counts, figure)],
+        before=before,
+        now=now,
+        change=_write_change(figure),
+        size=_measure_size(figure),
+        word=_write_word(figure),
+        difference=(figure.difference, figure.margin) if figure else (None, 0.0),
     )
 
 
@@ -316,12 +338,12 @@ def _compare_with_others(
     finding: Finding, dimension: str, slices: Sequence[RunSlice], choices: Sequence[str]
 ) -> PartTable:
     """Show each value of a tag next to all other runs."""
+    kind: FigureKind = "amount" if finding.measured in AMOUNT_FIGURES else "rate"
     rows = []
     for item in slices[:_VALUES_COMPARED]:
         cell = next((cell for cell in item.cells if cell.figure == finding.measured), None)
         if cell is None:
             continue
-        kind = "amount" if finding.measured in AMOUNT_FIGURES else "rate"
         before, now = _write_pair(finding.measured, kind, cell.rest, cell.value)
         rows.append(
             PartRow(
@@ -330,24 +352,30 @@ def _compare_with_others(
                 runs=[f"{item.runs:,}"],
                 before=before,
                 now=now,
-                change=cell.shown,
+                change=write_difference(cell.difference, kind) or "–",
                 size=abs((cell.value or 0.0) - (cell.rest or 0.0)),
-                word=_SHOWN_WORDS.get(cell.word, cell.word),
+                word=_SLICE_WORDS.get(cell.word, cell.word),
+                difference=(cell.difference, cell.margin),
             )
         )
     return PartTable(
         title=f"By {dimension}",
         dimension=dimension,
-        heads=(("Runs",), "Elsewhere", "Here"),
-        rows=_order_rows(rows),
+        heads=(("Runs",), "All others", f"This {dimension}"),
+        rows=_draw_rows(rows, kind),
         choices=choices,
     )
 
 
-def _order_rows(rows: Sequence[PartRow]) -> Sequence[PartRow]:
-    """Put the parts that are worse first, the largest difference first, and all runs last."""
+def _draw_rows(rows: Sequence[PartRow], kind: FigureKind) -> Sequence[PartRow]:
+    """Draw the differences of rows on one scale, and put the rows in order.
+
+    The parts that are worse come first, the largest difference first, and all runs last.
+    """
+    bars = draw_differences([(*row.difference, row.word) for row in rows], kind)
+    drawn = [replace(row, bar=bar) for row, bar in zip(rows, bars, strict=True)]
     return sorted(
-        rows,
+        drawn,
         key=lambda row: (row.is_whole, row.word != "worse", -row.size * (row.word == "worse")),
     )
 
@@ -359,12 +387,12 @@ def _measure_size(figure: FigureChange | None) -> float:
     return abs(difference.value - (1.0 if figure.name in AMOUNT_FIGURES else 0.0))
 
 
-def _count_runs(verdict: SidesVerdict, figure: FigureChange | None) -> tuple[int, int]:
+def _count_runs(counts: tuple[int, int], figure: FigureChange | None) -> tuple[int, int]:
     """Count the runs of both sides that have the figure, as the evidence of the problem does."""
     if figure is None or figure.name in AMOUNT_FIGURES:
-        return verdict.counts
+        return counts
     if figure.baseline is None or figure.candidate is None:
-        return verdict.counts
+        return counts
     return figure.baseline.n, figure.candidate.n
 
 
@@ -378,14 +406,21 @@ def _name_value(item: RunSlice) -> str:
     return item.name.partition(" = ")[2] or item.name
 
 
+def _kind_of(figure: FigureChange | None) -> FigureKind:
+    if figure is None or figure.is_rate:
+        return "rate"
+    return "amount" if figure.name in AMOUNT_FIGURES else "score"
+
+
 def _write_sides(figure: FigureChange | None) -> tuple[str, str]:
     if figure is None or figure.baseline is None or figure.candidate is None:
         return "–", "–"
-    kind = "amount" if figure.name in AMOUNT_FIGURES else "rate" if figure.is_rate else "score"
-    return _write_pair(figure.name, kind, figure.baseline.value, figure.candidate.value)
+    return _write_pair(figure.name, _kind_of(figure), figure.baseline.value, figure.candidate.value)
 
 
-def _write_pair(name: str, kind: str, before: float | None, now: float | None) -> tuple[str, str]:
+def _write_pair(
+    name: str, kind: FigureKind, before: float | None, now: float | None
+) -> tuple[str, str]:
     if before is None or now is None:
         return "–", "–"
     if kind == "amount":
@@ -398,9 +433,7 @@ def _write_pair(name: str, kind: str, before: float | None, now: float | None) -
 def _write_change(figure: FigureChange | None) -> str:
     if figure is None or figure.difference is None:
         return "–"
-    if figure.name in AMOUNT_FIGURES:
-        return write_difference(figure.difference, "amount")
-    return write_difference(figure.difference, "rate" if figure.is_rate else "score")
+    return write_difference(figure.difference, _kind_of(figure))
 
 
 def _draw_chart(
@@ -425,10 +458,11 @@ def _draw_chart(
     wheres = [narrow(of_model, finding.condition)]
     if finding.condition:
         wheres.append(narrow(of_model, f"not ({finding.condition})"))
-    sides: list[RunStats] = [
-        find_stats(reader, StatsQuery(project, where, "", window, step_ns, 1)) for where in wheres
+    sides = [
+        reader.ahead(find_stats, StatsQuery(project, where, "", window, step_ns, 1))
+        for where in wheres
     ]
-    values = [list_values(stats, read, over) for stats in sides]
+    values = [list_values(stats.result(), read, over) for stats in sides]
     there = [value for line in values for value in line if value is not None]
     if len(there) < 2:  # noqa: PLR2004 - a line has two ends
         return None
@@ -470,6 +504,7 @@ def _draw_chart(
             for tick in ticks
         ],
         part=name_condition(finding.condition),
+        step_hours=step_ns // HOUR_NS,
     )
 
 

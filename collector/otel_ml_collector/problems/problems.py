@@ -174,8 +174,10 @@ class FoundProblems:
     state: MonitorState | None
 
     def find(self, key: str) -> ProjectProblem | None:
-        """Return the problem with this key."""
-        return next((problem for problem in self.problems if problem.key == key), None)
+        """Return the problem with this key, else the one with a sign that has this key."""
+        named = [problem for problem in self.problems if problem.key == key]
+        signed = [item for item in self.problems if key in map(_make_key, item.others)]
+        return next(iter([*named, *signed]), None)
 
 
 def find_problems(
@@ -323,13 +325,7 @@ def _count_traces(reader: Reader, project: str, sign: Sign, window: Window) -> S
         condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
     except BadInput:  # such as a field that is no longer sent
         return sign
-    row = sample_traces(reader, project, condition, sign.window)
-    recent = row["traces"]
-    if sign.window != window:
-        start_ns, end_ns = sign.window.start_ns, sign.window.end_ns
-        common = Window(max(start_ns, window.start_ns), min(end_ns, window.end_ns))
-        recent = sample_traces(reader, project, condition, common)["traces"]
-    return replace(sign, runs=row["runs"], tops=row["tops"], traces=row["traces"], recent=recent)
+    return replace(sign, **sample_traces(reader, project, condition, sign.window, window))
 
 
 def group_signs(
@@ -413,16 +409,23 @@ def _shorten(sign: Sign, first: Sign) -> str:
     return name_condition(finding.condition) if finding.condition else sign.title
 
 
+def name_problem(finding: Finding) -> str:
+    """Return the key of the problem of a finding. A problem with this cause is found by it too."""
+    version = f"v{finding.version}" if finding.version else ""
+    parts = [finding.model, version, finding.measure, finding.field]
+    return _write_key(
+        [*parts, name_condition(finding.condition) if finding.kind == "slice" else ""]
+    )
+
+
 def _make_key(sign: Sign) -> str:
-    finding = sign.finding
-    if finding is None:
-        parts = [sign.kind, sign.subject]
-    else:
-        version = finding.version
-        parts = [sign.model, f"v{version}" if version else "", sign.measure, sign.subject]
-        parts += [name_condition(finding.condition)] if sign.kind == "slice" else []
-    written = _SLUG.sub("-", " ".join(parts).lower()).strip("-")
-    return written[:_SLUG_CHARS].strip("-") or sign.kind
+    if sign.finding is not None:
+        return name_problem(sign.finding)
+    return _write_key([sign.kind, sign.subject]) or sign.kind
+
+
+def _write_key(parts: Sequence[str]) -> str:
+    return _SLUG.sub("-", " ".join(parts).lower()).strip("-")[:_SLUG_CHARS].strip("-")
 
 
 def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from otel_ml.statistics.slices import FigureKind
 from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
@@ -33,7 +34,7 @@ _SAME: Final = {
 # Openings of undecided claims. They are cut off, because the word next to the claim says the same.
 _OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
 _AMOUNT_TITLES: Final = {
-    "latency": ("Latency", "Geometric mean"),
+    "latency": ("Latency", "Typical (geometric mean)"),
     "tokens": ("Cost", "Tokens per run"),
     "cost": ("Cost", "Cost per run"),
 }
@@ -211,10 +212,10 @@ def _write_status(word: str, sentence: str) -> str:
 
 
 def _write_note(change: JudgeChange | FailureChange) -> str:
-    """Return how close two rates are if they did not change, else their status."""
+    """Return which differences are too small to matter if nothing changed, else the status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"differs by less than {100 * change.margin:.3g}{wording.THIN}pts"
+        return f"under {100 * change.margin:.3g}{wording.THIN}pts is too small to matter"
     return _write_status(change.word, change.sentence)
 
 
@@ -255,13 +256,13 @@ def _write_ratios(amount: AmountChange) -> str:
 
 
 def _write_margin(amount: AmountChange) -> str:
-    """Write how close both sides are, for an amount that did not change."""
+    """Write which differences are too small to matter, for an amount that did not change."""
     if amount.word != "no different" or amount.baseline is None:
         return ""
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
     least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
-    return f"differs by less than {least.replace(' ', wording.THIN)}{unit}"
+    return f"under {least.replace(' ', wording.THIN)}{unit} is too small to matter"
 
 
 def _add_unit(number: str, unit: str) -> str:
@@ -322,16 +323,7 @@ def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
 
 def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
     """Write one line for latency, tokens and cost each, as changes in per cent."""
-    changes = {
-        amount.name: Interval(
-            value=amount.ratio.value - 1,
-            low=None if amount.ratio.low is None else amount.ratio.low - 1,
-            high=None if amount.ratio.high is None else amount.ratio.high - 1,
-            n=amount.ratio.n,
-            clusters=amount.ratio.clusters,
-        )
-        for amount in amounts
-    }
+    changes = {amount.name: _read_change(amount.ratio) for amount in amounts}
     widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
     return [
         VerdictLine(
@@ -349,6 +341,36 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
         )
         for amount in amounts
     ]
+
+
+def draw_differences(
+    differences: Sequence[tuple[Interval | None, float, str]], kind: FigureKind
+) -> list[IntervalBar | None]:
+    """Draw differences of one figure on a common scale; None for one without an interval.
+
+    Args:
+        differences: The difference of each row, the margin below which it does not matter, and the
+            word of the verdict.
+        kind: What differs. The difference of an amount is a ratio.
+    """
+    rows = [
+        (_read_change(difference) if kind == "amount" and difference else difference, margin, word)
+        for difference, margin, word in differences
+    ]
+    widest = max((_most(change, margin) for change, margin, _ in rows), default=1.0)
+    of = 1.0 if kind == "score" else 100.0
+    return [_bar(change, margin, widest, word, of) for change, margin, word in rows]
+
+
+def _read_change(ratio: Interval) -> Interval:
+    """Return a ratio as a change: 1.1 is an increase of 0.1."""
+    return Interval(
+        value=ratio.value - 1,
+        low=None if ratio.low is None else ratio.low - 1,
+        high=None if ratio.high is None else ratio.high - 1,
+        n=ratio.n,
+        clusters=ratio.clusters,
+    )
 
 
 def _reach(judge_change: JudgeChange) -> float:

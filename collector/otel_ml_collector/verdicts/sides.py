@@ -277,63 +277,6 @@ def compare_filters(
     Raises:
         BadInput: A filter is wrong.
     """
-    runs, sides, values = _compile_filters(reader, project, baseline, candidate, window)
-    return _compare_once(reader, project, runs, sides=sides, values=values)
-
-
-def compare_tag_values(
-    reader: Reader,
-    project: str,
-    filters: tuple[str, str],
-    window: Window,
-    tokens: Sequence[str],
-) -> dict[str, SidesVerdict]:
-    """Compare the recorded runs of two filters for each value of a tag. All are read at once.
-
-    Args:
-        reader: The store.
-        project: The project.
-        filters: The filters of the baseline and of the candidate. No run may match both.
-        window: When the runs began.
-        tokens: Values of one tag, each as `tag=value`.
-
-    Returns:
-        The verdict for each token.
-
-    Raises:
-        BadInput: A filter is wrong.
-    """
-    runs, (before, after), values = _compile_filters(reader, project, *filters, window)
-    counted = count_both(reader, runs, (before, after), values)
-    whole = _make_sides(runs, (before, after), values, (counted["before"], counted["after"]))
-    counts = {
-        row["token"]: (row["before"], row["after"]) for row in count_tag_values(reader, whole)
-    }
-    every = _find_sampling(whole)
-    rows_of: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in read_units(reader, project, whole, tokens, every):
-        rows_of[row["stratum"]].append(row)
-    request_ms = _read_request_ms(reader, whole)
-    verdicts = {}
-    for token in tokens:
-        sides = replace(whole, counts=counts.get(token, (0, 0)))
-        read = SideRows(
-            reader,
-            project,
-            sides,
-            rows_of[token],
-            tag="",
-            share=1 / max(every),
-            request_ms=request_ms,
-        )
-        verdicts[token] = _judge_rows(read) if all(sides.counts) else leave_open(sides.counts)
-    return verdicts
-
-
-def _compile_filters(
-    reader: Reader, project: str, baseline: str, candidate: str, window: Window
-) -> tuple[Sql, tuple[Sql, Sql], dict[str, Any]]:
-    """Return the SQL of the runs of either filter, that of each side, and their parameters."""
     kinds = find_record_kinds(reader, project)
     either = f"({baseline}) or ({candidate})" if baseline and candidate else ""
     filters = [baseline, candidate]
@@ -345,7 +288,63 @@ def _compile_filters(
         "end": window.end_ns,
     }
     runs = Sql("{bounds} AND ({condition})").fill(bounds=BOUNDS.sql, condition=condition.sql)
-    return runs, (before, after), values
+    return _compare_once(reader, project, runs, sides=(before, after), values=values)
+
+
+def compare_tag_values(
+    reader: Reader, project: str, sides: Sides, tokens: Sequence[str]
+) -> dict[str, SidesVerdict]:
+    """Compare two sets of recorded runs for each value of a tag. All are read at once.
+
+    Args:
+        reader: The store.
+        project: The project.
+        sides: Both sets, with the runs of all values.
+        tokens: Values of one tag, each as `tag=value`.
+
+    Returns:
+        The verdict for each token.
+    """
+    every = _find_sampling(sides)
+    rows_of: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in read_units(reader, project, sides, tokens, every):
+        rows_of[row["stratum"]].append(row)
+    outcomes = [
+        (outcome, read_outcomes(reader, project, sides, outcome, strata=tokens, every=every))
+        for outcome in sides.outcomes
+    ]
+    request_ms = _read_request_ms(reader, sides)
+    verdicts = {}
+    for token in tokens:
+        rows = rows_of[token]
+        of_token = replace(sides, counts=_count_runs(rows, every))
+        read = SideRows(
+            reader,
+            project,
+            of_token,
+            rows,
+            tag="",
+            share=1 / max(every),
+            request_ms=request_ms,
+            outcomes=[
+                (outcome, [row for row in own if row["stratum"] == token])
+                for outcome, own in outcomes
+            ],
+        )
+        verdicts[token] = (
+            read.compare(sides.windows) if all(of_token.counts) else leave_open(of_token.counts)
+        )
+    return verdicts
+
+
+def _count_runs(rows: Sequence[Row], every: tuple[int, int]) -> tuple[int, int]:
+    """Count the runs of both sides. Each run has failed or not, so that figure counts all."""
+    errors = [row for row in rows if row["figure"] == ERRORS]
+    before, after = (
+        every[place] * sum(row["n"] * row["units"] for row in errors if row["is_before"] == is_it)
+        for place, is_it in enumerate((True, False))
+    )
+    return before, after
 
 
 def compare_versions(

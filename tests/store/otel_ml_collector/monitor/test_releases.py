@@ -183,6 +183,10 @@ def test_model_page(service: Service) -> None:
     (release,) = get(service, "models/answer/release")["releases"]
     failed = RUNS * (1 - release["figures"][0]["candidate"]["value"])
     assert len(runs.json["runs"]) == pytest.approx(failed, abs=0.5)
+    (opened,) = re.findall(r'<a href="([^"]*)">Open the problem</a>', parts["answer"])
+    problem = ask(service.app, opened).text
+    assert sentence.partition(": ")[0] in problem
+    assert 'class="iv worse"' in problem
     (alert,) = re.findall(r'<a href="([^"]*)">Alert on this</a>', html.unescape(parts["answer"]))
     assert ask(service.app, alert).status == 200
     (label,) = re.findall(r'<a href="([^"]*)">Label these</a>', html.unescape(parts["answer"]))
@@ -525,3 +529,35 @@ def test_scores_of_which_less_is_better(service: Service) -> None:
     scores = next(item for item in release["figures"] if item["name"] == "grounded")
     assert scores["difference"]["value"] < 0
     assert scores["word"] == "better"
+
+
+def test_smallest_slice_that_explains_it(service: Service) -> None:
+    """The claim names the client that got worse, not the region that has all its failures too."""
+    take(service.store, "regions", [tell("a1")])
+    clients = (
+        ("Kessler", "EU", 0.4, 200),
+        ("Nordwind", "EU", 0.82, 300),
+        ("Tanaka", "APAC", 0.9, 300),
+    )
+    for seed, (client, region, now, runs) in enumerate(clients):
+        for version, rate, first_ns in (
+            ("v1", 0.9, BEGAN_NS - 20 * HOUR_NS),
+            ("v2", now, BEGAN_NS),
+        ):
+            spans = make_runs(
+                "sort",
+                version,
+                rate,
+                seed=seed,
+                first_ns=first_ns + seed * SECOND_NS,
+                step_ns=MINUTE_NS,
+                runs=runs,
+                **{"otel_ml.tag.client": lambda _, name=client: name},
+                **{"otel_ml.tag.region": lambda _, name=region: name},
+            )
+            take(service.store, "regions", spans)
+    slices = get(service, f"slices?where={quote('version == 2')}", "regions")
+    names = [item["name"] for item in slices["slices"] if item["word"] == "worse"]
+    assert names[:2] == ["region = EU", "client = Kessler"]
+    (release,) = get(service, "models/sort/release", "regions")["releases"]
+    assert release["figures"][0]["worst"] == 'tags["client"] == "Kessler"'

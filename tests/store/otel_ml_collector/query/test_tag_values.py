@@ -1,5 +1,7 @@
 """Tests of the comparison of two versions for each value of a tag."""
 
+from otel_ml_collector.measures.units import BOUNDS, Sides
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.verdicts.sides import compare_filters, compare_tag_values
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.query.timeline import Arrivals, Timeline
@@ -31,16 +33,23 @@ def test_each_value_as_if_alone(store: Store, project: str) -> None:
                 )
             )
     timeline.take(*calls)
-    window = Window(0, timeline.now_ns + 10**12)
-    filters = 'model == "classify" and version == 1', 'model == "classify" and version == 2'
+    end_ns = timeline.now_ns + 10**12
+    sides = Sides(
+        runs=Sql("{bounds} AND model = 'classify'").fill(bounds=BOUNDS.sql),
+        is_before=Sql("digest = '1111111111111111'"),
+        values={"project": project, "start": 0, "end": end_ns},
+        counts=(300, 300),
+    )
     tokens = [f"client={client}" for client in (*CLIENTS, "Nordwind")]
-    verdicts = compare_tag_values(store.reader, project, filters, window, tokens)
+    verdicts = compare_tag_values(store.reader, project, sides, tokens)
     assert {token: verdict.word for token, verdict in verdicts.items()} == {
         "client=Kessler": "worse",
         "client=Tanaka": "watching",
         "client=Nordwind": "watching",
     }
     assert verdicts["client=Nordwind"].counts == (0, 0)
+    filters = 'model == "classify" and version == 1', 'model == "classify" and version == 2'
+    window = Window(0, end_ns)
     for client in CLIENTS:
         old, new = (f'{text} and tags["client"] == "{client}"' for text in filters)
         alone = compare_filters(store.reader, project, old, new, window)
