@@ -842,8 +842,8 @@ class LinkedRun:
     Attributes:
         run_id: ID of the run.
         name: Name of the model, artifact or data set.
-        version: Version number of the model. None if the run named no version, or if it is not
-            stored.
+        version: Version number of the model. None if the run named no version, or if the collector
+            does not know that version.
         time: When the run used or produced it, RFC 3339, UTC.
     """
 

@@ -197,7 +197,7 @@ class Replay:
             return run_prepared(prepared, on_item)
 
     def _answer(self, item: Item) -> None:
-        """Let the stubbed functions answer as they did in the recorded call."""
+        """Make the stubbed functions return what they returned in the recorded run."""
         if self.options["stub"]:
             answer_from(Answers(self.answers.get(item.id, {}), _rebuild_output))
 

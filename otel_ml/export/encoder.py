@@ -162,7 +162,8 @@ _MAP_PAIRS: Final = make_heads(b"\x0a")
 def _write_value(value: object, depth: int = 0) -> bytes:
     """Encode a value of any type that OTLP supports.
 
-    Integers above 64 bits become decimal text, lone surrogates question marks.
+    Integers above 64 bits are encoded as decimal text. Lone surrogates in text become question
+    marks.
 
     Args:
         value: A string, bool, number, bytes or None, or a sequence or mapping of these.

@@ -326,10 +326,11 @@ class HttpConnections:
 
 
 class _KeptConnections(queue.LifoQueue[Any]):
-    """A queue without a lock, because list methods do not need one.
+    """A queue of idle connections without a lock, because methods of a list need none.
 
-    A child that is forked while another thread holds the lock would hang when it closes its copies
-    of the connections. This happened in 2 of 400 runs of `test_child_of_a_thread_that_sends`.
+    A child process that is forked while another thread holds a lock would hang when it closes its
+    copies of the connections. This happened in 2 of 400 runs of
+    `test_child_of_a_thread_that_sends`.
     """
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:

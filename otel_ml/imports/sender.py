@@ -32,12 +32,13 @@ class ImportStopped(RuntimeError):
 
 @dataclass(slots=True)
 class ImportBatch:
-    """Spans that are sent in one request, and the rows that they come from.
+    """Spans that an import sends in one request, and the rows that they come from.
 
     Attributes:
         spans: The spans, in the form that the destination expects.
         owners: For each span, the number of its row or record in the source.
-        upto: Number of rows of the source that have been read when the batch is complete.
+        upto: Number of rows of the source that are imported once this batch and all earlier ones
+            are stored.
         context: Any object of the caller. It is returned with the batch.
         rejected: Why the collector rejected spans, by owner. Set after sending.
     """

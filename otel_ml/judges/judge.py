@@ -284,9 +284,10 @@ def describe_judge(judge: Judge, redaction: Redaction) -> str:
 
 
 def is_in_sample(span_id: int, sample: float) -> bool:
-    """Return whether a run belongs to a random sample of runs. The result is always the same.
+    """Return whether a run belongs to a random sample of runs.
 
-    If a run belongs to a sample, it also belongs to every larger sample.
+    The decision depends only on the span ID, so it is always the same for a run. A run that belongs
+    to a sample also belongs to every larger sample.
 
     Args:
         span_id: Span id of the run.

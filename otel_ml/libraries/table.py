@@ -128,9 +128,9 @@ def feed_of(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_inference(model: Any) -> bool:
-    """Return whether a call of a PyTorch module is a prediction.
+    """Return whether a call of a PyTorch module is a prediction, which is recorded as a run.
 
-    It is not if the module is a loss function, or is being trained, traced or compiled.
+    False if the module is a loss function, or if it is being trained, traced or compiled.
     """
     torch: Any = sys.modules["torch"]
     if model.training and torch.is_grad_enabled():

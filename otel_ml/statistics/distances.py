@@ -191,7 +191,7 @@ def distance(reference: Sketch, window: Sketch) -> float:
 
 
 def _is_same_number(constant: Sketch, window: Sketch) -> bool:
-    """Return whether all numbers of a window equal a constant, as far as bins can show it."""
+    """Return whether all numbers of a window are equal to a constant, within the width of a bin."""
     least = abs(constant.mean) * _EXACT
     return abs(window.mean - constant.mean) <= least and window.deviation <= least
 

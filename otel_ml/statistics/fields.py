@@ -292,8 +292,12 @@ def _keep_repeated(category: Sketch) -> Sketch:
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
-    If a session has runs both inside and outside of the part, the result is approximate: it only
-    estimates how similar values of the same session are.
+    The result summarizes all other values. How similar the values of a session are is only
+    estimated if a session has runs both inside and outside of the part.
+
+    Args:
+        total: Summary of the whole.
+        part: Summary of the part, which must be included in the whole.
     """
     types = {name: count - part.types.get(name, 0) for name, count in total.types.items()}
     return FieldSketch(
@@ -632,8 +636,15 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
     """Return the number above or below which values became more frequent, and the direction.
 
-    For example, ``(30.0, True)`` means that more values are above 30 than before. ``(30.0, False)``
-    means that more are below it. None if the distributions do not differ.
+    Use it to find runs with the new values. For example, ``(30.0, True)`` means that more values
+    than before are above 30. ``(30.0, False)`` means that more are below it.
+
+    Args:
+        before: Summary of the earlier values.
+        after: Summary of the current values.
+
+    Returns:
+        The number, and True for above. None if the distributions do not differ.
     """
     if not before.n or not after.n:
         return None

@@ -349,7 +349,7 @@ class JudgeVerdict:
 
     @property
     def _digits(self) -> int:
-        """Digits after the point that it takes to compare both rates, in per cent."""
+        """Number of decimal places with which the two rates, in percent, can be told apart."""
         sides = (self.baseline, self.candidate)
         return count_digits([part.value for part in sides if part is not None])
 
@@ -898,9 +898,9 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: Number of clusters (such as sessions) by content. The content is a tuple of four
-            numbers of runs: passed with both versions, only before, only after, with neither. An
-            independent run counts as a cluster.
+        clusters: How many clusters (such as sessions) have the same counts of runs. The key is a
+            tuple of four counts: runs that passed with both versions, only before, only after, and
+            with neither. An independent run counts as a cluster.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """
