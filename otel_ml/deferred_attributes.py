@@ -21,7 +21,7 @@ class DeferredAttributes(Mapping[str, Any]):
     sends reads the attributes, and so does the conversion.
 
     Attributes:
-        weight: Approximate memory in bytes that the data for the computation occupy until then.
+        weight: Approximate size in bytes of the data that stay in memory until the computation.
 
     Args:
         compute: Function that returns the attributes. It must not raise. If two threads read the

@@ -155,8 +155,8 @@ class WeightsContent:
 def read_content(weights: Any) -> WeightsContent:
     """Return the SHA-256 and size of model weights: bytes, a file, or all files below a directory.
 
-    For a directory, paths and contents of the files count. Their times, owners and order do not.
-    Links to directories are not followed.
+    The hash of a directory covers the paths and contents of its files, but not their times and
+    owners. Links to directories are not followed.
 
     Raises:
         ValueError: The argument is neither bytes nor a path, or the path cannot be read.

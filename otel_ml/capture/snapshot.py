@@ -36,9 +36,9 @@ ALL: Final = Taking()
 
 
 class Taker(Protocol):
-    """The interface that the copy functions of a value's parts use, such as those of its columns.
+    """Interface of the object that copies the parts of one value, such as the columns of a table.
 
-    All parts of a value share the limits, so a value with many parts does not become too large.
+    All parts of a value share its limits, so a value with many parts does not become too large.
 
     Attributes:
         taking: Which parts may be recorded, such as the columns of a table.

@@ -170,10 +170,10 @@ class ItemCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Span attributes, links and context that all runs of an experiment share.
+    """What all runs of an experiment have in common: span attributes, links and context.
 
     Attributes:
-        facts: Span attributes.
+        facts: Span attributes, such as the name of the experiment.
         links: Link to the experiment's span. Empty if the experiment is not recorded.
         context: OpenTelemetry context of the caller, but without a current span. So each run starts
             a new trace.

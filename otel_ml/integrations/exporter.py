@@ -20,9 +20,11 @@ class Exporter(SpanExporter):
     """OpenTelemetry span exporter that sends all spans of a process to the collector over HTTP.
 
     Enable it with ``OTEL_TRACES_EXPORTER=otel_ml``. Configure it with ``OTEL_ML_ENDPOINT``,
-    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. If a span has a project attribute, it goes to that
-    project instead. If the collector cannot be reached, it retries for 5 minutes. Creating the
-    exporter opens no connection and never raises.
+    ``OTEL_ML_API_KEY`` and ``OTEL_ML_PROJECT``. A span that has a project attribute is stored in
+    that project instead.
+
+    If the collector cannot be reached, the exporter retries for 5 minutes. Creating the exporter
+    opens no connection and never raises.
     """
 
     def __init__(self) -> None:

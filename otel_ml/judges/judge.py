@@ -254,8 +254,8 @@ class Judge:
 def describe_judge(judge: Judge, redaction: Redaction) -> str:
     """Return a judge's code and description as JSON text for the collector.
 
-    Code and description are empty if the user has set ``OTEL_ML_CAPTURE_SOURCE=off``. The
-    description is included in that, because it can be a prompt.
+    With ``OTEL_ML_CAPTURE_SOURCE=off``, the code is left out. The description is left out too,
+    because it can be a prompt.
 
     Args:
         judge: The judge.

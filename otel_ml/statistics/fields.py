@@ -661,8 +661,12 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
     """Return how much each window of a reference differs from its other windows, as drift scores.
 
-    They show which differences are normal. Windows with few values are left out, because their
-    scores are large by chance.
+    A window is a part of the reference period, such as one day. The scores show which differences
+    are normal. Windows with few values are left out, because their scores are large by chance.
+
+    Args:
+        reference: Summary of the values in the whole reference.
+        windows: Summaries of the values in each window.
     """
     if reference.kind == "number" and _is_wide(reference):
         return _own_distances_of_bins(reference, windows)

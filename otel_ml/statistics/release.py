@@ -79,7 +79,8 @@ class Unit(NamedTuple):
         stratum: The session's group, such as a client. Only sessions of the same group are compared
             with each other.
         total: Sum of the values of the session's runs.
-        n: Number of runs. 0 if no value is known: then only the test for "worse" counts `first`.
+        n: Number of runs. 0 if no value is known. Then only the test for "worse" uses the session,
+            by its value `first`.
         first: Mean of the values in the session's first time window. Later runs of the session do
             not change it.
     """

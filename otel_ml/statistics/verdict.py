@@ -493,9 +493,10 @@ class JudgeOutcome:
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether more than one version of a judge scored baseline and candidate.
+    """Return whether more than one version of a judge scored the runs of baseline and candidate.
 
-    Their scores cannot be compared then. False if one of the two has no score.
+    Scores of different versions cannot be compared. The result is False if the judge scored only
+    one of the two.
 
     Args:
         before: Versions of the judge that scored the baseline.
