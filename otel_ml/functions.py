@@ -123,7 +123,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
 
 
 def check_options(options: Options) -> None:
-    """Raise an error if an option that was passed to `trace` or `assess` is invalid.
+    """Raise an error if an option that the user passed to `trace` or `assess` is invalid.
 
     Raises:
         ValueError: An option has an invalid value. The message says which values are valid.

@@ -1035,12 +1035,12 @@ class DatasetCoverage:
     """How well a data set version represents production traffic.
 
     Runs and items are divided into slices by the value of a tag, such as ``country=DE``. For each
-    slice, it compares the share of the runs with the share of the items.
+    slice, the share of the runs is compared with the share of the items.
 
-    It uses the runs of the last 28 days, of the models in the data set's last six experiments.
-    Without experiments, it uses the models whose runs became items. It uses the five tags that most
-    items have, and the ten largest slices of each tag. Slices with less than 1 % of the runs are
-    left out.
+    The runs are those of the last 28 days, of the models in the data set's last six experiments.
+    Without experiments, they are the runs of the models whose runs became items. The tags are the
+    five that most items have, with the ten largest slices of each. Slices with less than 1 % of the
+    runs are left out.
     """
 
     name: str

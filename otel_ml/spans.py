@@ -142,8 +142,8 @@ _MADE_UP: Final = "unknown_service"
 def resource_of(project: str) -> Resource:
     """Return the OpenTelemetry resource for a client's own tracer provider.
 
-    The resource tells which service the spans come from. If the user has not set a service name, it
-    is the name of the project.
+    The resource says which service the spans come from. If the user has not set a service name, the
+    service is named like the project.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):

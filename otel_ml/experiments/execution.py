@@ -270,8 +270,9 @@ class Asked(JudgedCall):
 class Trial:
     """One call of the function on one item of an experiment.
 
-    Two threads may try to end it: the one that calls the function, and the one that watches the
-    time limit. Only the first that calls `claim` may record the result.
+    Two threads may want to record its result: the one that calls the function, and the one that
+    watches the time limit. Both call `claim` first. Only the thread that was first may record the
+    result.
     """
 
     def __init__(self, item: Item, repeat: int) -> None:

@@ -125,7 +125,7 @@ class ImportedScore:
 
 
 class RecordMaker:
-    """Creates the records of an export, and marks them as imported.
+    """Converts the spans and scores of an export to records that can be sent, marked as imported.
 
     Args:
         source: What is imported, such as ``phoenix``. It becomes the attribute ``otel_ml.import``.

@@ -102,6 +102,10 @@ def describe_problem(problem: BaseException) -> str:
 def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
     """Convert the return value of a rubric to a score. A rubric is a function that scores a run.
 
+    Args:
+        answer: What the rubric returned.
+        judge: Name of the judge, for the error message.
+
     Returns:
         The score, and whether the run passed. The second is None if the rubric did not return a
         bool.
