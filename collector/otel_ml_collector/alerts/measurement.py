@@ -27,15 +27,22 @@ from otel_ml_collector.alerts.conditions import (
 from otel_ml_collector.alerts.monitored import measure_monitored, measure_version
 from otel_ml_collector.alerts.rule import Dimension, RulePlan, SliceKey, narrow_filter
 from otel_ml_collector.alerts.states import FigureKey, MeasuredSlice, key_of
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.fields import FIELD_NAMES, Kind
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import Field, read_field
 from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.findings.releases import VersionWords
-from otel_ml_collector.ground_truth.find import QualityQuestion, find_quality, find_target
+from otel_ml_collector.ground_truth.find import (
+    QualityQuestion,
+    find_quality,
+    find_target,
+    write_predictions,
+)
 from otel_ml_collector.ground_truth.target import SavedTarget
 from otel_ml_collector.judge_budget import measure_budget
 from otel_ml_collector.mapping.filing import IMPORTED
+from otel_ml_collector.measures.ground_truth import HAS_TRUTH
 from otel_ml_collector.measures.measures import (
     AMOUNTS,
     COST,
@@ -52,12 +59,10 @@ from otel_ml_collector.measures.units import UNIT_SUMS
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
 from otel_ml_collector.store.open_runs import SILENT_AFTER_NS, find_open_runs
-from otel_ml_collector.store.predictions import write_rows
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import (
     RecordKinds,
     all_late_tags,
-    find_counted,
     find_record_kinds,
     points,
 )
@@ -105,13 +110,6 @@ _NEARLY_ALL: Final = 0.95
 _PATIENCE: Final = 1.5
 _MOST_PATIENCE_NS: Final = 90 * DAY_NS
 _UNKNOWN_COURSE_NS: Final = 14 * DAY_NS
-# Figures of predictions with ground truth, as numerator and denominator.
-_SHARES_OF_TRUTH: Final = {
-    "accuracy": ("right", "here"),
-    "precision": ("hits", "said_so"),
-    "recall": ("hits", "came_so"),
-    "mae": ("errors", "here"),
-}
 # A window is measured this long after its end, because its last runs are still arriving.
 _LATE_NS: Final = MINUTE_NS // 2
 _MEASURED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
@@ -154,15 +152,10 @@ _UNITS_OF_SLICES: Final = Sql("""
   GROUP BY slices, column, total, n HAVING NOT has(slices, '')
   ORDER BY slices, column, total, n LIMIT {most}""")
 _TRUTH: Final = Sql("""
-  SELECT place, slices, count() AS foretold, countIf(came != '') AS here,
-    countIf(came != '' AND predicted = came) AS right,
-    countIf(predicted = {positive:String} AND came != '') AS said_so,
-    countIf(came = {positive:String}) AS came_so,
-    countIf(predicted = came AND came = {positive:String}) AS hits,
-    sum(if(came = '', 0, ifNull(abs(CAST(amount AS Nullable(Float64))
-      - CAST(truth AS Nullable(Float64))), 0))) AS errors,
+  SELECT place, slices, count() AS foretold, countIf({has_truth}) AS here,
+    toFloat64(sum({first})) AS first, toFloat64(sum({second})) AS second,
     avg({now:Int64} - toFloat64(start_ns)) AS age_ns
-  FROM ({rows}) AS foretelling
+  FROM ({predictions}) AS foretelling
   INNER JOIN (
     SELECT trace_id AS its_trace, span_id AS its_span, place, slices FROM ({cells})
   ) AS cell
@@ -889,9 +882,21 @@ def _add_truth(
     figure: Figure,
     measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add a figure about predictions; NaN for a window whose ground truth has not arrived."""
+    """Add a figure about predictions; NaN for a window whose ground truth has not arrived.
+
+    Raises:
+        BadInput: The prediction target has no such figure.
+        Missing: There is no such prediction target.
+    """
     reader = question.reader
     target = find_target(reader, asked.project, figure.of)
+    ratio = target.figures.get(figure.name)
+    if ratio is None:
+        raise BadInput(
+            f"Invalid figure {figure.name} of {figure.of[:80]!r}: this prediction target has only "
+            f"{', '.join(target.figures)}",
+            "when",
+        )
     course, ages = _read_course(reader, asked, target)
     at_last = max((share for share in course if share is not None), default=None)
     # Windows wait 1.5 times as long as 95 % of the ground truth usually takes to arrive.
@@ -903,18 +908,17 @@ def _add_truth(
         ),
         _UNKNOWN_COURSE_NS,
     )
-    counted_runs = find_counted(reader, asked.project, _MEASURED_TIME)
+    quality = QualityQuestion(asked.project, target, windows.span, "", DAY_NS, asked.now_ns)
+    predictions = write_predictions(reader, quality)
     sql = _TRUTH.fill(
-        rows=write_rows(target.rule, counted_runs, question.kinds),
+        has_truth=HAS_TRUTH,
+        first=ratio.first,
+        second=ratio.second,
+        predictions=predictions.sql,
         cells=question.cells,
         most=_MOST_MEASURED,
     )
-    values = {
-        **target.rule.parameters,
-        "positive": target.positive,
-        "now": asked.now_ns,
-        **question.values,
-    }
+    values = {**predictions.values, **question.values}
     key = key_of(figure)
     for row in reader.rows(sql, values):
         of_window = measured[windows.ends_ns[row["place"] - 1]]
@@ -925,12 +929,11 @@ def _add_truth(
         truth = known.truth
         if is_late and truth != "due":
             truth = "due" if row["age_ns"] < settled_ns else "overdue"
-        first, second = (row[name] for name in _SHARES_OF_TRUTH[figure.name])
         of_window[slice_key] = replace(
             known,
             numbers={
                 **known.numbers,
-                key: math.nan if is_late or not second else first / second,
+                key: math.nan if is_late or not row["second"] else row["first"] / row["second"],
             },
             counts={**known.counts, key: row["here"]},
             truth=truth,

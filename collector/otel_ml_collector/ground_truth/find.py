@@ -36,6 +36,16 @@ from otel_ml_collector.ground_truth.target import (
     make_unsaved,
     write_body,
 )
+from otel_ml_collector.measures.ground_truth import (
+    COVERAGE,
+    ERROR_OF_NUMBER,
+    HAS_CHANCE,
+    HAS_TRUTH,
+    IS_POSITIVE,
+    IS_RIGHT,
+    LEAST_CHANCE,
+    TruthFigure,
+)
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
 from otel_ml_collector.store.predictions import (
@@ -61,7 +71,6 @@ _MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
 _SURE_BINS: Final = 100
 # Smallest probability in the log loss, which is infinite for a wrong prediction with 0 or 1.
-_LEAST_CHANCE: Final = 1e-15
 # Ages at which the share of known outcomes is computed.
 _AGES_NS: Final = tuple(
     round(hours * HOUR_NS)
@@ -209,63 +218,6 @@ class Targets(BaseModel):
     )
 
 
-Form = Literal["rate", "mean", "root"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """A figure as a ratio of two sums over runs.
-
-    Attributes:
-        first, second: What a run adds to each, as SQL over its row.
-    """
-
-    first: Sql
-    second: Sql
-    form: Form = "rate"
-
-
-_HERE: Final = Sql("came != ''")
-_RIGHT: Final = Sql("(came != '' AND predicted = came)")
-_IS_PREDICTED: Final = Sql("(came != '' AND predicted = {positive:String})")
-_IS_ACTUAL: Final = Sql("(came = {positive:String})")
-_HIT: Final = Sql("(predicted = came AND came = {positive:String})")
-_PRICED: Final = Sql("(came != '' AND isNotNull(amount))")
-_COVERAGE: Final = {"coverage": _Figure(_HERE, Sql("1"))}
-_OF_CLASS: Final = {"accuracy": _Figure(_RIGHT, _HERE)}
-_OF_POSITIVE: Final = {
-    "precision": _Figure(_HIT, _IS_PREDICTED),
-    "recall": _Figure(_HIT, _IS_ACTUAL),
-    "f1": _Figure(Sql("2 * ") + _HIT, Sql("{s} + {c}").fill(s=_IS_PREDICTED, c=_IS_ACTUAL)),
-}
-_CHANCE: Final = Sql("least(greatest(amount, {least:Float64}), 1 - {least:Float64})")
-_OF_CHANCE: Final = {
-    "brier": _Figure(
-        Sql("if({priced}, pow(amount - {came}, 2), 0)").fill(priced=_PRICED, came=_IS_ACTUAL),
-        _PRICED,
-        "mean",
-    ),
-    "log_loss": _Figure(
-        Sql("if({priced}, -log(if({came}, {chance}, 1 - {chance})), 0)").fill(
-            priced=_PRICED, came=_IS_ACTUAL, chance=_CHANCE
-        ),
-        _PRICED,
-        "mean",
-    ),
-}
-_ERROR: Final = Sql("(assumeNotNull(amount) - assumeNotNull(truth))")
-_OF_NUMBER: Final = {
-    "mae": _Figure(
-        Sql("if({here}, abs({error}), 0)").fill(here=_HERE, error=_ERROR), _HERE, "mean"
-    ),
-    "rmse": _Figure(
-        Sql("if({here}, pow({error}, 2), 0)").fill(here=_HERE, error=_ERROR), _HERE, "root"
-    ),
-    "bias": _Figure(Sql("if({here}, {error}, 0)").fill(here=_HERE, error=_ERROR), _HERE, "mean"),
-}
-_OF_RANKING: Final = {
-    "precision_at_k": _Figure(Sql("if({here}, amount, 0)").fill(here=_HERE), _HERE, "mean"),
-}
 _LESS_IS_BETTER: Final = frozenset({"brier", "log_loss", "mae", "rmse"})
 _ESTIMATES: Final = {"rate": rate_of, "mean": mean_of, "root": root_of}
 _SPREAD: Final = Sql("""
@@ -298,8 +250,13 @@ class QualityQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """The predictions of a question, as SQL, with its parameters."""
+class Predictions:
+    """The predictions of a question.
+
+    Attributes:
+        sql: SQL that selects `store.predictions.COLUMNS`.
+        values: Its parameters, and those of the figures of a prediction target.
+    """
 
     reader: Reader
     sql: Sql
@@ -307,6 +264,7 @@ class _Rows:
     rule: PredictionRule
 
     def ask(self, sql: Sql) -> list[Row]:
+        """Run a query over the predictions."""
         return self.reader.rows(sql, self.values)
 
 
@@ -351,17 +309,11 @@ def choose_step(window: Window) -> int:
 def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     """Measure how good predictions were, by the time of the prediction."""
     target, window = question.target, question.window
-    rows = _write(reader, question)
-    figures = _OF_NUMBER if target.kind == "number" else _OF_RANKING
-    if target.kind == "class":
-        figures = {
-            **_OF_CLASS,
-            **(_OF_POSITIVE if target.positive else {}),
-            **(_OF_CHANCE if target.probability else {}),
-        }
+    rows = write_predictions(reader, question)
+    figures = target.figures
     # The sums of all runs, of each bucket and of each version.
     groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
-    for row in _sum(rows, {**_COVERAGE, **figures}, _GROUPS):
+    for row in _sum(rows, {**COVERAGE, **figures}, _GROUPS):
         groups[row["place"][0]].append({**row, "place": row["place"][1:]})
     groups[_BUCKETS].sort(key=lambda row: int(row["place"]))
     total = next(iter(groups[_WHOLE]), None)
@@ -416,7 +368,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     )
 
 
-def _write(reader: Reader, question: QualityQuestion) -> _Rows:
+def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
     """Write the SQL for the predictions of the question, from stored days and from runs."""
     rule, project = question.target.rule, question.project
     kinds = find_record_kinds(reader, project)
@@ -431,7 +383,7 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
         "end": question.window.end_ns,
         "step": question.step_ns,
         "positive": question.target.positive,
-        "least": _LEAST_CHANCE,
+        "least": LEAST_CHANCE,
         "now": question.now_ns,
         "ages": [*_AGES_NS],
     }
@@ -448,10 +400,12 @@ def _write(reader: Reader, question: QualityQuestion) -> _Rows:
             condition=condition.sql,
         )
         values |= condition.parameters
-    return _Rows(reader, sql, values, rule)
+    return Predictions(reader, sql, values, rule)
 
 
-def _sum(rows: _Rows, figures: Mapping[str, _Figure], by: Sql, also: Sql = EMPTY) -> list[Row]:
+def _sum(
+    rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
+) -> list[Row]:
     """Add up the clusters of some figures, by a group of rows."""
     own = [
         Sql("toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n}").fill(
@@ -490,7 +444,7 @@ def _read(row: Row, place: int) -> RatioSums:
     return RatioSums(*row[f"f_{place}"])
 
 
-def _estimate(figures: Mapping[str, _Figure], row: Row, first: int = 1) -> list[QualityFigure]:
+def _estimate(figures: Mapping[str, TruthFigure], row: Row, first: int = 1) -> list[QualityFigure]:
     """Make the figures of a group, which come after its coverage."""
     return [
         QualityFigure(name=name, value=_interval(_ESTIMATES[item.form](_read(row, place))))
@@ -502,8 +456,8 @@ def _interval(estimate: Estimate | None) -> Interval | None:
     return None if estimate is None else Interval.model_validate(estimate)
 
 
-def _explain(rows: _Rows) -> Interval | None:
-    [row] = rows.ask(_SPREAD.fill(error=_ERROR, here=_HERE, rows=rows.sql))
+def _explain(rows: Predictions) -> Interval | None:
+    [row] = rows.ask(_SPREAD.fill(error=ERROR_OF_NUMBER, here=HAS_TRUTH, rows=rows.sql))
     return _interval(explained_of(SpreadSums(**row))) if row["clusters"] else None
 
 
@@ -527,21 +481,21 @@ _OF_TOKENS: Final = Sql("""arrayJoin(arrayPushFront(
   arrayFilter(token -> has({tokens:Array(String)}, token), tokens), ''))""")
 
 
-def _find_slices(rows: _Rows, first: tuple[str, _Figure]) -> list[QualitySlice]:
+def _find_slices(rows: Predictions, first: tuple[str, TruthFigure]) -> list[QualitySlice]:
     """Compare the runs with each tag value with all other runs, by one figure.
 
     A tag with more than 200 frequent values, such as an ID, is left out.
     """
     name, figure = first
     tagged = _TAGGED.fill(rows=rows.sql, recorded=RECORDED, bounds=_SLICE_BOUNDS.sql)
-    asked = _TOKENS.fill(tagged=tagged, here=_HERE, least=_LEAST_IN_SLICE, most=_MOST_TOKENS)
+    asked = _TOKENS.fill(tagged=tagged, here=HAS_TRUTH, least=_LEAST_IN_SLICE, most=_MOST_TOKENS)
     tokens = [row["token"] for row in rows.ask(asked)]
     values = Counter(token.partition("=")[0] for token in tokens)
     tokens = [token for token in tokens if values[token.partition("=")[0]] <= _MOST_TAG_VALUES]
     if not tokens:
         return []
-    of_tags = _Rows(rows.reader, tagged, {**rows.values, "tokens": tokens}, rows.rule)
-    sums = {row["place"]: row for row in _sum(of_tags, {**_COVERAGE, name: figure}, _OF_TOKENS)}
+    of_tags = Predictions(rows.reader, tagged, {**rows.values, "tokens": tokens}, rows.rule)
+    sums = {row["place"]: row for row in _sum(of_tags, {**COVERAGE, name: figure}, _OF_TOKENS)}
     whole = _read(sums.pop(""), 1)
     estimate = _ESTIMATES[figure.form]
     compared = []
@@ -600,7 +554,7 @@ _GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),
 
 
 def _read_ages(
-    rows: _Rows, question: QualityQuestion
+    rows: Predictions, question: QualityQuestion
 ) -> tuple[dict[int, tuple[AgedBucket, float]], float | None]:
     """Read for each bucket at which ages its ground truth arrived, and the mean age of its runs.
 
@@ -637,7 +591,7 @@ def _read_ages(
 def _make_points(
     rows: Sequence[Row],
     question: QualityQuestion,
-    figures: Mapping[str, _Figure],
+    figures: Mapping[str, TruthFigure],
     aged: Mapping[int, tuple[AgedBucket, float]],
     course: Sequence[float | None],
 ) -> list[QualityPoint]:
@@ -667,7 +621,7 @@ def _make_versions(
     reader: Reader,
     rows: Sequence[Row],
     question: QualityQuestion,
-    figures: Mapping[str, _Figure],
+    figures: Mapping[str, TruthFigure],
 ) -> list[QualityPoint]:
     models = {row["place"].partition("\n")[0] for row in rows}
     if len(models) != 1:
@@ -695,7 +649,7 @@ def _make_versions(
 
 
 def _find_classes(
-    rows: _Rows, question: QualityQuestion
+    rows: Predictions, question: QualityQuestion
 ) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
     """Return the classes, pairs of predicted and actual class, and the most frequent class."""
     counts = rows.ask(
@@ -719,16 +673,18 @@ def _find_classes(
     positive = question.target.positive
     chosen.sort(key=lambda entry: entry != positive)
     figures = {
-        "precision": _Figure(Sql("predicted = came"), Sql("predicted = class")),
-        "recall": _Figure(Sql("predicted = came"), Sql("came = class")),
-        "f1": _Figure(Sql("2 * (predicted = came)"), Sql("(predicted = class) + (came = class)")),
+        "precision": TruthFigure(Sql("predicted = came"), Sql("predicted = class")),
+        "recall": TruthFigure(Sql("predicted = came"), Sql("came = class")),
+        "f1": TruthFigure(
+            Sql("2 * (predicted = came)"), Sql("(predicted = class) + (came = class)")
+        ),
     }
     sums = _sum(
-        _Rows(rows.reader, rows.sql, {**rows.values, "classes": chosen}, rows.rule),
+        Predictions(rows.reader, rows.sql, {**rows.values, "classes": chosen}, rows.rule),
         figures,
         Sql("class"),
         Sql("""ARRAY JOIN arrayDistinct([predicted, came]) AS class
-          WHERE {here} AND class IN {classes:Array(String)}""").fill(here=_HERE),
+          WHERE {here} AND class IN {classes:Array(String)}""").fill(here=HAS_TRUTH),
     )
     by_class = {row["place"]: _estimate(figures, row, 0) for row in sums}
     classes = [
@@ -758,16 +714,16 @@ def _find_classes(
     return classes, confusion, None if most is None else (most, came[most])
 
 
-def _calibrate(rows: _Rows) -> list[CalibratedBin]:
+def _calibrate(rows: Predictions) -> list[CalibratedBin]:
     """Make the calibration curve, of ten bins."""
     figures = {
-        "came": _Figure(_IS_ACTUAL, Sql("1")),
-        "predicted": _Figure(Sql("amount"), Sql("1"), "mean"),
+        "came": TruthFigure(IS_POSITIVE, Sql("1")),
+        "predicted": TruthFigure(Sql("amount"), Sql("1"), "mean"),
     }
     place = Sql("least(toUInt32(floor(assumeNotNull(amount) * {bins})), {bins} - 1)").fill(
         bins=_BINS
     )
-    sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=_PRICED))
+    sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=HAS_CHANCE))
     return [
         CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.actual))
         for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
@@ -778,7 +734,7 @@ def _calibrate(rows: _Rows) -> list[CalibratedBin]:
 _Bins = Mapping[int, Mapping[int, ConfidenceBin]]
 
 
-def _read_confidence(rows: _Rows) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
+def _read_confidence(rows: Predictions) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
     """Read how confident runs were in their predictions, in a hundred bins.
 
     Returns:
@@ -795,7 +751,7 @@ def _read_confidence(rows: _Rows) -> tuple[_Bins, Mapping[int, ConfidenceBin]]:
                 AS sure
             FROM ({rows}) WHERE isNotNull(amount))
           GROUP BY bucket, bin ORDER BY bucket, bin LIMIT 100000""").fill(
-            bucket=_BUCKET, bins=_SURE_BINS, here=_HERE, right=_RIGHT, rows=rows.sql
+            bucket=_BUCKET, bins=_SURE_BINS, here=HAS_TRUTH, right=IS_RIGHT, rows=rows.sql
         )
     )
     bins: defaultdict[int, dict[int, ConfidenceBin]] = defaultdict(dict)

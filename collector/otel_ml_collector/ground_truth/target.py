@@ -1,12 +1,13 @@
 """A saved prediction target: which part of an output predicts which ground truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import read_field
+from otel_ml_collector.measures.ground_truth import TruthFigure, figures_of
 from otel_ml_collector.store.documents import Document, DocumentKind
 from otel_ml_collector.store.predictions import TARGET, PredictionRule
 from otel_ml_collector.times import to_rfc3339
@@ -82,6 +83,13 @@ class SavedTarget(WantedTarget):
             path=read_path(self.prediction),
             chance=read_path(self.probability) if self.probability else None,
             k=self.k,
+        )
+
+    @property
+    def figures(self) -> Mapping[str, TruthFigure]:
+        """The figures of its predictions, by name."""
+        return figures_of(
+            self.kind, has_positive=bool(self.positive), has_chance=bool(self.probability)
         )
 
 

@@ -9,11 +9,13 @@ import pytest
 from otel_ml_collector.alerts.measurement import MeasuredWindows, Measurement, measure
 from otel_ml_collector.alerts.rule import SliceKey, WantedAlert, make_plan
 from otel_ml_collector.alerts.states import key_of
+from otel_ml_collector.errors import BadInput
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.alerts import read_alert_rows
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import Told, call, look
-from tests.store.otel_ml_collector.quality.test_quality import make_run, tell
+from tests.store.otel_ml_collector.quality import test_kept as kept
+from tests.store.otel_ml_collector.quality.test_quality import figures_of, get, make_run, tell
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import Service, open_service
 
@@ -129,9 +131,12 @@ def test_late_truth(service: Service) -> None:
 
 def day_of(day: int) -> str:
     """Write where a day begins."""
-    return time.strftime(
-        "%Y-%m-%dT%H:%M:%S.000000000Z", time.gmtime((FIRST_NS + day * DAY_NS) // 10**9)
-    )
+    return day_at(FIRST_NS + day * DAY_NS)
+
+
+def day_at(start_ns: int) -> str:
+    """Write the start of a day."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000000000Z", time.gmtime(start_ns // 10**9))
 
 
 def test_told_delay(service: Service) -> None:
@@ -197,3 +202,50 @@ def test_mean_error(service: Service) -> None:
     windows = MeasuredWindows(FIRST_NS + DAY_NS, DAY_NS, 1, DAY_NS)
     measured = measure(service.store.reader, asked, windows)[FIRST_NS + DAY_NS][SliceKey("[]")]
     assert measured.numbers == {key_of(plan.condition.main): pytest.approx(5.5)}
+
+
+def measure_whole(service: Service, project: str, figure: str, now_ns: int) -> float:
+    """Measure a figure of all predictions of `kept.make_runs` in one window."""
+    plan = make_plan(WantedAlert(when=f"{figure} > 0", window="3d"))
+    asked = Measurement(project, "", (), plan.condition.figures, None, now_ns)
+    end_ns = kept.FIRST_NS + kept.DAYS * DAY_NS
+    windows = MeasuredWindows(end_ns, DAY_NS, 1, kept.DAYS * DAY_NS)
+    measured = measure(service.store.reader, asked, windows)[end_ns][SliceKey("[]")]
+    return measured.numbers[key_of(plan.condition.main)]
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_same_as_quality(service: Service, is_kept: bool) -> None:
+    """A rule reads the same figures as the page Quality, also from materialized days."""
+    project = f"same {is_kept}"
+    runs = kept.make_runs(5)
+    kept.take(service, project, [*runs, *kept.tell_all(runs)])
+    kept.save_all(service, project)
+    if is_kept:
+        kept.keep(service.store, project)
+    assert kept.list_kept(service.store, project) == ([0, 1, 2] if is_kept else [])
+    window = {
+        "start": day_at(kept.FIRST_NS),
+        "end": day_at(kept.FIRST_NS + kept.DAYS * DAY_NS),
+    }
+    now_ns = time.time_ns()
+    for name, figures in (("churned", ("accuracy", "precision", "recall")), ("minutes", ("mae",))):
+        page = figures_of(get(service, f"{project}/targets/{name}", **window))
+        of_rule = {
+            figure: measure_whole(service, project, f'{figure}("{name}")', now_ns)
+            for figure in figures
+        }
+        assert of_rule == pytest.approx({figure: page[figure] for figure in figures})
+
+
+def test_figure_of_another_kind(service: Service) -> None:
+    """A figure that a prediction target does not have is refused by name."""
+    project = "another kind"
+    runs = kept.make_runs(6)
+    kept.take(service, project, [*runs, *kept.tell_all(runs)])
+    kept.save_all(service, project)
+    with pytest.raises(BadInput) as refused:
+        measure_whole(service, project, 'accuracy("minutes")', time.time_ns())
+    assert str(refused.value) == (
+        "Invalid figure accuracy of 'minutes': this prediction target has only mae, rmse, bias"
+    )

@@ -1,0 +1,100 @@
+"""Defines the figures of predictions whose ground truth has arrived: accuracy, mean error and more.
+
+Each figure is a ratio of two sums over runs. Its SQL reads the columns of
+`store.predictions.write_rows`, and the parameters `positive` and `least`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from otel_ml_collector.store.predictions import PredictionKind
+from otel_ml_collector.store.sql import Sql
+
+Form = Literal["rate", "mean", "root"]
+# Chances are at least this far from 0 and 1, because the logarithm of 0 is infinite.
+LEAST_CHANCE: Final = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class TruthFigure:
+    """A figure as a ratio of two sums over runs.
+
+    Attributes:
+        first, second: SQL of what a run adds to the numerator and to the denominator.
+        form: A share of runs, a mean, or the root of a mean.
+    """
+
+    first: Sql
+    second: Sql
+    form: Form = "rate"
+
+
+HAS_TRUTH: Final = Sql("came != ''")
+IS_RIGHT: Final = Sql("(came != '' AND predicted = came)")
+IS_POSITIVE: Final = Sql("(came = {positive:String})")
+HAS_CHANCE: Final = Sql("(came != '' AND isNotNull(amount))")
+ERROR_OF_NUMBER: Final = Sql("(assumeNotNull(amount) - assumeNotNull(truth))")
+COVERAGE: Final = {"coverage": TruthFigure(HAS_TRUTH, Sql("1"))}
+_IS_PREDICTED: Final = Sql("(came != '' AND predicted = {positive:String})")
+_IS_HIT: Final = Sql("(predicted = came AND came = {positive:String})")
+_CHANCE: Final = Sql("least(greatest(amount, {least:Float64}), 1 - {least:Float64})")
+_OF_CLASS: Final = {"accuracy": TruthFigure(IS_RIGHT, HAS_TRUTH)}
+_OF_POSITIVE: Final = {
+    "precision": TruthFigure(_IS_HIT, _IS_PREDICTED),
+    "recall": TruthFigure(_IS_HIT, IS_POSITIVE),
+    "f1": TruthFigure(
+        Sql("2 * ") + _IS_HIT,
+        Sql("{predicted} + {positive}").fill(predicted=_IS_PREDICTED, positive=IS_POSITIVE),
+    ),
+}
+_OF_CHANCE: Final = {
+    "brier": TruthFigure(
+        Sql("if({has}, pow(amount - {positive}, 2), 0)").fill(has=HAS_CHANCE, positive=IS_POSITIVE),
+        HAS_CHANCE,
+        "mean",
+    ),
+    "log_loss": TruthFigure(
+        Sql("if({has}, -log(if({positive}, {chance}, 1 - {chance})), 0)").fill(
+            has=HAS_CHANCE, positive=IS_POSITIVE, chance=_CHANCE
+        ),
+        HAS_CHANCE,
+        "mean",
+    ),
+}
+
+
+def _mean_of(value: Sql, form: Form = "mean") -> TruthFigure:
+    """Make the mean of a value over all runs with ground truth."""
+    return TruthFigure(
+        Sql("if({has}, {value}, 0)").fill(has=HAS_TRUTH, value=value), HAS_TRUTH, form
+    )
+
+
+_OF_NUMBER: Final = {
+    "mae": _mean_of(Sql("abs({error})").fill(error=ERROR_OF_NUMBER)),
+    "rmse": _mean_of(Sql("pow({error}, 2)").fill(error=ERROR_OF_NUMBER), "root"),
+    "bias": _mean_of(ERROR_OF_NUMBER),
+}
+_OF_RANKING: Final = {"precision_at_k": _mean_of(Sql("amount"))}
+
+
+def figures_of(
+    kind: PredictionKind, *, has_positive: bool, has_chance: bool
+) -> Mapping[str, TruthFigure]:
+    """Return the figures of a prediction target by name, the most important one first.
+
+    Args:
+        kind: What it predicts.
+        has_positive: Whether one of its classes is the positive one.
+        has_chance: Whether the probability of the positive class is known.
+    """
+    if kind == "number":
+        return _OF_NUMBER
+    if kind == "ranking":
+        return _OF_RANKING
+    return {
+        **_OF_CLASS,
+        **(_OF_POSITIVE if has_positive else {}),
+        **(_OF_CHANCE if has_chance else {}),
+    }
