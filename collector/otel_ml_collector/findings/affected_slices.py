@@ -5,10 +5,8 @@ the hospital can be acted upon. Nothing is remembered: the runs of the window ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
-
-import pyarrow as pa
 
 from otel_ml.statistics.slices import (
     FAULT_MARGIN,
@@ -22,8 +20,6 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.slice_sums import (
     LEAST_RUNS,
-    MOST_READ,
-    RUN_NUMBER,
     AskedRuns,
     FigureColumn,
     SliceCondition,
@@ -32,17 +28,13 @@ from otel_ml_collector.findings.slice_sums import (
     find_dimensions,
     read_counted,
 )
-from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.windows import Window
 
 # A slice is named if it has at least this share of the affected runs, and if its runs are affected
 # at least this many times as often as all others.
 _MOST_AFFECTED: Final = 0.9
 _TIMES: Final = 5.0
-_AFFECTED: Final = Sql("""
-    SELECT {run} AS run, toFloat64(1) AS value FROM {recorded} WHERE {asked} LIMIT {most}""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +70,21 @@ def find_affected_slices(
     """
     of_model = f"model == {quoted(model)}"
     query = SlicesQuery(project, of_model, start_ns=window.start_ns, end_ns=window.end_ns)
-    asked = AskedRuns.of(reader, query, window)
-    figures: list[FigureColumn] = []
-    affected: dict[str, pa.Table] = {}
-    for where in dict.fromkeys(wheres):
-        runs = _read_affected(reader, project, asked, where) if where != of_model else None
-        if runs is not None and runs.num_rows:
-            # a column that is joined to the runs, such as the ground truth of a target
-            figures.append(_make_figure(where))
-            affected[where] = runs
-    if not figures:
+    tests = [
+        where
+        for where in dict.fromkeys(wheres)
+        if where != of_model and _is_valid(reader, project, where)
+    ]
+    if not tests:
         return [None] * len(wheres)
-    runs = read_counted(reader, asked, figures, affected)
-    every = pa.repeat(pa.scalar(True), runs.num_rows)
-    for place in range(len(figures)):
-        name = f"h{place}"
-        runs = runs.set_column(runs.column_names.index(name), name, every)
+    asked, written = AskedRuns.of_tests(reader, query, window, tests)
+    figures = [
+        FigureColumn(where, "rate", lower_is_better=True, value=test)
+        for where, test in zip(tests, written, strict=True)
+    ]
+    runs = read_counted(reader, asked, figures, {})
+    if not runs.num_rows:
+        return [None] * len(wheres)
     dimensions = find_dimensions(reader, query, asked, runs)
     whole, *rows = count_slices(runs, figures, dimensions)
     slices = [
@@ -120,19 +111,13 @@ def find_affected_slices(
     return [found.get(where) for where in wheres]
 
 
-def _read_affected(reader: Reader, project: str, asked: AskedRuns, where: str) -> pa.Table | None:
-    """Read the numbers of the affected runs; None if the filter finds no runs."""
+def _is_valid(reader: Reader, project: str, where: str) -> bool:
+    """Whether the store can test a filter. It cannot if, for example, a field is no longer sent."""
     try:
-        condition, _ = compile_where(reader, project, where, is_bounded=True, kinds=asked.kinds)
-    except BadInput:  # such as a field that is no longer sent
-        return None
-    runs = replace(asked, condition=condition, values={**asked.values, **condition.parameters})
-    sql = _AFFECTED.fill(run=RUN_NUMBER, recorded=RECORDED, asked=runs.sql, most=MOST_READ)
-    return reader.arrow(sql, runs.values)
-
-
-def _make_figure(where: str) -> FigureColumn:
-    return FigureColumn(where, "rate", lower_is_better=True, value=Sql("0"), target=where)
+        compile_where(reader, project, where, is_bounded=True)
+    except BadInput:
+        return False
+    return True
 
 
 def _is_concentrated(own: ClusterMoments, of_all: ClusterMoments, verdict: RestVerdict) -> bool:

@@ -16,7 +16,7 @@ from fastapi import Query
 from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments, FigureKind
 from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.sql import compile_tests
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.measures.measures import (
     COST,
@@ -155,10 +155,19 @@ class AskedRuns:
     @classmethod
     def of(cls, reader: Reader, query: SlicesQuery, window: Window) -> "AskedRuns":
         """Count the runs of each model, and choose which of them are counted."""
+        return cls.of_tests(reader, query, window, ())[0]
+
+    @classmethod
+    def of_tests(
+        cls, reader: Reader, query: SlicesQuery, window: Window, tests: Sequence[str]
+    ) -> "tuple[AskedRuns, list[Sql]]":
+        """Choose the runs like `of`, and write the SQL of filters that are tested on each of them.
+
+        Raises:
+            BadInput: A filter is invalid.
+        """
         kinds = find_record_kinds(reader, query.project)
-        condition, _ = compile_where(
-            reader, query.project, query.where, is_bounded=True, kinds=kinds
-        )
+        condition, written = compile_tests(reader, query.project, query.where, tests, kinds)
         values = {
             "project": query.project,
             "start": window.start_ns,
@@ -179,7 +188,7 @@ class AskedRuns:
         members = sum(row["tags"] + (len(_LABELED) + 1) * row["runs"] for row in rows)
         every = max(-(-members // _MOST_MEMBERSHIPS), 1)
         models = [row["model"] for row in rows]
-        return cls(
+        asked = cls(
             condition=condition,
             window=window,
             kinds=kinds,
@@ -188,6 +197,7 @@ class AskedRuns:
             models=models,
             values={**values, "models": models, "every": every},
         )
+        return asked, written
 
     @property
     def sql(self) -> Sql:
