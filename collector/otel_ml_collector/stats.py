@@ -1,6 +1,5 @@
 """Statistics of recorded runs over time: counts, latency, scores, tokens, by buckets and groups."""
 
-import math
 import re
 import time
 from collections import defaultdict
@@ -32,7 +31,7 @@ from otel_ml_collector.measures.questions import (
     read_scores,
 )
 from otel_ml_collector.measures.statistics import read_days
-from otel_ml_collector.measures.sums import P95, mean_score, pass_rate
+from otel_ml_collector.measures.sums import P95, mean_score, pass_rate, read_quantiles
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import (
     NAMED,
@@ -472,7 +471,7 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
             runs=total["runs"],
             errors=total["errors"],
             failed_traces=total["failed_traces"],
-            p95_ms=_read_quantiles(total)[P95],
+            p95_ms=read_quantiles(total)[P95],
             cost=round_cost(total["cost"]) if total["priced"] else None,
             buckets=[_project_bucket(row) for row in of_project],
         )
@@ -575,15 +574,10 @@ def _judged(
     return judged
 
 
-def _read_quantiles(row: Row) -> list[float | None]:
-    """Return quantiles of latency in ms; None if no run has a latency."""
-    return [ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"]]
-
-
 def _figures(row: Row, judges: Sequence[JudgeFigures]) -> RunFigures:
     if not row["runs"]:
         return NO_RUNS
-    p50, p90, p95, p99 = _read_quantiles(row)
+    p50, p90, p95, p99 = read_quantiles(row)
     return RunFigures(
         runs=row["runs"],
         errors=row["errors"],
@@ -614,7 +608,7 @@ def _buckets(
 
 def _project_bucket(row: Row) -> ProjectBucket:
     start_ns = row["bucket"]
-    p50, p90, p95, p99 = _read_quantiles(row)
+    p50, p90, p95, p99 = read_quantiles(row)
     return ProjectBucket(
         start_time=to_rfc3339(start_ns),
         start_ns=start_ns,

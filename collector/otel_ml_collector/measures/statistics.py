@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from otel_ml_collector.measures.measures import HAS_FAILED
-from otel_ml_collector.measures.sums import COUNTS, SCORE_SUMS
+from otel_ml_collector.measures.sums import COUNTS, P50, P95, QUANTILES, SCORE_SUMS, read_quantiles
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import (
     DELIVERIES,
@@ -373,14 +373,22 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     asked = of_versions(reader, project, model)
     tried = reader.ahead(_count_tried, asked) if counted.items else None
     sql = Sql("""
-        SELECT {number} AS number, {counts},
-          quantileExact(0.5)(nullIf(latency_ns, 0)) AS p50_ns,
-          quantileExact(0.95)(nullIf(latency_ns, 0)) AS p95_ns,
+        SELECT {number} AS number, {counts}, {quantiles},
           max(start_ns) AS last_start_ns, 0 AS experiment_runs
         FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number
-        """).fill(counts=COUNTS, recorded=RECORDED, number=NUMBER, counted=counted.sql)
-    versions = {row["number"]: row for row in reader.rows(sql, asked)}
+        """).fill(
+        counts=COUNTS,
+        quantiles=QUANTILES,
+        recorded=RECORDED,
+        number=NUMBER,
+        counted=counted.sql,
+    )
+    versions = dict[int, Row]()
+    for row in reader.rows(sql, asked):
+        quantiles = read_quantiles(row)
+        del row["quantiles"]
+        versions[row["number"]] = {**row, "p50_ms": quantiles[P50], "p95_ms": quantiles[P95]}
     for row in tried.result() if tried else ():
         version = versions.setdefault(row["number"], {**_NEVER_RUN})
         version |= row
@@ -388,7 +396,7 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 # The figures of a version that only has runs in experiments.
-_NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ns": None, "p95_ns": None, "last_start_ns": 0}
+_NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ms": None, "p95_ms": None, "last_start_ns": 0}
 
 
 def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:

@@ -3,6 +3,7 @@
 Sums are computed in whole numbers, so they are the same in any order.
 """
 
+import math
 from typing import Final
 
 from otel_ml.records import TOKENS
@@ -14,7 +15,9 @@ from otel_ml_collector.store.sql import Sql, identifier, join_sql
 # The latency quantiles of the sketches in the totals. Answers also have p95.
 _SKETCHED: Final = Sql("0.01, 0.5, 0.9, 0.99")
 _ANSWERED: Final = Sql("0.01, 0.5, 0.9, 0.95, 0.99")
-P95: Final = 2  # index among the quantiles of `FIGURES`
+# Indexes among the quantiles of `FIGURES`.
+P50: Final = 0
+P95: Final = 2
 
 _EXACT_STEPS: Final = 10**15
 _EXACT: Final = Sql("sum(toInt256(least(greatest(ifNull({number}, 0), -1e50), 1e50) * {steps}))")
@@ -74,12 +77,18 @@ FIGURES: Final = Sql("""sum(runs) AS runs, sum(errors) AS errors,
 )
 
 
+# The quantiles of `FIGURES`, directly from runs.
+QUANTILES: Final = Sql("quantilesDDIf({levels})(latency_ns, latency_ns > 0) AS quantiles").fill(
+    levels=_ANSWERED
+)
+
+
 def figures_of_runs(amounts: RunAmounts) -> Sql:
     """Write the `FIGURES` directly from runs. This is faster than cells if no totals are read."""
-    return Sql("""{counts}, quantilesDDIf({levels})(latency_ns, latency_ns > 0) AS quantiles,
+    return Sql("""{counts}, {quantiles},
   {cost} AS cost, count({paid}) AS priced""").fill(
         counts=COUNTS,
-        levels=_ANSWERED,
+        quantiles=QUANTILES,
         cost=read_exact(exact_sum(amounts.cost)),
         paid=amounts.cost,
     )
@@ -93,6 +102,11 @@ SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS faile
 )
 MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
   sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")
+
+
+def read_quantiles(row: Row) -> list[float | None]:
+    """Return the latency quantiles of `FIGURES` in ms; None if no run has a latency."""
+    return [ns / 1e6 if math.isfinite(ns) else None for ns in row["quantiles"]]
 
 
 def mean_score(row: Row) -> float | None:

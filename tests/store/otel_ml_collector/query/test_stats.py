@@ -138,6 +138,40 @@ def test_totals_of_groups(store: Store, project: str) -> None:
     assert (found["answer"].runs, found["embed"].runs) == (2, 1)
 
 
+@pytest.mark.parametrize("is_computed", [False, True])
+def test_versions_agree(store: Store, project: str, is_computed: bool) -> None:
+    """The versions of a model have the same figures on its page and in statistics."""
+    take_week(store, project)
+    if is_computed:
+        compute(store, project)
+    for model in find_models(store.reader, project):
+        by_version = ask(store, project, "version", f'model == "{model.model}"', groups=50)
+        of_stats = {
+            group.group: (
+                *(group.total.runs, group.total.errors, group.total.p50_ms, group.total.p95_ms),
+                [
+                    (item.judge, item.version, item.evaluations, item.mean_score)
+                    for item in group.total.judges
+                ],
+            )
+            for group in by_version.groups
+            if group.group != model.model
+        }
+        of_page = {
+            f"{model.model}:v{version.version}": (
+                *(version.runs, version.errors, version.p50_ms, version.p95_ms),
+                [
+                    (item.judge, item.version, item.evaluations, item.mean_score)
+                    for item in version.judges
+                ],
+            )
+            for version in find_versions(store.reader, project, model.model)
+            if version.runs
+        }
+        assert of_page == of_stats
+        assert of_page
+
+
 def say(version: str, score: float, *, passed: bool, at_ns: int = WEEK.start_ns) -> Span:
     """Make a run that a version of a judge scored."""
     told = {"grounded": {"version": version}}
