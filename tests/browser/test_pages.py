@@ -33,8 +33,23 @@ def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path)
         name = page.get_by_role("link", name=project["project"], exact=True)
         row = page.locator("tbody").first.get_by_role("row").filter(has=name)
         total = demo.get(f"/projects/{project['project']}/stats")["total"]
-        expect(row).to_contain_text(f"{total['runs']:,} runs")
+        expect(row).to_contain_text(f"{total['runs']:,} run")
     shoot(page, shots, "home")
+
+
+def test_home_says_whether_anything_is_wrong(tab: Tab, shots: Path) -> None:
+    """The sentence on top counts the problems of all rows; a phone cuts none of their texts."""
+    page = tab.open("/")
+    status = page.locator("#status")
+    expect(status).to_contain_text("with runs in the last 24 hours")
+    counts = re.findall(r"(\d+) problems?", page.locator("#projects").inner_text())
+    expect(status).to_contain_text(f"{sum(map(int, counts))} problem")
+    page.set_viewport_size({"width": 390, "height": 844})
+    texts = page.locator("#projects td.wrap").all()
+    assert texts
+    for text in texts:
+        assert text.evaluate("cell => cell.scrollHeight <= cell.clientHeight")
+    shoot(page, shots, "home-phone-status")
 
 
 def test_runs_are_those_of_the_api(tab: Tab, demo: CollectorProcess, shots: Path) -> None:

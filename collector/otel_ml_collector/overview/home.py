@@ -2,19 +2,21 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.figures import draw_curve
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.measures.projects import find_projects, select_projects
 from otel_ml_collector.problems.news import FromSources
-from otel_ml_collector.problems.problems import find_problems
+from otel_ml_collector.problems.problems import ProjectProblem, find_problems
 from otel_ml_collector.runs.answers import RunSummary, summarise
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import (
@@ -35,6 +37,8 @@ from otel_ml_collector.windows import Buckets, Window
 
 _UNFINISHED: Final = 10
 _SHOWN_PROJECTS: Final = 50
+# Projects that are checked at once, so that a page with many projects shows the first ones soon.
+_CHECKED_AT_ONCE: Final = 4
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -108,6 +112,7 @@ def show_home(
             _show(project, stats.get(project.project), day, unread.get(project.project))
             for project in page.items
         ],
+        "active": [item.project for item in page.items if item.project in stats],
         "day_runs": sum(stat.runs for stat in stats.values()),
         "day_errors": sum(stat.errors for stat in stats.values()),
         "failed_traces": sum(stat.failed_traces for stat in stats.values()),
@@ -124,13 +129,76 @@ def show_home(
     return show_page(request, "home.html", context)
 
 
-@router.get("/projects/{project:path}/today")
-def show_today(
-    request: Request, reader: FromReader, project: str, sources: FromSources
+@dataclass(frozen=True, slots=True)
+class CheckedProject:
+    """The status of a project on the home page.
+
+    Attributes:
+        place: Its place among the projects to check.
+        problems: Its problems, the most important first; None if it could not be checked.
+    """
+
+    name: str
+    place: int
+    problems: Sequence[ProjectProblem] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusQuery:
+    """What a part of the home page has checked, and what is left.
+
+    Attributes:
+        project: The projects that are not checked yet.
+        of: How many projects the page has to check.
+        wrong: The projects that have problems, each after their number: `3 triage`.
+        unchecked: How many projects could not be checked.
+    """
+
+    project: Annotated[list[str], Query(max_length=_SHOWN_PROJECTS)]
+    of: Annotated[int, Query(ge=1, le=_SHOWN_PROJECTS)]
+    wrong: Annotated[list[str], Query(max_length=_SHOWN_PROJECTS, default_factory=list)]
+    unchecked: Annotated[int, Query(ge=0, le=_SHOWN_PROJECTS)] = 0
+
+
+@router.get("/status")
+def show_status(
+    request: Request,
+    reader: FromReader,
+    sources: FromSources,
+    query: Annotated[StatusQuery, Depends()],
 ) -> Response:
-    """Show the problems of a project: a part of the home page that loads after the page."""
-    found = find_problems(reader, project, "24h", time.time_ns(), sources=sources)
-    return show_page(request, "today.html", {"problems": found.problems})
+    """Show whether anything is wrong anywhere: a part of the home page that loads after it.
+
+    It checks the first few of the remaining projects, fills their rows, and asks for the others.
+    """
+    now_ns = time.time_ns()
+    asked = [
+        (name, reader.ahead(find_problems, name, "24h", now_ns, sources=sources))
+        for name in query.project[:_CHECKED_AT_ONCE]
+    ]
+    checked = []
+    for place, (name, future) in enumerate(asked, query.of - len(query.project)):
+        try:
+            problems = future.result().problems
+        except (Missing, Unavailable):
+            checked.append(CheckedProject(name, place, None))
+        else:
+            checked.append(CheckedProject(name, place, problems))
+    wrong = [f"{len(item.problems)} {item.name}" for item in checked if item.problems]
+    wrong = [*query.wrong, *wrong]
+    counts = [text.partition(" ") for text in wrong]
+    context = {
+        "checked": checked,
+        "remaining": query.project[_CHECKED_AT_ONCE:],
+        "of": query.of,
+        "wrong": wrong,
+        "counts": sorted(
+            [(name, int(count)) for count, _, name in counts if count.isdecimal()],
+            key=lambda entry: -entry[1],
+        ),
+        "unchecked": query.unchecked + sum(item.problems is None for item in checked),
+    }
+    return show_page(request, "status.html", context)
 
 
 def _show(

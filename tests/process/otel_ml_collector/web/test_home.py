@@ -1,5 +1,6 @@
 """Tests of the home page of very many projects, and of the same list as JSON."""
 
+import html
 import json
 import re
 import time
@@ -116,18 +117,48 @@ def test_switcher(service: Service) -> None:
     assert "All projects <small>1,120</small>" in text
 
 
-def test_a_line_a_project(service: Service) -> None:
-    """Home shows what is wrong in each project, or that it is OK. No figure is of artifacts."""
+def test_figures(service: Service) -> None:
+    """Home has no figure of artifacts, and names the cost."""
     page = ask(service.app, "/").text
     assert "Artifacts" not in page
     assert "<dt>Cost, last 24 h</dt>" in page
-    assert 'hx-get="/projects/Project%200000/today"' in page
-    assert ">OK</td>" in ask(service.app, "/projects/Project%200000/today").text
+
+
+def test_status(service: Service) -> None:
+    """Home says whether anything is wrong anywhere, a few projects after the other."""
     failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}
-    send(service, [make_call("m", failed, start_ns=time.time_ns() - SECOND_NS)])
-    today = ask(service.app, "/projects/Broken/today").text
-    assert ">1 problem</td>" in today
-    assert "Lost" in today
+    send(service, [make_call("m", failed, start_ns=time.time_ns())])
+    page = ask(service.app, "/").text
+    assert "Checking 50 projects …" in page
+    assert page.count("<td") > page.count(' id="status-') == 50
+    steps = [page]
+    while following := re.search(r'<p [^>]*hx-get="(/status[^"]+)"', steps[-1]):
+        steps.append(ask(service.app, html.unescape(following[1])).text)
+    parts = "".join(steps[1:])
+    places = re.findall(r'<hx-partial hx-target="#status-(\d+)"', parts)
+    assert places == [str(place) for place in range(50)]
+    assert (parts.count(">OK</td>"), parts.count(">1 problem</td>")) == (49, 1)
+    assert "New error Lost" in steps[1]
+    assert "Checking projects: 4 of 50 are done …" in steps[1]
+    last = re.sub(r"<[^>]+>", "", steps[-1])
+    assert "1 problem in 1 of 50 projects: Broken." in last
+    assert "Checked 50 projects with runs in the last 24 hours." in last
+
+
+def test_status_of_quiet_projects(service: Service) -> None:
+    """Home says that nothing is wrong, and which projects it could not check."""
+    quiet = ask(service.app, "/status?project=Project%200007&of=1").text
+    assert "<b>No problems found.</b>" in quiet
+    assert "Checked 1 project with runs" in quiet
+    unchecked = ask(service.app, "/status?project=Project%200007&of=2&unchecked=1").text
+    assert "<b>No problems found.</b>" in unchecked
+    assert "1 could not be checked" in unchecked
+
+
+@pytest.mark.parametrize("query", ["", "project=a", "project=a&of=51", "project=a&of=x"])
+def test_wrong_status(service: Service, query: str) -> None:
+    """A part of the page that names no projects, or too many, is refused."""
+    assert ask(service.app, f"/status?{query}").status == 400
 
 
 def test_metrics_that_went_nowhere(service: Service) -> None:

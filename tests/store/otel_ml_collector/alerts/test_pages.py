@@ -213,7 +213,7 @@ def test_first(service: Service) -> None:
     [first, *_] = news.partition("<ol")[2].split("<li>")[1:]
     assert "client acme" in first
     assert 'href="/projects/shop/alerts/grounded%20falls"' in first
-    assert "client acme" in read(service, "shop/today")
+    assert "client acme" in ask(service.app, "/status?project=shop&of=1").text
     assert "/projects/shop/alert-firing" in read(service, "shop/monitor")
     part = read(service, "shop/alert-firing")
     assert "grounded falls" in part

@@ -152,7 +152,9 @@ def test_same_number_everywhere(service: Service) -> None:
     """Home, the overview and Monitor show the same number of problems."""
     parts = [ask(service.app, f"{PAGE}/{part}").text for part in ("news", "monitor/findings")]
     assert all('<b class="worse-w">3 problems.</b>' in part for part in parts)
-    assert "3 problems</td>" in ask(service.app, f"{PAGE}/today").text
+    home = ask(service.app, f"/status?project={PROJECT}&of=1").text
+    assert "3 problems</td>" in home
+    assert '<b class="worse-w">3 problems in 1 of 1 project:</b>' in home
 
 
 def test_alert_on_each_problem(service: Service) -> None:
