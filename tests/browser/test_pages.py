@@ -250,6 +250,10 @@ def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) ->
     page.set_viewport_size({"width": 390, "height": 844})
     expect(worst).to_be_visible()
     expect(worst).not_to_be_empty()
+    compared = [one for one in told if any(cell["n"] for cell in one["cells"])]
+    assert len(compared) > 1
+    for text in page.locator("#slices td.narrow").all_inner_texts():
+        assert re.search(r"\d", text), text
     page.set_viewport_size({"width": 1280, "height": 900})
     rows.first.get_by_role("link").first.click()
     expect(page.locator("h1")).to_have_text(name)

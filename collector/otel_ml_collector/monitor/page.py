@@ -1,7 +1,6 @@
 """The page Monitor: problems, slices by figures, and a slice over time."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -26,10 +25,11 @@ from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.findings.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.watch import MonitorWatch
 from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.curves import READ_FIGURES, list_curves, list_values, read_judge
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.services import service_of
-from otel_ml_collector.stats import Past, RunFigures, RunStats, StatsQuery, cut_past, find_stats
+from otel_ml_collector.stats import Past, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.claims import write_factor
@@ -82,6 +82,7 @@ def show_findings(
         **_describe(state),
         "found": found,
         "checked": write_checked(found),
+        "curves": list_curves(found),
         "last": last,
         "made_time": to_rfc3339(state.made_ns) if age_ns >= KEPT_ANSWER_NS else "",
     }
@@ -220,13 +221,20 @@ def _describe(state: MonitorState) -> dict[str, object]:
         is_mirror = (item.model, item.dimension, cell.figure) in worse
         return "mute" if cell.word == "better" and is_mirror else shade(cell)
 
-    def find_worst(item: RunSlice) -> SliceCell | None:
-        """Return the figure in which a slice is worst: the only one that a phone shows."""
-        cells = {cell.figure: cell for cell in item.cells if cell.word == "worse"}
-        return cells.get(item.figure)
+    def find_largest(item: RunSlice) -> SliceCell | None:
+        """Return the figure that a phone shows: the worst, or else the one that differs most."""
+        cells = {cell.figure: cell for cell in item.cells if cell.n}
+        worst = cells.get(item.figure)
+        if worst is not None and worst.word == "worse":
+            return worst
+        shown = [cells[figure.name] for figure in figures if figure.name in cells]
+        # Of figures that differ by as many margins, the first one.
+        return max(
+            shown, key=lambda cell: (cell.difference is not None, cell.strength), default=None
+        )
 
     return {
-        "worst": find_worst,
+        "largest": find_largest,
         "models": len({row.model for row in rows}),
         "slices": rows,
         "listed": len(slices),
@@ -296,7 +304,9 @@ def _draw(
     cells = {cell.figure: cell for cell in known.cells} if known else {}
     curves = []
     for figure in state.slices.figures if state.slices else ():
-        read = READ_FIGURES.get(figure.name) or read_judge(figure)
+        read = READ_FIGURES.get(figure.name)
+        if figure.judge:
+            read = read_judge(figure.judge, figure.digest, is_score=figure.kind != "rate")
         if read is None:
             continue
         lines = view.sparks(*(list_values(stats, read, over) for stats in sides))
@@ -304,37 +314,3 @@ def _draw(
             cell = cells.get(figure.name)
             curves.append(SliceCurve(figure.title, lines[0], lines[1], cell, figure.unit))
     return curves
-
-
-def list_values(
-    stats: RunStats, read: Callable[[RunFigures], float | None], over: Buckets
-) -> list[float | None]:
-    """Return a figure for each bucket of a window; None for buckets without runs."""
-    values: list[float | None] = [None] * len(over.starts_ns)
-    for group in stats.groups:
-        for bucket in group.buckets:
-            values[over.place_of(bucket.start_ns)] = read(bucket)
-    return values
-
-
-# The figures that statistics also have over time. They have no missing inputs.
-READ_FIGURES: Final[dict[str, Callable[[RunFigures], float | None]]] = {
-    "errors": lambda figures: figures.error_share,
-    "latency": lambda figures: figures.p50_ms,
-    "cost": lambda figures: figures.cost / figures.runs if figures.cost is not None else None,
-}
-
-
-def read_judge(figure: SlicesFigure) -> Callable[[RunFigures], float | None] | None:
-    """Return a function that reads a judge's figure from a bucket; None for other figures."""
-    if not figure.judge:
-        return None
-
-    def read(figures: RunFigures) -> float | None:
-        for judge in figures.judges:
-            if (judge.judge, judge.digest) == (figure.judge, figure.digest):
-                value: float | None = judge.pass_rate
-                return value if figure.kind == "rate" else judge.mean_score
-        return None
-
-    return read

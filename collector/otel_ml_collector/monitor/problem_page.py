@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml.statistics.slices import FigureKind
@@ -19,16 +19,12 @@ from otel_ml_collector.findings.releases import compare_values, name_condition
 from otel_ml_collector.findings.slice_truths import name_target
 from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.findings.versions import find_release_of
-from otel_ml_collector.monitor.page import (
-    READ_FIGURES,
-    list_values,
-    read_judge,
-)
 from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.stats import Past, StatsQuery, find_stats
+from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.verdicts.claims import (
@@ -43,13 +39,10 @@ from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Window
 
 _VALUES_COMPARED: Final = 8
 _EXAMPLE_RUNS: Final = 5
 _BLOCKS: Final = 2
-_DRAWN_BEFORE_NS: Final = 7 * DAY_NS
-_DRAWN_STEP_NS: Final = 6 * HOUR_NS
 _CHART_HEIGHT: Final = 180.0
 _SECOND_MS: Final = 1_000
 _SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
@@ -185,6 +178,15 @@ def show_problem(
     return show_page(request, "problem_page.html", context)
 
 
+@pages.get("/projects/{project:path}/problem-curve")
+def show_curve(
+    request: Request, project: str, reader: FromReader, query: Annotated[CurveQuery, Depends()]
+) -> Response:
+    """Show the figure of a problem over time: a part of lists of problems that loads later."""
+    curve = find_curve(reader, project, query, time.time_ns())
+    return show_page(request, "problem_curve.html", {"curve": curve})
+
+
 def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, object]:
     """Compare the definitions of the version that is worse and of its baseline."""
     if finding.version is None or finding.baseline is None:
@@ -208,9 +210,7 @@ def _name_figure(found: FoundProblems, finding: Finding) -> str:
     name = finding.measured
     if not name or name in _FIGURE_NAMES:
         return _FIGURE_NAMES.get(name, "")
-    slices = found.state.slices if found.state else None
-    figures = slices.figures if slices else ()
-    figure = next((item for item in figures if name in (item.name, item.judge)), None)
+    figure = find_figure(found, finding)
     if finding.target:
         is_rate = figure is None or figure.kind == "rate"
         return name_target(finding.target, is_rate=is_rate).removeprefix("the ")
@@ -440,32 +440,19 @@ def _draw_chart(
     reader: Reader, project: str, found: FoundProblems, finding: Finding, *, now_ns: int
 ) -> SinceChart | None:
     """Draw the figure of a problem over time; None if its figure has no curve."""
-    slices = found.state.slices if found.state else None
-    name = finding.measured
-    figure = next(
-        (item for item in (slices.figures if slices else ()) if name in (item.name, item.judge)),
-        None,
-    )
-    read = READ_FIGURES.get(name) or (read_judge(figure) if figure else None)
-    if read is None:
+    query = choose_curve(found, finding)
+    if query is None:
         return None
-    is_release = finding.kind == "release"
-    start_ns = max(finding.start_ns - _DRAWN_BEFORE_NS, 0) if is_release else finding.start_ns
-    window = Window(start_ns, now_ns + 1, reader.zone)
-    step_ns = _DRAWN_STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
-    over = window.cut(step_ns)
-    of_model = f"model == {quoted(finding.model)}"
-    wheres = [narrow(of_model, finding.condition)]
+    asked = [reader.ahead(find_curve, project, query, now_ns)]
     if finding.condition:
-        wheres.append(narrow(of_model, f"not ({finding.condition})"))
-    sides = [
-        reader.ahead(find_stats, StatsQuery(project, where, "", window, step_ns, 1))
-        for where in wheres
-    ]
-    values = [list_values(stats.result(), read, over) for stats in sides]
-    there = [value for line in values for value in line if value is not None]
+        where = narrow(f"model == {quoted(finding.model)}", f"not ({finding.condition})")
+        asked.append(reader.ahead(find_curve, project, replace(query, where=where), now_ns))
+    curve, *others = [wait.result() for wait in asked]
+    there = [value for line in (curve, *others) for value in line.own if value is not None]
     if len(there) < 2:  # noqa: PLR2004 - a line has two ends
         return None
+    name, figure = finding.measured, find_figure(found, finding)
+    over, window = curve.over, curve.over.window
     low, high = min(there), max(there)
     if low == high:
         low, high = low * 0.9, high * 1.1 or 1.0
@@ -490,9 +477,9 @@ def _draw_chart(
     is_share = name == "errors" or (figure is not None and figure.kind == "rate")
     mark = f"v{finding.version}" if finding.version else "new"
     return SinceChart(
-        own=draw(values[0]),
-        others=draw(values[1]) if len(values) > 1 else "",
-        mark=place(finding.start_ns) if is_release else None,
+        own=draw(curve.own),
+        others=draw(others[0].own) if others else "",
+        mark=None if curve.began is None else place(finding.start_ns),
         mark_text=f"{mark}, {write_moment(finding.start_ns)}",
         is_mark_low=earlier > (low + high) / 2,
         across=[AxisLabel(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
@@ -504,7 +491,7 @@ def _draw_chart(
             for tick in ticks
         ],
         part=name_condition(finding.condition),
-        step_hours=step_ns // HOUR_NS,
+        step_hours=over.step_ns // HOUR_NS,
     )
 
 

@@ -27,6 +27,7 @@ from otel_ml_collector.overview.find import (
 )
 from otel_ml_collector.overview.seen import SEEN, SEEN_S, read_seen
 from otel_ml_collector.problems.checked import write_checked
+from otel_ml_collector.problems.curves import list_curves
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import find_problems
 from otel_ml_collector.reported.find import Reported, find_reported
@@ -71,6 +72,7 @@ def show_news(
         "asked": asked,
         "found": found,
         "checked": write_checked(found),
+        "curves": list_curves(found),
         "new": seen.list_new(found, now_ns),
         "since": seen.write_since(found, now_ns, reader.zone),
     }

@@ -141,6 +141,7 @@ TEMPLATES.globals.update(
     path_of=view.path_of,
     percent=wording.percent,
     quoted=quoted,
+    sparks=view.sparks,
     static=_StaticFiles(),
     without=view.without,
 )

@@ -134,6 +134,29 @@ def test_news(service: Service) -> None:
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
 
+def test_curve_of_a_problem(service: Service) -> None:
+    """Overview and Monitor draw the figure of a problem over time, red since it began."""
+    for part in ("news", "monitor/findings"):
+        text = ask(service.app, f"{PAGE}/{part}").text
+        [link] = re.findall(r'hx-get="([^"]+/problem-curve[^"]+)"', text)
+        curve = ask(service.app, html.unescape(link)).text
+        assert "figure=brief" in link
+        assert len(re.findall(r'<polyline points="[^"]+ [^"]+"/>', curve)) == 1
+        assert len(re.findall(r'<polyline class="e" points="[^"]+ [^"]+"/>', curve)) == 1
+        assert "red since the problem began" in curve
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"start": "tomorrow"}, "start"), ({"start": "2999-01-01T00:00:00Z"}, "start")],
+)
+def test_wrong_curve(service: Service, wrong: dict[str, str], field: str) -> None:
+    """A curve that cannot be drawn is refused, with the name of the parameter."""
+    asked = {"where": 'model == "reply"', "figure": "errors"} | wrong
+    answer = ask(service.app, f"{PAGE}/problem-curve?{urlencode(asked)}")
+    assert (answer.status, field in answer.text) == (400, True)
+
+
 def test_lists_agree_with_their_numbers(service: Service) -> None:
     """The list of each problem has exactly as many runs as the problem says."""
     found = find_problems(
