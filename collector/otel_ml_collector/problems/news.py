@@ -395,7 +395,7 @@ def _describe_error(group: ErrorGroup) -> ProjectFinding:
         subject=group.error_type or "an error without a type",
         sentence=f"{shape}{versions}",
         title=f"New error {group.error_type}" if group.error_type else "New error without a type",
-        text=f": {shape}{versions}",
+        text=f": {shape}{versions}" if group.shape else versions,
         by="errors",
         size=group.runs,
         where=where,

@@ -52,7 +52,7 @@ def test_size(service: Service) -> None:
     assert len(page.body) < 150_000
     assert ROW.findall(page.text) == NAMES[:50]
     assert "1 to 50 of 1,120 projects" in page.text
-    assert "1,120 stored in 1,120 projects" in page.text
+    assert "1,120 runs stored in 1,120 projects" in page.text
 
 
 def test_empty(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_status(service: Service) -> None:
     places = re.findall(r'<hx-partial hx-target="#status-(\d+)"', parts)
     assert places == [str(place) for place in range(50)]
     assert (parts.count(">OK</td>"), parts.count(">1 problem</td>")) == (49, 1)
-    assert "New error Lost" in steps[1]
+    assert "New error Lost, in m</a>" in steps[1]
     assert "Checking projects: 4 of 50 are done …" in steps[1]
     last = re.sub(r"<[^>]+>", "", steps[-1])
     assert "1 problem in 1 of 50 projects: Broken." in last
