@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from re import fullmatch
 from statistics import fmean, stdev
 from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -41,6 +42,7 @@ from otel_ml_collector.windows import Buckets, Window
 from otel_ml_collector.wording import THIN
 
 UserGroup = Literal["user", "session"]
+_TAG: Final = r"tags\[.+\]"
 Order = Literal["runs", "errors", "p95", "tokens", "cost", "quality"]
 
 _GROUPS: Final = 50
@@ -82,7 +84,14 @@ class FiguresQuery:
     """The choice of figures on a page; API and pages take it as parameters."""
 
     last: Annotated[Past, Query(description="Length of the period")] = "24h"
-    users: Annotated[UserGroup, Query(description="What the table of users is sorted by")] = "user"
+    users: Annotated[
+        str,
+        Query(
+            max_length=400,
+            pattern=rf"^(user|session|{_TAG})$",
+            description='What the rows of the table of users are: user, session or tags["name"]',
+        ),
+    ] = "user"
     order: Annotated[
         Order, Query(description="Which groups come first: the highest or the worst values")
     ] = "cost"
@@ -185,9 +194,24 @@ def list_people(reader: Reader, project: str) -> list[UserGroup]:
     return [experiment for experiment in both if experiment in named]
 
 
-def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> UserGroup | None:
+def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> str | None:
     """Choose the grouping of the table of users: the requested one, or else the first available."""
-    return query.users if query.users in people else next(iter(people), None)
+    is_known = query.users in people or fullmatch(_TAG, query.users)
+    return query.users if is_known else next(iter(people), None)
+
+
+def list_choices(query: FiguresQuery, people: Sequence[UserGroup]) -> list[tuple[str, str]]:
+    """List the groupings of the table of users with their names, the requested tag included."""
+    choices: list[tuple[str, str]] = [(person, person.capitalize()) for person in people]
+    if fullmatch(_TAG, query.users):
+        choices.append((query.users, name_group(query.users)))
+    return choices
+
+
+def name_group(by: str) -> str:
+    """Name a grouping as in a heading: `function`, `LLM`, or the name of a tag."""
+    names = {"model": "function", "provider_model": "LLM"}
+    return names.get(by, by.removeprefix('tags["').removesuffix('"]'))
 
 
 def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
@@ -345,6 +369,11 @@ class GroupTable:
     rest: GroupRow | None
     slowest: GroupRow | None = None
     costliest: GroupRow | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the grouping, such as `function`."""
+        return name_group(self.by)
 
 
 def make_tiles(

@@ -221,7 +221,8 @@ class Reader(HasCard):
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
             models: What the rows of the model table are: ``model`` (your models),
                 ``provider_model`` (LLMs) or ``version``.
-            users: What the rows of the user table are: ``user`` or ``session``.
+            users: What the rows of the user table are: ``user``, ``session``, or a tag such as
+                ``tags["client"]``.
             order: Sort order of both tables: ``cost``, ``runs``, ``errors``, ``p95`` (latency) or
                 ``tokens``, the largest first, or ``quality``, the worst first.
             tz: IANA time zone of the buckets, such as ``Europe/Berlin``. None for UTC.

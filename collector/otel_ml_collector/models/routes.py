@@ -32,6 +32,7 @@ from otel_ml_collector.figures import (
     draw_curve,
     find_figures_at,
     is_lower_better,
+    list_choices,
     list_people,
     make_table,
     make_tiles,
@@ -463,7 +464,7 @@ def _show_alone(
         if beside.total.runs or beside.before.runs
         else [],
         "table": table,
-        "people": [(person, person.capitalize()) for person in people],
+        "people": list_choices(asked, people),
         "orders": ORDERS,
         "here": lambda **changes: view.address(
             project, "models", model, **asked.parameters(**changes)

@@ -1,6 +1,7 @@
 """The overview of a project: its JSON, its page, and the parts that load after the page."""
 
 import time
+from collections import Counter
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -13,6 +14,7 @@ from otel_ml_collector.figures import (
     ORDERS,
     SPANS,
     choose_judges,
+    list_choices,
     make_table,
     make_tiles,
 )
@@ -29,7 +31,7 @@ from otel_ml_collector.overview.seen import SEEN, SEEN_S, read_seen
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import list_curves
 from otel_ml_collector.problems.news import FromSources
-from otel_ml_collector.problems.problems import find_problems
+from otel_ml_collector.problems.problems import FoundProblems, find_problems
 from otel_ml_collector.reported.find import Reported, find_reported
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import cut_past
@@ -40,6 +42,7 @@ from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
+_TAGS: Final = 3  # number of tags that runs can be grouped by
 _TILES: Final = 2  # number of judges that have a tile
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -73,6 +76,8 @@ def show_news(
         "found": found,
         "checked": write_checked(found),
         "curves": list_curves(found),
+        "tags": _list_tags(found),
+        "here": lambda **changes: view.address(project, **asked.parameters(**changes)),
         "new": seen.list_new(found, now_ns),
         "since": seen.write_since(found, now_ns, reader.zone),
     }
@@ -87,6 +92,17 @@ def show_news(
             samesite="lax",
         )
     return response
+
+
+def _list_tags(found: FoundProblems) -> list[tuple[str, str]]:
+    """List the tags with few values, as fields and names; those of most runs come first."""
+    slices = found.state.slices if found.state else None
+    sizes: Counter[tuple[str, str]] = Counter()
+    for item in slices.slices if slices else ():
+        field, _, _ = item.condition.partition(" == ")
+        if field.startswith("tags["):
+            sizes[field, item.dimension] += item.runs
+    return [tag for tag, _ in sizes.most_common(_TAGS)]
 
 
 @pages.get("/projects/{project:path}")
@@ -112,7 +128,7 @@ def show_overview(request: Request, project: str, asked: FromAsked, reader: From
             if part is not None and part.groups
         ],
         "orders": ORDERS,
-        "people": [(person, person.capitalize()) for person in figures.people],
+        "people": list_choices(asked, figures.people),
         "gaps": find_gaps(request, reader, project),
         "refused": find_refused(reader, project),
         "reported": _find_reported(reader, project, asked),

@@ -13,10 +13,10 @@ import pytest
 from otel_ml_collector.overview.seen import PageVisit, SeenProblems
 from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.problems.problems import find_problems
-from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.times import MINUTE_NS, to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
-from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.spans import make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 PAGE: Final = f"/projects/{PROJECT}"
@@ -108,6 +108,33 @@ def test_order(service: Service, order: str, key: Any, is_falling: bool) -> None
     assert len(set(values)) > 1
 
 
+def test_by_tag(service: Service) -> None:
+    """The table of users can go by a tag instead; its rows lead to the runs that they count."""
+    now_ns = time.time_ns()
+    clients = {"acme": 120, "nova": 60}
+    calls = [
+        make_call(
+            "reply",
+            {"otel_ml.tag.client": client},
+            trace_id=trace_id(9_000 + 200 * place + number),
+            start_ns=now_ns - (number + 1) * MINUTE_NS,
+        )
+        for place, (client, runs) in enumerate(clients.items())
+        for number in range(runs)
+    ]
+    service.store.take("tagged", *calls, now_ns=now_ns)
+    news = html.unescape(ask(service.app, "/projects/tagged/news?last=24h").text)
+    assert re.findall(r"users=(tags[^#\"]+)#by-users", news) == [quote('tags["client"]', safe="")]
+    query = urlencode({"users": 'tags["client"]'})
+    told = ask(service.app, f"/api/v1/projects/tagged/overview?{query}").json["users"]
+    assert {one["group"]: one["total"]["runs"] for one in told["groups"]} == clients
+    page = html.unescape(ask(service.app, f"/projects/tagged?{query}").text)
+    table = page.partition('id="by-users"')[2]
+    assert "<h2>By client</h2>" in table
+    where = urlencode({"where": 'tags["client"] == "acme"'})
+    assert f"/projects/tagged/runs?{where}&last=24h" in table
+
+
 def test_page(service: Service) -> None:
     """The page has each figure with a link to its runs, and says what is in none of them."""
     text = ask(service.app, PAGE).text
@@ -147,14 +174,14 @@ def test_curve_of_a_problem(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "field"),
-    [({"start": "tomorrow"}, "start"), ({"start": "2999-01-01T00:00:00Z"}, "start")],
+    ("start", "message"),
+    [("tomorrow", "Invalid time"), ("2222-01-01T00:00:00Z", "Invalid start")],
 )
-def test_wrong_curve(service: Service, wrong: dict[str, str], field: str) -> None:
-    """A curve that cannot be drawn is refused, with the name of the parameter."""
-    asked = {"where": 'model == "reply"', "figure": "errors"} | wrong
+def test_wrong_curve(service: Service, start: str, message: str) -> None:
+    """A curve whose time is invalid is refused with a reason."""
+    asked = {"where": 'model == "reply"', "figure": "errors", "start": start}
     answer = ask(service.app, f"{PAGE}/problem-curve?{urlencode(asked)}")
-    assert (answer.status, field in answer.text) == (400, True)
+    assert (answer.status, message in answer.text) == (400, True)
 
 
 def test_lists_agree_with_their_numbers(service: Service) -> None:
