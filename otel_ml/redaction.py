@@ -46,6 +46,7 @@ Redact = Callable[[str], str]
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})
 _PLAIN: Final = _LEAVES | {list, tuple}
+_SCALARS: Final = frozenset({int, bool, type(None)})  # no floats: JSON has no infinities
 _MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen completely
 _CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
 _LONG_TEXT: Final = 4_096  # characters; longer texts are searched without digits
@@ -157,6 +158,11 @@ class Redaction:
         Returns:
             JSON text that can be sent, or a copy that must be encoded.
         """
+        if type(value) in _SCALARS and self._redact is None:
+            try:
+                return orjson.dumps(value).decode()
+            except TypeError as error:  # an integer of more than 64 bits
+                hand_on(error)
         seen = check_short(value)
         if seen and self._redact is None:
             try:

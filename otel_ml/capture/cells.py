@@ -1,6 +1,7 @@
 """Cells of tables: which rows are sampled, and how a cell is recorded."""
 
 import datetime
+import functools
 from collections.abc import Iterable, Sequence
 from itertools import count, islice
 from typing import Any, Final
@@ -21,6 +22,7 @@ _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
 
+@functools.lru_cache(maxsize=1_024)
 def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
     """Return the distance between the rows of a table that are recorded as a sample.
 

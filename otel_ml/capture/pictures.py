@@ -1,5 +1,6 @@
 """Takes snapshots of images and figures, and describes these snapshots."""
 
+import functools
 import math
 import sys
 from collections.abc import Sequence
@@ -34,19 +35,26 @@ def _take_image(image: Any, taker: Taker, depth: int) -> object:
     core = owned.get("_im", owned.get("im"))
     if core is None or 0 in size or not taker.has_room(_PIXELS_BYTES):
         return Snapshot(type(image), _describe_image, (mode, size), 512)
-    width, height = size
-    left, top = max((width - _THUMBNAIL) // 2, 0), max((height - _THUMBNAIL) // 2, 0)
-    box = (left, top, left + min(width, _THUMBNAIL), top + min(height, _THUMBNAIL))
+    whole, inner = _boxes(size)
     if mode in _DIRECT and hasattr(core, "resize"):
         # `Image.resize` and `Image.crop` call these; direct calls take a third of the time
-        pixels = (core.resize(_SIDES, 0, (0, 0, *size)), core.crop(box))
+        pixels = (core.resize(_SIDES, 0, whole), core.crop(inner))
         if mode != "L":  # a quarter of the memory; allocating it takes longer than converting
             pixels = (pixels[0].convert("L", 0), pixels[1].convert("L", 0))
         weight = _GREY_BYTES
     else:
-        pixels = (image.resize(_SIDES, 0), image.crop(box))
+        pixels = (image.resize(_SIDES, 0), image.crop(inner))
         weight = _PIXELS_BYTES
     return Snapshot(type(image), _describe_image, (mode, size, *pixels), weight)
+
+
+@functools.lru_cache(maxsize=256)
+def _boxes(size: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the box of a whole image of this size, and that of its middle."""
+    width, height = size
+    left, top = max((width - _THUMBNAIL) // 2, 0), max((height - _THUMBNAIL) // 2, 0)
+    inner = (left, top, left + min(width, _THUMBNAIL), top + min(height, _THUMBNAIL))
+    return (0, 0, *size), inner
 
 
 def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
