@@ -3,9 +3,13 @@
 import gc
 import logging
 import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +52,10 @@ _ASK_S: Final = 60.0
 # Projects per page of `storage`.
 _PAGE: Final = 1_000
 _FREE_WITHIN_S: Final = 120
+# Columns of `check` without a terminal, the most of an origin, and the least of a value.
+_WIDTH: Final = 100
+_ORIGIN_WIDTH: Final = 32
+_LEAST_WIDTH: Final = 20
 _LONG_S: Final = 3_600.0  # purging rewrites files, and a backup copies them
 
 _logger = logging.getLogger(__name__)
@@ -102,9 +110,7 @@ def check(flags: Flags, file: str | None) -> int:
     else:
         settings = flags.load()
         rows = [(name, value.shown or "-", value.origin) for name, value in flags.choose().items()]
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        for name, value, source in rows:
-            sys.stdout.write(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}\n")
+        _write_settings(rows, shutil.get_terminal_size((_WIDTH, 24)).columns)
         for warning in warnings_of(os.environ):
             _print(warning)
     for address in () if settings.insecure else (settings.http, settings.grpc):
@@ -114,6 +120,23 @@ def check(flags: Flags, file: str | None) -> int:
                 "otel-ml serve does not start"
             )
     return DONE
+
+
+def _write_settings(rows: Sequence[tuple[str, str, str]], width: int) -> None:
+    """Write settings in columns. A long value or origin continues on the next line."""
+    name_width = max(len(name) for name, _, _ in rows)
+    origin_width = min(max(len(origin) for _, _, origin in rows), _ORIGIN_WIDTH)
+    longest = max(len(value) for _, value, _ in rows)
+    value_width = min(longest, max(width - name_width - origin_width - 4, _LEAST_WIDTH))
+    for name, value, origin in rows:
+        values, origins = _wrap(value, value_width), _wrap(origin, origin_width)
+        for first, second, third in zip_longest([name], values, origins, fillvalue=""):
+            line = f"{first:{name_width}}  {second:{value_width}}  {third}"
+            sys.stdout.write(f"{line.rstrip()}\n")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 @click.group()

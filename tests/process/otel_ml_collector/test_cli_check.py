@@ -1,5 +1,6 @@
 """Tests of ``otel-ml check``, run as its users run it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def test_effective_settings(tmp_path: Path) -> None:
         [setting.name, *said.get(setting.name, [setting.default or "-", "default"])]
         for setting in TABLE
     ]
+
+
+def test_long_values(tmp_path: Path) -> None:
+    """A long value continues on the next lines, so that no line is wider than the terminal."""
+    models = {f"model-{place}": {"input": place, "output": 2 * place} for place in range(20)}
+    prices = json.dumps({"provider": models})
+    (tmp_path / "otel-ml.toml").write_text(f"prices = {json.dumps(prices)}")
+    for width, variables in ((100, {"COLUMNS": ""}), (80, {"COLUMNS": "80"})):
+        done = run(tmp_path, "check", **variables)
+        lines = done.stdout.splitlines()
+        assert max(map(len, lines)) <= width
+        (first,) = [place for place, line in enumerate(lines) if line.startswith("prices ")]
+        assert lines[first].endswith("file otel-ml.toml:1")
+        assert lines[first + 1].startswith("  ")
+        assert "".join(re.findall("model-[0-9]+", done.stdout)) == "".join(models)
+        (http,) = [line for line in lines if line.startswith("http ")]
+        assert http.split() == ["http", "127.0.0.1:4318", "default"]
 
 
 def test_example(tmp_path: Path) -> None:
