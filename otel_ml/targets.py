@@ -52,7 +52,7 @@ _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _PARAMS_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _PAIR: Final = 2
-_ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]*")
+_ALIAS: Final = re.compile(r"(?!v?[0-9]+\Z)\w[\w.-]*")
 _ALIAS_CHARS: Final = 128
 _BY_CHARS: Final = 256
 _MOST_VERSIONS: Final = 2**31 - 1
@@ -340,7 +340,9 @@ class TargetModel(Elsewhere, HasSubject):
     def _move(self, alias: str, version: int | None, by: str, more: Attributes) -> None:
         name = check_text("alias", alias, _ALIAS_CHARS)
         if _ALIAS.fullmatch(name) is None:
-            raise invalid("alias", name, "letters, digits and _.-, a letter or _ first, no v3")
+            raise invalid(
+                "alias", name, "a name such as champion or 2.0, no number such as 2 or v2"
+            )
         mover = check_text("by", by, _BY_CHARS, may_be_empty=True)
         if version is not None:
             check_integer("version", version, 1, _MOST_VERSIONS)

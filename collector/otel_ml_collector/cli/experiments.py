@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from otel_ml.statistics.verdict import JudgeOutcome
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
-_ALIASED: Final = re.compile(r".+@[A-Za-z_][\w.-]*", re.DOTALL)
+_ALIASED: Final = re.compile(r".+@\w[\w.-]*", re.DOTALL)
 _FIGURES: Final = Vocabulary(
     "condition",
     "fail-if",

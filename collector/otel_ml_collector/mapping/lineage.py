@@ -13,13 +13,13 @@ from otel_ml_collector.times import LATEST_NS
 
 BAD_ALIAS: Final = "invalid_alias"
 BAD_LINEAGE: Final = "invalid_lineage"
-_ALIAS: Final = re.compile(r"(?!v[0-9]+\Z)[^\W\d][\w.-]{0,127}")
+_ALIAS: Final = re.compile(r"(?!v?[0-9]+\Z)\w[\w.-]{0,127}")
 _WORD_CHARS: Final = 256
 _NAME_CHARS: Final = 1_024
 
 
 def is_alias(text: str) -> bool:
-    """Return whether an alias is valid: a word of at most 128 characters, not like ``v3``."""
+    """Return whether an alias is valid: a word of at most 128 characters, no version number."""
     return _ALIAS.fullmatch(text) is not None
 
 

@@ -312,6 +312,33 @@ def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
     assert [one["version"] for one in json.loads(listed)["versions"]] == [1]
 
 
+def test_alias_with_dots(collector: CollectorProcess) -> None:
+    """A name such as 2.0 is found wherever a version can be written."""
+    two_versions(collector, "dotted")
+    client = Client("dotted", endpoint=collector.endpoint)
+    for depth in (3, 4):
+        client.trace(name="answer", params={"depth": depth})(lambda: 1)()
+        assert client.flush()
+    client.set_alias("churn", "1.0", 1)
+    client.set_alias("churn", "2.0", 2)
+    client.set_alias("answer", "2.0", 2)
+    assert client.flush()
+    client.close()
+    with Reader("dotted", endpoint=collector.endpoint) as reader:
+        assert reader.version("churn@2.0").version == 2
+        runs = reader.runs('model == "answer" and version == "2.0"')
+        assert [run.version for run in runs] == [2]
+        of = ["churn@1.0", "churn@2.0"]
+        assert [side["name"] for side in reader.compare(of)["sides"]] == ["churn:v1", "churn:v2"]
+    where = ("--project", "dotted", "--endpoint", collector.endpoint)
+    listed = run_program("models", "churn@2.0", *where, "--format", "json")
+    assert [one["version"] for one in json.loads(listed)["versions"]] == [2]
+    run_program("alias", "churn", "3.1.4", "v2", *where)
+    assert names(collector, "dotted") == {"1.0": 1, "2.0": 2, "3.1.4": 2}
+    page = collector.get_text("/projects/dotted/compare?of=churn@1.0&of=churn@2.0")
+    assert "churn:v2" in page
+
+
 def post(
     collector: CollectorProcess, body: dict[str, object], key: str = "", project: str = "order"
 ) -> tuple[int, Any, Any]:
@@ -346,6 +373,8 @@ def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
     ("body", "status", "said"),
     [
         ({"alias": "v3", "version": 1}, 400, "Invalid alias 'v3'"),
+        ({"alias": "3", "version": 1}, 400, "Invalid alias '3'"),
+        ({"alias": "-2.0", "version": 1}, 400, "Invalid alias '-2.0'"),
         ({"alias": "a@b", "version": 1}, 400, "Invalid alias 'a@b'"),
         ({"alias": "champion", "version": 9}, 404, "has no version 9"),
         ({"alias": "nobody", "version": None}, 404, "No version of 'churn' is called 'nobody'"),

@@ -317,6 +317,7 @@ def test_lineage_of_a_span_and_of_a_record() -> None:
     [
         ({"otel_ml.alias": "champion"}, {}, "invalid_alias"),
         ({**OF_MODEL, "otel_ml.alias": "v3"}, {}, "invalid_alias"),
+        ({**OF_MODEL, "otel_ml.alias": "3"}, {}, "invalid_alias"),
         ({**OF_MODEL, "otel_ml.alias": ["champion"]}, {}, "invalid_alias"),
         ({**OF_MODEL}, {}, "invalid_lineage"),
         ({}, {"otel_ml.lineage.role": "seen"}, "invalid_lineage"),
