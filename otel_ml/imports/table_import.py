@@ -30,7 +30,7 @@ from otel_ml.columns import CODES, count_values, is_measure
 from otel_ml.imports.history import HistorySpans, Identity, Record, span_id_of, trace_id_of
 from otel_ml.imports.progress import ImportProgress
 from otel_ml.imports.sender import HistorySender, ImportBatch, ImportStopped
-from otel_ml.imports.tables import RowSource, open_table
+from otel_ml.imports.tables import RowSource, open_table, read_text
 from otel_ml.items import digest_of
 from otel_ml.profiles.components import Component, InputComponent, OutputComponent
 from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
@@ -425,7 +425,7 @@ class TableRows:
         value = row[self._roles.time or ""]
         if value is None:
             raise _RejectedRow("no time")
-        start_ns = find_time(value, self._roles.zone)
+        start_ns = find_time(_retype(value), self._roles.zone)
         if start_ns is None:
             raise _RejectedRow("invalid time")
         if start_ns < 1:
@@ -528,7 +528,13 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def _retype(value: Any) -> Any:
+    """Convert a number that is text only because its column has other cells that are text."""
+    return read_text(value) if isinstance(value, str) else value
+
+
 def _as_number(value: Any) -> float | None:
+    value = _retype(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return float(value) if isinstance(value, bool) else None
     return float(value)

@@ -158,7 +158,8 @@ class _ParquetFile(RowSource):
 class _CsvFile(RowSource):
     """A CSV file with a header.
 
-    A cell that looks like a number, a bool or JSON is read as such, others are text.
+    A column of numbers or of bools is read as such. If its cells are of several kinds, such as
+    12345 and 01234, all of them are text. A cell with a JSON object or list is read as such.
     """
 
     def __init__(self, path: Path) -> None:
@@ -173,6 +174,7 @@ class _CsvFile(RowSource):
     def read(self, wanted: Sequence[str]) -> Iterator[TableChunk]:
         places = [list(self.columns).index(name) for name in wanted]
         known: dict[str, Any] = {}
+        mixed = self._find_mixed(places, known)
         width, first = len(self.columns), 0
         with self._open() as file:
             lines = csv.reader(file)
@@ -187,11 +189,25 @@ class _CsvFile(RowSource):
                 for place in broken:
                     rows[place] = [""] * width
                 columns = {
-                    name: [_read_cell(row[at], known) for row in rows]
+                    name: [_read_cell(row[at], known, keeps_text=at in mixed) for row in rows]
                     for name, at in zip(wanted, places, strict=True)
                 }
                 yield TableChunk(first, len(rows), columns, broken, raw)
                 first += len(rows)
+
+    def _find_mixed(self, places: Sequence[int], known: dict[str, Any]) -> set[int]:
+        """Find the columns whose cells are of several kinds: text, numbers, bools."""
+        kinds: dict[int, set[type]] = {at: set() for at in places}
+        with self._open() as file:
+            lines = csv.reader(file)
+            next(lines, None)
+            for row in lines:
+                if len(row) != len(self.columns):
+                    continue
+                for at, seen in kinds.items():
+                    kind = type(_read_cell(row[at], known))
+                    seen.add(float if kind is int else kind)
+        return {at for at, seen in kinds.items() if len(seen & {str, float, bool}) > 1}
 
 
 class _JsonLinesFile(RowSource):
@@ -235,17 +251,23 @@ def _read_line(text: bytes) -> tuple[dict[str, Any] | None, str]:
     return (row, "") if isinstance(row, dict) else (None, "not a JSON object")
 
 
-def _read_cell(text: str, known: dict[str, Any]) -> Any:
-    """Convert the text of a CSV cell. Short texts are converted once, because most cells repeat."""
+def _read_cell(text: str, known: dict[str, Any], *, keeps_text: bool = False) -> Any:
+    """Convert the text of a CSV cell. Short texts are converted once, because most cells repeat.
+
+    Args:
+        text: The text.
+        known: Texts that were converted before.
+        keeps_text: Whether a number or bool stays text, because other cells of its column are text.
+    """
     try:
-        return known[text]
+        value = known[text]
     except KeyError:
         value = read_text(text)
         if len(text) <= _KNOWN_CHARS and not isinstance(value, list | dict):
             if len(known) >= _KNOWN_CELLS:
                 known.clear()
             known[text] = value
-        return value
+    return text if keeps_text and isinstance(value, int | float) else value
 
 
 def read_text(text: str) -> Any:

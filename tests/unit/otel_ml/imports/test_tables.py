@@ -80,7 +80,7 @@ def test_csv_reads_numbers_bools_and_json(tmp_path: Path) -> None:
     )
     assert read(str(path)) == {
         "age": [41, None, None],
-        "zip": ["01234", 9, None],
+        "zip": ["01234", "9", None],
         "plan": ["pro, max", None, None],
         "active": [True, False, None],
         "extra": [{"a": [1]}, None, None],
@@ -88,6 +88,21 @@ def test_csv_reads_numbers_bools_and_json(tmp_path: Path) -> None:
     [chunk] = open_table(path).read(["age"])
     assert chunk.broken == {2: "expected 5 cells"}
     assert chunk.row(2) == {"text": "1,2"}
+
+
+def test_csv_column_has_one_type(tmp_path: Path) -> None:
+    """A column with several kinds of cells is text as a whole, wherever the first text is."""
+    path = tmp_path / "t.csv"
+    rows = ["12345,1,true,{},1"] * (CHUNK_ROWS + 1) + ["01234,2.5,1,[1],", ",,,,x"]
+    path.write_text("zip,n,flag,doc,code\n" + "\n".join(rows) + "\n")
+    columns = read(str(path))
+    assert {name: [values[0], *values[-2:]] for name, values in columns.items()} == {
+        "zip": ["12345", "01234", None],
+        "n": [1, 2.5, None],
+        "flag": ["true", "1", None],
+        "doc": [{}, [1], None],
+        "code": ["1", None, "x"],
+    }
 
 
 def test_json_lines(tmp_path: Path) -> None:
