@@ -52,8 +52,8 @@ _ASK_S: Final = 60.0
 # Projects per page of `storage`.
 _PAGE: Final = 1_000
 _FREE_WITHIN_S: Final = 120
-# Columns of `check` without a terminal, the most of an origin, and the least of a value.
-_WIDTH: Final = 100
+# For `check`: size without a terminal, the most columns of an origin, and the least of a value.
+_NO_TERMINAL: Final = (100, 24)
 _ORIGIN_WIDTH: Final = 32
 _LEAST_WIDTH: Final = 20
 _LONG_S: Final = 3_600.0  # purging rewrites files, and a backup copies them
@@ -110,7 +110,7 @@ def check(flags: Flags, file: str | None) -> int:
     else:
         settings = flags.load()
         rows = [(name, value.shown or "-", value.origin) for name, value in flags.choose().items()]
-        _write_settings(rows, shutil.get_terminal_size((_WIDTH, 24)).columns)
+        _write_settings(rows, shutil.get_terminal_size(_NO_TERMINAL).columns)
         for warning in warnings_of(os.environ):
             _print(warning)
     for address in () if settings.insecure else (settings.http, settings.grpc):
