@@ -302,7 +302,8 @@ class TargetModel(Elsewhere, HasSubject):
 
         Args:
             alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
-                starts with a letter or ``_`` and must not look like a version, such as ``v3``.
+                starts with a letter, a digit or ``_``, and must not be a version number, such as
+                ``3`` or ``v3``.
             version: Version number, such as 3. It must exist in the collector. Default: this
                 version.
             by: Name of the author of the change. Default: the name of the API key.
