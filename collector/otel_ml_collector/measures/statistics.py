@@ -1,7 +1,7 @@
 """Queries about projects, models and versions: aggregates over recorded runs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
@@ -374,7 +374,7 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
     tried = reader.ahead(_count_tried, asked) if counted.items else None
     sql = Sql("""
         SELECT {number} AS number, {counts}, {quantiles},
-          max(start_ns) AS last_start_ns, 0 AS experiment_runs
+          min(start_ns) AS first_start_ns, max(start_ns) AS last_start_ns, 0 AS experiment_runs
         FROM {recorded} WHERE {counted} AND model = {model:String}
         GROUP BY number HAVING number > 0 ORDER BY number
         """).fill(
@@ -396,7 +396,14 @@ def read_version_runs(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 # The figures of a version that only has runs in experiments.
-_NEVER_RUN: Final = {"runs": 0, "errors": 0, "p50_ms": None, "p95_ms": None, "last_start_ns": 0}
+_NEVER_RUN: Final = {
+    "runs": 0,
+    "errors": 0,
+    "p50_ms": None,
+    "p95_ms": None,
+    "first_start_ns": 0,
+    "last_start_ns": 0,
+}
 
 
 def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
@@ -408,6 +415,20 @@ def _count_tried(reader: Reader, asked: Mapping[str, Any]) -> list[Row]:
         number=NUMBER, recorded=RECORDED, tried=find_counted(reader, asked["project"]).tried
     )
     return reader.rows(sql, asked)
+
+
+def read_first_starts(reader: Reader, project: str, models: Sequence[str]) -> list[Row]:
+    """Read when the first run of each version of some models started.
+
+    Returns:
+        Rows with `model`, `digest`, `structure` and `first_ns`.
+    """
+    sql = Sql("""
+        SELECT model, digest, structure, min(start_ns) AS first_ns FROM {recorded}
+        WHERE {counted} AND model IN {models:Array(String)} AND digest != ''
+        GROUP BY model, digest, structure
+        """).fill(recorded=RECORDED, counted=find_counted(reader, project).sql)
+    return reader.rows(sql, {"project": project, "models": [*models]})
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:

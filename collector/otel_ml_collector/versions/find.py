@@ -13,6 +13,7 @@ from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.measures.statistics import (
     is_version,
     list_models,
+    read_first_starts,
     read_version_runs,
     read_version_scores,
 )
@@ -280,11 +281,14 @@ def _version(
 ) -> VersionDetail:
     """Make a version from its structures. Runs without a structure count for the first one."""
     first = structures[0]
+    first_ns = [row["first_ns"] for row in structures]
+    if runs and runs["first_start_ns"]:
+        first_ns.append(runs["first_start_ns"])
     return VersionDetail(
         model=model,
         version=first["number"],
         digest=first["digest"],
-        first_seen_time=to_rfc3339(min(row["first_ns"] for row in structures)),
+        first_seen_time=to_rfc3339(min(first_ns)),
         runs=runs["runs"] if runs else 0,
         errors=runs["errors"] if runs else 0,
         p50_ms=runs["p50_ms"] if runs else None,
@@ -342,7 +346,7 @@ class NewVersion:
 
     Attributes:
         previous: Number of the previous version.
-        first_ns: When its first record arrived.
+        first_ns: When its first run started, or when its first record arrived if that was earlier.
     """
 
     project: str
@@ -367,8 +371,37 @@ def find_new_versions(reader: Reader, now_ns: int) -> list[NewVersion]:
         models = _read_new_models(reader)
     chosen = [version for model in models if (version := _choose_newest(reader, model))]
     chosen.sort(key=lambda version: -version.first_ns)
-    newest = chosen[:_NEWEST_VERSIONS]
-    return [item for item in newest if item.first_ns >= now_ns - _NEW_DAYS * DAY_NS]
+    newest = [
+        item for item in chosen[:_NEWEST_VERSIONS] if item.first_ns >= now_ns - _NEW_DAYS * DAY_NS
+    ]
+    started = _find_starts(reader, newest)
+    return sorted(
+        (
+            replace(item, first_ns=min(item.first_ns, started.get(_key_of(item), item.first_ns)))
+            for item in newest
+        ),
+        key=lambda version: -version.first_ns,
+    )
+
+
+def _key_of(version: NewVersion) -> tuple[str, str, int]:
+    return version.project, version.model, version.number
+
+
+def _find_starts(reader: Reader, versions: Sequence[NewVersion]) -> dict[tuple[str, str, int], int]:
+    """Return the start of the first run, by project, model and number of the version."""
+    models: defaultdict[str, list[str]] = defaultdict(list)
+    for version in versions:
+        models[version.project].append(version.model)
+    starts: dict[tuple[str, str, int], int] = {}
+    for project, names in models.items():
+        own = reader.narrow(replace(reader.access, projects=(project,)))
+        numbers = version_numbers(own, project, "model", names)
+        for row in read_first_starts(own, project, names):
+            number = numbers.get((row["model"], row["digest"], row["structure"]), 0)
+            key = project, row["model"], number
+            starts[key] = min(row["first_ns"], starts.get(key, row["first_ns"]))
+    return starts
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from otel_ml_collector.span import Span
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.versions.find import find_new_versions
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment
@@ -202,6 +203,27 @@ def test_versions_that_were_recorded_are_compared(service: Service) -> None:
     assert "v3" in page
     assert "version=2&amp;against=1" in page
     assert "version=3&amp;against=2" in ask(service.app, "/projects/p/models/answer?to=3").text
+
+
+def test_since_when_an_imported_version_runs(service: Service) -> None:
+    """A version that was imported is dated by its first run, on its page and among the new ones."""
+    starts_ns = [NOW_NS - days * DAY_NS for days in (50, 40, 20, 10)]
+    spans = [
+        make_call(
+            "bikes",
+            {"otel_ml.model.version": f"v{place // 2}", "otel_ml.model.output_schema": "s"},
+            start_ns=start_ns,
+            end_ns=start_ns + 1_000_000,
+        )
+        for place, start_ns in enumerate(starts_ns)
+    ]
+    for first in (0, 2):
+        service.store.take("imported", *reversed(spans[first : first + 2]))
+    listed = ask(service.app, "/api/v1/projects/imported/models/bikes/versions").json["versions"]
+    times = [to_rfc3339(starts_ns[place]) for place in (2, 0)]
+    assert [version["first_seen_time"] for version in listed] == times
+    newest = {one.model: one for one in find_new_versions(service.store.reader, NOW_NS)}
+    assert newest["bikes"].first_ns == starts_ns[2]
 
 
 def test_version_that_only_an_experiment_ran(service: Service) -> None:
