@@ -360,8 +360,8 @@ class TargetModel(Elsewhere, HasSubject):
     def send_version(self) -> None:
         """Send the version's params and the hash of its artifact, unless they were sent recently.
 
-        It does nothing for a handle that refers to the newest version, which only the collector
-        knows.
+        It does nothing if the handle names no version and means the newest one. Only the collector
+        knows which version that is.
         """
         if self._records_to() is None:
             return

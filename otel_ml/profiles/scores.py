@@ -162,8 +162,9 @@ class PrecisionScore(ProfileScore):
 
     Args:
         name: Name of the score.
-        inputs: Name of a component that is ``TP`` (true positive), ``FP`` (false positive), ``TN``
-            or ``FN`` for each run. Its dtype is ``CAT``.
+        inputs: Name of the component that says for each run whether the prediction was a true
+            positive (``TP``), false positive (``FP``), true negative (``TN``) or false negative
+            (``FN``). Its dtype is ``CAT``.
         preference: Whether ``high`` or ``low`` values are good. Default: ``high``.
     """
 

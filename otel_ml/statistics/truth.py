@@ -294,9 +294,9 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
     """Return a calibration curve: for each predicted probability, how often the event happened.
 
     Args:
-        bins: One pair for each range of predicted probabilities. The first element is the sum of
-            these probabilities. The second has the number of runs in which the event happened
-            (`first`) and of all runs (`second`).
+        bins: One pair for each range of predicted probabilities, such as 0.1 to 0.2: the sum of
+            the probabilities that were predicted in this range, and two counts. `first` counts the
+            runs of the range in which the event happened, `second` counts all its runs.
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.

@@ -29,10 +29,10 @@ MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ReadingFunction:
-    """A function whose code may use names from outside, with what is needed to look them up.
+    """A function, and where to find the values that its code reads from outside.
 
-    Names from outside are globals of its module, variables of an enclosing function, and attributes
-    of ``self``. Their values can be part of the function's version.
+    Such values are globals of its module, variables of an enclosing function, and attributes of
+    ``self``. They can be part of the function's version.
 
     Attributes:
         function: The function.

@@ -54,8 +54,8 @@ DEFECTS: Final = (
     Defect(
         name="A p95 is computed as a p99",
         file="collector/otel_ml_collector/stats.py",
-        old="    p50, p90, p95, p99 = _read_quantiles(row)\n    return RunFigures(",
-        new="    p50, p90, p99, p95 = _read_quantiles(row)\n    return RunFigures(",
+        old="    p50, p90, p95, p99 = read_quantiles(row)\n    return RunFigures(",
+        new="    p50, p90, p99, p95 = read_quantiles(row)\n    return RunFigures(",
         packages=("otel_ml_collector/query",),
         others=("otel_ml_collector/query/test_stats.py",),
     ),

@@ -108,7 +108,7 @@ class DoctorLine:
 @click.option(
     "--grpc",
     metavar="HOST:PORT",
-    help="Address of the collector for gRPC [port 4317 if HTTP has port 4318]",
+    help="Address of the collector for gRPC [if HTTP uses port 4318: port 4317 of the same host]",
 )
 @click.option(
     "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"

@@ -111,7 +111,7 @@ _OPTIONS: Final = (
         "--resume",
         metavar="auto|ID",
         default=None,
-        help="Continue an unfinished experiment: the run ID of one, or auto to find it",
+        help="Continue an unfinished experiment: its run ID, or auto to let the command find it",
     ),
     click.option(
         "--partial",

@@ -87,7 +87,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @with_place
 @with_project
 @click.option("--model", required=True, metavar="NAME", help="Model that made the predictions")
-@_column("--time", "Time of each prediction; a time without a time zone is UTC")
+@_column("--time", "Column with the time of each prediction; without a time zone, it is UTC")
 @click.option(
     "--inputs",
     metavar="A,B,…",

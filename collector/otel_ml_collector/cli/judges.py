@@ -270,11 +270,11 @@ def try_out(
 @click.option(
     "--last", default="30d", metavar="LENGTH", show_default=True, help="How far back, such as 7d"
 )
-@click.option("--where", metavar="EXPR", help="Filter of the runs [the judge's own]")
+@click.option("--where", metavar="EXPR", help="Filter of the runs [the filter of the judge]")
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs, such as 0.1 [the judge's own]",
+    help="Share of the runs, such as 0.1 [the share that the judge samples]",
 )
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="At most N runs, the newest")
 @click.option(

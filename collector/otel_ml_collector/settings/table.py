@@ -308,9 +308,9 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         read_networks,
-        "Addresses or networks of proxies whose headers X-Forwarded-For, X-Forwarded-Proto, "
-        "X-Forwarded-Prefix and Forwarded count, separated by commas; if empty, those of this "
-        "machine",
+        "Addresses or networks of proxies, separated by commas. Their headers X-Forwarded-For, "
+        "X-Forwarded-Proto, X-Forwarded-Prefix and Forwarded are used. If empty, proxies on this "
+        "machine are trusted",
     )
     auth_header: str = setting(
         "",
