@@ -154,8 +154,8 @@ class Settings:
     store_wait_s: int = setting(
         "600",
         whole_number("seconds", 0, 86_400),
-        "Seconds to wait at the start for a store that does not answer; then the collector ends "
-        "with status 1",
+        "Maximum seconds to wait for the store at the start; if it does not answer by then, the "
+        "collector exits with status 1",
     )
     allowed_hosts: tuple[str, ...] = setting(
         "", read_names, "Host names that clients may use for this collector, separated by commas"
@@ -172,35 +172,37 @@ class Settings:
     session_secret: str = setting(
         "",
         read_secret,
-        "Secret that signs sessions of the pages, at least 32 characters; the same for all "
-        "collectors of a ClickHouse server",
+        "Secret of at least 32 characters that signs the sessions of signed-in users. All "
+        "collectors that share a ClickHouse server need the same secret",
         show=hide_text,
     )
     metrics_open: str = setting(
         "loopback",
         one_of("loopback", "everyone", "nobody"),
-        "Who can read /metrics without a key if there are keys: loopback, everyone or nobody",
+        "Who can read /metrics without an API key, once there are keys: loopback, everyone or "
+        "nobody",
     )
     artifact_limit_bytes: int = setting(
         "100663296",
         whole_number("bytes", 1, 2**31 - 1),
-        "Largest artifact upload in bytes, as a JSON document",
+        "Maximum size of an uploaded artifact: the bytes of its JSON document",
     )
     min_free_disk_bytes: int = setting(
         "268435456",
         whole_number("bytes", 0, 2**63 - 1),
-        "Free disk space in bytes below which the collector accepts no data; 0 turns this check "
+        "Stop accepting data when the disk has less than this many bytes free; 0 turns this check "
         "off",
     )
     max_connections: int = setting(
         "2000",
         whole_number("connections", 1, 1_000_000),
-        "Maximum number of connections, for HTTP and for gRPC each",
+        "Maximum number of connections; HTTP and gRPC are counted separately",
     )
     request_timeout_s: int = setting(
         "30",
         whole_number("seconds", 1, 3_600),
-        "Seconds for an HTTP request to arrive, plus one second per 16 KiB of body received",
+        "Seconds within which an HTTP request must arrive; each 16 KiB of body that arrives adds "
+        "one second",
     )
     keep_records_days: int = setting(
         "0",
@@ -233,8 +235,8 @@ class Settings:
     collect_ms: int = setting(
         "1000",
         whole_number("milliseconds", 0, 1_000),
-        "Longest time in milliseconds for which requests are collected under continuous traffic "
-        "and then stored together; 0 stores each request at once, which costs more CPU and disk",
+        "Maximum milliseconds for which the collector gathers requests under continuous traffic, "
+        "to store them together; 0 stores each request at once, which costs more CPU and disk",
     )
     log_level: str = setting(
         "info", one_of(*_LEVELS), "Least severe level to log: debug, info, warning or error"
@@ -259,8 +261,8 @@ class Settings:
     collector_name: str = setting(
         "",
         read_name,
-        "Unique and permanent name of this collector, required for --forward-records with a "
-        "ClickHouse server",
+        "Unique name of this collector, which must never change; required for --forward-records "
+        "with a ClickHouse server",
     )
     prices: tuple[Price, ...] = setting(
         "",
@@ -272,20 +274,21 @@ class Settings:
     project_from: str = setting(
         "default",
         one_of("default", "service.name"),
-        "Project of spans and log records that name none: default, or service.name to use the "
-        "service name of their resource",
+        "Project for spans and log records that do not name a project: default, or service.name "
+        "for the service name of their resource",
     )
     sampled_projects: tuple[str, ...] = setting(
         "",
         read_projects,
-        "Projects whose spans a sampler drops on the way, separated by commas, or * for all: "
-        "their missing spans count as sampled, not missing",
+        "Projects with a sampler that drops spans before they reach the collector, separated by "
+        "commas, or * for all. Their spans that do not arrive are reported as sampled, not as "
+        "missing",
     )
     metrics: str = setting(
         "leave",
         one_of("leave", "refuse"),
-        "What to do with OTLP metrics that are not about calls of models and that no destination "
-        "receives: leave (accept and drop them) or refuse (reject them)",
+        "What to do with OTLP metrics that are neither about model calls nor forwarded to a "
+        "destination: leave (accept and drop them) or refuse (reject them)",
     )
     no_mcp: bool = setting("false", read_switch, "Turn off /mcp, the address for AI assistants")
     mcp_writes: bool = setting(
@@ -302,8 +305,8 @@ class Settings:
     public_url: str = setting(
         "",
         read_public_url,
-        "Address at which users open the web pages, such as https://otel-ml.example, for links in "
-        "messages",
+        "Address at which users open the web pages, such as https://otel-ml.example. Links in "
+        "messages use it",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",
@@ -339,7 +342,7 @@ class Settings:
     alert: tuple[Mapping[str, Any], ...] = setting(
         "",
         read_tables,
-        "Alert rules: tables [[alert]] in the file, or a JSON list of objects",
+        "Alert rules: [[alert]] tables in the settings file, or a JSON list of objects",
         takes_tables=True,
     )
     alerts: AlertSettings = setting(
@@ -358,35 +361,36 @@ class Settings:
     judge_redact: RedactionRules = setting(
         "",
         read_redaction,
-        "What is removed before a language model of a judge sees a run: "
-        '{"keys": ["email"], "patterns": ["[0-9]{16}"]}',
+        'What to remove from a run before a judge sends it to a language model: {"keys": '
+        '["email"], "patterns": ["[0-9]{16}"]}',
         takes_table=True,
     )
     judge: tuple[Mapping[str, Any], ...] = setting(
         "",
         read_tables,
-        "Judges without code: tables [[judge]] in the file, or a JSON list of objects",
+        "Judges without code: [[judge]] tables in the settings file, or a JSON list of objects",
         takes_tables=True,
     )
     judges: JudgeSettings = setting(
         '{"run": true, "threads": 4}',
         read_judges,
-        "Whether this collector runs judges without code, and how many calls at the same time",
+        "Whether this collector runs judges without code (run), and how many calls of language "
+        "models they make at the same time (threads)",
         takes_table=True,
     )
     margins: Margins = setting(
         "",
         read_margins,
-        "Limits below which differences in time and cost are ignored, even above 5 %: "
-        '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001} (milliseconds, share of the time of '
-        "the whole request, $ per run); of both times, the larger limit counts; in an experiment, "
-        "the call is the whole request",
+        'Differences in time and cost that are too small to matter, even above 5 %: {"time_ms": '
+        '10, "time_share": 0.02, "cost": 0.0001}. time_ms is in milliseconds, time_share is a '
+        "share of the time of the whole request (in an experiment: of the call), and cost is in $ "
+        "per run. For time, the larger of the two limits applies",
         takes_table=True,
     )
     trace_url: str = setting(
         "",
         read_trace_url,
-        "Address of a trace in Jaeger or Tempo, to which the page of a run links: "
+        "Address of a trace in Jaeger or Tempo, for the link on the page of a run: "
         "http://HOST/trace/{trace_id}",
     )
 
