@@ -78,8 +78,9 @@ def leave_out() -> None:
 def serve(flags: Flags) -> int:
     """Run the collector: receive OpenTelemetry spans, store them, and serve the API and pages.
 
-    Each option is a setting. You can also set it in the file, or in an environment variable such
-    as OTEL_ML_DATA_DIR for --data-dir.
+    Each option is a setting. You can also write it into the settings file (otel-ml.toml, or the
+    file that --config names), or set an environment variable such as OTEL_ML_DATA_DIR for
+    --data-dir.
     """
     if any(find_spec(module) is None for module in _NEEDED):
         raise BadSetting(INSTALL_COLLECTOR)
@@ -155,14 +156,14 @@ def keys() -> None:
     "projects",
     required=True,
     metavar="P[,P2|*]",
-    help="Projects of the key, or * for all; spans that name no project go to the first one",
+    help="Projects of the key, or * for all; spans that do not name a project go to the first one",
 )
 @click.option(
     "--scope",
     "scopes",
     default="ingest,read",
     metavar="S[,S2]",
-    help=f"What the key may do, some of {', '.join(SCOPES)} [ingest,read]",
+    help=f"What the key may do: one or more of {', '.join(SCOPES)} [ingest,read]",
 )
 @click.option("--name", default="", metavar="NAME", help="Name of the key, shown in lists")
 @click.option(
@@ -259,7 +260,7 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 @click.option(
     "--confirm",
     is_flag=True,
-    help="Confirm that the collector's clock is right, if retention waits because it has moved",
+    help="Confirm that the collector's clock is right, so that a paused retention continues",
 )
 @click.option(
     "--records",
@@ -282,8 +283,8 @@ def retention(
 ) -> int:
     """Show or set how long the records of a project are kept, counted from their arrival.
 
-    If the collector's clock has jumped by more than 2 days since old records were last deleted,
-    nothing more is deleted. Check the clock. If it is right, use --confirm.
+    Retention pauses if the collector's clock has jumped by more than 2 days since old records were
+    last deleted. Check the clock. If it is right, use --confirm.
     """
     if confirm is bool(project):
         raise BadSetting("Give PROJECT, or --confirm alone")
@@ -343,7 +344,7 @@ def _days(text: str | None, before: int | None) -> int | None:
     "--free-days",
     type=int,
     metavar="N",
-    help="Also show how much space deleting everything older than N days would free",
+    help="Also show how much space you would free by deleting everything older than N days",
 )
 @with_form
 def storage(
@@ -398,7 +399,10 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 @with_place
 @with_project
 @click.option(
-    "--who", required=True, metavar="NAME", help="Name to look for; upper and lower case are equal"
+    "--who",
+    required=True,
+    metavar="NAME",
+    help="Name to look for; upper and lower case do not matter",
 )
 @with_form
 def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:

@@ -54,7 +54,7 @@ def list_alerts(asked: PlaceOptions, project: str, *, form: Layout) -> int:
 @click.argument("name")
 @with_form
 def check_alert(asked: PlaceOptions, project: str, *, name: str, since: str, form: Layout) -> int:
-    """Show when the rule NAME, as it is now, would have fired. Use it to choose a threshold."""
+    """Show when the rule NAME would have fired in the past. This helps you choose a threshold."""
     with asked.open() as place, place.reader(project) as reader:
         found = reader.check_alert(name, since=since)
         if form.kind == "table":
@@ -111,10 +111,10 @@ def mute_alert(
     form: Layout,
     **wanted: str,
 ) -> int:
-    """Send no notifications of the alert rule NAME, or of some of its slices, for a while.
+    """Mute the alert rule NAME, or some of its slices: for a while, no notifications are sent.
 
-    The rule is still evaluated and shown. With --as, the mute gets a name; saving a mute of the
-    same name replaces it.
+    The rule is still evaluated and shown. With --as, you give the mute a name; a later mute with
+    the same name replaces it.
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -145,11 +145,11 @@ def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
 @with_place
 @click.argument("target", metavar="RECEIVER")
 def test_target(asked: PlaceOptions, target: str) -> int:
-    """Let the collector send a test notification to a receiver, and print the result.
+    """Make the collector send a test notification to a receiver, and print the result.
 
-    RECEIVER is a name in the collector's setting alert_targets. If no collector is running, the
-    notification is sent from this machine, with the settings of the file and the environment. An
-    Alertmanager shows the test alert for five minutes.
+    RECEIVER is a name in the collector's setting alert_targets. If no collector is running, this
+    command sends the notification itself, with the settings from the settings file and the
+    environment. An Alertmanager shows the test alert for five minutes.
     """
     from otel_ml.reader.api import Question  # heavy
 

@@ -39,7 +39,7 @@ _project = click.option(
     "--project",
     metavar="P",
     envvar="OTEL_ML_PROJECT",
-    help="Project for tool calls that name none [OTEL_ML_PROJECT]",
+    help="Project for tool calls that do not name one [OTEL_ML_PROJECT]",
 )
 
 

@@ -129,8 +129,8 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
 def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
     """Show how well a data set covers the runs of the last 28 days.
 
-    For each tag value in production, you see its share of runs, its share of items, and whether the
-    data set has enough items for a verdict.
+    For each tag value in production, you see its share of runs and its share of items. You also see
+    whether the data set has enough items with this value for a verdict.
     """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
@@ -145,14 +145,15 @@ def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
 @click.option(
     "--file",
     metavar="FILE",
-    help=".jsonl, .csv or .parquet file with items; items with a known ID are replaced",
+    help=".jsonl, .csv or .parquet file with items; an item replaces the stored item with the "
+    "same ID",
 )
 @click.option(
     "--expected",
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
-    help="With --where, the expected value of each item: none, the recorded outputs, or the ground "
-    "truth (actual) [nothing]",
+    help="With --where: what to store as the expected value of each item. nothing, outputs (the "
+    "recorded ones) or actual (the ground truth) [nothing]",
 )
 @_with_reason
 @click.argument("name", metavar="NAME")

@@ -103,12 +103,13 @@ class DoctorLine:
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="Address of the collector [the address that the SDK uses, such as OTEL_ML_ENDPOINT]",
+    help="Address of the collector [the address that the SDK would use here]",
 )
 @click.option(
     "--grpc",
     metavar="HOST:PORT",
-    help="Address of the collector for gRPC [if HTTP uses port 4318: port 4317 of the same host]",
+    help="Address of the collector for gRPC [port 4317 of the same host, if --endpoint has port "
+    "4318]",
 )
 @click.option(
     "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"

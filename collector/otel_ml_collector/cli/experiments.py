@@ -123,7 +123,7 @@ _OPTIONS: Final = (
         "conditions",
         multiple=True,
         metavar="CONDITION",
-        help=f"Exit with status 1 if this holds: {_CONDITIONS} [worse, if there is a baseline]",
+        help=f"Exit with status 1 if this is true: {_CONDITIONS} [worse, if there is a baseline]",
     ),
     click.option(
         "--save",
@@ -170,8 +170,8 @@ def _take_options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--baseline",
     metavar="FILE|EXPERIMENT",
-    help="What to compare with: a file that --save wrote, or an experiment by its run ID, its "
-    "function version (answer:v3, answer@alias) or a tag",
+    help="What to compare with: a file that --save wrote, or an experiment. Name the experiment "
+    "by its run ID, by its function version (answer:v3, answer@alias) or by one of its tags",
 )
 @_take_options
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
@@ -208,14 +208,15 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     "--stub",
     multiple=True,
     metavar="NAME",
-    help="Traced function to replace by its recorded outputs; may be repeated",
+    help="Traced function that returns its recorded outputs instead of running; may be repeated",
 )
 @click.option(
     "--on-miss",
     type=click.Choice(["raise", "call"]),
     default="raise",
     show_default=True,
-    help="If a call of a --stub function was not recorded: raise an error, or call the function",
+    help="What to do when a call of a --stub function was not recorded: raise an error, or call "
+    "the function",
 )
 @_take_options
 def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> int:
@@ -299,7 +300,7 @@ def _end(held: Sequence[str]) -> int:
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help=f"Exit with status 1 if this holds: {_CONDITIONS} [worse]",
+    help=f"Exit with status 1 if this is true: {_CONDITIONS} [worse]",
 )
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
@@ -317,9 +318,9 @@ def compare(
     `otel-ml experiments` lists them. Name a version by its number or alias, such as answer:v3 or
     answer@champion.
 
-    Versions are compared by experiments on the same data set if both have one, else by their
-    recorded runs. For experiments of `otel-ml replay`, BASELINE can be the word recorded: the
-    recorded runs that were replayed.
+    Two versions are compared on their experiments if they share a data set, otherwise on their
+    recorded runs. For an experiment of `otel-ml replay`, BASELINE can be the word `recorded`, which
+    means the recorded runs that were replayed.
     """
     from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader

@@ -46,9 +46,9 @@ class _Imports(click.Group):
     otel-ml import predictions.parquet --project churn --model churn \\
       --time scored_at --outputs churned --truth actually_churned
 
-    A file name alone means `otel-ml import table`, whose --help lists the options. An import marks
-    its runs as history: they never fire an alert for the past. Importing a file twice stores each
-    record once.
+    `otel-ml import FILE` is short for `otel-ml import table FILE`; `otel-ml import table --help`
+    lists the options. Imported runs are marked as history, so that they never fire an alert.
+    Importing a file twice stores each record once.
     """,
 )
 def import_() -> None:
@@ -79,7 +79,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     return click.option(
         "--rejected",
         metavar="FILE",
-        help=f"File for what cannot be imported [{stem}.rejected.jsonl in this folder]",
+        help=f"File for records that cannot be imported [{stem}.rejected.jsonl in this folder]",
     )
 
 
@@ -87,40 +87,49 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @with_place
 @with_project
 @click.option("--model", required=True, metavar="NAME", help="Model that made the predictions")
-@_column("--time", "Column with the time of each prediction; without a time zone, it is UTC")
+@_column(
+    "--time", "Column with the time of each prediction; --timezone applies to times without a zone"
+)
 @click.option(
     "--inputs",
     metavar="A,B,…",
     callback=_split,
-    help="What the model received [all columns that have no other role]",
+    help="Columns with what the model received [all columns that no other option names]",
 )
-@click.option("--outputs", metavar="A,B,…", callback=_split, help="What the model predicted")
+@click.option(
+    "--outputs", metavar="A,B,…", callback=_split, help="Columns with what the model predicted"
+)
 @click.option(
     "--truth",
     metavar="COLUMN",
-    help="Ground truth of the first output; or OUTPUT=COLUMN,… for several outputs",
+    help="Column with the ground truth of the first output, or OUTPUT=COLUMN,… for several outputs",
 )
 @click.option(
-    "--tags", metavar="A,B,…", callback=_split, help="Tags, to filter and compare predictions by"
+    "--tags",
+    metavar="A,B,…",
+    callback=_split,
+    help="Columns to store as tags, by which you can filter and compare predictions",
 )
-@_column("--session", "Session of each prediction, such as a customer")
-@_column("--user", "User of each prediction")
-@_column("--version", "Version of the model")
-@_column("--id", "ID that is unique in the table [the content of the row]")
-@_column("--latency-ms", "Duration of the prediction in milliseconds")
+@_column("--session", "Column with the session of each prediction, such as a customer")
+@_column("--user", "Column with the user of each prediction")
+@_column("--version", "Column with the version of the model")
+@_column(
+    "--id", "Column with an ID that is unique in the table [an ID made from the content of the row]"
+)
+@_column("--latency-ms", "Column with the duration of each prediction in milliseconds")
 @click.option(
     "--score",
     "scores",
     metavar="NAME=COLUMN",
     multiple=True,
     callback=_pairs,
-    help="Score of each prediction; may be repeated",
+    help="Name of a judge, and the column with its score of each prediction; may be repeated",
 )
 @click.option("--timezone", metavar="NAME", help="Time zone of times that have none [UTC]")
 @click.option(
     "--as-reference",
     is_flag=True,
-    help="Keep the table, such as training data, as the reference for drift; stores no runs",
+    help="Store the table, such as training data, as the reference for drift only, without runs",
 )
 @_rejected_option("TABLE")
 @click.argument("file", metavar="FILE")
@@ -210,10 +219,10 @@ def import_phoenix(
 ) -> int:
     """Import FILEs that were exported from Arize Phoenix: spans, annotations and data sets.
 
-    A file is a table of get_spans_dataframe or get_span_annotations_dataframe, written as Parquet
-    or JSON Lines, an answer of the REST API, or a downloaded data set. Pass annotations together
-    with their spans. If the import is interrupted, run the same command again in the same folder to
-    continue it.
+    A file can be the table that get_spans_dataframe or get_span_annotations_dataframe returns,
+    saved as Parquet or JSON Lines. It can also be a response of the REST API, or a downloaded data
+    set. Pass annotations together with their spans. If the import is interrupted, run the same
+    command again in the same folder to continue it.
     """
     from otel_ml.imports.phoenix import PhoenixExport  # takes 0.1 s
 
@@ -229,9 +238,9 @@ def import_langfuse(
 ) -> int:
     """Import FILEs that Langfuse exported: traces, observations, scores and items of data sets.
 
-    Pass all files of an export in one command, because they are joined by their IDs. They can be
-    JSON, JSON Lines or CSV, and may be compressed with gzip. If the import is interrupted, run the
-    same command again in the same folder to continue it.
+    Pass all files of an export in one command, because their records refer to each other. The files
+    can be JSON, JSON Lines or CSV, and may be compressed with gzip. If the import is interrupted,
+    run the same command again in the same folder to continue it.
     """
     from otel_ml.imports.langfuse import LangfuseFiles  # takes 0.1 s
 

@@ -36,15 +36,15 @@ _logger = logging.getLogger(__name__)
     "--name",
     default="",
     metavar="NAME",
-    help="A name that no other worker has. After a crash, a worker with a name continues at once, "
-    "one without a name after a minute",
+    help="Unique name of this worker. After a crash, a worker with a name continues at once; a "
+    "worker without one continues after a minute",
 )
 def judge_worker(flags: Flags, endpoint: str | None, api_key_file: str | None, name: str) -> int:
-    """Run the judges without code of a collector on this machine, until it is stopped.
+    """Run a collector's judges without code on this machine, until you stop the command.
 
-    The keys of language models are then needed on this machine only. To turn off the judges in the
-    collector itself, set judges = '{"run": false}' there. You can start several workers: each run
-    is still judged once, and limits and budgets hold for all of them together.
+    Then only this machine needs the API keys of the language models. To stop the collector itself
+    from running judges, set judges = '{"run": false}' there. You can start several workers: each
+    run is still judged once, and limits and budgets apply to all workers together.
     """
     from otel_ml.reader.api import Api  # heavy, like the imports below
     from otel_ml_collector.cli.remote_judges import RemoteJudgeStore

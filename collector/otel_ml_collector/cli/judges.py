@@ -91,7 +91,7 @@ def judge() -> None:
     metavar="ZONE",
     help="Time zone of days and of times without an offset, such as Europe/Berlin [UTC]",
 )
-@click.option("--limit", type=click.IntRange(1), help="Score at most this many runs, the newest")
+@click.option("--limit", type=click.IntRange(1), help="Score only this many of the newest runs")
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1),
@@ -103,7 +103,7 @@ def judge() -> None:
     metavar="VERSION",
     default="newest",
     show_default=True,
-    help="Version of the judge to compare with, such as v2; 'none' compares with no version",
+    help="Version of the judge to compare with, such as v2; 'none' for no comparison",
 )
 @click.option("--rate", metavar="N/m", help="Maximum runs per second, minute or hour, such as 60/m")
 @click.option(
@@ -122,8 +122,9 @@ def judge() -> None:
 def score(judge: str, **options: Any) -> int:
     """Score recorded runs with a judge, and compare the scores with an earlier version of it.
 
-    You see the pass rates, the agreement of both versions, and the runs that would flip. Nothing is
-    stored until you confirm or pass --write. Runs that this version has already scored are skipped.
+    You see both pass rates, how often both versions agree, and the runs whose result would change.
+    Nothing is stored until you confirm or pass --write. Runs that this version has already scored
+    are skipped.
     """
     from otel_ml.experiments.stored_results import open_reader  # takes 0.1 s, like those below
     from otel_ml.judges.ready import as_judge
@@ -162,7 +163,7 @@ def score(judge: str, **options: Any) -> int:
 @with_project
 @with_form
 def list_rubric_judges(asked: PlaceOptions, project: str, *, form: Layout) -> int:
-    """List the judges without code of a project, their state, and the calls of today."""
+    """List a project's judges without code, with their state and today's calls."""
     with asked.open() as place:
         api = place.api()
         with check_project(api, project) as check:
@@ -177,7 +178,7 @@ def list_rubric_judges(asked: PlaceOptions, project: str, *, form: Layout) -> in
 @click.argument("name")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Show a judge without code: rubric, model, runs, limits, state."""
+    """Show a judge without code: its rubric, model, filter of runs, limits and state."""
     with asked.open() as place:
         answer = place.api().get("projects", project, "rubric-judges", name)
         return write_rows(_list_fields(answer), answer, form, ("field", "value"))
@@ -190,7 +191,7 @@ def show(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_form
 def save(asked: PlaceOptions, project: str, *, name: str, file: Path, form: Layout) -> int:
-    """Save the judge NAME from a TOML file with instruction, model, connection and so on.
+    """Save the judge NAME from a TOML file that sets its instruction, model, connection and so on.
 
     A change of the rubric or the model makes a new judge version.
     """
@@ -268,20 +269,26 @@ def try_out(
 @with_place
 @with_project
 @click.option(
-    "--last", default="30d", metavar="LENGTH", show_default=True, help="How far back, such as 7d"
+    "--last",
+    default="30d",
+    metavar="LENGTH",
+    show_default=True,
+    help="How far back to score runs, such as 7d",
 )
-@click.option("--where", metavar="EXPR", help="Filter of the runs [the filter of the judge]")
+@click.option(
+    "--where", metavar="EXPR", help="Only runs that match this filter [the filter of the judge]"
+)
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs, such as 0.1 [the share that the judge samples]",
+    help="Share of the runs to score, such as 0.1 [the share that the judge scores of new runs]",
 )
-@click.option("--runs", type=click.IntRange(1), metavar="N", help="At most N runs, the newest")
+@click.option("--runs", type=click.IntRange(1), metavar="N", help="Score only the newest N runs")
 @click.option(
     "--dollars",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
-    help="Most dollars in total [one and a half times the estimate]",
+    help="Maximum cost in US dollars [1.5 times the estimate]",
 )
 @click.option("--yes", is_flag=True, help="Start it without asking")
 @click.option("--status", "action", flag_value="GET", help="Show how far the backfill has come")
@@ -298,10 +305,10 @@ def backfill(
     form: Layout,
     **wanted: Any,
 ) -> int:
-    """Score runs of the past with the judge NAME, in the background of the collector.
+    """Score past runs with the judge NAME. The collector does this in the background.
 
-    You see the number of runs, the estimated tokens and cost, and how long it takes. The backfill
-    starts after you confirm, or with --yes. It never exceeds its calls and dollars.
+    You see the number of runs, and the estimated tokens, cost and duration. The backfill starts
+    when you confirm, or at once with --yes. It never exceeds its limits of calls and dollars.
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -353,12 +360,19 @@ def print_ready(*, name: str | None, form: Layout) -> int:
 )
 @with_place
 @with_project
-@click.option("--connection", metavar="NAME", help="Connection of the collector to use")
-@click.option("--model", metavar="MODEL", help="Name of the language model at its provider")
+@click.option(
+    "--connection",
+    metavar="NAME",
+    help="Connection to the language model, from the collector's setting judge_connections",
+)
+@click.option(
+    "--model", metavar="MODEL", help="Language model to use, by the name that its provider gives it"
+)
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Check this file, such as your changed copy, on the examples of NAME",
+    help="Test the judge in this file, such as your changed copy of the rubric, on the examples "
+    "of NAME",
 )
 @click.argument("name")
 @with_form
@@ -372,10 +386,10 @@ def check_ready(
     file: Path | None,
     form: Layout,
 ) -> int:
-    """Ask a model about the 40 examples of the ready rubric NAME. No score is stored.
+    """Test the ready rubric NAME with a model, on its 40 labelled examples. No score is stored.
 
-    You see how often the answers agree with the labels, with disagreements first. The collector
-    calls the model through the connection.
+    You see how often the model's answers agree with the labels. Disagreements are listed first. The
+    collector calls the model through the connection that --connection names.
     """
     from otel_ml.reader.api import Question  # heavy
 

@@ -82,13 +82,13 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "labels",
     multiple=True,
     metavar="WORD[=pass|fail|none]",
-    help="Answer to choose, in the order of the keys; none: does not count, such as 'Cannot say'; "
-    "may be repeated",
+    help="Answer that reviewers can choose, and whether it passes, fails or does not count "
+    "(none), such as 'Cannot say=none'; may be repeated, in the order of the keyboard shortcuts",
 )
 @click.option(
     "--scale",
     metavar="LOW:HIGH[:PASSES]",
-    help="Numbers to choose instead of labels; 1:5:4 offers 1 to 5, and 4 or more passes",
+    help="Numbers to choose from, instead of labels: 1:5:4 offers 1 to 5, and 4 or more passes",
 )
 @click.option(
     "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"
@@ -112,7 +112,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     help="Seed of the random sample; another seed selects other runs [0]",
 )
 @click.option(
-    "--open", "is_open", is_flag=True, help="Show earlier answers before the reviewer answers"
+    "--open", "is_open", is_flag=True, help="Show reviewers the earlier answers before they answer"
 )
 @click.option(
     "--dataset", default="", metavar="NAME", help="Data set to which answered runs can be saved"

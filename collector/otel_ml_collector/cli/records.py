@@ -146,7 +146,9 @@ def _with_listing(command: Command) -> Command:
             callback=lambda _context, _option, text: _read_order(text),
             help=f"Which runs come first: {ORDER_NAMES} [{NEWEST}]",
         ),
-        click.option("--roots", is_flag=True, help="Only requests: runs inside no other run"),
+        click.option(
+            "--roots", is_flag=True, help="Only requests: runs that are not inside another run"
+        ),
         click.option(
             "--traces",
             is_flag=True,
@@ -355,9 +357,9 @@ def sessions(
 ) -> int:
     """List sessions, most recently used first, or the turns of one session, oldest first.
 
-    With --where, --start or --end, only sessions with a matching run are listed. Their figures
-    still cover all of their runs. Below the turns of one session, its feedback is printed to
-    standard error.
+    With --where, --start or --end, only sessions with a matching run are listed. The figures of a
+    session still cover all of its runs. For one session, its feedback is printed to standard error,
+    below its turns.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
@@ -405,8 +407,8 @@ def models(
 
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
-    With --where, --start or --end, the matching runs of each model are counted. By default
-    these are the runs of the last 24 hours. With --start, they are the runs since then.
+    With --where, --start or --end, the matching runs of each model are counted. By default, the
+    runs of the last 24 hours are counted.
     """
     model = model or name
     if model and within:
@@ -481,9 +483,9 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
     "--than",
     metavar="BASELINE",
     default="reference",
-    help="What to compare with: the model's reference table, or else the 28 days before "
-    "(reference), the days before (28d), the version before (version), a version (version:3), a "
-    "data set (dataset:NAME), a profile (profile:NAME), or dates (2026-11-01/2026-11-08)",
+    help="What to compare with: reference (the model's reference table, else the 28 days before), "
+    "28d (the 28 days before), version (the previous version), version:3 (this version), "
+    "dataset:NAME, profile:NAME, or dates such as 2026-11-01/2026-11-08",
     show_default=True,
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
@@ -566,20 +568,21 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
     "--last",
     type=click.Choice(["1h", "24h", "7d", "30d"]),
     default="24h",
-    help="Period to check [24h]",
+    help="Period to check, until now [24h]",
 )
 @click.option(
     "--than",
     type=click.Choice(["24h", "7d", "28d"]),
     default="28d",
-    help="Baseline: this much time before the period [28d]",
+    help="Length of the baseline, which ends where the checked period starts [28d]",
 )
 @with_form
 def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: Layout) -> int:
     """List the problems of a project, the worst first.
 
     Problems are broken data, changed models, slices that do worse than all other runs, and changed
-    traffic. Runs of the period --last are compared with the time before, whose length is --than.
+    traffic. The last 24 hours are compared with the 28 days before them; --last and --than change
+    these periods.
     """
     with asked.open() as place:
         api = place.api()
@@ -618,10 +621,10 @@ def slices(
     pairs: bool,
     form: Layout,
 ) -> int:
-    """List values of tags and labels that do worse than all other runs of the same model.
+    """List tag values and labels whose runs do worse than all other runs of the same model.
 
-    Values with the most extra failures come first. The period is the last 24 hours; --start
-    chooses another start.
+    Those with the most extra failures come first. Without --start, the runs of the last 24 hours
+    are compared.
     """
     with asked.open() as place:
         api = place.api()
@@ -654,8 +657,9 @@ def variability(
     """Show how often a model answers the same input differently.
 
     For each version, the newest 10,000 runs are grouped by input. You see the share of repeated
-    inputs with different answers, and the probability that two runs of one input agree. One
-    sentence compares two versions. --json also lists the inputs, each with a filter for its runs.
+    inputs with different answers, and the probability that two runs of the same input agree. If two
+    versions can be compared, one sentence tells you the result. --json also lists the inputs, each
+    with a filter for its runs.
     """
     with asked.open() as place, place.reader(project) as reader:
         answer = reader.variability(model, version, against)
@@ -678,7 +682,12 @@ def variability(
 @click.command(epilog=HELP)
 @with_place
 @with_project
-@click.option("--where", metavar="EXPR", default="", help="""Such as 'dataset == "qa"'""")
+@click.option(
+    "--where",
+    metavar="EXPR",
+    default="",
+    help="Only experiments that match this filter, such as 'dataset == \"qa\"'",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, _MOST_RECORDS),

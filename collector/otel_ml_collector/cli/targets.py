@@ -29,27 +29,35 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
     "--last",
     type=click.Choice(["24h", "7d", "30d", "60d"]),
     default="30d",
-    help="Only predictions of this period [30d]",
+    help="Only predictions of this period, until now [30d]",
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
-@click.option("--points", is_flag=True, help="Show a time series, by the time of the prediction")
-@click.option("--model", metavar="MODEL", help="Save the target: model that predicts")
+@click.option(
+    "--points", is_flag=True, help="Show the measures over time, by the time of the prediction"
+)
+@click.option(
+    "--model", metavar="MODEL", help="To save the target: name of the model that predicts"
+)
 @click.option(
     "--prediction",
     metavar="PATH",
-    help="Save the target: where the prediction is, such as outputs.label",
+    help="To save the target: field with the prediction, such as outputs.label",
 )
 @click.option(
     "--kind",
     "sort",
     type=click.Choice(["class", "number", "ranking"]),
-    help="Save the target: what is predicted",
+    help="To save the target: what the model predicts",
 )
-@click.option("--positive", metavar="CLASS", help="Save the target: the class to find, such as yes")
+@click.option(
+    "--positive",
+    metavar="CLASS",
+    help="To save the target: class that counts as positive, such as yes",
+)
 @click.option(
     "--probability",
     metavar="PATH",
-    help="Save the target: where the predicted probability is, such as outputs.p",
+    help="To save the target: field with the predicted probability, such as outputs.p",
 )
 @click.option("--delete", is_flag=True, help="Delete the target; the received ground truth is kept")
 @with_project
@@ -62,7 +70,7 @@ def targets(
     form: Layout,
     **options: Any,
 ) -> int:
-    """List prediction targets, show how good the predictions of one were, or save one.
+    """List prediction targets, save one, or show how good its predictions were.
 
     A prediction target maps part of a model's output to the ground truth that it predicts. With
     TARGET alone, its measures such as accuracy are shown, each with a 95 % confidence interval.
