@@ -440,9 +440,10 @@ class Client(HasCard):
     ) -> "TableImport":
         """Import a table of predictions, with one run per row.
 
-        Each run has the time, inputs, outputs and tags of its row, and its ground truth. Missing
-        values are absent. An import never fires an alert for the past. Importing a table twice
-        stores each row once. Rows that cannot be imported are left out and counted by reason.
+        Each run has the time, inputs, outputs and tags of its row, and its ground truth. A missing
+        value in the table is missing in the run, too. Imported rows never fire an alert. Importing
+        a table twice stores each row once. Rows that cannot be imported are left out and counted by
+        reason.
 
         Args:
             table: The path of a ``.parquet``, ``.csv`` or ``.jsonl`` file; a pandas, polars or
@@ -451,8 +452,8 @@ class Client(HasCard):
             options: Which column is what, see `otel_ml.imports.TableOptions`.
 
         Returns:
-            How many rows were stored and rejected, and the prediction targets that use the ground
-            truth.
+            How many rows were stored and rejected. If rows have ground truth, also the prediction
+            targets that compare it with the outputs.
 
         Raises:
             ValueError: A column does not exist or an option is invalid. The message lists the
@@ -773,7 +774,7 @@ class Client(HasCard):
         Args:
             profile: A profile on which you have called `build`. Changes that you make to it later
                 are ignored.
-            action: Name of the model.
+            action: Name of the model whose runs are checked.
 
         Returns:
             The profile's ``name@version``.
@@ -842,7 +843,8 @@ class Client(HasCard):
         Libraries that this client does not record are ignored.
 
         Args:
-            libraries: Names as passed to `instrument`. Default: all of them.
+            libraries: Names as passed to `instrument`. Default: all libraries that this client
+                records.
         """
         for library in libraries or tuple(self._instrumented):
             made = self._instrumented.pop(check_text("libraries", library), None)
@@ -880,8 +882,8 @@ class Client(HasCard):
     def flush(self, timeout_s: float = 30.0) -> "Delivery":
         """Wait for pending judges, and deliver all queued spans.
 
-        It returns early if nothing was delivered for 5 s. If the collector asked for a pause
-        (``Retry-After``), it waits for up to 30 s instead. A log message says that it is waiting.
+        `flush` returns early if nothing was delivered for 5 s. If the collector asked for a pause
+        (``Retry-After``), `flush` waits for up to 30 s instead, and logs that it is waiting.
 
         Args:
             timeout_s: Longest time to wait, in seconds. 0 is allowed.

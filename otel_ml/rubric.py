@@ -300,8 +300,8 @@ class Rubric:
         model: Name of the language model at its provider.
         answer: What the model answers: ``pass`` (pass or fail), ``score`` (a number) or ``label``
             (one of `labels`).
-        low: Lowest score.
-        high: Highest score.
+        low: Lowest possible score.
+        high: Highest possible score.
         pass_at_least: Lowest score that passes.
         pass_at_most: Highest score that passes.
         labels: The words that the model can choose from.

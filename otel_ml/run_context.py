@@ -32,8 +32,9 @@ def context(
     inner tags replace outer ones. If a run sets a tag itself, its own value is used.
 
     Args:
-        session: ID of the conversation that the runs belong to. Other types are converted to text.
-        user: ID of the user that the runs serve. Other types are converted to text.
+        session: ID of the conversation that the runs belong to. A value that is not a string is
+            converted to text.
+        user: ID of the user that the runs serve. A value that is not a string is converted to text.
         tags: Tags by name. Values are strings, numbers or bools. Other values are converted to
             text.
     """

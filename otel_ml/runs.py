@@ -169,8 +169,8 @@ class Handle:
             value: A number or a list of numbers. Arrays and tensors are accepted too.
             step: Number that orders the points, such as an epoch.
             overwrite: Whether to replace all earlier points of this metric.
-            single_value: Whether to store a single number instead of a series. An earlier number is
-                kept unless you also set `overwrite`.
+            single_value: Whether to store a single number instead of a series. If the metric has a
+                value already, the new number is ignored unless you also set `overwrite`.
             time: When the value was measured, as in `log_metrics`.
 
         Raises:
@@ -201,8 +201,8 @@ class Handle:
                 element, and as a list if they have one dimension.
             step: Number that orders the points, such as an epoch.
             overwrite: Whether to replace all earlier points of these metrics.
-            time: When the values were measured: a datetime with a time zone, an ISO 8601 text with
-                one, or nanoseconds since the epoch. Points are sorted by this time. Default: now,
+            time: When the values were measured: a datetime or an ISO 8601 text, both with a time
+                zone, or nanoseconds since the epoch. Points are sorted by this time. Default: now,
                 or the end of the run if the run ended in the past.
 
         Raises:
@@ -227,8 +227,9 @@ class Handle:
     ) -> dict[str, float]:
         """Measure the quality of a table, and log the results as metrics of this run.
 
-        The results are numbers such as the share of missing values, bias and drift. Their source is
-        ``data``. Metrics that your program logs itself have the source ``logged``.
+        The results are numbers such as the share of missing values, bias and drift. Each metric has
+        a `source`: ``data`` for these results, and ``logged`` for metrics that your program logs
+        itself.
 
         Args:
             frame: The table, such as a pandas table or a list of mappings. See
@@ -529,9 +530,9 @@ class Run(Handle, HasCard):
 
     Use it to add tags, log lines, metrics and data. Its methods raise only for invalid arguments.
 
-    Tags and log lines are sent while the run is open, about twice a second at first. For a traced
-    call that takes less than a second, they are sent at the end. Metrics are always sent in
-    separate messages.
+    Tags and log lines are sent while the run is open, about twice a second, and after 10 minutes
+    every 10 s. For a traced call that takes less than a second, they are sent at the end. Metrics
+    are always sent in separate messages.
     """
 
     __slots__ = (
@@ -662,8 +663,9 @@ class Run(Handle, HasCard):
         Other runs of the same trace inherit them, unless they set their own.
 
         Args:
-            session: ID of the conversation. Other types are converted to text.
-            user: ID of the user that the run serves. Other types are converted to text.
+            session: ID of the conversation. A value that is not a string is converted to text.
+            user: ID of the user that the run serves. A value that is not a string is converted to
+                text.
         """
         facts = {names.SESSION_ID: session, names.USER_ID: user}
         if self._recorder is not None:

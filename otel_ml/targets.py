@@ -279,7 +279,7 @@ class TargetModel(Elsewhere, HasSubject):
 
         Raises:
             NotFound: The model has no version.
-            ReaderError: The collector does not answer, or this client does not send to one.
+            ReaderError: The collector does not answer, or this client does not send to a collector.
         """
         with self._open_reader() as reader:
             return reader.versions(self.name)
@@ -290,7 +290,7 @@ class TargetModel(Elsewhere, HasSubject):
 
         Raises:
             NotFound: The model has no version.
-            ReaderError: The collector does not answer, or this client does not send to one.
+            ReaderError: The collector does not answer, or this client does not send to a collector.
         """
         return self.versions()[0]
 
@@ -333,7 +333,7 @@ class TargetModel(Elsewhere, HasSubject):
 
         Raises:
             NotFound: The model has no version.
-            ReaderError: The collector does not answer, or this client does not send to one.
+            ReaderError: The collector does not answer, or this client does not send to a collector.
         """
         with self._open_reader() as reader:
             return {alias.alias: alias.version for alias in reader.aliases(self.name).aliases}

@@ -98,8 +98,8 @@ class RecordedRun:
 class RecordedCalls:
     """The runs that a `record` block has recorded so far, for assertions in a test.
 
-    Each property first waits until the results are complete. It waits up to 60 s for judges, and up
-    to 60 s until model weights are hashed for the model version.
+    Each property first waits until the results are complete. It waits up to 60 s for judges. It
+    also waits up to 60 s for the hash of model weights, which is part of the model version.
     """
 
     def __init__(self, recorder: Recorder, spans: list[RunSpan]) -> None:

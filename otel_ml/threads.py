@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function that you pass to another thread continue the current trace.
+    """Wrap a function that will run in another thread, so that it continues the current trace.
 
-    Without it, calls in another thread start new traces. With it, they become children of the run
-    in which you called `wrap`. You can call the wrapped function many times, also in several
+    Without `wrap`, calls in another thread start new traces. With it, they become children of the
+    run in which you called `wrap`. You can call the wrapped function many times, also in several
     threads at once.
 
     Args:
@@ -69,9 +69,9 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def follow_threads() -> None:
-    """Make code in all threads and thread pools continue the trace of the code that starts it.
+    """Let all threads and thread pools continue the trace of the code that starts them.
 
-    Without it, calls in other threads start new traces. It affects `threading.Thread`,
+    Otherwise, calls in other threads start new traces. This function changes `threading.Thread`,
     `threading.Timer`, `ThreadPoolExecutor` and everything that uses them. Calling it again does
     nothing.
 

@@ -46,14 +46,14 @@ class Entity:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Log a number or a list of numbers to a metric. They are appended to earlier ones.
+        """Log a number or a list of numbers to a metric. They are appended to its earlier numbers.
 
         Args:
             key: Name of the metric.
             value: A number or a list of numbers.
             overwrite: Whether to replace all earlier numbers.
-            single_value: Whether to store a single number instead of a series. An earlier number is
-                kept unless you also set `overwrite`.
+            single_value: Whether to store a single number instead of a series. If the metric has a
+                value already, the new number is ignored unless you also set `overwrite`.
 
         Raises:
             InvalidMetricError: The value is not a number. Nothing is logged.
@@ -78,8 +78,8 @@ class Entity:
     def metrics(self) -> dict[str, Metric]:
         """The logged metrics by name. A metric is a single number, or a list for a series.
 
-        For a model, these are the metrics that any process logged. For a run, only those that this
-        process logged.
+        For a model, these are the metrics that any process logged. For a run, these are only the
+        metrics that this process logged.
         """
         return self.handle.metrics
 

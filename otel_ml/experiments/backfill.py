@@ -78,10 +78,11 @@ class Backfill:
 
     Attributes:
         judge: The judge that scored the runs.
-        against: Older version of the judge to compare with, such as ``v2``. Empty for none.
+        against: Older version of the judge to compare with, such as ``v2``. Empty if there is no
+            comparison.
         runs: The scored runs. They are kept in a temporary file, so they need little memory.
         left_out: Number of runs that were not scored, by reason.
-        is_interrupted: Whether you stopped it (Ctrl+C) before all runs were scored.
+        is_interrupted: Whether you pressed Ctrl+C before all runs were scored.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Backfill:
             timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            How many records were delivered. It is truthy if all of them were.
+            How many records were delivered. It is truthy if all records were delivered.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:

@@ -89,8 +89,9 @@ class Target:
         """Convert an item's inputs to positional and keyword arguments of the function.
 
         A dict becomes keyword arguments, for example ``{"question": "..."}`` for
-        ``answer(question)``. All other values become a single positional argument. A dict does too,
-        if the function has only one parameter and the dict has no key of that name.
+        ``answer(question)``. All other values become a single positional argument. If the function
+        has only one parameter, a dict without a key of that name is passed as a positional
+        argument, too.
         """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)

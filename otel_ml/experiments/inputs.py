@@ -80,9 +80,9 @@ class Recorded:
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Function that returns the values that the run logged under a name. They are
-                used for inputs that were recorded only in part: a logged value replaces such an
-                input if type, shape and first elements are equal.
+            find_logged: Function that returns the values that the run logged under a name. If an
+                input was recorded only in part, it is replaced by the logged value that has the
+                same type, shape and first elements.
 
         Raises:
             NotRebuiltError: An input cannot be converted.

@@ -97,7 +97,7 @@ def open_tests(recorder: Recorder, ids: tuple[int, int], about: Mapping[str, Any
     Args:
         recorder: Recorder that sends the experiment.
         ids: Trace ID and span ID of the experiment. All processes of a parallel test run use the
-            same ones.
+            same IDs.
         about: Attributes of the experiment: name, data set, digest of the data set, items and
             repeats.
     """

@@ -192,9 +192,10 @@ class RejudgedRuns(_StoredRuns):
         return None if first is None else math.fsum(chain((first,), costs))
 
     def compare(self) -> JudgeVersionChange | None:
-        """Compare the two judge versions on the runs that both scored. None if there are none.
+        """Compare the two judge versions on the runs that both scored.
 
-        Counting happens in SQLite, so it needs little memory even for millions of runs.
+        The result is None if there are no such runs. Counting happens in SQLite, so it needs little
+        memory even for millions of runs.
         """
         [(runs, before, after)] = self._database.ask(_HEARD)
         if not runs:

@@ -171,7 +171,8 @@ class Replay:
     def run(self, on_item: OnItem = lambda _: None) -> Result:
         """Call the function with the recorded inputs, and compare new and recorded outputs.
 
-        Recorded outputs without a score are scored first, so that both can be compared.
+        Recorded outputs without a score are scored first, so that their scores can be compared with
+        those of the new outputs.
 
         Args:
             on_item: Called with each finished run.
@@ -296,7 +297,7 @@ def plan_replay(
         ValueError: An argument is invalid, no run matches, or none can be replayed. The message
             says which.
         TypeError: An option is unknown.
-        ReaderError: The collector does not respond, or the client has none.
+        ReaderError: The collector does not respond, or the client does not send to a collector.
     """
     given: dict[str, Any] = {**REPLAYED, **options}
     for key in given.keys() - ReplayOptions.__annotations__.keys():

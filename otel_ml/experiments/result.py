@@ -61,7 +61,7 @@ class Regression:
         before: Mean score by this judge in the baseline, over all repeats of the item. Passed
             counts as 1, failed as 0.
         after: The same mean in this experiment.
-        change: Change of each judge with a drop, such as ``exact pass → fail``.
+        change: The judges whose result got worse, with the change, such as ``exact pass → fail``.
         outputs: Output in this experiment, from the first repeat.
         baseline_outputs: Output in the baseline, from the first repeat.
         error: Error message of a failed call in this experiment. Empty if no call failed.
@@ -90,7 +90,7 @@ class Result(HasCard):
     Attributes:
         experiment: Name, function, data set and start time of the experiment.
         runs: All finished runs, one for each item and repeat, in the order of the data set.
-        baseline: The earlier result that this one is compared with. None if there is none.
+        baseline: The earlier result that this one is compared with. None if there is no baseline.
         first_errors: Traceback of the first error of each exception type, by type.
         is_interrupted: Whether the experiment was interrupted before all runs finished.
     """
@@ -275,10 +275,10 @@ class Result(HasCard):
 
         Args:
             words: Verdicts that fail the test: ``worse``, ``inconclusive``, ``no different`` or
-                ``better``. Also ``errors``, which fails it if any call failed. Default: ``worse``.
+                ``better``. With ``errors``, the test fails if any call failed. Default: ``worse``.
 
         Raises:
-            AssertionError: The verdict is one of these. The message has the complete result.
+            AssertionError: The verdict is one of `words`. The message has the complete result.
             ValueError: A word is unknown.
         """
         for word in words or ("worse",):

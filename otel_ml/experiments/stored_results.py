@@ -215,8 +215,8 @@ def _find_version(reader: Reader, named: str) -> tuple[str, int] | None:
 def find_named(reader: Reader, named: str) -> ListedExperiment:
     """Find an experiment by its run id or by its name.
 
-    With a name, returns the newest finished experiment that has it. If none has finished, returns
-    the newest one.
+    With a name, it returns the newest finished experiment of that name. If none of them has
+    finished, it returns the newest experiment of that name.
 
     Raises:
         LookupError: There is no such experiment. The message suggests similar names.
@@ -239,9 +239,9 @@ def find_unfinished(reader: Reader, named: str, wanted: Experiment, params: obje
     Args:
         reader: Reader to find it with.
         named: The run id of an experiment, or ``auto`` for the newest one that matches `wanted`.
-        wanted: The experiment that you want to run. The unfinished one must have the same name,
-            data set, judges, repeats, function version and source files.
-        params: Params of the experiment. The unfinished one must have the same.
+        wanted: The experiment that you want to run. The unfinished experiment must have the same
+            name, data set, judges, repeats, function version and source files.
+        params: Params of the experiment. The unfinished experiment must have the same params.
 
     Raises:
         LookupError: There is no such experiment.
@@ -284,7 +284,7 @@ def find_replayed(
             and params.
         name: Name of the experiment.
         function: Name of the replayed function.
-        params: Params of the experiment. The unfinished replay must have the same.
+        params: Params of the experiment. The unfinished replay must have the same params.
 
     Returns:
         Ids of the recorded runs that it replays, and the number of skipped runs by reason. None if

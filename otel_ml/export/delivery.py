@@ -12,7 +12,7 @@ from otel_ml.errors import Tally
 class Delivery:
     """What happened to a client's spans since the last `flush`. Truthy if all were delivered.
 
-    Large values that are uploaded separately are counted too, one each.
+    A large value that is uploaded separately counts like a span.
 
     Attributes:
         delivered: Number of spans that the receiver accepted.

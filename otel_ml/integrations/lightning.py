@@ -31,8 +31,8 @@ class Logger(_Base):  # type: ignore[misc]  # the package is not installed for t
     the trainer logs. With several processes, only the first one records.
 
     Args:
-        name: Name of the model, and of the folder for checkpoints. Default: the model's class, and
-            ``training`` for the folder.
+        name: Name of both the model and the folder for checkpoints. By default, the model is named
+            after its class, and the folder is called ``training``.
         client: Client that records the run. Default: a client configured by the environment.
         run: An open run to add params and metrics to. You must end it yourself.
     """

@@ -69,8 +69,8 @@ class Imported:
         source_id: Id of the run in MLflow.
         run_id: Id of the run in otel-ml.
         records: Number of spans sent.
-        delivery: How many spans the collector stored. It is falsy if some are missing; then import
-            the run again to complete it.
+        delivery: How many spans the collector stored. It is falsy if some were not stored. Import
+            the run again to store them.
     """
 
     source_id: str
@@ -153,7 +153,7 @@ _DECIMAL_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]{1,3})?
 def from_mlflow_run(run_id: str) -> dict[str, Any]:
     """Return a description of the model that an MLflow run logged, without loading the model.
 
-    A part is empty if the run does not have it, such as a signature or data sets.
+    If the run has no signature or no data sets, for example, that part of the description is empty.
 
     Args:
         run_id: Id of the run in MLflow, at the current tracking URI.

@@ -124,7 +124,7 @@ class JudgeLoop:
         Args:
             awaitable: What to run. It gets the context variables of the calling thread, and its
                 exceptions are raised here.
-            timeout_s: Time limit in seconds. The awaitable is cancelled then.
+            timeout_s: Time limit in seconds. When it is exceeded, the awaitable is cancelled.
             is_worker: Whether the calling thread belongs to the pool that runs judges. If the
                 awaitable hangs, such a thread keeps waiting, and the pool replaces it.
 

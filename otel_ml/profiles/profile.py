@@ -186,7 +186,7 @@ class ModelProfile:
         * ``LowerBoundError``, ``UpperBoundError`` or ``Domain Error``: the value is not in the
           valid range.
         * ``Value None``, ``Value NaN`` or ``DataException``: there is no value, it has the wrong
-          type, or it cannot be read. There is no tag with the value then.
+          type, or it cannot be read. In these cases, there is no tag with the value.
 
         Args:
             input: Inputs of one run.

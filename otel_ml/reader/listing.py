@@ -279,7 +279,7 @@ class Runs(PagedList[Run]):
                 ``session`` or ``tags["client"]``.
 
         Raises:
-            BadQuery: Runs cannot be grouped by this.
+            BadQuery: Runs cannot be grouped by this field.
         """
         return made_sums(self.ask_sums(group))
 

@@ -121,7 +121,7 @@ class Reader(HasCard):
         self._api.close()
 
     def projects(self, find: str = "") -> list[Project]:
-        """List the projects that the key may read, the most recently active first.
+        """List the projects that your API key may read, the most recently active first.
 
         Args:
             find: Only projects whose name contains this text, ignoring case. Empty for all.
@@ -286,8 +286,8 @@ class Reader(HasCard):
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
         """Compare each new model version, service release and LLM with the one before it.
 
-        Returns those of the last 14 days, the newest first, in the format of ``GET .../releases``.
-        Each is a dict with these keys, among others:
+        Returns one comparison for each that appeared in the last 14 days, the newest first. A
+        comparison is a dict in the format of ``GET .../releases``, with these keys, among others:
 
         * `word`: the verdict, such as ``worse``
         * `sentence`: the verdict in words
@@ -488,7 +488,7 @@ class Reader(HasCard):
             model: The model's name.
             alias: The alias, such as ``champion``.
             version: Version number. None removes the alias.
-            by: Who moves the alias. Default: the name of the key.
+            by: Who moves the alias. Default: the name of the API key.
             move_id: Your own id for this move. If you send the move again with the same id, it is
                 stored only once.
 
@@ -516,7 +516,8 @@ class Reader(HasCard):
         * `judge` and `description`: its name and what it judges
         * `versions`: number of versions
         * `newest`: pass rate and mean score of the newest version
-        * `others`: the same for each other version. Scores of different versions are never mixed.
+        * `others`: pass rate and mean score of every older version. Scores of different versions
+          are never mixed.
         """
         return list_judges(self._get("judges")["judges"], self._api.page, self.project)
 
@@ -571,7 +572,7 @@ class Reader(HasCard):
         * `corrected`: the pass rate that reviewers would probably give, estimated from that of the
           newest version. It needs a labelling queue that samples runs at random, and is None
           without one.
-        * `judges`: the agreement with each other judge, on the runs that both scored
+        * `judges`: the agreement with every other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
         return found
@@ -710,7 +711,8 @@ class Reader(HasCard):
         request.
 
         Args:
-            name: Name of the target. If you have not saved one, the name of the ground truth.
+            name: Name of the target. If you have not saved a target, pass the name of the ground
+                truth.
         """
         return TargetHandle(check_text("name", name, _MOST_CHARS), self.project, self._api)
 

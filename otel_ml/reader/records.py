@@ -263,8 +263,9 @@ class Sums:
     Attributes:
         total: Totals of all matching runs. The order and the limit of the list do not matter.
         groups: The groups with the most runs, at most 20.
-        left: Number of groups that are not in `groups`.
-        rest: Totals of all runs in these other groups. None if there are none.
+        left: Number of smaller groups, which are left out of `groups`.
+        rest: Totals of the runs in the smaller groups that are left out. None if no group is left
+            out.
     """
 
     total: Figures
@@ -332,7 +333,8 @@ class Trace(HasCard):
     Attributes:
         key: The trace ID or trace key that you asked for. A trace key is your own name for a trace.
         records: Tags, scores and other data of the whole trace, or of runs that are not stored.
-        truncated: True if there are more than 10,000 runs. The others are left out.
+        truncated: True if the trace has more than 10,000 runs. Only 10,000 of them are returned
+            then.
         hidden_parents: IDs of parent runs in projects that your API key may not read.
     """
 

@@ -52,7 +52,7 @@ def kappa_of_clusters(
     Args:
         counts: Triples: the cluster (such as a session ID), the labels of both raters as a pair,
             and the number of runs. The cluster is None for runs that are independent.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         Kappa, from -1 to 1, and its interval. NaN if both raters gave all runs the same label.
@@ -83,7 +83,7 @@ def kappa_of_tables(
     Args:
         tables: Pairs: a confusion table (number of runs by pair of labels), and the number of
             clusters that have it.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         Kappa, from -1 to 1, and its interval. NaN if both raters gave all runs the same label.

@@ -127,7 +127,7 @@ def mix(logs: Sequence[float]) -> float:
 def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
     """Return the evidence in one time window that a limit is violated. 0 means no evidence.
 
-    The evidence is the logarithm of a gambler's stake, as in `log_stakes`.
+    For how the evidence is computed, see `log_stakes`.
 
     Args:
         means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.

@@ -313,7 +313,7 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def chance_among(gap: float, own: Sequence[float]) -> float:
-    """Return the p-value of a drift score, compared with the drift scores within the reference.
+    """Return the p-value of a drift score: how unusual it is among those of the reference.
 
     It is one-sided, from Student's t. The scores are assumed to have a log-normal distribution.
 
@@ -547,8 +547,8 @@ def compare(
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct p-values for the number of compared fields, and decide again which fields drifted.
 
-    Without this, some of many fields would seem to drift by chance. Fields without a p-value count
-    as having a p-value of 1. The method is Benjamini-Hochberg.
+    Without this correction, some fields would seem to drift by chance if many are compared. Fields
+    without a p-value count as having a p-value of 1. The method is Benjamini-Hochberg.
     """
     tails = benjamini_hochberg(
         [1.0 if comparison.chance is None else comparison.chance for comparison in comparisons]

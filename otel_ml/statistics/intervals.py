@@ -101,7 +101,7 @@ def student_quantile(p: float, degrees: float) -> float:
     """Return the quantile of Student's t distribution: 2.23 for `p` = 0.975 and 10 degrees.
 
     Args:
-        p: Between 0 and 1.
+        p: Probability, between 0 and 1.
         degrees: Degrees of freedom, above 0. Need not be an integer.
 
     Raises:
@@ -168,7 +168,7 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     Args:
         passed: Number of items that passed, from 0 to `n`.
         n: Number of all items, above 0.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: `n` is not above 0, or `passed` is not from 0 to `n`.
@@ -197,7 +197,7 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
     Args:
         sums: Sum and number of the values of each cluster, such as ``(3, 4)`` if three of four runs
             passed. Values are from 0 to 1.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: There is no value.
@@ -236,7 +236,7 @@ def cluster_mean(
 
     Args:
         sums: Sum and number of values of each cluster. An independent item is a cluster of one.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
         of_rates: Set it if the values are differences of rates, from -1 to 1. Then the interval of
             a small sample does not shrink to 0 if no value changed. With fewer than 100 values, or
             fewer than ten clusters with a change, imaginary changes are added to the variance.
@@ -296,7 +296,7 @@ def log_ratio(
         pairs: Triples, one per item: cluster (such as a session), number before, number after. The
             numbers are above 0. The ratio is after divided by before. The cluster is None for an
             independent item.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: There is no pair, or a number is not above 0.
@@ -329,7 +329,7 @@ def newcombe_paired(
         first: Number of items that passed only the first time.
         second: Number of items that passed only the second time.
         neither: Number of items that failed both times.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: There is no item, or a count is below 0.
@@ -406,7 +406,7 @@ def corrected_rate(
             ``(0.5, 1)`` if half of the reviewers pass a run that the judge failed. If runs are
             clustered, for example by session: the sum of the first numbers and the number of runs
             in each cluster.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         A rate from 0 to 1. `n` and `clusters` are those of the sample.
@@ -475,7 +475,7 @@ def bootstrap(
             sessions.
         statistic: Function that computes the number from a list of units. If it returns NaN for a
             resample, that resample is left out.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
         resamples: Number of resamples, drawn with replacement.
         seed: Seed of the random numbers. The same seed gives the same interval.
 
@@ -553,7 +553,7 @@ class _Mean:
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom: G − 1 for G clusters of equal size, fewer if a few hold most values.
+        """Degrees of freedom: G − 1 for G clusters of equal size, fewer if a few are much larger.
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
@@ -728,7 +728,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's method (family-wise error rate). The order stays the same.
+    """Adjust p-values by Holm's method (family-wise error rate). The result keeps their order.
 
     Use it if not even one false positive is acceptable among all comparisons.
 
@@ -741,7 +741,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Benjamini-Hochberg (false discovery rate). The order stays the same.
+    """Adjust p-values by Benjamini-Hochberg (false discovery rate). The result keeps their order.
 
     Use it if a small share of false positives is acceptable among the reported results.
 

@@ -473,7 +473,7 @@ def merge_sketches(sketches: Iterable[Sketch], kind: Kind | None = None) -> Sket
     """Merge summaries (sketches) of one field, such as one per hour, into one.
 
     Args:
-        sketches: The sketches, in any order. Those of another kind than the result are ignored.
+        sketches: The sketches, in any order. Sketches of another kind than the result are ignored.
         kind: Kind of the result, such as ``number``. None uses the kind that most values have.
     """
     of_all = [*sketches]

@@ -155,7 +155,7 @@ def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
 
     Args:
         sums: Sums over clusters. In each cluster the first sum is at most the second.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         None if there is nothing to divide by, such as no predicted positive for precision.
@@ -192,7 +192,7 @@ def mean_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     Args:
         sums: Sums over clusters (such as sessions). `first` is the sum of the values, `second` the
             number of runs.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         The mean and its confidence interval. With a single cluster, the interval is unbounded. None
@@ -215,7 +215,7 @@ def root_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | No
     Args:
         sums: Sums over clusters (such as sessions). `first` is the sum of the values, such as
             squared errors, `second` the number of runs.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         The root and its confidence interval. The lower bound is at least 0. None if there is no
@@ -236,7 +236,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
 
     Args:
         sums: Sums over clusters, such as sessions.
-        confidence: Between 0 and 1.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         R² and its confidence interval. R² is 1 for perfect predictions. It is 0 if they are only as
@@ -321,7 +321,8 @@ class AgedBucket:
         age: Age of the youngest prediction, in the unit of the ages that you pass to
             `usual_course`.
         n: Number of predictions.
-        received: For each of these ages, how many predictions had ground truth by then.
+        received: For each age that you pass to `usual_course`, the number of predictions whose
+            ground truth had arrived by that age.
     """
 
     age: float
@@ -340,7 +341,8 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
         ages: The ages, in rising order and any unit.
 
     Returns:
-        One share per age, from 0 to 1. None if fewer than five periods are that old.
+        One share per age, from 0 to 1. A share is None if fewer than five periods have reached that
+        age.
     """
     shares: list[float | None] = []
     for place, age in enumerate(ages):

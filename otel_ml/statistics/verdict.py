@@ -366,7 +366,7 @@ def add_evidence(claim: str, evidence: str) -> str:
 
 
 def count_digits(rates: Sequence[float]) -> int:
-    """Return how many digits after the point it takes to compare rates, given in per cent.
+    """Return how many decimals are needed to tell rates apart when they are shown in per cent.
 
     Args:
         rates: Rates in one sentence, from 0 to 1.
@@ -410,7 +410,7 @@ class FailureVerdict(JudgeVerdict):
     Attributes:
         calls: For the baseline and for the candidate, the number of failed calls and the number of
             all calls.
-        repaired: Two numbers of items: those that failed in the baseline and pass now, and all that
+        repaired: Two counts: the items that failed in the baseline and pass now, and all items that
             failed in the baseline. Both are 0 if baseline and candidate did not run the same items.
     """
 
@@ -508,7 +508,7 @@ def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
 def write_versions(before: Iterable[str], after: Iterable[str]) -> str:
     """Return a sentence that lists the judge versions that scored baseline and candidate.
 
-    It explains why they cannot be compared: no version scored both.
+    The sentence explains why baseline and candidate cannot be compared: no version scored both.
 
     Args:
         before: Versions of the judge that scored the baseline.
@@ -982,8 +982,8 @@ def estimate_groups(
 ) -> dict[str, JudgeOutcome]:
     """Return the pass rate or mean score of each judge in one experiment.
 
-    Items with equal results are passed as one group. The result is the same as that of
-    `estimate_judges`, which takes each run.
+    It returns the same as `estimate_judges`, but takes groups of items with equal results instead
+    of single runs.
     """
     every, lower = (
         [(run, group.count) for group in groups for run in group.after],
@@ -1036,7 +1036,8 @@ def read_cluster(text: str) -> Callable[[Mapping[str, object], str, str], str] |
 
     Returns:
         A function that returns an item's cluster, from its tags, source run and source session. The
-        cluster is empty for an independent item. None if the key is invalid.
+        cluster is empty for an independent item. If the key is invalid, None is returned instead of
+        a function.
     """
     if text in SOURCE_CLUSTERS:
         return lambda tags, run, session: session if text == DEFAULT_CLUSTER else run

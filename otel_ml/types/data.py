@@ -164,8 +164,8 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     """Register your own wrapper class, so that `load` can read its values. Works as a decorator.
 
     Args:
-        cls: A subclass of `Data`. If you define the same class again, as in a notebook, the new one
-            replaces it.
+        cls: A subclass of `Data`. If you define the same class again, as in a notebook, the new
+            class replaces the old one.
         name: Name of the type in the JSON. Default: the class's module and name.
 
     Raises:

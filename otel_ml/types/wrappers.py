@@ -530,8 +530,8 @@ def wrap(value: Any) -> Data:
 
     The wrapper depends on the type: `Text` for strings, `Bytes` for bytes, `Picture` for figures of
     matplotlib and plotly. Values of NumPy, pandas, Pillow, PyTorch, JAX, SciPy, pyarrow and polars
-    get the wrapper of that library. All other values become `Native`. A wrapper is returned
-    unchanged.
+    get the wrapper of that library. All other values become `Native`. A value that is a wrapper
+    already is returned unchanged.
     """
     kind = type(value)
     if issubclass(kind, Data):
