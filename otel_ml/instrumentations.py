@@ -153,7 +153,7 @@ def lost() -> list[tuple[str, str]]:
     """List the instrumentations that have no tracer provider, so their spans are lost.
 
     Returns:
-        For each one, a description of the problem and how to fix it.
+        For each such instrumentation, a text that says what is wrong and how to fix it.
     """
     return [describe_lost(kind) for kind in _find_lost()]
 

@@ -156,7 +156,7 @@ def read_manifest(manifest: str) -> dict[str, str]:
 
 
 def refer_document(kind: str, digest: str) -> dict[str, str]:
-    """Return the placeholder for a value that is stored separately, such as an array of an item.
+    """Return the placeholder for a value of an item that is stored separately, such as an array.
 
     The placeholder contains the type and the hash of the value.
     """

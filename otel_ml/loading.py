@@ -64,11 +64,11 @@ class _Loading:
     def load(self, make: Callable[[], T]) -> T:
         """Call a function that imports modules, and return its result.
 
-        If another thread forks meanwhile, the fork waits up to 30 s. Otherwise the child could hang
-        when it imports the same module.
+        If another thread forks the process meanwhile, the fork waits up to 30 s for the imports to
+        end. Otherwise the child process could hang when it imports the same module.
 
         Args:
-            make: The function. If it raises, its error is raised.
+            make: The function. Its errors are passed on to the caller.
         """
         until_s = time.monotonic() + _WAIT_S
         # Do nothing between this check and the import: the fork hook looks for this frame.

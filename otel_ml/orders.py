@@ -57,7 +57,7 @@ def resolve_order(order: str, *, lower_is_better: bool) -> str:
     For example, ``worst:toxicity`` becomes ``highest:toxicity`` if lower scores are better.
 
     Args:
-        order: Name of a sort order. Other orders are returned unchanged.
+        order: Name of a sort order. If it is not ``worst`` or ``best``, it is returned unchanged.
         lower_is_better: Whether lower scores of this judge are better.
     """
     way, _, judge = order.partition(":")

@@ -965,8 +965,8 @@ def start_of(
     Args:
         provider: The service's provider.
         tracer: Tracer of that provider, created for this package.
-        is_wanted: Returns whether a span processor of the provider should receive the spans. None
-            if all should.
+        is_wanted: Function that returns whether a span processor of the provider should receive the
+            spans. None if all span processors should.
     """
     if type(provider) is not TracerProvider or type(tracer) is not Tracer:
         return _start_stock(tracer)

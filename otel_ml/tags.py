@@ -56,7 +56,8 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
     """Read tags in any form that users pass: mappings, `Tag` objects, or lists of both.
 
     Returns:
-        The tag values by name, and the type and group of tags that have them, by name.
+        Two dicts by tag name. The first has the value of every tag. The second has the type and the
+        group of tags that have one.
 
     Raises:
         ValueError: An element is not a tag.

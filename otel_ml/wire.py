@@ -144,7 +144,7 @@ def encode_payloads(attributes: Mapping[str, Any], *, previews: bool) -> dict[st
     Args:
         attributes: Attributes of the run, with `CapturedPayload` objects. They are not changed.
         previews: Whether to add a short preview to each long input and output. Values that were
-            recorded only in part always get one.
+            recorded only in part always get a preview.
 
     Returns:
         The attributes as a new dict, with JSON text in place of the objects.

@@ -330,8 +330,8 @@ class Pipeline(Generic[B]):
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until all queued spans are delivered or lost.
 
-        It returns early if nothing was delivered for 5 s. If the receiver asked for a pause
-        (Retry-After), it waits for up to 30 s instead. A log message says that it is waiting.
+        `flush` returns early if nothing was delivered for 5 s. If the receiver asked for a pause
+        (Retry-After), `flush` waits for up to 30 s instead, and logs that it is waiting.
 
         Args:
             timeout_s: Longest time to wait, in seconds.

@@ -29,8 +29,8 @@ class FileValue(NamedTuple):
 
     Attributes:
         place: The file, and the number of the record in it.
-        value: The record: a JSON value, or a CSV row as a dict of texts by column. If it cannot be
-            read, the beginning of its text.
+        value: The record: a JSON value, or a CSV row as a dict of texts by column. If the record
+            cannot be read, the beginning of its text.
         problem: Why the record cannot be read. Empty if it can.
     """
 

@@ -89,7 +89,9 @@ class BadRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedScore:
-    """A score in an export, of a run, a trace or a session. Set exactly one of these three.
+    """A score of a run, a trace or a session, read from an export.
+
+    Set exactly one of `run_id`, `trace_id` and `session`.
 
     Attributes:
         id: ID in the export. The same ID gives the same record in every import.

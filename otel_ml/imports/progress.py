@@ -20,8 +20,8 @@ class ImportProgress:
 
     Args:
         path: File with the progress. None to keep none.
-        key: Identifies what is imported. If the file has the progress of another import, it is
-            ignored.
+        key: Identifies what is imported. If the file contains the progress of another import, the
+            file's content is ignored.
         rejected_path: File for rejected rows, as JSON Lines. It is created with the first rejected
             row. None to write none.
 

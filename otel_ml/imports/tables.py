@@ -271,7 +271,7 @@ def _read_cell(text: str, known: dict[str, Any], *, keeps_text: bool = False) ->
 
 
 def read_text(text: str) -> Any:
-    """Convert text, as in a CSV file or a log, to a number, a bool or a JSON value, if it is one.
+    """Convert a text from a CSV file or a log to a number, a bool or a JSON value, if possible.
 
     Numbers with a leading zero or plus sign stay text, because they are probably codes. Numbers
     with more digits than a float can store stay text too.

@@ -185,7 +185,8 @@ class Library:
         inputs_of: Function that returns what to record of the inputs, given all arguments by name.
         signature_of: Function that returns, for a model and its method, the function whose
             parameters name the inputs.
-        is_use: Function that returns whether a call of a model now is a prediction.
+        is_use: Function that takes a model and returns whether it now makes predictions, that is,
+            whether it is not in training. None if every call is a prediction.
     """
 
     package: str

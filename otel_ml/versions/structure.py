@@ -39,13 +39,13 @@ def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
     An output with a new structure opens a new model version. All numeric types except bool are
-    ``number``. A list is described by its first and last elements, a table by its columns. If a
-    dict has more than 64 keys, or keys that are not identifiers, they are left out, because they
-    are probably data.
+    ``number``. A list is described by its first and last elements, a table by its columns. The keys
+    of a dict are left out if there are more than 64, or if they are not identifiers, because they
+    are probably data then.
 
     Returns:
-        The text. None if the output contains None or an empty list, because the structure is then
-        not certain.
+        The text. None if the output contains None or an empty list, because it then does not show
+        the type of every part.
     """
     with untrusted:
         return _Reader().read(value, 0)

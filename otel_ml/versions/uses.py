@@ -71,7 +71,8 @@ def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
     """Return an estimator's attributes without those that change when you use it.
 
     Call counters and caches are left out, so that calling `predict` does not create a new model
-    version. They are found by analysing methods of your own classes, but not of libraries.
+    version. To find these attributes, the methods of your own classes are analysed, but not those
+    of libraries.
     """
     uses = _uses_of(kind)
     if not uses.is_of_host:

@@ -326,8 +326,8 @@ class Spool:
     def close(self) -> None:
         """Close the queue, and delete the files whose spans are all sent.
 
-        A later process sends the others. Call `done` or `give_back` for the last batch first. After
-        closing, every append fails.
+        A later process sends the spans that are left. Call `done` or `give_back` for the last batch
+        first. After closing, every append fails.
         """
         with self._entered():
             self._is_closed = True
