@@ -136,9 +136,10 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "parent_run_id": FieldName(
         _TEXT, "the ID of the parent run; empty for a request", short="parent"
     ),
-    "trace_key": FieldName(_TEXT, "any of the trace's keys that you set"),
+    "trace_key": FieldName(_TEXT, "a trace key that you set; a trace can have several"),
     "record_of": FieldName(
-        _TEXT, "for a repeated record of a call, the ID of the run that counts; empty for that run"
+        _TEXT,
+        "the ID of the run that counts, if this run is a repeated record of its call; else empty",
     ),
     "experiment": FieldName(_TEXT, "the experiment's run ID, for a run on an item of a data set"),
     "item": FieldName(_TEXT, "the ID of the data set item that the run is for"),
@@ -146,7 +147,7 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
     "repeat": FieldName(_NUMBER, "which repetition of its item the run is, starting at 0"),
     "dataset": FieldName(_TEXT, "the data set of an experiment and its runs"),
     "span_kind": FieldName(_TEXT, "internal, server, client, producer, consumer or empty"),
-    "dialect": FieldName(_TEXT, "the conventions by which the span was read"),
+    "dialect": FieldName(_TEXT, "the attribute conventions that the span follows"),
 }
 FIELDS: Final = tuple(FIELD_NAMES)
 SHORT: Final[Mapping[str, str]] = {
