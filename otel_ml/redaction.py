@@ -148,8 +148,9 @@ class Redaction:
     def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
         """Copy a call's inputs or outputs, so that the program can change them afterwards.
 
-        Simple values are converted to JSON immediately, because that is faster than a copy. For
-        other values, the thread that sends hides secrets and converts the copy later.
+        Simple values are converted to JSON immediately, because that is faster than a copy. Other
+        values are copied. The thread that sends them hides secrets and converts the copy to JSON
+        later.
 
         Args:
             value: The inputs or outputs. They are not changed, and no reference is kept.

@@ -227,8 +227,9 @@ class TargetModel(Elsewhere, HasSubject):
         """Hash of the params and the artifact, 16 hex digits. Equal content gives the same hash.
 
         If you created the handle without params and artifact, this is the newest version of the
-        model in the collector. The first access asks the collector and waits at most 3 s. If there
-        is no answer or no version, it is the hash of empty params without an artifact.
+        model in the collector. The first access asks the collector and waits at most 3 s. If the
+        collector does not answer or has no version, this is the hash of a model without params and
+        artifact.
         """
         if self._version is None:
             chosen = self._own_version

@@ -286,8 +286,8 @@ class TracedObject(functools.partial):  # type: ignore[type-arg]  # no subscript
     """A traced callable that is not a function: a partial, a bound method, a builtin, an object.
 
     It behaves like the original object and can be copied and pickled. If you unpickle it in another
-    process, its calls are recorded there too. If they cannot be recorded, you get the original
-    object.
+    process, its calls are recorded there too. If they cannot be recorded there, unpickling returns
+    the original object.
     """
 
     def __new__(cls, wrapper: Callable[..., Any], traced: TracedFunction) -> "TracedObject":

@@ -225,7 +225,7 @@ class DocumentUploads:
     Args:
         settings: Export settings, as for spans.
         project: Project that the values belong to.
-        make: Creates the `ArtifactDestination`, given its arguments `below` and `note`.
+        make: Function that creates an `ArtifactDestination` with the arguments `below` and `note`.
         spool: Directory for values that are not uploaded yet. None keeps them in memory.
     """
 

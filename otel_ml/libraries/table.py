@@ -182,9 +182,9 @@ class Library:
         name_of: Function that returns the name of a model object.
         params_of: Function that returns the parameters of a model object.
         data: Name of the parameter that contains the rows. Empty for the first parameter.
-        inputs_of: Function that returns what to record of the inputs, given all arguments by name.
-        signature_of: Function that returns, for a model and its method, the function whose
-            parameters name the inputs.
+        inputs_of: Function that takes all arguments by name and returns the inputs to record.
+        signature_of: Function that takes a model and its method. It returns the function whose
+            parameters have the names of the inputs.
         is_use: Function that takes a model and returns whether it now makes predictions, that is,
             whether it is not in training. None if every call is a prediction.
     """

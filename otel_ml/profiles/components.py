@@ -150,8 +150,8 @@ class Component:
     def domain(self) -> frozenset[str] | None:
         """Valid values of a component of type ``CAT`` (category). None if any value is valid.
 
-        These are the `values` that you set, or else the values in the data of `build`. If there
-        were too many different values in the data, any value is valid.
+        These are the `values` that you set, or else the values in the data that you passed to
+        `build`. If the data had too many different values, any value is valid.
         """
         if self.dtype != "CAT":
             return None
@@ -310,9 +310,9 @@ class EvalComponent(Component):
         dtype: Type that the function returns: ``INT``, ``FLOAT``, ``CAT`` (category) or ``TEXT``.
         output: Path to the part of the output that the function gets. Default: the whole output.
         actual: Path to the part of the ground truth that the function gets. Default: all of it.
-        low: Smallest valid number. Default: the smallest number in the data of `build`.
-        high: Largest valid number. Default: the largest number in the data of `build`.
-        values: Valid values of a ``CAT``. Default: the values in the data of `build`.
+        low: Smallest valid number. Default: the smallest number in the data passed to `build`.
+        high: Largest valid number. Default: the largest number in the data passed to `build`.
+        values: Valid values of a ``CAT``. Default: the values in the data passed to `build`.
     """
 
     side = "eval"

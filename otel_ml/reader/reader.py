@@ -375,8 +375,8 @@ class Reader(HasCard):
         Uses the newest 10,000 production runs of each version. The result has these keys:
 
         * `versions`: for each version, the share of repeated inputs that got different answers, the
-          probability that two runs with the same input give the same answer, and how much their
-          scores differ. All have 95 % confidence intervals.
+          probability that two runs with the same input give the same answer, and how much the
+          scores of such runs differ. All have 95 % confidence intervals.
         * `comparison`: which of two versions is more consistent, in a sentence
         * `groups`: the repeated inputs of one version. The filter `where` of each selects its runs.
 
@@ -626,8 +626,8 @@ class Reader(HasCard):
         """Return when an alert rule, with its current settings, would have fired in the past.
 
         Nobody is notified. The result has the format of ``GET .../alerts/{alert}/check``. `firings`
-        lists when the rule would have fired, the newest first. `slices` has the values over time,
-        for the groups of runs with the longest alerts.
+        lists when the rule would have fired, the newest first. `slices` lists the groups of runs
+        with the longest alerts, and their values over time.
 
         Args:
             name: The rule's name.
@@ -670,8 +670,8 @@ class Reader(HasCard):
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Create an alert rule, or replace the rule of that name.
 
-        Returns the saved rule. Its `past` shows how often the rule would have fired in the last 7
-        days, as numbers and as a `sentence`. The key needs the scope ``admin``.
+        Returns the saved rule. Its key `past` shows how often the rule would have fired in the last
+        7 days, as numbers and in a `sentence`. The key needs the scope ``admin``.
 
         Args:
             name: The rule's name.

@@ -17,8 +17,8 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     """Return Cohen's kappa: how far two raters agree beyond chance.
 
     Args:
-        counts: Number of runs for each pair of labels: first rater, second rater. For example,
-            ``{("good", "bad"): 3}``.
+        counts: Number of runs for each pair of labels: the first rater's, then the second rater's.
+            For example, ``{("good", "bad"): 3}``.
 
     Returns:
         1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if

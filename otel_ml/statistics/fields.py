@@ -347,9 +347,9 @@ class Reference:
     Attributes:
         name: Name for sentences, such as "the 28 days before".
         fields: Summary of each field, by field path such as `inputs.age`.
-        windows: The same for each part of the reference, oldest first. Each part is as long as the
-            window to check, such as a day, so the parts show how much the values normally vary.
-            Empty if the reference is not a period, such as a data set.
+        windows: Summary of each field in each part of the reference, oldest first. Each part is as
+            long as the window to check, such as a day, so the parts show how much the values
+            normally vary. Empty if the reference is not a period, such as a data set.
         starts_ns: Start times of these parts in nanoseconds since the epoch (UTC).
     """
 

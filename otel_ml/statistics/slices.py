@@ -95,7 +95,7 @@ class MeanVariances(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SliceFigure:
-    """The data to compare a slice with all other runs by one measure, such as latency.
+    """The data to compare a slice (a group of runs) with all other runs by one measure.
 
     Attributes:
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
@@ -149,7 +149,7 @@ class RestVerdict:
 
 
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
-    """Decide for each slice whether it is worse or better than all other runs.
+    """Decide for each slice (a group of runs) whether it is worse or better than all other runs.
 
     The p-values are corrected for the number of slices. So on average, at most 5 % of the slices
     that are reported as different are false alarms.
