@@ -19,19 +19,22 @@ class NotificationDelivery(BaseModel):
     """A notification to a receiver."""
 
     id: str = Field(
-        description="ID of the change of state; a message that is sent again has the same ID"
+        description="ID of the state change that the message is about. If the message is sent "
+        "again, its ID stays the same"
     )
     rule: str
     status: str = Field(description="firing or resolved")
     state: DeliveryState = Field(
-        description="waiting; sent: the receiver accepted it; failed: no more attempts; withdrawn: "
-        "its rule was muted or deleted"
+        description="`waiting`, `sent` (the receiver accepted it), `failed` (there are no more "
+        "attempts) or `withdrawn` (its rule was muted or deleted)"
     )
     tries: int
     changed_time: str = Field(description="When the state changed, RFC 3339")
     announced_time: str = Field(description="When the first attempt was due, RFC 3339")
     tried_time: str | None = Field(description="Time of the last attempt; null before the first")
-    delivered_time: str | None = Field(description="When the receiver accepted it; null before")
+    delivered_time: str | None = Field(
+        description="When the receiver accepted it; null if it has not"
+    )
     trouble: str = Field(description="Error of the last attempt; empty after a success")
 
 
@@ -40,13 +43,18 @@ class ReceiverDeliveries(BaseModel):
 
     name: str
     kind: str = Field(
-        description="alertmanager, slack or webhook; empty if it is not in the settings"
+        description="`alertmanager`, `slack` or `webhook`; empty if the receiver is no longer in "
+        "the settings"
     )
-    waiting: int = Field(description="How many of these are not delivered yet")
-    failed: int = Field(description="How many of these failed")
-    sent_time: str | None = Field(description="When it last accepted one of these, RFC 3339")
+    waiting: int = Field(description="Number of listed notifications that are not delivered yet")
+    failed: int = Field(description="Number of listed notifications that failed")
+    sent_time: str | None = Field(
+        description="When the receiver last accepted a listed notification, RFC 3339"
+    )
     trouble: str = Field(description="Error of the newest attempt; empty after a success")
-    deliveries: list[NotificationDelivery] = Field(description="The newest first, at most 20")
+    deliveries: list[NotificationDelivery] = Field(
+        description="The notifications, newest first, at most 20"
+    )
 
 
 class Deliveries(BaseModel):

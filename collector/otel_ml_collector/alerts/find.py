@@ -49,37 +49,50 @@ _DAY_ORDER: Final[tuple[DayWord, ...]] = ("no data", "quiet", "pending", "fired"
 class AlertSlice(BaseModel):
     """A slice of a rule with its state after its last window."""
 
-    name: str = Field(description="Such as client = Remax; empty if the rule has no by")
+    name: str = Field(
+        description="Name of the slice, such as client = Remax; empty if the rule does not set `by`"
+    )
     labels: dict[str, str]
     state: AlertStateName
     since: str = Field(description="Start of this state, RFC 3339")
-    value: float | None = Field(description="First figure in the last judged window")
-    runs: int = Field(description="Runs in that window")
-    window_end: str = Field(description="End of the last evaluated window")
-    martingale: float = Field(description="For surely(...): the evidence so far")
-    muted: Mute | None = Field(description="The mute that covers it; null if none does")
-    note: str = Field(
-        description="For an alert without data, such as no runs since 03:33, UTC; else empty"
+    value: float | None = Field(
+        description="Value of the rule's first figure in the last judged window"
     )
-    where: str = Field(description="Filter that lists its runs")
+    runs: int = Field(description="Number of runs in the last judged window")
+    window_end: str = Field(description="End of the last evaluated window")
+    martingale: float = Field(
+        description="For a rule with surely(...): the evidence so far that its condition holds"
+    )
+    muted: Mute | None = Field(description="Mute that covers the slice; null if none does")
+    note: str = Field(
+        description="For an alert in the state no data: why, such as no runs since 03:33, UTC; "
+        "otherwise empty"
+    )
+    where: str = Field(description="Filter that lists the runs of the slice")
 
 
 class AlertState(BaseModel):
     """A rule with its state."""
 
     rule: AlertRule
-    state: AlertStateName = Field(description="That of its worst slice; failed: an error")
-    since: str | None = Field(description="Start of this state; null if never evaluated")
-    reason: str = Field(description="Why it cannot be evaluated; empty if it can")
+    state: AlertStateName = Field(
+        description="State of the rule's worst slice; failed if the rule cannot be evaluated"
+    )
+    since: str | None = Field(
+        description="Start of this state; null if the rule was never evaluated"
+    )
+    reason: str = Field(description="Why the rule cannot be evaluated; empty if it can")
     is_muted: bool = Field(description="Whether the rule or all of its firing slices are muted")
-    muted: Mute | None = Field(description="The mute that covers the whole rule")
+    muted: Mute | None = Field(description="Mute that covers the whole rule; null if none does")
     looked: str | None = Field(description="End of the last evaluated window")
-    slices: list[AlertSlice] = Field(description="The worst first, at most 200")
+    slices: list[AlertSlice] = Field(description="The slices, worst first, at most 200")
     firing: int = Field(description="Number of firing slices")
-    note: str = Field(description="Note of the first alert without data")
-    days: list[DayWord] = Field(description="The last 30 days, the oldest first")
-    fired: int = Field(description="How often it started firing in these days")
-    brief: int = Field(description="How many of these were resolved within an hour")
+    note: str = Field(description="`note` of the first slice in the state no data; otherwise empty")
+    days: list[DayWord] = Field(
+        description="What happened on each of the last 30 days, oldest first"
+    )
+    fired: int = Field(description="How often the rule started firing in these 30 days")
+    brief: int = Field(description="How many of these alerts were resolved within an hour")
 
 
 class Alerts(BaseModel):
@@ -93,14 +106,18 @@ class AlertChange(BaseModel):
     """A change of the state of a slice."""
 
     rule: str
-    slice: str = Field(description="Such as client = Remax; empty if the rule has no by")
+    slice: str = Field(
+        description="Name of the slice, such as client = Remax; empty if the rule does not set `by`"
+    )
     labels: dict[str, str]
-    time: str = Field(description="End of the window that caused it, RFC 3339")
+    time: str = Field(description="End of the window that caused the change, RFC 3339")
     state: AlertStateName
     before: AlertStateName
     value: float | None
     runs: int
-    reason: str = Field(description="Cause, if it was not a window")
+    reason: str = Field(
+        description="Cause of the change, if a window did not cause it; otherwise empty"
+    )
 
 
 def find_rules(reader: Reader, project: str) -> list[AlertRule]:

@@ -57,7 +57,7 @@ class AlertPoint(BaseModel):
     """A window of a slice."""
 
     time: str = Field(description="End of the window, RFC 3339")
-    value: float | None = Field(description="The first figure of the rule")
+    value: float | None = Field(description="Value of the rule's first figure in the window")
     runs: int
     word: WindowWord
     state: AlertStateName = Field(description="State after the window")
@@ -66,11 +66,13 @@ class AlertPoint(BaseModel):
 class AlertFiring(BaseModel):
     """A time in which a slice would have fired."""
 
-    slice: str = Field(description="Such as client = Remax; empty if the rule has no by")
+    slice: str = Field(
+        description="Name of the slice, such as client = Remax; empty if the rule does not set `by`"
+    )
     start: str
-    end: str | None = Field(description="Null while it is firing")
+    end: str | None = Field(description="When the alert ended; null if it still fires")
     hours: float
-    worst: float | None = Field(description="Worst value in that time")
+    worst: float | None = Field(description="Worst value while the alert fired")
 
 
 class AlertHistorySlice(BaseModel):
@@ -90,28 +92,32 @@ class AlertPast(BaseModel):
         description="Whether the whole period was checked; false if that would take too long"
     )
     windows: int = Field(description="Number of windows that were checked")
-    judged: int = Field(description="Windows of slices with enough runs")
-    fired: int = Field(description="How often it would have been firing")
-    fired_days: int = Field(description="Number of days (UTC) on which it would have been firing")
-    sentence: str = Field(description="The same in one sentence")
+    judged: int = Field(description="Number of windows with enough runs, added up over all slices")
+    fired: int = Field(description="How often the rule would have fired")
+    fired_days: int = Field(description="Number of days (UTC) on which the rule would have fired")
+    sentence: str = Field(description="How often the rule would have fired, in one sentence")
 
 
 class AlertHistory(BaseModel):
     """When a rule would have fired."""
 
     rule: AlertRule
-    sentence: str = Field(description="How often it would have fired, in one sentence")
-    week: AlertPast = Field(description="How often it would have fired in the last 7 days")
+    sentence: str = Field(description="How often the rule would have fired, in one sentence")
+    week: AlertPast = Field(description="How often the rule would have fired in the last 7 days")
     start: str = Field(description="End of the first window, RFC 3339")
     end: str = Field(description="End of the last window, RFC 3339")
     windows: int = Field(description="Number of windows, at most 3,000")
-    judged: int = Field(description="Windows of slices with enough runs")
+    judged: int = Field(description="Number of windows with enough runs, added up over all slices")
     bad: int
-    fired: int = Field(description="How often it would have started firing")
-    brief: int = Field(description="How many of these would have been resolved within an hour")
-    firings: list[AlertFiring] = Field(description="The newest first, at most 500")
+    fired: int = Field(description="How often the rule would have started firing")
+    brief: int = Field(
+        description="How many of these alerts would have been resolved within an hour"
+    )
+    firings: list[AlertFiring] = Field(
+        description="The alerts that would have fired, newest first, at most 500"
+    )
     slices: list[AlertHistorySlice] = Field(
-        description="The 8 slices that fired longest, with each window"
+        description="The 8 slices that would have fired longest, with all their windows"
     )
 
 

@@ -41,11 +41,11 @@ class WantedMute(BaseModel):
     )
     where: Annotated[str, Field(max_length=1_000)] = Field(
         default="",
-        description='Only these slices, such as client == "Remax"; empty for all',
+        description='Filter of the slices to mute, such as client == "Remax"; empty for all slices',
     )
-    until: Annotated[str, Field(max_length=64)] = Field(description="RFC 3339")
+    until: Annotated[str, Field(max_length=64)] = Field(description="When the mute ends, RFC 3339")
     who: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who mutes; default the name of the key"
+        default="", description="Who mutes the rule. Default: the name of the key"
     )
     why: Annotated[str, Field(max_length=1_000)] = ""
 
@@ -53,8 +53,8 @@ class WantedMute(BaseModel):
 class EarlierMute(WantedMute):
     """An earlier version of a mute."""
 
-    version: int = Field(description="Number of times it was saved")
-    saved_time: str = Field(description="RFC 3339, UTC")
+    version: int = Field(description="Number of times the mute was saved")
+    saved_time: str = Field(description="When this version was saved, RFC 3339 in UTC")
 
 
 class Mute(EarlierMute):
@@ -62,7 +62,7 @@ class Mute(EarlierMute):
 
     name: str
     earlier: list[EarlierMute] = Field(
-        default=[], description="Its earlier versions, the newest first, at most 10"
+        default=[], description="Earlier versions of the mute, newest first, at most 10"
     )
 
     @property

@@ -65,10 +65,18 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 Base = Annotated[
     int | None,
-    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
+    Query(
+        ge=0,
+        description="Save only if this version is the newest, or, with 0, if there is none yet. "
+        "Omit it to save in any case",
+    ),
 ]
 Since = Annotated[
-    str, Query(max_length=64, description="How far back, such as 30d, or a time, RFC 3339")
+    str,
+    Query(
+        max_length=64,
+        description="How far to look back: a length such as 30d, or a time in RFC 3339",
+    ),
 ]
 # Keys that can change rules and their receivers.
 FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
@@ -81,13 +89,15 @@ FromSettings = Annotated[Settings, Depends(service_of(Settings))]
 class AlertChanges(BaseModel):
     """Changes of the states of rules, the newest first."""
 
-    changes: list[AlertChange] = Field(description="At most 500")
+    changes: list[AlertChange] = Field(description="The state changes, newest first, at most 500")
 
 
 class SavedAlert(AlertRule):
     """A rule that was just saved."""
 
-    past: AlertPast = Field(description="How often it would have fired in the last 7 days")
+    past: AlertPast = Field(
+        description="How often the saved rule would have fired in the last 7 days"
+    )
 
 
 def read_since(text: str, now_ns: int) -> int:
@@ -251,7 +261,11 @@ def get_mute(
     mute: DocumentName,
     reader: FromReader,
     version: Annotated[
-        int | None, Query(ge=1, description="One of its last ten versions; default the newest")
+        int | None,
+        Query(
+            ge=1,
+            description="Number of one of the last ten versions of the mute. Default: the newest",
+        ),
     ] = None,
 ) -> Mute:
     """Read a mute, even if it has ended, in its newest or an earlier version."""

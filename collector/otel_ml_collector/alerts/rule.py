@@ -49,53 +49,64 @@ class WantedAlert(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     where: Annotated[str, Field(max_length=4_000)] = Field(
-        default="", description="Filter of the runs; empty for all recorded runs"
+        default="",
+        description="Filter of the runs that the rule checks; empty for all recorded runs",
     )
     when: Annotated[str, Field(min_length=1, max_length=4_000)] = Field(
-        description='Condition over figures, such as surely(pass_rate("grounded") < 0.9)'
+        description='Condition that makes a window bad, such as surely(pass_rate("grounded") < 0.9)'
     )
     window: _Length = Field(
-        default="1h", description="Length of a window, whose runs are judged together: 1m to 30d"
+        default="1h",
+        description="Length of a window, from 1m to 30d. The runs in a window are judged together",
     )
     every: _Length = Field(
-        default="", description="How often to evaluate; default a quarter of the window"
+        default="",
+        description="Time between two evaluations of the rule. Default: a quarter of the "
+        "window, at least 1m",
     )
     by: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=MOST_BY)] = Field(
         default_factory=list,
-        description='One alert per value: tags["client"], version, environment, ...',
+        description='Fields whose values get an alert each: tags["client"], version, environment, '
+        "...",
     )
     hold: _Length = Field(
         default="2 of 3",
-        description="How many of the last judged windows, without overlap, must be bad",
+        description="How many of the last judged windows must be bad before the rule fires. These "
+        "windows do not overlap",
     )
     keep: _Length = Field(
-        default="", description="How long to keep firing after a bad window; default one window"
+        default="",
+        description="How long to keep firing after the last bad window. Default: one window",
     )
     no_data: Literal["end", "notify"] = Field(
         default="end",
-        description="What happens to a firing alert without data after keep: end resolves it, "
-        "notify changes it to no data and notifies its receivers",
+        description="What happens to a firing alert that gets no data for the time `keep`. `end` "
+        "resolves it. `notify` changes its state to no data and notifies its receivers",
     )
     min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
         default=30, description="A window with fewer runs or scores is not judged"
     )
     delay: _Length = Field(
         default="",
-        description="How long a window waits for scores and ground truth: default 10m, and for "
-        "ground truth its usual delay",
+        description="How long a window waits for scores and ground truth. Default: 10m, or the "
+        "usual delay of the ground truth if the rule needs it",
     )
     severity: Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_.-]+$")] = "warning"
     notify: Annotated[list[_Name], Field(max_length=8)] = Field(
-        default_factory=list, description="Names of receivers in the setting alert_targets"
+        default_factory=list,
+        description="Receivers to notify, by their names in the setting alert_targets",
     )
     annotations: Annotated[
         dict[_Name, Annotated[str, Field(max_length=1_000)]], Field(max_length=16)
     ] = Field(
         default_factory=dict,
-        description="Texts of a message, with {{ by }}, {{ value }}, {{ window }}, {{ rule }}",
+        description="Texts to add to notifications. They can contain {{ by }}, {{ value }}, {{ "
+        "window }} and {{ rule }}",
     )
     windows_between: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
-        default=1_000, description="For surely(...): at most one false alarm in this many windows"
+        default=1_000,
+        description="For a rule with surely(...): on average, at most one false alarm in this "
+        "many windows",
     )
 
     @field_validator("by", mode="before")
@@ -254,10 +265,11 @@ class AlertRule(WantedAlert):
     """A saved rule."""
 
     name: str
-    version: int = Field(description="Number of times it was saved")
-    saved_time: str = Field(description="RFC 3339, UTC")
+    version: int = Field(description="Number of times the rule was saved")
+    saved_time: str = Field(description="When the rule was last saved, RFC 3339 in UTC")
     origin: Literal["api", "file"] = Field(
-        default="api", description="file: a rule of the configuration file of the collector"
+        default="api",
+        description="`file` if the rule comes from the collector's configuration file",
     )
 
     @cached_property

@@ -38,10 +38,10 @@ class ConfirmedBackfill(BaseModel):
         description="Version of the judge"
     )
     start_ns: Annotated[int, Field(ge=0, le=LATEST_NS)] = Field(
-        description="Runs that started then or later, in nanoseconds since the epoch"
+        description="Only runs that started at this time or later, in nanoseconds since the epoch"
     )
     end_ns: Annotated[int, Field(ge=0, le=LATEST_NS)] = Field(
-        description="Runs that started before then"
+        description="Only runs that started before this time, in nanoseconds since the epoch"
     )
     where: Annotated[str, Field(max_length=4_000)] = Field(
         description="Filter of the runs; empty for all"
@@ -50,10 +50,12 @@ class ConfirmedBackfill(BaseModel):
         description="Share of the runs. Runs with a session are sampled by session"
     )
     most_calls: Annotated[int, Field(ge=1, le=MOST_BACKFILLED)] = Field(
-        description="Most calls of the model in total"
+        description="Maximum number of calls of the language model"
     )
     most_dollars: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
-        default=None, description="Most dollars in total; null for no limit or an unknown price"
+        default=None,
+        description="Maximum cost in US dollars; null if there is no limit, or if the price "
+        "is unknown",
     )
 
 
@@ -61,12 +63,19 @@ class JudgeBackfill(ConfirmedBackfill):
     """A backfill as it is stored."""
 
     id: str
-    runs: int = Field(description="Runs to score when it was confirmed")
+    runs: int = Field(description="Number of runs to score, as of when the backfill was confirmed")
     created_ns: int
-    ended_ns: int = Field(default=0, description="0 while it runs")
+    ended_ns: int = Field(
+        default=0,
+        description="When the backfill ended, in nanoseconds since the epoch; 0 while it runs",
+    )
     state: BackfillState = "running"
-    reason: str = Field(default="", description="Why it was stopped; empty if a user did")
-    left: int = Field(default=0, description="Runs without a score when it ended")
+    reason: str = Field(
+        default="", description="Why the backfill was stopped; empty if a user stopped it"
+    )
+    left: int = Field(
+        default=0, description="Number of runs without a score when the backfill ended"
+    )
 
     def narrow(self, judge: SavedRubricJudge) -> SavedRubricJudge:
         """Return the judge with the runs and the budget of the backfill. Its version is the same.

@@ -56,20 +56,21 @@ class WantedBackfill(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     last: Annotated[str, Field(min_length=1, max_length=32)] = Field(
-        default="30d", description="How far back, such as 30d"
+        default="30d", description="How far back to score runs, such as 30d"
     )
     where: Annotated[str | None, Field(max_length=4_000)] = Field(
-        default=None, description="Filter of the runs; null for the judge's own"
+        default=None, description="Filter of the runs; null for the filter of the judge"
     )
     sample: Annotated[float | None, Field(gt=0, le=1)] = Field(
-        default=None, description="Share of the runs; null for the judge's own"
+        default=None,
+        description="Share of the runs; null for the share that the judge scores of new runs",
     )
     runs: Annotated[int | None, Field(ge=1, le=MOST_BACKFILLED)] = Field(
-        default=None, description="At most this many runs, the newest"
+        default=None, description="Score only this many of the newest runs"
     )
     dollars: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
         default=None,
-        description="Most dollars in total; null for one and a half times the estimate",
+        description="Maximum cost in US dollars; null for 1.5 times the estimate",
     )
 
 
@@ -78,19 +79,26 @@ class BackfillPlan(BaseModel):
 
     judge: str
     digest: str = Field(description="Version of the judge")
-    start_time: str = Field(description="Runs that started then or later, RFC 3339")
+    start_time: str = Field(description="Only runs that started at this time or later, RFC 3339")
     end_time: str
     where: str = Field(description="Filter of the runs; empty for all")
     sample: float
-    runs: int = Field(description="Runs to score; those with a score of this version are left out")
-    input_tokens: int = Field(description="Estimate for all runs")
+    runs: int = Field(
+        description="Number of runs to score. Runs that this version has already scored are left "
+        "out"
+    )
+    input_tokens: int = Field(description="Estimated input tokens for all runs")
     output_tokens: int
     based_on: Literal["earlier calls", "size of runs"] = Field(
         description="Where the estimate of tokens comes from"
     )
-    measured: int = Field(description="How many calls or runs that is")
-    cost: float | None = Field(description="Estimate in US dollars; null if the price is unknown")
-    duration_s: float = Field(description="Estimate, from the judge's limit of calls per minute")
+    measured: int = Field(description="Number of calls or runs that the estimate is based on")
+    cost: float | None = Field(
+        description="Estimated cost in US dollars; null if the price is unknown"
+    )
+    duration_s: float = Field(
+        description="Estimated duration, from the judge's limit of calls per minute"
+    )
     confirm: ConfirmedBackfill | None = Field(
         description="Send this to start the backfill; null if there is nothing to score"
     )
@@ -103,18 +111,23 @@ class RubricBackfill(BaseModel):
     judge: str
     digest: str = Field(description="Version of the judge")
     state: BackfillState
-    reason: str = Field(description="Why it was stopped or does not go on; empty if there is none")
+    reason: str = Field(
+        description="Why the backfill was stopped or cannot continue; empty otherwise"
+    )
     start_time: str
     end_time: str
     where: str
     sample: float
-    runs: int = Field(description="Runs to score when it was confirmed")
-    scored: int = Field(description="How many of these are done; errors of the judge are included")
-    calls: int = Field(description="Calls of the model")
+    runs: int = Field(description="Number of runs to score, as of when the backfill was confirmed")
+    scored: int = Field(
+        description="How many of these runs are done, including those on which the judge raised "
+        "an error"
+    )
+    calls: int = Field(description="Number of calls of the language model")
     most_calls: int
-    dollars: float = Field(description="Their cost, as far as it is known")
+    dollars: float = Field(description="Cost of these calls in US dollars, as far as it is known")
     most_dollars: float | None
-    created_time: str = Field(description="When it was confirmed")
+    created_time: str = Field(description="When the backfill was confirmed")
     ended_time: str | None
 
 

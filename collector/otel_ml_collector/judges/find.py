@@ -108,24 +108,31 @@ _COST: Final = read_exact(exact_sum(Sql("cost")))
 class JudgeNumbers(JudgeVersionName):
     """The figures of a judge version over live runs."""
 
-    evaluations: int = Field(description="Runs with a score or an error of this version")
-    errors: int = Field(description="Runs on which the judge raised an error")
-    scored: int = Field(description="Runs with a score")
+    evaluations: int = Field(
+        description="Number of runs on which this version gave a score or raised an error"
+    )
+    errors: int = Field(description="Number of runs on which the judge raised an error")
+    scored: int = Field(description="Number of runs with a score")
     mean_score: float | None
     passed: int
-    judged: int = Field(description="Runs with pass or fail")
+    judged: int = Field(description="Number of runs with pass or fail")
     pass_rate: float | None = Field(description="`passed` divided by `judged`")
     p50_ms: float | None = Field(description="Median time per score, if recorded")
     p95_ms: float | None
     cost: float | None = Field(
-        description="Cost of the scores as recorded, else of the judge's own calls for them"
+        description="Cost that was recorded with the scores; if there is none, the cost of the "
+        "model calls that the judge made for them"
     )
-    priced: int = Field(description="How many scores have a cost")
-    last_start_time: str | None = Field(description="Start of its newest run")
-    where: str = Field(description="The filter that lists its runs")
-    where_errors: str = Field(description="The filter that lists runs on which it raised an error")
+    priced: int = Field(description="Number of scores with a cost")
+    last_start_time: str | None = Field(description="Start time of the newest run of these")
+    where: str = Field(description="Filter that lists the runs of this version")
+    where_errors: str = Field(
+        description="Filter that lists the runs on which the judge raised an error"
+    )
     experiment_evaluations: int = Field(
-        default=0, description="Scored runs of experiments; no other figure includes them"
+        default=0,
+        description="Number of scored runs that belong to experiments; no other figure "
+        "includes them",
     )
 
 
@@ -158,7 +165,9 @@ class JudgeDefinition(VersionDefinition):
     """The definition of a judge version. The source is the rubric, as code or in words."""
 
     description: str = ""
-    criterion: str | None = Field(default=None, description="Source of the passing criterion")
+    criterion: str | None = Field(
+        default=None, description="Source code of the criterion for a pass"
+    )
     lower_is_better: bool | None = Field(
         default=None, description="Whether lower scores are better; null if undefined"
     )
@@ -167,9 +176,13 @@ class JudgeDefinition(VersionDefinition):
 class JudgeVersion(JudgeNumbers):
     """A version of a judge: its definition and its figures."""
 
-    first_seen_time: str | None = Field(description="When it first arrived; null without a version")
+    first_seen_time: str | None = Field(
+        description="When this version first arrived; null without a version"
+    )
     definition: JudgeDefinition
-    distribution: list[ScoreBin] = Field(description="The same bins for all versions of a judge")
+    distribution: list[ScoreBin] = Field(
+        description="Distribution of the scores; all versions of a judge have the same bins"
+    )
     buckets: list[JudgeBucket] = Field(description="Intervals with scores, oldest first")
 
 

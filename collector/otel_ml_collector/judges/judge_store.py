@@ -72,15 +72,23 @@ _RUNS_PER_READ: Final = 500
 class JudgeLease(BaseModel):
     """Who may judge runs for a judge at present, and how far it has come."""
 
-    version: int = Field(default=0, ge=0, description="Number of times it was saved; 0 for none")
+    version: int = Field(
+        default=0, ge=0, description="Number of times the lease was saved; 0 if there is no lease"
+    )
     holder: str = Field(
-        default="", max_length=256, description="Collector or worker that has it; empty for none"
+        default="",
+        max_length=256,
+        description="Collector or worker that holds the lease; empty if none does",
     )
     cursor_ns: int = Field(
-        default=0, ge=0, lt=2**63, description="All runs that arrived until then were judged"
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="All runs that arrived up to this time were judged, in nanoseconds since "
+        "the epoch",
     )
     trouble: str = Field(
-        default="", max_length=1_024, description="Why the judge cannot go on; empty if it can"
+        default="", max_length=1_024, description="Why the judge cannot continue; empty if it can"
     )
 
 
@@ -93,10 +101,11 @@ class LiveRubricJudge(BaseModel):
 
     project: str
     judge: SavedRubricJudge = Field(
-        description="For a backfill, with the runs and the budget of the backfill"
+        description="The judge. For a backfill, its runs and budget are those of the backfill"
     )
     on_ns: int = Field(
-        description="When it was turned on: it judges runs that arrive after that; 0 for a backfill"
+        description="When the judge was turned on. It judges runs that arrive later; 0 for a "
+        "backfill"
     )
     lease: JudgeLease
     backfill: JudgeBackfill | None = Field(
@@ -116,13 +125,15 @@ class DueRuns(BaseModel):
     """
 
     run_ids: list[str] = Field(
-        description="In the order of their arrival; of a backfill, newest first"
+        description="IDs of the runs in the order of their arrival; for a backfill, newest first"
     )
     last_ns: int | None = Field(
-        description="Arrival of the last of the 500, or its start for a backfill; null for none"
+        description="When the last of the 500 runs arrived; for a backfill, when it started. Null "
+        "without runs"
     )
     waits_ns: int | None = Field(
-        description="Arrival of the first whose trace or session is not quiet yet; null for none"
+        description="When the first run arrived whose trace or session is not quiet yet; null if "
+        "there is none"
     )
 
 

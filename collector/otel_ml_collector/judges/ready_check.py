@@ -51,11 +51,15 @@ class CheckedExample(BaseModel):
     inputs: JsonValue
     outputs: JsonValue
     expected: JsonValue
-    label: str = Field(description="The right answer")
+    label: str = Field(description="Right answer to the example")
     answer: str = Field(description="The judge's answer; empty after an error")
-    agrees: bool | None = Field(description="Whether both are the same; null after an error")
+    agrees: bool | None = Field(
+        description="Whether the answer is the same as the label; null after an error"
+    )
     explanation: str
-    error: str = Field(description="Why there is no answer; empty if there is one")
+    error: str = Field(
+        description="Error because of which there is no answer; empty if there is an answer"
+    )
     latency_ms: float | None
     cost: float | None
 
@@ -67,11 +71,12 @@ class ReadyCheck(BaseModel):
     digest: str = Field(description="Version that the judge would have")
     model: str = Field(description="Name of the model as the provider reported it")
     examples: list[CheckedExample] = Field(description="Disagreements first, then errors")
-    answered: int = Field(description="Examples with an answer")
+    answered: int = Field(description="Number of examples with an answer")
     errors: int
-    agreed: int = Field(description="Answers that are the same as the label")
+    agreed: int = Field(description="Number of answers that are the same as the label")
     agreement: Interval | None = Field(
-        description="Share of the answers that are the same, 95 % interval; null without answers"
+        description="Share of the answers that are the same as the label, with a 95 % interval; "
+        "null without answers"
     )
     kappa: Interval | None = Field(
         description="Cohen's kappa: agreement beyond chance; null if all results are equal"

@@ -76,7 +76,7 @@ def get_strictness(
     project: str,
     judge: str,
     number: int,
-    against: Annotated[int, Query(ge=1, description="Small number of the other version")],
+    against: Annotated[int, Query(ge=1, description="Number of the version to compare with")],
     reader: FromReader,
 ) -> JudgeStrictness:
     """Compare how strict two versions of a judge are, on the runs that both scored.

@@ -33,7 +33,7 @@ class WantedRubricJudge(BaseModel):
         "{{outputs}}, {{expected}}, {{conversation}}, {{tags.NAME}}, {{outputs.PART}}"
     )
     model: Annotated[str, Field(min_length=1, max_length=256)] = Field(
-        description="Name of the language model at its provider"
+        description="Name of the language model, as its provider calls it"
     )
     connection: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description="Name of a connection in the setting judge_connections"
@@ -43,13 +43,17 @@ class WantedRubricJudge(BaseModel):
     )
     low: float = Field(default=1.0, description="Lowest score")
     high: float = Field(default=5.0, description="Highest score")
-    pass_at_least: float | None = Field(default=None, description="Scores from here on pass")
-    pass_at_most: float | None = Field(default=None, description="Scores up to here pass")
+    pass_at_least: float | None = Field(
+        default=None, description="Scores of at least this value pass"
+    )
+    pass_at_most: float | None = Field(
+        default=None, description="Scores of at most this value pass"
+    )
     labels: Annotated[list[_Word], Field(max_length=50)] = Field(
-        default_factory=list, description="Words to choose from"
+        default_factory=list, description="Labels that the judge chooses from"
     )
     pass_labels: Annotated[list[_Word], Field(max_length=50)] = Field(
-        default_factory=list, description="Words that pass"
+        default_factory=list, description="Labels that pass"
     )
     parameters: dict[str, JsonValue] = Field(
         default_factory=dict, description='Parameters of the model, such as {"temperature": 0}'
@@ -62,16 +66,18 @@ class WantedRubricJudge(BaseModel):
         description="Share of the runs to judge. Runs with a session are sampled by session",
     )
     calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=60, description="Most calls of the model per minute"
+        default=60, description="Maximum number of calls of the model per minute"
     )
     calls_per_day: Annotated[int | None, Field(ge=1, le=100_000_000)] = Field(
         default=None,
-        description="Most calls per day (UTC); 1,000 if there is no limit in dollars either",
+        description="Maximum number of calls per day (UTC). Default: 1,000 if `dollars_per_day` "
+        "is not set either",
     )
     dollars_per_day: Annotated[float | None, Field(gt=0, le=1_000_000)] = Field(
-        default=None, description="Most dollars per day (UTC), for models with a known price"
+        default=None,
+        description="Maximum cost per day (UTC) in US dollars, for models with a known price",
     )
-    is_on: bool = Field(default=False, description="Whether live traffic is judged")
+    is_on: bool = Field(default=False, description="Whether the judge scores live traffic")
 
     @property
     def rubric(self) -> Rubric:
@@ -95,14 +101,15 @@ class SavedRubricJudge(WantedRubricJudge):
     """A saved judge without code."""
 
     name: str
-    digest: str = Field(description="Version of the judge, as its scores have it")
-    version: int = Field(description="Number of times it was saved")
-    saved_time: str = Field(description="RFC 3339, UTC")
+    digest: str = Field(description="Version of the judge, as in its scores")
+    version: int = Field(description="Number of times the judge was saved")
+    saved_time: str = Field(description="When it was last saved, RFC 3339 in UTC")
     on_since: str | None = Field(
-        description="When it was turned on, RFC 3339: it judges runs that arrive after that"
+        description="When the judge was turned on, RFC 3339. It judges runs that arrive later"
     )
     origin: Literal["api", "file"] = Field(
-        default="api", description="file: a judge of the configuration file of the collector"
+        default="api",
+        description="`file` if the judge comes from the collector's configuration file",
     )
 
     @property

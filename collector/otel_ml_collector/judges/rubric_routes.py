@@ -48,7 +48,11 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 JudgeName = Annotated[str, Path(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
 BaseVersion = Annotated[
     int | None,
-    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
+    Query(
+        ge=0,
+        description="Save only if this version is the newest, or, with 0, if the judge does not "
+        "exist. Omit it to save in any case",
+    ),
 ]
 FromAdmin = Annotated[Reader, Depends(reader_for(ADMIN))]
 FromStore = Annotated[Documents, Depends(service_of(Documents))]
@@ -59,10 +63,13 @@ class RubricJudgeState(SavedRubricJudge):
     """A judge without code, and what it does at present."""
 
     state: str = Field(
-        description="off; on; budget used up: it goes on tomorrow (UTC); or trouble, in words"
+        description="off, on, budget used up (the judge continues tomorrow, UTC), or what the "
+        "trouble is"
     )
     calls_today: int = Field(description="Calls of the model today (UTC), trials included")
-    dollars_today: float = Field(description="Their cost, as far as it is known")
+    dollars_today: float = Field(
+        description="Cost of these calls in US dollars, as far as it is known"
+    )
 
 
 class RubricJudges(BaseModel):

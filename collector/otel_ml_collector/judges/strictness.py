@@ -18,7 +18,7 @@ class JudgedRuns(BaseModel):
     """Runs by the results that two versions of a judge gave them."""
 
     runs: int
-    where: str = Field(description="The filter that lists them")
+    where: str = Field(description="Filter that lists these runs")
 
 
 class JudgeStrictness(BaseModel):
@@ -28,25 +28,31 @@ class JudgeStrictness(BaseModel):
     version: int
     against: int
     word: str = Field(
-        description="Stricter, more lenient, no different or inconclusive; scores: lower, higher"
+        description="Stricter, more lenient, no different or inconclusive; for scores without "
+        "pass or fail, lower or higher"
     )
     sentence: str
     runs: int = Field(
-        default=0, description="How many runs are compared: those that both versions scored"
+        default=0, description="Number of compared runs: those that both versions scored"
     )
     left_out: int = Field(
-        default=0, description="How many are left out because one version raised an error"
+        default=0,
+        description="Number of runs that are left out because one version raised an error",
     )
     is_cut: bool = Field(
-        description="Whether there are more such runs; only the newest are compared"
+        description="Whether both versions scored more runs than are compared; only the newest "
+        "are compared"
     )
     in_experiments: bool = Field(
-        description="Whether they are runs of experiments: both versions scored no live run"
+        description="Whether the compared runs belong to experiments, because both versions "
+        "scored no live run"
     )
-    where: str = Field(description="The filter that lists the runs that both versions scored")
-    is_rate: bool = Field(default=True, description="Whether values are pass rates, or mean scores")
+    where: str = Field(description="Filter that lists the runs that both versions scored")
+    is_rate: bool = Field(
+        default=True, description="True if the values are pass rates, false if they are mean scores"
+    )
     before: Interval | None = Field(
-        default=None, description="The value of the version it is compared with"
+        default=None, description="Value of the other version, with which this version is compared"
     )
     after: Interval | None = None
     difference: Interval | None = None
@@ -64,9 +70,11 @@ class JudgeStrictness(BaseModel):
     flipped_to_pass: JudgedRuns | None = None
     flipped_to_fail: JudgedRuns | None = None
     needed: int | None = Field(
-        default=None, description="How many runs would show the margin with 80 % power"
+        default=None,
+        description="Number of runs that would show a difference as large as `margin` with 80 "
+        "% power",
     )
-    reasons: list[str] = Field(default=[], description="Why it is inconclusive as a whole")
+    reasons: list[str] = Field(default=[], description="Why the whole comparison is inconclusive")
 
 
 def find_strictness(

@@ -43,7 +43,8 @@ class WantedTrial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     runs: Annotated[int, Field(ge=1, le=MOST_TRIED)] = Field(
-        default=20, description="On how many runs: the newest that match the judge's filter"
+        default=20,
+        description="Number of runs to try the judge on: the newest that match its filter",
     )
     judge: WantedRubricJudge | None = Field(
         default=None, description="The judge to try; null for the saved one"
@@ -54,16 +55,20 @@ class TriedRun(BaseModel):
     """A judge's answer for a run, and a reviewer's label."""
 
     run_id: str
-    outputs: str | None = Field(description="A preview of what is judged")
+    outputs: str | None = Field(description="Preview of the outputs that are judged")
     answer: str = Field(description="pass or fail, the score, or the label; empty after an error")
     score: float | None
     passed: bool | None
     explanation: str
-    error: str = Field(description="Why there is no answer; empty if there is one")
+    error: str = Field(
+        description="Error because of which there is no answer; empty if there is an answer"
+    )
     label: str = Field(
         description="The label that a reviewer gave under the judge's name; empty if there is none"
     )
-    agrees: bool | None = Field(description="Whether both say the same; null without a label")
+    agrees: bool | None = Field(
+        description="Whether the answer is the same as the label; null without a label"
+    )
     latency_ms: float | None
     cost: float | None
 
@@ -76,15 +81,20 @@ class JudgeTrial(BaseModel):
     model: str = Field(description="Name of the model as the provider reported it")
     runs: list[TriedRun] = Field(description="Disagreements with reviewers first, then errors")
     passed: int
-    answered: int = Field(description="Runs with an answer")
+    answered: int = Field(description="Number of runs with an answer")
     errors: int
-    labelled: int = Field(description="Answered runs with a reviewer's label")
-    agreed: int = Field(description="Of these, how many have the same answer")
+    labelled: int = Field(description="Number of answered runs with a reviewer's label")
+    agreed: int = Field(description="Number of these runs whose answer is the same as the label")
     cost: float | None = Field(description="Cost of the trial in US dollars; null if unknown")
     cost_per_run: float | None
     median_ms: float | None = Field(description="Median time of an answer")
-    runs_per_day: int = Field(description="Runs that it would judge per day, as in the last 24 h")
-    cost_per_day: float | None = Field(description="Their cost, without the limits of the judge")
+    runs_per_day: int = Field(
+        description="Number of runs that the judge would score per day, estimated from the last "
+        "24 hours"
+    )
+    cost_per_day: float | None = Field(
+        description="Cost of these runs per day in US dollars, if the judge had no limits"
+    )
 
 
 def try_judge(

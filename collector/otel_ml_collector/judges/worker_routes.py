@@ -36,8 +36,8 @@ Arrival = Annotated[
     Query(
         ge=0,
         le=TIMES[-1],
-        description="Only runs that arrived later, in nanoseconds; for a backfill, only runs that "
-        "started earlier, 0 for all",
+        description="Only runs that arrived after this time, in nanoseconds since the epoch. For "
+        "a backfill: only runs that started before it, or 0 for all",
     ),
 ]
 Digest = Annotated[
