@@ -71,42 +71,47 @@ class WantedEvaluation(BaseModel):
 
     id: Annotated[str, Field(max_length=256)] = Field(
         default="",
-        description="Your own ID of the evaluation. Sent again with it, the evaluation is stored "
-        "once. Without an ID, each request stores a new one",
+        description="Your own ID of the evaluation. If you send the evaluation again with the "
+        "same ID, it is stored once. Without an ID, each request stores a new evaluation",
     )
     run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")] | None = None
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     trace_key: _Name | None = Field(default=None, description="Your own ID of a trace")
     tag: Annotated[str, Field(max_length=1_024, pattern="^[^=]+=")] | None = Field(
-        default=None, description="`name=value`: all runs with this tag, now or later"
+        default=None,
+        description="A tag as `name=value`. The feedback applies to all runs with this tag, "
+        "also to later ones",
     )
     session: Annotated[str, Field(min_length=1, max_length=1_024)] | None = Field(
         default=None,
-        description="A whole session; the feedback applies to none of its runs",
+        description="ID of a session. The feedback is about the whole session, not about single "
+        "runs",
     )
     judge: _Name = Field(
         default=ACTUAL_NAME,
-        description="Name of the judge, such as `thumbs`; for ground truth, what it is the truth "
-        "of, such as `churned`, by default the output",
+        description="Name of the judge, such as `thumbs`. For ground truth: what the truth is "
+        "about, such as `churned`; by default the output",
     )
     source: Literal["human", "actual", "agent"] = Field(
         default="human",
-        description="Feedback of a person, ground truth (always the source of `actual`), or an "
-        "agent's report, which is not part of scores",
+        description="Where the evaluation comes from: a person, ground truth (always for "
+        "`actual`), or an agent, whose reports do not count as scores",
     )
     actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
         default=None,
         description="What turned out to be true: text, number, bool or list, up to 16 KiB",
     )
     annotator: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who gives the feedback; default: the name of the key"
+        default="", description="Who gives the feedback. Default: the name of the key"
     )
     score: Annotated[float, Field(allow_inf_nan=False)] | None = None
     passed: bool | None = None
     label: Annotated[str, Field(max_length=256)] = ""
     explanation: Annotated[str, Field(max_length=_LONG)] = ""
     time: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="RFC 3339; default: now. The later of two records counts"
+        default=None,
+        description="Time of the evaluation, RFC 3339. Default: now. The later of two records is "
+        "used",
     )
 
     @model_validator(mode="after")
@@ -132,11 +137,11 @@ class WantedEvaluation(BaseModel):
 class StoredEvaluation(BaseModel):
     """A stored evaluation."""
 
-    id: str = Field(description="As you sent it, or empty")
+    id: str = Field(description="The ID that you sent; empty without one")
     record_id: str = Field(description="ID of the stored record")
     known: bool | None = Field(
-        description="Whether the run, trace or session is stored yet; null for a tag. If not, the "
-        "evaluation is valid when it arrives"
+        description="Whether the run, trace or session is already stored; null for a tag. If it "
+        "is not, the evaluation applies when it arrives"
     )
 
 

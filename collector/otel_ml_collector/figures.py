@@ -89,7 +89,7 @@ class FiguresQuery:
         Query(
             max_length=400,
             pattern=rf"^(user|session|{_TAG})$",
-            description='What the rows of the table of users are: user, session or tags["name"]',
+            description='How to group the table of users: by user, session or tags["name"]',
         ),
     ] = "user"
     order: Annotated[
@@ -116,9 +116,10 @@ class ComparedFigures(BaseModel):
     total: RunFigures
     buckets: list[StatsBucket] = Field(description="Buckets that have runs, oldest first")
     before_start_time: str = Field(
-        description="Start of the period compared with: 7 days earlier, for 30 days 30 days"
+        description="Start of the earlier period to compare with: 7 days earlier, or 30 days "
+        "earlier if the period is 30 days"
     )
-    before: RunFigures = Field(description="Values of that period")
+    before: RunFigures = Field(description="Values of the earlier period")
     buckets_before: list[StatsBucket]
 
 

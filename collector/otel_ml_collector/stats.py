@@ -111,23 +111,29 @@ class JudgeFigures(JudgeVersionName):
     """Figures of a judge's version, or of a person, over some runs: the last score counts."""
 
     evaluations: int
-    failed: int = Field(description="Evaluations whose judge raised an error")
+    failed: int = Field(description="Number of evaluations in which the judge raised an error")
     mean_score: float | None
-    pass_rate: float | None = Field(description="Pass rate of the evaluations with a pass mark")
+    pass_rate: float | None = Field(
+        description="Share of evaluations that passed, among those with pass or fail"
+    )
 
 
 class RunFigures(BaseModel):
     """Figures of some recorded runs; null where there are no values."""
 
-    runs: int = Field(description="Recorded runs, without those that a sampler dropped")
+    runs: int = Field(
+        description="Number of recorded runs; runs that a sampler dropped are not counted"
+    )
     errors: int
     error_share: float | None
-    p50_ms: float | None = Field(description="Latency; quantiles are accurate to 1 %")
+    p50_ms: float | None = Field(description="Median latency in ms; quantiles are accurate to 1 %")
     p90_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
     tokens: Tokens
-    cost: float | None = Field(description="Sum over the runs with a known cost")
+    cost: float | None = Field(
+        description="Total cost in US dollars of the runs whose cost is known"
+    )
     judges: list[JudgeFigures]
 
 
@@ -152,10 +158,12 @@ class RunStats(BaseModel):
     start_time: str
     end_time: str
     bucket_s: int
-    group: str = Field(description="What the runs are grouped by; empty: no groups")
+    group: str = Field(description="What the runs are grouped by; empty without groups")
     total: RunFigures
     groups: list[StatsGroup] = Field(description="The groups with the most runs, largest first")
-    groups_found: int = Field(description="Number of groups; the smaller ones are in `other`")
+    groups_found: int = Field(
+        description="Number of all groups. Those that are not listed are added up in `other`"
+    )
     other: StatsGroup | None
 
 
@@ -166,7 +174,7 @@ class ProjectBucket(BaseModel):
     start_ns: int
     runs: int
     errors: int
-    p50_ms: float | None = Field(description="Null if no run has a latency")
+    p50_ms: float | None = Field(description="Median latency in ms; null if no run has a latency")
     p90_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -178,9 +186,11 @@ class ProjectStats(BaseModel):
     project: str
     runs: int
     errors: int
-    failed_traces: int = Field(description="Traces with at least one failed run")
+    failed_traces: int = Field(description="Number of traces with at least one failed run")
     p95_ms: float | None
-    cost: float | None = Field(description="Sum over the runs with a known cost")
+    cost: float | None = Field(
+        description="Total cost in US dollars of the runs whose cost is known"
+    )
     buckets: list[ProjectBucket] = Field(description="Buckets that have runs, oldest first")
 
 
@@ -646,7 +656,10 @@ Group = Annotated[
 ]
 Bucket = Annotated[
     str,
-    Query(max_length=8, description="How long a bucket is: `15m`, `1h`, `1d`; `all` for one"),
+    Query(
+        max_length=8,
+        description="Length of a bucket: `15m`, `1h` or `1d`; `all` for a single bucket",
+    ),
 ]
 
 
@@ -657,7 +670,9 @@ def parse_stats(
     group: Group = "",
     asked: FromTime,
     bucket: Bucket = "1h",
-    groups: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="Number of groups to list")] = 10,
+    groups: Annotated[
+        int, Query(ge=1, le=MAX_GROUPS, description="Maximum number of groups to list")
+    ] = 10,
 ) -> StatsQuery:
     """Read the query of statistics.
 

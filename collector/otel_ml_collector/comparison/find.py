@@ -65,7 +65,9 @@ class MetricFigures(BaseModel):
     """A metric of one side. A step is null if the point has none."""
 
     count: int = Field(description="Number of points")
-    last: float | Infinite | None = Field(description="Last logged point; null is NaN")
+    last: float | Infinite | None = Field(
+        description="Value of the last logged point; null means NaN"
+    )
     last_step: int | None
     low: float | None = Field(description="Lowest finite value; null if there is none")
     low_step: int | None
@@ -78,7 +80,8 @@ class ComparedMetric(BaseModel):
 
     name: str
     lower_is_better: bool = Field(
-        description="From `lower` and `higher`, else from its name, such as loss"
+        description="Whether lower values are better: as `lower` and `higher` of the request say, "
+        "otherwise guessed from the name, such as loss"
     )
     best: list[str] = Field(description="Sides with the best last value")
 
@@ -90,13 +93,13 @@ class ComparedRun(BaseModel):
     model: str
     version: int | None
     outcome: str
-    error: str = Field(description="Type and message, or empty")
+    error: str = Field(description="Type and message of the error; empty if there is none")
     start_time: str
     start_ns: int
     latency_ms: float | None
-    tokens: int | None = Field(description="In and out")
+    tokens: int | None = Field(description="Input tokens and output tokens")
     cost: float | None
-    scores: dict[str, float] = Field(description="By judge")
+    scores: dict[str, float] = Field(description="Scores by name of the judge")
     inputs: JsonValue = Field(description="Null if more than six runs are compared")
     outputs: JsonValue = Field(description="Null if more than six runs are compared")
 
@@ -117,19 +120,22 @@ class ComparedVersion(BaseModel):
         description="Changes since the baseline; empty for the baseline"
     )
     verdict: VersionsVerdict | None = Field(
-        description="As on the model's page; null for the baseline, and between two models"
+        description="Verdict against the baseline, as on the model's page; null for the baseline, "
+        "and if the models differ"
     )
 
 
 class ComparedSide(BaseModel):
     """A side that is compared: either `run`, `version` or `experiment` is present."""
 
-    reference: str = Field(description="As in the request")
-    letter: str = Field(description="Its letter in sentences: A is the baseline, then B, C, ...")
+    reference: str = Field(description="Name of this side, as in the request")
+    letter: str = Field(
+        description="Letter that sentences use for this side: A for the baseline, then B, C, ..."
+    )
     name: str
     params: dict[str, JsonValue] = Field(
-        description="By dotted names, the first 200; for a run that logged metrics also its plain "
-        "inputs"
+        description="The first 200 params by dotted name. For a run that logged metrics, plain "
+        "inputs are included"
     )
     metrics: dict[str, MetricFigures]
     run: ComparedRun | None = None
@@ -143,12 +149,12 @@ class SideComparison(BaseModel):
     kind: Kind
     baseline: str = Field(description="Reference of the side that the others are compared with")
     sentence: str = Field(description="The result in words")
-    differing: list[str] = Field(description="Params that differ")
+    differing: list[str] = Field(description="Names of the params that differ")
     same: dict[str, JsonValue] = Field(description="Params that are equal in all")
     metrics: list[ComparedMetric] = Field(
-        description="The metric of the sentence first, then the most frequent ones"
+        description="The metric that the sentence is about comes first, then the most frequent ones"
     )
-    sides: list[ComparedSide] = Field(description="In the order of the request")
+    sides: list[ComparedSide] = Field(description="The compared sides, in the order of the request")
 
 
 _MOST_ASKED: Final = 100  # one more than the maximum, so that a longer list gets a clear error
@@ -165,24 +171,25 @@ class ComparisonQuery:
         Query(
             max_length=_MOST_ASKED,
             default_factory=list,
-            description="Two to six run ids, versions as `answer:v3` or `answer@champion`, or run "
-            "ids of experiments, with `recorded` for the runs that they replay; "
-            "up to 50 ids of runs that logged metrics",
+            description="What to compare: two to six run IDs, versions such as `answer:v3` or "
+            "`answer@champion`, or run IDs of experiments. With experiments, `recorded` means the "
+            "runs that they replay. For runs that logged metrics, up to 50 IDs",
         ),
     ]
     baseline: Annotated[
         str | None,
         Query(
             max_length=1_040,
-            description="One of them. Default for runs: the first. For versions: the oldest. For "
-            "experiments: the one that another names as its baseline, else the newest with the tag "
-            "baseline, else the oldest",
+            description="Which of them is the baseline. Default for runs: the first. For "
+            "versions: the oldest. For experiments: the one that another experiment names as its "
+            "baseline, else the newest with the tag baseline, else the oldest",
         ),
     ] = None
     metric: Annotated[
         str | None,
         Query(
-            max_length=1_024, description="Metric of the sentence. Default: the most frequent one"
+            max_length=1_024,
+            description="Metric that the sentence is about. Default: the most frequent one",
         ),
     ] = None
     lower: Annotated[

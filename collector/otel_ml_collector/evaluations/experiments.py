@@ -122,9 +122,13 @@ class ExperimentsPage(BaseModel):
 class JudgeOfItems(JudgeVersionName):
     """A judge's value of an experiment alone."""
 
-    is_rate: bool = Field(description="Whether the value is a pass rate, or a mean score")
-    value: Interval | None = Field(description="Over items, repeats of one as their mean")
-    failed: int = Field(description="Runs on which the judge itself failed")
+    is_rate: bool = Field(
+        description="True if the value is a pass rate, false if it is a mean score"
+    )
+    value: Interval | None = Field(
+        description="Mean over the items; the repeated runs of an item count once, with their mean"
+    )
+    failed: int = Field(description="Number of runs on which the judge itself raised an error")
 
 
 class SliceChange(BaseModel):
@@ -135,9 +139,12 @@ class SliceChange(BaseModel):
     tag: str
     value: str
     judge: str
-    difference: Interval = Field(description="Difference with its own 95 % interval")
+    difference: Interval = Field(
+        description="Difference in this slice, with a 95 % interval for this slice alone"
+    )
     word: Word | None = Field(
-        description="Set if it holds among all slices (Benjamini-Hochberg at 5 %)"
+        description="Verdict on this slice; null unless the difference is still significant after "
+        "a correction for the number of slices (Benjamini-Hochberg at 5 %)"
     )
 
 
@@ -146,19 +153,25 @@ class ExperimentVerdict(BaseModel):
 
     baseline: ListedExperiment
     word: Word = Field(
-        description="By the worst judge: worse, inconclusive, no different, better; unless the "
-        "share of failed calls decides"
+        description="Verdict of the worst judge: worse, inconclusive, no different or better. If "
+        "the share of failed calls is clearly different, that decides instead"
     )
-    reasons: list[str] = Field(description="Why it is inconclusive as a whole")
+    reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
     slices: list[SliceChange]
-    common: int = Field(description="Items with the same id and content; only these are compared")
+    common: int = Field(
+        description="Number of items with the same ID and content on both sides; only these are "
+        "compared"
+    )
     new: int
     gone: int
     changed: int
-    regressions: int = Field(description="Items that got worse by a judge, or whose calls fail now")
+    regressions: int = Field(
+        description="Number of items that a judge scores worse than in the baseline, or whose "
+        "calls now fail"
+    )
     fixed: int
 
 
@@ -167,7 +180,10 @@ class ExperimentDetail(BaseModel):
 
     experiment: ListedExperiment
     judges: list[JudgeOfItems]
-    flaky: int = Field(description="Items with mixed results: some repeats pass, others fail")
+    flaky: int = Field(
+        description="Number of items with mixed results: some of their repeated runs pass, others "
+        "fail"
+    )
     verdict: ExperimentVerdict | None = Field(description="Null without a baseline")
     clustered_by: str = Field(
         description="Key that groups dependent items, such as source_session; empty if all items "

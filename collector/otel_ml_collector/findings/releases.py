@@ -89,22 +89,27 @@ class Side(BaseModel):
     """One side of a comparison: a version of a model, a release of the service, or an LLM."""
 
     name: str = Field(description="Name, such as answer:v3, or the name of the release or LLM")
-    version: int | None = Field(description="Number of the version; null for a release or LLM")
-    where: str = Field(description="The filter that lists its runs")
+    version: int | None = Field(
+        description="Number of the model version; null for a release or LLM"
+    )
+    where: str = Field(description="Filter that lists the runs of this side")
     runs: int
 
 
 class ReleaseFigure(FigureChange):
     """One figure of a release, compared with its baseline."""
 
-    since: str | None = Field(description="When it was first certainly worse, RFC 3339")
+    since: str | None = Field(
+        description="When it first became certain that this is worse, RFC 3339"
+    )
     worst: str = Field(
         description="The slice of the new version with the most extra failures, over all tags; "
         "empty "
         "if no slice is worse"
     )
     of_worst: FigureChange | None = Field(
-        default=None, description="The same figure in that slice, if it is worse there"
+        default=None,
+        description="The same figure in the slice `worst`; null if there is no such slice",
     )
 
 
@@ -127,14 +132,18 @@ class Release(BaseModel):
     began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
     slow_ns: int = Field(exclude=True)
-    since: str | None = Field(description="When it was first certainly worse, RFC 3339")
+    since: str | None = Field(
+        description="When it first became certain that this is worse, RFC 3339"
+    )
     stratum: str = Field(
         description="Tag whose values have the same weight on both sides; empty if there is none"
     )
-    share: float = Field(description="Share of the sessions and traces that was counted")
+    share: float = Field(
+        description="Share of the sessions and traces that are included, from 0 to 1"
+    )
     figures: list[ReleaseFigure] = Field(description="All figures, worst first")
     command: str = Field(
-        description="Command that evaluates both on a data set; empty for a release or LLM"
+        description="Command that evaluates both versions on a data set; empty for a release or LLM"
     )
 
     @property

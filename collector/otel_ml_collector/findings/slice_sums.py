@@ -111,8 +111,8 @@ class SlicesQuery:
         str,
         Query(
             max_length=400,
-            description="Such as `errors`, `latency`, a judge, `truth churned` of a target, or "
-            "`drift inputs.language` of a field",
+            description="What to compare: such as `errors`, `latency`, the name of a judge, "
+            "`truth churned` for a prediction target, or `drift inputs.language` for a field",
         ),
     ] = ""
     start_ns: Start = None

@@ -92,7 +92,7 @@ class SlicesFigure(BaseModel):
     )
     digest: str = Field(description="Digest of the judge's version")
     target: str = Field(description="Name of the prediction target; empty for other figures")
-    unit: Literal["points", "%", ""] = Field(description="Unit of a difference")
+    unit: Literal["points", "%", ""] = Field(description="Unit of the differences in this figure")
 
     @property
     def title(self) -> str:
@@ -109,28 +109,30 @@ class SliceCell(BaseModel):
 
     figure: str
     word: CellWord = Field(description="For drift: other, no different, too few")
-    n: int = Field(description="Number of counted runs of the slice with this figure")
-    value: float | None = Field(description="Share, mean score, geometric mean in ms or $")
+    n: int = Field(description="Number of included runs of the slice that have this figure")
+    value: float | None = Field(
+        description="Value in the slice: a share, a mean score, or a geometric mean in ms or $"
+    )
     rest: float | None
     difference: Interval | None = Field(
-        description="Slice minus all other runs; a ratio for latency and cost; null for too few "
-        "runs"
+        description="Slice minus all other runs; for latency and cost, their ratio. Null if there "
+        "are too few runs"
     )
     excess: float | None = Field(
-        description="Extra failures: the lower bound of the difference, as a number of runs; null "
-        "if the figure is not a share of runs"
+        description="Extra failures: the number of runs that failed beyond the rate of all other "
+        "runs, by the lower bound of the difference. Null if the figure is not a share of runs"
     )
     margin: float = Field(
         default=0.0,
-        description="A smaller difference does not matter; for latency and cost, 0.05 "
-        "means 5 %. 0 for drift",
+        description="Smallest difference that matters. For latency and cost, 0.05 means 5 %. For "
+        "drift, 0",
     )
     strength: int = Field(
-        description="By how many margins it differs, from 1 to 3; 0 for no verdict"
+        description="Size of the difference in margins, from 1 to 3; 0 without a verdict"
     )
     shown: str = Field(
-        description="The difference in its unit, such as +1.9; the drift score for drift; n 22 if "
-        "there are too few runs"
+        description="Text for the figure: the difference in its unit, such as +1.9, or the drift "
+        "score. With too few runs, their number, such as n 22"
     )
 
 
@@ -140,17 +142,17 @@ class RunSlice(BaseModel):
     model: str
     name: str = Field(description="Name of the slice, such as client = Remax")
     dimension: str = Field(description="Name of the tag, or version, environment, release, ...")
-    where: str = Field(description="The filter that lists its runs")
-    condition: str = Field(description="The slice as a filter, without the model")
-    runs: int = Field(description="Number of counted runs in the slice")
-    share: float = Field(description="Share of the runs of the model")
-    excess: float = Field(description="Extra failures by the figure with most of them")
-    word: CellWord = Field(description="The word of its worst figure")
+    where: str = Field(description="Filter that lists the runs of the slice")
+    condition: str = Field(description="Filter for the slice alone, without the model")
+    runs: int = Field(description="Number of included runs in the slice")
+    share: float = Field(description="Share of the model's runs that are in the slice, from 0 to 1")
+    excess: float = Field(description="Extra failures, by the figure with the most of them")
+    word: CellWord = Field(description="Verdict of the worst figure of the slice")
     sentence: str = Field(
-        description="What is worse, by its worst figure; empty if nothing is worse"
+        description="Sentence about what is worse, by the worst figure; empty if nothing is worse"
     )
-    title: str = Field(default="", description="How the sentence begins, in a few words")
-    figure: str = Field(default="", description="The figure of the sentence")
+    title: str = Field(default="", description="Short form of the sentence's beginning")
+    figure: str = Field(default="", description="Figure that the sentence is about")
     evidence: str = Field(
         default="", description="The difference with its interval, and how many runs there are"
     )
@@ -162,11 +164,13 @@ class Slices(BaseModel):
 
     start_time: str
     end_time: str
-    runs: int = Field(description="Number of counted runs")
-    share: float = Field(description="Share of the traces that was counted")
+    runs: int = Field(description="Number of included runs")
+    share: float = Field(description="Share of the traces that are included, from 0 to 1")
     figures: list[SlicesFigure]
     slices: list[RunSlice]
-    judged: int = Field(description="Number of compared slices; the least important are left out")
+    judged: int = Field(
+        description="Number of compared slices; `slices` leaves out the least important ones"
+    )
     left_out: list[str] = Field(
         description="Tags with too many different values, such as session, which are not compared"
     )

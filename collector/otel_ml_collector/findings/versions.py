@@ -52,16 +52,17 @@ class VersionsVerdict(BaseModel):
     version: int
     baseline: int
     basis: Literal["release", "experiments", "runs"] = Field(
-        description="What decides. `release`: the comparison of a new version with the one before, "
-        "as in `/release`. `experiments`: both on one data set. `runs`: all recorded runs of both"
+        description="What the verdict is based on. `release`: a new version is compared with the "
+        "one before, as in `/release`. `experiments`: both versions ran on the same data set. "
+        "`runs`: all recorded runs of both versions"
     )
     heading: str = Field(description="What is compared, in words")
     word: ComparisonWord = Field(
-        description="By the figure or judge that decides: worse, watching (a release), "
-        "inconclusive, no different, better"
+        description="Verdict of the figure or judge that decides: worse, watching (for a "
+        "release), inconclusive, no different or better"
     )
-    sentence: str = Field(description="The figure or judge that decides, in words")
-    reasons: list[str] = Field(description="Why it is inconclusive as a whole")
+    sentence: str = Field(description="Sentence about the figure or judge that decides")
+    reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")
@@ -73,12 +74,13 @@ class VersionsVerdict(BaseModel):
         description="The version's experiment on a data set that both ran"
     )
     baseline_experiment: ListedExperiment | None = Field(description="The baseline's experiment")
-    common: int | None = Field(description="How many items both experiments have")
+    common: int | None = Field(description="Number of items that both experiments have")
     paired: PairedChange | None = Field(
-        description="Verdict of these experiments; null if they decide"
+        description="Verdict of the two experiments; null if there are none, or if `basis` is "
+        "`experiments`"
     )
     production: RecordedChange | None = Field(
-        description="Verdict on recorded runs, if experiments decide; else null"
+        description="Verdict on recorded runs; null unless `basis` is `experiments`"
     )
 
 

@@ -112,15 +112,25 @@ def get_variability(
         int | None,
         Query(
             ge=1,
-            description="The version whose groups are listed. Default: newest with repeated inputs",
+            description="Number of the version whose groups are listed. Default: the newest one "
+            "with repeated inputs",
         ),
     ] = None,
     against: Annotated[
         int | None,
-        Query(ge=1, description="Its baseline. Default: the previous version with repeated inputs"),
+        Query(
+            ge=1,
+            description="Number of the version to compare with. Default: the previous one with "
+            "repeated inputs",
+        ),
     ] = None,
     limit: Annotated[
-        int, Query(ge=1, le=MOST_GROUPS, description="Number of groups of equal inputs")
+        int,
+        Query(
+            ge=1,
+            le=MOST_GROUPS,
+            description="Maximum number of groups to list; the runs of a group have equal inputs",
+        ),
     ] = GROUPS,
 ) -> ModelVariability:
     """Compare the answers of a model's versions to repeated inputs.
@@ -143,20 +153,25 @@ class WantedAlias(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     alias: Annotated[str, Field(max_length=128)] = Field(
-        description="Such as champion: letters, digits and `_.-`, first a letter or `_`; not `v3`"
+        description="Alias, such as `champion`: letters, digits and `_.-`, not starting with `.` "
+        "or `-`, and not a version number such as `3` or `v3`"
     )
     version: Annotated[int, Field(ge=1)] | None = Field(
-        description="The small number; null removes the name"
+        description="Number of the version that gets the alias; null removes the alias"
     )
     by: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Who moves it. Default: the name of the key"
+        default="", description="Who moves the alias. Default: the name of the key"
     )
     source: Annotated[str, Field(max_length=256)] = "api"
     id: Annotated[str, Field(max_length=256)] = Field(
-        default="", description="Your own id of the move: if you send it again, it is stored once"
+        default="",
+        description="Your own ID of this move. If you send the move again with the same ID, "
+        "it is stored once",
     )
     time: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="RFC 3339. Default: now. The later of two moves wins"
+        default=None,
+        description="When the alias moves, RFC 3339. Default: now. If there are several "
+        "moves, the latest one is valid",
     )
 
 

@@ -266,17 +266,19 @@ class RunsPage(BaseModel):
     runs: list[RunSummary]
     next_cursor: str | None
     inside: dict[str, Inside] = Field(
-        default={}, description="For requests and traces: the sums of the calls inside, by run ID"
+        default={},
+        description="With `roots` or `traces`: totals of each listed run and the calls inside "
+        "it, by run ID",
     )
     ordered_since: str | None = Field(
         default=None,
-        description="Start time of the oldest runs that are sorted, if the order is not by time "
-        "and no start was given; null if all runs are sorted",
+        description="An order that is not by time covers only recent runs if no `start` is given: "
+        "those that started at this time or later. Null if all runs are covered",
     )
     ordered_by: str | None = Field(
         default=None,
-        description="For the order `worst` or `best`: `lowest` or `highest`, depending on which "
-        "scores are better for the judge",
+        description="For the orders `worst` and `best`: whether the `lowest` or the `highest` "
+        "scores come first. This depends on which scores are better for the judge",
     )
 
 
@@ -286,8 +288,8 @@ class Trace(BaseModel):
     key: str
     runs: list[RunSummary]
     records: list[TraceRecords] = Field(
-        description="Records of the trace or its key, records of runs that are not in the answer, "
-        "and log lines without a run; at most 100"
+        description="At most 100 records: those of the trace or its key, those of runs that are "
+        "not in this answer, and log lines without a run"
     )
     truncated: bool = Field(description="Whether there are more runs than in this answer")
     next_cursor: str | None = Field(default=None, description="Cursor of the next runs")

@@ -121,7 +121,7 @@ def get_trace(
     limit: Annotated[int, Query(ge=1, le=10_000, description="Maximum number of runs")] = 10_000,
     cursor: Cursor = None,
     parent: Annotated[
-        str | None, Query(max_length=49, description="ID of a run: only its children")
+        str | None, Query(max_length=49, description="ID of a run, to get only its children")
     ] = None,
 ) -> Trace | Stream:
     """Read the runs of the traces with this trace ID or key, oldest first.
@@ -147,7 +147,7 @@ class UnwantedRuns(BaseModel):
         Field(min_length=1, max_length=100),
     ]
     inside: bool = Field(
-        default=False, description="Whether all runs and spans below them are deleted too"
+        default=False, description="Whether to delete all runs and spans inside these runs, too"
     )
 
 
@@ -155,7 +155,9 @@ class DeletedRuns(BaseModel):
     """A deletion of several runs that was carried out."""
 
     project: str
-    deleted_runs: int = Field(description="Runs and spans, unfinished ones included")
+    deleted_runs: int = Field(
+        description="Number of deleted runs and spans, including unfinished ones"
+    )
 
 
 @router.post("/projects/{project:path}/delete-runs")

@@ -112,7 +112,10 @@ class StoredRunTags(BaseModel):
     """The outcome of tagging several runs."""
 
     run_ids: list[str]
-    record_ids: list[str] = Field(description="Record of each run's tags; with them, undo the tags")
+    record_ids: list[str] = Field(
+        description="For each run, the ID of the record that adds the tags. Send these IDs to "
+        "undo the tags"
+    )
 
 
 class UnwantedTags(BaseModel):

@@ -126,7 +126,10 @@ Order = Annotated[
 Roots = Annotated[bool, Query(description="Only requests: runs that are not inside another run")]
 Traces = Annotated[
     bool,
-    Query(description="Only the top span of each trace with a call, which can be a plain span"),
+    Query(
+        description="Only the top span of each trace that contains a model call. It can be a span "
+        "that is not a run"
+    ),
 ]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
 

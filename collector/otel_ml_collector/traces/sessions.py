@@ -129,14 +129,18 @@ class SessionFigures(BaseModel):
     user: str = Field(description="The first user that a run or span names; empty if none")
     turns: int = Field(description="Number of traces")
     runs: int
-    errors: int = Field(description="Failed runs")
+    errors: int = Field(description="Number of failed runs")
     start_time: str
     start_ns: int
-    last_time: str = Field(description="Start of the last run")
-    end_ns: int = Field(description="End of the run that ended last")
-    asked: str = Field(description="The first input, as a preview")
+    last_time: str = Field(description="Start time of the last run")
+    end_ns: int = Field(
+        description="End time of the run that ended last, in nanoseconds since the epoch"
+    )
+    asked: str = Field(description="Preview of the first input")
     tokens: Tokens
-    cost: float | None = Field(description="Sum of the known costs")
+    cost: float | None = Field(
+        description="Total cost in US dollars of the runs whose cost is known"
+    )
     judges: list[JudgeFigures]
 
 
@@ -164,11 +168,14 @@ class Turn(BaseModel):
 
     trace_id: str
     run_id: str = Field(description="The first run that is not below another run")
-    answer_run_id: str = Field(description="The last such run, which gave the answer")
+    answer_run_id: str = Field(
+        description="The last run that is not below another run. It gave the answer"
+    )
     start_time: str
     start_ns: int
     latency_ms: float | None = Field(
-        description="Until the end of the last run; null while a run is open"
+        description="Time from the start of the turn to the end of its last run; null while a run "
+        "has not ended"
     )
     asked: str
     answered: str
@@ -176,7 +183,9 @@ class Turn(BaseModel):
     error_type: str
     error_message: str
     calls: list[CalledTool]
-    scores: dict[str, float] = Field(description="The last score of each judge in any run")
+    scores: dict[str, float] = Field(
+        description="The last score of each judge, from any run of the turn"
+    )
     passed: dict[str, bool]
     runs: int
     tokens: Tokens
@@ -187,7 +196,8 @@ class Session(SessionFigures):
     """A session with its turns, oldest first."""
 
     evaluations: list[Evaluation] = Field(
-        description="Evaluations of the session as a whole, oldest first; its runs do not have them"
+        description="Evaluations of the session as a whole, oldest first. They do not belong to "
+        "its runs"
     )
     conversation: list[Turn] = Field(
         description="A turn with many runs can continue on the next page"

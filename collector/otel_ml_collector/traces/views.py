@@ -41,8 +41,8 @@ class View(WantedView):
     """A saved view."""
 
     name: str
-    version: int = Field(description="Number of times it was saved")
-    saved_time: str = Field(description="RFC 3339, UTC")
+    version: int = Field(description="Number of times the view was saved")
+    saved_time: str = Field(description="When this version was saved, RFC 3339 in UTC")
 
 
 class Views(BaseModel):
@@ -70,7 +70,9 @@ router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 Base = Annotated[
     int | None,
     Query(
-        ge=0, description="The version that must be the newest; 0: there must be none; omitted: any"
+        ge=0,
+        description="Save only if this version is the newest, or, with 0, if the view does "
+        "not exist. Omit it to save in any case",
     ),
 ]
 FromOwner = Annotated[Reader, Depends(reader_for(ANNOTATE))]

@@ -34,8 +34,8 @@ class JudgeVersionName(BaseModel):
     """A version of a judge. Scores of different versions are never combined."""
 
     judge: str
-    version: int | None = Field(description="Its small number; null if the judge has no version")
-    digest: str = Field(description="Digest of its definition; empty without a version")
+    version: int | None = Field(description="Number of the judge's version; null if it has none")
+    digest: str = Field(description="Digest of the judge's definition; empty if it has no version")
 
     @property
     def name(self) -> str:
@@ -69,21 +69,27 @@ class JudgeChange(JudgeVersionName):
 
     word: ComparisonWord
     sentence: str
-    is_rate: bool = Field(description="Whether the values are pass rates, or mean scores")
+    is_rate: bool = Field(
+        description="True if the values are pass rates, false if they are mean scores"
+    )
     lower_is_better: bool = Field(description="Whether lower values are better")
-    baseline: Interval | None = Field(description="Pass rate, or mean score")
+    baseline: Interval | None = Field(description="Pass rate or mean score of the baseline")
     candidate: Interval | None
     difference: Interval | None = Field(
-        description="Candidate minus baseline; with several judges the 95 % are shared (Bonferroni)"
+        description="Candidate minus baseline. With several judges, the intervals are wider, so "
+        "that together they have 95 % confidence (Bonferroni)"
     )
-    margin: float = Field(description="A smaller difference does not matter")
+    margin: float = Field(description="Smallest difference that matters")
     detectable: float | None = Field(
         description="Smallest difference that this many runs show with 80 % power"
     )
     needed: int | None = Field(
-        description="How many items or runs would show the margin with 80 % power"
+        description="Number of items or runs that would show a difference as large as `margin` "
+        "with 80 % power"
     )
-    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
+    reasons: list[str] = Field(
+        description="Reasons why the verdict is inconclusive, other than the interval"
+    )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
     )
@@ -98,13 +104,15 @@ class AmountChange(BaseModel):
     word: ComparisonWord
     sentence: str
     ratio: Interval = Field(
-        description="Candidate divided by baseline; in experiments of the items that both have"
+        description="Candidate divided by baseline. In experiments, only items that both have are "
+        "included"
     )
-    margin: float = Field(description="A smaller relative change does not matter; 0.05 is 5 %")
+    margin: float = Field(description="Smallest relative change that matters; 0.05 is 5 %")
     reasons: list[str]
     baseline: Interval | None = Field(
         default=None,
-        description="Geometric mean: latency in ms, cost in $; null if it is not known",
+        description="Geometric mean of the baseline, with latency in ms and cost in $; null if "
+        "unknown",
     )
     candidate: Interval | None = None
 
@@ -115,15 +123,20 @@ class FailureChange(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     word: ComparisonWord = Field(
-        description="`worse` if the share has risen by at least 2 points with an interval above 0, "
-        "or if every call fails now. `better` for the opposite. Both decide the whole verdict"
+        description="`worse` if the share of failed calls rose by at least 2 points and the whole "
+        "interval is above 0, or if every call fails now. `better` is the opposite. Either of "
+        "them decides the whole verdict"
     )
     sentence: str
     baseline: Interval | None = Field(description="Share of failed calls, from 0 to 1")
     candidate: Interval | None
-    difference: Interval | None = Field(description="Null without shared items")
+    difference: Interval | None = Field(
+        description="Candidate minus baseline; null if they have no items in common"
+    )
     margin: float
-    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
+    reasons: list[str] = Field(
+        description="Reasons why the verdict is inconclusive, other than the interval"
+    )
 
     @property
     def is_decided(self) -> bool:
@@ -145,29 +158,32 @@ class FigureChange(BaseModel):
     )
     judge_version: str = Field(description="Digest of the judge's version; empty without one")
     judge_number: int | None = Field(
-        default=None, description="Small number of the judge's version; null without one"
+        default=None, description="Number of the judge's version; null without one"
     )
     word: ComparisonWord
     sentence: str
     is_rate: bool
     lower_is_better: bool
     baseline: Interval | None = Field(
-        description="Latency (ms), tokens and cost ($): the geometric mean, without bounds. Also "
-        "without bounds if a side has fewer than 30 runs"
+        description="Value of the baseline. For latency (ms), tokens and cost ($), this is the "
+        "geometric mean, without bounds. If a side has fewer than 30 runs, no figure has bounds"
     )
     candidate: Interval | None
     difference: Interval | None = Field(
-        description="Candidate minus baseline; for latency, tokens and cost the ratio. Null if a "
-        "side has fewer than 30 runs"
+        description="Candidate minus baseline; for latency, tokens and cost, candidate divided by "
+        "baseline. Null if a side has fewer than 30 runs"
     )
-    margin: float = Field(description="A smaller difference does not matter")
+    margin: float = Field(description="Smallest difference that matters")
     detectable: float | None = Field(
         description="Smallest difference that this many runs show with 80 % power"
     )
-    reasons: list[str] = Field(description="Why it is too early, apart from the interval")
-    runs: int = Field(description="Runs of the candidate with this figure")
+    reasons: list[str] = Field(
+        description="Reasons why it is too early for a verdict, other than the interval"
+    )
+    runs: int = Field(description="Number of runs of the candidate that have this figure")
     needed: int | None = Field(
-        description="About how many would show the margin; null if the baseline is too small"
+        description="About how many runs would show a difference as large as `margin`; null if "
+        "the baseline is too small"
     )
     smallest: float | None = Field(
         description="Smallest difference that this baseline can show, with any number of runs"
@@ -256,7 +272,7 @@ class RecordedChange(BaseModel):
     """The verdict on two sets of recorded runs, which are not paired."""
 
     word: ComparisonWord
-    sentence: str = Field(description="The deciding figure in words")
+    sentence: str = Field(description="Sentence about the figure that decides")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(description="Null if no call failed")

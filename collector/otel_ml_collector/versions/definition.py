@@ -20,8 +20,11 @@ class VersionDefinition(BaseModel):
     params: JsonValue = None
     helpers: dict[str, str] = {}
     constants: dict[str, JsonValue] = {}
-    unseen: list[str] = Field(default=[], description="What of it no version sees, in words")
+    unseen: list[str] = Field(
+        default=[],
+        description="Parts of the function, in words, whose changes do not make a new version",
+    )
     output: str | None = None
     artifact: ArtifactContent | None = Field(
-        default=None, description="Of a model without a function"
+        default=None, description="The model's artifact, if the model has no function"
     )

@@ -55,10 +55,10 @@ class JudgeStats(JudgeVersionName):
     """A judge version's scores of a version of a model."""
 
     evaluations: int
-    failed: int = Field(description="Evaluations whose judge raised an error")
+    failed: int = Field(description="Number of evaluations in which the judge raised an error")
     mean_score: float | None
     passed: int
-    judged: int = Field(description="Scores with pass or fail")
+    judged: int = Field(description="Number of scores with pass or fail")
 
 
 @dataclass(frozen=True, kw_only=True)
