@@ -17,6 +17,7 @@ from otel_ml.loading import LOADING
 
 WHY: Final[Mapping[str, str]] = {
     "artifact": "typed data takes 20 ms to load, needed for the first logged value",
+    "capture.frame_text": "needed only for DataFrames, in the thread that sends",
     "experiments.backfill": "needed only to judge stored runs",
     "experiments.experiment": "needed only to evaluate",
     "experiments.replay": "needed only to replay",
@@ -49,6 +50,7 @@ WHY: Final[Mapping[str, str]] = {
     "reader.errors": "needed only to read stored runs",
     "reader.targets": "needed only to read stored runs",
     "reader.reader": "needed only to read stored runs",
+    "statistics.projections": "needed only for embeddings, in the thread that sends",
     "targets": "needed only for runs or models outside the current run",
     "types": "JSON values need no typed data",
     "types.walker": "JSON values need no typed data",

@@ -7,7 +7,7 @@ slicing. The functions named `_describe_…` run later, on the thread that sends
 import functools
 import sys
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_ml.capture.cells import (
     HEAD,
@@ -20,7 +20,13 @@ from otel_ml.capture.cells import (
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Way
 from otel_ml.errors import untrusted
-from otel_ml.statistics.projections import FEWEST_NUMBERS, MOST_NUMBERS, project
+from otel_ml.late import late
+from otel_ml.statistics import FEWEST_NUMBERS, MOST_NUMBERS
+
+if TYPE_CHECKING:
+    from otel_ml.statistics import projections
+else:
+    projections = late("statistics.projections")
 
 _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
@@ -165,7 +171,7 @@ def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[s
     elif head is not None:
         described["head"] = first_elements(head, HEAD)
     if vector is not None and _is_embedding(vector):
-        projected = project(vector.tolist())
+        projected = projections.project(vector.tolist())
         described["norm"] = projected.norm
         described["projections"] = [*projected.projections]
     if rows is not None:

@@ -7,7 +7,7 @@ sends: they build a small table from the copies, and format that.
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_ml.capture.cells import (
     HEAD,
@@ -20,15 +20,14 @@ from otel_ml.capture.cells import (
     write_cells,
 )
 from otel_ml.capture.description import type_name_of
-from otel_ml.capture.frame_text import (
-    ColumnText,
-    write_frame,
-    write_numbers,
-    write_series,
-    write_texts,
-)
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
 from otel_ml.errors import hand_on
+from otel_ml.late import late
+
+if TYPE_CHECKING:
+    from otel_ml.capture import frame_text
+else:
+    frame_text = late("capture.frame_text")
 
 _LAST_COLUMNS: Final = 50  # pandas prints at most this many of the last columns
 _MOST_NAMES: Final = 22_000  # more column names do not fit into a payload
@@ -243,21 +242,21 @@ def _write_head(
     """Write the first rows as text; None if pandas itself must print them."""
     if not _has_simple_labels(index) or names.nlevels > 1 or names.name is not None or not shown:
         return None
-    columns: dict[int, ColumnText | None] = {}
+    columns: dict[int, frame_text.ColumnText | None] = {}
     for part in parts:
-        written: Sequence[ColumnText | None] | None = None
+        written: Sequence[frame_text.ColumnText | None] | None = None
         if type(part.head) is not list:
             if part.head.ndim > 1:
-                written = write_numbers(part.head)
+                written = frame_text.write_numbers(part.head)
             elif part.dtype.name == "category" and not part.head.isna().all():
-                written = [write_texts(part.head.tolist())]
+                written = [frame_text.write_texts(part.head.tolist())]
         elif part.dtype.name in _TEXT_DTYPES:
-            written = [write_texts(cells) for cells in part.split(part.head)]
+            written = [frame_text.write_texts(cells) for cells in part.split(part.head)]
         columns.update(zip(part.places.tolist(), written or (), strict=False))
     texts = [column for place in shown if (column := columns.get(place)) is not None]
     if len(texts) < len(shown):
         return None
-    return write_frame([listed[place] for place in shown], texts, [*index.values])
+    return frame_text.write_frame([listed[place] for place in shown], texts, [*index.values])
 
 
 def _print_head(parts: Sequence[_Part], names: Any, index: Any, shown: Sequence[int]) -> str:
@@ -344,15 +343,15 @@ def _write_series(name: Any, index: Any, values: Any, dtype: Any) -> str | None:
     """Write the first values as text; None if pandas itself must print them."""
     if not _has_simple_labels(index) or not (name is None or type(name) is str):
         return None
-    written: Sequence[ColumnText | None] | None = None
+    written: Sequence[frame_text.ColumnText | None] | None = None
     if type(values) is not list:
         is_array = type(values) is sys.modules["numpy"].ndarray
-        written = write_numbers(values.reshape(1, -1)) if is_array else None
+        written = frame_text.write_numbers(values.reshape(1, -1)) if is_array else None
     elif dtype.name in _TEXT_DTYPES:
-        written = [write_texts(values)]
+        written = [frame_text.write_texts(values)]
     if not written or written[0] is None:
         return None
-    return write_series(name, written[0], [*index.values], dtype.name)
+    return frame_text.write_series(name, written[0], [*index.values], dtype.name)
 
 
 def _has_simple_labels(index: Any) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Final
 
+from otel_ml.statistics import FEWEST_NUMBERS, MOST_NUMBERS
+
 PROJECTIONS: Final = 32
-# A shorter list is not an embedding.
-FEWEST_NUMBERS: Final = 16
-MOST_NUMBERS: Final = 8_192
 NORM: Final = "norm"
 # Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
