@@ -220,14 +220,16 @@ class LossCounts(BaseModel):
     Only otel-ml's own SDK numbers its spans. Updates, evaluations and heartbeats are numbered, too.
     """
 
-    received: int = Field(description="Spans that are here, each counted once")
+    received: int = Field(description="Number of spans that arrived, each counted once")
     missing: int = Field(
-        description="Sent but not received (lost, or dropped by a sampler): numbers below "
-        "one that has been here for a minute; a span that comes later is not missing any more"
+        description="Number of spans that were recorded but have not arrived, because they were "
+        "lost or a sampler dropped them. Each process numbers its spans, and a number is missing "
+        "if a higher one arrived more than a minute ago. A span that arrives later is no longer "
+        "missing"
     )
     refused: int = Field(
-        description="Spans that arrived and were refused for a reason. They are not missing. A "
-        "span that is stored later is no longer counted here"
+        description="Number of spans that arrived but were refused. They are not missing. A span "
+        "that is stored later is no longer counted here"
     )
     sampled: int = Field(
         description="Spans that a sampler on the way dropped, in projects that the setting "
@@ -245,16 +247,18 @@ class LossHour(LossCounts):
     A missing span counts in the hour in which the next received span ended.
     """
 
-    hour: str = Field(description="When it began: RFC 3339, UTC")
+    hour: str = Field(description="Start of the hour, RFC 3339 in UTC")
     process: str
 
 
 class RefusedSpans(BaseModel):
     """Spans of a project that were refused for one reason, with or without a number."""
 
-    reason: str = Field(description="As in the answer to the sender, such as `deleted_project`")
+    reason: str = Field(
+        description="Reason that the sender got in the answer, such as `deleted_project`"
+    )
     spans: int
-    last_time: str = Field(description="When the last one arrived: RFC 3339, UTC")
+    last_time: str = Field(description="When the last of these spans arrived, RFC 3339 in UTC")
 
 
 class Loss(BaseModel):
@@ -263,10 +267,11 @@ class Loss(BaseModel):
     start_time: str
     end_time: str
     hours: list[LossHour]
-    left_out: int = Field(description="How many rows there are beyond those in `hours`")
+    left_out: int = Field(description="Number of rows that are not listed in `hours`")
     totals: LossCounts
     reasons: list[RefusedSpans] = Field(
-        description="Spans that arrived in the time range and were refused, by reason, most first"
+        description="Spans that arrived in the time range and were refused, by reason; the most "
+        "frequent reason first"
     )
 
 

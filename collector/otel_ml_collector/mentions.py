@@ -34,12 +34,12 @@ class Mention(BaseModel):
         description="item, rule, mute, view, queue, target, label, tag, alert state, alert "
         "history or notification"
     )
-    name: str = Field(description="The item's id, or the name of the rule, judge, tag or the like")
+    name: str = Field(description="ID of the item, or name of the rule, judge, tag and so on")
     place: str = Field(
         description="The data set of an item, the run or session of a label or tag, the slice of "
         "an alert, the receiver of a notification; else empty"
     )
-    time: str = Field(description="When it was stored or changed last; RFC 3339, UTC")
+    time: str = Field(description="When it was last stored or changed, RFC 3339 in UTC")
 
 
 class Mentions(BaseModel):

@@ -158,11 +158,17 @@ def get_metrics(
     run_id: Annotated[str | None, Query(max_length=49)] = None,
     name: Annotated[str | None, Query(max_length=1_024)] = None,
     points: Annotated[
-        int, Query(ge=10, le=MOST_OF_ALL, description="Most points per series")
+        int, Query(ge=10, le=MOST_OF_ALL, description="Maximum number of points per series")
     ] = MOST_POINTS,
-    model: Annotated[str | None, Query(max_length=1_024, description="With `version`")] = None,
+    model: Annotated[
+        str | None,
+        Query(
+            max_length=1_024,
+            description="Model of the version whose series are read; needs `version`",
+        ),
+    ] = None,
     version: Annotated[
-        int | None, Query(ge=1, description="Numbers of versions of the model")
+        int | None, Query(ge=1, description="Number of the model version whose series are read")
     ] = None,
 ) -> MetricsPage:
     """Read the metric series of a run or model version, or list the runs with metrics.

@@ -81,8 +81,10 @@ class ScopeSigns(BaseModel):
 
     scope: str = Field(description="The name of the instrumentation; may be empty")
     span: str = Field(description="The name of the span that has most of the signs")
-    found: list[str] = Field(description="Signs of a model call that it has, with their attributes")
-    missing: list[str] = Field(description="Signs of a model call that it lacks")
+    found: list[str] = Field(
+        description="Signs of a model call that the span has, with their attributes"
+    )
+    missing: list[str] = Field(description="Signs of a model call that the span lacks")
 
 
 class Unread(BaseModel):
@@ -90,9 +92,10 @@ class Unread(BaseModel):
 
     spans: int = Field(description="Number of unread spans; 0 if the project has a run or no spans")
     scopes: list[str] = Field(
-        description="The names of the instrumentations that wrote the newest, the busiest first"
+        description="Names of the instrumentations that wrote the newest unread spans; those with "
+        "the most spans first"
     )
-    sentence: str = Field(description="The same as a sentence; empty if there are none")
+    sentence: str = Field(description="Sentence about the unread spans; empty if there are none")
     signs: list[ScopeSigns] = Field(
         description="Signs of a model call by instrumentation, closest to a call first"
     )

@@ -71,12 +71,18 @@ class DatasetHistory(BaseModel):
     """
 
     experiments: list[ListedExperiment] = Field(
-        description="The newest six with results, oldest first; fewer if they are very large"
+        description="The newest six experiments with results, oldest first; fewer if they are "
+        "very large"
     )
-    always: int = Field(description="Items that passed each time")
-    never: int = Field(description="Items that failed each time")
-    apart: int = Field(description="Items that did both: they tell versions apart")
-    flaky: int = Field(description="Items with different repeats in one experiment")
+    always: int = Field(description="Number of items that passed each time")
+    never: int = Field(description="Number of items that failed each time")
+    apart: int = Field(
+        description="Number of items that passed sometimes and failed sometimes. They show "
+        "differences between versions"
+    )
+    flaky: int = Field(
+        description="Number of items whose repeated runs differ within one experiment"
+    )
     left_out: int = Field(
         description="Experiments that were left out because all together have more than "
         f"{MOST_RUNS:,} runs"

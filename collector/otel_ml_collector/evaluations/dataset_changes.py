@@ -66,7 +66,8 @@ class WantedItem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: Annotated[str, PlainValidator(_check_id), Field(max_length=ID_CHARS)] = Field(
-        default="", description="One line. Default: the start of the digest of its inputs"
+        default="",
+        description="ID of the item, on one line. Default: the start of the digest of its inputs",
     )
     inputs: Any = Field(description="Inputs by name, or a single value")
     expected: Any = Field(default=None, description="Expected output; null if there is none")
@@ -74,11 +75,11 @@ class WantedItem(BaseModel):
         default_factory=dict
     )
     source_run: Annotated[str, Field(pattern=r"^([0-9a-f]{32}-[0-9a-f]{16})?$")] = Field(
-        default="", description="Id of the run that it was made from"
+        default="", description="ID of the run that the item was made from"
     )
     source_session: str = Field(
         default="",
-        description="Session of that run; verdicts treat its items as one cluster",
+        description="Session of that run. Verdicts treat all items of a session as one cluster",
     )
 
 
@@ -91,7 +92,7 @@ class WantedItems(BaseModel):
         default_factory=list, description="Items to add or to replace"
     )
     remove: Annotated[list[str], Field(max_length=MOST_ITEMS)] = Field(
-        default_factory=list, description="Ids of items to remove"
+        default_factory=list, description="IDs of the items to remove"
     )
     description: Annotated[str, Field(max_length=10_000)] | None = Field(
         default=None, description="Description of the data set. Default: unchanged"
@@ -105,30 +106,33 @@ class WantedRuns(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=_MOST_RUNS)] = (
-        Field(default_factory=list, description="Ids of the runs; empty to use the filter")
+        Field(default_factory=list, description="IDs of the runs; empty to use the filter")
     )
     where: Annotated[str, Field(max_length=4_000)] = Field(
-        default="", description="A filter: the newest 100 runs that match"
+        default="", description="Filter of the runs. The newest 100 runs that match are used"
     )
     start: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Earliest start, RFC 3339"
+        default=None, description="Only runs that started at this time or later, RFC 3339"
     )
     end: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="Runs that started before this time"
+        default=None, description="Only runs that started before this time"
     )
     tz: Annotated[str, Field(max_length=64)] | None = Field(
         default=None,
         description="The time zone of days and of times without an offset, such as "
         "`Europe/Berlin`; default UTC",
     )
-    roots: bool = Field(default=False, description="Only requests: runs that no other run called")
+    roots: bool = Field(
+        default=False, description="Only requests: runs that are not inside another run"
+    )
     traces: bool = Field(default=False, description="Only the top run of each trace")
     expected: Literal["nothing", "outputs", "actual", "given"] = Field(
         default="nothing",
-        description="Expected output: the recorded output, or the ground truth. `actual` uses the "
-        "ground truth that the filter names, else that of the output, else the only one",
+        description="What to store as the expected output, such as the recorded output or the "
+        "ground truth. `actual` uses the ground truth that the filter names. If it names none, "
+        "the ground truth of the output is used, else the only one",
     )
-    given: Any = Field(default=None, description="Expected output if `expected` is `given`")
+    given: Any = Field(default=None, description="The expected output, if `expected` is `given`")
     reason: Reason = ""
 
 
@@ -136,8 +140,10 @@ class SavedRuns(BaseModel):
     """The outcome of saving runs as items."""
 
     version: DatasetVersion
-    items: int = Field(description="How many became items")
-    left_out: dict[str, int] = Field(description="How many did not, by reason")
+    items: int = Field(description="Number of runs that became items")
+    left_out: dict[str, int] = Field(
+        description="Number of runs that did not become items, by reason"
+    )
 
 
 def read_runs(

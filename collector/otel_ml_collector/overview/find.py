@@ -37,16 +37,16 @@ ModelGroup = Literal["model", "provider_model", "version"]
 class OverviewQuery(FiguresQuery):
     """Which figures of a project to return: the parameters of API and page."""
 
-    models: Annotated[ModelGroup, Query(description="By what the table of models goes")] = "model"
+    models: Annotated[ModelGroup, Query(description="How to group the table of models")] = "model"
 
 
 class OverviewFigures(ComparedFigures):
     """Recent figures of a project's recorded runs: in total, by model and by user."""
 
     models: GroupTotals
-    users: GroupTotals | None = Field(description="Null where no run names a user or session")
-    people: list[UserGroup] = Field(description="Of user and session those that runs name")
-    newest_versions: list[NewestVersion] = Field(description="At most 8, the newest first")
+    users: GroupTotals | None = Field(description="Null if no run names a user or session")
+    people: list[UserGroup] = Field(description="Which of user and session the runs name")
+    newest_versions: list[NewestVersion] = Field(description="At most 8 versions, newest first")
 
 
 class Overview(OverviewFigures, OverviewNews):

@@ -63,7 +63,8 @@ class ProjectFinding(BaseModel):
     word: ComparisonWord | Literal["firing", "new error", "crashed"]
     is_wrong: bool
     subject: str = Field(
-        description="The subject: an alert, a version, an experiment or a type of error"
+        description="What the problem is about: an alert, a version, an experiment or a type of "
+        "error"
     )
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
@@ -76,12 +77,12 @@ class ProjectFinding(BaseModel):
     size: float = Field(
         description="Size of the problem. Messages with the same word are sorted by it"
     )
-    where: str = Field(description="The filter that lists its runs")
+    where: str = Field(description="Filter that lists the affected runs")
     runs: int | None
-    time: str | None = Field(description="When it began, RFC 3339; null if unknown")
+    time: str | None = Field(description="When the problem began, RFC 3339; null if unknown")
     run_id: str = Field(description="ID of the experiment or of the last run; empty if none")
     reasons: list[str] = Field(
-        default=[], description="Why there is no verdict, in addition to intervals"
+        default=[], description="Reasons why there is no verdict, other than the interval"
     )
     versions: tuple[str, int, int] | None = Field(
         default=None, description="Model, compared version, and baseline version"
@@ -103,13 +104,14 @@ class NewestVersion(BaseModel):
     word: ComparisonWord | None = Field(
         default=None, description="Verdict against the version before; null if not requested"
     )
-    sentence: str = Field(default="", description="The figure that decides, in words")
+    sentence: str = Field(default="", description="Sentence about the figure that decides")
     claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
     runs: int | None = Field(
-        default=None, description="Number of runs of its release; null if it has none"
+        default=None,
+        description="Number of runs of the version's release; null if it has no release",
     )
     reasons: list[str] = Field(
-        default=[], description="Why there is no verdict, in addition to intervals"
+        default=[], description="Reasons why there is no verdict, other than the interval"
     )
 
 
@@ -118,8 +120,10 @@ class OverviewNews(BaseModel):
 
     findings: list[ProjectFinding]
     newest_versions: list[NewestVersion]
-    versions_compared: int = Field(description="How many versions were compared with another one")
-    error_groups: int = Field(description="How many groups of failed runs there were")
+    versions_compared: int = Field(
+        description="Number of versions that were compared with another one"
+    )
+    error_groups: int = Field(description="Number of groups of failed runs")
 
 
 NewsSource = Callable[[Reader, str, int], Sequence[ProjectFinding]]

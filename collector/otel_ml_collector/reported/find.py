@@ -69,7 +69,7 @@ class ReportedModel(BaseModel):
     cached_tokens: int | None
     cache_creation_tokens: int | None
     reasoning_tokens: int | None
-    p50_ms: float | None = Field(description="Latency, interpolated within a bucket")
+    p50_ms: float | None = Field(description="Median latency in ms, interpolated within a bucket")
     p90_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -82,7 +82,7 @@ class Reported(BaseModel):
     start_time: str
     end_time: str
     services: list[str]
-    models: list[ReportedModel] = Field(description="The most calls first")
+    models: list[ReportedModel] = Field(description="The models, those with the most calls first")
 
 
 @dataclass(slots=True)

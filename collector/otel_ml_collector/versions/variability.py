@@ -43,19 +43,22 @@ _MOST_ANSWERS: Final = 5
 class ScoreSpread(JudgeVersionName):
     """Mean difference between a judge's scores of two runs of one input."""
 
-    spread: Interval = Field(description="Mean over inputs")
+    spread: Interval = Field(description="Mean of the spread over all inputs")
 
 
 class AnswerVariability(BaseModel):
     """How consistent the answers to the same inputs are."""
 
-    runs: int = Field(description="How many runs were read, newest first")
-    left_out: dict[str, int] = Field(description="How many of them are left out, by reason")
+    runs: int = Field(description="Number of runs that were read, newest first")
+    left_out: dict[str, int] = Field(
+        description="Number of these runs that are left out, by reason"
+    )
     is_cut: bool = Field(description="Whether there may be more runs than were read")
-    inputs: int = Field(description="How many inputs were answered several times")
-    repeated: int = Field(description="How many runs have these inputs")
+    inputs: int = Field(description="Number of inputs that were answered several times")
+    repeated: int = Field(description="Number of runs that have these inputs")
     differing: Interval | None = Field(
-        description="Share of these inputs with different answers; it grows with the runs per input"
+        description="Share of these inputs that have different answers. The more runs per input, "
+        "the larger it is"
     )
     agreement: Interval | None = Field(
         description="Probability that two runs of one input give the same answer: mean over inputs"
@@ -80,42 +83,50 @@ class VariabilityComparison(BaseModel):
     after: Interval
     difference: Interval
     is_paired: bool = Field(
-        description="Whether only inputs are compared that both answered several times"
+        description="Whether the comparison includes only inputs that both versions answered "
+        "several times"
     )
-    needed: int | None = Field(description="How many inputs would show the margin with 80 % power")
-    reasons: list[str] = Field(description="Why it is inconclusive, apart from its interval")
+    needed: int | None = Field(
+        description="Number of inputs that would show the smallest difference that matters with "
+        "80 % power"
+    )
+    reasons: list[str] = Field(
+        description="Reasons why the comparison is inconclusive, other than the interval"
+    )
 
 
 class GivenAnswer(BaseModel):
     """An answer to an input, and the runs that gave it."""
 
-    outputs: str = Field(description="A preview in plain text")
+    outputs: str = Field(description="Preview in plain text")
     runs: int
-    run_id: str = Field(description="The newest of them")
+    run_id: str = Field(description="ID of the newest run with this answer")
 
 
 class InputGroup(BaseModel):
     """The runs of a version with equal inputs."""
 
     digest: str = Field(description="Digest of the inputs: the field inputs_digest of a filter")
-    inputs: str = Field(description="A preview in plain text")
+    inputs: str = Field(description="Preview in plain text")
     runs: int
     answers: list[GivenAnswer] = Field(description="Most frequent first, at most 5")
-    different: int = Field(description="How many different answers there are")
+    different: int = Field(description="Number of different answers")
     agreement: float = Field(description="Probability that two of its runs give the same answer")
-    where: str = Field(description="The filter that lists its runs")
+    where: str = Field(description="Filter that lists the runs with these inputs")
 
 
 class ModelVariability(BaseModel):
     """The variability of a model's versions in live runs, with the groups of one version."""
 
     model: str
-    versions: list[VersionVariability] = Field(description="The newest first, at most 8")
+    versions: list[VersionVariability] = Field(description="The versions, newest first, at most 8")
     comparison: VariabilityComparison | None = Field(
-        description="Null without repeated inputs of two versions"
+        description="Comparison of two versions; null unless both have repeated inputs"
     )
-    version: int | None = Field(description="The version whose groups are listed")
-    groups: list[InputGroup] = Field(description="Least consistent first")
+    version: int | None = Field(description="Number of the version whose groups are listed")
+    groups: list[InputGroup] = Field(
+        description="Groups of runs with equal inputs, least consistent first"
+    )
     most_runs: int = Field(
         description="Largest number of runs per version that are read, newest first"
     )
@@ -124,7 +135,10 @@ class ModelVariability(BaseModel):
 class ExperimentVariability(AnswerVariability):
     """The variability of an experiment's repeats, and how it differs from the baseline's."""
 
-    sentence: str = Field(description="Beside the baseline; empty without repeats of both")
+    sentence: str = Field(
+        description="Comparison with the baseline in one sentence; empty unless both have "
+        "repeated runs"
+    )
     word: str = Field(description="Steadier, less steady, no different, inconclusive or empty")
     difference: Interval | None
 
