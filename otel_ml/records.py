@@ -456,7 +456,7 @@ class ListedRun(RunFields):
     )
     version: int | None = about_field(None, "Number of the model version")
     latency_ms: float | None = about_field(
-        None, "Null while the run is open, and if it was not measured"
+        None, "Latency in ms; null while the run is open, and if it was not measured"
     )
     tags: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -477,8 +477,8 @@ class ListedRun(RunFields):
     )
     record_of: str | None = about_field(
         None,
-        "If several instrumentations recorded the same call: the run that is counted instead of "
-        "this one; null if this one is counted",
+        "ID of the run that is counted instead of this one, if several instrumentations recorded "
+        "the same call; null if this run is counted",
     )
 
 
@@ -863,7 +863,10 @@ class Alias:
     )
     digest: str = field(metadata=about("Digest of the version's definition"))
     by: str = field(
-        metadata=about("Who moved it: the given name, else the name of the API key; or empty")
+        metadata=about(
+            "Who moved the alias: the given name, else the name of the API key; empty if neither "
+            "is known"
+        )
     )
     source: str = field(metadata=about("Tool that moved it: sdk, api, cli, or empty"))
     time: str = field(metadata=about("Time of the move, RFC 3339, UTC"))
@@ -957,7 +960,7 @@ class DatasetVersion:
     is_complete: bool = field(metadata=about("Whether the manifest and all items are stored"))
     is_newest: bool | None = about_field(
         None,
-        "Whether changes start from this version: the newest whole one; null if not requested",
+        "Whether this is the newest whole version, from which changes start; null if not requested",
     )
     added: int | None = about_field(
         None, "Items that the previous version does not have; null if not requested"
@@ -984,9 +987,11 @@ class DatasetItem:
     source_run: str | None = about_field(None, "Id of the run that it was made from")
     source_session: str | None = about_field(None, "Session of that run when the item was made")
     is_here: bool = field(metadata=about("Whether its content is stored"))
-    is_whole: bool = field(metadata=about("Whether it can be run, because nothing was left out"))
+    is_whole: bool = field(
+        metadata=about("Whether the item can be run, because no part of it was left out")
+    )
     left_out: Mapping[str, Sequence[str]] = field(
-        default_factory=dict, metadata=about("Reasons for left-out content, by part")
+        default_factory=dict, metadata=about("For each part that was left out, the reason")
     )
 
 
@@ -996,10 +1001,10 @@ class ChangedItem:
 
     id: str
     digest: str | None = field(
-        metadata=about("Digest in the newer version; null if it is not there")
+        metadata=about("Digest in the newer version; null if that version does not have the item")
     )
     before: str | None = field(
-        metadata=about("Digest in the older version; null if it is not there")
+        metadata=about("Digest in the older version; null if that version does not have the item")
     )
 
 
@@ -1027,7 +1032,11 @@ class CoveredSlice:
     run_share: float = field(metadata=about("Share of the production runs"))
     items: int
     item_share: float = field(metadata=about("Share of the version's items"))
-    enough: str = field(metadata=about("no item, few, or enough for a verdict on the slice"))
+    enough: str = field(
+        metadata=about(
+            "Whether the data set has no item, few, or enough for a verdict on the slice"
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1071,28 +1080,38 @@ class ListedExperiment:
     dataset_digest: str = field(metadata=about("Digest of the data set's version"))
     items: int = field(metadata=about("Number of items to run"))
     repeats: int = field(metadata=about("Number of runs per item"))
-    done: int = field(metadata=about("Number of stored runs over items"))
-    errors: int = field(metadata=about("Number of failed runs over items"))
-    doubled: int = field(metadata=about("Duplicate runs, which are not counted"))
-    cost: float | None = field(metadata=about("Known cost of the runs over items"))
+    done: int = field(metadata=about("Number of item runs that are stored"))
+    errors: int = field(metadata=about("Number of item runs that failed"))
+    doubled: int = field(
+        metadata=about("Number of duplicate runs, which are not counted elsewhere")
+    )
+    cost: float | None = field(
+        metadata=about("Total cost in US dollars of the item runs whose cost is known")
+    )
     judges: Mapping[str, str] = field(metadata=about("The digest of each judge's version"))
     params: Mapping[str, Any] = field(metadata=about("Params of the experiment"))
     baseline: str = field(
-        metadata=about("What it was compared with: run id of an experiment, or a description")
+        metadata=about(
+            "What the experiment was compared with: the run ID of another experiment, or a "
+            "description"
+        )
     )
     comparison: Mapping[str, Any] = field(
-        metadata=about("margin, lower_is_better, cluster and partial, if not the default")
+        metadata=about(
+            "Options of the comparison that are not the default: margin, lower_is_better, cluster "
+            "and partial"
+        )
     )
     source: str = field(metadata=about("Digest of the source files of the function's package"))
     tags: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = about_field(
         "",
-        "better, worse, no different or inconclusive, compared with its baseline; empty without "
-        "one. Only in a list with verdicts",
+        "Verdict against the baseline: better, worse, no different or inconclusive; empty without "
+        "a baseline. Set only in a list with verdicts",
     )
     values: Mapping[str, float] = field(
         default_factory=dict,
-        metadata=about("Pass rate or mean score of each judge, in a list with verdicts"),
+        metadata=about("Pass rate or mean score of each judge. Set only in a list with verdicts"),
     )
 
 
@@ -1135,15 +1154,15 @@ class JudgedChange:
     after: float
     change: float = field(
         metadata=about(
-            "Below 0 for worse. For scores in standard deviations of the baseline, and 0 if it is "
-            "below the margin"
+            "Size of the change, below 0 if the item got worse. For scores, it is in standard "
+            "deviations of the baseline, and 0 if the change is smaller than the margin"
         )
     )
     score_before: float | None = field(
         metadata=about("Mean score in the baseline, also if the values are pass rates")
     )
     score_after: float | None
-    text: str = field(metadata=about("Such as pass → fail"))
+    text: str = field(metadata=about("The change in words, such as pass → fail"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1154,7 +1173,9 @@ class ExperimentRow:
     digest: str = field(metadata=about("Digest of the item's content"))
     tags: Mapping[str, Any] = field(metadata=about("Tags of the item"))
     source_run: str = field(metadata=about("Run that the item was made from, or empty"))
-    source_session: str = about_field("", "Session of that run, or empty; the default cluster")
+    source_session: str = about_field(
+        "", "Session of that run, or empty. By default, items of one session are one cluster"
+    )
     state: str = field(
         metadata=about(
             "regression, fixed or same; new or changed if the baseline does not have this item; "
@@ -1166,7 +1187,7 @@ class ExperimentRow:
     baseline: Sequence[ListedItemRun]
     expected: str = about_field("", "Expected output: a preview in plain text")
     change: str = about_field(
-        "", "Judges by which it got worse or better, such as brief pass → fail"
+        "", "Judges by which the item got worse or better, such as brief pass → fail"
     )
     changes: Sequence[JudgedChange] = about_field(
         (), "Results of each judge for the item and the baseline; changed ones first"
