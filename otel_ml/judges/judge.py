@@ -175,7 +175,7 @@ class Judge:
     def steps(
         self, inputs: Mapping[str, object], outputs: object, more: Mapping[str, object] = NO_MORE
     ) -> Steps[Judgement]:
-        """Score one output, as a generator.
+        """Return a generator that scores one output.
 
         Threads and event loops use the same generator, but each calls the user's code in its own
         way. The generator yields functions without arguments, which call the user's code. Call each

@@ -318,8 +318,8 @@ class ModelProfile:
 
         Args:
             path: The file, or a directory for it. Default: a new temporary directory.
-            tags: Tags of one run, from `validate_all`. The page marks the values of this run in the
-                charts.
+            tags: Tags of one run, as `validate_all` returns them. The page marks the values of this
+                run in the charts.
             show: Whether to open the file in the browser.
 
         Raises:

@@ -132,7 +132,8 @@ class WeightMarks:
     """Detects whether the model objects that a function uses were replaced or fitted again.
 
     Args:
-        finds: Functions without arguments. Each returns some of the objects that are used now.
+        finds: Functions that return the model objects which the traced function uses at the
+            moment. They are called without arguments.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:

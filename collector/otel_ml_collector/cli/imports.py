@@ -123,7 +123,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     metavar="NAME=COLUMN",
     multiple=True,
     callback=_pairs,
-    help="Name of a judge, and the column with its score of each prediction; may be repeated",
+    help="Name of a judge, and the column that contains its scores; may be repeated",
 )
 @click.option("--timezone", metavar="NAME", help="Time zone of times that have none [UTC]")
 @click.option(

@@ -371,7 +371,7 @@ def print_ready(*, name: str | None, form: Layout) -> int:
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Test the judge in this file, such as your changed copy of the rubric, on the examples "
+    help="Test the judge in this file, such as your changed copy of rubric NAME, on the examples "
     "of NAME",
 )
 @click.argument("name")

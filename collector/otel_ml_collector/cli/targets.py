@@ -59,7 +59,9 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
     metavar="PATH",
     help="To save the target: field with the predicted probability, such as outputs.p",
 )
-@click.option("--delete", is_flag=True, help="Delete the target; the received ground truth is kept")
+@click.option(
+    "--delete", is_flag=True, help="Delete the prediction target; its ground truth is kept"
+)
 @with_project
 @with_place
 @with_form
