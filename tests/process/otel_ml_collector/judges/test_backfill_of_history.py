@@ -222,7 +222,12 @@ def test_killed_backfill(tmp_path: Path) -> None:
         model.answer = hang_later  # type: ignore[method-assign]  # a provider that gets stuck
         shop.backfill(dollars=1)
         wait_until(lambda: len(model.requests) == 24)  # four threads wait for an answer
-        wait_until(lambda: shop.call("GET", "/fits/backfill")[1]["scored"] == 20)
+
+        def has_stored_all() -> bool:
+            backfill = shop.call("GET", "/fits/backfill")[1]
+            return bool(backfill["scored"] == backfill["calls"] == 20)
+
+        wait_until(has_stored_all)  # scores are written shortly before the calls for them
         collector.kill()
         model.answer = asked  # type: ignore[method-assign]
         model.hangs.clear()
