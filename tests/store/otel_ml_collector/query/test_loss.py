@@ -177,7 +177,7 @@ def test_wording(service: Service) -> None:
     """The schema says what missing means."""
     schemas = ask(service.app, "/openapi.json").json["components"]["schemas"]
     assert schemas["LossCounts"]["properties"]["missing"]["description"].startswith(
-        "Sent but not received (lost, or dropped by a sampler)"
+        "Number of spans that were recorded but have not arrived, because they were lost"
     )
 
 
