@@ -45,12 +45,17 @@ _STATE: Final = Sql("""
 SELECT sum(version) AS revision, countIf(body != '') AS number,
   sumIf(version, name = {name:String}) AS version,
   countIf(name = {name:String} AND body != '') > 0 AS is_there,
+  anyIf(save_id, name = {name:String}) AS saves,
   (SELECT max(deleted_ns) FROM deletions
    WHERE project = {project:String} AND kind = 'project') AS emptied_ns
 FROM documents FINAL WHERE project = {project:String} AND kind = {kind:String}""")
+# If a later save replaces a row at once, a merge may remove the row before its own save looks for
+# it. So each row names its save and the saves before it.
 _SAVED: Final = Sql("""
 SELECT count() AS saves FROM documents
-WHERE project = {project:String} AND kind = {kind:String} AND save_id = {save_id:String}""")
+WHERE project = {project:String} AND kind = {kind:String} AND name = {name:String}
+  AND has(splitByChar(' ', save_id), {save_id:String})""")
+_NAMED_SAVES: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,8 @@ class Documents:
                     time.time_ns(),
                     secrets.token_hex(8),
                 )
-                row = [*asked.values(), wanted.body, version, saved_ns, save_id]
+                saves = " ".join([save_id, *state["saves"].split()[: _NAMED_SAVES - 1]])
+                row = [*asked.values(), wanted.body, version, saved_ns, saves]
                 self._insert(row, [state["emptied_ns"], state["revision"], lost])
                 made = Document(wanted.name, orjson.loads(wanted.body or "null"), version, saved_ns)
                 if self._is_stored(reader, asked, save_id):

@@ -1,9 +1,10 @@
 """Tests of documents: of two who save at once one comes first, through whichever collector."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +16,7 @@ from otel_ml_collector.store.documents import (
     list_documents,
     read_document,
 )
+from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
 from tests.support.otel_ml_collector.spans import make_call
@@ -77,6 +79,34 @@ def test_collectors_at_once(store: Store, project: str) -> None:
     in_threads(add)
     assert read_document(store.reader, project, RULE, "sum").body == {"sum": 5 * THREADS}
     assert refused  # they did meet
+
+
+class SlowReader(Reader):
+    """A reader that is so slow that something else happens before a save is confirmed."""
+
+    def __init__(self, store: Store, meanwhile: Callable[[], object]) -> None:
+        super().__init__(store.connections)
+        self._meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def rows(
+        self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> list[Row]:
+        if "save_id" in parameters and self._meanwhile:
+            self._meanwhile.pop()()
+        return super().rows(sql, parameters, settings)
+
+
+def test_replaced_before_it_is_confirmed(store: Store, project: str) -> None:
+    """A save succeeds even if another one replaces it and a merge removes it at once."""
+    first, second = Documents(store.connections), Documents(store.connections)
+
+    def replace() -> None:
+        second.save(store.reader, project, RULE, "a", {"n": 2}, base=1)
+        store.connections.open().command(Sql("OPTIMIZE TABLE documents FINAL"))
+
+    with closing(SlowReader(store, replace)) as reader:
+        assert first.save(reader, project, RULE, "a", {"n": 1}, base=0).version == 1
+    assert read_document(store.reader, project, RULE, "a").version == 2
 
 
 def test_collectors_at_once_make_no_more(store: Store, project: str) -> None:
