@@ -456,7 +456,7 @@ class ListedRun(RunFields):
     )
     version: int | None = about_field(None, "Number of the model version")
     latency_ms: float | None = about_field(
-        None, "Latency in ms; null while the run is open, and if it was not measured"
+        None, "Latency in ms; null if the run is still open or its latency was not measured"
     )
     tags: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)

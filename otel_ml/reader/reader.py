@@ -286,8 +286,8 @@ class Reader(HasCard):
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
         """Compare each new model version, service release and LLM with the one before it.
 
-        Returns one comparison for each that appeared in the last 14 days, the newest first. A
-        comparison is a dict in the format of ``GET .../releases``, with these keys, among others:
+        Returns the comparisons of the last 14 days, the newest version first. A comparison is a
+        dict in the format of ``GET .../releases``, with these keys, among others:
 
         * `word`: the verdict, such as ``worse``
         * `sentence`: the verdict in words

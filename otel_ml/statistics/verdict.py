@@ -349,7 +349,7 @@ class JudgeVerdict:
 
     @property
     def _digits(self) -> int:
-        """Number of decimal places with which the two rates, in percent, can be told apart."""
+        """Number of decimal places of the two rates, in per cent."""
         sides = (self.baseline, self.candidate)
         return count_digits([part.value for part in sides if part is not None])
 
@@ -366,7 +366,7 @@ def add_evidence(claim: str, evidence: str) -> str:
 
 
 def count_digits(rates: Sequence[float]) -> int:
-    """Return how many decimals are needed to tell rates apart when they are shown in per cent.
+    """Return how many decimals rates in per cent need, so that different rates look different.
 
     Args:
         rates: Rates in one sentence, from 0 to 1.

@@ -95,7 +95,7 @@ class Walker:
     """Converts a value and everything inside it to JSON.
 
     Attributes:
-        texts: Number of objects of which only the ``repr`` could be stored.
+        texts: Number of objects that could only be stored as their ``repr``.
     """
 
     def __init__(self) -> None:

@@ -209,8 +209,8 @@ class Measurement:
         sure: The comparison that must be certain. Each such comparison is measured separately.
         now_ns: Current time, in nanoseconds since 1970.
         leaves_out_imports: Whether imported runs do not count in the windows, because an import
-            never fires an alert for the past. They count in the time with which a window is
-            compared.
+            never fires an alert for the past. They count in the earlier time that a
+            window is compared with.
         versions: What is known about new versions by model, for several calls of `measure`.
     """
 

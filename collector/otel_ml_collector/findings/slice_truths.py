@@ -125,7 +125,7 @@ _OUTCOME_ROWS: Final = Sql("""
 def find_outcomes(
     reader: Reader, project: str, model: str, window: Window, *, runs: int
 ) -> list[Outcome]:
-    """Find the prediction targets by which the versions of a model are compared.
+    """Find the prediction targets that can show which version of a model is better.
 
     Without a saved target of the model, ground truth is compared with the whole output.
 

@@ -583,8 +583,9 @@ def find_worst_slices(
     return worst
 
 
-# Figures of every run that slices have, and those that only releases have.
+# Figures of slices that need no judge.
 _OF_RUNS: Final = frozenset({"errors", "latency", "cost"})
+# Figures of releases that slices do not have.
 _OF_RELEASES: Final = frozenset({"missing outputs", "tokens"})
 
 

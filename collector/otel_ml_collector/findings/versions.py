@@ -110,7 +110,7 @@ def find_verdict(
         project: The project.
         model: The model.
         version: Number of the version.
-        baseline: Number of the version with which it is compared.
+        baseline: Number of the version that it is compared with.
         now_ns: Current time, in nanoseconds since 1970.
         releases: The releases of the project, if they are known.
 

@@ -57,9 +57,7 @@ class CheckedExample(BaseModel):
         description="Whether the answer is the same as the label; null after an error"
     )
     explanation: str
-    error: str = Field(
-        description="Error because of which there is no answer; empty if there is an answer"
-    )
+    error: str = Field(description="Why there is no answer; empty if there is one")
     latency_ms: float | None
     cost: float | None
 

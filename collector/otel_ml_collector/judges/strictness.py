@@ -52,7 +52,7 @@ class JudgeStrictness(BaseModel):
         default=True, description="True if the values are pass rates, false if they are mean scores"
     )
     before: Interval | None = Field(
-        default=None, description="Value of the other version, with which this version is compared"
+        default=None, description="Value of the other version of the judge"
     )
     after: Interval | None = None
     difference: Interval | None = None

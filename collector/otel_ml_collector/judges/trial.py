@@ -60,9 +60,7 @@ class TriedRun(BaseModel):
     score: float | None
     passed: bool | None
     explanation: str
-    error: str = Field(
-        description="Error because of which there is no answer; empty if there is an answer"
-    )
+    error: str = Field(description="Why there is no answer; empty if there is one")
     label: str = Field(
         description="The label that a reviewer gave under the judge's name; empty if there is none"
     )

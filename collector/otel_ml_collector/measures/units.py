@@ -17,7 +17,7 @@ from otel_ml_collector.measures.measures import (
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import find_record_kinds
+from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import Condition, Sql, join_sql
@@ -149,11 +149,7 @@ def read_units(
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
     sql = _UNITS.fill(
-        columns=_UNIT_COLUMNS.fill(
-            is_before=sides.is_before,
-            place=sides.place,
-            unit=unit_of(is_joined=kinds.resolved),
-        ),
+        columns=_write_columns(sides, kinds),
         sampled=_SAMPLED.fill(sides=sides.runs),
         amounts=with_amounts(amounts),
         pairs=_PAIRS,
@@ -164,6 +160,12 @@ def read_units(
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **_sample(strata, every)})
+
+
+def _write_columns(sides: Sides, kinds: RecordKinds) -> Sql:
+    return _UNIT_COLUMNS.fill(
+        is_before=sides.is_before, place=sides.place, unit=unit_of(is_joined=kinds.resolved)
+    )
 
 
 def _sample(strata: Sequence[str], every: tuple[int, int]) -> dict[str, Any]:
@@ -215,11 +217,7 @@ def read_outcomes(
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
-        columns=_UNIT_COLUMNS.fill(
-            is_before=sides.is_before,
-            place=sides.place,
-            unit=unit_of(is_joined=kinds.resolved),
-        ),
+        columns=_write_columns(sides, kinds),
         sampled=_SAMPLED.fill(sides=sides.runs),
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         rows=outcome.rows,
@@ -251,7 +249,7 @@ def find_request_ms(
         runs: SQL that is true for the runs.
         values: The parameters, with `project`, `start` and `end`.
         every: Read one of so many traces.
-        by: SQL of a text by which the runs are grouped; one group by default.
+        by: SQL of a text to group the runs by; one group by default.
 
     Returns:
         The durations by that text.

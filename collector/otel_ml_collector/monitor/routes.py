@@ -37,9 +37,7 @@ def get_findings(
     project: str,
     reader: FromReader,
     last: Annotated[Past, Query(description="Runs of this time are checked")] = "24h",
-    than: Annotated[Before, Query(description="Time before that, with which they are compared")] = (
-        "28d"
-    ),
+    than: Annotated[Before, Query(description="Earlier time to compare them with")] = ("28d"),
 ) -> Findings:
     """List what is wrong in a project or has changed, worst first.
 

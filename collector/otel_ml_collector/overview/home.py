@@ -145,7 +145,7 @@ class CheckedProject:
 
 @dataclass(frozen=True, slots=True)
 class StatusQuery:
-    """What a part of the home page has checked, and what is left.
+    """How far the home page is with checking its projects, a few at a time.
 
     Attributes:
         project: The projects that are not checked yet.

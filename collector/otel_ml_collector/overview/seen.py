@@ -35,7 +35,7 @@ class PageVisit:
 
 @dataclass(frozen=True, slots=True)
 class SeenProblems:
-    """The last visit, and the one before it, with which the page compares.
+    """The last two visits. The page shows what is new since one of them.
 
     Attributes:
         before: The visit before the last one.

@@ -74,7 +74,7 @@ class ProblemCurve:
 
 
 def list_curves(found: FoundProblems) -> Mapping[str, CurveQuery]:
-    """List which figure to draw for each problem that has one, by the key of the problem."""
+    """Choose the figure to draw for each problem, by its key. Problems without one are left out."""
     asked = {
         problem.key: choose_curve(found, problem.first.finding)
         for problem in found.problems

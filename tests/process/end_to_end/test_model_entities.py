@@ -221,6 +221,13 @@ def move(folder: Path, collector: CollectorProcess, project: str, moves: str) ->
     run_script(folder, text)
 
 
+def call_two_versions(client: Client) -> None:
+    """Call two versions of a function."""
+    for depth in (3, 4):
+        client.trace(name="answer", params={"depth": depth})(lambda: 1)()
+        assert client.flush()
+
+
 def two_versions(collector: CollectorProcess, project: str) -> tuple[str, str]:
     """Log two versions of a model; returns their digests."""
     with closing(Client(project, endpoint=collector.endpoint)) as client:
@@ -281,9 +288,7 @@ def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
     """A version is found by name and number or alias: by the reader, filters and commands."""
     two_versions(collector, "found")
     client = Client("found", endpoint=collector.endpoint)
-    for depth in (3, 4):
-        client.trace(name="answer", params={"depth": depth})(lambda: 1)()
-        assert client.flush()
+    call_two_versions(client)
     client.set_alias("churn", "champion", 1)
     client.set_alias("answer", "champion", 2)
     assert client.flush()
@@ -316,9 +321,7 @@ def test_alias_with_dots(collector: CollectorProcess) -> None:
     """A name such as 2.0 is found wherever a version can be written."""
     two_versions(collector, "dotted")
     client = Client("dotted", endpoint=collector.endpoint)
-    for depth in (3, 4):
-        client.trace(name="answer", params={"depth": depth})(lambda: 1)()
-        assert client.flush()
+    call_two_versions(client)
     client.set_alias("churn", "1.0", 1)
     client.set_alias("churn", "2.0", 2)
     client.set_alias("answer", "2.0", 2)

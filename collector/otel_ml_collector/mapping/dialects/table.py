@@ -214,7 +214,7 @@ class Present:
         is_counted: Whether the span has token counts.
         rows: Rows with present sources, these sources, and how their values are written.
         scores: Present sources of scores.
-        needed: Present attributes of which a model call must have at least one with a value; None
+        needed: Present attributes. A model call must have a value for at least one of them. None
             if the dialect has no such condition.
         is_request: Whether the span is a request whose answer has its own span.
     """
