@@ -34,7 +34,7 @@ _SAME: Final = {
 # Openings of undecided claims. They are cut off, because the word next to the claim says the same.
 _OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
 _AMOUNT_TITLES: Final = {
-    "latency": ("Latency", "Typical (geometric mean)"),
+    "latency": ("Latency", "Typical latency (geometric mean)"),
     "tokens": ("Cost", "Tokens per run"),
     "cost": ("Cost", "Cost per run"),
 }
@@ -215,7 +215,7 @@ def _write_note(change: JudgeChange | FailureChange) -> str:
     """Return which differences are too small to matter if nothing changed, else the status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"under {100 * change.margin:.3g}{wording.THIN}pts is too small to matter"
+        return f"(under {100 * change.margin:.3g}{wording.THIN}pts does not matter)"
     return _write_status(change.word, change.sentence)
 
 
@@ -262,7 +262,7 @@ def _write_margin(amount: AmountChange) -> str:
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
     least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
-    return f"under {least.replace(' ', wording.THIN)}{unit} is too small to matter"
+    return f"(under {least.replace(' ', wording.THIN)}{unit} does not matter)"
 
 
 def _add_unit(number: str, unit: str) -> str:

@@ -69,12 +69,18 @@ def test_figures_have_one_order() -> None:
     assert [(line.kind, line.title, line.before, line.now, line.change) for line in lines] == [
         ("Quality", "pass rate", f"90.0{THIN}%", f"80.0{THIN}%", f"−10.0{THIN}pts"),
         ("Errors", "Failed runs", f"1.0{THIN}%", f"1.0{THIN}%", "0"),
-        ("Latency", "Typical (geometric mean)", f"6.0{THIN}ms", f"6.3{THIN}ms", f"+0.30{THIN}ms"),
+        (
+            "Latency",
+            "Typical latency (geometric mean)",
+            f"6.0{THIN}ms",
+            f"6.3{THIN}ms",
+            f"+0.30{THIN}ms",
+        ),
     ]
     assert [line.note for line in lines] == [
         "",
-        f"under 2{THIN}pts is too small to matter",
-        f"under 3.0{THIN}ms is too small to matter",
+        f"(under 2{THIN}pts does not matter)",
+        f"(under 3.0{THIN}ms does not matter)",
     ]
 
 
