@@ -4,7 +4,7 @@ Predictions and ground truth are not columns of runs. They are read with one que
 prediction target, and joined with the counted runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -110,10 +110,18 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
 
 
 def find_truths(
-    reader: Reader, project: str, asked: AskedRuns, targets: Mapping[str, SavedTarget]
+    reader: Reader,
+    project: str,
+    asked: AskedRuns,
+    targets: Mapping[str, SavedTarget],
+    figures: Iterable[FigureColumn],
 ) -> dict[str, pa.Table]:
-    """Read the ground truth of targets, by the name of the figure."""
-    return {name: read_truths(reader, project, asked, target) for name, target in targets.items()}
+    """Read the ground truth of those figures that are prediction targets, by name."""
+    return {
+        item.name: read_truths(reader, project, asked, targets[item.name])
+        for item in figures
+        if item.name in targets
+    }
 
 
 _OUTCOME_ROWS: Final = Sql("""

@@ -186,21 +186,13 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     asked = AskedRuns.of(reader, query, window)
     targets = choose_targets(reader, query.project, asked)
     figures = choose_figures(reader, query, asked, list_figures(targets))
-    wanted = {figure.name for figure in figures}
-    truths = find_truths(
-        reader,
-        query.project,
-        asked,
-        {name: target for name, target in targets.items() if name in wanted},
-    )
+    truths = find_truths(reader, query.project, asked, targets, figures)
     if not query.figure:
         figures = [item for item in figures if not item.target or truths[item.name].num_rows]
     runs = read_counted(reader, asked, figures, truths)
     dimensions = find_dimensions(reader, query, asked, runs)
     rows = count_slices(runs, figures, dimensions)
-    has_latency = any(figure.name == "latency" for figure in figures)
-    needs_requests = has_latency and reader.margins.time_share
-    ratios = _Ratios(reader.margins, find_requests_ms(reader, asked) if needs_requests else {})
+    ratios = _Ratios.read(reader, asked, figures)
     slices, judged = _judge(asked, figures, rows, dimensions, query.where, ratios=ratios)
     if query.pairs:
         # Pairs combine two dimensions whose slices are worse on their own.
@@ -254,6 +246,12 @@ class _Ratios:
 
     margins: Margins
     request_ms: Mapping[str, float]
+
+    @classmethod
+    def read(cls, reader: Reader, asked: AskedRuns, figures: Iterable[FigureColumn]) -> "_Ratios":
+        """Read how long requests take, if a margin depends on it."""
+        is_needed = reader.margins.time_share and any(item.name == "latency" for item in figures)
+        return cls(reader.margins, find_requests_ms(reader, asked) if is_needed else {})
 
     def find(self, figure: FigureColumn, model: str, of_all: ClusterMoments) -> float | None:
         """Return the margin of a figure of a model."""
@@ -565,14 +563,10 @@ def find_worst_slices(
         for figure in figures
     }
     read = list({item.name: item for own in columns_of.values() for item in own}.values())
-    names = {item.name for item in read}
-    truths = find_truths(
-        reader, project, asked, {name: targets[name] for name in targets if name in names}
-    )
+    truths = find_truths(reader, project, asked, targets, read)
     runs = read_counted(reader, asked, read, truths)
     dimensions = find_dimensions(reader, query, asked, runs)
-    needs_requests = "latency" in columns_of and reader.margins.time_share
-    ratios = _Ratios(reader.margins, find_requests_ms(reader, asked) if needs_requests else {})
+    ratios = _Ratios.read(reader, asked, read)
     worst = {}
     for figure in figures:
         own = columns_of[figure.name]
