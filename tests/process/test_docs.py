@@ -212,6 +212,11 @@ def read_first_page(page: Path, collector: CollectorProcess) -> str:
         return unescape(answered.read().decode())
 
 
+def test_readme_is_short() -> None:
+    """The README has at most 130 lines."""
+    assert len(README.read_text().splitlines()) <= 130
+
+
 def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
     """The first program of the README leaves one run, with version, input and output."""
     run_blocks(README, collector, tmp_path)
