@@ -427,9 +427,10 @@ class Breaking:
 def test_part_that_breaks_is_lost_alone() -> None:
     """A half that cannot be sent is lost, the other is sent, and nothing is counted twice."""
     destination = Breaking()
-    pipeline = Pipeline(SpanQueue(), destination, Pace())
+    queue = SpanQueue()
     for _ in range(4):
-        pipeline.put(ReadableSpan("any"))
+        assert queue.put(ReadableSpan("any"))  # before a thread could send the first ones
+    pipeline = Pipeline(queue, destination, Pace())
     delivery = pipeline.flush(LONG_S)
     assert (destination.sizes, pipeline.pending) == ([4, 2, 2], 0)
     assert delivery == Delivery(delivered=2, lost={"MemoryError": 2})
