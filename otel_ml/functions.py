@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypedDict, get_args
 
 from otel_ml import attributes as names
 from otel_ml.arguments import (
@@ -47,8 +47,7 @@ Capture = Literal["all", "inputs", "outputs", "off"]
 _MODES: Final = get_args(Capture)
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureMode:
+class CaptureMode(NamedTuple):
     """Whether inputs and outputs are recorded."""
 
     inputs: bool

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -691,8 +691,7 @@ def _warn_lost_at_end() -> None:
     atexit.register(_warn_lost)
 
 
-@dataclass(frozen=True, slots=True)
-class PickledRecorder:
+class PickledRecorder(NamedTuple):
     """What is pickled in place of a recorder, without secrets.
 
     Unpickling it in the same process returns the original recorder. In another process, it returns

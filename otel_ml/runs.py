@@ -4,9 +4,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from opentelemetry import baggage, trace
@@ -492,8 +492,7 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
     return {}, {}
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """The settings of an `otel_ml.context` block, which apply to the runs that start inside it.
 
     Attributes:

@@ -15,7 +15,6 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, replace
 from random import Random
 from time import time_ns
 from types import MappingProxyType
@@ -183,8 +182,7 @@ class HistoryOrigin:
         return self._marked[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """Settings that all spans of one tracer share.
 
     Attributes:
@@ -213,7 +211,7 @@ class Home:
 
 @functools.lru_cache(maxsize=64)
 def _as_history(home: Home) -> Home:
-    return replace(home, origin=HistoryOrigin(home.origin, _RECORDED))
+    return home._replace(origin=HistoryOrigin(home.origin, _RECORDED))
 
 
 class RunSpan(ReadableSpan, trace.Span):
@@ -983,7 +981,7 @@ def start_of(
     except AttributeError:  # an SDK version with different private fields
         return _start_stock(tracer)
     if is_wanted is not None and type(processor) is SynchronousMultiSpanProcessor:
-        home = replace(home, processor=ChosenProcessors(processor, is_wanted))
+        home = home._replace(processor=ChosenProcessors(processor, is_wanted))
     return _RunTracer(home, sampler, ids, keeps=False).start
 
 

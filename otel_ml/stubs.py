@@ -17,8 +17,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -72,8 +71,7 @@ class HasFacts(Protocol):
         """Store the ID of the recorded run that the result comes from."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedAnswer:
+class RecordedAnswer(NamedTuple):
     """The recorded result of a call: its output or its error. A stub returns or raises it again.
 
     Attributes:
@@ -149,7 +147,7 @@ class Answers:
         if answer.error_type or answer.chunks:
             return answer
         try:
-            return replace(answer, output=self._rebuild(traced.function, answer.output))
+            return answer._replace(output=self._rebuild(traced.function, answer.output))
         except ValueError as error:
             raise StubMissError(
                 f"{traced.name}() is stubbed, but its recorded output was not kept as {error}"

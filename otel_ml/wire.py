@@ -4,9 +4,8 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -70,8 +69,7 @@ _START: Final = frozenset(
 Event = tuple[str, Attributes, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """Identifies the model, artifact or data set that a run used or produced.
 
     Attributes:

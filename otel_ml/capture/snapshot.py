@@ -5,8 +5,7 @@ That takes longer than a copy, so it happens on the thread that sends the run.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from otel_ml.capture.description import type_name_of
 
@@ -14,8 +13,7 @@ SAMPLE_BYTES: Final = 64 * 1024  # maximum size of the sample of one value
 NUMBER_CELLS: Final = 2_000  # numbers sampled from the tables of a payload; as JSON about 40 KB
 
 
-@dataclass(frozen=True, slots=True)
-class Taking:
+class Taking(NamedTuple):
     """Which parts of a function's inputs and outputs may be recorded.
 
     Attributes:
