@@ -1,0 +1,33 @@
+"""Run the few tests that failed beside others again, alone.
+
+Several hundred tests compare times, and the speed of a machine may change several times within an
+hour. A test that fails alone too is wrong. One that passes alone was too slow, or found a rare
+race: its name is printed last, so that somebody looks at it.
+
+``python -m tests.alone``, right after pytest and in the same folder.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+FAILED: Final = Path(".pytest_cache", "v", "cache", "lastfailed")
+MOST: Final = 12  # more failures have another cause than the machine's speed
+
+
+def main() -> int:
+    """Run the tests that failed; returns the exit status."""
+    failed = list(json.loads(FAILED.read_text())) if FAILED.exists() else []
+    if not 0 < len(failed) <= MOST or not all("::" in test for test in failed):
+        return 1
+    print(f"== {len(failed)} tests failed beside others. They run again, alone:", flush=True)  # noqa: T201
+    status = subprocess.run([sys.executable, "-m", "pytest", *failed], check=False).returncode
+    if status == 0:
+        print("== Passed alone only. Look at their failures above:", *failed, sep="\n   ")  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
