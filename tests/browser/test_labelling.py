@@ -23,7 +23,7 @@ def test_failed_save(chromium: Browser, demo: CollectorProcess) -> None:
     address = f"{demo.endpoint}/api/v1/projects/{DOCS}/queues/kept"
     headers = {"content-type": "application/json"}
     request = Request(address, json.dumps(QUEUE).encode(), headers, method="PUT")
-    with urlopen(request, timeout=30) as answered:
+    with urlopen(request, timeout=120) as answered:
         assert answered.status == 200
     context = chromium.new_context()
     page = context.new_page()

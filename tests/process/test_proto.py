@@ -28,7 +28,7 @@ def check(folder: Path, old: str, new: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -343,7 +343,7 @@ def test_grpc(collector: CollectorProcess) -> None:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         for encoding, compression in GRPC_COMPRESSIONS.items():
             span = encoded_call(encoding)
-            answer = export(encode([span]), timeout=30, compression=compression)
+            answer = export(encode([span]), timeout=120, compression=compression)
             assert (encoding, answer) == (encoding, b"")
             assert collector.get(f"/runs/{id_of(span)}") == expected_run(span)
 

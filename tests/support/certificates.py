@@ -33,6 +33,6 @@ def make_certificate(folder: Path, password: str = "") -> Certificate:
         ],
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=120,
     )
     return made

@@ -22,9 +22,10 @@ from tests.support.new_store import lay
 from tests.support.waiting import wait_until
 
 READY = re.compile(r"otel-ml is ready: (https?://\S+) .*gRPC (\S+)")
-_READY_S = 60
-_STOP_S = 30
-_DELIVER_S = 60
+_READY_S = 180
+_STOP_S = 60
+_ANSWER_S = 120
+_DELIVER_S = 180
 _DELIVER_AGAIN_S = 1
 
 
@@ -107,7 +108,7 @@ class CollectorProcess:
         """Fetch any path as text, whatever its status."""
         query = f"?{urlencode(parameters)}" if parameters else ""
         try:
-            with urlopen(self.endpoint + path + query, timeout=30) as response:
+            with urlopen(self.endpoint + path + query, timeout=_ANSWER_S) as response:
                 text: str = response.read().decode()
         except HTTPError as error:
             text = error.read().decode()
@@ -116,7 +117,7 @@ class CollectorProcess:
     def status(self, path: str) -> int:
         """Fetch any path; returns the status of the answer."""
         try:
-            with urlopen(self.endpoint + path, timeout=30) as response:
+            with urlopen(self.endpoint + path, timeout=_ANSWER_S) as response:
                 status: int = response.status
         except HTTPError as error:
             error.close()
@@ -144,7 +145,7 @@ class CollectorProcess:
         """Send bytes; returns status, headers and body of any answer."""
         request = Request(self.endpoint + path, body, dict(headers), method="POST")
         try:
-            with urlopen(request, timeout=30) as response:
+            with urlopen(request, timeout=_ANSWER_S) as response:
                 return response.status, dict(response.headers), response.read()
         except HTTPError as error:
             return error.code, dict(error.headers), error.read()

@@ -40,7 +40,7 @@ def ask(
 ) -> Answered:
     """Send one request; nothing is followed and nothing is kept."""
     with closing(
-        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     ) as line:
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         bearer = {"authorization": f"Bearer {key}"} if key else {}
@@ -69,7 +69,7 @@ def opened(
 ) -> Iterator[http.client.HTTPResponse]:
     """Open an answer that goes on."""
     with closing(
-        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+        http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     ) as line:
         line.request("GET", path, headers=headers)
         with closing(line.getresponse()) as answer:
@@ -130,7 +130,7 @@ def send_grpc(
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         try:
             return 0, ExportTraceServiceResponse.FromString(
-                export(body, timeout=30, metadata=tuple(metadata))
+                export(body, timeout=120, metadata=tuple(metadata))
             )
         except grpc.RpcError as caught:
             error: Any = caught

@@ -33,7 +33,7 @@ def lay(data_dir: Path) -> None:
 def _made() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="otel-ml-new-store-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-c", _MAKER, str(folder)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", _MAKER, str(folder)], check=True, timeout=180)
     store = folder / "store"
     (store / "status").unlink(missing_ok=True)  # names the process that had it open
     return store

@@ -61,7 +61,7 @@ class Relay:
             return 200, b""
         self.passed.append(body)
         request = Request(self._collector.endpoint + path, body, PROTOBUF, method="POST")
-        with urlopen(request, timeout=30) as response:
+        with urlopen(request, timeout=120) as response:
             return response.status, response.read()
 
 

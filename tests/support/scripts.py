@@ -15,7 +15,7 @@ def run_script(script: Path, collector: CollectorProcess, *arguments: str) -> st
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         env={**os.environ, "OTEL_ML_ENDPOINT": collector.endpoint},
     )
     return done.stdout

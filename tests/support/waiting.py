@@ -17,7 +17,7 @@ _GROWTH: Final = 1.5
 
 def wait_until(
     condition: Callable[[], T | None],
-    timeout_s: float = 20.0,
+    timeout_s: float = 60.0,
     *,
     about: str | Callable[[], str] = "the condition",
 ) -> T:
@@ -49,7 +49,7 @@ def wait_until(
 
 async def async_wait_until(
     condition: Callable[[], T | None],
-    timeout_s: float = 20.0,
+    timeout_s: float = 60.0,
     *,
     about: str | Callable[[], str] = "the condition",
 ) -> T:

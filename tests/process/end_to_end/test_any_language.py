@@ -25,7 +25,7 @@ def run_example(
         cwd=NODE,  # its packages are those that the page installs
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={
             "PATH": os.environ["PATH"],

@@ -42,7 +42,7 @@ def send(
     headers: Mapping[str, str] = JSON,
 ) -> tuple[int, Mapping[str, str], bytes]:
     """Send a request over a connection of its own; an iterable body goes in chunks."""
-    connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=60)
+    connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=180)
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
@@ -56,7 +56,7 @@ def send(
 def begin(collector: CollectorProcess, path: str, size: int, part: bytes) -> socket.socket:
     """Begin an upload by hand: its headers, and the first part of its body."""
     host, port = urlsplit(collector.endpoint).netloc.split(":")
-    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection = socket.create_connection((host, int(port)), timeout=180)
     head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + part)
     return connection

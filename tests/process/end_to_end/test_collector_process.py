@@ -20,7 +20,7 @@ def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "otel_ml_collector", "serve", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -103,7 +103,7 @@ def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path)
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=True,
         )
         assert ended.stderr == ""

@@ -56,7 +56,7 @@ def make_calls(model: str, number: int) -> list[Span]:
 def ask_to_delete(collector: CollectorProcess) -> str:
     """Ask for the deletion; returns its state, empty if the collector was killed meanwhile."""
     target = f"{collector.endpoint}/api/v1/projects/{FILED_UNDER}/models/unwanted"
-    with suppress(OSError), urlopen(Request(target, method="DELETE"), timeout=60) as answer:
+    with suppress(OSError), urlopen(Request(target, method="DELETE"), timeout=180) as answer:
         return str(json.load(answer)["state"])
     return ""
 

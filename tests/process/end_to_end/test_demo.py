@@ -98,7 +98,7 @@ def test_demo_records_a_script_without_our_code(recorded_demo: Path) -> None:
 
 def are_first(address: str) -> bool:
     """Tell whether a project begins with what the demo breaks: field, version, client."""
-    with urlopen(address, timeout=30) as answer:
+    with urlopen(address, timeout=120) as answer:
         findings = json.load(answer)["findings"]
     sentences = [finding["sentence"] for finding in findings[: len(FIRST)]]
     return len(sentences) == len(FIRST) and all(map(str.startswith, sentences, FIRST))
@@ -122,12 +122,12 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
             wait_until(lambda: SERVED.search(output.read_text()) is not None, TIMEOUT_S)
             served = SERVED.search(output.read_text())
             assert served is not None
-            with urlopen(f"{served[1]}/api/v1/projects", timeout=30) as answer:
+            with urlopen(f"{served[1]}/api/v1/projects", timeout=120) as answer:
                 runs = {one["project"]: one["runs"] for one in json.load(answer)["projects"]}
             findings = f"{served[1]}/api/v1/projects/breast-cancer/findings"
             wait_until(lambda: are_first(findings), TIMEOUT_S)
             rule = f"{served[1]}/api/v1/projects/breast-cancer/alerts/texture%20missing/check"
-            with urlopen(rule, timeout=30) as answer:
+            with urlopen(rule, timeout=120) as answer:
                 [fired] = json.load(answer)["firings"]
         finally:
             collector.terminate()

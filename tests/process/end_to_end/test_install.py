@@ -94,7 +94,7 @@ def test_light_install_runs_commands(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
         cwd=tmp_path,
         env={**os.environ, "OTEL_ML_ENDPOINT": "http://127.0.0.1:9"} if not at else None,
     )
@@ -134,7 +134,7 @@ def test_light_install_sends(light: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=180,
             env=environment,
         )
     assert (done.stdout, done.stderr) == ("2 3\n", "")
@@ -149,7 +149,7 @@ def test_protocol_names_its_extra(light: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
         env={**os.environ, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     )
     assert done.stdout == "2 3\n"

@@ -76,7 +76,7 @@ def run_script(
         cwd=PACKAGE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={
             "PATH": os.environ["PATH"],

@@ -126,7 +126,7 @@ def test_code_of_a_page(admin: str, closed: CollectorProcess, project: str) -> N
         env={**os.environ, "OTEL_ML_API_KEY": key},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     assert done.stdout == "[0, 1, 2, 3]\n"

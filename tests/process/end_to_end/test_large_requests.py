@@ -92,7 +92,7 @@ def test_over_grpc(
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         metadata = ((PROJECT_HEADER, project),)
         body = make_body(LIMIT_BYTES, PROTOBUF)
-        assert export(body, timeout=30, metadata=metadata, compression=compression) == b""
+        assert export(body, timeout=120, metadata=metadata, compression=compression) == b""
     assert stored_names(own, project) == [f"span {number:05}" for number in range(40)]
     error = refused_by_grpc(own, make_body(LIMIT_BYTES + 1, PROTOBUF), compression)
     assert (error.code(), error.trailing_metadata()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ())

@@ -50,7 +50,7 @@ def run(relay: Relay, end: str) -> int:
     """Run the script to its end; returns its status."""
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
     command = [sys.executable, "-c", SCRIPT, end]
-    return subprocess.run(command, env=environment, timeout=60, check=False).returncode
+    return subprocess.run(command, env=environment, timeout=180, check=False).returncode
 
 
 def counts(collector: CollectorProcess) -> Any:

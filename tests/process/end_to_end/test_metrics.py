@@ -96,7 +96,7 @@ def send_foreign(collector: CollectorProcess) -> None:
 def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
     """Recorded runs count by project, model, version and tag, once however often they come."""
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
-    subprocess.run([sys.executable, "-c", SCRIPT], env=environment, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", SCRIPT], env=environment, timeout=180, check=True)
     send_foreign(tagging)
     wait_until(lambda: len(told(read(tagging), "otel_ml_runs_total")) == 3)
     # In the order of the labels' names: judge, judge_version, model, project, tag_client, type,

@@ -78,7 +78,7 @@ def call(
     """Send a request over gRPC; returns the answer's bytes."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHODS[signal])
-        return export(body, timeout=30, metadata=tuple(metadata.items()))
+        return export(body, timeout=120, metadata=tuple(metadata.items()))
 
 
 def send(

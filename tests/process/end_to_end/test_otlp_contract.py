@@ -50,7 +50,7 @@ def send_grpc(collector: CollectorProcess, body: bytes, project: str) -> bytes:
     """Send a request that is to be taken; returns the answer's bytes."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        return export(body, timeout=30, metadata=(("x-otel-ml-project", project),))
+        return export(body, timeout=120, metadata=(("x-otel-ml-project", project),))
 
 
 def refused_by_http(
@@ -69,7 +69,7 @@ def refused_by_grpc(
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         with pytest.raises(grpc.RpcError) as caught:
-            export(body, timeout=30, compression=compression)
+            export(body, timeout=120, compression=compression)
     return caught.value
 
 
@@ -292,7 +292,7 @@ def test_chunked_body(
         "x-otel-ml-project": project,
     }
     address = urlsplit(collector.endpoint).netloc
-    with closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection(address, timeout=120)) as connection:
         connection.request("POST", "/v1/traces", chunks, headers, encode_chunked=True)
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"")

@@ -20,6 +20,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.waiting import wait_until
 
 END_S = 10
+IN_TIME_S = 8  # who waits for a client takes more than 9
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def half_sent(collector: CollectorProcess, body: bytes) -> Iterator[socket.socke
     """Send the first half of a request, and wait until the collector reads it."""
     place = urlsplit(collector.endpoint)
     assert place.hostname is not None
-    with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+    with socket.create_connection((place.hostname, place.port or 0), timeout=120) as connection:
         head = f"POST /v1/traces HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: {PROTOBUF}\r\n"
         length = f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
         connection.sendall((head + length).encode())
@@ -61,17 +62,17 @@ def test_under_way(started_collector: CollectorProcess) -> None:
 
 def test_idle_connections(started_collector: CollectorProcess) -> None:
     """Connections that wait for nothing do not hold it up."""
-    connection = HTTPConnection(urlsplit(started_collector.endpoint).netloc, timeout=30)
+    connection = HTTPConnection(urlsplit(started_collector.endpoint).netloc, timeout=120)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
     with grpc.insecure_channel(started_collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        assert export(b"", timeout=30) == b""
+        assert export(b"", timeout=120) == b""
         started = time.monotonic()
         status = started_collector.stop()
         took_s = time.monotonic() - started
     connection.close()
-    assert (status, took_s < END_S / 2) == (0, True), took_s
+    assert (status, took_s < IN_TIME_S) == (0, True), took_s
 
 
 def test_asked_twice(started_collector: CollectorProcess) -> None:
@@ -82,4 +83,4 @@ def test_asked_twice(started_collector: CollectorProcess) -> None:
         started = time.monotonic()
         status = started_collector.stop()
     took_s = time.monotonic() - started
-    assert (status, took_s < END_S / 2) == (0, True), took_s
+    assert (status, took_s < IN_TIME_S) == (0, True), took_s

@@ -57,7 +57,7 @@ def send_grpc(collector: CollectorProcess, body: bytes) -> bytes:
     """Send a request over gRPC that is to be taken; returns the answer's bytes."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        return export(body, timeout=30)
+        return export(body, timeout=120)
 
 
 def numbers(collector: CollectorProcess, name: str) -> dict[str, float]:
@@ -236,7 +236,7 @@ def test_itself(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stderr) == (

@@ -551,7 +551,7 @@ def test_standard_variables(
     subprocess.run(
         [sys.executable, str(script), protocol],
         check=True,
-        timeout=60,
+        timeout=180,
         env={
             **os.environ,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints[protocol],

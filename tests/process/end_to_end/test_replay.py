@@ -286,7 +286,7 @@ def program(
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -352,7 +352,7 @@ def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
     asked = tmp_path / "asked.txt"
     wait_until(lambda: asked.exists() and len(asked.read_text().splitlines()) > RUNS // 2)
     begun.send_signal(signal.SIGINT)
-    _, told = begun.communicate(timeout=60)
+    _, told = begun.communicate(timeout=180)
     assert begun.returncode == 130, told
     [listed] = collector.get("/projects/interrupted/experiments")["experiments"]
     assert listed["outcome"] == "cancelled"
@@ -618,7 +618,7 @@ def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> N
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

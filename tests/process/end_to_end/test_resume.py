@@ -69,7 +69,7 @@ def start(
 
 
 def end(process: "subprocess.Popen[str]") -> Any:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     return json.loads(output.splitlines()[-1])
 

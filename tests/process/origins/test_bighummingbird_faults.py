@@ -75,7 +75,7 @@ def test_result_is_never_lost(tmp_path: Path) -> None:
     """Without a server a judged call returns what it returns."""
     text = preamble("a") + snippet("a2_judge") + "\nprint(model(1, 2))\n"
     program = start(tmp_path, text, UNSERVED)
-    printed, _ = program.communicate(timeout=60)
+    printed, _ = program.communicate(timeout=180)
     assert (program.returncode, printed) == (0, "3\n")
 
 

@@ -162,5 +162,5 @@ def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_pa
 def test_missing_server_raises_nothing(tmp_path: Path) -> None:
     """Without a server the snippets run to their end and print nothing of their own."""
     program = start(tmp_path, WRITE, "http://127.0.0.1:9")
-    printed, _ = program.communicate(timeout=60)
+    printed, _ = program.communicate(timeout=180)
     assert (program.returncode, len(printed.split())) == (0, 1)

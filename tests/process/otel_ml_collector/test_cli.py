@@ -19,7 +19,7 @@ def run(folder: Path, *arguments: str, **variables: str) -> "subprocess.Complete
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -64,7 +64,7 @@ def doctor(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -154,7 +154,7 @@ def test_digest_is_that_of_the_runs(folder: Path) -> None:
         print(exporter.get_finished_spans()[0].attributes["otel_ml.model.version"])
     """
     command = [sys.executable, "-c", dedent(script)]
-    ran = subprocess.check_output(command, cwd=folder, text=True, timeout=60).strip()
+    ran = subprocess.check_output(command, cwd=folder, text=True, timeout=180).strip()
     assert json.loads(doctor(folder, "app.py:plain", "--json").stdout)["digest"] == ran
 
 

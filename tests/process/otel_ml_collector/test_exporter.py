@@ -83,7 +83,7 @@ def test_loads_neither_store_nor_web_server(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=180,
         )
     assert (done.stdout, done.stderr) == ("[]\n", "")
     assert len(run_ids_in(tmp_path / "r.db")) == 1

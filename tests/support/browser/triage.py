@@ -115,7 +115,7 @@ def _is_accepted(endpoint: str, body: bytes) -> bool:
     """Send a request; return whether it is stored. A busy collector asks to send it again."""
     headers = {"Content-Type": "application/x-protobuf"}
     try:
-        with urlopen(Request(f"{endpoint}/v1/traces", body, headers), timeout=60):
+        with urlopen(Request(f"{endpoint}/v1/traces", body, headers), timeout=180):
             return True
     except HTTPError as error:
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:

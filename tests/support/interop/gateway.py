@@ -48,7 +48,7 @@ def call_through(page: str, collector: CollectorProcess, folder: Path) -> str:
                 ["sh", "-ec", call.replace(_PROXY, address)],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=180,
                 check=True,
             ).stdout
             wait_until(lambda: bool(collector.runs("default")))

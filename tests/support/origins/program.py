@@ -39,7 +39,7 @@ def start(folder: Path, text: str, endpoint: str, *arguments: str) -> subprocess
 
 def finish(program: subprocess.Popen[str], said: str = "") -> str:
     """Let a program end well and without complaints; returns what it printed."""
-    printed, complained = program.communicate(said, timeout=60)
+    printed, complained = program.communicate(said, timeout=180)
     assert (program.returncode, complained) == (0, "")
     return printed
 

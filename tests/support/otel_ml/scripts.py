@@ -31,7 +31,7 @@ def run_script(
         env={**kept, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert result.returncode == status, result.stderr

@@ -49,7 +49,7 @@ def follow_page(page: str, programs: Path, folder: Path, **variables: str) -> st
             ["bash", "-c", command.replace(_THERE, service.address)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=True,
         )
         service.stop()

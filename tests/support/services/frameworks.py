@@ -93,7 +93,7 @@ def post_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
                 json.dumps({"text": text}).encode(),
                 {"content-type": "application/json"},
             )
-            with urlopen(request, timeout=30) as answer:
+            with urlopen(request, timeout=120) as answer:
                 assert json.load(answer) == {"length": len(text)}
         wait_until(lambda: len(collector.runs(page, where=requests)) == len(TEXTS))
         wait_until(lambda: len(collector.runs(page)) == len(TEXTS))

@@ -34,7 +34,7 @@ def run_program(folder: Path, **variables: str) -> subprocess.CompletedProcess[s
         env={**kept, "PATH": f"{programs}:{kept['PATH']}", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

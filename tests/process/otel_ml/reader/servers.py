@@ -63,7 +63,7 @@ def passing_on(endpoint: str) -> Callable[[str], Answer]:
     """Answer as a real collector does."""
 
     def answer(path: str) -> Answer:
-        with urlopen(endpoint + path, timeout=30) as response:
+        with urlopen(endpoint + path, timeout=120) as response:
             return response.status, {}, response.read()
 
     return answer

@@ -108,7 +108,7 @@ def make_version(collector: CollectorProcess, name: str, **body: Any) -> dict[st
         json.dumps(body).encode(),
         {"content-type": "application/json"},
     )
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=180) as answer:
         told: dict[str, Any] = json.load(answer)
     return told
 

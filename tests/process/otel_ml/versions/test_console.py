@@ -54,7 +54,7 @@ def test_real_console_has_its_versions(tmp_path: Path, script: bool) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     assert "Traceback" not in result.stderr

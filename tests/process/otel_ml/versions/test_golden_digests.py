@@ -24,7 +24,7 @@ def test_digests_do_not_depend_on_flags(flags: list[str]) -> None:
         [sys.executable, *flags, "-c", f"{script}; {run}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")

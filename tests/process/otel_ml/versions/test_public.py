@@ -86,4 +86,4 @@ def test_module_that_is_run_has_the_same_digest(tmp_path: Path) -> None:
         root = Path(module.__file__ or "").parents[1]
         digest = define(module.model).digest
     command = [sys.executable, "-m", "shop.model"]
-    assert subprocess.check_output(command, cwd=root, text=True, timeout=60) == f"{digest}\n"
+    assert subprocess.check_output(command, cwd=root, text=True, timeout=180) == f"{digest}\n"

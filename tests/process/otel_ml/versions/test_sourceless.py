@@ -76,6 +76,6 @@ def test_warnings_as_errors_change_no_version(tmp_path: Path) -> None:
         [sys.executable, "-W", "ignore", "-m", "compileall", "-q", "shop.py"],
         cwd=tmp_path,
         check=True,
-        timeout=60,
+        timeout=180,
     )
     assert run_script(tmp_path, script).stderr == ""

@@ -48,7 +48,7 @@ def listening(
     collector: CollectorProcess, project: str, last: str = "", **asked: str
 ) -> Iterator[Heard]:
     """Listen to a project; what is recorded from here on is heard."""
-    connection = http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     headers = {"last-event-id": last} if last else {}
     path = f"/api/v1/projects/{quote(project)}/live?{urlencode(asked)}"
     connection.request("GET", path, headers=headers)

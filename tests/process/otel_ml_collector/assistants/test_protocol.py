@@ -159,7 +159,7 @@ def test_stdio_lines(collector: CollectorProcess) -> None:
         input=b"\n".join(lines) + b"\n",
         env=environment(collector.endpoint),
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]

@@ -131,7 +131,7 @@ def test_check_with_too_few_runs(
             {"content-type": "application/json"},
             method="PUT",
         )
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=120) as answer:
             assert answer.status == 200
         main(["alerts", "check", name, "--project", "quiet", "--since", "6h"])
         message = capsys.readouterr().err

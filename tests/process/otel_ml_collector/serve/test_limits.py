@@ -257,7 +257,7 @@ def test_too_few_files(tmp_path: Path) -> None:
         [*command, "--data-dir", tmp_path / "data"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2

@@ -89,7 +89,7 @@ def test_gives_up(wait_s: str) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1

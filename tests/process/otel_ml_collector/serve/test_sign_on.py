@@ -51,7 +51,7 @@ def ask_from(
 ) -> Answered:
     """Send one request over a connection from an address of this machine."""
     host = urlsplit(collector.endpoint).netloc
-    with closing(http.client.HTTPConnection(host, timeout=30, source_address=(source, 0))) as line:
+    with closing(http.client.HTTPConnection(host, timeout=120, source_address=(source, 0))) as line:
         line.request(method, path, body, headers)
         answer = line.getresponse()
         names = {name.lower(): value for name, value in answer.getheaders()}

@@ -39,7 +39,7 @@ def open_elsewhere(path: Path) -> str:
         [sys.executable, "-c", OPENER, f"chdb://{path}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     return done.stdout

@@ -13,8 +13,6 @@ from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import make_call, make_start
 from tests.support.otel_ml_collector.stores import Service, open_service
 
-# When the process is heard last: the store stamps what arrives with the real time.
-HEARD_NS: Final = time.time_ns()
 CRASHES: Final = {
     "when": "crashed > 0",
     "window": "1h",
@@ -25,21 +23,27 @@ CRASHES: Final = {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A training that began two hours ago, and whose process was heard last at `HEARD_NS`."""
+def heard_ns() -> int:
+    """When the process is heard last: the store stamps what arrives with the real time."""
+    return time.time_ns()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, heard_ns: int) -> Iterator[Service]:
+    """A training that began two hours before its process was heard last."""
     with open_service(tmp_path_factory.mktemp("crashes"), alert_targets=targets_of("oncall")) as it:
-        run = make_call("train", start_ns=HEARD_NS - 2 * HOUR_NS)
-        it.store.take("crashes", make_start(run), now_ns=HEARD_NS)
+        run = make_call("train", start_ns=heard_ns - 2 * HOUR_NS)
+        it.store.take("crashes", make_start(run), now_ns=heard_ns)
         yield it
 
 
-def test_fires(service: Service) -> None:
+def test_fires(service: Service, heard_ns: int) -> None:
     """A rule fires once when the process is silent for too long, and is resolved later."""
     assert call(service, "PUT", "crashes/alerts/crashed runs", CRASHES)["status"] == 200
     told = Told("crashes")
     counts = []
     for minute in (1, 4, 20, 30, 60, 90, 120, 150):
-        look(service, told, HEARD_NS + minute * MINUTE_NS)
+        look(service, told, heard_ns + minute * MINUTE_NS)
         counts.append(len(told.notifications))
     assert counts[:4] == [0, 0, 1, 1]
     assert [item.status for item in told.notifications.values()] == ["firing", "resolved"]

@@ -102,7 +102,7 @@ def ask_instrumented(address: str) -> None:
 def _post(address: str, body: object) -> Mapping[str, Any]:
     headers = {"content-type": "application/json", "authorization": "Bearer none"}
     request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=180) as answer:
         text = answer.read().decode()
     told: Mapping[str, Any] = json.loads(text) if text.startswith("{") else {}
     return told
