@@ -133,28 +133,31 @@ def _show(run: DueRun) -> JudgedRun:
     )
 
 
-def write_judgements(
+def write_calls(
     asking: RubricAsking,
     judgements: Sequence[RubricJudgement],
-    now_ns: int,
     *,
     is_trial: bool = False,
     backfill: str = "",
 ) -> bytes:
-    """Write judgements as an OTLP request: a score and a call of kind judge for each run.
+    """Write the answered calls of judgements as an OTLP request with runs of kind judge.
 
-    The call is recorded without the prompt and the reply, so that no copy of a run's data is left
-    when the run is deleted. A trial has calls, but no scores. Calls of a backfill name it.
+    They are recorded without the prompt and the reply, so that no copy of a run's data is left when
+    the run is deleted. Calls of a backfill name it.
     """
     tag: _CallTag = (BACKFILL, backfill) if backfill else (TRIAL, True if is_trial else None)
-    spans: list[dict[str, Any]] = []
+    spans = [
+        _write_call(asking, judgement, judgement.answer, judgement.run.run_id, tag)
+        for judgement in judgements
+        if judgement.answer is not None
+    ]
+    return orjson.dumps(make_request(spans))
+
+
+def write_scores(asking: RubricAsking, judgements: Sequence[RubricJudgement], now_ns: int) -> bytes:
+    """Write the score of each judgement as an OTLP request."""
     digest = asking.rubric.digest
-    for judgement in judgements:
-        if judgement.answer is not None:
-            run_id = judgement.run.run_id
-            spans.append(_write_call(asking, judgement, judgement.answer, run_id, tag))
-        if not is_trial:
-            spans.append(_write_score(asking, judgement, digest, now_ns))
+    spans = [_write_score(asking, judgement, digest, now_ns) for judgement in judgements]
     return orjson.dumps(make_request(spans))
 
 

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from otel_ml_collector.errors import Conflict, Rejected, Unavailable
-from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_judgements
+from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_calls, write_scores
 from otel_ml_collector.judges.backfill import BackfillState
 from otel_ml_collector.judges.judge_store import (
     DueRun,
@@ -561,11 +561,18 @@ class _Work:
             self._store()
 
     def _store(self) -> None:
-        """Store the judgements so far; durable on return."""
+        """Store the judgements so far; durable on return.
+
+        Calls come first. If the process is killed in between, a run without a score is judged
+        again, and both calls count towards the budget. In one request, only the scores might be
+        stored, and the cost of their calls would be lost.
+        """
         done, self._done = self._done, []
         self._stored_s = time.monotonic()
         if done:
             backfill = self._live.backfill
             which = "" if backfill is None else backfill.id
-            body = write_judgements(self._asking, done, self._job.clock(), backfill=which)
-            self._job.store(self._asking.project, body)
+            calls = write_calls(self._asking, done, backfill=which)
+            scores = write_scores(self._asking, done, self._job.clock())
+            for body in (calls, scores):
+                self._job.store(self._asking.project, body)

