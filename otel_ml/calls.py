@@ -186,13 +186,13 @@ class Call(Run):
 
         Args:
             output: The return value. For a stream, the list of its chunks.
-            awaits: Whether an async function was called. Its inline judges cannot be called here,
-                because they must not block the event loop. They are returned instead.
+            awaits: Whether an async function was called. Its inline judges are not called here,
+                because they would block the event loop.
             stream: The stream, if the function returned one.
 
         Returns:
-            Arguments for `Hooks.judge_on_loop`, which calls the inline judges of an async function.
-            None if there are no such judges.
+            For an async function with inline judges, the arguments for `Hooks.judge_on_loop`. Pass
+            them to it to call the judges. Otherwise None.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
@@ -265,14 +265,13 @@ class Call(Run):
     ) -> None:
         """End the run of a call that raised an error, or of a stream that the caller closed early.
 
-        The run is not scored. You can call the method twice: the second call does nothing if the
-        run is complete. If a signal handler interrupted `finish` or `fail`, the second call
-        completes the run.
+        The run is not scored. If the run has already ended, nothing happens. If a signal handler
+        interrupted `finish` or an earlier `fail`, call `fail` again to end the run.
 
         Args:
             error: The error. ``GeneratorExit`` for a stream that was closed early.
-            token: Token from attaching the run's context. None if you do not know whether it was
-                attached.
+            token: The token that was returned when the run's context was attached. None if you do
+                not have it.
             output: The chunks that the stream returned before it failed.
         """
         end_ns = time_ns()
@@ -660,15 +659,17 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return what to do with each chunk of a stream, as pairs of a function and an iterable.
+        """Return the functions that process the chunks of a stream.
 
-        Pass the first chunks to the function of the first pair, one for each element of the
-        iterable. Pass the next chunks to the function of the second pair, and so on. The last
-        iterable is infinite. So the first chunk is timed and kept, the next ones are kept, and
-        after the limit, chunks are only counted.
+        The first chunk is timed and kept. The next chunks are kept up to a limit. All later chunks
+        are only counted.
 
         Args:
             is_open: Whether the call is recorded. If not, all chunks are only counted.
+
+        Returns:
+            Pairs of a function and an iterable, in the order in which to use them. The length of
+            the iterable is the number of chunks to pass to the function. The last one is infinite.
         """
         self._is_open = is_open
         self._began = time.perf_counter()

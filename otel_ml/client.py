@@ -761,15 +761,16 @@ class Client(HasCard):
     def profile(self, profile: "ModelProfile", action: str) -> str:
         """Check each run of a model against a profile, after the call has returned.
 
-        A profile describes which values are normal for a model. If a value is not, the run gets a
-        tag, such as ``age-error`` with the value ``UpperBoundError``. The checked values become
-        tags too. The tags are in the group ``name@version`` of the profile.
+        A profile describes which values are normal for a model. Each checked value becomes a tag of
+        the run. If a value is not normal, the run also gets a tag for the error, such as
+        ``age-error`` with the value ``UpperBoundError``. All these tags belong to one group, named
+        after the profile: ``name@version``.
 
         Only recorded values are checked. Inputs and outputs that were hidden or cut are skipped,
         and so are outputs of failed calls.
 
-        The profile is also sent to the collector. It replaces a profile with the same name and
-        version.
+        The profile is also sent to the collector. A profile with the same name and version is
+        replaced.
 
         Args:
             profile: A profile on which you have called `build`. Changes that you make to it later
@@ -814,9 +815,9 @@ class Client(HasCard):
                 `otel_ml.libraries.options.ModelOptions`.
 
         Raises:
-            ValueError: An option is invalid, or the library cannot be instrumented: it is not
-                installed, or no installed package supports its version. Libraries that you listed
-                before it stay instrumented.
+            ValueError: An option is invalid, or a library cannot be instrumented: it is not
+                installed, or no installed package supports its version. Libraries that precede
+                that library in the arguments stay instrumented.
         """
         if options:
             check_model_options(options)
@@ -856,11 +857,12 @@ class Client(HasCard):
     def tracer_provider(self) -> trace_api.TracerProvider:
         """A tracer provider to pass to other instrumentations. Their spans are sent like your runs.
 
-        For example, ``SomeInstrumentor().instrument(tracer_provider=client.tracer_provider)``. It
-        hides secrets as set by `redact` and `redact_keys`. It is the client's own provider, unless
-        the client sends through your OpenTelemetry tracer provider.
+        For example, ``SomeInstrumentor().instrument(tracer_provider=client.tracer_provider)``.
+        Secrets in the spans are hidden as set by `redact` and `redact_keys`. If the client sends
+        its runs through your own tracer provider, this may be your provider, which does not hide
+        secrets.
 
-        If the client has a `spool` (a queue on disk), these spans are still queued in memory. They
+        These spans are queued in memory, even if the client has a `spool` (a queue on disk). They
         are lost if the process is killed before they are sent.
         """
         return self._recorder.tracer_provider

@@ -194,8 +194,7 @@ def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
 
     Args:
         values: Values of the column.
-        kind: How to treat the values, such as as numbers or categories. Default: derived from the
-            values.
+        kind: What the values are, such as numbers or categories. Default: derived from the values.
     """
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
     return sketch_values(items, kind=kind)

@@ -55,12 +55,12 @@ class CaptureMode(NamedTuple):
 
 
 def capture_mode(given: str | None) -> CaptureMode:
-    """Return whether to record inputs and outputs.
+    """Decide whether inputs and outputs are recorded, from the option ``capture``.
 
     Args:
-        given: ``all``, ``inputs``, ``outputs`` or ``off``. None uses the environment variable
-            ``OTEL_ML_CAPTURE``, or ``all`` without that variable. If the variable has an unknown
-            value, nothing is recorded.
+        given: The option: ``all``, ``inputs``, ``outputs`` or ``off``. If it is None, the
+            environment variable ``OTEL_ML_CAPTURE`` decides. Its default is ``all``. If it has an
+            unknown value, nothing is recorded.
 
     Raises:
         ValueError: The given mode is unknown.
@@ -372,12 +372,13 @@ class TracedFunction:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
         The structure is part of the model version: an output with a new structure opens a new
-        version. After 8 different structures, all further ones share a version, with the text
-        ``dynamic``.
+        version. After 8 different structures, all further structures share one version. For these,
+        text and digest are ``dynamic``.
 
         Returns:
-            Text and digest. Both are None if the output is not part of this function's version, or
-            if its structure is uncertain, for example because it contains an empty list.
+            Text and digest. Both are None if outputs do not count for this function's version, as
+            with language models. They are also None if the structure is uncertain, for example
+            because the output contains an empty list.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -412,9 +413,9 @@ class TracedFunction:
             recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. If the version cannot be determined, they
-            do not name one. None if you must try again later, because model weights are still being
-            hashed. Then `waits_for` contains the background jobs to wait for.
+            Attributes that all runs of the version share. They name no version if an error
+            prevented finding it. None if model weights are still being hashed. In that case, wait
+            for the background jobs in `waits_for`, then call the method again.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)

@@ -95,8 +95,8 @@ def write_version(
 ) -> tuple[dict[str, Any], list[list[dict[str, Any]]]]:
     """Convert a version of a data set to the span attributes and events that are sent.
 
-    A large version is sent as several records. Their events together contain the manifest, which is
-    the list of the version's items.
+    The list of the version's items (manifest) is sent as span events. For a large version, the
+    events are spread over several records.
 
     Args:
         name: Name of the data set.
@@ -105,7 +105,8 @@ def write_version(
         reason: Why the version was made. May be empty.
 
     Returns:
-        The attributes of all records, and for each record the attributes of its events.
+        The span attributes, which are the same for all records. Then a list with one element per
+        record: the attributes of each of its events.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)

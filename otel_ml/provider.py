@@ -56,9 +56,10 @@ def choose(route: Route) -> Outlet:
 
     1. the one that was passed to the client,
     2. the global one, if it is the OpenTelemetry SDK's own class,
-    3. a new one.
+    3. a new one, which the client creates.
 
-    With 1 and 2, the client also sends them directly to the endpoint, if one is set.
+    With an existing provider (1 or 2), that provider sends the spans. If an endpoint or exporter is
+    set, the client also sends them there itself.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":

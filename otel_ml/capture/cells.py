@@ -47,8 +47,8 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
     Args:
         rows: Number of rows of the table.
         columns: Number of columns with numbers.
-        taker: Copies the value. Its `cells` limits the number of cells, and is reduced by the
-            number of cells in this sample.
+        taker: Copies the value. Its attribute `cells` is how many more cells may be copied. This
+            function subtracts the cells of the sample from it.
 
     Returns:
         The distance, and the size of the sample in bytes.
@@ -60,15 +60,15 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
 
 
 def sample_columns(columns: Any, step: int) -> Any:
-    """Copy evenly spaced rows of a NumPy array whose rows are columns of a table.
+    """Copy evenly spaced rows of a table of numbers.
 
     Reading single rows that are far apart is slow, because each read misses the CPU cache. It would
-    double the cost of recording a table of 100,000 rows. So if rows are far apart, up to four
-    consecutive rows are copied at each place. They may be similar to each other, so rows are copied
-    at 32 or more places of the table.
+    double the cost of recording a table of 100,000 rows. So if the copied rows are far apart, up to
+    four consecutive rows are copied together. Consecutive rows may be similar, so rows are copied
+    from at least 32 places of the table.
 
     Args:
-        columns: The array, with one row per column of the table.
+        columns: The table as a transposed NumPy array: one array row for each table column.
         step: Average distance between copied rows, from `number_step`.
     """
     width, rows = columns.shape

@@ -184,9 +184,9 @@ def check_short(value: object) -> bool | None:
     """Estimate quickly whether a value is short, so that its exact size need not be measured.
 
     Returns:
-        None if the value may be long. Otherwise whether it is a dict that contains only strings,
-        finite numbers and other scalars: such a dict can be converted to JSON without further
-        checks.
+        None if the value may be long. True if it is a short dict of only strings, finite numbers
+        and other scalars, which can be converted to JSON without further checks. False for all
+        other short values.
     """
     kind: type = type(value)
     left = _SMALL_BYTES

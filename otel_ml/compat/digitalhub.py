@@ -46,7 +46,9 @@ class Entity:
         overwrite: bool = False,
         single_value: bool = False,
     ) -> None:
-        """Log a number or a list of numbers to a metric. They are appended to its earlier numbers.
+        """Log a number or a list of numbers to a metric.
+
+        By default, the new numbers are appended to the earlier ones.
 
         Args:
             key: Name of the metric.

@@ -89,9 +89,9 @@ class Target:
         """Convert an item's inputs to positional and keyword arguments of the function.
 
         A dict becomes keyword arguments, for example ``{"question": "..."}`` for
-        ``answer(question)``. All other values become a single positional argument. If the function
-        has only one parameter, a dict without a key of that name is passed as a positional
-        argument, too.
+        ``answer(question)``. Any other value becomes a single positional argument. There is one
+        exception: if the function has only one parameter, and the dict has no key with the name of
+        that parameter, the dict itself is the positional argument.
         """
         given = fresh(inputs)
         by_name = type(given) is dict and all(type(key) is str for key in given)

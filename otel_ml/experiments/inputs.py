@@ -80,9 +80,9 @@ class Recorded:
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Function that returns the values that the run logged under a name. If an
-                input was recorded only in part, it is replaced by the logged value that has the
-                same type, shape and first elements.
+            find_logged: Function that takes a name and returns the values that the run logged under
+                it. If an input was recorded only in part, a logged value with the input's name is
+                used instead, if its type, shape and first elements are the same.
 
         Raises:
             NotRebuiltError: An input cannot be converted.

@@ -186,11 +186,12 @@ class Result(HasCard):
         """The overall verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
 
         * ``worse`` if more calls failed, whatever the judges say
-        * ``better`` if fewer calls failed and no judge has the verdict ``worse``
-        * otherwise the worst verdict of any judge
+        * else ``inconclusive`` if the experiments have too few items in common
+        * else ``better`` if fewer calls failed and no judge has the verdict ``worse``
+        * else the worst verdict of any judge; ``inconclusive`` is worse than ``no different``
 
-        It is empty if there is no baseline. It is also empty if there are no judges and the share
-        of failed calls did not change.
+        It is empty without a baseline. It is also empty if there are no judges and the share of
+        failed calls did not change.
         """
         return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
 

@@ -130,7 +130,8 @@ def wrap(heads: Kept, parts: Sequence[bytes]) -> list[bytes]:
     """Return the bytes of a protobuf field: its tag, the length of its content, then the content.
 
     Args:
-        heads: Cache of the encoded tag and length, by length. `make_heads` creates it for a tag.
+        heads: A cache from `make_heads`: for each length of the content, the encoded tag and
+            length.
         parts: The content, as a list of pieces.
 
     Returns:
@@ -410,10 +411,11 @@ def _write_payload(parts: list[bytes], text: str, key: bytes, preview_key: bytes
 
 
 def encode_span(span: ReadableSpan, *, previews: bool = True) -> bytes:
-    """Encode a span as an OTLP Span message, without the tag and length of the field around it.
+    """Encode a span as an OTLP Span message.
 
-    Attributes that cannot be encoded are left out, and so is an unknown span kind. The span can
-    come from any library.
+    The result does not include the tag and length that precede the message inside a request.
+    Attributes that cannot be encoded are left out. An unknown span kind is left out too. The span
+    can come from any library.
 
     Args:
         span: A span. If it has not ended, it is encoded without end time.
@@ -718,8 +720,8 @@ def encode_request(batches: Iterable[tuple[Envelope, Sequence[bytes]]]) -> bytes
     """Combine encoded spans into one OTLP export request.
 
     Args:
-        batches: Pairs of a resource and scope, and a list of spans from `encode_span`. The same
-            resource and scope may occur in several pairs.
+        batches: Pairs of an `Envelope` (resource and scope) and a list of spans from `encode_span`.
+            Several pairs may have the same resource and scope.
 
     Returns:
         An encoded ExportTraceServiceRequest message. Empty if there are no spans.

@@ -169,8 +169,8 @@ class Attempt:
     Attributes:
         deadline: When the request must be complete, as a value of `time.monotonic`.
         connected: Whether the request opened a new connection instead of reusing one.
-        is_out_of_reach: Whether the receiver cannot be reached: the request is still connecting, or
-            it failed.
+        is_out_of_reach: Whether the receiver is not reachable so far: True while the request is
+            connecting, and after it failed.
         used: Socket that the request used last.
     """
 
@@ -203,7 +203,7 @@ _ATTEMPT: Final[ContextVar[Attempt]] = ContextVar("otel_ml_attempt")
 def attempt_until(deadline: float) -> Iterator[Attempt]:
     """Limit the time of all requests that this thread sends inside the ``with`` block.
 
-    If the program has instrumented its HTTP library, these requests are not recorded as spans.
+    These requests are not recorded as spans, even if the program instruments its HTTP library.
 
     Args:
         deadline: When the requests must be complete, as a value of `time.monotonic`.

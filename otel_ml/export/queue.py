@@ -243,8 +243,8 @@ class SpooledSpans:
     def put(self, span: ReadableSpan) -> bool:
         """Queue a span on disk. Returns False if there is no space on disk or in memory.
 
-        Some spans are queued in memory instead, because the files cannot store their resource and
-        scope: spans of other instrumentations, and runs whose times the user gave.
+        Two types of spans are always queued in memory: spans of other instrumentations, and runs
+        whose times the user gave. The files on disk cannot store their resource and scope.
         """
         if span.is_history if type(span) is RunSpan else _is_foreign(span):
             return self._refused.put(span)

@@ -132,9 +132,9 @@ class Generative:
         Never raises.
 
         Args:
-            items: The outputs to read, as pairs: the one that the function returned and, if
-                `set_output` was called, the one that was set. For a stream, a pair is the list of
-                chunks and the chunks joined to one response. Otherwise both are the same.
+            items: The outputs to read: the returned one, then the one that `set_output` set, if
+                any. Each output is given as a pair. For a stream, the pair is the list of chunks
+                and the complete response joined from them. Otherwise it is the output, twice.
             known: Attributes that the run already has.
             hide: Hides secrets in messages. If None, no messages are recorded.
         """

@@ -95,7 +95,7 @@ class ImportedScore:
 
     Attributes:
         id: ID in the export. The same ID gives the same record in every import.
-        name: Name of the judge, of what reviewers scored, or of the ground truth.
+        name: Name of the judge, of the criterion that reviewers scored, or of the ground truth.
         time_ns: Time of the score, in nanoseconds since the epoch (UTC).
         run_id: Run ID, ``<trace id>-<span id>`` in hex.
         trace_id: Trace ID in hex.

@@ -37,8 +37,8 @@ class ImportBatch:
     Attributes:
         spans: The spans, in the form that the destination expects.
         owners: For each span, the number of its row or record in the source.
-        upto: Number of rows of the source that are imported once this batch and all earlier ones
-            are stored.
+        upto: Number of rows of the source up to the end of this batch. All of them are imported
+            when this batch and the earlier ones are stored.
         context: Any object of the caller. It is returned with the batch.
         rejected: Why the collector rejected spans, by owner. Set after sending.
     """
@@ -103,8 +103,9 @@ class HistorySender:
     def open(self) -> Iterator[Callable[[Iterable[ImportBatch]], Iterator[ImportBatch]]]:
         """Start the threads that send. Use it in a ``with`` statement.
 
-        The statement returns a function. Call it with the batches to send. It yields each batch
-        when this batch and all earlier ones are stored. `ImportBatch.rejected` is set then.
+        The ``as`` variable is a function. Call it with an iterable of batches to send them. It
+        yields the batches in the same order, each after it was stored. `ImportBatch.rejected` is
+        set then.
 
         Raises:
             ImportStopped: A batch cannot be stored. It is raised inside the block.

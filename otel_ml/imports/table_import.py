@@ -124,13 +124,13 @@ class TableOptions(TypedDict, total=False):
 class TableImport:
     """The result of importing a table. It is truthy if every row was stored.
 
-    A table is imported as runs, or as the reference of a model: data that later runs are compared
-    with, to detect drift.
+    A table is imported as runs or as a reference. A reference is data that later runs of the model
+    are compared with, to detect drift.
 
     Attributes:
         rows: Number of rows in the table.
         stored: Number of rows that are stored as runs, or as part of the reference.
-        resumed: How many of these an earlier, interrupted import had stored.
+        resumed: Number of rows that an earlier, interrupted import had stored or rejected.
         rejected: Number of rejected rows, by reason.
         rejected_file: File with the rejected rows. None if there are none.
         truths: Number of rows with ground truth.

@@ -177,10 +177,10 @@ class Judge:
     ) -> Steps[Judgement]:
         """Return a generator that scores one output.
 
-        Threads and event loops use the same generator, but each calls the user's code in its own
-        way. The generator yields functions without arguments, which call the user's code. Call each
-        one and send its result back. Errors of the user's code are not raised, but returned in
-        `error`.
+        The generator yields functions without arguments, which call the user's code. Call each
+        function, and send its result into the generator. So the same generator works in threads and
+        on event loops, which await results differently. Errors of the user's code are not raised,
+        but returned in `error`.
 
         Args:
             inputs: Inputs by name.

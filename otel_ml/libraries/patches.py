@@ -39,7 +39,7 @@ class Here(threading.local):
     Attributes:
         depth: Number of recorded calls that are running in this thread, one inside the other.
             `INNERMOST` during a training, so that no call inside it is recorded.
-        classes: Number of class definitions that are running, one inside the other.
+        classes: Number of ``__init_subclass__`` methods that are running, one inside the other.
     """
 
     depth = 0
@@ -66,7 +66,8 @@ class Hook:
 
     Attributes:
         here: The state of the current thread.
-        depth: Maximum nesting: a call is recorded if fewer recorded calls are running around it.
+        depth: Maximum nesting of recorded calls. For example, 1 records only the outermost call,
+            and 2 also the calls directly inside it.
         record: Calls the original method and records the call.
         patches: The patches that the hook belongs to.
     """
@@ -86,7 +87,8 @@ class Patched:
 
     Args:
         library: The library.
-        depth: Maximum nesting: a call is recorded if fewer recorded calls are running around it.
+        depth: Maximum nesting of recorded calls. For example, 1 records only the outermost call,
+            and 2 also the calls directly inside it.
         call: Function that records a prediction.
         train: Function that records a training.
         functions: For each training function of the library, the function that records it.

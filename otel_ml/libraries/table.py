@@ -45,9 +45,9 @@ class TrainingFunction:
         name: Name of the function.
         model: Name of the class of the returned models.
         data: Name of the parameter that has the rows.
-        watch: Function that makes the library record its training curves. It gets the number of
-            positional arguments and the keyword arguments of a call. It returns the changed keyword
-            arguments, and the dict in which the library will store the curves.
+        watch: Function that changes the arguments of a call, so that the library stores its
+            training curves in a dict. It takes the number of positional arguments and the keyword
+            arguments. It returns the new keyword arguments and this dict.
     """
 
     modules: Sequence[str]
@@ -183,8 +183,8 @@ class Library:
         params_of: Function that returns the parameters of a model object.
         data: Name of the parameter that contains the rows. Empty for the first parameter.
         inputs_of: Function that takes all arguments by name and returns the inputs to record.
-        signature_of: Function that takes a model and its method. It returns the function whose
-            parameters have the names of the inputs.
+        signature_of: Function that takes a model and its method. It returns the function from
+            which the names of the inputs are read: usually the method, but ``forward`` in PyTorch.
         is_use: Function that takes a model and returns whether it now makes predictions, that is,
             whether it is not in training. None if every call is a prediction.
     """

@@ -430,8 +430,8 @@ def step_into(value: object, path: str, is_default: bool) -> object:
     Args:
         value: A dictionary or list, or a single value.
         path: Keys and list indexes, separated by dots. A key may contain dots itself.
-        is_default: True if the user gave no path, so `path` is the component's name. Then a single
-            value, or the only item of a list, is returned too.
+        is_default: True if the user gave no path, so `path` is the component's name. In that case,
+            if `value` is a single value or a list of one item, that value or item is returned.
     """
     if isinstance(value, Mapping):
         if path in value:

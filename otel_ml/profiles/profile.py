@@ -363,9 +363,9 @@ class ModelProfile:
 
         Args:
             path: The file.
-            extractors: The functions that compute values of components, by component name. A file
-                cannot store functions. If you leave one out, its component can be compared but
-                cannot check runs.
+            extractors: The functions that compute values of components, by component name. Pass
+                them again, because the file does not contain them. A component without its function
+                can be compared with other profiles, but cannot check runs.
 
         Raises:
             OSError: The file cannot be read.

@@ -28,9 +28,9 @@ class BigHummingbird:
     published package.
 
     Args:
-        first: The project, or the key if a config follows.
-        second: The key, or the config ``{"workspace_name": ..., "project_name": ...}``.
-        config: The config, if you prefer to pass it by name.
+        first: Name of the project. If you also pass a config, the API key instead.
+        second: The API key, or the config ``{"workspace_name": ..., "project_name": ...}``.
+        config: The same config, passed by name instead of as the second argument.
 
     Attributes:
         client: The `otel_ml.Client` that records.

@@ -77,8 +77,8 @@ class Seal:
 
         Args:
             data: Bytes of the file. They begin where a span should begin.
-            whole: Whether `data` reaches to the end of the file. If not, an incomplete span at the
-                end of `data` is left out without being skipped as damaged, because the file
+            whole: Whether `data` reaches to the end of the file. If it does, an incomplete span at
+                the end is damaged. If not, the scan stops before that span, because the file
                 continues.
 
         Returns:
