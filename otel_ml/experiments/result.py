@@ -190,8 +190,8 @@ class Result(HasCard):
         * else ``better`` if fewer calls failed and no judge has the verdict ``worse``
         * else the worst verdict of any judge; ``inconclusive`` is worse than ``no different``
 
-        It is empty without a baseline. It is also empty if there are no judges and the share of
-        failed calls did not change.
+        Empty without a baseline, or if there are no judges and the share of failed calls did not
+        change.
         """
         return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
 
