@@ -58,8 +58,8 @@ def choose(route: Route) -> Outlet:
     2. the global one, if it is the OpenTelemetry SDK's own class,
     3. a new one, which the client creates.
 
-    If it is an existing provider (1 or 2) and an endpoint or exporter is set, the client also sends
-    the spans there itself.
+    If an existing provider (1 or 2) is used, and an endpoint or exporter is set, the client also
+    sends the spans there itself.
     """
     provider = route.tracer_provider
     if provider is None and route.join == "auto":
