@@ -682,8 +682,8 @@ class ModelVersion:
 
     Attributes:
         first_seen_ns: Start of the first run with this version, in nanoseconds since the epoch
-            (UTC). If several new versions are stored at the same time, they are numbered in this
-            order.
+            (UTC). If several new versions are stored at once, the one with the earliest start gets
+            the lowest version number.
         first_arrived_ns: Time when the collector first stored it, in nanoseconds since the epoch
             (UTC).
     """
@@ -1046,10 +1046,10 @@ class DatasetCoverage:
     Runs and items are divided into slices by the value of a tag, such as ``country=DE``. For each
     slice, the share of the runs is compared with the share of the items.
 
-    The runs are those of the last 28 days, of the models in the data set's last six experiments.
-    Without experiments, they are the runs of the models whose runs became items. The tags are the
-    five that most items have, with the ten largest slices of each. Slices with less than 1 % of the
-    runs are left out.
+    Only runs of the last 28 days are used, of the models in the data set's last six experiments. If
+    there are no experiments, the models are those from whose runs the items were made. Only the
+    five most frequent tags of the items are used, with the ten largest slices of each. Slices with
+    less than 1 % of the runs are left out.
     """
 
     name: str

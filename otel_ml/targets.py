@@ -65,7 +65,7 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """A handle for runs that are not running in this code, to add tags, text, metrics or feedback.
+    """A handle to add tags, text, metrics or feedback to runs that have ended or run elsewhere.
 
     You get one from `Client.about`. Each method call sends one record. The collector adds it to all
     runs with the given run ID, trace key or tag.
@@ -361,8 +361,8 @@ class TargetModel(Elsewhere, HasSubject):
     def send_version(self) -> None:
         """Send the version's params and the hash of its artifact, unless they were sent recently.
 
-        It does nothing if the handle names no version and means the newest one. Only the collector
-        knows which version that is.
+        Does nothing for a handle without params and artifact. It refers to the newest version, and
+        only the collector knows which one that is.
         """
         if self._records_to() is None:
             return

@@ -76,7 +76,8 @@ class Question:
         body: Body, sent as JSON. None for no body.
         is_repeatable: Whether to retry if no response arrives. False if the collector must not
             process the request twice.
-        timeout_s: Time limit in seconds. The time limit of the `Api` applies if it is shorter.
+        timeout_s: Time limit for this request in seconds. `Api` has a time limit too, and the
+            shorter one applies.
         below: Path prefix under which the API is served.
         headers: Additional headers.
     """

@@ -264,8 +264,8 @@ class Runs(PagedList[Run]):
         """Return the totals of all matching runs: errors, latency, tokens, cost and scores.
 
         Sends one request. The `limit` of the list does not apply. A call that several
-        instrumentations recorded counts once. With `roots` or `traces`, the totals include the
-        calls inside the listed runs.
+        instrumentations recorded counts once. If you listed the runs with `roots` or `traces`, the
+        totals also include the calls inside them.
         """
         return self.by("").total
 

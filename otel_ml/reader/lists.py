@@ -29,7 +29,8 @@ class Experiments(PagedList[ListedExperiment]):
 
     Nothing is cached: each iteration sends the requests again. ``len(experiments)`` reads all
     pages. An index or a slice fetches only what it needs; a slice returns a plain list. A notebook
-    shows the first 20 experiments with their verdicts, with one request of at most 3 s.
+    shows the first 20 experiments and their verdicts. It sends one request for them, and waits at
+    most 3 s.
     """
 
     _key = "experiments"

@@ -214,8 +214,8 @@ class Reader(HasCard):
         """Return the data of the project's overview page, in the format of ``GET .../overview``.
 
         The key `findings` lists the problems, such as worse versions, new errors and crashed runs,
-        the worst first. The filter `where` of a problem selects its runs. Further keys contain a
-        table of models and a table of users.
+        the worst first. Each problem has a filter `where`, which selects its runs. The keys
+        `models` and `users` contain the tables of models and users.
 
         Args:
             last: The period that ends now: ``1h``, ``24h``, ``7d`` or ``30d``.
@@ -256,8 +256,8 @@ class Reader(HasCard):
         """Return one version of a model: ``version("churn", 3)`` or ``version("churn:v3")``.
 
         Args:
-            model: The model's name. If you do not pass `number`, add a version (``churn:v3``) or an
-                alias (``churn@champion``) to it.
+            model: Name of the model, such as ``churn``. Without `number`, name a version too:
+                ``churn:v3``, or ``churn@champion`` for the version with the alias ``champion``.
             number: Version number of the model.
 
         Raises:
@@ -569,9 +569,9 @@ class Reader(HasCard):
         * `versions`: for each version that scored labelled runs, the confusion table of judge and
           reviewers, their agreement, and Cohen's kappa
         * `people`: how well the reviewers agree with each other, as Krippendorff's alpha
-        * `corrected`: the pass rate that reviewers would probably give, estimated from that of the
-          newest version. It needs a labelling queue that samples runs at random, and is None
-          without one.
+        * `corrected`: estimated pass rate if reviewers scored all runs in place of the newest
+          version of the judge. The estimate needs a labelling queue that samples runs at random.
+          None if there is no such queue.
         * `judges`: the agreement with every other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
@@ -609,9 +609,10 @@ class Reader(HasCard):
         return found
 
     def alerts(self) -> dict[str, Any]:
-        """List the alert rules with their states, the most urgent first, and what is muted.
+        """List the alert rules with their states, the most urgent first.
 
-        The result has the format of ``GET .../alerts``. Its list `alerts` has a dict for each rule:
+        The result has the format of ``GET .../alerts``. Its list `mutes` contains the mutes, which
+        stop notifications for a time. Its list `alerts` has a dict for each rule:
 
         * `rule`: the settings of the rule
         * `state`: such as ``firing``
@@ -626,8 +627,9 @@ class Reader(HasCard):
         """Return when an alert rule, with its current settings, would have fired in the past.
 
         Nobody is notified. The result has the format of ``GET .../alerts/{alert}/check``. `firings`
-        lists when the rule would have fired, the newest first. `slices` lists the groups of runs
-        with the longest alerts, and their values over time.
+        lists when the rule would have fired, the newest first. `slices` lists the groups of runs,
+        such as clients, that would have had the longest alerts. Each has the values that the rule
+        would have checked, over time.
 
         Args:
             name: The rule's name.
@@ -670,8 +672,9 @@ class Reader(HasCard):
     def save_alert(self, name: str, **wanted: Any) -> dict[str, Any]:
         """Create an alert rule, or replace the rule of that name.
 
-        Returns the saved rule. Its key `past` shows how often the rule would have fired in the last
-        7 days, as numbers and in a `sentence`. The key needs the scope ``admin``.
+        Returns the saved rule. Its entry `past` shows how often the rule would have fired in the
+        last 7 days: it contains the numbers, and a `sentence` that summarizes them. Your API key
+        needs the scope ``admin``.
 
         Args:
             name: The rule's name.
@@ -1101,8 +1104,8 @@ class Reader(HasCard):
             where: A filter such as ``dataset == "qa" and last("7d")``. The filter language is
                 described in docs/api.md. Empty for all.
             limit: Maximum number of experiments. None for all.
-            verdicts: Whether to include each experiment's `verdict` and, in `values`, the pass rate
-                or mean score of each judge.
+            verdicts: Whether to include the results of each experiment: its `verdict`, and its
+                `values`, which are the pass rate or mean score of each judge.
         """
         check_text("where", where, _MOST_CHARS, may_be_empty=True)
         if limit is not None:
@@ -1125,8 +1128,9 @@ class Reader(HasCard):
 
         Args:
             run_id: Run id of the experiment.
-            baseline: Which runs to return with each item for comparison: the run id of another
-                experiment, ``recorded`` (for a replay, the original runs), or ``none``.
+            baseline: Run id of an experiment to compare with. Its runs are returned with each item
+                too. ``recorded`` compares a replay with its original runs. ``none`` compares with
+                nothing.
 
         Raises:
             NotFound: There is no such experiment or baseline.

@@ -181,9 +181,9 @@ class Run(HasCard, ListedRun):
     def inside(self) -> Inside | None:
         """Totals of this run and all calls inside it. None if another run called this run.
 
-        The totals include tokens, cost and the worst score of each judge. If this run has no
-        question or answer itself, they also include the first question and the last answer of the
-        calls inside it.
+        The totals include tokens, cost and the worst score of each judge. `asked` and `answered`
+        are the first question and the last answer of the calls inside. They are empty if this run
+        has a question or answer itself.
         """
         summary = self._part(INSIDE)
         if summary is None:
@@ -328,13 +328,14 @@ class UnmatchedRecords:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Trace(HasCard):
-    """All runs of a trace, the oldest first. For a trace key, the runs of all traces with this key.
+    """All runs of a trace, or of all traces with the same trace key, the oldest first.
+
+    A trace key is your own name for a trace, such as ``order-17``.
 
     Attributes:
-        key: The trace ID or trace key that you asked for. A trace key is your own name for a trace.
+        key: The trace ID or trace key that you asked for.
         records: Tags, scores and other data of the whole trace, or of runs that are not stored.
-        truncated: True if the trace has more than 10,000 runs. Only 10,000 of them are returned
-            then.
+        truncated: True if runs are missing because the trace has more than 10,000.
         hidden_parents: IDs of parent runs in projects that your API key may not read.
     """
 

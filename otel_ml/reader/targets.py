@@ -113,8 +113,9 @@ def write_actuals(
         name: Name of the ground truth.
         key: Column that identifies the run of each row.
         value: Column with the ground truth.
-        by: What the key column contains: ``run_id``, ``trace_id``, ``trace_key``, or ``tag`` if it
-            contains values of a tag with the column's name. None guesses it from the column's name.
+        by: What the key column contains: ``run_id``, ``trace_id``, ``trace_key``, or ``tag`` for
+            values of a tag. The tag and the column must then have the same name. With None, it is
+            derived from the column's name.
         time: Column with the times when the values became known. None if there is none.
 
     Raises:
