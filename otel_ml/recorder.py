@@ -609,8 +609,8 @@ class Recorder:
     def defers_logs(self) -> bool:
         """Whether logged values may be converted to JSON later, by the thread that sends.
 
-        This requires that only the client itself sends the spans. It is False with a `spool` (a
-        queue on disk), because values must be on disk when `Run.log` returns.
+        False if spans go to a tracer provider of the service. False with a `spool` (a queue on
+        disk) too, because values must be on disk when `Run.log` returns.
         """
         outlet = self._outlet
         is_own = outlet.pipeline is not None and outlet.joined is None
@@ -692,7 +692,7 @@ def _warn_lost_at_end() -> None:
 
 
 class PickledRecorder(NamedTuple):
-    """What is pickled in place of a recorder, without secrets.
+    """The pickled form of a recorder, without secrets.
 
     Unpickling it in the same process returns the original recorder. In another process, it returns
     a recorder with the same settings.
@@ -700,8 +700,9 @@ class PickledRecorder(NamedTuple):
     Attributes:
         mark: `id()` of the recorder, to find it in the same process.
         route: Where to send spans, without API key, exporter and tracer provider.
-        redaction: Hides secrets. None if the recorder of another process must not send anything,
-            because it would send to another place or could not hide the same secrets.
+        redaction: Hides secrets. None if another process must not record: the recorder is disabled,
+            sends spans through an exporter or tracer provider of the service, or has a `redact`
+            function that cannot be pickled.
         needs_key: Whether the recorder has an API key. The key is not pickled, so the other process
             needs its own.
     """

@@ -73,8 +73,8 @@ class Redaction:
             called for each string and key in inputs and outputs, for log lines and for messages. If
             it raises an error or returns something else, the whole string is hidden.
         keys: Words that mark a key as secret, such as ``password``. The value of each key that
-            contains such a word is hidden. ``token`` only counts as the last word of a key, because
-            ``max_tokens`` is a count.
+            contains such a word is hidden. The word ``token`` must be at the end of the key:
+            ``access_token`` is hidden, but the count ``max_tokens`` is not.
 
     Raises:
         ValueError: `redact` is not callable, or `keys` is not a collection of strings.

@@ -192,7 +192,7 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
     Args:
         parts: The data as JSON texts, by heading. Each text becomes one line between marker lines.
             The marker is a hash of the data, so the data cannot imitate it.
-        names: Words for these data in the prompt's instructions.
+        names: What the prompt's instructions call the data: "the model's inputs and its outputs".
     """
     lines = {heading: text.translate(_ODD_LINES) for heading, text in parts.items()}
     # A digest of the data, so that the data cannot contain it.
@@ -255,7 +255,7 @@ class JudgedRun:
     Attributes:
         expected: The expected answer. None if there is none.
         conversation: The turns of the run's session up to this run, oldest first.
-        cut: The names ``inputs`` and ``outputs``, if they were recorded only in part.
+        cut: Which of ``inputs`` and ``outputs`` were recorded only in part. Empty if none were.
     """
 
     inputs: object
@@ -291,7 +291,7 @@ class RubricVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """The definition of a judge that asks a language model, in plain words.
+    """The definition of a judge that asks a language model, with an instruction in plain words.
 
     Attributes:
         instruction: What to check. Placeholders such as ``{{outputs}}`` are replaced with parts of

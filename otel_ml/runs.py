@@ -468,15 +468,15 @@ def _subject_of(thing: Any, kind: str) -> Subject:
 
 
 def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
-    """Check the tags that a user passed, and return them in one form.
+    """Check the tags that a user passed, and return their values, types and groups.
 
     Args:
         given: Mappings of names to values, `Tag` objects, or lists of both.
 
     Returns:
-        Two dicts by tag name: the values of the tags, and the type and group of tags that have
-        them. Both are empty if reading the tags fails because of the user's own classes. That
-        error is logged.
+        Two dicts by tag name. The first has the value of every tag, the second the type and group
+        of tags that have one. If a class of the user raises an error while its tags are read, the
+        error is logged and both dicts are empty.
 
     Raises:
         ValueError: An argument is not a tag.
@@ -1153,8 +1153,8 @@ def facts_around(context: Context | None) -> dict[str, Value]:
 
     Args:
         context: OpenTelemetry context in which the run starts. For an outermost run, session and
-            user are also read from its baggage. With None, only attributes of experiments and
-            judges are returned.
+            user are also read from the context's baggage. If there is no context, only attributes
+            of experiments and judges are returned.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:

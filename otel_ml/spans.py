@@ -957,8 +957,8 @@ def start_of(
 ) -> Start:
     """Return a function that starts spans of the service's own tracer provider.
 
-    The spans are `RunSpan` objects, which are fast, if provider and tracer are the SDK's own
-    classes.
+    The spans are usually `RunSpan` objects, which are fast. They are ordinary spans if the provider
+    or the tracer is not of the SDK's own class.
 
     Args:
         provider: The service's provider.

@@ -23,8 +23,8 @@ class Worker:
     forked child starts without the thread.
 
     Attributes:
-        is_asleep: True if the thread sleeps or is not started. Call `wake` for a new job only then,
-            which is faster than calling it each time.
+        is_asleep: True if the thread sleeps or is not started. If it is False, you need not call
+            `wake` for a new job, which saves time.
         is_stopping: True once `stop` or `close` was called. `work` should then return.
 
     Args:

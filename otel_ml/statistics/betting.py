@@ -79,19 +79,19 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
-    """Return for each bet size the evidence that the mean of the sessions is below a limit.
+    """Return the evidence that the mean of the sessions is below a limit, one number per bet size.
 
     Use it to test again after every new time window, without more false alarms than planned. The
-    method is a bet: a gambler starts with a stake of 1 and bets on sessions being below the limit.
-    In the long run, the stake grows only if the mean really is below. The evidence is the logarithm
-    of the stake. 0 means no evidence.
+    method is a bet: a gambler starts with a stake of 1, and bets that sessions are below the limit.
+    In the long run, the stake grows only if their mean really is below the limit. The evidence is
+    the logarithm of the stake. 0 means no evidence.
 
     Args:
-        gains: Number of sessions by distance from the limit. The distance is positive below the
-            limit, and negative above it.
+        gains: Maps a distance from the limit to the number of sessions with this distance. It is
+            positive for sessions below the limit, and negative for sessions above it.
         most_lost: Largest possible distance above the limit, as a positive number.
-        bets: Bet sizes: share of the stake that is won or lost per unit of distance. A bet is
-            reduced if it could lose more than half of the stake.
+        bets: The bet sizes. A size is the share of the stake that is won or lost per unit of
+            distance. A size that could lose more than half of the stake at once is reduced.
 
     Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting,
     Journal of the Royal Statistical Society B 86 (2024), section 4.
@@ -106,7 +106,7 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    They end at the size with which a single session can cost half of the stake.
+    With the last and largest size, a single session can cost at most half of the stake.
 
     Args:
         most_lost: Largest possible distance of a session above the limit, as a positive number.
@@ -173,9 +173,9 @@ def add_amounts(
 ) -> float:
     """Add one more time window to the evidence that the mean of a number is beyond a limit.
 
-    Use it for numbers outside of 0 to 1, such as latencies or costs. Otherwise it is like
-    `add_window`. On the good side of the limit, the numbers must have a bound. For example, the
-    bound for ``mean(latency_ms) > 200`` is 0, because no latency is below 0. So `reach` is 200.
+    It is like `add_window`, but for numbers outside of 0 to 1, such as latencies or costs. You need
+    to know how good a number can be. For example, a latency cannot be below 0, so for
+    ``mean(latency_ms) > 200`` this bound is 0, and `reach` is 200.
 
     Args:
         total: The evidence before this window. Start with 0.

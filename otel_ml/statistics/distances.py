@@ -313,9 +313,9 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def chance_among(gap: float, own: Sequence[float]) -> float:
-    """Return the p-value of a drift score: how unusual it is among those of the reference.
+    """Return the p-value of a drift score, compared with scores of windows of the reference.
 
-    It is one-sided, from Student's t. The scores are assumed to have a log-normal distribution.
+    The test is a one-sided t-test of the logarithms of the scores.
 
     Args:
         gap: The drift score of the window to check, above 0.
@@ -515,10 +515,11 @@ def compare(
 ) -> Comparison:
     """Decide whether one field drifted in a time window.
 
-    It drifted if its drift score exceeds the margin and what is normal between the windows of the
-    reference, and if the p-value is small. The p-value cannot be trusted if the window has few
-    sessions, such as one batch of 5,000 rows. Then the drift scores between the windows of the
-    reference are used for a second p-value, and the smaller one counts.
+    It drifted if three conditions are met: the drift score exceeds the margin, it exceeds the usual
+    score (see `usual_distance`), and its p-value is small.
+
+    If the window has few sessions, such as one batch of 5,000 rows, this p-value cannot be trusted.
+    Then a second p-value is computed by `chance_among`, and the smaller of both is used.
 
     Args:
         reference: Summary (sketch) of the reference values.

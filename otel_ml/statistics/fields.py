@@ -249,10 +249,10 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Convert a sketch of numbers, texts or categories, such as a profile's, to a `FieldSketch`.
+    """Convert a sketch of numbers, texts or categories to a `FieldSketch`.
 
-    The result of a sketch of numbers has no `category`, because it is not known how often a number
-    occurs.
+    Profiles contain such sketches. If it is a sketch of numbers, the result has no counts in
+    `category`, because it is not known how often each number occurs.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
@@ -292,8 +292,8 @@ def _keep_repeated(category: Sketch) -> Sketch:
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
-    The result summarizes all other values. How similar the values of a session are is only
-    estimated if a session has runs both inside and outside of the part.
+    The result summarizes all other values. It also says how similar values of the same session are.
+    This is only an estimate if a session has runs both inside and outside of the part.
 
     Args:
         total: Summary of the whole.
@@ -363,8 +363,8 @@ class Reference:
 class PartDrift:
     """Whether one property of a field drifted, such as its text length or its missing values.
 
-    The newest windows of the reference may already have the same change, if it began some days ago.
-    They are then left out of the reference.
+    If the drift began some days ago, it is also in the newest windows of the reference. These
+    windows are then left out.
 
     Attributes:
         name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.
@@ -452,8 +452,9 @@ def compare_fields(
 ) -> list[FieldDrift]:
     """Find the fields whose values drifted in a time window, compared with a reference.
 
-    A field drifted if its drift score is above the margin, and above what is normal between windows
-    of the reference. Its p-value, corrected for the number of fields, must be small too.
+    A field drifted if three conditions are met: its drift score exceeds the margin, it exceeds the
+    usual score (see `usual_distance`), and its p-value is small. The p-value is corrected for the
+    number of fields.
 
     Args:
         window: Summaries of the window's values, by field path.
@@ -634,10 +635,10 @@ def gained_value(before: Sketch, after: Sketch) -> str | None:
 
 
 def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
-    """Return the number above or below which values became more frequent, and the direction.
+    """Find the range of numbers in which values became more frequent, such as "above 30".
 
     Use it to find runs with the new values. For example, ``(30.0, True)`` means that more values
-    than before are above 30. ``(30.0, False)`` means that more are below it.
+    than before are above 30. ``(30.0, False)`` means that more are below 30.
 
     Args:
         before: Summary of the earlier values.

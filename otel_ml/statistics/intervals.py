@@ -59,9 +59,9 @@ class Estimate:
 class EachCluster(Mapping[ClusterSum, int]):
     """Sums and sizes of many clusters of values, such as sessions, as two arrays.
 
-    Functions such as `cluster_mean` accept it in place of a dict with the number of clusters by
-    (sum, size). It is faster than the dict if most clusters differ in sum or size. You can iterate
-    over it like over such a dict, but not look up keys.
+    Pass it to functions such as `cluster_mean`. They also accept a dict, which maps (sum, size) to
+    the number of such clusters. This class is faster if most clusters differ in sum or size. You
+    can iterate over it like over the dict, but not look up keys.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -263,8 +263,8 @@ def cluster_mean(
 def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
     """Test whether the mean of values that are not independent differs from 0.
 
-    The test fits the interval of `cluster_mean`: the p-value is below 0.05 exactly if the 95 %
-    interval excludes 0.
+    The test always agrees with the interval of `cluster_mean`: the p-value is below 0.05 exactly if
+    the 95 % interval excludes 0.
 
     Args:
         sums: Sum and number of the values of each cluster, such as a session.

@@ -191,9 +191,9 @@ def compare_pass_counts(
     Gives the same result as `compare_judge_versions`, but needs no list of runs.
 
     Args:
-        clusters: How many clusters (such as sessions) have the same counts of runs. The key is a
-            tuple of four counts: runs that passed with both versions, only with the old one, only
-            with the new one, and with neither.
+        clusters: Maps four counts to the number of clusters (such as sessions) that have them. The
+            counts are the cluster's runs that passed with both versions, only with the old one,
+            only with the new one, and with neither.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

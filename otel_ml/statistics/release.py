@@ -79,8 +79,8 @@ class Unit(NamedTuple):
         stratum: The session's group, such as a client. Only sessions of the same group are compared
             with each other.
         total: Sum of the values of the session's runs.
-        n: Number of runs. 0 if no value is known. Then only the test for "worse" uses the session,
-            by its value `first`.
+        n: Number of runs with a value. 0 if there is none yet, such as ground truth that has not
+            arrived. Then only the test for "worse" uses the session, with an assumed `first`.
         first: Mean of the values in the session's first time window. Later runs of the session do
             not change it.
     """
@@ -103,10 +103,10 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline. Sessions with equal values are stored once, as a `Unit`
-            with their number.
-        windows: Sessions of the new version in the same form, one entry for each time window in
-            which sessions started, oldest first. The current window is not included.
+        baseline: Sessions of the baseline: maps each `Unit` to the number of sessions with these
+            values.
+        windows: Sessions of the new version: one such mapping for each time window in which
+            sessions started, oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a
             limited range.
         high: Upper limit of the values. Larger values are lowered to it.
@@ -276,8 +276,8 @@ class _Compared:
         weighted, so that each stratum, such as a client, has the same share as in the baseline.
 
         Args:
-            share: Accepted probability that the true mean of the baseline is below its lower
-                confidence bound. The new version is compared with that bound.
+            share: Error probability of the baseline's lower confidence bound: how likely the true
+                mean is below it. The new version is compared with this bound.
         """
         # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)

@@ -448,8 +448,8 @@ def _cluster_categories(
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
     """Return the design effect times the number of values, for `Sketch.clustered`.
 
-    The design effect says how much less information values contain if those of a session are
-    similar. It is 1 if all values are independent. Then the result is `n`.
+    Values of one session are often similar, so together they carry less information. With a design
+    effect of 2, they carry half as much as independent ones. With 1, the result is `n`.
 
     Args:
         squares: Variation between sessions. For each session, add up (value − overall mean) over

@@ -295,8 +295,8 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
     Args:
         bins: One pair for each range of predicted probabilities, such as 0.1 to 0.2: the sum of
-            the probabilities that were predicted in this range, and two counts. `first` counts the
-            runs of the range in which the event happened, `second` counts all its runs.
+            these probabilities, and a `RatioSums`. In it, `second` is the number of runs in the
+            range, and `first` is the number of those in which the event happened.
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.
@@ -391,9 +391,9 @@ def is_early(
         confidence: Confidence of the test whether less ground truth than usual has arrived.
 
     Returns:
-        ``too young`` if at this age, usually less than half of the ground truth that will arrive
-        has arrived. ``less than usual`` if the share that has arrived is significantly below
-        `usual`, and more than 10 % below it. Empty otherwise, and if a usual share is unknown.
+        ``too young`` if `usual` is less than half of `at_last`: most ground truth is still to come.
+        ``less than usual`` if the share that has arrived is significantly below `usual`, and more
+        than 10 % below it. Empty otherwise, and if `usual` or `at_last` is unknown.
     """
     if usual is None or at_last is None or not n:
         return ""

@@ -796,9 +796,9 @@ def compare_items(
         baseline: Runs of the baseline.
         candidate: Runs of the candidate.
         margin: Smallest difference that matters, by judge name or for `latency`, `tokens`, `cost`.
-            Default: 0.02 for a pass rate, and a tenth of the baseline's standard deviation for a
-            score. For latency, tokens and cost it is 5 %. Differences below 10 ms or $ 0.0001 per
-            run never matter by default.
+            Default: 0.02 for a pass rate, a tenth of the baseline's standard deviation for a score,
+            and 5 % for latency, tokens and cost. Unless you set a margin, differences of less than
+            10 ms or $ 0.0001 per run do not matter either.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
@@ -827,20 +827,19 @@ def compare_groups(
 ) -> Verdict:
     """Compare two experiments whose items are already grouped by equal scores.
 
-    The result is the same as that of `compare_items`, which takes each run. It is faster if many
-    items have equal scores.
+    Gives the same result as `compare_items`, but is faster if many items have equal scores.
 
     Args:
-        groups: Items of baseline and candidate. Each group has the number of its items.
+        groups: The items of baseline and candidate. Items with equal scores form a group.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
             only shown in texts.
-        least: Smallest difference that matters in `latency` (ms) and `cost` ($), unless `margin`
-            names them.
-        time_share: Smallest difference in latency that matters, as a share of the request's time.
-            A call in an experiment is the whole request.
+        least: Smallest difference that matters in `latency` (ms) and `cost` ($). Not used for those
+            that have a value in `margin`.
+        time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used
+            if `margin` has a value for `latency`.
     """
     by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
@@ -899,9 +898,9 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: How many clusters (such as sessions) have the same counts of runs. The key is a
-            tuple of four counts: runs that passed with both versions, only before, only after, and
-            with neither. An independent run counts as a cluster.
+        clusters: Maps four counts to the number of clusters (such as sessions) that have them. The
+            counts are the cluster's runs that passed with both versions, only before, only after,
+            and with neither. An independent run counts as a cluster.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """

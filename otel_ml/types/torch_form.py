@@ -88,8 +88,8 @@ def copy(tensor: torch.Tensor) -> tuple[torch.Tensor, Callable[[], object]] | No
     has now, because it is made on the current CUDA stream.
 
     Returns:
-        The copy, and a function that waits until it is complete. None if the tensor is on another
-        device or of a subclass, or while a CUDA graph is captured.
+        The copy, and a function that waits until it is complete. None if the tensor is of a
+        subclass, is neither on a CPU nor on a CUDA GPU, or if a CUDA graph is being captured.
     """
     kind = type(tensor)
     if kind not in {torch.Tensor, torch.nn.Parameter} or tensor.layout is not torch.strided:

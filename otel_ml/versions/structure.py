@@ -53,18 +53,18 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a streamed output that identifies the model version.
+    """Return the part of a streamed output whose structure is part of the model version.
 
-    An output with a new structure opens a new version. But the number of chunks says nothing about
-    the structure, so only the first chunk counts.
+    An output with a new structure opens a new version. The number of chunks should not, so only the
+    first chunk is used.
 
     Args:
         chunks: The list of chunks, or the output that they were joined to.
 
     Returns:
-        For a list of chunks, the first chunk if it is text, otherwise a list with the first chunk.
-        For a joined output, the output if it is text. None for other joined outputs, such as
-        messages of a language model, because they have no fixed structure.
+        If `chunks` is a list: the first chunk if it is text, otherwise a list with the first chunk.
+        If it is a joined output: the output itself if it is text. Otherwise None, because other
+        joined outputs, such as messages of a language model, have no fixed structure.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None

@@ -144,8 +144,8 @@ class WeightMarks:
     def are_other(self, now_ns: int) -> bool:
         """Return whether a model object was replaced or fitted again since this object was created.
 
-        A slow check is not repeated at once: after a check of 10 ms, for example, the result is
-        False for one second.
+        A slow check is not repeated at once. For example, after a check that took 10 ms, calls in
+        the next second return False without a check.
         """
         if now_ns < self._next_ns:
             return False
