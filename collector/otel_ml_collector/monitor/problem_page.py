@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from otel_ml.statistics.slices import FigureKind
 from otel_ml_collector import wording
+from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -19,6 +20,7 @@ from otel_ml_collector.findings.releases import compare_values, name_condition
 from otel_ml_collector.findings.slice_truths import name_target
 from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.findings.versions import find_release_of
+from otel_ml_collector.monitor.problem_pairs import ask_pairs
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
 from otel_ml_collector.problems.news import FromSources
@@ -156,6 +158,7 @@ def show_problem(
     examples = reader.ahead(find_runs, query, now_ns)
     chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
+    pairs = ask_pairs(first, finding) if finding else None
     table = _compare_parts(reader, project, found, problem, by=by)
     context = {
         "problem": problem,
@@ -170,6 +173,9 @@ def show_problem(
         **(changes.result() if changes else {}),
         "margins": reader.margins,
         "examples": examples.result().runs,
+        "pairs": pairs.parameters if pairs else None,
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
+        "may_delete": False,  # in the list of runs, which shows what is deleted with them
         "checked": write_checked(found),
         "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),
         "api": view.api_address("projects", project, "findings", last=last),

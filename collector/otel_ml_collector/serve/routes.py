@@ -19,7 +19,14 @@ from otel_ml_collector.jaeger import routes as jaeger
 from otel_ml_collector.judges import routes as judges
 from otel_ml_collector.judges import rubric_pages, rubric_routes, worker_routes
 from otel_ml_collector.models import routes as models
-from otel_ml_collector.monitor import field_pages, fields, problem_page, profiles, unusual
+from otel_ml_collector.monitor import (
+    field_pages,
+    fields,
+    problem_page,
+    problem_pairs,
+    profiles,
+    unusual,
+)
 from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import home, projects
@@ -94,6 +101,7 @@ _ROUTERS: Final = (
     metrics.pages,
     monitor_page.pages,
     problem_page.pages,
+    problem_pairs.pages,
     project_settings.pages,
     projects.pages,
     overview.pages,

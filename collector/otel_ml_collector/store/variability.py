@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_ml_collector.store.counted import OF_PROJECT, RECORDED, show_calls
-from otel_ml_collector.store.digests import digest, is_cut, is_short, words_number
+from otel_ml_collector.store.digests import digest, is_cut, is_short, is_whole, words_number
 from otel_ml_collector.store.experiments import FINISHED_CALLS, FIRST_ENDED
 from otel_ml_collector.store.reader import IDS, Reader, Row
 from otel_ml_collector.store.record_kinds import CONTENTS, find_counted, find_record_kinds
 from otel_ml_collector.store.runs import FILTERED
 from otel_ml_collector.store.scores import SCORED_LAST
-from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.store.versions import NUMBER, of_versions
 from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.windows import Window
 
 _INPUTS_TEXT: Final = Sql("inputs")
 _OUTPUTS_TEXT: Final = Sql("outputs")
@@ -95,6 +96,17 @@ _THESE: Final = Sql("{ours} AND {these}").fill(ours=OF_PROJECT, these=_BY_START_
 _SHOWN_RUNS: Final = Sql("SELECT * FROM {recorded} WHERE {these}").fill(
     recorded=RECORDED, these=_THESE
 )
+# Runs that match a filter, with the digests of their inputs. Inputs that were cut have none.
+_INPUTS_OF: Final = Sql("""
+    SELECT {ids}, start_ns, input FROM (
+      SELECT start_ns, trace_id, span_id, rank FROM {recorded} WHERE {bounds} AND ({condition})
+      ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}) AS run
+    INNER ANY JOIN (
+      SELECT start_ns, trace_id, span_id, rank, {digest} AS input FROM ({payloads}) WHERE {whole}
+    ) AS payload USING (start_ns, trace_id, span_id, rank)
+    ORDER BY start_ns DESC, trace_id, span_id LIMIT 1 BY input""")
+_BETWEEN: Final = Sql("""project = {project:String}
+  AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
 _PREVIEWS: Final = Sql("""
     SELECT {ids}, kind, outcome, inputs_preview, outputs_preview FROM ({runs})""")
 
@@ -197,6 +209,38 @@ def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[
         )
     shown = reader.rows(_PREVIEWS.fill(ids=IDS, runs=runs), asked)
     return {(row["trace_id"], row["span_id"]): row for row in shown}
+
+
+def read_inputs(
+    reader: Reader, project: str, condition: Condition, window: Window, most: int
+) -> dict[str, Row]:
+    """Read the newest run of each input, by the digest of the input; the newest input first.
+
+    Args:
+        reader: The store.
+        project: The project.
+        condition: Which runs.
+        window: When they began.
+        most: Maximum number of runs to read, newest first.
+
+    Returns:
+        Rows with `trace_id`, `span_id` and `start_ns`.
+    """
+    matching = Sql("SELECT start_ns FROM {recorded} WHERE {bounds} AND ({condition})").fill(
+        recorded=RECORDED, bounds=_BETWEEN, condition=condition.sql
+    )
+    newest = Sql("{bounds} AND start_ns IN ({matching} ORDER BY start_ns DESC LIMIT {most:UInt32})")
+    sql = _INPUTS_OF.fill(
+        ids=IDS,
+        recorded=RECORDED,
+        bounds=_BETWEEN,
+        condition=condition.sql,
+        digest=digest(_INPUTS_TEXT),
+        whole=is_whole(_INPUTS_TEXT),
+        payloads=_payloads_of(reader, project, newest.fill(bounds=_BETWEEN, matching=matching)),
+    )
+    values = {"project": project, "start": window.start_ns, "end": window.end_ns, "most": most}
+    return {row["input"]: row for row in reader.rows(sql, {**condition.parameters, **values})}
 
 
 def _of(rows: Iterable[Row], name: str) -> list[int]:

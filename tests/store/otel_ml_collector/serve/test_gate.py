@@ -51,6 +51,7 @@ ADMINISTERED: Final = (
     "/api/v1/retention/",
     "/api/v1/alert-receivers/",
 )
+_TIMES: Final = "start=2026-11-01T00:00:00Z&end=2026-11-02T00:00:00Z"
 OTLP: Final = {"/v1/traces", "/v1/logs", "/v1/metrics"}
 
 
@@ -144,6 +145,7 @@ class World:
             "/fields": f"model=model-{MARK}&than=2026-11-19/2026-11-22",
             "/latency_ms": f"model=model-{MARK}&than=2026-11-19/2026-11-22",
             "/problem-curve": "where=&figure=errors&start=2026-11-01T00:00:00Z",
+            "/problem-pairs": f"where=&before=&version=2&baseline=1&{_TIMES}",
             "/status": "project=theirs&of=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
@@ -324,6 +326,7 @@ def test_roads(world: World) -> None:
                 "-variability?",
                 "-curves?",
                 "-curve?",
+                "-pairs?",
                 "/field-sl",
                 "/problems/",
             )

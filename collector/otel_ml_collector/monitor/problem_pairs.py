@@ -1,0 +1,121 @@
+"""Pairs of examples of a problem: the same input, answered by the baseline and the new version."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.filter.sql import compile_where
+from otel_ml_collector.filter.writing import narrow, quoted
+from otel_ml_collector.findings.findings import Finding
+from otel_ml_collector.problems.problems import Sign
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store.reader import Reader, run_id_of
+from otel_ml_collector.store.variability import read_inputs
+from otel_ml_collector.times import DAY_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.web.render import PageRoute, show_page
+from otel_ml_collector.windows import Window
+
+_SHOWN_PAIRS: Final = 5
+# Runs whose inputs are read. Without these limits, a project with large payloads waits long.
+_MOST_RUNS: Final = 200
+_MOST_BASELINE_RUNS: Final = 2_000
+_BASELINE_NS: Final = 30 * DAY_NS
+_NO_CONTENT: Final = 204
+
+pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class PairsQuery:
+    """Which runs to compare: the parameters of the part of a page that shows pairs."""
+
+    where: Annotated[str, Query(max_length=8_000, description="The runs with the problem")]
+    before: Annotated[str, Query(max_length=8_000, description="The runs of the baseline")]
+    start: Annotated[str, Query(max_length=40, description="Start of the runs with the problem")]
+    end: Annotated[str, Query(max_length=40, description="Their end")]
+    version: Annotated[int, Query(description="The version with the problem")]
+    baseline: Annotated[int, Query(description="The version that it is compared with")]
+    measured: Annotated[str, Query(max_length=1_024, description="A figure, or a judge")] = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the address."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplePair:
+    """A run of the baseline and a run of the new version with the same input."""
+
+    before: RunSummary
+    after: RunSummary
+
+
+def ask_pairs(sign: Sign, finding: Finding) -> PairsQuery | None:
+    """Make the query of the pairs of a new version; None for any other problem."""
+    if finding.version is None or finding.baseline is None:
+        return None
+    baseline = f"model == {quoted(finding.model)} and version == {finding.baseline}"
+    return PairsQuery(
+        where=sign.where,
+        before=narrow(baseline, finding.condition),
+        start=to_rfc3339(sign.window.start_ns),
+        end=to_rfc3339(sign.window.end_ns),
+        version=finding.version,
+        baseline=finding.baseline,
+        measured=finding.measured,
+    )
+
+
+@pages.get("/projects/{project:path}/problem-pairs")
+def show_pairs(
+    request: Request, project: str, reader: FromReader, query: Annotated[PairsQuery, Depends()]
+) -> Response:
+    """Show pairs in place of the examples of a problem. Without pairs, the examples stay."""
+    pairs = find_pairs(reader, project, query, time.time_ns())
+    if not pairs:
+        return Response(status_code=_NO_CONTENT)
+    return show_page(request, "problem_pairs.html", {"pairs": pairs, "asked": query})
+
+
+def find_pairs(
+    reader: Reader, project: str, query: PairsQuery, now_ns: int
+) -> Sequence[ExamplePair]:
+    """Find inputs that both versions got, each with the newest run of both; the newest first.
+
+    Raises:
+        BadInput: A filter or a time is invalid.
+    """
+    start_ns, end_ns = from_rfc3339(query.start, "start"), from_rfc3339(query.end, "end")
+    window = Window(start_ns, end_ns)
+    condition, _ = compile_where(reader, project, query.where, is_bounded=True)
+    after = read_inputs(reader, project, condition, window, _MOST_RUNS)
+    if not after:
+        return ()
+    digests = ", ".join(map(quoted, after))
+    where = narrow(query.before, f"inputs_digest in ({digests},)")
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
+    window = Window(max(start_ns - _BASELINE_NS, 0), end_ns)
+    before = read_inputs(reader, project, condition, window, _MOST_BASELINE_RUNS)
+    both = [digest for digest in after if digest in before][:_SHOWN_PAIRS]
+    if not both:
+        return ()
+    rows = [side[digest] for digest in both for side in (before, after)]
+    ids = ", ".join(quoted(run_id_of(row)) for row in rows)
+    started = [row["start_ns"] for row in rows]
+    asked = RunsQuery(
+        project,
+        f"run_id in ({ids},)",
+        limit=len(rows),
+        start_ns=min(started),
+        end_ns=max(started) + 1,
+    )
+    runs = {run.run_id: run for run in find_runs(reader, asked, now_ns).runs}
+    pairs = [(run_id_of(before[digest]), run_id_of(after[digest])) for digest in both]
+    return [ExamplePair(runs[one], runs[two]) for one, two in pairs if one in runs and two in runs]

@@ -1,0 +1,90 @@
+"""Tests of the page of a problem: its examples, as pairs where two versions got the same input."""
+
+import html
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlencode
+
+import pytest
+
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, to_rfc3339
+from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.desk import PROJECT, make_desk
+from tests.support.otel_ml_collector.spans import id_of, make_call, trace_id
+from tests.support.otel_ml_collector.stores import Service, open_service
+
+PAGE: Final = f"/projects/{PROJECT}"
+PROBLEM: Final = f"{PAGE}/problems/reply-v2-quality"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a help desk whose newest version is worse."""
+    with open_service(tmp_path_factory.mktemp("desk")) as opened:
+        now_ns = time.time_ns()
+        opened.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)
+        yield opened
+
+
+def make_answer(place: int, version: str, inputs: str, score: float, start_ns: int) -> Span:
+    told: dict[str, Value] = {
+        "otel_ml.model.version": version,
+        "otel_ml.inputs": inputs,
+        "otel_ml.outputs": json.dumps(f"answer {place}"),
+        "otel_ml.score.brief": score,
+        "otel_ml.passed.brief": score > 0.5,
+    }
+    return make_call("sort", told, trace_id=trace_id(place), start_ns=start_ns)
+
+
+def ask_pairs(service: Service, project: str, where: str, now_ns: int) -> tuple[int, str]:
+    asked = {
+        "where": where,
+        "before": 'model == "sort" and version == 1',
+        "start": to_rfc3339(now_ns - 20 * MINUTE_NS),
+        "end": to_rfc3339(now_ns + MINUTE_NS),
+        "version": 2,
+        "baseline": 1,
+        "measured": "brief",
+    }
+    answered = ask(service.app, f"/projects/{project}/problem-pairs?{urlencode(asked)}")
+    return answered.status, html.unescape(answered.text)
+
+
+def test_pairs(service: Service) -> None:
+    """A failed run of the new version is shown with the baseline's newest run of its input."""
+    now_ns = time.time_ns()
+    calls = [
+        make_answer(1, "aa", '{"text": "where", "client": "x"}', 0.7, now_ns - 2 * DAY_NS),
+        make_answer(2, "aa", '{"text": "where", "client": "x"}', 0.93, now_ns - DAY_NS),
+        make_answer(3, "aa", '{"text": "only before"}', 0.9, now_ns - DAY_NS),
+        make_answer(4, "bb", '{"client": "x", "text": "where"}', 0.31, now_ns - 3 * MINUTE_NS),
+        make_answer(5, "bb", '{"text": "only now"}', 0.2, now_ns - 2 * MINUTE_NS),
+    ]
+    service.store.take("pairs", *calls, now_ns=now_ns)
+    where = 'model == "sort" and version == 2 and passed["brief"] == False'
+    status, part = ask_pairs(service, "pairs", where, now_ns)
+    assert status == 200
+    assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[3])]
+    assert f'/projects/pairs/runs/{id_of(calls[1])}">answer 2 <span class="mute">0.93<' in part
+    assert 'answer 4 <span class="mute f">0.31<' in part
+    assert "only" not in part
+
+
+def test_no_pairs(service: Service) -> None:
+    """If the versions have no input in common, the examples stay as they are."""
+    assert ask_pairs(service, "pairs", 'input == "nothing"', time.time_ns()) == (204, "")
+
+
+def test_ticks(service: Service) -> None:
+    """Examples can be ticked, with the actions of the list of runs."""
+    page = ask(service.app, PROBLEM).text
+    assert page.count('name="of"') == 5
+    for action in ('data-save-test="selected"', 'data-open="queue-runs"', 'data-open="tag-runs"'):
+        assert action in page
+    [address] = re.findall(r'hx-get="([^"]+/problem-pairs[^"]+)"', page)
+    assert ask(service.app, html.unescape(address)).status == 204
