@@ -41,7 +41,7 @@ def test_home_says_whether_anything_is_wrong(tab: Tab, shots: Path) -> None:
     """The sentence on top counts the problems of all rows; a phone cuts none of their texts."""
     page = tab.open("/")
     status = page.locator("#status")
-    expect(status).to_contain_text("with runs in the last 24 hours")
+    expect(status).to_contain_text("runs in the last 24 hours were checked")
     counts = re.findall(r"(\d+) problems?", page.locator("#projects").inner_text())
     expect(status).to_contain_text(f"{sum(map(int, counts))} problem")
     page.set_viewport_size({"width": 390, "height": 844})

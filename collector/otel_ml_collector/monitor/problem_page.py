@@ -163,7 +163,7 @@ def show_problem(
     context = {
         "problem": problem,
         "finding": finding,
-        "part": name_condition(finding.condition) if finding else "",
+        "subset": name_condition(finding.condition) if finding else "",
         "place": place,
         "count": len(found.problems),
         "last": last,

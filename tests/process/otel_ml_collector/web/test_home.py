@@ -141,15 +141,15 @@ def test_status(service: Service) -> None:
     assert "New error Lost, in m</a>" in steps[1]
     assert "Checking projects: 4 of 50 are done …" in steps[1]
     last = re.sub(r"<[^>]+>", "", steps[-1])
-    assert "1 problem in 1 of 50 projects: Broken." in last
-    assert "Checked 50 projects with runs in the last 24 hours." in last
+    assert "Broken has 1 problem." in last
+    assert "50 projects that have runs in the last 24 hours were checked." in last
 
 
 def test_status_of_quiet_projects(service: Service) -> None:
     """Home says that nothing is wrong, and which projects it could not check."""
     quiet = ask(service.app, "/status?project=Project%200007&of=1").text
     assert "<b>No problems found.</b>" in quiet
-    assert "Checked 1 project with runs" in quiet
+    assert "1 project that has runs in the last 24 hours was checked." in quiet
     unchecked = ask(service.app, "/status?project=Project%200007&of=2&unchecked=1").text
     assert "<b>No problems found.</b>" in unchecked
     assert "1 could not be checked" in unchecked

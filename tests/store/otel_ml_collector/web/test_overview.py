@@ -148,7 +148,7 @@ def test_page(service: Service) -> None:
     ]
     assert tiles[0][1] == "729"
     assert "TrialFailed" not in text
-    assert "These figures leave out experiments" in text
+    assert "Runs of experiments and calls by judges are not counted" in text
     assert f'hx-get="{PAGE}/news?last=24h"' in text
 
 
@@ -204,7 +204,7 @@ def test_same_number_everywhere(service: Service) -> None:
     assert all('<b class="worse-w">3 problems.</b>' in part for part in parts)
     home = ask(service.app, f"/status?project={PROJECT}&of=1").text
     assert "3 problems</td>" in home
-    assert '<b class="worse-w">3 problems in 1 of 1 project:</b>' in home
+    assert '</a> has <b class="worse-w">3 problems</b>.' in home
 
 
 def test_alert_on_each_problem(service: Service) -> None:
@@ -223,6 +223,7 @@ def test_alert_on_each_problem(service: Service) -> None:
 def test_page_of_a_problem(service: Service) -> None:
     """A problem opens a page with its versions, its course, its runs and what to do."""
     page = ask(service.app, f"{PAGE}/problems/reply-v2-quality?last=24h").text
+    assert 'hx-get="/switcher?part=monitor"' in page
     assert re.search(r"reply v2 is worse: \d+ % pass, \d+ % with v1", html.unescape(page))
     for text in ("Since when", "Changed in v2", "Alert on this", "Save as tests", "Label these"):
         assert text in page

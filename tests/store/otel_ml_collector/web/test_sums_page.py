@@ -22,9 +22,9 @@ CHAT: dict[str, Value] = {
     ("attributes", "roots", "expected"),
     [
         (PREDICTION, "", ""),
-        (PREDICTION, "roots=1", "1 call"),
+        (PREDICTION, "roots=1", "1 call in total"),
         (CHAT, "", "17 tokens"),
-        (CHAT, "roots=1", "1 call · 17 tokens"),
+        (CHAT, "roots=1", "1 call in total · 17 tokens"),
     ],
     ids=["calls", "requests", "calls with tokens", "requests with tokens"],
 )
