@@ -158,13 +158,15 @@ class Settings:
         "collector exits with status 1",
     )
     allowed_hosts: tuple[str, ...] = setting(
-        "", read_names, "Host names that clients may use for this collector, separated by commas"
+        "",
+        read_names,
+        "Host names that requests may have in their header Host, separated by commas",
     )
     insecure: bool = setting(
         "false",
         read_switch,
-        "Allow listening beyond loopback without API keys: anyone who can connect can read the "
-        "data",
+        "Listen on addresses beyond loopback even without API keys. Anyone who can connect can "
+        "then read the data",
     )
     require_keys: bool = setting(
         "false", read_switch, "Refuse requests without an API key, even if there are no keys yet"
@@ -179,13 +181,13 @@ class Settings:
     metrics_open: str = setting(
         "loopback",
         one_of("loopback", "everyone", "nobody"),
-        "Who can read /metrics without an API key, once there are keys: loopback, everyone or "
-        "nobody",
+        "Who can read /metrics without an API key if the collector has keys: loopback, everyone "
+        "or nobody",
     )
     artifact_limit_bytes: int = setting(
         "100663296",
         whole_number("bytes", 1, 2**31 - 1),
-        "Maximum size of an uploaded artifact: the bytes of its JSON document",
+        "Maximum size of an uploaded artifact in bytes, as a JSON document",
     )
     min_free_disk_bytes: int = setting(
         "268435456",
@@ -201,8 +203,8 @@ class Settings:
     request_timeout_s: int = setting(
         "30",
         whole_number("seconds", 1, 3_600),
-        "Seconds within which an HTTP request must arrive; each 16 KiB of body that arrives adds "
-        "one second",
+        "Maximum seconds for an HTTP request to arrive, plus one second for each 16 KiB of its "
+        "body",
     )
     keep_records_days: int = setting(
         "0",
@@ -235,8 +237,8 @@ class Settings:
     collect_ms: int = setting(
         "1000",
         whole_number("milliseconds", 0, 1_000),
-        "Maximum milliseconds for which the collector gathers requests under continuous traffic, "
-        "to store them together; 0 stores each request at once, which costs more CPU and disk",
+        "Maximum milliseconds that a request waits under continuous traffic, so that several are "
+        "stored together; 0 stores each request at once, which costs more CPU and disk",
     )
     log_level: str = setting(
         "info", one_of(*_LEVELS), "Least severe level to log: debug, info, warning or error"
@@ -274,20 +276,20 @@ class Settings:
     project_from: str = setting(
         "default",
         one_of("default", "service.name"),
-        "Project for spans and log records that do not name a project: default, or service.name "
-        "for the service name of their resource",
+        "Project of spans and log records that do not name one: default for the project default, "
+        "or service.name for a project with the name of their service",
     )
     sampled_projects: tuple[str, ...] = setting(
         "",
         read_projects,
         "Projects with a sampler that drops spans before they reach the collector, separated by "
-        "commas, or * for all. Their spans that do not arrive are reported as sampled, not as "
-        "missing",
+        "commas, or * for all. In these projects, spans that do not arrive are reported as "
+        "sampled, not as missing",
     )
     metrics: str = setting(
         "leave",
         one_of("leave", "refuse"),
-        "What to do with OTLP metrics that are neither about model calls nor forwarded to a "
+        "What to do with OTLP metrics that are not about model calls and are not forwarded to a "
         "destination: leave (accept and drop them) or refuse (reject them)",
     )
     no_mcp: bool = setting("false", read_switch, "Turn off /mcp, the address for AI assistants")
@@ -311,9 +313,9 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         read_networks,
-        "Addresses or networks of proxies, separated by commas. Their headers X-Forwarded-For, "
-        "X-Forwarded-Proto, X-Forwarded-Prefix and Forwarded are used. If empty, proxies on this "
-        "machine are trusted",
+        "Addresses or networks of trusted proxies, separated by commas. The collector uses their "
+        "headers X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Prefix and Forwarded. If empty, "
+        "it trusts proxies on this machine",
     )
     auth_header: str = setting(
         "",
@@ -374,17 +376,17 @@ class Settings:
     judges: JudgeSettings = setting(
         '{"run": true, "threads": 4}',
         read_judges,
-        "Whether this collector runs judges without code (run), and how many calls of language "
-        "models they make at the same time (threads)",
+        "How this collector runs judges without code: run turns them on or off, and threads is "
+        "the maximum number of calls to language models at the same time",
         takes_table=True,
     )
     margins: Margins = setting(
         "",
         read_margins,
-        'Differences in time and cost that are too small to matter, even above 5 %: {"time_ms": '
-        '10, "time_share": 0.02, "cost": 0.0001}. time_ms is in milliseconds, time_share is a '
-        "share of the time of the whole request (in an experiment: of the call), and cost is in $ "
-        "per run. For time, the larger of the two limits applies",
+        "Limits for differences in time and cost. A smaller difference does not matter, even if "
+        'it is above 5 %: {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}. time_ms is in '
+        "milliseconds. time_share is a share of the duration of the whole request (in an "
+        "experiment, of the call). The larger of these two applies. cost is in $ per run",
         takes_table=True,
     )
     trace_url: str = setting(
