@@ -111,7 +111,7 @@ def mute_alert(
     form: Layout,
     **wanted: str,
 ) -> int:
-    """Mute the alert rule NAME, or some of its slices: for a while, no notifications are sent.
+    """Send no notifications of the alert rule NAME, or of some of its slices, for a while.
 
     The rule is still evaluated and shown. With --as, you give the mute a name; a later mute with
     the same name replaces it.

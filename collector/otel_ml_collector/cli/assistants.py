@@ -67,7 +67,7 @@ def mcp(context: click.Context, endpoint: str | None, project: str | None) -> in
 
 @mcp.command("tools", short_help="List the tools and their arguments.")
 def list_tools() -> int:
-    """List the tools with their answers and arguments."""
+    """List the tools, with what they do and their arguments."""
     for tool in ALL_TOOLS.values():
         where = " Needs otel-ml serve --mcp-writes." if tool.writes else ""
         click.echo(f"{tool.name}\n  {tool.about}{where}")

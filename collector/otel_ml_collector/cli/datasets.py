@@ -129,8 +129,8 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
 def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
     """Show how well a data set covers the runs of the last 28 days.
 
-    For each tag value in production, you see its share of runs and its share of items. You also see
-    whether the data set has enough items with this value for a verdict.
+    For each tag value in production, you see the share of runs and the share of items that have it.
+    You also see whether enough items have it to give a verdict for this value.
     """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
@@ -152,8 +152,8 @@ def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
     "--expected",
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
-    help="With --where: what to store as the expected value of each item. nothing, outputs (the "
-    "recorded ones) or actual (the ground truth) [nothing]",
+    help="With --where: store nothing, the recorded outputs, or the ground truth (actual) as the "
+    "expected value of each item [nothing]",
 )
 @_with_reason
 @click.argument("name", metavar="NAME")

@@ -108,8 +108,7 @@ class DoctorLine:
 @click.option(
     "--grpc",
     metavar="HOST:PORT",
-    help="Address of the collector for gRPC [port 4317 of the same host, if --endpoint has port "
-    "4318]",
+    help="Address of the collector for gRPC [port 4317 of --endpoint, if that has port 4318]",
 )
 @click.option(
     "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"
@@ -118,16 +117,16 @@ class DoctorLine:
 def doctor(
     function: str | None, endpoint: str | None, grpc: str | None, project: str, *, is_json: bool
 ) -> int:
-    """Find out why runs do not arrive, or explain the version of a function.
+    """Find out why runs do not arrive, or show what makes up the version of a function.
 
     Without an argument, this checks the connection from this machine to a collector, with the same
     environment variables as the SDK. It sends a test span over HTTP and another one over gRPC,
     reads them back and deletes them. The exit status is 1 if a check fails.
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file and
-    prints what makes up the function's version and what otel-ml cannot track. It also reports
-    instrumentations whose spans are lost, and tracer providers that sample no trace or that wait
-    for the export of each span.
+    prints what makes up the function's version and what otel-ml cannot track. It also warns if
+    spans of an instrumentation are lost, or if a tracer provider samples no traces or waits for the
+    export of each span.
     """
     if function is not None:
         return _explain(function, is_json=is_json)

@@ -70,7 +70,9 @@ _OPTIONS: Final = (
         help="Judge that scores the outputs: your judge or function, or one of "
         f"{', '.join(_READY)}; may be repeated",
     ),
-    click.option("--name", metavar="NAME", help="Name of the experiment [function and data set]"),
+    click.option(
+        "--name", metavar="NAME", help="Name of the experiment [made from function and data set]"
+    ),
     click.option(
         "--repeats",
         type=click.IntRange(1),
@@ -91,8 +93,8 @@ _OPTIONS: Final = (
     click.option(
         "--cluster",
         metavar="EXPR",
-        help="""Count items with the same value of this field as one observation, such as """
-        """'tags["document"]' [the session of the source run]""",
+        help="""Field such as 'tags["document"]': items with the same value count as one """
+        """observation [the session of the run that the item was created from]""",
     ),
     click.option(
         "--margin",
@@ -123,7 +125,8 @@ _OPTIONS: Final = (
         "conditions",
         multiple=True,
         metavar="CONDITION",
-        help=f"Exit with status 1 if this is true: {_CONDITIONS} [worse, if there is a baseline]",
+        help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} "
+        "[worse, if there is a baseline]",
     ),
     click.option(
         "--save",
@@ -300,7 +303,7 @@ def _end(held: Sequence[str]) -> int:
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help=f"Exit with status 1 if this is true: {_CONDITIONS} [worse]",
+    help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} [worse]",
 )
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
@@ -318,9 +321,9 @@ def compare(
     `otel-ml experiments` lists them. Name a version by its number or alias, such as answer:v3 or
     answer@champion.
 
-    Two versions are compared on their experiments if they share a data set, otherwise on their
-    recorded runs. For an experiment of `otel-ml replay`, BASELINE can be the word `recorded`, which
-    means the recorded runs that were replayed.
+    Two versions are compared by experiments if both have one on the same data set, otherwise by
+    their recorded runs. For an experiment of `otel-ml replay`, use the word `recorded` as BASELINE
+    to compare it with the runs that were replayed.
     """
     from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader

@@ -110,7 +110,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     callback=_split,
     help="Columns to store as tags, by which you can filter and compare predictions",
 )
-@_column("--session", "Column with the session of each prediction, such as a customer")
+@_column("--session", "Column that groups predictions into sessions, such as the customer")
 @_column("--user", "Column with the user of each prediction")
 @_column("--version", "Column with the version of the model")
 @_column(
@@ -129,7 +129,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @click.option(
     "--as-reference",
     is_flag=True,
-    help="Store the table, such as training data, as the reference for drift only, without runs",
+    help="Use the table, such as training data, only as the reference for drift, and store no runs",
 )
 @_rejected_option("TABLE")
 @click.argument("file", metavar="FILE")
@@ -193,7 +193,9 @@ def _with_files(command: Callable[..., int]) -> Any:
 
 @import_.command("otlp-json", epilog=HELP, short_help="Import files of an OpenTelemetry Collector.")
 @click.option(
-    "--project", metavar="P", help="Project of all records [the project that each record names]"
+    "--project",
+    metavar="P",
+    help="Project in which to store all records [the one that each record names]",
 )
 @_with_files
 def import_otlp_json(

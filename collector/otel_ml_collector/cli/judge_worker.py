@@ -36,11 +36,11 @@ _logger = logging.getLogger(__name__)
     "--name",
     default="",
     metavar="NAME",
-    help="Unique name of this worker. After a crash, a worker with a name continues at once; a "
-    "worker without one continues after a minute",
+    help="Unique name of this worker. After a crash, a worker with a name continues at once, and "
+    "one without a name after a minute",
 )
 def judge_worker(flags: Flags, endpoint: str | None, api_key_file: str | None, name: str) -> int:
-    """Run a collector's judges without code on this machine, until you stop the command.
+    """Run the judges without code for a collector, on this machine, until you stop the command.
 
     Then only this machine needs the API keys of the language models. To stop the collector itself
     from running judges, set judges = '{"run": false}' there. You can start several workers: each

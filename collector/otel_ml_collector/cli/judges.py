@@ -62,8 +62,8 @@ def judge() -> None:
     """Score recorded runs with a judge, or manage judges without code.
 
     `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs the
-    judge in this process. The other commands are about judges without code: a rubric in words,
-    which the collector runs on live traffic.
+    judge in this process. The other commands manage judges without code. Such a judge is a rubric
+    in words, and the collector runs it on live traffic.
     """
 
 
@@ -120,7 +120,7 @@ def judge() -> None:
 @click.option("--project", metavar="PROJECT", help="Project of the runs [OTEL_ML_PROJECT]")
 @click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
 def score(judge: str, **options: Any) -> int:
-    """Score recorded runs with a judge, and compare the scores with an earlier version of it.
+    """Score recorded runs with a judge, and compare the scores with those of an earlier version.
 
     You see both pass rates, how often both versions agree, and the runs whose result would change.
     Nothing is stored until you confirm or pass --write. Runs that this version has already scored
@@ -205,7 +205,7 @@ def save(asked: PlaceOptions, project: str, *, name: str, file: Path, form: Layo
 @click.argument("name")
 @with_form
 def turn_on(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Turn a judge on: it judges new runs from now on."""
+    """Turn a judge on: it scores new runs from now on."""
     return _change(asked, project, name, form, action="on")
 
 
@@ -281,7 +281,7 @@ def try_out(
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs to score, such as 0.1 [the share that the judge scores of new runs]",
+    help="Share of the runs to score, such as 0.1 [the share of new runs that the judge scores]",
 )
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="Score only the newest N runs")
 @click.option(
@@ -336,11 +336,11 @@ def backfill(
     return write_rows(_list_fields(answer), answer, form, ("field", "value"))
 
 
-@judge.command("ready", epilog=HELP, short_help="List ready rubrics, or print one to copy.")
+@judge.command("ready", epilog=HELP, short_help="List ready-made rubrics, or print one.")
 @click.argument("name", required=False)
 @with_form
 def print_ready(*, name: str | None, form: Layout) -> int:
-    """List the ready rubrics. With NAME, print this rubric as a TOML file for `judge save`.
+    """List the ready-made rubrics. With NAME, print this one as a TOML file for `judge save`.
 
     Replace the placeholders MODEL and CONNECTION in the file.
     """
@@ -355,9 +355,7 @@ def print_ready(*, name: str | None, form: Layout) -> int:
     return write_rows(rows, {"rubrics": rows}, form, _READY_COLUMNS)
 
 
-@judge.command(
-    "check-ready", epilog=HELP, short_help="Check a ready rubric on its labelled examples."
-)
+@judge.command("check-ready", epilog=HELP, short_help="Test a ready-made rubric on examples.")
 @with_place
 @with_project
 @click.option(
@@ -371,8 +369,8 @@ def print_ready(*, name: str | None, form: Layout) -> int:
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Test the judge in this file, such as your changed copy of rubric NAME, on the examples "
-    "of NAME",
+    help="File with a judge to test on these examples instead, such as your changed copy of the "
+    "rubric",
 )
 @click.argument("name")
 @with_form
@@ -386,10 +384,11 @@ def check_ready(
     file: Path | None,
     form: Layout,
 ) -> int:
-    """Test the ready rubric NAME with a model, on its 40 labelled examples. No score is stored.
+    """Test the ready-made rubric NAME with a language model on 40 labelled examples.
 
-    You see how often the model's answers agree with the labels. Disagreements are listed first. The
-    collector calls the model through the connection that --connection names.
+    The examples come with the rubric. You see how often the model's answers agree with the labels,
+    with disagreements first. No score is stored. The collector calls the model through the
+    connection that --connection names.
     """
     from otel_ml.reader.api import Question  # heavy
 

@@ -400,7 +400,7 @@ def with_place(command: Command) -> Command:
         click.option(
             "--endpoint",
             metavar="URL",
-            help="Address of the collector [OTEL_ML_ENDPOINT, or the address that --http names]",
+            help="Address of the collector [OTEL_ML_ENDPOINT, else the address of --http]",
         ),
         click.option(
             "--api-key-file",

@@ -82,8 +82,8 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "labels",
     multiple=True,
     metavar="WORD[=pass|fail|none]",
-    help="Answer that reviewers can choose, and whether it passes, fails or does not count "
-    "(none), such as 'Cannot say=none'; may be repeated, in the order of the keyboard shortcuts",
+    help="Answer that reviewers can choose, such as Yes=pass, No=fail or 'Cannot say=none', which "
+    "does not count; may be repeated, in the order of the keyboard shortcuts",
 )
 @click.option(
     "--scale",
@@ -103,7 +103,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--order",
     type=click.Choice(("random", "disagreement")),
     default="random",
-    help="Which runs to label: a random sample, or first those that judges disagree on [random]",
+    help="Which runs to label first: a random sample, or those that judges disagree on [random]",
 )
 @click.option(
     "--seed",

@@ -152,7 +152,7 @@ def _with_listing(command: Command) -> Command:
         click.option(
             "--traces",
             is_flag=True,
-            help="Only the top span of each trace that contains a model call",
+            help="One line per trace that contains a model call: its top span",
         ),
     ]
     return taking(options, {"limit", "order", "roots", "traces"}, "listing", dict)(command)
@@ -407,8 +407,8 @@ def models(
 
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
-    With --where, --start or --end, the matching runs of each model are counted. By default, the
-    runs of the last 24 hours are counted.
+    Each model is shown with its number of runs: those of the last 24 hours, or those that match
+    --where, --start and --end.
     """
     model = model or name
     if model and within:
@@ -483,9 +483,9 @@ def _read_versions(api: "Api", project: str, model: str) -> Any:
     "--than",
     metavar="BASELINE",
     default="reference",
-    help="What to compare with: reference (the model's reference table, else the 28 days before), "
-    "28d (the 28 days before), version (the previous version), version:3 (this version), "
-    "dataset:NAME, profile:NAME, or dates such as 2026-11-01/2026-11-08",
+    help="Baseline: 28d (the 28 days before), reference (the model's reference table, or 28d if it "
+    "has none), version (the previous version), version:3 (version 3), dataset:NAME, "
+    "profile:NAME, or dates such as 2026-11-01/2026-11-08",
     show_default=True,
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
@@ -536,10 +536,9 @@ def _explain_no_runs(model: str, last: str, start: str) -> str:
 def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) -> int:
     """Check whether new versions of models are worse than the versions before them.
 
-    For each model, or only for the one you name, this checks the newest version, the newest release
-    of the service, and the newest LLM, if they started in the last 14 days. "Worse" is reported as
-    soon as it is certain. Until then, you see how many runs there are and about how many are
-    needed.
+    This checks changes of the last 14 days: a new version of a model, a new release of the service,
+    or a new LLM. Without MODEL, all models are checked. "Worse" is reported as soon as it is
+    certain. Until then, you see how many runs there are and about how many are needed.
     """
     with asked.open() as place:
         api = place.api()
@@ -606,10 +605,13 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
     "--figure",
     metavar="NAME",
     default="",
-    help="What to compare: errors, a judge's name or 'drift PATH' [all]",
+    help="Compare only this figure: errors, a judge's name, or drift of a field, such as "
+    "'drift inputs.language'",
 )
 @click.option(
-    "--pairs", is_flag=True, help="Also list pairs of slices that do worse than each of the two"
+    "--pairs",
+    is_flag=True,
+    help="Also list combinations of two slices that do worse than either slice alone",
 )
 @with_form
 def slices(
@@ -657,9 +659,9 @@ def variability(
     """Show how often a model answers the same input differently.
 
     For each version, the newest 10,000 runs are grouped by input. You see the share of repeated
-    inputs with different answers, and the probability that two runs of the same input agree. If two
-    versions can be compared, one sentence tells you the result. --json also lists the inputs, each
-    with a filter for its runs.
+    inputs with different answers, and the probability that two runs of the same input agree. If
+    there are enough runs of two versions, you also see which one is more consistent. --json also
+    lists the inputs, each with a filter for its runs.
     """
     with asked.open() as place, place.reader(project) as reader:
         answer = reader.variability(model, version, against)
@@ -728,7 +730,7 @@ def alias(
     version: str | None,
     form: Layout,
 ) -> int:
-    """Give a version of a model an alias such as champion, or list earlier changes.
+    """Give a version of a model an alias such as champion, or list the changes of aliases.
 
     VERSION is a number such as 3 or v3. If another version has the alias, the alias moves. Without
     VERSION, the changes of the model's aliases are listed, newest first.
@@ -827,8 +829,8 @@ def metrics(
 def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     """Print the address of a run's page and open it in your browser.
 
-    RUN is the run ID, or only the part after the dash, which narrow tables show. The browser opens
-    only if the output is a terminal.
+    RUN is the run ID. Its part after the dash is enough, which is all that a narrow table shows.
+    The browser opens only if the output is a terminal.
     """
     with asked.open() as place:
         if not place.is_served:

@@ -47,7 +47,7 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
     "--kind",
     "sort",
     type=click.Choice(["class", "number", "ranking"]),
-    help="To save the target: what the model predicts",
+    help="To save the target: what the model predicts, a class, number or ranking",
 )
 @click.option(
     "--positive",

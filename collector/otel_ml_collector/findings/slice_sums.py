@@ -118,7 +118,8 @@ class SlicesQuery:
     start_ns: Start = None
     end_ns: End = None
     pairs: Annotated[
-        bool, Query(description="Include pairs of slices that do worse than each of the two")
+        bool,
+        Query(description="Include combinations of two slices that do worse than either alone"),
     ] = False
 
     def window(self, now_ns: int) -> Window:
