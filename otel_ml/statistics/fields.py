@@ -77,6 +77,9 @@ _WIDE_BINS: Final = 20
 _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
+_TOLD_CHANGES: Final = 2
+_LENGTHS: Final = ("median length", "95th percentile of length", "5th percentile of length")
+_SCRIPT: Final = "texts in {} script"
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,9 +445,13 @@ class FieldDrift:
 
     @property
     def sentence(self) -> str:
-        """The change in words. Empty if the field did not drift."""
+        """The largest changes in words. Empty if the field did not drift."""
         sentences = [part.sentence for part in self.drifted]
-        return "; ".join(dict.fromkeys(words for words in sentences if words))
+        changes = list(dict.fromkeys(words for words in sentences if words))
+        more = len(changes) - _TOLD_CHANGES
+        if more > 0:
+            changes[_TOLD_CHANGES:] = [f"{more} more {'change' if more == 1 else 'changes'}"]
+        return "; ".join(changes)
 
 
 def compare_fields(
@@ -711,10 +718,10 @@ def describe_part(part: PartDrift) -> str:
     """Describe the change of a part of a field, such as ``median 12 → 31``."""
     describe: Mapping[str, Callable[[Sketch, Sketch], str]] = {
         MISSING: _describe_missing,
-        TYPE: lambda before, after: _describe_shares(before, after, ""),
-        "words": lambda before, after: _describe_numbers(before, after, " words"),
-        "characters": lambda before, after: _describe_numbers(before, after, " characters"),
-        "scripts": lambda before, after: _describe_shares(before, after, "", " script"),
+        TYPE: lambda before, after: _describe_shares(before, after, "", "values of type {}"),
+        "words": lambda before, after: _describe_lengths(before, after, "words"),
+        "characters": lambda before, after: _describe_lengths(before, after, "characters"),
+        "scripts": lambda before, after: _describe_shares(before, after, "", _SCRIPT),
         "digits": lambda before, after: _describe_means(before, after, "share of digits"),
         "capitals": lambda before, after: _describe_means(before, after, "share of capitals"),
         "vocabulary": lambda before, after: (
@@ -762,11 +769,17 @@ def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
     return f"{name} {_between(before.mean, after.mean)}" if before.n and after.n else ""
 
 
-def _describe_numbers(before: Sketch, after: Sketch, unit: str) -> str:
+def _describe_lengths(before: Sketch, after: Sketch, unit: str) -> str:
+    return _describe_numbers(before, after, f" {unit}", _LENGTHS)
+
+
+def _describe_numbers(
+    before: Sketch, after: Sketch, unit: str, names: Sequence[str] = ("median", "p95", "p5")
+) -> str:
     if not before.n or not after.n:
         return ""
     numbers = []
-    for name, share in (("median", 0.5), ("p95", _TAIL), ("p5", 1 - _TAIL)):
+    for name, share in zip(names, (0.5, _TAIL, 1 - _TAIL), strict=True):
         first, last = quantile(before, share), quantile(after, share)
         written = f"{name} {write_number(first)} → {write_number(last)}{unit}"
         if write_number(first) != write_number(last):
@@ -790,7 +803,7 @@ def _quote(value: str) -> str:
     return f'"{value}"'
 
 
-def _describe_shares(before: Sketch, after: Sketch, word: str, noun: str = "") -> str:
+def _describe_shares(before: Sketch, after: Sketch, word: str, form: str = "{}") -> str:
     if not before.n or not after.n:
         return ""
     shares = {
@@ -808,8 +821,8 @@ def _describe_shares(before: Sketch, after: Sketch, word: str, noun: str = "") -
         elif word and not last:
             items.append(f"no more {_quote(value)}, before {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
-            name = f"{_quote(value) if word else value}{noun}"
-            if noun and value == OTHER_SCRIPT:
+            name = form.format(_quote(value) if word else value)
+            if form == _SCRIPT and value == OTHER_SCRIPT:
                 name = "texts without letters"
             items.append(f"{name} {_between(first, last)}")
         if len(items) == _NAMED_VALUES:

@@ -17,6 +17,8 @@ _PER_CENT: Final = frozenset(
 )
 _WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess", "crashed"})
 _MILLISECONDS: Final = "latency_ms"
+# What `worse` can name besides judges.
+_VERDICT_FIGURES: Final = frozenset({"errors", "missing outputs", "latency", "tokens", "cost"})
 # From 10 % to 90 %, shares are written without decimals.
 _WHOLE_FROM, _WHOLE_TO = 10, 90
 _WINDOW_UNITS: Final[Mapping[str, str]] = {"s": "s", "m": "min", "h": "h", "d": "d"}
@@ -30,7 +32,6 @@ _FIGURE_NAMES: Final[Mapping[str, str]] = {
     "share": "share of runs with {of}",
     "drift": "drift score of {of}",
     "excess": 'extra failures by "{of}"',
-    "worse": 'newest version worse by "{of}"',
     "pass_rate": 'pass rate by judge "{of}"',
     "mean_score": 'mean score by judge "{of}"',
     "budget_used": 'used budget of judge "{of}"',
@@ -89,14 +90,21 @@ def describe_value(figure: Figure, value: float | None) -> str:
         return "no value"
     written = write_value(figure, value)
     if figure.name == "worse":
-        return f'the newest version is {written} by "{figure.of}"'
+        return f"the newest version is {written} {_name_verdict(figure)}"
     if figure.name in _DESCRIBED:
         return _DESCRIBED[figure.name].format(value=written, of=figure.of)
     return f"{name_figure(figure)} {written}"
 
 
+def _name_verdict(figure: Figure) -> str:
+    """Name what decides whether a version is worse, such as ``by judge "grounded"``."""
+    return f"in {figure.of}" if figure.of in _VERDICT_FIGURES else f'by judge "{figure.of}"'
+
+
 def name_figure(figure: Figure) -> str:
     """Name a figure, such as ``pass rate by judge "grounded"`` or ``p95 latency``."""
+    if figure.name == "worse":
+        return f"newest version is worse {_name_verdict(figure)}"
     if figure.name in _FIGURE_NAMES:
         return _FIGURE_NAMES[figure.name].format(of=figure.of)
     name = figure.name.replace("_", " ")
@@ -147,7 +155,7 @@ def write_window(window: str) -> str:
 
 
 def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> str:
-    """Say how often a rule would have fired, such as "26 times on 6 of the last 7 days".
+    """Say how often a rule would have fired, such as "fired 26 times on 6 of the last 7 days".
 
     Args:
         fired: How often.
@@ -160,14 +168,14 @@ def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> s
     period = "hour" if hours == 1 else f"{hours} hours"
     if hours >= _HOURS_WRITTEN:
         period = f"{whole} days"
-    text = f"Would not have fired in the last {period}"
+    text = f"The rule would not have fired in the last {period}"
     if fired:
         times = "once" if fired == 1 else f"{fired:,} times"
         is_counted = fired > 1 and hours >= _HOURS_WRITTEN
         on = f"on {min(days, whole)} of" if is_counted else "in"
-        text = f"Would have fired {times} {on} the last {period}"
+        text = f"The rule would have fired {times} {on} the last {period}"
     if not is_complete:
-        text += ". Earlier windows were not checked because that takes too long"
+        text += ". Earlier runs were not checked, because that takes too long"
     return f"{text}."
 
 

@@ -242,7 +242,7 @@ def _changes(judge_version: JudgeVersion, by_number: dict[int, JudgeVersion]) ->
         return "no version"
     before = by_number.get(judge_version.version - 1)
     if not judge_version.definition.source and not judge_version.definition.signature:
-        return "unknown (no definition sent)"
+        return "unknown, because the code of the judge was not sent"
     return diff.changes(
         _compared(before.definition) if before else None, _compared(judge_version.definition)
     )

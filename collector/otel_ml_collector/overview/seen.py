@@ -74,11 +74,13 @@ class SeenProblems:
             for key, title in known.titles.items()
             if key not in {problem.key for problem in found.problems}
         ]
-        parts = [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
+        when = f"your last visit ({write_local(known.time_s * SECOND_NS, zone)[:16]})"
+        parts = [f"{_count_problems(new)} new"] if new else []
         if gone:
-            parts.append(f"{len(gone)} {'is' if len(gone) == 1 else 'are'} resolved ({gone[0]})")
-        when = write_local(known.time_s * SECOND_NS, zone)[:16]
-        return f" Since {when}: {', '.join(parts) or 'nothing changed'}."
+            parts.append(f"{_count_problems(len(gone))} resolved ({gone[0]})")
+        if not parts:
+            return f" Nothing has changed since {when}."
+        return f" Since {when}, {' and '.join(parts)}."
 
     def add(self, found: FoundProblems, now_ns: int) -> str:
         """Return the cookie after a visit now."""
@@ -93,6 +95,10 @@ class SeenProblems:
         values = [[visit.time_s, dict(visit.titles)] for visit in (known, shown)]
         written = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
         return written if len(written) <= _COOKIE_CHARS else ""
+
+
+def _count_problems(count: int) -> str:
+    return "1 problem is" if count == 1 else f"{count} problems are"
 
 
 def _since_ns(problem: ProjectProblem) -> int | None:

@@ -215,7 +215,7 @@ def _write_note(change: JudgeChange | FailureChange) -> str:
     """Return which differences are too small to matter if nothing changed, else the status."""
     is_rate = not isinstance(change, JudgeChange) or change.is_rate
     if change.word == "no different" and is_rate:
-        return f"(under {100 * change.margin:.3g}{wording.THIN}pts does not matter)"
+        return f"(differences below {100 * change.margin:.3g}{wording.THIN}pts are ignored)"
     return _write_status(change.word, change.sentence)
 
 
@@ -262,7 +262,7 @@ def _write_margin(amount: AmountChange) -> str:
     size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
     unit = " tokens" if amount.name == "tokens" else ""
     least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
-    return f"(under {least.replace(' ', wording.THIN)}{unit} does not matter)"
+    return f"(differences below {least.replace(' ', wording.THIN)}{unit} are ignored)"
 
 
 def _add_unit(number: str, unit: str) -> str:

@@ -94,19 +94,19 @@ def test_alert_on_a_slice(tab: Tab, shots: Path) -> None:
     page = tab.open("/projects/shop/monitor")
     page.locator("#slices tbody tr").first.get_by_role("link").first.click()
     page.get_by_role("link", name="Alert on this").click()
-    expect(page.locator("#past h2")).to_contain_text("Would have fired")
+    expect(page.locator("#past h2")).to_contain_text("The rule would have fired")
     expect(page.locator("#past h2")).not_to_contain_text("not have fired")
     page.locator("#more summary").click()
     name = f"acme fails {page.viewport_size['width'] if page.viewport_size else 0}"
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Condition", exact=True).fill("error_share > 1")
     page.get_by_label("Condition", exact=True).blur()
-    expect(page.locator("#past h2")).to_contain_text("Would not have fired")
+    expect(page.locator("#past h2")).to_contain_text("The rule would not have fired")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
     page.screenshot(path=shots / f"alert-rule-{name[-4:].strip()}.png", full_page=True)
     page.get_by_role("button", name="Save rule").click()
     expect(page.locator("h1")).to_have_text(name)
-    expect(page.locator("#past h2")).to_contain_text("Would not have fired")
+    expect(page.locator("#past h2")).to_contain_text("The rule would not have fired")
     page.locator("#mute summary").click()
     page.get_by_label("Reason", exact=True).fill(HOSTILE)
     page.get_by_role("button", name="Mute").click()
@@ -137,7 +137,7 @@ def test_alert_on_a_version(tab: Tab, shots: Path) -> None:
 def turn_on(page: Page, shots: Path, name: str) -> None:
     """See when a rule would have fired, turn it on, and see it among the rules."""
     past = page.locator("#past h2")
-    expect(past).to_contain_text("Would have fired once in", timeout=PAST_MS)
+    expect(past).to_contain_text("The rule would have fired once in", timeout=PAST_MS)
     expect(page.locator("#fired tbody tr")).to_have_count(1)
     width = page.viewport_size["width"] if page.viewport_size else 0
     page.locator("#more summary").click()

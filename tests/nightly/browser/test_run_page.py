@@ -44,7 +44,7 @@ def test_slow_span(tab: Tab, story: Story) -> None:
     expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
     assert page.locator(".wf .flag", has_text="slow").count() == 1
     notes = page.locator(".notes")
-    expect(notes).to_contain_text("Took the most time: answer")
+    expect(notes).to_contain_text("The trace spent the most time in answer")
     expect(notes.get_by_role("link", name="answer").first).to_have_attribute(
         "href", story.address(story.answer)
     )
@@ -55,5 +55,5 @@ def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
     page = tab.open(story.address(story.root))
     notes = page.locator(".notes")
     expect(notes).to_contain_text("604 finished spans.")
-    expect(notes).to_contain_text("Took the most time: crawl")
+    expect(notes).to_contain_text("The trace spent the most time in crawl")
     expect(row_of(page, "crawl").locator(".flag")).to_contain_text("slow")

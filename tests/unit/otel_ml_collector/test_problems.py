@@ -186,7 +186,7 @@ def test_new_since_the_last_visit() -> None:
         found = find("b", "c")
         assert seen.list_new(found, later_ns) == {"c-errors"}
         text = seen.write_since(found, later_ns, utc)
-        assert text.endswith(": 1 is new, 1 is resolved (a).")
+        assert text.endswith(", 1 problem is new and 1 problem is resolved (a).")
         cookie = seen.add(found, later_ns)
 
 

@@ -79,8 +79,8 @@ def test_figures_have_one_order() -> None:
     ]
     assert [line.note for line in lines] == [
         "",
-        f"(under 2{THIN}pts does not matter)",
-        f"(under 3.0{THIN}ms does not matter)",
+        f"(differences below 2{THIN}pts are ignored)",
+        f"(differences below 3.0{THIN}ms are ignored)",
     ]
 
 

@@ -112,7 +112,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     shown = run(capsys, "check", "errors", "--since", "6h", *columns)
     assert shown == f"start,end,slice,worst\n{write_time(FIRED_NS)},,client = acme,1.0\n"
     assert main(["alerts", "check", "errors", "--since", "6h"]) == 0
-    assert "Would have fired once in the last 6 hours." in capsys.readouterr().err
+    assert "The rule would have fired once in the last 6 hours." in capsys.readouterr().err
     assert main(["alerts", "check", "nothing"]) == 5
     assert "nothing" in capsys.readouterr().err
     assert main(["alerts", "check", "errors", "--since", "soon"]) == 2

@@ -288,12 +288,12 @@ def test_check_that_takes_too_long(service: Service) -> None:
     whole = check_rule(reader, "s", rule, now_ns - 7 * DAY_NS, now_ns, budget_s=600)
     assert whole.week.is_complete
     assert whole.week.sentence == whole.sentence
-    assert whole.sentence == "Would have fired 2 times on 1 of the last 7 days."
+    assert whole.sentence == "The rule would have fired 2 times on 1 of the last 7 days."
     part = check_rule(reader, "s", rule, now_ns - 7 * DAY_NS, now_ns, budget_s=0)
     assert (part.windows, part.fired, part.week.is_complete) == (48, 2, False)
     assert part.sentence == (
-        "Would have fired 2 times in the last 24 hours. "
-        "Earlier windows were not checked because that takes too long."
+        "The rule would have fired 2 times in the last 24 hours. "
+        "Earlier runs were not checked, because that takes too long."
     )
 
 
@@ -307,10 +307,10 @@ def test_saved(service: Service) -> None:
     past = call(service, "PUT", "saved/alerts/a", wanted)["past"]
     assert past["fired"] == 2
     # On a busy machine not all of the 7 days are checked in time.
-    assert past["sentence"].startswith("Would have fired 2 times ")
+    assert past["sentence"].startswith("The rule would have fired 2 times ")
     never = {**wanted, "when": "error_share > 0.9"}
     past = call(service, "PUT", "saved/alerts/b", never)["past"]
-    assert past["sentence"].startswith("Would not have fired in the last ")
+    assert past["sentence"].startswith("The rule would not have fired in the last ")
     past = call(service, "PUT", "saved/alerts/c", {**wanted, "min_runs": 1_000})["past"]
     assert past["sentence"].startswith("The rule could not be tested: each of the ")
     unknown = {**wanted, "when": 'accuracy("x") < 0.9'}
@@ -331,7 +331,9 @@ def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture)
         evaluator.evaluate()
     lines = [record.getMessage() for record in caplog.records if "filed" in record.getMessage()]
     [line] = lines
-    assert line.startswith("Alert rule 'filed' of project s: Would have fired once in the last ")
+    assert line.startswith(
+        "Alert rule 'filed' of project s: The rule would have fired once in the last "
+    )
     AlertEvaluator(
         service.store.reader, service.store.connections, Told("s"), [], lambda: END_NS
     ).evaluate()

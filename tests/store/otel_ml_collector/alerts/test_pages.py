@@ -137,7 +137,7 @@ def test_rule(service: Service) -> None:
 def test_past(service: Service) -> None:
     """The form shows when the rule would have fired: both times that acme failed."""
     past = read(service, "shop/alert-past", RULE)
-    assert "Would have fired 2 times " in past
+    assert "The rule would have fired 2 times " in past
     fired = past.partition('id="fired"')[2]
     assert fired.count("client = acme") == 2
     assert "still firing" in fired
@@ -148,11 +148,11 @@ def test_past(service: Service) -> None:
     assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
     assert labels
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
-    assert "Would not have fired in the last" in never
+    assert "The rule would not have fired in the last" in never
     few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
     assert "to test this rule" in few
     assert "has fewer than 1,000,000 runs. Lower min_runs, or make the window longer." in few
-    assert "Would have fired" not in few
+    assert "would have fired" not in few
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
     assert "did you mean pass_rate" in unescape(wrong)
 
@@ -249,7 +249,7 @@ def test_alert_on_slice(service: Service) -> None:
     link = unescape(page.partition('href="/projects/shop/alert-rule?')[2].partition('"')[0])
     fields = {name: values[0] for name, values in parse_qs(link).items()}
     assert fields["when"].startswith('surely(pass_rate("grounded") <')
-    assert "Would have fired" in read(service, "shop/alert-past", fields)
+    assert "The rule would have fired" in read(service, "shop/alert-past", fields)
 
 
 def test_new_form(service: Service) -> None:
@@ -259,8 +259,8 @@ def test_new_form(service: Service) -> None:
     assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
     assert '<input type="checkbox" name="notify" value="oncall">' in asked
     assert (
-        "More options <small>(now: checks windows of 1h with at least 30 runs, "
-        "severity warning)</small>" in more
+        "More options <small>The rule checks the runs of 1h at a time, if there are at least 30. "
+        "Its severity is warning.</small>" in more
     )
     assert 'value="surely(error_share &gt; 0.05)"' in asked
     assert '<option value="tags[&#34;client&#34;]">' in asked

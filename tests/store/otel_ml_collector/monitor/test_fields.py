@@ -297,7 +297,7 @@ def test_page_of_numbers(service: Service) -> None:
     """The page of a field of numbers draws both distributions on one axis."""
     page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
     assert page.count('<path class="area"') == page.count('<path class="a"') == 1
-    assert "Drift since" in page
+    assert "The data has been broken since" in page
 
 
 def test_other_references(service: Service) -> None:

@@ -37,7 +37,7 @@ def test_estimate(service: Service) -> None:
     page = read(service, address)
     waiting = answer["runs"] - answer["here"]
     assert 'id="estimate"' in page
-    assert "Dotted: an estimate" in page
+    assert "The dotted line is an estimate" in page
     assert f"{100 * answer['estimate']:.1f}\u202f% of the {waiting} predictions without" in page
     assert f"wrong by {100 * answer['estimate_error']:.1f} pts on average" in page
     other = read(service, f"{address}&figure=brier")

@@ -47,7 +47,10 @@ def test_api(service: Service) -> None:
 PAGES: Final[Sequence[tuple[str, Callable[[str], bool]]]] = [
     ("judges", lambda page: "with v1, 50.0" in page),
     ("judges/grounded", lambda page: "does it follow?" in page and "What changed" in page),
-    ("judges/grounded?digest=a1&last=7d", lambda page: "The outlined part of a bar is" in page),
+    (
+        "judges/grounded?digest=a1&last=7d",
+        lambda page: "The outlined part of each bar shows" in page,
+    ),
     ("judges/grounded?to=1", lambda page: "Passing criterion" in page),
 ]
 

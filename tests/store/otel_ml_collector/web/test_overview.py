@@ -243,10 +243,10 @@ def test_visits(service: Service) -> None:
         service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
     )
     assert earlier.write_since(found, time.time_ns(), ZoneInfo("UTC")).endswith(
-        ": 3 are new, 1 is resolved (timeouts of search)."
+        ", 3 problems are new and 1 problem is resolved (timeouts of search)."
     )
     again = ask(service.app, f"{PAGE}/news", headers={"cookie": cookie})
-    assert "nothing changed" in again.text
+    assert "Nothing has changed since your last visit (" in again.text
 
 
 def test_asleep(service: Service) -> None:

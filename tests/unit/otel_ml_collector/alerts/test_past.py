@@ -33,7 +33,7 @@ def make_history(*windows: tuple[float, WindowWord]) -> AlertHistory:
         judged=0,
         fired=0,
         fired_days=0,
-        sentence="Would not have fired in the last 7 days.",
+        sentence="The rule would not have fired in the last 7 days.",
     )
     return AlertHistory(
         rule=make_unsaved(WantedAlert(when="error_share > 0.25", window="1h", every="1h")),

@@ -61,16 +61,16 @@ def test_slice() -> None:
 @pytest.mark.parametrize(
     ("fired", "days", "hours", "is_complete", "expected"),
     [
-        (26, 6, 168, True, "Would have fired 26 times on 6 of the last 7 days."),
-        (9, 8, 168, True, "Would have fired 9 times on 7 of the last 7 days."),
-        (1, 1, 168, True, "Would have fired once in the last 7 days."),
-        (0, 0, 720, True, "Would not have fired in the last 30 days."),
-        (3, 1, 6, True, "Would have fired 3 times in the last 6 hours."),
-        (2, 1, 1, True, "Would have fired 2 times in the last hour."),
+        (26, 6, 168, True, "The rule would have fired 26 times on 6 of the last 7 days."),
+        (9, 8, 168, True, "The rule would have fired 9 times on 7 of the last 7 days."),
+        (1, 1, 168, True, "The rule would have fired once in the last 7 days."),
+        (0, 0, 720, True, "The rule would not have fired in the last 30 days."),
+        (3, 1, 6, True, "The rule would have fired 3 times in the last 6 hours."),
+        (2, 1, 1, True, "The rule would have fired 2 times in the last hour."),
         (
             *(2, 2, 55, False),
-            "Would have fired 2 times on 2 of the last 2 days. Earlier windows were not checked "
-            "because that takes too long.",
+            "The rule would have fired 2 times on 2 of the last 2 days. Earlier runs were not "
+            "checked, because that takes too long.",
         ),
     ],
 )
