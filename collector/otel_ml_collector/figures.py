@@ -358,8 +358,9 @@ class GroupTable:
         judge: The judge whose value is the quality; None without scores.
         left: Number of groups in the last row; 0 without such a row.
         rest: The last row, with all other runs.
-        slowest, costliest: The group with the highest p95, and that with the highest cost; None
-            with fewer than two groups.
+        slowest, costliest: The group with the highest p95, and that with the highest cost.
+            Runs without a value, such as those of no user, are not a group here. None with fewer
+            than two groups.
     """
 
     by: str
@@ -522,8 +523,9 @@ def make_table(
         return row(group_total.group, group_total.total, own, _page_of(project, of, group_total))
 
     left = of.groups_found - len(shown)
-    priced = [group for group in of.groups if group.total.cost]
-    is_many = len(of.groups) > 1
+    with_value = [group for group in of.groups if group.group]
+    priced = [group for group in with_value if group.total.cost]
+    is_many = len(with_value) > 1
     return GroupTable(
         by=of.group,
         rows=[named(item) for item in shown],
@@ -533,7 +535,7 @@ def make_table(
         rest=_sum_up([*(other.total for other in others), *([of.other] if of.other else [])])
         if left
         else None,
-        slowest=named(max(of.groups, key=lambda group: group.total.p95_ms or 0))
+        slowest=named(max(with_value, key=lambda group: group.total.p95_ms or 0))
         if is_many
         else None,
         costliest=named(max(priced, key=lambda entry: entry.total.cost or 0))

@@ -77,9 +77,9 @@ _WIDE_BINS: Final = 20
 _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
-_TOLD_CHANGES: Final = 2
-_LENGTHS: Final = ("median length", "95th percentile of length", "5th percentile of length")
-_SCRIPT: Final = "texts in {} script"
+_NAMED_CHANGES: Final = 2
+_LENGTH_FIGURES: Final = ("median length", "95th percentile of length", "5th percentile of length")
+_SCRIPT_SHARE: Final = "texts in {} script"
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,9 +448,9 @@ class FieldDrift:
         """The largest changes in words. Empty if the field did not drift."""
         sentences = [part.sentence for part in self.drifted]
         changes = list(dict.fromkeys(words for words in sentences if words))
-        more = len(changes) - _TOLD_CHANGES
+        more = len(changes) - _NAMED_CHANGES
         if more > 0:
-            changes[_TOLD_CHANGES:] = [f"{more} more {'change' if more == 1 else 'changes'}"]
+            changes[_NAMED_CHANGES:] = [f"{more} more {'change' if more == 1 else 'changes'}"]
         return "; ".join(changes)
 
 
@@ -721,7 +721,7 @@ def describe_part(part: PartDrift) -> str:
         TYPE: lambda before, after: _describe_shares(before, after, "", "values of type {}"),
         "words": lambda before, after: _describe_lengths(before, after, "words"),
         "characters": lambda before, after: _describe_lengths(before, after, "characters"),
-        "scripts": lambda before, after: _describe_shares(before, after, "", _SCRIPT),
+        "scripts": lambda before, after: _describe_shares(before, after, "", _SCRIPT_SHARE),
         "digits": lambda before, after: _describe_means(before, after, "share of digits"),
         "capitals": lambda before, after: _describe_means(before, after, "share of capitals"),
         "vocabulary": lambda before, after: (
@@ -770,7 +770,7 @@ def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
 
 
 def _describe_lengths(before: Sketch, after: Sketch, unit: str) -> str:
-    return _describe_numbers(before, after, f" {unit}", _LENGTHS)
+    return _describe_numbers(before, after, f" {unit}", _LENGTH_FIGURES)
 
 
 def _describe_numbers(
@@ -822,7 +822,7 @@ def _describe_shares(before: Sketch, after: Sketch, word: str, form: str = "{}")
             items.append(f"no more {_quote(value)}, before {write_share(first)}")
         elif abs(last - first) >= _LEAST_SHOWN:
             name = form.format(_quote(value) if word else value)
-            if form == _SCRIPT and value == OTHER_SCRIPT:
+            if form == _SCRIPT_SHARE and value == OTHER_SCRIPT:
                 name = "texts without letters"
             items.append(f"{name} {_between(first, last)}")
         if len(items) == _NAMED_VALUES:

@@ -71,7 +71,6 @@ class RulePast:
     Attributes:
         figure: Name of the figure that is drawn.
         explained: When a window is bad, in words; empty if there is no short form.
-        is_bad_above: Whether a higher value is worse.
         spells: When it would have fired, the newest first.
         days: Number of days.
     """
@@ -79,7 +78,6 @@ class RulePast:
     history: AlertHistory
     figure: str
     explained: str
-    is_bad_above: bool
     curves: Sequence[PastCurve]
     spells: Sequence[FiredSpell]
     days: int
@@ -104,7 +102,6 @@ def draw_past(history: AlertHistory) -> RulePast:
         history,
         figure=name_figure(condition.main),
         explained=explain_condition(condition),
-        is_bad_above=condition.is_bad_above,
         curves=curves,
         spells=spells[:_MOST_SPELLS],
         days=max(round((end_ns - start_ns) / DAY_NS), 1),

@@ -97,8 +97,10 @@ def describe_value(figure: Figure, value: float | None) -> str:
 
 
 def _name_verdict(figure: Figure) -> str:
-    """Name what decides whether a version is worse, such as ``by judge "grounded"``."""
-    return f"in {figure.of}" if figure.of in _VERDICT_FIGURES else f'by judge "{figure.of}"'
+    """Name what decides whether a version is worse, such as ``according to judge "grounded"``."""
+    return (
+        f"in {figure.of}" if figure.of in _VERDICT_FIGURES else f'according to judge "{figure.of}"'
+    )
 
 
 def name_figure(figure: Figure) -> str:
