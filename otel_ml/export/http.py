@@ -169,8 +169,8 @@ class Attempt:
     Attributes:
         deadline: When the request must be complete, as a value of `time.monotonic`.
         connected: Whether the request opened a new connection instead of reusing one.
-        is_out_of_reach: Whether the receiver is not reachable so far: True while the request is
-            connecting, and after it failed.
+        is_out_of_reach: Whether the receiver cannot be reached. True while the request is
+            connecting, and after connecting failed.
         used: Socket that the request used last.
     """
 

@@ -261,7 +261,7 @@ class Sums:
     """The result of `Runs.by`: totals of all runs, and totals of each group of runs.
 
     Attributes:
-        total: Totals of all matching runs. The order and the limit of the list do not matter.
+        total: Totals of all matching runs, including those that a limit leaves out of the list.
         groups: The groups with the most runs, at most 20.
         left: Number of smaller groups, which are left out of `groups`.
         rest: Totals of the runs in the smaller groups that are left out. None if no group is left

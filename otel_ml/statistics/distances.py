@@ -446,8 +446,8 @@ def _cells(first: Sketch, second: Sketch) -> tuple[list[float], list[float], lis
 class Comparison:
     """Whether the values of one field drifted in a time window, compared with a reference.
 
-    The window is for example the last 24 hours. The reference is an earlier period, divided into
-    such windows too, or another version.
+    The window is for example the last 24 hours. The reference is either an earlier period, divided
+    into windows of the same length, or another version.
 
     Attributes:
         distance: Drift score, see the function `distance`.

@@ -898,9 +898,9 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: Maps four counts to the number of clusters (such as sessions) that have them. The
-            counts are the cluster's runs that passed with both versions, only before, only after,
-            and with neither. An independent run counts as a cluster.
+        clusters: How many clusters (such as sessions) have the same four counts. The four counts
+            are the key: runs of the cluster that passed with both versions, only before, only
+            after, and with neither. An independent run is a cluster of one run.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, before and after.
     """

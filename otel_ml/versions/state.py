@@ -104,8 +104,8 @@ class WeightKind:
     Attributes:
         mark: Returns a value that changes when the object is fitted or loaded again. It must be
             fast, because it is called often.
-        feed: Adds the weights to a hash. It may be slow. None if the object's attributes contain
-            the weights.
+        feed: Adds the weights to a hash. It may be slow. None if the weights are ordinary
+            attributes of the object, which are hashed anyway.
         is_small: Returns True if the object is so small that it can be hashed without a background
             thread. None if objects are never small.
     """

@@ -163,7 +163,7 @@ def keys() -> None:
     "scopes",
     default="ingest,read",
     metavar="S[,S2]",
-    help=f"What the key may do: one or more of {', '.join(SCOPES)} [ingest,read]",
+    help=f"What the key may do: one or more of {', '.join(SCOPES)} (default: ingest,read)",
 )
 @click.option("--name", default="", metavar="NAME", help="Name of the key, shown in lists")
 @click.option(

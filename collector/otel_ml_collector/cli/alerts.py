@@ -91,11 +91,13 @@ def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> 
     "--where",
     default="",
     metavar="EXPR",
-    help="""Mute only these slices, such as 'client == "Remax"' [all slices]""",
+    help="""Mute only these slices, such as 'client == "Remax"' (default: all slices)""",
 )
 @click.option("--last", default="1d", metavar="LENGTH", help="How long to mute, such as 2h [1d]")
 @click.option("--why", default="", metavar="TEXT", help="Reason, shown with the mute")
-@click.option("--who", default="", metavar="NAME", help="Who mutes the rule [the name of the key]")
+@click.option(
+    "--who", default="", metavar="NAME", help="Who mutes the rule (default: name of your API key)"
+)
 @click.option(
     "--as", "label", default="", metavar="NAME", help="Name of the mute, so that you can replace it"
 )

@@ -129,8 +129,8 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
 def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
     """Show how well a data set covers the runs of the last 28 days.
 
-    For each tag value in production, you see the share of runs and the share of items that have it.
-    You also see whether enough items have it to give a verdict for this value.
+    Prints one line for each tag value, such as region=EU: its share of the production runs, its
+    share of the items, and whether it has enough items for a verdict of its own.
     """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
@@ -153,7 +153,7 @@ def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
     help="With --where: store nothing, the recorded outputs, or the ground truth (actual) as the "
-    "expected value of each item [nothing]",
+    "expected value of each item (default: nothing)",
 )
 @_with_reason
 @click.argument("name", metavar="NAME")

@@ -103,12 +103,12 @@ class DoctorLine:
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="Address of the collector [the address that the SDK would use here]",
+    help="Address of the collector (default: the address that the SDK would use here)",
 )
 @click.option(
     "--grpc",
     metavar="HOST:PORT",
-    help="Address of the collector for gRPC [port 4317 of --endpoint, if that has port 4318]",
+    help="Address of the collector for gRPC (default: port 4317, if --endpoint has port 4318)",
 )
 @click.option(
     "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"
@@ -125,8 +125,8 @@ def doctor(
 
     With a function, such as app.py:answer or shop.model:Model.answer, it imports the file and
     prints what makes up the function's version and what otel-ml cannot track. It also warns if
-    spans of an instrumentation are lost, or if a tracer provider samples no traces or waits for the
-    export of each span.
+    spans of an installed instrumentation never reach the collector, and if a tracer provider
+    samples no traces or waits for the export of each span.
     """
     if function is not None:
         return _explain(function, is_json=is_json)

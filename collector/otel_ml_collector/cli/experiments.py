@@ -71,7 +71,9 @@ _OPTIONS: Final = (
         f"{', '.join(_READY)}; may be repeated",
     ),
     click.option(
-        "--name", metavar="NAME", help="Name of the experiment [made from function and data set]"
+        "--name",
+        metavar="NAME",
+        help="Name of the experiment (default: made from function and data set)",
     ),
     click.option(
         "--repeats",
@@ -88,13 +90,17 @@ _OPTIONS: Final = (
         help="Items to run at the same time",
     ),
     click.option(
-        "--timeout", "timeout_s", type=float, metavar="SECONDS", help="Time limit of one call"
+        "--timeout",
+        "timeout_s",
+        type=float,
+        metavar="SECONDS",
+        help="Time limit for each call of the function",
     ),
     click.option(
         "--cluster",
         metavar="EXPR",
         help="""Field such as 'tags["document"]': items with the same value count as one """
-        """observation [the session of the run that the item was created from]""",
+        """observation (default: the session of the run that the item was created from)""",
     ),
     click.option(
         "--margin",
@@ -303,7 +309,8 @@ def _end(held: Sequence[str]) -> int:
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} [worse]",
+    help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} "
+    "(default: worse)",
 )
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")

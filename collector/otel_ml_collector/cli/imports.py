@@ -94,7 +94,7 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     "--inputs",
     metavar="A,B,…",
     callback=_split,
-    help="Columns with what the model received [all columns that no other option names]",
+    help="Columns with what the model received (default: all columns that no other option names)",
 )
 @click.option(
     "--outputs", metavar="A,B,…", callback=_split, help="Columns with what the model predicted"
@@ -114,7 +114,8 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @_column("--user", "Column with the user of each prediction")
 @_column("--version", "Column with the version of the model")
 @_column(
-    "--id", "Column with an ID that is unique in the table [an ID made from the content of the row]"
+    "--id",
+    "Column with an ID that is unique in the table (default: made from the content of the row)",
 )
 @_column("--latency-ms", "Column with the duration of each prediction in milliseconds")
 @click.option(
@@ -195,7 +196,7 @@ def _with_files(command: Callable[..., int]) -> Any:
 @click.option(
     "--project",
     metavar="P",
-    help="Project in which to store all records [the one that each record names]",
+    help="Project in which to store all records (default: the one that each record names)",
 )
 @_with_files
 def import_otlp_json(
@@ -259,7 +260,7 @@ def import_langfuse(
     metavar="URI",
     help="Tracking URI of MLflow: a server, a database such as sqlite:///mlflow.db, or a folder",
 )
-@click.option("--experiment", metavar="E", help="Name or ID of one experiment [all]")
+@click.option("--experiment", metavar="E", help="Name or ID of one experiment (default: all)")
 @_rejected_option("mlflow")
 def import_mlflow(
     asked: PlaceOptions, project: str, *, uri: str, experiment: str | None, rejected: str | None

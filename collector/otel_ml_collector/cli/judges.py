@@ -1,4 +1,4 @@
-"""The commands ``otel-ml judge ...``: score recorded runs, and keep judges without code.
+"""The commands ``otel-ml judge ...``: score recorded runs, and keep rubric judges.
 
 The code of a judge runs in this process. The collector itself asks the language model of a judge
 without code.
@@ -59,11 +59,11 @@ class JudgeCommands(click.Group):
 
 @click.group(cls=JudgeCommands)
 def judge() -> None:
-    """Score recorded runs with a judge, or manage judges without code.
+    """Score recorded runs with a judge, or manage rubric judges.
 
     `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs the
-    judge in this process. The other commands manage judges without code. Such a judge is a rubric
-    in words, and the collector runs it on live traffic.
+    judge in this process. The other commands manage rubric judges, which need no code. A
+    rubric judge is a rubric in words. The collector applies it to new runs with a language model.
     """
 
 
@@ -158,12 +158,12 @@ def score(judge: str, **options: Any) -> int:
     return INTERRUPTED if backfill.is_interrupted else DONE
 
 
-@judge.command("list", epilog=HELP, short_help="List judges without code, and what they do.")
+@judge.command("list", epilog=HELP, short_help="List rubric judges, and what they do.")
 @with_place
 @with_project
 @with_form
 def list_rubric_judges(asked: PlaceOptions, project: str, *, form: Layout) -> int:
-    """List a project's judges without code, with their state and today's calls."""
+    """List a project's rubric judges, with their state and today's calls."""
     with asked.open() as place:
         api = place.api()
         with check_project(api, project) as check:
@@ -172,19 +172,19 @@ def list_rubric_judges(asked: PlaceOptions, project: str, *, form: Layout) -> in
         return write_rows(answer["judges"], answer, form, _JUDGE_COLUMNS)
 
 
-@judge.command(epilog=HELP, short_help="Show a judge without code.")
+@judge.command(epilog=HELP, short_help="Show a rubric judge.")
 @with_place
 @with_project
 @click.argument("name")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Show a judge without code: its rubric, model, filter of runs, limits and state."""
+    """Show a rubric judge: its rubric, model, filter of runs, limits and state."""
     with asked.open() as place:
         answer = place.api().get("projects", project, "rubric-judges", name)
         return write_rows(_list_fields(answer), answer, form, ("field", "value"))
 
 
-@judge.command(epilog=HELP, short_help="Save a judge without code from a file.")
+@judge.command(epilog=HELP, short_help="Save a rubric judge from a file.")
 @with_place
 @with_project
 @click.argument("name")
@@ -199,7 +199,7 @@ def save(asked: PlaceOptions, project: str, *, name: str, file: Path, form: Layo
     return _change(asked, project, name, form, body)
 
 
-@judge.command("on", epilog=HELP, short_help="Turn a judge without code on.")
+@judge.command("on", epilog=HELP, short_help="Turn a rubric judge on.")
 @with_place
 @with_project
 @click.argument("name")
@@ -209,7 +209,7 @@ def turn_on(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> in
     return _change(asked, project, name, form, action="on")
 
 
-@judge.command("off", epilog=HELP, short_help="Turn a judge without code off.")
+@judge.command("off", epilog=HELP, short_help="Turn a rubric judge off.")
 @with_place
 @with_project
 @click.argument("name")
@@ -219,7 +219,7 @@ def turn_off(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
     return _change(asked, project, name, form, action="off")
 
 
-@judge.command(epilog=HELP, short_help="Delete a judge without code.")
+@judge.command(epilog=HELP, short_help="Delete a rubric judge.")
 @with_place
 @with_project
 @click.argument("name")
@@ -229,7 +229,7 @@ def delete(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int
     return _change(asked, project, name, form, method="DELETE")
 
 
-@judge.command("try", epilog=HELP, short_help="Try a judge without code on recorded runs.")
+@judge.command("try", epilog=HELP, short_help="Try a rubric judge on recorded runs.")
 @with_place
 @with_project
 @click.option(
@@ -265,7 +265,7 @@ def try_out(
     return write_rows(answer["runs"], answer, form, _TRIED_COLUMNS)
 
 
-@judge.command("backfill", epilog=HELP, short_help="Score recorded runs with a judge without code.")
+@judge.command("backfill", epilog=HELP, short_help="Score recorded runs with a rubric judge.")
 @with_place
 @with_project
 @click.option(
@@ -276,12 +276,14 @@ def try_out(
     help="How far back to score runs, such as 7d",
 )
 @click.option(
-    "--where", metavar="EXPR", help="Only runs that match this filter [the filter of the judge]"
+    "--where",
+    metavar="EXPR",
+    help="Only runs that match this filter (default: the filter of the judge)",
 )
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs to score, such as 0.1 [the share of new runs that the judge scores]",
+    help="Share of the runs to score, such as 0.1 (default: the judge's share of new runs)",
 )
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="Score only the newest N runs")
 @click.option(
@@ -386,9 +388,9 @@ def check_ready(
 ) -> int:
     """Test the ready-made rubric NAME with a language model on 40 labelled examples.
 
-    The examples come with the rubric. You see how often the model's answers agree with the labels,
-    with disagreements first. No score is stored. The collector calls the model through the
-    connection that --connection names.
+    The examples come with the rubric. Prints how often the model agrees with the labels, then the
+    examples, starting with those on which it disagrees. No score is stored. The collector calls the
+    model through the connection that --connection names.
     """
     from otel_ml.reader.api import Question  # heavy
 

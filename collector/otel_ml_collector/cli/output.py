@@ -63,7 +63,7 @@ def with_form(command: Command) -> Command:
             "kind",
             type=click.Choice(_FORMATS),
             default="table",
-            help="Output format [table]",
+            help="Output format (default: table)",
         ),
         click.option("--json", "kind", flag_value="json", help="Same as --format json"),
         click.option("--columns", metavar="A,B", default="", help="Columns to show, in this order"),

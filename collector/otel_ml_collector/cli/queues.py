@@ -74,7 +74,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--where",
     default="",
     metavar="EXPR",
-    help="""Runs to label: a filter such as 'last("7d")' [all runs]""",
+    help="""Runs to label: a filter such as 'last("7d")' (default: all runs)""",
 )
 @click.option("--question", default="", metavar="TEXT", help="Question about each run")
 @click.option(
@@ -103,7 +103,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--order",
     type=click.Choice(("random", "disagreement")),
     default="random",
-    help="Which runs to label first: a random sample, or those that judges disagree on [random]",
+    help="Which runs to label first: a random sample (default), or those that judges disagree on",
 )
 @click.option(
     "--seed",

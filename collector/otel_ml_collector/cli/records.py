@@ -714,7 +714,9 @@ def experiments(asked: PlaceOptions, project: str, *, where: str, limit: int, fo
 @with_place
 @with_project
 @click.option("--remove", is_flag=True, help="Remove the alias from the model")
-@click.option("--by", metavar="WHO", default="", help="Who moves the alias [the name of the key]")
+@click.option(
+    "--by", metavar="WHO", default="", help="Who moves the alias (default: name of your API key)"
+)
 @click.argument("model", metavar="MODEL")
 @click.argument("name", metavar="[ALIAS]", required=False)
 @click.argument("version", metavar="[VERSION]", required=False)
@@ -823,7 +825,10 @@ def metrics(
 @click.command("open", epilog=HELP)
 @with_place
 @click.option(
-    "--project", metavar="P", envvar="OTEL_ML_PROJECT", help="Project of the run [any project]"
+    "--project",
+    metavar="P",
+    envvar="OTEL_ML_PROJECT",
+    help="Project of the run (default: any project)",
 )
 @click.argument("run", metavar="RUN")
 def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
@@ -868,7 +873,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     "--format",
     "kind",
     type=click.Choice(("jsonl", "csv", "parquet")),
-    help="File format [from the ending of FILE, else jsonl]",
+    help="File format (default: from the ending of FILE, else jsonl)",
 )
 @click.option(
     "--columns",

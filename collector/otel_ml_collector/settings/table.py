@@ -383,10 +383,10 @@ class Settings:
     margins: Margins = setting(
         "",
         read_margins,
-        "Limits for differences in time and cost. A smaller difference does not matter, even if "
-        'it is above 5 %: {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}. time_ms is in '
-        "milliseconds. time_share is a share of the duration of the whole request (in an "
-        "experiment, of the call). The larger of these two applies. cost is in $ per run",
+        "Smallest differences in time and cost that count as better or worse: "
+        '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001}. time_ms is in milliseconds. '
+        "time_share is a share of the duration of the whole request (in an experiment, of the "
+        "call). The larger of these two applies. cost is in $ per run",
         takes_table=True,
     )
     trace_url: str = setting(

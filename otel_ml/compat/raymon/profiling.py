@@ -615,7 +615,7 @@ def _directory(outdir: Any) -> Path:
 
 
 def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
-    """Return only the tags that report an invalid value.
+    """Return only the tags that say that a value is invalid.
 
     Args:
         tags: Tags from validation, as `Tag` objects or dictionaries.
