@@ -854,7 +854,7 @@ def _make_finding(
         title=title,
         evidence=join_evidence(
             of_all,
-            f"Also changed: {', '.join(more)}" if more else "",
+            f"Other changed fields: {', '.join(more)}" if more else "",
             f"{drift.runs:,} runs were compared with {drift.reference_runs:,} runs of "
             f"{drift.reference.name}",
             began if kind != "traffic" else "",

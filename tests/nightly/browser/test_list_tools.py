@@ -197,7 +197,7 @@ def test_keys_help_and_off(chromium: Browser, demo: CollectorProcess) -> None:
     page.goto(f"{demo.endpoint}{RUNS}")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.get_by_label("Turn off single keys in this browser").check()
+    page.get_by_label("Turn off single-key shortcuts in this browser").check()
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     expect(page.locator("tr.cur")).to_have_count(0)

@@ -149,7 +149,7 @@ def test_history_of_a_deleted_project(project: Project) -> None:
     loss = project.get("/loss")
     assert [(one["reason"], one["spans"]) for one in loss["reasons"]] == [("deleted_project", 6)]
     page = ask(project.service.app, f"/projects/{quote(project.name)}").text
-    assert "6 spans of the last 24 hours refused: deleted project" in page
+    assert "6 spans of the last 24 hours were refused: deleted project" in page
 
 
 def test_numbers_of_a_deleted_project(project: Project) -> None:

@@ -123,7 +123,7 @@ def test_refused_without_number(service: Service, project: str) -> None:
     answer = ask_loss(service, project)
     assert (refused(answer), answer["totals"]["refused"]) == ({"outside_time_window": 2}, 0)
     page = ask(service.app, f"/projects/{quote(project, safe='')}").text
-    assert "2 spans of the last 24 hours refused: outside time window" in page
+    assert "2 spans of the last 24 hours were refused: outside time window" in page
 
 
 def test_limit(service: Service, project: str) -> None:

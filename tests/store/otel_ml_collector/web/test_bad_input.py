@@ -58,7 +58,7 @@ def test_no_number(
     assert run["attributes"][name] == value
     [note] = re.findall('id="unread">(.*?)</div>', page, re.DOTALL)
     assert f"<code>{name}</code>" in note
-    assert "The value is stored, but figures do not count it." in note
+    assert "The value is stored, but not counted in any figure." in note
 
 
 def test_numbers_as_texts(service: Service) -> None:

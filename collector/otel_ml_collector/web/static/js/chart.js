@@ -101,7 +101,7 @@ async function draw(box) {
   });
   if (!drawn.some(({ y }) => y.some((value) => value !== null))) {
     const wanted = isLog ? "a number above 0" : "a finite number";
-    box.textContent = `None of its points is ${wanted}.`;
+    box.textContent = `This series has no point with ${wanted}.`;
     return;
   }
   const { label, scale, axis, value } = drawn[0];
