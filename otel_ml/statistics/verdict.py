@@ -321,8 +321,8 @@ class JudgeVerdict:
         return change is not None and (change.low > 0 or change.high < 0)
 
     def _plan(self) -> list[str]:
-        """Return how many items would show the margin, if the interval is only too wide."""
-        if self.word != "inconclusive" or self.reasons or self.needed is None:
+        """Return how many items would show the margin, if even the direction is open."""
+        if self.word != "inconclusive" or self.reasons or self.is_sure or self.needed is None:
             return []
         each = " runs each" if "/" in self.n else ""
         margin = f"{self.margin * (100 if self.is_rate else 1):.3g}"

@@ -81,8 +81,12 @@ class Outcome:
     values: Mapping[str, Any]
 
 
-_UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place, {unit} AS unit,
-    arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum""")
+_UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place,
+    arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum,
+    {unit} AS unit, (start_ns, stratum) AS began""")
+_PART_OF_UNIT: Final = Sql("concat({unit}, '/', stratum)")
+# A tag may change within a session. On both sides, the first run decides where the session counts.
+_FIRST_STRATUM: Final = Sql("min(began).2 AS stratum")
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
 )
@@ -105,17 +109,17 @@ FROM (
     sum(of_window.total) AS total, sum(of_window.n) AS n,
     argMin(of_window.total / of_window.n, of_window.place) AS first
   FROM (
-    SELECT is_before, unit, figure, place, min(stratum) AS stratum,
+    SELECT is_before, unit, figure, place, {first_stratum},
       {sums}
     FROM (
-      SELECT is_before, unit, place, stratum, pair.1 AS figure, pair.2 AS value
+      SELECT is_before, unit, place, began, pair.1 AS figure, pair.2 AS value
       FROM (
         {amounts} SELECT {columns}, [{pairs}] AS figures
         FROM {recorded} {inside} WHERE {sampled}
       )
       ARRAY JOIN figures AS pair
       UNION ALL
-      SELECT is_before, unit, place, stratum,
+      SELECT is_before, unit, place, began,
         concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
         if(isNull(passed), score, toFloat64(passed)) AS value
       FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
@@ -131,7 +135,13 @@ GROUP BY ALL ORDER BY ALL LIMIT {most}""")
 
 
 def read_units(
-    reader: Reader, project: str, sides: Sides, strata: Sequence[str], every: tuple[int, int]
+    reader: Reader,
+    project: str,
+    sides: Sides,
+    strata: Sequence[str],
+    every: tuple[int, int],
+    *,
+    is_split: bool = False,
 ) -> list[Row]:
     """Read the sums of each figure by unit. Units with equal sums are one row with their number.
 
@@ -141,6 +151,8 @@ def read_units(
         sides: The runs to compare.
         strata: Values of the tag by which units are grouped, as in `tag_kv`.
         every: Read one of so many units, of the baseline and of the candidate.
+        is_split: Whether each run counts for its own value of the tag. Otherwise, the first run
+            of a unit decides for all of its runs.
 
     Returns:
         Rows with `is_before`, `figure`, `place`, `stratum`, `total` and `first` in `MILLIONTHS`,
@@ -149,22 +161,26 @@ def read_units(
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
     sql = _UNITS.fill(
-        columns=_write_columns(sides, kinds),
+        columns=_write_columns(sides, kinds, is_split),
         sampled=_SAMPLED.fill(sides=sides.runs),
         amounts=with_amounts(amounts),
         pairs=_PAIRS,
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         inside=amounts.sum_inside(sides.runs),
         sums=UNIT_SUMS,
+        first_stratum=_FIRST_STRATUM,
         newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **_sample(strata, every)})
 
 
-def _write_columns(sides: Sides, kinds: RecordKinds) -> Sql:
+def _write_columns(sides: Sides, kinds: RecordKinds, is_split: bool) -> Sql:
+    unit = unit_of(is_joined=kinds.resolved)
     return _UNIT_COLUMNS.fill(
-        is_before=sides.is_before, place=sides.place, unit=unit_of(is_joined=kinds.resolved)
+        is_before=sides.is_before,
+        place=sides.place,
+        unit=_PART_OF_UNIT.fill(unit=unit) if is_split else unit,
     )
 
 
@@ -183,11 +199,11 @@ FROM (
     argMin(of_window.n, of_window.place) AS first_n,
     argMin(of_window.missing, of_window.place) AS first_missing
   FROM (
-    SELECT is_before, unit, place, min(stratum) AS stratum,
+    SELECT is_before, unit, place, {first_stratum},
       sum(toInt64({value})) AS total, countIf(isNotNull(value)) AS n,
       countIf(isNull(value)) AS missing
     FROM (
-      SELECT is_before, unit, place, stratum, value
+      SELECT is_before, unit, place, began, value
       FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
       INNER JOIN ({rows}) AS outcome
         ON outcome.trace_id = sides.trace_id AND outcome.span_id = sides.span_id
@@ -207,8 +223,11 @@ def read_outcomes(
     *,
     strata: Sequence[str],
     every: tuple[int, int],
+    is_split: bool = False,
 ) -> list[Row]:
     """Read the sums of what ground truth shows by unit. Equal units are one row.
+
+    The arguments are those of `read_units`.
 
     Returns:
         Rows with `is_before`, `place` and `stratum`; `total` in `MILLIONTHS`, `n` (predictions with
@@ -217,11 +236,12 @@ def read_outcomes(
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
-        columns=_write_columns(sides, kinds),
+        columns=_write_columns(sides, kinds, is_split),
         sampled=_SAMPLED.fill(sides=sides.runs),
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         rows=outcome.rows,
         value=whole(Sql("ifNull(value, 0)")),
+        first_stratum=_FIRST_STRATUM,
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **outcome.values, **_sample(strata, every)})

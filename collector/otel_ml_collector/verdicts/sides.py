@@ -307,10 +307,15 @@ def compare_tag_values(
     """
     every = _find_sampling(sides)
     rows_of: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in read_units(reader, project, sides, tokens, every):
+    for row in read_units(reader, project, sides, tokens, every, is_split=True):
         rows_of[row["stratum"]].append(row)
     outcomes = [
-        (outcome, read_outcomes(reader, project, sides, outcome, strata=tokens, every=every))
+        (
+            outcome,
+            read_outcomes(
+                reader, project, sides, outcome, strata=tokens, every=every, is_split=True
+            ),
+        )
         for outcome in sides.outcomes
     ]
     request_ms = _read_request_ms(reader, sides)

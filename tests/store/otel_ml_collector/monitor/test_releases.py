@@ -444,6 +444,47 @@ def test_another_mix_of_clients(service: Service) -> None:
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
 
 
+def make_conversations(version: str, first_ns: int, sessions: int = 200) -> list[Span]:
+    """Make sessions of turns 3 minutes apart, with a tag that may change from turn to turn.
+
+    A tenth of the sessions has five questions, every fourth of which fails. No other call fails.
+    """
+    spans = []
+    for session in range(sessions):
+        kind = session % 10
+        turns = ["greet"] if kind < 2 else ["ask"] * 5 if kind == 2 else ["greet", *["ask"] * 4]
+        for turn, intent in enumerate(turns):
+            start_ns = first_ns + session * 90 * SECOND_NS + turn * 3 * MINUTE_NS
+            run = make_call(
+                "bot",
+                {
+                    "otel_ml.model.version": version,
+                    "otel_ml.model.output_schema": "s",
+                    "otel_ml.outputs": '{"text": "yes"}',
+                    "otel_ml.outcome": "error" if kind == 2 and turn == 3 else "ok",
+                    "otel_ml.tag.intent": intent,
+                    "session.id": f"{version}-{session}",
+                },
+                start_ns=start_ns,
+                end_ns=start_ns + 100 * MS_NS,
+            )
+            spans.append(run)
+    return spans
+
+
+def test_tag_that_changes_within_a_session(service: Service) -> None:
+    """Two versions with the same sessions do not differ, though the turns have different tags."""
+    spans = make_conversations("v1", BEGAN_NS - 20 * HOUR_NS) + make_conversations("v2", BEGAN_NS)
+    take(service.store, "turns", spans)
+    (release,) = get(service, "releases", "turns")["releases"]
+    assert release["stratum"] == "intent"
+    errors = next(item for item in release["figures"] if item["name"] == "errors")
+    sides = [errors[side]["value"] for side in ("baseline", "candidate")]
+    runs = sum(span.name == "bot" for span in spans) // 2
+    assert sides == pytest.approx([20 / runs] * 2, rel=1e-9)
+    assert errors["word"] != "worse"
+
+
 def test_assistants(service: Service) -> None:
     """The overview that coding agents ask for names it, the worst first."""
     reader = service.store.reader

@@ -1,5 +1,7 @@
 """Tests of the comparison of two versions for each value of a tag."""
 
+import pytest
+
 from otel_ml_collector.measures.units import BOUNDS, Sides
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.verdicts.sides import compare_filters, compare_tag_values
@@ -11,8 +13,12 @@ from tests.support.otel_ml_collector.stores import Store
 CLIENTS = ("Kessler", "Tanaka")
 
 
-def test_each_value_as_if_alone(store: Store, project: str) -> None:
-    """Each value has the verdict that its runs have when they are compared alone."""
+@pytest.mark.parametrize("turns", [1, 4])
+def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
+    """Each value has the verdict that its runs have when they are compared alone.
+
+    That holds for sessions too, of which every second turn has another value.
+    """
     timeline = Timeline(Arrivals(store), project)
     calls = []
     for version in ("1" * 16, "2" * 16):
@@ -26,6 +32,7 @@ def test_each_value_as_if_alone(store: Store, project: str) -> None:
                     attributes={
                         "otel_ml.model.version": version,
                         "otel_ml.tag.client": client,
+                        "session.id": f"{version}-{number // turns}",
                         "otel_ml.score.confident": float(passed),
                         "otel_ml.passed.confident": passed,
                     },
