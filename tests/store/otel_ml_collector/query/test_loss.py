@@ -2,7 +2,8 @@
 
 import time
 from dataclasses import replace
-from typing import Any, Final
+from functools import cache
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -17,8 +18,11 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call, make_sign
 from tests.support.otel_ml_collector.stores import Service
 
-# By the real clock, for the pages have no other.
-THIS_HOUR: Final = time.time_ns() // HOUR_NS * HOUR_NS
+
+@cache
+def this_hour() -> int:
+    """The start of the hour in which the module begins, by the real clock: pages have no other."""
+    return time.time_ns() // HOUR_NS * HOUR_NS
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +33,17 @@ def service(own_service: Service) -> Service:
 
 def number(seq: int, hours_ago: int = 0, process: str = "0000000a") -> Span:
     """Make a call that ended at the beginning of an hour, with its number."""
-    end_ns = THIS_HOUR - hours_ago * HOUR_NS
+    end_ns = this_hour() - hours_ago * HOUR_NS
     attributes: dict[str, Value] = {"otel_ml.process": process, "otel_ml.seq": seq}
     return make_call("answer", attributes, start_ns=end_ns, end_ns=end_ns)
 
 
 def goodbye(seq: int, process: str = "0000000a", dropped: int = 0) -> Span:
-    return make_sign("goodbye", THIS_HOUR, process, seq=seq, dropped=dropped)
+    return make_sign("goodbye", this_hour(), process, seq=seq, dropped=dropped)
 
 
 def take(service: Service, project: str, *spans: Span) -> None:
-    service.store.writer.write(map_spans(spans, Filing(project, THIS_HOUR)))
+    service.store.writer.write(map_spans(spans, Filing(project, this_hour())))
 
 
 def ask_loss(service: Service, project: str, **parameters: object) -> Any:
@@ -52,13 +56,13 @@ def test_loss(service: Service, project: str) -> None:
     late = "0000000b"
     take(service, project, number(2, hours_ago=2), number(4), goodbye(6, dropped=1))
     take(service, project, number(1, 2, late), goodbye(2, late))
-    hour, before = to_rfc3339(THIS_HOUR), to_rfc3339(THIS_HOUR - 2 * HOUR_NS)
-    answer = ask_loss(service, project, end=to_rfc3339(THIS_HOUR + HOUR_NS))
+    hour, before = to_rfc3339(this_hour()), to_rfc3339(this_hour() - 2 * HOUR_NS)
+    answer = ask_loss(service, project, end=to_rfc3339(this_hour() + HOUR_NS))
     on_time = {"refused": 0, "sampled": 0, "late": 0, "dropped": 0}
     was_late = {"refused": 0, "sampled": 0, "late": 1, "dropped": 0}
     assert answer == {
-        "start_time": to_rfc3339(THIS_HOUR - 23 * HOUR_NS),
-        "end_time": to_rfc3339(THIS_HOUR + HOUR_NS),
+        "start_time": to_rfc3339(this_hour() - 23 * HOUR_NS),
+        "end_time": to_rfc3339(this_hour() + HOUR_NS),
         "hours": [
             {
                 "hour": hour,
@@ -93,7 +97,7 @@ def refused(answer: Any) -> dict[str, int]:
 
 def test_refused(service: Service, project: str) -> None:
     """Spans that were refused for a reason are not missing, until they arrive."""
-    old = replace(number(2), start_ns=THIS_HOUR - 500 * 24 * HOUR_NS)
+    old = replace(number(2), start_ns=this_hour() - 500 * 24 * HOUR_NS)
     bad = replace(number(3), span_id=b"bad")
     take(service, project, number(1), old, bad, number(5))
     answer = ask_loss(service, project)
@@ -107,18 +111,18 @@ def test_refused(service: Service, project: str) -> None:
 
 def test_refused_and_stored_as_history(service: Service, project: str) -> None:
     """A span that was too old and then came with an import key is neither refused nor missing."""
-    ended = THIS_HOUR - 500 * 24 * HOUR_NS
+    ended = this_hour() - 500 * 24 * HOUR_NS
     old = replace(number(2), start_ns=ended, end_ns=ended)
     take(service, project, number(1), old, number(3))
     imported = replace(old, scope=Scope({"otel_ml.import": True}, "", "", {}))
-    service.store.writer.write(map_spans([imported], Filing(project, THIS_HOUR, OPEN)))
+    service.store.writer.write(map_spans([imported], Filing(project, this_hour(), OPEN)))
     answer = ask_loss(service, project)
     assert (refused(answer), answer["totals"]["missing"]) == ({}, 0)
 
 
 def test_refused_without_number(service: Service, project: str) -> None:
     """Spans of other SDKs have no numbers; those that were refused are counted by reason."""
-    old = make_call("answer", start_ns=THIS_HOUR - 500 * 24 * HOUR_NS)
+    old = make_call("answer", start_ns=this_hour() - 500 * 24 * HOUR_NS)
     take(service, project, old, old)
     answer = ask_loss(service, project)
     assert (refused(answer), answer["totals"]["refused"]) == ({"outside_time_window": 2}, 0)
@@ -148,11 +152,11 @@ def test_times(service: Service, project: str) -> None:
     answer = ask_loss(
         service,
         project,
-        start=to_rfc3339(THIS_HOUR - 3 * HOUR_NS + 1),
-        end=to_rfc3339(THIS_HOUR - 2 * HOUR_NS + 1),
+        start=to_rfc3339(this_hour() - 3 * HOUR_NS + 1),
+        end=to_rfc3339(this_hour() - 2 * HOUR_NS + 1),
     )
     assert [row["hour"] for row in answer["hours"]] == [
-        to_rfc3339(THIS_HOUR - hours * HOUR_NS) for hours in (2, 3)
+        to_rfc3339(this_hour() - hours * HOUR_NS) for hours in (2, 3)
     ]
 
 
