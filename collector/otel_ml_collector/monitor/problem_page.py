@@ -153,7 +153,8 @@ def show_problem(
         start_ns=first.window.start_ns,
         end_ns=first.window.end_ns,
     )
-    place = found.problems.index(problem) + 1
+    mark = found.find_mark(problem)
+    place = 0 if mark else found.problems.index(problem) + 1
     finding = first.finding
     examples = reader.ahead(find_runs, query, now_ns)
     chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
@@ -165,6 +166,8 @@ def show_problem(
         "finding": finding,
         "subset": name_condition(finding.condition) if finding else "",
         "place": place,
+        "mark": mark,
+        "mark_address": view.address(project, "problems", problem.key, "known"),
         "count": len(found.problems),
         "last": last,
         "table": table,

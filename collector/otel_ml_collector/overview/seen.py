@@ -72,7 +72,7 @@ class SeenProblems:
         gone = [
             title
             for key, title in known.titles.items()
-            if key not in {problem.key for problem in found.problems}
+            if key not in {problem.key for problem in found.every}
         ]
         when = f"your last visit ({write_local(known.time_s * SECOND_NS, zone)[:16]})"
         parts = [f"{_count_problems(new)} new"] if new else []

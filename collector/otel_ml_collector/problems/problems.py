@@ -3,6 +3,7 @@
 Home, the overview and Monitor show these problems, so all three show the same number.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,12 +25,21 @@ from otel_ml_collector.findings.suggestions import (
     suggest_for_release,
     suggest_for_slice,
 )
+from otel_ml_collector.findings.versions import find_release_of
 from otel_ml_collector.measures.units import SAMPLED_TRACES, sample_traces
+from otel_ml_collector.problems.known import (
+    Harm,
+    KnownProblem,
+    find_known,
+    measure_difference,
+    measure_runs,
+)
 from otel_ml_collector.problems.news import NewsSources, OverviewNews, ProjectFinding, find_news
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdicts.claims import MEASURES, Measure, name_version
+from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, Interval
 from otel_ml_collector.windows import Window
 
 SignKind = Literal["release", "broken", "slice", "version", "alert", "error", "experiment", "crash"]
@@ -156,15 +166,24 @@ class ProjectProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedProblem:
+    """A problem that a user marked as known, with the mark."""
+
+    problem: ProjectProblem
+    mark: KnownProblem
+
+
+@dataclass(frozen=True, slots=True)
 class FoundProblems:
     """The problems of a project, the most important first.
 
     Attributes:
-        problems: One for each cause.
+        problems: One for each cause, without known ones.
         noticed: Findings that are no problem, such as new values of tags.
         calm: The newest verdict that is not bad, and muted alerts.
         news: New versions with their verdicts.
         state: What Monitor found; None if the store did not answer in time.
+        known: Problems that a user marked as known. No page counts them.
     """
 
     problems: Sequence[ProjectProblem]
@@ -172,12 +191,22 @@ class FoundProblems:
     calm: Sequence[ProjectFinding]
     news: OverviewNews
     state: MonitorState | None
+    known: Sequence[MarkedProblem] = ()
+
+    @property
+    def every(self) -> list[ProjectProblem]:
+        """All problems, known ones last."""
+        return [*self.problems, *(item.problem for item in self.known)]
 
     def find(self, key: str) -> ProjectProblem | None:
         """Return the problem with this key, else the one with a sign that has this key."""
-        named = [problem for problem in self.problems if problem.key == key]
-        signed = [item for item in self.problems if key in map(_make_key, item.others)]
+        named = [problem for problem in self.every if problem.key == key]
+        signed = [item for item in self.every if key in map(_make_key, item.others)]
         return next(iter([*named, *signed]), None)
+
+    def find_mark(self, problem: ProjectProblem) -> KnownProblem | None:
+        """Return the mark of a known problem; None for any other problem."""
+        return next((item.mark for item in self.known if item.problem is problem), None)
 
 
 def find_problems(
@@ -203,6 +232,7 @@ def find_problems(
         Missing: The caller may not read the project.
         Unavailable: The store does not answer.
     """
+    asked_marks = reader.ahead(find_known, project)
     if state is None:
         with suppress(StoreTimeout):
             state = find_shown_monitor(reader, project, last, now_ns)
@@ -215,14 +245,65 @@ def find_problems(
         *_list_news(news, found, window),
     ]
     asked = [reader.ahead(_count_traces, project, sign, window) for sign in signs]
-    problems = group_signs([wait.result() for wait in asked], last, state)
+    problems: list[ProjectProblem] = []
+    known: list[MarkedProblem] = []
+    marks = asked_marks.result()
+    for problem in group_signs([wait.result() for wait in asked], last, state):
+        mark = marks.get(name_mark(problem.first))
+        harm = measure_harm(problem.first, state)
+        if mark is not None and mark.hides(harm, last, problem.first.since_ns, now_ns):
+            known.append(MarkedProblem(problem, mark))
+        else:
+            problems.append(problem)
     return FoundProblems(
         problems=problems,
         noticed=[finding for finding in found if finding.kind in ("model", "traffic")],
         calm=[finding for finding in news.findings if not finding.is_wrong],
         news=news,
         state=state,
+        known=known,
     )
+
+
+def name_mark(sign: Sign) -> str:
+    """Name the mark of a known problem, by its cause and not by its place or its figures.
+
+    A problem with another version, slice or figure has another name.
+    """
+    finding = sign.finding
+    parts: list[object] = [sign.kind, sign.measure, sign.model, sign.subject]
+    if finding is not None:
+        parts += [finding.version, finding.baseline, finding.measured]
+        parts += [finding.condition or finding.where, finding.target]
+    elif sign.kind == "experiment":
+        parts.append(sign.run_id)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def measure_harm(sign: Sign, state: MonitorState | None) -> Harm:
+    """Measure how bad a problem is: by its figure, else by its affected runs per day."""
+    finding = sign.finding
+    difference = _find_difference(finding, state) if finding and state else None
+    if finding is not None and difference is not None:
+        return measure_difference(difference, float(finding.measured in AMOUNT_FIGURES))
+    start_ns = max(sign.window.start_ns, sign.since_ns or 0)
+    return measure_runs(float(sign.runs or sign.size), sign.window.end_ns - start_ns)
+
+
+def _find_difference(finding: Finding, state: MonitorState) -> Interval | None:
+    """Find the difference in the figure that a finding is about; None for a field."""
+    if finding.version is not None and finding.kind == "release":
+        release = find_release_of(state.releases, finding.model, finding.version, finding.baseline)
+        figures = release.figures if release else []
+        whole = next((item for item in figures if item.name == finding.measured), None)
+        is_worst = whole is not None and finding.condition == whole.worst
+        figure = whole.of_worst if whole and is_worst and whole.of_worst else whole
+        return figure.difference if figure else None
+    for item in state.slices.slices if state.slices else ():
+        if (item.model, item.condition) == (finding.model, finding.condition):
+            cells = {cell.figure: cell.difference for cell in item.cells}
+            return cells.get(finding.measured)
+    return None
 
 
 def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> list[Sign]:

@@ -27,6 +27,7 @@ from otel_ml_collector.monitor import (
     profiles,
     unusual,
 )
+from otel_ml_collector.monitor import known as known_problems
 from otel_ml_collector.monitor import page as monitor_page
 from otel_ml_collector.monitor import routes as monitor
 from otel_ml_collector.overview import home, projects
@@ -61,6 +62,7 @@ _ROUTERS: Final = (
     experiments.api,
     comparison.api,
     monitor.api,
+    known_problems.api,
     fields.api,
     profiles.api,
     sessions.api,
@@ -100,6 +102,7 @@ _ROUTERS: Final = (
     sessions.pages,
     metrics.pages,
     monitor_page.pages,
+    known_problems.pages,
     problem_page.pages,
     problem_pairs.pages,
     project_settings.pages,

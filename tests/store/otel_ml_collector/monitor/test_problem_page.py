@@ -1,4 +1,4 @@
-"""Tests of the page of a problem: its examples, as pairs where two versions got the same input."""
+"""Tests of the page of a problem: its examples, and pairs of them."""
 
 import html
 import json

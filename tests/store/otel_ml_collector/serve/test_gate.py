@@ -111,6 +111,7 @@ class World:
             "alert": f"alert-{MARK}",
             "receiver": "nobody",
             "mute": self.mute,
+            "known": "0" * 32,
             "backfill": self.backfill,
             "session": MARK,
             "user": MARK,
@@ -296,6 +297,7 @@ def test_roads(world: World) -> None:
     blind |= {f"/projects/theirs/{part}" for part in ("news", "chart", "error-groups", "sums")}
     blind.add("/projects/theirs/switch")  # counts only
     blind.add("/api/v1/projects/theirs/unread")  # nothing of a project that has runs
+    blind.add("/api/v1/projects/theirs/known-problems")  # none is known
     blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
     blind.add("/projects/theirs/monitor/findings")
     blind.add("/projects/theirs/monitor/progress")  # it tells no names
@@ -389,8 +391,9 @@ def needs_of(method: str, address: str) -> Collection[str]:
         return ["read"] if method == "GET" else ["annotate", "admin"]
     if "/targets/" in address and method in {"PUT", "DELETE"}:
         return []  # both read and annotate: whoever saves a target says which outputs it shows
-    if "/settings/" in address or address.endswith("/queue-form"):
-        return []  # two scopes: a form is answered with a page that reads
+    is_marked = "/known" in address and method != "GET"
+    if is_marked or "/settings/" in address or address.endswith("/queue-form"):
+        return []  # two scopes: the answer shows what only a reader may see
     at = address.partition("/queues")[2]
     if "/queues" not in address:
         return [need_of(method, address)]

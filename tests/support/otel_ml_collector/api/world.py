@@ -192,6 +192,16 @@ def fill(service: Service) -> dict[str, str]:
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
     service.store.take("orders", latest, now_ns=now_ns)
+    failed = make_call(
+        "refund",
+        {"otel_ml.outcome": "error", "error.type": "OrderNotFound"},
+        trace_id=trace_id(5),
+        span_id=span_id(9),
+        start_ns=now_ns,
+        status_code=2,
+        status_message="no order 17",
+    )
+    service.store.take("orders", failed, now_ns=now_ns)
     service.app.state.services.find(Listening).pace = LivePace(lifetime_s=0)
     view = {"page": "runs", "parameters": {"where": "latency_ms > 200"}}
     answered = send(service, "PUT", f"/api/v1/projects/{PROJECT}/views/slow", view)
@@ -213,11 +223,15 @@ def fill(service: Service) -> dict[str, str]:
     answered = send(service, "POST", f"/api/v1/projects/{PROJECT}/mutes", MUTE)
     assert answered.status == 200, answered.text
     mute = answered.json["name"]
+    answered = send(service, "POST", "/api/v1/projects/orders/known-problems", KNOWN)
+    assert answered.status == 200, answered.text
+    known = answered.json["name"]
     path = f"/api/v1/projects/{PROJECT}/objects?ref=table"
     (found,) = ask(service.app, path).json["objects"]
     return {
         "project": PROJECT,
         "backfill": backfill_id,
+        "known": known,
         "run_id": id_of(first),
         "key": KEY,
         "model": "answer",
@@ -271,6 +285,9 @@ MUTE: Final = {
     "who": "mira",
     "why": "known since Monday",
 }
+# The project with a problem: its first error.
+ORDERS: Final = {"project": "orders"}
+KNOWN: Final = {"problem": "error-ordernotfound"}
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
 # What fields are held against.
@@ -303,7 +320,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/mentions": Question({"who": "bigshot"}),
     "GET /projects/{project}/completion": Question({"where": "model == ", "start": "2026-11-01"}),
     # About the last 24 hours and the same hours last week: the shop has no run of now.
-    "GET /projects/{project}/overview": Question(path={"project": "orders"}),
+    "GET /projects/{project}/overview": Question(path=ORDERS),
     "GET /projects/{project}/stats": Question(
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
     ),
@@ -357,6 +374,9 @@ QUESTIONS: Final[dict[str, Question]] = {
     "POST /projects/{project}/alert-check": Question({"since": "2d"}, body=ALERT),
     "POST /projects/{project}/mutes": Question(body=MUTE),
     "PUT /projects/{project}/mutes/{mute}": Question(body={**MUTE, "why": "known since Tuesday"}),
+    "GET /projects/{project}/known-problems": Question(path=ORDERS),
+    "POST /projects/{project}/known-problems": Question(body=KNOWN, path=ORDERS),
+    "DELETE /projects/{project}/known-problems/{known}": Question(path=ORDERS),
     "GET /projects/{project}/targets/{target}": Question(
         {"start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z", "bucket": "hour"}
     ),

@@ -1,0 +1,101 @@
+"""Problems that a user marked as known: pages list them, but do not count them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from otel_ml_collector.stats import Past
+from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.verdicts.verdicts import Interval
+
+KNOWN: Final = DocumentKind("known problem", most=500, limit_bytes=16 * 1024)
+# A mark ends, so that a problem that comes back much later is shown again.
+_MARKED_NS: Final = 30 * DAY_NS
+# Standard errors of a 95 % interval.
+_Z: Final = 1.96
+# The end of an interval without one. JSON has no infinity.
+_UNBOUNDED: Final = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """How bad a problem is, as an interval: a difference, or affected runs per day."""
+
+    least: float
+    most: float
+
+
+class KnownProblem(BaseModel):
+    """A problem that a user marked as known."""
+
+    name: str = Field(description="Name of the mark")
+    problem: str = Field(description="Name of the problem in the address of its page")
+    title: str = Field(description="The problem in one sentence, as it was when it was marked")
+    who: str = Field(description="Name of the key that marked it; empty without keys")
+    marked_time: str = Field(description="When it was marked, RFC 3339 in UTC")
+    end_time: str = Field(description="When the mark ends, RFC 3339 in UTC")
+    most: dict[Past, float] = Field(
+        description="How bad it was, by time range: the upper bound of the difference, or of "
+        "affected runs per day. If it is certain to be worse than that, it counts as a problem "
+        "again"
+    )
+
+    def hides(self, harm: Harm, last: Past, since_ns: int | None, now_ns: int) -> bool:
+        """Return whether a problem is still known: it did not begin anew or get clearly worse.
+
+        Args:
+            harm: How bad the problem is now.
+            last: Time range in which it was found.
+            since_ns: When it began; None if unknown.
+            now_ns: Current time, in nanoseconds since 1970.
+        """
+        marked_ns = from_rfc3339(self.marked_time, "marked_time")
+        is_new = since_ns is not None and since_ns > marked_ns
+        most = self.most.get(last)
+        has_ended = now_ns >= marked_ns + _MARKED_NS
+        return not has_ended and not is_new and most is not None and harm.least <= most
+
+
+def find_known(reader: Reader, project: str) -> Mapping[str, KnownProblem]:
+    """Find the marks of a project by name, those that have ended included."""
+    return {item.name: make_known(item) for item in list_documents(reader, project, KNOWN)}
+
+
+def make_known(document: Document) -> KnownProblem:
+    """Read a mark from its document."""
+    return KnownProblem(
+        name=document.name,
+        marked_time=to_rfc3339(document.saved_ns),
+        end_time=to_rfc3339(document.saved_ns + _MARKED_NS),
+        **document.body,
+    )
+
+
+def measure_difference(difference: Interval, neutral: float) -> Harm:
+    """Measure a figure that is worse: how far it is from no difference.
+
+    Args:
+        difference: The difference with its interval.
+        neutral: The value of no difference: 0, or 1 for a factor.
+    """
+    low = -_UNBOUNDED if difference.low is None else difference.low - neutral
+    high = _UNBOUNDED if difference.high is None else difference.high - neutral
+    least, most = sorted((abs(low), abs(high)))
+    return Harm(0.0 if low < 0 < high else least, most)
+
+
+def measure_runs(runs: float, length_ns: int) -> Harm:
+    """Measure a number of affected runs: how many there are per day.
+
+    Args:
+        runs: Number of affected runs.
+        length_ns: Time in which they began.
+    """
+    days = max(length_ns, HOUR_NS) / DAY_NS
+    spread = _Z * math.sqrt(runs)
+    return Harm(max(runs - spread, 0.0) / days, (runs + spread) / days)
