@@ -305,6 +305,7 @@ def test_failed_calls_decide(service: Service) -> None:
         text = ask(service.app, f"/{page}").text
         assert "worse" in text
         assert sentence in text or page == pages[1]
+    assert f'<span class="claim">Failed calls: {sentence}.' in ask(service.app, f"/{path}").text
     assert ask(service.app, f"/{path}/markdown").text.startswith("**try 42**: worse than try 41")
     compared = ask(service.app, f"/api/v1/projects/broken/{asked}").json
     assert compared["sides"][1]["experiment"]["verdict"]["failures"] == failures

@@ -166,6 +166,12 @@ def test_found_unasked(service: Service) -> None:
     assert f"<code>{command}</code>" in ask(service.app, html.unescape(address)).text
 
 
+def test_undecided_version_is_named(service: Service) -> None:
+    """The list of new versions names the version that it is too early to judge."""
+    news = ask(service.app, "/projects/releases/news").text
+    assert ">Too early to say whether chat v2 is better: " in news.replace("\u202f", " ")
+
+
 def test_model_page(service: Service) -> None:
     """The page of a model starts with the verdict, and lists the runs behind a worse one."""
     parts = {}
