@@ -257,6 +257,12 @@ class Result(HasCard):
             is_interrupted=self.is_interrupted,
             baseline_id="" if self.baseline is None else self.baseline.stored_id,
             left_out=self.left_out,
+            judge_errors={
+                judgement.judge: judgement.error
+                for run in reversed(self.runs)
+                for judgement in run.judgements.values()
+                if judgement.error
+            },
         )
 
     @property

@@ -69,6 +69,7 @@ class Report:
         is_interrupted: Whether the experiment was interrupted before all runs finished.
         baseline_id: Run id of the baseline. Empty if it is not stored in a collector.
         left_out: For a replay: number of recorded runs that were not replayed, by reason.
+        judge_errors: The first error of each judge that failed, by judge.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Report:
     is_interrupted: bool = False
     baseline_id: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
+    judge_errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> str:
@@ -123,7 +125,7 @@ class Report:
             known = [judge for judge in self.judges.values() if judge.value is not None]
             notes.append(write_failed(self.errors, {judge.is_rate for judge in known}))
         notes += [
-            f"{name} raised an error on {_runs(judge.failed)}: no score there"
+            write_judge_failed(name, judge.failed, self.judge_errors.get(name, ""))
             for name, judge in self.judges.items()
             if judge.failed
         ]
@@ -229,6 +231,13 @@ def write_failed(errors: int, kinds: Collection[bool]) -> str:
     effects = {True: "counts as not passed", False: "has no score"}
     failed_parts = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
     return f"{_runs(errors)} failed{f', which {failed_parts}' if failed_parts else ''}"
+
+
+def write_judge_failed(judge: str, failed: int, error: str) -> str:
+    """Return in words on how many runs a judge itself failed, with its first error if known."""
+    note = f"{judge} raised an error on {_runs(failed)}: no score there"
+    text = " ".join(error.split())
+    return f"{note}. The first error: {text[:CELL_CHARS]}" if text else note
 
 
 def write_left_out(left_out: Mapping[str, int]) -> str:

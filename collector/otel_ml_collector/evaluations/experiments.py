@@ -7,7 +7,7 @@ as rows.
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -32,6 +32,7 @@ from otel_ml.statistics.report import (
     label_item,
     write_change,
     write_failed,
+    write_judge_failed,
     write_label,
     write_left_out,
     write_step,
@@ -71,6 +72,7 @@ from otel_ml_collector.store.experiments import (
     list_items,
     read_item_content,
     read_item_runs,
+    read_judge_errors,
     read_state,
 )
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of
@@ -858,6 +860,7 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
                 failed=estimate_group.failed,
             )
         )
+    errors = _find_judge_errors(reader, project, experiment, (judge.failed for judge in judges))
     return ExperimentDetail(
         experiment=experiment,
         judges=judges,
@@ -866,8 +869,24 @@ def describe(reader: Reader, project: str, compared: Compared) -> ExperimentDeta
         clustered_by=_cluster_of(experiment)
         if any(group.cluster for group in compared.groups.values())
         else "",
-        notes=_notes(compared, {judge.is_rate for judge in judges if judge.value is not None}),
+        notes=[
+            *_notes(compared, {judge.is_rate for judge in judges if judge.value is not None}),
+            *(
+                write_judge_failed(judge.judge, judge.failed, errors.get(judge.judge, ""))
+                for judge in judges
+                if judge.failed
+            ),
+        ],
     )
+
+
+def _find_judge_errors(
+    reader: Reader, project: str, experiment: ListedExperiment, failed: Iterable[int]
+) -> Mapping[str, str]:
+    """Read the first error of each judge if at least one of them failed on a run."""
+    if not any(failed):
+        return {}
+    return read_judge_errors(reader, project, experiment.run_id, experiment.start_ns)
 
 
 def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
@@ -899,6 +918,9 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         url=f"{page}/experiments/{now.run_id}",
         baseline_id=_stored_id(before) if before else "",
         left_out=now.comparison.get("left_out", {}),
+        judge_errors=_find_judge_errors(
+            reader, project, now, (judge.failed for judge in judges.values())
+        ),
     )
 
 

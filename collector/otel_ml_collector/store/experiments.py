@@ -15,6 +15,7 @@ from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql
+from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, SECOND_NS
 
@@ -107,6 +108,13 @@ _NEWEST_SCORES: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({n
         all_scores(_SCORES + Sql(" AND ") + BY_IDS), said=("score", "passed", "failed", "time_ns")
     ),
 ) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
+_JUDGE_ERRORS: Final = Sql("""
+    SELECT toString(name) AS judge, toString(argMin(error, (time_ns, owner))) AS first_error
+    FROM metrics WHERE project = {project:String} AND error != '' AND {is_score}
+      AND owner IN (
+        SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id)))
+        FROM {deliveries} WHERE {ours})
+    GROUP BY name""").fill(is_score=IS_SCORE, deliveries=DELIVERIES, ours=FINISHED_CALLS)
 # Each row that is stored or deleted changes a sum.
 _STATE: Final = Sql("""
     WITH (
@@ -365,6 +373,15 @@ def read_item_runs(
     times = [row["start_ns"] for row in rows]
     asked = {"project": project, "first": min(times), "last": max(times)}
     return rows, reader.rows(_NEWEST_SCORES, asked | {"ids": [run_id_of(row) for row in rows]})
+
+
+def read_judge_errors(
+    reader: Reader, project: str, experiment: str, start_ns: int
+) -> dict[str, str]:
+    """Read the first error of each judge that failed on runs of an experiment, by judge."""
+    asked = item_parameters(project, [experiment], start_ns)
+    rows = reader.rows(_JUDGE_ERRORS, asked)
+    return {row["judge"]: row["first_error"] for row in rows}
 
 
 def count_alike(

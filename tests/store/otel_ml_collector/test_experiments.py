@@ -141,6 +141,7 @@ SECOND: Final = make_experiment(
     baseline=id_of(FIRST),
     comparison=orjson.dumps({"margin": MARGIN, "cluster": 'tags["topic"]'}).decode(),
 )
+BROKE: Final = "exact raised an error on 1 run: no score there. The first error: it broke"
 ALONE: Final = make_experiment(2, baseline="baseline.jsonl", comparison='["odd"]', items=41)
 FLAKY: Final = make_experiment(3, baseline=id_of(FIRST), repeats=2)
 
@@ -326,7 +327,11 @@ def test_another_baseline(service: Service) -> None:
     assert alone["notes"] == [
         "40 of 41 runs: missing runs are not counted",
         "The baseline is not stored: baseline.jsonl",
+        BROKE,
     ]
+    page = f"/projects/p/experiments/{id_of(ALONE)}"
+    assert BROKE in ask(service.app, page).text
+    assert f"* {BROKE}" in ask(service.app, f"{page}/markdown").text
 
 
 def test_rows(service: Service) -> None:

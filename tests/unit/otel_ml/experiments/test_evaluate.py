@@ -436,6 +436,8 @@ def test_a_judge_that_raises_loses_no_row(recording: Recording) -> None:
         None,
     ]
     assert [run.judgements["exact"].score for run in result.runs] == [1, 1, 0]
+    note = "picky raised an error on 1 run: no score there. The first error: ValueError: thirty"
+    assert note in str(result)
 
 
 def test_async_judges_of_sync_functions(recording: Recording) -> None:
