@@ -470,17 +470,20 @@ def _write_evidence(
 ) -> str:
     """Write the difference of the worst figure, other worse figures, and the number of runs."""
     (figure, verdict, cell), *others = items
-    also = ", ".join(
-        f"{_name_column(other)} ({write_change(at.difference, other.kind)})"
-        for other, beside, at in others
+    name = _name_column(figure)
+    changes = {
+        _name_column(other): write_change(at.difference, other.kind)
+        for other, beside, at in reversed(others)
         if beside.word == verdict.word
-    )
+    }
+    changes.pop(name, None)  # by another version of the judge
+    also = ", ".join(f"{other} ({change})" for other, change in reversed(changes.items()))
     own, rest = (number * every for number in (runs, of_model - runs))
     about = "About " if every > 1 else ""
     return join_evidence(
         f"{about}{own:,} {'run' if own == 1 else 'runs'} of {wording.slice_name(its.name)}, "
         f"{rest:,} other {'run' if rest == 1 else 'runs'}",
-        write_difference(cell.difference, figure.kind, of=_name_column(figure)),
+        write_difference(cell.difference, figure.kind, of=name),
         f"Also {verdict.word}: {also}" if also else "",
         write_extra(round(cell.excess or 0)) if figure.name == "errors" else "",
         write_margin(figure.name, math.expm1(verdict.margin), cell.rest or 0.0),

@@ -277,7 +277,11 @@ def _compare_parts(
         )
     if not rows:
         return None
-    return _compare_with_others(finding, dimension, rows, choices)
+    figure = find_figure(found, finding)
+    kind: FigureKind = "score" if figure is not None and figure.kind == "score" else "rate"
+    if finding.measured in AMOUNT_FIGURES:
+        kind = "amount"
+    return _compare_with_others(finding, kind, dimension, slices=rows, choices=choices)
 
 
 def _compare_versions(
@@ -344,10 +348,14 @@ def _compare_part(
 
 
 def _compare_with_others(
-    finding: Finding, dimension: str, slices: Sequence[RunSlice], choices: Sequence[str]
+    finding: Finding,
+    kind: FigureKind,
+    dimension: str,
+    *,
+    slices: Sequence[RunSlice],
+    choices: Sequence[str],
 ) -> PartTable:
     """Show each value of a tag next to all other runs."""
-    kind: FigureKind = "amount" if finding.measured in AMOUNT_FIGURES else "rate"
     rows = []
     for item in slices[:_VALUES_COMPARED]:
         cell = next((cell for cell in item.cells if cell.figure == finding.measured), None)
