@@ -32,10 +32,10 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.mapping.values import (
     parse,
     to_float,
-    to_int,
     to_json,
     to_sorted_json,
     to_text,
+    to_token_count,
 )
 from otel_ml_collector.owners import own_key, own_response
 from otel_ml_collector.records import LateLog, LineRecord, Records, TraceKey, run_id
@@ -273,9 +273,9 @@ def _read_gemini(attributes: Mapping[str, Value]) -> Mapping[str, Value]:
     Gemini counts thought tokens separately.
     """
     gemini: dict[str, Value] = {}
-    output = to_int(attributes.get("output_token_count"))
-    thoughts = to_int(attributes.get("thoughts_token_count"))
-    if output is not None and thoughts is not None and thoughts > 0:
+    output = to_token_count(attributes.get("output_token_count"))
+    thoughts = to_token_count(attributes.get("thoughts_token_count"))
+    if output is not None and thoughts:
         gemini[names.GEN_AI_OUTPUT_TOKENS] = output + thoughts
     chunks = parse(attributes.get("response_text"))
     parts = [

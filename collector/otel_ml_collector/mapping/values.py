@@ -15,6 +15,8 @@ _CLASS: Final = "<class '"
 _UNKNOWN_SERVICE: Final = "unknown_service"
 NAN: Final = "NaN"
 """NaN as the value of an attribute."""
+# No call has more tokens. 9 million runs with this many can be added up in an int64.
+_MOST_TOKENS: Final = 10**12
 
 
 def parse(value: Value) -> object:
@@ -139,6 +141,12 @@ def to_int(value: Value) -> int | None:
     if number is None or not math.isfinite(number) or abs(number) >= 2**63:  # int64
         return None
     return int(number)
+
+
+def to_token_count(value: Value) -> int | None:
+    """Return a count of tokens from 0 to 10^12; None for anything else."""
+    count = to_int(value)
+    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
 
 
 def to_float(value: Value) -> float | None:

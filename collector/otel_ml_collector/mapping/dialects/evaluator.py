@@ -36,6 +36,7 @@ from otel_ml_collector.mapping.values import (
     to_int,
     to_json,
     to_text,
+    to_token_count,
 )
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import provider_of
@@ -383,8 +384,7 @@ def _read_response(value: Value, form: Form) -> str | None:
 
 
 def _read_count(value: Value, form: Form) -> int | None:
-    count = to_int(_unquote(value) if form == "quoted" else value)
-    return count if count is not None and count >= 0 else None
+    return to_token_count(_unquote(value) if form == "quoted" else value)
 
 
 def _read_cost(value: Value, form: Form) -> float | None:

@@ -14,11 +14,10 @@ from otel_ml_collector.mapping.dialects.leaves import Leaves, NamedValue, Talk, 
 from otel_ml_collector.mapping.dialects.table import CALLS
 from otel_ml_collector.mapping.dialects.usage import read_usage
 from otel_ml_collector.mapping.model_names import is_known_model
-from otel_ml_collector.mapping.values import to_float, to_int
+from otel_ml_collector.mapping.values import to_float, to_token_count
 from otel_ml_collector.price import is_provider, provider_of
 from otel_ml_collector.span import Value
 
-_MAX_COUNT: Final = 10**12
 _HOTTEST: Final = 2
 
 # Words of attributes with a model's name: its last words, and words that show whether it is the
@@ -365,7 +364,7 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     for leaf in leaves.leaves:
         name = _count_name(leaf.words) if not isinstance(leaf.value, list | tuple) else ""
         count = _whole_number(leaf.value) if name else None
-        if count is None or not 0 <= count <= _MAX_COUNT:
+        if count is None:
             continue
         has_tokens = has_tokens or not _TOKEN.isdisjoint(leaf.words)
         if name not in found or len(leaf.words) < found[name][0]:
@@ -381,9 +380,9 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
 
 
 def _whole_number(value: Value) -> int | None:
-    """Return a count; None for a fraction, which is a cost or a share."""
+    """Return a count of tokens; None for a fraction, which is a cost or a share."""
     number = None if isinstance(value, bool) else to_float(value)
-    return to_int(value) if number is not None and number.is_integer() else None
+    return to_token_count(value) if number is not None and number.is_integer() else None
 
 
 def _anthropic_counts(wholes: Iterable[NamedValue]) -> dict[str, int]:

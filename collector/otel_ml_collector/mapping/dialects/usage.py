@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.values import find_member, to_int
+from otel_ml_collector.mapping.values import find_member, to_token_count
 from otel_ml_collector.price import SPELLINGS
 
 # Fields of a usage object, each with the paths of its members. The first one with a count is used.
@@ -148,8 +148,7 @@ def _first_count(document: Mapping[str, object], paths: Iterable[Sequence[str]])
 
 
 def _count(value: object) -> int | None:
-    count = to_int(value) if isinstance(value, int | float | str) else None
-    return count if count is not None and count >= 0 else None
+    return to_token_count(value) if isinstance(value, int | float | str) else None
 
 
 def include_cached(run_columns: RunColumns, scope_name: str) -> None:

@@ -16,7 +16,7 @@ from otel_ml_collector.price import Price, read_prices, round_cost, write_cost
 from otel_ml_collector.span import Value
 from tests.support.otel_ml_collector.spans import NOW_NS, SCOPE, make_span
 
-HUGE: Final = 2**63 - 1
+HUGE: Final = 10**12
 
 
 def ns(year: int, month: int, day: int, hour: int = 12) -> int:

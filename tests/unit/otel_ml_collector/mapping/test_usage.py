@@ -98,6 +98,8 @@ def count_langfuse(usage: dict[str, Any]) -> Counts:
             (61, 18, 24, 30, None),
         ),
         ({"input": -1, "output": "many", "total": None}, (None,) * 5),
+        ({"input": 10**12 + 1, "output": 2**63 - 1}, (None,) * 5),
+        ({"input": 10**12, "output": 2.0**60}, (10**12, None, None, None, None)),
         ({}, (None,) * 5),
     ],
 )
@@ -121,6 +123,15 @@ def count(scope: str, attributes: dict[str, Value], provider: str = "") -> Count
 
 READ = "cache_read.input_tokens"
 WRITTEN = "cache_creation.input_tokens"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [(-1, None), (10**12, 10**12), (10**12 + 1, None), (2**63 - 1, None), ("1" * 18, None)],
+)
+def test_impossible_counts(tokens: Value, expected: int | None) -> None:
+    """A count of tokens that no call can have is ignored, so sums cannot overflow."""
+    assert count("", {"input_tokens": tokens}) == (expected, None, None)
 
 
 @pytest.mark.parametrize(
