@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_ml_collector.receive.pipeline import BODY_LIMIT_BYTES
 from tests.nightly.deploy import otelcol
 from tests.support.deploy.tools import DEPLOY, change, image_of, read_yaml, run
 
@@ -71,6 +72,18 @@ def test_queue_for_otel_ml_is_durable() -> None:
     folder = config["extensions"][exporter["sending_queue"]["storage"]]["directory"]
     assert f"queue:{folder}" in read_yaml(DEPLOY / "compose.yaml")["services"]["otelcol"]["volumes"]
     assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
+
+
+def test_received_spans_fit() -> None:
+    """Every span that a receiver accepts fits a request to otel-ml, alone in its batch."""
+    config = read_yaml(CONFIG)
+    protocols = config["receivers"]["otlp"]["protocols"]
+    queue = config["exporters"]["otlp_grpc/otel_ml"]["sending_queue"]
+    most = queue["batch"]["max_size"]
+    assert queue["sizer"] == "bytes"
+    assert protocols["grpc"]["max_recv_msg_size_mib"] << 20 < most < BODY_LIMIT_BYTES
+    assert protocols["http"]["max_request_body_size"] < most
+    assert queue["num_consumers"] * most < 96 << 20  # the collector's limit for all requests
 
 
 def services() -> list[str]:
