@@ -138,7 +138,8 @@ def _find_shortage(folder: Path, min_free_bytes: int) -> str:
         return f"The data directory is not accessible: {error.strerror}"
     if free >= min_free_bytes:
         return ""
-    return f"The disk has {free} bytes free: expected at least {min_free_bytes}"
+    free_mb, least_mb = free / 1e6, min_free_bytes / 1e6
+    return f"The disk has {free_mb:,.1f} MB free: expected at least {least_mb:,.1f} MB"
 
 
 async def alive(request: Request) -> Response:

@@ -672,7 +672,8 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 collector.runs.count_pending,
                 0.25,
-                "Calls that are recorded twice are counted twice",
+                "New runs are not counted in /metrics yet. The collector retries; if this line "
+                "repeats, check the disk and the store. Reason",
                 has_work=lambda: collector.runs.has_pending() or collector.calls.has_work(),
             ),
         ),
@@ -856,7 +857,7 @@ async def _serve(
 
     http_server = HttpServer(
         _http_config(app, settings, limits),
-        when_ready=lambda: _print_ready(settings, scheme, http, grpc_address, collector.keyring),
+        when_ready=lambda: _print_ready(settings, scheme, http, grpc_address, collector),
         send_away=send_away,
         until_idle=collector.pipeline.until_idle,
     )
@@ -931,15 +932,23 @@ def _tune_interpreter() -> None:
 
 
 def _print_ready(
-    settings: Settings, scheme: str, http: Address, grpc: Address, keyring: Keyring
+    settings: Settings, scheme: str, http: Address, grpc: Address, collector: Collector
 ) -> None:
     who = "every user on this machine" if http.is_loopback else f"everyone who reaches {http}"
-    if not keyring.is_on:
+    if not collector.keyring.is_on:
         _logger.warning("There are no keys: %s can read and write", who)
     if settings.data_dir is None and not settings.session_secret:
         _logger.warning(
             "session_secret is not set: sessions of the pages end when this collector stops, and "
             "are not valid at other collectors of this ClickHouse server"
+        )
+    try:
+        collector.health.check_room()
+    except Unavailable as error:
+        _logger.warning(
+            "No data is accepted: %s. Free some disk space, or lower min_free_disk_bytes. Until "
+            "then senders get 503 and should retry",
+            error,
         )
     sys.stdout.write(f"otel-ml is ready: {scheme}://{http} (pages, API, OTLP), gRPC {grpc}\n")
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The collector as a process: how it refuses to start, and how it ends."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import urllib3
 
 from otel_ml import Client
-from tests.support.collector import CollectorProcess
+from tests.support.collector import CollectorProcess, running
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -116,6 +117,18 @@ def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) 
         asked_s = time.monotonic()
         assert started_collector.stop() == 0
         assert time.monotonic() - asked_s < 10
+
+
+def test_start_on_a_full_disk(tmp_path: Path) -> None:
+    """A collector that starts on a nearly full disk warns, with sizes in MB and what to do."""
+    with running(tmp_path, "--min-free-disk-bytes", str(2**62)) as process:
+        assert re.search(
+            r"No data is accepted: The disk has [\d,]+\.\d MB free: expected at least "
+            r"4,611,686,018,427\.4 MB\. Free some disk space, or lower min_free_disk_bytes\. Until "
+            r"then senders get 503 and should retry\n",
+            process.output,
+        )
+        assert process.status("/readyz") == 503
 
 
 def test_health(collector: CollectorProcess) -> None:

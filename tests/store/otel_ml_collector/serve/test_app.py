@@ -151,7 +151,7 @@ def test_full_disk(tmp_path: Path, project: str) -> None:
         ]
         assert [answer.status for answer in answers] == [503, 503, 503]
         assert [answer.headers["retry-after"] for answer in answers] == ["2", "2", "2"]
-        reason = f" bytes free: expected at least {2**62}"
+        reason = f" MB free: expected at least {2**62 / 1e6:,.1f} MB"
         assert all(reason in answer.body.decode("latin-1") for answer in answers)
         assert ask(app, "/healthz").status == 200
         assert listed(service, project) == []

@@ -107,8 +107,8 @@ def test_full_disk(tmp_path: Path) -> None:
     disk = Disk()
     least = shutil.disk_usage(tmp_path).total + 1
     health = disk.health(tmp_path, least)
-    assert reason_of(health).endswith(f" bytes free: expected at least {least}")
-    with pytest.raises(Unavailable, match="bytes free"):
+    assert reason_of(health).endswith(f" MB free: expected at least {least / 1e6:,.1f} MB")
+    with pytest.raises(Unavailable, match="MB free"):
         health.watch(disk.write)()
     assert disk.writes == 0
 
