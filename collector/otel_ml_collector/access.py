@@ -84,7 +84,8 @@ class Access:
             NotPermitted: It does not have the scope.
         """
         if scope not in self.scopes:
-            raise NotPermitted(f"This key does not have the scope {scope}")
+            sender = "user" if self.is_user else "key"
+            raise NotPermitted(f"This {sender} does not have the scope {scope}")
         return self
 
     def reaches(self, project: str) -> bool:

@@ -112,12 +112,18 @@ def _log(refusal: Refusal) -> None:
         "rejected": refusal.rejected,
     }
     text = " ".join(f"{name}={_shown(value)}" for name, value in fields.items() if value)
-    _logger.warning("Part of a request was rejected: %s", text, extra=fields)
+    if refusal.answer != "partial":
+        what = "A request was refused"
+    elif refusal.rejected:
+        what = "Part of a request was rejected"
+    else:
+        what = "A request was stored with changes"
+    _logger.warning("%s: %s", what, text, extra=fields)
 
 
 def _log_number(peer: str, key_id: str, suppressed: int) -> None:
     _logger.warning(
-        "Parts of %d more requests from %s were rejected within %g s",
+        "%d more requests from %s were refused or rejected in part within %g s",
         suppressed,
         f"{peer} with key {key_id}" if key_id else peer,
         QUIET_S,

@@ -8,6 +8,7 @@ from otel_ml_collector.access import (
     OPEN_BEYOND,
     READ,
     SCOPES,
+    USER,
     Access,
     access_of,
     put_access,
@@ -53,6 +54,9 @@ def test_demand() -> None:
     assert SOME.demand(INGEST) is SOME
     with pytest.raises(NotPermitted, match=r"^This key does not have the scope read$"):
         SOME.demand(READ)
+    user = Access(f"{USER}ada", "ada", frozenset({INGEST}), ("one",))
+    with pytest.raises(NotPermitted, match=r"^This user does not have the scope read$"):
+        user.demand(READ)
 
 
 @pytest.mark.parametrize("scope", [{}, {"otel_ml.access": None}])

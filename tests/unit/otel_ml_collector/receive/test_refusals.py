@@ -41,6 +41,23 @@ def test_line(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("answer", "rejected", "begin"),
+    [
+        ("partial", 3, "Part of a request was rejected: "),
+        ("partial", 0, "A request was stored with changes: "),
+        ("over_quota", 0, "A request was refused: "),
+        ("unauthenticated", 0, "A request was refused: "),
+        ("refused", 0, "A request was refused: "),
+        ("unavailable", 0, "A request was refused: "),
+    ],
+)
+def test_extent(caplog: pytest.LogCaptureFixture, answer: str, rejected: int, begin: str) -> None:
+    """A line starts with whether all of the request was refused, a part of it, or nothing."""
+    Refusals().note(refuse(answer=answer, rejected=rejected))
+    assert caplog.messages[0].startswith(begin)
+
+
 def test_fields(caplog: pytest.LogCaptureFixture) -> None:
     """As JSON the same stands in fields, on one line."""
     Refusals().note(refuse(key_id="0f", project="p"))
@@ -48,7 +65,7 @@ def test_fields(caplog: pytest.LogCaptureFixture) -> None:
     record.created = 0.5
     assert JsonFormatter().format(record) == (
         '{"time": "1970-01-01T00:00:00.500Z", "level": "warning", '
-        '"logger": "otel_ml_collector.refusals", "message": "Part of a request was rejected: '
+        '"logger": "otel_ml_collector.refusals", "message": "A request was refused: '
         'transport=http peer=10.0.0.7:1 key_id=0f project=p answer=refused reason=No", '
         '"transport": "http", "peer": "10.0.0.7:1", "key_id": "0f", "project": "p", '
         '"service": "", "answer": "refused", "reason": "No", "rejected": 0}'
@@ -71,7 +88,7 @@ def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock.now_s = QUIET_S
     refusals.note(refuse("10.0.0.7:1"))
     assert caplog.messages[1] == (
-        "Parts of 999 more requests from 10.0.0.7 were rejected within 60 s"
+        "999 more requests from 10.0.0.7 were refused or rejected in part within 60 s"
     )
     assert len(caplog.messages) == 3
 
@@ -116,7 +133,7 @@ def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
     refusals.note(refuse("10.9.9.9:1"))
     rest = 10_000 - SENDERS - 1
     assert caplog.messages[SENDERS + 1 :] == [
-        f"Parts of {rest} more requests from (others) were rejected within 60 s",
+        f"{rest} more requests from (others) were refused or rejected in part within 60 s",
         caplog.messages[-1],
     ]
 
@@ -129,7 +146,7 @@ def test_end(caplog: pytest.LogCaptureFixture) -> None:
     refusals.close()
     refusals.close()
     assert caplog.messages[1:] == [
-        "Parts of 2 more requests from 10.0.0.7 with key 0f were rejected within 60 s"
+        "2 more requests from 10.0.0.7 with key 0f were refused or rejected in part within 60 s"
     ]
 
 
