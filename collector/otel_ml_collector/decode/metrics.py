@@ -32,11 +32,13 @@ class Metrics(NamedTuple):
         number: Number of all data points.
         service: ``service.name`` of the first resource; empty if missing.
         points: The data points about calls of models.
+        names: Names of all metrics with data points, each once, in the order of the request.
     """
 
     number: int
     service: str
     points: list[OtlpPoint]
+    names: list[str]
 
 
 def read_metrics(body: bytes) -> Metrics:
@@ -46,13 +48,14 @@ def read_metrics(body: bytes) -> Metrics:
         Rejected: The body is not an export request.
     """
     request = parse_protobuf(body, ExportMetricsServiceRequest)
-    number = sum(
-        _count(metric)
-        for resource_metrics in request.resource_metrics
-        for scope_metrics in resource_metrics.scope_metrics
-        for metric in scope_metrics.metrics
-    )
-    return _read(request, number)
+    number, names = 0, dict[str, None]()
+    for resource_metrics in request.resource_metrics:
+        for scope_metrics in resource_metrics.scope_metrics:
+            for metric in scope_metrics.metrics:
+                if count := _count(metric):
+                    number += count
+                    names[metric.name] = None
+    return _read(request, number, list(names))
 
 
 def read_json_metrics(body: bytes) -> Metrics:
@@ -68,10 +71,22 @@ def read_json_metrics(body: bytes) -> Metrics:
         request = ParseDict(_choose(document), ExportMetricsServiceRequest(), True)
     except ParseError as error:
         raise Rejected(f"The body is not an OTLP ExportMetricsServiceRequest: {error}") from error
-    return _read(request, number)
+    return _read(request, number, _names_of(document))
 
 
 READERS: Final = {Form.JSON: read_json_metrics, Form.PROTOBUF: read_metrics}
+
+
+def _names_of(document: Any) -> list[str]:
+    """Return the names of the metrics of a valid document that have data points, each once."""
+    names = (
+        str(metric.get("name") or "")
+        for resource in document.get("resourceMetrics") or ()
+        for scope in resource.get("scopeMetrics") or ()
+        for metric in scope.get("metrics") or ()
+        if any(isinstance(data, dict) and data.get("dataPoints") for data in metric.values())
+    )
+    return list(dict.fromkeys(names))
 
 
 def _choose(document: Any) -> dict[str, Any]:
@@ -118,12 +133,12 @@ def _without_exemplars(metric: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(request: ExportMetricsServiceRequest, number: int) -> Metrics:
+def _read(request: ExportMetricsServiceRequest, number: int, names: list[str]) -> Metrics:
     first = request.resource_metrics[0].resource if request.resource_metrics else None
     service = service_of(attributes_of(first.attributes)) if first else ""
     points = list(_points(request))
     check_records(len(points))
-    return Metrics(number, service, points)
+    return Metrics(number, service, points, names)
 
 
 def _count(metric: metrics_pb2.Metric) -> int:

@@ -330,6 +330,7 @@ class Reservation:
         self._since_s = time.monotonic()
         self.sender = ""
         self.service = ""  # of the first record; empty until it is decoded
+        self.unstored_metrics: list[str] = []  # names; known once the request is mapped
 
     @property
     def age_s(self) -> float:

@@ -58,6 +58,9 @@ _GOES_ON_BYTES: Final = 256 * 1024
 _GOES_ON_S: Final = 60.0
 _KNOWN_REQUESTS: Final = 256
 _DAY_S: Final = 86_400
+# Names of metrics in a log line, and characters of each.
+_SHOWN_NAMES: Final = 3
+_NAME_CHARS: Final = 100
 # Maximum number of replaced texts that are kept for the answer, which names fewer of them.
 _MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
@@ -326,10 +329,14 @@ class Intake:
             stored = self._commit.submit(records, deadline, is_urgent=export.is_urgent)
             left = await asyncio.wrap_future(stored)
             records.rejected.update(left)
-        return await self._conclude(export, records, onward, deadline, reservation.service)
+        return await self._conclude(export, records, onward, reservation, deadline)
 
     async def _conclude_metrics(
-        self, stored: Records, onward: OtlpRequest | None, service: str, deadline: float
+        self,
+        stored: Records,
+        onward: OtlpRequest | None,
+        reservation: Reservation,
+        deadline: float,
     ) -> ExportAnswer:
         """Forward metrics if there is a destination. Otherwise drop those that are not stored."""
         rejected = stored.rejected
@@ -343,14 +350,16 @@ class Intake:
         if self._refuses_metrics and left:
             return ExportAnswer(left + rejected.total(), _NO_METRICS)
         self._telemetry.count_left_points(left)
+        service = reservation.service
         name = service if service in self._left_out or len(self._left_out) < _SERVICES else _OTHERS
         today = int(time.time()) // _DAY_S
         if left and self._left_out.get(name) != today:
             self._left_out[name] = today
             _logger.info(
-                "OTLP metrics of %s are not stored: forward them, or stop sending them here "
-                "(logged once a day)",
+                "These OTLP metrics of %s are not stored: %s. Forward them, or stop sending them "
+                "here (logged once a day)",
                 name or "a service without a name",
+                _list_names(reservation.unstored_metrics),
             )
         return _answer(rejected, "Data points", ())
 
@@ -359,12 +368,12 @@ class Intake:
         export: Export,
         stored: Records,
         onward: OtlpRequest | None,
+        reservation: Reservation,
         deadline: float,
-        service: str,
     ) -> ExportAnswer:
         """Forward and count the stored records of a request."""
         if export.signal is Signal.METRICS:
-            return await self._conclude_metrics(stored, onward, service, deadline)
+            return await self._conclude_metrics(stored, onward, reservation, deadline)
         rejected = stored.rejected
         accepted = stored.received - rejected.total()
         if self._forward and onward and accepted:
@@ -401,8 +410,12 @@ class Intake:
         )
         body, form = export.body, export.form
         if export.signal is Signal.METRICS:
-            number, reservation.service, points = read_points(body, form)
-            return replace(map_points(points, filing), received=number)
+            metrics = read_points(body, form)
+            reservation.service = metrics.service
+            mapped = map_points(metrics.points, filing)
+            stored = {point.metric for point in mapped.points}
+            reservation.unstored_metrics = [name for name in metrics.names if name not in stored]
+            return replace(mapped, received=metrics.number)
         replaced: list[Replaced] = []
         if export.signal is Signal.LOGS:
             logs = read_logs(body, form, replaced)
@@ -477,6 +490,12 @@ def _decompress(export: Export, reservation: Reservation, deadline: float) -> by
     reservation.grow(len(body))
     reservation.resize(len(body))
     return body
+
+
+def _list_names(names: Sequence[str]) -> str:
+    """List the first names for a log line, and the number of further ones."""
+    shown = ", ".join(name[:_NAME_CHARS] or "(no name)" for name in names[:_SHOWN_NAMES])
+    return f"{shown} and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else shown
 
 
 def _answer(rejected: Counter[str], what: str, replaced: Sequence[str]) -> ExportAnswer:

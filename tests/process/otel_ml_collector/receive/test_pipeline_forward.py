@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otel_ml_collector.access import Access
-from otel_ml_collector.decode.signals import Signal
+from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.receive.answers import ExportAnswer
@@ -181,10 +182,41 @@ def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> 
 
     asyncio.run(send())
     assert [one for one in caplog.messages if "till" in one] == [
-        "OTLP metrics of till are not stored: forward them, or stop sending them here (logged "
-        "once a day)"
+        "These OTLP metrics of till are not stored: m. Forward them, or stop sending them here "
+        "(logged once a day)"
     ]
     assert "otel_ml_data_points_left_out_total 2.0" in way.telemetry.render().decode()
+
+
+@pytest.mark.parametrize(
+    ("others", "listed"),
+    [
+        (["my.counter"], "my.counter"),
+        (["a", "b", "c"], "a, b, c"),
+        (["a", "b", "c", "d", "e", "a"], "a, b, c and 2 more"),
+    ],
+)
+@pytest.mark.parametrize("form", Form)
+def test_names_of_metrics_that_go_nowhere(
+    way: Way, caplog: pytest.LogCaptureFixture, others: list[str], listed: str, form: Form
+) -> None:
+    """The log names the metrics that are not stored, and none that are."""
+    caplog.set_level("INFO")
+    request = ExportMetricsServiceRequest()
+    metrics = request.resource_metrics.add().scope_metrics.add().metrics
+    point = metrics.add(name="gen_ai.client.token.usage").histogram.data_points.add()
+    point.time_unix_nano, point.count, point.sum = time.time_ns(), 1, 5
+    for name in others:
+        metrics.add(name=name).sum.data_points.add(as_int=1)
+    body = request.SerializeToString()
+    if form is Form.JSON:
+        body = MessageToJson(request).encode()
+    export = Export(body, "identity", "shop", Signal.METRICS, form)
+    assert asyncio.run(way.accept(export)) == ExportAnswer(0, "")
+    assert [line for line in caplog.messages if "not stored" in line] == [
+        f"These OTLP metrics of a service without a name are not stored: {listed}. Forward them, "
+        "or stop sending them here (logged once a day)"
+    ]
 
 
 def test_refused_metrics() -> None:

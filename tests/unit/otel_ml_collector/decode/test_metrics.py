@@ -30,7 +30,7 @@ def test_protobuf(kind: str, number: int) -> None:
         for _ in range(number):
             points.add()
     scope_metrics.metrics.add(name="of no kind")
-    assert read_metrics(request.SerializeToString()) == (2 * number, "", [])
+    assert read_metrics(request.SerializeToString()) == (2 * number, "", [], [""][:number])
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
@@ -38,7 +38,7 @@ def test_json(kind: str) -> None:
     """The data points of metrics in JSON are counted, whatever they hold."""
     metric = {"name": "m", kind: {"dataPoints": [{"asInt": "1"}, {}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric, metric, {}]}]}]}
-    assert read_json_metrics(json.dumps(body).encode()) == (4, "", [])
+    assert read_json_metrics(json.dumps(body).encode()) == (4, "", [], ["m"])
 
 
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
