@@ -437,6 +437,7 @@ def backup(asked: PlaceOptions, folder: Path) -> int:
         }
         done = _send(place, "POST", "backup", body=body, timeout_s=_LONG_S)
         sys.stdout.write(f"{done['folder']}: {done['bytes']:,} bytes, backup of {place.name}\n")
+        sys.stdout.write(f"Writing was paused for {done['rested_ms'] / 1_000:.2f} s\n")
     return DONE
 
 

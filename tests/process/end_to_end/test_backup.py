@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -61,6 +62,7 @@ def test_same_answers(tmp_path: Path) -> None:
             "--endpoint", collector.endpoint,
         )  # fmt: skip
         assert (written.returncode, written.stderr) == (0, "")
+        assert re.search(r"^Writing was paused for \d+\.\d\d s$", written.stdout, re.MULTILINE)
         assert [text for text in before if text.startswith('{"error"')] == []
         send(collector, "three")  # is not in the backup
     shutil.rmtree(tmp_path / "data")
