@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -162,6 +162,7 @@ class OtlpLine:
         self._acknowledged: OrderedDict[bytes, None] = OrderedDict()
         self._is_away = False
         self._unsent = 0
+        self._dropped: Counter[str] = Counter()  # requests since the last log line, by reason
         self._once = OnceAMinute()
         numbers.add_target(target.name, sorted(target.signals), lambda: self._queue.waiting)
         self._threads = [
@@ -210,6 +211,8 @@ class OtlpLine:
             thread.join(max(deadline_s - time.monotonic(), 0.0))
         for item in self._queue.drain():
             self._end_without(item, "The collector is shutting down")
+        for reason, number in sorted(self._dropped.items()):
+            self._log_dropped(number, reason)
         if self._unsent:
             _logger.warning("%s requests for %s were dropped at shutdown", self._unsent, self._name)
         self._sender.close()
@@ -296,7 +299,16 @@ class OtlpLine:
 
     def _drop(self, request: OtlpRequest, reason: str, why: str) -> None:
         self._numbers.count_dropped(self.target.name, request.signal, reason)
-        self._log(reason, "Requests cannot be delivered to %s: %s", why)
+        with self._lock:
+            self._dropped[reason] += 1
+            if not self._once.is_due(reason):
+                return
+            number = self._dropped.pop(reason)
+        self._log_dropped(number, why)
+
+    def _log_dropped(self, number: int, why: str) -> None:
+        requests = "1 request" if number == 1 else f"{number} requests"
+        _logger.warning("Dropped %s for %s: %s", requests, self._name, why)
 
     def _log(self, about: str, message: str, why: str) -> None:
         if self._once.is_due(about):

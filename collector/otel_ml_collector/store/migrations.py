@@ -263,7 +263,10 @@ def migrate(client: StoreClient) -> None:
             if schema < version:
                 _run(client, version, step)
     _note(client, SCHEMA_VERSION)
-    _logger.info("The store was upgraded to schema %d from %d", SCHEMA_VERSION, schema)
+    if schema:
+        _logger.info("The store was upgraded to schema %d from %d", SCHEMA_VERSION, schema)
+    else:
+        _logger.info("The store was created with schema %d", SCHEMA_VERSION)
 
 
 def _add_declared(client: StoreClient, table: Table[Any]) -> None:

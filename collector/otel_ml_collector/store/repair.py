@@ -13,6 +13,7 @@ from typing import Final
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.schema import META, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, table_names
@@ -46,6 +47,7 @@ class Repair:
         self._whole_s = time.time()
         self._is_sure = True
         self._unloaded: set[str] = set()
+        self._once = OnceAMinute()
 
     def run_pass(self) -> None:
         """Reload the tables that were written to around a failed write.
@@ -82,10 +84,13 @@ class Repair:
             # Versions that were lost with a damaged part may get different numbers when they arrive
             # again.
             self._memory.forget_numbers(lambda *_: True)
-            _logger.error(
-                "The engine could not write all files; reloaded without the damaged parts: %s",
-                ", ".join(tables),
-            )
+            if self._once.is_due("reloaded"):
+                _logger.warning(
+                    "The store could not write all files of the tables %s. Nothing that was "
+                    "acknowledged is lost: the collector reads the intact files again. Free some "
+                    "disk space",
+                    ", ".join(tables),
+                )
 
     def _load(self) -> None:
         for table in sorted(self._unloaded):

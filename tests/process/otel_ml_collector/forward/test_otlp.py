@@ -152,7 +152,7 @@ def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 308])
-def test_refused(sink: Sink, status: int) -> None:
+def test_refused(sink: Sink, status: int, caplog: pytest.LogCaptureFixture) -> None:
     """What a target refuses for good is counted, not sent again, and no matter to its sender."""
     sink.replies.append(Reply(status))
     requests = [make(), make()]
@@ -164,6 +164,7 @@ def test_refused(sink: Sink, status: int) -> None:
         assert way.numbers("forward_dropped_total") == {
             'reason="refused",signal="traces",target="there"': 1
         }
+    assert caplog.messages[0].startswith("Dropped 1 request for the destination there: ")
 
 
 def test_partial(sink: Sink) -> None:
@@ -198,6 +199,17 @@ def test_bounded() -> None:
         dropped = way.numbers("forward_dropped_total")
         assert dropped['reason="shutdown",signal="traces",target="away"'] == 3
         assert dropped['reason="shutdown",signal="traces",target="narrow"'] == 1
+
+
+def test_log_of_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells at once that a request is dropped, and in the end how many more are."""
+    with forwarding(away(queue_requests=1)) as way:
+        for _ in range(4):
+            way.send(make())
+    assert [line for line in caplog.messages if line.startswith("Dropped")] == [
+        "Dropped 1 request for the destination away: its queue is full",
+        "Dropped 2 requests for the destination away: queue_full",
+    ]
 
 
 def test_given_up() -> None:
