@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.store.alerts import AlertStore
-from otel_ml_collector.store.migrations import migrate
+from otel_ml_collector.store.migrations import SCHEMA_VERSION, migrate
 from otel_ml_collector.store.notifications import (
     NotificationBox,
     StoredNotification,
@@ -33,6 +33,18 @@ def test_no_ttl(tmp_path: Path) -> None:
         migrate(client)
         migrate(client)
         assert client.query(WITH_TTL).result_rows == []
+
+
+def test_log_of_a_new_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log of a new store says that it was created, not upgraded."""
+    caplog.set_level("INFO")
+    with open_store(tmp_path) as store:
+        client = store.connections.open()
+        client.command(Sql("TRUNCATE TABLE store_meta"))
+        caplog.clear()
+        migrate(client)
+    assert f"The store was created with schema {SCHEMA_VERSION}" in caplog.messages
+    assert "upgraded" not in caplog.text
 
 
 @pytest.mark.parametrize(("days", "left"), [(364, 1), (367, 0)])
