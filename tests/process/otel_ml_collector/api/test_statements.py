@@ -36,6 +36,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             for number in range(10, 50)
         ]
         service.store.take(PLAIN, root, *below, make_call("answer", SCORED))
+        ask(service.app, f"/api/v1/projects/{PLAIN}/runs")  # learns what the project does not have
         yield service
 
 
