@@ -49,6 +49,7 @@ from otel_ml_collector.measures.measures import (
     COUNTED_COST,
     COUNTED_TOKENS,
     ERRORS,
+    HAS_FAILED,
     LATENCY,
     MILLIONTHS,
     TOKENS,
@@ -127,7 +128,7 @@ _VERSION_NUMBER: Final = Sql("""transform(
   concat(toString(digest), ':', toString(structure), ':', toString(model)),
   {version_keys:Array(String)}, {version_numbers:Array(String)}, '')""")
 _MEASURED: Final = Sql("""
-  SELECT place, slices, count() AS runs, {aggregates}
+  SELECT place, slices, count() AS runs, countIf(waits) AS waiting, {aggregates}
   FROM ({cells}) GROUP BY place, slices HAVING NOT has(slices, '')
   ORDER BY place, runs DESC, slices LIMIT {slices_at_most} BY place LIMIT {most}""")
 _MEANS: Final = Sql("""
@@ -537,6 +538,7 @@ class _Question:
     kinds: RecordKinds
     joins: Sql
     slices: Sql
+    waits: Sql
     values: Mapping[str, Any]
     has_inside: bool
     leaves_out_imports: bool = False
@@ -602,6 +604,7 @@ class _Question:
             slices=Sql("[{slices}]").fill(slices=join_sql(", ", slices))
             if slices
             else Sql("CAST([] AS Array(String))"),
+            waits=columns.waits,
             values=values,
             has_inside=has_inside,
             leaves_out_imports=asked.leaves_out_imports,
@@ -617,12 +620,13 @@ class _Question:
         return Sql("""
           {amounts}
           SELECT runs.trace_id AS trace_id, runs.span_id AS span_id, arrayJoin({places}) AS place,
-            {slices} AS slices,
+            {slices} AS slices, {waits} AS waits,
             {unit} AS unit {xs}
           FROM {recorded} {joins} WHERE {bounds} AND ({condition}) {imports}""").fill(
             places=_PLACES,
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
+            waits=self.waits,
             unit=unit_of(is_joined=self.kinds.named),
             amounts=with_amounts(RunAmounts(self.kinds.resolved), inside=self.has_inside),
             xs=join_sql("", xs),
@@ -678,15 +682,12 @@ class _Question:
         """Read the figures of a slice in a window."""
         numbers: dict[FigureKey, float] = {}
         counts: dict[FigureKey, int] = {}
-        is_in = True
         for place, column in enumerate(self.columns):
             key, value = key_of(column.figure), row[f"v_{place}"]
             numbers[key] = math.nan if value is None else float(value)
             if column.figure.name not in {"runs", "cost", "tokens"}:
                 counts[key] = row[f"n_{place}"]
-            if column.figure.name in OF_JUDGES:
-                is_in = is_in and row[f"n_{place}"] >= row["runs"]
-        return MeasuredSlice(row["runs"], numbers, counts, is_in)
+        return MeasuredSlice(row["runs"], numbers, counts, is_in=not row["waiting"])
 
 
 class _Columns:
@@ -791,6 +792,17 @@ class _Columns:
             )
         self._paths.append((pattern.fill(raw=raw), Sql("at_{n}").fill(n=place)))
         return Sql("at_{n}").fill(n=place)
+
+    @property
+    def waits(self) -> Sql:
+        """Whether a run still waits for the score of a judge. Judges do not score failed runs."""
+        # A newest score always has `failed`. A score without a pass or a number has arrived too.
+        missing = [Sql("isNull(failed_{n})").fill(n=place) for place in range(len(self._judges))]
+        if not missing:
+            return Sql("0")
+        return Sql("NOT {failed} AND ({missing})").fill(
+            failed=HAS_FAILED, missing=join_sql(" OR ", missing)
+        )
 
     @property
     def joins(self) -> Sql:

@@ -38,7 +38,7 @@ class MeasuredSlice:
         runs: Recorded runs in the window.
         numbers: Value of each figure; NaN without a value.
         counts: Number of runs behind each figure.
-        is_in: Whether all of its scores have arrived.
+        is_in: Whether all of its runs that did not fail have their scores.
         truth: Whether its ground truth has arrived: `due` if it usually takes longer than this,
             `overdue` if it does not.
         means: For `surely`: how many sessions have which mean.

@@ -161,6 +161,17 @@ def test_course(service: Service) -> None:
     assert state["slices"][0]["where"] == 'model == "answer" and tags["client"] == "Remax"'
 
 
+def test_failed_run_without_score(service: Service) -> None:
+    """A rule about scores fires as soon as the window ends, although a failed run has no score."""
+    call(service, "PUT", "fails/alerts/a", {**RULE, "hold": "1 of 1"})
+    failed, _, *others = make_hour(1, "Remax", 5)
+    service.store.take("fails", tell("j1"), failed, *others)
+    told = Told("fails")
+    look(service, told, END_NS + MINUTE_NS)
+    assert told.lines == ["firing Remax"]
+    call(service, "DELETE", "fails/alerts/a")
+
+
 @pytest.mark.parametrize(("name", "is_import"), [("live", False), ("history", True)])
 def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
     """An import never fires an alert for the past, although live runs with the same values do.

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import pytest
@@ -12,7 +13,7 @@ from otel_ml_collector.alerts.rule import SliceKey, WantedAlert, make_plan
 from otel_ml_collector.alerts.states import MeasuredSlice, key_of
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, make_hour
-from tests.store.otel_ml_collector.query.test_judges import tell
+from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
 
@@ -133,3 +134,30 @@ def test_means_are_rounded_to_the_good_side(
 def test_version(store: Store) -> None:
     """Versions are told apart by their small numbers."""
     assert [*ask(store, "runs > 0", "version")[END_NS]] == [SliceKey('["1"]')]
+
+
+@pytest.mark.parametrize("figure", ["pass_rate", "mean_score", "judge_errors"])
+@pytest.mark.parametrize(
+    ("name", "lost", "is_in"),
+    [
+        ("all", {}, True),
+        ("failed without score", {0: None, 1: None}, True),
+        ("judge failed", {5: "ValueError"}, True),
+        ("no score yet", {5: None}, False),
+        # The score of a failed run does not stand in for that of another run.
+        ("one of each", {0: None, 5: None}, False),
+    ],
+)
+def test_waits_for_scores(
+    store: Store, figure: str, name: str, lost: dict[int, str | None], *, is_in: bool
+) -> None:
+    """A window waits for the scores of its runs, except for failed runs: judges leave these out."""
+    project = f"waits {name}"
+    spans = make_hour(1, "Remax", 15)
+    pairs = dict(enumerate(zip(spans[::2], spans[1::2], strict=True)))
+    for place, said in lost.items():
+        run, _ = pairs[place]
+        pairs[place] = (run, tell("j1") if said is None else say(run, "j1", said))
+    store.take(project, tell("j1"), *chain.from_iterable(pairs.values()))
+    measured = ask(store, f'{figure}("grounded") < 0.9', project=project)[END_NS]
+    assert measured[SliceKey("[]")].is_in == is_in
