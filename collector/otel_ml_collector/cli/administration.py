@@ -295,6 +295,8 @@ def retention(
         holds = place.api().get(*path)
         name = ""
         if records is not None or payloads is not None:
+            with check_project(place.api(), project) as check:
+                check()
             wanted = {
                 "record_days": _days(records, holds["record_days"]),
                 "payload_days": _days(payloads, holds["payload_days"]),

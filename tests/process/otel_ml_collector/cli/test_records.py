@@ -248,6 +248,15 @@ def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, messag
     assert len(said.splitlines()) == (1 if message else 0)
 
 
+def test_retention_of_an_unknown_project(endpoint: str) -> None:
+    """A misspelt project gets no retention."""
+    done = otel_ml(endpoint, "retention", "shp", "--records", "30")
+    assert done.returncode == NOT_FOUND
+    assert done.stderr.decode().startswith("otel-ml: There is no project 'shp': expected one of ")
+    stored = json.loads(otel_ml(endpoint, "storage", "--format", "json").stdout)
+    assert "shp" not in [item["project"] for item in stored["projects"]]
+
+
 def test_place_in_a_filter(endpoint: str) -> None:
     """What is wrong in a filter is pointed at, below the part of the filter around it."""
     where = 'tags["日本"] == "x\x1b[2J" and ' + "model == 'a' and " * 20 + "colour > 3"
