@@ -128,7 +128,7 @@ Traces = Annotated[
     bool,
     Query(
         description="Only the top span of each trace that contains a model call. It can be a span "
-        "that is not a run"
+        "that is not a run. `where` tests the top span, not the calls inside"
     ),
 ]
 Keys = Annotated[list[str], Query(alias="columns", max_length=_MOST_COLUMNS, default_factory=list)]
@@ -786,7 +786,7 @@ class SwitchCounts:
     """The number of rows behind each choice of the switch above a list; None if unknown.
 
     Attributes:
-        has_traces: Whether traces are other rows than requests.
+        has_traces: Whether there are traces that are other rows than requests.
     """
 
     requests: int | None
@@ -814,9 +814,10 @@ def _count_choices(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Switch
         number_of_requests,
         number_of_traces,
         _total(calls) or 0,
-        # A trace whose top span is a run is the same row as a request.
+        # A trace whose top span is a run is the same row as a request. Without a row there is
+        # nothing to choose: under a web framework, no top span has a model for a filter to match.
         has_traces=not is_known
-        or number_of_requests != number_of_traces
+        or number_of_traces not in (0, number_of_requests)
         or bool(_total(plain.result())),
     )
 

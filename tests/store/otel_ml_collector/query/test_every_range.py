@@ -187,6 +187,28 @@ def test_switch_with_traces(own_service: Service) -> None:
     ]
 
 
+def test_switch_without_matching_traces(own_service: Service) -> None:
+    """The switch leaves out traces if the filter matches calls inside, but no top span."""
+    top = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)
+    call = make_call(
+        "ask",
+        trace_id=top.trace_id,
+        span_id=span_id(2),
+        parent_span_id=top.span_id,
+        start_ns=YESTERDAY_NS + 1,
+    )
+    own_service.store.take("below", top, call, now_ns=time.time_ns())
+    where = 'model == "ask"'
+    part = read(own_service, "/projects/below/switch", where=where, roots="1").text
+    assert re.findall(r">(\w[\w ]*?) <small>(\d+)</small></a>", part) == [
+        ("Requests", "1"),
+        ("All calls", "1"),
+    ]
+    listed = read(own_service, "/projects/below/runs", where=where, traces="1").text
+    assert "No top span of a trace matches" in listed
+    assert ">Search all calls</a>" in listed
+
+
 @pytest.mark.usefixtures("project")
 def test_link_has_absolute_times(own_service: Service) -> None:
     """The link to copy shows the same runs tomorrow: relative times become absolute."""
