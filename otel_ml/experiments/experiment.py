@@ -461,6 +461,8 @@ def _baseline_of(given: Any, recorder: Recorder, dataset: Dataset) -> Result | N
                 return find_baseline(reader, given, dataset.name)
             except LookupError as error:
                 near = f"; {error}"
+        if names.NUMBERED.fullmatch(given):
+            near += ". To compare with a version that has not run on this data set, run it first"
         raise invalid("baseline", given, _BASELINE + near)
     raise invalid("baseline", given, _BASELINE)
 

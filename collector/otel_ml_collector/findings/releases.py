@@ -717,13 +717,25 @@ def _describe(
         stratum=verdict.tag,
         share=verdict.share,
         figures=figures,
-        command="" if change.version is None else evaluate_command(change.model, change.baseline),
+        command=""
+        if change.version is None
+        else evaluate_command(
+            change.model, change.baseline, is_judged=any(map(_is_judged, figures))
+        ),
     )
 
 
-def evaluate_command(model: str, baseline: str) -> str:
-    """Return the command that evaluates a model on a data set, with a version as baseline."""
-    return f"otel-ml evaluate FILE.py:{model} --dataset NAME --baseline {baseline}"
+def evaluate_command(model: str, baseline: str, *, is_judged: bool) -> str:
+    """Return the command that evaluates a model on a data set, with a version as baseline.
+
+    It works only if the baseline was evaluated on the same data set before.
+    """
+    judge = " --judge FILE.py:JUDGE" if is_judged else ""
+    return f"otel-ml evaluate FILE.py:{model} --dataset NAME{judge} --baseline {baseline}"
+
+
+def _is_judged(figure: ReleaseFigure) -> bool:
+    return measure_of(figure.name) == "quality" and not figure.target
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:
@@ -777,8 +789,7 @@ def claim_release(release: Release) -> Claim:
     claim = claim_version(subject, _read_values(shown), baseline, part=worst if is_slice else "")
     text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
     kind = _kind_of(figure)
-    is_judge = measure_of(figure.name) == "quality" and not figure.target
-    judge = f'"{figure.name}"' if is_judge else ""
+    judge = f'"{figure.name}"' if _is_judged(figure) else ""
     if judge and figure.judge_number:
         judge = f"{judge}, judge version {figure.judge_number}"
     ratio = figure.margin if kind == "amount" else 0.0

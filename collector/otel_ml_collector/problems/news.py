@@ -327,7 +327,11 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
         run_id=experiment.run_id if experiment else "",
         reasons=_list_reasons(verdict),
         versions=(version.model, version.version, version.before),
-        command=evaluate_command(version.model, wording.numbered(version.model, version.before))
+        command=evaluate_command(
+            version.model,
+            wording.numbered(version.model, version.before),
+            is_judged=any(not judge.target for judge in verdict.judges),
+        )
         if verdict.word == "worse"
         else "",
     )

@@ -150,6 +150,8 @@ def test_no_such_baseline(collector: CollectorProcess) -> None:
     for wrong in ("add:v9", "nothing", f"{'1' * 32}-{'1' * 16}"):
         with pytest.raises(InvalidArgumentError, match="Invalid baseline"):
             client.evaluate(add, SUMS, [exact], baseline=wrong)
+    with pytest.raises(InvalidArgumentError, match=r"'add:v9'.* on this data set, run it first$"):
+        client.evaluate(add, SUMS, [exact], baseline="add:v9")
     with pytest.raises(InvalidArgumentError, match=r"Invalid baseline 'basline'.* mean baseline\?"):
         client.evaluate(add, SUMS, [exact], baseline="basline")
     with pytest.raises(InvalidArgumentError, match="Invalid dataset 'nothing'"):

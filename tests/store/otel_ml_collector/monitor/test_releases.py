@@ -159,11 +159,14 @@ def test_found_unasked(service: Service) -> None:
     )
     assert first.startswith("First run of answer v2: ")
     assert re.fullmatch(".* has been significantly worse since .*", certain)
-    command = "otel-ml evaluate FILE.py:answer --dataset NAME --baseline answer:v1"
+    command = (
+        "otel-ml evaluate FILE.py:answer --dataset NAME --judge FILE.py:JUDGE --baseline answer:v1"
+    )
     assert findings[0]["command"] == command
     page = ask(service.app, "/projects/releases/monitor/findings").text
     (address,) = re.findall(r'<p><a href="([^"]*)">answer v2 is worse</a>', page)
-    assert f"<code>{command}</code>" in ask(service.app, html.unescape(address)).text
+    problem = ask(service.app, html.unescape(address)).text
+    assert f"evaluate v1 on it first. Then run: <code>{command}</code>" in problem
 
 
 def test_undecided_version_is_named(service: Service) -> None:
