@@ -135,7 +135,22 @@ def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         answer = asdict(reader.dataset_coverage(version.name, version.version))
+        if not answer["slices"]:
+            click.echo(_explain_no_slices(answer), err=True)
         return write_rows(answer["slices"], answer, form, _SLICE_COLUMNS)
+
+
+def _explain_no_slices(coverage: Mapping[str, Any]) -> str:
+    """Return why a data set has no slices to compare, and what to do."""
+    if not coverage["models"]:
+        return "No model to compare with: run an experiment on this data set first."
+    models = ", ".join(coverage["models"])
+    if not coverage["runs"]:
+        return (
+            f"{models} had no live runs in the last 28 days. The runs of the functions in the data "
+            "set's last experiments are compared."
+        )
+    return f"The items have no tag with a value that 1 % of the runs of {models} have."
 
 
 @dataset.command(epilog=HELP, short_help="Add items from a file or from recorded runs.")

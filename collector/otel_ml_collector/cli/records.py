@@ -108,6 +108,7 @@ _PART_COLUMNS: Final = ("part", "reference", "window", "distance", "margin", "us
 _MOVES: Final = ("time", "alias", "version", "is_removed", "by", "source", "digest")
 _COUNTED: Final = ("model", "runs", "errors", "error_share", "p50_ms", "p90_ms", "p99_ms", "cost")
 _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
+_EXPORTED: Final = ("jsonl", "csv", "parquet")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
 _GROUPS: Final = 50
@@ -546,6 +547,9 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
         with check_project(api, project) as check:
             answer = api.get("projects", project, *path)
             check(answer["releases"])
+            if model is not None and not answer["releases"]:
+                # The API refuses a model without versions, as for other commands.
+                api.get("projects", project, "models", model, "versions")
         rows = [
             {
                 **figure,
@@ -593,6 +597,10 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
         if not answer["findings"]:
             click.echo("No problems found.", err=True)
         has_command = any(finding["command"] for finding in answer["findings"])
+        if has_command:
+            click.echo(
+                "Before you run a command, evaluate its baseline on the same data set.", err=True
+            )
         columns = (*_FINDING_COLUMNS, "command") if has_command else _FINDING_COLUMNS
         return write_rows(answer["findings"], answer, form, columns)
 
@@ -806,6 +814,8 @@ def metrics(
         with check_project(api, project) as check:
             if run_id:
                 answer = api.get(*path, run_id=run_id, name=name, points=points)
+                if not answer["series"]:
+                    api.get("projects", project, "runs", run_id)  # refuses an unknown run
                 rows = [
                     {"run_id": series["run_id"], "name": series["name"], **point}
                     for series in answer["series"]
@@ -872,7 +882,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(("jsonl", "csv", "parquet")),
+    type=click.Choice(_EXPORTED),
     help="File format (default: from the ending of FILE, else jsonl)",
 )
 @click.option(
@@ -899,7 +909,12 @@ def export(
     """
     target = Path(file or output or "-")
     ending = target.suffix.removeprefix(".")
-    kind = kind or (ending if ending in {"csv", "parquet"} else "jsonl")
+    if kind is None and ending not in ("", *_EXPORTED):
+        raise BadSetting(
+            f"Invalid file {target.name!r}: expected a name that ends in "
+            f"{', '.join(f'.{item}' for item in _EXPORTED)}, or --format"
+        )
+    kind = kind or ending or _EXPORTED[0]
     with asked.open() as place, place.reader(project, _PART_S) as reader:
         is_output = str(target) == "-"
         if is_output and kind == "parquet":

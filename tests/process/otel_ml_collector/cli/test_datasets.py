@@ -68,6 +68,8 @@ def test_file_to_file(
     assert main(["dataset", "show", "qa:v3", "--limit", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["version"]["version"], told["items"][0]["expected"]) == (3, 11)
+    assert main(["dataset", "coverage", "qa"]) == 1
+    assert "No model to compare with: run an experiment" in capsys.readouterr().err
 
 
 def test_changes_beside_a_half_written_version(

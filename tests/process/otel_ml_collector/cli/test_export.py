@@ -20,7 +20,7 @@ from tests.support.otel_ml_collector.cli.program import on_terminal, otel_ml
 
 PROJECT = "exported"
 RUNS = 700
-FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,18 @@ def test_progress_is_told_on_a_terminal(endpoint: str, tmp_path: Path) -> None:
     status, sent = on_terminal(endpoint, *asked)
     assert (status, "kB" in sent) == (0, True)
     assert len(file.read_text().splitlines()) == RUNS + 1
+
+
+def test_unknown_ending_is_refused(endpoint: str, tmp_path: Path) -> None:
+    """A file is not written in a format that its name does not say."""
+    file = tmp_path / "runs.xlsx"
+    done = export(endpoint, str(file))
+    assert (done.returncode, done.stderr.decode()) == (
+        USAGE,
+        "otel-ml: Invalid file 'runs.xlsx': expected a name that ends in .jsonl, .csv, .parquet, "
+        "or --format\n",
+    )
+    assert export(endpoint, "--format", "csv", str(file)).returncode == 0
 
 
 def test_device_is_written_to(endpoint: str) -> None:

@@ -222,6 +222,12 @@ def test_storage(endpoint: str) -> None:
             NOT_FOUND,
             "Project 'shop/records' has no version of a model",
         ),
+        (
+            ("release", "anwser"),
+            NOT_FOUND,
+            "Project 'shop/records' has no version of a model 'anwser'",
+        ),
+        (("metrics", "--run", f"{'f' * 32}-{'f' * 16}"), NOT_FOUND, "There is no run"),
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
         (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected one of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
