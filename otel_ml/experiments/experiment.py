@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from otel_ml.arguments import (
     check_optional_text,
     check_seconds,
     check_text,
+    find_similar,
     invalid,
 )
 from otel_ml.calls import send_judge
@@ -364,6 +365,8 @@ def prepare(
             check_mapping(argument, given[argument], "a mapping of names to values, or None")
     asked = _judges_of(judges)
     comparison = _comparison_of(_add_lower(given, asked))
+    for argument in ("margin", "lower_is_better"):
+        _check_judge_names(argument, given[argument] or (), asked)
     items_of = dataset_of(dataset, recorder)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
@@ -480,6 +483,20 @@ def _add_lower(given: Mapping[str, Any], judges: Sequence[Judge]) -> Mapping[str
     if not declared or not issubclass(type(lower), list | tuple | set | frozenset):
         return given
     return {**given, "lower_is_better": [*dict.fromkeys([*lower, *sorted(declared)])]}
+
+
+def _check_judge_names(argument: str, named: Iterable[str], judges: Sequence[Judge]) -> None:
+    """Check that an option names only judges of the experiment.
+
+    Raises:
+        ValueError: An option names another judge, for example because the name is misspelt.
+    """
+    known = [judge.name for judge in judges]
+    for name in named:
+        if name not in known:
+            listed = f"one of the judges {', '.join(known)}" if known else "no name without judges"
+            near = find_similar(name, known)
+            raise invalid(argument, name, f"{listed}; did you mean {near}?" if near else listed)
 
 
 def _comparison_of(given: Mapping[str, Any]) -> ComparisonOptions:

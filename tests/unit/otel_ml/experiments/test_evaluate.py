@@ -771,3 +771,14 @@ def test_what_somebody_passes_is_taken(recording: Recording) -> None:
     assert recording.client.assess(Judge("any", "", lambda x: 1.0))(lambda **given: 1)(x=2) == 1
     result = recording.client.evaluate(add, SUMS, takes)
     assert {judge.value.value for judge in result.judges.values() if judge.value} == {1.0}
+
+
+def test_options_of_no_judge_are_refused(recording: Recording) -> None:
+    """An option for a judge that does not run is refused, with the name that was meant."""
+    with pytest.raises(
+        ValueError,
+        match=r"^Invalid margin 'exat': expected one of the judges exact; did you mean exact\?$",
+    ):
+        recording.client.evaluate(add, SUMS, [exact], margin={"exat": 0.1})
+    with pytest.raises(ValueError, match=r"^Invalid lower_is_better 'x': expected no name without"):
+        recording.client.evaluate(add, SUMS, lower_is_better=["x"])
