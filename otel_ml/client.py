@@ -221,6 +221,7 @@ class Client(HasCard):
             ValueError: An option is invalid. The message names it.
             TypeError: The decorated object is a class or is not callable.
         """
+        check_options("trace", options)
         record = self._decorator(options, UNJUDGED)
         return record if function is None else record(function)
 
@@ -248,6 +249,7 @@ class Client(HasCard):
                 judges have the same name, a tag is unknown to this client, or a judge needs an
                 input that the function does not have. The message says which.
         """
+        check_options("assess", options, ("inline", "sample"))
         judges_ = tuple(dict.fromkeys(self._judge(judge) for judge in judges))
         return self._decorator(options, Judging(judges_, inline, sample))
 
@@ -926,7 +928,7 @@ class Client(HasCard):
 
     def _judge(self, judge: Any) -> "Judge":
         if not issubclass(type(judge), str):
-            _check_judge("judges", judge, "each a Judge, or a tag that add_judge returned")
+            _check_judge("judges", judge, "a Judge, or a tag that add_judge returned")
             self.add_judge(judge)
             added: Judge = judge
             return added
@@ -941,8 +943,6 @@ class Client(HasCard):
         return known
 
     def _decorator(self, options: Options, judging: Judging) -> Callable[..., Any]:
-        check_options(options)
-
         def record(function: Callable[..., Any]) -> Callable[..., Any]:
             judging.check_function(function)
             return wrap(TracedFunction(self._recorder, function, options, judging))

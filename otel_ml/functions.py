@@ -19,6 +19,7 @@ from otel_ml.arguments import (
     check_one_of,
     check_optional_text,
     check_text,
+    find_similar,
     invalid,
 )
 from otel_ml.capture.description import is_unsaid
@@ -121,8 +122,13 @@ class Options(TypedDict, total=False):
 DEFAULTS: Final[Mapping[str, Any]] = {"kind": "model", "version_on": PARTS}
 
 
-def check_options(options: Options) -> None:
+def check_options(method: str, options: Options, more: Sequence[str] = ()) -> None:
     """Raise an error if an option that the user passed to `trace` or `assess` is invalid.
+
+    Args:
+        method: Which of both was called.
+        options: The options of both.
+        more: Names of further options of the method, for the hint at a misspelt name.
 
     Raises:
         ValueError: An option has an invalid value. The message says which values are valid.
@@ -130,7 +136,9 @@ def check_options(options: Options) -> None:
     """
     given: dict[str, Any] = {**dict.fromkeys(Options.__annotations__), **DEFAULTS, **options}
     for key in given.keys() - Options.__annotations__.keys():
-        raise TypeError(f"trace() got an unexpected keyword argument {key!r}")
+        near = find_similar(key, [*Options.__annotations__, *more])
+        hint = f"; did you mean {near}?" if near else ""
+        raise TypeError(f"{method}() got an unexpected keyword argument {key!r}{hint}")
     if given["name"] is not None:
         check_text("name", given["name"])
     check_optional_text("provider", given["provider"])

@@ -144,7 +144,10 @@ def _parse(address: str, protocol: Protocol) -> SplitResult | None:
             return parts
     except ValueError:  # invalid port or IPv6 host; do not show it, it may contain a password
         pass
-    _log_once("Invalid endpoint: expected an address such as http://localhost:4318")
+    scheme, has_scheme, _ = address.partition("://")
+    is_other = has_scheme and scheme.isalpha() and scheme.lower() not in {"http", "https"}
+    shown = f" with {scheme[:20]}://" if is_other else ""
+    _log_once(f"Invalid endpoint{shown}: expected an address such as http://localhost:4318")
     return None
 
 

@@ -287,7 +287,7 @@ def _find_aliased(reader: Reader, project: str, reference: str) -> tuple[str, in
         expected = (
             "the id of a run or an experiment, or a version such as answer:v3 or answer@champion"
         )
-        raise BadInput(f"Invalid of {reference[:80]!r}: expected {expected}", "of")
+        raise BadInput(f"Cannot compare {reference[:80]!r}: expected {expected}", "of")
     for item in find_aliases(reader, project, model).aliases:
         if item.alias == alias and item.version is not None:
             return model, item.version

@@ -271,6 +271,7 @@ def _id(value: object) -> bytes:
         else:
             if 2 * len(read) == len(value):  # no spaces between the digits
                 return read
+        raise BadField("", "expected an ID in hex, got a string that is not hex")
     raise _wrong("an ID in hex", value)
 
 

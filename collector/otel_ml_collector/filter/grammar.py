@@ -70,7 +70,10 @@ _MISTAKES: Final[Sequence[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
     (re.compile(r"(\d+(?:\.\d+)?) ?%(?!\s*\w)"), lambda found: f"{float(found[1]) / 100:.6g}"),
     (re.compile(r"(?<![=<>!])=(?!=)"), lambda _: "=="),
     (re.compile(r"\|\|"), lambda _: "or"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ][\d:.]+Z?)?"), lambda found: f'"{found[0]}" in quotes'),
 )
+# A name with a hyphen after a dot, which Python reads as a subtraction.
+_HYPHENED: Final = re.compile(r"(\w+)\.(\w+(?:-\w+)+)")
 _UNFINISHED: Final = re.compile(r"(==|!=|[<>]=?|\b(?:and|or|not|in)\b)\s*(?=$|\)|\b(?:and|or)\b)")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _REFUSED: Final = re.compile(r"[^a-z0-9_\-@./]")
@@ -462,7 +465,9 @@ class RunExpression(Expression[FieldComparison]):
                 known = FIELD_NAMES.get(field.name)  # a misspelled name is reported later
                 operator, value = _TRUTH[known.kind if known else Kind.TEXT]
                 return FieldComparison(field, operator, value, field.column)
-        raise self.refuse("Expected a comparison such as latency_ms > 200", node)
+        hyphened = _HYPHENED.fullmatch(self.shown(node))
+        hint = f'; write {hyphened[1]}["{hyphened[2]}"]' if hyphened else ""
+        raise self.refuse("Expected a comparison such as latency_ms > 200", node, hint)
 
     def _call(self, node: ast.Call) -> FieldComparison:
         """Read ``last("24h")`` or ``matches(field, "...")`` as a condition."""

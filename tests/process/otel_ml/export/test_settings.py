@@ -24,6 +24,7 @@ def test_odd_settings_are_said_once(tmp_path: Path) -> None:
 
         for _ in range(3):
             settings = resolve("http://me:secret@host:port", "shop", "secret\u20ac")
+        resolve("ftp://me:secret@host", "shop", "")
         print(settings)
         """,
         OTEL_EXPORTER_OTLP_PROTOCOL="http/json",
@@ -35,6 +36,7 @@ def test_odd_settings_are_said_once(tmp_path: Path) -> None:
         "Header 2 of OTEL_EXPORTER_OTLP_HEADERS is not sent: "
         "expected name=value, the value percent-encoded",
         "The API key is not sent: expected printable ASCII",
+        "Invalid endpoint with ftp://: expected an address such as http://localhost:4318",
     ]
     assert "secret" not in result.stdout
 

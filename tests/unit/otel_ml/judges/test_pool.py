@@ -492,6 +492,13 @@ def test_unknown_judge_is_refused(client: Client) -> None:
         ValueError, match=r"^Unknown judge 'x@1': expected a tag that add_judge returned$"
     ):
         client.assess("x@1")
+    with pytest.raises(ValueError, match=r": expected a Judge, or a tag that add_judge returned$"):
+        client.assess(len)  # type: ignore[arg-type]  # refused
+    with pytest.raises(
+        TypeError,
+        match=r"^assess\(\) got an unexpected keyword argument 'sampel'; did you mean sample\?$",
+    ):
+        client.assess(sampel=0.1)  # type: ignore[call-arg]  # misspelt
 
 
 class Moody(Judge):

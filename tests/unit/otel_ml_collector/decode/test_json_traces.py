@@ -372,7 +372,7 @@ def test_half_surrogate() -> None:
         ),
         (
             {"links": [{"spanId": "x"}]},
-            f"{SPAN}.links[0].spanId: expected an ID in hex, got a string",
+            f"{SPAN}.links[0].spanId: expected an ID in hex, got a string that is not hex",
         ),
     ],
 )

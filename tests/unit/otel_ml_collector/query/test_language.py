@@ -168,6 +168,12 @@ def test_parentheses() -> None:
         ('  model == "a', "Cannot read this filter: unterminated string literal", 11),
         ("(model == 1", "Cannot read this filter: '(' was never closed", 0),
         ('"ü" == model and', "Something is missing after and", 16),
+        ("start > 2026-11-01", 'Cannot read "2026-11-01": write "2026-11-01" in quotes', 8),
+        (
+            "passed.names-order",
+            f'{EXPECTED_COMPARISON}passed.names-order; write passed["names-order"]',
+            0,
+        ),
         ("others", f"{EXPECTED_COMPARISON}others", 0),
         ("True", f"{EXPECTED_COMPARISON}True", 0),
         ('model == "ü" and x', f"{EXPECTED_COMPARISON}x", 17),
