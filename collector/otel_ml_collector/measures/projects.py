@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from otel_ml.records import ProjectCounts
-from otel_ml_collector.errors import Missing
-from otel_ml_collector.measures.statistics import list_projects
+from otel_ml_collector.measures.statistics import explain_missing, list_projects
 from otel_ml_collector.store.artifacts import count_artifacts
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
@@ -42,4 +41,4 @@ def find_project(reader: Reader, project: str) -> ProjectCounts:
     """
     for item in find_projects(reader.narrow(replace(reader.access, projects=(project,)))):
         return item
-    raise Missing(f"There is no project {project[:80]!r}")
+    raise explain_missing(reader, project)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.measures.measures import HAS_FAILED
 from otel_ml_collector.measures.sums import COUNTS, P50, P95, QUANTILES, SCORE_SUMS, read_quantiles
 from otel_ml_collector.owners import FIRST
@@ -95,6 +96,23 @@ def has_project(reader: Reader, project: str) -> bool:
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
 
 
+def explain_missing(reader: Reader, project: str) -> Missing:
+    """Return the error for a project that does not exist.
+
+    A project's name can contain slashes, so a wrong path below a project looks like a project. If
+    the beginning of the name is a project, the error names the path.
+    """
+    parts = project.split("/")
+    for count in range(min(len(parts) - 1, _PARENTS), 0, -1):
+        parent = "/".join(parts[:count])
+        if reader.access.reaches(parent) and has_project(reader, parent):
+            path = "/".join(["", *parts[count:]])
+            return Missing(f"There is no path {path[:80]!r} in project {parent[:80]!r}")
+    return Missing(f"There is no project {project[:80]!r}")
+
+
+# Maximum number of names that are tried as the project of a wrong path.
+_PARENTS: Final = 3
 _ANYTHING: Final = Sql("""
     SELECT 1 FROM (
       SELECT 1 FROM model_versions WHERE {ours} AND last_seen_ns > 0 LIMIT 1

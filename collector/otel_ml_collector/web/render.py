@@ -22,10 +22,10 @@ from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.clock import ClockWatch
-from otel_ml_collector.errors import BadInput, CollectorError, Missing, NotPermitted
+from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.keyring import SESSION_COOKIE
-from otel_ml_collector.measures.statistics import has_project
+from otel_ml_collector.measures.statistics import explain_missing, has_project
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
@@ -238,8 +238,9 @@ def _check_project(request: Request) -> None:
     access = find_access_of(request.scope)
     if access is not None and project in (access.projects or ()):
         return
-    if not has_project(find_service(request, Reader), project):
-        raise Missing(f"There is no project {project[:80]!r}")
+    reader = find_service(request, Reader)
+    if not has_project(reader, project):
+        raise explain_missing(reader if access is None else reader.narrow(access), project)
 
 
 def show_problem(request: Request, status: int, problem: Problem) -> Response:

@@ -1,5 +1,6 @@
 """Tests of the JSON API: its addresses, parameters and errors."""
 
+import html
 import math
 from typing import Any
 from urllib.parse import quote
@@ -150,6 +151,18 @@ def test_not_found(service: Service, path: str, message: str) -> None:
         404,
         {"code": "not_found", "message": message, "field": None, "column": None},
     )
+
+
+def test_unknown_path_below_a_project(service: Service) -> None:
+    """A wrong path below a project is named, by the API and by pages."""
+    service.store.take("shop/orders", make_call())
+    message = "There is no path '/datasets/nope' in project 'shop/orders'"
+    status, error = error_of(service, "/projects/shop/orders/datasets/nope")
+    assert (status, error["message"]) == (404, message)
+    page = ask(service.app, "/projects/shop/orders/runz").text
+    assert "There is no path '/runz' in project 'shop/orders'" in html.unescape(page)
+    status, error = error_of(service, "/projects/nowhere/runz")
+    assert (status, error["message"]) == (404, "There is no project 'nowhere/runz'")
 
 
 def test_bad_run_id(service: Service) -> None:
