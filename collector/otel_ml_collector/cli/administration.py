@@ -296,7 +296,7 @@ def retention(
         name = ""
         if records is not None or payloads is not None:
             with check_project(place.api(), project) as check:
-                check()
+                check(None)
             wanted = {
                 "record_days": _days(records, holds["record_days"]),
                 "payload_days": _days(payloads, holds["payload_days"]),
