@@ -20,6 +20,7 @@ from otel_ml_collector.alerts.measurement import (
     find_judge_changes,
     measure,
 )
+from otel_ml_collector.alerts.names import find_unknown
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey, WantedAlert
 from otel_ml_collector.alerts.sentences import explain_unjudged, write_past
 from otel_ml_collector.alerts.states import (
@@ -95,7 +96,13 @@ class AlertPast(BaseModel):
     judged: int = Field(description="Number of windows with enough runs, added up over all slices")
     fired: int = Field(description="How often the rule would have fired")
     fired_days: int = Field(description="Number of days (UTC) on which the rule would have fired")
-    sentence: str = Field(description="How often the rule would have fired, in one sentence")
+    sentence: str = Field(
+        description="How often the rule would have fired, followed by the sentences of `unknown`"
+    )
+    unknown: list[str] = Field(
+        description="Judges, scores and tags in the condition that the project does not have yet, "
+        "a sentence for each. Usually empty"
+    )
 
 
 class AlertHistory(BaseModel):
@@ -153,6 +160,7 @@ def check_saved(reader: Reader, project: str, rule: AlertRule, now_ns: int) -> A
             fired=0,
             fired_days=0,
             sentence=f"Past runs could not be checked: {error}",
+            unknown=[],
         )
 
 
@@ -207,7 +215,8 @@ def check_rule(
     for key, item in replayed.items():
         if item.state.state == "firing":
             item.firings.append(_make_firing(item, rule, key, last_ns, is_over=False))
-    return _make_history(rule, ends_ns, replayed, since_ns=(start_ns, now_ns))
+    unknown = find_unknown(reader, project, plan.condition, now_ns)
+    return _make_history(rule, ends_ns, replayed, since_ns=(start_ns, now_ns), unknown=unknown)
 
 
 def _measure_newest(
@@ -291,7 +300,9 @@ def _make_history(
     rule: AlertRule,
     ends_ns: Sequence[int],
     replayed: Mapping[str, _Replayed],
+    *,
     since_ns: tuple[int, int],
+    unknown: Sequence[str],
 ) -> AlertHistory:
     """Make the history of a rule from its replayed windows; `since_ns` is the wanted period."""
     firings = [firing for item in replayed.values() for firing in item.firings]
@@ -303,7 +314,9 @@ def _make_history(
         return -sum(firing.hours for firing in replayed[key].firings), key
 
     def summarize(start_ns: int) -> AlertPast:
-        return _summarize(rule, ends_ns, firings, points, (start_ns, now_ns))
+        return _summarize(
+            rule, ends_ns, firings, points, period_ns=(start_ns, now_ns), unknown=unknown
+        )
 
     whole = summarize(start_ns)
     drawn = sorted(replayed, key=fired_for)[:_MOST_DRAWN]
@@ -334,14 +347,17 @@ def _summarize(
     rule: AlertRule,
     ends_ns: Sequence[int],
     firings: Iterable[AlertFiring],
-    points: Iterable[AlertPoint],
+    points: Sequence[AlertPoint],
+    *,
     period_ns: tuple[int, int],
+    unknown: Sequence[str],
 ) -> AlertPast:
     """Count how often a rule fired in a period, from windows that reach back at most as far."""
     start_ns, now_ns = period_ns
     own_ns = [end_ns for end_ns in ends_ns if end_ns >= start_ns] or [ends_ns[-1]]
     first, last = to_rfc3339(own_ns[0]), to_rfc3339(own_ns[-1])
-    judged = sum(point.word != "no data" and point.time >= first for point in points)
+    own = [point for point in points if point.time >= first]
+    judged = sum(point.word != "no data" for point in own)
     fired = [firing for firing in firings if firing.end is None or firing.end > first]
     days = {
         day
@@ -353,11 +369,15 @@ def _summarize(
     }
     is_complete = own_ns[0] < max(start_ns, rule.plan.window_ns) + rule.plan.every_ns
     length_ns = now_ns - (start_ns if is_complete else own_ns[0] - rule.plan.window_ns)
-    sentence = (
-        write_past(len(fired), len(days), length_ns, is_complete=is_complete)
-        if judged
-        else explain_unjudged(len(own_ns), rule.min_runs)
-    )
+    if judged:
+        past = write_past(len(fired), len(days), length_ns, is_complete=is_complete)
+        sentence = " ".join([past, *unknown])
+    else:
+        most_runs = max((point.runs for point in own), default=0)
+        main = rule.plan.condition.main
+        sentence = explain_unjudged(
+            len(own_ns), rule.min_runs, most_runs=most_runs, main=main, unknown=unknown
+        )
     return AlertPast(
         start=first,
         end=last,
@@ -367,4 +387,5 @@ def _summarize(
         fired=len(fired),
         fired_days=len(days),
         sentence=sentence,
+        unknown=[*unknown],
     )

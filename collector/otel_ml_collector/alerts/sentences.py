@@ -1,7 +1,7 @@
 """Sentences about figures of alert rules, shared by pages, messages and the overview."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from otel_ml_collector.alerts.conditions import OF_BUDGET, QUANTILES, AlertCondition
@@ -18,7 +18,7 @@ _PER_CENT: Final = frozenset(
 _WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess", "crashed"})
 _MILLISECONDS: Final = "latency_ms"
 # What `worse` can name besides judges.
-_VERDICT_FIGURES: Final = frozenset({"errors", "missing outputs", "latency", "tokens", "cost"})
+VERDICT_FIGURES: Final = frozenset({"errors", "missing outputs", "latency", "tokens", "cost"})
 # From 10 % to 90 %, shares are written without decimals.
 _WHOLE_FROM, _WHOLE_TO = 10, 90
 _WINDOW_UNITS: Final[Mapping[str, str]] = {"s": "s", "m": "min", "h": "h", "d": "d"}
@@ -99,7 +99,7 @@ def describe_value(figure: Figure, value: float | None) -> str:
 def _name_verdict(figure: Figure) -> str:
     """Name what decides whether a version is worse, such as ``according to judge "grounded"``."""
     return (
-        f"in {figure.of}" if figure.of in _VERDICT_FIGURES else f'according to judge "{figure.of}"'
+        f"in {figure.of}" if figure.of in VERDICT_FIGURES else f'according to judge "{figure.of}"'
     )
 
 
@@ -181,8 +181,25 @@ def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> s
     return f"{text}."
 
 
-def explain_unjudged(windows: int, min_runs: int) -> str:
-    """Say why no window of a rule could be judged, and what to change."""
+def explain_unjudged(
+    windows: int, min_runs: int, *, most_runs: int, main: Figure, unknown: Sequence[str]
+) -> str:
+    """Say why no window of a rule could be judged, and what to change.
+
+    Args:
+        windows: Number of windows.
+        min_runs: How many runs a window needs.
+        most_runs: Runs of the window with the most.
+        main: The first figure of the rule.
+        unknown: Sentences about names that the project does not have.
+    """
+    if unknown:
+        return " ".join(["The rule could not be tested.", *unknown])
+    if most_runs >= min_runs:
+        return (
+            f"The rule could not be tested: in none of the {windows:,} windows is there a "
+            f"{name_figure(main)} from {min_runs:,} runs or more."
+        )
     return (
         f"The rule could not be tested: each of the {windows:,} windows has fewer than "
         f"{min_runs:,} runs. Lower min_runs, or make the window longer."

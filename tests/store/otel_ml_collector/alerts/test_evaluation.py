@@ -4,7 +4,9 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from html import unescape
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 
@@ -329,6 +331,38 @@ def test_saved(service: Service) -> None:
     assert past["sentence"].startswith("Past runs could not be checked: ")
     for name in "abcd":
         call(service, "DELETE", f"saved/alerts/{name}")
+
+
+@pytest.mark.parametrize(
+    ("when", "sentence"),
+    [
+        (
+            'pass_rate("groundd") < 0.9',
+            'The project has no judge or score "groundd" yet: did you mean grounded?',
+        ),
+        ('share(tags["cleint"] == "Remax") > 0.9', 'No recent run has the tag "cleint".'),
+        ('share(not passed["nope"]) > 0.1', 'The project has no judge or score "nope" yet'),
+        ('pass_rate("grounded") < 0.1', ""),
+        ('share(tags["client"] == "Remax") > 2', ""),
+    ],
+)
+def test_unknown_name(service: Service, when: str, sentence: str) -> None:
+    """A rule with a judge or tag that the project does not have is saved, and that is said."""
+    now_ns = time.time_ns() // HOUR_NS * HOUR_NS
+    service.store.take(
+        "names", tell("j1"), *make_hour(2, "Remax", 20, last_ns=now_ns), now_ns=now_ns
+    )
+    saved = call(service, "PUT", "names/alerts/a", {**RULE, "when": when})
+    past = saved["past"]
+    assert saved["status"] == 200
+    assert sentence in "".join(past["unknown"])
+    assert bool(past["unknown"]) == bool(sentence)
+    assert sentence in past["sentence"]
+    assert "min_runs" not in past["sentence"]
+    query = urlencode({"when": when, "window": "1h"})
+    shown = ask(service.app, f"/projects/names/alert-past?{query}").text
+    assert sentence in unescape(shown)
+    call(service, "DELETE", "names/alerts/a")
 
 
 def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture) -> None:

@@ -34,6 +34,7 @@ def make_history(*windows: tuple[float, WindowWord]) -> AlertHistory:
         fired=0,
         fired_days=0,
         sentence="The rule would not have fired in the last 7 days.",
+        unknown=[],
     )
     return AlertHistory(
         rule=make_unsaved(WantedAlert(when="error_share > 0.25", window="1h", every="1h")),

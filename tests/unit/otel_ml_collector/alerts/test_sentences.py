@@ -79,9 +79,26 @@ def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: st
     assert write_past(fired, days, hours * HOUR_NS, is_complete=is_complete) == expected
 
 
-def test_unjudged() -> None:
-    """If no window has enough runs, the sentence says what to change."""
-    assert explain_unjudged(2_880, 30) == (
-        "The rule could not be tested: each of the 2,880 windows has fewer than 30 runs. "
-        "Lower min_runs, or make the window longer."
-    )
+@pytest.mark.parametrize(
+    ("most_runs", "unknown", "expected"),
+    [
+        (
+            12,
+            [],
+            ": each of the 2,880 windows has fewer than 30 runs. "
+            "Lower min_runs, or make the window longer.",
+        ),
+        (
+            30,
+            [],
+            ": in none of the 2,880 windows is there a pass rate by judge "
+            '"grounded" from 30 runs or more.',
+        ),
+        (30, ["The project has no judge."], ". The project has no judge."),
+    ],
+)
+def test_unjudged(most_runs: int, unknown: list[str], expected: str) -> None:
+    """If no window can be judged, the sentence says why, and no other cause."""
+    main = read_condition('pass_rate("grounded") < 0.9').main
+    written = explain_unjudged(2_880, 30, most_runs=most_runs, main=main, unknown=unknown)
+    assert written == f"The rule could not be tested{expected}"
