@@ -153,6 +153,9 @@ def _draw(
     low = 0.0 if low >= 0 and low < (high - low) else low
     if high == low:
         high += abs(high) or 1.0
+    is_verdict = condition.main.name == "worse"
+    if is_verdict:
+        low, high = 0.0, 1.0
 
     def height(value: float) -> float:
         return _CHART_HEIGHT * (1 - (value - low) / (high - low))
@@ -179,7 +182,7 @@ def _draw(
                 height(low + share * (high - low)),
                 write_value(condition.main, low + share * (high - low)),
             )
-            for share in (0.0, 0.5, 1.0)
+            for share in ((0.0, 1.0) if is_verdict else (0.0, 0.5, 1.0))
         ],
         across=[
             AxisLabel(at, to_rfc3339(at_ns)[:10])

@@ -67,3 +67,12 @@ def test_nothing_judged() -> None:
     """Without a judged window there is no chart."""
     past = draw_past(make_history((1.0, "no data"), (1.0, "no data")))
     assert past.curves == []
+
+
+def test_axis_of_verdicts() -> None:
+    """A verdict is one of two words, each at its own height."""
+    worse = 'worse("grounded", than="previous 7d")'
+    history = make_history((0.0, "good"), (1.0, "bad"), (0.0, "good"))
+    rule = make_unsaved(WantedAlert(when=worse, window="1h", every="1h"))
+    [curve] = draw_past(history.model_copy(update={"rule": rule})).curves
+    assert [(label.at, label.text) for label in curve.up] == [(150.0, "not worse"), (0.0, "worse")]
