@@ -195,7 +195,8 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
     hold = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= hold[0] <= hold[1] <= _MOST_HOLD:
         message = (
-            f'Invalid hold {wanted.hold!r}: expected such as "2 of 3", at most of {_MOST_HOLD}'
+            f'Invalid hold {wanted.hold!r}: expected a text such as "2 of 3", with the smaller '
+            f"number first and numbers from 1 to {_MOST_HOLD}"
         )
         raise BadInput(message, "hold")
     by = tuple(map(_read_dimension, wanted.by))
@@ -231,7 +232,7 @@ def check_receivers(wanted: WantedAlert, receivers: Collection[str]) -> None:
         if name not in receivers:
             hint = suggest(name, receivers)
             if not receivers:
-                hint = "add it to the setting alert_targets"
+                hint = "add a receiver with this name in the setting alert_targets"
             raise BadInput(f"There is no receiver {name!r}: {hint}", "notify")
 
 

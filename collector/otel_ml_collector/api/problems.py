@@ -1,8 +1,8 @@
 """Error responses, all in the same format."""
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -116,12 +116,22 @@ def _answer_error(error: Exception) -> JSONResponse:
             field = ".".join(str(part) for part in path) or str(where)
             if first["type"] == "json_invalid":
                 field = str(where)
-            message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+            message = f"{field}: {_describe_fault(first)}"
             return _answer(400, Problem(code="bad_query", message=message, field=field))
     # The server logs the traceback.
     return _answer_error(
         Unavailable(f"The collector had an internal error: {type(error).__name__}")
     )
+
+
+def _describe_fault(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong with a parameter or a field of a body."""
+    match fault["type"]:
+        case "json_invalid":
+            return f"Invalid JSON at character {fault['loc'][1]}: {fault['ctx']['error']}"
+        case "extra_forbidden":
+            return "There is no such field"
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _is_for_people(request: Request) -> bool:

@@ -14,7 +14,7 @@ from otel_ml_collector.errors import BadSetting, Missing
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.times import read_length, to_rfc3339
 
-_COLUMNS: Final = ("state", "name", "when", "for", "since", "fired", "brief", "reason")
+_COLUMNS: Final = ("state", "name", "when", "for", "since", "fired", "flapping", "reason")
 _FIRINGS: Final = ("start", "end", "hours", "slice", "worst")
 _SENT: Final = (
     *("target", "kind", "rule", "status", "state", "tries"),
@@ -140,6 +140,7 @@ def _make_row(alert: Mapping[str, Any]) -> dict[str, Any]:
             filter(None, (alert["state"], alert["note"], "muted" if alert["is_muted"] else ""))
         ),
         "for": "; ".join(filter(None, firing)),
+        "flapping": alert["brief"],
     }
 
 

@@ -335,7 +335,8 @@ class _FigureExpression(Expression[FigureLeaf]):
         if kind not in _UNQUOTED:
             if isinstance(of, ast.Constant) and isinstance(of.value, str) and of.value:
                 return of.value
-            raise self.refuse(f"Expected {_written(name, kind)}", node)
+            expected = f'{name}("{kind}")' if self._vocabulary.watches else _written(name, kind)
+            raise self.refuse(f"Expected {expected}", node)
         text = self.written(of)
         try:
             if kind == CONDITION:
@@ -375,7 +376,7 @@ class _FigureExpression(Expression[FigureLeaf]):
         known = [*self._vocabulary.figures, *self._vocabulary.verdicts]
         near = get_close_matches(name.id[:40], known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"expected {self._vocabulary.written}"
-        return self.bad(f"Unknown figure {name.id[:40]!r}: {hint}", self.column_of(name))
+        return self.bad(f"Unknown measure {name.id[:40]!r}: {hint}", self.column_of(name))
 
 
 def _put_before(term: Term, figure: Figure) -> Term:

@@ -91,10 +91,10 @@ def test_holds(text: str, expected: bool | None) -> None:
 @pytest.mark.parametrize(
     ("text", "column", "message"),
     [
-        ("colour > 1", 0, "Unknown figure 'colour': expected worse, maybe-worse, or a comparison"),
-        ("runs > 1 and erors > 1", 13, "Unknown figure 'erors': did you mean errors?"),
-        ("  passrate['a'] > 1", 2, "Unknown figure 'passrate': did you mean pass_rate?"),
-        ("wors", 0, "Unknown figure 'wors': did you mean worse?"),
+        ("colour > 1", 0, "Unknown measure 'colour': expected worse, maybe-worse, or a comparison"),
+        ("runs > 1 and erors > 1", 13, "Unknown measure 'erors': did you mean errors?"),
+        ("  passrate['a'] > 1", 2, "Unknown measure 'passrate': did you mean pass_rate?"),
+        ("wors", 0, "Unknown measure 'wors': did you mean worse?"),
         ("errors", 0, 'or a comparison of errors, runs, cost, pass_rate["judge"]'),
         ("runs > 0 and 5", 13, "found 5"),
         ("pass_rate > 1", 0, 'Expected pass_rate["judge"], found pass_rate'),
