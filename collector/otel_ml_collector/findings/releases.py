@@ -21,6 +21,7 @@ from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
 from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
+from otel_ml_collector.measures.measures import HAS_FAILED
 from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
@@ -393,13 +394,17 @@ def _find_firsts(
 ) -> dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]]:
     """Find when versions, releases and LLMs had their first run, with one query.
 
+    A failed call often reports only the requested LLM, and a success the dated one that answered.
+    So the requested name is no LLM of its own if no call with it succeeded.
+
     Returns:
         For each model and dimension: the name and first start of each label.
     """
     of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
     window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
     sql = Sql("""
-        SELECT model, digest, structure, release, provider_model, min(start_ns) AS first_ns
+        SELECT model, digest, structure, release, provider_model, min(start_ns) AS first_ns,
+          countIf(NOT {failed}) AS answered
         FROM {recorded} WHERE {counted} AND ({of_model}) AND model != ''
         GROUP BY model, digest, structure, release, provider_model
         ORDER BY first_ns DESC, model, digest, structure, release, provider_model LIMIT {most}
@@ -407,16 +412,22 @@ def _find_firsts(
         recorded=RECORDED,
         counted=find_counted(reader, project, BOUNDS).sql,
         of_model=of_model.sql,
+        failed=HAS_FAILED,
         most=_MOST_COMBINED,
     )
     values = {"project": project, "start": window.start_ns, "end": window.end_ns}
     firsts: defaultdict[tuple[str, Dimension], dict[str, tuple[str | int, int]]] = defaultdict(dict)
-    for row in reader.rows(sql, {**values, **of_model.parameters}):
+    rows = reader.rows(sql, {**values, **of_model.parameters})
+    answering = {(row["model"], row["provider_model"]) for row in rows if row["answered"]}
+    for row in rows:
         key = row["model"], row["digest"], row["structure"]
+        llm = row["provider_model"]
+        if llm == row["model"] and (llm, llm) not in answering:
+            llm = ""
         named_: Mapping[Dimension, tuple[str, str | int]] = {
             "version": (f"{row['digest']}:{row['structure']}", numbers.get(key, 0)),
             "release": (row["release"], row["release"]),
-            "provider_model": (row["provider_model"], row["provider_model"]),
+            "provider_model": (llm, llm),
         }
         for dimension in DIMENSIONS:
             label, name = named_[dimension]

@@ -61,9 +61,13 @@ _LABELED: Final = ("environment", "release", "provider_model", "outcome")
 _LEFT_OUT: Final = ("session", "user")
 
 _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
+# A failed call often reports only the requested LLM, and a success the dated one that answered.
+# `_UNANSWERED` marks such runs: a name that no success has is no LLM of its own.
+_UNANSWERED: Final = f"{FIELD_MARK}unanswered="
 _FIELD_TOKENS: Final = Sql("""
   concat('\\x01version=', digest, ':', structure), concat('\\x01environment=', environment),
   concat('\\x01release=', release), concat('\\x01provider_model=', provider_model),
+  concat('\\x01unanswered=', if(outcome = 'error' AND provider_model = model, model, '')),
   concat('\\x01outcome=', outcome)""")
 # The key that joins a run with its records from other tables.
 RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
@@ -428,13 +432,23 @@ def find_dimensions(
     known: dict[object, int] = {}
     dimensions = 0
     counts = pc.value_counts(pc.list_flatten(runs["labels"]))
+    unanswered: dict[str, int] = {}
     names: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
     for label, count in zip(
         counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
     ):
         name, _, value = label.partition("=")
-        if value and label != _NO_VERSION and not label.startswith(RESPONSE):
+        if label.startswith(_UNANSWERED):
+            unanswered[value] = count
+        elif value and label != _NO_VERSION and not label.startswith(RESPONSE):
             names[name].append((label, count))
+    llm = f"{FIELD_MARK}provider_model"
+    if llm in names:
+        names[llm] = [
+            (label, count)
+            for label, count in names[llm]
+            if unanswered.get(label[len(llm) + 1 :]) != count
+        ]
     # Names with the most runs come first, and within a name the labels with the most runs.
     largest = sorted(names.items(), key=lambda item: (-sum(n for _, n in item[1]), item[0]))
     for name, labels in largest[: 4 * MOST_DIMENSIONS]:

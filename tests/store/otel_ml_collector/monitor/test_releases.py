@@ -16,7 +16,7 @@ from otel_ml_collector.assistants.protocol import answer
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
-from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
 
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -424,6 +424,24 @@ def test_provider_model(service: Service) -> None:
     assert (release["dimension"], release["word"]) == ("provider_model", "worse")
     assert (release["baseline"]["name"], release["candidate"]["name"]) == ("gpt-4o-08", "gpt-4o-11")
     assert release["candidate"]["where"] == 'model == "answer" and provider_model == "gpt-4o-11"'
+
+
+def test_failed_calls_name_no_llm(service: Service) -> None:
+    """Failed calls that report only the requested LLM are not compared as an LLM of their own."""
+    spans = []
+    for place in range(300):
+        has_failed = place > 200 and place % 2 == 0
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+        if not has_failed:
+            attributes["gen_ai.response.model"] = "gpt-4o-2024-08-06"
+        start_ns = BEGAN_NS + place * SECOND_NS
+        span = make_span("chat gpt-4o", dict(attributes), start_ns=start_ns)
+        spans.append(replace(span, status_code=2) if has_failed else span)
+    take(service.store, "unanswered", spans)
+    assert get(service, "releases", "unanswered")["releases"] == []
+    slices = get(service, "slices", "unanswered")
+    assert slices["runs"] == 300
+    assert "provider_model = gpt-4o" not in [item["name"] for item in slices["slices"]]
 
 
 def test_another_mix_of_clients(service: Service) -> None:
