@@ -19,7 +19,12 @@ from otel_ml.statistics.release import (
     Unit,
     judge_release,
 )
-from otel_ml.statistics.verdict import AMOUNT_MARGIN, AmountVerdict, write_versions
+from otel_ml.statistics.verdict import (
+    AMOUNT_MARGIN,
+    LEAST_CLUSTERS,
+    AmountVerdict,
+    write_versions,
+)
 from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.margins import Margins
@@ -182,6 +187,9 @@ class SideRows:
             (outcome, read_outcomes(reader, project, sides, outcome, strata=strata, every=every))
             for outcome in sides.outcomes
         ]
+        if tag and not _has_enough_units(rows, strata):
+            tag, rows = "", _join_strata(rows)
+            outcomes = [(outcome, _join_strata(own)) for outcome, own in outcomes]
         request_ms = _read_request_ms(reader, sides)
         return cls(reader, project, sides, rows, tag, 1 / max(every), request_ms, outcomes)
 
@@ -199,6 +207,22 @@ class SideRows:
                 outcomes=[(outcome, choose(rows)) for outcome, rows in self.outcomes],
             )
         )
+
+
+def _has_enough_units(rows: Sequence[Row], strata: Sequence[str]) -> bool:
+    """Return whether the baseline has enough units with each value of the tag.
+
+    The baseline alone decides, because it does not change while runs of the candidate arrive.
+    """
+    units = Counter[str]()
+    for row in rows:
+        if row["is_before"] and row["figure"] == ERRORS:
+            units[row["stratum"]] += row["units"]
+    return all(units[token] >= LEAST_CLUSTERS for token in strata)
+
+
+def _join_strata(rows: Sequence[Row]) -> list[Row]:
+    return [{**row, "stratum": ""} for row in rows]
 
 
 def _read_request_ms(reader: Reader, sides: Sides) -> float:

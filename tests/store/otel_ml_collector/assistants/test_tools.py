@@ -247,7 +247,7 @@ def test_versions(service: Service, ask_tool: Ask) -> None:
     assert told.paired is not None
     assert told.paired.word == "worse"
     (release,) = find_releases(service.store.reader, "shop", ASKED_NS, "answer")
-    assert {found["verdict"], told.word, release.word} == {"watching"}
+    assert {found["verdict"], told.word, release.word} == {"worse"}
     assert found["because"] == told.sentence == release.sentence
     assert (found["how"], found["experiments"]["verdict"]) == (told.heading, "worse")
     said = [row["says"] for row in rows(found["judges"])]
