@@ -576,7 +576,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return this run's own attributes as a new dict, without those that many runs share.
+        """Return the run's attributes as a new dict, without the constants that many runs share.
 
         This converts inputs and outputs to JSON, so it may take long.
 

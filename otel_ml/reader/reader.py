@@ -661,7 +661,7 @@ class Reader(HasCard):
         return deliveries
 
     def settings(self) -> dict[str, Any]:
-        """Return the receivers, retention, sizes and prices of the project.
+        """Return the settings of the project: receivers, retention, stored bytes and prices.
 
         The result has the format of ``GET .../settings``. Addresses and secrets of receivers are
         left out. Prices are in US dollars per million tokens.

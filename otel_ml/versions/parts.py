@@ -101,7 +101,7 @@ class Parts:
 
     Attributes:
         module: Module of the function. Helpers in other packages are not collected.
-        counts: The parts that belong to the version, such as ``source`` or ``helpers``.
+        counts: Names of the parts that determine the version, such as ``source`` or ``helpers``.
         skips_weights: Whether to leave out the weights of models.
         source: Source of the function. None if unavailable.
         signature: Parameters with annotations, and the return annotation.
@@ -112,7 +112,8 @@ class Parts:
         watched: Names to check before each call, because a notebook or console can redefine them.
             Empty for functions in files.
         jobs: Background jobs that are still hashing model weights.
-        models: Functions that return the model objects that are used now.
+        models: Functions that return the model objects which the traced function uses at that
+            moment, such as a fitted estimator.
     """
 
     module: str
@@ -237,8 +238,8 @@ class Parts:
             also: Names of further methods to include.
 
         Returns:
-            For each method, its name and a reference for the version's text, such as
-            ``__call__=#3``.
+            One text for each method: its name and the number of its source in this version, such
+            as ``__call__=#3``.
         """
         special = {
             name
