@@ -229,8 +229,8 @@ EVALUATE: Final = {
     "timeout_s": also(POSITIVE, "None"),
     "baseline": NONE,
     "cluster": also(FUNCTION, "None"),
-    "margin": sort("None", "{}", "{'a': 1}"),
-    "lower_is_better": sort("[]", "['text']"),
+    "margin": sort("None", "{}"),  # no judge runs that could have one
+    "lower_is_better": sort("[]"),
     "resume": FLAG,
     "partial": FLAG,
     "limit": sort("None", "5"),
