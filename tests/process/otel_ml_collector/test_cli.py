@@ -43,7 +43,7 @@ def test_help(tmp_path: Path) -> None:
     assert "--data-dir VALUE Folder of the embedded store [otel-ml-data]" in text
     about = "Address for pages, API and OTLP over HTTP, HOST:PORT"
     assert f"--http VALUE {about} [127.0.0.1:4318]" in text
-    assert "--insecure Allow listening beyond loopback" in text
+    assert "--insecure Listen on addresses beyond loopback" in text
 
 
 @pytest.mark.parametrize(
