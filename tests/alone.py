@@ -1,4 +1,4 @@
-"""Run the few tests that failed beside others again, alone.
+"""Run failed tests again, one by one.
 
 Several hundred tests compare times, and the speed of a machine may change several times within an
 hour. A test that fails alone too is wrong. One that passes alone was too slow, or found a rare

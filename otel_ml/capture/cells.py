@@ -64,8 +64,8 @@ def sample_columns(columns: Any, step: int) -> Any:
 
     Reading single rows that are far apart is slow, because each read misses the CPU cache. It would
     double the cost of recording a table of 100,000 rows. So if the copied rows are far apart, up to
-    four consecutive rows are copied together. Consecutive rows may be similar, so rows are copied
-    from at least 32 places of the table.
+    four neighbouring rows are copied at each place. Neighbouring rows may be similar, so there are
+    at least 32 such places.
 
     Args:
         columns: The table as a transposed NumPy array: one array row for each table column.

@@ -56,7 +56,7 @@ def tagged(tag: str, value: Any) -> dict[str, Any]:
 
 
 def reduced(tag: str, value: Any, of: str) -> dict[str, Any]:
-    """Return the JSON for an object of which only a part can be stored, such as its ``repr``.
+    """Return the JSON for an object that can only be stored in part, such as its ``repr``.
 
     Args:
         tag: What is stored: ``repr``, ``fields`` or ``member`` (the value of an enum member).

@@ -1,4 +1,4 @@
-"""What failed beside other tests has to pass alone."""
+"""Tests of `tests.alone`, which runs failed tests again, one by one."""
 
 import os
 import subprocess

@@ -216,11 +216,8 @@ class AlertCondition:
             needs_model = figure.name == "drift" or (figure.name == "worse" and previous_ns is None)
             if needs_model and model_of(where) is None:
                 message = (
-                    f"{figure.name} compares versions of one model: add model == "
-                    '"NAME" to the filter `where`'
+                    f'{figure.name} needs one model: add model == "NAME" to the filter `where`'
                 )
-                if figure.name == "drift":
-                    message = 'drift needs one model: add model == "NAME" to the filter `where`'
                 raise BadInput(message, "where")
             if figure.name == "drift":
                 if window_ns not in _DRIFT_WINDOWS_NS:

@@ -471,13 +471,13 @@ def _write_evidence(
     """Write the difference of the worst figure, other worse figures, and the number of runs."""
     (figure, verdict, cell), *others = items
     name = _name_column(figure)
-    changes = {
-        _name_column(other): write_change(at.difference, other.kind)
-        for other, beside, at in reversed(others)
-        if beside.word == verdict.word
-    }
-    changes.pop(name, None)  # by another version of the judge
-    also = ", ".join(f"{other} ({change})" for other, change in reversed(changes.items()))
+    changes: dict[str, str] = {}
+    for other, beside, at in others:
+        other_name = _name_column(other)
+        # Versions of a judge have one name.
+        if beside.word == verdict.word and other_name != name:
+            changes.setdefault(other_name, write_change(at.difference, other.kind))
+    also = ", ".join(f"{other_name} ({change})" for other_name, change in changes.items())
     own, rest = (number * every for number in (runs, of_model - runs))
     about = "About " if every > 1 else ""
     return join_evidence(

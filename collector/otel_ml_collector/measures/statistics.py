@@ -99,8 +99,8 @@ def has_project(reader: Reader, project: str) -> bool:
 def explain_missing(reader: Reader, project: str) -> Missing:
     """Return the error for a project that does not exist.
 
-    A project's name can contain slashes, so a wrong path below a project looks like a project. If
-    the beginning of the name is a project, the error names the path.
+    Names of projects can contain slashes, so a wrong path below a project looks like a project. If
+    the first parts of the name are a project, the error says that the path is wrong.
     """
     parts = project.split("/")
     for count in range(min(len(parts) - 1, _PARENTS), 0, -1):

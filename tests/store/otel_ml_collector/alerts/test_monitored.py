@@ -224,7 +224,7 @@ def test_silent_judge(store: Store) -> None:
         ({"when": 'worse("a", than="last week")'}, 'expected "version before" or "previous 7d"'),
         ({"when": 'worse("a", than="previous 1h")', "window": "2h"}, "as long as the window"),
         ({"when": 'worse("a", than="previous 91d")'}, "at most 90d"),
-        ({"when": 'worse("a")'}, 'worse compares versions of one model: add model == "NAME"'),
+        ({"when": 'worse("a")'}, 'worse needs one model: add model == "NAME"'),
         ({"when": "drift(inputs.a) > 0"}, 'drift needs one model: add model == "NAME"'),
         ({"when": "pass_rate(a) < 0.9"}, 'Expected pass_rate("judge"), found pass_rate(a)'),
         ({"when": "runs > 1", "hold": "5 of 3"}, "with the smaller number first"),

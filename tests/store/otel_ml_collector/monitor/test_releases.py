@@ -474,7 +474,7 @@ def test_another_mix_of_clients(service: Service) -> None:
 def make_conversations(version: str, first_ns: int, sessions: int = 200) -> list[Span]:
     """Make sessions of turns 3 minutes apart, with a tag that may change from turn to turn.
 
-    A tenth of the sessions has five questions, every fourth of which fails. No other call fails.
+    One session in ten has five questions, and the fourth of them fails. No other call fails.
     """
     spans = []
     for session in range(sessions):

@@ -17,7 +17,7 @@ CLIENTS = ("Kessler", "Tanaka")
 def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
     """Each value has the verdict that its runs have when they are compared alone.
 
-    That holds for sessions too, of which every second turn has another value.
+    This also holds if the turns of a session alternate between two values.
     """
     timeline = Timeline(Arrivals(store), project)
     calls = []
