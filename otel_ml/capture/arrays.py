@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
+    copy_held,
     keep_cell,
     number_step,
     row_step,
@@ -82,7 +83,7 @@ def _take_elements(
             and size <= MOST_NUMBERS
             and taker.has_room(array.nbytes)
         ):
-            vector = array.copy()
+            vector = copy_held(array)
             weight += vector.nbytes
     return Snapshot(kind, describer, (dtype, shape, values, head, vector, rows, *more), weight)
 
@@ -99,7 +100,7 @@ def _take_rows(array: Any, taker: Taker) -> Any:
         rows = array[::step]
         if not taker.has_room(rows.nbytes):
             return None
-        return rows.copy()
+        return copy_held(rows)
     else:
         return None
     return rows if taker.has_room(rows.nbytes) else None

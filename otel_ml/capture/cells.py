@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import count, islice
 from typing import Any, Final
@@ -18,6 +19,7 @@ _FAR_ROWS: Final = 128
 _RUN_ROWS: Final = 4
 _FEWEST_RUNS: Final = 32
 _LONGEST_CELL: Final = 64
+_HELD_ELEMENTS: Final = 500  # copies of more elements release the interpreter lock
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType"})
 
@@ -74,11 +76,38 @@ def sample_columns(columns: Any, step: int) -> Any:
     width, rows = columns.shape
     length = min(rows // step // _FEWEST_RUNS, _RUN_ROWS)
     if step < _FAR_ROWS or length <= 1:
-        return columns[:, ::step].copy()
+        return copy_held(columns[:, ::step])
     runs = rows // (step * length)
     distance = rows // runs
     parts = columns[:, : runs * distance].reshape(width, runs, distance)
-    return parts[:, :, :length].copy().reshape(width, runs * length)
+    return copy_held(parts[:, :, :length]).reshape(width, runs * length)
+
+
+def copy_held(array: Any) -> Any:
+    """Copy a NumPy array without releasing the interpreter lock.
+
+    NumPy releases the lock while it copies more than 500 elements that are not contiguous. If the
+    sender is busy, it then takes the lock, and the traced call waits up to 5 ms for it. So such an
+    array is copied in pieces.
+    """
+    if array.size <= _HELD_ELEMENTS or array.flags.c_contiguous:
+        return array.copy()
+    copied = sys.modules["numpy"].empty(array.shape, array.dtype)
+    _copy_pieces(array, copied)
+    return copied
+
+
+def _copy_pieces(source: Any, target: Any) -> None:
+    """Copy at most 500 elements at a time, in rows as long as possible."""
+    length = len(source)
+    row_size = source.size // length
+    if row_size > _HELD_ELEMENTS:
+        for pair in zip(source, target, strict=True):
+            _copy_pieces(*pair)
+        return
+    piece = _HELD_ELEMENTS // row_size
+    for start in range(0, length, piece):
+        target[start : start + piece] = source[start : start + piece]
 
 
 def is_immutable(cell: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
+    copy_held,
     is_immutable,
     keep_cell,
     number_step,
@@ -131,15 +132,18 @@ def _take_columns(
         return _Part(places, head, cells, array.dtype)
     if array.ndim == 1:
         array = array.reshape(1, -1)
+    top = array[:, :HEAD]
     if width > MOST_COLUMNS + _LAST_COLUMNS:
+        # pandas keeps the columns of a block in order, so those with cells come first
+        array = array[: int((places < MOST_COLUMNS).sum())]
         is_shown = (places < MOST_COLUMNS) | (places >= width - _LAST_COLUMNS)
-        places, array = places[is_shown], array[is_shown]
-    if array.dtype.hasobject:
-        head = [[_keep(cell, taker) for cell in column] for column in array[:, :HEAD]]
-        cells = [[*map(keep_cell, column[::step])] for column in array[:MOST_COLUMNS]]
-        return _Part(places, head, cells, array.dtype)
+        places, top = places[is_shown], top[is_shown]
     dtype = array.dtype
-    head = array[:, :HEAD].copy()
+    if dtype.hasobject:
+        head = [[_keep(cell, taker) for cell in column] for column in top]
+        cells = [[*map(keep_cell, column[::step])] for column in array[:MOST_COLUMNS]]
+        return _Part(places, head, cells, dtype)
+    head = copy_held(top)
     if array.shape[1] <= HEAD:
         return _Part(places, head, head[:MOST_COLUMNS], dtype)
     array = array[:MOST_COLUMNS]

@@ -1,0 +1,60 @@
+"""Copying a sample keeps the interpreter lock, so a busy thread cannot delay the traced call."""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pytest
+
+from otel_ml.capture.taker import ValueTaker
+
+RANDOM = np.random.default_rng(0)
+SWITCH_S = 0.2  # how long a thread keeps the lock once it has it
+VALUES: dict[str, object] = {
+    "frame of 100 rows": pd.DataFrame(RANDOM.normal(size=(100, 8))),
+    "frame of 100,000 rows": pd.DataFrame(RANDOM.normal(size=(100_000, 8))),
+    "frame of 200 columns": pd.DataFrame(RANDOM.normal(size=(50, 200))),
+    "every second number": RANDOM.normal(size=16_000)[::2],
+    "array of 100,000 rows": RANDOM.normal(size=(100_000, 8)),
+    "transposed array": RANDOM.normal(size=(8, 100_000)).T,
+    "series": pd.Series(RANDOM.normal(size=100_000)),
+}
+
+
+@contextlib.contextmanager
+def busy_thread() -> Iterator[None]:
+    """Run a thread that always wants the interpreter lock."""
+    stopped = threading.Event()
+    interval_s = sys.getswitchinterval()
+
+    def work() -> None:
+        while not stopped.is_set():
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+        stopped.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_busy_thread_does_not_delay_a_snapshot(name: str) -> None:
+    value = VALUES[name]
+    ValueTaker().take(value)  # the first call loads modules
+    waits = []
+    with busy_thread():
+        for _ in range(3):
+            time.sleep(0)  # lets the busy thread run; this thread continues with a whole interval
+            began_s = time.perf_counter()
+            ValueTaker().take(value)
+            waits.append(time.perf_counter() - began_s)
+    assert min(waits) < SWITCH_S / 2
