@@ -17,12 +17,12 @@ def cohen_kappa(counts: Mapping[tuple[Label, Label], int]) -> float:
     """Return Cohen's kappa: how far two raters agree beyond chance.
 
     Args:
-        counts: Number of runs for each pair of labels: the first rater's, then the second rater's.
-            For example, ``{("good", "bad"): 3}``.
+        counts: Maps a pair of labels to the number of runs with these labels. The pair is the first
+            rater's label, then the second rater's. For example, ``{("good", "bad"): 3}``.
 
     Returns:
-        1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if
-        there is no run, or if both raters gave all runs the same label.
+        1 for full agreement. 0 if the raters agree as often as by chance, and negative if less
+        often. NaN if there is no run, or if both raters gave all runs the same label.
 
     Source: Cohen, A coefficient of agreement for nominal scales, Educational and Psychological
     Measurement 20 (1960).
@@ -46,8 +46,8 @@ def kappa_of_clusters(
 ) -> Estimate:
     """Return Cohen's kappa (agreement of two raters beyond chance) with its confidence interval.
 
-    Use it if some runs depend on each other, such as runs of one session. They form a cluster. The
-    interval uses the jackknife over clusters and Student's t.
+    Use it if some runs depend on each other, such as the runs of one session. Such runs form a
+    cluster. The interval is computed with the jackknife over clusters and Student's t.
 
     Args:
         counts: Triples: the cluster (such as a session ID), the labels of both raters as a pair,
@@ -75,10 +75,11 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its confidence interval, for many clusters with equal tables.
+    """Return Cohen's kappa with its confidence interval, from counts of equal clusters.
 
-    Gives the same result as `kappa_of_clusters`, but is faster if many clusters (such as sessions)
-    have the same confusion table.
+    A cluster is a group of runs that depend on each other, such as a session. The result is the
+    same as that of `kappa_of_clusters`, but is found faster if many clusters have the same
+    confusion table.
 
     Args:
         tables: Pairs: a confusion table (number of runs by pair of labels), and the number of
@@ -120,12 +121,12 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]], level: Level = "nomi
     Args:
         units: For each run, the answers of its raters, in any order. Runs with fewer than two
             answers are ignored.
-        level: Type of the answers: `nominal` labels, `ordinal` ranks (numbers in their order) or
-            `interval` numbers.
+        level: Type of the answers: `nominal` for labels, `ordinal` for ranks, `interval` for
+            numbers.
 
     Returns:
-        1 for full agreement, 0 for agreement by chance, negative for less than by chance. NaN if no
-        run has two answers, or if all answers are equal.
+        1 for full agreement. 0 if the raters agree as often as by chance, and negative if less
+        often. NaN if no run has two answers, or if all answers are equal.
 
     Raises:
         ValueError: The level is unknown.

@@ -67,8 +67,8 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
     """Count sessions by the share of their runs that are above a threshold.
 
     For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
-    threshold, and in one session a quarter of the runs are. Use it to check a limit for a quantile,
-    such as p95 > 2000. This is the same as: more than 5 % of the runs are above 2000.
+    threshold, and in one session a quarter of the runs are. Use it to check a limit for a quantile.
+    For example, p95 > 2000 means that more than 5 % of the runs are above 2000.
 
     Args:
         runs: Pairs of session and value, one per run. With None as session, a run counts as its own
@@ -83,12 +83,12 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 
     Use it to test again after every new time window, without more false alarms than planned. The
     method is a bet: a gambler starts with a stake of 1, and bets that sessions are below the limit.
-    In the long run, the stake grows only if their mean really is below the limit. The evidence is
-    the logarithm of the stake. 0 means no evidence.
+    In the long run, the stake grows only if the mean of the sessions really is below the limit. The
+    evidence is the logarithm of the stake. 0 means no evidence.
 
     Args:
-        gains: Maps a distance from the limit to the number of sessions with this distance. It is
-            positive for sessions below the limit, and negative for sessions above it.
+        gains: Maps a distance from the limit to the number of sessions with this distance.
+            Distances are positive below the limit, and negative above it.
         most_lost: Largest possible distance above the limit, as a positive number.
         bets: The bet sizes. A size is the share of the stake that is won or lost per unit of
             distance. A size that could lose more than half of the stake at once is reduced.
@@ -106,7 +106,7 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    With the last and largest size, a single session can cost at most half of the stake.
+    The last size is the largest. With it, a gambler loses at most half of the stake in one session.
 
     Args:
         most_lost: Largest possible distance of a session above the limit, as a positive number.
@@ -119,7 +119,7 @@ def bets_up_to(most_lost: float) -> list[float]:
 
 
 def mix(logs: Sequence[float]) -> float:
-    """Combine bets of several sizes: return the logarithm of their mean stake."""
+    """Combine the evidence from several bet sizes: return the logarithm of the mean stake."""
     most = max(logs)
     return most + math.log(math.fsum(math.exp(log - most) for log in logs) / len(logs))
 
@@ -151,8 +151,8 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
     """Add one more time window to the evidence that a limit is violated.
 
     Call it after every window. When the result exceeds a number N of your choice, raise an alarm
-    and start again with 0. False alarms are then at least N windows apart on average, so a larger N
-    means fewer of them.
+    and start again with 0. False alarms are then at least N windows apart on average. A larger N
+    gives fewer false alarms.
 
     Args:
         total: The evidence before this window. Start with 0.
@@ -174,15 +174,15 @@ def add_amounts(
     """Add one more time window to the evidence that the mean of a number is beyond a limit.
 
     It is like `add_window`, but for numbers outside of 0 to 1, such as latencies or costs. You need
-    to know how good a number can be. For example, a latency cannot be below 0, so for
-    ``mean(latency_ms) > 200`` this bound is 0, and `reach` is 200.
+    to know the best possible value. For example, the best latency is 0, so `reach` is 200 for
+    ``mean(latency_ms) > 200``.
 
     Args:
         total: The evidence before this window. Start with 0.
         means: Number of sessions in the window by mean value. See `session_means`.
         limit: The limit to check: 200 for ``mean(latency_ms) > 200``.
-        reach: Distance from the limit to the bound, above 0. Values beyond the bound count as at
-            the bound. Choose it before you see the window.
+        reach: Distance from the limit to the best possible value, above 0. Better values count as
+            the best possible value. Choose `reach` before you see the window.
         is_above: True if values above the limit are bad. False if values below it are bad.
 
     Raises:

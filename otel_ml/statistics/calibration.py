@@ -121,7 +121,7 @@ def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin])
 
     Args:
         known: Bins of earlier runs.
-        asked: Bins of the runs to estimate.
+        asked: Bins of the new runs, whose accuracy is estimated.
 
     Returns:
         Expected share of right predictions, from 0 to 1. None if fewer than 100 of the earlier runs

@@ -81,7 +81,8 @@ def scale(sketch: Sketch) -> float:
 def wasserstein(first: Sketch, second: Sketch) -> float:
     """Return the Wasserstein distance of two sets of numbers.
 
-    It is how far the numbers of one set must move on average to become those of the other.
+    The distance is how far the numbers of one set must move, on average, to become the numbers of
+    the other set.
 
     Args:
         first: Summary (sketch) of the first set.
@@ -137,9 +138,9 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
-    """Return the population stability index (PSI) of a category.
+    """Return the population stability index (PSI): how much the shares of a category changed.
 
-    A value that is missing in one sketch counts as half a run.
+    A value that occurs in only one of the two sets of runs counts as half a run in the other.
     """
     index = 0.0
     for before, after in _value_shares(reference, window):
@@ -197,7 +198,10 @@ def _is_same_number(constant: Sketch, window: Sketch) -> bool:
 
 
 def distances_of_projections(reference: Sketch, window: Sketch) -> dict[str, float]:
-    """Return the drift score of each projection of an embedding, by name of the projection."""
+    """Return the drift score of each projection of an embedding, by name of the projection.
+
+    A projection reduces an embedding to one number.
+    """
     return {
         name: distance(reference.parts[name], window.parts[name])
         for name in PROJECTED
@@ -220,7 +224,10 @@ def _seen(share: float, n: int) -> Sketch:
 
 
 def presence(sketch: Sketch) -> Sketch:
-    """Count the runs with and without a value, as a category of ``there`` and ``missing``."""
+    """Count the runs with and without a value.
+
+    The result is the sketch of a category with the values ``there`` and ``missing``.
+    """
     total = sketch.n + sketch.missing
     return Sketch(
         "category",
@@ -313,13 +320,14 @@ def _draw_count(mean: float, generator: random.Random) -> float:
 
 
 def chance_among(gap: float, own: Sequence[float]) -> float:
-    """Return the p-value of a drift score, compared with scores of windows of the reference.
+    """Return the p-value of a drift score, from the scores of earlier time windows.
 
-    The test is a one-sided t-test of the logarithms of the scores.
+    It is small if the score is much larger than the earlier ones. The test is a one-sided t-test of
+    the logarithms of the scores.
 
     Args:
         gap: The drift score of the window to check, above 0.
-        own: The drift scores of at least two windows of the reference.
+        own: The drift scores of at least two earlier windows, from the reference period.
     """
     logarithms = [math.log(max(value, _SMALLEST)) for value in own]
     above = math.log(max(gap, _SMALLEST)) - fmean(logarithms)
@@ -478,9 +486,9 @@ def usual_distance(own: Sequence[float]) -> float | None:
 
     Two limits are computed, and the larger one is returned:
 
-    * the mean of all distances plus 3 standard deviations
-    * the upper end of the 99 % prediction interval (Student's t) of the distances on the same
-      weekday, because weekends differ from other days
+    * the mean of all distances, plus 3 standard deviations
+    * the upper end of the 99 % prediction interval (Student's t) from the distances of one weekday
+      only, because weekends differ from other days. The weekday is that of the window to check
 
     Args:
         own: One distance per window of the reference (usually a day), oldest first: how far this
@@ -524,8 +532,9 @@ def compare(
     Args:
         reference: Summary (sketch) of the reference values.
         window: Summary of the values in the time window.
-        own: Function that returns how far each window of the reference is from its other windows.
-            It is slow, so it is called only if the drift score exceeds the margin.
+        own: Function that returns how far each window of the reference is from the other windows of
+            the reference. The function is slow, so it is called only if the drift score exceeds the
+            margin.
         margin: Smallest drift score that matters.
         is_typical: Whether the windows of the reference have about as many values and sessions as
             this window. Otherwise there is no second p-value.

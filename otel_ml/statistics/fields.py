@@ -160,7 +160,11 @@ class FieldSketch:
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return what drift compares, by name: value (or parts of a text), presence and type."""
+        """Return summaries of the properties in which a field can drift, by name of the property.
+
+        The properties are the value (for texts, several such as the length), whether it is missing,
+        and its type.
+        """
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
@@ -254,8 +258,8 @@ def _sketch_repeated(
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
     """Convert a sketch of numbers, texts or categories to a `FieldSketch`.
 
-    Profiles contain such sketches. If it is a sketch of numbers, the result has no counts in
-    `category`, because it is not known how often each number occurs.
+    Profiles contain such sketches. For a sketch of numbers, the result has no counts in `category`,
+    because the sketch does not contain how often each number occurs.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
@@ -270,7 +274,7 @@ def field_of_sketch(sketch: Sketch) -> FieldSketch:
 
 
 def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
-    """Return one sketch of a field from several, such as those of each hour, in any order."""
+    """Merge several sketches of a field, such as one per hour, into one. The order is free."""
     of_all = [*fields]
     types: Counter[str] = Counter()
     for sketch in of_all:
@@ -295,8 +299,8 @@ def _keep_repeated(category: Sketch) -> Sketch:
 def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
-    The result summarizes all other values. It also says how similar values of the same session are.
-    This is only an estimate if a session has runs both inside and outside of the part.
+    The result summarizes all other values. If a session has runs both inside and outside of the
+    part, the result only estimates how similar the values of a session are.
 
     Args:
         total: Summary of the whole.
@@ -352,7 +356,7 @@ class Reference:
         fields: Summary of each field, by field path such as `inputs.age`.
         windows: Summary of each field in each part of the reference, oldest first. Each part is as
             long as the window to check, such as a day, so the parts show how much the values
-            normally vary. Empty if the reference is not a period, such as a data set.
+            normally vary. Empty for a reference that is not a period, such as a data set.
         starts_ns: Start times of these parts in nanoseconds since the epoch (UTC).
     """
 
@@ -366,15 +370,15 @@ class Reference:
 class PartDrift:
     """Whether one property of a field drifted, such as its text length or its missing values.
 
-    If the drift began some days ago, it is also in the newest windows of the reference. These
-    windows are then left out.
+    If the drift began some days ago, the newest windows of the reference have it too. These windows
+    are then left out of the comparison.
 
     Attributes:
         name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.
         reference: Summary of the values in the reference.
         window: Summary of the values in the time window to check.
         comparison: Drift score, p-value and result.
-        lately: Number of windows that were left out of the reference.
+        lately: Number of newest windows of the reference that were left out.
     """
 
     name: str
@@ -434,7 +438,10 @@ class FieldDrift:
 
     @property
     def drifted(self) -> Sequence[PartDrift]:
-        """Parts that drifted, the most important first: broken data, then a different language."""
+        """Properties that drifted, the most important first.
+
+        Missing values and changed types come first, then a changed script, such as Cyrillic.
+        """
         drifted = [part for part in self.parts if part.is_drift]
         return sorted(drifted, key=lambda part: (not part.is_broken, part.name != "scripts"))
 
@@ -633,7 +640,7 @@ def _gain(value: str, before: Sketch, after: Sketch) -> float:
 
 
 def gained_value(before: Sketch, after: Sketch) -> str | None:
-    """Return the value of a category whose share grew most. None if none grew."""
+    """Return the value of a category whose share grew most. None if no share grew."""
     if not before.n or not after.n:
         return None
     gains = {value: _gain(value, before, after) for value in after.values}
@@ -745,7 +752,7 @@ def write_share(share: float) -> str:
 
 
 def write_number(value: float) -> str:
-    """Format a number with three significant digits, and more if it has more before the point."""
+    """Format a number with three significant digits. The integer part is complete: 12,345."""
     if not math.isfinite(value):
         return "–"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0

@@ -187,8 +187,8 @@ def cluster_rate(sums: ClusterSums, *, confidence: float = CONFIDENCE) -> Estima
     """Return a pass rate with a confidence interval, for runs that are not independent.
 
     Runs of one cluster, such as a session, often have the same result. This makes the interval
-    wider. It is Wilson's interval with the effective sample size (from the jackknife over clusters)
-    and Student's t.
+    wider. The method is Wilson's interval with Student's t and the effective sample size, which is
+    computed by the jackknife over clusters.
 
     The effective sample size cannot be measured if very few clusters (fewer than ten, or less than
     a tenth) contain a pass. Then all runs of a cluster are assumed to have the same result. The
@@ -230,16 +230,16 @@ def cluster_mean(
 ) -> Estimate:
     """Return a mean with its confidence interval if values are not independent.
 
-    Values of one cluster, such as the runs of a session, may be similar. Uses the jackknife over
-    clusters and Student's t with at most G − 1 degrees of freedom for G clusters (fewer if a few
-    clusters hold most values).
+    Values of one cluster, such as the runs of a session, may be similar. The method is the
+    jackknife over clusters with Student's t. For G clusters, it has at most G − 1 degrees of
+    freedom, and fewer if a few clusters contain most values.
 
     Args:
         sums: Sum and number of values of each cluster. An independent item is a cluster of one.
         confidence: Confidence level of the interval, between 0 and 1.
-        of_rates: Set it if the values are differences of rates, from -1 to 1. Then the interval of
-            a small sample does not shrink to 0 if no value changed. With fewer than 100 values, or
-            fewer than ten clusters with a change, imaginary changes are added to the variance.
+        of_rates: Whether the values are differences of rates, from -1 to 1. If True, and there are
+            fewer than 100 values or fewer than ten clusters with a change, the interval is made
+            wider. Otherwise its width would be 0 for a small sample without any change.
 
     Returns:
         The mean. The interval is unbounded if there is only one cluster.
@@ -247,9 +247,9 @@ def cluster_mean(
     Raises:
         ValueError: There is no value.
 
-    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of
-    Human Resources 50 (2015), section VI; Efron and Tibshirani, An introduction to the bootstrap
-    (1993), chapter 11.
+    Source: Cameron and Miller, A practitioner's guide to cluster-robust inference, Journal of Human
+    Resources 50 (2015), section VI; Efron and Tibshirani, An introduction to the bootstrap (1993),
+    chapter 11.
     """
     counts = count_clusters(sums)
     mean = _jackknife(counts)
@@ -268,7 +268,7 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
 
     Args:
         sums: Sum and number of the values of each cluster, such as a session.
-        of_rates: Set it if the values are differences of rates, from -1 to 1.
+        of_rates: Whether the values are differences of rates, from -1 to 1.
 
     Returns:
         The p-value. 1 if there is only one cluster.
@@ -396,27 +396,27 @@ def corrected_rate(
     """Return a judge's pass rate, corrected by reviewers who labelled a random sample of its runs.
 
     The result is the judge's rate on all runs, plus the mean difference between reviewers and judge
-    on the sample. The interval combines the intervals of these two.
+    on the sample. The interval combines the intervals of this rate and this difference.
 
     Args:
         passed: Number of runs that the judge passed, from 0 to `n`.
         n: Number of runs that the judge scored, above 0.
-        differences: A pair for each run of the sample. Its first number is the share of reviewers
-            who pass the run minus the judge's result (1 or 0). Its second number is 1. Example:
-            ``(0.5, 1)`` if half of the reviewers pass a run that the judge failed. If runs are
-            clustered, for example by session: the sum of the first numbers and the number of runs
-            in each cluster.
+        differences: A pair ``(d, 1)`` for each run of the sample. d is the share of reviewers who
+            pass the run, minus the judge's result (1 or 0). For example, d is 0.5 if half of the
+            reviewers pass a run that the judge failed. If runs are clustered, such as by session,
+            pass one pair for each cluster: the sum of d over its runs, and the number of its runs.
         confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
-        A rate from 0 to 1. `n` and `clusters` are those of the sample.
+        A rate from 0 to 1. Its attributes `n` and `clusters` are the numbers of runs and clusters
+        in the sample.
 
     Raises:
         ValueError: `n` is not above 0, or the sample is empty.
 
     Source: Cochran, Sampling techniques (1977), section 7.2 (the difference estimator);
-    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Prediction-powered inference, Science 382
-    (2023); Zou and Donner (2008) for the sum of two intervals, see `difference`.
+    Angelopoulos, Bates, Fannjiang, Jordan, Zrnic, Prediction-powered inference, Science 382 (2023);
+    Zou and Donner (2008) for the sum of two intervals, see `difference`.
     """
     rate = wilson(passed, n, confidence=confidence)
     shift = cluster_mean(differences, confidence=confidence, of_rates=True)
@@ -572,7 +572,7 @@ def count_clusters(sums: ClusterSums) -> Mapping[ClusterSum, int]:
 def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
     """Add up values that occur several times each.
 
-    The result is identical to the sum of the single values.
+    For example, the values 0.5 and 2 with the counts 3 and 1 give 3.5.
     """
     return math.fsum(chain.from_iterable(map(repeat, values, counts)))
 

@@ -54,8 +54,8 @@ class JudgeVersionChange:
         verdict: Both pass rates or mean scores, and their difference.
         table: Number of runs by result of the old and the new version. For example, ``table[True,
             False]`` is the number of runs that pass with the old and fail with the new version.
-        agreement: Share of runs with the same result from both. None if the judge has no pass or
-            fail.
+        agreement: Share of runs with the same result from both versions. None if the judge has no
+            pass or fail.
         kappa: Cohen's kappa, that is agreement beyond chance. None if the judge has no pass or
             fail. NaN if all runs have the same result.
     """

@@ -20,7 +20,7 @@ Cell = Hashable
 
 
 def cut(values: Sequence[float | None]) -> list[Cell]:
-    """Sort numbers into at most 64 bins of equal counts. None gets its own bin."""
+    """Sort numbers into at most 64 bins of equal counts. A missing value stays None."""
     ordered = sorted(value for value in values if value is not None)
     steps = range(1, _BINS)
     edges = sorted({ordered[len(ordered) * step // _BINS] for step in steps}) if ordered else []

@@ -80,7 +80,8 @@ class Unit(NamedTuple):
             with each other.
         total: Sum of the values of the session's runs.
         n: Number of runs with a value. 0 if there is none yet, such as ground truth that has not
-            arrived. Then only the test for "worse" uses the session, with an assumed `first`.
+            arrived. Then only the test for "worse" uses the session, and `first` is an assumed
+            value.
         first: Mean of the values in the session's first time window. Later runs of the session do
             not change it.
     """
@@ -103,10 +104,10 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline: maps each `Unit` to the number of sessions with these
-            values.
-        windows: Sessions of the new version: one such mapping for each time window in which
-            sessions started, oldest first. The current window is not included.
+        baseline: Sessions of the baseline. Sessions with equal values share one `Unit`. The
+            dictionary maps it to the number of these sessions.
+        windows: Sessions of the new version: one dictionary like `baseline` for each time window in
+            which sessions started, oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a
             limited range.
         high: Upper limit of the values. Larger values are lowered to it.
@@ -131,20 +132,20 @@ class FigureVerdict:
     """Whether a new version is worse in one measure, such as error share or latency.
 
     Attributes:
-        verdict: Estimates, margin and reasons. Without a difference if either version has fewer
-            than 30 runs.
+        verdict: Estimates, margin and reasons. The difference is missing if either version has
+            fewer than 30 runs.
         word: The result. ``watching`` means that it is too early to decide.
         runs: Number of runs of the new version with a value.
         needed: Approximate number of runs that suffice to detect the margin (80 % power). None if
             the baseline is too small for that.
         smallest: Smallest difference that can be detected with this baseline, however many runs the
             new version has (80 % power). None if unknown.
-        stake: Largest evidence for "worse" so far, see `otel_ml.statistics.betting`. It starts at 1
-            and rarely grows if the version is not worse.
+        stake: Largest evidence for "worse" so far, see `otel_ml.statistics.betting`. The evidence
+            starts at 1. It rarely grows much if the version is not worse.
         since: Index of the window in which the evidence for "worse" first sufficed. None if the
             version is not worse.
-        counts: If either version has fewer than 30 runs: how many runs of the new version and of
-            the baseline failed or passed, in words. Else empty.
+        counts: How many runs of each version failed or passed, in words. Empty if both versions
+            have at least 30 runs.
     """
 
     name: str
@@ -164,7 +165,7 @@ class FigureVerdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words. While it is too early, how many runs there are and are needed."""
+        """The verdict in words. If it is too early, the progress, such as the number of runs."""
         if self.word != "watching" or self.counts or self.has_direction:
             return self.comparison
         if self.needed is not None and self.needed > self.runs:
@@ -177,7 +178,7 @@ class FigureVerdict:
 
     @property
     def comparison(self) -> str:
-        """Both versions in words, also while it is too early to decide."""
+        """The values of both versions in words, even if it is too early for a verdict."""
         return self.counts or self.verdict.sentence
 
 

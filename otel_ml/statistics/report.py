@@ -59,7 +59,7 @@ class Report:
         word: The overall verdict, such as ``worse``. Empty without a baseline.
         judges: Result of each judge, by name.
         failures: Change of the share of failed calls. None without a baseline, or if none failed.
-        shared: Four numbers of items: in both experiments, only in this one, only in the baseline,
+        shared: Four counts of items: in both experiments, only in this one, only in the baseline,
             and in both with changed content. None without a baseline.
         flaky: Names of the first flaky items: some repeats pass and others fail.
         flaky_count: Number of all flaky items.

@@ -81,9 +81,8 @@ class Sketch:
             sketches are compared.
         n: Number of runs with a value.
         missing: Number of runs without a value.
-        clustered: Measures how similar the values within a session are. It equals `n` if runs are
-            independent and is larger if values within sessions are similar. It is the sum over
-            sessions of the squared sums of standardized values; see `design`.
+        clustered: The number of runs times the design effect, see `design`. It equals `n` if runs
+            are independent, and is larger if the values of a session are similar.
         low: Smallest number. None if there is none.
         high: Largest number. None if there is none.
         bins: For numbers: counts and sums by bin. For a vocabulary: counts of hashed words.
@@ -187,7 +186,7 @@ class Sketch:
 
 
 def bin_of(value: float) -> tuple[int, int]:
-    """Return the bin of a finite number, as an integer key, and its position in the bin."""
+    """Return the bin of a finite number, as an integer key, and the position inside the bin."""
     size = min(abs(round_noise(value)), LARGEST)
     if size < SMALLEST:
         return 0, 0
@@ -240,7 +239,7 @@ def is_category(n: int, counts: Iterable[int]) -> bool:
 
     Args:
         n: Number of values.
-        counts: How often each different value occurs. Rare values may be left out.
+        counts: How often each different value occurs. You may leave out rare values.
     """
     largest = sorted(counts, reverse=True)[:MOST_VALUES]
     repeated = len(largest) <= FEW_VALUES or sum(largest) >= 2 * len(largest)

@@ -48,9 +48,10 @@ _STRENGTHS: Final = (3.0, 6.0)
 
 
 class ClusterMoments(NamedTuple):
-    """Sums over sessions, for a slice or for all runs. `judge_slices` computes variances from them.
+    """Sums over sessions, from which `judge_slices` computes variances.
 
-    A database can compute them, so no runs are loaded. Each session has four numbers:
+    The sums are for a slice (a group of runs) or for all runs. A database can compute them, so that
+    the runs need not be loaded. Each session has four numbers:
 
     * `n` is the number of its runs in the slice, and `t` is the sum of their values.
     * `N` is the number of all its runs, and `T` is the sum of their values.

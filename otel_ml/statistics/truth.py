@@ -53,8 +53,9 @@ class RatioSums(_Sums):
         first, second: The two sums, added up over all clusters.
         first_squares, products, second_squares: Sums over clusters of first², first·second and
             second².
-        with_hit: Number of clusters whose first sum is above 0. They have a right prediction.
-        with_miss: Number of clusters whose first sum is below the second. They have a wrong one.
+        with_hit: Number of clusters whose first sum is above 0. Each contains a right prediction.
+        with_miss: Number of clusters whose first sum is below the second. Each contains a wrong
+            prediction.
         n: Number of runs.
     """
 
@@ -148,10 +149,12 @@ def differ_by_chance(own: Estimate, rest: Estimate) -> float:
 def rate_of(sums: RatioSums, *, confidence: float = CONFIDENCE) -> Estimate | None:
     """Return a share such as accuracy, precision, recall, F1 or coverage, with its interval.
 
-    Uses Wilson's interval at the effective sample size and Student's t. If very few clusters (such
-    as sessions) have a hit or have a miss, each cluster counts as one value, because the similarity
-    within clusters cannot be estimated. F1 is the ratio of twice the hits to the sum of predicted
-    and actual positives.
+    The method is Wilson's interval with the effective sample size and Student's t. If very few
+    clusters (such as sessions) contain a right prediction, or very few contain a wrong one, all
+    runs of a cluster are assumed to be equal.
+
+    For F1, the first sum is twice the number of true positives. The second sum is the number of
+    predicted positives plus the number of actual positives.
 
     Args:
         sums: Sums over clusters. In each cluster the first sum is at most the second.

@@ -197,7 +197,7 @@ def compare_variability(
     compared, in pairs. Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs of the old version. The keys, such as digests, show which inputs are the same
+        before: Inputs of the old version. The keys, such as hashes, show which inputs are the same
             in both versions. Inputs with fewer than two runs are left out.
         after: Inputs of the new version, in the same form.
 

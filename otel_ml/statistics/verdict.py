@@ -99,7 +99,7 @@ class ScoredRun:
 
     Attributes:
         item: Id of the data set's item. Empty for production runs.
-        digest: Digest of the item's content. It shows whether the item was edited between two
+        digest: Hash of the item's content. It shows whether the item was edited between two
             experiments.
         cluster: Name of the run's cluster, such as a session. Runs of the same cluster depend on
             each other. Empty for an independent run.
@@ -134,7 +134,8 @@ class ScoredRun:
 class ItemGroup:
     """One item of an experiment, or several items with equal scores that are stored as one.
 
-    The baseline is the earlier experiment, the candidate is the one that is compared with it.
+    The baseline is the earlier experiment. The candidate is the experiment that is compared with
+    the baseline.
 
     Attributes:
         name: Id of the item, or name of the group.
@@ -143,8 +144,8 @@ class ItemGroup:
         after: Runs of one item in the candidate, in the same form.
         count: Number of items in the group.
         amounts: Latency, tokens and cost of the items, by the keys `latency`, `tokens` and `cost`.
-            Each item is a pair: its mean in the baseline and in the candidate. An item that lacks
-            one of them is left out.
+            Each item has one pair: its mean in the baseline and its mean in the candidate. An item
+            that lacks one of the means is left out.
     """
 
     name: str
@@ -361,7 +362,7 @@ class JudgeVerdict:
 
 
 def add_evidence(claim: str, evidence: str) -> str:
-    """Join a claim and its evidence. Pages part them again, to show the evidence small."""
+    """Join a claim and its evidence. Web pages split them again, to show the evidence smaller."""
     return f"{claim} ({evidence})" if evidence else claim
 
 
@@ -395,7 +396,7 @@ def write_count(n: str, sides: tuple[str, str]) -> str:
 
 
 def round_count(count: int) -> int:
-    """Round a planned number of runs to two digits; below 1,000 it is exact."""
+    """Round a number of runs to two significant digits. Numbers below 1,000 are not rounded."""
     return round(count, 2 - len(str(count))) if count >= 1_000 else count  # noqa: PLR2004
 
 
@@ -431,7 +432,10 @@ class FailureVerdict(JudgeVerdict):
 
     @cached_property
     def evidence(self) -> str:
-        """The confidence interval and the sample size in words. Empty for plain counts."""
+        """The confidence interval and the sample size in words.
+
+        Empty if the verdict's sentence already contains the counts.
+        """
         failed, calls = self.calls[1]
         is_counted = (self.word == "worse" and failed == calls) or (
             self.word == "better" and self.repaired[1] > 0
@@ -678,8 +682,8 @@ class ItemStep:
         change: Change of the value. Below 0 is worse. For scores, the unit is the standard
             deviation of the baseline, and changes below the margin are 0.
         scores: Mean scores in the baseline and in the candidate. None if there is no score.
-        fall: Change of the mean score. Below 0 is worse. Infinite if only one of the two has a
-            score.
+        fall: Change of the mean score. Below 0 is worse. Infinite if only one of baseline and
+            candidate has a score.
     """
 
     is_rate: bool
@@ -775,7 +779,11 @@ class Verdict:
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
     def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
-        """Return the verdict by some judges alone. Empty if neither they nor failures decide."""
+        """Return the overall verdict by these judges only.
+
+        Failed calls also count. Empty if there are no judges and the share of failed calls did not
+        change significantly.
+        """
         words = [judge.word for judge in judges]
         is_decided = self.failures is not None and self.failures.word in _DECIDED
         return _decide_overall(words, self.failures, self.reasons) if words or is_decided else ""
@@ -898,11 +906,11 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: How many clusters (such as sessions) have the same four counts. The four counts
-            are the key: runs of the cluster that passed with both versions, only before, only
-            after, and with neither. An independent run is a cluster of one run.
+        clusters: Maps four counts to the number of clusters (such as sessions) that have them. The
+            counts are the cluster's runs that passed with both versions, only with the old one,
+            only with the new one, and with neither. An independent run is a cluster of one run.
         margin: Smallest difference that matters. Default: 0.02.
-        missing: Share of the runs without a pass or fail, before and after.
+        missing: Share of the runs without a pass or fail, for the old and for the new version.
     """
     sums = [Counter[ClusterSum](), Counter[ClusterSum](), Counter[ClusterSum]()]
     for (both, first, second, neither), count in clusters.items():
@@ -943,12 +951,12 @@ def compare_scores(
 
     Args:
         judge: Name of the judge.
-        sums: Three lists: for the scores before, the scores after, and the changes. Each has one
+        sums: Three lists: for the old scores, the new scores, and their differences. Each has one
             entry per cluster (such as a session): the sum over its runs, and the number of runs.
-        deviation: Standard deviation of the scores before.
+        deviation: Standard deviation of the old version's scores.
         is_clustered: Whether any cluster has several runs.
         margin: Smallest difference that matters. Default: a tenth of `deviation`.
-        missing: Share of the runs without a score, before and after.
+        missing: Share of the runs without a score, for the old and for the new version.
     """
     judged = _Judged(
         judge=judge,
@@ -1496,7 +1504,10 @@ def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFI
 
 
 def sum_clusters(values: Iterable[tuple[Hashable | None, float, int]]) -> Counter[ClusterSum]:
-    """Count how many clusters have the same sum and size. A value without a cluster is its own."""
+    """Count how many clusters have the same sum and size.
+
+    A value without a cluster counts as a cluster of its own.
+    """
     entries: Counter[ClusterSum] = Counter()
     clusters: defaultdict[Hashable, list[tuple[float, int]]] = defaultdict(list)
     for cluster, value, count in values:
