@@ -37,7 +37,7 @@ _TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array 
 
 
 def way_of_numpy(kind: type) -> Way | None:
-    """Return the function that takes snapshots of a NumPy class; None if it has no elements."""
+    """Return the function that takes snapshots of NumPy values; None for other classes."""
     if kind.__name__ == "ndarray":
         return take_array
     return _take_scalar if kind.__name__ == "generic" else None
@@ -292,7 +292,7 @@ def _describe_cupy(dtype: Any, shape: Any, device: int) -> object:
 
 
 def way_of_tensorflow(kind: type) -> Way | None:
-    """Return the function for TensorFlow tensors and variables; None for other classes."""
+    """Return the function that takes snapshots of TensorFlow tensors; None for other classes."""
     return _take_tensorflow if hasattr(kind, "dtype") and hasattr(kind, "shape") else None
 
 
@@ -322,7 +322,7 @@ def _describe_tensorflow(dtype: Any, shape: Any, *rest: Any) -> object:
 
 
 def way_of_scipy(kind: type) -> Way | None:
-    """Return the function that takes snapshots of SciPy sparse matrices; else None."""
+    """Return the function that takes snapshots of SciPy sparse matrices; None for other classes."""
     return _take_sparse if hasattr(kind, "nnz") else None
 
 

@@ -144,7 +144,7 @@ def make_unique(names: Sequence[str]) -> list[str]:
 
 
 def write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
-    """Return ``cells``: the values of the first 50 columns by name. None is a missing value."""
+    """Return the values of the first 50 columns by name, under the key ``cells``."""
     shown = [*islice(columns, MOST_COLUMNS)]
     names = make_unique([str(name) for name, _ in shown])
     cells = {name: _write_column(values) for name, (_, values) in zip(names, shown, strict=True)}

@@ -36,7 +36,8 @@ ALL: Final = Taking()
 class Taker(Protocol):
     """Interface of the object that copies the parts of one value, such as the columns of a table.
 
-    All parts of a value share its limits, so a value with many parts does not become too large.
+    All parts of a value share one limit for the size of the copy. So the copy stays small even if
+    the value has many parts.
 
     Attributes:
         taking: Which parts may be recorded, such as the columns of a table.
@@ -51,7 +52,7 @@ class Taker(Protocol):
 
         Args:
             value: The part.
-            depth: How many containers and objects enclose it.
+            depth: Number of containers and objects around the part.
         """
 
     def has_room(self, size: int) -> bool:

@@ -120,7 +120,7 @@ class ValueTaker:
         return taken
 
     def text(self, value: str) -> str:
-        """Return a text, or its beginning if there is no room for more."""
+        """Return a text, or only its beginning if the copy would become too large."""
         size = len(value)
         if size <= self._chars or size <= _FEWEST_CHARS:
             self._chars -= size
@@ -145,7 +145,7 @@ class ValueTaker:
         return taken
 
     def elements(self, items: Any, depth: int) -> list[object]:
-        """Return copies of the elements as a new list. Nobody else may change `items` meanwhile."""
+        """Return copies of the elements as a new list. Do not change `items` meanwhile."""
         if len(items) > _FEWEST and _NUMBERS.issuperset(map(type, items)):
             return [*items]
         taken: list[object] = []
@@ -174,7 +174,11 @@ class ValueTaker:
 
 
 def key_text(key: Any) -> str:
-    """Return a dict key as text, without calling code of another package's type."""
+    """Return a dict key as text.
+
+    Code of the key's type may raise, so it is not run. A key of an unusual type becomes the name of
+    that type.
+    """
     kind = type(key)
     if issubclass(kind, enum.Enum):
         key = key.value

@@ -85,8 +85,8 @@ def encode(value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool =
 
     Args:
         value: Any value. It is not changed, and no reference is kept.
-        limit_bytes: Maximum size. Long values are shortened by whole elements or inside strings, so
-            that the text is always valid JSON.
+        limit_bytes: Maximum size. If a value is too long, elements are left out and strings are
+            cut. The text is always valid JSON.
         is_too_long: True if you already know that the value is too long.
 
     Returns:

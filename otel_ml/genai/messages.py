@@ -111,7 +111,11 @@ def find_system(inputs: Mapping[str, Any]) -> list[Part]:
 
 
 def find_output(output: object) -> list[Message]:
-    """Return the messages of a response: one per alternative answer. For an agent, all messages."""
+    """Return the messages of a response.
+
+    A model's response has one message per alternative answer. If the response is a list of
+    messages, such as that of an agent, all are returned.
+    """
     if isinstance(output, str):
         return [_message("assistant", [_text(output)])] if output else []
     if isinstance(output, list | tuple):
@@ -184,7 +188,7 @@ def _former_calls(value: object) -> Sequence[Any]:
 
 
 def unwrap(value: object) -> object:
-    """Return the message from LangChain's serialised form; other values unchanged.
+    """Return the message from LangChain's serialised form. Return other values unchanged.
 
     LangChain serialises a message as class and arguments, or as type and data.
     """

@@ -51,21 +51,23 @@ class Component:
 
     Args:
         name: Name of the component. Its tags and reports have this name.
-        extractor: Function that computes the value from the component's part of the run: inputs,
-            output or ground truth. An `EvalComponent` passes output and ground truth. The function
-            runs in your process. None reads `path` instead.
+        extractor: Function that computes the value. Its argument is the component's part of the
+            run: inputs, output or ground truth. For an `EvalComponent`, the arguments are output
+            and ground truth. The function runs in your process. If None, the value is read from
+            `path`.
         dtype: ``INT``, ``FLOAT``, ``CAT`` for values that repeat, or ``TEXT``.
         low: Smallest valid number. Default: the smallest number seen when the profile was built.
         high: Largest valid number. Default: the largest number seen when the profile was built.
         path: Path of the value: ``inputs.age``, ``outputs.label``, or ``outputs`` for the whole
-            output. Default: the component's name within its part, or the part itself if it is not a
-            mapping.
+            output. By default, the component's name is looked up in its part of the run, such as
+            the name ``age`` in the inputs. If that part is a single value, that value is used.
         values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
 
     Attributes:
         sketch: Distribution of the values seen when the profile was built. None before that. Values
             that were missing or of another type count as missing.
-        invalid: Number of these values that were missing, of another type, or not allowed.
+        invalid: Number of values that were invalid when the profile was built: missing, of another
+            type, or not allowed.
 
     Raises:
         ValueError: An argument is invalid.
@@ -136,9 +138,10 @@ class Component:
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """Smallest and largest valid number: `low` and `high` if given, else those seen in data.
+        """Smallest and largest valid number.
 
-        None for a bound that is unknown.
+        They are the `low` and `high` that you set, or else the smallest and largest number in the
+        data that you passed to `build`. A bound is None if it is unknown.
         """
         low, high = self.low, self.high
         if self.sketch is not None:
@@ -163,7 +166,7 @@ class Component:
         return frozenset(sketch.values)
 
     def read(self, parts: Parts) -> object:
-        """Read the value from a run. Return `ABSENT` if the run lacks the part it is read from.
+        """Read the value from a run. Return `ABSENT` if its part, such as the output, is unknown.
 
         Raises:
             Exception: The extractor raised.
@@ -415,7 +418,8 @@ def component_of(
 def read_path(path: str, parts: Parts) -> object:
     """Read a path such as ``inputs.user.age`` from a run's inputs, output and ground truth.
 
-    None if there is no value.
+    `ABSENT` if the part at the start of the path, such as the inputs, is unknown. None if that part
+    has no such value.
     """
     part, _, rest = path.partition(".")
     value = parts.get(part, ABSENT)

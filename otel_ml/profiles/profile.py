@@ -251,7 +251,8 @@ class ModelProfile:
         """Check the known values of a run, and return the result as tags, as in `validate_input`.
 
         Args:
-            parts: What is known of the run, with the keys ``inputs``, ``outputs`` and ``actuals``.
+            parts: The known parts of the run, as a dictionary with the keys ``inputs``, ``outputs``
+                and ``actuals``.
             side: Which components to check: those of ``input``, ``output``, ``actual`` or ``eval``.
                 None checks all.
 

@@ -84,10 +84,11 @@ class ProfileScore:
     def contrast(
         self, other: "ProfileScore", components: Mapping[str, Component], threshold: float
     ) -> dict[str, Any]:
-        """Compare the score of another profile with this one, and report whether it is worse.
+        """Compare the score of another profile with this score.
 
-        It is worse if it changed in the bad direction by more than `threshold`, and the confidence
-        interval of the change excludes 0. Without an interval, only the threshold counts.
+        The other score is worse if two conditions are met: it differs in the bad direction by more
+        than `threshold`, and the confidence interval of the difference excludes 0. Without an
+        interval, only the threshold counts.
 
         Args:
             other: The score of the other profile.

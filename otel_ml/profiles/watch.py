@@ -49,7 +49,7 @@ class ProfileWatch:
         _WATCHES.add(self)
 
     def renew(self) -> None:
-        """Start with an empty queue. Called when created, and in a forked child process."""
+        """Start with an empty queue. Called at creation, and in a forked child process."""
         self._waiting: deque[_SeenRun | threading.Event] = deque()
 
     def add(self, model: str, profile: ModelProfile) -> None:

@@ -24,8 +24,8 @@ def canonical(
 ) -> str:
     """Return a function's code as normalized text, to find out whether it has changed.
 
-    Comments, layout, docstrings, decorators and the function's name do not count. The text is the
-    same on every Python version.
+    The text does not depend on comments, layout, docstrings, decorators and the function's name. It
+    is the same on every Python version.
 
     Args:
         node: Syntax tree of the function.

@@ -58,7 +58,7 @@ def inner_codes(code: CodeType) -> list[CodeType]:
 def outside_names(code: CodeType) -> set[str]:
     """Return the names that a function uses from its module and closure, not its local variables.
 
-    Functions inside it are included.
+    The result includes the names that functions inside it use.
     """
     return set(code.co_freevars) | {
         str(step.argval)
@@ -71,7 +71,8 @@ def outside_names(code: CodeType) -> set[str]:
 def code_reads(code: CodeType) -> list[Read]:
     """Return the outside names that bytecode reads, such as ``MODEL`` or ``config.limit``.
 
-    Each has at most one attribute.
+    Only the first attribute is included: code that reads ``config.limit.low`` gives
+    ``config.limit``.
     """
     outside = outside_names(code)
     reads: set[Read] = {(name,) for name in outside}

@@ -29,8 +29,8 @@ class Definition:
     """Everything that determines a version of a model or judge. A change creates a new version.
 
     Attributes:
-        digest: Hash of everything that counts for the version, 16 hex digits. If the source is
-            available, it is the same on every supported Python version.
+        digest: Hash of everything that determines the version, 16 hex digits. If the source is
+            available, the hash is the same on every supported Python version.
         source: Source of the function without decorators; None if unavailable (REPL, frozen code,
             builtins).
         signature: Parameters with annotations, and the return annotation.
@@ -86,7 +86,10 @@ class Definition:
         }
 
     def without_objects(self) -> "Definition":
-        """Return a copy for another process: plain values, and no objects to check for changes."""
+        """Return a copy that can be sent to another process.
+
+        It has plain values only, and lacks the objects that are checked for changes.
+        """
         return replace(self, params=plain_params(self.params), watched=(), marks=None)
 
     def is_current(self) -> bool:

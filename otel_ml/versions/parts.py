@@ -138,7 +138,7 @@ class Parts:
         """Collect the parts of a function and its helpers.
 
         Returns:
-            Lines of text that change if any part does, one for each function.
+            One line of text for each function. If a part changes, at least one line changes.
         """
         self._number(function, 0)
         lines = []
@@ -261,7 +261,7 @@ class Parts:
         return methods
 
     def constant(self, name: str, value: Value) -> str:
-        """Add a value that the code uses to the version, and return its text.
+        """Make a value that the code uses part of the version. Return the value's text.
 
         Secrets and long values are replaced by a hash.
         """
@@ -296,7 +296,10 @@ class Parts:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Return a name to show for a helper, with its module if that is a different one."""
+        """Return the name under which a helper is shown.
+
+        If the helper is not in the module of the traced function, the name starts with its module.
+        """
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
 
 

@@ -87,7 +87,7 @@ class PendingRuns:
     def close(self, timeout_s: float = _EXIT_S) -> None:
         """Wait up to `timeout_s` seconds, then send all runs.
 
-        Those still waiting have no version.
+        Runs whose model weights are not hashed by then are sent without a version.
         """
         self.drain(timeout_s)
         self.send_ready(all_of_them=True)

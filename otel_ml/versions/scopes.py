@@ -161,7 +161,10 @@ def _attribute(holder: Any, name: str, module: str) -> object:
 
 
 def class_attribute(holder: type, name: str, module: str) -> object:
-    """Return an attribute of a class or its bases, but only those in the package of `module`."""
+    """Return an attribute of a class or its bases.
+
+    Only classes in the package of `module` are searched.
+    """
     if is_same_package(holder.__module__, module):
         for kind in holder.__mro__:
             if name in vars(kind) and is_same_package(kind.__module__, module):
@@ -203,7 +206,7 @@ def written_in_module(function: FunctionType) -> frozenset[Read]:
     """Return the global names and attributes that functions in a module change at run time.
 
     For example, ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. Such
-    values do not count for the function's version. Changes in ``__init__`` and similar methods are
+    values are not part of the function's version. Changes in ``__init__`` and similar methods are
     left out.
     """
     file = function.__code__.co_filename

@@ -67,7 +67,8 @@ class Gap(NamedTuple):
 class Reading:
     """The hash of a model object's contents, and notes on what was found in the object.
 
-    It is filled while the object is read. If the hash changes, a new model version is opened.
+    The attributes are filled while the object is read. If the hash changes, a new model version is
+    opened.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.

@@ -40,8 +40,8 @@ def output_structure(value: object) -> str | None:
 
     An output with a new structure opens a new model version. All numeric types except bool are
     ``number``. A list is described by its first and last elements, a table by its columns. The keys
-    of a dict are left out if there are more than 64, or if they are not identifiers, because they
-    are probably data then.
+    of a dict are left out if there are more than 64, or if they are not identifiers, because such
+    keys are probably data.
 
     Returns:
         The text. None if the output contains None or an empty list, because it then does not show
@@ -55,16 +55,16 @@ def output_structure(value: object) -> str | None:
 def stream_part(chunks: object) -> object:
     """Return the part of a streamed output whose structure is part of the model version.
 
-    An output with a new structure opens a new version. The number of chunks should not, so only the
-    first chunk is used.
+    An output with a new structure opens a new model version. But an output with more chunks should
+    not open one, so only the first chunk is used.
 
     Args:
-        chunks: The list of chunks, or the output that they were joined to.
+        chunks: The list of chunks, or the output that was joined from the chunks.
 
     Returns:
-        If `chunks` is a list: the first chunk if it is text, otherwise a list with the first chunk.
-        If it is a joined output: the output itself if it is text. Otherwise None, because other
-        joined outputs, such as messages of a language model, have no fixed structure.
+        For a list of chunks: the first chunk if it is text, otherwise a list with only the first
+        chunk. For a joined output: the output if it is text, otherwise None, because other joined
+        outputs, such as messages of a language model, have no fixed structure.
     """
     if type(chunks) is not list:
         return chunks if type(chunks) is str else None

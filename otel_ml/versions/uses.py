@@ -68,7 +68,7 @@ class _Uses:
 
 
 def drop_uses(kind: type, attributes: Iterable[Attribute]) -> list[Attribute]:
-    """Return an estimator's attributes without those that change when you use it.
+    """Return an estimator's attributes without those that change when the estimator is used.
 
     Call counters and caches are left out, so that calling `predict` does not create a new model
     version. To find these attributes, the methods of your own classes are analysed, but not those

@@ -43,7 +43,7 @@ class Hashed(str):
 
 
 class Weighed(dict[str, object]):
-    """What is shown for a model object in a definition. Its version depends on its weights."""
+    """A model object that a function uses, as pages show it: its type instead of its weights."""
 
 
 class Value(NamedTuple):

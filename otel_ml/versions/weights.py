@@ -82,7 +82,11 @@ class WeightsPending(Exception):
 
 
 def marks_of(jobs: Sequence[Job]) -> list[object]:
-    """Return the mark of each job's object: as it was read, or as it is now."""
+    """Return the mark of each job's model object, see `WeightKind`.
+
+    If the object is already hashed, this is the mark at that time. Otherwise it is the current
+    mark.
+    """
     return [
         job.mark if job.done.is_set() else _mark_of(job.value, job.kind)
         for job in jobs
@@ -142,7 +146,9 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Return whether a model object was replaced or fitted again since this object was created.
+        """Return whether a model object was replaced or fitted again.
+
+        The model objects are compared with those at the creation of this `WeightMarks`.
 
         A slow check is not repeated at once. For example, after a check that took 10 ms, calls in
         the next second return False without a check.
@@ -207,7 +213,7 @@ def _read_all() -> None:
 def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
     """Hash the weights of an object.
 
-    Returns its mark, see `WeightKind`, and the hash. Never raises.
+    Returns the object's mark (see `WeightKind`) and the hash. Never raises.
     """
     mark: object = None
     try:
