@@ -169,7 +169,7 @@ class Component:
         """Read the value from a run. Return `ABSENT` if its part, such as the output, is unknown.
 
         Raises:
-            Exception: The extractor raised.
+            Exception: The extractor raised an exception.
         """
         part = parts.get(PART_OF[self.side], ABSENT)
         if self.extractor is not None:
@@ -352,7 +352,7 @@ class EvalComponent(Component):
         """Compute the value for a run. Return `ABSENT` if output or ground truth is missing.
 
         Raises:
-            Exception: The extractor raised.
+            Exception: The extractor raised an exception.
         """
         output, actual = read_path(self.output, parts), read_path(self.actual, parts)
         if output is ABSENT or actual is ABSENT:

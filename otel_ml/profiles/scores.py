@@ -174,8 +174,8 @@ class PrecisionScore(ProfileScore):
     def build(self, values: Values) -> None:
         """Compute the score from one value per run: ``TP``, ``FP``, ``TN`` or ``FN``.
 
-        Precision uses the runs that were predicted positive. Recall uses the runs that are positive
-        in ground truth. If there are no such runs, the score is None.
+        A `PrecisionScore` uses the runs that were predicted positive. A `RecallScore` uses the runs
+        that are positive in ground truth. If there are no such runs, the score is None.
         """
         items = [value for value in values.get(self.inputs[0], ()) if value in ("TP", self.other)]
         right = sum(value == "TP" for value in items)
@@ -215,8 +215,8 @@ class ClassPrecisionScore(ProfileScore):
     def build(self, values: Values) -> None:
         """Compute the score from pairs of prediction and ground truth, one pair per run.
 
-        Precision uses the runs predicted as the class. Recall uses the runs that belong to the
-        class. If there are no such runs, the score is None.
+        A `ClassPrecisionScore` uses the runs predicted as the class. A `ClassRecallScore` uses the
+        runs that belong to the class. If there are no such runs, the score is None.
         """
         sides = [values.get(name, ()) for name in self.inputs]
         pairs = [pair for pair in zip(*sides, strict=False) if ABSENT not in pair]

@@ -1492,7 +1492,8 @@ def _pair_difference(
 def estimate_mean(sums: ClusterSums, *, is_rate: bool, confidence: float = CONFIDENCE) -> Estimate:
     """Return the mean of clustered values with its interval.
 
-    Uses Wilson's interval for independent passes, else `cluster_rate` or `cluster_mean`.
+    For independent passes, this is Wilson's interval. Otherwise it is computed by `cluster_rate` or
+    `cluster_mean`.
     """
     if not is_rate:
         return cluster_mean(sums, confidence=confidence)

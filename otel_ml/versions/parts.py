@@ -205,8 +205,8 @@ class Parts:
             depth: Number of calls between the traced function and the code that calls the helper.
 
         Returns:
-            A reference to the helper for the version's text, such as ``#3``. None if it is not
-            included, because it is in another package or `depth` is too large.
+            A short reference to the helper, such as ``#3``, for the text of the version. None if
+            the helper is not included, because it is in another package or `depth` is too large.
         """
         if "helpers" not in self.counts:
             return None

@@ -246,7 +246,8 @@ def written(tree: ast.AST) -> frozenset[Read]:
 def written_in_code(code: CodeType) -> frozenset[Read]:
     """Return the names that a function without source may change.
 
-    These are all names in a line of code that changes something.
+    Bytecode does not show exactly which name is changed. So if a line of code changes something,
+    all names in this line are returned.
     """
     reads: set[Read] = set()
     for inner in inner_codes(code):
