@@ -102,8 +102,8 @@ def serve(flags: Flags) -> int:
 def check(flags: Flags, file: str | None) -> int:
     """Check the settings in FILE, without environment variables.
 
-    Without FILE, show the settings that `otel-ml serve` would use in this folder, and where each
-    one comes from.
+    Without FILE, show the settings that `otel-ml serve` would use in this folder, and the source of
+    each setting.
     """
     if file:
         settings = load(flags.texts, {}, Path(file))
@@ -145,7 +145,7 @@ def keys() -> None:
     """Create, list and revoke API keys.
 
     If the collector runs and already has keys, set OTEL_ML_API_KEY to a key with the scope admin.
-    If no collector runs, the commands use the data directory.
+    If no collector runs, the commands read and change the data directory themselves.
     """
 
 
@@ -156,7 +156,8 @@ def keys() -> None:
     "projects",
     required=True,
     metavar="P[,P2|*]",
-    help="Projects of the key, or * for all; spans that do not name a project go to the first one",
+    help="Projects that the key may use, or * for all. Spans that do not name a project go to the "
+    "first project",
 )
 @click.option(
     "--scope",
@@ -171,14 +172,14 @@ def keys() -> None:
     type=int,
     default=0,
     metavar="N",
-    help="Maximum spans per second that the key may send [0: no limit]",
+    help="Maximum spans per second that the key may send; 0 means no limit [0]",
 )
 @click.option(
     "--bytes-per-second",
     type=int,
     default=0,
     metavar="N",
-    help="Maximum bytes per second that the key may send [0: no limit]",
+    help="Maximum bytes per second that the key may send; 0 means no limit [0]",
 )
 def add_key(asked: PlaceOptions, projects: str, scopes: str, **more: Any) -> int:
     """Create an API key and print it to standard output. It is never shown again."""
@@ -265,13 +266,14 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 @click.option(
     "--records",
     metavar="DAYS|configured",
-    help="Days to keep records; 0 keeps them forever, 'configured' uses the collector's setting",
+    help="Days to keep records; 0 keeps them forever, and 'configured' uses the collector's "
+    "setting",
 )
 @click.option(
     "--payloads",
     metavar="DAYS|configured",
     help="Days to keep inputs, outputs, log lines and logged data; 0 keeps them as long as the "
-    "records, 'configured' uses the collector's setting",
+    "records, and 'configured' uses the collector's setting",
 )
 def retention(
     asked: PlaceOptions,
@@ -340,7 +342,7 @@ def _days(text: str | None, before: int | None) -> int | None:
 @click.option(
     "--no-wait",
     is_flag=True,
-    help="With --purge, do not wait until the space is free, which takes 8 to 40 s",
+    help="Do not wait until --purge has freed the space, which takes 8 to 40 s",
 )
 @click.option(
     "--free-days",
@@ -408,10 +410,10 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 )
 @with_form
 def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
-    """Find records that contain a person's name, such as items, rules and labels.
+    """Find records with a person's name, such as data set items, alert rules and labels.
 
-    Use it after you delete a user. It does not search the inputs and outputs of runs; use `otel-ml
-    runs --where` for these.
+    After you delete a user, use this command to find where the name still appears. To search the
+    inputs and outputs of runs, use `otel-ml runs --where`.
     """
     with asked.open() as place, check_project(place.api(), project) as check:
         answer = place.api(_ASK_S).get("projects", project, "mentions", who=who)

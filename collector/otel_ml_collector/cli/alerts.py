@@ -49,7 +49,7 @@ def list_alerts(asked: PlaceOptions, project: str, *, form: Layout) -> int:
     "--since",
     default="30d",
     metavar="TIME",
-    help="How far to look back: a length such as 30d, or a time [30d]",
+    help="How far to look back: a duration such as 30d, or a start time [30d]",
 )
 @click.argument("name")
 @with_form
@@ -99,7 +99,11 @@ def list_sent(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> 
     "--who", default="", metavar="NAME", help="Who mutes the rule (default: name of your API key)"
 )
 @click.option(
-    "--as", "label", default="", metavar="NAME", help="Name of the mute, so that you can replace it"
+    "--as",
+    "label",
+    default="",
+    metavar="NAME",
+    help="Name of the mute. A later mute with the same name replaces this one",
 )
 @click.argument("name")
 @with_form
@@ -115,8 +119,8 @@ def mute_alert(
 ) -> int:
     """Send no notifications of the alert rule NAME, or of some of its slices, for a while.
 
-    The rule is still evaluated and shown. With --as, you give the mute a name; a later mute with
-    the same name replaces it.
+    The rule is still evaluated and shown. A slice is a group of runs with its own alert, such as
+    the runs of one client.
     """
     from otel_ml.reader.api import Question  # heavy
 

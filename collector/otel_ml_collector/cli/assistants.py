@@ -33,13 +33,13 @@ _ACCEPT: Final = {"accept": "application/json, text/event-stream"}
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD = -32700, -32600, -32601
 
 _endpoint = click.option(
-    "--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]"
+    "--endpoint", metavar="URL", help="Address of the collector (default: $OTEL_ML_ENDPOINT)"
 )
 _project = click.option(
     "--project",
     metavar="P",
     envvar="OTEL_ML_PROJECT",
-    help="Project for tool calls that do not name one [OTEL_ML_PROJECT]",
+    help="Project for tool calls that do not name a project (default: $OTEL_ML_PROJECT)",
 )
 
 
@@ -67,7 +67,7 @@ def mcp(context: click.Context, endpoint: str | None, project: str | None) -> in
 
 @mcp.command("tools", short_help="List the tools and their arguments.")
 def list_tools() -> int:
-    """List the tools, with what they do and their arguments."""
+    """List the tools that an agent can call, with their descriptions and arguments."""
     for tool in ALL_TOOLS.values():
         where = " Needs otel-ml serve --mcp-writes." if tool.writes else ""
         click.echo(f"{tool.name}\n  {tool.about}{where}")

@@ -53,7 +53,7 @@ _with_reason: Final = click.option(
     default="",
     metavar="TEXT",
     callback=_check_reason,
-    help="Why you make the new version; stored with it",
+    help="Reason for the new version, shown next to its number",
 )
 
 
@@ -68,7 +68,7 @@ def dataset() -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
-    """List data sets with their newest versions, or all versions of one with their changes."""
+    """List data sets with their newest versions, or all versions of one data set with changes."""
     with _reading(asked, project) as (_, reader, check):
         dataset_versions = reader.dataset_versions(name) if name else reader.datasets()
         check(dataset_versions)
@@ -90,7 +90,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
-    """Show the items of the newest or the given version of a data set, sorted by ID."""
+    """Show the items of a data set, sorted by ID. Without :vN, the newest version is shown."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         dataset_items = reader.dataset_items(version.name, version.version)
@@ -129,8 +129,8 @@ def diff(asked: PlaceOptions, project: str, *, before: str, after: str, form: La
 def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
     """Show how well a data set covers the runs of the last 28 days.
 
-    Prints one line for each tag value, such as region=EU: its share of the production runs, its
-    share of the items, and whether it has enough items for a verdict of its own.
+    You see one line for each tag value, such as region=EU: the share of production runs and the
+    share of items with this value, and whether these items are enough for a separate verdict.
     """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
@@ -160,15 +160,15 @@ def _explain_no_slices(coverage: Mapping[str, Any]) -> str:
 @click.option(
     "--file",
     metavar="FILE",
-    help=".jsonl, .csv or .parquet file with items; an item replaces the stored item with the "
-    "same ID",
+    help=".jsonl, .csv or .parquet file with items. An item in the file replaces the stored item "
+    "with the same ID",
 )
 @click.option(
     "--expected",
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
-    help="With --where: store nothing, the recorded outputs, or the ground truth (actual) as the "
-    "expected value of each item (default: nothing)",
+    help="What --where stores as the expected value of each item: nothing, the recorded outputs, "
+    "or the ground truth (actual) [nothing]",
 )
 @_with_reason
 @click.argument("name", metavar="NAME")
@@ -232,7 +232,7 @@ def add(
 def remove(
     asked: PlaceOptions, project: str, *, items: Sequence[str], reason: str, name: str
 ) -> int:
-    """Create a new version of the data set NAME without some items. Older versions stay."""
+    """Create a new version of the data set NAME without some items. Older versions are kept."""
     with _reading(asked, project) as (place, reader, _):
         _find_version(reader, name)  # so that an error about a missing data set names it
         wanted = {"remove": list(items), "reason": reason}

@@ -108,7 +108,8 @@ class DoctorLine:
 @click.option(
     "--grpc",
     metavar="HOST:PORT",
-    help="Address of the collector for gRPC (default: port 4317, if --endpoint has port 4318)",
+    help="Address of the collector for gRPC (default: port 4317 of the same host, if --endpoint "
+    "has port 4318)",
 )
 @click.option(
     "--project", metavar="P", default=PROJECT, help=f"Project for the test spans [{PROJECT}]"

@@ -53,7 +53,12 @@ _FIGURES: Final = Vocabulary(
     },
     frozenset({"worse", "maybe-worse"}),
 )
-_CONDITIONS: Final = _FIGURES.written
+_NAMES: Final = [f'{name}["{of}"]' if of else name for name, of in _FIGURES.figures.items()]
+_CONDITIONS: Final = (
+    "Exit with status 1 if this condition holds: worse, maybe-worse (a judge may be worse), or a "
+    "comparison such as 'errors > 3'. A comparison can use "
+    f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
+)
 _ENDS: Final = (
     "Exit status: 0 if successful; 1 if a --fail-if condition holds; 2 if the experiment could not "
     "run; 130 if it was interrupted."
@@ -67,8 +72,8 @@ _OPTIONS: Final = (
         "judges",
         multiple=True,
         metavar="FILE.py:JUDGE",
-        help="Judge that scores the outputs: your judge or function, or one of "
-        f"{', '.join(_READY)}; may be repeated",
+        help="Judge that scores the outputs: your own judge or function, or a built-in one "
+        f"({', '.join(_READY)}); may be repeated",
     ),
     click.option(
         "--name",
@@ -80,7 +85,7 @@ _OPTIONS: Final = (
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="How often each item is run",
+        help="Number of times to run each item",
     ),
     click.option(
         "--concurrency",
@@ -99,8 +104,9 @@ _OPTIONS: Final = (
     click.option(
         "--cluster",
         metavar="EXPR",
-        help="""Field such as 'tags["document"]': items with the same value count as one """
-        """observation (default: the session of the run that the item was created from)""",
+        help="""Field that groups items, such as 'tags["document"]'. Items with the same value """
+        """count as one observation (default: the session of the run that the item was """
+        """created from)""",
     ),
     click.option(
         "--margin",
@@ -119,7 +125,8 @@ _OPTIONS: Final = (
         "--resume",
         metavar="auto|ID",
         default=None,
-        help="Continue an unfinished experiment: its run ID, or auto to let the command find it",
+        help="Continue an unfinished experiment. Give its run ID, or auto to let the command find "
+        "the experiment",
     ),
     click.option(
         "--partial",
@@ -131,8 +138,7 @@ _OPTIONS: Final = (
         "conditions",
         multiple=True,
         metavar="CONDITION",
-        help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} "
-        "[worse, if there is a baseline]",
+        help=f"{_CONDITIONS} (default: worse, if there is a baseline)",
     ),
     click.option(
         "--save",
@@ -144,8 +150,14 @@ _OPTIONS: Final = (
     click.option(
         "--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON"
     ),
-    click.option("--project", metavar="PROJECT", help="Project to record in [OTEL_ML_PROJECT]"),
-    click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]"),
+    click.option(
+        "--project",
+        metavar="PROJECT",
+        help="Project for the experiment (default: $OTEL_ML_PROJECT)",
+    ),
+    click.option(
+        "--endpoint", metavar="URL", help="Address of the collector (default: $OTEL_ML_ENDPOINT)"
+    ),
 )
 
 
@@ -179,8 +191,8 @@ def _take_options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--baseline",
     metavar="FILE|EXPERIMENT",
-    help="What to compare with: a file that --save wrote, or an experiment. Name the experiment "
-    "by its run ID, by its function version (answer:v3, answer@alias) or by one of its tags",
+    help="Baseline to compare with: a file that --save wrote, or an experiment. Name the "
+    "experiment by its run ID, its function version (answer:v3, answer@alias) or one of its tags",
 )
 @_take_options
 def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any) -> int:
@@ -217,15 +229,16 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     "--stub",
     multiple=True,
     metavar="NAME",
-    help="Traced function that returns its recorded outputs instead of running; may be repeated",
+    help="Traced function that should not run. Its calls return the recorded outputs instead; may "
+    "be repeated",
 )
 @click.option(
     "--on-miss",
     type=click.Choice(["raise", "call"]),
     default="raise",
     show_default=True,
-    help="What to do when a call of a --stub function was not recorded: raise an error, or call "
-    "the function",
+    help="What to do if a --stub function is called with inputs that were not recorded: raise an "
+    "error, or call the function",
 )
 @_take_options
 def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> int:
@@ -309,13 +322,16 @@ def _end(held: Sequence[str]) -> int:
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help=f"Exit with status 1 if a condition holds, such as 'errors > 3': {_CONDITIONS} "
-    "(default: worse)",
+    help=f"{_CONDITIONS} (default: worse)",
 )
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
-@click.option("--project", metavar="PROJECT", help="Project of the experiments [OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
+@click.option(
+    "--project", metavar="PROJECT", help="Project of the experiments (default: $OTEL_ML_PROJECT)"
+)
+@click.option(
+    "--endpoint", metavar="URL", help="Address of the collector (default: $OTEL_ML_ENDPOINT)"
+)
 def compare(
     baseline: str,
     experiments: Sequence[str],
@@ -328,9 +344,9 @@ def compare(
     `otel-ml experiments` lists them. Name a version by its number or alias, such as answer:v3 or
     answer@champion.
 
-    Two versions are compared by experiments if both have one on the same data set, otherwise by
-    their recorded runs. For an experiment of `otel-ml replay`, use the word `recorded` as BASELINE
-    to compare it with the runs that were replayed.
+    If two versions have experiments on the same data set, these experiments are compared. Otherwise
+    the recorded runs of the versions are compared. To compare an experiment of `otel-ml replay`
+    with the runs that it replayed, use the word `recorded` as BASELINE.
     """
     from otel_ml.experiments.stored_results import find_named, load_result
     from otel_ml.reader import Reader
@@ -374,8 +390,12 @@ def baseline() -> None:
 @baseline.command("set", epilog=HELP, short_help="Tag an experiment as the baseline.")
 @click.argument("experiment", metavar="EXPERIMENT")
 @click.option("--name", default="baseline", show_default=True, help="Tag to set")
-@click.option("--project", metavar="PROJECT", help="Project of the experiment [OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
+@click.option(
+    "--project", metavar="PROJECT", help="Project of the experiment (default: $OTEL_ML_PROJECT)"
+)
+@click.option(
+    "--endpoint", metavar="URL", help="Address of the collector (default: $OTEL_ML_ENDPOINT)"
+)
 def set_baseline(experiment: str, name: str, project: str | None, endpoint: str | None) -> int:
     """Tag an experiment as the baseline.
 

@@ -46,9 +46,9 @@ class _Imports(click.Group):
     otel-ml import predictions.parquet --project churn --model churn \\
       --time scored_at --outputs churned --truth actually_churned
 
-    `otel-ml import FILE` is short for `otel-ml import table FILE`; `otel-ml import table --help`
-    lists the options. Imported runs are marked as history, so that they never fire an alert.
-    Importing a file twice stores each record once.
+    `otel-ml import FILE` is short for `otel-ml import table FILE`. To see the options, run
+    `otel-ml import table --help`. Imported runs are marked as history, so that they never fire an
+    alert. If you import a file twice, each record is stored once.
     """,
 )
 def import_() -> None:
@@ -79,7 +79,8 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     return click.option(
         "--rejected",
         metavar="FILE",
-        help=f"File for records that cannot be imported [{stem}.rejected.jsonl in this folder]",
+        help="File for records that cannot be imported "
+        f"(default: {stem}.rejected.jsonl in the current folder)",
     )
 
 
@@ -88,21 +89,23 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @with_project
 @click.option("--model", required=True, metavar="NAME", help="Model that made the predictions")
 @_column(
-    "--time", "Column with the time of each prediction; --timezone applies to times without a zone"
+    "--time",
+    "Column with the time of each prediction; --timezone applies to times without a time zone",
 )
 @click.option(
     "--inputs",
     metavar="A,B,…",
     callback=_split,
-    help="Columns with what the model received (default: all columns that no other option names)",
+    help="Columns with the inputs of the model (default: all columns that no other option names)",
 )
 @click.option(
-    "--outputs", metavar="A,B,…", callback=_split, help="Columns with what the model predicted"
+    "--outputs", metavar="A,B,…", callback=_split, help="Columns with the outputs of the model"
 )
 @click.option(
     "--truth",
     metavar="COLUMN",
-    help="Column with the ground truth of the first output, or OUTPUT=COLUMN,… for several outputs",
+    help="Column with the ground truth of the first output. For several outputs, write "
+    "OUTPUT=COLUMN,…",
 )
 @click.option(
     "--tags",
@@ -124,13 +127,14 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
     metavar="NAME=COLUMN",
     multiple=True,
     callback=_pairs,
-    help="Name of a judge, and the column that contains its scores; may be repeated",
+    help="Name of a judge, and the column with the scores of this judge; may be repeated",
 )
-@click.option("--timezone", metavar="NAME", help="Time zone of times that have none [UTC]")
+@click.option("--timezone", metavar="NAME", help="Time zone of times that do not name one [UTC]")
 @click.option(
     "--as-reference",
     is_flag=True,
-    help="Use the table, such as training data, only as the reference for drift, and store no runs",
+    help="Store no runs. Use the table, such as training data, only as the reference with which "
+    "later runs are compared for drift",
 )
 @_rejected_option("TABLE")
 @click.argument("file", metavar="FILE")
@@ -196,7 +200,7 @@ def _with_files(command: Callable[..., int]) -> Any:
 @click.option(
     "--project",
     metavar="P",
-    help="Project in which to store all records (default: the one that each record names)",
+    help="Project in which to store all records (default: the project that each record names)",
 )
 @_with_files
 def import_otlp_json(
@@ -267,9 +271,9 @@ def import_mlflow(
 ) -> int:
     """Import the traces, assessments, data sets and runs of MLflow 3.
 
-    MLflow must be installed next to otel-ml. Runs are imported with their metrics, params and
-    models. If the import is interrupted, run the same command again in the same folder to continue
-    it.
+    MLflow must be installed in the same Python environment as otel-ml. Runs are imported with their
+    metrics, params and models. If the import is interrupted, run the same command again in the same
+    folder to continue it.
     """
 
     def read() -> "ToolExport":

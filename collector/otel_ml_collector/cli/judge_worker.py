@@ -20,31 +20,35 @@ _ASK_S: Final = 30.0
 _logger = logging.getLogger(__name__)
 
 
-@click.command("judge-worker", short_help="Run judges without code on another machine.")
+@click.command("judge-worker", short_help="Run rubric judges on another machine.")
 @with_settings("judge_connections", "judges", "prices", "log_level", "log_format")
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="Address of the collector [OTEL_ML_ENDPOINT, or http://localhost:4318]",
+    help="Address of the collector (default: $OTEL_ML_ENDPOINT, or http://localhost:4318)",
 )
 @click.option(
     "--api-key-file",
     metavar="FILE",
-    help="File that contains the API key, with the scopes read and ingest [OTEL_ML_API_KEY]",
+    help="File that contains an API key with the scopes read and ingest (default: the key in "
+    "$OTEL_ML_API_KEY)",
 )
 @click.option(
     "--name",
     default="",
     metavar="NAME",
-    help="Unique name of this worker. After a crash, a worker with a name continues at once, and "
-    "one without a name after a minute",
+    help="Unique name of this worker. After a crash, a worker with a name continues at once. A "
+    "worker without a name waits a minute",
 )
 def judge_worker(flags: Flags, endpoint: str | None, api_key_file: str | None, name: str) -> int:
-    """Run the judges without code for a collector, on this machine, until you stop the command.
+    """Run the rubric judges of a collector on this machine, until you stop the command.
 
-    Then only this machine needs the API keys of the language models. To stop the collector itself
-    from running judges, set judges = '{"run": false}' there. You can start several workers: each
-    run is still judged once, and limits and budgets apply to all workers together.
+    A rubric judge is a language model that scores runs by written instructions. With a worker, only
+    this machine needs the API keys of the language models. To stop the collector itself from
+    running judges, set judges = '{"run": false}' in the collector's settings.
+
+    You can start several workers. Each run is still judged once, and the workers share all limits
+    and budgets.
     """
     from otel_ml.reader.api import Api  # heavy, like the imports below
     from otel_ml_collector.cli.remote_judges import RemoteJudgeStore

@@ -61,9 +61,11 @@ class JudgeCommands(click.Group):
 def judge() -> None:
     """Score recorded runs with a judge, or manage rubric judges.
 
-    `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs the
-    judge in this process. The other commands manage rubric judges, which need no code. A
-    rubric judge is a rubric in words. The collector applies it to new runs with a language model.
+    `otel-ml judge FILE.py:JUDGE --where EXPR` is short for `otel-ml judge score ...`. It runs your
+    own judge in this process.
+
+    The other commands manage rubric judges. A rubric judge is a language model that scores runs by
+    written instructions (the rubric), so you write no code. The collector runs it on new runs.
     """
 
 
@@ -89,7 +91,7 @@ def judge() -> None:
 @click.option(
     "--tz",
     metavar="ZONE",
-    help="Time zone of days and of times without an offset, such as Europe/Berlin [UTC]",
+    help="Time zone of dates, and of times without an offset, such as Europe/Berlin [UTC]",
 )
 @click.option("--limit", type=click.IntRange(1), help="Score only this many of the newest runs")
 @click.option(
@@ -103,7 +105,7 @@ def judge() -> None:
     metavar="VERSION",
     default="newest",
     show_default=True,
-    help="Version of the judge to compare with, such as v2; 'none' for no comparison",
+    help="Version of the judge to compare with, such as v2, or 'none' for no comparison",
 )
 @click.option("--rate", metavar="N/m", help="Maximum runs per second, minute or hour, such as 60/m")
 @click.option(
@@ -117,8 +119,12 @@ def judge() -> None:
 @click.option(
     "--json", "json_", type=click.Path(dir_okay=False), help="Write the scores to a JSON file"
 )
-@click.option("--project", metavar="PROJECT", help="Project of the runs [OTEL_ML_PROJECT]")
-@click.option("--endpoint", metavar="URL", help="Address of the collector [OTEL_ML_ENDPOINT]")
+@click.option(
+    "--project", metavar="PROJECT", help="Project of the runs (default: $OTEL_ML_PROJECT)"
+)
+@click.option(
+    "--endpoint", metavar="URL", help="Address of the collector (default: $OTEL_ML_ENDPOINT)"
+)
 def score(judge: str, **options: Any) -> int:
     """Score recorded runs with a judge, and compare the scores with those of an earlier version.
 
@@ -158,7 +164,7 @@ def score(judge: str, **options: Any) -> int:
     return INTERRUPTED if backfill.is_interrupted else DONE
 
 
-@judge.command("list", epilog=HELP, short_help="List rubric judges, and what they do.")
+@judge.command("list", epilog=HELP, short_help="List rubric judges and their state.")
 @with_place
 @with_project
 @with_form
@@ -238,7 +244,7 @@ def delete(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Try this file instead of the saved judge",
+    help="File with a judge to try instead of the saved judge",
 )
 @click.argument("name")
 @with_form
@@ -247,8 +253,8 @@ def try_out(
 ) -> int:
     """Try the judge NAME on the newest runs that match its filter. No score is stored.
 
-    You see its answers next to the labels of reviewers, disagreements first, and what the judge
-    would cost per day.
+    You see the judge's answers next to the labels of reviewers, starting with the runs on which
+    they disagree. You also see what the judge would cost per day.
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -283,16 +289,17 @@ def try_out(
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs to score, such as 0.1 (default: the judge's share of new runs)",
+    help="Share of the runs to score, such as 0.1 (default: the share of new runs that the judge "
+    "scores)",
 )
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="Score only the newest N runs")
 @click.option(
     "--dollars",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
-    help="Maximum cost in US dollars [1.5 times the estimate]",
+    help="Maximum cost in US dollars (default: 1.5 times the estimate)",
 )
-@click.option("--yes", is_flag=True, help="Start it without asking")
+@click.option("--yes", is_flag=True, help="Start the backfill without asking")
 @click.option("--status", "action", flag_value="GET", help="Show how far the backfill has come")
 @click.option("--stop", "action", flag_value="DELETE", help="Stop the backfill; scores are kept")
 @click.argument("name")
@@ -309,8 +316,9 @@ def backfill(
 ) -> int:
     """Score past runs with the judge NAME. The collector does this in the background.
 
-    You see the number of runs, and the estimated tokens, cost and duration. The backfill starts
-    when you confirm, or at once with --yes. It never exceeds its limits of calls and dollars.
+    First, you see the number of runs, and the estimated tokens, cost and duration. The backfill
+    starts when you confirm, or at once with --yes. It stops at a maximum number of calls and
+    dollars.
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -388,9 +396,9 @@ def check_ready(
 ) -> int:
     """Test the ready-made rubric NAME with a language model on 40 labelled examples.
 
-    The examples come with the rubric. Prints how often the model agrees with the labels, then the
-    examples, starting with those on which it disagrees. No score is stored. The collector calls the
-    model through the connection that --connection names.
+    The examples come with the rubric. You see how often the model agrees with their labels, and
+    then the examples, starting with those on which the model disagrees. No score is stored. The
+    collector calls the model through the connection that --connection names.
     """
     from otel_ml.reader.api import Question  # heavy
 

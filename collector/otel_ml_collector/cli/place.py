@@ -400,12 +400,12 @@ def with_place(command: Command) -> Command:
         click.option(
             "--endpoint",
             metavar="URL",
-            help="Address of the collector [OTEL_ML_ENDPOINT, else the address of --http]",
+            help="Address of the collector (default: $OTEL_ML_ENDPOINT, or the address of --http)",
         ),
         click.option(
             "--api-key-file",
             metavar="FILE",
-            help="File that contains the API key [OTEL_ML_API_KEY]",
+            help="File that contains the API key (default: the key in $OTEL_ML_API_KEY)",
         ),
         *setting_options(_PLACE_SETTINGS),
     ]
@@ -451,7 +451,7 @@ def with_project(command: Command) -> Command:
         return project
 
     option = click.option(
-        "--project", metavar="P", callback=read, help="Project to use [OTEL_ML_PROJECT]"
+        "--project", metavar="P", callback=read, help="Project to use (default: $OTEL_ML_PROJECT)"
     )
     return option(command)
 
@@ -478,7 +478,7 @@ def with_filter(command: Command) -> Command:
         click.option(
             "--tz",
             metavar="ZONE",
-            help="Time zone of days and of times without an offset, such as Europe/Berlin [UTC]",
+            help="Time zone of dates, and of times without an offset, such as Europe/Berlin [UTC]",
         ),
     ]
     names = {"where", "start", "end", "tz"}

@@ -65,7 +65,7 @@ _COMMANDS_BY_TASK: Final = {
     "Operate the collector": {
         "judge-worker": (
             "judge_worker:judge_worker",
-            "Run judges without code on another machine",
+            "Run rubric judges on another machine",
         ),
         "check": ("administration:check", "Check the settings without starting the collector"),
         "keys": ("administration:keys", "Create, list and revoke API keys"),

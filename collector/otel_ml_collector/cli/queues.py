@@ -82,13 +82,15 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "labels",
     multiple=True,
     metavar="WORD[=pass|fail|none]",
-    help="Answer that reviewers can choose, such as Yes=pass, No=fail or 'Cannot say=none', which "
-    "does not count; may be repeated, in the order of the keyboard shortcuts",
+    help="Answer that reviewers can choose, such as Yes=pass or No=fail. An answer with =none, "
+    "such as 'Cannot say=none', does not count. Repeat the option for each answer, in the order of "
+    "the keyboard shortcuts",
 )
 @click.option(
     "--scale",
     metavar="LOW:HIGH[:PASSES]",
-    help="Numbers to choose from, instead of labels: 1:5:4 offers 1 to 5, and 4 or more passes",
+    help="Numbers that reviewers can choose, instead of labels. With 1:5:4, they choose from 1 to "
+    "5, and a run with 4 or more passes",
 )
 @click.option(
     "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"
@@ -109,13 +111,13 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--seed",
     type=click.IntRange(0),
     default=0,
-    help="Seed of the random sample; another seed selects other runs [0]",
+    help="Seed of the random sample. A different seed selects different runs [0]",
 )
 @click.option(
     "--open", "is_open", is_flag=True, help="Show reviewers the earlier answers before they answer"
 )
 @click.option(
-    "--dataset", default="", metavar="NAME", help="Data set to which answered runs can be saved"
+    "--dataset", default="", metavar="NAME", help="Data set to which reviewers can save runs"
 )
 @click.argument("name")
 @with_form

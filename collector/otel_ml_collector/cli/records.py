@@ -148,12 +148,14 @@ def _with_listing(command: Command) -> Command:
             help=f"Which runs come first: {ORDER_NAMES} [{NEWEST}]",
         ),
         click.option(
-            "--roots", is_flag=True, help="Only requests: runs that are not inside another run"
+            "--roots",
+            is_flag=True,
+            help="List only requests, which are runs that are not inside another run",
         ),
         click.option(
             "--traces",
             is_flag=True,
-            help="One line per trace that contains a model call: its top span",
+            help="List traces instead of runs: the top span of each trace with a model call",
         ),
     ]
     return taking(options, {"limit", "order", "roots", "traces"}, "listing", dict)(command)
@@ -358,9 +360,9 @@ def sessions(
 ) -> int:
     """List sessions, most recently used first, or the turns of one session, oldest first.
 
-    With --where, --start or --end, only sessions with a matching run are listed. The figures of a
-    session still cover all of its runs. For one session, its feedback is printed to standard error,
-    below its turns.
+    With --where, --start or --end, only sessions with a matching run are listed. Their figures
+    still cover all runs of the session. With SESSION, feedback about the session is printed to
+    standard error after the turns.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
@@ -408,8 +410,8 @@ def models(
 
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
-    Each model is shown with its number of runs: those of the last 24 hours, or those that match
-    --where, --start and --end.
+    You see how many runs each model had in the last 24 hours. With --where, --start or --end, the
+    runs that match are counted instead.
     """
     model = model or name
     if model and within:
@@ -539,7 +541,7 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
 
     This checks changes of the last 14 days: a new version of a model, a new release of the service,
     or a new LLM. Without MODEL, all models are checked. "Worse" is reported as soon as it is
-    certain. Until then, you see how many runs there are and about how many are needed.
+    certain. Until then, you see the number of runs so far, and about how many are needed.
     """
     with asked.open() as place:
         api = place.api()
@@ -583,9 +585,9 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
 def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: Layout) -> int:
     """List the problems of a project, the worst first.
 
-    Problems are broken data, changed models, slices that do worse than all other runs, and changed
-    traffic. The last 24 hours are compared with the 28 days before them; --last and --than change
-    these periods.
+    Problems are broken data, changed models, changed traffic, and groups of runs that do worse than
+    all other runs. The last 24 hours are compared with the 28 days before them. To change these
+    periods, use --last and --than.
     """
     with asked.open() as place:
         api = place.api()
@@ -619,7 +621,7 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
 @click.option(
     "--pairs",
     is_flag=True,
-    help="Also list combinations of two slices that do worse than either slice alone",
+    help="Also list combinations of two values that do worse than either value alone",
 )
 @with_form
 def slices(
@@ -633,8 +635,8 @@ def slices(
 ) -> int:
     """List tag values and labels whose runs do worse than all other runs of the same model.
 
-    Those with the most extra failures come first. Without --start, the runs of the last 24 hours
-    are compared.
+    Values and labels with the most extra failures come first. Without --start, the runs of the last
+    24 hours are compared.
     """
     with asked.open() as place:
         api = place.api()
@@ -649,7 +651,7 @@ def slices(
 @click.command(epilog=HELP)
 @click.argument("model")
 @click.option(
-    "--version", type=click.IntRange(1), metavar="N", help="Version whose inputs are listed"
+    "--version", type=click.IntRange(1), metavar="N", help="Version whose inputs --json lists"
 )
 @click.option("--against", type=click.IntRange(1), metavar="N", help="Version to compare with")
 @with_project
@@ -667,9 +669,9 @@ def variability(
     """Show how often a model answers the same input differently.
 
     For each version, the newest 10,000 runs are grouped by input. You see the share of repeated
-    inputs with different answers, and the probability that two runs of the same input agree. If
-    there are enough runs of two versions, you also see which one is more consistent. --json also
-    lists the inputs, each with a filter for its runs.
+    inputs with different answers. You also see the probability that two runs with the same input
+    give the same answer. If two versions have enough runs, you see which one is more consistent.
+    --json also lists the inputs, each with a filter for its runs.
     """
     with asked.open() as place, place.reader(project) as reader:
         answer = reader.variability(model, version, against)
@@ -742,8 +744,8 @@ def alias(
 ) -> int:
     """Give a version of a model an alias such as champion, or list the changes of aliases.
 
-    VERSION is a number such as 3 or v3. If another version has the alias, the alias moves. Without
-    VERSION, the changes of the model's aliases are listed, newest first.
+    VERSION is a number such as 3 or v3. If another version has the alias, the alias moves to
+    VERSION. Without VERSION, the changes of the model's aliases are listed, newest first.
     """
     if remove and (version or not name):
         raise BadSetting("Invalid arguments for --remove: expected MODEL and ALIAS, no VERSION")
@@ -786,13 +788,13 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
 @with_project
 @with_filter
 @click.option("--run", "run_id", metavar="RUN", help="List the points of this run")
-@click.option("--name", metavar="NAME", help="With --run: only this metric")
+@click.option("--name", metavar="NAME", help="Show only this metric; needs --run")
 @click.option(
     "--points",
     type=int,
     default=1_000,
     metavar="N",
-    help="With --run: maximum number of points per metric [1000]",
+    help="Maximum number of points per metric, with --run [1000]",
 )
 @with_form
 def metrics(
@@ -844,7 +846,7 @@ def metrics(
 def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     """Print the address of a run's page and open it in your browser.
 
-    RUN is the run ID. Its part after the dash is enough, which is all that a narrow table shows.
+    RUN is the run ID, or the part of the run ID after the dash. Narrow tables show only this part.
     The browser opens only if the output is a terminal.
     """
     with asked.open() as place:
@@ -883,7 +885,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
     "--format",
     "kind",
     type=click.Choice(_EXPORTED),
-    help="File format (default: from the ending of FILE, else jsonl)",
+    help="File format (default: the ending of FILE, or jsonl)",
 )
 @click.option(
     "--columns",

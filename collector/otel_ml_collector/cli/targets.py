@@ -29,35 +29,33 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
     "--last",
     type=click.Choice(["24h", "7d", "30d", "60d"]),
     default="30d",
-    help="Only predictions of this period, until now [30d]",
+    help="Show the quality of the predictions of this period, until now [30d]",
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
 @click.option(
     "--points", is_flag=True, help="Show the measures over time, by the time of the prediction"
 )
-@click.option(
-    "--model", metavar="MODEL", help="To save the target: name of the model that predicts"
-)
+@click.option("--model", metavar="MODEL", help="Model that makes the predictions; saves the target")
 @click.option(
     "--prediction",
     metavar="PATH",
-    help="To save the target: field with the prediction, such as outputs.label",
+    help="Field with the prediction, such as outputs.label; needs --model",
 )
 @click.option(
     "--kind",
     "sort",
     type=click.Choice(["class", "number", "ranking"]),
-    help="To save the target: what the model predicts, a class, number or ranking",
+    help="What the model predicts: a class, a number or a ranking; needs --model",
 )
 @click.option(
     "--positive",
     metavar="CLASS",
-    help="To save the target: class that counts as positive, such as yes",
+    help="Class that counts as positive, such as yes; needs --model",
 )
 @click.option(
     "--probability",
     metavar="PATH",
-    help="To save the target: field with the predicted probability, such as outputs.p",
+    help="Field with the predicted probability, such as outputs.p; needs --model",
 )
 @click.option(
     "--delete", is_flag=True, help="Delete the prediction target; its ground truth is kept"
@@ -72,11 +70,11 @@ def targets(
     form: Layout,
     **options: Any,
 ) -> int:
-    """List prediction targets, save one, or show how good its predictions were.
+    """List or save prediction targets, or show how good the predictions of a target were.
 
     A prediction target maps part of a model's output to the ground truth that it predicts. With
-    TARGET alone, its measures such as accuracy are shown, each with a 95 % confidence interval.
-    With --model, the target is saved.
+    TARGET alone, you see measures such as accuracy, each with a 95 % confidence interval. With
+    --model, you save the target.
     """
     wanted = {
         field: options[option] for field, option in _SAVED.items() if options[option] is not None

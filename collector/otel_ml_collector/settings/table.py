@@ -154,13 +154,13 @@ class Settings:
     store_wait_s: int = setting(
         "600",
         whole_number("seconds", 0, 86_400),
-        "Maximum seconds to wait for the store at the start; if it does not answer by then, the "
-        "collector exits with status 1",
+        "Maximum seconds to wait for the store when the collector starts. If the store does not "
+        "answer by then, the collector exits with status 1",
     )
     allowed_hosts: tuple[str, ...] = setting(
         "",
         read_names,
-        "Host names that requests may have in their header Host, separated by commas",
+        "Host names that the collector accepts in the Host header of requests, separated by commas",
     )
     insecure: bool = setting(
         "false",
@@ -174,20 +174,20 @@ class Settings:
     session_secret: str = setting(
         "",
         read_secret,
-        "Secret of at least 32 characters that signs the sessions of signed-in users. All "
+        "Secret that signs the session cookies of signed-in users, at least 32 characters. All "
         "collectors that share a ClickHouse server need the same secret",
         show=hide_text,
     )
     metrics_open: str = setting(
         "loopback",
         one_of("loopback", "everyone", "nobody"),
-        "Who can read /metrics without an API key if the collector has keys: loopback, everyone "
-        "or nobody",
+        "Who can read /metrics without an API key, once the collector has keys: loopback (only "
+        "this machine), everyone or nobody",
     )
     artifact_limit_bytes: int = setting(
         "100663296",
         whole_number("bytes", 1, 2**31 - 1),
-        "Maximum size of an uploaded artifact in bytes, as a JSON document",
+        "Maximum size of an uploaded artifact: the number of bytes of its JSON document",
     )
     min_free_disk_bytes: int = setting(
         "268435456",
@@ -198,13 +198,12 @@ class Settings:
     max_connections: int = setting(
         "2000",
         whole_number("connections", 1, 1_000_000),
-        "Maximum number of connections; HTTP and gRPC are counted separately",
+        "Maximum number of open HTTP connections; the same limit applies to gRPC connections",
     )
     request_timeout_s: int = setting(
         "30",
         whole_number("seconds", 1, 3_600),
-        "Maximum seconds for an HTTP request to arrive, plus one second for each 16 KiB of its "
-        "body",
+        "Maximum seconds for an HTTP request to arrive. Each 16 KiB of its body adds one second",
     )
     keep_records_days: int = setting(
         "0",
@@ -237,8 +236,8 @@ class Settings:
     collect_ms: int = setting(
         "1000",
         whole_number("milliseconds", 0, 1_000),
-        "Maximum milliseconds that a request waits under continuous traffic, so that several are "
-        "stored together; 0 stores each request at once, which costs more CPU and disk",
+        "Maximum milliseconds that a request waits, so that the collector can store several "
+        "requests together. 0 stores each request at once, which uses more CPU and disk",
     )
     log_level: str = setting(
         "info", one_of(*_LEVELS), "Least severe level to log: debug, info, warning or error"
@@ -257,14 +256,14 @@ class Settings:
     forward_records: tuple[RecordTarget, ...] = setting(
         "",
         read_record_targets,
-        "Services that receive records, at most eight: NAME=grpc://[:KEY@]HOST:PORT, separated by "
-        "commas",
+        "Services to which the collector forwards stored records, at most eight: "
+        "NAME=grpc://[:KEY@]HOST:PORT, separated by commas",
     )
     collector_name: str = setting(
         "",
         read_name,
-        "Unique name of this collector, which must never change; required for --forward-records "
-        "with a ClickHouse server",
+        "Unique name of this collector. Do not change it later. Required if you use "
+        "--forward-records with a ClickHouse server",
     )
     prices: tuple[Price, ...] = setting(
         "",
@@ -276,8 +275,8 @@ class Settings:
     project_from: str = setting(
         "default",
         one_of("default", "service.name"),
-        "Project of spans and log records that do not name one: default for the project default, "
-        "or service.name for a project with the name of their service",
+        "Project of spans and log records that do not name a project: default (the project with "
+        "the name default) or service.name (a project with the name of their service)",
     )
     sampled_projects: tuple[str, ...] = setting(
         "",
@@ -292,7 +291,7 @@ class Settings:
         "What to do with OTLP metrics that are not about model calls and are not forwarded to a "
         "destination: leave (accept and drop them) or refuse (reject them)",
     )
-    no_mcp: bool = setting("false", read_switch, "Turn off /mcp, the address for AI assistants")
+    no_mcp: bool = setting("false", read_switch, "Turn off /mcp, to which AI assistants connect")
     mcp_writes: bool = setting(
         "false", read_switch, "Let AI assistants add feedback and save runs as tests"
     )
@@ -308,14 +307,14 @@ class Settings:
         "",
         read_public_url,
         "Address at which users open the web pages, such as https://otel-ml.example. Links in "
-        "messages use it",
+        "alert notifications start with this address",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         read_networks,
         "Addresses or networks of trusted proxies, separated by commas. The collector uses their "
-        "headers X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Prefix and Forwarded. If empty, "
-        "it trusts proxies on this machine",
+        "headers X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Prefix and Forwarded. Without "
+        "this setting, the collector trusts proxies on this machine",
     )
     auth_header: str = setting(
         "",
@@ -356,7 +355,7 @@ class Settings:
     judge_connections: tuple[Connection, ...] = setting(
         "",
         read_connections,
-        'Endpoints of language models for judges, at most 32: {"name": {"kind": "openai", "url": '
+        'Language models that judges can call, at most 32: {"name": {"kind": "openai", "url": '
         '"https://api.openai.com/v1", "key_env": "OPENAI_API_KEY", "projects": ["PROJECT"]}}',
         takes_table=True,
     )
@@ -370,14 +369,16 @@ class Settings:
     judge: tuple[Mapping[str, Any], ...] = setting(
         "",
         read_tables,
-        "Judges without code: [[judge]] tables in the settings file, or a JSON list of objects",
+        "Rubric judges, which are language models that score runs by written instructions: "
+        "[[judge]] tables in the settings file, or a JSON list of objects",
         takes_tables=True,
     )
     judges: JudgeSettings = setting(
         '{"run": true, "threads": 4}',
         read_judges,
-        "How this collector runs judges without code: run turns them on or off, and threads is "
-        "the maximum number of calls to language models at the same time",
+        "How this collector runs rubric judges, which are language models that score runs by "
+        "written instructions. run turns them on or off. threads is the maximum number of calls "
+        "to language models at the same time",
         takes_table=True,
     )
     margins: Margins = setting(
@@ -386,7 +387,7 @@ class Settings:
         "Smallest differences in time and cost that count as better or worse: "
         '{"time_ms": 10, "time_share": 0.02, "cost": 0.0001}. time_ms is in milliseconds. '
         "time_share is a share of the duration of the whole request (in an experiment, of the "
-        "call). The larger of these two applies. cost is in $ per run",
+        "call). The larger of time_ms and time_share applies. cost is in US dollars per run",
         takes_table=True,
     )
     trace_url: str = setting(
