@@ -78,8 +78,8 @@ def leave_out() -> None:
 def serve(flags: Flags) -> int:
     """Run the collector: receive OpenTelemetry spans, store them, and serve the API and pages.
 
-    Each option is a setting. You can also write it into the settings file (otel-ml.toml, or the
-    file that --config names), or set an environment variable such as OTEL_ML_DATA_DIR for
+    Each option is a setting. Instead of an option, you can use the settings file (otel-ml.toml, or
+    the file that --config names) or an environment variable, such as OTEL_ML_DATA_DIR for
     --data-dir.
     """
     if any(find_spec(module) is None for module in _NEEDED):

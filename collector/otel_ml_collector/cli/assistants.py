@@ -52,8 +52,8 @@ _project = click.option(
 def mcp(context: click.Context, endpoint: str | None, project: str | None) -> int:
     """Connect a coding agent to the collector with the Model Context Protocol (MCP).
 
-    Configure your agent to start `otel-ml mcp`. It talks to the agent over standard input and
-    output, and ends when the input ends. The commands below call the same tools from a shell.
+    Configure your agent to start `otel-ml mcp`. The command talks to the agent over standard input
+    and output, and ends when the input ends. The commands below call the same tools from a shell.
     """
     context.obj = (endpoint, project)
     if context.invoked_subcommand is None:

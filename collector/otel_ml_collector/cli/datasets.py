@@ -90,7 +90,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
-    """Show the items of a data set, sorted by ID. Without :vN, the newest version is shown."""
+    """Show the items of a data set's newest version, or of a version that you name, by ID."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         dataset_items = reader.dataset_items(version.name, version.version)
@@ -246,7 +246,7 @@ def remove(
 @click.argument("name", metavar="NAME[:vN]")
 @click.argument("file", metavar="[FILE.jsonl]", required=False)
 def export(asked: PlaceOptions, project: str, *, name: str, file: str | None) -> int:
-    """Write the items of a version to a JSON Lines file, or to standard output.
+    """Write the items of a data set version to a JSON Lines file, or to standard output.
 
     `otel-ml evaluate --dataset` and `Dataset.read` read this format.
     """

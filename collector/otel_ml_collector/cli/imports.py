@@ -133,8 +133,8 @@ def _rejected_option(stem: str) -> Callable[[Any], Any]:
 @click.option(
     "--as-reference",
     is_flag=True,
-    help="Store no runs. Use the table, such as training data, only as the reference with which "
-    "later runs are compared for drift",
+    help="Store no runs. The table, such as training data, becomes the reference against which "
+    "drift of later runs is measured",
 )
 @_rejected_option("TABLE")
 @click.argument("file", metavar="FILE")

@@ -350,9 +350,9 @@ def backfill(
 @click.argument("name", required=False)
 @with_form
 def print_ready(*, name: str | None, form: Layout) -> int:
-    """List the ready-made rubrics. With NAME, print this one as a TOML file for `judge save`.
+    """List the ready-made rubrics. With NAME, print that rubric as a TOML file for `judge save`.
 
-    Replace the placeholders MODEL and CONNECTION in the file.
+    Replace the placeholders MODEL and CONNECTION in the file before you save it.
     """
     if name is not None:
         click.echo(_read_ready(name).text, nl=False)

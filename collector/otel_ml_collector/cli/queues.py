@@ -114,7 +114,10 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     help="Seed of the random sample. A different seed selects different runs [0]",
 )
 @click.option(
-    "--open", "is_open", is_flag=True, help="Show reviewers the earlier answers before they answer"
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Show reviewers the answers of others before they answer",
 )
 @click.option(
     "--dataset", default="", metavar="NAME", help="Data set to which reviewers can save runs"

@@ -361,8 +361,8 @@ def sessions(
     """List sessions, most recently used first, or the turns of one session, oldest first.
 
     With --where, --start or --end, only sessions with a matching run are listed. Their figures
-    still cover all runs of the session. With SESSION, feedback about the session is printed to
-    standard error after the turns.
+    still cover all runs of the session. If you name a session, the feedback about it is printed to
+    standard error, after its turns.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
@@ -500,9 +500,9 @@ def fields(
 ) -> int:
     """Show which inputs, outputs, scores and other fields of a model have drifted.
 
-    The newest finished day (or hour) is compared with a baseline. Broken data comes first, then
-    changes of the model, then changes of the traffic. With FIELD, such as inputs.question, the
-    parts of that field are listed.
+    The newest finished day (or hour) is compared with a baseline. The list starts with broken data,
+    followed by changes of the model and changes of the traffic. With FIELD, such as
+    inputs.question, you see each part of this field, such as the length of its texts.
     """
     with asked.open() as place:
         api = place.api()

@@ -187,7 +187,7 @@ class Settings:
     artifact_limit_bytes: int = setting(
         "100663296",
         whole_number("bytes", 1, 2**31 - 1),
-        "Maximum size of an uploaded artifact: the number of bytes of its JSON document",
+        "Maximum bytes of an uploaded artifact, counted in its JSON form",
     )
     min_free_disk_bytes: int = setting(
         "268435456",
@@ -291,7 +291,9 @@ class Settings:
         "What to do with OTLP metrics that are not about model calls and are not forwarded to a "
         "destination: leave (accept and drop them) or refuse (reject them)",
     )
-    no_mcp: bool = setting("false", read_switch, "Turn off /mcp, to which AI assistants connect")
+    no_mcp: bool = setting(
+        "false", read_switch, "Turn off /mcp, the address to which AI assistants connect"
+    )
     mcp_writes: bool = setting(
         "false", read_switch, "Let AI assistants add feedback and save runs as tests"
     )
@@ -331,8 +333,8 @@ class Settings:
     auth_access: tuple[AccessEntry, ...] = setting(
         "",
         read_access,
-        'Scopes and projects of users and groups: {"ada@example.com": {"scopes": ["read"], '
-        '"projects": ["*"]}, "group:ml": {"scopes": ["read"], "projects": ["shop"]}}',
+        'Scopes and projects that users and groups may use: {"ada@example.com": {"scopes": '
+        '["read"], "projects": ["*"]}, "group:ml": {"scopes": ["read"], "projects": ["shop"]}}',
         takes_table=True,
     )
     auth_sign_out: str = setting(
