@@ -98,7 +98,7 @@ class Wanted:
 
     @property
     def bounds(self) -> dict[str, object]:
-        """The query parameters for filter and time range, which lists and exports share."""
+        """Query parameters for filter and time range. They are the same for lists and exports."""
         times = {"start": self.start, "end": self.end, "tz": self.tz or None}
         return {"where": self.where or None, **times}
 
@@ -264,8 +264,8 @@ class Runs(PagedList[Run]):
         """Return the totals of all matching runs: errors, latency, tokens, cost and scores.
 
         Sends one request. The `limit` of the list does not apply. A call that several
-        instrumentations recorded counts once. If you listed the runs with `roots` or `traces`, the
-        totals also include the calls inside them.
+        instrumentations recorded counts once. If you passed `roots` or `traces` to `Reader.runs`,
+        the totals also include the calls inside the listed runs.
         """
         return self.by("").total
 
@@ -284,7 +284,7 @@ class Runs(PagedList[Run]):
         return made_sums(self.ask_sums(group))
 
     def ask_sums(self, group: str) -> dict[str, Any]:
-        """Return the totals as the API's JSON. With an empty `group`, only the overall totals."""
+        """Return the totals as JSON from the API. If `group` is empty, it contains no groups."""
         check_text("group", group, may_be_empty=True)
         asked = {**self._wanted.bounds, **self._tops, "group": group or None}
         path = ("projects", self._wanted.project, "sums")

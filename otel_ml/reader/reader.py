@@ -152,18 +152,19 @@ class Reader(HasCard):
             start: Only runs that started at or after this time: RFC 3339 text or a datetime. A
                 datetime without a time zone is UTC.
             end: Only runs that started before this time.
-            tz: IANA time zone, such as ``Europe/Berlin``, of days such as ``last("yesterday")`` and
-                of text times without an offset, in `where`, `start` and `end`. None for UTC.
+            tz: IANA time zone, such as ``Europe/Berlin``. It applies to days in `where`, such as
+                ``last("yesterday")``, and to times without an offset in `where`, `start` and `end`.
+                None for UTC.
             limit: Maximum number of runs. None for all.
             order: ``newest``, ``oldest``, ``slowest``, ``costliest`` or ``most_tokens``. To sort by
                 a judge's newest score: ``worst:JUDGE``, ``best:JUDGE``, ``lowest:JUDGE`` or
                 ``highest:JUDGE``. If lower scores are better for a judge, its worst score is the
-                highest. All orders except ``newest`` and ``oldest`` leave out runs without an end
-                or without the value, and cover only the last 30 days unless you pass `start`. Runs
-                with equal values are sorted newest first.
-            roots: Only runs that no other run called.
-            traces: One entry per trace: its top span, such as an HTTP request, if a model call is
-                inside.
+                highest. All orders except ``newest`` and ``oldest`` leave out runs that have not
+                ended or do not have the value. Unless you pass `start`, these orders list only runs
+                of the last 30 days. Runs with equal values are sorted newest first.
+            roots: Whether to list only outermost runs, which no other run called.
+            traces: Whether to list one entry per trace instead: its top span, such as an HTTP
+                request. Traces without a model call are left out.
         """
         wanted = self._wanted(where, start, end, limit, order, tz=tz)
         wanted = replace(wanted, roots=check_flag("roots", roots))
@@ -228,7 +229,7 @@ class Reader(HasCard):
             tz: IANA time zone of the buckets, such as ``Europe/Berlin``. None for UTC.
 
         Raises:
-            BadQuery: The value of an argument is not one of these.
+            BadQuery: An argument has a value that is not listed above.
         """
         asked = {"last": last, "models": models, "users": users, "order": order}
         if tz is not None:
@@ -322,7 +323,7 @@ class Reader(HasCard):
             than: Length of the earlier period to compare with: ``24h``, ``7d`` or ``28d``.
 
         Raises:
-            BadQuery: The value of an argument is not one of these.
+            BadQuery: An argument has a value that is not listed above.
         """
         asked = {"last": check_text("last", last), "than": check_text("than", than)}
         findings: list[dict[str, Any]] = self._get("findings", **asked)["findings"]
@@ -340,16 +341,17 @@ class Reader(HasCard):
         """Find the groups of runs that do worse than all other runs, the worst first.
 
         A slice is a group of runs with the same value of a tag or field, such as ``client =
-        lakeview``. The result is that of ``GET .../slices``. Each of `slices` has a `sentence`, a
-        filter `where`, `excess` (at least how many runs failed in addition), and `cells` (one
-        comparison per entry of `figures`, such as errors or latency).
+        lakeview``. The result has the format of ``GET .../slices``. Its list `slices` has a dict
+        for each slice, with these keys, among others: `sentence` (the result in words), `where`
+        (filter that selects its runs), `excess` (lower bound for the number of extra failures), and
+        `cells` (one comparison for each entry of `figures`, such as errors or latency).
 
         Args:
             where: A filter. Only matching runs are compared.
             figure: What to compare. One of ``errors``, ``missing inputs``, ``latency``, ``cost``,
                 the name of a judge, ``truth churned`` for the prediction target *churned*, or
-                ``drift inputs.language`` for slices in which this field has different values. Empty
-                for all of these.
+                ``drift inputs.language`` for slices in which the values of this field are
+                distributed differently. Empty to compare all of these.
             start: Only runs that started at or after this time. Default: 24 hours ago.
             end: Only runs that started before this time.
             pairs: Also return combinations of two conditions that are worse than either alone.
@@ -466,7 +468,7 @@ class Reader(HasCard):
         return answer
 
     def aliases(self, model: str) -> Aliases:
-        """Return the current aliases of a model's versions, and the history of their moves.
+        """Return the current aliases of a model's versions, and the history of their changes.
 
         Raises:
             NotFound: There is no such model.
@@ -569,9 +571,9 @@ class Reader(HasCard):
         * `versions`: for each version that scored labelled runs, the confusion table of judge and
           reviewers, their agreement, and Cohen's kappa
         * `people`: how well the reviewers agree with each other, as Krippendorff's alpha
-        * `corrected`: estimated pass rate if reviewers scored all runs in place of the newest
-          version of the judge. The estimate needs a labelling queue that samples runs at random.
-          None if there is no such queue.
+        * `corrected`: the estimated pass rate if reviewers had scored all runs instead of the
+          judge's newest version. None if no labelling queue samples runs at random, because the
+          estimate needs such a queue.
         * `judges`: the agreement with every other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
@@ -628,8 +630,8 @@ class Reader(HasCard):
 
         Nobody is notified. The result has the format of ``GET .../alerts/{alert}/check``. `firings`
         lists when the rule would have fired, the newest first. `slices` lists the groups of runs,
-        such as clients, that would have had the longest alerts. Each has the values that the rule
-        would have checked, over time.
+        such as clients, that would have had the longest alerts. Each group has the values over time
+        that the rule would have checked.
 
         Args:
             name: The rule's name.
@@ -799,9 +801,9 @@ class Reader(HasCard):
             name: Name of the ground truth, such as ``churned``.
             key: Column that identifies the run.
             value: Column of the ground truth: texts, numbers, bools or lists.
-            by: What the key column holds: a ``run_id``, ``trace_id`` or ``trace_key``, or values of
-                a ``tag`` that has the column's name. Default: the column's name if it is one of the
-                first three, else ``tag``.
+            by: What the key column holds: ``run_id``, ``trace_id``, ``trace_key``, or ``tag`` for
+                the values of a tag with the same name as the column. Default: the column's name if
+                it is one of the first three, else ``tag``.
             time: Column of the times when the value became known. Default: now. If a run gets two
                 values, the later one is used.
 
@@ -973,7 +975,7 @@ class Reader(HasCard):
         scope ``annotate``.
 
         Args:
-            judge: Name of what is rated, such as ``thumbs`` or ``helpful``, or of the ground truth.
+            judge: What is rated, such as ``thumbs`` or ``helpful``. For ground truth, its name.
             run_id: The run. Pass exactly one of `run_id`, `trace_id`, `trace_key` and `tag`.
             trace_id: The trace.
             trace_key: Your own trace key; applies to all traces with this key.
@@ -1028,12 +1030,12 @@ class Reader(HasCard):
         return str(stored["record_id"])
 
     def datasets(self) -> list[DatasetVersion]:
-        """List the newest whole version of each data set, the most recently saved first."""
+        """List the newest complete version of each data set, the most recently saved first."""
         datasets = self._get("datasets")["datasets"]
         return [made(DatasetVersion, item) for item in datasets]
 
     def dataset_versions(self, name: str) -> list[DatasetVersion]:
-        """List the versions of a data set with the changes of each, the newest first.
+        """List the versions of a data set and what changed in each of them, the newest first.
 
         Raises:
             NotFound: There is no such data set.
@@ -1159,8 +1161,9 @@ class Reader(HasCard):
             of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
                 ids of experiments. Up to 50 run ids if the runs logged metrics.
             baseline: The entry of `of` that the others are compared with. Default for runs: the
-                first. Default for versions: the oldest. Default for experiments: the baseline that
-                another of them used, else the newest with the tag ``baseline``, else the oldest.
+                first. Default for versions: the oldest. Default for experiments: the one that
+                another experiment in `of` used as its baseline, else the newest with the tag
+                ``baseline``, else the oldest.
             metric: Metric that the sentence compares. Default: a metric that most entries have.
             lower: Metrics for which lower is better, regardless of their names.
             higher: Metrics for which higher is better.

@@ -56,7 +56,10 @@ class Artifact(records.ListedArtifact, HasSubject):
 
     @property
     def kept(self) -> str:
-        """The part that is stored, such as ``its text only``. Empty if all of it is stored."""
+        """Which part of the value is stored, such as ``its text only``.
+
+        Empty if the whole value is stored.
+        """
         part = self.preview.get("kept") if isinstance(self.preview, Mapping) else None
         return part if isinstance(part, str) else ""
 

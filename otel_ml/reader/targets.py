@@ -51,13 +51,15 @@ class TargetHandle:
             where: A filter on the runs, such as ``version == 3``. Empty for all.
             start: Only runs that started at or after this time.
             end: Only runs that started before this time. Default: now.
-            bucket: Time step of the points. Default: chosen so that there are about sixty points.
+            bucket: Length of time that each point covers. Default: chosen so that there are about
+                sixty points.
 
         Returns:
             The result of ``GET .../targets/{target}``. `figures` has accuracy and other measures
-            with confidence intervals. `points` has them over time, by the time of the prediction;
-            points marked `early` still lack much of their ground truth. `coverage` is how many runs
-            have ground truth. `estimate` is the estimated accuracy of the others.
+            with confidence intervals. `points` has the same measures over time, by the time of the
+            prediction. A point with a value `early` is preliminary, because much of its ground
+            truth has not arrived yet. `coverage` is how many runs have ground truth. `estimate` is
+            the estimated accuracy of the runs without ground truth.
 
         Raises:
             NotFound: There is no target and no ground truth of that name.
