@@ -74,7 +74,9 @@ class _Question:
 
 
 class Backfill:
-    """The result of `Client.judge`: new scores of stored runs, compared with an older judge.
+    """The result of `Client.judge`: a judge's new scores of stored runs.
+
+    If an older version of the judge has scored the runs too, the scores of both are compared.
 
     Attributes:
         judge: The judge that scored the runs.
@@ -127,9 +129,9 @@ class Backfill:
 
     @cached_property
     def change(self) -> JudgeVersionChange | None:
-        """How much stricter or milder the judge became, on the runs that both versions scored.
+        """How much stricter or milder the judge became, compared with its older version.
 
-        None if there are no such runs.
+        Only runs that both versions scored are compared. None if there are no such runs.
         """
         return self.runs.compare()
 

@@ -56,7 +56,10 @@ class ComparisonOptions:
 
     @property
     def clustered_by(self) -> str:
-        """The key that groups items into clusters, such as ``tags["document"]``, or the default."""
+        """The key by which runs are grouped into clusters, such as ``tags["document"]``.
+
+        Runs of one cluster are not counted as independent.
+        """
         return str(self.chosen.get("cluster") or DEFAULT_CLUSTER)
 
 

@@ -407,7 +407,10 @@ class Dataset(HasCard, HasSubject):
 
     @property
     def tag(self) -> str:
-        """Name of this version as ``name@digest`` with 16 digits. Works without a collector."""
+        """Name of this version, ``name@digest``, with the first 16 digits of its hash.
+
+        It is computed without a collector.
+        """
         return f"{self.name}@{self.digest[:_TAG_CHARS]}"
 
     @property
@@ -508,7 +511,10 @@ def content_of(value: Any, documents: list[TypedValue]) -> Any:
 
 
 def fresh(value: Any) -> Any:
-    """Copy the lists and dicts of a value, so that the called function cannot change the item."""
+    """Copy the lists and dicts in a data set item's value before a function is called with it.
+
+    So the function cannot change the item.
+    """
     kind = type(value)
     if kind is dict:
         return {key: fresh(value) for key, value in value.items()}
@@ -764,7 +770,7 @@ def capture_of(run: Any) -> Mapping[str, Sequence[str]]:
 
 
 def write_cut(capture: Mapping[str, Sequence[str]], part: str) -> str:
-    """Describe why a part of a run is incomplete: ``inputs truncated``. Empty if it is complete."""
+    """Return why a part of a run is incomplete, such as ``inputs truncated``; empty if complete."""
     return f"{part} {' and '.join(capture[part])}" if capture.get(part) else ""
 
 

@@ -214,7 +214,11 @@ class Work:
     before_call: Callable[[Item], None] = lambda _: None
 
     def judged(self, item: Item, repeat: int, output: object, run_id: str) -> Iterator["Asked"]:
-        """Yield what judges score: the output alone, then the output and the baseline's."""
+        """Yield the tasks for the judges of one output.
+
+        The first task is to score the output alone. The second one is to compare the output with
+        the baseline's. A task without judges is left out.
+        """
         inputs: Any = item.inputs if type(item.inputs) is dict else {"inputs": item.inputs}
         more: dict[str, object] = {"expected": item.expected, "item": item}
         if self.judges:
@@ -329,7 +333,7 @@ class Trial:
         )
 
     def time_out(self, work: Work) -> ItemRun:
-        """End a trial whose call takes too long. Its later result is ignored."""
+        """End a trial whose call takes too long. If the call returns later, ignore its result."""
         return self.fail(work, TimeoutError(f"timed out after {work.timeout_s:g} s"))
 
     def finish(self, output: object) -> float:
@@ -387,7 +391,7 @@ class Progress:
         self._on_item = on_item
 
     def keep(self, run: ItemRun) -> None:
-        """Add a finished run and report it to the caller. Call this on one thread only."""
+        """Add a finished run and report it to the caller. Only one thread may call this method."""
         self.runs.append(run)
         if len(self.runs) % _ROOM_EVERY == 0:
             self._recorder.make_room()

@@ -139,7 +139,10 @@ async def aevaluate(
 
 
 def is_on_loop() -> bool:
-    """Return whether an event loop runs on this thread. A blocking call would stop its tasks."""
+    """Return whether an event loop runs on this thread.
+
+    If it does, a blocking call would stop all tasks of the event loop.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -191,7 +194,10 @@ class Prepared:
 
     @contextmanager
     def opened(self, on_item: OnItem) -> Iterator[tuple[Work, Progress]]:
-        """Record the experiment as a run that ends with the block, with its outcome."""
+        """Record the experiment as a run that is open during a ``with`` block.
+
+        When the block ends, the run ends with the outcome of the experiment.
+        """
         progress = Progress(self.recorder, on_item)
         version, source = _version_of_function(self.target.traced), ""
         with untrusted:  # a source file may be unreadable

@@ -81,8 +81,9 @@ class Recorded:
         Args:
             recorded: Recorded inputs by parameter name.
             find_logged: Function that takes a name and returns the values that the run logged under
-                it. If an input was recorded only in part, a logged value with the input's name is
-                used instead, if its type, shape and first elements are the same.
+                this name. They are used for inputs that were recorded only in part: a value that
+                was logged under the input's name replaces it if its type, shape and first elements
+                are the same.
 
         Raises:
             NotRebuiltError: An input cannot be converted.
@@ -120,7 +121,7 @@ class Recorded:
         return rebuild(value, hint)
 
     def spread(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Convert inputs by name to the arguments of a call, positional and keyword."""
+        """Convert inputs by name to the positional and keyword arguments of a call."""
         args: list[Any] = []
         kwargs = dict(inputs)
         kinds = {name: parameter.kind for name, parameter in self._parameters.items()}

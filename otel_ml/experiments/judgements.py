@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_judgement(run: "Run", judge: str, version: str) -> Judgement | None:
-    """Return the newest score that one version of a judge gave a stored run. None without one."""
+    """Return the newest score that one version of a judge gave a stored run, or None."""
     evaluations = [
         evaluation
         for evaluation in run.evaluations

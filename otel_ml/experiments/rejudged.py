@@ -181,7 +181,7 @@ class RejudgedRuns(_StoredRuns):
 
     @property
     def first_error(self) -> str | None:
-        """The judge's error on the first run, in the order of the list, on which it failed."""
+        """Error of the judge on the first run that it failed to score. None if it never failed."""
         return _decode(next(self._database.ask(_FIRST_ERROR), (None,))[0])
 
     @property

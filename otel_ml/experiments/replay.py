@@ -119,7 +119,10 @@ class Replay:
 
     @property
     def unspoken(self) -> Mapping[str, list[str]]:
-        """Ids of recorded runs without a score, by judge name. `run` asks the judge for it."""
+        """Ids of recorded runs that a judge has not scored yet, by judge name.
+
+        `run` lets the judge score them first.
+        """
         return {
             judge.name: missing
             for judge in self.judges

@@ -140,7 +140,7 @@ class Result(HasCard):
 
     @property
     def label(self) -> str:
-        """Text that identifies this result in comparisons: name, file or run id, and date."""
+        """Text that identifies the result in comparisons: its name, file or run id, and date."""
         experiment = self.experiment
         return write_label(experiment.name, self._path or self.stored_id, experiment.start_ns)
 
@@ -176,7 +176,7 @@ class Result(HasCard):
 
     @cached_property
     def judges(self) -> Mapping[str, JudgeOutcome]:
-        """Per judge: pass rate or mean score, confidence interval, and the baseline's value."""
+        """Pass rate or mean score of each judge, with confidence interval and baseline value."""
         alone = estimate_alone(self.runs, self._comparison)
         lower = self._comparison.lower_is_better
         return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
@@ -276,7 +276,7 @@ class Result(HasCard):
         return find_flaky(self.runs)
 
     def assert_not(self, *words: str) -> None:
-        """Make a test fail if the verdict is ``worse``, or one of the verdicts that you name.
+        """Make a test fail if the verdict of this result is ``worse``, or another that you name.
 
         Example: ``result.assert_not("worse", "inconclusive")``.
 

@@ -130,7 +130,9 @@ def read_score(answer: object, judge: str) -> tuple[Score, bool | None]:
 
 
 def read_pass(answer: object, judge: str) -> bool:
-    """Check that a passing criterion returned a bool, and return it.
+    """Return the result of a passing criterion, if it is a bool. Raise otherwise.
+
+    A passing criterion is a function that decides whether a score passes.
 
     Raises:
         TypeError: The criterion did not return a bool.

@@ -64,22 +64,23 @@ class Judge:
         description: What the judge checks. Shown on its web page.
         scoring_rubric: Function that returns the score, sync or async. Parameters get their values
             by name: ``outputs``, ``inputs`` (a dict), or the name of an input; in experiments also
-            ``expected`` and ``item``. It gets copies, so that no other judge sees what it changes.
-            Returns a number, a bool, ``(number, explanation)`` or a
-            `Score`.
+            ``expected`` and ``item``. It gets copies, so it can change them without an effect on
+            other judges. It returns a number, a bool, ``(number, explanation)`` or a `Score`.
         passing_criteria: Function that takes the score and returns whether the run passed, sync or
-            async. Without it, a bool score decides; a number alone does not.
+            async. Without it, a score that is a bool decides whether the run passed. A score that
+            is a number does not.
         timeout_s: Time limit in seconds for rubric and criterion together. If it is exceeded, the
             judge has failed and a later score is ignored.
         cache: Whether to remember the scores of the last 1,024 inputs and outputs. Off by default,
             because a rubric may return different scores for the same run.
-        pairwise: Whether the judge compares two outputs. Needs an experiment with a baseline. The
-            rubric gets ``outputs`` and ``baseline`` and returns 1 for better, 0 for equal, −1 for
-            worse. It is called in both orders. Contradictory answers count as 0, with the label
+        pairwise: Whether the judge compares the output with the output in the baseline of an
+            experiment. The rubric gets ``outputs`` and ``baseline``. It returns 1 if ``outputs`` is
+            better, 0 if both are equal, −1 if it is worse. The rubric is called a second time with
+            the two swapped. If the answers contradict each other, the score is 0 and has the label
             ``order``.
         lower_is_better: Whether lower scores are better, for experiments and for lists with the
-            worst first. None: derived from which scores pass; without a criterion, higher is
-            better.
+            worst first. With None, it is derived from which scores pass. If there is no passing
+            criterion either, higher scores are better.
 
     Raises:
         ValueError: An argument is invalid, for example the timeout is not a positive number, or the
@@ -179,8 +180,8 @@ class Judge:
 
         The generator yields functions without arguments, which call the user's code. Call each
         function, and send its result into the generator. So the same generator works in threads and
-        on event loops, which await results differently. Errors of the user's code are not raised,
-        but returned in `error`.
+        on event loops, although these wait for results in different ways. Errors of the user's code
+        are not raised, but returned in `error`.
 
         Args:
             inputs: Inputs by name.

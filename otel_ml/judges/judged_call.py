@@ -21,7 +21,7 @@ Late = Callable[[Judgement], None]
 
 
 def lost(judges: Sequence[Judge], why: str) -> list[Judgement]:
-    """Return an error result for each judge that was not run, with the reason."""
+    """Return an error result for each judge that was not called. The error gives the reason."""
     return [Judgement(judge.name, _version(judge), error=why) for judge in judges]
 
 
@@ -122,7 +122,7 @@ class JudgedCall:
         return marks
 
     def let_go(self) -> None:
-        """Send the run with the scores so far. A second call does nothing."""
+        """Send the run with the scores that are available now. A second call does nothing."""
         is_ours = is_done = False
         try:
             with self._lock:

@@ -60,8 +60,8 @@ _FRAME: Final = DATA.replace("{names}", BOTH).replace(
 class LLMJudge(Judge):
     """Scores the output of a run by asking a language model.
 
-    Changing the rubric, the scale, the code of `ask` or the criterion creates a new version of the
-    judge. So does an otel-ml release that changes the prompt.
+    A new version of the judge is created if you change the rubric, the scale, the code of `ask` or
+    the passing criterion. A new release of otel-ml can create one too, if it changes the prompt.
 
     Args:
         name: Name of the judge. Its scores and versions share the name.
@@ -79,7 +79,8 @@ class LLMJudge(Judge):
         timeout_s: Time limit in seconds for all attempts together.
         cache: Whether to remember the scores of the last 1,024 inputs and outputs. On by default,
             because asking a model costs money.
-        lower_is_better: Whether lower scores are better. None: derived from which scores pass.
+        lower_is_better: Whether lower scores are better. With None, it is derived from which scores
+            pass.
 
     Raises:
         ValueError: An argument is invalid: `minimum` is not below `maximum`, or `retries` is not

@@ -199,7 +199,7 @@ class JudgePool:
 
     @property
     def waiting(self) -> int:
-        """Number of scores that are queued or in progress, without judges that hang."""
+        """Number of scores that are queued or in progress. Judges that hang are not counted."""
         return self._count_queued() + len(self._running) + self._in_hand
 
     def close(self, wait_s: float = _EXIT_S) -> None:
