@@ -63,7 +63,10 @@ class Answer:
 
 
 def read_answer(response: "BaseHTTPResponse", headers: Mapping[str, str]) -> Answer:
-    """Read an HTTP response to an export request. The body is read too, to reuse the connection."""
+    """Read an HTTP response to an export request.
+
+    The body is always read, so that the connection can be reused.
+    """
     body, status = _read(response), response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         if _is_json(response):

@@ -83,7 +83,7 @@ class NoDestination:
 
 
 class ExporterDestination:
-    """Passes batches to the OpenTelemetry exporter that the user chose. It does its own retries."""
+    """Passes batches to the OpenTelemetry exporter that the user chose. Retries are left to it."""
 
     is_out_of_reach = False
 

@@ -697,7 +697,7 @@ def _envelope_of(resource: Resource, scope: InstrumentationScope | None) -> Enve
 def encode_envelope(resource: Resource, scope: InstrumentationScope | None) -> Envelope:
     """Encode a resource and a scope, for `encode_request`.
 
-    Without a scope, its message is empty.
+    If there is no scope, the encoded scope is empty.
     """
     of_resource: list[bytes] = []
     _RESOURCE_ATTRIBUTES.write(of_resource, resource.attributes)

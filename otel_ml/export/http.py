@@ -465,7 +465,10 @@ def _is_hang_up(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Explain why a request got no response. Equal causes give equal text, without secrets."""
+    """Explain why a request got no response.
+
+    The text is always the same for the same cause, and contains no secrets.
+    """
     import ssl
     from http.client import HTTPException
 

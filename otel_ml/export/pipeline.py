@@ -115,9 +115,10 @@ class SpanSource(Protocol[B]):
         """Tell whether a full batch waits: `max_spans` spans or `max_bytes` bytes."""
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
-        """Call `report` when a full batch waits, if the queue may overflow before the next poll.
+        """Set a function to call when a full batch of spans waits.
 
-        After `take`, the next batch is reported.
+        A queue calls it only if it may overflow before the sender looks again. After each `take`,
+        the function is called again for the next batch.
         """
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:
@@ -184,7 +185,10 @@ class LateDestination(Generic[B_contra]):
         return self._made is not None and self._made.is_out_of_reach
 
     def load(self) -> AnyDestination[B_contra]:
-        """Create the destination if it does not exist. A fork in another thread waits for it."""
+        """Create the destination if it does not exist.
+
+        If another thread forks the process meanwhile, the fork waits until this is done.
+        """
         return self._made or LOADING.load(self._make_once)
 
     def send(self, batch: B_contra, timeout_s: float) -> Answer:

@@ -101,7 +101,7 @@ class SpanQueue:
         return len(self._spans) >= max_spans or self._bytes >= max_bytes
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
-        """Call `report` when a span arrives and a full batch of this size already waits."""
+        """Set a function to call when a span arrives while a full batch of this size waits."""
         self._batch_spans = min(max_spans, self._max_spans)
         self._batch_bytes = min(max_bytes, self._max_bytes)
         self._report = report
@@ -127,12 +127,12 @@ class SpanQueue:
             self._taken -= batch.count
 
     def leave(self, batch: "SpanBatch") -> int:
-        """Give up taken spans, because the process ends. Return how many are lost: all."""
+        """Give up taken spans, because the process ends. Return their number: all are lost."""
         self.remove(batch)
         return batch.count
 
     def close(self) -> int:
-        """Give up the queued spans, and return how many are lost: all."""
+        """Give up the queued spans. Return their number: all are lost."""
         with self._lock:
             left = len(self._spans) + self._taken  # a request may still be in flight
             self._spans.clear()
@@ -193,7 +193,7 @@ class SpooledBatch:
         self._payloads = payloads
 
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
-        """Return the encoded request. The spool limits its bytes, unless it has a single span."""
+        """Return the encoded request. Its size is limited, unless it contains only one span."""
         envelope = _unpack(self.whole.batch.envelope)
         return encoder.EncodedRequest(
             encoder.encode_request([(envelope, self._payloads)]), self.count, 0
@@ -237,7 +237,7 @@ class SpooledSpans:
 
     @property
     def pending(self) -> int:
-        """Number of spans that are ready to send, but not delivered or given up."""
+        """Number of spans that are ready to send, and are neither delivered nor given up."""
         return self._spool.pending() + self._refused.pending
 
     def put(self, span: ReadableSpan) -> bool:
@@ -255,11 +255,17 @@ class SpooledSpans:
         self._append(span, provisional=True)
 
     def has_batch(self, max_spans: int, max_bytes: int) -> bool:
-        """Tell whether a full batch waits. On disk only spans count, as bytes take no memory."""
+        """Tell whether a full batch waits: `max_spans` spans, or `max_bytes` bytes in memory.
+
+        The size of spans on disk does not matter, because they take no memory.
+        """
         return self.pending >= max_spans or self._refused.has_batch(max_spans, max_bytes)
 
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
-        """Report batches of spans in memory. The disk has room until the next poll."""
+        """Set a function to call when a full batch of spans waits in memory.
+
+        It is not called for spans on disk, because the disk has enough space until the next poll.
+        """
         self._refused.report_batch(max_spans, max_bytes, report)
 
     def take(self, max_spans: int, max_bytes: int) -> SpooledBatch | SpanBatch | None:
@@ -277,14 +283,20 @@ class SpooledSpans:
             self._end(batch, given_up=False)
 
     def leave(self, batch: SpooledBatch | SpanBatch) -> int:
-        """Keep taken spans on disk, and return how many are lost: only those in memory."""
+        """Leave taken spans on disk for a later process.
+
+        Spans in memory are lost. Return their number.
+        """
         if isinstance(batch, SpanBatch):
             return self._refused.leave(batch)
         self._end(batch, given_up=True)
         return 0
 
     def close(self) -> int:
-        """Leave queued spans to the next process, and return how many are lost."""
+        """Leave queued spans on disk for a later process.
+
+        Spans in memory are lost. Return their number.
+        """
         self._spool.close()
         return self._refused.close()
 

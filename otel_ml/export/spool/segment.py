@@ -53,7 +53,7 @@ _CRC: Final = struct.Struct("<I")
 
 
 class SegmentFile(NamedTuple):
-    """A file in the directory of a disk queue (spool), as its name and metadata describe it.
+    """A file in the directory of a disk queue (spool): what its name and metadata say about it.
 
     Attributes:
         changed_s: Time of the last write, in seconds since the epoch.
@@ -103,7 +103,7 @@ def prepare_directory(directory: Path) -> None:
 
 
 def list_files(directory: str) -> list[SegmentFile]:
-    """Return the files of a spool, oldest first; empty if the directory does not exist."""
+    """Return the files of a disk queue, oldest first; empty if its directory does not exist."""
     files: list[SegmentFile] = []
     for entry, (owner, number, suffix) in _entries(directory):
         with suppress(OSError):  # removed in the meantime
@@ -189,7 +189,8 @@ class Segment:
     """A segment file: one file of the disk queue, with spans of one process.
 
     It belongs to this process, or was taken over from one that has ended. A span in it is called a
-    frame. A held frame belongs to a call that was not finished; its final frame follows.
+    frame. A held frame is the preliminary span of a call that was not finished when it was written.
+    When the call ends, a final frame is written too.
 
     Attributes:
         seal: Finds the frames.
@@ -197,7 +198,7 @@ class Segment:
         start: Offset of its first frame in bytes.
         size: Offset in bytes where its last complete frame ends.
         cursor: Offset in bytes up to which nothing is left to send.
-        fd: File descriptor that holds the lock of the process, or -1.
+        fd: File descriptor that holds the lock of the process. -1 if there is none.
         check_at: Size in bytes at which its process checks whether to start a new file.
         ready: Number of frames after the cursor that must be sent.
         provisional: Number of held frames without a final frame so far.
@@ -386,7 +387,7 @@ class FrameBatch:
         return self.segment.envelope
 
     def skip_to(self, start: int) -> None:
-        """Count the bytes from the previous frame to `start` as damaged, if there are any."""
+        """Count the bytes between the previous span and `start` as damaged, if there are any."""
         if start > self.end:
             self.gaps += 1
             self.gap_bytes += start - self.end
@@ -522,7 +523,10 @@ class Chain:
         return new
 
     def is_current_here(self) -> bool:
-        """Tell whether nobody removed or shortened the current file. True if there is none."""
+        """Tell whether the current file is intact: no other program removed or shortened it.
+
+        True if there is no current file.
+        """
         segment = self.current
         if segment is None:
             return True
@@ -563,7 +567,8 @@ class Chain:
             size: Size of the file before the write, in bytes.
             written: Number of bytes that were written.
             inside: Whether this write happened during another write, for example in a signal
-                handler. Then the partial span cannot be removed, and readers skip it.
+                handler. If it did, the partial span cannot be removed. It is skipped when the file
+                is read.
         """
         self.current = None
         try:
@@ -592,7 +597,7 @@ class Chain:
             segment.ready += 1
 
     def is_last(self, segment: Segment, end: int) -> bool:
-        """Tell whether this process wrote no span after this offset of a file."""
+        """Tell whether an offset is after the last span that this process wrote."""
         return bool(self._segments) and self._segments[-1] is segment and end >= segment.size
 
     def ready(self) -> int:

@@ -69,8 +69,8 @@ class Spool:
     """A queue of encoded spans on disk, so that a killed process loses none.
 
     A frame is one encoded span. When `append` returns, the frame is in its file. So ``kill -9``
-    loses none, but a power failure may, because nothing is fsynced. Delivery is at least once:
-    another process takes over the files of a killed one and sends them, including frames that were
+    loses none, but a power failure may, because nothing is fsynced. Delivery is at least once: if a
+    process is killed, another one takes over its files and sends them, including frames that were
     delivered just before. Damaged frames are counted and skipped.
 
     A call with judges is written twice: a held frame before the judges run, and a final frame with
@@ -87,7 +87,7 @@ class Spool:
         envelope: Encoded resource and scope of this process's spans; returned with each batch.
         limit_bytes: Approximate limit for the total size of the directory. The oldest files are
             removed first.
-        max_age_s: Files not written for longer than this many seconds are dropped.
+        max_age_s: Files that were not written to for longer than this many seconds are dropped.
         segment_bytes: Size at which a new file is started, at most a quarter of `limit_bytes`.
         check_every_s: Shortest time in seconds between checks of limits and ended processes; 0
             checks at each `take`.
