@@ -115,7 +115,7 @@ class Project:
     def get_model(self, name: str) -> Entity:
         """Return the newest version of a model, whichever process created it.
 
-        Metrics that you log continue the series of this version.
+        Metrics that you log are appended to the existing series of this version.
         """
         return Entity(self.client.model(name))
 
@@ -232,7 +232,7 @@ def _naming(function: Callable[..., Any], named: Sequence[str]) -> Callable[...,
 def name_outputs(named: Sequence[str], returned: object) -> Mapping[str, object] | object:
     """Return a function's results as a dictionary by name.
 
-    If the number of names does not fit, return the results unchanged.
+    If there are more or fewer names than results, return the results unchanged.
     """
     if len(named) == 1:
         return {named[0]: returned}

@@ -72,7 +72,10 @@ def span_id_of(*parts: str) -> int:
 
 
 def numbered_span_id(number: int, *parts: str) -> int:
-    """Return a span id computed from texts and a number. A larger number gives a larger id."""
+    """Return a span id computed from texts and a number.
+
+    For the same texts, a larger number gives a larger id.
+    """
     return _digest(parts, _SPAN_BYTES - _NUMBER_BYTES) << 8 * _NUMBER_BYTES | number
 
 

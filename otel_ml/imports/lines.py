@@ -36,7 +36,7 @@ def open_file(path: Path) -> BufferedReader | gzip.GzipFile:
 
 
 def read_start(path: Path, size: int) -> bytes:
-    """Return the first bytes of a file; nothing if it is a damaged gzip file."""
+    """Return the first bytes of a file; empty if it is a damaged gzip file."""
     with closing(open_file(path)) as file:
         try:
             return file.read(size).removeprefix(_BOM)
@@ -49,8 +49,8 @@ def read_lines(path: Path, longest: int = _LONGEST_LINE) -> Iterator[SourceLine]
 
     Args:
         path: The file. It may be compressed with gzip.
-        longest: Maximum size of a line in bytes. A longer line is returned as an error, with the
-            reason that it is too long.
+        longest: Maximum size of a line in bytes. A longer line is returned with a `problem`, which
+            says that it is too long.
     """
     number = 0
     with closing(open_file(path)) as file:

@@ -31,7 +31,7 @@ HEX_SPAN_ID: Final = re.compile("[0-9a-f]{16}")
 
 
 class OtlpSignal(NamedTuple):
-    """How records of a signal are sent: the path, and the keys of a request."""
+    """How to send the records of a signal (traces or logs): the URL path and the JSON keys."""
 
     path: str
     resources: str
@@ -284,7 +284,10 @@ class JsonDestination(HttpSender):
 
 
 def join_records(records: Sequence[SourceRecord]) -> bytes:
-    """Return a request with records of one signal. Adjacent ones share resource and scope."""
+    """Combine records of one signal (traces or logs) into one export request.
+
+    The resource and scope that adjacent records have in common are written once.
+    """
     signal = records[0].signal
     resources: list[dict[str, Any]] = []
     resource = scope = None

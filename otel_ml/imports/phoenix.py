@@ -116,7 +116,11 @@ class PhoenixExport(ToolExport):
         return key_of_files([file for file, _ in self._files])
 
     def read(self) -> Iterator[SourceRecord | BadRecord]:
-        """Yield all spans, then all annotations, which name only the span and not its trace."""
+        """Yield all spans, then all annotations.
+
+        Annotations come last, because they name only a span. The trace of this span must be known
+        by then.
+        """
         for content, make in (
             (_Content.SPANS, self._make_span),
             (_Content.ANNOTATIONS, self._make_score),
@@ -134,7 +138,7 @@ class PhoenixExport(ToolExport):
                             yield record
 
     def read_datasets(self) -> Iterator[DatasetRows]:
-        """Yield each data set. It has the name in its file, or else the name of the file."""
+        """Yield each data set. Its name is the one given inside its file, or else the file name."""
         for file in self._files_with(_Content.EXAMPLES):
             rows: list[dict[str, Any]] = []
             name, description = file.name.partition(".")[0], ""

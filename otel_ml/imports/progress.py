@@ -79,7 +79,10 @@ class ImportProgress:
         self._rejected_bytes += len(line)
 
     def advance(self, rows: int) -> None:
-        """Note that the first `rows` rows are stored or rejected. Saved at most once a second."""
+        """Record that the first `rows` rows are stored or rejected.
+
+        The progress is saved to the file at most once a second.
+        """
         self.done = rows
         if time.monotonic() - self._saved_s >= _SAVE_EVERY_S:
             self._save()

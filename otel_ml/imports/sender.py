@@ -27,7 +27,7 @@ _PATIENCE_S: Final = 300.0
 
 
 class ImportStopped(RuntimeError):
-    """The collector does not answer, or refuses the import. Running the import again continues."""
+    """The collector does not answer, or refuses the import. To continue, run the import again."""
 
 
 @dataclass(slots=True)

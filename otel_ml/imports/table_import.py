@@ -76,16 +76,19 @@ OnProgress = Callable[[int, "int | None"], None]
 
 
 class TableOptions(TypedDict, total=False):
-    """Which column of a table is what. All columns are names.
+    """What each column of an imported table contains, and how to import the table.
+
+    Columns are given by name.
 
     Attributes:
         time: Column with the time of each prediction. A time without a time zone is UTC unless
-            `timezone` says otherwise. A number is seconds, milliseconds, microseconds or
-            nanoseconds since the epoch, by its size. Required, except for a reference.
+            `timezone` says otherwise. A number is the time since the epoch. Its size decides
+            whether it is in seconds, milliseconds, microseconds or nanoseconds. Required, except
+            for a reference.
         outputs: Columns with what the model predicted.
         inputs: Columns with what the model received. Default: all columns that have no other role.
-        truth: Column with the ground truth of the first output; or a mapping of output columns to
-            their columns with ground truth.
+        truth: Column with the ground truth of the first output. For several outputs, a mapping from
+            each output column to the column with its ground truth.
         tags: Columns that become tags, to filter and compare runs by.
         session: Column with the session, such as a customer.
         user: Column with the user.
@@ -95,11 +98,13 @@ class TableOptions(TypedDict, total=False):
         latency_ms: Column with the duration of the prediction in milliseconds.
         scores: Columns with scores, by the name of the score.
         timezone: Time zone of times that have none, such as ``Europe/Berlin``.
-        as_reference: Keep the table as the reference from which drift is measured. No runs are
-            stored.
+        as_reference: Whether to store the table as a reference instead of as runs. Later runs of
+            the model are compared with the reference, to detect drift.
         rejected: File that receives the rows that cannot be imported.
-        progress_file: File that keeps how far the import got, so that it can be resumed.
-        on_progress: Called with the number of finished rows, and of all rows if it is known.
+        progress_file: File for the progress of the import, so that an interrupted import can be
+            resumed.
+        on_progress: Function that is called with two numbers: of finished rows, and of all rows.
+            The second one is None if it is not known.
     """
 
     time: str | None

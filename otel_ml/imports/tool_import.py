@@ -64,7 +64,7 @@ class ToolExport(ABC):
         yield from ()
 
     def absent(self) -> Sequence[str]:
-        """Return what the tool records and this export does not contain. Called after `read`."""
+        """Return which data of the tool are missing in this export. Call it after `read`."""
         return ()
 
 

@@ -43,7 +43,7 @@ class Exporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send the queued spans now. Returns False if some could not be sent in time."""
+        """Send the queued spans now. Return False if some of them could not be sent in time."""
         return bool(self._pipeline.flush(timeout_millis / 1e3))
 
     def shutdown(self) -> None:

@@ -50,7 +50,7 @@ class Instrumentor:
     def uninstrument(self, **kwargs: Any) -> None:
         """Restore the original functions and classes.
 
-        Code that imported a function by name earlier keeps the traced one.
+        Code that imported a traced function by name earlier still calls the traced one.
         """
         kind = type(self)
         kind._active = False

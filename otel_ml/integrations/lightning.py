@@ -23,9 +23,9 @@ __all__ = ["Logger"]
 class Logger(_Base):  # type: ignore[misc]  # the package is not installed for type checking
     """Records PyTorch Lightning training as a run: ``Trainer(logger=Logger("digits"))``.
 
-    The run starts with the trainer. It ends after the first ``fit``, ``validate``, ``test`` or
-    ``predict``, or with the error that the training raises. Metrics of a later ``test`` are still
-    added.
+    The run starts when the trainer starts. It ends after the first ``fit``, ``validate``, ``test``
+    or ``predict``. If that raises an error, the run ends with this error. Metrics of a later
+    ``test`` are still added to the run.
 
     The run's params are the hyper-parameters that the model saved. Its metrics are the numbers that
     the trainer logs. With several processes, only the first one records.

@@ -189,10 +189,10 @@ def import_mlflow_run(
 ) -> Imported:
     """Import an MLflow run: params, tags, data sets, metrics with history, artifacts and model.
 
-    You can repeat an import: a run is stored only once, and an interrupted import is completed.
-    Times are those of MLflow. Artifacts stay in MLflow unless you set `content_bytes`. A nested run
-    becomes a child of its parent run. The logged model becomes a model version with flavor,
-    signature and last metrics.
+    If you repeat an import, each run is still stored only once, and an interrupted import is
+    completed. Runs keep the times that they have in MLflow. Artifacts stay in MLflow unless you set
+    `content_bytes`. A nested run becomes a child of its parent run. The logged model becomes a
+    model version with flavor, signature and last metrics.
 
     Args:
         run_id: Id of the run in MLflow, at the current tracking URI.
@@ -341,7 +341,10 @@ class MlflowRun:
         )
 
     def records(self) -> Iterator[Record]:
-        """Yield the spans in the order in which to send them. The last one completes the import."""
+        """Yield the spans in the order in which to send them.
+
+        The last span marks the import of the run as complete.
+        """
         yield from self._points()
         yield from self._artifacts()
         yield from self._model_version()

@@ -87,7 +87,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a pytest-xdist worker the session key, so that all workers share the experiments."""
+    """Pass the key of the test session to a pytest-xdist worker.
+
+    Experiments are identified by this key, so that all workers record to the same ones.
+    """
     node.workerinput[_SESSION] = node.config.stash[_STATE].key
 
 
@@ -150,7 +153,7 @@ def otel_ml_evaluate() -> "Callable[..., Result]":
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
-    """Record the test of an item as a run. Passing or failing is the run's score."""
+    """Record the test of a data set item as a run. Whether the test passes is the run's score."""
     spec = getattr(pyfuncitem, "callspec", None)
     job = None if spec is None else spec.params.get("item")
     if not isinstance(job, _Job):
@@ -187,7 +190,7 @@ def _open(session: _Session, about: dict[str, Any]) -> _Suite:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count a finished test of an item, in the process that collects the reports."""
+    """Count a finished test of a data set item, in the process that collects all test reports."""
     user_property = dict(report.user_properties).get(_MARKER)
     if report.when != "call" or not isinstance(user_property, dict) or _REPORTING is None:
         return

@@ -61,14 +61,14 @@ class TracedModel(TracedFunction):
         self._data = 1 + (parameters.index(name) if name in parameters else 0), name
 
     def data(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
-        """Return the argument that has the rows. None if it is not there."""
+        """Return the argument that contains the rows of data. None if it was not passed."""
         place, name = self._data
         return args[place] if len(args) > place else kwargs.get(name)
 
     def with_data(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], row: object
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return arguments with another value for the one that has the rows."""
+        """Return a call's arguments, with `row` in place of the argument that contains the rows."""
         place, name = self._data
         if len(args) > place:
             return (*args[:place], row, *args[place + 1 :]), kwargs

@@ -61,8 +61,8 @@ class RecordCall(Protocol):
 class Hook:
     """How the replacement of a library's method records its calls.
 
-    It is pickled as None, because another process may not have otel-ml. There the replacement just
-    calls the original method.
+    It is pickled as None, because otel-ml may not be installed in another process. In that process
+    the replacement only calls the original method.
 
     Attributes:
         here: The state of the current thread.
@@ -322,7 +322,10 @@ def carry(tasks: Iterable[Any]) -> Iterable[Any]:
 
 
 class Carried:
-    """A function that runs at the depth of the thread that created it. Pickled as the function."""
+    """A task that counts as part of the recorded call that created it, even in another thread.
+
+    If it is sent to another process, only the original function is pickled.
+    """
 
     def __init__(self, function: Callable[..., Any], depth: int, context: Context) -> None:
         self._function = function

@@ -44,7 +44,7 @@ class TrainingFunction:
         modules: Modules that have the function. The first one defines it.
         name: Name of the function.
         model: Name of the class of the returned models.
-        data: Name of the parameter that has the rows.
+        data: Name of the parameter that contains the rows of training data.
         watch: Function that changes the arguments of a call, so that the library stores its
             training curves in a dict. It takes the number of positional arguments and the keyword
             arguments. It returns the new keyword arguments and this dict.
@@ -95,7 +95,10 @@ def name_estimator(model: Any) -> str:
 
 
 def params_of_estimator(model: Any) -> dict[str, object]:
-    """Return an estimator's parameters, including those of its parts. Parts are named by class."""
+    """Return an estimator's parameters, including those of its parts, such as steps of a pipeline.
+
+    The part itself is represented by the name of its class.
+    """
     if not hasattr(model, "get_params"):  # a booster, not an estimator
         return {}
     return {
@@ -106,7 +109,10 @@ def params_of_estimator(model: Any) -> dict[str, object]:
 
 
 def rows_of_matrix(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Replace XGBoost's matrix, which only XGBoost can read, by its first rows."""
+    """Replace an XGBoost matrix in the inputs by its first rows.
+
+    Only XGBoost itself could read the matrix.
+    """
     return {
         name: value.slice([*range(min(value.num_row(), _SHOWN_ROWS))]).get_data()
         if class_name(value) == "DMatrix"

@@ -31,7 +31,7 @@ class Training:
 
     Attributes:
         recorder: Records the run.
-        library: How to read the model.
+        library: How to read the name, parameters and inputs of the library's models.
         name: Name of the model.
     """
 

@@ -16,7 +16,10 @@ def write(value: Any, writer: ValueWriter) -> Form:
 
 
 def read(params: Params, decode: Decode) -> Any:
-    """Read an array to the default device. 64-bit arrays stay 64-bit, whatever JAX's setting."""
+    """Load an array to the default device.
+
+    64-bit arrays stay 64-bit, even if JAX is configured to use 32 bits.
+    """
     array = array_form.read(params, decode)
     with _all_bits():
         return jax.numpy.asarray(array)

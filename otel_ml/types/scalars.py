@@ -33,7 +33,7 @@ _OF_CHARS: Final = 200
 
 
 class TextOnly(str):
-    """The text that is loaded instead of an object that could not be stored, such as its ``repr``.
+    """A text, such as the ``repr``, that is loaded in place of an object that could not be stored.
 
     Attributes:
         of: Qualified name of the object's type, such as ``app.Model``. Empty if unknown.

@@ -115,7 +115,7 @@ def copy(tensor: torch.Tensor) -> tuple[torch.Tensor, Callable[[], object]] | No
 
 
 def read(params: Params, _decode: Decode) -> torch.Tensor:
-    """Read a tensor to the CPU.
+    """Load a tensor into the memory of the CPU.
 
     Raises:
         ValueError: Dtype, shape and content do not match.

@@ -394,7 +394,10 @@ class Series(_Formed):
 
 @wraps("torch", "Tensor")
 class Torch(_Formed):
-    """Wrapper for a PyTorch tensor or parameter, dense or sparse. It is read back to the CPU."""
+    """Wrapper for a PyTorch tensor or parameter, dense or sparse.
+
+    When you read the value, it is loaded into the memory of the CPU.
+    """
 
     type_name = "otel_ml.types.Torch"
     form_name = "torch_form"

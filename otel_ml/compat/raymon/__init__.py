@@ -106,15 +106,15 @@ class RaymonAPILogger:
         self.client = Client(str(project_id), endpoint=url)
 
     def info(self, trace_id: str | UUID, text: str) -> None:
-        """Add a line of text to a trace by its id, also to one of another process."""
+        """Add a line of text to the trace with this id, even if another process records it."""
         self.client.about(trace_key=str(trace_id)).info(text)
 
     def log(self, trace_id: str | UUID, ref: str, data: object) -> None:
-        """Log data of a trace under a name, also for a trace of another process."""
+        """Log data under a name to the trace with this id, even if another process records it."""
         self.client.about(trace_key=str(trace_id)).log(ref, data)
 
     def tag(self, trace_id: str | UUID, tags: Iterable[AnyTag]) -> None:
-        """Add tags to a trace by its id, also to one of another process.
+        """Add tags to the trace with this id, even if another process records it.
 
         Raises:
             ValueError: An element is not a tag.
@@ -124,7 +124,7 @@ class RaymonAPILogger:
     def flush(self) -> None:
         """Send the queued records now.
 
-        Runs automatically at exit. Records that cannot be sent are kept.
+        This happens automatically at exit. Records that cannot be sent are kept in the queue.
         """
         self.client.flush()
 
@@ -136,9 +136,9 @@ class TraceException(LookupError):
 class Trace:
     """A trace of one call or request, to which you log text, tags and data.
 
-    It is visible in the collector as soon as you create it. It ends with its ``with`` block, when
-    you call `end`, when the object is garbage-collected, or when the process ends. The current
-    trace is not garbage-collected.
+    It is visible in the collector as soon as you create it. It ends when its ``with`` block ends,
+    when you call `end`, when the object is garbage-collected, or when the process ends. The current
+    trace is never garbage-collected.
 
     Args:
         logger: A `RaymonAPILogger`, or your own object with the methods `info`, `tag`, `log` and

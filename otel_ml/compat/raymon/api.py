@@ -140,7 +140,10 @@ class RaymonAPI:
         return refuse
 
     def object_search(self, project_id: str, trace_id: str, ref: str) -> Response:
-        """Return the last value logged under a name in a trace: ``obj_id`` and ``obj_data``."""
+        """Return the value that was logged last under a name in a trace.
+
+        The JSON has the keys ``obj_id`` and ``obj_data``.
+        """
         return self._objects(project_id, trace_id=str(trace_id), ref=ref)
 
     def object_get(self, project_id: str, object_id: str) -> Response:
@@ -161,12 +164,12 @@ class RaymonAPI:
         Args:
             project_id: The project.
             ref: Name under which the values were logged. Empty for all.
-            slicestr: Condition on tags, such as ``client==Remax``. Only traces of matching runs are
-                listed. None for all traces.
+            slicestr: Condition on tags, such as ``client==Remax``. Only values from traces with a
+                matching run are listed. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
-            limit: Maximum number of values. With a slice, also the maximum number of runs that are
-                searched, the newest first.
+            limit: Maximum number of values. If you pass a slice, only this number of matching runs
+                is searched, the newest first.
 
         Raises:
             ValueError: The slice is invalid.

@@ -23,10 +23,12 @@ _NOT_BUILT: Final = (
 
 
 class Extractor:
-    """Computes one value from the data of a run, such as the brightness of an image. Base class.
+    """Base class of extractors, which compute one value from a run's data.
 
-    A subclass implements `extract`. It is registered automatically, so that profiles loaded from a
-    file can use it.
+    An example is the brightness of an image.
+
+    A subclass implements `extract`. Defining the subclass registers it, so that profiles loaded
+    from a file can use it.
     """
 
     # Class name in raymon's files. For your own subclasses: module and class name.

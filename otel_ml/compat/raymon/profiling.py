@@ -205,7 +205,10 @@ class Component(profiles.Component):
                 self.low, self.high = given_stats.min, given_stats.max
 
     def set_domain(self, domain: Any) -> None:
-        """Set the valid values: lower and upper bound, or a list of values. None has no effect."""
+        """Set the valid values: a lower and upper bound, or a list of values.
+
+        If you pass None, nothing changes.
+        """
         if domain is None:
             return
         if self.dtype == DataType.CAT:
@@ -421,8 +424,8 @@ class ModelProfile(profiles.ModelProfile):
 
         Args:
             input: Inputs as a pandas table, an array or a list, with one row per run.
-            output: Outputs of the same runs, in one of these forms.
-            actual: Ground truth of the same runs, in one of these forms.
+            output: Outputs of the same runs, in one of the same forms.
+            actual: Ground truth of the same runs, in one of the same forms.
             domains: Valid values by component name: a lower and upper bound, or a list of values.
                 Default: the values in the data.
             silent: Accepted for compatibility and ignored. Nothing is printed.
@@ -495,9 +498,9 @@ class ModelProfile(profiles.ModelProfile):
         alternativeB: "ModelProfile",  # noqa: N803 - raymon's
         thresholds: Mapping[str, Any] | None = None,
     ) -> Contrast:
-        """Compare two other profiles, `alternativeB` with `alternativeA`.
+        """Compare two other profiles with each other: `alternativeB` with `alternativeA`.
 
-        Only components that this profile has are reported.
+        The result has only components that this profile has too.
         """
         report = alternativeA.contrast(alternativeB, thresholds)
         names = set(self.components)
@@ -615,7 +618,7 @@ def _directory(outdir: Any) -> Path:
 
 
 def filter_errors(tags: Iterable[Any], format: str = "tag") -> Any:
-    """Return only the tags that say that a value is invalid.
+    """Return only the tags for errors, which mark a value as invalid.
 
     Args:
         tags: Tags from validation, as `Tag` objects or dictionaries.
