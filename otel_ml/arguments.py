@@ -32,7 +32,7 @@ _BRACKETS: Final[Mapping[type, str]] = {list: "[]", tuple: "()", set: "{}"}
 
 
 class InvalidArgumentError(ValueError):
-    """An argument of a public function is invalid. The call does nothing."""
+    """Raised if an argument of a public function is invalid. The call then has no effect."""
 
 
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
@@ -48,7 +48,7 @@ def find_similar(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message for an unknown name: similar or known names to try."""
+    """Return the hint for an error about an unknown name: a similar name, or the known names."""
     names = [*dict.fromkeys(known)]
     near = find_similar(name, names)
     if near is not None:
@@ -60,7 +60,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def show(value: object, depth: int = 2) -> str:
-    """Format a value for a message: short, and without calling code of the user's objects."""
+    """Return a value as short text for a message.
+
+    No methods of the user's own classes are called.
+    """
     kind = type(value)
     if kind in _SHOWN_TYPES:
         text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str | bytes) else value)
@@ -137,7 +140,7 @@ def check_integer(argument: str, value: object, least: int, most: int) -> int:
 
 
 def check_seconds(argument: str, value: object, *, may_be_zero: bool = False) -> float:
-    """Return a time in seconds that threads can wait for, or raise."""
+    """Return the value if it is a number of seconds that a thread can wait. Raise otherwise."""
     kind = type(value)
     if kind is int or issubclass(kind, float):
         seconds: float = value  # type: ignore[assignment]  # just checked
@@ -155,7 +158,7 @@ def check_mapping(argument: str, value: object, expected: str) -> Mapping[Any, A
 
 
 def check_path(argument: str, value: object) -> Path:
-    """Return a path, given as a string or as a path object."""
+    """Convert a string or path object to a `Path`. Raise for any other value."""
     if issubclass(type(value), str | os.PathLike):
         text = os.fspath(value)  # type: ignore[call-overload]  # just checked
         if issubclass(type(text), str) and text:

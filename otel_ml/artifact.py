@@ -64,7 +64,10 @@ class LoggedValue:
 
 
 def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
-    """Convert a value for `Run.log` to JSON. Later changes to the value have no effect."""
+    """Convert a value that the user passed to `Run.log` to JSON.
+
+    Later changes to the value have no effect.
+    """
     data = wrap(value)
     facts: dict[str, Value] = {
         names.ARTIFACT_REF: clean(redaction.shown(ref)),

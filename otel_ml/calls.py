@@ -186,8 +186,8 @@ class Call(Run):
 
         Args:
             output: The return value. For a stream, the list of its chunks.
-            awaits: Whether an async function was called. Its inline judges are not called here,
-                because they would block the event loop.
+            awaits: Whether an async function was called. Its inline judges (those that score before
+                the call returns) are not called here, because they would block the event loop.
             stream: The stream, if the function returned one.
 
         Returns:
@@ -270,8 +270,8 @@ class Call(Run):
 
         Args:
             error: The error. ``GeneratorExit`` for a stream that was closed early.
-            token: The token that was returned when the run's context was attached. None if you do
-                not have it.
+            token: Token that was returned when the run's OpenTelemetry context was attached. With
+                None, the context is not changed.
             output: The chunks that the stream returned before it failed.
         """
         end_ns = time_ns()
@@ -637,7 +637,10 @@ def _end_future(call: Call, done: Any) -> None:
 
 
 class CallStream:
-    """The chunks of a stream and its run. It keeps nothing if the call is not open."""
+    """Keeps the chunks of a streamed output, and ends the call's run when the stream ends.
+
+    If the call is not recorded, no chunks are kept.
+    """
 
     __slots__ = ("_began", "_call", "_chunks", "_first_chunk_ms", "_is_open", "_not_kept")
 
@@ -659,17 +662,18 @@ class CallStream:
             self._not_kept += 1
 
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
-        """Return the functions that process the chunks of a stream.
+        """Return the functions to which the wrapper of a stream passes its chunks.
 
-        The first chunk is timed and kept. The next chunks are kept up to a limit. All later chunks
+        The first chunk is timed and kept. The next chunks are kept, up to 10,000. All later chunks
         are only counted.
 
         Args:
             is_open: Whether the call is recorded. If not, all chunks are only counted.
 
         Returns:
-            Pairs of a function and an iterable, in the order in which to use them. The length of
-            the iterable is the number of chunks to pass to the function. The last one is infinite.
+            Pairs of a function and an iterable, in the order in which to use them. The function
+            gets as many chunks as the iterable has elements. The last iterable is infinite, so its
+            function gets all remaining chunks.
         """
         self._is_open = is_open
         self._began = time.perf_counter()
@@ -704,7 +708,10 @@ class CallStream:
         self._not_kept += 1
 
     def write(self, span: RunSpan, whole: object, redaction: Redaction) -> bool:
-        """Write chunks to the span in the fast path; return False if the slow path is needed."""
+        """Write the chunks to the span, if they are simple enough for the fast path.
+
+        Return False if they are not. They must then be written by the slower path, with `describe`.
+        """
         chunks, more = self._chunks, {}
         if self._not_kept or not chunks:
             return False
@@ -761,9 +768,10 @@ async def _judge_on_loop(judged: "judged_call.JudgedCall", judges: "JudgePool") 
 
 
 class Hooks:
-    """Groups the functions that wrappers of traced functions call, so that wrappers can be pickled.
+    """Groups the functions that the wrappers of traced functions call.
 
-    See otel_ml/wrappers.py.
+    Wrappers reach these functions only through this class, so that wrappers can be pickled. See
+    otel_ml/wrappers.py.
     """
 
     # Pickling a wrapper also pickles what its code names. Some of these functions cannot be

@@ -151,8 +151,9 @@ class Client(HasCard):
         flush_on_sigterm: Deliver queued spans for at most 2 s when the process receives SIGTERM.
             Create the client in the main thread. It has no effect if the program has its own
             SIGTERM handler. Child processes of `multiprocessing` always do this.
-        redact: A function that receives each string before it leaves the process, including every
-            key and value in inputs and outputs. It returns the string to send instead.
+        redact: A function that is called with each string before the string leaves the process,
+            including every key and value in inputs and outputs. It returns the string to send
+            instead.
         redact_keys: Words that mark a key as secret, such as ``password``. Values under a key that
             contains one of these words are hidden. Pass an empty list to hide nothing.
 
@@ -442,16 +443,16 @@ class Client(HasCard):
     ) -> "TableImport":
         """Import a table of predictions, with one run per row.
 
-        Each run has the time, inputs, outputs and tags of its row, and its ground truth. A missing
-        value in the table is missing in the run, too. Imported rows never fire an alert. Importing
-        a table twice stores each row once. Rows that cannot be imported are left out and counted by
-        reason.
+        Each run gets the time, inputs, outputs, tags and ground truth of its row. A value that is
+        missing in the table is also missing in the run. Imported rows never fire an alert.
+        Importing a table twice stores each row once. Rows that cannot be imported are left out and
+        counted by reason.
 
         Args:
             table: The path of a ``.parquet``, ``.csv`` or ``.jsonl`` file; a pandas, polars or
                 pyarrow table; or a list of mappings.
             model: Name of the model that made the predictions.
-            options: Which column is what, see `otel_ml.imports.TableOptions`.
+            options: Options that say what each column contains, see `otel_ml.imports.TableOptions`.
 
         Returns:
             How many rows were stored and rejected. If rows have ground truth, also the prediction
@@ -499,9 +500,9 @@ class Client(HasCard):
     ) -> int:
         """Tell the collector which part of a model's output predicts which ground truth.
 
-        This pair is called a prediction target. The collector then measures how good the
-        predictions are, for example accuracy, as ground truth arrives. Read the results with
-        `otel_ml.reader.Reader.target`. Save it once; saving it again unchanged does nothing.
+        This pair is called a prediction target. When ground truth arrives, the collector computes
+        how good the predictions are, for example their accuracy. Read the results with
+        `otel_ml.reader.Reader.target`. Saving an unchanged prediction target again does nothing.
 
         Args:
             name: Name of the prediction target. It is also the name of the ground truth, as passed
@@ -559,9 +560,9 @@ class Client(HasCard):
 
         Args:
             function: The function to evaluate, sync or async. It receives an item's inputs as
-                keyword arguments. If its only parameter has none of the inputs' names, it receives
-                all inputs as one value. A function decorated with `trace` or `assess` works too,
-                but its own judges are not asked.
+                keyword arguments. If it has a single parameter, and no input has the name of that
+                parameter, it receives all inputs as one value. A function decorated with `trace` or
+                `assess` works too, but the judges of `assess` do not score these calls.
             dataset: A `Dataset`, a list of items, or the path of a ``.jsonl``, ``.csv`` or
                 ``.parquet`` file.
             judges: `Judge` objects or plain functions, such as those in `otel_ml.judges.ready`. A
@@ -648,11 +649,11 @@ class Client(HasCard):
     ) -> "Result":
         """Call a function again with recorded inputs, and compare with the recorded runs.
 
-        Use it to see how changed code would have handled past inputs. The function is really
-        called. The result is an experiment with one item per run. The baseline is what was
-        recorded: outputs, latency, cost, and scores by the same version of each judge. If a judge
-        has not scored a recorded run yet, it scores that output now, and the score is stored with
-        the recorded run.
+        Use it to see how changed code would have handled past inputs. The function is called, so
+        its side effects happen again. The result is an experiment with one item per run. Its
+        baseline is the recorded outputs, latency, cost, and scores by the same version of each
+        judge. If a judge has not scored a recorded run yet, the judge scores the recorded output
+        now, and the score is stored with the recorded run.
 
         Some runs cannot be replayed: runs that did not end, runs whose inputs are cut, hidden or
         deleted, and runs whose recorded inputs are too incomplete to rebuild the annotated types.
@@ -763,10 +764,10 @@ class Client(HasCard):
     def profile(self, profile: "ModelProfile", action: str) -> str:
         """Check each run of a model against a profile, after the call has returned.
 
-        A profile describes which values are normal for a model. Each checked value becomes a tag of
-        the run. If a value is not normal, the run also gets a tag for the error, such as
-        ``age-error`` with the value ``UpperBoundError``. All these tags belong to one group, named
-        after the profile: ``name@version``.
+        A profile describes which values are normal for a model. Each checked value is added to the
+        run as a tag. If a value is not normal, the run also gets a tag for the error. For example,
+        the tag ``age-error`` with the value ``UpperBoundError`` means that ``age`` is too high. All
+        these tags belong to one group, named after the profile: ``name@version``.
 
         Only recorded values are checked. Inputs and outputs that were hidden or cut are skipped,
         and so are outputs of failed calls.
@@ -801,9 +802,8 @@ class Client(HasCard):
 
         For the model libraries ``sklearn``, ``xgboost``, ``lightgbm``, ``catboost``, ``keras``,
         ``onnxruntime``, ``torch``, ``transformers`` and ``sentence_transformers``, each prediction
-        and each ``fit`` becomes a run. You need no decorator. If such a call makes further
-        predictions inside, these are not recorded. For a list of the methods, see
-        docs/how-to/scikit-learn.md.
+        and each ``fit`` becomes a run. You need no decorator. Predictions that such a call makes
+        internally are not recorded. For a list of the methods, see docs/how-to/scikit-learn.md.
 
         All other libraries need an OpenTelemetry instrumentation package. If several packages
         instrument the library, the alphabetically first one is used.
@@ -818,8 +818,8 @@ class Client(HasCard):
 
         Raises:
             ValueError: An option is invalid, or a library cannot be instrumented: it is not
-                installed, or no installed package supports its version. Libraries that precede
-                that library in the arguments stay instrumented.
+                installed, or no installed package supports its version. The libraries before it in
+                the arguments stay instrumented.
         """
         if options:
             check_model_options(options)
@@ -893,8 +893,8 @@ class Client(HasCard):
             timeout_s: Longest time to wait, in seconds. 0 is allowed.
 
         Returns:
-            How many spans were delivered, are pending or were lost since the last flush, with
-            reasons. It is truthy if everything was delivered.
+            How many spans were delivered, are pending or were lost since the last flush, and why.
+            It is truthy if everything was delivered.
 
         Raises:
             ValueError: `timeout_s` is not a number of seconds.

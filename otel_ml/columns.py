@@ -155,7 +155,10 @@ def plain(value: Any) -> Any:
 
 
 def key_of(value: Any) -> Hashable:
-    """Return a key for counting a value: the value itself, or its JSON if it is not hashable."""
+    """Return a dict key for a value, to count how often the value occurs.
+
+    The key is the value itself, or its JSON if the value is not hashable.
+    """
     if type(value) in _PLAIN or type(value) in _NUMBERS:
         return value  # type: ignore[no-any-return]  # just checked
     try:

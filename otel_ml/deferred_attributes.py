@@ -17,11 +17,12 @@ renew_in_child(_pending.clear)
 class DeferredAttributes(Mapping[str, Any]):
     """Attributes of a span event that are computed only when they are read.
 
-    The program can log a large array without waiting for its conversion to JSON. The thread that
-    sends reads the attributes, and so does the conversion.
+    With them, a program can log a large array without waiting for its conversion to JSON. The
+    background thread that sends the event converts the array when it reads the attributes.
 
     Attributes:
-        weight: Approximate size in bytes of the data that stay in memory until the computation.
+        weight: Approximate size in bytes of the data that are kept in memory until the attributes
+            are computed.
 
     Args:
         compute: Function that returns the attributes. It must not raise. If two threads read the

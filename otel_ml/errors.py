@@ -98,7 +98,7 @@ def report(where: str, error: BaseException) -> None:
 def report_named(where: str, error: BaseException) -> None:
     """Count an error inside otel-ml like `report`, but log it only at debug level.
 
-    Use it if you also log a more helpful message about the error, with `warn_once`.
+    Use it instead of `report` if you log your own message about the error with `warn_once`.
 
     Args:
         where: Name of the place in the code, as for `report`.
@@ -214,9 +214,9 @@ untrusted: Final = _Untrusted()
 
 
 def hand_on(error: BaseException) -> None:
-    """Raise an error again if it is meant for the user's program, such as a KeyboardInterrupt.
+    """Raise an error again if it must reach the user's program, such as a KeyboardInterrupt.
 
-    Otherwise do nothing. `is_of_host` decides.
+    Otherwise do nothing. `is_of_host` decides which errors must reach the user's program.
     """
     cause = host_error(error)
     if cause is not None:

@@ -126,9 +126,9 @@ def check_options(method: str, options: Options, more: Sequence[str] = ()) -> No
     """Raise an error if an option that the user passed to `trace` or `assess` is invalid.
 
     Args:
-        method: Which of both was called.
-        options: The options of both.
-        more: Names of further options of the method, for the hint at a misspelt name.
+        method: Name of the method that the user called, ``trace`` or ``assess``.
+        options: The options to check. Both methods have the same ones.
+        more: Names of the method's other options. They are suggested if an option is misspelt.
 
     Raises:
         ValueError: An option has an invalid value. The message says which values are valid.
@@ -379,14 +379,14 @@ class TracedFunction:
     def structure(self, output: object) -> tuple[str | None, str | None]:
         """Return the structure of an output as text, such as ``{answer: str}``, and its digest.
 
-        The structure is part of the model version: an output with a new structure opens a new
-        version. After 8 different structures, all further structures share one version. For these,
-        text and digest are ``dynamic``.
+        The structure is part of the model version: an output with a new structure creates a new
+        version. From the ninth structure on, all outputs with a new structure share one version,
+        and both text and digest are ``dynamic``.
 
         Returns:
-            Text and digest. Both are None if outputs do not count for this function's version, as
-            with language models. They are also None if the structure is uncertain, for example
-            because the output contains an empty list.
+            Text and digest. Both are None if the model version does not depend on outputs, for
+            example for language models. They are also None if the structure is uncertain, for
+            example because the output contains an empty list.
         """
         text = output_structure(output) if "output" in self.version_on else None
         if text is None:
@@ -399,7 +399,10 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return the version attributes for an output from the cache; None if not cached."""
+        """Return the span attributes of the model version for an output, if they are cached.
+
+        None if they are not, or if the version must be sent to the collector again.
+        """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)
         versions = self._versions
@@ -421,9 +424,10 @@ class TracedFunction:
             recorder: Recorder of the run.
 
         Returns:
-            Attributes that all runs of the version share. They name no version if an error
-            prevented finding it. None if model weights are still being hashed. In that case, wait
-            for the background jobs in `waits_for`, then call the method again.
+            Attributes that all runs of the version share. If an error prevented finding the
+            version, the attributes name none. The result is None if model weights are still being
+            hashed. In that case, wait for the background jobs in `waits_for`, then call the method
+            again.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)
@@ -463,7 +467,7 @@ class TracedFunction:
     ) -> Mapping[str, Value]:
         """Return attributes like `describe_version`, without weights that are still being hashed.
 
-        The version is that of the code alone.
+        The version then depends only on the code.
         """
         definition = self._define(skips=True)
         text, structure = self.structure(output)
@@ -611,8 +615,9 @@ def make_binder(function: Callable[..., Any]) -> Binder:
 
     Returns:
         A function that takes ``(args, kwargs)`` and returns a dict of values by parameter name,
-        including defaults. ``self``, ``cls`` and values like ``NOT_GIVEN`` are left out. It never
-        raises: if the arguments do not fit the parameters, the dict contains them under ``args``.
+        including defaults. ``self``, ``cls`` and placeholders for missing values, such as
+        ``NOT_GIVEN``, are left out. It never raises: if the arguments do not fit the parameters,
+        the dict contains them under ``args``.
     """
     parameters = None
     with untrusted:  # a builtin may have no signature

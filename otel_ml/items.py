@@ -136,7 +136,10 @@ def _artifact(ref: str, text: str) -> dict[str, Any]:
 
 
 def split_manifest(manifest: str) -> list[str]:
-    """Split a manifest into parts that are small enough to send, without cutting a line."""
+    """Split a manifest (the list of a version's items) into parts that are small enough to send.
+
+    No line is cut.
+    """
     parts: list[str] = []
     lines: list[str] = []
     size = 2  # the quotes of a JSON text, in which a line break takes two bytes

@@ -48,7 +48,7 @@ class Card:
 
 
 class HasCard:
-    """Base class for objects that show as one line, as text and in a notebook as HTML."""
+    """Base class for objects that are shown as one line: text in a console, HTML in a notebook."""
 
     __slots__ = ()
 

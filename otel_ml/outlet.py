@@ -24,7 +24,7 @@ _STALLED_UPLOADS_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the user asked to send a client's spans, before anything is connected.
+    """The user's settings for where a client sends its spans. Nothing is connected yet.
 
     The fields are arguments of `otel_ml.client.Client`.
     """
@@ -114,7 +114,7 @@ class Outlet:
                 self.uploads.close(self._time_left(deadline))
 
     def count(self) -> dict[str, Any]:
-        """Return how many spans were delivered, lost or are queued, under the names in `Stats`."""
+        """Return the numbers of delivered, lost and queued spans, by their names in `Stats`."""
         senders = [part for part in (self.pipeline, self.uploads) if part is not None]
         counters = [sender.counters for sender in senders]
         lost = {} if self.pipeline is None else self.pipeline.counters.lost

@@ -80,7 +80,7 @@ def renew_each_in_child(renew: Callable[[T], None]) -> "weakref.WeakSet[T]":
 
 
 class Process:
-    """The ID of this process in records, and the sequence numbers of its records.
+    """The ID that identifies this process in records, and the counters that number its records.
 
     A forked child gets a new ID and counts from 1.
     """
@@ -95,7 +95,7 @@ class Process:
         self._counts: dict[str, itertools.count[int]] = {}
 
     def count_of(self, project: str) -> "itertools.count[int]":
-        """Return the counter of a project. ``next`` takes a sequence number from it."""
+        """Return the counter of a project. Pass it to ``next`` to get the next sequence number."""
         return self._counts.setdefault(project, itertools.count(1))
 
 
@@ -108,7 +108,7 @@ class Ending(Protocol):
     def wait_until_loaded(self, limit_s: float) -> None:
         """Wait up to `limit_s` seconds for the imports that sending needs.
 
-        They start in the background at the first recorded call.
+        The imports start in the background at the first recorded call.
         """
 
     def close(self) -> None:

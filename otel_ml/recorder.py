@@ -66,8 +66,8 @@ class Stats:
 
     Attributes:
         configuration: Settings in effect, by name: tracer provider, endpoint, queue limits.
-        sequence: Number of the newest run or record. The project's runs and records are numbered
-            from 1 in each process.
+        sequence: Number of the newest run or record. Each process numbers the project's runs and
+            records from 1.
         delivered: Number of spans and separately uploaded values that the collector or exporter
             accepted.
         lost: Number of spans that are lost for good, by reason. Lost uploads have reasons that
@@ -192,7 +192,10 @@ class OpenRuns:
         self._wake()
 
     def end_at_exit(self, run: OpenRun) -> None:
-        """Add a run whose times the user gave. Its start is not reported, because it is past."""
+        """Add a run whose start time the user gave, so that it is ended when the process exits.
+
+        The start of such a run is not reported to the collector, because it is in the past.
+        """
         self._by_hand[id(run)] = weakref.ref(run)
 
     def _announce(self, run: OpenRun) -> None:
@@ -427,8 +430,7 @@ class Recorder:
         Runs inside a `disabled` block are not counted.
 
         Args:
-            error: The error. None if the client's setup failed; the error of the setup is then
-                used.
+            error: The error. With None, the error with which the client's setup failed is used.
         """
         recorder = self.in_force
         reason = recorder._failure if error is None else type(error).__name__
@@ -557,7 +559,10 @@ class Recorder:
         self.open_runs.send_waiting()
 
     def make_room(self) -> None:
-        """Wait a limited time for the queue to empty, unless the collector accepts no spans now."""
+        """Wait for a limited time until the queue is empty.
+
+        Do not wait if the collector accepts no spans at the moment.
+        """
         pipeline = self._outlet.pipeline
         if pipeline is not None and not pipeline.is_stalled:
             self.drain(_ROOM_S)
@@ -626,7 +631,7 @@ class Recorder:
     def wait_until_loaded(self, limit_s: float) -> None:
         """Wait up to `limit_s` seconds for the imports that sending needs.
 
-        They start in the background at the first recorded call.
+        The imports start in the background at the first recorded call.
         """
         if self._outlet.pipeline is not None:
             self._outlet.pipeline.wait_until_prepared(limit_s)
@@ -700,9 +705,9 @@ class PickledRecorder(NamedTuple):
     Attributes:
         mark: `id()` of the recorder, to find it in the same process.
         route: Where to send spans, without API key, exporter and tracer provider.
-        redaction: Hides secrets. None if another process must not record: the recorder is disabled,
-            sends spans through an exporter or tracer provider of the service, or has a `redact`
-            function that cannot be pickled.
+        redaction: Hides secrets. None if another process must not record. That is the case if the
+            recorder is disabled, if it sends spans through an exporter or tracer provider of the
+            service, or if it has a `redact` function that cannot be pickled.
         needs_key: Whether the recorder has an API key. The key is not pickled, so the other process
             needs its own.
     """

@@ -54,8 +54,8 @@ class Column:
     Attributes:
         sql: Column type in ClickHouse, with its codec.
         comment: Comment of the column in ClickHouse.
-        after: Name of the column that precedes it in the table. Empty if the columns have the order
-            of the fields.
+        after: Name of the column after which this one is placed in the table. Empty for the order
+            of the dataclass fields.
         at_end: Whether the value is known only after the run has ended, such as its cost.
         is_payload: Whether the value can be large. It is then stored separately from the run's row.
     """
@@ -855,7 +855,7 @@ class LinkedRun:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An alias of a model version, such as ``champion``, or an earlier move of it."""
+    """A change of an alias, such as ``champion``: to which version it was set, by whom and when."""
 
     alias: str = field(metadata=about("The alias, such as champion"))
     version: int | None = field(
@@ -883,7 +883,7 @@ class Aliases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """An alias that was set to a version or removed, as stored in the database."""
+    """A change of an alias, as stored in the database: it was set to a version, or removed."""
 
     project: str = field(metadata=kept("Project of the record", _NAME))
     model: str = field(metadata=kept("The model's name", _TEXT))
@@ -1046,10 +1046,10 @@ class DatasetCoverage:
     Runs and items are divided into slices by the value of a tag, such as ``country=DE``. For each
     slice, the share of the runs is compared with the share of the items.
 
-    Only runs of the last 28 days are used, of the models in the data set's last six experiments. If
-    there are no experiments, the models are those from whose runs the items were made. Only the
-    five most frequent tags of the items are used, with the ten largest slices of each. Slices with
-    less than 1 % of the runs are left out.
+    Only runs of the last 28 days are used, and only runs of certain models: those in the data set's
+    last six experiments. If there are no experiments, the runs of the models from which the items
+    were made are used. Only the five most frequent tags of the items are used, with the ten largest
+    slices of each. Slices with less than 1 % of the runs are left out.
     """
 
     name: str
@@ -1167,7 +1167,7 @@ class JudgedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRow:
-    """One item of an experiment, with its runs here and in the baseline."""
+    """One item of an experiment, with its runs in the experiment and in the baseline."""
 
     item: str = field(metadata=about("The item's id"))
     digest: str = field(metadata=about("Digest of the item's content"))

@@ -352,7 +352,7 @@ class CapturedPayload:
         self._preview: str | None = None
 
     def finish(self, encoded: Encoded, short: str | None) -> None:
-        """Set the results of `encode` and `preview`, if they are known and contain no secret."""
+        """Set what `encode` and `preview` return, if it is already known and contains no secret."""
         self._encoded = encoded
         self._preview = short
 

@@ -154,7 +154,7 @@ class NumberScale:
 
 
 class WordScale:
-    """Words, each with a score.
+    """A scale whose answers are words. Each word has a score.
 
     Args:
         labels: The words with their scores.
@@ -192,7 +192,8 @@ def write_data(parts: Mapping[str, str], names: str = BOTH) -> str:
     Args:
         parts: The data as JSON texts, by heading. Each text becomes one line between marker lines.
             The marker is a hash of the data, so the data cannot imitate it.
-        names: What the prompt's instructions call the data: "the model's inputs and its outputs".
+        names: How the instructions in the prompt refer to the data, such as "the model's inputs and
+            its outputs".
     """
     lines = {heading: text.translate(_ODD_LINES) for heading, text in parts.items()}
     # A digest of the data, so that the data cannot contain it.
@@ -268,7 +269,7 @@ class JudgedRun:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a language model is asked: the task, then the data of a run."""
+    """The prompt for a language model in two parts: the task, and the data of a run."""
 
     task: str
     data: str

@@ -506,7 +506,10 @@ class Surroundings(NamedTuple):
     outer: object
 
     def inside(self, other: "Surroundings") -> "Surroundings":
-        """Return the settings of this block and of an outer one. Those of this block win."""
+        """Combine the settings of this block with those of an outer block.
+
+        If both set a value, the value of this block is used.
+        """
         return Surroundings(
             {**other.tags, **self.tags}, {**other.people, **self.people}, self.outer
         )
@@ -1075,8 +1078,8 @@ def open_run(  # noqa: PLR0913 - each is a fact about the run, by keyword
         tags: Tags to set on the run.
         inputs: Input of the run, or None.
         ids: Trace ID and span ID to use, for a run that several processes share. None creates new
-            IDs. If spans come from another tracer provider than the SDK's own, it cannot use given
-            IDs, so the run is not recorded.
+            IDs. A tracer provider that is not of the SDK's own class cannot use given IDs. The run
+            is then not recorded.
         start_ns: Start time in ns, if another process started the run; 0 for now.
         past: Start and end in ns, if the user gave them; the end is None if the run ends later.
             Such a run is marked as history, and its start is not reported.

@@ -13,9 +13,12 @@ _SDK: Final = "opentelemetry.sdk.trace"
 
 
 def load_sdk() -> None:
-    """Import the SDK without the variable if it would raise otherwise. Else do nothing.
+    """Import the SDK even if the environment variable for its attribute limit is invalid.
 
-    `otel_ml.limits` logs a warning when the first span starts.
+    The SDK would raise an error for an invalid value, so the variable is removed during the import.
+    If its value is valid, do nothing.
+
+    `otel_ml.limits` logs a warning about the invalid value when the first span starts.
     """
     text = os.environ.get(SPAN_ATTRIBUTES, "")
     if is_limit(text) or _SDK in sys.modules:
@@ -28,7 +31,7 @@ def load_sdk() -> None:
 
 
 def is_limit(text: str) -> bool:
-    """Return whether the SDK accepts a value. An empty value means no limit."""
+    """Return whether the SDK accepts a value of the variable. An empty value is valid: no limit."""
     try:
         return not text.strip() or int(text) >= 0
     except ValueError:

@@ -108,7 +108,10 @@ attach, reset, current_context = _context_functions()
 
 
 def detach(token: Token[Context]) -> None:
-    """Leave a context that was entered earlier. Ignore tokens that are no longer valid."""
+    """Leave an OpenTelemetry context that was entered earlier.
+
+    Do nothing if the token is no longer valid.
+    """
     try:
         reset(token)
     except ELSEWHERE as error:
@@ -142,7 +145,7 @@ def resource_of(project: str) -> Resource:
     """Return the OpenTelemetry resource for a client's own tracer provider.
 
     The resource says which service the spans come from. If the user has not set a service name, the
-    service is named like the project.
+    name of the project is used.
     """
     resource = Resource.create({names.PROJECT: project})
     if str(resource.attributes.get(_SERVICE, "")).startswith(_MADE_UP):
@@ -151,7 +154,10 @@ def resource_of(project: str) -> Resource:
 
 
 class HasResource(Protocol):
-    """A provider or tracer of the SDK. Read the resource from it, because a fork changes it."""
+    """A provider or tracer of the SDK.
+
+    Read its resource each time, instead of keeping it: a fork can replace the resource.
+    """
 
     @property
     def resource(self) -> Resource:
@@ -493,7 +499,7 @@ class RunSpan(ReadableSpan, trace.Span):
                 self.add_link(item.context, item.attributes)
 
     def take_ids(self, trace_id: int, span_id: int) -> None:
-        """Give a new span the IDs of a root that several processes share."""
+        """Give a new outermost span the trace ID and span ID that several processes share."""
         self.trace_id, self.span_id = trace_id, span_id
         self._parent = self._made_context = None
 
@@ -538,7 +544,8 @@ class RunSpan(ReadableSpan, trace.Span):
     def is_plain(self) -> bool:
         """Whether the fast encoder can handle the span.
 
-        It can if nobody added attributes, events, links or a status to what otel-ml itself sets.
+        It can if the span has no attributes, events, links or status other than those that otel-ml
+        sets.
         """
         return (
             self._given is None
@@ -723,7 +730,10 @@ def processors_of(provider: object) -> Sequence[SpanProcessor]:
 
 
 def all_processors_of(provider: object) -> SynchronousMultiSpanProcessor | None:
-    """Return the multi-processor of an SDK provider, or None for other providers."""
+    """Return the object that contains all span processors of an SDK provider.
+
+    None for other providers.
+    """
     all_processors: SynchronousMultiSpanProcessor | None = getattr(
         provider, "_active_span_processor", None
     )

@@ -65,7 +65,10 @@ class RecordedError(Exception):
 
 
 class HasFacts(Protocol):
-    """The run of a stubbed call. It stores which recorded run its result comes from."""
+    """The run of a stubbed call, which returns a recorded result instead of calling the function.
+
+    It stores which recorded run the result comes from.
+    """
 
     def note_stub(self, run_id: str) -> None:
         """Store the ID of the recorded run that the result comes from."""
@@ -214,7 +217,10 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer
 
 
 def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
-    """Return a stub for a sync function, or the function itself if it is not stubbed."""
+    """Return a stub for a sync function: it returns recorded results instead of calling it.
+
+    Return the function itself if the current replay does not stub it.
+    """
     function = traced.function
     if traced.name not in STUBBED:
         return function
@@ -227,7 +233,10 @@ def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
 
 
 def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[Any]]:
-    """Return a stub for a coroutine function, or the function itself if it is not stubbed."""
+    """Return a stub for a coroutine function: it returns recorded results instead of calling it.
+
+    Return the function itself if the current replay does not stub it.
+    """
     function = traced.function
     if traced.name not in STUBBED:
         return function
@@ -240,7 +249,10 @@ def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[A
 
 
 def stream(traced: TracedFunction, call: HasFacts) -> Callable[..., Generator[Any, Any, Any]]:
-    """Return a stub for a generator function, or the function itself if it is not stubbed."""
+    """Return a stub for a generator function: it yields recorded results instead of calling it.
+
+    Return the function itself if the current replay does not stub it.
+    """
     function = traced.function
     if traced.name not in STUBBED:
         return function
@@ -258,7 +270,10 @@ def stream(traced: TracedFunction, call: HasFacts) -> Callable[..., Generator[An
 
 
 def async_stream(traced: TracedFunction, call: HasFacts) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """Return a stub for an async generator function, or the function if it is not stubbed."""
+    """Return a stub for an async generator function: it yields recorded results instead.
+
+    Return the function itself if the current replay does not stub it.
+    """
     function = traced.function
     if traced.name not in STUBBED:
         return function

@@ -65,7 +65,9 @@ _MOST_POINTS: Final = 100_000
 
 
 class Elsewhere(Handle):
-    """A handle to add tags, text, metrics or feedback to runs that have ended or run elsewhere.
+    """A handle to add data to runs that have ended or that another process records.
+
+    The data can be tags, text, metrics or feedback.
 
     You get one from `Client.about`. Each method call sends one record. The collector adds it to all
     runs with the given run ID, trace key or tag.
@@ -299,7 +301,7 @@ class TargetModel(Elsewhere, HasSubject):
         """Point an alias, a movable name such as ``champion``, to a version of the model.
 
         The change is sent in the background. The collector also records its author and time. If
-        several changes arrive in the wrong order, the one with the latest time counts.
+        several changes arrive in the wrong order, the one with the latest time is used.
 
         Args:
             alias: The alias, at most 128 characters: letters, digits, ``_``, ``.`` and ``-``. It
@@ -361,8 +363,8 @@ class TargetModel(Elsewhere, HasSubject):
     def send_version(self) -> None:
         """Send the version's params and the hash of its artifact, unless they were sent recently.
 
-        Does nothing for a handle without params and artifact. It refers to the newest version, and
-        only the collector knows which one that is.
+        Do nothing if the handle was created without params and artifact. Such a handle refers to
+        the newest version, and only the collector knows which one that is.
         """
         if self._records_to() is None:
             return

@@ -78,7 +78,7 @@ class Updates:
         )
 
     def is_due(self, now_ns: int, start_ns: int) -> bool:
-        """Return whether the last record is so long ago that the next one may be sent."""
+        """Return whether enough time has passed since the last record to send the next one."""
         is_long = now_ns - start_ns >= _LONG_NS
         return now_ns - self._sent_ns >= (_EVERY_OF_LONG_NS if is_long else _EVERY_NS)
 
