@@ -105,8 +105,8 @@ def write_version(
         reason: Why the version was made. May be empty.
 
     Returns:
-        The span attributes, which are the same for all records. Then a list with one element per
-        record: the attributes of each of its events.
+        A pair. First, the span attributes, which are the same for all records. Second, a list with
+        one element for each record, which contains the attributes of each event of the record.
     """
     manifest = write_manifest(digests)
     parts = split_manifest(manifest)

@@ -76,7 +76,7 @@ class _LateModule:
 
 
 def late(name: str) -> object:
-    """Return a placeholder for a module of otel-ml, which is imported when it is first used.
+    """Return a placeholder for a module of otel-ml. It imports the module when it is first used.
 
     Use it for modules that are slow to import and that many programs do not need.
 

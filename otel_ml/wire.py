@@ -315,7 +315,7 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes of a record with one judge's result, which is sent after its run.
+    """Return the attributes of a record that sends one judge's result after the run was sent.
 
     Args:
         evaluation: The result.

@@ -50,7 +50,7 @@ class ComparisonOptions:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """After a replay: number of recorded runs that were not replayed, by reason. Else empty."""
+        """Number of recorded runs that a replay left out, by reason. Empty if this is no replay."""
         left_out = self.chosen.get("left_out")
         return dict(left_out) if isinstance(left_out, Mapping) else {}
 

@@ -189,7 +189,7 @@ class Prepared:
 
     @property
     def stored(self) -> tuple[ItemRun, ...]:
-        """When you resume an experiment: the runs that already finished. Else empty."""
+        """Runs that finished before the experiment was resumed. Empty if it is not resumed."""
         return () if self.started is None else self.started.runs
 
     @contextmanager

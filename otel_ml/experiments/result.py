@@ -267,7 +267,7 @@ class Result(HasCard):
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """After a replay: number of recorded runs that were not replayed, by reason. Else empty."""
+        """Number of recorded runs that a replay left out, by reason. Empty if this is no replay."""
         return self._comparison.left_out
 
     @cached_property

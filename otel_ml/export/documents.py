@@ -48,9 +48,9 @@ class HashedText:
 class DocumentQueue:
     """A queue of values to upload, called documents, with a limit on their total size.
 
-    It is in memory or on disk. On disk, each document is a file, which is written before `put`
-    returns. Several processes can share the directory and upload each other's documents. If two of
-    them upload the same document, nothing is stored twice.
+    The queue is in memory or on disk. On disk, each document is a file, which is written before
+    `put` returns. Several processes can share the directory and upload each other's documents. If
+    two of them upload the same document, nothing is stored twice.
 
     Args:
         directory: Directory of the queue. It is created with the first document. None for memory.

@@ -601,7 +601,7 @@ class Reader(HasCard):
     def queue_agreement(self, name: str) -> dict[str, Any]:
         """Return how well reviewers and judges agree on the runs of a labelling queue.
 
-        The keys are those of `judge_agreement`.
+        The result has the same keys as that of `judge_agreement`.
 
         Raises:
             NotFound: There is no such queue.

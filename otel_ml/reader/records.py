@@ -124,7 +124,7 @@ class Run(HasCard, ListedRun):
 
     @property
     def chunks(self) -> Any:
-        """The pieces of a streamed output, if `outputs` is their joined form. Else None."""
+        """The chunks of a streamed output. None unless `outputs` was joined from chunks."""
         return self._part("chunks")
 
     @property

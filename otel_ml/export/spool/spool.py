@@ -312,7 +312,10 @@ class Spool:
         self._sweep_adopted()
 
     def pending(self) -> int:
-        """Return the number of unsent frames: our own and those of the adopted process."""
+        """Return the number of unsent frames (encoded spans).
+
+        Frames of an ended process whose files this process has taken over are included.
+        """
         with self._entered():
             taken = 0 if self._taken is None else len(self._taken.payloads)
             adopted = sum(segment.ready for segment in list(self._adopted))
