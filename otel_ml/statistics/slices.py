@@ -392,6 +392,8 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
     value = compared.value - compared.rest
     half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)
+    if figure.kind == "rate":  # rates differ by at most 1
+        bounds = (max(bounds[0], -1.0), min(bounds[1], 1.0))
     is_shown = adjusted <= FALSE_DISCOVERIES and abs(value) >= margin
     # The test on few events and the interval of a rate can disagree.
     is_shown = is_shown and (bounds[0] > 0 or bounds[1] < 0)

@@ -15,7 +15,7 @@ from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.problems.problems import Sign
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
-from otel_ml_collector.store.reader import Reader, run_id_of
+from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.variability import read_inputs
 from otel_ml_collector.times import DAY_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.web.render import PageRoute, show_page
@@ -25,6 +25,7 @@ _SHOWN_PAIRS: Final = 5
 # Runs whose inputs are read. Without these limits, a project with large payloads waits long.
 _MOST_RUNS: Final = 200
 _MOST_BASELINE_RUNS: Final = 2_000
+_DIGESTS_AT_ONCE: Final = 40  # a filter has at most 4,000 characters
 _BASELINE_NS: Final = 30 * DAY_NS
 _NO_CONTENT: Final = 204
 
@@ -98,11 +99,16 @@ def find_pairs(
     after = read_inputs(reader, project, condition, window, _MOST_RUNS)
     if not after:
         return ()
-    digests = ", ".join(map(quoted, after))
-    where = narrow(query.before, f"inputs_digest in ({digests},)")
-    condition, _ = compile_where(reader, project, where, is_bounded=True)
     window = Window(max(start_ns - _BASELINE_NS, 0), end_ns)
-    before = read_inputs(reader, project, condition, window, _MOST_BASELINE_RUNS)
+    before: dict[str, Row] = {}
+    inputs = [*after]
+    for first in range(0, len(inputs), _DIGESTS_AT_ONCE):
+        digests = ", ".join(map(quoted, inputs[first : first + _DIGESTS_AT_ONCE]))
+        where = narrow(query.before, f"inputs_digest in ({digests},)")
+        condition, _ = compile_where(reader, project, where, is_bounded=True)
+        before |= read_inputs(reader, project, condition, window, _MOST_BASELINE_RUNS)
+        if len(before) >= _SHOWN_PAIRS:
+            break
     both = [digest for digest in after if digest in before][:_SHOWN_PAIRS]
     if not both:
         return ()

@@ -75,6 +75,23 @@ def test_pairs(service: Service) -> None:
     assert "only" not in part
 
 
+def test_pair_of_an_old_input(service: Service) -> None:
+    """An input is found behind a hundred newer ones, which only the new version got."""
+    now_ns = time.time_ns()
+    calls = [
+        make_answer(1, "aa", '{"text": "old"}', 0.9, now_ns - DAY_NS),
+        make_answer(2, "bb", '{"text": "old"}', 0.2, now_ns - 10 * MINUTE_NS),
+        *(
+            make_answer(3 + number, "bb", f'{{"text": "{number}"}}', 0.2, now_ns - MINUTE_NS)
+            for number in range(100)
+        ),
+    ]
+    service.store.take("old", *calls, now_ns=now_ns)
+    status, part = ask_pairs(service, "old", 'model == "sort" and version == 2', now_ns)
+    assert status == 200
+    assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[1])]
+
+
 def test_no_pairs(service: Service) -> None:
     """If the versions have no input in common, the examples stay as they are."""
     assert ask_pairs(service, "pairs", 'input == "nothing"', time.time_ns()) == (204, "")

@@ -142,6 +142,17 @@ def test_few_sessions() -> None:
     assert verdict.word == "too few"
 
 
+def test_interval_of_rates_is_at_most_1() -> None:
+    """A rate can differ by at most 1, even if few sessions make the interval wide."""
+    inside = np.arange(400) < 84
+    sessions = np.where(inside, np.arange(400) // 6, 14 + np.arange(400))
+    values = (sessions >= 1) & (np.arange(400) % 20 > 0)
+    moments = sum_up(np.where(inside, sessions == 0, values).astype(float), sessions, inside)
+    (verdict,) = judge_slices([SliceFigure("rate", False, *moments)])
+    assert verdict.difference is not None
+    assert verdict.difference.low == -1.0
+
+
 def test_small_effect_of_many() -> None:
     """A difference below the margin is none, however many runs show it."""
     draw = np.random.default_rng(7)
