@@ -140,19 +140,20 @@ class CompletionItem(BaseModel):
     text: str = Described(description="What to show")
     kind: Literal["field", "key", "operator", "value"]
     count: int | None = Described(
-        description="Number of the newest runs that have it, if that is counted"
+        description="Number of the newest runs that have this field or value; null if they were "
+        "not counted"
     )
     insert: str = Described(description="Text that replaces the filter from `start` to `end`")
-    about: str = Described(default="", description="What a field is")
+    about: str = Described(default="", description="For a field: what the field contains")
 
 
 class Completion(BaseModel):
     """Completions at the end of a text, the likeliest first."""
 
-    start: int = Described(
-        description="Position of the first character that an item replaces, starting at 0"
+    start: int = Described(description="Start of the text that an item replaces, counted from 0")
+    end: int = Described(
+        description="End of the text that an item replaces, which is the end of the filter"
     )
-    end: int = Described(description="The end of the text")
     items: list[CompletionItem]
 
 

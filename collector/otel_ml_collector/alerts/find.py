@@ -63,7 +63,7 @@ class AlertSlice(BaseModel):
     martingale: float = Field(
         description="For a rule with surely(...): the evidence so far that its condition holds"
     )
-    muted: Mute | None = Field(description="Mute that covers the slice; null if none does")
+    muted: Mute | None = Field(description="Mute that applies to the slice; null if there is none")
     note: str = Field(
         description="For an alert in the state no data: why, such as no runs since 03:33, UTC; "
         "otherwise empty"
@@ -83,16 +83,20 @@ class AlertState(BaseModel):
     )
     reason: str = Field(description="Why the rule cannot be evaluated; empty if it can")
     is_muted: bool = Field(description="Whether the rule or all of its firing slices are muted")
-    muted: Mute | None = Field(description="Mute that covers the whole rule; null if none does")
+    muted: Mute | None = Field(
+        description="Mute that applies to the whole rule; null if there is none"
+    )
     looked: str | None = Field(description="End of the last evaluated window")
     slices: list[AlertSlice] = Field(description="The slices, worst first, at most 200")
     firing: int = Field(description="Number of firing slices")
     note: str = Field(description="`note` of the first slice in the state no data; otherwise empty")
     days: list[DayWord] = Field(
-        description="What happened on each of the last 30 days, oldest first"
+        description="What happened to the rule on each of the last 30 days, oldest first"
     )
     fired: int = Field(description="How often the rule started firing in these 30 days")
-    brief: int = Field(description="How many of these alerts were resolved within an hour")
+    brief: int = Field(
+        description="How many of the alerts in these 30 days were resolved within an hour"
+    )
 
 
 class Alerts(BaseModel):

@@ -117,9 +117,7 @@ class AlertHistory(BaseModel):
     judged: int = Field(description="Number of windows with enough runs, added up over all slices")
     bad: int
     fired: int = Field(description="How often the rule would have started firing")
-    brief: int = Field(
-        description="How many of these alerts would have been resolved within an hour"
-    )
+    brief: int = Field(description="How many of the alerts would have been resolved within an hour")
     firings: list[AlertFiring] = Field(
         description="The alerts that would have fired, newest first, at most 500"
     )

@@ -264,7 +264,7 @@ def get_mute(
         int | None,
         Query(
             ge=1,
-            description="Number of one of the last ten versions of the mute. Default: the newest",
+            description="Version of the mute, one of the last ten. Default: the newest",
         ),
     ] = None,
 ) -> Mute:

@@ -84,7 +84,7 @@ class WantedAlert(BaseModel):
         "resolves it. `notify` changes its state to no data and notifies its receivers",
     )
     min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
-        default=30, description="A window with fewer runs or scores is not judged"
+        default=30, description="Windows with fewer runs or scores are ignored"
     )
     delay: _Length = Field(
         default="",

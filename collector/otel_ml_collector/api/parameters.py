@@ -86,14 +86,14 @@ DocumentName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x
 Cursor = Annotated[str | None, Query(max_length=800, description="`next_cursor` of a page")]
 Time = Annotated[
     str | None,
-    Query(max_length=64, description="RFC 3339, or a date; without an offset it is of `tz`"),
+    Query(max_length=64, description="RFC 3339, or a date. Without an offset, it is in `tz`"),
 ]
 Last = Annotated[
     str,
     Query(
         max_length=16,
-        description="The time until now, such as `24h` (a number of s, m, h, d or w), or a day of "
-        "`tz`: `today`, `yesterday`. It counts where neither `start` nor `end` is given",
+        description="The time until now, such as `24h` (a number of s, m, h, d or w), or a day in "
+        "`tz`: `today`, `yesterday`. Ignored if `start` or `end` is given",
     ),
 ]
 ZoneName = Annotated[

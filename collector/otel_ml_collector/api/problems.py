@@ -57,7 +57,7 @@ class Problem(BaseModel):
     message: str
     field: str | None
     column: int | None = Field(
-        default=None, description="Position in the field's text, starting at 0"
+        default=None, description="Position of the error in the text of the field, starting at 0"
     )
 
 

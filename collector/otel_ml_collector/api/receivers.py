@@ -8,13 +8,20 @@ class ProjectReceiver(BaseModel):
 
     name: str
     kind: str = Field(description="alertmanager, slack or webhook")
-    host: str = Field(description="Host of its address; the rest may be secret")
-    rules: int = Field(description="How many alert rules of the project notify it")
-    sent_time: str | None = Field(
-        description="When it last accepted a message of the project, RFC 3339; null before"
+    host: str = Field(
+        description="Host of the receiver's address; the rest of the address may be secret"
     )
-    trouble: str = Field(description="Why it did not accept the newest message; empty if it did")
-    waiting: int = Field(description="How many of its newest 20 messages are not accepted yet")
+    rules: int = Field(description="Number of alert rules of the project that notify the receiver")
+    sent_time: str | None = Field(
+        description="When the receiver last accepted a message of the project, RFC 3339; null if "
+        "it never did"
+    )
+    trouble: str = Field(
+        description="Why the receiver did not accept the newest message; empty if it did"
+    )
+    waiting: int = Field(
+        description="How many of the newest 20 messages the receiver has not accepted yet"
+    )
 
 
 class TestedReceiver(BaseModel):

@@ -13,8 +13,9 @@ from otel_ml_collector.api.problems import ErrorAnswer
 
 _EXAMPLES: Final = Path(__file__).with_name("examples.json")
 _ABOUT: Final = (
-    "Runs, models, metrics and artifacts of traced calls. Lists go on behind `next_cursor`, which "
-    "stays true while others write. Every error has one shape. See docs/api.md."
+    "Runs, models, metrics and artifacts of traced calls. To get the next page of a list, send its "
+    "`next_cursor`; no record is skipped or repeated. All errors have the same form. See "
+    "docs/api.md."
 )
 _JSON_TYPE: Final = "application/json"
 _SCHEMA: Final = "#/components/schemas/{model}"

@@ -123,7 +123,9 @@ class ObjectsQuery:
         str, Query(max_length=256, description="A trace's id in hex, or its key")
     ] = ""
     run_id: Annotated[str, Query(max_length=49)] = ""
-    ref: Annotated[str, Query(max_length=1_024, description="What it was logged as")] = ""
+    ref: Annotated[
+        str, Query(max_length=1_024, description="Name under which the artifact was logged")
+    ] = ""
     start_ns: Since = 0
     end_ns: End = None
     limit: Limit = 50

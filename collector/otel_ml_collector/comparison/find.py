@@ -83,7 +83,7 @@ class ComparedMetric(BaseModel):
         description="Whether lower values are better: as `lower` and `higher` of the request say, "
         "otherwise guessed from the name, such as loss"
     )
-    best: list[str] = Field(description="Sides with the best last value")
+    best: list[str] = Field(description="References of the sides with the best last value")
 
 
 class ComparedRun(BaseModel):
@@ -100,8 +100,12 @@ class ComparedRun(BaseModel):
     tokens: int | None = Field(description="Input tokens and output tokens")
     cost: float | None
     scores: dict[str, float] = Field(description="Scores by name of the judge")
-    inputs: JsonValue = Field(description="Null if more than six runs are compared")
-    outputs: JsonValue = Field(description="Null if more than six runs are compared")
+    inputs: JsonValue = Field(
+        description="Inputs of the run; null if more than six runs are compared"
+    )
+    outputs: JsonValue = Field(
+        description="Outputs of the run; null if more than six runs are compared"
+    )
 
 
 class ComparedVersion(BaseModel):
@@ -117,7 +121,7 @@ class ComparedVersion(BaseModel):
     p95_ms: float | None
     judges: list[JudgeStats]
     changes: list[diff.PartChange] = Field(
-        description="Changes since the baseline; empty for the baseline"
+        description="What changed since the baseline; empty for the baseline itself"
     )
     verdict: VersionsVerdict | None = Field(
         description="Verdict against the baseline, as on the model's page; null for the baseline, "
@@ -130,7 +134,7 @@ class ComparedSide(BaseModel):
 
     reference: str = Field(description="Name of this side, as in the request")
     letter: str = Field(
-        description="Letter that sentences use for this side: A for the baseline, then B, C, ..."
+        description="Letter for this side in sentences: A for the baseline, then B, C, ..."
     )
     name: str
     params: dict[str, JsonValue] = Field(
@@ -147,7 +151,7 @@ class SideComparison(BaseModel):
     """Some runs, versions of models, or experiments, side by side."""
 
     kind: Kind
-    baseline: str = Field(description="Reference of the side that the others are compared with")
+    baseline: str = Field(description="Reference of the side with which the others are compared")
     sentence: str = Field(description="The result in words")
     differing: list[str] = Field(description="Names of the params that differ")
     same: dict[str, JsonValue] = Field(description="Params that are equal in all")
@@ -180,7 +184,7 @@ class ComparisonQuery:
         str | None,
         Query(
             max_length=1_040,
-            description="Which of them is the baseline. Default for runs: the first. For "
+            description="Which entry of `of` is the baseline. Default for runs: the first. For "
             "versions: the oldest. For experiments: the one that another experiment names as its "
             "baseline, else the newest with the tag baseline, else the oldest",
         ),

@@ -96,7 +96,7 @@ def get_verdict(
     project: str,
     model: str,
     number: int,
-    against: Annotated[int, Query(ge=1, description="Small number of the baseline")],
+    against: Annotated[int, Query(ge=1, description="Version number of the baseline")],
     reader: FromReader,
 ) -> VersionsVerdict:
     """Compare a version of a model with another, in words.

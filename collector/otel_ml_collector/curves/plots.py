@@ -14,15 +14,17 @@ from otel_ml_collector.web.view import spark
 class MetricSeries(BaseModel):
     """The points of a metric of a run or version, in the order they were logged."""
 
-    run_id: str = Field(description="Empty if they were logged for a model version")
+    run_id: str = Field(
+        description="Run that logged the metric; empty if it was logged for a model version"
+    )
     name: str
     source: str = Field(
         default="logged",
-        description="`data` if data_metrics computed its last point, else `logged`",
+        description="`data` if data_metrics computed the last point of the metric, else `logged`",
     )
     count: int = Field(
-        description="How many points it has; where `points` are fewer, the first and the last, "
-        "and of each stretch between them the lowest and the highest"
+        description="Number of points that were logged. If `points` has fewer, it contains the "
+        "first and the last point, and the lowest and the highest of each section between them"
     )
     points: list[MetricPoint]
 

@@ -161,7 +161,9 @@ class ExperimentVerdict(BaseModel):
     reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
-    failures: FailureChange | None = Field(description="Null if no call failed")
+    failures: FailureChange | None = Field(
+        description="Change of the share of failed calls; null if no call failed"
+    )
     slices: list[SliceChange]
     common: int = Field(
         description="Number of items with the same ID and content on both sides; only these are "
@@ -186,7 +188,9 @@ class ExperimentDetail(BaseModel):
         description="Number of items with mixed results: some of their repeated runs pass, others "
         "fail"
     )
-    verdict: ExperimentVerdict | None = Field(description="Null without a baseline")
+    verdict: ExperimentVerdict | None = Field(
+        description="Verdict compared with the baseline; null without a baseline"
+    )
     clustered_by: str = Field(
         description="Key that groups dependent items, such as source_session; empty if all items "
         "are independent"

@@ -92,7 +92,7 @@ class SlicesFigure(BaseModel):
     )
     digest: str = Field(description="Digest of the judge's version")
     target: str = Field(description="Name of the prediction target; empty for other figures")
-    unit: Literal["points", "%", ""] = Field(description="Unit of the differences in this figure")
+    unit: Literal["points", "%", ""] = Field(description="Unit of differences in the figure")
 
     @property
     def title(self) -> str:
@@ -108,7 +108,9 @@ class SliceCell(BaseModel):
     """One figure of a slice, compared with all other runs."""
 
     figure: str
-    word: CellWord = Field(description="For drift: other, no different, too few")
+    word: CellWord = Field(
+        description="Verdict on the figure. For drift: other, no different, too few"
+    )
     n: int = Field(description="Number of included runs of the slice that have this figure")
     value: float | None = Field(
         description="Value in the slice: a share, a mean score, or a geometric mean in ms or $"
@@ -131,8 +133,8 @@ class SliceCell(BaseModel):
         description="Size of the difference in margins, from 1 to 3; 0 without a verdict"
     )
     shown: str = Field(
-        description="Text for the figure: the difference in its unit, such as +1.9, or the drift "
-        "score. With too few runs, their number, such as n 22"
+        description="Short text for a table: the difference in its unit, such as +1.9, or the "
+        "drift score. If there are too few runs, their number, such as n 22"
     )
 
 
@@ -149,9 +151,10 @@ class RunSlice(BaseModel):
     excess: float = Field(description="Extra failures, by the figure with the most of them")
     word: CellWord = Field(description="Verdict of the worst figure of the slice")
     sentence: str = Field(
-        description="Sentence about what is worse, by the worst figure; empty if nothing is worse"
+        description="Sentence about the figure that is worst in the slice; empty if no figure is "
+        "worse"
     )
-    title: str = Field(default="", description="Short form of the sentence's beginning")
+    title: str = Field(default="", description="Short form of the beginning of `sentence`")
     figure: str = Field(default="", description="Figure that the sentence is about")
     evidence: str = Field(
         default="", description="The difference with its interval, and how many runs there are"

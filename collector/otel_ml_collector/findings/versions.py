@@ -42,7 +42,9 @@ class PairedChange(BaseModel):
     reasons: list[str]
     judges: list[JudgeChange]
     amounts: list[AmountChange]
-    failures: FailureChange | None = Field(description="Null if no call failed")
+    failures: FailureChange | None = Field(
+        description="Change of the share of failed calls; null if no call failed"
+    )
 
 
 class VersionsVerdict(BaseModel):
@@ -65,7 +67,9 @@ class VersionsVerdict(BaseModel):
     reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
-    failures: FailureChange | None = Field(description="Null if no call failed")
+    failures: FailureChange | None = Field(
+        description="Change of the share of failed calls; null if no call failed"
+    )
     missing: FailureChange | None = Field(
         description="Change of the share of runs without output; null if every run has one, and "
         "for experiments"

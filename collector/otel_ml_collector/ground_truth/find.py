@@ -87,7 +87,9 @@ class QualityFigure(BaseModel):
     """One figure of predictions with known outcome."""
 
     name: str = Field(description="accuracy, precision, recall, f1, brier, log_loss, mae, ...")
-    value: Interval | None = Field(description="Null if no run has the figure")
+    value: Interval | None = Field(
+        description="Value with its interval; null if no run has the figure"
+    )
 
 
 class QualityPoint(BaseModel):
@@ -96,10 +98,11 @@ class QualityPoint(BaseModel):
     start_time: str = Field(description="Start of the bucket, RFC 3339; empty for a version")
     version: int | None = Field(description="Number of the version; null for a bucket")
     runs: int = Field(description="Runs with a prediction")
-    here: int = Field(description="How many of these have ground truth")
-    coverage: float = Field(description="Share that has ground truth")
+    here: int = Field(description="Number of these runs with ground truth")
+    coverage: float = Field(description="Share of these runs with ground truth")
     usual: float | None = Field(
-        description="Share that usually has ground truth at this age; null if unknown"
+        description="Share of predictions that usually has ground truth at this age; null if "
+        "unknown"
     )
     early: str = Field(
         description="Why it is too early to judge: `too young`, or `less than usual` of the ground "
@@ -121,10 +124,12 @@ class QualityClass(BaseModel):
     predicted: int
     came: int
     right: int
-    runs: int = Field(description="Runs that predicted it, with or without ground truth")
-    coverage: float | None = Field(description="Share of these that has ground truth")
+    runs: int = Field(
+        description="Runs for which the class was predicted, with or without ground truth"
+    )
+    coverage: float | None = Field(description="Share of these runs with ground truth")
     figures: list[QualityFigure] = Field(description="precision, recall, f1")
-    where: str = Field(description="Filter of the runs that predicted it")
+    where: str = Field(description="Filter that lists the runs for which the class was predicted")
 
 
 class ConfusedRuns(BaseModel):
@@ -133,14 +138,14 @@ class ConfusedRuns(BaseModel):
     predicted: str
     came: str
     runs: int
-    where: str = Field(description="Filter that lists them")
+    where: str = Field(description="Filter that lists the runs")
 
 
 class CalibratedBin(BaseModel):
     """Runs with about the same predicted probability."""
 
     predicted: float = Field(description="Mean predicted probability")
-    came: Interval = Field(description="Share in which the positive class occurred")
+    came: Interval = Field(description="Share of the runs in which the positive class occurred")
 
 
 class CoursePoint(BaseModel):
@@ -153,20 +158,20 @@ class CoursePoint(BaseModel):
 class QualitySlice(BaseModel):
     """The runs with one value of a tag, compared with all other runs by the first figure."""
 
-    name: str = Field(description="Such as plan = monthly")
-    condition: str = Field(description="Filter of its runs, without the model")
-    here: int = Field(description="Its runs with ground truth")
-    coverage: float = Field(description="Share of its runs with ground truth")
+    name: str = Field(description="Name of the slice, such as plan = monthly")
+    condition: str = Field(description="Filter for the runs of the slice, without the model")
+    here: int = Field(description="Number of runs of the slice with ground truth")
+    coverage: float = Field(description="Share of the runs of the slice with ground truth")
     value: Interval
     rest: Interval
     difference: float = Field(description="Slice minus all other runs")
     low: float = Field(description="Lower bound of the difference, 95 %")
     high: float
     word: Literal["worse", "better", "no different"] = Field(
-        description="Worse or better by more than the margin and by more than chance"
+        description="Verdict: worse or better if the difference exceeds both the margin and chance"
     )
     excess: float = Field(
-        description="Extra wrong runs compared with all other runs, at least; 0 for numbers"
+        description="Lower bound of the number of extra wrong runs; 0 if numbers are predicted"
     )
 
 
@@ -178,7 +183,7 @@ class TargetQuality(BaseModel):
     end: str
     bucket_s: float
     runs: int = Field(description="Runs with a prediction, without experiments")
-    here: int = Field(description="How many of these have ground truth")
+    here: int = Field(description="Number of these runs with ground truth")
     coverage: Interval | None
     delay_s: float | None = Field(description="Median time from prediction to ground truth")
     figures: list[QualityFigure] = Field(description="Figures of all runs with ground truth")
@@ -188,21 +193,27 @@ class TargetQuality(BaseModel):
         "truth for fewer than 100 runs"
     )
     estimate_error: float | None = Field(
-        description="Mean distance of the estimates from the accuracy, for buckets that can be "
-        "judged; null without any"
+        description="Mean distance between estimated and measured accuracy, for buckets that can "
+        "be judged; null if there are none"
     )
-    guess: str = Field(description="The most frequent actual class, as a constant guess")
-    guess_accuracy: float | None = Field(description="How often this guess is right")
-    points: list[QualityPoint] = Field(description="By the time of the prediction, oldest first")
-    versions: list[QualityPoint] = Field(description="By version of the model, newest first")
+    guess: str = Field(description="The most frequent actual class")
+    guess_accuracy: float | None = Field(description="Accuracy of always predicting this class")
+    points: list[QualityPoint] = Field(
+        description="Quality in each bucket of time, by the time of the prediction, oldest first"
+    )
+    versions: list[QualityPoint] = Field(
+        description="Quality of each version of the model, newest first"
+    )
     classes: list[QualityClass] = Field(
         description="The 20 most frequent predicted or actual classes"
     )
     confusion: list[ConfusedRuns]
     calibration: list[CalibratedBin]
-    course: list[CoursePoint] = Field(description="Usual share of known outcomes, by age")
+    course: list[CoursePoint] = Field(
+        description="Share of predictions that usually has ground truth, by their age"
+    )
     wrong: int | None = Field(description="Number of wrong runs; null for numbers and rankings")
-    wrong_where: str = Field(description="Filter that lists them; empty if no filter can")
+    wrong_where: str = Field(description="Filter that lists the wrong runs; empty if no filter can")
     slices: list[QualitySlice] = Field(
         description="Tag values with at least 30 known outcomes, the worst first, at most 50, by "
         "the first figure; empty unless `slices` is set"

@@ -24,10 +24,11 @@ class WantedTarget(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=1_000)] = Field(
-        description="Model whose runs predict it"
+        description="Model that makes the predictions"
     )
     prediction: Path = Field(
-        default=_OUTPUTS, description="Part of the output that predicts it, such as `outputs.label`"
+        default=_OUTPUTS,
+        description="Part of the output that contains the prediction, such as `outputs.label`",
     )
     kind: Literal["class", "number", "ranking"] = Field(
         default="class",
@@ -42,7 +43,7 @@ class WantedTarget(BaseModel):
     )
     truth: Annotated[str, Field(max_length=256)] = Field(
         default="",
-        description="Name of the ground truth, if it differs from that of the target",
+        description="Name of the ground truth, if it is not the name of the prediction target",
     )
     k: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=10, description="For rankings, how many of the first items count"
@@ -68,7 +69,7 @@ class SavedTarget(WantedTarget):
     """A saved prediction target, or the default one, which compares the whole output."""
 
     name: str
-    version: int = Field(description="Counts the saves of its name; 0 if it is not saved")
+    version: int = Field(description="How often a target of this name was saved; 0 if never")
     saved_time: str | None = Field(description="RFC 3339, UTC; null if it is not saved")
 
     @property

@@ -90,7 +90,7 @@ class BackfillPlan(BaseModel):
     input_tokens: int = Field(description="Estimated input tokens for all runs")
     output_tokens: int
     based_on: Literal["earlier calls", "size of runs"] = Field(
-        description="Where the estimate of tokens comes from"
+        description="Data from which the number of tokens is estimated"
     )
     measured: int = Field(description="Number of calls or runs that the estimate is based on")
     cost: float | None = Field(
@@ -125,7 +125,7 @@ class RubricBackfill(BaseModel):
     )
     calls: int = Field(description="Number of calls of the language model")
     most_calls: int
-    dollars: float = Field(description="Cost of these calls in US dollars, as far as it is known")
+    dollars: float = Field(description="Known cost of these calls in US dollars")
     most_dollars: float | None
     created_time: str = Field(description="When the backfill was confirmed")
     ended_time: str | None

@@ -116,8 +116,10 @@ class JudgeNumbers(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Number of runs with pass or fail")
-    pass_rate: float | None = Field(description="`passed` divided by `judged`")
-    p50_ms: float | None = Field(description="Median time per score, if recorded")
+    pass_rate: float | None = Field(description="Share of the runs with pass or fail that passed")
+    p50_ms: float | None = Field(
+        description="Median time that the judge takes for a score; null if it was not recorded"
+    )
     p95_ms: float | None
     cost: float | None = Field(
         description="Cost that was recorded with the scores; if there is none, the cost of the "

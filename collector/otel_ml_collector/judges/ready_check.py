@@ -80,7 +80,7 @@ class ReadyCheck(BaseModel):
         description="Cohen's kappa: agreement beyond chance; null if all results are equal"
     )
     cost: float | None = Field(description="Cost of the check in US dollars; null if unknown")
-    median_ms: float | None = Field(description="Median time of an answer")
+    median_ms: float | None = Field(description="Median time of one answer")
 
 
 def check_ready(

@@ -67,9 +67,7 @@ class RubricJudgeState(SavedRubricJudge):
         "trouble is"
     )
     calls_today: int = Field(description="Calls of the model today (UTC), trials included")
-    dollars_today: float = Field(
-        description="Cost of these calls in US dollars, as far as it is known"
-    )
+    dollars_today: float = Field(description="Known cost of these calls in US dollars")
 
 
 class RubricJudges(BaseModel):

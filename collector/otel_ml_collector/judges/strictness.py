@@ -52,7 +52,7 @@ class JudgeStrictness(BaseModel):
         default=True, description="True if the values are pass rates, false if they are mean scores"
     )
     before: Interval | None = Field(
-        default=None, description="Value of the other version of the judge"
+        default=None, description="Pass rate or mean score of the version that `against` names"
     )
     after: Interval | None = None
     difference: Interval | None = None
@@ -64,7 +64,8 @@ class JudgeStrictness(BaseModel):
         default=None, description="Cohen's kappa: agreement beyond chance, at most 1"
     )
     both_pass: JudgedRuns | None = Field(
-        default=None, description="Null if the judge only gives scores"
+        default=None,
+        description="Runs that both versions pass; null if the judge only gives scores",
     )
     both_fail: JudgedRuns | None = None
     flipped_to_pass: JudgedRuns | None = None

@@ -56,7 +56,9 @@ class TriedRun(BaseModel):
 
     run_id: str
     outputs: str | None = Field(description="Preview of the outputs that are judged")
-    answer: str = Field(description="pass or fail, the score, or the label; empty after an error")
+    answer: str = Field(
+        description="Answer of the judge: pass, fail, a score or a label; empty after an error"
+    )
     score: float | None
     passed: bool | None
     explanation: str
@@ -85,7 +87,7 @@ class JudgeTrial(BaseModel):
     agreed: int = Field(description="Number of these runs whose answer is the same as the label")
     cost: float | None = Field(description="Cost of the trial in US dollars; null if unknown")
     cost_per_run: float | None
-    median_ms: float | None = Field(description="Median time of an answer")
+    median_ms: float | None = Field(description="Median time of one answer")
     runs_per_day: int = Field(
         description="Number of runs that the judge would score per day, estimated from the last "
         "24 hours"

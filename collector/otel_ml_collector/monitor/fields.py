@@ -126,7 +126,7 @@ class ModelFields(BaseModel):
     model: str
     start: str = Field(description="Start of the window, RFC 3339")
     end: str
-    reference: str = Field(description="What the window is compared with, in words")
+    reference: str = Field(description="Name of the reference with which the window is compared")
     runs: int = Field(
         description="Number of runs in the window that were read: at most 20,000 per hour"
     )
@@ -143,7 +143,10 @@ class FieldPart(BaseModel):
         description="The part of the field: value, words, characters, scripts, missing, type, ..."
     )
     title: str
-    reference: str = Field(description="Its median, mean or largest share, as text")
+    reference: str = Field(
+        description="Typical value in the reference, as text: the median, the mean or the "
+        "largest share"
+    )
     window: str
     distance: float
     ks: float | None = Field(
@@ -230,7 +233,7 @@ class FieldsAsked(BaseModel):
     """A question about the fields of a model."""
 
     model: Annotated[str, Field(max_length=400, description="Name of the model")]
-    last: Annotated[FieldsPast, Field(description="Length of the window that is compared")] = "24h"
+    last: Annotated[FieldsPast, Field(description="Length of the period to check")] = "24h"
     than: Annotated[
         str,
         Field(

@@ -65,7 +65,7 @@ def show_findings(
     sources: FromSources,
     *,
     last: FromLast = "24h",
-    fresh: Annotated[bool, Query(description="Not what was worked out before")] = False,
+    fresh: Annotated[bool, Query(description="Whether to ignore stored results")] = False,
 ) -> Response:
     """Show problems and slices: a part of the page Monitor that loads after the page.
 

@@ -132,7 +132,7 @@ def show_problem(
     reader: FromReader,
     sources: FromSources,
     *,
-    last: Annotated[Past, Query(description="Which runs are checked")] = "24h",
+    last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
     by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
 ) -> Response:
     """How much worse something is, for whom, since when, what changed, and in which runs.

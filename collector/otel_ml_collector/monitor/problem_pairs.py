@@ -42,7 +42,9 @@ class PairsQuery:
     end: Annotated[str, Query(max_length=40, description="Their end")]
     version: Annotated[int, Query(description="The version with the problem")]
     baseline: Annotated[int, Query(description="The version that it is compared with")]
-    measured: Annotated[str, Query(max_length=1_024, description="A figure, or a judge")] = ""
+    measured: Annotated[
+        str, Query(max_length=1_024, description="Name of the figure or of the judge")
+    ] = ""
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -33,10 +33,10 @@ class ProfileComponent(BaseModel):
     kind: str = Field(description="number, category or text; empty before the profile is built")
     n: int = Field(description="Number of runs from which it was built")
     missing: float | None = Field(
-        description="Share of these runs without a value; null if unknown"
+        description="Share of these runs without the value; null if unknown"
     )
-    typical: str = Field(description="Its median, or its most frequent value, as text")
-    low: float | None = Field(description="A smaller value is invalid; null for no bound")
+    typical: str = Field(description="Median or most frequent value, as text")
+    low: float | None = Field(description="Smallest valid value; null if there is no bound")
     high: float | None
 
 
@@ -46,7 +46,7 @@ class StoredProfile(BaseModel):
     name: str
     number: int = Field(description="Number of this version")
     version: str = Field(description="Version as its author named it")
-    tag: str = Field(description="name@version: the group of the tags that it adds to runs")
+    tag: str = Field(description="Group of the tags that the profile adds to runs: name@version")
     first_seen_time: str
     than: str = Field(description="Value of `than` that compares fields with this profile")
     components: list[ProfileComponent]

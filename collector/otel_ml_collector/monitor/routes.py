@@ -36,8 +36,10 @@ class Findings(BaseModel):
 def get_findings(
     project: str,
     reader: FromReader,
-    last: Annotated[Past, Query(description="Runs of this time are checked")] = "24h",
-    than: Annotated[Before, Query(description="Earlier time to compare them with")] = ("28d"),
+    last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
+    than: Annotated[Before, Query(description="Length of the earlier period to compare with")] = (
+        "28d"
+    ),
 ) -> Findings:
     """List what is wrong in a project or has changed, worst first.
 

@@ -28,7 +28,9 @@ class CurveQuery:
     """Which figure to draw over time: the parameters of the part of a page that draws it."""
 
     where: Annotated[str, Query(max_length=8_000, description="The runs")]
-    figure: Annotated[str, Query(max_length=1_024, description="A figure, or a judge")]
+    figure: Annotated[
+        str, Query(max_length=1_024, description="Name of the figure or of the judge")
+    ]
     start: Annotated[str, Query(max_length=40, description="When the problem began")]
     digest: Annotated[str, Query(max_length=100, description="Version of the judge")] = ""
     is_score: Annotated[bool, Query(description="Mean score of the judge, not pass rate")] = False

@@ -68,7 +68,10 @@ class ProjectFinding(BaseModel):
     )
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
-    text: str = Field(default="", description="Second part of the sentence; the title is the first")
+    text: str = Field(
+        default="",
+        description="Second part of the sentence about the problem. The title is the first part",
+    )
     evidence: str = Field(default="", description="Difference, interval and number of runs")
     by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
         description="Source of the message: an alert, an experiment, a comparison of two "
@@ -82,7 +85,7 @@ class ProjectFinding(BaseModel):
     time: str | None = Field(description="When the problem began, RFC 3339; null if unknown")
     run_id: str = Field(description="ID of the experiment or of the last run; empty if none")
     reasons: list[str] = Field(
-        default=[], description="Reasons why there is no verdict, other than the interval"
+        default=[], description="Why there is no verdict yet, apart from the width of the interval"
     )
     versions: tuple[str, int, int] | None = Field(
         default=None, description="Model, compared version, and baseline version"
@@ -100,7 +103,7 @@ class NewestVersion(BaseModel):
     version: int
     before: int = Field(description="The version that it replaced")
     first_seen_time: str = Field(description="When its first run started or arrived")
-    change: str = Field(description="What changed, in a few words")
+    change: str = Field(description="What changed in the version, in a few words")
     word: ComparisonWord | None = Field(
         default=None, description="Verdict against the version before; null if not requested"
     )
@@ -111,7 +114,7 @@ class NewestVersion(BaseModel):
         description="Number of runs of the version's release; null if it has no release",
     )
     reasons: list[str] = Field(
-        default=[], description="Reasons why there is no verdict, other than the interval"
+        default=[], description="Why there is no verdict yet, apart from the width of the interval"
     )
 
 

@@ -32,11 +32,11 @@ PriceSource = Literal["built in", "otel-ml.toml", "sender", "none"]
 class LlmPrice(BaseModel):
     """The price of an LLM, in US dollars per million tokens, and its calls in 30 days."""
 
-    provider: str = Field(description="As the runs name it; may be empty")
+    provider: str = Field(description="Provider, as the runs name it; may be empty")
     llm: str = Field(description="The provider's name of the model")
     calls: int
-    input: float | None = Field(description="Null without a price")
-    output: float | None = Field(description="Null without a price")
+    input: float | None = Field(description="Price of input tokens; null if the price is unknown")
+    output: float | None = Field(description="Price of output tokens; null if the price is unknown")
     source: PriceSource = Field(
         description="Where the price is from; `sender`: the calls state their cost"
     )
@@ -46,13 +46,18 @@ class ProjectSettings(BaseModel):
     """Receivers, retention, sizes and prices of a project."""
 
     project: str
-    receivers: list[ProjectReceiver] = Field(description="In the order of otel-ml.toml")
-    retention: KeptFor
-    bytes: int = Field(description="Compressed, on disk; estimated from the number of rows")
-    kinds: dict[str, Share] = Field(
-        description="By kind: runs, payloads, logs, metrics, artifacts, other"
+    receivers: list[ProjectReceiver] = Field(
+        description="Receivers of alerts, in the order of otel-ml.toml"
     )
-    prices: list[LlmPrice] = Field(description="By calls in the last 30 days, at most 100")
+    retention: KeptFor
+    bytes: int = Field(description="Compressed bytes on disk, estimated from the number of rows")
+    kinds: dict[str, Share] = Field(
+        description="Bytes of each kind: runs, payloads, logs, metrics, artifacts, other"
+    )
+    prices: list[LlmPrice] = Field(
+        description="Prices of at most 100 LLMs, those with the most calls in the last 30 days "
+        "first"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,9 @@ class WantedKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(default="", description="Name of the key")
-    scopes: list[str] = Field(description="Some of ingest, read, annotate, admin, import")
+    scopes: list[str] = Field(
+        description="What the key may do: any of ingest, read, annotate, admin, import"
+    )
     projects: list[str] = Field(
         description="Spans that name no project go to the first one; `*` alone means all projects"
     )
@@ -60,7 +62,7 @@ class KeyAnswer(WantedKey):
 
     id: str = Field(description="The public part of its text: `omk_<id>_...`")
     created_time: str = Field(description="RFC 3339, UTC")
-    revoked_time: str | None = Field(description="Null if it is valid")
+    revoked_time: str | None = Field(description="When the key was revoked; null if it is valid")
     made_by: str | None = Field(
         description="Id of the key that created it; `user:` and the name of a user whom a proxy "
         "signed in; `local` for the collector's own machine without a key; null if unknown"

@@ -134,9 +134,11 @@ class ProjectShare(Share):
 
     project: str
     kinds: dict[str, Share] = Field(
-        description="By kind: runs, payloads, logs, metrics, artifacts, other"
+        description="Bytes of each kind: runs, payloads, logs, metrics, artifacts, other"
     )
-    models: list[ModelShare] = Field(description="Runs and payloads, the largest first, 100")
+    models: list[ModelShare] = Field(
+        description="Bytes of the runs and payloads of each model, the 100 largest, largest first"
+    )
     record_days: int = Field(description="Days that records are kept; 0: forever")
     payload_days: int = Field(description="Days that payloads are kept; 0: forever")
     freed_records: int | None = Field(description="Bytes of records older than `days`, or null")
@@ -148,7 +150,7 @@ class RetentionRun(BaseModel):
 
     time: str = Field(description="RFC 3339, UTC")
     deleted_rows: dict[str, int] = Field(description="By table")
-    error: str | None = Field(description="Why it stopped early")
+    error: str | None = Field(description="Why retention stopped early")
 
 
 class Deleted(BaseModel):
@@ -156,15 +158,20 @@ class Deleted(BaseModel):
 
     project: str
     kind: str = Field(description="run, session, user, model or project")
-    target: str = Field(description="Run id or name; empty for a project")
+    target: str = Field(
+        description="ID of the run, or name of the session, user or model; empty for a project"
+    )
     deleted_time: str = Field(description="RFC 3339, UTC")
     deleted_runs: int | None = Field(
         description="Runs and spans, open ones included; null until they are counted"
     )
     state: Literal["waiting", "running", "done"] = Field(
-        description="`waiting` for another deletion, or after an error"
+        description="`waiting`: the deletion waits for another one, or failed and is tried again"
     )
-    steps_done: int = Field(description="Steps that are done; a restart begins with the first")
+    steps_done: int = Field(
+        description="Number of finished steps. After a restart of the collector, the deletion "
+        "begins with the first step again"
+    )
     steps: int = Field(description="Number of steps")
     trouble: str = Field(description="Why the last attempt failed; it is repeated within a minute")
 
@@ -173,7 +180,8 @@ class Storage(BaseModel):
     """The size of the store on disk, by project, kind and model."""
 
     bytes: int = Field(
-        description="Compressed bytes; with a key for some projects, only those of these projects"
+        description="Compressed bytes. With a key for some projects, only the bytes of these "
+        "projects"
     )
     waiting_bytes: int = Field(
         description="Bytes of files that still hold rows that are deleted, until the next merge or "
@@ -189,8 +197,10 @@ class Storage(BaseModel):
     days: int | None = Field(
         description="The number of days that `freed_records` and `freed_payloads` are computed for"
     )
-    retention: RetentionRun | None = Field(description="Null before the first one")
-    deletions: list[Deleted] = Field(default=[], description="Those that are not done")
+    retention: RetentionRun | None = Field(
+        description="The last run of retention; null before the first one"
+    )
+    deletions: list[Deleted] = Field(default=[], description="Deletions that are not finished")
 
 
 class Disk(BaseModel):
@@ -220,10 +230,17 @@ class WantedRetention(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     record_days: int | None = Field(
-        default=None, ge=0, le=MOST_DAYS, description="0: forever; null: as configured"
+        default=None,
+        ge=0,
+        le=MOST_DAYS,
+        description="Days to keep records. 0: forever; null: the collector's setting",
     )
     payload_days: int | None = Field(
-        default=None, ge=0, le=MOST_DAYS, description="0: forever; null: as configured"
+        default=None,
+        ge=0,
+        le=MOST_DAYS,
+        description="Days to keep payloads. 0: as long as the records; null: the collector's "
+        "setting",
     )
 
 
@@ -231,15 +248,17 @@ class ConfirmedClock(BaseModel):
     """The clock that was confirmed, and when retention ran before."""
 
     time: str = Field(description="Time of the collector's clock, RFC 3339, UTC")
-    last_pass_time: str | None = Field(description="Null if retention never ran")
+    last_pass_time: str | None = Field(description="When retention last ran; null if it never did")
 
 
 class KeptFor(WantedRetention):
     """The retention that applies to a project, and the project's own setting."""
 
     project: str
-    holds_record_days: int = Field(description="0: forever")
-    holds_payload_days: int = Field(description="0: as long as the records")
+    holds_record_days: int = Field(description="Days that records are kept; 0: forever")
+    holds_payload_days: int = Field(
+        description="Days that payloads are kept; 0: as long as the records"
+    )
 
 
 class Deletions(BaseModel):
@@ -518,7 +537,9 @@ class WrittenBackup(BaseModel):
 
     folder: str
     bytes: int
-    rested_ms: float = Field(description="How long incoming data had to wait")
+    rested_ms: float = Field(
+        description="How long writing was paused for the backup, in milliseconds"
+    )
 
 
 @router.post("/backup", status_code=201)

@@ -52,8 +52,12 @@ class WantedQuality(BaseModel):
     """The predictions to measure."""
 
     last: LastDays = Field("30d", description="How far back")
-    start: str | None = Field(None, description="Runs that began then or later; RFC 3339")
-    end: str | None = Field(None, description="Runs that began before; default now")
+    start: str | None = Field(
+        None, description="Only runs that started at this time or later, RFC 3339"
+    )
+    end: str | None = Field(
+        None, description="Only runs that started before this time. Default: now"
+    )
     bucket: Literal["hour", "day", "week"] | None = Field(
         None, description="Length of a bucket; default about sixty buckets in the window"
     )

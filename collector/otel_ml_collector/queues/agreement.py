@@ -105,8 +105,8 @@ class DifferingRun(BaseModel):
 
     run_id: str
     judge_passed: bool
-    people: int = Field(description="How many reviewers answered")
-    people_passed: int = Field(description="How many of them pass it")
+    people: int = Field(description="Number of reviewers who answered")
+    people_passed: int = Field(description="Number of these reviewers whose answer is a pass")
     explanation: str = Field(description="Comment of the last answer")
     answers: list[RunLabel] = Field(description="All answers, sorted by reviewer")
 
@@ -116,19 +116,22 @@ class VersionAgreement(JudgeVersionName):
 
     runs: int = Field(description="Runs that the judge and a reviewer labelled")
     words: int = Field(description="Answers about these runs, one per reviewer and run")
-    is_few: bool = Field(description="Whether there are fewer than 50 answers, too few to rely on")
+    is_few: bool = Field(
+        description="Whether there are fewer than 50 answers, which is too few to rely on"
+    )
     confusion: Confusion
     agreement: AgreementInterval = Field(description="Share of answers that agree with the judge")
     kappa: AgreementInterval = Field(description="Cohen's kappa: agreement beyond chance")
     differing: list[DifferingRun] = Field(
-        description="Runs on which they differ, at most 20; first those that the judge passes"
+        description="Runs on which judge and reviewers differ, at most 20. Runs that the judge "
+        "passes come first"
     )
 
 
 class SameAnswers(BaseModel):
     """How many of some answers are the same."""
 
-    name: str = Field(description="Who a reviewer is compared with; empty for the judge")
+    name: str = Field(description="Name of the other reviewer; empty for the judge")
     same: int
     compared: int
 
@@ -139,18 +142,20 @@ class ReviewerAgreement(BaseModel):
     name: str
     answers: int
     judge: SameAnswers | None = Field(
-        description="Compared with the newest version of the judge; null if it has no verdict"
+        description="Comparison with the newest version of the judge; null if it has no verdict"
     )
-    others: list[SameAnswers] = Field(description="Compared with each other reviewer, by name")
+    others: list[SameAnswers] = Field(description="Comparison with each other reviewer, by name")
 
 
 class PeopleAgreement(BaseModel):
     """How far reviewers agree with each other."""
 
     people: int
-    runs: int = Field(description="Runs that two or more labelled")
-    same: int = Field(description="How many of these got the same answer from all of them")
-    level: Level = Field(description="Kind of the answers: labels, or ranks of a scale")
+    runs: int = Field(description="Number of runs that two or more reviewers labelled")
+    same: int = Field(
+        description="Number of these runs that got the same answer from all their reviewers"
+    )
+    level: Level = Field(description="Kind of the answers: labels, or numbers of a scale")
     alpha: AgreementInterval = Field(description="Krippendorff's alpha")
     reviewers: list[ReviewerAgreement] = Field(
         description="The 20 reviewers with most answers, by name"
@@ -165,8 +170,8 @@ class CorrectedRate(BaseModel):
     judged: int = Field(
         description="Runs that the version scored, among those that the queue could draw"
     )
-    judge_rate: float = Field(description="Its pass rate on these")
-    sample: int = Field(description="How many of these reviewers labelled")
+    judge_rate: float = Field(description="Pass rate of the version on these runs")
+    sample: int = Field(description="Number of these runs that reviewers labelled")
     rate: AgreementInterval
 
 
@@ -179,10 +184,12 @@ class ReviewerBenchmark(BaseModel):
 
     runs: int
     words: int = Field(description="Answers about these runs, one per reviewer and run")
-    is_few: bool = Field(description="Whether there are fewer than 50 answers, too few to compare")
+    is_few: bool = Field(
+        description="Whether there are fewer than 50 answers, which is too few to compare"
+    )
     judge: float = Field(description="Share of answers that agree with the judge")
     people: float = Field(description="Share of pairs of answers about a run that agree")
-    difference: AgreementInterval = Field(description="The first share minus the second")
+    difference: AgreementInterval = Field(description="`judge` minus `people`")
     is_worse: bool = Field(
         description="Whether the judge certainly agrees with reviewers less than they do with each "
         "other: the interval of the difference is below 0"
@@ -198,17 +205,18 @@ class Agreement(BaseModel):
     )
     people: PeopleAgreement
     corrected: CorrectedRate | None = Field(
-        description="For the newest version; null without a random sample"
+        description="Corrected pass rate of the newest version; null without a random sample"
     )
     benchmark: ReviewerBenchmark | None = Field(
-        description="For the newest version; null if no run has two reviewers and its verdict"
+        description="Comparison for the newest version; null if no run has two reviewers and a "
+        "verdict of this version"
     )
     is_cut: bool = Field(
         description="Whether there are more than 5,000 runs; only these are counted"
     )
     judges: list[OtherJudge] = Field(
         default=[],
-        description="For a judge: how far other judges agree with it, on the runs that both scored",
+        description="For a judge: agreement with each other judge, on the runs that both scored",
     )
 
 

@@ -68,10 +68,10 @@ _QUEUED: Final = Sql("""
 class QueueProgress(BaseModel):
     """The progress of a queue."""
 
-    runs: int = Field(description="Runs in the queue")
-    done: int = Field(description="Runs with as many answers as asked for")
-    answered: int = Field(description="Runs that this reviewer answered")
-    left: int = Field(description="Runs that this reviewer can still answer")
+    runs: int = Field(description="Number of runs in the queue")
+    done: int = Field(description="Number of runs with as many answers as requested")
+    answered: int = Field(description="Number of runs that this reviewer answered")
+    left: int = Field(description="Number of runs that this reviewer can still answer")
 
 
 class OwnAnswer(BaseModel):
@@ -119,7 +119,9 @@ class RunToJudge(BaseModel):
     inputs: JsonValue
     outputs: JsonValue
     capture: dict[str, list[str]] = Field(description="What was not recorded, by part")
-    spans: list[JudgedSpan] = Field(description="Its trace, oldest first, at most 200")
+    spans: list[JudgedSpan] = Field(
+        description="Spans of the run's trace, oldest first, at most 200"
+    )
     evaluations: list[Evaluation] | None = Field(
         description="Scores of judges and answers of reviewers; null while they are hidden"
     )
@@ -131,7 +133,7 @@ class NextRun(BaseModel):
     queue: Queue
     choices: list[QueueChoice] = Field(description="Answers to choose from, by key")
     progress: QueueProgress
-    run: RunToJudge | None = Field(description="Null if nothing is left to do")
+    run: RunToJudge | None = Field(description="Run to label; null if no run is left")
     last: list[OwnAnswer] = Field(description="Own answers, the newest first, at most 10")
 
 

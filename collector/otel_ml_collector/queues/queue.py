@@ -67,7 +67,8 @@ class WantedQueue(BaseModel):
     )
     run_ids: Annotated[list[_RunId], Field(max_length=MOST_ADDED)] = Field(
         default_factory=list,
-        description="Runs besides those that match; with them, an empty filter matches none",
+        description="Runs to add to those that match the filter. If you give runs, an empty "
+        "filter matches no run",
     )
     judge: Text = Field(description="The judge under whose name the answers are stored")
     question: Annotated[str, Field(max_length=1_000)] = Field(
@@ -81,11 +82,12 @@ class WantedQueue(BaseModel):
         default=1, description="How many reviewers label each run"
     )
     limit: Annotated[int, Field(ge=1, le=MOST_QUEUED_RUNS)] = Field(
-        default=200, description="Runs at most, the first in the order"
+        default=200, description="Maximum number of runs: the first ones in the order"
     )
     order: Literal["random", "disagreement"] = Field(
         default="random",
-        description="Random, but the same for all; or disagreements of judges first",
+        description="`random` (the same order for all reviewers) or `disagreement` (runs on "
+        "which judges disagree come first)",
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         default=0, description="Seed of the random order; a different seed selects different runs"
@@ -95,7 +97,7 @@ class WantedQueue(BaseModel):
         description="Whether scores and other answers are hidden until the reviewer answers",
     )
     dataset: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="Data set to which answered runs can be saved; empty for none"
+        default="", description="Data set in which reviewers can save answered runs; empty for none"
     )
     expected: Literal["label", "outputs"] = Field(
         default="label", description="What that item expects: the answer, or the output of the run"

@@ -95,7 +95,7 @@ class SavedAnswer(BaseModel):
     """A saved answer."""
 
     run_id: str
-    record_id: str = Field(description="ID of its record")
+    record_id: str = Field(description="ID of the record that contains the answer")
     annotator: str
     dataset: DatasetVersion | None = Field(
         description="Version of the data set that has the run as an item; null if it was not saved"
@@ -214,7 +214,7 @@ def get_next(
     annotator: Annotator = "",
     skip: Annotated[
         Sequence[str],
-        Query(max_length=_MOST_SKIPPED, description="Runs that come after all others"),
+        Query(max_length=_MOST_SKIPPED, description="Runs to show only after all others"),
     ] = (),
 ) -> NextRun:
     """Read the next run that a reviewer labels, without its scores and labels.

@@ -59,7 +59,7 @@ _HISTOGRAMS: Final = "gen_ai.client.inference.operation."
 class ReportedModel(BaseModel):
     """Figures that services report about the calls of a model. Null: not reported."""
 
-    model: str = Field(description="As requested; empty if it was not reported")
+    model: str = Field(description="Model as the request named it; empty if it was not reported")
     provider: str
     calls: int | None
     errors: int | None

@@ -88,7 +88,7 @@ class JudgeChange(JudgeVersionName):
         "with 80 % power"
     )
     reasons: list[str] = Field(
-        description="Reasons why the verdict is inconclusive, other than the interval"
+        description="Why the verdict is inconclusive, apart from the width of the interval"
     )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
@@ -135,7 +135,7 @@ class FailureChange(BaseModel):
     )
     margin: float
     reasons: list[str] = Field(
-        description="Reasons why the verdict is inconclusive, other than the interval"
+        description="Why the verdict is inconclusive, apart from the width of the interval"
     )
 
     @property
@@ -178,7 +178,7 @@ class FigureChange(BaseModel):
         description="Smallest difference that this many runs show with 80 % power"
     )
     reasons: list[str] = Field(
-        description="Reasons why it is too early for a verdict, other than the interval"
+        description="Why it is too early for a verdict, apart from the width of the interval"
     )
     runs: int = Field(description="Number of runs of the candidate that have this figure")
     needed: int | None = Field(
@@ -275,7 +275,9 @@ class RecordedChange(BaseModel):
     sentence: str = Field(description="Sentence about the figure that decides")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
-    failures: FailureChange | None = Field(description="Null if no call failed")
+    failures: FailureChange | None = Field(
+        description="Change of the share of failed calls; null if no call failed"
+    )
     missing: FailureChange | None = Field(
         description="Change of the share of runs without output; null if every run has one"
     )

@@ -79,7 +79,7 @@ class VariabilityComparison(BaseModel):
     against: int
     word: str = Field(description="Steadier, less steady, no different or inconclusive")
     sentence: str
-    before: Interval = Field(description="Agreement of the baseline")
+    before: Interval = Field(description="Agreement of the version that `against` names")
     after: Interval
     difference: Interval
     is_paired: bool = Field(
@@ -91,7 +91,7 @@ class VariabilityComparison(BaseModel):
         "80 % power"
     )
     reasons: list[str] = Field(
-        description="Reasons why the comparison is inconclusive, other than the interval"
+        description="Why the comparison is inconclusive, apart from the width of the interval"
     )
 
 
