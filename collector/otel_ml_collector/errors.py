@@ -14,7 +14,7 @@ their data on that.
 * `receive.commit`: the loop of the writer thread, and its listeners for stored records
 * `forward.records`: the send loop, which continues later
 * `alerts.delivery`: the loop that sends notifications, which continues later
-* `judges.job`: a judge without code, which goes on in a later pass, and a call on a thread
+* `judges.job`: a rubric judge, which goes on in a later pass, and a call on a thread
 * `assistants.protocol`: the call of a tool, which is then refused
 * `exporter`: an export, which fails, and the mapping of a span; the host program is not affected
 """

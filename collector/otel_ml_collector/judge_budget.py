@@ -1,4 +1,4 @@
-"""The daily budget of a judge without code: its limits, and how much of it is used up."""
+"""The daily budget of a rubric judge: its limits, and how much of it is used up."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

@@ -101,9 +101,9 @@ def get_mentions(
     reader: FromReader,
     who: Annotated[str, Query(min_length=1, max_length=500, description="The name to look for")],
 ) -> Mentions:
-    """Find what contains a person's name: items, rules, labels and the like.
+    """Find records with a person's name, such as data set items, alert rules and labels.
 
-    Use it after you delete a user, to see what else names the person. It does not search the
-    inputs and outputs of runs: use a filter for these.
+    After you delete a user, call this to see where the name still appears. To search the inputs and
+    outputs of runs, use a filter.
     """
     return find_mentions(reader, project, who)

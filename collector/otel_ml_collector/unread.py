@@ -206,7 +206,7 @@ def _order(counts: Counter[str]) -> tuple[str, ...]:
 
 @api.get("/projects/{project:path}/unread")
 def get_unread(request: Request, project: str, reader: FromReader) -> Unread:
-    """Read who sent the spans of a project without runs, and which signs of a call they lack."""
+    """Read who sent the spans of a project without runs, and why these are not runs."""
     answer = find_unread(reader, project, find_service(request, Prices).own_models)
     if answer is None:
         return Unread(spans=0, scopes=[], sentence="", signs=[])

@@ -1,7 +1,7 @@
 """The commands ``otel-ml judge ...``: score recorded runs, and keep rubric judges.
 
-The code of a judge runs in this process. The collector itself asks the language model of a judge
-without code.
+The code of a judge runs in this process. The collector itself asks the language model of a rubric
+judge.
 """
 
 import math

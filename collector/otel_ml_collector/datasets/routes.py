@@ -235,7 +235,7 @@ def _count(
 def get_dataset_coverage(
     project: str, name: str, number: int, reader: FromReader
 ) -> DatasetCoverage:
-    """Return the slices of production for which a version of a data set has items."""
+    """Return how well a version of a data set covers production, for each tag value."""
     return find_coverage(reader, project, name, number, time.time_ns())
 
 
@@ -247,7 +247,7 @@ def get_dataset_diff(
     reader: FromReader,
     against: Annotated[int, Query(ge=1, description="The other version's number")],
 ) -> DatasetDiff:
-    """Read the changes of a version of a data set against another version."""
+    """List the items that differ between two versions of a data set."""
     return find_diff(reader, project, name, number, against)
 
 
@@ -266,10 +266,10 @@ async def post_items(
         Header(description="The number of the version that it is made from, 0 for a new data set"),
     ] = None,
 ) -> DatasetVersion:
-    """Make a new version of a data set from its newest one. Answered when it is on disk.
+    """Change the newest version of a data set into a new version, which is then on disk.
 
-    If the content equals that of an earlier version, that version is returned. Of two changes at
-    the same time, the second is applied to the result of the first.
+    If the content equals that of an earlier version, that version is returned. If two changes
+    arrive at the same time, the second is applied to the result of the first.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_items(turns, pipeline, reader, (project, name), wanted, base=if_match)
@@ -286,7 +286,7 @@ async def post_runs(
     turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> SavedRuns:
-    """Make items from recorded runs, in a new version of a data set. Answered when it is on disk.
+    """Add items made from recorded runs in a new version, which is then on disk.
 
     Items keep the IDs of the runs. Runs without complete inputs are left out and counted. An item
     replaces an item with the same inputs.

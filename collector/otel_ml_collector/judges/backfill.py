@@ -1,4 +1,4 @@
-"""Backfills of judges without code: runs of the past to score, within a budget that was confirmed.
+"""Backfills of rubric judges: runs of the past to score, within a budget that was confirmed.
 
 A judge has at most one backfill at a time. It is a document, which the job of judges reads.
 """

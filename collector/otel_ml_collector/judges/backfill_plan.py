@@ -1,4 +1,4 @@
-"""Estimates what a backfill of a judge without code needs, and reports its progress."""
+"""Estimates what a backfill of a rubric judge needs, and reports its progress."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The background job of judges without code: judges new runs, each once per judge version.
+"""The background job of rubric judges: judges new runs, each once per judge version.
 
 A collector holds a *lease* of a judge while it judges, so that only one of several collectors asks.
 The lease ends by itself if its holder dies. Runs that already have a score are left out. So after

@@ -1,4 +1,4 @@
-"""What the job of judges without code reads and writes: judges, leases, due runs, and scores.
+"""What the job of rubric judges reads and writes: judges, leases, due runs, and scores.
 
 A collector's job uses its own store. A worker's job uses that of a collector, through the API.
 """
@@ -93,7 +93,7 @@ class JudgeLease(BaseModel):
 
 
 class LiveRubricJudge(BaseModel):
-    """A judge without code that has runs to judge, and its lease.
+    """A rubric judge that has runs to judge, and its lease.
 
     It is a judge that is on, or the backfill of a judge. A judge that is on and has a backfill is
     both, with the same lease.
@@ -161,7 +161,7 @@ class SpanRecorder(Protocol):
 
 
 class JudgeStore(Protocol):
-    """Where the job of judges without code finds its work and leaves its results.
+    """Where the job of rubric judges finds its work and leaves its results.
 
     Every method raises `Unavailable` if the store or the collector has trouble.
     """

@@ -1,4 +1,4 @@
-"""Checks a judge without code on the labelled examples of a ready rubric. No score is stored."""
+"""Checks a rubric judge on the labelled examples of a ready rubric. No score is stored."""
 
 import math
 from functools import partial

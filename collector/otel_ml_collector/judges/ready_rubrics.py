@@ -1,4 +1,4 @@
-"""Ready rubrics: documents of judges without code to copy, each with labelled examples."""
+"""Ready rubrics: documents of rubric judges to copy, each with labelled examples."""
 
 import json
 from collections.abc import Sequence

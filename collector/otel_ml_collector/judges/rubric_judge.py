@@ -1,4 +1,4 @@
-"""A judge without code as it is saved: rubric, language model, runs to judge, and limits."""
+"""A rubric judge as it is saved: rubric, language model, runs to judge, and limits."""
 
 import hashlib
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ class WantedRubricJudge(BaseModel):
 
 
 class SavedRubricJudge(WantedRubricJudge):
-    """A saved judge without code."""
+    """A saved rubric judge."""
 
     name: str
     digest: str = Field(description="Version of the judge, as in its scores")

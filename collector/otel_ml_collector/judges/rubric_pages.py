@@ -1,4 +1,4 @@
-"""The form of a judge without code: write it, try it, save it, turn it on and off."""
+"""The form of a rubric judge: write it, try it, save it, turn it on and off."""
 
 import re
 import time
@@ -140,7 +140,7 @@ def show_rubric_form(
     settings: FromSettings,
     edit: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Show the form of a new or saved judge without code."""
+    """Show the form of a new or saved rubric judge."""
     judge = find_rubric_judge(reader, project, edit, time.time_ns()) if edit else None
     form = RubricForm() if judge is None else fill_rubric_form(judge)
     return _show_form(request, settings, form, state="" if judge is None else judge.state)
@@ -157,7 +157,7 @@ def save_rubric_form(
     settings: FromSettings,
     fields: FromForm,
 ) -> Response:
-    """Save a judge without code, and turn it on or off; an error is shown above the form."""
+    """Save a rubric judge, and turn it on or off; an error is shown above the form."""
     form = _read(fields)
     base = int(form.base) if form.base.isdecimal() else 0
     state = ""

@@ -1,4 +1,4 @@
-"""The JSON API of judges without code: save, list, try, turn on and off, delete, score history."""
+"""The JSON API of rubric judges: save, list, try, turn on and off, delete, score history."""
 
 import time
 from typing import Annotated, Final
@@ -60,7 +60,7 @@ FromJob = Annotated[RubricJudgeJob, Depends(service_of(RubricJudgeJob))]
 
 
 class RubricJudgeState(SavedRubricJudge):
-    """A judge without code, and what it does at present."""
+    """A rubric judge, and what it does at present."""
 
     state: str = Field(
         description="off, on, budget used up (the judge continues tomorrow, UTC), or what the "
@@ -71,13 +71,13 @@ class RubricJudgeState(SavedRubricJudge):
 
 
 class RubricJudges(BaseModel):
-    """The judges without code of a project, by name."""
+    """The rubric judges of a project, by name."""
 
     judges: list[RubricJudgeState]
 
 
 def find_rubric_judges(reader: Reader, project: str, now_ns: int) -> list[RubricJudgeState]:
-    """List the judges without code of a project, by name."""
+    """List the rubric judges of a project, by name."""
     documents = list_documents(reader, project, RUBRIC_JUDGE)
     if not documents:
         return []
@@ -89,7 +89,7 @@ def find_rubric_judges(reader: Reader, project: str, now_ns: int) -> list[Rubric
 
 
 def find_rubric_judge(reader: Reader, project: str, name: str, now_ns: int) -> RubricJudgeState:
-    """Read a judge without code.
+    """Read a rubric judge.
 
     Raises:
         Missing: There is no such judge.
@@ -129,7 +129,7 @@ def save_rubric_judge(
     *,
     base: int | None = None,
 ) -> SavedRubricJudge:
-    """Save a judge without code under its project and name.
+    """Save a rubric judge under its project and name.
 
     Raises:
         BadInput: A field is invalid, or does not fit the settings.
@@ -153,13 +153,13 @@ def _find_document(reader: Reader, project: str, name: str) -> Document | None:
 
 @api.get("/projects/{project:path}/rubric-judges")
 def get_rubric_judges(project: str, reader: FromReader) -> RubricJudges:
-    """List the judges without code of a project, by name."""
+    """List the rubric judges of a project, by name."""
     return RubricJudges(judges=find_rubric_judges(reader, project, time.time_ns()))
 
 
 @api.get("/projects/{project:path}/rubric-judges/{judge}")
 def get_rubric_judge(project: str, judge: JudgeName, reader: FromReader) -> RubricJudgeState:
-    """Return a judge without code, and what it does at present."""
+    """Return a rubric judge with its state."""
     return find_rubric_judge(reader, project, judge, time.time_ns())
 
 
@@ -174,7 +174,7 @@ def put_rubric_judge(
     job: FromJob,
     base: BaseVersion = None,
 ) -> SavedRubricJudge:
-    """Save a judge without code. A change of the rubric or the model makes a new judge version.
+    """Save a rubric judge. A change of the rubric or the model makes a new judge version.
 
     While it is on, each new run that matches is judged 60 s after the last record of its trace.
     """
@@ -185,7 +185,7 @@ def put_rubric_judge(
 def turn_on_rubric_judge(
     *, project: str, judge: JudgeName, reader: FromAdmin, store: FromStore, job: FromJob
 ) -> SavedRubricJudge:
-    """Turn a judge without code on. It judges runs that arrive from now on."""
+    """Turn a rubric judge on. It judges runs that arrive from now on."""
     return _turn(reader, store, job, (project, judge), is_on=True)
 
 
@@ -193,7 +193,7 @@ def turn_on_rubric_judge(
 def turn_off_rubric_judge(
     *, project: str, judge: JudgeName, reader: FromAdmin, store: FromStore, job: FromJob
 ) -> SavedRubricJudge:
-    """Turn a judge without code off; its scores are kept."""
+    """Turn a rubric judge off; its scores are kept."""
     return _turn(reader, store, job, (project, judge), is_on=False)
 
 
@@ -221,7 +221,7 @@ def try_rubric_judge(
     job: FromJob,
     wanted: WantedTrial,
 ) -> JudgeTrial:
-    """Try a judge on the newest runs that match: the saved one, or the one in the body.
+    """Try the saved judge, or the judge in the body, on the newest runs that match.
 
     No score is stored. The calls of the model are runs of kind judge with the tag `trial`.
     """
@@ -260,7 +260,7 @@ def delete_rubric_judge(
     store: FromStore,
     base: BaseVersion = None,
 ) -> SavedRubricJudge:
-    """Delete a judge without code and return it; its scores are kept."""
+    """Delete a rubric judge and return it; its scores are kept."""
     refuse_filed_judge(_find_document(reader, project, judge))
     deleted = make_rubric_judge(store.delete(reader, project, RUBRIC_JUDGE, judge, base=base))
     stop_backfill(reader, store, project, deleted, reason="the judge was deleted")
@@ -271,9 +271,10 @@ def delete_rubric_judge(
 def plan_rubric_backfill(
     *, project: str, judge: JudgeName, reader: FromAdmin, job: FromJob, wanted: WantedBackfill
 ) -> BackfillPlan:
-    """Say what it takes to score runs of the past: their number, tokens, cost and duration.
+    """Estimate how many runs, tokens, cost and time it takes to score runs of the past.
 
-    Nothing is asked or stored. To start the backfill, send `confirm` of the answer to `backfill`.
+    No model is called and nothing is stored. To start the backfill, send `confirm` of the answer to
+    `backfill`.
     """
     saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
     return plan_backfill(reader, job, project, saved, wanted)

@@ -1,4 +1,4 @@
-"""Tries a judge without code on recorded runs. No score is stored; calls are marked as trial."""
+"""Tries a rubric judge on recorded runs. No score is stored; calls are marked as trial."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The JSON API for workers, which run the job of judges without code on another machine.
+"""The JSON API for workers, which run the job of rubric judges on another machine.
 
 A worker sends its scores as spans. Why: docs/design/058-rubric-judges.md.
 """
@@ -56,7 +56,7 @@ class EndedBackfill(BaseModel):
 
 
 class LiveRubricJudges(BaseModel):
-    """The judges without code that are on, by project and name, and the running backfills."""
+    """The rubric judges that are on, by project and name, and the running backfills."""
 
     judges: list[LiveRubricJudge]
 
@@ -95,7 +95,7 @@ def get_due_runs(
     after_ns: Arrival = 0,
     backfill: BackfillId = "",
 ) -> DueRuns:
-    """Find runs that a judge has to judge now; none if it is off. For workers."""
+    """Find the runs that a judge must judge now; none if the judge is off. For workers."""
     live = _read_live(reader, project, judge)
     if digest not in {"", live.judge.digest}:
         raise Conflict(_CHANGED.format(name=judge))
@@ -110,7 +110,7 @@ def get_due_runs(
 def get_run_to_judge(
     *, project: str, judge: JudgeName, run_id: str, reader: FromReader, store: FromJudgeStore
 ) -> DueRun:
-    """Return what a judge needs of a run, without what `judge_redact` removes. For workers.
+    """Return the parts of a run that a judge needs, without redacted data. For workers.
 
     A run that ended with an error, or has no ground truth for a rubric that shows it, is not found.
     """

@@ -68,9 +68,10 @@ def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> 
 def get_release(project: str, model: str, reader: FromReader) -> Releases:
     """Compare the newest version, release and LLM of a model with what ran before.
 
-    Included is what began in the last 14 days. The baseline is what had the most runs in the 7 days
-    before, or the version marked as production. The word "worse" is used as soon as it is certain:
-    of a hundred releases without any change, at most one is ever called worse.
+    Versions, releases and LLMs that began in the last 14 days are checked. The baseline is the one
+    with the most runs in the 7 days before, or the version marked as production. The word "worse"
+    is used as soon as it is certain: of a hundred releases without any change, at most one is ever
+    called worse.
     """
     return Releases(releases=find_releases(reader, project, time.time_ns(), model))
 

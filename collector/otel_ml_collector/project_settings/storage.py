@@ -586,7 +586,7 @@ def delete_session(project: str, session: str, deleter: FromDeleter, response: R
 def delete_user(project: str, user: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete the traces of a user, except runs that name another user.
 
-    Runs of theirs that start later are stored again.
+    Runs of the user that start later are stored again.
     """
     return _delete(deleter, response, Deletion(project, USER, user, 0))
 
@@ -604,7 +604,7 @@ def delete_model(project: str, model: str, deleter: FromDeleter, response: Respo
 
 @router.delete("/projects/{project:path}", dependencies=_ADMIN, responses=_ACCEPTED)
 def delete_project(project: str, deleter: FromDeleter, response: Response) -> Deleted:
-    """Delete all of a project. Runs that start later are stored again."""
+    """Delete everything in a project. Runs that start later are stored again."""
     return _delete(deleter, response, Deletion(project, PROJECT, "", 0))
 
 

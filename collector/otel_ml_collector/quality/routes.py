@@ -102,7 +102,7 @@ def make_question(
 
 @api.get("/projects/{project:path}/targets")
 def get_targets(project: str, reader: FromReader) -> Targets:
-    """List the prediction targets of a project by name, and ground truth without one."""
+    """List the prediction targets of a project, and ground truth that has no target."""
     return list_targets(reader, project)
 
 
@@ -133,7 +133,7 @@ def put_target(
     store: FromStore,
     base: Base = None,
 ) -> SavedTarget:
-    """Save which part of an output predicts which ground truth. You can save it again."""
+    """Save which part of an output predicts which ground truth, or change this."""
     return save_target(reader, store, project, target, wanted, base)
 
 

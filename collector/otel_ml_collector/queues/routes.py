@@ -132,7 +132,7 @@ def get_queue_agreement(project: str, queue: DocumentName, reader: FromReader) -
 def get_judge_agreement(project: str, judge: str, reader: FromReader) -> Agreement:
     """Return how far reviewers agree with each version of a judge, on all recorded runs.
 
-    For its newest version, also how far other judges agree with it.
+    For the newest version, the answer also says how far other judges agree with it.
     """
     return find_judge_agreement(reader, project, judge, time.time_ns())
 
@@ -219,7 +219,7 @@ def get_next(
 ) -> NextRun:
     """Read the next run that a reviewer labels, without its scores and labels.
 
-    If it needs one more answer, other reviewers do not get it for ten minutes.
+    If the run needs one more answer, other reviewers do not get it for ten minutes.
     """
     stored_queue = find_queue(reader, project, queue)
     who = _name_reviewer(annotator, access)

@@ -379,7 +379,7 @@ def _assemble(
 
 
 def _judge_options(settings: Settings) -> JudgeJobOptions:
-    """Choose how judges without code run, and the name of this collector in their leases."""
+    """Choose how rubric judges run, and the name of this collector in their leases."""
     judges = settings.judges
     options = JudgeJobOptions(is_on=judges.run, threads=judges.threads)
     # An embedded store has only one collector. With a fixed name, it takes over the leases of an
@@ -662,7 +662,7 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             BackgroundJob(
                 collector.rubric_judges.run_pass,
                 RUN_EVERY_S,
-                "Judges without code could not run",
+                "Rubric judges could not run",
                 first_s=RUN_EVERY_S,
                 has_work=collector.rubric_judges.has_work,
             ),

@@ -1,4 +1,4 @@
-"""The settings of judges without code: connections to language models, and what is redacted."""
+"""The settings of rubric judges: connections to language models, and what is redacted."""
 
 import json
 import os
@@ -232,7 +232,7 @@ def read_redaction(text: str) -> RedactionRules:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """Whether this collector runs judges without code.
+    """Whether this collector runs rubric judges.
 
     Attributes:
         run: False turns them off in this collector.

@@ -167,7 +167,7 @@ def delete_runs(
     reader: Annotated[Reader, Depends(reader_for(ADMIN))],
     deleter: Annotated[Deleter, Depends(service_of(Deleter))],
 ) -> DeletedRuns:
-    """Delete several runs with all records about them, also the runs inside them if you say so."""
+    """Delete several runs with all records about them, and with `inside` the runs inside them."""
     run_ids = dict.fromkeys(unwanted.run_ids)
     if unwanted.inside:
         for run_id in unwanted.run_ids:

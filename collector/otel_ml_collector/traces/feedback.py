@@ -85,7 +85,8 @@ async def post_evaluations(
 ) -> StoredEvaluations:
     """Store reviewers' labels and ground truth. The response means that they are on disk.
 
-    Their runs may come later. Sent again under its `id`, a statement is stored once.
+    The runs may arrive later. If you send an evaluation again with the same `id`, it is stored
+    once.
     """
     reader = find_service(request, Reader).narrow(access)
     for evaluation in wanted.evaluations:
