@@ -286,7 +286,7 @@ def retention(
     """Show or set how long the records of a project are kept, counted from their arrival.
 
     Retention pauses if the collector's clock has jumped by more than 2 days since old records were
-    last deleted. Check the clock. If it is right, use --confirm.
+    last deleted. Check the clock. If the clock is right, use --confirm.
     """
     if confirm is bool(project):
         raise BadSetting("Give PROJECT, or --confirm alone")
@@ -430,8 +430,8 @@ def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
 def backup(asked: PlaceOptions, folder: Path) -> int:
     """Write a backup to DIR, a new or empty folder on the collector's machine.
 
-    The collector may keep running. If it has keys, set OTEL_ML_API_KEY to a key with the scope
-    admin for all projects.
+    The collector may keep running. If the collector has keys, set OTEL_ML_API_KEY to a key with the
+    scope admin for all projects.
     """
     with asked.open() as place:
         seen = identify(folder.absolute())

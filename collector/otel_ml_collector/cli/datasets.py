@@ -68,7 +68,7 @@ def dataset() -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @with_form
 def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: Layout) -> int:
-    """List data sets with their newest versions, or all versions of one data set with changes."""
+    """List data sets with their newest versions, or one data set's versions and their changes."""
     with _reading(asked, project) as (_, reader, check):
         dataset_versions = reader.dataset_versions(name) if name else reader.datasets()
         check(dataset_versions)

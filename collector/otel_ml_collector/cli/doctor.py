@@ -124,8 +124,8 @@ def doctor(
     environment variables as the SDK. It sends a test span over HTTP and another one over gRPC,
     reads them back and deletes them. The exit status is 1 if a check fails.
 
-    With a function, such as app.py:answer or shop.model:Model.answer, it imports the file and
-    prints what makes up the function's version and what otel-ml cannot track. It also warns if
+    With a function, such as app.py:answer or shop.model:Model.answer, this imports the file. You
+    see what makes up the function's version, and what otel-ml cannot track. You get a warning if
     spans of an installed instrumentation never reach the collector, and if a tracer provider
     samples no traces or waits for the export of each span.
     """

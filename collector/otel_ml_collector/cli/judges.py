@@ -65,7 +65,7 @@ def judge() -> None:
     own judge in this process.
 
     The other commands manage rubric judges. A rubric judge is a language model that scores runs by
-    written instructions (the rubric), so you write no code. The collector runs it on new runs.
+    written instructions (the rubric), so you write no code. The collector scores new runs with it.
     """
 
 
@@ -211,7 +211,7 @@ def save(asked: PlaceOptions, project: str, *, name: str, file: Path, form: Layo
 @click.argument("name")
 @with_form
 def turn_on(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Turn a judge on: it scores new runs from now on."""
+    """Turn a judge on, so that it scores new runs from now on."""
     return _change(asked, project, name, form, action="on")
 
 
