@@ -90,9 +90,11 @@ def copy_held(array: Any) -> Any:
     sender is busy, it then takes the lock, and the traced call waits up to 5 ms for it. So such an
     array is copied in pieces.
     """
-    if array.size <= _HELD_ELEMENTS or array.flags.c_contiguous:
+    numpy = sys.modules["numpy"]
+    is_plain = type(array) is numpy.ndarray  # a masked array has more than its elements
+    if array.size <= _HELD_ELEMENTS or array.flags.c_contiguous or not is_plain:
         return array.copy()
-    copied = sys.modules["numpy"].empty(array.shape, array.dtype)
+    copied = numpy.empty(array.shape, array.dtype)
     _copy_pieces(array, copied)
     return copied
 

@@ -5,11 +5,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
 
+from otel_ml.capture.snapshot import Snapshot
 from otel_ml.capture.taker import ValueTaker
 
 RANDOM = np.random.default_rng(0)
@@ -58,3 +60,10 @@ def test_busy_thread_does_not_delay_a_snapshot(name: str) -> None:
             ValueTaker().take(value)
             waits.append(time.perf_counter() - began_s)
     assert min(waits) < SWITCH_S / 2
+
+
+def test_masked_cells_of_a_large_table_are_missing() -> None:
+    table = np.ma.masked_greater(np.arange(60_000.0).reshape(6, 10_000).T, 40_000)
+    described: Any = Snapshot.describe(ValueTaker().take(table))  # type: ignore[arg-type]
+    assert set(described["cells"]["5"]) == {None}
+    assert None not in described["cells"]["0"]
