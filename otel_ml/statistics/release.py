@@ -174,7 +174,7 @@ class FigureVerdict:
             return f"collecting data: {self.runs:,} runs"
         shown = _write_size(self.smallest, self.verdict)
         before, runs = self.verdict.sides[0], self.verdict.n.partition("/")[0]
-        return f"too early: {runs} runs {before} only show a change of {shown} or more"
+        return f"too early: {runs} runs {before} are too few to see a change of less than {shown}"
 
     @property
     def comparison(self) -> str:

@@ -399,7 +399,7 @@ def _write_claim(banner: Banner) -> str:
 def _describe_error(group: ErrorGroup) -> ProjectFinding:
     where = f'outcome == "error" and error_type == {quoted(group.error_type)}'
     shape = group.shape or "no message"
-    versions = f", in {', '.join(group.versions)}" if group.versions else ""
+    versions = f" (in {', '.join(group.versions)})" if group.versions else ""
     return ProjectFinding(
         word="new error",
         is_wrong=True,

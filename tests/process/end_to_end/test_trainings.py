@@ -61,6 +61,6 @@ def test_metrics_of_trainings_are_compared(collector: CollectorProcess) -> None:
     query = urlencode({"of": ids, "metric": "val_loss"}, doseq=True)
     with urlopen(f"{collector.endpoint}/projects/{PROJECT}/compare?{query}") as page:
         text = page.read().decode()
-    assert found["sentence"].partition(", in ")[0] in text
+    assert found["sentence"].partition(" (in ")[0] in text
     for side in found["sides"]:
         assert f">{side['metrics']['val_loss']['last']:.4g}</td>" in text

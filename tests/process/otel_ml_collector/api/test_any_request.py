@@ -85,7 +85,9 @@ def make_key(collector: CollectorProcess, admin: str, project: str) -> str:
 def api(served: CollectorProcess, everything: str) -> Any:
     """The description that the collector serves, without what is left out."""
     headers = {"x-api-key": everything}
-    described = schemathesis.openapi.from_url(served.endpoint + "/openapi.json", headers=headers)
+    described = schemathesis.openapi.from_url(
+        served.endpoint + "/openapi.json", headers=headers, timeout=120
+    )
     return described.include(path_regex="^/api/v1/").exclude(path_regex=LEFT_OUT)
 
 

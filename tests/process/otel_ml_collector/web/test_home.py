@@ -138,7 +138,7 @@ def test_status(service: Service) -> None:
     places = re.findall(r'<hx-partial hx-target="#status-(\d+)"', parts)
     assert places == [str(place) for place in range(50)]
     assert (parts.count(">OK</td>"), parts.count(">1 problem</td>")) == (49, 1)
-    assert "New error Lost, in m</a>" in steps[1]
+    assert "New error Lost (in m)</a>" in steps[1]
     assert "Checking projects: 4 of 50 are done …" in steps[1]
     last = re.sub(r"<[^>]+>", "", steps[-1])
     assert "Broken has 1 problem." in last

@@ -259,8 +259,7 @@ def test_new_form(service: Service) -> None:
     assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
     assert '<input type="checkbox" name="notify" value="oncall">' in asked
     assert (
-        "More options <small>The rule checks the runs of 1h at a time, if there are at least 30. "
-        "Its severity is warning.</small>" in more
+        "More options <small>Window: 1h, with at least 30 runs. Severity: warning.</small>" in more
     )
     assert 'value="surely(error_share &gt; 0.05)"' in asked
     assert '<option value="tags[&#34;client&#34;]">' in asked

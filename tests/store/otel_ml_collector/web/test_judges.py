@@ -45,7 +45,7 @@ def test_api(service: Service) -> None:
 
 
 PAGES: Final[Sequence[tuple[str, Callable[[str], bool]]]] = [
-    ("judges", lambda page: "with v1, 50.0" in page),
+    ("judges", lambda page: "v1 passed 50.0" in page),
     ("judges/grounded", lambda page: "does it follow?" in page and "What changed" in page),
     (
         "judges/grounded?digest=a1&last=7d",

@@ -51,7 +51,7 @@ def test_worst_first(told: Any) -> None:
     assert worse["sentence"].startswith("brief: ")
     assert worse["versions"] == ["reply", 2, 1]
     assert (worse["runs"], failed["runs"], crashed["runs"]) == (AFTER, LOST, 1)
-    assert failed["sentence"] == "no order with id #, in find_order"
+    assert failed["sentence"] == "no order with id # (in find_order)"
 
 
 def test_each_opens_its_runs(service: Service, told: Any) -> None:

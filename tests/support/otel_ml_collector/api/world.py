@@ -47,7 +47,7 @@ PICTURE: Final = json.dumps(
 TABLE: Final = json.dumps({"type": "otel_ml.types.Native", "params": {"data": [1, 2]}})
 PART_CHARS: Final = 600
 # A busy machine answers that it is to be asked again.
-_TRIES: Final = 5
+_TRIES: Final = 30
 # In the examples; where one is really made a test says.
 BACKUP: Final = "/backups/monday"
 

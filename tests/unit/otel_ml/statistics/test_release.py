@@ -211,7 +211,8 @@ def test_small_baseline_says_what_it_can_show() -> None:
     """A baseline of 500 runs cannot show 2 points, however many runs the new version has."""
     verdict = judge_one(alone(450, 500), alone(90, 100))
     assert (verdict.word, verdict.needed) == ("watching", None)
-    assert verdict.sentence == "too early: 500 runs before only show a change of 4 pts or more"
+    few = "too early: 500 runs before are too few to see a change of less than 4 pts"
+    assert verdict.sentence == few
 
 
 def test_clear_fall_is_named_before_it_is_certain() -> None:
