@@ -80,10 +80,9 @@ class Recorded:
 
         Args:
             recorded: Recorded inputs by parameter name.
-            find_logged: Function that takes a name and returns the values that the run logged under
-                this name. They are used for inputs that were recorded only in part: a value that
-                was logged under the input's name replaces it if its type, shape and first elements
-                are the same.
+            find_logged: Function that takes the name of an input and returns the values that the
+                run logged under this name. If an input was recorded only in part, it is replaced
+                by a logged value of the same type and shape that begins with the same elements.
 
         Raises:
             NotRebuiltError: An input cannot be converted.

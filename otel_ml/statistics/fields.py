@@ -196,10 +196,11 @@ def sketch_field(
         values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
         clusters: For each value, the session of its run. Values of the same session do not count as
             independent.
-        runs: Number of runs that could have a value. For a column of tables, the number of cells.
+        runs: Number of runs that could have a value. If the field is a column of a table, pass the
+            number of cells.
         hidden: Number of values that were redacted or cut.
-        cells: For a column of tables, the number of cells, including those without a value.
-        tables: For a column of tables, the number of tables.
+        cells: Number of cells with or without a value, if the field is a column of a table.
+        tables: Number of tables, if the field is a column of a table.
     """
     by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):

@@ -334,13 +334,14 @@ class _Compared:
         Args:
             since: Index of the time window after which there was enough evidence that the new
                 version is worse. None if there is not enough.
-            logs: The evidence for "worse" after each window.
+            logs: Evidence that the new version is worse, after each time window: logarithms of the
+                test's statistic.
             confidence: Confidence level of intervals of rates and scores.
             names: Words for the baseline and the new version in sentences, such as "with v1".
 
         Returns:
-            The verdict. None if there are too few runs for an interval. A rate has a verdict even
-            then, which contains the counts of runs.
+            The verdict. If there are too few runs for an interval, the verdict on a rate contains
+            only counts of runs. For other measures, None is returned.
         """
         figure = self.figure
         stake = math.exp(min(max(logs, default=0.0), 700.0))

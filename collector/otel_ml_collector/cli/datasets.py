@@ -167,7 +167,7 @@ def _explain_no_slices(coverage: Mapping[str, Any]) -> str:
     "--expected",
     type=click.Choice(("nothing", "outputs", "actual")),
     default="nothing",
-    help="What --where stores as the expected value of each item: nothing, the recorded outputs, "
+    help="Expected value of the items that --where adds: nothing, the recorded outputs, "
     "or the ground truth (actual) [nothing]",
 )
 @_with_reason

@@ -396,9 +396,9 @@ def check_ready(
 ) -> int:
     """Test the ready-made rubric NAME with a language model on 40 labelled examples.
 
-    The examples come with the rubric. You see how often the model agrees with their labels, and
-    then the examples, starting with those on which the model disagrees. No score is stored. The
-    collector calls the model through the connection that --connection names.
+    Each ready-made rubric contains its own examples. You see how often the model agrees with their
+    labels. Then you see the examples, first those on which the model disagrees. No score is stored.
+    The collector calls the model through the connection that --connection names.
     """
     from otel_ml.reader.api import Question  # heavy
 

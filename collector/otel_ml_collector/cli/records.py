@@ -635,8 +635,8 @@ def slices(
 ) -> int:
     """List tag values and labels whose runs do worse than all other runs of the same model.
 
-    Values and labels with the most extra failures come first. Without --start, the runs of the last
-    24 hours are compared.
+    The list is sorted by the number of failures that these runs have beyond the rate of all other
+    runs. Without --start, the runs of the last 24 hours are compared.
     """
     with asked.open() as place:
         api = place.api()
@@ -787,7 +787,12 @@ def _scores(judges: list[dict[str, object]]) -> dict[str, object]:
 @with_place
 @with_project
 @with_filter
-@click.option("--run", "run_id", metavar="RUN", help="List the points of this run")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="RUN",
+    help="List the metric values that this run logged, step by step",
+)
 @click.option("--name", metavar="NAME", help="Show only this metric; needs --run")
 @click.option(
     "--points",
