@@ -124,17 +124,22 @@ class JudgeVersionChange:
         """Return the interval, the clusters and kappa in words."""
         change, kappa = verdict.difference, self.kappa
         clusters = verdict.n.partition(" in ")[2]
-        parts = [f"difference {_write_points(change.value)} pts"] if change and change.value else []
+        has_direction = verdict.is_sure or verdict.word in {"better", "worse"}
+        parts = [_write_change(change.value, has_direction)] if change and change.value else []
         interval = verdict.write_interval()
-        parts += [f"95 % interval {interval}"] if interval else []
+        parts += [f"95 % interval: {interval}"] if interval else []
         parts += [clusters] if clusters else []
         if kappa is not None and kappa.value == kappa.value:
             parts.append(f"κ {kappa.value:.2f}")
         return "; ".join(parts)
 
 
-def _write_points(change: float) -> str:
-    return f"{100 * change:+.{count_digits([0, abs(change)])}f}".replace("-", "−")
+def _write_change(change: float, has_direction: bool) -> str:
+    """Write the change of a pass rate with a sign, unless its interval is written without one."""
+    points = f"{100 * abs(change):.{count_digits([0, abs(change)])}f} pts"
+    if has_direction:
+        return f"pass rate {points} {'lower' if change < 0 else 'higher'}"
+    return f"difference in the pass rate: {'−' if change < 0 else '+'}{points}"
 
 
 def compare_judge_versions(

@@ -100,7 +100,7 @@ def test_shown_before_it_is_written(
     assert [run.turn for run in change.flips] == ["to fail"] * 10
     assert str(change).splitlines()[1] == (
         "  it is stricter: 33 % pass, 50 % with v1. 10 of 60 runs flip to fail, none to pass "
-        "(difference −17 pts; 95 % interval 7 to 26 pts; κ 0.67)"
+        "(pass rate 17 pts lower; 95 % interval: 7 to 26 pts; κ 0.67)"
     )
     assert change.url == f"{collector.endpoint}/projects/{project}/judges/brief"
     before = describe_error(collector, project)
@@ -453,8 +453,8 @@ def test_command(
     out, err = capsys.readouterr()
     assert "60 runs match; 60 will be scored, 4 at a time; at least 1 min at 6000 per minute" in err
     assert (
-        "10 of 60 runs flip to fail, none to pass (difference −17 pts; 95 % interval 7 to 26 pts"
-        in out
+        "10 of 60 runs flip to fail, none to pass "
+        "(pass rate 17 pts lower; 95 % interval: 7 to 26 pts" in out
     )
     assert "Nothing was stored: use --write to store the scores" in err
     told = json.loads(report.read_text())

@@ -33,7 +33,7 @@ def test_stricter() -> None:
     assert (change.to_fail, change.to_pass, change.runs) == (25, 3, 240)
     assert change.write("v2", "v1") == (
         "v2 is stricter: 60 % pass, 69 % with v1. 25 of 240 runs flip to fail, 3 to pass "
-        "(difference −9 pts; 95 % interval 5 to 13 pts; κ 0.75)"
+        "(pass rate 9 pts lower; 95 % interval: 5 to 13 pts; κ 0.75)"
     )
 
 
