@@ -105,3 +105,29 @@ def test_ticks(service: Service) -> None:
         assert action in page
     [address] = re.findall(r'hx-get="([^"]+/problem-pairs[^"]+)"', page)
     assert ask(service.app, html.unescape(address)).status == 204
+
+
+def test_scores_of_a_slice(service: Service) -> None:
+    """Mean scores of a client are shown as scores, not as shares."""
+    now_ns = time.time_ns()
+    calls = [
+        make_call(
+            "rate",
+            {
+                "otel_ml.model.version": "aa",
+                "otel_ml.tag.client": "acme" if place % 4 == 0 else "zenith",
+                "otel_ml.score.fit": (2.0 if place % 4 == 0 else 4.0) + place % 3 / 2,
+            },
+            trace_id=trace_id(place),
+            start_ns=now_ns - DAY_NS // 2 + place * MINUTE_NS,
+        )
+        for place in range(600)
+    ]
+    service.store.take("scores", *calls, now_ns=now_ns)
+    page = html.unescape(
+        ask(service.app, "/projects/scores/problems/rate-quality-client-acme?last=24h").text
+    )
+    [table] = re.findall("<table.*?</table>", page, re.DOTALL)[:1]
+    assert '<td class="n">4.5</td>' in table
+    assert "−2 (−2.1 to −1.9)" in table
+    assert "%)" not in table
