@@ -49,7 +49,7 @@ def _check(shop: JudgedShop) -> None:
     assert (benchmark["runs"], benchmark["judge"], benchmark["people"]) == (25, 0.6, 1.0)
     assert benchmark["is_worse"]
     page = shop.collector.get_text(f"/projects/{shop.project}/judge-people?judge=fits")
-    assert "It passes 100" in page
+    assert "The judge passes 100" in page
     assert "reviewers would pass about 80" in page
     assert "The judge agrees with reviewers less than they agree with each other" in page
     page = shop.collector.get_text(f"/projects/{shop.project}/judges/fits")
