@@ -393,24 +393,24 @@ def _compare_with_noise(
     if not others:
         return "All runs are equal.", ""
     chance = _measure_repeats(ranked, values)
-    noise = "Noise: runs with equal params differ by up to"
+    noise = "Noise: runs with equal params differ by up to {}."
     is_repeated = chance is not None
     if chance is None:
         chance = _measure_move(ranked[0].series[metric])
-        noise = "Noise: in its last quarter, the best curve moved by"
+        noise = "Noise: the best curve moved by {} in the last quarter of its points."
     gap = gaps[others[0].owner.run_id]
     behind = f"{others[0].name} is next, {write_number(gap, 2)} {worse}"
     if chance is None:
         few = "one value" if ranked[0].series[metric].count == 1 else "so few points"
         return f"{behind}. With {few} per run, this may be noise.", ""
-    noise = f"{noise} {write_number(chance, 2)}."
+    noise = noise.format(write_number(chance, 2))
     near = [run for run in others if gaps[run.owner.run_id] <= chance]
     if near:
-        far = write_number(gaps[near[-1].owner.run_id], 2)
+        far = f"{'up to ' if len(near) > 1 else ''}{write_number(gaps[near[-1].owner.run_id], 2)}"
         is_all = len(near) == len(others)
         names = ("The others" if len(near) > 1 else near[0].name) if is_all else _name_runs(near)
         verb = "is" if len(near) == 1 else "are"
-        return f"{names} {verb} {far} {worse}, within the noise.", noise
+        return f"{names} {verb} {far} {worse}, which is within the noise.", noise
     if not is_repeated:
         noise += " Each setting ran once; another seed may differ more."
     return f"{behind}: more than the noise.", noise

@@ -298,10 +298,10 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
     """
     now, before, name = values.now, values.before, values.figure
     direction = "worse" if is_worse else "better"
-    within = f" for {part}" if part else ""
+    within, others = (f" for {part}", "elsewhere") if part else ("", "other versions")
     if values.kind == "rate":
         first, second = write_shares(now, before)
-        rates = f"in {first} of runs, elsewhere in {second}"
+        rates = f"in {first} of runs, {others} in {second}"
         if name == "errors":
             verb = "fails" if is_worse else "fails less"
             return Claim(f"{subject} {verb}{within}", f" {rates}")
@@ -310,9 +310,9 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
             return Claim(f"{subject} {verb}{within}", f" {rates}")
         verb = "are right" if values.is_target else "pass"
         title = f"{subject} is {direction}{within}"
-        return Claim(title, f": {first} {verb}, elsewhere {second}")
+        return Claim(title, f": {first} {verb}, {others} {second}")
     if values.kind == "score":
-        text = f": {name} {now:.3g}, elsewhere {before:.3g}"
+        text = f": {name} {now:.3g}, {others} {before:.3g}"
         return Claim(f"{subject} is {direction}{within}", text)
     first, second = write_amounts(name, now, before)
     verb = {
@@ -322,7 +322,7 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
     }.get((name, is_worse), "costs less")
     unit = "" if name == "latency" else " per run"
     times = _write_times(now, before)
-    return Claim(f"{subject} {verb}{within}", f": {first}{unit}, elsewhere {second}{times}")
+    return Claim(f"{subject} {verb}{within}", f": {first}{unit}, {others} {second}{times}")
 
 
 def write_extra(extra: int) -> str:

@@ -82,7 +82,7 @@ def test_slice(figure: str, now: float, before: float, sentence: str) -> None:
 def test_slice_of_a_version() -> None:
     """The slice of a version is named by its subject alone."""
     claim = claim_slice("ask v2", "", compared("cost", 0.0068, 0.0004))
-    assert claim.sentence == "ask v2 costs more: $ 0.0068 per run, elsewhere $ 0.0004 (17×)"
+    assert claim.sentence == "ask v2 costs more: $ 0.0068 per run, other versions $ 0.0004 (17×)"
 
 
 def test_better_slice() -> None:

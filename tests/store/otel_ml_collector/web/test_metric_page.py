@@ -156,7 +156,7 @@ def test_sweep(service: Service, project: str) -> None:
 
 
 RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
-MOVED = "Noise: in its last quarter, the best curve moved by 0.02."
+MOVED = "Noise: the best curve moved by 0.02 in the last quarter of its points."
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ MOVED = "Noise: in its last quarter, the best curve moved by 0.02."
         # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
-            f"Best: a (acc 0.93) at rate 0.1. b is 0.015 lower, within the noise. {MOVED}",
+            f"Best: a (acc 0.93) at rate 0.1. b is 0.015 lower, which is within the noise. {MOVED}",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.63])],
@@ -179,7 +179,7 @@ MOVED = "Noise: in its last quarter, the best curve moved by 0.02."
                 ({"rate": 0.1, "seed": 8}, [0.5, 0.83]),
                 ({"rate": 0.2, "seed": 7}, [0.5, 0.73]),
             ],
-            "Best: a (acc 0.93) at rate 0.1, seed 7. b is 0.1 lower, within the noise. "
+            "Best: a (acc 0.93) at rate 0.1, seed 7. b is 0.1 lower, which is within the noise. "
             "Noise: runs with equal params differ by up to 0.1.",
         ),
         (
