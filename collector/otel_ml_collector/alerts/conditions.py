@@ -209,7 +209,8 @@ class AlertCondition:
         self._check_alone(where, by)
         for figure in self.of(OF_MONITOR):
             if figure.before_ns:
-                raise BadInput(f"{figure.name} has no previous", "when", figure.column)
+                message = f"{figure.name} cannot be compared with previous(...)"
+                raise BadInput(message, "when", figure.column)
             previous_ns = read_previous(figure)
             if figure.name == "worse":
                 _check_worse(figure, window_ns, is_by_version="version" in by)
@@ -232,17 +233,17 @@ class AlertCondition:
         """Refuse a budget or crashes together with figures of recorded runs, or for some runs."""
         for figure in self.of(OF_BUDGET):
             if not self.is_of_budgets or figure.before_ns:
-                message = "budget_used is of a judge, not of runs: expected it alone in a rule"
+                message = "budget_used is a figure of a judge: expected no other figure in the rule"
                 raise BadInput(message, "when", figure.column)
             if where or by:
-                message = "budget_used is of a judge, not of runs: expected no where and no by"
+                message = "budget_used is a figure of a judge: leave where and by empty"
                 raise BadInput(message, "where" if where else "by")
         for figure in self.of(OF_CRASHES):
             if not self.needs_no_runs or figure.before_ns:
-                message = "crashed counts runs without an end: expected it alone in a rule"
+                message = "crashed counts runs without an end: expected no other figure in the rule"
                 raise BadInput(message, "when", figure.column)
             if where or by:
-                message = "crashed counts all crashed runs: expected no where and no by"
+                message = "crashed counts all crashed runs: leave where and by empty"
                 raise BadInput(message, "where" if where else "by")
 
 
@@ -261,13 +262,13 @@ def _check_worse(figure: Figure, window_ns: int, *, is_by_version: bool) -> None
     previous_ns = read_previous(figure)
     if previous_ns is not None:
         if not window_ns <= previous_ns <= _MOST_PREVIOUS_NS:
-            message = "Expected the time before to be as long as the window at least, at most 90d"
+            message = "Invalid than: expected a period as long as the window or longer, at most 90d"
             raise BadInput(message, "when", figure.column)
     elif figure.than != _VERSION_BEFORE:
         message = f'Invalid than {figure.than[:40]!r}: expected "version before" or "previous 7d"'
         raise BadInput(message, "when", figure.column)
     elif is_by_version:
-        message = "worse is of the newest version: expected no by version beside it"
+        message = "worse checks only the newest version: remove version from by"
         raise BadInput(message, "when", figure.column)
 
 
@@ -303,7 +304,7 @@ def read_condition(text: str) -> AlertCondition:
         raise BadInput(f"Expected {VOCABULARY.written}", "when", 0)
     sure = [leaf for leaf in leaves if isinstance(leaf, SureComparison)]
     if len(sure) > 1:
-        raise BadInput("Expected surely once in a rule", "when", sure[1].column)
+        raise BadInput("Expected surely(...) at most once in a rule", "when", sure[1].column)
     now = [figure for figure in figures.values() if not figure.before_ns]
     earlier = [figure for figure in figures.values() if figure.before_ns]
     limit = _read_limit(sure[0]) if sure else None
@@ -351,8 +352,8 @@ def _read_limit(sure: SureComparison) -> SureLimit:
         left, right = right, left
         sign = _TURNED.get(sign, sign)
     expected = (
-        f"Expected a share or mean of runs and a number, as in surely(error_share > 0.05), of "
-        f"{', '.join(sorted(_SHARES | _MEANS))}, or a quantile"
+        f"Expected one of {', '.join(sorted(_SHARES | _MEANS))} or a quantile, compared with a "
+        f"number, as in surely(error_share > 0.05)"
     )
     if not isinstance(left, Figure) or not isinstance(right, int | float) or left.before_ns:
         raise BadInput(expected, "when", sure.column)

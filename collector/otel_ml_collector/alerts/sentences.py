@@ -197,8 +197,8 @@ def explain_unjudged(
         return " ".join(["The rule could not be tested.", *unknown])
     if most_runs >= min_runs:
         return (
-            f"The rule could not be tested: in none of the {windows:,} windows is there a "
-            f"{name_figure(main)} from {min_runs:,} runs or more."
+            f"The rule could not be tested: none of the {windows:,} windows has a "
+            f"{name_figure(main)} from at least {min_runs:,} runs."
         )
     return (
         f"The rule could not be tested: each of the {windows:,} windows has fewer than "

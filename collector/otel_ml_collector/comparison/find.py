@@ -246,7 +246,7 @@ def find_comparison(
     versions = _read_versions(reader, project, of)
     if asked.baseline is not None and asked.baseline not in asked.of:
         raise BadInput(
-            f"Invalid baseline {asked.baseline[:80]!r}: expected one of those that are compared",
+            f"Invalid baseline {asked.baseline[:80]!r}: expected one of the values of `of`",
             "baseline",
         )
     if versions:
@@ -303,8 +303,8 @@ def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
     other = next((name for name in of if name not in same), None)
     if other is not None:
         raise BadInput(
-            "Invalid of: expected runs, versions or experiments, and not several of these: "
-            f"{same[0][:80]} is {'an' if kind == _EXPERIMENT else 'a'} {kind}, {other} is none",
+            "Invalid of: expected only runs, only versions or only experiments: "
+            f"{same[0][:80]} is {'an' if kind == _EXPERIMENT else 'a'} {kind}, {other} is not",
             "of",
         )
     if len(of) > MOST:
@@ -326,8 +326,8 @@ def _read_runs(
     for run, series in find_named_runs(reader, project, of, now_ns, most):
         if is_many and not series and run.kind != _EXPERIMENT:
             raise BadInput(
-                f"Invalid of: expected at most {MOST}, or up to {MOST_TRAININGS} runs that logged "
-                f"metrics, found {len(of)}, and {run.run_id} logged none",
+                f"Invalid of: expected at most {MOST} runs, or up to {MOST_TRAININGS} that all "
+                f"logged metrics. Found {len(of)} runs, and {run.run_id} logged none",
                 "of",
             )
         if series and run.kind != _EXPERIMENT:

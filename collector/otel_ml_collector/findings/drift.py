@@ -273,8 +273,8 @@ def parse_than(text: str, window: Window, bucket_ns: int) -> Than:
         name = match[1] + (f":v{match[2]}" if match[2] else "")
         return Than(f"profile {name}", profile=(match[1], int(match[2] or 0)))
     raise BadInput(
-        f"Invalid than {text[:80]!r}: expected reference, days before such as 28d, at most "
-        f"{_MOST_DAYS_BEFORE}, version or version:3, two days such as 2026-11-01/2026-11-08, "
+        f"Invalid than {text[:80]!r}: expected reference, a number of days such as 28d (at most "
+        f"{_MOST_DAYS_BEFORE}d), version or version:3, two days such as 2026-11-01/2026-11-08, "
         "dataset:qa or profile:churn",
         "than",
     )

@@ -178,7 +178,7 @@ def post_queue_runs(
     """Add runs to a labelling queue, or take them out again. Answers are kept."""
     stored_queue = find_queue(reader, project, queue)
     if not stored_queue.where.strip() and not stored_queue.run_ids:
-        raise BadInput(f"The queue {queue[:80]!r} has all recorded runs already", "add")
+        raise BadInput(f"The queue {queue[:80]!r} already contains all recorded runs", "add")
     kept = [run_id for run_id in stored_queue.run_ids if run_id not in set(wanted.remove)]
     run_ids = [*dict.fromkeys([*kept, *wanted.add])]
     if len(run_ids) > MOST_ADDED:

@@ -174,7 +174,7 @@ def delete_runs(
             run_ids |= dict.fromkeys(_list_below(reader, project, run_id))
     if len(run_ids) > _MOST_DELETED:
         raise BadInput(
-            f"Too many runs: {len(run_ids):,} with those inside, at most {_MOST_DELETED:,}",
+            f"Too many runs: {len(run_ids):,} including their calls, at most {_MOST_DELETED:,}",
             "run_ids",
         )
     _, number = deleter.delete(project, A_RUN, RUN_SEPARATOR.join(run_ids))

@@ -287,7 +287,7 @@ def test_other_baseline(service: Service) -> None:
     )
     assert compare(service, of, baseline="answer:v1").json["error"] == {
         "code": "bad_query",
-        "message": "Invalid baseline 'answer:v1': expected one of those that are compared",
+        "message": "Invalid baseline 'answer:v1': expected one of the values of `of`",
         "field": "baseline",
         "column": None,
     }
@@ -482,7 +482,7 @@ TOO_FEW: Final = (
         (["answer:v1", "answer:v0"], 400, "Cannot compare 'answer:v0'"),
         (["answer:v1", "answer:v9"], 404, "Model 'answer' has no version 9"),
         (["answer:v1", "other:v1"], 404, "Project 'p' has no version of a model 'other'"),
-        (["answer:v1", id_of(PLAIN["A"])], 400, "not several of these: answer:v1 is a version"),
+        (["answer:v1", id_of(PLAIN["A"])], 400, "only experiments: answer:v1 is a version"),
         ([id_of(EXPERIMENTS[0]), id_of(PLAIN["A"])], 400, "is an experiment"),
         ([id_of(PLAIN["A"]), f"{'1' * 32}-{'2' * 16}"], 404, f"There is no run {'1' * 32}-"),
         ([id_of(run) for run in [*SWEEP[:6], PLAIN["A"]]], 400, "logged none"),

@@ -110,7 +110,7 @@ def test_queue_of_all_runs(service: Service, project: str) -> None:
     read(service, "PUT", project, "queues/q", QUEUE)
     answered = call(service, "POST", project, "queues/q/runs", {"add": [id_of(runs[0])]})
     assert answered.status == 400
-    assert "has all recorded runs already" in answered.json["error"]["message"]
+    assert "already contains all recorded runs" in answered.json["error"]["message"]
 
 
 def test_selected_runs_are_deleted(service: Service, project: str) -> None:

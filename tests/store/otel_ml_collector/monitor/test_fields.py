@@ -245,7 +245,7 @@ def test_wrong_reference(service: Service, than: str) -> None:
     """What cannot be a reference is refused, with what can be one."""
     answer = ask(service.app, f"/api/v1/projects/p/fields?model=same&than={quote(than)}")
     assert answer.status == 400
-    assert "expected reference, days before such as 28d" in str(answer.json)
+    assert "expected reference, a number of days such as 28d" in str(answer.json)
 
 
 def test_unknown(service: Service) -> None:

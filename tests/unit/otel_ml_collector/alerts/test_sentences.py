@@ -91,8 +91,8 @@ def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: st
         (
             30,
             [],
-            ": in none of the 2,880 windows is there a pass rate by judge "
-            '"grounded" from 30 runs or more.',
+            ": none of the 2,880 windows has a pass rate by judge "
+            '"grounded" from at least 30 runs.',
         ),
         (30, ["The project has no judge."], ". The project has no judge."),
     ],
