@@ -1,4 +1,4 @@
-"""Copying a sample keeps the interpreter lock, so a busy thread cannot delay the traced call."""
+"""Copying a sample keeps the interpreter lock, so a busy thread does not delay the traced call."""
 
 import contextlib
 import sys
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from otel_ml.capture.cells import copy_held
 from otel_ml.capture.snapshot import Snapshot
 from otel_ml.capture.taker import ValueTaker
 
@@ -28,20 +31,20 @@ VALUES: dict[str, object] = {
 
 
 @contextlib.contextmanager
-def busy_thread() -> Iterator[None]:
-    """Run a thread that always wants the interpreter lock."""
-    stopped = threading.Event()
+def busy_thread() -> Iterator[threading.Event]:
+    """Run a thread that always wants the interpreter lock. It sets the event while it runs."""
+    stopped, ran = threading.Event(), threading.Event()
     interval_s = sys.getswitchinterval()
 
     def work() -> None:
         while not stopped.is_set():
-            pass
+            ran.set()
 
     thread = threading.Thread(target=work)
     thread.start()
     sys.setswitchinterval(SWITCH_S)
     try:
-        yield
+        yield ran
     finally:
         sys.setswitchinterval(interval_s)
         stopped.set()
@@ -53,9 +56,10 @@ def test_busy_thread_does_not_delay_a_snapshot(name: str) -> None:
     value = VALUES[name]
     ValueTaker().take(value)  # the first call loads modules
     waits = []
-    with busy_thread():
+    with busy_thread() as ran:
         for _ in range(3):
-            time.sleep(0)  # lets the busy thread run; this thread continues with a whole interval
+            ran.clear()
+            assert ran.wait(60)  # from now on, this thread has the lock for a whole interval
             began_s = time.perf_counter()
             ValueTaker().take(value)
             waits.append(time.perf_counter() - began_s)
@@ -67,3 +71,14 @@ def test_masked_cells_of_a_large_table_are_missing() -> None:
     described: Any = Snapshot.describe(ValueTaker().take(table))  # type: ignore[arg-type]
     assert set(described["cells"]["5"]) == {None}
     assert None not in described["cells"]["0"]
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=3), st.integers(1, 3), st.booleans())
+def test_copy_in_pieces_is_a_copy(shape: list[int], step: int, is_transposed: bool) -> None:
+    array = np.arange(np.prod([size * step for size in shape])).reshape(
+        [size * step for size in shape]
+    )
+    array = (array.T if is_transposed else array)[..., ::step]
+    copied = copy_held(array)
+    assert np.array_equal(copied, array)
+    assert not np.shares_memory(copied, array)
