@@ -154,8 +154,8 @@ class ClockWatch:
         history = "" if lead_ns > 0 else ", or import history with otel_ml.import"
         return (
             f"this machine's clock seems to be {ours}: it shows {format_time(self._clock())} UTC, "
-            f"and {senders} {theirs} that by about {_format_lead(abs(lead_ns))}; set it, or theirs"
-            f"{history}"
+            f"and {senders} {theirs} that by about {_format_lead(abs(lead_ns))}; "
+            f"correct the wrong clock{history}"
         )
 
     @property

@@ -116,12 +116,12 @@ class UnreadSpans:
     signs: tuple[ScopeSigns, ...] = ()
 
     def __str__(self) -> str:
-        """Write ``10 spans by genkit-tracer, none read as a call``."""
+        """Write ``10 spans by genkit-tracer, none recognized as a model call``."""
         number = f"{self.spans:,} {'span' if self.spans == 1 else 'spans'}"
         names = ", ".join(self.scopes[:_SHOWN_SCOPES])
         more = len(self.scopes) - _SHOWN_SCOPES
         by = f" by {names}{f' and {more} more' if more > 0 else ''}" if names else ""
-        return f"{number}{by}, none read as a call"
+        return f"{number}{by}, none recognized as a model call"
 
 
 def find_unread(

@@ -313,7 +313,7 @@ def _make_slice(
         share=runs / of_model,
         excess=0.0,
         word=word,
-        sentence=f"{its.name} differs in {field}, all other runs → this slice: {drift.sentence}"
+        sentence=f"{its.name} differs in {field} (all other runs → this slice): {drift.sentence}"
         if word == "other"
         else "",
         cells=[cell],

@@ -339,12 +339,12 @@ def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
         if child is None or parent is None:
             return what
         if not is_apart:
-            return f"{what}: both are of one process, so one of the times was set by hand"
+            return f"{what}: both spans are from one process, so one of the times was set by hand"
         return f"{what}: the clocks of {_names(child, parent)} differ"
     if child is None or parent is None or not is_apart:
         return None
     what = f"ends {duration(skew.late_ms)} after its parent"
-    return f"{what}: the clocks of {_names(child, parent)} differ, or it went on"
+    return f"{what}: the clocks of {_names(child, parent)} differ, or it ran longer than its parent"
 
 
 def _names(child: Sender, parent: Sender) -> str:

@@ -35,9 +35,9 @@ class Head:
         """Why the image should not be drawn, as the end of a sentence; empty if it may be drawn."""
         pixels = self.width * self.height
         if not pixels:
-            return "it does not say how large it is"
+            return "its header has no size"
         if max(self.width, self.height) > _SIDE or pixels > PIXELS:
-            return f"it says that it has {self.width:,} by {self.height:,} pixels"
+            return f"its header says {self.width:,} by {self.height:,} pixels"
         return ""
 
 

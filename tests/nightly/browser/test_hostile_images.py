@@ -49,12 +49,12 @@ def artifact(ref: str, content: bytes) -> Event:
 
 BOMB = png(30_000, 30_000)
 SAID = {
-    "bomb": (data(BOMB), "it says that it has 30,000 by 30,000 pixels"),
-    "jpeg": (data(jpeg(30_000, 30_000), "jpeg"), "it says that it has 30,000 by 30,000 pixels"),
+    "bomb": (data(BOMB), "its header says 30,000 by 30,000 pixels"),
+    "jpeg": (data(jpeg(30_000, 30_000), "jpeg"), "its header says 30,000 by 30,000 pixels"),
     "svg": (data(SVG, "svg+xml"), "image/svg+xml in this form is not shown here"),
     "wrong": (data(SVG), "it is not the image/png that it says it is"),
     "other": (data(GIF), "it is not the image/png that it says it is"),
-    "cut": (data(BOMB[:20]), "it does not say how large it is"),
+    "cut": (data(BOMB[:20]), "its header has no size"),
     "open": ("data:image/svg+xml,<svg onload=alert(1)>", "image/svg+xml in this form"),
     "long": (data(bytes(600_000)), "it has more than 700,000 characters"),
 }
@@ -105,9 +105,9 @@ def test_artifacts(watch: Watch, story: Story) -> None:
     assert set(shown) == set(logged)
     assert page.locator(".artifact img").count() == 1
     assert "No picture" not in shown["fine"]
-    assert "No picture: it says that it has 30,000 by 30,000 pixels. Download" in shown["bomb"]
-    assert "No picture: it says that it has 20,000 by 1,000 pixels. Download" in shown["jpeg"]
-    assert "No picture: it is neither PNG nor JPEG. Download" in shown["svg"]
+    assert "No picture: its header says 30,000 by 30,000 pixels. To see it" in shown["bomb"]
+    assert "No picture: its header says 20,000 by 1,000 pixels. To see it" in shown["jpeg"]
+    assert "No picture: it is neither PNG nor JPEG. To see it" in shown["svg"]
     assert page.get_by_role("link", name="Download", exact=True).count() == len(logged)
 
 

@@ -378,6 +378,6 @@ def test_spans_that_nobody_reads(tmp_path: Path) -> None:
         found = there(ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc))
     assert (
         "warn",
-        "shop: 1 span by acme-tracer, none read as a call",
+        "shop: 1 span by acme-tracer, none recognized as a model call",
         "docs/dialects.md lists the supported instrumentations and attributes",
     ) in found

@@ -57,7 +57,7 @@ def test_behind(behind_ns: int) -> None:
     assert machine.watch.behind_s == behind_ns / SECOND_NS
     assert re.fullmatch(
         "this machine's clock seems to be behind: it shows .* UTC, and 3 senders are ahead of that "
-        r"by about [\d.]+ (hours|days); set it, or theirs",
+        r"by about [\d.]+ (hours|days); correct the wrong clock",
         machine.watch.trouble,
     )
 
@@ -133,7 +133,7 @@ def test_ahead(ahead_days: int) -> None:
     assert (machine.watch.behind_s, round(machine.watch.ahead_s / 86_400)) == (0, ahead_days)
     assert re.fullmatch(
         "this machine's clock seems to be ahead: it shows .* UTC, and 3 senders are behind that by "
-        f"about {ahead_days} days; set it, or theirs, or import history with otel_ml.import",
+        f"about {ahead_days} days; correct the wrong clock, or import history with otel_ml.import",
         machine.watch.trouble,
     )
     machine.behind_ns = 0

@@ -19,7 +19,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service
 
-SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none read as a call"
+SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none recognized as a model call"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_many_scopes(service: Service, project: str) -> None:
     ]
     service.store.take(project, *spans)
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json["sentence"]
-    assert told == "5 spans by s1, s2, s3 and 2 more, none read as a call"
+    assert told == "5 spans by s1, s2, s3 and 2 more, none recognized as a model call"
 
 
 def test_one_run(service: Service, project: str) -> None:
@@ -144,7 +144,7 @@ def test_one_run(service: Service, project: str) -> None:
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json
     assert told == {"spans": 0, "scopes": [], "sentence": "", "signs": []}
     page = ask(service.app, f"/projects/{project}/runs").text
-    assert "none read as a call" not in page
+    assert "none recognized as a model call" not in page
 
 
 def test_nothing(service: Service) -> None:

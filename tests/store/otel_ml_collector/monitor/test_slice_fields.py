@@ -128,7 +128,7 @@ def test_categories(service: Service) -> None:
     first = answer["slices"][0]
     assert (first["name"], first["word"]) == ("client = Remax", "other")
     assert first["where"] == 'model == "answer" and tags["client"] == "Remax"'
-    start = "client = Remax differs in inputs.language, all other runs → this slice: "
+    start = "client = Remax differs in inputs.language (all other runs → this slice): "
     assert first["sentence"].startswith(start)
     counts = [Counter(side) for side in list_sides("language")]
     gap = jensenshannon(*([count[name] for name in LANGUAGES] for count in counts), base=2)

@@ -30,7 +30,8 @@ def test_early() -> None:
 def test_late() -> None:
     """A child that ends after its parent may also have gone on."""
     expected = (
-        f"ends 50.0{THIN}ms after its parent: the clocks of shop and cart differ, or it went on"
+        f"ends 50.0{THIN}ms after its parent: the clocks of shop and cart differ, "
+        "or it ran longer than its parent"
     )
     assert said(child(90, 60)) == [expected]
 
@@ -51,7 +52,9 @@ def test_left_for_later(span_kind: str) -> None:
 def test_one_process() -> None:
     """In one process a child may go on after its parent, but not begin before it by itself."""
     assert said(child(90, 60), SHOP) == [None]
-    expected = "before its parent: both are of one process, so one of the times was set by hand"
+    expected = (
+        "before its parent: both spans are from one process, so one of the times was set by hand"
+    )
     assert said(child(-320), SHOP) == [f"starts 320.0{THIN}ms {expected}"]
 
 

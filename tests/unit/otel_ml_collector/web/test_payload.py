@@ -68,9 +68,9 @@ def test_forms(value: Any, forms: list[str]) -> None:
     [
         (picture(PIXEL), ""),
         (picture(grown(16_384)), ""),
-        (picture(grown(16_385)), "it says that it has 16,385 by 1 pixels"),
-        (picture(grown(0)), "it does not say how large it is"),
-        (picture(PIXEL[:12]), "it does not say how large it is"),
+        (picture(grown(16_385)), "its header says 16,385 by 1 pixels"),
+        (picture(grown(0)), "its header has no size"),
+        (picture(PIXEL[:12]), "its header has no size"),
         (picture(PIXEL, "gif"), "it is not the image/gif that it says it is"),
         (picture(b"<svg onload=alert(1)>"), "it is not the image/png that it says it is"),
         (picture(PIXEL, "svg+xml"), "image/svg+xml in this form is not shown here"),
