@@ -56,7 +56,7 @@ class RatioSums(_Sums):
         with_hit: Number of clusters whose first sum is above 0. Each contains a right prediction.
         with_miss: Number of clusters whose first sum is below the second. Each contains a wrong
             prediction.
-        n: Number of runs.
+        n: Number of runs whose own second sum is above 0.
     """
 
     clusters: int = 0

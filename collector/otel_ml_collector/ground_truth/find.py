@@ -419,9 +419,8 @@ def _sum(
 ) -> list[Row]:
     """Add up the clusters of some figures, by a group of rows."""
     own = [
-        Sql("toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n}").fill(
-            a=figure.first, b=figure.second, n=place
-        )
+        Sql("""toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n},
+          countIf(({b}) > 0) AS n_{n}""").fill(a=figure.first, b=figure.second, n=place)
         for place, figure in enumerate(figures.values())
     ]
     moments = [
@@ -432,7 +431,7 @@ def _sum(
         Sql("""
           SELECT place, {moments}
           FROM (
-            SELECT {by} AS place, unit, count() AS n, {own} FROM ({rows}) {also}
+            SELECT {by} AS place, unit, {own} FROM ({rows}) {also}
             GROUP BY place, unit)
           GROUP BY place ORDER BY place LIMIT 10000""").fill(
             moments=join_sql(", ", moments),
@@ -448,7 +447,7 @@ def _moments(place: int) -> Sql:
     return Sql("""tuple(countIf(b_{n} > 0), sumIf(a_{n}, b_{n} > 0), sum(b_{n}),
       sumIf(a_{n} * a_{n}, b_{n} > 0), sumIf(a_{n} * b_{n}, b_{n} > 0), sum(b_{n} * b_{n}),
       countIf(b_{n} > 0 AND a_{n} > 0), countIf(b_{n} > 0 AND a_{n} < b_{n}),
-      sumIf(n, b_{n} > 0))""").fill(n=place)
+      sum(n_{n}))""").fill(n=place)
 
 
 def _read(row: Row, place: int) -> RatioSums:

@@ -124,6 +124,37 @@ def figures_of(answer: Any) -> dict[str, float]:
     return {one["name"]: one["value"]["value"] for one in answer["figures"] if one["value"]}
 
 
+def test_counts_in_sessions(service: Service) -> None:
+    """A measure counts only runs with ground truth, also in sessions that have other runs."""
+    said = ["yes", "yes", "no", "no", "no", "yes"] * 20
+    came = ["yes", "no", "no", "yes", None, None] * 20
+    runs = []
+    for place, label in enumerate(said):
+        run = make_run(TODAY_NS - HOUR_NS + place * SECOND_NS, {"label": label, "p": 0.5}, team="a")
+        runs.append(replace(run, attributes={**run.attributes, "session.id": f"s{place // 6}"}))
+    truths = [
+        tell(run, value, run.start_ns + SECOND_NS)
+        for run, value in zip(runs, came, strict=True)
+        if value is not None
+    ]
+    take(service, "mixed sessions", [*runs, *truths])
+    save(service, "mixed sessions")
+    answer = get(service, "mixed sessions/targets/churned", last="30d")
+    assert (answer["runs"], answer["here"], answer["wrong"]) == (120, 80, 40)
+    assert {
+        one["name"]: (one["value"]["n"], one["value"]["clusters"]) for one in answer["figures"]
+    } == {
+        "accuracy": (80, 20),
+        "precision": (40, 20),
+        "recall": (40, 20),
+        "f1": (60, 20),
+        "brier": (80, 20),
+        "log_loss": (80, 20),
+    }
+    wrong = get(service, "mixed sessions/runs", where=answer["wrong_where"], limit="1000")
+    assert len(wrong["runs"]) == answer["wrong"]
+
+
 def test_figures(service: Service) -> None:
     """All figures of a class are those of scikit-learn over the runs whose truth is here."""
     answer = get(service, "churn/targets/churned", last="30d")
