@@ -88,6 +88,8 @@ class Vocabulary:
         """The forms of a condition, in words."""
         figures = [_written(name, of) for name, of in self.figures.items()]
         comparison = f"a comparison of {', '.join(figures)}"
+        if not self.verdicts:
+            return comparison
         return ", ".join([*sorted(self.verdicts, reverse=True), f"or {comparison}"])
 
 

@@ -184,6 +184,8 @@ def test_watched(text: str, expected: object) -> None:
         ('drift(inputs.a, then="7d") > 1', 0, 'Expected drift(path, than="28d")'),
         ('p90(latency_ms, than="7d") > 1', 0, "Expected p90(field)"),
         ("p90 > 2", 0, "Expected p90(field), found p90"),
+        ("cost", 0, "Expected a comparison of cost, "),
+        ("colour > 1", 0, "Unknown measure 'colour': expected a comparison of cost, "),
     ],
 )
 def test_wrong_watched(text: str, column: int, message: str) -> None:
