@@ -358,7 +358,10 @@ def compare(
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
             if any(map(_is_version, (baseline, *experiments))):
                 sides = reader.compare([baseline, *experiments], baseline)["sides"][1:]
-                results = [VersionResult(side, baseline) for side in sides]
+                versions = [VersionResult(side, baseline) for side in sides]
+                for version in versions:
+                    version.check_model()
+                results = versions
             else:
                 baseline_results: Result | str = RECORDED
                 if baseline != RECORDED:
@@ -673,6 +676,19 @@ class VersionResult:
         self.name: str = side["reference"]
         self.baseline = baseline
 
+    def check_model(self) -> None:
+        """Check that the version and its baseline belong to one model.
+
+        Raises:
+            CommandFailed: They are versions of different models, so there is no verdict.
+        """
+        if not self._verdict:
+            raise CommandFailed(
+                f"Cannot compare {self.name} with {self.baseline}: they are versions of different "
+                "models",
+                USAGE,
+            )
+
     @property
     def runs(self) -> int:
         """How many recorded runs the version has."""
@@ -685,13 +701,13 @@ class VersionResult:
 
     @property
     def word(self) -> str:
-        """The overall verdict; empty if the versions belong to different models."""
-        return str(self._verdict["word"]) if self._verdict else ""
+        """The overall verdict."""
+        return str(self._verdict["word"])
 
     @property
     def have_failures_risen(self) -> bool:
         """Whether more calls fail than with the baseline version."""
-        failures = self._verdict["failures"] if self._verdict else None
+        failures = self._verdict["failures"]
         return failures is not None and failures["word"] == "worse"
 
     @cached_property
@@ -712,14 +728,12 @@ class VersionResult:
                 judge["lower_is_better"],
                 judge["sentence"],
             )
-            for judge in (self._verdict or {}).get("judges", ())
+            for judge in self._verdict["judges"]
         }
 
     @property
     def sentences(self) -> list[str]:
         """The sentences of the verdict: for each judge, then on latency, tokens and cost."""
-        if not self._verdict:
-            return ["no verdict: the versions belong to different models"]
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
@@ -753,12 +767,12 @@ class VersionResult:
 
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
-        lines = [f"**{self.name}** vs {self.baseline}: {self.word or 'no verdict'}", ""]
+        lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
         return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
-        lines = [f"{self.name} vs {self.baseline}: {self.word or 'no verdict'}"]
+        lines = [f"{self.name} vs {self.baseline}: {self.word}"]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 

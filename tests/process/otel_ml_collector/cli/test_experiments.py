@@ -243,6 +243,20 @@ def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int)
     assert main(["compare", *words]) == status
 
 
+def test_versions_of_two_models(
+    versions: Reader, collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A comparison of two models is refused, so that a build does not pass by it."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    client.trace(name="other")(rubric)("yes")
+    assert client.flush()
+    client.close()
+    assert main(["compare", "reply:v1", "other:v1"]) == 2
+    assert capsys.readouterr().err == (
+        "otel-ml: Cannot compare other:v1 with reply:v1: they are versions of different models\n"
+    )
+
+
 def test_versions_have_the_words_of_the_page(
     collector: CollectorProcess,
     versions: Reader,
