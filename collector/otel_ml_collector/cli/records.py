@@ -515,6 +515,9 @@ def fields(
                 else (answer["parts"], _PART_COLUMNS)
             )
             check(rows)
+            if not rows:
+                # The API refuses a model without versions, as for other commands.
+                api.get("projects", project, "models", model, "versions")
         if answer.get("runs") == 0:
             click.echo(_explain_no_runs(model, options["last"], answer["start"]), err=True)
         return write_rows(rows, answer, form, usual)

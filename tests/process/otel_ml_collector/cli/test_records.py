@@ -387,6 +387,9 @@ def test_fields(collector: CollectorProcess) -> None:
     explained = done.stderr.decode()
     assert explained.startswith("answer has no runs in the newest finished day, from ")
     assert "use --last 1h" in explained
+    unknown = otel_ml(collector.endpoint, "fields", "answr", "--project", "fielded")
+    assert (unknown.returncode, unknown.stdout) == (NOT_FOUND, b"")
+    assert unknown.stderr == b"otel-ml: Project 'fielded' has no version of a model 'answr'\n"
     found = otel_ml(collector.endpoint, "findings", "--project", "fielded")
     assert (found.returncode, found.stderr) == (NOTHING, b"No problems found.\n")
     columns = ("--columns", "part,window")
