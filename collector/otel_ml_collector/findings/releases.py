@@ -805,7 +805,7 @@ def claim_release(release: Release) -> Claim:
         judge = f"{judge}, judge version {figure.judge_number}"
     ratio = figure.margin if kind == "amount" else 0.0
     since = write_moment(from_rfc3339(figure.since, "since")) if figure.since else ""
-    runs = _write_runs(release, shown if is_slice else None)
+    runs = _write_runs(release, None if shown is figure and kind == "amount" else shown)
     evidence = join_evidence(
         f"{worst[:1].upper()}{worst[1:]}: {runs}" if is_slice else runs,
         write_difference(

@@ -349,6 +349,23 @@ def test_quality_comes_before_tokens(service: Service) -> None:
     assert finding["sentence"].startswith("wordy v2 is worse: ")
 
 
+def test_evidence_counts_scored_runs(service: Service) -> None:
+    """The evidence names as many runs as the pass rates in its sentence are of."""
+    spans = make_release("partly", 0.7, seed=9)
+    scores = [span for span in spans if "otel_ml.record" in span.attributes]
+    unscored = {id(span) for span in scores[::4]}
+    kept = [span for span in spans if id(span) not in unscored]
+    take(service.store, "partly", [tell("a1"), *kept])
+    (release,) = get(service, "models/partly/release", "partly")["releases"]
+    (finding,) = [
+        item for item in get(service, "findings", "partly")["findings"] if item["kind"] == "release"
+    ]
+    figure = release["figures"][0]
+    counts = figure["baseline"]["n"], figure["candidate"]["n"]
+    assert counts == (RUNS * 3 // 4, RUNS * 3 // 4)
+    assert finding["evidence"].startswith(f"{counts[0]} runs with v1, {counts[1]} with v2. ")
+
+
 def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
     """Without a judge, a version whose calls do not fail is not called as good as the other."""
     plain = [span for span in make_release("plain", 0.9) if "otel_ml.record" not in span.attributes]
