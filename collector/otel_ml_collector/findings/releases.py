@@ -19,6 +19,7 @@ from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slice_sums import is_requested_name
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
 from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
 from otel_ml_collector.measures.measures import HAS_FAILED
@@ -418,11 +419,14 @@ def _find_firsts(
     values = {"project": project, "start": window.start_ns, "end": window.end_ns}
     firsts: defaultdict[tuple[str, Dimension], dict[str, tuple[str | int, int]]] = defaultdict(dict)
     rows = reader.rows(sql, {**values, **of_model.parameters})
-    answering = {(row["model"], row["provider_model"]) for row in rows if row["answered"]}
+    answered: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["answered"]:
+            answered[row["model"]].add(row["provider_model"])
     for row in rows:
         key = row["model"], row["digest"], row["structure"]
-        llm = row["provider_model"]
-        if llm == row["model"] and (llm, llm) not in answering:
+        llm, others = row["provider_model"], answered[row["model"]]
+        if llm not in others and (llm == row["model"] or is_requested_name(llm, others)):
             llm = ""
         named_: Mapping[Dimension, tuple[str, str | int]] = {
             "version": (f"{row['digest']}:{row['structure']}", numbers.get(key, 0)),

@@ -4,8 +4,9 @@ The store returns the counted runs (a sample in very large projects), each with 
 figures. They are grouped here, in Arrow columns, because tags are most of what the store reads.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -62,12 +63,14 @@ _LEFT_OUT: Final = ("session", "user")
 
 _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # A failed call often reports only the requested LLM, and a success the dated one that answered.
-# `_UNANSWERED` marks such runs: a name that no success has is no LLM of its own.
+# `_UNANSWERED` marks failed calls, those of a model that is named like the LLM by `_OWN_NAME`.
 _UNANSWERED: Final = f"{FIELD_MARK}unanswered="
+_OWN_NAME, _OTHER_NAME = "1", "0"
 _FIELD_TOKENS: Final = Sql("""
   concat('\\x01version=', digest, ':', structure), concat('\\x01environment=', environment),
   concat('\\x01release=', release), concat('\\x01provider_model=', provider_model),
-  concat('\\x01unanswered=', if(outcome = 'error' AND provider_model = model, model, '')),
+  concat('\\x01unanswered=',
+    if(outcome = 'error', concat(toString(provider_model = model), provider_model), '')),
   concat('\\x01outcome=', outcome)""")
 # The key that joins a run with its records from other tables.
 RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
@@ -444,11 +447,7 @@ def find_dimensions(
             names[name].append((label, count))
     llm = f"{FIELD_MARK}provider_model"
     if llm in names:
-        names[llm] = [
-            (label, count)
-            for label, count in names[llm]
-            if unanswered.get(label[len(llm) + 1 :]) != count
-        ]
+        names[llm] = _drop_unanswered(names[llm], unanswered)
     # Names with the most runs come first, and within a name the labels with the most runs.
     largest = sorted(names.items(), key=lambda item: (-sum(n for _, n in item[1]), item[0]))
     for name, labels in largest[: 4 * MOST_DIMENSIONS]:
@@ -469,6 +468,41 @@ def find_dimensions(
             for model, text in versions:
                 slices[number, model] = SliceCondition(((name, text),))
     return SliceDimensions(ids, slices, left_out)
+
+
+def _drop_unanswered(
+    labels: Sequence[tuple[str, int]], unanswered: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """Leave out the LLMs that only failed calls name, if they are requested names.
+
+    Args:
+        labels: Labels of LLMs, with their numbers of runs.
+        unanswered: Numbers of failed calls, by the LLM after `_OWN_NAME` or `_OTHER_NAME`.
+    """
+    counts = {label.partition("=")[2]: (label, count) for label, count in labels}
+    own = {name: unanswered.get(f"{_OWN_NAME}{name}", 0) for name in counts}
+    answered = [
+        name
+        for name, (_, count) in counts.items()
+        if own[name] + unanswered.get(f"{_OTHER_NAME}{name}", 0) < count
+    ]
+    return [
+        label
+        for name, label in counts.items()
+        if name in answered or (own[name] < label[1] and not is_requested_name(name, answered))
+    ]
+
+
+def is_requested_name(llm: str, answered: Iterable[str]) -> bool:
+    """Whether an LLM is the requested name of another one, such as `gpt-4o` of `gpt-4o-2024-08-06`.
+
+    Args:
+        llm: An LLM that only failed calls name.
+        answered: The LLMs that answered calls.
+    """
+    requested = llm.rpartition("/")[2].removesuffix("-latest")
+    is_dated = re.compile(rf"{re.escape(requested)}[-@:]\d[\d.-]*")
+    return any(is_dated.fullmatch(name.rpartition("/")[2]) for name in answered)
 
 
 def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, str]]]:

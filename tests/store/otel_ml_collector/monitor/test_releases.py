@@ -443,22 +443,51 @@ def test_provider_model(service: Service) -> None:
     assert release["candidate"]["where"] == 'model == "answer" and provider_model == "gpt-4o-11"'
 
 
-def test_failed_calls_name_no_llm(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("project", "requested", "function"),
+    [
+        ("unanswered", "gpt-4o", {}),
+        ("unanswered function", "gpt-4o", {"otel_ml.model.name": "ask"}),
+        (
+            "unanswered latest",
+            "openai/gpt-4o-latest",
+            {"otel_ml.model.name": "ask"},
+        ),
+    ],
+)
+def test_failed_calls_name_no_llm(
+    service: Service, project: str, requested: str, function: dict[str, str]
+) -> None:
     """Failed calls that report only the requested LLM are not compared as an LLM of their own."""
     spans = []
     for place in range(300):
         has_failed = place > 200 and place % 2 == 0
-        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": requested}
         if not has_failed:
             attributes["gen_ai.response.model"] = "gpt-4o-2024-08-06"
         start_ns = BEGAN_NS + place * SECOND_NS
-        span = make_span("chat gpt-4o", dict(attributes), start_ns=start_ns)
+        span = make_span(f"chat {requested}", {**attributes, **function}, start_ns=start_ns)
         spans.append(replace(span, status_code=2) if has_failed else span)
-    take(service.store, "unanswered", spans)
-    assert get(service, "releases", "unanswered")["releases"] == []
-    slices = get(service, "slices", "unanswered")
+    take(service.store, project, spans)
+    assert get(service, "releases", project.replace(" ", "%20"))["releases"] == []
+    slices = get(service, "slices", project.replace(" ", "%20"))
     assert slices["runs"] == 300
-    assert "provider_model = gpt-4o" not in [item["name"] for item in slices["slices"]]
+    assert f"provider_model = {requested}" not in [item["name"] for item in slices["slices"]]
+
+
+def test_failing_llm_stays(service: Service) -> None:
+    """An LLM of which every call fails is compared if it is no requested name of another one."""
+    spans = []
+    for place in range(300):
+        has_failed = place > 200 and place % 2 == 0
+        name = "gpt-4o" if has_failed else "gpt-4o-mini-2024-07-18"
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.response.model": name}
+        function = {"otel_ml.model.name": "ask"}
+        span = make_span("chat", {**attributes, **function}, start_ns=BEGAN_NS + place * SECOND_NS)
+        spans.append(replace(span, status_code=2) if has_failed else span)
+    take(service.store, "failing", spans)
+    slices = get(service, "slices", "failing")
+    assert "provider_model = gpt-4o" in [item["name"] for item in slices["slices"]]
 
 
 def test_another_mix_of_clients(service: Service) -> None:
