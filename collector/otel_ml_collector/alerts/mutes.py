@@ -1,12 +1,12 @@
 """Mutes: alerts that are evaluated and shown, but not sent until a time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.alerts.rule import Dimension, SliceKey
-from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.errors import BadInput, Missing, suggest
 from otel_ml_collector.filter.grammar import (
     Both,
     Either,
@@ -145,15 +145,22 @@ def save_mute(
     return make_mute(store.save(reader, project, MUTE, name, body, base=base))
 
 
-def check_mute(wanted: WantedMute) -> None:
+def check_mute(wanted: WantedMute, by: Sequence[Dimension] | None) -> None:
     """Refuse an invalid mute.
 
+    Args:
+        wanted: The mute.
+        by: What its rule groups by; None for a mute of every rule.
+
     Raises:
-        BadInput: Its time or its filter is invalid.
+        BadInput: Its time or its filter is invalid, or its rule has no such slices.
     """
     from_rfc3339(wanted.until, "until")
     for comparison in comparisons_of(parse(wanted.where)):
-        _read_comparison(comparison)
+        name, _ = _read_comparison(comparison)
+        if by is not None and name not in (known := [dimension.name for dimension in by]):
+            hint = suggest(name, known) if known else "the rule does not group its runs"
+            raise BadInput(f"Unknown label {name!r}: {hint}", "where", comparison.field.column)
 
 
 def mute_of(

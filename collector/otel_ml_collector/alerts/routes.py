@@ -284,9 +284,8 @@ def put_mute(
     base: Base = None,
 ) -> Mute:
     """Save a mute under its name, for example to make it longer; the earlier version is kept."""
-    check_mute(wanted)
-    if wanted.rule:
-        find_rule(reader, project, wanted.rule)
+    by = find_rule(reader, project, wanted.rule).plan.by if wanted.rule else None
+    check_mute(wanted, by)
     signed = wanted.model_copy(update={"who": wanted.who or access.name})
     return save_mute(reader, project, mute, signed, store, base=base)
 

@@ -223,6 +223,8 @@ def test_muted(service: Service) -> None:
         "who": "mira",
         "why": "known",
     }
+    refused = call(service, "POST", "r/mutes", {**mute, "where": 'clint == "Remax"'})
+    assert refused["error"]["message"] == "Unknown label 'clint': did you mean client?"
     name = call(service, "POST", "r/mutes", mute)["name"]
     told = Told("r")
     look(service, told, END_NS - HOUR_NS + MINUTE_NS)
