@@ -200,6 +200,11 @@ def explain_unjudged(
             f"The rule could not be tested: none of the {windows:,} windows has a "
             f"{name_figure(main)} from at least {min_runs:,} runs."
         )
+    if not most_runs:
+        return (
+            f"The rule could not be tested: no run matches it in the {windows:,} finished windows. "
+            "Check its filter, or test it again when the current window is over."
+        )
     return (
         f"The rule could not be tested: each of the {windows:,} windows has fewer than "
         f"{min_runs:,} runs. Lower min_runs, or make the window longer."

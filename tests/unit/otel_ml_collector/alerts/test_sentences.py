@@ -89,6 +89,12 @@ def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: st
             "Lower min_runs, or make the window longer.",
         ),
         (
+            0,
+            [],
+            ": no run matches it in the 2,880 finished windows. "
+            "Check its filter, or test it again when the current window is over.",
+        ),
+        (
             30,
             [],
             ": none of the 2,880 windows has a pass rate by judge "
