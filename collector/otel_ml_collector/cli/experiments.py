@@ -207,6 +207,9 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
         result = client.evaluate(target, dataset, asked, **options)
     except (ValueError, OSError, ImportError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
+    if not result.runs and not result.is_interrupted:
+        client.close()
+        raise CommandFailed(f"Data set {dataset!r} has no items to run", USAGE)
     return _conclude(client, result, conditions, reports)
 
 

@@ -60,6 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "qa.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))
     (tmp_path / "odd.jsonl").write_text("no\n")
+    (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "raises.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
@@ -133,6 +134,7 @@ FAIL = "--fail-if"
         ("", ("--baseline", "odd.jsonl"), 2),
         ("", ("--dataset", "none.jsonl"), 2),
         ("", ("--dataset", "odd.jsonl"), 2),
+        ("", ("--dataset", "empty.jsonl"), 2),
         ("", ("app.py:missing",), 2),
         ("", ("app.py:number",), 2),
         ("", ("app.py",), 2),
