@@ -300,7 +300,10 @@ class _FigureExpression(Expression[FigureLeaf]):
                 return self._figure(node, name, of)
             case ast.Call(func=ast.Name() as name, args=[of]) if self._is_called(node, name.id):
                 return self._figure(node, name, of, node.keywords)
-        raise self.refuse("Expected a number or a figure", node)
+            case ast.Subscript(value=ast.Name(id=name)) if self._vocabulary.figures.get(name):
+                written = _written(name, self._vocabulary.figures[name])
+                raise self.refuse(f"Expected {written} with quotes", node)
+        raise self.refuse("Expected a number or a measure", node)
 
     def _is_called(self, node: ast.Call, name: str) -> bool:
         """Return whether a call has the form of a figure."""
