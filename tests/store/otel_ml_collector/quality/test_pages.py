@@ -27,6 +27,7 @@ def test_page(service: Service) -> None:
     assert page.count("<title>fewer outcomes than usual</title>") >= 2
     assert "<title>too early to judge</title>" in page
     assert 'id="calibration"' in page
+    assert "probability of “yes” equals the share of runs whose outcome is “yes”" in page
     assert "actual: yes" in page
 
 
