@@ -21,7 +21,9 @@ def write_checked(found: FoundProblems) -> str:
     news, state = found.news, found.state
     counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
     if state and state.slices:
-        counts.append((state.slices.judged, "slice"))
+        # Slices of failed and succeeded runs are never shown as worse.
+        outcomes = sum(item.dimension == "outcome" for item in state.slices.slices)
+        counts.append((state.slices.judged - outcomes, "slice"))
         if not state.slices.runs:
             return "No runs in this period."
     parts = [

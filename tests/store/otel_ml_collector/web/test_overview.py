@@ -13,7 +13,7 @@ import pytest
 from otel_ml_collector.overview.seen import PageVisit, SeenProblems
 from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.problems.problems import find_problems
-from otel_ml_collector.times import MINUTE_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, MINUTE_NS, to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import make_call, trace_id
@@ -156,7 +156,10 @@ def test_news(service: Service) -> None:
     """What is wrong is counted, and each sentence leads to its runs."""
     text = ask(service.app, f"{PAGE}/news?last=24h").text
     assert "3 problems." in text
-    assert re.search("Checked 1 new version, 1 error type, [1-9][0-9]* slices? and all input", text)
+    start = to_rfc3339(time.time_ns() - DAY_NS)
+    found = ask(service.app, f"/api/v1{PAGE}/slices?{urlencode({'start': start})}").json["slices"]
+    slices = sum(item["dimension"] != "outcome" for item in found)
+    assert f"Checked 1 new version, 1 error type, {slices} slices and all input" in text
     assert text.index("reply v2") < text.index("OrderNotFound") < text.index("of index crashed")
     assert '<span class="worse-w">worse</span>' in text  # of the newest versions
 
