@@ -213,7 +213,7 @@ def check_rule(
     for key, item in replayed.items():
         if item.state.state == "firing":
             item.firings.append(_make_firing(item, rule, key, last_ns, is_over=False))
-    unknown = find_unknown(reader, project, plan.condition, now_ns)
+    unknown = find_unknown(reader, project, plan.condition, now_ns, where=plan.where, by=plan.by)
     return _make_history(rule, ends_ns, replayed, since_ns=(start_ns, now_ns), unknown=unknown)
 
 

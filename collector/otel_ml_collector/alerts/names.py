@@ -3,9 +3,11 @@
 A rule may name them before they arrive, so they are reported and not refused.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from otel_ml_collector.alerts.conditions import OF_JUDGES, AlertCondition
+from otel_ml_collector.alerts.rule import Dimension
 from otel_ml_collector.alerts.sentences import VERDICT_FIGURES
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import suggest
@@ -31,17 +33,33 @@ _JUDGES: Final = Sql("""
       UNION ALL SELECT toString(judge) AS name FROM ({scores})) ORDER BY name LIMIT 1000""")
 
 
-def find_unknown(reader: Reader, project: str, condition: AlertCondition, now_ns: int) -> list[str]:
-    """Report the judges, scores and tags in a condition that the project does not have yet.
+def find_unknown(
+    reader: Reader,
+    project: str,
+    condition: AlertCondition,
+    now_ns: int,
+    *,
+    where: str = "",
+    by: Sequence[Dimension] = (),
+) -> list[str]:
+    """Report the judges, scores and tags in a rule that the project does not have yet.
+
+    Args:
+        reader: The store.
+        project: The project.
+        condition: The rule's condition.
+        now_ns: The current time.
+        where: The filter of the rule.
+        by: What the rule groups by.
 
     Returns:
         A sentence for each; empty if the project has all of them.
     """
     judges = {figure.of for figure in condition.of(OF_JUDGES)}
     judges |= {figure.of for figure in condition.of(("worse",))} - VERDICT_FIGURES
-    tags = set()
-    for figure in condition.of(("share",)):
-        for comparison in comparisons_of(parse(figure.of)):
+    tags = {dimension.name for dimension in by if dimension.is_tag}
+    for text in (where, *(figure.of for figure in condition.of(("share",)))):
+        for comparison in comparisons_of(parse(text)):
             key = comparison.field.key
             if key and comparison.field.name in _SCORE_FIELDS:
                 judges.add(key)

@@ -367,6 +367,21 @@ def test_unknown_name(service: Service, when: str, sentence: str) -> None:
     call(service, "DELETE", "names/alerts/a")
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"where": 'tags["cleint"] == "Remax"'}, {"by": 'tags["cleint"]'}]
+)
+def test_unknown_tag(service: Service, wrong: dict[str, str]) -> None:
+    """A tag that no run has is reported, also if the rule filters or groups by it."""
+    now_ns = time.time_ns() // HOUR_NS * HOUR_NS
+    service.store.take(
+        "tags", tell("j1"), *make_hour(2, "Remax", 20, last_ns=now_ns), now_ns=now_ns
+    )
+    past = call(service, "PUT", "tags/alerts/a", {**RULE, **wrong})["past"]
+    assert past["unknown"] == ['No recent run has the tag "cleint".']
+    assert past["sentence"].endswith(past["unknown"][0])
+    call(service, "DELETE", "tags/alerts/a")
+
+
 def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     """The log has the same sentence about each rule of the configuration file, once."""
     alerts = read_file_alerts([{"name": "filed", "project": "s", **RULE, "hold": "1 of 1"}])
