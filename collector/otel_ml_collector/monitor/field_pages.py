@@ -14,6 +14,7 @@ from otel_ml.statistics.fields import write_number, write_share
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.drift import FieldsQuestion, write_time
 from otel_ml_collector.findings.slice_sums import SlicesQuery
@@ -180,6 +181,10 @@ def list_fields(
     names = [one.model for one in models]
     if not asked.model and names:
         asked = asked.model_copy(update={"model": names[0]})
+    if names and asked.model not in names:
+        raise Missing(
+            f"Project {project!r} has no model {asked.model!r}: {suggest(asked.model, names)}"
+        )
     told = asked.model_dump(exclude_defaults=True)
     question = ask_fields(reader, project, asked, time.time_ns())
     fields = find_fields(question) if names else None

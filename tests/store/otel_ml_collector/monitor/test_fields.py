@@ -253,6 +253,13 @@ def test_unknown(service: Service) -> None:
     assert ask(service.app, "/api/v1/projects/p/fields/inputs.no?model=same").status == 404
 
 
+def test_page_of_unknown_model(service: Service) -> None:
+    """The page of fields refuses a model that the project does not have, with the nearest one."""
+    answer = ask(service.app, "/projects/p/fields?model=brokn")
+    assert answer.status == 404
+    assert "Project &#39;p&#39; has no model &#39;brokn&#39;: did you mean broken?" in answer.text
+
+
 def test_page_of_fields(service: Service) -> None:
     """The page lists the fields of a model, broken data first, each with what changed."""
     page = ask(service.app, "/projects/p/fields?model=broken").text
