@@ -5,6 +5,7 @@ from dataclasses import replace
 from otel_ml_collector.versions.find import find_versions
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
 
 
@@ -23,3 +24,5 @@ def test_versions_of_experiments(service: Service, project: str) -> None:
     assert "The 4 runs of experiments and replays are not included." in page
     listed = ask(service.app, f"/projects/{project}/models").text.replace("</a>", "")
     assert '>0<i class="u"> runs</i>' in listed
+    service.store.take(project, make_call("answer", {"otel_ml.model.version": "aa"}))
+    assert ">1 run</a>" in ask(service.app, f"/projects/{project}/models/answer").text
