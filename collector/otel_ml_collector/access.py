@@ -20,7 +20,7 @@ SCOPES: Final = (INGEST, READ, ANNOTATE, ADMIN, IMPORT)
 ALL_PROJECTS: Final = "*"
 
 NO_KEY: Final = "This needs a valid key: send 'authorization: Bearer omk_...' or 'x-api-key'"
-NEEDS_ALL_PROJECTS: Final = "This key is for some projects only. This needs a key for all projects."
+NEEDS_ALL_PROJECTS: Final = "This request needs a key for all projects, not only for some."
 
 USER: Final = "user:"
 _STATE: Final = "otel_ml.access"

@@ -258,7 +258,7 @@ class _FigureExpression(Expression[FigureLeaf]):
             if figure.name != _PREVIOUS
         }
         if len(others) != 1:
-            message = f"{_PREVIOUS} is that of one figure: expected one beside it"
+            message = f"{_PREVIOUS} is an earlier value of a figure: compare it with that figure"
             raise self.bad(message, earlier[0].column)
         (figure,) = others
         return TermComparison(

@@ -1075,7 +1075,7 @@ def _check(tree: FieldComparison) -> None:
         raise bad(f"Unknown field {name!r}: {right}{hint}", tree.field.column)
     for part in (*tree.field.path, *_values_of(tree)):
         if isinstance(part, str) and _HALF.search(part):
-            raise bad("Expected a text of characters, found a half of one", tree.column)
+            raise bad("Expected a text of characters, found half of a character", tree.column)
 
 
 def _refuse_path(tree: FieldComparison, what: str) -> None:

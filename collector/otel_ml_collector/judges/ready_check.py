@@ -111,7 +111,7 @@ def check_ready(
     asking = job.make_asking(*place, wanted)
     _check_form(ready, asking.rubric)
     if not ONE_TRIAL.acquire(blocking=False):
-        raise Conflict("Another judge is being tried: try again when that is finished")
+        raise Conflict("Another judge is being tried: try again when its trial is finished")
     try:
         examples = ready.examples[:number]
         shown = [example.shown for example in examples]

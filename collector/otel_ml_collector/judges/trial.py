@@ -120,7 +120,7 @@ def try_judge(
     project, name = place
     asking = job.make_asking(project, name, wanted)
     if not ONE_TRIAL.acquire(blocking=False):
-        raise Conflict("Another judge is being tried: try again when that is finished")
+        raise Conflict("Another judge is being tried: try again when its trial is finished")
     try:
         now_ns = time.time_ns()
         runs = _find_tried(reader, asking, wanted.where, number, now_ns)

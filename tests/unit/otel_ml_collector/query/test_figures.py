@@ -180,7 +180,7 @@ def test_watched(text: str, expected: object) -> None:
         ("p90(latenc) > 1", 4, "Unknown field 'latenc'"),
         ("cost > 1 and share(latency_ms >) > 1", 31, "Something is missing after >"),
         ('cost > previous("soon")', 7, 'Expected a length of time as in previous("1d")'),
-        ('cost > error_share + previous("1d")', 21, "previous is that of one figure"),
+        ('cost > error_share + previous("1d")', 21, "previous is an earlier value of a figure"),
         ("surely(cost)", 0, "Expected a comparison as in surely(error_share > 0.05)"),
         ('drift(inputs.a, then="7d") > 1', 0, 'Expected drift(path, than="28d")'),
         ('p90(latency_ms, than="7d") > 1', 0, "Expected p90(field)"),
