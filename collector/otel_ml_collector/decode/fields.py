@@ -27,6 +27,8 @@ def walk_fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int,
         tag, at = _varint(body, at)
         number, wire = tag >> 3, tag & 7
         start = at
+        if not number:  # invalid, and so is a body of NUL bytes
+            raise Odd
         if wire == LEN:
             size, start = _varint(body, at)
             at = start + size

@@ -13,12 +13,15 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from otel_ml_collector.decode.fields import LEN, walk_fields, write_field
+from otel_ml_collector.errors import TooLarge
 from otel_ml_collector.json_text import read_invalid_body
 
 _SHOWN: Final = 5
 _LABEL: Final = "label"
 _REPEATED: Final = 3  # its value for repeated fields
 _INVALID: Final = "surrogateescape"
+# Most fields to walk over in one request, so that this takes at most 2 s.
+_MOST_FIELDS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def repair_protobuf(body: bytes, message: type[Message]) -> tuple[bytes, list[Re
 
     Raises:
         Odd: The body is not such a message.
+        TooLarge: Its invalid parts have more than `_MOST_FIELDS` fields.
     """
     repair = _Repair()
     return repair.message(body, cast("Descriptor", message.DESCRIPTOR), "", ""), repair.replaced
@@ -70,6 +74,7 @@ class _Repair:
 
     def __init__(self) -> None:
         self.replaced: list[Replaced] = []
+        self._walked = 0
 
     def message(self, body: bytes, descriptor: Descriptor, place: str, span: str) -> bytes:
         """Return a copy of a message in which all texts are valid UTF-8."""
@@ -84,6 +89,9 @@ class _Repair:
         if "span_id" in descriptor.fields_by_name:
             span = _span_of(body, descriptor) or span
         for number, wire, begin, start, end in walk_fields(body, 0, len(body)):
+            self._walked += 1
+            if self._walked > _MOST_FIELDS:
+                raise TooLarge("The body has too many invalid parts: send smaller batches")
             field = descriptor.fields_by_number.get(number)
             if field is None or wire != LEN:
                 parts.append(body[begin:end])

@@ -17,7 +17,7 @@ from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.requests import read_logs, read_points, read_spans
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.decode.utf8 import Replaced, describe
-from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
@@ -268,17 +268,24 @@ class Intake:
             task = self._going_on[key] = asyncio.create_task(self._finish(key, work, own))
         del export
         reservation.leave()  # waiting for another call's work does not show the speed
-        answer = await asyncio.shield(task)
+        try:
+            answer = await asyncio.shield(task)
+        except Rejected:
+            self._going_on.pop(key, None)
+            raise
         self._going_on.pop(key, None)
         return answer
 
     async def _finish(
         self, key: bytes, work: Coroutine[None, None, ExportAnswer], own: Reservation
     ) -> ExportAnswer:
-        """Finish the work of a request. Forget it if it was not stored."""
+        """Finish the work of a request. Forget it if sending it again can help."""
         try:
             answer = await work
             own.leave(is_measured=True)
+        except Rejected:  # so that the sender gets this answer when it sends the request again
+            self._forget_ended()
+            raise
         except BaseException:
             self._going_on.pop(key, None)
             raise

@@ -1,6 +1,7 @@
 """Tests of requests with texts that are not UTF-8."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_ml_collector.decode.requests import read_logs, read_spans
 from otel_ml_collector.decode.signals import Form
 from otel_ml_collector.decode.utf8 import Replaced
-from otel_ml_collector.errors import Rejected
+from otel_ml_collector.errors import Rejected, TooLarge
 from tests.support.otel_ml_collector.spans import make_span, span_id, trace_id
 from tests.support.otel_ml_collector.wire import encode
 
@@ -120,6 +121,20 @@ def test_broken_requests_stay_rejected(form: Form) -> None:
     for body in (b"\xff", b"\x0a\xff\xffcaf\xc3x", b'{"resourceSpans":"caf\xc3x'):
         with pytest.raises(Rejected):
             read_spans(body, form, [])
+
+
+def test_nul_bytes() -> None:
+    """A large body of NUL bytes is rejected at once: field number 0 is invalid."""
+    started_s = time.monotonic()
+    with pytest.raises(Rejected):
+        read_spans(bytes(19 * 2**20), Form.PROTOBUF, [])
+    assert time.monotonic() - started_s < 2
+
+
+def test_too_many_fields() -> None:
+    """A body that ends too early is rejected after a bounded number of fields."""
+    with pytest.raises(TooLarge, match=r"^The body has too many invalid parts: send smaller"):
+        read_spans(b"\x78\x01" * (9 * 2**20) + b"\x0a", Form.PROTOBUF, [])
 
 
 def test_place_in_large_request() -> None:

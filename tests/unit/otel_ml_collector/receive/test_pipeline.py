@@ -277,6 +277,27 @@ def compressed(body: bytes, encoding: str) -> bytes:
     return written
 
 
+def test_rejected_after_the_answer(way: Way) -> None:
+    """A body that is rejected after its answer timed out is rejected when it is sent again."""
+    body = b"\xff" * 3 * MIB
+
+    async def send_late() -> None:
+        with way._pipeline.hold() as reservation:
+            reservation.grow(len(body))
+            reservation._since_s -= 4  # as if the body came for longer than an answer may take
+            async with way._pipeline._one_large:  # as if another large body is decoded meanwhile
+                await way._pipeline.accept(Export(body, "identity", "p"), reservation)
+
+    async def send() -> None:
+        with pytest.raises(Unavailable):
+            await send_late()
+        await async_wait_until(lambda: way.queue_bytes == 0)  # the work goes on and ends
+        with pytest.raises(Rejected):
+            await send_late()
+
+    asyncio.run(send())
+
+
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_budget(way: Way, encoding: str) -> None:
     """Large bodies hold 64 MiB at most, as they come or uncompressed; a small one has room then."""
