@@ -184,8 +184,7 @@ def _point(metric: metrics_pb2.Metric, kind: str, data: Any, point: Any, scope: 
 
 def _explicit(point: Any) -> Any:
     bounds, buckets = list(point.explicit_bounds), list(point.bucket_counts)
-    is_whole = len(buckets) == len(bounds) + 1 <= _BUCKETS
-    return (bounds, buckets) if is_whole else ((), ())
+    return (bounds, buckets) if len(buckets) <= _BUCKETS else ((), ())
 
 
 def _exponential(point: Any) -> Any:

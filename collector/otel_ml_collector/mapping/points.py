@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Final
 
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, is_project, project_of
@@ -49,6 +50,12 @@ _OTHER_OPERATIONS: Final = frozenset(
 _SLOT_NS: Final = 5 * MINUTE_NS
 _CHARS: Final = 256
 _MOST_COUNT: Final = 2**53
+INVALID_VALUE: Final = "invalid_value"
+INVALID_VALUE_MEANS: Final = "a sum or count is negative, too large or not a number"
+INVALID_BUCKETS: Final = "invalid_buckets"
+INVALID_BUCKETS_MEANS: Final = (
+    "a histogram needs finite, ascending bounds, and exactly one bucket count more than bounds"
+)
 
 
 def map_points(points: Iterable[OtlpPoint], filing: Filing) -> Records:
@@ -73,6 +80,10 @@ def map_points(points: Iterable[OtlpPoint], filing: Filing) -> Records:
             rejected["invalid_project"] += 1
         elif point.time_ns not in filing.window_of(point.scope):
             rejected["outside_time_window"] += 1
+        elif not _is_number(point):
+            rejected[INVALID_VALUE] += 1
+        elif not _has_valid_buckets(point):
+            rejected[INVALID_BUCKETS] += 1
         else:
             read.append(_map_point(point, project))
     return Records(points=read, rejected=rejected)
@@ -80,8 +91,24 @@ def map_points(points: Iterable[OtlpPoint], filing: Filing) -> Records:
 
 def _is_read(point: OtlpPoint) -> bool:
     operation = point.attributes.get("gen_ai.operation.name")
-    is_number = math.isfinite(point.total) and point.total >= 0 and point.count <= _MOST_COUNT
-    return point.name in _OF_CALLS and operation not in _OTHER_OPERATIONS and is_number
+    return point.name in _OF_CALLS and operation not in _OTHER_OPERATIONS
+
+
+def _is_number(point: OtlpPoint) -> bool:
+    return 0 <= point.total <= _MOST_COUNT and point.count <= _MOST_COUNT
+
+
+def _has_valid_buckets(point: OtlpPoint) -> bool:
+    """Return whether the buckets, if there are any, fit the bounds, and the bounds ascend.
+
+    Spec: https://opentelemetry.io/docs/specs/otel/metrics/data-model/#histogram
+    """
+    bounds, buckets = point.bounds, point.buckets
+    if not (bounds or buckets):
+        return True
+    ascends = all(low <= high for low, high in pairwise(bounds))
+    is_finite = all(map(math.isfinite, bounds))
+    return len(buckets) == len(bounds) + 1 and is_finite and ascends and sum(buckets) <= _MOST_COUNT
 
 
 def _map_point(point: OtlpPoint, project: str) -> CallPoint:

@@ -22,7 +22,13 @@ from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
 from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing
 from otel_ml_collector.mapping.logs import LEFT_OUT, NO_TRACE, NO_TRACE_MEANS, map_logs
-from otel_ml_collector.mapping.points import map_points
+from otel_ml_collector.mapping.points import (
+    INVALID_BUCKETS,
+    INVALID_BUCKETS_MEANS,
+    INVALID_VALUE,
+    INVALID_VALUE_MEANS,
+    map_points,
+)
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.mapping.shared_ids import SHARED_ID, SHARED_ID_MEANS, SpanOwners
 from otel_ml_collector.mapping.spans import map_spans
@@ -67,6 +73,8 @@ _MOST_REPLACED: Final = 20
 _MEANINGS: Final = {
     NO_TRACE: NO_TRACE_MEANS,
     SHARED_ID: SHARED_ID_MEANS,
+    INVALID_VALUE: INVALID_VALUE_MEANS,
+    INVALID_BUCKETS: INVALID_BUCKETS_MEANS,
     **{
         f"{DELETED}{kind}": f"the {kind} was deleted after they started"
         for kind in (RUN, SESSION, USER, MODEL)

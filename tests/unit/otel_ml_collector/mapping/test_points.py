@@ -82,13 +82,40 @@ def test_tokens(name: str, attributes: dict[str, Any], kind: str) -> None:
     [
         {"name": "gen_ai.server.request.duration"},
         {"attributes": {**CHAT, "gen_ai.operation.name": "invoke_agent"}},
-        {"total": float("nan")},
-        {"total": -1.0},
     ],
 )
 def test_left_out(fields: dict[str, Any]) -> None:
-    """Metrics of servers, of agents around calls, and numbers that make no sense are left out."""
+    """Metrics of servers and of agents around calls are left out."""
     assert read(replace(POINT, **fields)) == Records()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"total": float("nan")}, "invalid_value"),
+        ({"total": float("inf")}, "invalid_value"),
+        ({"total": -1.0}, "invalid_value"),
+        ({"total": 1e300}, "invalid_value"),
+        ({"count": 2**64 - 1}, "invalid_value"),
+        ({"buckets": [1, 1]}, "invalid_buckets"),
+        ({"buckets": []}, "invalid_buckets"),
+        ({"bounds": []}, "invalid_buckets"),
+        ({"bounds": [float("nan"), 1.0]}, "invalid_buckets"),
+        ({"bounds": [1.0, float("inf")]}, "invalid_buckets"),
+        ({"bounds": [2.0, 1.0]}, "invalid_buckets"),
+        ({"buckets": [2**63, 2**63, 1]}, "invalid_buckets"),
+    ],
+)
+def test_invalid(fields: dict[str, Any], reason: str) -> None:
+    """A point with an invalid number is rejected, and the others of the request are stored."""
+    records = read(replace(POINT, **fields), POINT)
+    assert (len(records.points), records.rejected) == (1, {reason: 1})
+
+
+def test_no_buckets() -> None:
+    """A histogram without buckets, or with only one, is read."""
+    assert len(read(replace(POINT, bounds=(), buckets=())).points) == 1
+    assert len(read(replace(POINT, bounds=(), buckets=[3])).points) == 1
 
 
 def test_time_window() -> None:
