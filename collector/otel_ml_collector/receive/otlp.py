@@ -243,11 +243,13 @@ class OtlpService(_Exports):
         self, _messages: object, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> bytes:
         """Store the content of a request and return the answer once it is durable."""
+        peer = context.peer() or ""  # empty once the call has ended
         answer = await self._take(lambda reservation: self._read_export(context, reservation))
         if isinstance(answer, CollectorError):
-            await self._abort(answer, context)
+            await self._abort(answer, context, peer)
         if answer.message:
-            self._note(context, "partial", answer.message, answer.rejected, answer.service)
+            rejected, service = answer.rejected, answer.service
+            self._note(context, peer, "partial", answer.message, rejected=rejected, service=service)
         self._count("partial" if answer.rejected else "success")
         return write_answer(answer, self._signal, Form.PROTOBUF)
 
@@ -270,7 +272,7 @@ class OtlpService(_Exports):
         reservation.announce(sender, self._sizes.get(sender, _UNKNOWN_BYTES))
         body = await context.read()
         if not isinstance(body, bytes):
-            raise Rejected("The call has no message: send one")
+            raise _without_message(context)
         if len(self._sizes) > _MOST_SIZES:
             self._sizes.clear()
         self._sizes[sender] = len(body)
@@ -280,11 +282,11 @@ class OtlpService(_Exports):
         return Export(body, "identity", project, self._signal, access=access, passed=passed)
 
     async def _abort(
-        self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]"
+        self, error: CollectorError, context: "grpc.aio.ServicerContext[bytes, bytes]", peer: str
     ) -> NoReturn:
         """End a call with an error. The retry delay is sent in both forms that clients read."""
         row = on_wire(error)
-        self._note(context, row.outcome, error)
+        self._note(context, peer, row.outcome, error)
         self._count(row.outcome)
         status = status_of(error)
         trailers = [("grpc-status-details-bin", status.SerializeToString())]
@@ -295,15 +297,17 @@ class OtlpService(_Exports):
     def _note(
         self,
         context: "grpc.aio.ServicerContext[bytes, bytes]",
+        peer: str,
         answer: str,
         reason: object,
+        *,
         rejected: int = 0,
         service: str = "",
     ) -> None:
         metadata = _metadata(context)
         note_request(
             "grpc",
-            context.peer() or "",
+            peer,
             (self._find_access(metadata), metadata),
             answer=answer,
             reason=reason,
@@ -357,6 +361,16 @@ def make_server(
             "or Jaeger listens there; choose a different one with --grpc HOST:PORT"
         ) from error
     return server, port
+
+
+def _without_message(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Rejected:
+    """Return the error for a call without a message. gRPC itself ends one that is too large."""
+    if context.peer():
+        return Rejected("The call has no message: send one")
+    return TooLarge(
+        f"The call ended before its message was read: either the message has more than "
+        f"{BODY_LIMIT_BYTES} bytes, so send smaller batches, or the sender gave up"
+    )
 
 
 def _metadata(context: "grpc.aio.ServicerContext[bytes, bytes]") -> dict[str, str]:

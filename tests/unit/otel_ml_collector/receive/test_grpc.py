@@ -1,6 +1,7 @@
 """Tests of OTLP over gRPC before stores that answer, refuse and break."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import grpc
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_ml_collector.access import OPEN, Access
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.receive.otlp import make_server
+from otel_ml_collector.receive.refusals import REFUSALS
 from tests.support.otel_ml_collector.receive.senders import Backend, make_body, open_backend
 from tests.support.otel_ml_collector.spans import span_id
 
@@ -95,6 +97,20 @@ def test_undecodable(backend: Backend) -> None:
         None,
     )
     assert backend.requests() == {'answer="refused",signal="traces",transport="grpc"': 1}
+
+
+def test_too_large(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """A message that gRPC refuses for its size is logged with its sender and the limit."""
+    REFUSALS.close()
+    caplog.clear()
+    with pytest.raises(grpc.aio.AioRpcError, match="larger than max"):
+        export(backend, bytes(21 * 2**20))
+    (line,) = caplog.messages
+    assert re.match(
+        r"A request was refused: transport=grpc peer=ipv4:127\.0\.0\.1:\d+ answer=refused "
+        r"reason='The call ended .* more than 20971520 bytes, so send smaller batches, or ",
+        line,
+    )
 
 
 @pytest.mark.parametrize(
