@@ -41,6 +41,10 @@ _FULL_BYTES: Final = 1024 * 1024
 # Seconds before its deadline at which a request is stored at the latest.
 _RESERVE_S: Final = 1.0
 
+_NOT_STORED: Final = (
+    "A batch could not be stored: %s. Senders are asked to send it again, and everything that was "
+    "acknowledged is kept"
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -205,6 +209,7 @@ class Commit:
         self._changed = threading.Condition()
         self._closed = False
         self._once = OnceAMinute()
+        self._is_failing = False
         self._group_rows = _GROUP_ROWS
         self._thread = threading.Thread(target=self._work, name="otel-ml-commit", daemon=True)
         self._thread.start()
@@ -269,7 +274,12 @@ class Commit:
     def _report(self, error: Exception) -> None:
         """Count and log a failed group."""
         self._telemetry.count_failed_commit()
-        self._log("A batch could not be stored: %s", error)
+        self._is_failing = True
+        if isinstance(error, Unavailable):  # its message says what is wrong
+            if self._once.is_due(_NOT_STORED):
+                _logger.error(_NOT_STORED, error)
+        else:
+            self._log("A batch could not be stored: %s", error)
 
     def _log(self, message: str, error: Exception) -> None:
         if self._once.is_due(message):
@@ -322,6 +332,9 @@ class Commit:
             self._report(error)
             _fail(group, error)
             return
+        if self._is_failing:
+            self._is_failing = False
+            _logger.warning("The store works again: batches are stored")
         self._note(group, records, time.perf_counter() - started)
         self._recent.remember(ranks, [run for run in records.runs if _place_of(run) in left])
         for waiting in group:

@@ -200,6 +200,27 @@ def test_after_trouble(error: Exception, message: str) -> None:
     assert store.groups == [["two"]]
 
 
+def test_log_of_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that is full is one line without a traceback, and the recovery is another one."""
+    troubles = [Unavailable("No space left on device")] * 3
+
+    def break_thrice(names: set[str]) -> None:
+        if troubles:
+            raise troubles.pop()
+
+    with running(FakeStore(break_thrice)) as commit:
+        for name in ("one", "two", "three", "four", "five"):
+            error_of(submit(commit, name))
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        (
+            "A batch could not be stored: No space left on device. Senders are asked to send it "
+            "again, and everything that was acknowledged is kept",
+            None,
+        ),
+        ("The store works again: batches are stored", None),
+    ]
+
+
 def test_unforeseen_among_halves() -> None:
     """An unforeseen error while a group is split is told to those without an answer only."""
 
