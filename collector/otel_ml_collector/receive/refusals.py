@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import Request
@@ -17,6 +17,9 @@ SENDERS: Final = 256
 QUIET_S: Final = 60.0
 _OTHERS: Final = "(others)"
 _SHOWN_CHARS: Final = 300
+# Reasons that are counted per sender, and those that are logged, most frequent first.
+_REASONS: Final = 10
+_SHOWN_REASONS: Final = 3
 
 # The documentation tells operators to look for this logger name.
 _logger = logging.getLogger("otel_ml_collector.refusals")
@@ -52,10 +55,11 @@ class Refusal:
 class _Muted:
     quiet_until_s: float
     suppressed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 class Refusals:
-    """Logs the first refusal of a sender, then only counts for a minute and logs the number.
+    """Logs the first refusal of a sender, then counts for a minute and logs numbers by reason.
 
     A sender is an address and a key. Senders beyond the first `SENDERS` in a minute count as one.
     """
@@ -77,6 +81,9 @@ class Refusals:
             sender = self._senders.get(name)
             if sender is not None:
                 sender.suppressed += 1
+                reason = refusal.reason[:_SHOWN_CHARS]
+                if reason in sender.reasons or len(sender.reasons) < _REASONS:
+                    sender.reasons[reason] += 1
                 return
             self._senders[name] = _Muted(now_s + QUIET_S)
         _log(refusal)
@@ -93,7 +100,7 @@ class Refusals:
                 return
             del self._senders[name]
             if sender.suppressed:
-                _log_number(*name, sender.suppressed)
+                _log_number(*name, sender)
 
 
 REFUSALS: Final = Refusals()
@@ -121,13 +128,15 @@ def _log(refusal: Refusal) -> None:
     _logger.warning("%s: %s", what, text, extra=fields)
 
 
-def _log_number(peer: str, key_id: str, suppressed: int) -> None:
+def _log_number(peer: str, key_id: str, muted: _Muted) -> None:
+    most = muted.reasons.most_common(_SHOWN_REASONS)
     _logger.warning(
-        "%d more requests from %s were refused or rejected in part within %g s",
-        suppressed,
+        "%d more requests from %s were refused or rejected in part within %g s: %s",
+        muted.suppressed,
         f"{peer} with key {key_id}" if key_id else peer,
         QUIET_S,
-        extra={"peer": peer, "key_id": key_id, "suppressed": suppressed},
+        ", ".join(f"{number} for {_shown(reason)}" for reason, number in most),
+        extra={"peer": peer, "key_id": key_id, "suppressed": muted.suppressed},
     )
 
 

@@ -88,7 +88,7 @@ def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock.now_s = QUIET_S
     refusals.note(refuse("10.0.0.7:1"))
     assert caplog.messages[1] == (
-        "999 more requests from 10.0.0.7 were refused or rejected in part within 60 s"
+        "999 more requests from 10.0.0.7 were refused or rejected in part within 60 s: 999 for No"
     )
     assert len(caplog.messages) == 3
 
@@ -133,7 +133,8 @@ def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
     refusals.note(refuse("10.9.9.9:1"))
     rest = 10_000 - SENDERS - 1
     assert caplog.messages[SENDERS + 1 :] == [
-        f"{rest} more requests from (others) were refused or rejected in part within 60 s",
+        f"{rest} more requests from (others) were refused or rejected in part within 60 s: "
+        f"{rest} for No",
         caplog.messages[-1],
     ]
 
@@ -146,8 +147,21 @@ def test_end(caplog: pytest.LogCaptureFixture) -> None:
     refusals.close()
     refusals.close()
     assert caplog.messages[1:] == [
-        "2 more requests from 10.0.0.7 with key 0f were refused or rejected in part within 60 s"
+        "2 more requests from 10.0.0.7 with key 0f were refused or rejected in part within 60 s: "
+        "2 for No"
     ]
+
+
+def test_reasons(caplog: pytest.LogCaptureFixture) -> None:
+    """The number comes with the most frequent reasons, and they are bounded."""
+    refusals = Refusals()
+    for reason in ("No key", *["The store is busy"] * 3, *["Too large"] * 2, *map(str, range(99))):
+        refusals.note(refuse(reason=reason))
+    refusals.close()
+    assert caplog.messages[1] == (
+        "104 more requests from 10.0.0.7 were refused or rejected in part within 60 s: "
+        "3 for 'The store is busy', 2 for 'Too large', 1 for 0"
+    )
 
 
 def test_error_as_json() -> None:
