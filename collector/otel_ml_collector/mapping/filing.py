@@ -14,6 +14,11 @@ from otel_ml_collector.times import AHEAD_NS, LATEST_NS, OLDEST_NS
 
 # Reason to reject a record whose project the key of the sender may not write to.
 NOT_ALLOWED: Final = "project_not_allowed"
+WRONG_TIME: Final = "outside_time_window"
+WRONG_TIME_MEANS: Final = (
+    "their time is more than an hour in the future or more than 400 days ago; check the clock of "
+    "the sender"
+)
 # Process of imported runs, in place of the one that sent them. Alert rules leave these runs out.
 IMPORTED: Final = "import"
 # Spec: https://url.spec.whatwg.org/#double-dot-path-segment, also when it is percent-encoded.
@@ -105,7 +110,7 @@ def reason_to_reject(span: Span, project: str, window: StartWindow) -> str | Non
     if not is_span_id(span.span_id):
         return "invalid_span_id"
     if span.start_ns not in window:
-        return "outside_time_window"
+        return WRONG_TIME
     if span.end_ns > LATEST_NS:
         return "invalid_end_time"
     return None if is_project(project) else "invalid_project"

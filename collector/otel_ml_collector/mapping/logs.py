@@ -22,6 +22,7 @@ from otel_ml_collector.mapping.evaluations import (
 )
 from otel_ml_collector.mapping.filing import (
     NOT_ALLOWED,
+    WRONG_TIME,
     Filing,
     StartWindow,
     is_project,
@@ -157,7 +158,7 @@ def _reason_to_reject(log: Log, time_ns: int, project: str, window: StartWindow)
     if any(log.span_id) and not is_span_id(log.span_id):
         return "invalid_span_id"
     if time_ns not in window:
-        return "outside_time_window"
+        return WRONG_TIME
     return None if is_project(project) else "invalid_project"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final
 
-from otel_ml_collector.mapping.filing import NOT_ALLOWED, Filing, is_project, project_of
+from otel_ml_collector.mapping.filing import NOT_ALLOWED, WRONG_TIME, Filing, is_project, project_of
 from otel_ml_collector.mapping.values import service_name, to_sorted_json, to_text, to_type_name
 from otel_ml_collector.price import provider_of
 from otel_ml_collector.records import CallPoint, Records
@@ -79,7 +79,7 @@ def map_points(points: Iterable[OtlpPoint], filing: Filing) -> Records:
         elif not is_project(project):
             rejected["invalid_project"] += 1
         elif point.time_ns not in filing.window_of(point.scope):
-            rejected["outside_time_window"] += 1
+            rejected[WRONG_TIME] += 1
         elif not _is_number(point):
             rejected[INVALID_VALUE] += 1
         elif not _has_valid_buckets(point):
