@@ -356,6 +356,7 @@ class Intake:
     ) -> ExportAnswer:
         """Forward metrics if there is a destination. Otherwise drop those that are not stored."""
         rejected = stored.rejected
+        self._telemetry.count_rejected_points(rejected)
         if self._forward and onward:
             if NOT_ALLOWED in rejected:
                 self._forward.hold_back(onward)

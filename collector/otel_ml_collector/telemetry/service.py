@@ -93,6 +93,10 @@ class Telemetry:
         self._accepted_logs.inc(accepted)
         _count_by_reason(self._rejected_logs, rejected)
 
+    def count_rejected_points(self, rejected: Mapping[str, int]) -> None:
+        """Count the rejected data points of a request."""
+        _count_by_reason(self._rejected_points, rejected)
+
     def count_left_points(self, number: int) -> None:
         """Count the data points of a metrics request that is not forwarded."""
         self._left_points.inc(number)
@@ -200,6 +204,11 @@ class Telemetry:
             "reason",
         )
 
+        self._rejected_points = self._counter(
+            "otel_ml_data_points_rejected",
+            "Data points of OTLP metrics that were rejected for good, by reason",
+            "reason",
+        )
         self._left_points = self._counter(
             "otel_ml_data_points_left_out",
             "Data points of OTLP metrics that were neither stored nor forwarded",

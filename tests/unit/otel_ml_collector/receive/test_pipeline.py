@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from otel_ml_collector.decode.signals import Signal
 from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.receive.answers import ExportAnswer
 from otel_ml_collector.receive.commit import Commit
@@ -162,6 +164,24 @@ def test_numbers(way: Way) -> None:
         "otel_ml_spans_received_total 3.0",
         'otel_ml_spans_rejected_total{reason="invalid_span_id"} 1.0',
     ]
+
+
+def test_invalid_point(way: Way) -> None:
+    """A data point that is not a number is rejected and counted, and the others are stored."""
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add()
+    metric.name = "gen_ai.client.operation.duration"
+    for total in (float("nan"), 2.0):
+        metric.histogram.data_points.add(time_unix_nano=time.time_ns(), count=1, sum=total)
+    export = Export(request.SerializeToString(), "identity", "p", Signal.METRICS)
+    assert asyncio.run(way.accept_last([export])) == ExportAnswer(
+        1,
+        "Data points rejected for good: invalid_value 1: a sum or count is negative, too large or "
+        "not a number",
+    )
+    assert [point.total for point in way.stored.points] == [2.0]
+    counted = 'otel_ml_data_points_rejected_total{reason="invalid_value"} 1.0'
+    assert counted in way.telemetry.render().decode()
 
 
 def test_empty_request(way: Way) -> None:

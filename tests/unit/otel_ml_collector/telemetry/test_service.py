@@ -20,6 +20,7 @@ def test_counts() -> None:
     telemetry.count_received("logs", 4)
     telemetry.count_spans(7, {"invalid_span_id": 2})
     telemetry.count_log_records(3, {"no_trace": 1})
+    telemetry.count_rejected_points({"invalid_buckets": 6})
     telemetry.count_duplicates(5)
     telemetry.count_quota_refusal("bytes")
     telemetry.count_failed_commit()
@@ -41,6 +42,7 @@ def test_counts() -> None:
         ("otel_ml_spans_rejected_total", ("invalid_span_id",)): 2,
         ("otel_ml_log_records_accepted_total", ()): 3,
         ("otel_ml_log_records_rejected_total", ("no_trace",)): 1,
+        ("otel_ml_data_points_rejected_total", ("invalid_buckets",)): 6,
         ("otel_ml_spans_duplicate_total", ()): 5,
         ("otel_ml_quota_refusals_total", ("bytes",)): 1,
         ("otel_ml_commits_failed_total", ()): 1,
