@@ -1,5 +1,6 @@
 """The JSON API for feedback, ground truth and tags, for keys with the scope annotate."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,7 +9,7 @@ from typing import Annotated, Final
 import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import TagValue
@@ -41,6 +42,16 @@ _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _RunId = Annotated[str, Field(pattern=f"^{names.RUN_ID.pattern}$")]
 _RecordId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
+
+def _check_tag(value: object) -> object:
+    is_infinite = isinstance(value, float) and not math.isfinite(value)
+    if is_infinite or not isinstance(value, str | bool | int | float):
+        raise ValueError("Expected a text, a finite number or a boolean")
+    return value
+
+
+_TagValue = Annotated[TagValue, BeforeValidator(_check_tag)]
+
 router = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 
@@ -57,7 +68,7 @@ class WantedTags(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tags: Annotated[dict[_Name, TagValue], Field(min_length=1, max_length=_MOST_TAGS)]
+    tags: Annotated[dict[_Name, _TagValue], Field(min_length=1, max_length=_MOST_TAGS)]
 
 
 class StoredTags(BaseModel):

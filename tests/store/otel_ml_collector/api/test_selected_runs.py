@@ -3,6 +3,8 @@
 import json
 from typing import Any, Final
 
+import pytest
+
 from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_span
@@ -51,6 +53,19 @@ def test_tags_are_undone(service: Service, project: str) -> None:
     assert tags_of(service, project) == ["y", "y", "x", "x"]
     read(service, "POST", project, "run-tags/undo", stored)
     assert tags_of(service, project) == ["x", "x", "x", "x"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [], None])
+def test_invalid_tag(service: Service, project: str, value: object) -> None:
+    """A tag that is not a text, a finite number or a boolean is refused, and none is stored."""
+    run_ids = [id_of(run) for run in take(service, project, 1)]
+    wanted = {"run_ids": run_ids, "tags": {"client": "y", "share": value}}
+    answered = call(service, "POST", project, "run-tags", wanted)
+    assert (answered.status, answered.json["error"]["message"]) == (
+        400,
+        "tags.share: Expected a text, a finite number or a boolean",
+    )
+    assert tags_of(service, project) == ["x"]
 
 
 def test_only_own_tags_are_undone(service: Service, project: str) -> None:
