@@ -211,7 +211,9 @@ class ClockWatch:
             if self._logged_ns is not None and steady_ns - self._logged_ns < _LOG_EVERY_NS:
                 return
             self._logged_ns = steady_ns
-        _logger.error("Spans were rejected: %s", trouble)
+        _logger.error(
+            "Spans are not stored, and their senders are asked to send them again: %s", trouble
+        )
 
 
 def _is_on_time(lead_ns: int) -> bool:
