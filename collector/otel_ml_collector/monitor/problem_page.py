@@ -312,10 +312,14 @@ def _compare_versions(
     for token, verdict in verdicts.items():
         part = values[token]
         figure = next((item for item in verdict.describe() if item.name == finding.measured), None)
-        if whole is not None and whole.of_worst and whole.worst == part.condition:
-            figure = whole.of_worst
         where = narrow(release.candidate.where, part.condition)
-        rows.append(_compare_part(_name_value(part), where, verdict.counts, figure))
+        name, counts = _name_value(part), verdict.counts
+        if whole is not None and whole.worst == part.condition:
+            # Compared with all other runs, it is worse with fewer runs than a version needs.
+            row = _compare_part(name, where, counts, whole.of_worst or figure)
+            rows.append(replace(row, word=_write_word(whole)))
+        else:
+            rows.append(_compare_part(name, where, counts, figure))
     counts = release.baseline.runs, release.candidate.runs
     row = _compare_part("All runs", release.candidate.where, counts, whole)
     rows.append(replace(row, is_whole=True))

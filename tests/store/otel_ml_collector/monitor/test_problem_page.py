@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
@@ -73,6 +74,24 @@ def test_pairs(service: Service) -> None:
     assert f'/projects/pairs/runs/{id_of(calls[1])}">answer 2 <span class="mute">0.93<' in part
     assert 'answer 4 <span class="mute f">0.31<' in part
     assert "only" not in part
+
+
+def test_small_worst_value(service: Service) -> None:
+    """The value of a tag that the release calls worst is worse, also with fewer than 100 runs."""
+    began_ns = time.time_ns() - 60 * MINUTE_NS
+    calls = []
+    for place in range(360):
+        version, client = ("aa", "bb")[place // 180], "xyz"[place % 3]
+        score = 0.1 if (version, client) == ("bb", "x") else 0.9
+        start_ns = began_ns + (place - 180) * MINUTE_NS // 4
+        call = make_answer(place, version, "{}", score, start_ns)
+        calls.append(replace(call, attributes={**call.attributes, "otel_ml.tag.client": client}))
+    service.store.take("worst", *calls, now_ns=time.time_ns())
+    page = ask(service.app, "/projects/worst/problems/sort-v2-quality?by=client").text
+    rows = page.partition("Version × client")[2].partition("</table>")[0].split("<tr")
+    text = html.unescape(re.sub("<[^>]+>", " ", next(row for row in rows if ">x<" in row)))
+    assert text.split()[-1] == "worse"
+    assert "too early" not in text
 
 
 def test_pair_of_an_old_input(service: Service) -> None:
