@@ -708,6 +708,10 @@ class VersionResult:
         return str(self._verdict["word"])
 
     @property
+    def _shown_word(self) -> str:
+        return "collecting data" if self.word == "watching" else self.word
+
+    @property
     def have_failures_risen(self) -> bool:
         """Whether more calls fail than with the baseline version."""
         failures = self._verdict["failures"]
@@ -770,12 +774,12 @@ class VersionResult:
 
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
-        lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
+        lines = [f"**{self.name}** vs {self.baseline}: {self._shown_word}", ""]
         return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
-        lines = [f"{self.name} vs {self.baseline}: {self.word}"]
+        lines = [f"{self.name} vs {self.baseline}: {self._shown_word}"]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 
