@@ -52,10 +52,11 @@ _WITH_LOG_CONTENTS: Final = Sql("""
     FROM ({payloads}) AS payload LEFT JOIN ({contents}) AS told USING (trace_id, span_id)""")
 # Why a run is left out; empty if its inputs and outputs are complete.
 _LEFT_OUT_REASON: Final = Sql("""multiIf(
-    {of_inputs} inputs = '', 'without inputs', {of_inputs} {cut_inputs}, 'inputs cut or hidden',
-    {of_inputs} {short_inputs}, 'inputs kept in short',
-    outputs = '', 'without outputs', {cut_outputs}, 'outputs cut or hidden',
-    {short_outputs}, 'outputs kept in short', '')""")
+    {of_inputs} inputs = '', 'without inputs',
+    {of_inputs} {cut_inputs}, 'with cut or hidden inputs',
+    {of_inputs} {short_inputs}, 'with shortened inputs',
+    outputs = '', 'without outputs', {cut_outputs}, 'with cut or hidden outputs',
+    {short_outputs}, 'with shortened outputs', '')""")
 # Counts runs by item, or by the words of their inputs. For a group with several runs, it returns
 # their keys.
 _GROUPS_BY_WORDS: Final = Sql("""

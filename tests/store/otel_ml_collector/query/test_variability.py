@@ -126,10 +126,10 @@ def test_left_out(store: Store, project: str) -> None:
         ask_often(store, project, [({"q": 1}, 1)], **{"otel_ml.capture": cut})
     [version] = find(store, project).versions
     assert version.left_out == {
-        "inputs cut or hidden": 2,
-        "inputs kept in short": 2,
-        "outputs cut or hidden": 1,
-        "outputs kept in short": 1,
+        "with cut or hidden inputs": 2,
+        "with shortened inputs": 2,
+        "with cut or hidden outputs": 1,
+        "with shortened outputs": 1,
         "without inputs": 1,
         "without outputs": 1,
     }
