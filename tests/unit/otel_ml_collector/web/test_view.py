@@ -54,6 +54,7 @@ def test_ago(seconds: int, text: str) -> None:
         (1_234_567.8, "1,234,568"),
         (-2.5, "-2.5"),
         (-1_234, "-1,234"),
+        (1e308, "1e+308"),
     ],
 )
 def test_number(value: float | None, text: str) -> None:
