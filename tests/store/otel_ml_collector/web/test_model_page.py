@@ -1,7 +1,9 @@
 """Tests of the page of a model and of the list: they count the same."""
 
+import time
 from dataclasses import replace
 
+from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.versions.find import find_versions
 from tests.store.otel_ml_collector.test_experiments import make_experiment, make_runs
 from tests.support.otel_ml_collector.asgi import ask
@@ -26,3 +28,17 @@ def test_versions_of_experiments(service: Service, project: str) -> None:
     assert '>0<i class="u"> runs</i>' in listed
     service.store.take(project, make_call("answer", {"otel_ml.model.version": "aa"}))
     assert ">1 run</a>" in ask(service.app, f"/projects/{project}/models/answer").text
+
+
+def test_verdict_of_few_runs(service: Service, project: str) -> None:
+    """The verdict on two versions with few runs says when they are compared."""
+    now_ns = time.time_ns()
+    for version, hours in (("aa", 3), ("bb", 2)):
+        call = make_call(
+            "answer", {"otel_ml.model.version": version}, start_ns=now_ns - hours * HOUR_NS
+        )
+        service.store.take(project, call, now_ns=now_ns)
+    shown = f"/projects/{project}/model-verdict?model=answer&version=2&against=1&default=1"
+    page = ask(service.app, shown).text
+    assert "No run failed, and no judge scored both versions." in page
+    assert "compared when each version has 30 runs" in page
