@@ -449,8 +449,8 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
         }
         service.store.take("unseen", make_call(name, attributes))
     page = ask(service.app, "/projects/unseen/models/partly").text
-    assert "create no new version: attributes of `client`; `&lt;b&gt;`, too." in page
-    assert "create no new version" not in ask(service.app, "/projects/unseen/models/wholly").text
+    assert "creates no new version: attributes of `client`; `&lt;b&gt;`, too." in page
+    assert "creates no new version" not in ask(service.app, "/projects/unseen/models/wholly").text
 
 
 @pytest.mark.parametrize("part", PARTS)
