@@ -280,10 +280,11 @@ def _write_value(value: float, step: ItemStep) -> str:
 
 
 def write_change(change: ItemChange) -> str:
-    """Return in words how the judges' results for an item changed: ``exact, brief pass → fail``.
+    """Return in words how the judges' results for an item changed.
 
-    The largest change comes first. If no judge's result changed, it describes how the share of
-    failed calls changed.
+    For example, ``exact, brief pass → fail`` means that the item passed the judges `exact` and
+    `brief` before, and fails them now. The largest change comes first. If no judge's result
+    changed, the text is about the share of failed calls.
     """
     by_words: dict[str, list[str]] = {}
     for judge in change.judges:

@@ -389,8 +389,8 @@ def is_early(
     Args:
         here: Number of predictions whose ground truth has arrived.
         n: Number of all predictions.
-        usual: Share of predictions that usually have ground truth at this age. None if unknown.
-        at_last: Share of predictions that usually get ground truth at any time. None if unknown.
+        usual: Share of predictions of this age that usually have ground truth. None if unknown.
+        at_last: Share of predictions that usually have ground truth in the end. None if unknown.
         confidence: Confidence of the test whether less ground truth than usual has arrived.
 
     Returns:
