@@ -53,11 +53,10 @@ _FIGURES: Final = Vocabulary(
     },
     frozenset({"worse", "maybe-worse"}),
 )
-_NAMES: Final = [f'{name}["{of}"]' if of else name for name, of in _FIGURES.figures.items()]
 _CONDITIONS: Final = (
     "Exit with status 1 if this condition holds: worse, maybe-worse (a judge may be worse), or a "
     "comparison such as 'errors > 3'. A comparison can use "
-    f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
+    f"{', '.join(_FIGURES.forms[:-1])} and {_FIGURES.forms[-1]}"
 )
 _ENDS: Final = (
     "Exit status: 0 if successful; 1 if a --fail-if condition holds; 2 if the experiment could not "

@@ -84,10 +84,14 @@ class Vocabulary:
     watches: bool = False
 
     @property
+    def forms(self) -> list[str]:
+        """The figures as they are written, such as ``pass_rate["grounded"]``."""
+        return [_written(name, of) for name, of in self.figures.items()]
+
+    @property
     def written(self) -> str:
         """The forms of a condition, in words."""
-        figures = [_written(name, of) for name, of in self.figures.items()]
-        comparison = f"a comparison of {', '.join(figures)}"
+        comparison = f"a comparison of {', '.join(self.forms)}"
         if not self.verdicts:
             return comparison
         return ", ".join([*sorted(self.verdicts, reverse=True), f"or {comparison}"])
