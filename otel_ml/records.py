@@ -1048,8 +1048,8 @@ class DatasetCoverage:
 
     Only runs of the last 28 days are used, and only runs of certain models: those in the data set's
     last six experiments. If there are no experiments, the runs of the models from which the items
-    were made are used. Only the five most frequent tags of the items are used, with the ten largest
-    slices of each. Slices with less than 1 % of the runs are left out.
+    were made are used. For each of the five most frequent tags of the items, the ten largest slices
+    are listed. Slices with less than 1 % of the runs are left out.
     """
 
     name: str

@@ -119,7 +119,7 @@ class Replay:
 
     @property
     def unspoken(self) -> Mapping[str, list[str]]:
-        """Ids of recorded runs that a judge has not scored yet, by judge name.
+        """IDs of recorded runs that a judge has not scored yet, by name of the judge.
 
         `run` lets the judge score them first.
         """

@@ -350,8 +350,8 @@ class Reader(HasCard):
             where: A filter. Only matching runs are compared.
             figure: What to compare. One of ``errors``, ``missing inputs``, ``latency``, ``cost``,
                 the name of a judge, ``truth churned`` for the prediction target *churned*, or
-                ``drift inputs.language`` for slices in which the values of this field are
-                distributed differently. Empty to compare all of these.
+                ``drift inputs.language`` for slices whose values of this field differ from those
+                of all other runs. If empty, all of these are compared.
             start: Only runs that started at or after this time. Default: 24 hours ago.
             end: Only runs that started before this time.
             pairs: Also return combinations of two conditions that are worse than either alone.

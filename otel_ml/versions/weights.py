@@ -146,9 +146,7 @@ class WeightMarks:
         self._next_ns = 0
 
     def are_other(self, now_ns: int) -> bool:
-        """Return whether a model object was replaced or fitted again.
-
-        The model objects are compared with those at the creation of this `WeightMarks`.
+        """Return whether a model was replaced or fitted again since this `WeightMarks` was made.
 
         A slow check is not repeated at once. For example, after a check that took 10 ms, calls in
         the next second return False without a check.

@@ -57,7 +57,8 @@ class Problem(BaseModel):
     message: str
     field: str | None
     column: int | None = Field(
-        default=None, description="Position of the error in the text of the field, starting at 0"
+        default=None,
+        description="Position of the error in the field's text, counted from 0",
     )
 
 

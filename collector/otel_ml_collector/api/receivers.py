@@ -9,7 +9,7 @@ class ProjectReceiver(BaseModel):
     name: str
     kind: str = Field(description="alertmanager, slack or webhook")
     host: str = Field(
-        description="Host of the receiver's address; the rest of the address may be secret"
+        description="Host in the receiver's address. The rest may be secret and is not returned"
     )
     rules: int = Field(description="Number of alert rules of the project that notify the receiver")
     sent_time: str | None = Field(

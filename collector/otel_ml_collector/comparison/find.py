@@ -134,7 +134,7 @@ class ComparedSide(BaseModel):
 
     reference: str = Field(description="Name of this side, as in the request")
     letter: str = Field(
-        description="Letter for this side in sentences: A for the baseline, then B, C, ..."
+        description="Letter of this side in sentences: A for the baseline, then B, C and so on"
     )
     name: str
     params: dict[str, JsonValue] = Field(

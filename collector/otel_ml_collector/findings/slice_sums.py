@@ -497,8 +497,8 @@ def is_requested_name(llm: str, answered: Iterable[str]) -> bool:
     """Whether an LLM is the requested name of another one, such as `gpt-4o` of `gpt-4o-2024-08-06`.
 
     Args:
-        llm: An LLM that only failed calls name.
-        answered: The LLMs that answered calls.
+        llm: Name of an LLM for which there are only failed calls.
+        answered: Names of the LLMs that answered calls.
     """
     requested = llm.rpartition("/")[2].removesuffix("-latest")
     is_dated = re.compile(rf"{re.escape(requested)}[-@:]\d[\d.-]*")

@@ -57,7 +57,7 @@ class TriedRun(BaseModel):
     run_id: str
     outputs: str | None = Field(description="Preview of the outputs that are judged")
     answer: str = Field(
-        description="Answer of the judge: pass, fail, a score or a label; empty after an error"
+        description="The judge's answer: pass, fail, a score or a label. Empty if the judge failed"
     )
     score: float | None
     passed: bool | None

@@ -137,7 +137,7 @@ class ProjectShare(Share):
         description="Bytes of each kind: runs, payloads, logs, metrics, artifacts, other"
     )
     models: list[ModelShare] = Field(
-        description="Bytes of the runs and payloads of each model, the 100 largest, largest first"
+        description="Bytes of the runs and payloads of the 100 largest models, the largest first"
     )
     record_days: int = Field(description="Days that records are kept; 0: forever")
     payload_days: int = Field(description="Days that payloads are kept; 0: forever")

@@ -476,7 +476,7 @@ def test_failed_calls_name_no_llm(
 
 
 def test_failing_llm_stays(service: Service) -> None:
-    """An LLM of which every call fails is compared if it is no requested name of another one."""
+    """An LLM whose calls all fail is compared, unless its name is the short name of another LLM."""
     spans = []
     for place in range(300):
         has_failed = place > 200 and place % 2 == 0
