@@ -279,13 +279,10 @@ OF_THEIR_OWN: Final = {
 }
 
 
-# Whole it takes 40 s of CPU, each night: tests/nightly/otel_ml/versions/test_estimators.py.
-_SURVEY: Final = "tests.support.otel_ml.versions.estimators"
 # An idle engine removes replaced files up to two minutes later, which
 # tests/nightly/otel_ml_collector/test_retention.py waits for.
 _PURGE: Final = "otel-ml storage --purge"
 FEWER: Final = {
-    _SURVEY: f"{_SURVEY} CountVectorizer KernelDensity",
     _PURGE: f"{_PURGE} --no-wait",
 }
 
