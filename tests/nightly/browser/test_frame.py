@@ -67,7 +67,7 @@ def test_an_error_page_leads_on(chromium: Browser, demo: CollectorProcess) -> No
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{DOCS}/models/none")
     expect(page.get_by_role("alert")).to_contain_text("none")
-    page.get_by_role("link", name="Models of docs-search").click()
+    page.get_by_role("link", name="Models in docs-search").click()
     expect(page.get_by_role("heading", name="Models")).to_be_visible()
     page.close()
 

@@ -131,7 +131,7 @@ def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:
     page = wide.open(HOME)
     first = page.locator("#by-models tbody tr:not(.sum)").first
     expect(first).to_contain_text("gpt-4o")
-    expect(first).to_contain_text("1.00800")
+    expect(first).to_contain_text("1.01")
     expect(page.locator("#by-users tbody tr:not(.sum)").first).to_contain_text("u-0482")
     page.locator("#by-users").get_by_role("link", name="Errors").click()
     expect(page.locator("#by-users th[aria-sort]")).to_contain_text("Errors")

@@ -108,10 +108,10 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("runs-none", f"{DOCS}/runs?where={quote(NO_MODEL)}&last=30d"),
         Stop("project-empty", "/projects/nothing-here/runs"),
         Stop("completion", f"{DOCS}/runs", _complete),
-        Stop("columns", f"{DOCS}/runs", _open_list("Columns")),
+        Stop("columns", f"{DOCS}/runs", _open_part("columns")),
         Stop("range", f"{DOCS}/runs", _open_time),
-        Stop("views", f"{DOCS}/runs", _open_list("Views")),
-        Stop("export", f"{DOCS}/runs", _open_list("Export")),
+        Stop("views", f"{DOCS}/runs", _open_part("views")),
+        Stop("export", f"{DOCS}/runs", _open_part("export")),
         Stop("help", f"{DOCS}/runs", _press("?")),
         Stop("run-ok", answer),
         Stop("run-failed", run("docs-search", 'outcome == "error" and model == "ask"')),
@@ -294,9 +294,19 @@ def _press(*keys: str) -> Callable[[Page], None]:
     return act
 
 
-def _open_list(summary: str) -> Callable[[Page], None]:
+def _open_projects(page: Page) -> None:
+    _click_tool(
+        page, page.locator("details.switch > summary").get_by_text("docs-search", exact=True)
+    )
+    page.locator(".pop small").first.wait_for()
+
+
+def _open_part(part: str) -> Callable[[Page], None]:
+    """Open a part of the list's menu."""
+
     def act(page: Page) -> None:
-        _click_tool(page, page.locator("details.switch > summary").get_by_text(summary, exact=True))
+        page.locator("#more > summary").click()
+        page.locator(f"#{part} > summary").click()
 
     return act
 
@@ -309,11 +319,6 @@ def _click_tool(page: Page, tool: Locator) -> None:
 
 def _open_time(page: Page) -> None:
     _click_tool(page, page.locator("#time > summary"))
-
-
-def _open_projects(page: Page) -> None:
-    _open_list("docs-search")(page)
-    page.locator(".pop small").first.wait_for()
 
 
 def _mark_second(page: Page) -> None:
