@@ -75,7 +75,7 @@ def test_long_text_in_a_tree(watch: Watch, story: Story) -> None:
 def test_chat_of_many_messages(watch: Watch, story: Story) -> None:
     """A chat of 5,000 messages is read fifty at a time, as text from its end and raw."""
     messages = [
-        {"role": ("user", "assistant")[place % 2], "content": f"said {place} " + "word " * 1_000}
+        {"role": ("user", "assistant")[place % 2], "content": f"said {place} " + "word " * 700}
         for place in range(5_000)
     ]
     path = story.add("chat", payload({"messages": messages}))
