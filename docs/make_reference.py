@@ -37,8 +37,9 @@ INTERNAL: Final = (
     ),
     *("profiles.profile.ModelProfile.learn", "profiles.profile.ModelProfile.validate"),
 )
-# What users make themselves of a module whose other classes they are only given.
-_MADE: Final = frozenset({"otel_ml.reader.reader.Reader"})
+# Classes that users create themselves, or whose subclasses they create, among classes that they
+# only receive.
+_MADE: Final = frozenset({"otel_ml.reader.reader.Reader", "otel_ml.profiles.components.Component"})
 # Several of its classes are called as those of what records.
 _READER: Final = "reader."
 _GOOGLE: Final[griffe.GoogleOptions] = {
@@ -115,7 +116,7 @@ class Reference:
                         thing.name,
                         thing,
                         3,
-                        is_made=is_given and is_dataclass(thing),
+                        is_made=thing.path in _MADE or (is_given and is_dataclass(thing)),
                         module=thing.module.path,
                     )
             done += 1
