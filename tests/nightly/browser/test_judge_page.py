@@ -47,5 +47,5 @@ def test_words_of_the_table_stay_whole(
     collector.deliver(encode(spans), headers)
     with open_tab(chromium, collector.endpoint, theme, width, 844) as tab:
         page = tab.open(f"/projects/{PROJECT}/judges/grounded")
-        expect(page.locator("#versions")).to_contain_text("in experiments")
+        expect(page.locator("#versions")).to_contain_text("runs of experiments")
         assert page.evaluate(BROKEN) == []
