@@ -97,11 +97,20 @@ class SlicesFigure(BaseModel):
     @property
     def title(self) -> str:
         """The name on pages, with the version of the judge."""
+        if self.target:
+            return f"{self._target_title} ({self.target})"
         if self.judge_version is None:
             return self.name
         return wording.numbered(
             self.name.removesuffix(f" v{self.judge_version}"), self.judge_version
         )
+
+    @property
+    def _target_title(self) -> str:
+        """What is measured for a prediction target."""
+        if self.kind == "rate":
+            return "Correct predictions"
+        return "Prediction error" if self.lower_is_better else "Prediction quality"
 
 
 class SliceCell(BaseModel):

@@ -146,6 +146,7 @@ def show_slice(
         "rest_runs": rest.total.runs,
         "runs_where": runs_where,
         "curves": _draw(state, known, (own, rest), over),
+        "shown": write_cell,
         "here": lambda past: view.address(
             project, "monitor", "slice", model=model, where=where, last=past
         ),
@@ -244,12 +245,17 @@ def _describe(state: MonitorState) -> dict[str, object]:
         "answer": answer,
         "checked_days": state.checked,
         "shade": shade_cell,
-        "shown": _write_cell,
+        "shown": write_cell,
     }
 
 
-def _write_cell(cell: SliceCell) -> str:
-    """Write the difference of a cell. Latency or cost of three times or more is a factor."""
+def write_cell(cell: SliceCell) -> str:
+    """Write the difference of a cell, or its number of runs if they are too few to compare.
+
+    Latency or cost of three times or more is a factor.
+    """
+    if cell.difference is None:
+        return f"{wording.count(cell.n)} {'run' if cell.n == 1 else 'runs'}"
     if cell.figure not in AMOUNT_FIGURES or not cell.value or not cell.rest:
         return cell.shown
     return write_factor(cell.value / cell.rest) or cell.shown
@@ -263,7 +269,7 @@ def _is_older(figure: SlicesFigure) -> bool:
 
 def _write_title(figure: SlicesFigure) -> str:
     """Write the name of a figure as in a heading: `Errors`."""
-    name = figure.name
+    name = figure.title if figure.target else figure.name
     if figure.judge_version is not None:
         name = f"{figure.judge} v{figure.judge_version}"
     return name if figure.judge else f"{name[:1].upper()}{name[1:]}"

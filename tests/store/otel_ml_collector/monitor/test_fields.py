@@ -269,6 +269,15 @@ def test_page_of_fields(service: Service) -> None:
     assert "reader.fields(&#39;broken&#39;" in page
 
 
+def test_page_of_fields_without_values(service: Service) -> None:
+    """The page names no kind for a field of which no run has a value."""
+    field = get_fields(service, "same")["inputs.secret"]
+    assert (field["n"], field["reference_n"]) == (0, 0)
+    page = ask(service.app, "/projects/p/fields?model=same").text
+    row = page.partition("/fields/inputs.secret?")[2]
+    assert re.findall('<td class="opt">([^<]*)</td>', row)[0] == "–"
+
+
 def test_page_of_a_field(service: Service) -> None:
     """The page of a field draws its distance over time, and shows runs of the new value."""
     page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text

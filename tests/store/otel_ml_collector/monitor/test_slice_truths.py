@@ -149,8 +149,8 @@ def test_figures(service: Service) -> None:
 def test_page(service: Service) -> None:
     """The heat map has a column for each target, and its cell opens the slice."""
     part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
-    assert "Truth churned, pts" in part
-    assert "Truth price" in part
+    assert "Correct predictions (churned), pts" in part
+    assert "Prediction error (price)" in part
     assert "predict is worse for client Remax</a>" in part
     [own] = re.findall(r">Show ([\d,]+) runs</a>", part)
     assert f"{own} runs of client Remax" in part

@@ -245,6 +245,19 @@ def test_page(service: Service) -> None:
     assert one.count("<polyline") == 6
 
 
+def test_page_of_few_runs(service: Service) -> None:
+    """A cell with too few runs to compare says how many it has, without a unit."""
+    spans = make_traffic(70, seed=3)
+    alone = {"otel_ml.model.version": "v1", "otel_ml.tag.client": "Remax"}
+    start_ns = NOW_NS - HOUR_NS
+    spans += [make_call("answer", alone, start_ns=start_ns + place) for place in range(300)]
+    take(service.store, "few", spans)
+    part = ask(service.app, "/projects/few/monitor/findings").text
+    cells = re.findall(r'<td class="[^"]*few"><a [^>]*>([^<]*)</a>', part)
+    assert cells
+    assert {re.sub(r"\d+", "9", cell) for cell in cells} == {"9 runs", "not compared (9 runs)"}
+
+
 def test_page_of_many_runs(service: Service) -> None:
     """A page of an older answer says since when, and asks for what came since."""
     now_ns = time.time_ns()
