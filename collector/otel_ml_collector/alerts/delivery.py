@@ -182,7 +182,7 @@ def _is_known_firing(stored: StoredNotification) -> bool:
 
 
 class AlertLine:
-    """Sends to a single target, one message after the other; arguments as of `AlertDelivery`."""
+    """Sends to one receiver, one message at a time. For its arguments, see `AlertDelivery`."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class AlertLine:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look now whether something waits."""
+        """Check now for waiting notifications."""
         self._woken.set()
 
     def end(self) -> None:
@@ -247,7 +247,7 @@ class AlertLine:
                 self._woken.wait(rest_s)
 
     def _send_waiting(self) -> float:
-        """Send what waits until the target does not take it; return how long to rest then."""
+        """Send what waits until the receiver refuses it; return the pause until the next try."""
         while not self._stopped.is_set():
             batch = self._box.waiting(self.target.name, _READ_AT_ONCE)
             if not batch:
@@ -263,7 +263,7 @@ class AlertLine:
         return 0.0
 
     def _try(self, stored: StoredNotification) -> float | None:
-        """Send a notification; return how long to rest, None when the target answers well."""
+        """Send a notification; return the pause before the next attempt, None if accepted."""
         now_ns = self._clock()
         tries = stored.tries + 1
         try:

@@ -188,16 +188,16 @@ class MeasuredWindows:
 
     @property
     def ends_ns(self) -> list[int]:
-        """Where they end, rising."""
+        """Ends of the windows, in ascending order."""
         return [self.first_ns + place * self.every_ns for place in range(self.number)]
 
     @property
     def span(self) -> Window:
-        """The time that they cover."""
+        """The time that all windows cover."""
         return Window(self.first_ns - self.window_ns, self.ends_ns[-1])
 
     def before(self, length_ns: int) -> "MeasuredWindows":
-        """Return the windows that long before."""
+        """Return the same windows, earlier by this time."""
         return replace(self, first_ns=self.first_ns - length_ns)
 
 

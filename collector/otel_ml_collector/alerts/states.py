@@ -235,7 +235,7 @@ def judge_window(
 
 
 def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
-    """Return the state after a window; an evaluated window changes nothing again.
+    """Return the state after a window. A window that was already evaluated changes nothing.
 
     A window with too few runs is ignored. A firing alert without data keeps firing until `keep` is
     over; then it is resolved, or its rule notifies that it has no data.

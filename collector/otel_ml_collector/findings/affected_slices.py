@@ -1,7 +1,7 @@
-"""Affected slices: the one value of a tag that nearly all runs with a broken or new value share.
+"""Finds affected slices: the tag value that nearly all runs with a broken or new value share.
 
-An input that one hospital no longer sends is missing in a third of all runs. The finding that names
-the hospital can be acted upon. Nothing is remembered: the runs of the window are counted.
+Example: one hospital no longer sends an input, so the input is missing in a third of all runs. A
+finding that names the hospital is easier to act on. The runs of the window are counted each time.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Conditions: the filters that open the runs by which a field changed."""
+"""Writes filters that find the runs with the new values of a field."""
 
 from typing import Final
 

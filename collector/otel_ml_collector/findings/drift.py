@@ -406,7 +406,7 @@ def _read_unsketched(
     of_models: Condition,
     loaded: defaultdict[str, _Loaded],
 ) -> None:
-    """Read of days without sketches a sample of the runs."""
+    """Read a sample of the runs of days that have no sketch."""
     reader, project, bucket_ns = question.reader, question.project, question.bucket_ns
     wanted = of_models
     if question.where:
@@ -867,7 +867,11 @@ def _make_finding(
 _WITH_UNITS: Final = {"latency_ms": "latency in ms", "cost": "cost in $"}
 _LAST_KEY: Final = re.compile(r'\["((?:[^"\\]|\\.)*)"\]$')
 _JUDGE_FIELD: Final = re.compile(r'scores\["((?:[^"\\]|\\.)*)"\](?:\[(\d+)\])?')
-_SECTION_NAMES: Final[Mapping[str, str]] = {"inputs": "input", "outputs": "output"}
+_SECTION_NAMES: Final[Mapping[str, str]] = {
+    "inputs": "input",
+    "outputs": "output",
+    "params": "parameter",
+}
 
 
 def name_field(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The findings of a project: all that contribute them, behind the API, pages and assistants."""
+"""Gathers the findings of a project for the API, the pages and assistants."""
 
 import math
 from dataclasses import dataclass

@@ -281,7 +281,7 @@ def find_changes(
 
 @dataclass(slots=True)
 class VersionWords:
-    """Tells for many moments of the past whether a figure of the newest version was worse then.
+    """Finds, for many past moments, whether a figure of the newest version was worse.
 
     Each version is read once. It is compared after each of its windows, because the word can only
     change then.

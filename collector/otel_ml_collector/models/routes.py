@@ -185,7 +185,7 @@ async def post_alias(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> Aliases:
-    """Set an alias to a version of a model, or remove it. Answered when it is on disk.
+    """Set an alias to a version of a model, or remove it. The response means that it is on disk.
 
     A change that is sent again with the same `id` is stored once.
     """

@@ -176,7 +176,7 @@ class FieldsShown(FieldsAsked):
 def list_fields(
     request: Request, project: str, reader: FromReader, asked: Annotated[FieldsShown, Query()]
 ) -> Response:
-    """All fields of a model, drift first."""
+    """Show all fields of a model, drift first."""
     models = sorted(find_models(reader, project), key=lambda one: (-one.runs, one.model))
     names = [one.model for one in models]
     if not asked.model and names:
@@ -244,7 +244,7 @@ def show_field(
     reader: FromReader,
     asked: Annotated[FieldsAsked, Query()],
 ) -> Response:
-    """A field compared with its reference: distributions, distance over time, typical runs."""
+    """Show a field: its distributions, its drift score over time and typical runs."""
     question = ask_fields(reader, project, asked, time.time_ns())
     report = find_field(question, field)
     told = asked.model_dump(exclude_defaults=True)

@@ -135,7 +135,7 @@ def show_problem(
     last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
     by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
 ) -> Response:
-    """How much worse something is, for whom, since when, what changed, and in which runs.
+    """Show a problem: how much worse, for whom, since when, what changed, and in which runs.
 
     Raises:
         Missing: There is no such problem, or no more.

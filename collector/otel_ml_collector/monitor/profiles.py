@@ -125,7 +125,7 @@ def get_profiles(project: str, reader: FromReader) -> StoredProfiles:
 
 @pages.get("/projects/{project:path}/profiles")
 def show_profiles(request: Request, project: str, reader: FromReader) -> Response:
-    """The profiles of a project, each with what it looks at."""
+    """Show the profiles of a project, each with the fields it describes."""
     context = {
         "profiles": find_profiles(reader, project),
         "api": view.api_address("projects", project, "profiles"),

@@ -107,7 +107,7 @@ def _list_tags(found: FoundProblems) -> list[tuple[str, str]]:
 
 @pages.get("/projects/{project:path}")
 def show_overview(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
-    """A project at a glance; without a project its page is home."""
+    """Show the overview of a project, or Home without a project."""
     if not project:
         return RedirectResponse(view.address())
     figures = find_figures(reader, project, asked, time.time_ns())

@@ -1,1 +1,1 @@
-"""Problems of a project: one for each cause, from all that says something is wrong."""
+"""The problems of a project: findings, alerts, errors and crashes, grouped by cause."""

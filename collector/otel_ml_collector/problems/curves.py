@@ -109,7 +109,10 @@ def find_figure(found: FoundProblems, finding: Finding) -> SlicesFigure | None:
 
 
 def find_curve(reader: Reader, project: str, query: CurveQuery, now_ns: int) -> ProblemCurve:
-    """Find how the figure of a problem changed: since a week before a new version, or since then.
+    """Find the figure of a problem over time.
+
+    For a new version, the curve begins a week before it. For any other problem, it begins at the
+    start of the query.
 
     Raises:
         BadInput: The filter or the time is invalid.

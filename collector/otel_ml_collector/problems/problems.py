@@ -491,7 +491,7 @@ def _shorten(sign: Sign, first: Sign) -> str:
 
 
 def name_problem(finding: Finding) -> str:
-    """Return the key of the problem of a finding. A problem with this cause is found by it too."""
+    """Return the key of the problem that a finding with this cause belongs to."""
     version = f"v{finding.version}" if finding.version else ""
     parts = [finding.model, version, finding.measure, finding.field]
     return _write_key(

@@ -84,7 +84,7 @@ class AgreementInterval(BaseModel):
 
 
 class Confusion(BaseModel):
-    """How often each answer of reviewers met each verdict of the judge."""
+    """How often reviewers and the judge agree, by answer and verdict."""
 
     both_pass: int
     judge_passes: int = Field(description="The judge passes, the reviewer fails")
