@@ -372,7 +372,8 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     cost = story.collector.get(f"/runs/{id_of(story.answer)}")["cost"]
     assert cost > 0
     expect(facts).to_contain_text(write_cost(cost))
-    total = f"Whole trace: 1,230 tokens (1,200 input (200 cached), 30 output), {write_cost(cost)}."
+    parts = "Tokens: 1,200 input (200 cached), 30 output."
+    total = f"Whole trace: 1,230 tokens, {write_cost(cost)}. {parts}"
     expect(page.locator("#trace-total")).to_have_text(total)
 
 

@@ -183,7 +183,7 @@ def wait_for_answers(
             except TimeoutError:
                 answers.append(f"no answer in {_LONGEST_S:g} s")
     except NoAnswer as error:
-        text = f"The connection {asking.connection.name!r} gives no answer: {error}"
+        text = f"The connection {asking.connection.name!r} does not answer: {error}"
         raise BadInput(text, "connection") from error
     finally:
         for future in pending:

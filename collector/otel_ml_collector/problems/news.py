@@ -292,7 +292,7 @@ def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
 
 
 def _list_reasons(verdict: VersionsVerdict) -> list[str]:
-    """List why a verdict is inconclusive: reasons of the whole, else of inconclusive judges."""
+    """List why a verdict is inconclusive: its own reasons, else those of its judges."""
     if verdict.word != "inconclusive":
         return []
     parts: list[JudgeChange | FailureChange] = [*verdict.judges]
@@ -392,7 +392,7 @@ def _where_items(experiment: ListedExperiment) -> str:
 
 def _write_claim(banner: Banner) -> str:
     """Write the figures of a verdict as the end of a sentence; empty if there are none."""
-    judge = f', by judge "{banner.judge.judge}"' if banner.judge else ""
+    judge = f' (judge "{banner.judge.judge}")' if banner.judge else ""
     return f": {banner.claim}{judge}" if banner.claim else ""
 
 

@@ -282,7 +282,7 @@ _IN_PROGRESS: Final = Deleted(
 _ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
     202: {
         "model": Deleted,
-        "description": "The deletion goes on in the background",
+        "description": "The deletion continues in the background",
         "content": {"application/json": {"example": _IN_PROGRESS.model_dump()}},
     }
 }

@@ -268,7 +268,7 @@ class _Entries:
         for part in message["parts"]:
             kind = part.get("type")
             if kind == "reasoning":
-                self.add(_of_text("thought", "thought, not answer", text_of_part(part)))
+                self.add(_of_text("thought", "thought, not the answer", text_of_part(part)))
             elif kind == "tool_call_response" or role == "tool":
                 self._add_result(part)
             elif _is_media(part):
@@ -408,10 +408,10 @@ def _attach(part: Part, sent: Mapping[str, Any]) -> Attachment:
     if not address:
         uri, size = part.get("uri") or part.get("file_id"), part.get("byte_size")
         caption = str(uri)[:300] if uri else view.size(size) if isinstance(size, int) else ""
-        return Attachment(", ".join(filter(None, [what, caption, "not kept here"])))
+        return Attachment(", ".join(filter(None, [what, caption, "not stored"])))
     picture, size = read_picture(address), len(address.partition(",")[2]) * 3 // 4
     if picture is None or picture.address is None:
-        why = f"not drawn: {picture.why}" if picture else ""
+        why = f"not shown: {picture.why}" if picture else ""
         return Attachment(", ".join(filter(None, [what, view.size(size), why])))
     sides = f"{picture.width:,} \u00d7 {picture.height:,}"
     return Attachment(f"{what}, {sides}, {view.size(size)}", picture.address)
@@ -487,7 +487,7 @@ def _render(entries: Sequence[Entry]) -> list[Entry]:
             pixels_left -= len(attachment.address or "")
             is_drawn = pixels_left >= 0
             attachments.append(
-                attachment if is_drawn else Attachment(f"{attachment.caption}, not drawn")
+                attachment if is_drawn else Attachment(f"{attachment.caption}, not shown")
             )
         html = None
         if entry.kind in {"user", "assistant", "final"} and entry.text:

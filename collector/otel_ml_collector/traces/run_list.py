@@ -320,7 +320,7 @@ FIELDS: Final = (
     ListColumn("input_tokens", "Tokens in", "n w2"),
     ListColumn("output_tokens", "Tokens out", "n w2"),
     ListColumn("cost", "$", "n w3 price"),
-    ListColumn("first_token_ms", "First ms", "n w2"),
+    ListColumn("first_token_ms", "First token ms", "n w3"),
     ListColumn("stream_chunks", "Chunks", "n w2"),
     ListColumn("tokens_per_second", "Tokens/s", "n w2"),
 )

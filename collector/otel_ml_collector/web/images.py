@@ -35,9 +35,9 @@ class Head:
         """Why the image should not be drawn, as the end of a sentence; empty if it may be drawn."""
         pixels = self.width * self.height
         if not pixels:
-            return "its header has no size"
+            return "its header declares no size"
         if max(self.width, self.height) > _SIDE or pixels > PIXELS:
-            return f"its header says {self.width:,} by {self.height:,} pixels"
+            return f"it is too large ({self.width:,} × {self.height:,} pixels)"
         return ""
 
 

@@ -484,17 +484,17 @@ def read_picture(text: str) -> ShownPicture | None:
     if told is None:
         return None
     if len(text) > IMAGE_CHARS:
-        return ShownPicture(None, f"it has more than {IMAGE_CHARS:,} characters")
+        return ShownPicture(None, f"it is too large (over {IMAGE_CHARS:,} characters)")
     match = _DATA_IMAGE.fullmatch(text)
     if match is None or match[1] not in MEDIA_TYPES:
-        return ShownPicture(None, f"{told[1]} in this form is not shown here")
+        return ShownPicture(None, f"this form of {told[1]} is not supported")
     try:
         content = base64.b64decode(match[2], validate=True)
     except (binascii.Error, ValueError):
-        return ShownPicture(None, "it is not encoded as it says")
+        return ShownPicture(None, "its base64 encoding is invalid")
     head = read_head(content)
     if head is None or head.media_type != match[1]:
-        return ShownPicture(None, f"it is not the {match[1]} that it says it is")
+        return ShownPicture(None, f"it is declared as {match[1]}, but is something else")
     if head.why:
         return ShownPicture(None, head.why)
     return ShownPicture(text, width=head.width, height=head.height)

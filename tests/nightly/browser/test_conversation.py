@@ -107,7 +107,7 @@ def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:
     assert used[0] == ["\u2265 4,546", "\u2265 0.00052"]
     assert used[-1] == ["3,501", "0.00032"]
     assert sorted(used[1:-1]) == [["1,045", "0.00020"], *[["\u2013", "\u2013"]] * 4]
-    expect(page.locator(".notes")).to_contain_text("title, reply reported no tokens.")
+    expect(page.locator(".notes")).to_contain_text("title and reply reported no tokens.")
 
 
 def test_roots_with_what_they_called(tab: Tab, trips: Trips) -> None:

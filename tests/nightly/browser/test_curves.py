@@ -179,7 +179,7 @@ def test_steps_out_of_order(tab: Tab, story: Story) -> None:
 def test_steps_missing(tab: Tab, story: Story, name: str) -> None:
     """Points that have no step are drawn by their number, and the axis says so."""
     found = drawn(tab.open(story.address), name)
-    assert found["label"] == "number of the point, because some have no step"
+    assert found["label"] == "point number, because some points have no step"
     assert found["x"] == [1, 2, 3]
 
 
@@ -195,7 +195,7 @@ def test_no_numbers(tab: Tab, story: Story) -> None:
     """A series of nothing but NaN and infinity is told as such."""
     page = tab.open(story.address)
     figure = page.locator("figure", has=page.locator(".plot[data-name=nothing]"))
-    expect(figure).to_contain_text("This series has no point with a finite number.")
+    expect(figure).to_contain_text("This curve has no point with a finite number.")
     expect(figure).to_contain_text("2 points, last ∞, 2 NaN or infinite")
 
 

@@ -103,7 +103,7 @@ def test_baseline(page: Tab, collector: CollectorProcess, experiment: str) -> No
         assert find() == wanted
         shown.reload()
         expect(button).to_have_attribute("aria-pressed", is_pressed)
-    report = shown.get_by_role("link", name="Markdown")
+    report = shown.get_by_role("link", name="Show as Markdown")
     report.focus()
     shown.keyboard.press("Enter")
     expect(shown.locator("body")).to_contain_text("[the experiment](http")

@@ -49,14 +49,14 @@ def artifact(ref: str, content: bytes) -> Event:
 
 BOMB = png(30_000, 30_000)
 SAID = {
-    "bomb": (data(BOMB), "its header says 30,000 by 30,000 pixels"),
-    "jpeg": (data(jpeg(30_000, 30_000), "jpeg"), "its header says 30,000 by 30,000 pixels"),
-    "svg": (data(SVG, "svg+xml"), "image/svg+xml in this form is not shown here"),
-    "wrong": (data(SVG), "it is not the image/png that it says it is"),
-    "other": (data(GIF), "it is not the image/png that it says it is"),
-    "cut": (data(BOMB[:20]), "its header has no size"),
+    "bomb": (data(BOMB), "it is too large (30,000 × 30,000 pixels)"),
+    "jpeg": (data(jpeg(30_000, 30_000), "jpeg"), "it is too large (30,000 × 30,000 pixels)"),
+    "svg": (data(SVG, "svg+xml"), "this form of image/svg+xml is not supported"),
+    "wrong": (data(SVG), "it is declared as image/png, but is something else"),
+    "other": (data(GIF), "it is declared as image/png, but is something else"),
+    "cut": (data(BOMB[:20]), "its header declares no size"),
     "open": ("data:image/svg+xml,<svg onload=alert(1)>", "image/svg+xml in this form"),
-    "long": (data(bytes(600_000)), "it has more than 700,000 characters"),
+    "long": (data(bytes(600_000)), "it is too large (over 700,000 characters)"),
 }
 
 
@@ -78,7 +78,7 @@ def test_an_image_that_is_not_drawn(watch: Watch, story: Story, name: str) -> No
     """What says that it is an image, and is none or a bomb, is named with the reason."""
     address, why = SAID[name]
     page = watch.visit(story.add(name, payload({"image": address})), scroll)
-    expect(page.locator("#input")).to_contain_text(f"An image that is not drawn: {why}")
+    expect(page.locator("#input")).to_contain_text(f"The image cannot be shown: {why}")
     assert page.locator("main img").count() == 0
 
 
@@ -104,10 +104,16 @@ def test_artifacts(watch: Watch, story: Story) -> None:
     }
     assert set(shown) == set(logged)
     assert page.locator(".artifact img").count() == 1
-    assert "No picture" not in shown["fine"]
-    assert "No picture: its header says 30,000 by 30,000 pixels. To see it" in shown["bomb"]
-    assert "No picture: its header says 20,000 by 1,000 pixels. To see it" in shown["jpeg"]
-    assert "No picture: it is neither PNG nor JPEG. To see it" in shown["svg"]
+    assert "cannot be shown" not in shown["fine"]
+    assert (
+        "The image cannot be shown: it is too large (30,000 × 30,000 pixels). To see it"
+        in shown["bomb"]
+    )
+    assert (
+        "The image cannot be shown: it is too large (20,000 × 1,000 pixels). To see it"
+        in shown["jpeg"]
+    )
+    assert "The image cannot be shown: it is neither PNG nor JPEG. To see it" in shown["svg"]
     assert page.get_by_role("link", name="Download", exact=True).count() == len(logged)
 
 

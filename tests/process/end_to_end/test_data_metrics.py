@@ -44,7 +44,7 @@ def test_run_has_them(collector: CollectorProcess, client: Client) -> None:
     assert {series["source"] for series in listed["series"]} == {"data"}
     for page in (f"runs/{run.id}", f"metrics?run_id={run.id}"):
         text = collector.get_text(f"/projects/measured-data/{page}")
-        assert "missing.age <small>data</small>" in text
+        assert "missing.age <small>data metric</small>" in text
     where = 'model == "prepare" and metrics["missing.age"] >= 0.25'
     assert [one["run_id"] for one in collector.runs("measured-data", where=where)] == [run.id]
 
@@ -66,7 +66,7 @@ def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
     assert metrics.pop("rows") == [found.pop("rows"), 41.0]
     assert metrics == pytest.approx({**found, "auc": 0.9})
     page = collector.get_text("/projects/measured-data/models/churn")
-    assert "missing.age</a> <small>data</small>" in page
+    assert "missing.age</a> <small>data metric</small>" in page
     assert "auc</a> <small>" not in page
 
 

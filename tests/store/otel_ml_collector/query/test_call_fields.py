@@ -131,11 +131,11 @@ def test_streams_exported(service: Service, streams: str) -> None:
 def test_streams_listed(service: Service, streams: str) -> None:
     """A list's page has a column of the first token where a run has one, and all when chosen."""
     page = ask(service.app, f"/projects/{streams}/runs?where={quote(OURS)}").text
-    assert re.search(r'<th class="[^"]*">First ms</th>', page)
+    assert re.search(r'<th class="[^"]*">First token ms</th>', page)
     chosen = "&".join(f"columns={name}" for name in STREAMED)
     page = ask(service.app, f"/projects/{streams}/runs?where={quote(OURS)}&{chosen}").text
     [row] = re.findall("<tr data-run.*?</tr>", page, re.DOTALL)
     cells = [re.sub("<.*?>", "", cell).strip() for cell in re.findall("<td.*?</td>", row)]
     assert cells == ["", "– 2.0", "12", "3,000"]  # a box, and a link without inputs
     other = ask(service.app, f"/projects/{streams}/runs?where={quote(SILENT)}").text
-    assert "First ms" not in other.partition("<thead>")[2].partition("</thead>")[0]
+    assert "First token ms" not in other.partition("<thead>")[2].partition("</thead>")[0]

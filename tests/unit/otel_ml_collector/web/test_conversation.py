@@ -78,15 +78,15 @@ def test_an_image_is_drawn_beside_its_text() -> None:
     [
         (
             {"type": "image_url", "image_url": {"url": "https://e.x/a.png"}},
-            "image, https://e.x/a.png, not kept here",
+            "image, https://e.x/a.png, not stored",
         ),
         (
             {"type": "blob", "modality": "image", "mime_type": "image/png", "byte_size": 2_000},
-            "image/png, 2.0 kB, not kept here",
+            "image/png, 2.0 kB, not stored",
         ),
         (
             {"type": "image", "source": {"media_type": "image/png", "data": "AAAA"}},
-            "image/png, 3 bytes, not drawn: it is not the image/png that it says it is",
+            "image/png, 3 bytes, not shown: it is declared as image/png, but is something else",
         ),
     ],
 )

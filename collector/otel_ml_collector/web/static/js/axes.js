@@ -40,7 +40,7 @@ export function byStep(points) {
   return {
     x,
     y: ordered.map(height),
-    label: hasSteps ? "step" : "number of the point, because some have no step",
+    label: hasSteps ? "step" : "point number, because some points have no step",
     scale: { time: false, ...room(x, 1) },
     axis: { incrs: INCREMENTS, values: (_, ticks) => ticks.map(short) },
     value: (_, step) => (step === null ? "–" : step.toLocaleString("en")),

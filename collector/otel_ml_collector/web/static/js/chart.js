@@ -87,7 +87,7 @@ async function draw(box) {
   const isAlone = !box.dataset.curves;
   const series = await Promise.all(curves.map((curve) => read(curve.source)));
   if (series.some((points) => !points)) {
-    box.textContent = "The series could not be read; reload to try again.";
+    box.textContent = "This curve could not be loaded. Reload the page to try again.";
     return;
   }
   const isLog = box.dataset.scale === "log";
@@ -101,7 +101,7 @@ async function draw(box) {
   });
   if (!drawn.some(({ y }) => y.some((value) => value !== null))) {
     const wanted = isLog ? "a number above 0" : "a finite number";
-    box.textContent = `This series has no point with ${wanted}.`;
+    box.textContent = `This curve has no point with ${wanted}.`;
     return;
   }
   const { label, scale, axis, value } = drawn[0];

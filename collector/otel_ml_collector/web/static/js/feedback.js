@@ -22,7 +22,7 @@ form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const said = evaluation();
   if (!said) {
-    say("Choose a verdict, or write a score or a reason");
+    say("Choose a verdict, or enter a score or a comment");
     return;
   }
   if (await send("POST", form.dataset.feedback, { evaluations: [said] })) location.reload();

@@ -32,13 +32,13 @@ export function writeTimes(root = document) {
 }
 
 function label() {
-  if (button) button.textContent = `Times: ${absolute ? "absolute" : "ago"}`;
+  if (button) button.textContent = `Times: ${absolute ? "absolute" : "relative"}`;
 }
 
 /** Switch between "3 min ago" and absolute times. */
 export function switchTimes() {
   absolute = !absolute;
-  sessionStorage.setItem("otel-ml-times", absolute ? "absolute" : "ago");
+  sessionStorage.setItem("otel-ml-times", absolute ? "absolute" : "relative");
   label();
   writeTimes();
 }
