@@ -90,3 +90,11 @@ def test_ten_thousand_parts(service: Service) -> None:
     assert run["inputs"] == asked
     assert (run["tokens"]["input"], run["tokens"]["output"]) == (12, 5)
     assert len(page) < 2_000_000
+
+
+def test_judge_call_without_a_run(service: Service) -> None:
+    """The call of a judge whose scored run is no ID has a page, without a link to it."""
+    judging: dict[str, Value] = {"otel_ml.judging": "grounded", "otel_ml.judging.run": 7}
+    run, page = read(service, "bad-judging", {**judging, "otel_ml.kind": "judge"})
+    assert run["kind"] == "judge"
+    assert "Scored run" not in page
