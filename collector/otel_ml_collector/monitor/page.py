@@ -275,6 +275,13 @@ def _write_title(figure: SlicesFigure) -> str:
     return name if figure.judge else f"{name[:1].upper()}{name[1:]}"
 
 
+def _write_row(figure: SlicesFigure) -> str:
+    """Write the name of a figure with its unit, as the first cell of a row: `Latency, ms`."""
+    unit = ", mean score" if figure.judge and figure.kind == "score" else ""
+    return f"{_write_title(figure)}{unit or _ROW_UNITS.get(figure.name, '')}"
+
+
+_ROW_UNITS: Final = {"latency": ", ms", "cost": ", $"}
 _FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
 
 
@@ -318,5 +325,5 @@ def _draw(
         lines = view.sparks(*(list_values(stats, read, over) for stats in sides))
         if any(lines):
             cell = cells.get(figure.name)
-            curves.append(SliceCurve(figure.title, lines[0], lines[1], cell, figure.unit))
+            curves.append(SliceCurve(_write_row(figure), lines[0], lines[1], cell, figure.unit))
     return curves

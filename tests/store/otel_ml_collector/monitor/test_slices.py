@@ -243,6 +243,8 @@ def test_page(service: Service) -> None:
     one = ask(service.app, opened).text
     assert '<h1 class="wrap">client Remax</h1>' in one
     assert one.count("<polyline") == 6
+    assert '<td class="wrap">Latency, ms</td>' in one
+    assert '<td class="wrap">grounded v1' in one
 
 
 def test_page_of_few_runs(service: Service) -> None:
