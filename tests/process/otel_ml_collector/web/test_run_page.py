@@ -116,8 +116,8 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     service.store.take(project, call)
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "1 finished spans." in text
-    assert "7 tokens (5 input, 2 output)" in text
+    assert "1 finished span." in text
+    assert "7 tokens. Tokens: 5 input, 2 output." in text
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:
