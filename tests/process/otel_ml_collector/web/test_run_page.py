@@ -120,6 +120,14 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     assert "7 tokens. Tokens: 5 input, 2 output." in text
 
 
+def test_tokens_of_an_embedding(service: Service, project: str) -> None:
+    """A call that only has input tokens names no others."""
+    call = make_call("embed", {"gen_ai.usage.input_tokens": 5})
+    service.store.take(project, call)
+    text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
+    assert "5 tokens. Tokens: 5 input." in text
+
+
 def test_chunks_of_a_message(service: Service, project: str) -> None:
     """A stream's page shows the message, its chunks a click away and not among the attributes."""
     chunks = {"otel_ml.outputs.chunks": '["Sunny", " in", " Ghent"]'}
