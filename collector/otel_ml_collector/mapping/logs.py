@@ -80,7 +80,8 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
     Returns:
         The records, and the number of log records that can never be stored, by reason. The same log
-        record always gives the same records.
+        record always gives the same records. One without any time gets the time of the request, and
+        keeps its ID when it is sent again.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
     calls: list[Span] = []
@@ -105,7 +106,7 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
 
     A record of a model call, a tool call or a question is added to `calls` as a span.
     """
-    time_ns = log.time_ns or log.observed_ns
+    time_ns = _own_time(log) or batch.window.now_ns
     reason = _reason_to_reject(log, time_ns, project, batch.window)
     if reason is not None:
         return reason
@@ -129,6 +130,11 @@ def _map_log(log: Log, project: str, batch: RequestBatch, calls: list[Span]) -> 
     if trace_id:
         _note_trace(trace_id, owner, project, time_ns, batch)
     return None
+
+
+def _own_time(log: Log) -> int:
+    """Return the time that a log record names; 0 if it names none."""
+    return log.time_ns or log.observed_ns
 
 
 def _event_of(log: Log) -> str:
@@ -225,7 +231,7 @@ def _message(log: Log) -> str:
 def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:
     """Return an id of a line, computed from its content because log records have no id."""
     ids = f"{log.trace_id.hex()}-{log.span_id.hex()}"
-    parts = (ids, str(line.time_ns), line.severity, event, attributes, line.message)
+    parts = (ids, str(_own_time(log)), line.severity, event, attributes, line.message)
     content = "\x1f".join(parts).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
@@ -497,7 +503,7 @@ def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
     has_failed = bool(message or error_type) or told.get("success") in _FALSE
     if error_type:
         attributes[names.ERROR_TYPE] = error_type
-    line = f"{event}\x1f{time_ns}\x1f{to_text(log.body)}\x1f{to_sorted_json(told)}"
+    line = f"{event}\x1f{_own_time(log)}\x1f{to_text(log.body)}\x1f{to_sorted_json(told)}"
     place = f"{log.trace_id.hex()}-{log.span_id.hex()}\x1f{line}"
     has_trace = any(log.trace_id)
     took_ms = to_float(told.get("duration_ms")) or 0.0

@@ -25,6 +25,7 @@ OWNER: Final = f"{TRACE.hex()}-{SPAN.hex()}"
 KEY: Final = TraceKey(TRACE.hex(), "p", TRACE, NOW_NS, NOW_NS)
 ABOUT_THE_TRACE: Final = TraceKey(TRACE.hex(), "p", bytes(16), NOW_NS, NOW_NS)
 EVALUATION: Final = "gen_ai.evaluation.result"
+CALL: Final[dict[str, Value]] = {"model": "m", "input_tokens": 1, "output_tokens": 2}
 
 
 def make(body: Value = None, attributes: dict[str, Value] | None = None, **fields: Any) -> Log:
@@ -181,6 +182,22 @@ def test_time() -> None:
     assert only_line(make(time_ns=0, observed_ns=NOW_NS - 5)).line.time_ns == NOW_NS - 5
 
 
+def test_without_time() -> None:
+    """A record without any time has the time of its arrival. Sent again, it is the same record."""
+    log = make("text", time_ns=0, observed_ns=0)
+    call = replace(log, trace_id=b"", span_id=b"", attributes=CALL)
+    first = map_all(log, call, project="p")
+    again = map_logs([log, call], Filing("p", NOW_NS + SECOND_NS))
+    assert not first.rejected
+    assert [records.logs[0].line.time_ns for records in (first, again)] == [
+        NOW_NS,
+        NOW_NS + SECOND_NS,
+    ]
+    assert first.logs[0].record_id == again.logs[0].record_id
+    assert first.runs[0].end_ns == NOW_NS
+    assert first.runs[0].run_id == again.runs[0].run_id
+
+
 def test_trace_alone() -> None:
     """A record with no span belongs to its trace; ids of zeros are ids that it does not have."""
     for span_id in (b"", bytes(8)):
@@ -200,7 +217,6 @@ def test_trace_alone() -> None:
         ({"time_ns": NOW_NS - 401 * DAY_NS}, "outside_time_window"),
         ({"time_ns": NOW_NS + DAY_NS}, "outside_time_window"),
         ({"time_ns": 2**64 - 1}, "outside_time_window"),
-        ({"time_ns": 0, "observed_ns": 0}, "outside_time_window"),
         ({"attributes": {"otel_ml.project": "a\nb"}}, "invalid_project"),
         ({"event": EVALUATION}, "invalid_evaluation"),
         ({"event": EVALUATION, "trace_id": b"", "attributes": told()}, "no_trace"),
