@@ -268,7 +268,7 @@ class OtlpLine:
             self._log("partial", "Part of a request was rejected by %s: %s", partial)
         if self._is_away:
             self._is_away = False
-            _logger.info("%s is reachable again", self._name)
+            _logger.info("The destination %s is reachable again", self.target.name)
 
     def _keep(self, item: QueuedRequest, error: Exception) -> None:
         """Put a request back into the queue, unless its time is over."""
@@ -282,7 +282,8 @@ class OtlpLine:
             return
         if time.monotonic() >= item.until_s:
             self._queue.give_up(item, delay_s)
-            self._drop(item.request, "given_up", why)
+            after = f"not acknowledged within {self.target.retry_s:g} s"
+            self._drop(item.request, "given_up", f"{after}: {why}")
             item.answer.set_result(Unavailable(f"Not acknowledged by {self._name}: {why}"))
             return
         self._is_away = True

@@ -10,6 +10,7 @@ import ssl
 import time
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from http.client import responses
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -30,7 +31,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, TimeoutError
 from urllib3.util import make_headers
 
 from otel_ml import attributes as names
@@ -83,6 +84,8 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 _TAKEN: Final = range(200, 300)
+# Login pages and web servers answer any request with one and 200. Nothing is stored then.
+_WEB_PAGE: Final = "text/html"
 _AGAIN_HTTP: Final = frozenset({429, 502, 503, 504})
 _DATA_HTTP: Final = frozenset({400, 413, 415, 422})
 _ANSWER_BYTES: Final = 64 * 1024
@@ -242,7 +245,7 @@ class OtlpHttpSender:
                 answer.close()
             answer.release_conn()
         except HTTPError as error:
-            raise Later(f"{type(error).__name__}: {_shorten(str(error))}") from error
+            raise Later(_reason_of(error, self._target.timeout_s)) from error
         return _read_answer(answer, body)
 
     def close(self) -> None:
@@ -298,12 +301,32 @@ class OtlpGrpcSender:
 def _read_answer(answer: urllib3.BaseHTTPResponse, body: bytes) -> str:
     media_type = media_type_of(answer.headers.get("content-type", ""))
     form = Form.JSON if media_type == Form.JSON else Form.PROTOBUF
+    phrase = f"{answer.status} {responses.get(answer.status, '')}".rstrip()
     if answer.status in _TAKEN:
+        if media_type == _WEB_PAGE:
+            raise Never(
+                f"{phrase} with an HTML page, so this is not an OTLP endpoint: check the address",
+                blames_data=False,
+            )
         return read_partial(body, form)
-    text = f"{answer.status} {_message(body, form)}"
+    message = _message(body, form)
+    text = f"{answer.status} {message}" if message else phrase
     if answer.status in _AGAIN_HTTP:
         raise Later(text, read_retry_after(answer.headers.get("retry-after")))
     raise Never(text, blames_data=answer.status in _DATA_HTTP)
+
+
+def _reason_of(error: HTTPError, timeout_s: float) -> str:
+    """Return in words why a destination did not answer."""
+    if isinstance(error, NewConnectionError):
+        cause = error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else ""
+        return f"it cannot be reached ({_shorten(reason or str(error))})"
+    if isinstance(error, TimeoutError):
+        return f"it did not answer within {timeout_s:g} s"
+    if isinstance(error, ProtocolError):
+        return f"it ended the connection without an HTTP answer ({_shorten(str(error))})"
+    return f"{type(error).__name__}: {_shorten(str(error))}"
 
 
 def _message(text: bytes, form: Form) -> str:
@@ -430,5 +453,6 @@ def read_retry_info(details: bytes) -> float | None:
 
 
 def _shorten(text: str) -> str:
-    """Shorten a destination's message to one line of 300 characters."""
-    return " ".join(text.split())[:_ANSWER_CHARS]
+    """Shorten a destination's message to one printable line of 300 characters."""
+    line = " ".join(text.split())[:_ANSWER_CHARS]
+    return "".join(part if part.isprintable() else "\N{REPLACEMENT CHARACTER}" for part in line)

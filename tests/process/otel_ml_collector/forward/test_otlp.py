@@ -167,6 +167,54 @@ def test_refused(sink: Sink, status: int, caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages[0].startswith("Dropped 1 request for the destination there: ")
 
 
+def test_web_page(sink: Sink) -> None:
+    """A login page answers every request with 200. It has not stored anything."""
+    sink.replies.append(Reply(200, [("content-type", "text/html; charset=utf-8")], b"<html>Log in"))
+    with forwarding(at(sink, required=True)) as way:
+        with pytest.raises(Unavailable) as caught:
+            way.send(make())
+        assert way.numbers("forwarded_total") == {}
+    assert str(caught.value) == (
+        "Rejected by the destination there: 200 OK with an HTML page, so this is not an OTLP "
+        "endpoint: check the address"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply(400, body=b"bad \x1b[31m\nred"), "400 bad \N{REPLACEMENT CHARACTER}[31m red"),
+        (Reply(302), "302 Found"),
+    ],
+)
+def test_reason_in_log(
+    sink: Sink, reply: Reply, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the reason on one line, without control characters of the destination."""
+    sink.replies.append(reply)
+    with forwarding(at(sink)) as way:
+        way.send(make())
+        wait_until(lambda: bool(way.numbers("forward_dropped_total")))
+    assert caplog.messages == [f"Dropped 1 request for the destination there: {reason}"]
+
+
+def test_no_answer(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says in words that a destination does not answer, and when a request is dropped."""
+    sink.may_answer.clear()
+    with forwarding(at(sink, timeout_s=0.1, retry_s=1), away(retry_s=1)) as way:
+        way.send(make())
+        wait_until(lambda: len(way.numbers("forward_dropped_total")) == 2)
+        sink.may_answer.set()
+    assert sorted(caplog.messages) == [
+        "Dropped 1 request for the destination away: not acknowledged within 1 s: it cannot be "
+        "reached (Connection refused)",
+        "Dropped 1 request for the destination there: not acknowledged within 1 s: it did not "
+        "answer within 0.1 s",
+        "Requests wait for the destination away: it cannot be reached (Connection refused)",
+        "Requests wait for the destination there: it did not answer within 0.1 s",
+    ]
+
+
 def test_partial(sink: Sink) -> None:
     """What a target takes in part is forwarded, and counted as such."""
     partial = ExportTracePartialSuccess(rejected_spans=1, error_message="no")
