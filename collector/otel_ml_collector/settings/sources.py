@@ -227,7 +227,19 @@ def _find_fault(key: str, value: object) -> str:
     if is_right:
         return ""
     expected = "one value or a list of them" if setting.takes_many else "one value"
-    return f"Invalid {key} {value!r}: expected {'a table' if setting.takes_table else expected}"
+    expected = "a table" if setting.takes_table else expected
+    return f"Invalid {key} {_show_unusable(setting, value)}: expected {expected}"
+
+
+def _show_unusable(setting: Setting, value: object) -> str:
+    """Return a value of the wrong type without its secrets. Any part of a table can be one."""
+    if isinstance(value, dict):
+        return "(a table)"
+    if not isinstance(value, list):
+        return repr(value)
+    if any(isinstance(item, dict | list) for item in value):
+        return "(a list with tables or lists)"
+    return repr([setting.show(item) if isinstance(item, str) else item for item in value])
 
 
 def _as_text(value: object) -> str:

@@ -310,7 +310,7 @@ def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
     [
         ("\n\nhttpp = 3", "otel-ml.toml:3: Unknown key 'httpp': did you mean http?"),
         ("http = 4318", "otel-ml.toml:1: Invalid http '4318': expected HOST:PORT"),
-        ("[http]\nhost = 'a'", "otel-ml.toml:1: Invalid http {'host': 'a'}: expected one value"),
+        ("[http]\nhost = 'a'", "otel-ml.toml:1: Invalid http (a table): expected one value"),
         ("http = ['a:1']", "otel-ml.toml:1: Invalid http ['a:1']: expected one value"),
         (
             "\nallowed_hosts = [1]",
@@ -325,6 +325,21 @@ def test_bad_file(folder: Path, content: str, message: str) -> None:
     """A file that is wrong is told with what is wrong in it, and on which line."""
     (folder / "otel-ml.toml").write_bytes(content.encode(errors="surrogateescape"))
     assert message_of(flags(), {}).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[forward_records.a]\nkey = 'hush'", "Invalid forward_records (a table): expected one"),
+        ("session_secret = ['hush']", "Invalid session_secret ['***']: expected one value"),
+    ],
+)
+def test_secret_of_wrong_type(folder: Path, content: str, message: str) -> None:
+    """A value of the wrong type is not shown if the setting can contain a secret."""
+    (folder / "otel-ml.toml").write_text(content)
+    told = message_of(flags(), {})
+    assert told.startswith(f"otel-ml.toml:1: {message}")
+    assert "hush" not in told
 
 
 def test_all_problems(folder: Path) -> None:
