@@ -27,7 +27,13 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import BadInput, BadSetting, InUse, Rejected, Unavailable
-from otel_ml_collector.store.connection import ConfirmingClient, Connections, name_of, store_trouble
+from otel_ml_collector.store.connection import (
+    MANIFEST,
+    ConfirmingClient,
+    Connections,
+    name_of,
+    store_trouble,
+)
 from otel_ml_collector.store.lock import LOCK_FILE
 from otel_ml_collector.store.migrations import OLDEST_SCHEMA, SCHEMA_VERSION, refuse_schema
 from otel_ml_collector.store.owner import SECRET_FILE
@@ -41,7 +47,6 @@ from otel_ml_collector.store.schema import COPIES, TABLE_NAMES, TABLES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
 from otel_ml_collector.store.tombstones import Tombstones
 
-MANIFEST: Final = "backup.json"
 # Checksums of all other files, one per line, in the format of ``sha256sum -c``.
 CHECKSUMS: Final = "SHA256SUMS"
 FORMAT: Final = "otel-ml backup 2"

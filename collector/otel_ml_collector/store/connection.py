@@ -80,6 +80,8 @@ _QUORUM_SHARE: Final = 0.5
 _PASSING_ERRORS: Final = frozenset({285, 286, 289})
 _PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 _PAUSE_SPREAD: Final = secrets.SystemRandom()
+# Describes a backup. A data directory has no such file.
+MANIFEST: Final = "backup.json"
 _MAJOR_VERSION: Final = re.compile(r"(\d+)\.")
 _LEAST_VERSION: Final = 26
 # For inserts: one thread processes a block, so more threads would only wait for each other.
@@ -372,6 +374,7 @@ class Connections:
 
     def _hold(self, path: Path) -> None:
         """Lock the data directory, so that a second collector gets a clear error."""
+        _refuse_backup(path)
         _refuse_copy(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -395,6 +398,15 @@ class Connections:
         self._folder = path
         os.ftruncate(self._lock_file, 0)
         os.write(self._lock_file, f"{os.getpid()}\n".encode())
+
+
+def _refuse_backup(data_dir: Path) -> None:
+    """Refuse a backup: a new store without records would be created in it."""
+    if (data_dir / MANIFEST).is_file() and not (data_dir / "store").exists():
+        raise BadSetting(
+            f"The data directory {data_dir} cannot be used: it is a backup. Restore it with "
+            f"otel-ml restore {data_dir} --data-dir NEW, and use NEW as the data directory"
+        )
 
 
 def _refuse_copy(data_dir: Path) -> None:

@@ -67,6 +67,18 @@ def test_made_folder(tmp_path: Path) -> None:
     assert (tmp_path / "above/data/store").is_dir()
 
 
+def test_backup_as_folder(tmp_path: Path) -> None:
+    """A backup is no data directory: a collector would start in it without its records."""
+    (tmp_path / "backup.json").write_text("{}")
+    with pytest.raises(BadSetting) as caught:
+        connect(f"chdb://{tmp_path}")
+    assert str(caught.value) == (
+        f"The data directory {tmp_path} cannot be used: it is a backup. Restore it with otel-ml "
+        f"restore {tmp_path} --data-dir NEW, and use NEW as the data directory"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.json"]
+
+
 @sampled(3)
 @pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü", "a&b=c"])
 def test_quoted_folder(tmp_path: Path, name: str) -> None:

@@ -20,7 +20,8 @@ from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Event, Span, Value
-from otel_ml_collector.store.backup import MANIFEST, restore
+from otel_ml_collector.store.backup import restore
+from otel_ml_collector.store.connection import MANIFEST
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import LAST_UPGRADER, OLDEST_SCHEMA, SCHEMA_VERSION, connect
 from otel_ml_collector.store.schema import META, TABLE_NAMES
