@@ -170,11 +170,11 @@ def read_asked_time(
     if last and not start and not end:
         window = find_last(last, time.time_ns(), own)
         return AskedTime(window.start_ns, window.end_ns, own)
-    return AskedTime(
-        from_rfc3339(start, "start", own) if start else None,
-        from_rfc3339(end, "end", own) if end else None,
-        own,
-    )
+    start_ns = from_rfc3339(start, "start", own) if start else None
+    end_ns = from_rfc3339(end, "end", own) if end else None
+    if start_ns is not None and end_ns is not None and end_ns < start_ns:
+        raise BadInput(f"Invalid end {end!r}: expected a time after start {start!r}", "end")
+    return AskedTime(start_ns, end_ns, own)
 
 
 FromTime = Annotated[AskedTime, Depends(read_asked_time)]

@@ -110,6 +110,11 @@ def test_parameters(service: Service, project: str) -> None:
         ("cursor=" + "x" * 801, "cursor", "cursor: String should have at most 800 characters"),
         ("start=yesterday", "start", "Invalid time 'yesterday'"),
         ("end=1969-01-01T00:00:00Z", "end", "Invalid time '1969-01-01T00:00:00Z'"),
+        (
+            "start=2026-11-20&end=2026-11-19",
+            "end",
+            "Invalid end '2026-11-19': expected a time after start '2026-11-20'",
+        ),
         ("where=" + "x" * 4001, "where", "where: String should have at most 4000 characters"),
         ("where=5", "where", "Expected a comparison such as latency_ms > 200, found 5"),
     ],
