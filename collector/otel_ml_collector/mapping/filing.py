@@ -14,10 +14,11 @@ from otel_ml_collector.times import AHEAD_NS, LATEST_NS, OLDEST_NS
 
 # Reason to reject a record whose project the key of the sender may not write to.
 NOT_ALLOWED: Final = "project_not_allowed"
+NOT_ALLOWED_MEANS: Final = "the key may not write to the project that they name"
 WRONG_TIME: Final = "outside_time_window"
 WRONG_TIME_MEANS: Final = (
-    "their time is more than an hour in the future or more than 400 days ago; check the clock of "
-    "the sender"
+    "their time is missing, more than an hour in the future or more than 400 days ago; check the "
+    "clock of the sender"
 )
 # Process of imported runs, in place of the one that sent them. Alert rules leave these runs out.
 IMPORTED: Final = "import"

@@ -20,7 +20,13 @@ from otel_ml_collector.decode.utf8 import Replaced, describe
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.otlp_request import OtlpRequest
-from otel_ml_collector.mapping.filing import NOT_ALLOWED, WRONG_TIME, WRONG_TIME_MEANS, Filing
+from otel_ml_collector.mapping.filing import (
+    NOT_ALLOWED,
+    NOT_ALLOWED_MEANS,
+    WRONG_TIME,
+    WRONG_TIME_MEANS,
+    Filing,
+)
 from otel_ml_collector.mapping.logs import LEFT_OUT, NO_TRACE, NO_TRACE_MEANS, map_logs
 from otel_ml_collector.mapping.points import (
     INVALID_BUCKETS,
@@ -71,6 +77,7 @@ _NAME_CHARS: Final = 100
 _MOST_REPLACED: Final = 20
 # Explanations of reasons that are not clear from their name.
 _MEANINGS: Final = {
+    NOT_ALLOWED: NOT_ALLOWED_MEANS,
     NO_TRACE: NO_TRACE_MEANS,
     WRONG_TIME: WRONG_TIME_MEANS,
     SHARED_ID: SHARED_ID_MEANS,

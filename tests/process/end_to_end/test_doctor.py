@@ -336,7 +336,10 @@ def test_key_of_another_project(keyed: Keyed) -> None:
         OTEL_ML_API_KEY=keyed.two,
     )
     todo = KEYS.replace(PROJECT, "other")
-    reason = "Spans rejected for good: project_not_allowed 1"
+    reason = (
+        "Spans rejected for good: project_not_allowed 1: the key may not write to the project that "
+        "they name"
+    )
     assert (found.status, there(found)[3:]) == (
         1,
         [

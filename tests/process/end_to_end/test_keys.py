@@ -91,7 +91,9 @@ def test_claims(
         call_now("openinference", scope=Scope({"openinference.project.name": theirs}, "", "", {})),
     ]
     rejected = ExportTracePartialSuccess(
-        rejected_spans=4, error_message="Spans rejected for good: project_not_allowed 4"
+        rejected_spans=4,
+        error_message="Spans rejected for good: project_not_allowed 4: the key may not write to "
+        "the project that they name",
     )
     told = None if kind == "one" else rejected
     expected = ExportTraceServiceResponse(partial_success=told)

@@ -204,8 +204,8 @@ def test_spans_that_share_an_id(
         ({"trace_id": bytes(16), "span_id": bytes(8)}, "invalid_trace_id 1"),
         (
             {"start_time_unix_nano": 0},
-            "outside_time_window 1: their time is more than an hour in the future or more than 400 "
-            "days ago; check the clock of the sender",
+            "outside_time_window 1: their time is missing, more than an hour in the future or more "
+            "than 400 days ago; check the clock of the sender",
         ),
     ],
     ids=["short trace", "zero trace", "short span", "zero span", "zero both", "no start"],

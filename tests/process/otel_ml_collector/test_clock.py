@@ -232,8 +232,8 @@ def test_odd_sender_is_told(collector: CollectorProcess) -> None:
     assert "the only sender is ahead" in ready["warning"]
     assert send(collector, 0, "right") == (200, "", 0)
     rejected = (
-        "Spans rejected for good: outside_time_window 1: their time is more than an hour in the "
-        "future or more than 400 days ago; check the clock of the sender"
+        "Spans rejected for good: outside_time_window 1: their time is missing, more than an hour "
+        "in the future or more than 400 days ago; check the clock of the sender"
     )
     assert send(collector, DAY_NS, "odd") == (200, rejected, 1)
     assert json.loads(collector.get_text("/readyz")) == {"status": "ready"}
