@@ -34,6 +34,12 @@ _DEPTH: Final = 46
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}")
 _DOUBLE: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 _NO_NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# Where to send a request, by the key of its list.
+_PATHS: Final = {
+    "resourceSpans": "/v1/traces",
+    "resourceLogs": "/v1/logs",
+    "resourceMetrics": "/v1/metrics",
+}
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _TYPES: Final = {
     str: "a string",
@@ -126,6 +132,8 @@ def _read_records(
         read: Reads one record; receives its JSON object and its scope.
     """
     resources, scopes, records = levels
+    if resources not in request:
+        _refuse_other_key(request, resources)
     _check_size(request, levels)
 
     def read_resource(value: object) -> list[Item]:
@@ -140,6 +148,18 @@ def _read_records(
         return list(chain.from_iterable(_at(parent, scopes, _list_of(read_scope))))
 
     return list(chain.from_iterable(_at(request, resources, _list_of(read_resource))))
+
+
+def _refuse_other_key(request: JsonObject, expected: str) -> None:
+    """Refuse a request that would be acknowledged and not stored, because its key is ignored."""
+    for key in request:
+        first, _, second = key.partition("_")
+        if f"{first}{second.title()}" == expected:
+            raise Rejected(
+                f"The body has {key} and no {expected}: OTLP in JSON has keys in lowerCamelCase"
+            )
+        if key in _PATHS:
+            raise Rejected(f"The body has {key} and no {expected}: send it to {_PATHS[key]}")
 
 
 def _check_size(request: JsonObject, levels: tuple[str, str, str]) -> None:

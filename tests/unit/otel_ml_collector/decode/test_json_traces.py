@@ -449,11 +449,20 @@ def test_deep_value(kind: str) -> None:
             b"null",
             "The body is not an OTLP ExportTraceServiceRequest: expected an object, got null",
         ),
+        (
+            b'{"resource_spans":[]}',
+            "The body has resource_spans and no resourceSpans: OTLP in JSON has keys in "
+            "lowerCamelCase",
+        ),
+        (
+            b'{"resourceLogs":[]}',
+            "The body has resourceLogs and no resourceSpans: send it to /v1/logs",
+        ),
     ],
-    ids=["empty", "cut", "bytes", "escape", "deep", "protobuf", "list", "null"],
+    ids=["empty", "cut", "bytes", "escape", "deep", "protobuf", "list", "null", "snake", "logs"],
 )
 def test_no_request(body: bytes, said: str) -> None:
-    """A body that is no JSON object is refused for good."""
+    """A body that is no JSON object, or has another key for its list, is refused for good."""
     with pytest.raises(Rejected) as caught:
         decode_json_traces(body)
     assert str(caught.value).startswith(said)
