@@ -796,6 +796,7 @@ def serve(settings: Settings) -> int:
     finally:
         collector.close(jobs)
         REFUSALS.close()
+    _logger.info("Stopped. Everything that was acknowledged is stored")
     return 0
 
 
@@ -851,6 +852,7 @@ async def _serve(
     collector.connections.note_address(f"{scheme}://{address_here(http)}")
 
     def send_away() -> None:
+        _logger.info("Stopping: requests in progress are finished, new ones are refused")
         _end_in_time()
         collector.send_away()
         app.state.services.find(Listening).end()

@@ -13,6 +13,7 @@ import urllib3
 
 from otel_ml import Client
 from tests.support.collector import CollectorProcess, running
+from tests.support.waiting import wait_until
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -94,8 +95,13 @@ def test_bad_setting(arguments: list[str], line: str) -> None:
 
 
 def test_sigterm_drains(started_collector: CollectorProcess) -> None:
-    """A collector that is asked to end does so with status 0."""
+    """A collector that is asked to end does so with status 0, and its log shows that."""
     assert started_collector.stop() == 0
+    wait_until(
+        lambda: "Stopped. Everything that was acknowledged" in started_collector.output,
+        about=lambda: started_collector.output,
+    )
+    assert "Stopping: requests in progress are finished" in started_collector.output
 
 
 def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) -> None:
