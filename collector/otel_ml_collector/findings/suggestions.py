@@ -101,6 +101,15 @@ def suggest_for_crash() -> Suggestion:
     }
 
 
+def suggest_for_judge(judge: str) -> Suggestion:
+    """Suggest a rule that fires while a judge fails on most runs."""
+    return {
+        "name": _name(f"judge {judge} fails"),
+        "when": f"judge_errors({quoted(judge)}) > 0.5",
+        "window": "1h",
+    }
+
+
 def suggest_for_release(model: str, figure: str) -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before."""
     return {

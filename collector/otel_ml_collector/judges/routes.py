@@ -23,6 +23,7 @@ from otel_ml_collector.judges.find import (
     JudgeVersions,
     ScoreBin,
 )
+from otel_ml_collector.judges.news import find_newest_error
 from otel_ml_collector.judges.rubric_routes import find_rubric_judges
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
 from otel_ml_collector.stats import Past, cut_past
@@ -215,6 +216,9 @@ def show_judge(
         "before": before,
         "after": after,
         "change": change,
+        "failed": find_newest_error(reader, project, chosen, time.time_ns())
+        if chosen.errors
+        else None,
         "is_timed": any((item.p50_ms or 0) >= _SHOWN_MS for item in shown.items),
         "is_priced": any(item.cost is not None for item in shown.items),
         "write_value": write_value,

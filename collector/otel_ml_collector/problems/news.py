@@ -1,4 +1,4 @@
-"""Finds what is new in a project: alerts, errors, crashes, and verdicts on versions."""
+"""Finds what is new in a project: alerts, errors, crashes, failing judges, verdicts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -51,20 +51,20 @@ _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # Words of findings, worst first. Verdicts that are not bad come last.
 _FINDING_WORDS: Final = (
-    *("firing", "worse", "new error", "crashed"),
+    *("firing", "worse", "new error", "crashed", "judge fails"),
     *("watching", "inconclusive", "no different", "better"),
 )
-_WRONG: Final = frozenset(_FINDING_WORDS[:4])
+_WRONG: Final = frozenset(_FINDING_WORDS[:5])
 
 
 class ProjectFinding(BaseModel):
     """A sentence about a project that leads to the runs that it is about."""
 
-    word: ComparisonWord | Literal["firing", "new error", "crashed"]
+    word: ComparisonWord | Literal["firing", "new error", "crashed", "judge fails"]
     is_wrong: bool
     subject: str = Field(
-        description="What the problem is about: an alert, a version, an experiment or a type of "
-        "error"
+        description="What the problem is about: an alert, a version, an experiment, a type of "
+        "error or a judge"
     )
     sentence: str
     title: str = Field(default="", description="What is wrong, in a few words")
@@ -73,9 +73,9 @@ class ProjectFinding(BaseModel):
         description="Second part of the sentence about the problem. The title is the first part",
     )
     evidence: str = Field(default="", description="Difference, interval and number of runs")
-    by: Literal["alert", "experiment", "production", "errors", "runs"] = Field(
+    by: Literal["alert", "experiment", "production", "errors", "runs", "judge"] = Field(
         description="Source of the message: an alert, an experiment, a comparison of two "
-        "versions, failed runs, or unfinished runs"
+        "versions, failed runs, unfinished runs, or a judge that fails"
     )
     size: float = Field(
         description="Size of the problem. Messages with the same word are sorted by it"

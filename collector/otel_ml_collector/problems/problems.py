@@ -1,4 +1,4 @@
-"""The problems of a project: findings, alerts, new errors and crashes, one problem for each cause.
+"""The problems of a project: findings, alerts, errors, crashes and failing judges, by cause.
 
 Home, the overview and Monitor show these problems, so all three show the same number.
 """
@@ -22,6 +22,7 @@ from otel_ml_collector.findings.suggestions import (
     suggest_for_crash,
     suggest_for_error,
     suggest_for_field,
+    suggest_for_judge,
     suggest_for_release,
     suggest_for_slice,
 )
@@ -42,10 +43,13 @@ from otel_ml_collector.verdicts.claims import MEASURES, Measure, name_version
 from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, Interval
 from otel_ml_collector.windows import Window
 
-SignKind = Literal["release", "broken", "slice", "version", "alert", "error", "experiment", "crash"]
+SignKind = Literal[
+    "release", "broken", "slice", "version", "alert", "error", "experiment", "crash", "judge"
+]
 # Kinds of signs, in the order in which they name a cause. All further signs follow after "Also".
 _SIGN_KINDS: Final[tuple[SignKind, ...]] = (
-    *("release", "broken", "slice", "version", "alert", "error", "experiment", "crash"),
+    *("release", "broken", "slice", "version", "alert"),
+    *("error", "experiment", "crash", "judge"),
 )
 _KINDS_OF_NEWS: Final[dict[str, SignKind]] = {
     "production": "version",
@@ -53,6 +57,7 @@ _KINDS_OF_NEWS: Final[dict[str, SignKind]] = {
     "alert": "alert",
     "errors": "error",
     "runs": "crash",
+    "judge": "judge",
 }
 # Signs with different measures have one cause only if both are of one family.
 _FAMILIES: Final[dict[Measure, str]] = {
@@ -387,7 +392,7 @@ _OF_RULES: Final[dict[str, Measure]] = {
 
 
 def _measure_news(item: ProjectFinding, kind: SignKind) -> Measure:
-    if kind in ("version", "experiment"):
+    if kind in ("version", "experiment", "judge"):
         return "quality"
     if kind == "alert":
         return next((of for word, of in _OF_RULES.items() if word in item.sentence), "errors")
@@ -447,6 +452,8 @@ def group_signs(
 
 def _is_one_cause(first: Sign, sign: Sign) -> bool:
     """Whether two signs have the same cause: most of their traces are the same."""
+    if "judge" in (first.kind, sign.kind):  # it fails whatever else happens to its runs
+        return False
     if sign.kind == "experiment" or first.kind == "experiment":
         return bool(sign.model) and sign.model == first.model
     if _FAMILIES[first.measure] != _FAMILIES[sign.measure] and "alert" not in (
@@ -514,6 +521,8 @@ def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion |
     finding = sign.finding
     if sign.kind == "crash":
         return suggest_for_crash()
+    if sign.kind == "judge":
+        return suggest_for_judge(sign.subject)
     if finding is None:
         return suggest_for_error(sign.subject, sign.where) if sign.kind == "error" else None
     if finding.field:

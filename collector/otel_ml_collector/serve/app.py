@@ -53,6 +53,7 @@ from otel_ml_collector.judges.job import (
     RubricJudgeJob,
 )
 from otel_ml_collector.judges.judge_store import LocalJudgeStore
+from otel_ml_collector.judges.news import find_judge_news
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.log import going_on
@@ -456,7 +457,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         Places(),
         RunsInHand(),
         Turns(collector.connections),
-        NewsSources((find_alert_news,)),
+        NewsSources((find_alert_news, find_judge_news)),
         SettingsSources(
             find_receivers,
             send_trial,
