@@ -26,7 +26,9 @@ _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # How a number of at least this size is written, with about three digits.
-_FORMS: Final = ((1e15, "{:.3g}"), (1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"))
+_FORMS: Final = (
+    *((1e15, "{:.3g}"), (1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"), (0.01, "{:.3f}")),
+)
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # An interval at the start of a verdict's evidence, such as `6 to 14 pts` or `± 16 pts`.
 _INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
@@ -78,7 +80,7 @@ def number(value: float | str | None) -> str:
         return _NO_NUMBERS.get(value, "–")
     if value == 0:
         return "0.00"
-    return next((form for least, form in _FORMS if abs(value) >= least), "{:.3f}").format(value)
+    return next((form for least, form in _FORMS if abs(value) >= least), "{:.2g}").format(value)
 
 
 def duration(value_ms: float) -> str:
