@@ -166,7 +166,12 @@ def _with_listing(command: Command) -> Command:
 @with_project
 @with_filter
 @_with_listing
-@click.option("--sums", is_flag=True, help="Show totals of all matching runs instead of a list")
+@click.option(
+    "--sums",
+    is_flag=True,
+    help="Show totals of all matching runs instead of a list. With --roots or --traces, the totals "
+    "count every call inside the requests, also as runs and errors",
+)
 @click.option(
     "--by",
     metavar="GROUP",
