@@ -14,8 +14,9 @@ from pydantic import Field as Described
 
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.api.route import DeferredRoute
+from otel_ml_collector.errors import suggest
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
-from otel_ml_collector.filter.grammar import Token, read_tokens
+from otel_ml_collector.filter.grammar import Token, comparisons_of, parse, read_tokens
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.scores import SCORES
@@ -25,6 +26,11 @@ from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import DAY_NAMES, Window
 
+# Columns whose few values are checked if a filter matches nothing.
+_CHECKED: Final = frozenset(
+    {"model", "environment", "release", "provider", "provider_model", "outcome", "kind", "dataset"}
+)
+_MOST_CHECKED: Final = 100  # names or values to compare with
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", *DAY_NAMES)
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
@@ -183,6 +189,40 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
     # A key after a dot also replaces the dot.
     start = caret.start - 1 if caret.is_dotted and items else caret.start
     return Completion(start=start, end=len(query.where), items=items)
+
+
+def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list[str]:
+    """Explain which names and values of a valid filter no recent run has, one sentence for each.
+
+    Names of tags, judges, metrics and labels are checked, and values that a text or a tag equals.
+    A value is not checked if there are so many values that only some of them were read.
+    """
+    window = Window(now_ns - 30 * DAY_NS, now_ns + HOUR_NS)
+
+    def explain(begin: str, name: str, named: str) -> str:
+        """Explain that a name or value is unknown; empty if it is known."""
+        query = CompletionQuery(project, f'{begin}"', window, _MOST_CHECKED)
+        known = [item.text for item in find_completion(reader, query).items]
+        if name in known or len(known) >= _MOST_CHECKED:
+            return ""
+        return f"No run of the last 30 days has {named}: {suggest(name, known)}"
+
+    found: list[str] = []
+    for comparison in comparisons_of(parse(where)):
+        field, value = comparison.field, comparison.value
+        kind, begin, hint = FIELD_NAMES[field.name].kind, field.name, ""
+        keys = [*field.path, *([value] if comparison.operator == "contains" else [])]
+        if kind in _KEYS and keys:  # `tags["client"]`, or `"client" in tags`
+            key = str(keys[0])
+            begin = f"{field.name}[{_quoted(key)}]"
+            hint = explain(f"{field.name}[", key, begin)
+        elif field.name not in _CHECKED:
+            continue
+        is_checked = kind is Kind.TAG or field.name in _CHECKED
+        if not hint and is_checked and comparison.operator == "==" and isinstance(value, str):
+            hint = explain(f"{begin} == ", value, f"{begin} == {_quoted(value)}")
+        found.append(hint)
+    return [*dict.fromkeys(filter(None, found))]
 
 
 class _Completer:

@@ -16,6 +16,7 @@ from otel_ml_collector.assistants.answers import (
 from otel_ml_collector.assistants.definitions import LIMIT_S
 from otel_ml_collector.assistants.find import has_project
 from otel_ml_collector.assistants.writer import ToolWriter
+from otel_ml_collector.completion import explain_names
 from otel_ml_collector.errors import (
     BadInput,
     CollectorError,
@@ -188,7 +189,9 @@ class ToolCall:
         if not newest_run:
             return "the project has no runs"
         newest = _to_minute(newest_run[0].start_time)
-        return f"no run has ever matched; the newest run of the project is from {newest}"
+        unknown = explain_names(self.reader, self.project, self.where, self.now_ns)
+        hints = [f"no run has ever matched; the newest run of the project is from {newest}"]
+        return "; ".join([*hints, *map(show, unknown)])
 
 
 def read_time(text: str | None, name: str, now_ns: int) -> int | None:

@@ -34,6 +34,7 @@ from otel_ml_collector.api.parameters import (
 )
 from otel_ml_collector.api.problems import problem_of
 from otel_ml_collector.api.route import DeferredRoute
+from otel_ml_collector.completion import explain_names
 from otel_ml_collector.errors import BadInput, Unavailable
 from otel_ml_collector.filter.fields import SOURCES
 from otel_ml_collector.filter.grammar import conjuncts
@@ -521,6 +522,9 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
     context |= {
         "problem": problem,
         "wants_counts": problem is None,
+        "unknown": []
+        if problem or page.runs or not has_runs
+        else explain_names(reader, query.project, query.where, now_ns),
         "chips": [] if problem else conjuncts(query.where),
         "views": [
             (saved.name, _address_of(saved, query.project))

@@ -9,6 +9,7 @@ from otel_ml_collector.completion import (
     Completion,
     CompletionQuery,
     Want,
+    explain_names,
     find_completion,
     read_caret,
 )
@@ -170,3 +171,29 @@ def test_limit(filled: Store) -> None:
 def test_caret(text: str, want: Want) -> None:
     """What is wanted follows from what stands before."""
     assert read_caret(text).want is want
+
+
+NOBODY: Final = "No run of the last 30 days has "
+
+
+@pytest.mark.parametrize(
+    ("where", "hints"),
+    [
+        ("", []),
+        ('tags["client"] == "bigshot" and latency > 9h', []),
+        ('tags["clint"] == "x"', [NOBODY + 'tags["clint"]: did you mean client?']),
+        (
+            'tags["client"] == "bigshott"',
+            [NOBODY + 'tags["client"] == "bigshott": did you mean bigshot?'],
+        ),
+        ('tags["client"] != "nobody"', []),
+        ('model == "anser"', [NOBODY + 'model == "anser": did you mean answer?']),
+        ('scores["ground"] < 1', [NOBODY + 'scores["ground"]: did you mean grounded?']),
+        ('metrics["los"] < 1', [NOBODY + 'metrics["los"]: did you mean loss?']),
+        ('"churned" in truth', [NOBODY + 'truth["churned"]: there is none']),
+        ('inputs.quest == "x"', []),
+    ],
+)
+def test_unknown_names(filled: Store, where: str, hints: list[str]) -> None:
+    """The names and values of a filter that no run has are listed with the nearest known ones."""
+    assert explain_names(filled.reader, "completion", where, NOW_NS) == hints
