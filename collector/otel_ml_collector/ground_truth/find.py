@@ -418,27 +418,34 @@ def _sum(
     rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
 ) -> list[Row]:
     """Add up the clusters of some figures, by a group of rows."""
+    return _add_up(rows, _sum_units(rows, figures, by, also), len(figures))
+
+
+def _sum_units(
+    rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
+) -> Sql:
+    """Write the SQL for the sums of some figures, by a group of rows and by cluster."""
     own = [
         Sql("""toFloat64(sum({a})) AS a_{n}, toFloat64(sum({b})) AS b_{n},
           countIf(({b}) > 0) AS n_{n}""").fill(a=figure.first, b=figure.second, n=place)
         for place, figure in enumerate(figures.values())
     ]
+    return Sql("""
+        SELECT {by} AS place, unit, {own} FROM ({rows}) {also} GROUP BY place, unit""").fill(
+        by=by, own=join_sql(", ", own), rows=rows.sql, also=also
+    )
+
+
+def _add_up(rows: Predictions, units: Sql, figures: int) -> list[Row]:
+    """Add up the clusters of a number of figures, by group."""
     moments = [
-        Sql("{moments} AS f_{n}").fill(moments=_moments(place), n=place)
-        for place in range(len(figures))
+        Sql("{moments} AS f_{n}").fill(moments=_moments(place), n=place) for place in range(figures)
     ]
     return rows.ask(
         Sql("""
-          SELECT place, {moments}
-          FROM (
-            SELECT {by} AS place, unit, {own} FROM ({rows}) {also}
-            GROUP BY place, unit)
+          SELECT place, {moments} FROM ({units})
           GROUP BY place ORDER BY place LIMIT 10000""").fill(
-            moments=join_sql(", ", moments),
-            by=by,
-            own=join_sql(", ", own),
-            rows=rows.sql,
-            also=also,
+            moments=join_sql(", ", moments), units=units
         )
     )
 
@@ -487,6 +494,12 @@ _TAGGED: Final = Sql("""
 _TOKENS: Final = Sql("""
   SELECT token FROM (SELECT arrayJoin(tokens) AS token FROM ({tagged}) WHERE {here})
   GROUP BY token HAVING count() >= {least} ORDER BY count() DESC, token LIMIT {most}""")
+# For each slice and cluster, the sums of all runs of the cluster (2), and of those outside of the
+# slice (3).
+_WITH_REST: Final = Sql("""
+  SELECT *, sumIf(a_1, place = '') OVER whole AS a_2, sumIf(b_1, place = '') OVER whole AS b_2,
+    sumIf(n_1, place = '') OVER whole AS n_2, a_2 - a_1 AS a_3, b_2 - b_1 AS b_3, n_2 - n_1 AS n_3
+  FROM ({units}) WINDOW whole AS (PARTITION BY unit)""")
 _OF_TOKENS: Final = Sql("""arrayJoin(arrayPushFront(
   arrayFilter(token -> has({tokens:Array(String)}, token), tokens), ''))""")
 
@@ -505,13 +518,16 @@ def _find_slices(rows: Predictions, first: tuple[str, TruthFigure]) -> list[Qual
     if not tokens:
         return []
     of_tags = Predictions(rows.reader, tagged, {**rows.values, "tokens": tokens}, rows.rule)
-    sums = {row["place"]: row for row in _sum(of_tags, {**COVERAGE, name: figure}, _OF_TOKENS)}
+    units = _sum_units(of_tags, {**COVERAGE, name: figure}, _OF_TOKENS)
+    added_up = _add_up(of_tags, _WITH_REST.fill(units=units), 4)
+    sums = {row["place"]: row for row in added_up}
     whole = _read(sums.pop(""), 1)
     estimate = _ESTIMATES[figure.form]
     compared = []
     for token, row in sums.items():
         own, covered = _read(row, 1), _read(row, 0)
-        rest = own.subtracted_from(whole)
+        # A session with runs inside and outside of the slice counts with the latter.
+        rest = _read(row, 2).subtracted_from(whole) + _read(row, 3)
         sides = estimate(own), estimate(rest)
         if rest.n >= _LEAST_IN_SLICE and sides[0] is not None and sides[1] is not None:
             compared.append((token, covered, sides[0], sides[1]))

@@ -402,6 +402,32 @@ def test_worst_slices(service: Service) -> None:
     assert get(service, f"{project}/targets/churned")["slices"] == []
 
 
+def test_slices_share_sessions(service: Service) -> None:
+    """Sessions with runs inside and outside of a slice count as sessions of both."""
+    project = "slices-of-sessions"
+    runs, truths = [], []
+    for place in range(240):
+        plan = "monthly" if place % 2 else "yearly"
+        start_ns = TODAY_NS - place * 60 * SECOND_NS
+        run = make_run(start_ns, {"label": "yes", "y": 10.0}, plan=plan)
+        runs.append(replace(run, attributes={**run.attributes, "session.id": f"s{place // 4}"}))
+        # Half of the monthly predictions are wrong, and one in twenty of the others.
+        is_wrong = place % 4 == 1 or place % 40 == 8
+        truths.append(tell(run, "no" if is_wrong else "yes", TODAY_NS))
+        truths.append(tell(run, 10.0 + (place % 7) + 3 * (place % 2), TODAY_NS, "price"))
+    take(service, project, [*runs, *truths])
+    save(service, project, probability="")
+    price = {"kind": "number", "prediction": "outputs.y", "probability": "", "positive": ""}
+    save(service, project, "price", **price)
+    for target in ("churned", "price"):
+        worst, best = get(service, f"{project}/targets/{target}", slices="true")["slices"]
+        assert (worst["name"], worst["word"]) == ("plan = monthly", "worse")
+        assert worst["value"]["clusters"] == worst["rest"]["clusters"] == 60
+        # Each slice is all other runs of the other one.
+        assert worst["rest"] == pytest.approx(best["value"], abs=1e-9)
+        assert best["rest"] == pytest.approx(worst["value"], abs=1e-9)
+
+
 def test_unsaved_target(service: Service) -> None:
     """A truth without a target is held against the whole output."""
     runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
