@@ -78,6 +78,8 @@ _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
 _NAMED_CHANGES: Final = 2
+# Numbers that need more decimals are written with an exponent: 1.5e-12.
+_MOST_DECIMALS: Final = 9
 _LENGTH_FIGURES: Final = ("median length", "95th percentile of length", "5th percentile of length")
 _SCRIPT_SHARE: Final = "texts in {} script"
 
@@ -757,7 +759,9 @@ def write_number(value: float) -> str:
     if not math.isfinite(value):
         return "–"
     digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
-    written = f"{value:,.{min(digits, 9)}f}"
+    if digits > _MOST_DECIMALS:
+        return f"{value:.3g}"
+    written = f"{value:,.{digits}f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
 
 

@@ -163,7 +163,14 @@ def test_own_distances() -> None:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(31, "31"), (1234.5, "1,234"), (0.0312, "0.0312"), (0, "0"), (-2.5, "-2.5")],
+    [
+        (31, "31"),
+        (1234.5, "1,234"),
+        (0.0312, "0.0312"),
+        (0, "0"),
+        (-2.5, "-2.5"),
+        (1.52e-12, "1.52e-12"),
+    ],
 )
 def test_number(value: float, written: str) -> None:
     """A number is written in three digits, or as many as stand before its point."""
