@@ -37,13 +37,13 @@ from otel_ml.statistics.verdict import (
     LEAST_CLUSTERS,
     LEAST_RUNS,
     RATE_MARGIN,
-    SCORE_MARGIN,
     AmountVerdict,
     JudgeVerdict,
     Word,
     decide,
     estimate_mean,
     round_count,
+    score_margin,
 )
 
 ReleaseWord = Literal["worse", "watching", "no different", "better"]
@@ -469,7 +469,7 @@ class _Compared:
             for unit, count in self.baseline.items()
             if unit.n
         )
-        return SCORE_MARGIN * math.sqrt(squares / n)
+        return score_margin(math.sqrt(squares / n), mean)
 
     def _verdict(
         self,

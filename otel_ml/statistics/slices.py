@@ -25,7 +25,7 @@ from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
     LEAST_CLUSTERS,
     RATE_MARGIN,
-    SCORE_MARGIN,
+    score_margin,
 )
 
 FigureKind: TypeAlias = Literal["rate", "score", "amount"]
@@ -365,12 +365,14 @@ def _few_events_p(
     return min(2 * tail, 1.0)
 
 
-def _margin_of(figure: SliceFigure, deviation: float) -> float:
+def _margin_of(figure: SliceFigure, compared: _Comparison) -> float:
     match figure.kind:
         case "rate":
             return RATE_MARGIN if figure.margin is None else figure.margin
         case "score":
-            return SCORE_MARGIN * deviation if figure.margin is None else figure.margin
+            if figure.margin is not None:
+                return figure.margin
+            return score_margin(compared.deviation, compared.value, compared.rest)
     return math.log1p(AMOUNT_MARGIN if figure.margin is None else figure.margin)
 
 
@@ -388,7 +390,7 @@ def _quantile(degrees: int) -> float:
 def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
     if compared is None:
         return RestVerdict("too few", None, None, None, 0.0, 0.0, 1.0, 0)
-    margin = _margin_of(figure, compared.deviation)
+    margin = _margin_of(figure, compared)
     value = compared.value - compared.rest
     half = _quantile(_round_down(compared.degrees)) * compared.error
     bounds = (value - half, value + half)

@@ -40,6 +40,8 @@ RATE_MARGIN: Final = 0.02
 _FAILURE_MARGIN: Final = 0.02 - 1e-9
 SCORE_MARGIN: Final = 0.1  # in standard deviations of the baseline
 AMOUNT_MARGIN: Final = 0.05
+# Smaller relative differences of scores are rounding: 0.1 + 0.2 is not quite 0.3.
+_ROUNDING: Final = 1e-9
 # Smaller differences per run in latency (ms) or cost ($) do not matter, even if they are a large
 # share.
 LEAST_AMOUNTS: Final[Mapping[str, float]] = {"latency": 10.0, "cost": 0.0001}
@@ -964,7 +966,7 @@ def compare_scores(
         lower_is_better=False,
         versions=(("",), ("",)),
         of_failed=None,
-        margin=SCORE_MARGIN * deviation if margin is None else margin,
+        margin=score_margin(deviation, _mean_of_sums(sums[0])) if margin is None else margin,
         missing=missing,
     )
     return _weigh(judged, _PairSums(*sums, {}, is_clustered), CONFIDENCE, "")
@@ -1083,6 +1085,19 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
     return "no different" if low >= -margin and high <= margin else "inconclusive"
 
 
+def score_margin(deviation: float, *means: float) -> float:
+    """Return the smallest difference between two mean scores that matters.
+
+    It is a tenth of the standard deviation. If all scores are equal, it is a billionth of the mean,
+    so that rounding does not count as a difference.
+
+    Args:
+        deviation: Standard deviation of the scores.
+        means: Mean scores that are compared.
+    """
+    return max(SCORE_MARGIN * deviation, _ROUNDING * max(map(abs, means), default=0.0))
+
+
 _NO_ESTIMATE: Final = (None, None, None)
 _Items = Mapping[str, Sequence[ScoredRun]]
 _Counted = Sequence[tuple[ScoredRun, int]]
@@ -1132,9 +1147,10 @@ class _Judged:
             else 1.0
             for side in values
         ]
-        deviation = _deviation([(value, count) for value, count in values[0] if value is not None])
+        known = [(value, count) for value, count in values[0] if value is not None]
+        deviation = _deviation(known)
         if margin is None:
-            margin = RATE_MARGIN if is_rate else SCORE_MARGIN * deviation
+            margin = RATE_MARGIN if is_rate else score_margin(deviation, _counted_mean(known))
         return replace(
             made,
             margin=margin,
@@ -1653,6 +1669,21 @@ def _decide_overall(
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
+
+
+def _counted_mean(values: Sequence[tuple[float, int]]) -> float:
+    """Return the mean of counted values. 0 for none."""
+    counts = [count for _, count in values]
+    n = sum(counts)
+    return sum_counted((value for value, _ in values), counts) / n if n else 0.0
+
+
+def _mean_of_sums(sums: ClusterSums) -> float:
+    """Return the mean of clustered values. 0 for none."""
+    clusters = count_clusters(sums)
+    n = sum(of * count for (_, of), count in clusters.items())
+    totals = sum_counted((total for total, _ in clusters), clusters.values())
+    return totals / n if n else 0.0
 
 
 def _deviation(values: Sequence[tuple[float, int]]) -> float:

@@ -197,6 +197,13 @@ def test_better_and_no_different() -> None:
     assert (same.word, same.since) == ("no different", None)
 
 
+def test_rounding_is_no_difference() -> None:
+    """If all scores are equal, a difference in the last digit is neither better nor worse."""
+    before, now = ({Unit("", value, 1, value): 500} for value in (0.3, 0.1 + 0.2))
+    figure = FigureUnits(name="grade", kind="score", baseline=before, windows=[now])
+    assert [verdict.word for verdict in judge_release([figure])] == ["no different"]
+
+
 def test_watching_says_how_many_runs() -> None:
     """Until then it says how many runs there are, and about how many would do."""
     verdict = judge_one(alone(18_000, 20_000), alone(360, 400))

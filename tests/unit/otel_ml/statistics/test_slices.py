@@ -165,6 +165,19 @@ def test_small_effect_of_many() -> None:
     assert (verdict.word, verdict.lost, verdict.strength) == ("no different", 0.0, 0)
 
 
+def test_equal_scores() -> None:
+    """If all scores are equal, no slice differs from all other runs by rounding."""
+    draw = np.random.default_rng(4)
+    figures = []
+    for score in np.arange(1, 100) / 100:
+        sessions = draw.integers(0, 200, 1_000)
+        inside = draw.random(1_000) < 0.3
+        figures.append(
+            SliceFigure("score", False, *sum_up(np.full(1_000, score), sessions, inside))
+        )
+    assert {verdict.word for verdict in judge_slices(figures)} == {"no different"}
+
+
 def test_ratio() -> None:
     """Of amounts the difference is the ratio of geometric means, the worse the larger."""
     draw = np.random.default_rng(11)

@@ -265,6 +265,16 @@ def test_scores() -> None:
     assert found.amounts["latency"].sentence == "100 % longer (100 to 100 %; 30 items)"
 
 
+@pytest.mark.parametrize(("now", "word"), [(0.3, "no different"), (0.31, "better")])
+def test_rounding_is_no_difference(now: float, word: Word) -> None:
+    """If all scores of the baseline are equal, a difference in the last digit does not matter."""
+    before = [0.1 + 0.2] * 30
+    found = compare_items(scored(before), scored([now] * 30))
+    assert found.word == word
+    assert len(found.regressions) == 0
+    assert len(found.fixed) == (30 if word == "better" else 0)
+
+
 def test_slices() -> None:
     """A tag of at least 20 items has its own difference, corrected among all slices."""
 
