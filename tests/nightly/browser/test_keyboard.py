@@ -20,6 +20,7 @@ FOCUSED: Final = """() => {
     width: box.width, height: box.height,
     left: box.left, right: box.right, top: box.top + scrollY,
     outline: style.outlineStyle, outlineWidth: parseFloat(style.outlineWidth),
+    isBar: one.closest("header") !== null,
     text: (one.getAttribute("aria-label") ?? one.textContent).trim().slice(0, 40),
   };
 }"""
@@ -51,6 +52,8 @@ def test_tab_walks_in_reading_order(tab: Tab, path: str, width: int) -> None:
         assert (one["outline"], one["outlineWidth"]) == ("solid", 2), one
         assert min(one["width"], one["height"]) > 0, one
     for before, after in pairwise(seen):
+        if after["isBar"]:  # on a phone it has two rows, and the pages are in the lower one
+            continue
         is_beside = after["left"] >= before["left"] and after["top"] > before["top"] - 20
         assert is_beside or after["top"] >= before["top"] - 2, (before, after)
 
@@ -62,10 +65,7 @@ def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("main").get_by_role("link", name="Roots", exact=True)).to_be_focused()
-    for _ in range(4):
-        page.keyboard.press("Tab")
-    expect(page.get_by_role("combobox", name="Filter")).to_be_focused()
+    expect(page.get_by_role("main").locator("a, button, input, summary").first).to_be_focused()
 
 
 def test_help_gives_the_focus_back(tab: Tab) -> None:
@@ -85,13 +85,14 @@ def test_help_gives_the_focus_back(tab: Tab) -> None:
 def test_a_list_gives_the_focus_back(tab: Tab) -> None:
     """A list that floats opens with Enter; Escape closes it, and its button has the focus."""
     page = tab.open(f"{DOCS}/runs")
-    button = page.locator("details.switch > summary", has_text="Export")
+    button = page.locator("#more > summary")
+    first = page.locator("#by > summary")
     button.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="JSON lines")).to_be_focused()
+    expect(first).to_be_focused()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("link", name="JSON lines")).to_be_hidden()
+    expect(first).to_be_hidden()
     expect(button).to_be_focused()
 
 
