@@ -36,9 +36,9 @@ def test_sides(form: str, options: dict[str, object]) -> None:
     [
         ((4_096, 4_096), ""),
         ((16_384, 1), ""),
-        ((4_097, 4_096), "its header says 4,097 by 4,096 pixels"),
-        ((16_385, 1), "its header says 16,385 by 1 pixels"),
-        ((0, 7), "its header has no size"),
+        ((4_097, 4_096), "it is too large (4,097 × 4,096 pixels)"),
+        ((16_385, 1), "it is too large (16,385 × 1 pixels)"),
+        ((0, 7), "its header declares no size"),
     ],
 )
 def test_what_is_not_drawn(sides: tuple[int, int], why: str) -> None:
