@@ -116,7 +116,7 @@ def test_view_is_saved_and_deleted(chromium: Browser, demo: CollectorProcess) ->
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{RUNS}?where=outcome+%3D%3D+%22error%22&columns=model&columns=ago")
     open_part(page, "views")
-    page.get_by_label("Name").fill("what failed")
+    page.locator("#save-view").get_by_label("Name").fill("what failed")
     page.get_by_role("button", name="Save view").click()
     page.wait_for_load_state("networkidle")
     other = chromium.new_page()
