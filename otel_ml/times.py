@@ -61,8 +61,7 @@ def check_past(start: object, end: object) -> tuple[int, int | None] | None:
     """Convert start and end of a run, as `check_time` does, and check their order.
 
     Returns:
-        A pair of start and end. The end is None if only the start was given. If neither was given,
-        the result is None instead of a pair.
+        Start and end. The end is None if only the start was given. If neither was given, None.
 
     Raises:
         ValueError: A time is invalid, the end is before the start, or there is no start.

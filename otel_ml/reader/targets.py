@@ -116,8 +116,8 @@ def write_actuals(
         key: Column that identifies the run of each row.
         value: Column with the ground truth.
         by: What the key column contains: ``run_id``, ``trace_id``, ``trace_key``, or ``tag`` for
-            values of a tag. The tag and the column must then have the same name. With None, it is
-            derived from the column's name.
+            values of the tag that has the same name as the column. If None, the column's name
+            decides.
         time: Column with the times when the values became known. None if there is none.
 
     Raises:

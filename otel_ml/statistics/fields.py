@@ -469,9 +469,9 @@ def compare_fields(
 ) -> list[FieldDrift]:
     """Find the fields whose values drifted in a time window, compared with a reference.
 
-    A field drifted if three conditions are met: its drift score exceeds the margin, it exceeds the
-    usual score (see `usual_distance`), and its p-value is small. The p-value is corrected for the
-    number of fields.
+    A field drifted if three conditions are met: its drift score is larger than the margin, its
+    drift score is larger than the usual one (see `usual_distance`), and its p-value is small. The
+    p-value is corrected for the number of fields.
 
     Args:
         window: Summaries of the window's values, by field path.

@@ -90,7 +90,7 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
     "--scale",
     metavar="LOW:HIGH[:PASSES]",
     help="Numbers that reviewers can choose, instead of labels. With 1:5:4, they choose from 1 to "
-    "5, and a run with 4 or more passes",
+    "5, and a run passes if it gets 4 or 5",
 )
 @click.option(
     "--people", type=click.IntRange(1, _MOST_PEOPLE), default=1, help="Reviewers per run [1]"

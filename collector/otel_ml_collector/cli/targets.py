@@ -35,7 +35,11 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
 @click.option(
     "--points", is_flag=True, help="Show the measures over time, by the time of the prediction"
 )
-@click.option("--model", metavar="MODEL", help="Model that makes the predictions; saves the target")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Create or change the prediction target: the model that makes the predictions",
+)
 @click.option(
     "--prediction",
     metavar="PATH",
