@@ -9,29 +9,19 @@ from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import JudgeFigures, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.runs import read_evaluations
-from otel_ml_collector.store.scores import IN_WINDOW, SCORES
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.scores import find_often_failed_judges
 from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 
 # A judge that failed on fewer runs than this is not mentioned.
 _LEAST_FAILED: Final = 10
 _ERROR_CHARS: Final = 160
-# Most projects have no such judge. Then this is the only query.
-_OFTEN_FAILED: Final = Sql("""
-    SELECT judge FROM {scores}
-    WHERE project = {project:String} AND {in_window} AND failed
-    GROUP BY judge HAVING count() >= {least:UInt32} LIMIT 20""").fill(
-    scores=SCORES, in_window=IN_WINDOW
-)
 
 
 def find_judge_news(reader: Reader, project: str, now_ns: int) -> list[ProjectFinding]:
     """Describe the judges whose newest version failed on most of its runs in the last 24 hours."""
     window = cut_past(reader, "24h", now_ns).window
-    asked = {"project": project, "start": window.start_ns, "end": window.end_ns}
-    rows = reader.rows(_OFTEN_FAILED, {**asked, "least": _LEAST_FAILED})
-    judges = {row["judge"] for row in rows}
-    if not judges:
+    judges = find_often_failed_judges(reader, project, window, _LEAST_FAILED)
+    if not judges:  # as in most projects
         return []
     query = StatsQuery(project, where="", group="", window=window, step_ns=None, groups=1)
     newest: dict[str, JudgeFigures] = {}

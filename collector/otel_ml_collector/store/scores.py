@@ -13,6 +13,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
+from otel_ml_collector.windows import Window
 
 LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
 SCORES: Final = Sql("scores")
@@ -157,6 +158,21 @@ _BY_WHAT_PASSES: Final = Sql("""
       SELECT score, passed FROM {scores} WHERE project = {project:String} AND judge = {judge}
         AND isNotNull(passed) AND isFinite(score)
       ORDER BY start_ns DESC LIMIT {looked_at})""")
+
+
+_OFTEN_FAILED: Final = Sql("""
+    SELECT judge FROM {scores} WHERE project = {project:String} AND {in_window} AND failed
+    GROUP BY judge HAVING count() >= {least:UInt32} LIMIT {read}""").fill(
+    scores=SCORES, in_window=IN_WINDOW, read=_JUDGES_READ
+)
+
+
+def find_often_failed_judges(
+    reader: Reader, project: str, window: Window, least: int
+) -> frozenset[str]:
+    """Find the judges that failed on at least `least` runs in a window. At most 20 are returned."""
+    asked = {"project": project, "start": window.start_ns, "end": window.end_ns, "least": least}
+    return frozenset(row["judge"] for row in reader.rows(_OFTEN_FAILED, asked))
 
 
 def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> frozenset[str]:
