@@ -21,7 +21,7 @@ host = "db"
 """
 PROBLEMS = """\
 otel-ml: otel-ml.toml:1: Unknown key 'htttp': did you mean http?
-otel-ml: otel-ml.toml:4: Invalid store {'host': 'db'}: expected one value
+otel-ml: otel-ml.toml:4: Invalid store (a table): expected one value
 otel-ml: otel-ml.toml:2: Invalid http '127.0.0.1': expected HOST:PORT with a port from 0 to 65535
 """
 

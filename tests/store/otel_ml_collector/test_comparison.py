@@ -366,7 +366,7 @@ def test_source_of_runs(service: Service) -> None:
     text = page(service, made)
     assert "<del>warm</del>" in text
     assert "<ins>cold</ins>" in text
-    assert "v1 and v2 compared" in text
+    assert "Compare v1 with v2" in text
     text = page(service, ["tell:v1", "tell:v2"])
     assert text.count("<ins>cold</ins>") == 1
     assert text.count("no judge scored both.") == 1
