@@ -31,6 +31,7 @@ _CHECKED: Final = frozenset(
     {"model", "environment", "release", "provider", "provider_model", "outcome", "kind", "dataset"}
 )
 _MOST_CHECKED: Final = 100  # names or values to compare with
+_MOST_EXPLAINED: Final = 10  # comparisons, each with up to two queries
 _LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", *DAY_NAMES)
 _DURATIONS: Final = ("10ms", "100ms", "1s", "10s", "1m")
 _SETS: Final = {
@@ -195,7 +196,8 @@ def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list
     """Explain which names and values of a valid filter no recent run has, one sentence for each.
 
     Names of tags, judges, metrics and labels are checked, and values that a text or a tag equals.
-    A value is not checked if there are so many values that only some of them were read.
+    Only the first 10 comparisons are checked. A value is not checked if there are so many values
+    that only some of them were read.
     """
     window = Window(now_ns - 30 * DAY_NS, now_ns + HOUR_NS)
 
@@ -208,7 +210,7 @@ def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list
         return f"No run of the last 30 days has {named}: {suggest(name, known)}"
 
     found: list[str] = []
-    for comparison in comparisons_of(parse(where)):
+    for comparison in [*comparisons_of(parse(where))][:_MOST_EXPLAINED]:
         field, value = comparison.field, comparison.value
         kind, begin, hint = FIELD_NAMES[field.name].kind, field.name, ""
         keys = [*field.path, *([value] if comparison.operator == "contains" else [])]
@@ -216,8 +218,6 @@ def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list
             key = str(keys[0])
             begin = f"{field.name}[{_quoted(key)}]"
             hint = explain(f"{field.name}[", key, begin)
-        elif field.name not in _CHECKED:
-            continue
         is_checked = kind is Kind.TAG or field.name in _CHECKED
         if not hint and is_checked and comparison.operator == "==" and isinstance(value, str):
             hint = explain(f"{begin} == ", value, f"{begin} == {_quoted(value)}")

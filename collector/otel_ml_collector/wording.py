@@ -27,7 +27,11 @@ _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # How a number of at least this size is written, with about three digits.
 _FORMS: Final = (
-    *((1e15, "{:.3g}"), (1000, "{:,.0f}"), (1, "{:.1f}"), (0.1, "{:.2f}"), (0.01, "{:.3f}")),
+    (1e15, "{:.3g}"),
+    (1000, "{:,.0f}"),
+    (1, "{:.1f}"),
+    (0.1, "{:.2f}"),
+    (0.01, "{:.3f}"),
 )
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # An interval at the start of a verdict's evidence, such as `6 to 14 pts` or `± 16 pts`.

@@ -169,8 +169,8 @@ def _with_listing(command: Command) -> Command:
 @click.option(
     "--sums",
     is_flag=True,
-    help="Show totals of all matching runs instead of a list. With --roots or --traces, the totals "
-    "count every call inside the requests, also as runs and errors",
+    help="Show totals of all matching runs instead of a list. With --roots or --traces, all calls "
+    "inside the requests are included, and the columns runs and errors count calls",
 )
 @click.option(
     "--by",

@@ -276,7 +276,7 @@ def _write_title(figure: SlicesFigure) -> str:
 
 
 def _write_row(figure: SlicesFigure) -> str:
-    """Write the name of a figure with its unit, as the first cell of a row: `Latency, ms`."""
+    """Return the name of a figure with its unit, such as `Latency, ms`."""
     unit = ", mean score" if figure.judge and figure.kind == "score" else ""
     return f"{_write_title(figure)}{unit or _ROW_UNITS.get(figure.name, '')}"
 

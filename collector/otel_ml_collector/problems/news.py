@@ -50,11 +50,8 @@ JUDGED: Final = 4
 _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # Words of findings, worst first. Verdicts that are not bad come last.
-_FINDING_WORDS: Final = (
-    *("firing", "worse", "new error", "crashed", "judge fails"),
-    *("watching", "inconclusive", "no different", "better"),
-)
-_WRONG: Final = frozenset(_FINDING_WORDS[:5])
+_WRONG: Final = ("firing", "worse", "new error", "crashed", "judge fails")
+_FINDING_WORDS: Final = (*_WRONG, "watching", "inconclusive", "no different", "better")
 
 
 class ProjectFinding(BaseModel):

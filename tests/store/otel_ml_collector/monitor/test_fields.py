@@ -270,7 +270,7 @@ def test_page_of_fields(service: Service) -> None:
 
 
 def test_page_of_fields_without_values(service: Service) -> None:
-    """The page names no kind for a field of which no run has a value."""
+    """The page shows no kind for a field that has no value in any run."""
     field = get_fields(service, "same")["inputs.secret"]
     assert (field["n"], field["reference_n"]) == (0, 0)
     page = ask(service.app, "/projects/p/fields?model=same").text

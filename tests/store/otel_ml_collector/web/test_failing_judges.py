@@ -29,7 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def judge_runs(
     service: Service, failed: int, version: str = "a1", *, runs: int = RUNS, ago_ns: int = 0
 ) -> None:
-    """Store some runs of which a judge fails on the first ones."""
+    """Store some runs. The judge fails on the first ones."""
     now_ns = time.time_ns()
     calls = [make_call(start_ns=now_ns - ago_ns - (place + 2) * SECOND_NS) for place in range(runs)]
     said: Sequence[Span] = [

@@ -165,7 +165,8 @@ MOVED = "Noise: the best curve moved by 0.02 in the last quarter of its points."
         # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
-            f"Best: a (acc = 0.93) at rate 0.1. b is 0.015 lower, which is within the noise. {MOVED}",
+            "Best: a (acc = 0.93) at rate 0.1. b is 0.015 lower, which is within the noise. "
+            f"{MOVED}",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.63])],
