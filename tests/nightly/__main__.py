@@ -12,6 +12,8 @@ _USAGE = (
     f"Type a part from 1/{len(PARTS)} to {len(PARTS)}/{len(PARTS)}, or list: PART=2/{len(PARTS)}"
 )
 
+_SOME_FAILED = 1  # exit status of pytest
+
 
 def main(arguments: list[str]) -> int:
     """Run the part that is named, and return the status of its tests."""
@@ -39,12 +41,17 @@ def run(part: Part) -> int:
     command = [
         *(sys.executable, "-m", "pytest", "--numprocesses", "3", "--dist", "worksteal"),
         *("--durations", "40", "-o", "faulthandler_timeout=300", "--forbid-skips"),
+        "--cache-clear",
         *("-m", "not image and not booted"),
         *(f"--ignore={path}" for path in find_ignored(part)),
         *part.paths,
     ]
     environment = {**os.environ, "OTEL_ML_TESTS": "nightly"}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    if status == _SOME_FAILED:
+        again = [sys.executable, "-m", "tests.alone"]
+        status = subprocess.run(again, cwd=ROOT, env=environment, check=False).returncode
+    return status
 
 
 if __name__ == "__main__":

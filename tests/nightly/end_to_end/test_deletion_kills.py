@@ -49,7 +49,7 @@ def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
         is_whole = find(own_collector, *told[:2]) == whole
         assert is_whole or is_gone(own_collector, told)
         delete(own_collector, path)
-        own_collector.deliver(encode(told), HEADERS)
+        own_collector.deliver(encode(told), HEADERS, is_whole=False)
         assert is_gone(own_collector, told)
 
 

@@ -50,7 +50,7 @@ def test_delete_without_room(tmp_path: Path) -> None:
             assert delete(collector, run)[0] == 202
             trouble = wait_until(lambda: find_trouble(collector))
             assert time.monotonic() - began_s < 25
-            assert re.search(r"cannot change \w+ now: no room", trouble)
+            assert re.search(r"cannot change \w+ now: too little disk space", trouble)
             disk.free(collector.pid)
             wait_until(lambda: delete(collector, run)[0] == 200)
             assert collector.status(f"/api/v1{run}") == 404

@@ -56,6 +56,7 @@ def test_killed_collector(own_collector: CollectorProcess) -> None:
         "late": 0,
         "dropped": 0,
         "sampled": 0,
+        "refused": 0,
     }
 
 
