@@ -15,7 +15,7 @@ from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.sampling import sampled
 
 _NUMBERS: Final = frozenset({*TOKENS, "cost"})
-_PARTS: Final = [{"type": "text", "content": f"part {number}"} for number in range(10_000)]
+_PARTS: Final = [{"type": "text", "content": f"part {number}"} for number in range(2_000)]
 _BYTES: Final = base64.b64encode(b"\xff\x00\xfe").decode()
 # What stands where a count or a cost should, and where messages should.
 SAID: Final[dict[str, tuple[Any, Any]]] = {
@@ -25,7 +25,7 @@ SAID: Final[dict[str, tuple[Any, Any]]] = {
     "half of a list": ("12 tokens", '[{"role": "user", "content": "cut o'),
     "without end": ("Infinity", [{"role": "user", "parts": "none"}]),
     "bytes": (b"", b""),
-    "10,000 parts": ("NaN", [{"role": "user", "parts": _PARTS}]),
+    "2,000 parts": ("NaN", [{"role": "user", "parts": _PARTS}]),
 }
 
 
