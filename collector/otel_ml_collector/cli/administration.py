@@ -261,7 +261,7 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 @click.option(
     "--confirm",
     is_flag=True,
-    help="Confirm that the collector's clock is right, so that a paused retention continues",
+    help="Confirm that the clock is right, if data is not deleted because the clock jumped",
 )
 @click.option(
     "--records",
@@ -406,7 +406,7 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     "--who",
     required=True,
     metavar="NAME",
-    help="Name to look for; upper and lower case do not matter",
+    help="Name of the person; upper and lower case do not matter",
 )
 @with_form
 def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
@@ -430,8 +430,8 @@ def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
 def backup(asked: PlaceOptions, folder: Path) -> int:
     """Write a backup to DIR, a new or empty folder on the collector's machine.
 
-    The collector may keep running. If the collector has keys, set OTEL_ML_API_KEY to a key with the
-    scope admin for all projects.
+    You can leave the collector running. If it has keys, set OTEL_ML_API_KEY to a key with the scope
+    admin for all projects.
     """
     with asked.open() as place:
         seen = identify(folder.absolute())

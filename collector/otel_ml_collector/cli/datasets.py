@@ -90,7 +90,7 @@ def list_datasets(asked: PlaceOptions, project: str, *, name: str | None, form: 
 @click.argument("name", metavar="NAME[:vN]")
 @with_form
 def show(asked: PlaceOptions, project: str, *, name: str, limit: int, form: Layout) -> int:
-    """Show the items of a data set's newest version, or of a version that you name, by ID."""
+    """Show the items of a data set, sorted by ID: the newest version, or the one that you name."""
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)
         dataset_items = reader.dataset_items(version.name, version.version)
@@ -130,7 +130,7 @@ def coverage(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> i
     """Show how well a data set covers the runs of the last 28 days.
 
     You see one line for each tag value, such as region=EU: the share of production runs and the
-    share of items with this value, and whether these items are enough for a separate verdict.
+    share of items with this value, and whether these items are enough to compare two versions.
     """
     with _reading(asked, project) as (_, reader, _):
         version = _find_version(reader, name)

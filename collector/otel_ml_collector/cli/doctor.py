@@ -118,14 +118,14 @@ class DoctorLine:
 def doctor(
     function: str | None, endpoint: str | None, grpc: str | None, project: str, *, is_json: bool
 ) -> int:
-    """Find out why runs do not arrive, or show what makes up the version of a function.
+    """Find out why runs do not arrive, or which code and data decide the version of a function.
 
     Without an argument, this checks the connection from this machine to a collector, with the same
     environment variables as the SDK. It sends a test span over HTTP and another one over gRPC,
     reads them back and deletes them. The exit status is 1 if a check fails.
 
     With a function, such as app.py:answer or shop.model:Model.answer, this imports the file. You
-    see what makes up the function's version, and what otel-ml cannot track. You get a warning if
+    see which code and data decide its version, and what otel-ml cannot track. You get a warning if
     spans of an installed instrumentation never reach the collector, and if a tracer provider
     samples no traces or waits for the export of each span.
     """

@@ -54,8 +54,8 @@ _FIGURES: Final = Vocabulary(
     frozenset({"worse", "maybe-worse"}),
 )
 _CONDITIONS: Final = (
-    "Exit with status 1 if this condition holds: worse, maybe-worse (a judge may be worse), or a "
-    "comparison such as 'errors > 3'. A comparison can use "
+    "Exit with status 1 if this condition holds: worse, maybe-worse (a worse result is not "
+    "ruled out), or a comparison such as 'errors > 3'. A comparison can use "
     f"{', '.join(_FIGURES.forms[:-1])} and {_FIGURES.forms[-1]}"
 )
 _ENDS: Final = (
@@ -394,7 +394,7 @@ def baseline() -> None:
 
 @baseline.command("set", epilog=HELP, short_help="Tag an experiment as the baseline.")
 @click.argument("experiment", metavar="EXPERIMENT")
-@click.option("--name", default="baseline", show_default=True, help="Tag to set")
+@click.option("--name", default="baseline", show_default=True, help="Tag for the experiment")
 @click.option(
     "--project", metavar="PROJECT", help="Project of the experiment (default: $OTEL_ML_PROJECT)"
 )

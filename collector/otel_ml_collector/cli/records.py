@@ -507,7 +507,7 @@ def fields(
 
     The newest finished day (or hour) is compared with a baseline. The list starts with broken data,
     followed by changes of the model and changes of the traffic. With FIELD, such as
-    inputs.question, you see each part of this field, such as the length of its texts.
+    inputs.question, you see each property of this field, such as the length of its texts.
     """
     with asked.open() as place:
         api = place.api()
@@ -643,8 +643,9 @@ def slices(
 ) -> int:
     """List tag values and labels whose runs do worse than all other runs of the same model.
 
-    The list is sorted by the number of failures that these runs have beyond the rate of all other
-    runs. Without --start, the runs of the last 24 hours are compared.
+    The list is sorted by the number of additional failures: how many runs failed, minus how many
+    would have failed at the rate of all other runs. Without --start, the runs of the last 24 hours
+    are compared.
     """
     with asked.open() as place:
         api = place.api()
@@ -659,7 +660,10 @@ def slices(
 @click.command(epilog=HELP)
 @click.argument("model")
 @click.option(
-    "--version", type=click.IntRange(1), metavar="N", help="Version whose inputs --json lists"
+    "--version",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --json: list the inputs of this version",
 )
 @click.option("--against", type=click.IntRange(1), metavar="N", help="Version to compare with")
 @with_project

@@ -33,12 +33,12 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
 @click.option(
-    "--points", is_flag=True, help="Show the measures over time, by the time of the prediction"
+    "--points", is_flag=True, help="Show the quality over time, by the time of the prediction"
 )
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Create or change the prediction target: the model that makes the predictions",
+    help="Create or change TARGET: the model that makes the predictions",
 )
 @click.option(
     "--prediction",
@@ -74,10 +74,10 @@ def targets(
     form: Layout,
     **options: Any,
 ) -> int:
-    """List or save prediction targets, or show how good the predictions of a target were.
+    """List or save prediction targets, or show how good the predictions were.
 
-    A prediction target maps part of a model's output to the ground truth that it predicts. With
-    TARGET alone, you see measures such as accuracy, each with a 95 % confidence interval. With
+    A prediction target says which part of a model's output is compared with which ground truth.
+    With TARGET alone, you see metrics such as accuracy, each with a 95 % confidence interval. With
     --model, you save the target.
     """
     wanted = {
