@@ -48,7 +48,7 @@ def write_checked(found: FoundProblems) -> str:
             and item.runs < _FEW_RUNS
         ]
         if small:
-            by_name = {wording.slice_name(item.name): item.runs for item in small}
+            by_name = {item.name: item.runs for item in small}
             named = ", ".join(
                 f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
                 for name, runs in [*by_name.items()][:3]
