@@ -76,7 +76,7 @@ class WantedAlert(BaseModel):
     )
     keep: _Length = Field(
         default="",
-        description="How long to keep firing after the last bad window. Default: one window",
+        description="How long to keep firing after the last window that meets the condition. Default: one window",
     )
     no_data: Literal["end", "notify"] = Field(
         default="end",

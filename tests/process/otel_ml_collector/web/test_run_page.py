@@ -117,7 +117,7 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
     assert "1 finished span." in text
-    assert "7 tokens. Tokens: 5 input, 2 output." in text
+    assert "7 tokens. 5 input tokens, 2 output tokens." in text
 
 
 def test_tokens_of_an_embedding(service: Service, project: str) -> None:
