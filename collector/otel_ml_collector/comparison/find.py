@@ -330,8 +330,9 @@ def _read_runs(
     for run, series in find_named_runs(reader, project, of, now_ns, most):
         if is_many and not series and run.kind != _EXPERIMENT:
             raise BadInput(
-                f"Invalid parameter 'of': expected at most {MOST} runs, or up to {MOST_TRAININGS} that all "
-                f"logged metrics. Found {len(of)} runs, and {run.run_id} logged none",
+                f"Invalid parameter 'of': expected at most {MOST} runs, or up to "
+                f"{MOST_TRAININGS} that all logged metrics. Found {len(of)} runs, and {run.run_id} "
+                "logged none",
                 "of",
             )
         if series and run.kind != _EXPERIMENT:
@@ -345,8 +346,8 @@ def _read_runs(
 def _check_count(of: Sequence[str]) -> None:
     if not LEAST <= len(of) <= MOST_TRAININGS:
         raise BadInput(
-            f"Invalid parameter 'of': expected {LEAST} to {MOST} runs, versions or experiments, or up to "
-            f"{MOST_TRAININGS} runs that logged metrics, found {len(of)}",
+            f"Invalid parameter 'of': expected {LEAST} to {MOST} runs, versions or experiments, or "
+            f"up to {MOST_TRAININGS} runs that logged metrics, found {len(of)}",
             "of",
         )
     twice = next((name for name, count in Counter(of).items() if count > 1), None)

@@ -105,6 +105,7 @@ class NewestVersion(BaseModel):
         default=None, description="Verdict against the version before; null if not requested"
     )
     sentence: str = Field(default="", description="Sentence about the figure that decides")
+    explanation: str = Field(default="", exclude=True)  # the sentence, as pages show it
     claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
     runs: int | None = Field(
         default=None,
@@ -250,7 +251,8 @@ def _make_news(
         finding = _explain_version(version, verdict)
         facts = {
             "word": verdict.word,
-            "sentence": quote_judge(verdict.sentence, verdict.judges),
+            "sentence": verdict.sentence,
+            "explanation": quote_judge(verdict.sentence, verdict.judges),
             "claim": write_release(release)
             if release is not None and verdict.basis == "release"
             else wording.split_evidence(quote_judge(verdict.sentence, verdict.judges))[0],
