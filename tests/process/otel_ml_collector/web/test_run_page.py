@@ -125,7 +125,7 @@ def test_tokens_of_an_embedding(service: Service, project: str) -> None:
     call = make_call("embed", {"gen_ai.usage.input_tokens": 5})
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "5 tokens. Tokens: 5 input." in text
+    assert "5 tokens. 5 input tokens." in text
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:
