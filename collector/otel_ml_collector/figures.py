@@ -483,7 +483,7 @@ def make_tiles(
                 write_quality(judge, now),
                 passed,
                 passed_before,
-                f"{judge.judge} over time",
+                f"{'pass rate' if is_rate else 'mean score'} by judge “{judge.judge}” over time",
                 _write_points(_count_passed(judge, now), _count_passed(judge, before))
                 if is_rate
                 else "",

@@ -368,11 +368,11 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     """A run says its tokens and cost; its trace their sum, where no agent counts twice."""
     page = tab.open(story.address(story.answer))
     facts = page.locator(".facts")
-    expect(facts).to_contain_text("1,200 input (200 cached), 30 output")
+    expect(facts).to_contain_text("1,200 input tokens (200 cached), 30 output tokens")
     cost = story.collector.get(f"/runs/{id_of(story.answer)}")["cost"]
     assert cost > 0
     expect(facts).to_contain_text(write_cost(cost))
-    parts = "Tokens: 1,200 input (200 cached), 30 output."
+    parts = "1,200 input tokens (200 cached), 30 output tokens."
     total = f"Whole trace: 1,230 tokens, {write_cost(cost)}. {parts}"
     expect(page.locator("#trace-total")).to_have_text(total)
 

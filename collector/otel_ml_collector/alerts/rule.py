@@ -71,12 +71,13 @@ class WantedAlert(BaseModel):
     )
     hold: _Length = Field(
         default="2 of 3",
-        description="How many of the last judged windows must be bad before the rule fires. These "
-        "windows do not overlap",
+        description="How many of the last judged windows must meet the condition before the rule "
+        "fires. These windows do not overlap",
     )
     keep: _Length = Field(
         default="",
-        description="How long to keep firing after the last bad window. Default: one window",
+        description="How long to keep firing after the last window that meets the condition. "
+        "Default: one window",
     )
     no_data: Literal["end", "notify"] = Field(
         default="end",

@@ -129,7 +129,11 @@ def explain_condition(condition: AlertCondition) -> str:
     if not limit:
         return ""
     side = "above" if condition.is_bad_above else "below"
-    chance = " (only if it is statistically significant)" if condition.sure else ""
+    chance = (
+        f" (only if the difference from {limit} is statistically significant)"
+        if condition.sure
+        else ""
+    )
     name = name_figure(condition.main)
     if condition.main.name not in QUANTILES:
         name = f"{name[0].upper()}{name[1:]}"

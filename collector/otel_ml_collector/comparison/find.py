@@ -279,7 +279,9 @@ def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str,
         else:
             named = _find_aliased(reader, project, reference)
         if named in versions.values():
-            raise BadInput(f"Invalid of: found {reference[:80]!r} twice, expected each once", "of")
+            raise BadInput(
+                f"Invalid parameter 'of': found {reference[:80]!r} twice, expected each once", "of"
+            )
         versions[reference] = named
     return versions
 
@@ -303,12 +305,14 @@ def _check_kinds(of: Sequence[str], same: Sequence[str], kind: Kind) -> None:
     other = next((name for name in of if name not in same), None)
     if other is not None:
         raise BadInput(
-            "Invalid of: expected only runs, only versions or only experiments: "
+            "Invalid parameter 'of': expected only runs, only versions or only experiments: "
             f"{same[0][:80]} is {'an' if kind == _EXPERIMENT else 'a'} {kind}, {other} is not",
             "of",
         )
     if len(of) > MOST:
-        raise BadInput(f"Invalid of: expected at most {MOST} {kind}s, found {len(of)}", "of")
+        raise BadInput(
+            f"Invalid parameter 'of': expected at most {MOST} {kind}s, found {len(of)}", "of"
+        )
 
 
 def _read_runs(
@@ -326,8 +330,9 @@ def _read_runs(
     for run, series in find_named_runs(reader, project, of, now_ns, most):
         if is_many and not series and run.kind != _EXPERIMENT:
             raise BadInput(
-                f"Invalid of: expected at most {MOST} runs, or up to {MOST_TRAININGS} that all "
-                f"logged metrics. Found {len(of)} runs, and {run.run_id} logged none",
+                f"Invalid parameter 'of': expected at most {MOST} runs, or up to "
+                f"{MOST_TRAININGS} that all logged metrics. Found {len(of)} runs, and {run.run_id} "
+                "logged none",
                 "of",
             )
         if series and run.kind != _EXPERIMENT:
@@ -341,13 +346,15 @@ def _read_runs(
 def _check_count(of: Sequence[str]) -> None:
     if not LEAST <= len(of) <= MOST_TRAININGS:
         raise BadInput(
-            f"Invalid of: expected {LEAST} to {MOST} runs, versions or experiments, or up to "
-            f"{MOST_TRAININGS} runs that logged metrics, found {len(of)}",
+            f"Invalid parameter 'of': expected {LEAST} to {MOST} runs, versions or experiments, or "
+            f"up to {MOST_TRAININGS} runs that logged metrics, found {len(of)}",
             "of",
         )
     twice = next((name for name, count in Counter(of).items() if count > 1), None)
     if twice is not None:
-        raise BadInput(f"Invalid of: expected each once, found {twice[:80]!r} twice", "of")
+        raise BadInput(
+            f"Invalid parameter 'of': expected each once, found {twice[:80]!r} twice", "of"
+        )
 
 
 def letter_of(place: int) -> str:
@@ -713,7 +720,7 @@ def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
         return
     if not is_replay:
         expected = "only experiments that replay the same recorded runs"
-        raise BadInput(f"Invalid of {RECORDED!r}: expected {expected}", "of")
+        raise BadInput(f"Invalid parameter 'of': found {RECORDED!r}, expected {expected}", "of")
     if asked.baseline not in {None, RECORDED}:
         raise BadInput(
             f"Invalid baseline {str(asked.baseline)[:80]!r}: expected {RECORDED}, because recorded "

@@ -381,7 +381,7 @@ def _shown(history: DatasetHistory, number: int) -> list[tuple[Show, str, int | 
     if history.experiments:
         items += [
             ("never", "Never pass", history.never),
-            ("apart", "Tell versions apart", history.apart),
+            ("apart", "Different results", history.apart),
             ("always", "Always pass", history.always),
             ("flaky", "Flaky", history.flaky),
         ]

@@ -44,6 +44,7 @@ from otel_ml_collector.verdicts.lines import (
     amount_lines,
     failure_lines,
     judge_lines,
+    quote_judge,
     write_bounds,
     write_value,
 )
@@ -193,6 +194,8 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     experiment = find_experiment(reader, project, run_id, time.time_ns())
     worst = find_worst(experiment.verdict) if experiment.verdict else None
     claim = wording.split_evidence(worst[1])[0] if worst else ""
+    if experiment.verdict:
+        claim = quote_judge(claim, experiment.verdict.judges)
     if worst and worst[0] in {"better", "worse"} and claim.count(": ") > 1:
         claim = claim.rpartition(": ")[0]  # the verdict's word next to it says the same
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}

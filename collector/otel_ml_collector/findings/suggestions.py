@@ -10,6 +10,7 @@ from typing import Final
 
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
+from otel_ml_collector.verdicts.claims import measure_of
 
 # Fields of the rule form, by name.
 Suggestion = Mapping[str, str]
@@ -53,7 +54,7 @@ def suggest_for_slice(
     sign = ">" if worst.value > worst.rest else "<"
     limit = float(f"{beyond:.3g}")
     return {
-        "name": _name(f"{known.name}: {figure.name}"),
+        "name": _name(f"{known.name}: {f'judge {figure.judge}' if figure.judge else figure.name}"),
         "where": known.where,
         "when": f"surely({written} {sign} {limit!r})",
         "window": _WINDOWS[last],
@@ -112,8 +113,9 @@ def suggest_for_judge(judge: str) -> Suggestion:
 
 def suggest_for_release(model: str, figure: str) -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before."""
+    cause = f"judge {figure}" if measure_of(figure) == "quality" else figure
     return {
-        "name": _name(f"new version of {model}: {figure}"),
+        "name": _name(f"new version of {model} is worse ({cause})"),
         "where": f"model == {quoted(model)}",
         "when": f"worse({quoted(figure)})",
         "window": "1h",

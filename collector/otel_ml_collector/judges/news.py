@@ -59,7 +59,7 @@ def _describe_judge(
     reader: Reader, project: str, figures: JudgeFigures, now_ns: int
 ) -> ProjectFinding:
     run_id, error = find_newest_error(reader, project, figures, now_ns)
-    named = figures.judge if figures.version is None else f"{figures.judge} v{figures.version}"
+    named = f'"{figures.judge}"{"" if figures.version is None else f" v{figures.version}"}'
     amount = f"{wording.count(figures.failed)} of {wording.count(figures.evaluations)}"
     if figures.failed == figures.evaluations:
         amount = f"all {wording.count(figures.failed)}"

@@ -224,9 +224,8 @@ def _name_figure(found: FoundProblems, finding: Finding) -> str:
         is_rate = figure is None or figure.kind == "rate"
         return name_target(finding.target, is_rate=is_rate).removeprefix("the ")
     kind = "mean score" if figure is not None and figure.kind == "score" else "pass rate"
-    return (
-        f'{kind} by judge "{figure.judge or name}"' if figure is not None else f'{kind}, "{name}"'
-    )
+    judge = figure.judge if figure is not None else ""
+    return f'{kind} by judge "{judge or name}"'
 
 
 _FIGURE_NAMES: Final = {

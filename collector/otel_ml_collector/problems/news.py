@@ -31,7 +31,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts.claims import name_version
-from otel_ml_collector.verdicts.lines import Banner, make_banner
+from otel_ml_collector.verdicts.lines import Banner, make_banner, quote_judge
 from otel_ml_collector.verdicts.verdicts import (
     ComparisonWord,
     FailureChange,
@@ -105,6 +105,7 @@ class NewestVersion(BaseModel):
         default=None, description="Verdict against the version before; null if not requested"
     )
     sentence: str = Field(default="", description="Sentence about the figure that decides")
+    explanation: str = Field(default="", exclude=True)  # the sentence, as pages show it
     claim: str = Field(default="", description="The verdict in one sentence, as pages show it")
     runs: int | None = Field(
         default=None,
@@ -251,9 +252,10 @@ def _make_news(
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
+            "explanation": quote_judge(verdict.sentence, verdict.judges),
             "claim": write_release(release)
             if release is not None and verdict.basis == "release"
-            else wording.split_evidence(verdict.sentence)[0],
+            else wording.split_evidence(quote_judge(verdict.sentence, verdict.judges))[0],
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))

@@ -97,7 +97,7 @@ class WantedQueue(BaseModel):
         description="Whether scores and other answers are hidden until the reviewer answers",
     )
     dataset: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="Data set in which reviewers can save answered runs; empty for none"
+        default="", description="Data set in which reviewers can save labelled runs; empty for none"
     )
     expected: Literal["label", "outputs"] = Field(
         default="label", description="What that item expects: the answer, or the output of the run"

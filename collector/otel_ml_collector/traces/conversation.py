@@ -268,7 +268,7 @@ class _Entries:
         for part in message["parts"]:
             kind = part.get("type")
             if kind == "reasoning":
-                self.add(_of_text("thought", "thought, not the answer", text_of_part(part)))
+                self.add(_of_text("thought", "reasoning of the model", text_of_part(part)))
             elif kind == "tool_call_response" or role == "tool":
                 self._add_result(part)
             elif _is_media(part):

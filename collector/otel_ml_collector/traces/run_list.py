@@ -730,7 +730,7 @@ def _words_of(order: str) -> str:
     """Describe what comes first in an order."""
     way, _, judge = order.partition(":")
     words = _FIRST.get(way, way.capitalize())
-    return f"{words} scores of judge {judge}" if judge else words
+    return f"{words} scores of judge “{judge}”" if judge else words
 
 
 def _address_of(saved: View, project: str) -> str:

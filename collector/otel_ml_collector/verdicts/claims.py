@@ -269,7 +269,7 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
         verb = "are right" if values.is_target else "pass"
         return Claim(f"{subject} is worse{within}", f": {first} {verb}, {second} with {baseline}")
     if values.kind == "score":
-        text = f": {name} {now:.3g}, {before:.3g} with {baseline}"
+        text = f": {_name_score(values)}, {before:.3g} with {baseline}"
         return Claim(f"{subject} is worse{within}", text)
     first, second = write_amounts(name, now, before)
     return Claim(
@@ -280,6 +280,13 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
 
 _AMOUNT_VERBS: Final = {"latency": "takes", "cost": "costs", "tokens": "uses"}
 _PER_RUN: Final = {"latency": "", "cost": " per run", "tokens": " tokens per run"}
+
+
+def _name_score(values: ComparedValues) -> str:
+    """Write a score with what gives it: `mean score 0.61 by judge "closeness"`."""
+    if values.is_target:
+        return f"{values.figure} {values.now:.3g}"
+    return f'mean score {values.now:.3g} by judge "{values.figure}"'
 
 
 def _write_times(now: float, before: float) -> str:
@@ -312,7 +319,7 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
         title = f"{subject} is {direction}{within}"
         return Claim(title, f": {first} {verb}, {others} {second}")
     if values.kind == "score":
-        text = f": {name} {now:.3g}, {others} {before:.3g}"
+        text = f": {_name_score(values)}, {others} {before:.3g}"
         return Claim(f"{subject} is {direction}{within}", text)
     first, second = write_amounts(name, now, before)
     verb = {

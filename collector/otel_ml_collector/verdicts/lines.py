@@ -149,6 +149,18 @@ def make_banner(
     )
 
 
+def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:
+    """Write that a name in front of a sentence is a judge's: `judge "exact": 67 % pass`.
+
+    Args:
+        sentence: The deciding figure in words, with its name in front.
+        judges: The changes by each judge.
+    """
+    name, has_name, text = sentence.partition(": ")
+    is_judge = has_name and any(one.judge == name and not one.target for one in judges)
+    return f'judge "{name}": {text}' if is_judge else sentence
+
+
 def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[VerdictLine]:
     """Write all figures of two sides in the order quality, errors, latency, cost."""
     lines = [

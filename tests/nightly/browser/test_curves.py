@@ -150,7 +150,7 @@ def test_by_step(tab: Tab, story: Story) -> None:
     assert found["y"] == [point["value"] for point in points]
     assert found["y"][5] is None
     figure = page.locator("figure", has_text="loss")
-    expect(figure).to_contain_text("20 points, last 0.050, 0.050 to 1.0, 1 NaN or infinite")
+    expect(figure).to_contain_text("20 points, last value 0.050, 0.050 to 1.0, 1 NaN or infinite")
 
 
 def test_by_time(tab: Tab, story: Story) -> None:
@@ -196,7 +196,7 @@ def test_no_numbers(tab: Tab, story: Story) -> None:
     page = tab.open(story.address)
     figure = page.locator("figure", has=page.locator(".plot[data-name=nothing]"))
     expect(figure).to_contain_text("This curve has no point with a finite number.")
-    expect(figure).to_contain_text("2 points, last ∞, 2 NaN or infinite")
+    expect(figure).to_contain_text("2 points, last value ∞, 2 NaN or infinite")
 
 
 def test_long_series(tab: Tab, story: Story) -> None:

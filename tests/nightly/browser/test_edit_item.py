@@ -112,7 +112,7 @@ def test_history(page: Tab, client: Client) -> None:
     shown = page.open("/projects/shop/datasets/tried")
     expect(shown.locator(".note")).to_contain_text("3 items always pass, 0 never pass.")
     assert marks(shown) == ["passed, passed"] * 2 + ["passed, failed"] + ["passed, passed"]
-    shown.get_by_role("link", name="Tell versions apart 1").click()
+    shown.get_by_role("link", name="Different results 1").click()
     expect(shown.locator("#items tbody tr")).to_have_count(1)
     assert marks(shown) == ["passed, failed"]
 

@@ -213,7 +213,9 @@ def test_page_of_trainings(service: Service) -> None:
     assert rows[1][1:7] == ["0.01", "adam", "–", "0.25", "−0.25", "0.25 @ 2"]
     assert rows[2][1:7] == ["0.1", "sgd", "null", "–", "–", "0.6 @ 1"]
     assert "B has the lowest val_loss, 0.25: 0.25 below the baseline A" in text
-    assert "Not shown, because they are equal in all: optimizer.decay 0, seed 7." in text
+    assert (
+        "Params with the same value in all runs are not shown: optimizer.decay 0, seed 7." in text
+    )
     assert "baseline" in rows[0][0]
     every = page(service, ids(TRAININGS), all=1)
     assert ["seed", "7", "7", "7"] in table(every, "params")
@@ -225,7 +227,10 @@ def test_params_that_read_alike(service: Service) -> None:
     told = found(service, [id_of(run) for run in ALIKE])
     assert told["differing"] == ["seed"]
     text = page(service, [id_of(run) for run in ALIKE])
-    assert "Not shown, because they are equal in all: epochs 3, rate 0.1, sizes [8,4]." in text
+    assert (
+        "Params with the same value in all runs are not shown: epochs 3, rate 0.1, sizes [8,4]."
+        in text
+    )
 
 
 def markdown_of(text: str) -> str:
@@ -465,8 +470,8 @@ def test_baseline_of_experiments(service: Service) -> None:
 
 
 TOO_FEW: Final = (
-    "Invalid of: expected 2 to 6 runs, versions or experiments, or up to 50 runs that logged "
-    "metrics, found {}"
+    "Invalid parameter 'of': expected 2 to 6 runs, versions or experiments, or up to 50 runs that "
+    "logged metrics, found {}"
 )
 
 
@@ -475,7 +480,11 @@ TOO_FEW: Final = (
     [
         ([], 400, TOO_FEW.format(0)),
         (["answer:v1"], 400, TOO_FEW.format(1)),
-        ([f"answer:v{at}" for at in range(1, 8)], 400, "Invalid of: expected at most 6 versions"),
+        (
+            [f"answer:v{at}" for at in range(1, 8)],
+            400,
+            "Invalid parameter 'of': expected at most 6 versions",
+        ),
         ([id_of(run) for run in SWEEP] + ["x:v1"], 400, TOO_FEW.format(51)),
         (["answer:v1", "answer:v1"], 400, "found 'answer:v1' twice"),
         (["answer:v1", "answer"], 400, "Cannot compare 'answer': expected the id of a run or an"),

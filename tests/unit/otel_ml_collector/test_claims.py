@@ -41,7 +41,10 @@ def compared(figure: str, now: float, before: float) -> ComparedValues:
         ("latency", 3_400, 2_100, "triage v2 takes 3.4 s, 2.1 s with v1"),
         ("latency", 480, 40, "triage v2 takes 480 ms, 40 ms with v1 (12×)"),
         ("cost", 0.0068, 0.0004, "triage v2 costs $ 0.0068 per run, $ 0.0004 with v1 (17×)"),
-        ("closeness", 0.61, 0.74, "triage v2 is worse: closeness 0.61, 0.74 with v1"),
+        (
+            *("closeness", 0.61, 0.74),
+            'triage v2 is worse: mean score 0.61 by judge "closeness", 0.74 with v1',
+        ),
     ],
 )
 def test_version(figure: str, now: float, before: float, sentence: str) -> None:

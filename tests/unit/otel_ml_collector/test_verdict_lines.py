@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_ml_collector.verdicts.lines import make_banner, versus_lines
+from otel_ml_collector.verdicts.lines import make_banner, quote_judge, versus_lines
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     ComparisonWord,
@@ -153,3 +153,10 @@ def test_claim_before_evidence(
 def test_evidence_is_at_the_end(sentence: str, parts: tuple[str, str]) -> None:
     """Only parentheses at the end of a sentence are its evidence."""
     assert split_evidence(sentence) == parts
+
+
+def test_judge_in_quotes() -> None:
+    """A judge's name in front of a sentence is in quotes; the name of another figure is not."""
+    assert quote_judge("grounded: 80 % pass", [JUDGE]) == 'judge "grounded": 80 % pass'
+    assert quote_judge("latency: 53 % slower", [JUDGE]) == "latency: 53 % slower"
+    assert quote_judge("too few runs", [JUDGE]) == "too few runs"

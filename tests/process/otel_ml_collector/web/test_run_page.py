@@ -117,7 +117,7 @@ def test_outline_counts_once(service: Service, project: str) -> None:
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
     assert "1 finished span." in text
-    assert "7 tokens. Tokens: 5 input, 2 output." in text
+    assert "7 tokens. 5 input tokens, 2 output tokens." in text
 
 
 def test_tokens_of_an_embedding(service: Service, project: str) -> None:
@@ -125,7 +125,7 @@ def test_tokens_of_an_embedding(service: Service, project: str) -> None:
     call = make_call("embed", {"gen_ai.usage.input_tokens": 5})
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "5 tokens. Tokens: 5 input." in text
+    assert "5 tokens. 5 input tokens." in text
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:

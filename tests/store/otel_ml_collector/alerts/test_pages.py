@@ -265,7 +265,10 @@ def test_new_form(service: Service) -> None:
     assert '<option value="tags[&#34;client&#34;]">' in asked
     assert 'role="alert"' not in page
     past = read(service, "shop/alert-past", {"when": "surely(error_share > 0.05)"})
-    assert "Share of failed runs above 5\u202f% (only if it is statistically significant)" in past
+    assert (
+        "Share of failed runs above 5\u202f% "
+        "(only if the difference from 5\u202f% is statistically significant)"
+    ) in past
 
 
 def test_receiver_typo(service: Service) -> None:

@@ -1,5 +1,6 @@
 """Tests of judges that fail on most runs: Home, the overview and the judge's page say so."""
 
+import html
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -50,7 +51,7 @@ def test_problem(service: Service) -> None:
     assert (news.word, news.by, news.is_wrong, news.runs) == ("judge fails", "judge", True, RUNS)
     assert (
         f"{news.title}{news.text}"
-        == f"Judge grounded v1 fails on all 12 runs of the last 24 h: {ERROR}"
+        == f'Judge "grounded" v1 fails on all 12 runs of the last 24 h: {ERROR}'
     )
     query = urlencode({"where": news.where})
     listed = ask(service.app, f"/api/v1/projects/shop/runs?{query}").json["runs"]
@@ -62,7 +63,7 @@ def test_home(service: Service) -> None:
     judge_runs(service, RUNS)
     home = ask(service.app, "/status?project=shop&of=1").text
     assert "1 problem</td>" in home
-    assert "Judge grounded v1 fails on all 12 runs" in home
+    assert 'Judge "grounded" v1 fails on all 12 runs' in html.unescape(home)
     page = ask(service.app, "/projects/shop/problems/judge-grounded?last=24h")
     assert (page.status, "Show judge" in page.text) == (200, True)
 
@@ -73,7 +74,7 @@ def test_some_runs(service: Service) -> None:
     [news] = find(service)
     assert (
         f"{news.title}{news.text}"
-        == f"Judge grounded v1 fails on 12 of 20 runs of the last 24 h: {ERROR}"
+        == f'Judge "grounded" v1 fails on 12 of 20 runs of the last 24 h: {ERROR}'
     )
 
 

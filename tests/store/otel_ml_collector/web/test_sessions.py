@@ -290,7 +290,7 @@ def test_pages(service: Service) -> None:
     shown = ask(service.app, address).text
     for words in (
         "3 turns in ",
-        "1 turn did not pass judge <b>grounded</b>, 1 turn failed with RateLimitError.",
+        "1 turn did not pass judge “<b>grounded</b>”, 1 turn failed with RateLimitError.",
         "Yes.",
     ):
         assert words in shown

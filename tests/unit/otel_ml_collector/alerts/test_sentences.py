@@ -36,7 +36,8 @@ def test_value(when: str, value: float | None, written: str) -> None:
     [
         (
             "surely(error_share > 0.05)",
-            "Share of failed runs above 5\u202f% (only if it is statistically significant)",
+            "Share of failed runs above 5\u202f% "
+            "(only if the difference from 5\u202f% is statistically significant)",
         ),
         ('pass_rate("grounded") < 0.925', 'Pass rate by judge "grounded" below 92.5\u202f%'),
         ("3000 < p50(latency_ms)", "p50 latency above 3.00\u202fs"),
