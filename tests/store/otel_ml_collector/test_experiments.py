@@ -700,7 +700,8 @@ def test_counted_in_the_store(
     wanted = compare_items(sides[0], sides[1], lower_is_better=["close"], cluster=str(by))
     verdict = found["verdict"]
     assert found["clustered_by"] == by
-    assert all((" clusters by " in one["sentence"]) == bool(by) for one in verdict["judges"])
+    words = " clusters by " if cluster else " sessions"
+    assert all((words in one["sentence"]) == bool(by) for one in verdict["judges"])
     assert {one["judge"]: one["sentence"] for one in verdict["judges"]} == {
         judge: one.sentence for judge, one in wanted.judges.items()
     }
