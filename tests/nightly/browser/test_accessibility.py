@@ -3,9 +3,10 @@
 from typing import Final, Literal
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
-from tests.support.browser.tour import Stop
+from tests.support.browser.tour import DOCS, Stop
+from tests.support.collector import CollectorProcess
 from tests.support.folders import NODE
 
 AXE: Final = NODE / "node_modules" / "axe-core" / "axe.min.js"
@@ -25,6 +26,18 @@ CHECK: Final = """async () => {
   return found.violations
     .map((rule) => [rule.id, rule.nodes.filter(counts(rule)).map(({target}) => target.join(" "))])
     .filter(([, nodes]) => nodes.length);
+}"""
+
+# The links of a table's rows that are smaller than 24 px or reach beyond the cell that clips them.
+# The link of a row is measured too, although it can be clicked in the whole row.
+SMALL_LINKS: Final = """() => {
+  const isSmall = (link) => {
+    const {left, right, width, height} = link.getBoundingClientRect();
+    const cell = link.parentElement.getBoundingClientRect();
+    return width < 24 || height < 24 || left < cell.left || right > cell.right;
+  };
+  const links = [...document.querySelectorAll(".runs tbody td > a")];
+  return links.filter(isSmall).map((link) => link.outerHTML);
 }"""
 
 
@@ -47,3 +60,12 @@ def test_axe_finds_nothing(
         page.close()
     context.close()
     assert found == {stop.name: [] for stop in stops}
+
+
+def test_links_of_rows_are_large_enough(chromium: Browser, demo: CollectorProcess) -> None:
+    """Links in the rows of a list are at least 24 px in both directions and stay in their cell."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{demo.endpoint}{DOCS}/runs?roots=1")
+    expect(page.get_by_title("Lowest score of the calls inside this request").first).to_be_visible()
+    assert page.evaluate(SMALL_LINKS) == []
+    page.close()

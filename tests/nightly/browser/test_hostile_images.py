@@ -55,7 +55,10 @@ SAID = {
     "wrong": (data(SVG), "it is declared as image/png, but is something else"),
     "other": (data(GIF), "it is declared as image/png, but is something else"),
     "cut": (data(BOMB[:20]), "its header declares no size"),
-    "open": ("data:image/svg+xml,<svg onload=alert(1)>", "image/svg+xml in this form"),
+    "open": (
+        "data:image/svg+xml,<svg onload=alert(1)>",
+        "this form of image/svg+xml is not supported",
+    ),
     "long": (data(bytes(600_000)), "it is too large (over 700,000 characters)"),
 }
 
