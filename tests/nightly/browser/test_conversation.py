@@ -104,10 +104,11 @@ def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     rows = page.locator(".wf tbody tr")
     used = rows.evaluate_all("all => all.map((one) => [1, 2].map((n) => one.cells[n].textContent))")
-    assert used[0] == ["\u2265 4,546", "\u2265 0.00052"]
-    assert used[-1] == ["3,501", "0.00032"]
-    assert sorted(used[1:-1]) == [["1,045", "0.00020"], *[["\u2013", "\u2013"]] * 4]
+    assert used[0] == ["\u2265 4,546", "\u2265 0.0005"]
+    assert used[-1] == ["3,501", "0.0003"]
+    assert sorted(used[1:-1]) == [["1,045", "0.0002"], *[["\u2013", "\u2013"]] * 4]
     expect(page.locator(".notes")).to_contain_text("title and reply reported no tokens.")
+    expect(page.locator("#trace-total")).to_contain_text("$ 0.00052")
 
 
 def test_roots_with_what_they_called(tab: Tab, trips: Trips) -> None:
@@ -135,8 +136,8 @@ def test_roots_say_what_is_inside(tab: Tab, trips: Trips) -> None:
     """A root has the tokens and the cost of what it called, as a least where a call tells none."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     root = page.locator(f"tr[data-run='{id_of(trips.agent)}']")
-    expect(root.locator(".price")).to_have_text("\u2265 0.00052")
-    expect(page.locator(f"tr[data-run='{id_of(trips.embed)}'] .price")).to_have_text("< 0.00001")
+    expect(root.locator(".price")).to_have_text("\u2265 0.0005")
+    expect(page.locator(f"tr[data-run='{id_of(trips.embed)}'] .price")).to_have_text("< 0.0001")
     failed = page.locator(".runs tbody tr", has=page.locator(".err"))
     expect(failed.locator(".answered")).to_contain_text("60 requests a minute")
 
@@ -182,9 +183,9 @@ def test_numbers_of_an_embedding(tab: Tab, trips: Trips) -> None:
 def test_tokens_and_cost_of_a_model(tab: Tab, trips: Trips) -> None:
     """The page of a model tells tokens and cost by version."""
     page = tab.open(f"{TRIPS}/models/plan")
-    row = page.locator("#curves tbody tr").first
-    expect(row).to_contain_text("1,045")
-    expect(row).to_contain_text("0.00020")
+    cells = page.locator("#curves tbody tr").first.locator("td")
+    expect(cells.filter(has_text="1,045")).to_have_text("1,045")
+    expect(cells.filter(has_text="0.0002")).to_have_text("0.0002")
 
 
 def test_sessions_beside_a_session(tab: Tab, trips: Trips) -> None:

@@ -208,7 +208,7 @@ def test_long_series(tab: Tab, story: Story) -> None:
     assert (min(found["y"]), max(found["y"])) == (0, 96)
     figure = page.locator("figure", has=page.locator(".plot[data-name=long]"))
     expect(figure).to_contain_text("5,000 points")
-    expect(figure).to_contain_text(f"{len(found['x']):,} are drawn")
+    expect(figure).to_contain_text(f"{len(found['x']):,} points are drawn")
 
 
 def test_on_the_run_page(tab: Tab, story: Story) -> None:

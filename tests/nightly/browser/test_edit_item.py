@@ -53,7 +53,7 @@ def test_changed(page: Tab, client: Client, collector: CollectorProcess) -> None
     dialog = shown.locator("#edit-item")
     expect(dialog.get_by_label("Expected")).to_have_value('"4"')
     dialog.get_by_label("Expected").fill("four")
-    dialog.get_by_label("Reason").fill("in words")
+    dialog.get_by_label("Note for this version").fill("in words")
     dialog.get_by_role("button", name="Save as v2").click()
     expect(shown.locator("h1 + b")).to_have_text("v2")
     expect(shown.locator("#versions tbody tr").first).to_contain_text("in words")
