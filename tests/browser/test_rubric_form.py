@@ -60,7 +60,7 @@ def test_write_try_and_turn_on(
         page.screenshot(path=shots / "rubric-list.png")
         row.get_by_role("link", name="fits").click()
         page.get_by_role("link", name="Alert when the budget is used up").click()
-        expect(page.get_by_label("Condition")).to_have_value('budget_used("fits") >= 1')
+        expect(page.get_by_label("Condition", exact=True)).to_have_value('budget_used("fits") >= 1')
         expect(page.get_by_text("The rule would not have fired").first).to_be_visible()
         page.go_back()
         page.get_by_role("button", name="Turn off").click()
