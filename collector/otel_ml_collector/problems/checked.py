@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from otel_ml_collector import wording
 from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
 from otel_ml_collector.problems.problems import FoundProblems
 
@@ -47,9 +48,7 @@ def write_checked(found: FoundProblems) -> str:
             and item.runs < _FEW_RUNS
         ]
         if small:
-            by_name = {
-                item.name.replace("provider_model = ", "LLM = "): item.runs for item in small
-            }
+            by_name = {wording.slice_name(item.name): item.runs for item in small}
             named = ", ".join(
                 f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
                 for name, runs in [*by_name.items()][:3]

@@ -249,13 +249,14 @@ def _make_news(
         if verdict.experiment:
             decided.add(verdict.experiment.run_id)
         finding = _explain_version(version, verdict)
+        explanation = quote_judge(verdict.sentence, verdict.judges)
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
-            "explanation": quote_judge(verdict.sentence, verdict.judges),
+            "explanation": explanation,
             "claim": write_release(release)
             if release is not None and verdict.basis == "release"
-            else wording.split_evidence(quote_judge(verdict.sentence, verdict.judges))[0],
+            else wording.split_evidence(explanation)[0],
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))
