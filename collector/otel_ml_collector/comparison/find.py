@@ -279,9 +279,7 @@ def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str,
         else:
             named = _find_aliased(reader, project, reference)
         if named in versions.values():
-            raise BadInput(
-                f"Invalid parameter 'of': found {reference[:80]!r} twice, expected each once", "of"
-            )
+            raise _repeated(reference)
         versions[reference] = named
     return versions
 
@@ -330,9 +328,9 @@ def _read_runs(
     for run, series in find_named_runs(reader, project, of, now_ns, most):
         if is_many and not series and run.kind != _EXPERIMENT:
             raise BadInput(
-                f"Invalid parameter 'of': expected at most {MOST} runs, or up to "
-                f"{MOST_TRAININGS} that all logged metrics. Found {len(of)} runs, and {run.run_id} "
-                "logged none",
+                f"Invalid parameter 'of': expected at most {MOST} runs, or at most "
+                f"{MOST_TRAININGS} if all of them logged metrics. Found {len(of)} runs, and "
+                f"{run.run_id} logged none",
                 "of",
             )
         if series and run.kind != _EXPERIMENT:
@@ -352,9 +350,11 @@ def _check_count(of: Sequence[str]) -> None:
         )
     twice = next((name for name, count in Counter(of).items() if count > 1), None)
     if twice is not None:
-        raise BadInput(
-            f"Invalid parameter 'of': expected each once, found {twice[:80]!r} twice", "of"
-        )
+        raise _repeated(twice)
+
+
+def _repeated(reference: str) -> BadInput:
+    return BadInput(f"Invalid parameter 'of': found {reference[:80]!r} twice", "of")
 
 
 def letter_of(place: int) -> str:
