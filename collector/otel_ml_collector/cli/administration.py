@@ -261,7 +261,7 @@ def revoke_key(asked: PlaceOptions, key_id: str) -> int:
 @click.option(
     "--confirm",
     is_flag=True,
-    help="Confirm that the clock is right, if data is not deleted because the clock jumped",
+    help="Confirm that the clock is right, so that deletion continues after a clock jump",
 )
 @click.option(
     "--records",

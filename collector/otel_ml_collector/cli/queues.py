@@ -48,7 +48,7 @@ def list_queues(asked: PlaceOptions, project: str, *, form: Layout) -> int:
 @click.argument("name")
 @with_form
 def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) -> int:
-    """Show the answers that reviewers can give in a queue, each with its keyboard shortcut.
+    """Show the answers that reviewers can choose, with their keyboard shortcuts.
 
     --json prints the whole queue.
     """

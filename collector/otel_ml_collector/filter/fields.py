@@ -90,7 +90,7 @@ FIELD_NAMES: Final[Mapping[str, FieldName]] = {
         _NUMBER, "output tokens per second, from the first chunk to the end"
     ),
     "tags": FieldName(
-        Kind.TAG, "the value of a tag, also if it arrived after the run", key='tags["client"]'
+        Kind.TAG, "the value of a tag, even if it arrived after the run", key='tags["client"]'
     ),
     "scores": FieldName(
         Kind.SCORE, "the newest score of a judge or reviewer", key='scores["grounded"]'

@@ -239,6 +239,6 @@ def test_page_of_a_field(service: Service) -> None:
 
 def test_page_of_a_field_that_is_alike(service: Service) -> None:
     """Where no slice differs the page says of how many that is known."""
-    assert "None of the 3 slices with at least 100 values differs from all other runs." in get_part(
+    assert "None of the 3 slices with at least 100 values differs from the other runs." in get_part(
         service, "inputs.size"
     )
