@@ -56,7 +56,7 @@ def test_a_judge_s_call_is_linked(collector: CollectorProcess, judged: dict[str,
     assert [one["run_id"] for one in collector.runs(PROJECT, where=where)] == [judged["run_id"]]
     page = unescape(collector.get_text(f"/projects/{PROJECT}/runs/{run['run_id']}"))
     link = f'<a href="/projects/{PROJECT}/runs/{judged["run_id"]}">gpt-4o-mini</a>'
-    assert f"grounded with {link} for $ 0.00016" in page
+    assert f"“grounded” with {link} for $ 0.00016" in page
     back = collector.get_text(f"/projects/{PROJECT}/runs/{judged['run_id']}")
     assert f'<dd class="mono"><a href="/projects/{PROJECT}/runs/{run["run_id"]}">' in back
 
