@@ -80,6 +80,7 @@ _TAIL: Final = 0.95
 _NAMED_CHANGES: Final = 2
 # Numbers that need more decimals are written with an exponent: 1.5e-12.
 _MOST_DECIMALS: Final = 9
+_NUMBER_FIGURES: Final = ("median", "95th percentile", "5th percentile")
 _LENGTH_FIGURES: Final = ("median length", "95th percentile of length", "5th percentile of length")
 _SCRIPT_SHARE: Final = "texts in {} script"
 
@@ -786,7 +787,7 @@ def _describe_lengths(before: Sketch, after: Sketch, unit: str) -> str:
 
 
 def _describe_numbers(
-    before: Sketch, after: Sketch, unit: str, names: Sequence[str] = ("median", "p95", "p5")
+    before: Sketch, after: Sketch, unit: str, names: Sequence[str] = _NUMBER_FIGURES
 ) -> str:
     if not before.n or not after.n:
         return ""

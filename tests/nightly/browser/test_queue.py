@@ -202,7 +202,7 @@ def test_made_on_the_page(tab: Tab, collector: CollectorProcess) -> None:
     form.locator("#more summary").click()
     form.get_by_label("Name of the queue").fill("made")
     form.get_by_label("Question").fill("Is it short?")
-    form.get_by_label("Judge to compare the answers with").fill("short")
+    form.get_by_label("Compare the answers with this judge").fill("short")
     form.get_by_label("Reviewers per run").fill("2")
     form.get_by_role("button", name="Create queue").click()
     expect(page).to_have_url(re.compile("/projects/shop/queues/made$"))
