@@ -106,7 +106,7 @@ class Options(TypedDict, total=False):
     """Parameters that are part of the model version. Pass a mapping, or a function that returns
     one. The function is called once, after the first call has returned."""
     version_on: Collection[Part]
-    """Which parts open a new version when they change: source, signature, params, helpers,
+    """Parts of the function whose change creates a new version: source, signature, params, helpers,
     constants, output. Default: all of them."""
     capture: Capture | None
     """What to record: ``all``, ``inputs``, ``outputs`` or ``off``. Default: the environment

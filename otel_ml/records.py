@@ -1046,10 +1046,10 @@ class DatasetCoverage:
     Runs and items are divided into slices by the value of a tag, such as ``country=DE``. For each
     slice, the share of the runs is compared with the share of the items.
 
-    Only runs of the last 28 days are used, and only runs of certain models: those in the data set's
-    last six experiments. If there are no experiments, the runs of the models from which the items
-    were made are used. For each of the five most frequent tags of the items, the ten largest slices
-    are listed. Slices with less than 1 % of the runs are left out.
+    Only runs of the last 28 days are used, and only of the models in the data set's last six
+    experiments. Without experiments, the models whose recorded runs became items are used. For each
+    of the five most frequent tags of the items, the ten largest slices are listed. Slices with less
+    than 1 % of the runs are left out.
     """
 
     name: str

@@ -469,7 +469,8 @@ class Rubric:
         """Return the prompt for a run. Parts of more than 16 KiB are cut, and marked as cut.
 
         Raises:
-            MissingPart: The rubric shows the expected answer, but the run has none.
+            MissingPart: The instruction contains ``{{expected}}``, but the run has no expected
+                answer.
         """
         parts = dict(_headed(name, _find_part(run, name), run.cut) for name in self._shown(run))
         names = ", ".join(f"[{heading}]" for heading in parts)

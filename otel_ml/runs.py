@@ -108,7 +108,7 @@ class Handle:
                 converted to text.
 
         Raises:
-            ValueError: An argument is not a tag. No tag is set.
+            ValueError: An argument is not a tag. In that case, none of the tags is set.
         """
         checked = check_tags((*tags, more))
         with quiet("run.tag"):
@@ -474,9 +474,10 @@ def check_tags(given: Iterable[Tags]) -> tuple[dict[str, Value], Details]:
         given: Mappings of names to values, `Tag` objects, or lists of both.
 
     Returns:
-        Two dicts by tag name. The first has the value of every tag, the second the type and group
-        of tags that have one. If a class of the user raises an error while its tags are read, the
-        error is logged and both dicts are empty.
+        Two dicts by tag name. The first has the value of every tag. The second has a dict for each
+        tag with a type or group: ``{"type": ..., "group": ...}``, without the one that is not set.
+        If a class of the user raises an error while its tags are read, the error is logged and
+        both dicts are empty.
 
     Raises:
         ValueError: An argument is not a tag.

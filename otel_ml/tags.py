@@ -56,8 +56,8 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
     """Read tags in any form that users pass: mappings, `Tag` objects, or lists of both.
 
     Returns:
-        Two dicts by tag name. The first has the value of every tag. The second has the type and the
-        group of tags that have one.
+        Two dicts by tag name. The first has the value of every tag. The second has a dict for each
+        tag with a type or group: ``{"type": ..., "group": ...}``, without the one that is not set.
 
     Raises:
         ValueError: An element is not a tag.

@@ -452,7 +452,7 @@ def name_model(
 ) -> TargetModel:
     """Return a handle for the version of a model that has these params and this artifact.
 
-    It implements `Client.model`.
+    This function implements `Client.model`.
 
     Raises:
         ValueError: The name is empty or too long, `params` is not a mapping, or the artifact cannot

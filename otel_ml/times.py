@@ -26,7 +26,7 @@ _TIME_FORMS: Final = (
 
 
 def check_time(argument: str, value: object) -> int:
-    """Convert a time that a user passed to nanoseconds since the epoch.
+    """Check a time from the user, and return it in nanoseconds since the epoch.
 
     Args:
         argument: Name of the argument, for the error message.

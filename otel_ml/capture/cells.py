@@ -44,7 +44,9 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
     """Return the distance between the recorded rows for the columns that contain numbers.
 
     For example, 5 means that every fifth row is recorded. Numbers are cheap to copy, so more rows
-    are recorded than for other columns: up to two cells for each row of the table.
+    are recorded than for other columns. The sample of all columns together has at most twice as
+    many cells as the table has rows: with 10 columns, every fifth row is recorded. Up to 400 cells
+    are always allowed.
 
     Args:
         rows: Number of rows of the table.

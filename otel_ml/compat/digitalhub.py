@@ -106,7 +106,8 @@ class Project:
 
         Args:
             name: Name of the model.
-            kind: Type of the model, such as ``mlflow`` or ``sklearn``. It counts as a parameter.
+            kind: Type of the model, such as ``mlflow`` or ``sklearn``. A different type gives a
+                different version, as a different parameter does.
             params: Parameters that identify the version, such as all values that `from_mlflow_run`
                 returns.
         """

@@ -117,8 +117,8 @@ class SpanSource(Protocol[B]):
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
         """Set a function to call when a full batch of spans waits.
 
-        A queue calls it only if it may overflow before the sender looks again. After each `take`,
-        the function is called again for the next batch.
+        The function is called at most once between two calls of `take`. A queue that cannot
+        overflow before the sender's next check need not call it.
         """
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:

@@ -151,7 +151,7 @@ class SpanBatch:
     def encode(self, *, previews: bool = True) -> "EncodedRequest":
         """Encode the spans as one request. A second call returns the same request.
 
-        Spans that cannot be encoded are left out. The result has their number.
+        Spans that cannot be encoded are left out, and counted in `EncodedRequest.failed`.
 
         Args:
             previews: Whether to add a short preview to each long input and output.

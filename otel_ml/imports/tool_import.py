@@ -120,7 +120,7 @@ def import_export(
         on_progress: Called with the number of records that are stored or rejected.
 
     Raises:
-        ValueError: A file is not in the format of the tool.
+        ValueError: A file is not in the format of the tool that the export comes from.
         OSError: A file cannot be read.
         ImportStopped: The collector does not store the records.
     """

@@ -69,8 +69,8 @@ class Imported:
         source_id: Id of the run in MLflow.
         run_id: Id of the run in otel-ml.
         records: Number of spans sent.
-        delivery: How many spans the collector stored. It is falsy if some were not stored. Import
-            the run again to store them.
+        delivery: Number of stored, pending and lost spans. It is falsy unless all were stored. To
+            store the others, import the run again.
     """
 
     source_id: str

@@ -34,7 +34,7 @@ class TracedModel(TracedFunction):
 
     Args:
         recorder: Records the calls.
-        function: The method, as a function of its class.
+        function: The method as its class defines it: a function whose first argument is the model.
         model: The model object.
         library: How to read the name, parameters and inputs of this library's models.
         options: The name of the model, and what to record.

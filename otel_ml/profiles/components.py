@@ -234,7 +234,7 @@ class Component:
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
-        """Check a run's value, and return the result as tags.
+        """Check this component's value in a run, and return the value and any error as tags.
 
         Args:
             parts: The known parts of the run: inputs, output and ground truth.

@@ -300,7 +300,7 @@ class Runs(PagedList[Run]):
         }
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
-        """Return the runs that have ended as an Arrow table.
+        """Return an Arrow table of the runs that have ended.
 
         Args:
             columns: Comma-separated column names, such as ``run_id,model,inputs``. Default: the
@@ -338,7 +338,7 @@ class Runs(PagedList[Run]):
         return table if names == columns else table.drop_columns(["run_id"])
 
     def to_pandas(self, columns: str = "") -> "pd.DataFrame":
-        """Return the runs that have ended as a pandas table. Tags and scores are dicts.
+        """Return a pandas DataFrame of the runs that have ended. Tags and scores are dicts.
 
         Args:
             columns: Comma-separated column names, such as ``run_id,model,inputs``. Default: the

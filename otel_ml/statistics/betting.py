@@ -89,7 +89,8 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
     Args:
         gains: Maps a distance from the limit to the number of sessions with this distance.
             Distances are positive below the limit, and negative above it.
-        most_lost: Largest possible distance above the limit, as a positive number.
+        most_lost: How far a session can be above the limit, as a positive number: 0.1 if the limit
+            is 0.9 and no session can be above 1.
         bets: The bet sizes. A size is the share of the stake that is won or lost per unit of
             distance. A size that could lose more than half of the stake at once is reduced.
 
@@ -104,12 +105,13 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 
 
 def bets_up_to(most_lost: float) -> list[float]:
-    """Return the bet sizes to try with `log_stakes`: 1/16, 1/8, 1/4 and so on.
+    """Return the bet sizes to pass to `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    The last size is the largest. With it, a gambler loses at most half of the stake in one session.
+    The last size is the largest one that loses at most half of the stake in one session. It is
+    never above 1,024. For what a bet is, see `log_stakes`.
 
     Args:
-        most_lost: Largest possible distance of a session above the limit, as a positive number.
+        most_lost: How far a session can be above the limit, as in `log_stakes`.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]

@@ -120,8 +120,8 @@ def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin])
     such new predictions are expected to be right.
 
     Args:
-        known: Bins of earlier runs.
-        asked: Bins of the new runs, whose accuracy is estimated.
+        known: Earlier runs, in bins of similar predicted probabilities.
+        asked: New runs, whose accuracy is estimated, in such bins.
 
     Returns:
         Expected share of right predictions, from 0 to 1. None if fewer than 100 of the earlier runs

@@ -107,7 +107,7 @@ def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
     """Return the Kolmogorov–Smirnov statistic of two sets of numbers.
 
     It is the largest difference of their two distribution functions, from 0 (equal) to 1. It is
-    approximate, because a sketch stores numbers in bins that are 2 % wide.
+    approximate, because a sketch counts numbers in bins. Each bin ends 2 % above its start.
 
     Args:
         first: Summary (sketch) of the first set.

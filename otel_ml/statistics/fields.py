@@ -165,8 +165,8 @@ class FieldSketch:
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
         """Return summaries of the properties in which a field can drift, by name of the property.
 
-        The properties are the value (for texts, several such as the length), whether it is missing,
-        and its type.
+        The properties are the value, whether it is missing, and its type. For texts, measures such
+        as the length and the vocabulary replace the value.
         """
         own = self.of_kind(kind)
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
@@ -304,7 +304,7 @@ def subtract_field(total: FieldSketch, part: FieldSketch) -> FieldSketch:
     """Subtract the summary of a part, such as one hour, from that of the whole, such as a day.
 
     The result summarizes all other values. If a session has runs both inside and outside of the
-    part, the result only estimates how similar the values of a session are.
+    part, the design effect of the result (see `Sketch.design`) is only an estimate.
 
     Args:
         total: Summary of the whole.

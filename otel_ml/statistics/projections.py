@@ -1,4 +1,4 @@
-"""Reduces embeddings to a few numbers: fixed random projections, and the length of the vector."""
+"""Reduces embeddings to a few numbers: fixed random projections, and the norm of the vector."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ class Projected:
     """A summary of an embedding in 33 numbers, which drift detection uses.
 
     Attributes:
-        norm: Length of the vector.
+        norm: Euclidean norm of the vector.
         projections: The 32 numbers that `project` computes.
     """
 
@@ -31,12 +31,12 @@ class Projected:
     projections: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Return the length as text."""
-        return f"embedding of length {self.norm:.4g}"
+        """Return the norm as text."""
+        return f"embedding with norm {self.norm:.4g}"
 
 
 def project(numbers: Sequence[float]) -> Projected:
-    """Reduce an embedding to 32 numbers and its length, so that many embeddings can be summarized.
+    """Reduce an embedding to 32 numbers and its norm, so that many embeddings can be summarized.
 
     The 32 numbers are random projections, which preserve distances between vectors on average.
     Number k is the sum of the elements k, k + 32, k + 64 and so on, each with a random sign. The

@@ -1,8 +1,8 @@
 """Sketches: small summaries of a field's values, stored per hour and merged by addition.
 
-Numbers are counted in bins that are 2 % wide. Each bin keeps the count and two sums of the
-positions in it, so the mean and variance of the numbers stay accurate. All of these are integers,
-so the order of addition does not matter.
+Numbers are counted in bins, such as 1 to 1.02. Each bin ends 2 % above its start. It keeps the
+count and two sums of the positions in it, so the mean and variance of the numbers stay accurate.
+All of these are integers, so the order of addition does not matter.
 """
 
 import math

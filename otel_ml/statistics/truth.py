@@ -56,7 +56,7 @@ class RatioSums(_Sums):
         with_hit: Number of clusters whose first sum is above 0. Each contains a right prediction.
         with_miss: Number of clusters whose first sum is below the second. Each contains a wrong
             prediction.
-        n: Number of runs whose own second sum is above 0.
+        n: Number of runs that add more than 0 to the second sum.
     """
 
     clusters: int = 0
@@ -94,9 +94,10 @@ class SpreadSums(_Sums):
         n: Number of runs.
         error: Sum of squared errors over all runs.
         truth, squares: Sums of the ground truth and of its squares over all runs.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums of products over clusters. Each letter is a sum
-            of a cluster: n is its number of runs, e its squared errors, t its ground truth, s its
-            squared ground truth. For example, ``ne`` is the sum of n·e.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of a product of two totals of the
+            cluster. ``n`` is the number of its runs. Over its runs, ``e`` is the sum of squared
+            errors, ``t`` of the ground truth, and ``s`` of the squared ground truth. For example,
+            ``ne`` is the sum of n·e.
     """
 
     clusters: int = 0

@@ -781,10 +781,9 @@ class Verdict:
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
     def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
-        """Return the overall verdict by these judges only.
+        """Return the overall verdict from failed calls and these judges, without all other judges.
 
-        Failed calls also count. Empty if there are no judges and the share of failed calls did not
-        change significantly.
+        Empty if there are no judges and the share of failed calls did not change significantly.
         """
         words = [judge.word for judge in judges]
         is_decided = self.failures is not None and self.failures.word in _DECIDED
@@ -811,8 +810,9 @@ def compare_items(
             10 ms or $ 0.0001 per run do not matter either.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
-            only shown in texts. The cluster of a run is `ScoredRun.cluster`.
+        cluster: Name of the key by which runs are grouped, such as ``source_session``. It is only
+            used in sentences such as ``150 in 34 clusters by session``. The cluster of each run is
+            `ScoredRun.cluster`.
 
     Spec: evaluations, section 4: Verdict.
     """
@@ -844,8 +844,8 @@ def compare_groups(
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Name of the key that groups runs into clusters, such as ``source_session``. It is
-            only shown in texts.
+        cluster: Name of the key by which runs are grouped, such as ``source_session``. It is only
+            used in sentences, see `compare_items`.
         least: Smallest difference that matters in `latency` (ms) and `cost` ($). Not used for those
             that have a value in `margin`.
         time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used
@@ -908,9 +908,11 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: Maps four counts to the number of clusters (such as sessions) that have them. The
-            counts are the cluster's runs that passed with both versions, only with the old one,
-            only with the new one, and with neither. An independent run is a cluster of one run.
+        clusters: Number of clusters (such as sessions) by the results of their runs. A key is a
+            tuple of four numbers of runs: passed with both versions, only with the old one, only
+            with the new one, and with neither. ``{(2, 1, 0, 0): 5}`` means five clusters of three
+            runs: two passed with both versions, one only with the old one. An independent run is
+            a cluster of one run.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

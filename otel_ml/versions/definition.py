@@ -128,7 +128,7 @@ def define(
         target: A function or another callable.
         params: Parameters that the user declared.
         version_on: Parts of the function that belong to the version, such as ``helpers``. If one of
-            these changes, a new version is opened.
+            these changes, a new version is created.
         waits: Whether to wait until the weights of the function's models are hashed, which may take
             long.
         skips: Whether to leave out the weights of models. The result then names them in `unseen`.
@@ -181,7 +181,7 @@ def declared_params(params: Params) -> dict[str, object]:
 
 
 def plain_params(params: Mapping[str, object]) -> dict[str, object]:
-    """Return parameters as plain JSON values, which open the same version."""
+    """Return parameters as plain JSON values, which give the same version."""
     return dict(orjson.loads(encode(params).text))
 
 
@@ -200,13 +200,13 @@ def _bound_arguments(target: object, parts: Parts) -> list[str]:
 
 
 def join(definition: Definition, name: str, other: Definition) -> Definition:
-    """Combine the definitions of two functions, so that a change of either opens a new version.
+    """Combine the definitions of two functions. If either changes, a new version is created.
 
     Used for a judge, which consists of a rubric and a passing criterion.
 
     Args:
         definition: Definition of the main function, such as the rubric.
-        name: Name of the second function in the list of helpers.
+        name: Name under which the second function becomes a helper of the main function.
         other: Definition of the second function.
 
     Returns:

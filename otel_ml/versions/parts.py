@@ -71,7 +71,7 @@ _FUNCTIONS: Final = (
     functools.partialmethod,
 )
 _FITS: Final = ("fit", "partial_fit", "fit_transform", "fit_predict", "load_state_dict")
-_UNREADABLE: Final = "No new version opens when this part changes: %s. Declare it with params="
+_UNREADABLE: Final = "No new version is created when this part changes: %s. Declare it with params="
 _COMPUTED: Final = (functools.cached_property,)
 
 
@@ -135,10 +135,13 @@ class Parts:
     _reader: str = ""
 
     def read(self, function: FunctionType) -> list[str]:
-        """Collect the parts of a function and its helpers.
+        """Collect the code of a function and of its helpers, and the constants that they use.
+
+        Helpers are the functions of the same package that it calls, directly or indirectly.
 
         Returns:
-            One line of text for each function. If a part changes, at least one line changes.
+            One line of text per function. If the code or a constant changes, at least one line
+            changes.
         """
         self._number(function, 0)
         lines = []
@@ -205,8 +208,9 @@ class Parts:
             depth: Number of calls between the traced function and the code that calls the helper.
 
         Returns:
-            A short reference to the helper, such as ``#3``, for the text of the version. None if
-            the helper is not included, because it is in another package or `depth` is too large.
+            The number of the helper's line in the result of `read`, such as ``#3``. None if the
+            helper is not included, for example because it is in another package or `depth` is too
+            large.
         """
         if "helpers" not in self.counts:
             return None
@@ -238,8 +242,8 @@ class Parts:
             also: Names of further methods to include.
 
         Returns:
-            One text for each method: its name and the number of its source in this version, such
-            as ``__call__=#3``.
+            One text per method: its name and the number that `helper` returns for it, such as
+            ``__call__=#3``.
         """
         special = {
             name
@@ -296,9 +300,13 @@ class Parts:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Return the name under which a helper is shown.
+        """Return the name under which a version lists a helper or a constant.
 
-        If the helper is not in the module of the traced function, the name starts with its module.
+        It starts with the module of `function`, unless this is the module of the traced function.
+
+        Args:
+            function: The helper, or the function that uses the constant.
+            name: Name of the helper or constant.
         """
         return name if function.__module__ == self.module else f"{function.__module__}.{name}"
 

@@ -53,7 +53,7 @@ _PLAIN: Final = (tuple, str, bytes, int, float, complex)
 
 
 class Gap(NamedTuple):
-    """A part of a model object that cannot be read. A change of it does not open a new version.
+    """A part of a model object that cannot be read. Its changes do not create a new version.
 
     Attributes:
         path: Path inside the object, such as ``.steps[0][1].tokenizer``.
@@ -65,10 +65,10 @@ class Gap(NamedTuple):
 
 
 class Reading:
-    """The hash of a model object's contents, and notes on what was found in the object.
+    """The hash of a model object's contents, and what was found in the object.
 
     The attributes are filled while the object is read. If the hash changes, a new model version is
-    opened.
+    created.
 
     Attributes:
         gaps: Parts that cannot be read, at most 32.
@@ -131,7 +131,7 @@ class StateWalk:
     """Computes the hash of an object and all objects inside it. Each object is hashed once.
 
     Args:
-        reading: Receives the hash, and notes on what was found.
+        reading: The object to fill with the hash and with what was found, such as unreadable parts.
         kind_of: Function that returns how to hash an object, if the object is a model of a
             supported library. It returns None for other objects.
     """

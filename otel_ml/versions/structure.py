@@ -38,7 +38,7 @@ _names: Final[set[tuple[object, ...]]] = set()
 def output_structure(value: object) -> str | None:
     """Return the structure of an output as text, such as ``{answer: str, sources: [str]}``.
 
-    An output with a new structure opens a new model version. All numeric types except bool are
+    An output with a new structure creates a new model version. All numeric types except bool are
     ``number``. A list is described by its first and last elements, a table by its columns. The keys
     of a dict are left out if there are more than 64, or if they are not identifiers, because such
     keys are probably data.
@@ -55,8 +55,8 @@ def output_structure(value: object) -> str | None:
 def stream_part(chunks: object) -> object:
     """Return the part of a streamed output whose structure is part of the model version.
 
-    An output with a new structure opens a new model version. But an output with more chunks should
-    not open one, so only the first chunk is used.
+    An output with a new structure creates a new model version. But an output with more chunks
+    should not create one, so only the first chunk is used.
 
     Args:
         chunks: The list of chunks, or the output that was joined from the chunks.

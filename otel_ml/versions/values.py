@@ -51,7 +51,7 @@ class Value(NamedTuple):
 
     Attributes:
         text: The value as text that is the same on every Python version. If it changes, a new
-            version is opened.
+            version is created.
         shown: The value as text for pages, with secrets replaced by hashes.
     """
 
@@ -69,7 +69,7 @@ Follow = Callable[[object, str], Value | None]
 class ValueReader:
     """Converts values that a function uses, such as constants, to text for the function's version.
 
-    If the text changes, a new version is opened.
+    If the text changes, a new version is created.
 
     Args:
         follow: Called with the name and value of everything that is not plain data, such as a

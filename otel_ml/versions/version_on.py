@@ -13,7 +13,7 @@ PARTS: Final[frozenset[Part]] = frozenset(get_args(Part))
 
 
 def check_version_on(parts: Collection[Part]) -> frozenset[Part]:
-    """Check the decorator option `version_on`: the parts whose change opens a new version.
+    """Check the decorator option `version_on`: the parts whose change creates a new version.
 
     Raises:
         ValueError: The collection is empty or contains an unknown part.

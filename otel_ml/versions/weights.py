@@ -41,11 +41,11 @@ _MARKED_ELEMENTS: Final = 16  # number of array elements in a mark
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The hash of a model object's weights, and notes on what was found in the object.
+    """The hash of a model object's weights, and what was found in the object.
 
     Attributes:
         digest: Hash of the weights, 16 hex digits.
-        gaps: Parts that could not be read. A change of them does not open a new version.
+        gaps: Parts that could not be read. If only they change, no new version is created.
         functions: The user's own functions in the object, by path such as ``.steps[0]``.
         kinds: Classes of all objects in it.
     """
@@ -82,10 +82,10 @@ class WeightsPending(Exception):
 
 
 def marks_of(jobs: Sequence[Job]) -> list[object]:
-    """Return the mark of each job's model object, see `WeightKind`.
+    """Return the mark of each job's model object.
 
-    If the object is already hashed, this is the mark at that time. Otherwise it is the current
-    mark.
+    A mark is a value that changes when the object is fitted or loaded again, see `WeightKind`. If
+    the object is already hashed, its mark from before the hashing is returned.
     """
     return [
         job.mark if job.done.is_set() else _mark_of(job.value, job.kind)

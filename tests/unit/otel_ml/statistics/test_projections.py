@@ -36,6 +36,11 @@ def sketch_vectors(vectors: Sequence[Sequence[float]]) -> FieldSketch:
     return sketch_field(projected, range(len(projected)), runs=len(projected))
 
 
+def test_text_names_the_norm() -> None:
+    """The text of an embedding shows its norm, and does not call it the length."""
+    assert str(project([3.0, 4.0])) == "embedding with norm 5"
+
+
 def test_norm_and_distances_are_kept() -> None:
     """Lengths are exact; squared distances of projections are those of vectors on average."""
     vectors = draw_vectors(1, 60)

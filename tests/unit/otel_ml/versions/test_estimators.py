@@ -262,7 +262,7 @@ def test_unreadable_model_is_named(caplog: pytest.LogCaptureFixture) -> None:
     name = f"`closed`, a `{__name__}.Closed`, which cannot be read (OSError)"
     assert [definition.unseen for definition in found] == [(name,), (name,)]
     assert caplog.messages == [
-        f"No new version opens when this part changes: {name}. Declare it with params="
+        f"No new version is created when this part changes: {name}. Declare it with params="
     ]
 
 
