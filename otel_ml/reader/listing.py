@@ -300,7 +300,7 @@ class Runs(PagedList[Run]):
         }
 
     def to_arrow(self, columns: str = "") -> "pa.Table":
-        """Return the runs that have ended as an Arrow table.
+        """Return an Arrow table of the runs that have ended.
 
         Args:
             columns: Comma-separated column names, such as ``run_id,model,inputs``. Default: the

@@ -185,8 +185,8 @@ class Run(HasCard, ListedRun):
         """Totals of this run and all calls inside it. None if another run called this run.
 
         The totals include tokens, cost and the worst score of each judge. `asked` and `answered`
-        are the first question and the last answer of the calls inside. They are empty if this run
-        has a question or answer itself.
+        are previews of the first inputs and the last outputs of the calls inside. `asked` is empty
+        if this run has inputs itself, `answered` if it has outputs itself or failed.
         """
         summary = self._part(INSIDE)
         if summary is None:
