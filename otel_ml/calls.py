@@ -664,16 +664,16 @@ class CallStream:
     def stages(self, is_open: bool) -> tuple[tuple[Callable[[Any], None], Iterable[object]], ...]:
         """Return the functions to which the wrapper of a stream passes its chunks.
 
-        The first chunk is timed and kept. The next chunks are kept, up to 10,000. All later chunks
-        are only counted.
+        The first chunk is timed and kept. The next chunks are kept, up to 10,000 in total. All
+        later chunks are only counted.
 
         Args:
             is_open: Whether the call is recorded. If not, all chunks are only counted.
 
         Returns:
-            Pairs of a function and an iterable, in the order in which to use them. The function
-            gets as many chunks as the iterable has elements. The last iterable is infinite, so its
-            function gets all remaining chunks.
+            Pairs of a function and an iterable, in the order in which to use them. Loop over the
+            iterable, and in each step pass one chunk to the function. The elements have no meaning.
+            The last iterable is infinite.
         """
         self._is_open = is_open
         self._began = time.perf_counter()

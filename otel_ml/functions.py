@@ -127,8 +127,9 @@ def check_options(method: str, options: Options, more: Sequence[str] = ()) -> No
 
     Args:
         method: Name of the method that the user called, ``trace`` or ``assess``.
-        options: The options to check. Both methods have the same ones.
-        more: Names of the method's other options. They are suggested if an option is misspelt.
+        options: The options to check, which both methods have.
+        more: Names of options that only this method has. They are not checked here, but suggested
+            if the user misspells an option.
 
     Raises:
         ValueError: An option has an invalid value. The message says which values are valid.
@@ -425,9 +426,9 @@ class TracedFunction:
 
         Returns:
             Attributes that all runs of the version share. If an error prevented finding the
-            version, the attributes name none. The result is None if model weights are still being
-            hashed. In that case, wait for the background jobs in `waits_for`, then call the method
-            again.
+            version, they do not contain a version. The result is None if model weights are still
+            being hashed. In that case, wait for the background jobs in `waits_for`, then call the
+            method again.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)

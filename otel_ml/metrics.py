@@ -142,7 +142,7 @@ def make_points(
 
 
 def make_data_points(values: Mapping[str, float]) -> list[LoggedPoint]:
-    """Convert results of `data_metrics`, such as drift by name, to points with the current time.
+    """Convert the result of `data_metrics`, numbers by metric name, to points at the current time.
 
     The points have the source ``data``. A metric that is logged several times becomes a series.
     """

@@ -614,8 +614,8 @@ class Recorder:
     def defers_logs(self) -> bool:
         """Whether logged values may be converted to JSON later, by the thread that sends.
 
-        False if spans go to a tracer provider of the service. False with a `spool` (a queue on
-        disk) too, because values must be on disk when `Run.log` returns.
+        False if spans go to your service's own tracer provider. Also False with a `spool` (a queue
+        on disk), because values must be on disk when `Run.log` returns.
         """
         outlet = self._outlet
         is_own = outlet.pipeline is not None and outlet.joined is None
@@ -705,9 +705,9 @@ class PickledRecorder(NamedTuple):
     Attributes:
         mark: `id()` of the recorder, to find it in the same process.
         route: Where to send spans, without API key, exporter and tracer provider.
-        redaction: Hides secrets. None if another process must not record. That is the case if the
-            recorder is disabled, if it sends spans through an exporter or tracer provider of the
-            service, or if it has a `redact` function that cannot be pickled.
+        redaction: Hides secrets. None if another process must not record. There are three reasons:
+            the recorder is disabled, it sends spans through your own exporter or tracer provider,
+            or its `redact` function cannot be pickled.
         needs_key: Whether the recorder has an API key. The key is not pickled, so the other process
             needs its own.
     """

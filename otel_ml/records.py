@@ -503,14 +503,16 @@ class WorstScore:
 class Inside:
     """Totals of a request, that is an outermost run and all calls inside it.
 
+    If the outermost run recorded no inputs or outputs, previews are taken from the calls inside.
+
     Attributes:
         calls: Number of calls inside.
         is_least: Whether the token counts of a model call are missing. The real total is then
             higher.
-        asked: Preview of the first question among the calls inside. Empty if the outermost run has
-            a question itself.
-        answered: Preview of the last answer among the calls inside. Empty if the outermost run has
-            an answer itself.
+        asked: Preview of the first inputs among the calls inside. Empty if the outermost run has
+            inputs itself.
+        answered: Preview of the last outputs among the calls inside. Empty if the outermost run
+            has outputs itself or failed.
         asked_run_id: ID of the run that `asked` comes from.
         answered_run_id: ID of the run that `answered` comes from.
         scores: Worst score of each judge in the request, by judge name.

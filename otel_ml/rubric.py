@@ -210,11 +210,11 @@ def read_reply(reply: str, scale: Scale) -> RubricReply:
 
     Args:
         reply: The reply.
-        scale: The scores that the prompt allows, such as numbers from 1 to 5.
+        scale: The scores that the prompt allows, such as numbers from 1 to 5, or words.
 
     Raises:
-        UnusableReply: The reply has another form, an unknown word, or a number outside of the
-            range.
+        UnusableReply: The reply is too long or does not have this form, or the score is not on the
+            scale.
     """
     if len(reply) > REPLY_CHARS:
         raise UnusableReply("it is too long")

@@ -281,9 +281,9 @@ class Handle:
             passed: Whether the run is good enough.
             label: The result as a word, such as ``off-topic``.
             explanation: The reason for the result.
-            source: Who evaluated the run: ``human`` for a reviewer, ``agent`` for a program, or
-                ``actual`` if the result is ground truth. Feedback of an agent is shown, but
-                statistics do not include it.
+            source: Who evaluated the run: ``human`` for a reviewer, or ``agent`` for a program.
+                Feedback of an agent is shown, but statistics do not include it. ``actual`` is for
+                ground truth that has a score or `passed`. The method `actual` has neither.
 
         Raises:
             InvalidMetricError: `score` is not a number.

@@ -13,10 +13,10 @@ _SDK: Final = "opentelemetry.sdk.trace"
 
 
 def load_sdk() -> None:
-    """Import the SDK even if the environment variable for its attribute limit is invalid.
+    """Import the SDK if the environment variable for its attribute limit is invalid.
 
-    The SDK would raise an error for an invalid value, so the variable is removed during the import.
-    If its value is valid, do nothing.
+    A normal import would raise an error, so the variable is removed during the import and then
+    restored. If the value is valid, the SDK is not imported here, because a later import succeeds.
 
     `otel_ml.limits` logs a warning about the invalid value when the first span starts.
     """

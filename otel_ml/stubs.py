@@ -217,7 +217,7 @@ def _find(traced: TracedFunction, call: HasFacts, *given: Any) -> RecordedAnswer
 
 
 def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
-    """Return a stub for a sync function: it returns recorded results instead of calling it.
+    """Return a stub that returns recorded results instead of calling a sync function.
 
     Return the function itself if the current replay does not stub it.
     """
@@ -233,7 +233,7 @@ def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
 
 
 def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[Any]]:
-    """Return a stub for a coroutine function: it returns recorded results instead of calling it.
+    """Return a stub that returns recorded results instead of calling a coroutine function.
 
     Return the function itself if the current replay does not stub it.
     """
@@ -249,7 +249,7 @@ def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[A
 
 
 def stream(traced: TracedFunction, call: HasFacts) -> Callable[..., Generator[Any, Any, Any]]:
-    """Return a stub for a generator function: it yields recorded results instead of calling it.
+    """Return a stub that yields recorded chunks instead of calling a generator function.
 
     Return the function itself if the current replay does not stub it.
     """
@@ -270,7 +270,7 @@ def stream(traced: TracedFunction, call: HasFacts) -> Callable[..., Generator[An
 
 
 def async_stream(traced: TracedFunction, call: HasFacts) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """Return a stub for an async generator function: it yields recorded results instead.
+    """Return a stub that yields recorded chunks instead of calling an async generator function.
 
     Return the function itself if the current replay does not stub it.
     """

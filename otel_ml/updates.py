@@ -21,14 +21,14 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """Tags, metrics and log lines that were added to an unfinished run and are not sent yet.
+    """Metrics and log lines of an unfinished run to send, and the tags and metrics already sent.
 
     Attributes:
         details: Type and group of tags that have them, by tag name.
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
         metrics: All metric values of the run, including those that were sent.
-        facts: Tags that were already sent, as attributes. They are not sent again.
+        facts: Tags that were already sent, by name. A tag is only sent again if its value changes.
         updates: Number of `update` records that the run has sent.
     """
 

@@ -60,8 +60,8 @@ def wrap(traced: TracedFunction) -> Callable[..., Any]:
         traced: The original function and the settings for its recording.
 
     Returns:
-        A function with the name, docstring and signature of the original. If the original is
-        another callable, such as a bound method, a `TracedObject`.
+        For a plain function: a function with the same name, docstring and signature. For any other
+        callable, such as a bound method: a `TracedObject`.
     """
     function = traced.function
     wrapper = _wrapper(function)(traced)

@@ -198,7 +198,8 @@ class RejudgedRun:
             not independent, and confidence intervals take this into account.
         before: Score by the earlier version. None if that version did not score the run.
         after: Score by the current version.
-        is_stored: True if `after` was stored before, so the judge did not have to be called again.
+        is_stored: True if the collector already had the score by the current version, so the judge
+            was not called again.
     """
 
     run_id: str

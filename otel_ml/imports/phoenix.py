@@ -118,8 +118,7 @@ class PhoenixExport(ToolExport):
     def read(self) -> Iterator[SourceRecord | BadRecord]:
         """Yield all spans, then all annotations.
 
-        Annotations come last, because they name only a span. The trace of this span must be known
-        by then.
+        Annotations come last, because the trace ID of an annotated span is looked up in the spans.
         """
         for content, make in (
             (_Content.SPANS, self._make_span),

@@ -75,7 +75,7 @@ class HistorySender:
         route: Where to send, and with which key.
         patience_s: How long to retry a request that the collector does not accept, in seconds.
         pause: Function that waits for a number of seconds.
-        connect: Function that creates the destination.
+        connect: Function that opens the connection to the collector.
 
     Raises:
         ValueError: The client does not send to a collector over HTTP.

@@ -34,9 +34,7 @@ RECORDED: Final[Mapping[str, Any]] = {"rows": "batch", "depth": 1, "fit": True}
 
 
 def check_model_options(options: ModelOptions) -> None:
-    """Raise an error if an option for the recording of a model library is invalid.
-
-    The options are those of `Client.instrument`.
+    """Raise an error if an option of `Client.instrument` for a library's models is invalid.
 
     Raises:
         ValueError: An option has an invalid value. The message says which values are valid.

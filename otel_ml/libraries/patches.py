@@ -59,7 +59,7 @@ class RecordCall(Protocol):
 
 
 class Hook:
-    """How the replacement of a library's method records its calls.
+    """What the replacement of a library's method needs to record a call.
 
     It is pickled as None, because otel-ml may not be installed in another process. In that process
     the replacement only calls the original method.
@@ -322,9 +322,10 @@ def carry(tasks: Iterable[Any]) -> Iterable[Any]:
 
 
 class Carried:
-    """A task that counts as part of the recorded call that created it, even in another thread.
+    """The function of a joblib task. It runs as part of the recorded call that created the task.
 
-    If it is sent to another process, only the original function is pickled.
+    This works in other threads too. If a task is sent to another process, only the original
+    function is pickled.
     """
 
     def __init__(self, function: Callable[..., Any], depth: int, context: Context) -> None:

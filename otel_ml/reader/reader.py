@@ -380,7 +380,8 @@ class Reader(HasCard):
           probability that two runs with the same input give the same answer, and how much the
           scores of such runs differ. All have 95 % confidence intervals.
         * `comparison`: which of two versions is more consistent, in a sentence
-        * `groups`: the repeated inputs of one version. The filter `where` of each selects its runs.
+        * `groups`: the repeated inputs of one version. Each group has a filter, `where`, that
+          selects its runs.
 
         Args:
             model: The model's name.
@@ -544,9 +545,10 @@ class Reader(HasCard):
 
         * `sentence`: whether `version` is stricter than `against`, by how much, and how certain
           that is
-        * `flipped_to_fail`: runs that pass with `against` and fail with `version`. Its filter
-          `where` selects them.
-        * `flipped_to_pass`: runs that fail with `against` and pass with `version`
+        * `flipped_to_fail`: the runs that pass with `against` and fail with `version`, as a dict
+          with their number, `runs`, and a filter that selects them, `where`. None if the judge
+          only returns scores.
+        * `flipped_to_pass`: the same for runs that fail with `against` and pass with `version`
 
         Args:
             judge: The judge's name.
@@ -571,9 +573,9 @@ class Reader(HasCard):
         * `versions`: for each version that scored labelled runs, the confusion table of judge and
           reviewers, their agreement, and Cohen's kappa
         * `people`: how well the reviewers agree with each other, as Krippendorff's alpha
-        * `corrected`: the estimated pass rate if reviewers had scored all runs instead of the
-          judge's newest version. None if no labelling queue samples runs at random, because the
-          estimate needs such a queue.
+        * `corrected`: the pass rate of the judge's newest version, corrected with the reviewers'
+          labels. It estimates the pass rate that reviewers would find if they labelled all runs
+          that the judge scored. None if no labelling queue samples runs at random.
         * `judges`: the agreement with every other judge, on the runs that both scored
         """
         found: dict[str, Any] = self._get("judges", check_text("judge", judge), "agreement")
@@ -663,7 +665,7 @@ class Reader(HasCard):
         return deliveries
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the project: receivers, retention, stored bytes and prices.
+        """Return the settings of the project: alert receivers, retention, stored bytes, LLM prices.
 
         The result has the format of ``GET .../settings``. Addresses and secrets of receivers are
         left out. Prices are in US dollars per million tokens.

@@ -184,9 +184,9 @@ class Run(HasCard, ListedRun):
     def inside(self) -> Inside | None:
         """Totals of this run and all calls inside it. None if another run called this run.
 
-        The totals include tokens, cost and the worst score of each judge. `asked` is the first
-        question of the calls inside, but empty if this run has a question itself. `answered` is the
-        last answer of the calls inside, but empty if this run has an answer itself.
+        The totals include tokens, cost and the worst score of each judge. `asked` and `answered`
+        are previews of the first inputs and the last outputs of the calls inside. `asked` is empty
+        if this run has inputs itself, `answered` if it has outputs itself or failed.
         """
         summary = self._part(INSIDE)
         if summary is None:

@@ -75,11 +75,10 @@ def kappa_of_tables(
     *,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Return Cohen's kappa with its confidence interval, from counts of equal clusters.
+    """Return Cohen's kappa with its confidence interval, from the confusion tables of clusters.
 
     A cluster is a group of runs that depend on each other, such as a session. The result is the
-    same as that of `kappa_of_clusters`, but is found faster if many clusters have the same
-    confusion table.
+    same as that of `kappa_of_clusters`, but is found faster if many clusters have the same table.
 
     Args:
         tables: Pairs: a confusion table (number of runs by pair of labels), and the number of

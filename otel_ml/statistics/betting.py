@@ -84,7 +84,7 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
     Use it to test again after every new time window, without more false alarms than planned. The
     method is a bet: a gambler starts with a stake of 1, and bets that sessions are below the limit.
     In the long run, the stake grows only if the mean of the sessions really is below the limit. The
-    evidence is the logarithm of the stake. 0 means no evidence.
+    evidence is the logarithm of the stake. 0 or less means no evidence.
 
     Args:
         gains: Maps a distance from the limit to the number of sessions with this distance.

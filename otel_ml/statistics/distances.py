@@ -122,12 +122,12 @@ def kolmogorov_smirnov(first: Sketch, second: Sketch) -> float:
 
 
 def jensen_shannon(first: Sketch, second: Sketch) -> float:
-    """Return the Jensen–Shannon distance of the values of a category in two sets of runs.
+    """Return the Jensen–Shannon distance between the values of a categorical field in two sets.
 
     It is 0 if all values have the same shares in both sets, and 1 if no value occurs in both.
 
     Args:
-        first: Summary (sketch) of the values in the first set.
+        first: Summary (sketch) of the values in the first set of runs.
         second: Summary of the values in the second set.
 
     Source: Endres, Schindelin, A new metric for probability distributions, IEEE Transactions on
@@ -138,9 +138,10 @@ def jensen_shannon(first: Sketch, second: Sketch) -> float:
 
 
 def population_stability(reference: Sketch, window: Sketch) -> float:
-    """Return the population stability index (PSI): how much the shares of a category changed.
+    """Return the population stability index (PSI) of a categorical field.
 
-    A value that occurs in only one of the two sets of runs counts as half a run in the other.
+    It measures how much the shares of the field's values changed. A value that occurs in only one
+    of the two sets of runs counts as half a run in the other.
     """
     index = 0.0
     for before, after in _value_shares(reference, window):
@@ -160,7 +161,8 @@ def distance(reference: Sketch, window: Sketch) -> float:
       all reference numbers are equal, the share of current numbers that differ from them.
     * Categories: Jensen–Shannon distance.
     * Texts: the largest distance of any property of the text, such as length, script or vocabulary.
-    * Vocabularies: Jensen–Shannon distance of the share of new words.
+    * Vocabularies: Jensen–Shannon distance between the current share of new words and a share of 0.
+      A word is new if it does not occur in the reference.
     * Embeddings: mean distance over several projections of the vectors to single numbers.
 
     Args:
@@ -487,8 +489,9 @@ def usual_distance(own: Sequence[float]) -> float | None:
     Two limits are computed, and the larger one is returned:
 
     * the mean of all distances, plus 3 standard deviations
-    * the upper end of the 99 % prediction interval (Student's t) from the distances of one weekday
-      only, because weekends differ from other days. The weekday is that of the window to check
+    * the upper end of the 99 % prediction interval (Student's t) from every seventh distance,
+      because weekends differ from other days. With windows of one day, these are the days with the
+      same weekday as the day after the last window. This limit needs at least 3 such distances.
 
     Args:
         own: One distance per window of the reference (usually a day), oldest first: how far this
@@ -526,8 +529,9 @@ def compare(
     It drifted if three conditions are met: the drift score exceeds the margin, it exceeds the usual
     score (see `usual_distance`), and its p-value is small.
 
-    If the window has few sessions, such as one batch of 5,000 rows, this p-value cannot be trusted.
-    Then a second p-value is computed by `chance_among`, and the smaller of both is used.
+    The p-value cannot be trusted if the window's values come from few sessions, for example if all
+    5,000 come from one batch. Then `chance_among` computes a second p-value, and the smaller one is
+    used.
 
     Args:
         reference: Summary (sketch) of the reference values.

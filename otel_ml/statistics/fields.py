@@ -92,7 +92,8 @@ class FieldSketch:
     A field can also be a column of recorded tables. Then each cell of the column is a value.
 
     Attributes:
-        runs: Number of runs that could have a value. For a column of tables, the number of cells.
+        runs: Number of runs that could have a value. For a column of tables, the number of cells. A
+            redacted column counts as one cell.
         types: Number of values of each type: number, text, bool or embedding. Redacted and cut
             values count as `HIDDEN`. A column of tables also has the number of its cells (`CELLS`)
             and of its tables (`TABLES`).
@@ -199,11 +200,11 @@ def sketch_field(
         values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
         clusters: For each value, the session of its run. Values of the same session do not count as
             independent.
-        runs: Number of runs that could have a value. If the field is a column of a table, pass the
-            number of cells.
+        runs: Number of runs that could have a value. For a column of tables, `cells` plus `hidden`.
         hidden: Number of values that were redacted or cut.
-        cells: Number of cells with or without a value, if the field is a column of a table.
-        tables: Number of tables, if the field is a column of a table.
+        cells: For a column of tables, its number of cells, including empty cells. For any other
+            field, 0.
+        tables: For a column of tables, the number of tables with this column.
     """
     by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):
@@ -678,10 +679,10 @@ def gained_side(before: Sketch, after: Sketch) -> tuple[float, bool] | None:
 
 
 def own_distances(reference: Sketch, windows: Sequence[Sketch]) -> list[float]:
-    """Return how much each window of a reference differs from its other windows, as drift scores.
+    """Return a drift score for each window of a reference: its distance from all other windows.
 
-    A window is a part of the reference period, such as one day. The scores show which differences
-    are normal. Windows with few values are left out, because their scores are large by chance.
+    A window is a part of the reference period, such as one day. The scores show how large normal
+    differences are. Windows with few values are left out, because their scores are large by chance.
 
     Args:
         reference: Summary of the values in the whole reference.

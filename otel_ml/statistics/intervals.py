@@ -289,20 +289,19 @@ def log_ratio(
 ) -> Estimate:
     """Return the average ratio of paired numbers, with its interval: 1.1 means 10 % larger.
 
-    Use it to compare latencies, tokens or costs of the same items before and after a change. The
-    average is the geometric mean of the ratios.
+    Use it to compare latencies, tokens or costs of the same items before and after a change. A
+    ratio is the number after, divided by the number before. The average is the geometric mean,
+    computed with `cluster_mean` from the logarithms of the ratios.
 
     Args:
-        pairs: Triples, one per item: cluster (such as a session), number before, number after. The
-            numbers are above 0. The ratio is after divided by before. The cluster is None for an
-            independent item.
+        pairs: For each item: its cluster (such as a session), the number before, and the number
+            after. The numbers are above 0. The cluster is None for an independent item.
         confidence: Confidence level of the interval, between 0 and 1.
 
     Raises:
         ValueError: There is no pair, or a number is not above 0.
 
-    Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996); `cluster_mean`
-    on the logarithms.
+    Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996).
     """
     alone: list[ClusterSum] = []
     logs: dict[Hashable, list[float]] = {}
@@ -500,15 +499,14 @@ def bootstrap(
 def detectable(estimate: Estimate, *, confidence: float = CONFIDENCE) -> float:
     """Return the smallest difference that could be detected with 80 % power at this sample size.
 
-    It is computed from the width of the estimate's interval. If the interval is unbounded, the
-    result is infinite.
+    It is computed from the width of the estimate's interval, with the normal distribution. If the
+    interval is unbounded, the result is infinite.
 
     Args:
         estimate: The estimate, such as a difference of pass rates.
         confidence: Confidence of the estimate's interval.
 
-    Source: Cohen, Statistical power analysis for the behavioral sciences (1988), section 2.4, by
-    the normal distribution.
+    Source: Cohen, Statistical power analysis for the behavioral sciences (1988), section 2.4.
     """
     z = normal_quantile(_upper(confidence))
     return (estimate.high - estimate.low) / 2 * (1 + normal_quantile(_POWER) / z)

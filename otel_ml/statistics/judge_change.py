@@ -95,7 +95,7 @@ class JudgeVersionChange:
         return self.write("the new version", "the old one")
 
     def write(self, new: str, old: str) -> str:
-        """Return the difference in words: the claim, then the evidence in parentheses.
+        """Return the difference in words: the conclusion, then the numbers in parentheses.
 
         Args:
             new: Name of the newer version, such as `v2`.

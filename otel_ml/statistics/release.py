@@ -79,11 +79,12 @@ class Unit(NamedTuple):
         stratum: The session's group, such as a client. Only sessions of the same group are compared
             with each other.
         total: Sum of the values of the session's runs.
-        n: Number of runs with a value. 0 if there is none yet, such as ground truth that has not
-            arrived. Then only the test for "worse" uses the session, and `first` is an assumed
-            value.
-        first: Mean of the values in the session's first time window. Later runs of the session do
-            not change it.
+        n: Number of runs with a value. 0 if none has arrived yet, for example no ground truth.
+            Means and confidence intervals then leave the session out.
+        first: Mean of the values in the session's first time window. Only the test whether the new
+            version is worse uses it. Later runs of the session do not change it. A run without
+            ground truth counts with an assumed value: the worst possible in the baseline, the best
+            possible in the new version.
     """
 
     stratum: str
@@ -187,8 +188,9 @@ def judge_release(
 ) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a new version is worse.
 
-    A verdict needs 100 runs of each version. A confidence interval needs 30 of each. With fewer
-    runs, a rate is reported as counts, and other measures are left out.
+    A verdict needs 100 runs of each version. With 30 to 99 runs, confidence intervals are returned
+    without a verdict. If a version has fewer than 30 runs, a rate is reported as counts, and other
+    measures are left out.
 
     Args:
         figures: The data of each measure.
@@ -273,7 +275,8 @@ class _Compared:
     def log_stakes(self, share: float) -> list[float]:
         """Return the evidence that the new version is worse, after each time window.
 
-        The evidence is the logarithm of a gambler's stake, see `betting.log_stakes`. Sessions are
+        The larger a number, the stronger the evidence. 0 or less means no evidence. The numbers are
+        logarithms of a sequential test's statistic, see `betting.log_stakes`. Sessions are
         weighted, so that each stratum, such as a client, has the same share as in the baseline.
 
         Args:

@@ -118,17 +118,15 @@ class SliceFigure:
 class RestVerdict:
     """Whether a slice is worse than all other runs, by one measure such as error share or latency.
 
-    Latency, tokens and cost are compared as ratios: `value` and `rest` are geometric means, and
-    `difference` is a ratio. `lost` and `margin` are logarithms of ratios, such as 0.05 for 5 %.
-
     Attributes:
         word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
             chance), or ``too few`` (not enough runs or sessions to decide).
-        value: Mean of the slice.
-        rest: Mean of all other runs.
-        difference: Slice minus all other runs.
+        value: Mean of the slice. For latency, tokens and cost, the geometric mean.
+        rest: The same mean of all other runs.
+        difference: `value` minus `rest`. For latency, tokens and cost, `value` divided by `rest`.
         lost: How much worse the slice is at least (lower confidence bound). 0 if it is not worse.
-        margin: Smallest difference that matters.
+            For latency, tokens and cost, the logarithm of a ratio: 0.05 means about 5 %.
+        margin: Smallest difference that matters, in the unit of `lost`.
         p: p-value of the difference.
         strength: Size of the difference in steps: 0 for neither worse nor better, 1 for less than 3
             times the margin, 2 for less than 6 times, 3 for more.

@@ -247,9 +247,9 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         good as the mean, predicted for every run, and negative if they are worse. None if all
         ground truth is equal.
 
-    Source: The delta method on the four means, with their variances over clusters: Oehlert, A note
-    on the delta method, The American Statistician 46 (1992); Cohen, Cohen, West, Aiken, Applied
-    multiple regression (2003), section 3.6.2, for the statistic.
+    Source: For R², Cohen, Cohen, West, Aiken, Applied multiple regression (2003), section 3.6.2.
+    For the interval, the delta method with variances over clusters: Oehlert, A note on the delta
+    method, The American Statistician 46 (1992).
     """
     n = sums.n
     # If all ground truth is equal, the remaining difference is rounding.
@@ -322,11 +322,10 @@ class AgedBucket:
     """The predictions of one period, such as a day, and how fast their ground truth arrived.
 
     Attributes:
-        age: Age of the youngest prediction, in the unit of the ages that you pass to
-            `usual_course`.
+        age: Age of the youngest prediction, in the same unit as the `ages` of `usual_course`.
         n: Number of predictions.
-        received: For each age that you pass to `usual_course`, the number of predictions whose
-            ground truth had arrived by that age.
+        received: For each of these `ages`, the number of predictions whose ground truth had arrived
+            by that age.
     """
 
     age: float

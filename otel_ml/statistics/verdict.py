@@ -684,8 +684,8 @@ class ItemStep:
         change: Change of the value. Below 0 is worse. For scores, the unit is the standard
             deviation of the baseline, and changes below the margin are 0.
         scores: Mean scores in the baseline and in the candidate. None if there is no score.
-        fall: Change of the mean score. Below 0 is worse. Infinite if only one of baseline and
-            candidate has a score.
+        fall: Change of the mean score in the judge's own unit, also if the judge passes or fails
+            runs. Below 0 is worse. Infinite if only one of baseline and candidate has a score.
     """
 
     is_rate: bool

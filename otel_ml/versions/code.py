@@ -1,4 +1,4 @@
-"""Code objects: convert them to text, compare them, and find the outside names they read."""
+"""Code objects: convert them to text, compare them, find the global and closure names they read."""
 
 import dis
 import inspect
@@ -10,7 +10,7 @@ from typing import Final
 from otel_ml.versions.canonical import canonical_value
 
 Read = tuple[str, ...]
-"""A name that a function reads from outside, followed by the attributes it reads from it."""
+"""A name that a function uses but does not define, then the attributes it reads from it."""
 
 _GLOBAL_READS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _READS: Final = _GLOBAL_READS | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
@@ -69,10 +69,10 @@ def outside_names(code: CodeType) -> set[str]:
 
 
 def code_reads(code: CodeType) -> list[Read]:
-    """Return the outside names that bytecode reads, such as ``MODEL`` or ``config.limit``.
+    """Return the global and closure names that bytecode reads, such as ``MODEL``.
 
-    Only the first attribute is included: code that reads ``config.limit.low`` gives
-    ``config.limit``.
+    For ``config.limit.low``, both ``config`` and ``config.limit`` are returned. Further attributes
+    are left out.
     """
     outside = outside_names(code)
     reads: set[Read] = {(name,) for name in outside}

@@ -1,4 +1,4 @@
-"""Finds the outside names that a function reads, and those that functions of its module change.
+"""Finds the global and closure names that a function reads or that its module's functions change.
 
 Values that change while the program runs are state and not part of a definition. The whole module
 is analysed, because a cache that one function reads is mostly filled by another. No user code is
@@ -29,7 +29,7 @@ MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class ReadingFunction:
-    """A function, and where to find the values that its code reads from outside.
+    """A function, and where to find the values that it uses but does not define.
 
     Such values are globals of its module, variables of an enclosing function, and attributes of
     ``self``. They can be part of the function's version.
@@ -54,10 +54,10 @@ class ReadingFunction:
         return cls(function, owner, names[0])
 
     def reads(self, node: FunctionNode | None) -> list[Read]:
-        """Return the names from outside that the function uses.
+        """Return the names that the function uses but does not define.
 
         They are globals of its module, variables of an enclosing function, and attributes of
-        ``self``.
+        ``self``. A name includes the attributes read from it, such as ``config.limit``.
 
         Args:
             node: Syntax tree of the function. With None, the bytecode is analysed instead, which is
@@ -203,11 +203,15 @@ _known: Final[dict[str, tuple[int, frozenset[Read]]]] = {}
 
 
 def written_in_module(function: FunctionType) -> frozenset[Read]:
-    """Return the global names and attributes that functions in a module change at run time.
+    """Return the global names and attributes that a module's functions change at run time.
 
-    For example, ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. Such
-    values are not part of the function's version. Changes in ``__init__`` and similar methods are
-    left out.
+    For example, ``self.count += 1`` in a method of ``Class`` gives ``("Class", "count")``. A value
+    that changes is not part of the version of the functions that read it. Changes in ``__init__``
+    and similar methods are left out.
+
+    Args:
+        function: Any function of the module. If the source of the module is not available, only
+            this function's bytecode is analysed, see `written_in_code`.
     """
     file = function.__code__.co_filename
     text = "".join(linecache.getlines(file, function.__globals__))
@@ -244,10 +248,10 @@ def written(tree: ast.AST) -> frozenset[Read]:
 
 
 def written_in_code(code: CodeType) -> frozenset[Read]:
-    """Return the names that a function without source may change.
+    """Return the names whose values a function may change, found in its bytecode.
 
-    Bytecode does not show exactly which name is changed. So if a line of code changes something,
-    all names in this line are returned.
+    Use it if the source is not available. Bytecode does not show exactly which value changes. So
+    if a line of code changes something, all names that this line reads are returned.
     """
     reads: set[Read] = set()
     for inner in inner_codes(code):
@@ -301,7 +305,7 @@ class _Scope:
                 self._own.add(inner.id)
 
     def writes(self, node: ast.AST) -> list[Read]:
-        """Return the outside names that a node changes."""
+        """Return the global and closure names and the attributes that a node changes."""
         changed: ast.AST | None = None
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             return [(node.id,)] if node.id in self._globals else []

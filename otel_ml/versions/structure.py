@@ -53,7 +53,7 @@ def output_structure(value: object) -> str | None:
 
 
 def stream_part(chunks: object) -> object:
-    """Return the part of a streamed output whose structure is part of the model version.
+    """Return the part of a streamed output that the model version depends on.
 
     An output with a new structure creates a new model version. But an output with more chunks
     should not create one, so only the first chunk is used.

@@ -182,7 +182,7 @@ def _read_of(node: ast.AST, receiver: str) -> Iterator[str]:
 
 
 def _changed_in_code(function: FunctionType) -> Iterator[str]:
-    """Yield the attributes that a method without source may change."""
+    """Yield the attributes that a method may change, found in its bytecode."""
     names = {read[0] for read in written_in_code(function.__code__)}
     yield from names.difference(function.__code__.co_varnames)
     for step in dis.get_instructions(function.__code__):

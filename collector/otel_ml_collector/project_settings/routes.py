@@ -76,7 +76,7 @@ SettingsForm = Annotated[dict[str, list[str]], Depends(read_form)]
 
 @api.get("/projects/{project:path}/settings", dependencies=_READS)
 def get_settings(request: Request, project: str) -> ProjectSettings:
-    """Read the receivers, retention, sizes and prices of a project.
+    """Read the alert receivers, retention, stored bytes and LLM prices of a project.
 
     Addresses and secrets of receivers are never shown.
     """
