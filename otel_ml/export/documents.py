@@ -80,6 +80,9 @@ class DocumentQueue:
         """Number of documents that still have to be uploaded."""
         return len(self._sizes)
 
+    def look_again(self) -> None:
+        """Do nothing, because every `take` looks for documents of other processes."""
+
     def holds(self, sha256: str) -> bool:
         """Tell whether a document is queued."""
         return sha256 in self._sizes

@@ -102,6 +102,9 @@ class SpanSource(Protocol[B]):
         None if the queue is in memory.
         """
 
+    def look_again(self) -> None:
+        """Let the next `take` look for spans of other processes, however recent the last look is."""
+
     def put(self, item: Any, /) -> bool:
         """Add a span or another item. Returns False if there is no space."""
 
@@ -444,6 +447,7 @@ class Pipeline(Generic[B]):
             target = None if self.is_durable else self._done + self._source.pending
             refusals = self._refusals if is_hasty else math.inf
             self._is_asked = self._is_asked or is_hasty
+        self._source.look_again()
         try:
             self.wake()
             if self._sender.is_alive:

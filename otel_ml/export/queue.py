@@ -59,6 +59,9 @@ class SpanQueue:
         """Always None, because other processes cannot add spans to this queue."""
         return None
 
+    def look_again(self) -> None:
+        """Do nothing, because other processes cannot add spans to this queue."""
+
     @property
     def pending(self) -> int:
         """Number of spans that are neither delivered nor given up."""
@@ -234,6 +237,10 @@ class SpooledSpans:
     def check_every_s(self) -> float | None:
         """How often to look for spans that other processes left on disk, in seconds."""
         return CHECK_EVERY_S
+
+    def look_again(self) -> None:
+        """Let the next `take` look for spans of other processes, however recent the last look is."""
+        self._spool.look_again()
 
     @property
     def pending(self) -> int:

@@ -137,6 +137,7 @@ class Spool:
         self._adopted_fd = -1
         self._is_adopted_turn = False
         self._due_at = 0.0
+        self._is_check_asked = False
         self._bytes = 0
         self._is_refusal_logged = False
         self._is_drop_logged = False
@@ -213,6 +214,10 @@ class Spool:
         if segment is not None:
             segment.provisional += 1
             self._provisional[key] = segment
+
+    def look_again(self) -> None:
+        """Let the next `take` look for files of ended processes, however recent the last look is."""
+        self._is_check_asked = True
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
         """Read the next spans to send, of this process and of processes that have ended.
@@ -424,8 +429,9 @@ class Spool:
         """Check the directory if it is time. Called by the reader, outside the lock."""
         self._warn_drop()
         began = time.monotonic()
-        if began < self._due_at:
+        if began < self._due_at and not self._is_check_asked:
             return
+        self._is_check_asked = False
         files = list_files(self._directory)
         others = [file for file in files if file.owner != self._chain.owner]
         with self._entered():

@@ -61,7 +61,7 @@ def test_celery(retire: list[str], collector: CollectorProcess, tmp_path: Path) 
 
 def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
     """Each soft time limit that Celery sends a prefork child comes out of what the child calls."""
-    variables = celery_variables(tmp_path, collector, "limits")
+    variables = celery_variables(tmp_path, collector, "celery-limits")
     prefork = ("--pool", "prefork", "--concurrency", "10")
     run("tests.nightly.services.programs.tasks", "limited", str(LIMITS), **variables)
     with serving(

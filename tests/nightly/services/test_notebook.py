@@ -14,7 +14,7 @@ Answer = dict[str, Any]
 @pytest.fixture(scope="module")
 def executed(collector: CollectorProcess) -> Answer:
     """What the cells displayed, and the runs that had arrived before the kernel ended."""
-    endpoint = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_ML_PROJECT": "notebook"}
+    endpoint = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_ML_PROJECT": "cells"}
     answer: Answer = run("tests.nightly.services.programs.notebook", **endpoint)
     assert answer["alive"] is True
     return answer
@@ -46,7 +46,7 @@ def test_answers_are_displayed(executed: Answer) -> None:
 
 def test_run_is_displayed(executed: Answer, collector: CollectorProcess) -> None:
     """A cell shows a run with its id, state and page."""
-    page = f"{collector.endpoint}/projects/notebook"
+    page = f"{collector.endpoint}/projects/cells"
     training = executed["runs"][0]["run_id"]
     nothing = f"{'0' * 32}-{'0' * 16}"
     assert re.fullmatch("[0-9a-f]{32}-[0-9a-f]{16}", training)
@@ -54,7 +54,7 @@ def test_run_is_displayed(executed: Answer, collector: CollectorProcess) -> None
         f"<OpenedRun {training} open {page}/runs/{training}>",
         f"<OpenedRun {training} ok {page}/runs/{training}>",
         f"<Run {nothing} not recorded>",
-        f"<Client notebook {page}>",
+        f"<Client cells {page}>",
     ]
     assert f'href="{page}/runs/{training}"' in executed["tables"][5]
     assert f'href="{page}"' in executed["tables"][8]
@@ -62,9 +62,9 @@ def test_run_is_displayed(executed: Answer, collector: CollectorProcess) -> None
 
 def test_list_is_displayed(executed: Answer, collector: CollectorProcess) -> None:
     """A cell shows a list of runs as a table, one of them and their number."""
-    page = f"{collector.endpoint}/projects/notebook/runs"
+    page = f"{collector.endpoint}/projects/cells/runs"
     _, run, counted, _ = executed["shown"][9:]
-    assert executed["shown"][9] == f"<Runs notebook {page}>"
+    assert executed["shown"][9] == f"<Runs cells {page}>"
     table = executed["tables"][9]
     assert table.count("<tr>") == 1 + 6
     for one in executed["runs"]:

@@ -70,12 +70,13 @@ def _number(run: dict[str, Any]) -> int:
 @pytest.mark.parametrize("server", SERVERS)
 def test_stopped(server: str, collector: CollectorProcess) -> None:
     """What both workers recorded has arrived, once, when the server was told to end and did."""
+    project = f"stopped-{server}"
     closing = "lifespan" if server in NEED_LIFESPAN else "nothing"
-    variables = {"OTEL_ML_PROJECT": server, "CLOSING": closing}
+    variables = {"OTEL_ML_PROJECT": project, "CLOSING": closing}
     with two_workers(server, OTEL_ML_ENDPOINT=collector.endpoint, **variables) as service:
         asked = ask_both(service)
         assert service.stop() == 0, service.output
-    assert recorded(collector, server) == asked
+    assert recorded(collector, project) == asked
 
 
 def test_first_call_before_the_fork(collector: CollectorProcess) -> None:

@@ -137,6 +137,16 @@ def test_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
     assert (bool(delivery), delivery.delivered) == (True, 6_001)
 
 
+def test_second_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
+    """A flush delivers what a process left since the last flush, however short that is ago."""
+    with opened(spool, sink.address) as client:
+        client.trace(name="next")(lambda: None)()
+        assert client.flush()
+        run_program(spool, f"model(7)\n{KILL}", status=KILLED)
+        assert client.flush()
+        assert outputs(sink) == ["7"]
+
+
 def test_flush_ends_while_others_call(spool: Path, sink: Sink) -> None:
     """A flush returns when what was recorded before is delivered, though other threads go on."""
     over = threading.Event()
