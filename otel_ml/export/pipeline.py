@@ -103,7 +103,7 @@ class SpanSource(Protocol[B]):
         """
 
     def look_again(self) -> None:
-        """Let the next `take` look for spans of other processes, however recent the last look is."""
+        """Let the next `take` look for spans of other processes, even right after a look."""
 
     def put(self, item: Any, /) -> bool:
         """Add a span or another item. Returns False if there is no space."""

@@ -239,7 +239,7 @@ class SpooledSpans:
         return CHECK_EVERY_S
 
     def look_again(self) -> None:
-        """Let the next `take` look for spans of other processes, however recent the last look is."""
+        """Let the next `take` look for spans of other processes, even right after a look."""
         self._spool.look_again()
 
     @property

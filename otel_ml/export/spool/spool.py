@@ -216,7 +216,7 @@ class Spool:
             self._provisional[key] = segment
 
     def look_again(self) -> None:
-        """Let the next `take` look for files of ended processes, however recent the last look is."""
+        """Let the next `take` look for files of ended processes, even right after a look."""
         self._is_check_asked = True
 
     def take(self, max_frames: int, max_bytes: int) -> FrameBatch | None:
