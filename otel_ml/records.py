@@ -1049,9 +1049,9 @@ class DatasetCoverage:
     slice, the share of the runs is compared with the share of the items.
 
     Only runs of the last 28 days are used, and only of the models in the data set's last six
-    experiments. Without experiments, the models whose recorded runs became items are used. For each
-    of the five most frequent tags of the items, the ten largest slices are listed. Slices with less
-    than 1 % of the runs are left out.
+    experiments. If there are no experiments, the models that the items were recorded from are used.
+    For each of the five most frequent tags of the items, the ten largest slices are listed. Slices
+    with less than 1 % of the runs are left out.
     """
 
     name: str

@@ -89,7 +89,7 @@ class BadRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedScore:
-    """A score of a run, a trace or a session, read from an export.
+    """A score or ground truth of a run, a trace or a session, read from an export.
 
     Set exactly one of `run_id`, `trace_id` and `session`.
 
@@ -106,7 +106,7 @@ class ImportedScore:
         source: ``human`` for reviewers and users, ``judge`` for everything else.
         annotator: Name of the reviewer.
         version: Version of the judge.
-        actual: Ground truth. None for a score.
+        actual: The ground truth. None if this is a score.
     """
 
     id: str

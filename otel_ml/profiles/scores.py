@@ -93,8 +93,8 @@ class ProfileScore:
         Args:
             other: The score of the other profile.
             components: Components of this profile, by name.
-            threshold: Smallest change that matters, as a share of the range of the component's
-                values. For a rate, such as precision, the range is 1.
+            threshold: Smallest change that matters, divided by the range of the component (its
+                largest minus its smallest value). For a rate, such as precision, the range is 1.
 
         Returns:
             A dict. `alert` is True if the other score is worse. `diff` is the change as a share of

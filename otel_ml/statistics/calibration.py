@@ -121,7 +121,7 @@ def expect_right(known: Iterable[ConfidenceBin], asked: Iterable[ConfidenceBin])
 
     Args:
         known: Earlier runs, in bins of similar predicted probabilities.
-        asked: New runs, whose accuracy is estimated, in such bins.
+        asked: New runs, in bins of the same kind. The function estimates their accuracy.
 
     Returns:
         Expected share of right predictions, from 0 to 1. None if fewer than 100 of the earlier runs

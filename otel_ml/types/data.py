@@ -82,11 +82,11 @@ class Data(ABC):
 
 
 def dump(data: Data) -> bytes:
-    """Convert a wrapped value to JSON bytes. To read them, use `load`.
+    """Convert a wrapper, such as `Image`, to JSON bytes. To read them, use `load`.
 
     Raises:
-        ValueError: `data` is not a wrapper, or your wrapper's `to_jcr` returned something that JSON
-            does not support.
+        ValueError: `data` is not a wrapper, or the `to_jcr` method of your own wrapper returned a
+            value that JSON does not support.
     """
     if not issubclass(type(data), Data):
         raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")

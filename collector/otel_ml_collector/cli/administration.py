@@ -285,8 +285,8 @@ def retention(
 ) -> int:
     """Show or set how long the records of a project are kept, counted from their arrival.
 
-    Retention pauses if the collector's clock has jumped by more than 2 days since old records were
-    last deleted. Check the clock. If the clock is right, use --confirm.
+    Retention pauses if the collector's clock has jumped by more than 2 days since the last deletion
+    of old records. Check the clock. If the clock is right, use --confirm.
     """
     if confirm is bool(project):
         raise BadSetting("Give PROJECT, or --confirm alone")

@@ -465,8 +465,8 @@ class ModelProfile(profiles.ModelProfile):
     def validate_input(self, input: Any, tag_format: str = "jcr") -> Any:
         """Check a run's inputs against the profile, and return the results as tags.
 
-        For each component, there is a tag with the value. If the value is invalid, there is also a
-        tag with the error.
+        Each component of the inputs gives a tag with its value. If the value is invalid, it gives a
+        second tag with the error.
 
         Args:
             input: Inputs of one run.
