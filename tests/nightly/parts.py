@@ -21,11 +21,13 @@ class Part:
         name: What it is about, in a few words.
         paths: Folders and modules, from the root of the project.
         targets: What `make` brings first.
+        run_by_targets: Those of `paths` whose tests the targets run.
     """
 
     name: str
     paths: tuple[str, ...]
     targets: tuple[str, ...] = ()
+    run_by_targets: tuple[str, ...] = ()
 
 
 PARTS: Final = (
@@ -33,6 +35,7 @@ PARTS: Final = (
         "the files of deploy/, and programs next to us: Jaeger, otelcol, Prometheus",
         ("tests/nightly/deploy", "tests/nightly/neighbours", "tests/process/deploy"),
         ("check-deploy", "neighbours"),
+        ("tests/nightly/deploy",),
     ),
     Part(
         "other libraries: MLflow, transformers, torch, OpenAI, web frameworks",

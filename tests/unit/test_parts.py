@@ -32,6 +32,7 @@ def test_longer_path_decides() -> None:
 def test_paths_exist() -> None:
     """Each path of a part is a folder or module of the project."""
     assert [path for part in PARTS for path in part.paths if not (ROOT / path).exists()] == []
+    assert all(set(part.run_by_targets) <= set(part.paths) for part in PARTS)
 
 
 def test_part_is_described() -> None:

@@ -356,16 +356,17 @@ def test_firing_alerts_arrive(watch: Watch) -> None:
 
 
 def test_only_addresses_and_times_are_replaced() -> None:
-    """What the tests run differs from ``deploy/`` in the target, the intervals and the waits."""
+    """The tests run the files of ``deploy/`` with other targets, intervals and waits."""
 
-    def changed(old: str, new: str) -> list[str]:
+    def changed(old: str, new: str) -> list[tuple[str, str]]:
         pairs = zip(old.splitlines(), new.splitlines(), strict=False)
-        return [after.strip() for before, after in pairs if before != after]
+        return [(before.strip(), after.strip()) for before, after in pairs if before != after]
 
-    assert changed(CONFIG.read_text(), deployed_scrape("o:1", "a:2")) == [
+    assert [after for _, after in changed(CONFIG.read_text(), deployed_scrape("o:1", "a:2"))] == [
         *("scrape_interval: 1s", "evaluation_interval: 1s", '- targets: ["o:1"]'),
     ]
-    assert changed(RULES.read_text(), deployed_rules()) == [
-        *("for: 2s", "for: 5s", "for: 10s", "for: 5s", "for: 30s"),
-        *("for: 60s", "for: 30s", "for: 60s"),
-    ]
+    waits = changed(RULES.read_text(), deployed_rules())
+    assert waits
+    for before, after in waits:
+        assert re.fullmatch(r"for: \d+m", before)
+        assert after == f"{before.removesuffix('m')}s"
