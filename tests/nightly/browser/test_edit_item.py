@@ -76,7 +76,7 @@ def test_added_and_removed(page: Tab, client: Client, collector: CollectorProces
     dialog.get_by_label("Inputs").fill('{"question": "4+4"}')
     dialog.get_by_label("Tags").fill("topic")
     dialog.get_by_role("button", name="Save as v2").click()
-    expect(shown.locator(".toast")).to_contain_text("Tags are no JSON")
+    expect(shown.locator(".toast")).to_contain_text("Tags must be a JSON object")
     dialog.get_by_label("Tags").fill('{"topic": "sums"}')
     dialog.get_by_role("button", name="Save as v2").click()
     expect(shown.locator("h1 + b")).to_have_text("v2")

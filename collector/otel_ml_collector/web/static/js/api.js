@@ -1,8 +1,8 @@
-// Calls of the JSON API that change something.
+// Requests to the JSON API.
 
 import { say } from "./toast.js";
 
-/** Send JSON; return whether that worked, with the answer or the problem and whether it is final. */
+/** Send JSON. Return isOk, and either the answer or the problem. isFinal: a retry cannot help. */
 export async function call(method, address, content, more = {}) {
   let problem = "The collector does not answer";
   let isFinal = false;
@@ -16,26 +16,26 @@ export async function call(method, address, content, more = {}) {
     isFinal = response.status < 500 && response.status !== 429;
     problem = (await response.json()).error.message;
   } catch {
-    // No answer, or none that can be read.
+    // No response, or its body is not JSON.
   }
   return { isOk: false, isFinal, problem };
 }
 
-/** Send JSON, and show the problem if there is one; return whether it was accepted. */
+/** Send JSON and show an error message if it fails. Return whether it succeeded. */
 export async function send(...request) {
   const { isOk, problem } = await call(...request);
   if (!isOk) say(problem);
   return isOk;
 }
 
-/** Send JSON, and show the problem if there is one; return the answer, or null. */
+/** Send JSON and show an error message if it fails. Return the answer, or null after an error. */
 export async function request(...given) {
   const { isOk, problem, answer } = await call(...given);
   if (!isOk) say(problem);
   return isOk ? answer : null;
 }
 
-/** Read typed text as JSON if possible, else as text. */
+/** Parse the text of an input as JSON. Text that is not JSON stays a string. */
 export function readTyped(text) {
   try {
     return JSON.parse(text);

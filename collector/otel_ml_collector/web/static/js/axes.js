@@ -1,12 +1,12 @@
-// What a curve is drawn along: steps, the numbers of points, or time; and how numbers read.
+// The horizontal axis of a curve (step, point number or time), and how its numbers are written.
 
-// Steps are whole numbers, and so are their marks.
+// Steps are whole numbers, so the axis has ticks at whole numbers only.
 const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(16).keys()].map((ten) => digit * 10 ** ten));
 const INCREMENTS = WHOLE.sort((one, other) => one - other);
 const DAY_S = 86400;
 export const ZONE = document.documentElement.dataset.zone;
 
-/** Write a number of an axis in few characters. */
+/** Format a number of an axis in few characters. */
 export function short(number) {
   if (number === null) return "";
   const size = Math.abs(number);
@@ -14,25 +14,25 @@ export function short(number) {
   return String(Number(number.toPrecision(6)));
 }
 
-/** Find the points that no line reaches: those between two gaps. */
+/** Return the indexes of points between two gaps. No line is drawn to them, so they need a dot. */
 export function isolated(values) {
   return [...values.keys()].filter(
     (at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null,
   );
 }
 
-/** Leave room around a single place: there is no length to draw along. */
+/** Widen the axis if all points are at one place, because an axis of length 0 cannot be drawn. */
 function room(x, beside) {
   const [first, last] = [x[0], x[x.length - 1]];
   return first === last ? { range: [first - beside, last + beside] } : {};
 }
 
-/** The height of a point; NaN is null, an infinity a text, and both leave a gap. */
+/** Return the value of a point, or null (a gap) for NaN (sent as null) and infinity (sent as text). */
 export function height(point) {
   return typeof point.value === "number" ? point.value : null;
 }
 
-/** Draw by step, in the order of the steps; by number where a point has no step. */
+/** Lay points out by step. If a point has no step, lay all out by point number. */
 export function byStep(points) {
   const hasSteps = points.every((point) => point.step !== null);
   const ordered = hasSteps ? [...points].sort((one, other) => one.step - other.step) : points;
@@ -47,7 +47,7 @@ export function byStep(points) {
   };
 }
 
-/** Draw by time: the label says the zone and the day, the marks the hours below it. */
+/** Lay points out by time. The label shows time zone and days, the ticks show the time of day. */
 export function byTime(points) {
   const x = points.map((point) => point.time_ns / 1e9);
   const days = [...new Set([x[0], x[x.length - 1]].map((at) => local(at).slice(0, 10)))];
@@ -64,7 +64,7 @@ export function byTime(points) {
   };
 }
 
-/** Draw by the time since each began, so that several lie over each other. */
+/** Lay points out by the time since the start, so that curves of several runs can be compared. */
 export function byElapsed(points, startNs) {
   return {
     x: points.map((point) => (point.time_ns - startNs) / 1e9),
@@ -76,7 +76,7 @@ export function byElapsed(points, startNs) {
   };
 }
 
-/** Smooth a curve: a moving average in which a point weighs less the longer ago it was. */
+/** Smooth a curve with an exponential moving average. */
 export function smoothed(values, weight) {
   let sum = 0;
   let of = 0;
@@ -88,18 +88,18 @@ export function smoothed(values, weight) {
   });
 }
 
-/** Keep what a logarithmic scale has a place for; anything else leaves a gap. */
+/** Replace values that a logarithmic scale cannot show (0 and below) by gaps. */
 export function above0(values) {
   return values.map((value) => (value > 0 ? value : null));
 }
 
-/** Write a time in the zone of the page: "sv" writes it as 2026-11-20 07:00:00. */
+/** Format a time in the time zone of the page. The locale "sv" gives 2026-11-20 07:00:00. */
 function local(seconds) {
   const at = new Date(seconds * 1e3);
   return at.toLocaleString("sv", { timeZone: ZONE }) + at.toISOString().slice(19, 23);
 }
 
-/** Write a mark on the axis of time as finely as its distance to the next one asks for. */
+/** Format a tick of the time axis: dates, minutes, seconds or milliseconds, by the distance of ticks. */
 function clock(seconds, increment) {
   if (seconds === null) return "";
   const text = local(seconds);

@@ -1,13 +1,13 @@
 // Selects a time range on the histogram. Without a pointer, type the range in the time control.
 
-/** Turn a place on the chart into the bar below it. */
+/** Return the index of the bar at the pointer. */
 function barAt(chart, event) {
   const box = chart.getBoundingClientRect();
   const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 0.999999);
   return Math.floor(share * chart.dataset.bars);
 }
 
-/** Draw the selection from one bar to another, both included. */
+/** Draw the selection over two bars and all bars between them. */
 function draw(chart, one, other) {
   const [first, last] = [Math.min(one, other), Math.max(one, other)];
   const selection = chart.querySelector(".sel");
@@ -16,7 +16,7 @@ function draw(chart, one, other) {
   return [first, last];
 }
 
-/** Open the list of the selected time. */
+/** Open the list with the selected time range. */
 function choose(chart, [first, last]) {
   const form = document.querySelector(".filter");
   const address = new URL(location.href);
@@ -28,7 +28,7 @@ function choose(chart, [first, last]) {
   location.assign(address);
 }
 
-// The chart is loaded after the rows, so the document listens.
+// The chart is loaded after the page, so the listeners are on the document.
 let chart = null;
 let from = 0;
 let range = null;

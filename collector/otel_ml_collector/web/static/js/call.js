@@ -1,18 +1,18 @@
-// The calls that return a page's data, with the address of this server.
+// The curl and Python calls that return the data of a page, with the address of this collector.
 
-/** Write a text for a shell. */
+/** Quote a text for a shell. */
 function quoted(text) {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-/** Write one parameter; one that needs no encoding stays short. */
+/** Return the curl option for a query parameter. Simple values need no --data-urlencode. */
 function given([name, value]) {
   return /^[\w.:-]*$/.test(value)
     ? ` -d ${name}=${value}`
     : ` --data-urlencode ${quoted(`${name}=${value}`)}`;
 }
 
-/** Write both calls; a new filter changes them. */
+/** Show both calls. This runs again whenever the filter changes. */
 function write() {
   const api = document.querySelector("#api-call");
   const python = document.querySelector("#python-call");
@@ -24,7 +24,7 @@ function write() {
     api.textContent = `curl${get}${key} ${quoted(location.origin + path)}${parameters.join("")}`;
   }
   if (python) {
-    // The copy has what it needs to run. A JSON string is also a Python string.
+    // The copied text is complete: import, reader, call. A JSON string is also a Python string.
     const { base, project } = python.dataset;
     const where = [`endpoint=${JSON.stringify(location.origin + base)}`];
     if (project) where.unshift(JSON.stringify(project));

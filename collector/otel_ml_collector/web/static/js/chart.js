@@ -1,14 +1,14 @@
-// Metric curves: fetches the series that come into view and draws them by step or by time.
+// Metric curves. A series is fetched when its box scrolls into view.
 
 import { above0, byElapsed, byStep, byTime, isolated, short, smoothed, ZONE } from "./axes.js";
 
 const HEIGHT = 180;
 const FEW = 60;
-// What the curves of several are drawn in: the baseline, the best, and the rest.
+// Colours when several runs are compared: the baseline, the best run, all other runs.
 const TOKENS = { base: "--text", a: "--accent", d: "--data" };
 const style = getComputedStyle(document.documentElement);
 
-/** Read a design token as a colour that a canvas understands, in the current theme. */
+/** Return the colour of a CSS variable in the current theme, as a canvas needs it. */
 function colour(token) {
   const probe = document.createElement("i");
   probe.style.color = `var(${token})`;
@@ -18,7 +18,7 @@ function colour(token) {
   return value;
 }
 
-/** Read the points of a series; null when they cannot be read. */
+/** Fetch the points of a series. Return null if that fails. */
 async function read(source) {
   const response = await fetch(source).catch(() => null);
   if (!response?.ok) return null;
@@ -26,20 +26,20 @@ async function read(source) {
   return series?.points ?? [];
 }
 
-/** Say which curves a box has: one of its own, or those of several that are compared. */
+/** Return the curves of a box: one series, or one per run that is compared. */
 function curvesOf(box) {
   if (!box.dataset.curves) return [{ source: box.dataset.series, letter: box.dataset.name }];
   return JSON.parse(box.dataset.curves);
 }
 
-/** Place the points of a curve along what the box is drawn by. */
+/** Lay the points of a curve out by step, by time, or by time since the start. */
 function place(box, curve, points) {
   if (box.dataset.by !== "time") return byStep(points);
   if (curve.style === undefined) return byTime(points);
   return byElapsed(points, curve.start_ns ?? points[0].time_ns);
 }
 
-/** Move what ends at one place apart, and none below the lowest place. */
+/** Move labels apart that would overlap, and keep all of them above the lowest place. */
 function spread(ends, gap, lowest) {
   ends.sort((one, other) => one.y - other.y);
   for (const [at, end] of ends.entries()) {
@@ -52,7 +52,7 @@ function spread(ends, gap, lowest) {
   }
 }
 
-/** Write the letter of each curve where it ends, none over another one. */
+/** Write the letter of each run at the end of its curve, without overlaps. */
 function writeLetters(plot, curves) {
   const gap = 11 * uPlot.pxRatio;
   const ends = curves.flatMap((curve, at) => {
@@ -81,7 +81,7 @@ function writeLetters(plot, curves) {
   ctx.restore();
 }
 
-/** Draw the curves of a box into it. */
+/** Draw the curves of a box. */
 async function draw(box) {
   const curves = curvesOf(box);
   const isAlone = !box.dataset.curves;
@@ -93,7 +93,7 @@ async function draw(box) {
   const isLog = box.dataset.scale === "log";
   const weight = Number(box.dataset.smooth ?? 0);
   const drawn = curves.flatMap((curve, at) => {
-    if (!series[at].length) return []; // it was deleted meanwhile
+    if (!series[at].length) return []; // the series was deleted in the meantime
     const one = place(box, curve, series[at]);
     const [x, y] = isAlone ? [one.x, one.y] : sorted(one.x, one.y);
     const values = weight ? smoothed(y, weight) : y;
@@ -149,7 +149,7 @@ async function draw(box) {
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: HEIGHT })).observe(box);
 }
 
-/** Put points in order, the last one of a place alone: several curves share their places. */
+/** Sort points by place. Of several points at one place, keep the last. */
 function sorted(x, y) {
   const at = new Map(x.map((place, index) => [place, y[index]]));
   const places = [...at.keys()].sort((one, other) => one - other);

@@ -1,4 +1,4 @@
-// Completion of the filter box: what the collector says may be typed next, chosen with the keys.
+// Completion in the filter box. The collector suggests what can follow the cursor.
 
 const form = document.querySelector("#filter[data-complete]");
 const input = form?.elements.where;
@@ -18,7 +18,7 @@ function close() {
   input.removeAttribute("aria-activedescendant");
 }
 
-/** Close for good: an answer that is still on its way opens nothing. */
+/** Close the list, and ignore a response that arrives later. */
 function dismiss() {
   clearTimeout(timer);
   asked += 1;
@@ -29,7 +29,7 @@ function options() {
   return list ? [...list.children] : [];
 }
 
-/** Mark one item, or none. */
+/** Select one option of the list, or none. */
 function mark(option) {
   for (const other of options()) other.setAttribute("aria-selected", String(other === option));
   if (option) input.setAttribute("aria-activedescendant", option.id);
@@ -41,22 +41,22 @@ function marked() {
   return options().find((option) => option.getAttribute("aria-selected") === "true");
 }
 
-/** Put an item into the filter, and ask what may follow. */
+/** Insert a suggestion into the filter, and ask for the next ones. */
 function take(place) {
   const item = answer.items[place];
-  // The collector counts characters, the browser the halves of some of them.
+  // The collector counts code points, JavaScript counts UTF-16 units.
   const before = [...typed].slice(0, answer.start).join("") + item.insert;
   const gap = item.kind === "value" || item.kind === "operator" ? " " : "";
   const after = input.value.slice(typed.length);
   input.value = before + (after.startsWith(" ") ? "" : gap) + after;
   const caret = before.length + gap.length;
   input.setSelectionRange(caret, caret);
-  close(); // so that Enter runs the filter, unless something else is chosen
+  close(); // so that Enter runs the filter unless another suggestion is selected
   ask();
 }
 
 function show(found) {
-  const chosen = marked()?.dataset.text; // what is chosen stays so when the list is made anew
+  const chosen = marked()?.dataset.text; // the new list keeps the selection
   close();
   if (!found.items.length || document.activeElement !== input) return;
   answer = found;
@@ -76,7 +76,7 @@ function show(found) {
     const about = document.createElement("small");
     about.textContent = item.count === null ? item.about : item.count.toLocaleString("en");
     option.append(code, about);
-    // Not click: by then the input has lost the focus.
+    // A click event would come too late: the input has lost the focus by then.
     option.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       take(place);
@@ -96,7 +96,7 @@ async function ask() {
   address.searchParams.set("limit", SHOWN);
   const response = await fetch(address).catch(() => null);
   const found = response?.ok ? await response.json() : null;
-  if (number !== asked) return; // something was typed or dismissed since
+  if (number !== asked) return; // a newer request was sent, or the list was dismissed
   typed = text;
   if (found) show(found);
   else close();
@@ -137,7 +137,7 @@ if (input) {
   input.addEventListener("keydown", onKey);
   input.addEventListener("blur", dismiss);
   form.addEventListener("submit", dismiss);
-  // The list is swapped below the box, which stays.
+  // A new filter replaces the list of runs, but not this box, so the box is marked here.
   form.addEventListener("htmx:after:swap", () => {
     input.setAttribute("aria-invalid", String(document.querySelector("#why .caret") !== null));
   });

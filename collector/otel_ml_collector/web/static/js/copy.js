@@ -1,8 +1,8 @@
-// Copy buttons: each names the element of which it copies the text, or `data-text`.
+// Copy buttons. `data-copy` is the selector of the element whose text (or `data-text`) is copied.
 
 import { say } from "./toast.js";
 
-/** Copy a text, and say so. */
+/** Copy a text and show a message. */
 export async function copy(text, what = "Copied") {
   try {
     await navigator.clipboard.writeText(text);
@@ -12,7 +12,7 @@ export async function copy(text, what = "Copied") {
   }
 }
 
-/** Copy the link to this page. A list has a link with absolute times, which shows the same later. */
+/** Copy the link to this page. Lists have a link with absolute times, which shows the same later. */
 export function copyLink() {
   const link = document.querySelector("[data-link]")?.dataset.link ?? location.href;
   copy(new URL(link, location.href).href, "Link copied");

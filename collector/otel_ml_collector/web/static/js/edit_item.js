@@ -1,4 +1,4 @@
-// The form that adds, changes or removes an item: each makes a new version of the data set.
+// The form that adds, changes or removes an item. Each change makes a new version of the data set.
 
 import { readTyped, send } from "./api.js";
 import { say } from "./toast.js";
@@ -8,13 +8,13 @@ const form = dialog.querySelector("form");
 const { id, inputs, expected, tags } = form.elements;
 let item = {};
 
-/** Write a value so that it is read back as it was: a text that could be JSON in quotes. */
+/** Format a value for an input. Text that looks like JSON gets quotes, so that it stays text. */
 function shown(value) {
   const isText = typeof value === "string" && readTyped(value) === value;
   return isText ? value : JSON.stringify(value, null, 1);
 }
 
-/** Open the form with an item, or empty for a new one. */
+/** Open the form for an item, or an empty form for a new item. */
 function open(button) {
   item = JSON.parse(button.dataset.edit);
   const isNew = item.id === undefined;
@@ -30,7 +30,7 @@ function open(button) {
   dialog.showModal();
 }
 
-/** Make the new version; where it is made, show it. */
+/** Make the new version and open its page. */
 async function change(content) {
   const body = { ...content, reason: form.elements.reason.value };
   const headers = { "If-Match": form.dataset.version };
@@ -40,19 +40,19 @@ async function change(content) {
   }
 }
 
-/** Read the form; null, with a word, where something in it is no JSON. */
-function wanted() {
-  let told = {};
+/** Read the item from the form. If its tags are not JSON, show a message and return null. */
+function readItem() {
+  let newTags = {};
   try {
-    told = JSON.parse(tags.value || "{}");
+    newTags = JSON.parse(tags.value || "{}");
   } catch {
-    say('Tags are no JSON: expected such as {"topic": "sums"}');
+    say('Tags must be a JSON object, such as {"topic": "sums"}');
     return null;
   }
   const right = expected.value.trim() ? readTyped(expected.value) : null;
   const { source_run = "", source_session = "" } = item;
   const source = { source_run, source_session };
-  return { id: id.value, inputs: readTyped(inputs.value), expected: right, tags: told, ...source };
+  return { id: id.value, inputs: readTyped(inputs.value), expected: right, tags: newTags, ...source };
 }
 
 for (const button of document.querySelectorAll("[data-edit]")) {
@@ -62,6 +62,6 @@ dialog.querySelector("[data-close]").addEventListener("click", () => dialog.clos
 dialog.querySelector("[data-remove]").addEventListener("click", () => change({ remove: [item.id] }));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const made = wanted();
+  const made = readItem();
   if (made) change({ items: [made] });
 });

@@ -1,4 +1,4 @@
-// On a phone the navigation is one line that scrolls: scroll it to the name of this page.
+// On a phone the navigation scrolls sideways. Scroll it to the name of this page.
 
 const current = document.querySelector(".top nav [aria-current]");
 if (current) {

@@ -46,7 +46,7 @@ document.addEventListener("keydown", (event) => {
     document.querySelector(`nav a[data-go="${GO[event.key]}"]`)?.click();
     return;
   }
-  // A page's own links and buttons come first: on a run, `j` and `k` are its neighbours.
+  // Links and buttons of the page come first. On the page of a run, `j` and `k` open its neighbours.
   const own = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   const action = own ? () => own.click() : KEYS[event.key];
   if (!action) return;
@@ -60,7 +60,7 @@ function focusFilter() {
   filter?.select();
 }
 
-/** Unfold or fold the part of the page that has the focus, else the whole page. */
+/** Unfold or fold the part of the page that has the focus, or the whole page. */
 function fold(isOpen) {
   const part = document.activeElement?.closest(".box, .wf") ?? document;
   for (const details of part.querySelectorAll(".json details")) details.open = isOpen;

@@ -1,15 +1,15 @@
-// Live tail: inserts new runs that match the filter into the table as they arrive.
+// Live tail: adds new runs that match the filter to the table.
 
 import { findBody } from "./rows.js";
 
-const find = () => document.querySelector("#live"); // another one after a filter
+const find = () => document.querySelector("#live"); // a new filter replaces this button
 const MOST_ROWS = 1000;
 const GATHER_MS = 250;
 let source = null;
 let waiting = null;
 let earliest = null;
 
-/** Put new rows where they stand by start, newest first; what is there already stays. */
+/** Insert new rows in the order of their start, newest first. Replace rows that are in the table. */
 function place(html) {
   const body = findBody();
   const fresh = document.createElement("tbody");
@@ -30,11 +30,11 @@ function place(html) {
   for (const row of [...rows].slice(MOST_ROWS)) row.remove();
 }
 
-/** Fetch the rows of what came in the last moment, all in one request. */
+/** Fetch the rows of all runs that arrived since the last request. */
 async function fetchRows() {
   waiting = null;
   if (!findBody()) {
-    location.reload(); // the first run of an empty list brings the table with it
+    location.reload(); // an empty list has no table yet
     return;
   }
   const address = new URL(find().dataset.rows, location.href);
@@ -65,7 +65,7 @@ function stop() {
   find()?.setAttribute("aria-pressed", "false");
 }
 
-/** Keep the choice in the address, so that a link and a reload are live too. */
+/** Keep the state in the address, so that a reload and a copied link are live too. */
 function remember(isLive) {
   const address = new URL(location.href);
   if (isLive) address.searchParams.set("live", "1");
@@ -85,5 +85,5 @@ document.querySelector("#filter").addEventListener("htmx:after:swap", () => {
   start();
   remember(true);
 });
-if (find() && new URL(location.href).searchParams.has("live")) start();
-addEventListener("pagehide", () => source?.close()); // an ordered list has no Live button
+if (find() && new URL(location.href).searchParams.has("live")) start(); // a sorted list has no button
+addEventListener("pagehide", () => source?.close());

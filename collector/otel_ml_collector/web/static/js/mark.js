@@ -1,4 +1,4 @@
-// The button that marks a run for a later look: a tag of the run, which a second click takes back.
+// The button that marks a run for later. The mark is a tag; a second click sets it to false.
 
 import { send } from "./api.js";
 

@@ -1,4 +1,4 @@
-// What every page does. Each module has one job, and every page works without any of them.
+// Loaded on every page. Each module has one job, and pages work without JavaScript.
 
 import "./call.js";
 import "./copy.js";

@@ -1,22 +1,22 @@
-// Links to another part of a section keep what the address says of all other sections by now:
-// they were written before those were changed.
+// Links that change one section of a page. The server wrote them before other sections changed,
+// so a click takes the state of the other sections from the current address.
 
-/** Tell whether a parameter is about a section. */
-function isAbout(name, section) {
+/** Return whether a query parameter belongs to a section. */
+function belongsTo(name, section) {
   return name === section || name === `${section}_at` || name === `${section}_from`;
 }
 
-/** Write a link anew: its own section as it says, everything else as the address says. */
+/** Rewrite a link: its own section from the link, all other parameters from the address. */
 function renew(event) {
   const link = event.target.closest?.('a[hx-push-url][hx-target^="#"]');
   if (!link) return;
   const section = link.getAttribute("hx-target").slice(1);
   const here = new URL(location.href);
   for (const name of [...here.searchParams.keys()]) {
-    if (isAbout(name, section)) here.searchParams.delete(name);
+    if (belongsTo(name, section)) here.searchParams.delete(name);
   }
   for (const [name, value] of new URL(link.href).searchParams) {
-    if (isAbout(name, section)) here.searchParams.append(name, value);
+    if (belongsTo(name, section)) here.searchParams.append(name, value);
   }
   const address = here.pathname + here.search;
   link.setAttribute("href", address);

@@ -1,17 +1,17 @@
-// Where one was in a list, for Back and reload: as many rows as were loaded, the same one in sight.
+// Back and reload restore a list: as many rows as before, scrolled to the same row.
 
 import { findBody, mark, marked } from "./rows.js";
 
 const WAIT_MS = 100;
 const HOLD_MS = 10_000;
-const MOST_ROWS = 1000; // as many as one answer has
+const MOST_ROWS = 1000; // the limit of one response
 let timer = null;
 
 function rowOf(run) {
   return findBody()?.querySelector(`tr[data-run="${CSS.escape(run ?? "")}"]`);
 }
 
-/** Note in the history's entry how many rows there are, and which one stands where. */
+/** Save the number of rows and the scroll position in the entry of the browser's history. */
 function keep() {
   const body = findBody();
   if (!body) return;
@@ -23,11 +23,11 @@ function keep() {
     top: first?.getBoundingClientRect().top,
     marked: marked()?.dataset.run,
   };
-  // An entry of htmx's keeps what is noted in it when a filter follows.
+  // htmx keeps the state of an entry only if it has `htmx: true`.
   history.replaceState({ htmx: true, ...history.state, list }, "");
 }
 
-/** Load the rows that were there beyond those that the page brings. */
+/** Load the rows that the list had in addition to those of the page. */
 async function load(rows) {
   const body = findBody();
   const more = body.querySelector(".more");
@@ -35,14 +35,14 @@ async function load(rows) {
   if (!more || missing <= 0) return;
   const address = new URL(more.getAttribute("hx-get"), location.href);
   address.searchParams.set("limit", missing);
-  more.remove(); // so that it is not asked for twice
+  more.remove(); // so that htmx does not load it too
   const answer = await fetch(address).catch(() => null);
   if (answer?.ok) body.insertAdjacentHTML("beforeend", await answer.text());
   else body.append(more);
   htmx.process(body);
 }
 
-/** Hold a row in its place until the reader moves, or the histogram above has come, however late. */
+/** Keep a row in its place until the user scrolls, or until the histogram above it is loaded. */
 function hold(run, top) {
   const put = () => {
     const row = rowOf(run);

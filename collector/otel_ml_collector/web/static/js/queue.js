@@ -10,7 +10,7 @@ const form = document.querySelector("#answer");
 const note = document.querySelector("#unsaved");
 let isSending = false;
 
-/** Say that the answer is not saved, then wait for the next try or a click. */
+/** Show that the answer is not saved. Resolve at the next try, or at a click on Try now. */
 function waitForTry(problem, seconds) {
   note.hidden = false;
   note.children[1].textContent = `${problem}. Your answer is kept here; next try in ${seconds} s.`;
@@ -20,7 +20,7 @@ function waitForTry(problem, seconds) {
   });
 }
 
-/** Read the answer from the form; null if none is chosen. */
+/** Read the answer from the form. Return null if none is chosen. */
 function readAnswer() {
   const { run, as, kind } = form.dataset;
   const chosen = form.querySelector("[name=choice]:checked");
@@ -31,7 +31,7 @@ function readAnswer() {
   return answer;
 }
 
-/** Save the chosen answer and open the next run; keep the answer and try again if that fails. */
+/** Save the answer and open the next run. If saving fails, keep the answer and try again. */
 async function save() {
   const { answers, next } = form.dataset;
   if (isSending) return;
@@ -67,7 +67,7 @@ async function undo(button) {
   }
 }
 
-// The browser asks before it leaves an answer that is not saved.
+// The browser asks for confirmation before it leaves a page with an unsaved answer.
 addEventListener("beforeunload", (event) => note && !note.hidden && event.preventDefault());
 form?.addEventListener("submit", (event) => {
   event.preventDefault();

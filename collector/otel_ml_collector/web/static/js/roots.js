@@ -1,4 +1,4 @@
-// Roots of the list: what each of them called is loaded below it once, then folded and unfolded.
+// Rows of requests. The first click loads the calls of a request below it, later ones fold them.
 
 import { findBody } from "./rows.js";
 
@@ -23,7 +23,7 @@ async function turn(button) {
   for (const kid of kids(row)) kid.hidden = button.getAttribute("aria-expanded") !== "true";
 }
 
-/** Fold or unfold the marked root; without one fold all of them. */
+/** Fold or unfold the marked request. If no row is marked, fold all requests. */
 export function foldRoots(isOpen) {
   const body = findBody();
   const row = body?.querySelector("tr.cur");

@@ -1,6 +1,6 @@
-// The marked row of a table of runs, moved with the keyboard; its link has the focus.
+// The marked row of a table of runs. Its link has the focus; `j` and `k` move the mark.
 
-/** Return the table's body, if there is one: a filter brings another. */
+/** Return the body of the table, or null. A new filter replaces it, so do not keep it. */
 export function findBody() {
   return document.querySelector(".runs tbody");
 }
@@ -9,19 +9,19 @@ function rows() {
   return [...document.querySelectorAll(".runs tbody tr[data-run]:not([hidden])")];
 }
 
-/** Return the marked row, if there is one. */
+/** Return the marked row, or null. */
 export function marked() {
   return document.querySelector(".runs tbody tr.cur");
 }
 
-/** Mark a row and no other. */
+/** Mark this row only. */
 export function mark(row) {
   marked()?.classList.remove("cur");
   row.classList.add("cur");
   row.querySelector(".open").focus({ preventScroll: true });
 }
 
-/** Mark the row that is some steps on. */
+/** Move the mark by a number of rows. */
 export function move(step) {
   const all = rows();
   if (!all.length) return;

@@ -1,19 +1,19 @@
-// The form that saves runs as items of a data set: one run, the selected ones, or all that match.
+// The form that saves runs as items of a data set: one run, ticked runs, or all that match.
 
 import { readTyped, send } from "./api.js";
 import { count, selected } from "./selection.js";
 import { say } from "./toast.js";
 
 const LAST = "otel-ml-data-set";
-const MOST_RUNS = 100; // of one request
+const MOST_RUNS = 100; // per request
 let runIds = [];
 
-/** Find the dialog, which a filter replaces. */
+/** Return the dialog. A new filter replaces it, so do not keep it. */
 function find() {
   return document.querySelector("#save-test");
 }
 
-/** Offer the names of the data sets of the project. */
+/** Suggest the names of the data sets of the project. */
 async function offerNames(address) {
   const answer = await fetch(address).catch(() => null);
   if (!answer?.ok) return;
@@ -22,7 +22,7 @@ async function offerNames(address) {
   document.querySelector("#save-test-names").replaceChildren(...options);
 }
 
-/** Open the form with the last data set, for the selected rows or for what the form names. */
+/** Open the form with the last used data set, for the ticked rows or the runs of the button. */
 function open(button) {
   const dialog = find();
   const form = dialog.querySelector("form");
@@ -36,7 +36,7 @@ function open(button) {
   dialog.showModal();
 }
 
-/** Return the requests that save the runs: of many runs, several. */
+/** Return the bodies of the requests that save the runs, each with at most MOST_RUNS. */
 function requestsOf(form) {
   if (!runIds.length) return [JSON.parse(form.dataset.runs)];
   const parts = [];

@@ -1,18 +1,18 @@
-// What can be done with the ticked rows: add them to a labelling queue, tag or delete them.
+// Actions on ticked rows: add them to a labelling queue, tag them, delete them.
 
 import { readTyped, request } from "./api.js";
 import { count, selected } from "./selection.js";
 import { offer, say } from "./toast.js";
 
-const MOST_DELETED = 100; // runs of one request
+const MOST_DELETED = 100; // runs per request
 
-/** Fill the list of queues. */
+/** Load the names of the queues into the form. */
 async function offerQueues(form) {
   const { queues } = (await request("GET", form.dataset.queues)) ?? { queues: [] };
   form.elements.queue.replaceChildren(...queues.map(({ name }) => new Option(name)));
 }
 
-/** Open a dialog for the selected rows. */
+/** Open a dialog for the ticked rows. */
 function open(name) {
   const dialog = document.getElementById(name);
   const form = dialog.querySelector("form");
@@ -45,8 +45,8 @@ async function tag(form) {
   const runIds = selected();
   const typed = readTyped(value.value.trim());
   const text = typeof typed === "object" ? value.value.trim() : typed;
-  const wanted = { run_ids: runIds, tags: { [name.value.trim()]: text } };
-  const stored = await request("POST", form.dataset.tags, wanted);
+  const body = { run_ids: runIds, tags: { [name.value.trim()]: text } };
+  const stored = await request("POST", form.dataset.tags, body);
   if (!stored) return false;
   offer(`Tagged ${count(runIds.length)}`, "Undo", () =>
     request("POST", `${form.dataset.tags}/undo`, stored),

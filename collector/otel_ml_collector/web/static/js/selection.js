@@ -1,4 +1,4 @@
-// The ticked rows of a list, and the bar with what can be done with them.
+// The ticked rows of a list, and the bar with the actions on them.
 
 const boxes = () => [...document.querySelectorAll(".runs tbody .tk input")];
 
@@ -9,13 +9,13 @@ export function selected() {
     .map((box) => box.value);
 }
 
-/** Write a number of selected rows with its unit, such as "3 requests". */
+/** Format a number of rows with its unit, such as "3 requests". */
 export function count(number) {
   const unit = document.querySelector("#compare")?.dataset.unit ?? "run";
   return `${number.toLocaleString("en")} ${unit}${number === 1 ? "" : "s"}`;
 }
 
-/** Write the number of selected rows into the bar and its buttons. */
+/** Show the number of ticked rows in the bar and its buttons. */
 function write() {
   const bar = document.querySelector("#compare");
   const number = selected().length;

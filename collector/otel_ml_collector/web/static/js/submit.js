@@ -1,10 +1,10 @@
-// Sends a form when a choice in it changes.
+// Submits a form as soon as one of its menus changes.
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
-// Closes floating lists on a click elsewhere.
+// A click elsewhere, or Escape, closes an open list.
 document.addEventListener("click", (event) => {
   for (const open of document.querySelectorAll("details.switch[open]")) {
     if (!open.contains(event.target)) open.open = false;

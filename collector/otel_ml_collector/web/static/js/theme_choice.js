@@ -1,4 +1,4 @@
-// The button that changes the theme: system, light, dark.
+// The button that switches the theme: system, light, dark.
 
 const button = document.querySelector("#theme");
 const NEXT = { system: "light", light: "dark", dark: "system" };
@@ -21,7 +21,7 @@ button?.addEventListener("click", () => {
     localStorage.setItem("otel-ml-theme", next);
   }
   show();
-  // Canvases keep the colours of the old theme until they are drawn again.
+  // A canvas keeps its colours until it is drawn again.
   document.dispatchEvent(new Event("otel-ml:theme"));
 });
 

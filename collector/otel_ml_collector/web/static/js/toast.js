@@ -1,4 +1,4 @@
-// Short messages, also for screen readers.
+// Short messages at the edge of the page, also for screen readers.
 
 const SHORT_MS = 2000;
 const OFFER_MS = 10_000;
@@ -20,7 +20,7 @@ export function say(text) {
   show(text, SHORT_MS);
 }
 
-/** Show a message with a button that takes back what was done. */
+/** Show a message with a button, such as Undo. */
 export function offer(text, label, act) {
   const button = document.createElement("button");
   button.className = "btn";

@@ -1,4 +1,4 @@
-// Saved views: the address of the list under a name.
+// Saved views: the filter, time range and columns of a list under a name.
 
 import { send } from "./api.js";
 
@@ -8,7 +8,7 @@ function addressOf(name) {
   return `${document.querySelector("#views").dataset.views}/${encodeURIComponent(name)}`;
 }
 
-/** Read from the address what a view keeps. */
+/** Return the query parameters that a view keeps. */
 function parameters() {
   const given = new URL(location.href).searchParams;
   const kept = {};

@@ -1,4 +1,4 @@
-// The tree of a trace: folds the rows below a span, and moves between rows with the arrow keys.
+// The tree of a trace: folding, and moving between rows with the arrow keys.
 
 const table = document.querySelector(".wf");
 
@@ -12,7 +12,7 @@ function levelOf(row) {
   return Number(row.dataset.level);
 }
 
-/** Walk the rows below one. */
+/** Yield the rows of the spans below a span. */
 function* below(row) {
   for (let next = row.nextElementSibling; next; next = next.nextElementSibling) {
     if (levelOf(next) <= levelOf(row)) return;
@@ -20,7 +20,7 @@ function* below(row) {
   }
 }
 
-/** Show or hide the rows below a row; rows folded further down stay folded. */
+/** Show or hide the rows below a row. Rows that are folded inside it stay folded. */
 function fold(row, isOpen) {
   const twist = row.querySelector(".twist");
   if (!twist) return;
@@ -83,7 +83,7 @@ const KEYS = {
   },
 };
 
-/** Keep the focus where loaded rows replace their button. */
+/** Move the focus to the first loaded row, because the button that had it disappears. */
 function keepFocus(row) {
   const before = row.previousElementSibling;
   const rows = row.parentElement;
@@ -97,7 +97,7 @@ function keepFocus(row) {
   observer.observe(rows, { childList: true });
 }
 
-/** Mark the slow spans of a long trace, which are loaded after the page. */
+/** Mark slow spans in the tree. In a long trace they are known only after the page is loaded. */
 function markSlow() {
   for (const note of document.querySelectorAll("[data-slow]")) {
     const address = CSS.escape(note.getAttribute("href"));
