@@ -1,32 +1,32 @@
-# Targets for a fresh machine with make and Python 3.11 or newer; each does its own set-up.
+# Each target installs what it needs. A machine needs make and Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROTO_VENV := .venv-proto
-# What tests/nightly/interop, tests/nightly/services, `make site` and `make release` run with beside $(VENV):
-# requirements/<name>.txt.
+# Further environments, from requirements/<name>.txt, for tests/nightly/interop, tests/nightly/services,
+# `make site` and `make release`.
 INTEROP := sdk-1.25 sdk-1.36 sdk-1.44 peers threads greenlets pickles services rotel phoenix site \
   release tensorflow \
   $(EMITTERS)
 EMITTERS := litellm frameworks
-# One environment for each library whose spans tests/support/recorded holds, and one for those of npm.
+# An environment for each library whose spans are in tests/support/recorded, and one for npm packages.
 RECORDERS := $(patsubst tests/support/recorded/requirements/%.txt,.cache/recorded/%/stamp, \
   $(wildcard tests/support/recorded/requirements/*.txt)) tests/support/recorded/recorders/node_modules/stamp
 PROMTOOL := .cache/prometheus/usr/bin/promtool
 ALERTMANAGER := .cache/prometheus/usr/bin/prometheus-alertmanager
-# A ZooKeeper, of packages of Debian, for the tables of a ClickHouse cluster; it needs Java.
+# ZooKeeper from Debian packages, for the tables of a ClickHouse cluster. It needs Java.
 ZOOKEEPER := .cache/zookeeper/usr/share/java/zookeeper.jar
 ZOOKEEPER_PACKAGES := libzookeeper-java libslf4j-java libnetty-java libdropwizard-metrics-java \
   libsnappy-java libcommons-cli-java
-# A proxy, the package of Debian.
+# The proxy nginx, from a Debian package.
 NGINX := .cache/nginx/usr/sbin/nginx
-# Boots a systemd in a container, where root may: the package of Debian.
+# Boots systemd in a container, from a Debian package. It needs root.
 NSPAWN := .cache/systemd/usr/bin/systemd-nspawn
 BOOTS := $(NSPAWN) --directory=/ --volatile=yes --register=no --keep-unit --quiet --pipe
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# What uv trusts are the certificates of the machine, as with pip.
+# uv trusts the certificates of the machine, as pip does.
 export UV_SYSTEM_CERTS := 1
-# Compiling is left to the first import, and hundreds of processes import what was installed.
+# Python must write bytecode, because hundreds of processes import the installed packages.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -35,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/demo.stamp ## Serve, trace real models, show their records (ONCE=1 ends by itself)
+demo: $(VENV)/demo.stamp ## Start a collector, trace real models and show their runs (ONCE=1: stop afterwards)
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
 check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, proto
@@ -48,41 +48,41 @@ test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (abo
 	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
 	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 $(FORBID) tests/unit $(SMOKE) $(ALONE)
 
-test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## What CI runs after `make check test`: stores, processes, Chromium
+test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## The other tests of CI: stores, processes, Chromium
 	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 --forbid-skips --deselect $(SMOKE) \
 	  tests/store tests/process tests/browser $(ALONE)
 
 test-all: test test-rest ## All tests of CI, with Node and Chromium
 
-test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/8), or what each part holds (PART=list)
+test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/8); PART=list shows what each part contains
 	$(BIN)/python -m tests.nightly $(PART)
 
-test-clickhouse: $(VENV)/dev.stamp ## The tests of the store on a ClickHouse server or cluster of yours (STORE=clickhouse://…), as one table
+test-clickhouse: $(VENV)/dev.stamp ## Test the store on your own ClickHouse server or cluster (STORE=clickhouse://…)
 	@$(BIN)/python -m tests.nightly.contract "$(STORE)"
 
-test-neighbours: $(VENV)/dev.stamp neighbours ## Beside the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
+test-neighbours: $(VENV)/dev.stamp neighbours ## Test with the real Jaeger, OpenTelemetry Collector, telemetrygen, Prometheus and Alertmanager (TABLE=1: write docs/jaeger.md)
 	$(BIN)/python -m tests.nightly.neighbours
 	$(if $(TABLE),OTEL_ML_WRITE_TABLE=1) $(BIN)/python -m pytest --forbid-skips tests/nightly/neighbours
 
-neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Bring them: the last two are packages of Debian, the others from a folder (NEIGHBOURS=dir), else built with Go
+neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Install the programs of test-neighbours: from a folder (NEIGHBOURS=dir), Debian packages, or built with Go
 	@sh tests/nightly/neighbours/bring.sh "$(NEIGHBOURS)"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp .venv-tensorflow/stamp ## Beside MLflow, transformers, torch, jax and the like (5 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp .venv-tensorflow/stamp ## Test with MLflow, transformers, torch, JAX and similar libraries (5 GB)
 	$(BIN)/python -m pytest --forbid-skips tests/nightly/integrations tests/nightly/origins
 
-house: $(VENV)/dev.stamp ## Print what must be read to change one thing (beside a commit: BESIDE=3d291aa)
+house: $(VENV)/dev.stamp ## Print how complex the code is (BESIDE=3d291aa: compare with a commit)
 	$(BIN)/python -m tests.house $(BESIDE)
 
-pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the pictures of the documentation again (some: PAGES="readme recipes llm fastapi")
+pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the screenshots of the documentation (PAGES="readme recipes llm fastapi": only these)
 	$(BIN)/python -m tests.support.browser.pictures $(PAGES)
 
-sheet: $(VENV)/dev.stamp ## Take a picture of every page, both themes and widths, onto one sheet
+sheet: $(VENV)/dev.stamp ## Take a screenshot of every page, light and dark, wide and narrow, on one sheet
 	$(BIN)/python -m tests.support.browser.sheet
 
-bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Print the numbers of docs/benchmarks.md as this machine makes them (ratios to a commit: BESIDE=3d291aa; peers' decorators beside ours: PEERS=1)
+bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Measure the numbers of docs/benchmarks.md (BESIDE=3d291aa: ratios to a commit; PEERS=1: decorators of other libraries)
 	$(BIN)/python -m tests.bench $(if $(PEERS),peers peer_values) $(if $(BESIDE),--beside $(BESIDE))
 
-soak: $(VENV)/dev.stamp ## The long ones: 10 minutes without a collector, 15 minutes of a steady load, 100 kills, a million broken requests, 50 kills of an experiment, 1,000 samples of each interval
+soak: $(VENV)/dev.stamp ## Long tests: 10 minutes without a collector, 15 minutes of steady load, 100 kills, a million broken requests
 	$(BIN)/python -m tests.bench.soak
 	OTEL_ML_TEST_REQUESTS=200 $(BIN)/python -m pytest tests/process/otel_ml_collector/api/test_any_request.py
 	OTEL_ML_TEST_KILLS=50 $(BIN)/python -m pytest -s tests/nightly/end_to_end/test_resume.py -k any_moment
@@ -99,38 +99,38 @@ check-deploy: $(VENV)/deploy.stamp $(PROMTOOL) $(ZOOKEEPER) $(NGINX) $(NSPAWN) t
 	  $(BIN)/python -m pytest --forbid-skips -m booted tests/nightly/deploy; \
 	else echo "not run: the unit under a real systemd (needs root and systemd-nspawn)"; fi
 
-check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network or a daemon, and run it read-only (Debian, root; buildah, mmdebstrap)
+check-image: $(VENV)/deploy.stamp wheels .cache/image/base.tar ## Build the image without a network and run it (Debian, root; buildah, mmdebstrap)
 	$(BIN)/python -m pytest -m image --forbid-skips tests/nightly/deploy
 
-wheels: $(VENV)/dev.stamp ## Bring what the image installs: then it is built without a network (WHEELS="--python-version 3.12": for another Python)
+wheels: $(VENV)/dev.stamp ## Download the packages of the image, to build it without a network (WHEELS="--python-version 3.12": for another Python)
 	$(BIN)/python -m pip download --quiet --only-binary :all: --require-hashes \
 	  --requirement deploy/requirements.txt --dest deploy/wheels $(WHEELS)
 
-recorded: $(VENV)/dev.stamp $(RECORDERS) $(EMITTERS:%=.venv-%/stamp) ## Record again what real libraries export (one: RECORDED=langfuse)
+recorded: $(VENV)/dev.stamp $(RECORDERS) $(EMITTERS:%=.venv-%/stamp) ## Record the spans of real libraries (RECORDED=langfuse: only this one)
 	$(BIN)/python -m tests.support.recorded $(RECORDED)
 
 docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dialects.md from the mapping
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_dialects
 
-site: .venv-site/stamp ## Build docs/ as pages with a search; a link that leads nowhere ends it
+site: .venv-site/stamp ## Build docs/ as a web site with search; broken links are errors
 	.venv-site/bin/python -m docs.site
 
-proto: $(PROTO_VENV)/stamp ## Make the generated code again
+proto: $(PROTO_VENV)/stamp ## Generate the code of proto/
 	$(call generate,collector)
 
-release: $(VENV)/dev.stamp .venv-release/stamp ## Build packages, check them, run the README from them (TAG=1: and tag)
+release: $(VENV)/dev.stamp .venv-release/stamp ## Build and check packages, and run the README with them (TAG=1: tag the commit)
 	$(BIN)/python -m tests.release $(if $(TAG),--tag)
 
 changelog: $(VENV)/dev.stamp ## Move changelog.d into CHANGELOG.md, below the version of pyproject.toml
 	$(BIN)/python -m docs.make_changelog
 
-# With each release: what stands in it is promised from then on, and check-proto holds to it.
+# At each release, record its proto files. check-proto then refuses incompatible changes.
 released-proto: $(VENV)/dev.stamp
 	$(BIN)/buf breaking proto --against proto/released.json
 	$(BIN)/buf build proto --exclude-source-info --output proto/released.json
 
-format: $(VENV)/dev.stamp ## Format and mend what can be mended
+format: $(VENV)/dev.stamp ## Format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -150,32 +150,32 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	for name in integrations llm instrumentors; do \
 	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 
-clean: ## Remove what these targets made
+clean: ## Remove what these targets created
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
 	rm -rf .venv-instrumentors
 	rm -rf .venv-bench-peers .venv-monitors
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Where Jaeger, otelcol and telemetrygen are, as programs that xz packed, with their SHA256SUMS.
+# Folder with Jaeger, otelcol and telemetrygen, compressed with xz, and their SHA256SUMS.
 NEIGHBOURS ?= $(wildcard ../shared/neighbours)
 
-# A few tests read /proc: elsewhere they are skipped.
+# A few tests need /proc. They are skipped on other systems than Linux.
 FORBID := $(if $(filter Linux,$(shell uname)),--forbid-skips)
-# One module with a real collector, for `make test`.
+# `make test` runs this one module with a real collector.
 SMOKE := tests/process/test_smoke.py
-# Each target has more workers than two cores could keep busy: its tests wait for other processes, at
-# `make test` a little, at `make test-rest` half of their time. A worker runs a module whole, as many
-# modules prepare for 20 s; they begin in the order of tests/support/order.py.
+# There are more workers than cores, because tests wait for other processes, in `make test-rest` for half
+# of their time. A module runs in one worker, because some modules prepare for 20 s. The modules start in
+# the order of tests/support/order.py.
 PYTEST := --dist loadfile --no-loadscope-reorder --durations 40 -o faulthandler_timeout=300 --cache-clear
-# A few tests that failed while others ran beside them run again, alone: they may measure time.
+# If a few tests fail, they run again alone, because some measure time.
 ALONE := || { [ $$? = 1 ] && $(BIN)/python -m tests.alone; }
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
-# $(call into,ENVIRONMENT) takes what pip install takes: uv does it where it is, in seconds, else pip.
+# $(call into,ENVIRONMENT) takes the arguments of pip install. It uses uv if installed, which is faster.
 UV := $(shell command -v uv)
 ifdef UV
 into = $(UV) pip install --quiet --python $(1)/bin/python
-# chdb and chdb-core both bring chdb/__init__.py, and that of chdb has to be the last.
+# chdb and chdb-core both contain chdb/__init__.py. That of chdb must be installed last.
 settle = $(call into,$(1)) --require-hashes --no-deps --reinstall-package chdb --requirement $(2)
 environment = $(UV) venv --quiet --clear --python $(PYTHON) $(1)
 else
@@ -225,7 +225,7 @@ $(NGINX):
 	mkdir -p .cache/nginx
 	cd .cache/nginx && apt-get download nginx && dpkg-deb -x nginx_*.deb .
 
-# $(call unpack,PACKAGE) takes the programs out of a package of Debian; nothing is installed.
+# $(call unpack,PACKAGE) extracts the programs of a Debian package without installing it.
 define unpack
 @command -v dpkg-deb >/dev/null || { \
   echo "Prometheus and Alertmanager are packages of Debian: this needs Debian or Ubuntu"; exit 1; }
@@ -233,7 +233,7 @@ mkdir -p .cache/prometheus
 cd .cache/prometheus && apt-get download $(1) && dpkg-deb -x $(1)_*.deb .
 endef
 
-# A stand-in for the base of the image, of packages of Debian: no registry is asked.
+# Replaces the base image, built from Debian packages without a registry.
 .cache/image/base.tar:
 	@command -v mmdebstrap >/dev/null && command -v buildah >/dev/null || { \
 	  echo "Missing: sudo apt-get install -y buildah crun mmdebstrap"; exit 1; }
@@ -245,15 +245,15 @@ $(PROTO_VENV)/stamp: requirements/proto.txt | $(BIN)/python
 	$(call into,$(PROTO_VENV)) --require-hashes --requirement requirements/proto.txt
 	@touch $@
 
-# Without uv they are filled with the first one's pip: a pip of their own would take longer than all
-# else in them. The files are whole, and an older pip does not see that a pin with an extra
-# (pandas[parquet]) is the pin of the package, too: nothing is left to resolve.
+# Without uv, the pip of $(VENV) fills these environments, because installing pip in each takes longest.
+# --no-deps: the files list all packages, and old versions of pip do not see that pandas[parquet] pins
+# pandas.
 .venv-%/stamp: requirements/%.txt | $(BIN)/python
 	$(call environment,.venv-$*)
 	$(call into,.venv-$*) --require-hashes --no-deps --requirement $<
 	@touch $@
 
-# What the wheel of mlflow names and what is left out: requirements/evals.in.
+# requirements/evals.in explains which dependencies of mlflow are left out.
 .venv-evals/stamp: requirements/evals.txt | $(BIN)/python
 	$(call environment,.venv-evals)
 	$(call into,.venv-evals) --require-hashes --no-deps --requirement $<
@@ -270,9 +270,9 @@ tests/nightly/interop/agents/node_modules/stamp: \
 	cd $(<D) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# uv does not look where pip is told to find a CPU build of torch.
+# uv does not read the setting of pip for a CPU build of torch.
 WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
-# With the project itself: its entry points are what opentelemetry-instrument finds.
+# With the project itself, because opentelemetry-instrument needs its entry points.
 .venv-integrations/stamp: requirements/torch.txt requirements/integrations.txt pyproject.toml \
   | $(BIN)/python
 	$(call environment,.venv-integrations)
@@ -292,7 +292,7 @@ WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
 	$(call into,.venv-$*) $(OURSELVES)
 	@touch $@
 
-# The file is compiled under the name of the package that the generated code lives in.
+# The file is compiled under the package name of the generated code.
 define generate
 $(PROTO_VENV)/bin/python -m grpc_tools.protoc \
   --proto_path=otel_ml_collector/_proto=proto/otel_ml_collector/v1 \
@@ -308,7 +308,7 @@ check-proto: $(VENV)/dev.stamp $(PROTO_VENV)/stamp
 	  cmp $$file collector/otel_ml_collector/_proto/$$(basename $$file) || \
 	  { echo "The generated code is not that of records.proto: make proto"; exit 1; }; done
 
-# Node and Chromium: installed where that is allowed, else the line to type.
+# Installs Node and Chromium if allowed. Otherwise prints the command to type.
 .PHONY: tools
 tools:
 	@missing=; \

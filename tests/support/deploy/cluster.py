@@ -16,13 +16,13 @@ DATABASE: Final = "otel_ml"
 # Tables of which every node of the cluster has the same rows.
 SHARED: Final = frozenset({"access_keys", "key_uses"})
 _HEAD: Final = """\
--- Tables of otel-ml on a ClickHouse cluster named otel_ml, whose nodes have the macros shard and
--- replica. Run it once, on any node, before the first collector starts. Each shard is a store of
--- its own, for collectors of its own; keys are those of the whole cluster.
+-- Tables of otel-ml for a ClickHouse cluster named otel_ml whose nodes have the macros shard and
+-- replica. Run this file once, on any node, before the first collector starts. Each shard is a separate
+-- store with its own collectors. All shards share the API keys.
 --
--- Not run: no ClickHouse server and no cluster was at hand. Checked: it is what
--- `python -m tests.support.deploy.cluster` makes of the schema, ClickHouse's parser takes all of
--- it, and a collector works on these tables without their replication.
+-- `python -m tests.support.deploy.cluster` writes this file from the schema.
+-- Tested: ClickHouse's parser accepts it, and a collector works with these tables without replication.
+-- Not tested: a real ClickHouse cluster.
 """
 _TABLE: Final = re.compile(
     r"\s*CREATE TABLE IF NOT EXISTS (?P<name>\w+) (?P<columns>\(.*\))\s*"
