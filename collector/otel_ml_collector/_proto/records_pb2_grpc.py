@@ -31,7 +31,7 @@ if _version_not_supported:
 
 
 class RecordServiceStub(object):
-    """Takes records. A backend of one's own implements it.
+    """Receives records. Implement it to get the records into your own backend.
     """
 
     def __init__(self, channel):
@@ -48,17 +48,17 @@ class RecordServiceStub(object):
 
 
 class RecordServiceServicer(object):
-    """Takes records. A backend of one's own implements it.
+    """Receives records. Implement it to get the records into your own backend.
     """
 
     def PutRecords(self, request, context):
-        """Stores records. The answer means that all of them are durable. Records may come again, in
-        any order: their identity is said at each message, and two of one identity are one.
+        """Stores records. Answer only when all of them are durable. Records can arrive more than once and in
+        any order. Two records with the same identity are one record; each message states its identity.
 
-        INVALID_ARGUMENT says that a record can never be stored. The sender then sends the records in
-        smaller requests to find which, leaves that one out, counts it and goes on. After any other
-        error, or none within 30 s, all of the request comes again. Requests are at most 3 MiB, but for
-        one with a single record that is larger. A key comes as metadata: authorization: Bearer KEY.
+        Return INVALID_ARGUMENT if a record can never be stored. The collector then splits the request to
+        find that record, leaves it out, counts it and goes on. After any other error, or without an answer
+        for 30 s, the collector sends the whole request again. A request has at most 3 MiB, or a single
+        record that is larger. An API key is sent as metadata: authorization: Bearer KEY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,7 +80,7 @@ def add_RecordServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecordService(object):
-    """Takes records. A backend of one's own implements it.
+    """Receives records. Implement it to get the records into your own backend.
     """
 
     @staticmethod
