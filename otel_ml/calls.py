@@ -671,9 +671,8 @@ class CallStream:
             is_open: Whether the call is recorded. If not, all chunks are only counted.
 
         Returns:
-            Pairs of a function and an iterable, in the order in which to use them. Loop over the
-            iterable, and in each step pass one chunk to the function. The elements have no meaning.
-            The last iterable is infinite.
+            Pairs of a function and an iterable. The length of the iterable is the number of chunks
+            to pass to the function, before the next pair is used. The last iterable is infinite.
         """
         self._is_open = is_open
         self._began = time.perf_counter()

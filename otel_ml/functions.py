@@ -400,9 +400,10 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return the span attributes of the model version for an output, if they are cached.
+        """Return the cached span attributes of the model version that belongs to an output.
 
-        None if they are not, or if the version must be sent to the collector again.
+        The structure of the output decides which version that is. None if the attributes are not in
+        the cache, or if the version must be sent to the collector again.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)

@@ -88,9 +88,9 @@ def sample_columns(columns: Any, step: int) -> Any:
 def copy_held(array: Any) -> Any:
     """Copy a NumPy array without releasing the interpreter lock.
 
-    NumPy releases the lock while it copies more than 500 elements that are not contiguous. If the
-    sender is busy, it then takes the lock, and the traced call waits up to 5 ms for it. So such an
-    array is copied in pieces.
+    NumPy releases the lock while it copies more than 500 elements that are not contiguous. The
+    sender thread could then take the lock, and the traced call would wait for up to 5 ms. To
+    prevent this, such an array is copied in pieces.
     """
     numpy = sys.modules["numpy"]
     is_plain = type(array) is numpy.ndarray  # a masked array has more than its elements

@@ -41,7 +41,7 @@ class Taker(Protocol):
 
     Attributes:
         taking: Which parts may be recorded, such as the columns of a table.
-        cells: How many more cells with numbers may be copied from tables.
+        cells: Number of numeric table cells that may still be copied. Each copied table reduces it.
     """
 
     taking: Taking

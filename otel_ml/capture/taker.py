@@ -62,7 +62,7 @@ class ValueTaker:
 
     Attributes:
         notes: Notes on parts that were left out.
-        cells: How many more cells with numbers may be copied from tables.
+        cells: Number of numeric table cells that may still be copied. Each copied table reduces it.
     """
 
     __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "taking")

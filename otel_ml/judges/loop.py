@@ -126,8 +126,7 @@ class JudgeLoop:
                 exceptions are raised here.
             timeout_s: Time limit in seconds. When it is exceeded, the awaitable is cancelled.
             is_worker: Whether the calling thread belongs to the pool that runs judges. If the
-                awaitable hangs, such a thread waits until it ends, and the pool starts another
-                thread instead.
+                awaitable hangs, this thread stays blocked, and the pool starts a new thread.
 
         Raises:
             JudgeTimedOut: The time limit was exceeded.

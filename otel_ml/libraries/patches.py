@@ -59,7 +59,7 @@ class RecordCall(Protocol):
 
 
 class Hook:
-    """What the replacement of a library's method needs to record a call.
+    """The data that a patched library method needs to record a call.
 
     It is pickled as None, because otel-ml may not be installed in another process. In that process
     the replacement only calls the original method.

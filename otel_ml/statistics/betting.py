@@ -107,8 +107,8 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to pass to `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    The last size is the largest one that loses at most half of the stake in one session. It is
-    never above 1,024. For what a bet is, see `log_stakes`.
+    `log_stakes` explains bets. With every returned size, one session loses at most half of the
+    stake. Sizes above 1,024 are not returned.
 
     Args:
         most_lost: How far a session can be above the limit, as in `log_stakes`.
@@ -175,9 +175,9 @@ def add_amounts(
 ) -> float:
     """Add one more time window to the evidence that the mean of a number is beyond a limit.
 
-    It is like `add_window`, but for numbers outside of 0 to 1, such as latencies or costs. You need
-    to know the best possible value. For example, the best latency is 0, so `reach` is 200 for
-    ``mean(latency_ms) > 200``.
+    `add_window` does the same for values from 0 to 1. This function is for all other numbers, such
+    as latencies and costs. You need to know the best possible value. For example, the best latency
+    is 0, so `reach` is 200 for ``mean(latency_ms) > 200``.
 
     Args:
         total: The evidence before this window. Start with 0.
@@ -217,8 +217,8 @@ def find_alarms(
     Evidence accumulates from window to window. After an alarm it starts at 0 again.
 
     Args:
-        windows: One entry per time window, oldest first: number of sessions by mean value, from 0
-            to 1. An empty window changes nothing.
+        windows: One entry per time window, oldest first. An entry maps a mean value of a session,
+            from 0 to 1, to the number of sessions with this mean. An empty window changes nothing.
         limit: The limit to check, from 0 to 1.
         is_above: True if values above the limit are bad. False if values below it are bad.
         windows_between: Smallest average distance between two false alarms, in windows. With a

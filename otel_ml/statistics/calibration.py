@@ -20,9 +20,9 @@ class ConfidenceBin:
     Attributes:
         n: Number of runs in the bin.
         total: Sum of their predicted probabilities.
-        here: Number of runs whose ground truth has arrived.
-        here_total: Sum of the predicted probabilities of the runs in `here`.
-        right: Number of runs in `here` whose prediction was right.
+        here: Number of runs with ground truth.
+        here_total: Sum of the predicted probabilities of the runs with ground truth.
+        right: Number of runs with ground truth whose prediction was right.
     """
 
     n: int

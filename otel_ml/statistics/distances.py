@@ -161,8 +161,8 @@ def distance(reference: Sketch, window: Sketch) -> float:
       all reference numbers are equal, the share of current numbers that differ from them.
     * Categories: Jensen–Shannon distance.
     * Texts: the largest distance of any property of the text, such as length, script or vocabulary.
-    * Vocabularies: Jensen–Shannon distance between the current share of new words and a share of 0.
-      A word is new if it does not occur in the reference.
+    * Vocabularies: Jensen–Shannon distance that belongs to the share of new words. It is 0 if there
+      are no new words. A word is new if it does not occur in the reference.
     * Embeddings: mean distance over several projections of the vectors to single numbers.
 
     Args:
@@ -490,8 +490,8 @@ def usual_distance(own: Sequence[float]) -> float | None:
 
     * the mean of all distances, plus 3 standard deviations
     * the upper end of the 99 % prediction interval (Student's t) from every seventh distance,
-      because weekends differ from other days. With windows of one day, these are the days with the
-      same weekday as the day after the last window. This limit needs at least 3 such distances.
+      because weekends differ from other days. With windows of one day, only the weekday of the
+      day to check is used. This limit needs at least 3 such distances.
 
     Args:
         own: One distance per window of the reference (usually a day), oldest first: how far this

@@ -198,8 +198,8 @@ def judge_release(
         candidate: Name of the new version in sentences, such as `v2`. Default: "now".
 
     Returns:
-        The verdicts, in the order of `figures`. A measure is left out if it was never recorded for
-        one of the versions, or if no client (or other group of sessions) used both versions.
+        The verdicts, in the order of `figures`. A measure is left out if one of the versions
+        has no values of it, or if no client (or other group of sessions) used both versions.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:

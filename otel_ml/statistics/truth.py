@@ -298,9 +298,10 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
     """Return a calibration curve: for each predicted probability, how often the event happened.
 
     Args:
-        bins: One pair for each range of predicted probabilities, such as 0.1 to 0.2: the sum of
-            these probabilities, and a `RatioSums`. In it, `second` is the number of runs in the
-            range, and `first` is the number of those in which the event happened.
+        bins: One pair for each range of predicted probabilities, such as 0.1 to 0.2. The first
+            element is the sum of the predicted probabilities in this range. The second element is a
+            `RatioSums`: its `second` is the number of runs in the range, and its `first` is the
+            number of these runs in which the event happened.
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.
@@ -324,8 +325,8 @@ class AgedBucket:
     Attributes:
         age: Age of the youngest prediction, in the same unit as the `ages` of `usual_course`.
         n: Number of predictions.
-        received: For each of these `ages`, the number of predictions whose ground truth had arrived
-            by that age.
+        received: For each age in `ages`, the number of predictions that had ground truth at this
+            age.
     """
 
     age: float

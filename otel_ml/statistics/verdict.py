@@ -684,8 +684,9 @@ class ItemStep:
         change: Change of the value. Below 0 is worse. For scores, the unit is the standard
             deviation of the baseline, and changes below the margin are 0.
         scores: Mean scores in the baseline and in the candidate. None if there is no score.
-        fall: Change of the mean score in the judge's own unit, also if the judge passes or fails
-            runs. Below 0 is worse. Infinite if only one of baseline and candidate has a score.
+        fall: Change of the mean score, in the judge's own unit. Below 0 is worse. It is also set
+            for judges that pass or fail runs. Infinite if only one of baseline and candidate has a
+            score.
     """
 
     is_rate: bool
@@ -781,7 +782,7 @@ class Verdict:
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
     def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
-        """Return the overall verdict from failed calls and these judges, without all other judges.
+        """Return the verdict that failed calls and only these judges would give.
 
         Empty if there are no judges and the share of failed calls did not change significantly.
         """

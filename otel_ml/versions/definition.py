@@ -122,7 +122,9 @@ def define(
     waits: bool = True,
     skips: bool = False,
 ) -> Definition:
-    """Collect everything that determines the version of a function. Also works without its source.
+    """Collect everything that determines the version of a function.
+
+    If the source code of the function is not available, its bytecode is used.
 
     Args:
         target: A function or another callable.

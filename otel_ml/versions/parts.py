@@ -242,8 +242,8 @@ class Parts:
             also: Names of further methods to include.
 
         Returns:
-            One text per method: its name and the number that `helper` returns for it, such as
-            ``__call__=#3``.
+            One text per method, such as ``__call__=#3``: its name, and the number of its code in
+            the definition (see `helper`).
         """
         special = {
             name
@@ -300,9 +300,10 @@ class Parts:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Return the name under which a version lists a helper or a constant.
+        """Return the name of a helper or constant in the definition of a model version.
 
-        It starts with the module of `function`, unless this is the module of the traced function.
+        The name starts with the module of `function`, unless that is the module of the traced
+        function.
 
         Args:
             function: The helper, or the function that uses the constant.

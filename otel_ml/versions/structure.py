@@ -93,7 +93,8 @@ def flat_shape(value: object) -> object:
 def shape(value: object) -> object:
     """Return a dictionary key for the structure of an output, to look up its model version.
 
-    Outputs with equal keys have the same structure. It is faster than `output_structure`.
+    Outputs with equal keys have the same structure. To compare two structures, these keys are
+    faster than `output_structure`.
 
     Returns:
         The key. None if the output is too complex or contains unusual containers.
