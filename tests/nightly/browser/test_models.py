@@ -119,7 +119,7 @@ def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
             assert version["x"] + version["width"] <= cell["x"] + cell["width"]
         titles = [head.locator("[title]").get_attribute("title") for head in heads.all()]
         assert sorted(str(title).partition(":")[0] for title in titles) == [
-            f"{name} v1" for name in JUDGES
+            f"Judge “{name}” v1" for name in JUDGES
         ]
     shoot(shown, shots, "model-judges")
 
