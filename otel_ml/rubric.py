@@ -251,12 +251,12 @@ def _refuse(constant: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """The parts of a run that a rubric can show to the model. All values are JSON values.
+    """The parts of a run that a rubric judge can send to its language model, as JSON values.
 
     Attributes:
         expected: The expected answer. None if there is none.
         conversation: The turns of the run's session up to this run, oldest first.
-        cut: Which of ``inputs`` and ``outputs`` were recorded only in part. Empty if none were.
+        cut: ``inputs``, ``outputs``, or both, if they were recorded only in part. Else empty.
     """
 
     inputs: object

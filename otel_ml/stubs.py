@@ -65,9 +65,10 @@ class RecordedError(Exception):
 
 
 class HasFacts(Protocol):
-    """The run of a stubbed call, which returns a recorded result instead of calling the function.
+    """Interface of the run of a stubbed call.
 
-    It stores which recorded run the result comes from.
+    A stubbed call returns a recorded result instead of calling the function. Its run stores the ID
+    of the recorded run.
     """
 
     def note_stub(self, run_id: str) -> None:

@@ -44,9 +44,9 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
     """Return the distance between the recorded rows for the columns that contain numbers.
 
     For example, 5 means that every fifth row is recorded. Numbers are cheap to copy, so more rows
-    are recorded than for other columns. The sample of all columns together has at most twice as
-    many cells as the table has rows: with 10 columns, every fifth row is recorded. Up to 400 cells
-    are always allowed.
+    are recorded than for other columns. A sample has at most 2 × `rows` cells in all columns
+    together. With 10 columns, that is every fifth row. A sample of up to 400 cells is always
+    allowed.
 
     Args:
         rows: Number of rows of the table.

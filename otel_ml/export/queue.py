@@ -250,8 +250,9 @@ class SpooledSpans:
     def put(self, span: ReadableSpan) -> bool:
         """Queue a span on disk. Returns False if there is no space on disk or in memory.
 
-        Two types of spans are always queued in memory: spans of other instrumentations, and runs
-        whose times the user gave. The files on disk cannot store their resource and scope.
+        Two types of spans are always queued in memory, because the files on disk cannot store their
+        resource and scope: spans of other instrumentations, and runs with a start or end time that
+        the user passed.
         """
         if span.is_history if type(span) is RunSpan else _is_foreign(span):
             return self._refused.put(span)

@@ -42,12 +42,12 @@ class FileValue(NamedTuple):
 def read_export(path: Path) -> Iterator[FileValue]:
     """Yield the records of an exported file. It is read in parts, so it needs little memory.
 
-    The format is recognized by the content. A JSON array has one record per element, and JSON Lines
-    have one per line. Everything else is CSV with a header.
+    The content decides the format. A JSON array has one record per element, and JSON Lines have one
+    per line. All other text is read as CSV with a header.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is in another format.
+        ValueError: The file is a Parquet file, or not text in UTF-8.
     """
     if read_start(path, len(_PARQUET)) == _PARQUET:
         raise ValueError(f"{path} is in Parquet: expected an export as JSON, JSON Lines or CSV")

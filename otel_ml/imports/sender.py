@@ -37,10 +37,10 @@ class ImportBatch:
     Attributes:
         spans: The spans, in the form that the destination expects.
         owners: For each span, the number of its row or record in the source.
-        upto: Number of rows of the source up to the end of this batch. All of them are imported
-            when this batch and the earlier ones are stored.
+        upto: Number of the last row of the source in this batch, counted from 1. When this batch
+            and all earlier batches are stored, the import can continue after this row.
         context: Any object of the caller. It is returned with the batch.
-        rejected: Why the collector rejected spans, by owner. Set after sending.
+        rejected: The collector's reasons for rejecting spans, by row number. Set after sending.
     """
 
     spans: list[Any] = field(default_factory=list)

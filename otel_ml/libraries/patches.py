@@ -322,9 +322,9 @@ def carry(tasks: Iterable[Any]) -> Iterable[Any]:
 
 
 class Carried:
-    """The function of a joblib task. It runs as part of the recorded call that created the task.
+    """The function of a joblib task. Spans of the task become children of the call that created it.
 
-    This works in other threads too. If a task is sent to another process, only the original
+    The task can run in another thread. If joblib sends it to another process, only the original
     function is pickled.
     """
 

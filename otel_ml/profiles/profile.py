@@ -253,8 +253,8 @@ class ModelProfile:
         Args:
             parts: The known parts of the run, as a dictionary with the keys ``inputs``, ``outputs``
                 and ``actuals``.
-            side: Which components to check: those of ``input``, ``output``, ``actual`` or ``eval``.
-                None checks all.
+            side: Check only the components of this side: ``input``, ``output``, ``actual`` or
+                ``eval``. None checks all components.
 
         Raises:
             ProfileStateException: The profile was not built.

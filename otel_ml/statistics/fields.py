@@ -95,8 +95,8 @@ class FieldSketch:
         runs: Number of runs that could have a value. For a column of tables, the number of cells. A
             redacted column counts as one cell.
         types: Number of values of each type: number, text, bool or embedding. Redacted and cut
-            values count as `HIDDEN`. A column of tables also has the number of its cells (`CELLS`)
-            and of its tables (`TABLES`).
+            values count as `HIDDEN`. If the field is a column of tables, the number of cells
+            (`CELLS`) and the number of tables (`TABLES`) are added.
         number: Summary of the values that are numbers.
         category: Count of each distinct value. Empty if values rarely repeat.
         text: Summary of the values that are texts.

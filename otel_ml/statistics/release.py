@@ -81,9 +81,9 @@ class Unit(NamedTuple):
         total: Sum of the values of the session's runs.
         n: Number of runs with a value. 0 if none has arrived yet, for example no ground truth.
             Means and confidence intervals then leave the session out.
-        first: Mean of the values in the session's first time window. Only the test whether the new
-            version is worse uses it. Later runs of the session do not change it. A run without
-            ground truth counts with an assumed value: the worst possible in the baseline, the best
+        first: Mean of the values in the session's first time window, without later runs. It is used
+            to test whether the new version is worse, and for nothing else. A run without ground
+            truth counts with an assumed value: the worst possible in the baseline, the best
             possible in the new version.
     """
 

@@ -94,10 +94,10 @@ class SpreadSums(_Sums):
         n: Number of runs.
         error: Sum of squared errors over all runs.
         truth, squares: Sums of the ground truth and of its squares over all runs.
-        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums over clusters of a product of two totals of the
-            cluster. ``n`` is the number of its runs. Over its runs, ``e`` is the sum of squared
-            errors, ``t`` of the ground truth, and ``s`` of the squared ground truth. For example,
-            ``ne`` is the sum of n·e.
+        nn, ne, nt, ns, ee, et, es, tt, ts, ss: Sums of products. Each cluster has four totals: its
+            number of runs (``n``), and the sums of its squared errors (``e``), of its ground truth
+            (``t``) and of its squared ground truth (``s``). For example, ``ne`` is the sum of n·e
+            over all clusters.
     """
 
     clusters: int = 0

@@ -841,14 +841,14 @@ def compare_groups(
     Gives the same result as `compare_items`, but is faster if many items have equal scores.
 
     Args:
-        groups: The items of baseline and candidate. Items with equal scores form a group.
+        groups: The items of baseline and candidate, grouped by equal scores.
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
         cluster: Name of the key by which runs are grouped, such as ``source_session``. It is only
             used in sentences, see `compare_items`.
-        least: Smallest difference that matters in `latency` (ms) and `cost` ($). Not used for those
-            that have a value in `margin`.
+        least: Smallest difference that matters in `latency` (ms) and `cost` ($). A value in
+            `margin` takes precedence.
         time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used
             if `margin` has a value for `latency`.
     """

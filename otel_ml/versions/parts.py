@@ -112,8 +112,8 @@ class Parts:
         watched: Names to check before each call, because a notebook or console can redefine them.
             Empty for functions in files.
         jobs: Background jobs that are still hashing model weights.
-        models: Functions that return the model objects which the traced function uses at that
-            moment, such as a fitted estimator.
+        models: Functions without arguments. Each returns model objects that the traced function
+            uses at the time of the call, such as fitted estimators.
     """
 
     module: str
