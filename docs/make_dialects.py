@@ -43,8 +43,9 @@ The kind of a run is found in this order:
 2. `tool` if the span names a tool, else `agent` if it names an agent.
 3. `model` if the span names a model and has evidence of an answer: usage, messages, a response ID,
    a finish reason, or an event with content. Empty values do not count. A failed span that names a
-   model needs no evidence, unless it has an unknown word and is not a client's request.
-4. `chain` if an attribute has an unknown word.
+   model needs no evidence, with one exception: the attribute of step 1 has a word that no dialect
+   lists, and the span kind is not client.
+4. `chain` if the attribute of step 1 has a word that no dialect lists.
 5. `span` otherwise. A route or a framework's loop that only names a model is not a model call.
 
 If `gen_ai.operation.name` is `execute_tool`, the span is a `tool`, whatever a framework calls it. A
@@ -56,8 +57,9 @@ _SHAPE: Final = """\
 A span of a library that no table above knows is a call in either of two cases:
 
 * It has a known model, counts of tokens, and values that look like messages.
-* It failed, has a known model, and calls the model itself: it is the span of a client, has the
-  error of a provider's client, is named after a call, or has a request or its parameters.
+* It failed, has a known model, and looks like the call itself. It does if its span kind is client,
+  its error is one of a provider's client library, its name is that of a call, or it contains the
+  request or parameters of the request.
 
 The values can be attributes, JSON in attributes, or attributes of events. Their names can have
 dots, underscores or capital letters: `acme.promptTokens` and `{"usage": {"prompt_tokens": 7}}` are
@@ -97,20 +99,27 @@ _TOKENS: Final = """\
 The input tokens of a run include tokens that were read from a cache or written to one. If an
 emitter leaves them out, they are added. These scopes are known to leave them out:"""
 _SIGNS: Final = """\
-For other scopes, the counts must show it: the total is the sum of input, cached and output tokens,
-or there are more cached tokens than input tokens. Counts that contradict each other are unchanged.
+For other scopes, cached tokens are added to the input tokens in two cases: the total is the sum of
+input, cached and output tokens, or there are more cached tokens than input tokens. Counts that
+contradict each other are unchanged.
+
 `usage` in a table is an object with all counts, in the spelling of OpenAI, Anthropic, Google, the
-AI SDK, LangChain or Langfuse. `total_tokens` and audio tokens are not stored: they show what input
-tokens include, and what a call costs."""
+AI SDK, LangChain or Langfuse. `total_tokens` and audio tokens are used to find out what input
+tokens include and what a call costs, but they are not stored."""
 _RESPONSES: Final = """\
-`response_id` is the provider's ID of a response. If a call states none, the ID of the response in
-its output is used: of a chat completion or a response of OpenAI and compatible providers, as a
-whole or in chunks, of a message of Anthropic, of an answer of Gemini, or of a result or a message
-of LangChain. `output.value` of OpenInference is searched in the same way. IDs of other messages,
-tool calls and output items are not response IDs, and an output with several responses has none."""
+`response_id` is the provider's ID of a response. If no attribute has it, it is read from the
+output, if the output is one of these:
+
+* OpenAI and compatible providers: a chat completion or a response, whole or in chunks
+* Anthropic: a message
+* Gemini: an answer
+* LangChain: a result or a message
+
+`output.value` of OpenInference is searched too. IDs of other messages, tool calls and output items
+are not response IDs. If the output contains several responses, none of their IDs is used."""
 _STREAMS: Final = """\
 These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
-one day. If the value is later than the end of the run, a finer unit is assumed.
+one day. If the value is greater than the duration of the run, it is read in a smaller unit.
 
 `stream_chunks` is `otel_ml.stream.chunks`, else the number of events whose name ends in
 `content.completion.chunk`. `tokens_per_second` is the number of output tokens divided by the time
@@ -143,7 +152,7 @@ def _precedence() -> str:
 
 
 def _chapter(dialect: Dialect) -> Iterator[str]:
-    if dialect.marks != ("gen_ai.",):  # its notes say how its resource tells it
+    if dialect.marks != ("gen_ai.",):  # else the notes explain how it is recognized
         yield fill(f"Recognized by {_names(_marks(dialect.marks))}.")
     if dialect.form == "quoted":
         yield "All values are JSON, including plain text, which has quotes. The quotes are removed."
@@ -167,17 +176,26 @@ def _kinds(dialect: Dialect) -> str:
         for kind in dict.fromkeys(dialect.kinds.values())
     ]
     rows += [f"| `{kind}` | \u2026`{end}` |" for end, kind in dialect.endings.items()]
-    told_by = f"{_names(dialect.kind_sources)} (upper or lower case)"
+    sources = f"{_names(dialect.kind_sources)} (upper or lower case)"
     other = f" Any other word is a `{dialect.other_kind}`." if dialect.other_kind else ""
-    head = fill(f"The kind comes from {told_by}.{other}")
+    head = fill(f"The kind comes from {sources}.{other}")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
 
 
 def _evidence(dialect: Dialect) -> str:
-    told = dialect.evidence
-    those = {"tool": told.tools, "agent": told.agents, "model": told.models, "answer": told.answers}
-    said = [f"{what} {_names(_marks(names))}" for what, names in those.items() if names]
-    return fill(f"Evidence for a kind: {'; '.join(said)}.") if said else ""
+    evidence = dialect.evidence
+    attributes = {
+        "name a tool": evidence.tools,
+        "name an agent": evidence.agents,
+        "name a model": evidence.models,
+        "are evidence of an answer": evidence.answers,
+    }
+    lines = [
+        fill(f"* Attributes that {what}: {_names(_marks(names))}", "  ")
+        for what, names in attributes.items()
+        if names
+    ]
+    return "\n".join(["For the [kind](#kinds) of a span:\n", *lines]) if lines else ""
 
 
 def _fields(rows: Iterable[Row]) -> str:
@@ -204,9 +222,9 @@ def _first_tokens() -> str:
 def _providers() -> str:
     rows = [f"| `{name}` | {_names(others)} |" for name, others in SPELLINGS.items() if others]
     head = fill(
-        "Provider names are converted to the spelling of the GenAI conventions, in any case. For a "
-        "known provider, everything after a dot is removed, as in `openai.chat`. Unknown names are "
-        "kept."
+        "Provider names are converted to the spelling of the GenAI conventions. Upper and lower "
+        "case are equal. For a known provider, everything after a dot is removed: `openai.chat` "
+        "becomes `openai`. Unknown names are kept."
     )
     return "\n".join([f"{head}\n", "| provider | other spellings |", "| --- | --- |", *rows])
 

@@ -23,9 +23,9 @@ API.
 
 What is compared:
 
-* lists: their entries in any order
-* searches: the traces that are found, by the last digits of their IDs; with a limit only the number
-  of traces
+* lists: their entries, in any order
+* searches: which traces are found (the tables name a trace by the last digits of its ID). If a
+  search has a limit, only the number of traces
 * wrong requests: the status, not the text"""
 _SPANS: Final = """\
 ## What a span shows

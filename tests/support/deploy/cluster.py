@@ -17,11 +17,11 @@ DATABASE: Final = "otel_ml"
 SHARED: Final = frozenset({"access_keys", "key_uses"})
 _HEAD: Final = """\
 -- Tables of otel-ml for a ClickHouse cluster named otel_ml whose nodes have the macros shard and
--- replica. Run this file once, on any node, before the first collector starts. Each shard is a separate
--- store with its own collectors. All shards share the API keys.
+-- replica. Run this file once, on any node, before the first collector starts. Each shard is a
+-- separate store with its own collectors. All shards share the API keys.
 --
 -- `python -m tests.support.deploy.cluster` writes this file from the schema.
--- Tested: ClickHouse's parser accepts it, and a collector works with these tables without replication.
+-- Tested: ClickHouse's parser accepts it, and a collector works with these tables (not replicated).
 -- Not tested: a real ClickHouse cluster.
 """
 _TABLE: Final = re.compile(

@@ -43,4 +43,4 @@ FURTHER_EMITTERS: Final = (
 ABOUT_FURTHER: Final = """\
 These emitters are tested with single spans. The last column names what otel-ml cannot decide from
 one span, because it needs the whole trace. Emitters in no table are
-[read by shape](dialects.md#read-by-shape)."""
+recognized [by their shape](dialects.md#read-by-shape)."""

@@ -202,8 +202,8 @@ _LANGSMITH: Final = Dialect(
         Row("tags", ("langsmith.span.tags",)),
     ),
     notes=(
-        "Attributes in `gen_ai.*` are read by that dialect. `langsmith.trace.session_id` is a "
-        "project of LangSmith, not a session.",
+        "Attributes in `gen_ai.*` are read as in the dialect `gen_ai`. "
+        "`langsmith.trace.session_id` is a project of LangSmith, not a session.",
     ),
 )
 

@@ -258,7 +258,7 @@ _OPENLLMETRY: Final = Dialect(
         Row("tags", (f"{_PROPERTIES}*",)),
     ),
     notes=(
-        "Attributes in `gen_ai.*` are read by that dialect.",
+        "Attributes in `gen_ai.*` are read as in the dialect `gen_ai`.",
         "Prompts (`traceloop.prompt.*`), paths, `traceloop.entity.version` and token totals "
         "stay attributes.",
     ),
@@ -599,10 +599,10 @@ _LANGFUSE: Final = Dialect(
     notes=(
         "If `langfuse.observation.level` is `ERROR`, the outcome is `error` and "
         "`langfuse.observation.status_message` is the message.",
-        "In `langfuse.observation.usage_details`, `input` counts the tokens that no other "
-        "`input_*` counts, and `output` likewise. The counts are added, unless `total` is the sum "
-        "of `input` and `output`. The names of OpenAI (chat completions and responses) and of "
-        "Anthropic are read, too.",
+        "In `langfuse.observation.usage_details`, `input` leaves out the tokens that are in other "
+        "counts named `input_*`, so all of them are added. The same applies to `output`. If "
+        "`total` is the sum of `input` and `output`, nothing is added. The names of OpenAI (chat "
+        "completions and responses) and of Anthropic are read, too.",
         "Prompts and experiments stay attributes. Langfuse does not put scores on spans.",
     ),
 )
@@ -693,7 +693,7 @@ _OPENLIT: Final = Dialect(
     scores=("gen_ai.eval.*",),
     notes=(
         "Recognized by the resource attribute `telemetry.sdk.name` with the value `openlit`. "
-        "Attributes in `gen_ai.*` are read by that dialect.",
+        "Attributes in `gen_ai.*` are read as in the dialect `gen_ai`.",
         "Each number in `gen_ai.eval.*` is the score of a judge of that name.",
         "The token total stays an attribute.",
     ),
