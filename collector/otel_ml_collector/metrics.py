@@ -397,7 +397,7 @@ def _compare_with_noise(
     is_repeated = chance is not None
     if chance is None:
         chance = _measure_move(ranked[0].series[metric])
-        noise = "Noise: the best curve still moved by {} in its last quarter."
+        noise = "Noise: in the last quarter of its steps, the best curve still changed by {}."
     gap = gaps[others[0].owner.run_id]
     behind = f"{others[0].name} is next, {write_number(gap, 2)} {worse}"
     if chance is None:

@@ -153,7 +153,7 @@ class Release(BaseModel):
         """The two sides that are compared, in words."""
         return (
             f"{self.candidate.name} vs {self.baseline.name}: recorded runs since "
-            f"{self.began[:16].replace('T', ' ')} UTC compared with the 7 days before"
+            f"{self.began[:16].replace('T', ' ')} UTC, compared with the 7 days before"
         )
 
     @property

@@ -54,7 +54,7 @@ def write_checked(found: FoundProblems) -> str:
                 for name, runs in [*by_name.items()][:3]
             )
             more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
-            text += f" Slices with too few runs to check: {named}{more}."
+            text += f" Not checked, because they have too few runs: {named}{more}."
     if state and not state.checked.is_complete:
         text += (
             f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."

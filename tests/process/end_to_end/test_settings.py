@@ -64,5 +64,5 @@ def test_project_of_a_service(tmp_path: Path) -> None:
         collector.deliver(encode([call]), headers)
         assert [run["name"] for run in collector.runs("checkout")] == ["ask"]
         page = collector.get_text("/projects/default/runs")
-    assert "No runs in default" in page
+    assert "No runs in project default" in page
     assert '<a href="/projects/checkout/runs">checkout</a> (1)' in page

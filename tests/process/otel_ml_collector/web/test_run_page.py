@@ -206,7 +206,7 @@ def test_where_runs_are(service: Service, project: str, page: str) -> None:
     """The empty page of a project says which projects have runs, and leads to them."""
     service.store.take(project, *(make_call("say", start_ns=NOW_NS + n) for n in (1, 2)))
     text = get(service, f"/projects/{project}-empty/{page}")
-    assert f"No runs in {project}-empty" in text
+    assert f"No runs in project {project}-empty" in text
     assert f'<a href="/projects/{quote(project)}/runs">{project}</a> (2)' in text
 
 

@@ -156,7 +156,7 @@ def test_sweep(service: Service, project: str) -> None:
 
 
 RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
-MOVED = "Noise: the best curve still moved by 0.02 in its last quarter."
+MOVED = "Noise: in the last quarter of its steps, the best curve still changed by 0.02."
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_empty_page_names_others(service: Service, project: str) -> None:
         service.store.take(f"{project} measured", call, make_record("update", call, points))
     service.store.take(project, make_call())
     page = ask(service.app, f"/projects/{project}/metrics").text
-    assert f"<h2>No metrics in {project}</h2>" in page
+    assert f"<h2>No metrics in project {project}</h2>" in page
     link = f'<a href="/projects/{project}%20measured/metrics">{project} measured</a> (2)'
     assert link in page.partition('id="elsewhere"')[2].partition("</p>")[0]
     assert 'id="elsewhere"' not in ask(service.app, f"/projects/{project} measured/metrics").text
