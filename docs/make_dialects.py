@@ -143,7 +143,7 @@ def _precedence() -> str:
 
 
 def _chapter(dialect: Dialect) -> Iterator[str]:
-    if dialect.marks != ("gen_ai.",):  # its notes say how its resource tells it
+    if dialect.marks != ("gen_ai.",):  # its notes explain how the resource identifies it
         yield fill(f"Recognized by {_names(_marks(dialect.marks))}.")
     if dialect.form == "quoted":
         yield "All values are JSON, including plain text, which has quotes. The quotes are removed."
@@ -167,17 +167,22 @@ def _kinds(dialect: Dialect) -> str:
         for kind in dict.fromkeys(dialect.kinds.values())
     ]
     rows += [f"| `{kind}` | \u2026`{end}` |" for end, kind in dialect.endings.items()]
-    told_by = f"{_names(dialect.kind_sources)} (upper or lower case)"
+    sources = f"{_names(dialect.kind_sources)} (upper or lower case)"
     other = f" Any other word is a `{dialect.other_kind}`." if dialect.other_kind else ""
-    head = fill(f"The kind comes from {told_by}.{other}")
+    head = fill(f"The kind comes from {sources}.{other}")
     return "\n".join([f"{head}\n", "| kind | words |", "| --- | --- |", *rows])
 
 
 def _evidence(dialect: Dialect) -> str:
-    told = dialect.evidence
-    those = {"tool": told.tools, "agent": told.agents, "model": told.models, "answer": told.answers}
-    said = [f"{what} {_names(_marks(names))}" for what, names in those.items() if names]
-    return fill(f"Evidence for a kind: {'; '.join(said)}.") if said else ""
+    evidence = dialect.evidence
+    attributes = {
+        "tool": evidence.tools,
+        "agent": evidence.agents,
+        "model": evidence.models,
+        "answer": evidence.answers,
+    }
+    parts = [f"{what} {_names(_marks(names))}" for what, names in attributes.items() if names]
+    return fill(f"Evidence for a kind: {'; '.join(parts)}.") if parts else ""
 
 
 def _fields(rows: Iterable[Row]) -> str:
