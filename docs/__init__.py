@@ -1,1 +1,1 @@
-"""The documentation, and what writes its reference."""
+"""The documentation and the programs that generate parts of it."""

@@ -1,6 +1,6 @@
-"""A plugin of mypy: text of SQL is a literal, as `LiteralString` says, which mypy takes for `str`.
+"""A mypy plugin that accepts only literals as SQL. mypy itself treats `LiteralString` as `str`.
 
-Checked are those parameters of `otel_ml_collector.store.sql` that are a `LiteralString`.
+It checks the parameters of `otel_ml_collector.store.sql` that are annotated with `LiteralString`.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Final
 from mypy.plugin import FunctionContext, Plugin
 from mypy.types import Instance, LiteralType, ProperType, Type, UnionType, get_proper_type
 
-# The place of that parameter among those of the function.
+# The index of the parameter to check, by function.
 _LITERAL: Final = {
     "otel_ml_collector.store.sql.Sql": 0,
     "otel_ml_collector.store.sql.parameter": 1,
@@ -17,16 +17,16 @@ _LITERAL: Final = {
 
 
 class LiteralSql(Plugin):
-    """Refuses text of SQL that may have come from outside."""
+    """Rejects SQL that is not a literal, because it could contain user input."""
 
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext], Type] | None:
-        """Return what checks the calls of a function, where it takes a literal."""
-        place = _LITERAL.get(fullname)
-        return None if place is None else lambda context: _check(context, place)
+        """Return the check for calls of a function, or None if it takes no SQL."""
+        index = _LITERAL.get(fullname)
+        return None if index is None else lambda context: _check(context, index)
 
 
-def _check(context: FunctionContext, place: int) -> Type:
-    for found in context.arg_types[place]:
+def _check(context: FunctionContext, index: int) -> Type:
+    for found in context.arg_types[index]:
         if not _is_literal(get_proper_type(found)):
             context.api.fail(
                 f"SQL is built from literals only: expected one, found {found}", context.context
@@ -43,5 +43,5 @@ def _is_literal(found: ProperType) -> bool:
 
 
 def plugin(_version: str) -> type[Plugin]:
-    """Return the plugin, as mypy asks for it."""
+    """Return the plugin class. mypy calls this function."""
     return LiteralSql

@@ -12,7 +12,7 @@ _VERSION: Final = re.compile(r'^version = "(.+)"$', re.MULTILINE)
 
 
 def version(root: Path = ROOT) -> str:
-    """Read the version, from the one place that says it."""
+    """Return the version in pyproject.toml."""
     found = _VERSION.search((root / "pyproject.toml").read_text())
     if found is None:
         raise ValueError("There is no version in pyproject.toml")
@@ -20,16 +20,16 @@ def version(root: Path = ROOT) -> str:
 
 
 def collect(root: Path = ROOT) -> None:
-    """Write what the fragments say into the version's chapter, and delete them.
+    """Move the text of all fragments into the section of the current version.
 
-    A second call adds what came since to the same chapter. Words that stand there already stay.
+    A later call adds new fragments to the same section and keeps its existing text.
 
     Raises:
-        ValueError: A file of changelog.d is named like none of the kinds; nothing is changed.
+        ValueError: The name of a fragment has no valid kind. Nothing is changed.
     """
     fragments = list((root / "changelog.d").glob("*.md"))
-    if strange := [one.name for one in fragments if not _FRAGMENT.fullmatch(one.name)]:
-        raise ValueError(f"Invalid names {strange}: expected NUMBER.TOPIC.KIND.md, {KINDS}")
+    if invalid := [one.name for one in fragments if not _FRAGMENT.fullmatch(one.name)]:
+        raise ValueError(f"Invalid names {invalid}: expected NUMBER.TOPIC.KIND.md, {KINDS}")
     fragments.sort(key=lambda one: (int(one.name.partition(".")[0]), one.name))
     target = root / "CHANGELOG.md"
     text = target.read_text()
@@ -50,9 +50,11 @@ def collect(root: Path = ROOT) -> None:
 def _with_lines(chapter: str, heading: str, lines: list[str]) -> str:
     if not lines:
         return chapter
-    said = "".join(f"* {line}\n" for line in lines)
+    items = "".join(f"* {line}\n" for line in lines)
     before, found, after = chapter.partition(heading)
-    return f"{before}{heading}{said}{after}" if found else f"{chapter.rstrip()}\n\n{heading}{said}"
+    return (
+        f"{before}{heading}{items}{after}" if found else f"{chapter.rstrip()}\n\n{heading}{items}"
+    )
 
 
 def _lines(fragment: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes reference.md from the signatures and docstrings of the SDK, read and never run."""
+"""Generates reference.md from the SDK's signatures and docstrings, without importing the SDK."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from docs.markdown import Page, describe, fill, has_arguments, is_dataclass, sig
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "docs/reference.md"
 
-# What the code that opens and ends runs calls, and nobody else.
+# Public names that only otel-ml itself calls. The reference omits them.
 INTERNAL: Final = (
     "runs.Handle.log_data_metrics",
     *("runs.Run.start_ns", "runs.Run.send_waiting", "runs.Run.announce"),
@@ -40,7 +40,7 @@ INTERNAL: Final = (
 # Classes that users create themselves, or whose subclasses they create, among classes that they
 # only receive.
 _MADE: Final = frozenset({"otel_ml.reader.reader.Reader", "otel_ml.profiles.components.Component"})
-# Several of its classes are called as those of what records.
+# Prefix of the reader's titles, because it has classes such as `Run` that the SDK also has.
 _READER: Final = "reader."
 _GOOGLE: Final[griffe.GoogleOptions] = {
     "returns_multiple_items": False,
@@ -57,15 +57,15 @@ _DEFAULT_CLIENT: Final = "_CLIENT."
 
 @dataclass(frozen=True)
 class Entry:
-    """One heading.
+    """A heading of the page and what it describes.
 
     Attributes:
-        title: What the heading says.
-        level: Of the heading.
-        thing: What it describes; None for a heading alone.
-        is_made: Whether users make it, and so have to know what it is made with.
-        also: What it inherits and is described elsewhere.
-        module: Where to import it from, when the chapter does not say so.
+        title: The text of the heading.
+        level: The level of the heading.
+        thing: The described object; None for a heading without a description.
+        is_made: Whether users create it, so that the reference must list its arguments.
+        also: Titles of inherited members and classes that are described elsewhere.
+        module: The module to import it from, if the chapter does not name it.
     """
 
     title: str
@@ -78,12 +78,13 @@ class Entry:
 
 @dataclass
 class Reference:
-    """Collects what is to be described, each thing once.
+    """Collects the objects to describe, each of them once.
 
     Attributes:
-        entries: In order.
-        homes: The title under which a path of the package is described.
-        internal: Paths of what users do not call.
+        package: The package that is described.
+        internal: Paths of objects that users do not call.
+        entries: The entries, in the order of the page.
+        homes: The title that describes each path of the package.
     """
 
     package: griffe.Module
@@ -92,12 +93,12 @@ class Reference:
     homes: dict[str, str] = field(default_factory=dict)
 
     def add_public(self) -> None:
-        """Add what `otel_ml.__all__` names."""
+        """Add the names in `otel_ml.__all__`."""
         for name in _exports(self.package):
             self._add(name, _target(self.package[name]), 2)
 
     def add_module(self, name: str, chapter: str = "") -> None:
-        """Add what is new in `__all__` of a module, titles behind the name of its chapter."""
+        """Add new names in `__all__` of a module, with the prefix `chapter` in their titles."""
         module = _target(self.package[name])
         self.entries.append(Entry(module.path, 2, module))
         for exported in _exports(module):
@@ -106,7 +107,7 @@ class Reference:
                 self._add(chapter + exported, thing, 3, is_made=thing.path in _MADE)
 
     def add_types(self) -> None:
-        """Add what signatures name and no one else describes."""
+        """Add types that signatures mention and no other entry describes."""
         self.entries.append(Entry("Types", 2))
         done = 0
         while done < len(self.entries):
@@ -151,7 +152,7 @@ class Reference:
         return _is_ours(base.path) and base.path not in self.homes
 
     def _known_of(self, thing: griffe.Class) -> Iterator[str]:
-        """Name what bases have that are described already, whole or by their members."""
+        """Yield the titles of base classes, or of their members, that are already described."""
         for base in thing.mro():
             if self.homes.get(base.path):
                 yield self.homes[base.path]
@@ -161,7 +162,7 @@ class Reference:
                     yield self.homes[member.path]
 
     def _named_by(self, entry: Entry) -> Iterator[tuple[griffe.Object, bool]]:
-        """Find what a signature names, and whether it is given rather than returned."""
+        """Yield the types in a signature, and whether each is a parameter or is returned."""
         for expression, is_given in _expressions(entry):
             for name in expression.iterate(flat=True):
                 if isinstance(name, griffe.ExprName) and _is_ours(name.canonical_path):
@@ -194,7 +195,7 @@ def write(reference: Reference) -> str:
 
 
 def make() -> str:
-    """Return the page as the docstrings have it now."""
+    """Return the page for the current docstrings."""
     package = griffe.load(
         "otel_ml",
         search_paths=[ROOT],
@@ -218,7 +219,7 @@ def make() -> str:
 
 def _contents(reference: Reference, page: Page) -> Iterator[str]:
     for entry in reference.entries:
-        if entry.level == 2:  # noqa: PLR2004 - the headings right below the page's own
+        if entry.level == 2:  # noqa: PLR2004 - headings directly below the title
             yield f"* {page.link(entry.title)}"
 
 

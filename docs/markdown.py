@@ -1,4 +1,4 @@
-"""Writes signatures and Google docstrings as Markdown."""
+"""Converts signatures and Google-style docstrings to Markdown."""
 
 import dataclasses
 import re
@@ -18,14 +18,14 @@ _STARS: Final = {_KIND.var_positional: "*", _KIND.var_keyword: "**"}
 
 
 class Page:
-    """A page whose headings are known, so that names can lead to them.
+    """A Markdown page that links names to its headings.
 
     Args:
         titles: All headings, in order.
     """
 
     def __init__(self, titles: Sequence[str]) -> None:
-        self.chapter = ""  # what the titles of this chapter begin with, so that links stay in it
+        self.chapter = ""  # prefix of the chapter's titles; links prefer titles with it
         self._parts: list[str] = []
         self._anchors: dict[str, str] = {}
         counts: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """All that was added."""
+        """The Markdown of the page."""
         return "\n\n".join(part.strip("\n") for part in self._parts) + "\n"
 
     def add(self, part: str) -> None:
@@ -45,12 +45,12 @@ class Page:
             self._parts.append(part)
 
     def add_text(self, text: str, title: str) -> None:
-        """Add paragraphs of a docstring that belongs to `title`."""
+        """Add the paragraphs of the docstring below the heading `title`."""
         for paragraph in text.split("\n\n"):
             self.add(fill(self._linked(paragraph, title)))
 
     def add_items(self, items: Iterable[tuple[str, str]], title: str) -> None:
-        """Add a list of what is named, as Markdown, and its text."""
+        """Add a list of names, in Markdown, with their descriptions."""
         lines = [
             fill(f"* {name}: {self._linked(text, title)}" if text else f"* {name}", "  ")
             for name, text in items
@@ -58,16 +58,16 @@ class Page:
         self.add("\n".join(lines))
 
     def add_named(self, name: str, text: str, title: str) -> None:
-        """Add a paragraph: a name, as Markdown, and its text."""
+        """Add a paragraph with a name, in Markdown, and its description."""
         self.add(fill(f"{name}: {self._linked(text, title)}"))
 
     def link(self, title: str) -> str:
-        """Return a link to a heading; code where there is none."""
+        """Return a link to a heading, or the title as code if there is no such heading."""
         known = self._anchors.get(self.chapter + title) or self._anchors.get(title)
         return f"`{title}`" if known is None else f"[`{title}`](#{known})"
 
     def type(self, annotation: object) -> str:
-        """Return an annotation with links to what the page describes."""
+        """Return an annotation with links to the types that the page describes."""
         text = _code(annotation)
         parts, at = [], 0
         for found in _TYPE.finditer(text):
@@ -94,7 +94,7 @@ class Page:
 
 
 def fill(text: str, indent: str = "") -> str:
-    """Wrap a paragraph; lists and tables keep their lines."""
+    """Wrap a paragraph. The lines of lists and tables stay unchanged."""
     if text.startswith(("* ", "| ")) and not indent:
         return text
     return textwrap.fill(
@@ -107,12 +107,12 @@ def fill(text: str, indent: str = "") -> str:
 
 
 def anchor(title: str) -> str:
-    """Return the anchor that a heading gets when it is the first of its kind."""
+    """Return the anchor of a heading, for its first occurrence on a page."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def signature(thing: griffe.Object, title: str, *, is_made: bool) -> str | None:
-    """Write how something is called, or what it is; None where there is nothing to write."""
+    """Return the signature or the value of an object, or None if it has neither."""
     if isinstance(thing, griffe.Attribute):
         if "property" in thing.labels:
             return f"{title}: {_code(thing.annotation)}"
@@ -131,7 +131,7 @@ def signature(thing: griffe.Object, title: str, *, is_made: bool) -> str | None:
 
 
 def describe(page: Page, thing: griffe.Object, title: str, *, is_made: bool) -> None:
-    """Add what a docstring says, section by section."""
+    """Add the sections of an object's docstring to the page."""
     for section in _sections(thing):
         if isinstance(section, griffe.DocstringSectionText):
             page.add_text(section.value, title)
@@ -145,7 +145,7 @@ def describe(page: Page, thing: griffe.Object, title: str, *, is_made: bool) -> 
                 page.add_named(f"Raises {page.type(one.annotation)}", one.description, title)
     if isinstance(thing, griffe.Class) and is_dataclass(thing):
         page.add_items(_fields(page, thing), title)
-    if isinstance(thing, griffe.Function) and not _tells_return(thing):
+    if isinstance(thing, griffe.Function) and not _describes_return(thing):
         returned = _returned(page, thing)
         page.add(f"Returns {returned}." if "](" in returned else "")
 
@@ -156,12 +156,12 @@ def _parameter_items(
     return ((_typed(page, one.name, one.annotation), one.description) for one in section.value)
 
 
-def _tells_return(thing: griffe.Object) -> bool:
+def _describes_return(thing: griffe.Object) -> bool:
     return any(isinstance(one, griffe.DocstringSectionReturns) for one in _sections(thing))
 
 
 def _check_return(thing: griffe.Object, section: griffe.DocstringSectionReturns) -> None:
-    """See to it that a text was not taken for a type, which a colon in it brings about."""
+    """Raise an error if griffe read text before a colon as the type of the return value."""
     if isinstance(thing, griffe.Function) and section.value[0].annotation is not thing.returns:
         raise ValueError(f"Invalid Returns of {thing.path}: expected a text without a colon")
 
@@ -173,7 +173,7 @@ def _returned(page: Page, thing: griffe.Object) -> str:
 
 
 def _returns(function: griffe.Function) -> str:
-    """Write what a function returns; of a context manager, that it is one."""
+    """Return the return type. For a context manager, name the context manager's type."""
     text = _code(function.returns)
     decorators = {str(decorator.value) for decorator in function.decorators}
     is_block = "contextmanager" in decorators
@@ -185,7 +185,7 @@ def _sections(thing: griffe.Object) -> list[griffe.DocstringSection]:
 
 
 def _fields(page: Page, thing: griffe.Class) -> Iterable[tuple[str, str]]:
-    """Name the fields of a dataclass; what they are says the docstring, or the record itself."""
+    """Yield the fields of a dataclass with descriptions from its docstring or field metadata."""
     made = getattr(import_module(thing.module.path), thing.name)
     texts = {one.name: _as_python(one.metadata) for one in dataclasses.fields(made)} | {
         one.name: one.description
@@ -200,7 +200,7 @@ def _fields(page: Page, thing: griffe.Class) -> Iterable[tuple[str, str]]:
 
 
 def _as_python(metadata: Mapping[str, str]) -> str:
-    """Return what a record says of a field, which the API says in JSON's words."""
+    """Return the description of a record's field, with JSON's `null` as `None`."""
     text = metadata.get("description", "").replace("null", "None")
     return text if not text or text.endswith(".") else f"{text}."
 
@@ -248,17 +248,17 @@ def _parameters(parameters: griffe.Parameters) -> Iterable[str]:
 
 
 def has_arguments(thing: griffe.Class) -> bool:
-    """Tell whether a class says what it is made with."""
+    """Return whether the arguments of a class are documented."""
     return is_dataclass(thing) or any(
         isinstance(section, griffe.DocstringSectionParameters) for section in _sections(thing)
     )
 
 
 def _code(expression: object) -> str:
-    """Write an expression as ruff formats it."""
+    """Return an expression with double quotes, as ruff formats it."""
     return str(expression).replace("'", '"')
 
 
 def is_dataclass(thing: griffe.Object) -> bool:
-    """Tell whether a class is a dataclass."""
+    """Return whether a class is a dataclass."""
     return "dataclass" in thing.labels

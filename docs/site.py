@@ -1,4 +1,4 @@
-"""Builds the docs as pages with a search, in one folder that needs no network: ``make site``."""
+"""Builds the docs as a website with search that works without a network: ``make site``."""
 
 import argparse
 import json
@@ -18,11 +18,13 @@ TARGET: Final = ROOT / ".cache" / "site"
 _FENCED: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _HEADING: Final = re.compile(r"^(#+ )(.+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"\]\((?!https?:)([^)#\s]+)")
-_LANGUAGE: Final = re.compile(r"^```(\w+) \w+$", re.MULTILINE)  # said for the tests alone
+_LANGUAGE: Final = re.compile(
+    r"^```(\w+) \w+$", re.MULTILINE
+)  # the second word is only for the tests
 
 
 def pages() -> list[Path]:
-    """Find what is a page: all of docs/, and what stands beside the README."""
+    """Return all pages: docs/, the Markdown files next to the README, and deploy/README.md."""
     return [*ROOT.glob("*.md"), ROOT / "deploy" / "README.md", *(ROOT / "docs").rglob("*.md")]
 
 
@@ -30,10 +32,10 @@ def build(target: Path) -> None:
     """Build all pages.
 
     Args:
-        target: The folder, which is made again.
+        target: The output folder, which is deleted and recreated.
 
     Raises:
-        CalledProcessError: A link or an anchor leads nowhere; what and where is printed.
+        CalledProcessError: A link or an anchor is broken. mkdocs prints which one and where.
     """
     shutil.rmtree(target, ignore_errors=True)
     source = target / "source"
@@ -49,12 +51,12 @@ def build(target: Path) -> None:
     settings = (ROOT / "mkdocs.yml").read_text()
     _write(target / "mkdocs.yml", f"{settings}nav: {json.dumps(_navigation())}\n")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # of the theme, about another program
-    subprocess.run(command, check=True, cwd=target, env=quiet)  # noqa: S603 - what runs this program
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme prints an unrelated warning
+    subprocess.run(command, check=True, cwd=target, env=quiet)  # noqa: S603 - the current Python with fixed arguments
 
 
 def _navigation() -> list[object]:
-    """Order the pages: as the README and the indexes of the folders name them."""
+    """Return the navigation, in the order of the links in each folder's index."""
 
     def named(index: str) -> list[str]:
         folder = (ROOT / index).parent.relative_to(ROOT)
@@ -74,7 +76,7 @@ def _navigation() -> list[object]:
 
 
 def _with_anchors(text: str) -> str:
-    """Name each heading as GitHub does, so that a link leads to it in both places."""
+    """Give each heading the anchor that GitHub gives it, so that links work on both."""
     counts: Counter[str] = Counter()
 
     def name(found: re.Match[str]) -> str:
@@ -100,4 +102,6 @@ if __name__ == "__main__":
     parser.add_argument("--target", type=Path, default=TARGET)
     chosen = parser.parse_args().target
     build(chosen)
-    sys.stdout.write(f"Read them: python3 -m http.server --directory {chosen / 'site'}\n")
+    sys.stdout.write(
+        f"To read the docs, run: python3 -m http.server --directory {chosen / 'site'}\n"
+    )

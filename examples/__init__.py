@@ -1,1 +1,1 @@
-"""Examples: each is run by a test on real data."""
+"""Example programs. Tests run each of them on real data."""

@@ -1,6 +1,6 @@
-"""A backend of one's own: takes the records of a collector or of an application into SQLite.
+"""An example backend that stores the records of a collector or an application in SQLite.
 
-Start it with ``python backend.py records.db 127.0.0.1:4319 [KEY]``, then look at what came with
+Start it with ``python backend.py records.db 127.0.0.1:4319 [KEY]``. To see the records, run
 ``sqlite3 records.db "SELECT body ->> 'name', body ->> 'outputs' FROM records"``.
 """
 
@@ -15,11 +15,12 @@ import grpc
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
-# Or what protoc makes of records.proto.
+# You can also generate these two modules from records.proto with protoc.
 from otel_ml_collector._proto import records_pb2 as pb
 from otel_ml_collector._proto import records_pb2_grpc
 
-# What makes two records of a kind one, and which of the two holds: the one with the higher rank.
+# For each kind, the fields that identify a record and the field that ranks duplicates. Of two
+# records with the same identity, the one with the higher rank is kept.
 IDENTITIES = {
     "model_versions": (("project", "kind", "name", "digest", "structure"), "last_seen_ns"),
     "artifacts": (("project", "owner", "record_id", "position"), "rank"),
@@ -40,26 +41,28 @@ PUT = """INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
 
 
 class Backend(records_pb2_grpc.RecordServiceServicer):
-    """Answers once the records of a request are on disk; the same ones again change nothing."""
+    """The service. It responds once the records are on disk; duplicates change nothing."""
 
     def __init__(self, path: str, key: str) -> None:
         self._key = f"Bearer {key}" if key else ""
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")  # a commit is on disk
+        # A response means that the records survive a power cut.
+        self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(TABLE)
 
-    def PutRecords(  # noqa: N802 - the service's name of it
+    def PutRecords(  # noqa: N802 - the name in records.proto
         self, request: pb.PutRecordsRequest, context: grpc.ServicerContext
     ) -> pb.PutRecordsResponse:
-        """Store the records of a request, all of them or none."""
-        said = dict(context.invocation_metadata()).get("authorization", "")
-        if not hmac.compare_digest(str(said).encode(), self._key.encode()) and self._key:
+        """Store all records of a request in one transaction."""
+        sent_key = dict(context.invocation_metadata()).get("authorization", "")
+        if not hmac.compare_digest(str(sent_key).encode(), self._key.encode()) and self._key:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer key is needed")
-        if not all(run.trace_id and run.span_id for run in request.runs):  # never to be stored
+        # INVALID_ARGUMENT tells the collector never to send these runs again.
+        if not all(run.trace_id and run.span_id for run in request.runs):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "expected a run with ids")
-        with self._lock, self._database:  # one transaction
+        with self._lock, self._database:
             for kind in IDENTITIES:
                 for record in getattr(request, kind):
                     self._put(kind, record)
@@ -68,7 +71,7 @@ class Backend(records_pb2_grpc.RecordServiceServicer):
     def _put(self, kind: str, record: Message) -> None:
         fields, rank = IDENTITIES[kind]
         identity = "\x1f".join(text_of(record, field) for field in fields)
-        if isinstance(record, pb.ModelVersion):  # what is known of it comes piece by piece
+        if isinstance(record, pb.ModelVersion):  # its fields arrive in several records
             where = "SELECT body FROM records WHERE kind = ? AND identity = ?"
             for (body,) in self._database.execute(where, (kind, identity)):
                 old = Parse(body, pb.ModelVersion())
@@ -77,12 +80,13 @@ class Backend(records_pb2_grpc.RecordServiceServicer):
                 record.first_arrived_ns = min(firsts, default=0)
                 record.last_seen_ns = max(old.last_seen_ns, record.last_seen_ns)
         body = MessageToJson(record, preserving_proto_field_name=True, indent=None)
-        order = f"{int(getattr(record, rank)):020}" if rank else ""  # beyond SQLite's integers
+        # As padded text, because a rank can be too large for SQLite's integers.
+        order = f"{int(getattr(record, rank)):020}" if rank else ""
         self._database.execute(PUT, (kind, identity, order, body))
 
 
 def text_of(record: Message, path: str) -> str:
-    """Write a field as text; a path leads into a message."""
+    """Return a field as text. A dotted path reads a field of a nested message."""
     value: object = record
     for name in path.split("."):
         value = getattr(value, name)

@@ -1,7 +1,7 @@
-"""Trains a classifier with sets of hyper-parameters, and compares the metrics of the trainings.
+"""Trains a classifier with several sets of hyperparameters and compares the metrics of the runs.
 
-Start a collector with ``otel-ml serve``, then run ``python examples/trainings.py``. It is written
-with DigitalHub's calls: the metrics of its entities are compared.
+Start a collector with ``otel-ml serve``, then run ``python examples/trainings.py``. The example
+logs its metrics through otel-ml's DigitalHub-compatible API.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ EPOCHS = 8
 
 
 def fit(rate: float, penalty: str) -> Iterator[dict[str, float]]:
-    """Train on the digits; gives loss and accuracy of the other half after each epoch."""
+    """Train on half of the digits. After each epoch, yield loss and accuracy on the other half."""
     images, digits = load_digits(return_X_y=True)
-    images, others, digits, targets = train_test_split(
+    images, test_images, digits, test_digits = train_test_split(
         images / 16, digits, test_size=0.5, random_state=0
     )
     model = SGDClassifier(
@@ -33,12 +33,12 @@ def fit(rate: float, penalty: str) -> Iterator[dict[str, float]]:
     )
     for _ in range(EPOCHS):
         model.partial_fit(images, digits, classes=np.arange(10))
-        loss = log_loss(targets, model.predict_proba(others))
-        yield {"val_loss": loss, "val_accuracy": model.score(others, targets)}
+        loss = log_loss(test_digits, model.predict_proba(test_images))
+        yield {"val_loss": loss, "val_accuracy": model.score(test_images, test_digits)}
 
 
 def train(project: Project, rate: float, penalty: str) -> str:
-    """Log a training under its hyper-parameters; returns the id of its run."""
+    """Train once, log the hyperparameters and metrics, and return the run ID."""
     with project.client.run("train-digits", params={"rate": rate, "penalty": penalty}) as run:
         entity = Entity(run)
         for metrics in fit(rate, penalty):
@@ -46,17 +46,17 @@ def train(project: Project, rate: float, penalty: str) -> str:
     return run.id
 
 
-def show(found: dict[str, Any]) -> Iterator[str]:
-    """Write a comparison as lines: what is to be said, then each training."""
-    yield found["sentence"]
-    for side in found["sides"]:
+def show(comparison: dict[str, Any]) -> Iterator[str]:
+    """Yield a comparison as lines of text: a summary, then one line per training."""
+    yield comparison["sentence"]
+    for side in comparison["sides"]:
         loss = side["metrics"]["val_loss"]
-        params = ", ".join(f"{name} {side['params'][name]}" for name in found["differing"])
+        params = ", ".join(f"{name} {side['params'][name]}" for name in comparison["differing"])
         yield f"{side['letter']}  {params}: last {loss['last']:.4g}, best {loss['low']:.4g}"
 
 
 def main() -> None:
-    """Train with all of them, and compare."""
+    """Train with every combination of hyperparameters and print the comparison."""
     project = get_or_create_project("digits-search")
     ids = [train(project, rate, penalty) for rate, penalty in product(RATES, PENALTIES)]
     project.client.flush()

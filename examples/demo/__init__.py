@@ -1,1 +1,1 @@
-"""The demo: real models behind a small HTTP service, traced, judged, trained and edited."""
+"""The demo: an HTTP service with real models whose calls and trainings are traced and judged."""

@@ -1,4 +1,4 @@
-"""``python -m examples.demo``: serves, traces real models, shows the records, waits for Ctrl-C."""
+"""Runs the demo: records real models, prints a report, and serves the pages until Ctrl-C."""
 
 import argparse
 import io
@@ -34,14 +34,14 @@ from examples.demo.records import Api, read_records, wait_for_runs
 from examples.demo.report import print_report
 
 _FOLDER: Final = Path(__file__).parents[2] / ".demo"
-_WIDTH: Final = 120  # of tables that go to a file
+_WIDTH: Final = 120  # of tables when the output is not a terminal
 _SCRIPTS: Final = ("train", "tune", "agent")
-_PLAIN: Final = "flowers"  # a script without a line of otel-ml
+_PLAIN: Final = "flowers"  # a script that does not import otel-ml
 _INTERRUPTED: Final = 130
-_WORSE: Final = 1  # the status of a comparison
-_TALKED: Final = "docs-search"
-_SCREENED: Final = "breast-cancer"
-# A device sends no texture for most of a day: it fires once that day, and ends.
+_WORSE: Final = 1  # the exit status of `otel-ml evaluate` if a judge found the new version worse
+_DOCS: Final = "docs-search"
+_TUMOURS: Final = "breast-cancer"
+# A device omits the texture on the last day until 18:00. The rule fires once and resolves.
 _RULE: Final = {
     "where": 'model == "screen"',
     "when": 'surely(missing(inputs.measurements["mean texture"]) > 0.1)',
@@ -50,7 +50,7 @@ _RULE: Final = {
     "min_runs": 20,
     "severity": "page",
 }
-# Asks the demo's own language model about each answer of the agent.
+# This judge asks the demo's local language model about each answer of the agent.
 _JUDGE: Final = {
     "instruction": "Does the answer say what to write or do?\n\nAnswer: {{outputs}}",
     "model": MODEL,
@@ -60,32 +60,33 @@ _JUDGE: Final = {
     "dollars_per_day": 1,
     "is_on": True,
 }
-_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Run the demo; returns its exit status."""
+    """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m examples.demo", description="Serve, trace real models, show the records."
+        prog="python -m examples.demo",
+        description="Record calls of real models, print a report, and serve the pages.",
     )
-    parser.add_argument("--once", action="store_true", help="check the records and end")
+    parser.add_argument("--once", action="store_true", help="check the records and exit")
     parser.add_argument(
-        "--folder", type=Path, default=_FOLDER, help="where the demo keeps its files [.demo]"
+        "--folder", type=Path, default=_FOLDER, help="folder for the demo's files [.demo]"
     )
     flags = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a log in ASCII shows what it can
+        sys.stdout.reconfigure(errors="replace")  # an ASCII log cannot show every character
     width = None if sys.stdout.isatty() else _WIDTH
     console = Console(width=width, markup=False, emoji=False, highlight=False)
-    for number in _ENDINGS:
+    for number in _STOP_SIGNALS:
         signal.signal(number, _interrupt)
     try:
         return _run(console, flags.folder.resolve(), once=flags.once)
     except DemoError as error:
-        print(f"The demo ends: {error}", file=sys.stderr)
+        print(f"The demo failed: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("The demo was stopped before it was done", file=sys.stderr)
+        print("The demo was stopped before it finished", file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -112,88 +113,88 @@ def _run(console: Console, folder: Path, *, once: bool) -> int:
 
 
 def _print_farewell(console: Console, folder: Path) -> None:
-    """Say where the records are once nobody serves them, and how to serve them again."""
+    """Print where the records are and the command that serves them again."""
     data_dir = _from_here(folder / "data")
     command = [_from_here(Path(sys.executable)), "-m", "otel_ml_collector", "serve"]
-    ended = f"The demo has ended. Its records stay in {data_dir} until the next demo;"
+    ended = f"The demo has ended. Its records stay in {data_dir} until the next demo."
     console.print(ended, soft_wrap=True)
-    console.print("this serves them again, with their pages:")
+    console.print("To serve the records and pages again, run:")
     console.print(f"  {shlex.join([*command, '--data-dir', data_dir])}", soft_wrap=True)
 
 
 def _from_here(path: Path) -> str:
-    """Write a path as short as it works in this folder."""
+    """Return a path relative to the current folder if it is inside, else unchanged."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
-    """Train, tune, talk, serve, ask, edit, serve and ask again."""
+    """Create all records: trainings, conversations, and requests before and after the edit."""
     with steps.step("Start the collector"):
         collector.wait_ready()
     api = Api(collector.address)
-    api.put("projects", _TALKED, "rubric-judges", "actionable", body=_JUDGE)
+    api.put("projects", _DOCS, "rubric-judges", "actionable", body=_JUDGE)
     copy_service(folder)
-    with steps.step("Train classifiers, tune a search, talk with an agent"), ExitStack() as stack:
+    with steps.step("Train classifiers, tune the search, talk to the agent"), ExitStack() as stack:
         scripts = [start_script(folder, collector.address, module) for module in _SCRIPTS]
         scripts.append(start_plain(folder, collector.address, _PLAIN))
         for script in scripts:
             stack.enter_context(script)
         for script in scripts:
             script.wait_end()
-    api.put("projects", _SCREENED, "alerts", "texture missing", body=_RULE)
+    api.put("projects", _TUMOURS, "alerts", "texture missing", body=_RULE)
     requests = make_requests()
     write_questions(folder / "questions.jsonl")
-    _serve(steps, folder, collector, requests, "as it is")
+    _serve(steps, folder, collector, requests, "unchanged")
     _evaluate(steps, folder, collector, "first sentence")
     edit_service(folder)
     _serve(steps, folder, collector, requests, "with an edited answer()")
     _evaluate(steps, folder, collector, "closest sentence", baseline="reply:v1")
-    with steps.step("Wait until all records are there"):
-        twice = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
-        wait_for_runs(api, twice)
+    with steps.step("Wait for all records"):
+        expected = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
+        wait_for_runs(api, expected)
 
 
 def _serve(
     steps: Steps, folder: Path, collector: Process, requests: Sequence[Request], state: str
 ) -> None:
-    """Run the copy of the service under the load; it delivers its last runs when it ends."""
+    """Run the copy of the service and send it all requests. It flushes its runs when it stops."""
     with start_service(folder, collector.address) as service:
         with steps.step(f"Start the service {state}"):
             service.wait_ready()
-        with steps.step("Send requests to it", total=len(requests)) as advance:
+        with steps.step("Send requests to the service", total=len(requests)) as advance:
             send(service.address, requests, advance)
 
 
 def _evaluate(
     steps: Steps, folder: Path, collector: Process, name: str, baseline: str = ""
 ) -> None:
-    """Run the copy of the service over the questions; the edit makes something worse."""
-    beside = f", beside {baseline}" if baseline else ""
+    """Evaluate the copy of the service. With a baseline, exit status 1 (worse) is also accepted."""
+    compared = f", compared with {baseline}" if baseline else ""
     with (
-        steps.step(f"Evaluate it: {name}{beside}"),
+        steps.step(f"Evaluate the service: {name}{compared}"),
         start_evaluation(folder, collector.address, name, baseline) as evaluation,
     ):
         evaluation.wait_end(*((_WORSE,) if baseline else ()))
 
 
 def _wait_for_ctrl_c(collector: Process) -> None:
-    """Wait for Ctrl-C, the good end.
+    """Wait for Ctrl-C, which ends the demo normally.
 
     Raises:
-        DemoError: The collector ended first.
+        DemoError: The collector exited before that.
     """
     try:
         collector.wait_end()
     except KeyboardInterrupt:
         return
-    raise DemoError("The collector has ended")
+    raise DemoError("The collector exited")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End the demo once: a second Ctrl-C does not keep it from stopping its processes."""
-    for ending in _ENDINGS:
-        signal.signal(ending, signal.SIG_IGN)
+    """Stop the demo. Later signals are ignored, so that it can stop its processes."""
+    for stop_signal in _STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""What the API must show for ``--once`` to end well."""
+"""Checks that ``--once`` makes before it exits with status 0."""
 
 from typing import Final
 
@@ -15,14 +15,14 @@ _FIRED: Final = 1
 
 
 def find_missing(records: Records) -> list[str]:
-    """Say what the API does not show although it should; empty when nothing is missing."""
+    """Return a line for each kind of record of which the API shows too few."""
     versions = list(records.versions.values())
     judges = {
         judge["judge"] for found in versions for version in found for judge in version["judges"]
     }
     verdicts = [found["verdict"] for found in records.experiments if found["verdict"]]
     firings = [firing for found in records.alerts for firing in found["firings"]]
-    wanted = (
+    checks = (
         ("runs", _RUNS, sum(project["runs"] for project in records.projects)),
         ("versions of one model", _VERSIONS, max(map(len, versions), default=0)),
         ("errors", _ERRORS, sum(project["errors"] for project in records.projects)),
@@ -38,7 +38,7 @@ def find_missing(records: Records) -> list[str]:
     )
     return [
         f"{what}: the API shows {count}, expected at least {least}"
-        for what, least, count in wanted
+        for what, least, count in checks
         if count < least
     ]
 

@@ -1,4 +1,4 @@
-"""The copy of the service, and the edit that makes the second version of its model."""
+"""Copies the service and edits the copy, which creates a second version of its model."""
 
 import shutil
 from pathlib import Path
@@ -6,15 +6,16 @@ from typing import Final
 
 _SOURCE: Final = Path(__file__).parent / "service"
 
-# What a developer might do after a look at the scores: the closest sentence, and the one behind it.
+# An edit that a developer might make after seeing the scores: answer with the sentence closest to
+# the question and the one after it.
 _EDITS: Final = (
     ("WORDS = 40\n", "WORDS = 60\n"),
     (
         '    sentence = sentences(best["text"])[0]\n',
         "    asked = words(question)\n"
-        '    said = sentences(best["text"])\n'
-        "    closest = max(range(len(said)), key=lambda place: len(asked & words(said[place])))\n"
-        '    sentence = " ".join(said[closest : closest + 2])\n',
+        '    found = sentences(best["text"])\n'
+        "    closest = max(range(len(found)), key=lambda place: len(asked & words(found[place])))\n"
+        '    sentence = " ".join(found[closest : closest + 2])\n',
     ),
 )
 
@@ -25,10 +26,10 @@ def copy_service(folder: Path) -> None:
 
 
 def edit_service(folder: Path) -> None:
-    """Write the second version of the `answer` function into the copy."""
+    """Change the `answer` function of the copy to its second version."""
     file = folder / "service" / "docs_search.py"
     text = file.read_text("utf-8")
     for before, after in _EDITS:
-        assert text.count(before) == 1, f"{before!r} stands not once in {file}"
+        assert text.count(before) == 1, f"expected {before!r} exactly once in {file}"
         text = text.replace(before, after)
     file.write_text(text, "utf-8")

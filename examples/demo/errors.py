@@ -1,11 +1,11 @@
-"""What ends the demo early: one error, whose message is for the user."""
+"""The error that ends the demo early. Its message is printed for the user."""
 
 
 class DemoError(Exception):
     """The demo cannot go on.
 
     Attributes:
-        status: The exit status that says so.
+        status: The exit status of the demo.
     """
 
     def __init__(self, message: str, status: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The demo's own folder: held by one demo at a time, cleared at each start."""
+"""The folder of the demo. One demo at a time locks it; each start clears it."""
 
 import fcntl
 import os
@@ -17,18 +17,18 @@ _REFUSED: Final = 2
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Clear the folder of an earlier demo and keep others out of it.
+    """Lock the folder and clear the files of the previous demo.
 
     Raises:
-        DemoError: Another demo or collector is at work there, or the folder holds what no demo
-            has written; nothing was changed.
+        DemoError: Another demo or collector uses the folder, or the folder has files that are
+            not from a demo. Nothing is changed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DemoError(f"The folder {folder} cannot be made: {error}", _REFUSED) from error
+        raise DemoError(f"The folder {folder} cannot be created: {error}", _REFUSED) from error
     if any(folder.iterdir()) and not (folder / _LOCK).exists():
-        raise DemoError(f"{folder} was not made by the demo: expected an empty folder", _REFUSED)
+        raise DemoError(f"{folder} was not created by the demo: expected an empty folder", _REFUSED)
     lock = _lock(folder / _LOCK)
     try:
         os.ftruncate(lock, 0)
@@ -43,15 +43,15 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    """Take a lock file for as long as it is open; its holder has written its process id there."""
+    """Open and lock a file that contains the process ID of its owner. Closing it unlocks it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(file)
-        holder = path.read_text().strip() or "unknown"
+        owner = path.read_text().strip() or "unknown"
         raise DemoError(
-            f"Another demo holds {path.parent} (process {holder}): stop it, or choose another "
+            f"Another demo uses {path.parent} (process {owner}): stop it, or choose another "
             "--folder",
             _REFUSED,
         ) from error

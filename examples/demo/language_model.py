@@ -1,4 +1,4 @@
-"""The language model that the demo's judge asks: it answers from a table, on this machine."""
+"""A local HTTP server that stands in for the LLM of the demo's judge. It answers from a table."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 MODEL: Final = "gpt-4o-mini"
 _HOST: Final = "127.0.0.1"
-# How each answer of the agent begins, and whether it says what to write.
+# Start of each answer of the agent, and the verdict on it.
 _VERDICTS: Final[Mapping[str, tuple[str, str]]] = {
     "Return a true value": ("pass", "It says what to return, and where."),
     "No. It holds": ("pass", "It says to write a def."),
@@ -27,7 +27,7 @@ _UNKNOWN: Final = ("fail", "It is no answer.")
 
 @contextmanager
 def serve_model() -> Iterator[str]:
-    """Serve the model as OpenAI does, until the block ends; yields its base address."""
+    """Serve an OpenAI-compatible API until the block ends and yield its base URL."""
     server = ThreadingHTTPServer((_HOST, 0), _Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Answer a chat completion."""
+        """Respond to a chat completion request."""
         size = int(self.headers["content-length"])
         body = json.dumps(_complete(json.loads(self.rfile.read(size)))).encode()
         self.send_response(200)
@@ -58,8 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _complete(request: Mapping[str, Any]) -> dict[str, Any]:
-    shown = request["messages"][-1]["content"]
-    found = (verdict for begin, verdict in _VERDICTS.items() if begin in shown)
+    prompt = request["messages"][-1]["content"]
+    found = (verdict for start, verdict in _VERDICTS.items() if start in prompt)
     score, explanation = next(found, _UNKNOWN)
     reply = json.dumps({"score": score, "explanation": explanation})
     usage = {"prompt_tokens": len(str(request)) // 4, "completion_tokens": len(reply) // 4}

@@ -1,4 +1,4 @@
-"""The load: a few hundred requests to the service, from several threads."""
+"""Sends a few hundred requests to the service from several threads."""
 
 import random
 from collections import Counter
@@ -14,12 +14,13 @@ from examples.demo.questions import UNANSWERABLE, make_questions
 from examples.demo.service.data import Data, Part, load_digit_images, load_tumours
 
 _CLIENTS: Final = ("bigshot", "acme", "internal")
-# The client whose form sends the question before once more: nothing says so but its answers.
+# This client has a bug: it sends its previous question. No request fails, but the answers are
+# wrong.
 _STALE: Final = "acme"
 _FROM_TRAIN: Final = 20
 _FROM_TEST: Final = 40
 _TURNS: Final = 5
-# So many questions are asked so often: how alike the answers are stands on the model's page.
+# Repeated questions let the model's page show how much the answers vary.
 _ASKED_AGAIN: Final = 24
 _TIMES: Final = 3
 _THREADS: Final = 8
@@ -30,7 +31,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: the model that it is for, by project and name, and what should come back."""
+    """A request, the project and name of the model that it calls, and the expected status."""
 
     model: tuple[str, str]
     body: dict[str, Any]
@@ -38,7 +39,7 @@ class Request:
 
 
 def make_requests() -> list[Request]:
-    """Make the same requests each time, in a mixed order."""
+    """Return the requests in random order. A fixed seed makes them the same in each demo."""
     chance = random.Random(_SEED)
     requests = [*_ask_questions(), *_show_digits(), *_show_tumours()]
     for request in requests:
@@ -49,7 +50,7 @@ def make_requests() -> list[Request]:
 
 
 def _ask_again(requests: Sequence[Request]) -> list[Request]:
-    """Let clients ask questions again that they asked before, in the same conversation."""
+    """Return requests that repeat questions in the same conversation."""
     asked = [
         request
         for request in requests
@@ -59,20 +60,20 @@ def _ask_again(requests: Sequence[Request]) -> list[Request]:
 
 
 def _repeat_questions(requests: Sequence[Request]) -> None:
-    """Let a client ask each time what it asked the time before."""
-    before = ""
+    """Replace each question of the buggy client with its previous one."""
+    previous = ""
     for request in requests:
         if request.model[1] == "ask" and request.status == _OK and request.body["client"] == _STALE:
             question = request.body["question"]
-            request.body["question"] = before or question
-            before = question
+            request.body["question"] = previous or question
+            previous = question
 
 
 def send(address: str, requests: Sequence[Request], advance: Callable[[], object]) -> None:
     """Send all requests and call `advance` after each answer.
 
     Raises:
-        DemoError: An answer is not what it should be.
+        DemoError: A request failed or returned an unexpected status.
     """
     pool = urllib3.PoolManager(maxsize=_THREADS, retries=False, timeout=_TIMEOUT_S)
 
@@ -81,10 +82,10 @@ def send(address: str, requests: Sequence[Request], advance: Callable[[], object
         try:
             answer = pool.request("POST", f"{address}/{name}", json=request.body)
         except urllib3.exceptions.HTTPError as error:
-            raise DemoError(f"POST /{name} was not answered: {error}") from error
+            raise DemoError(f"POST /{name} failed: {error}") from error
         if answer.status != request.status:
             raise DemoError(
-                f"POST /{name} was answered {answer.status}: expected {request.status}; "
+                f"POST /{name} returned {answer.status}: expected {request.status}; "
                 f"{answer.data.decode()[:500]}"
             )
 

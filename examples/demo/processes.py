@@ -1,4 +1,4 @@
-"""The demo's processes: the collector, the training, the service."""
+"""Starts and stops the demo's processes: collector, scripts, service and evaluations."""
 
 import json
 import os
@@ -24,13 +24,13 @@ _TAIL: Final = 15
 
 
 class Process:
-    """A Python process in the demo's folder that ends with the ``with`` block.
+    """A Python process in the demo's folder. It is stopped at the end of its ``with`` block.
 
-    It has a process group of its own: Ctrl-C reaches the demo alone, which then stops its
-    processes one after the other. What it prints goes to ``<name>.log``.
+    Each process has its own process group, so that Ctrl-C reaches only the demo, which then stops
+    its processes in order. The output goes to ``<name>.log``.
 
     Attributes:
-        address: Where it listens, after `wait_ready`.
+        address: The URL that it listens on, set after `wait_ready`.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Process:
         self._name = name
         self._log = folder / f"{name}.log"
         self._ready = ready
-        self._has_spoken = threading.Event()
-        self._process = subprocess.Popen(  # noqa: S603 - this very Python, and arguments of ours
+        self._ready_or_exited = threading.Event()
+        self._process = subprocess.Popen(  # noqa: S603 - the current Python with fixed arguments
             [*starter, sys.executable, "-m", *arguments],
             cwd=folder,
             env=_environment(endpoint) | variables,
@@ -63,7 +63,7 @@ class Process:
         self._reader.start()
 
     def __enter__(self) -> "Process":
-        """Nothing to do: the process has begun."""
+        """Return the process, which is already running."""
         return self
 
     def __exit__(
@@ -72,7 +72,7 @@ class Process:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> None:
-        """Ask the process to end, and make it end when it does not."""
+        """Stop the process, and kill it after a timeout."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -83,31 +83,31 @@ class Process:
         self._reader.join()
 
     def wait_ready(self) -> None:
-        """Wait until it listens.
+        """Wait until the process listens.
 
         Raises:
-            DemoError: It ended, or said nothing within a minute.
+            DemoError: The process exited, or did not listen within a minute.
         """
-        self._has_spoken.wait(_READY_S)
+        self._ready_or_exited.wait(_READY_S)
         if not self.address:
             raise self._failure("is not ready")
 
     def wait_end(self, *good: int) -> None:
-        """Wait until it ends by itself.
+        """Wait until the process exits by itself.
 
         Args:
-            good: What its status may be beside 0.
+            good: Exit statuses other than 0 that are not failures.
 
         Raises:
-            DemoError: It failed.
+            DemoError: The process failed.
         """
         status = self._process.wait()
         self._reader.join()
         if status not in {0, *good}:
-            raise self._failure(f"ended with status {status}")
+            raise self._failure(f"exited with status {status}")
 
     def _read(self) -> None:
-        """Keep what it prints, and find the line that says where it listens."""
+        """Copy the output to the log and find the address in it."""
         assert self._process.stdout is not None
         with self._process.stdout as output, self._log.open("w", encoding="utf-8") as log:
             for line in output:
@@ -116,20 +116,20 @@ class Process:
                 found = self._ready.search(line) if self._ready else None
                 if found:
                     self.address = found[1]
-                    self._has_spoken.set()
-        self._has_spoken.set()
+                    self._ready_or_exited.set()
+        self._ready_or_exited.set()
 
     def _failure(self, what: str) -> DemoError:
         tail = "\n".join(self._log.read_text("utf-8").splitlines()[-_TAIL:])
-        return DemoError(f"The {self._name} {what}; the end of {self._log}:\n{tail}")
+        return DemoError(f"The {self._name} process {what}; last lines of {self._log}:\n{tail}")
 
 
 def start_collector(folder: Path, model_url: str) -> Process:
-    """Start ``otel-ml serve`` on a store in the folder, at its usual ports when they are free.
+    """Start ``otel-ml serve`` with a store in the folder, on the default ports if they are free.
 
     Args:
         folder: The folder of the demo.
-        model_url: Address of the language model that judges may ask.
+        model_url: The base URL of the language model for judges.
     """
     connection = {
         "kind": "openai",
@@ -140,7 +140,7 @@ def start_collector(folder: Path, model_url: str) -> Process:
     arguments = [
         *("otel_ml_collector", "serve", "--data-dir", "data"),
         *("--http", _address(4318), "--grpc", _address(4317)),
-        *("--collect-ms", "0"),  # the scripts flush 20 times and wait for each answer
+        *("--collect-ms", "0"),  # the scripts flush 20 times and wait for each response
         *("--judge-connections", json.dumps({"demo": connection})),
         *("--judges", '{"quiet_s": 5}'),
     ]
@@ -148,12 +148,12 @@ def start_collector(folder: Path, model_url: str) -> Process:
 
 
 def start_script(folder: Path, endpoint: str, module: str) -> Process:
-    """Run a module of the copy of the service; the process ends by itself."""
+    """Run a module of the copy of the service. The process exits by itself."""
     return Process(module, [f"service.{module}"], folder, endpoint=endpoint)
 
 
 def start_plain(folder: Path, endpoint: str, module: str) -> Process:
-    """Run a module that contains no line of otel-ml; the environment says what is recorded."""
+    """Run a module that does not import otel-ml. Environment variables turn recording on."""
     return Process(
         module,
         [f"service.{module}"],
@@ -166,7 +166,7 @@ def start_plain(folder: Path, endpoint: str, module: str) -> Process:
 
 
 def start_service(folder: Path, endpoint: str) -> Process:
-    """Start the copy of the service at a free port."""
+    """Start the copy of the service on a free port."""
     arguments = [
         *("uvicorn", "service.app:app", "--host", _HOST, "--port", "0"),
         *("--workers", "1", "--no-access-log"),
@@ -175,7 +175,7 @@ def start_service(folder: Path, endpoint: str) -> Process:
 
 
 def start_evaluation(folder: Path, endpoint: str, name: str, baseline: str = "") -> Process:
-    """Run the copy of the service over the questions; its status is 1 when it got worse."""
+    """Evaluate the copy of the service on the questions. Exits with 1 if a judge finds it worse."""
     arguments = [
         *("otel_ml_collector", "evaluate", "service.evaluated:reply"),
         *("--dataset", "questions.jsonl", "--project", "docs-search", "--name", name),
@@ -186,7 +186,7 @@ def start_evaluation(folder: Path, endpoint: str, name: str, baseline: str = "")
 
 
 def _address(port: int) -> str:
-    """Name the port when nobody listens there, else one that the system chooses."""
+    """Return an address with this port if it is free, else with port 0 (any free port)."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -197,13 +197,13 @@ def _address(port: int) -> str:
 
 
 def _environment(endpoint: str | None) -> dict[str, str]:
-    """Return our variables without those that would lead telemetry or requests elsewhere."""
-    kept = {
+    """Return the environment without variables that redirect telemetry or requests."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.upper().startswith("OTEL_") and not name.upper().endswith("_PROXY")
     }
-    kept["PYTHONUNBUFFERED"] = "1"
+    variables["PYTHONUNBUFFERED"] = "1"
     if endpoint is not None:
-        kept["OTEL_ML_ENDPOINT"] = endpoint
-    return kept
+        variables["OTEL_ML_ENDPOINT"] = endpoint
+    return variables

@@ -1,4 +1,4 @@
-"""Says what the demo is doing: moving bars on a terminal, a line a step elsewhere."""
+"""Shows the progress of the demo: bars on a terminal, otherwise one line per step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Steps:
-    """The steps of the demo, one after the other.
+    """The steps of the demo, shown in order.
 
     Args:
-        console: Where they are shown.
+        console: The console that shows them.
     """
 
     def __init__(self, console: Console) -> None:
@@ -38,12 +38,12 @@ class Steps:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> None:
-        """Leave the bars as they are now."""
+        """Stop updating the bars."""
         self._bars.stop()
 
     @contextmanager
     def step(self, text: str, total: int = 1) -> Iterator[Callable[[], None]]:
-        """Show one step; call what it gives each time one part of `total` is done."""
+        """Show one step. Call the yielded function after each of its `total` parts."""
         task = self._bars.add_task(text, total=total)
         began = time.monotonic()
         yield lambda: self._bars.advance(task)

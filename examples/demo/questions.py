@@ -1,4 +1,4 @@
-"""The questions of the load: from the reference itself and from people, with known topics."""
+"""The questions that the demo asks, each with the topics of the Python reference that answer it."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from typing import Final
 
 from examples.demo.service.reference import read_passages, sentences, title
 
-# Only stop words: nothing is left to look for, and the service's ranking fails on it.
+# Contains only stop words, so that the service has no search terms and its ranking fails.
 UNANSWERABLE: Final = "the of and"
 
 _QUOTES: Final = 40
@@ -43,7 +43,7 @@ _FROM_PEOPLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, the topics that answer it, and whether its words were taken from there."""
+    """A question, the topics that answer it, and whether its words are quoted from them."""
 
     text: str
     topics: tuple[str, ...]
@@ -51,13 +51,13 @@ class Question:
 
 
 def make_questions() -> list[Question]:
-    """Make the same questions each time: of people, of headings, of half remembered sentences."""
+    """Return questions written by people and questions made from headings and sentences."""
     people = [Question(text, known, is_quote=False) for text, known in _FROM_PEOPLE.items()]
     return [*people, *_ask_for_headings(), *_ask_for_sentences()]
 
 
 def write_questions(path: Path) -> None:
-    """Write the questions as a data set: what is asked, and the topics that answer it."""
+    """Write the questions and their expected topics as a data set."""
     with path.open("w", encoding="utf-8") as file:
         for question in make_questions():
             item = {
@@ -69,7 +69,7 @@ def write_questions(path: Path) -> None:
 
 
 def _ask_for_headings() -> list[Question]:
-    """Ask for each heading that only one topic has."""
+    """Return a question for each heading that only one topic has."""
     owned = {passage["topic"] for passage in read_passages()}
     headings = {topic: title(topic) for topic in topics if topic in owned}
     count = Counter(headings.values())
@@ -81,7 +81,7 @@ def _ask_for_headings() -> list[Question]:
 
 
 def _ask_for_sentences() -> list[Question]:
-    """Ask with every second word of a sentence, as someone does who remembers half of it."""
+    """Return questions with every second word of a sentence, like a half-remembered quote."""
     low, high = _QUOTE_WORDS
     found = [
         (sentence, passage["topic"])

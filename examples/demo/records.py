@@ -1,4 +1,4 @@
-"""What the collector's API says of the demo's runs."""
+"""Reads the records of the demo from the API of the collector."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ import urllib3
 
 from examples.demo.errors import DemoError
 
-Json = Any  # an answer of the API, as decoded
+Json = Any  # a decoded response of the API
 
 _PAUSE_S: Final = 0.1
 _TIMEOUT_S: Final = 10
@@ -22,7 +22,7 @@ class Api:
     """The JSON API of a collector.
 
     Args:
-        address: Where the collector listens.
+        address: The URL of the collector.
     """
 
     def __init__(self, address: str) -> None:
@@ -30,18 +30,18 @@ class Api:
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S)
 
     def ask(self, *parts: str, **parameters: str) -> Json:
-        """Ask for the resource at a path of these parts.
+        """Get the resource whose path has these parts.
 
         Raises:
-            DemoError: The answer is an error.
+            DemoError: The request failed.
         """
         return self._send("GET", parts, fields=parameters)
 
     def put(self, *parts: str, body: Json) -> Json:
-        """Save a resource at a path of these parts.
+        """Save the resource whose path has these parts.
 
         Raises:
-            DemoError: The answer is an error.
+            DemoError: The request failed.
         """
         return self._send("PUT", parts, json=body)
 
@@ -50,9 +50,9 @@ class Api:
         try:
             answer = self._pool.request(method, f"{self._base}/{path}", **content)
         except urllib3.exceptions.HTTPError as error:
-            raise DemoError(f"The API did not answer /{path}: {error}") from error
-        if answer.status != 200:  # noqa: PLR2004 - HTTP's word for ok
-            raise DemoError(f"The API answered /{path} with {answer.status}: {answer.data!r}")
+            raise DemoError(f"The API request /{path} failed: {error}") from error
+        if answer.status != 200:  # noqa: PLR2004 - 200 OK
+            raise DemoError(f"The API request /{path} returned {answer.status}: {answer.data!r}")
         return answer.json()
 
 
@@ -68,17 +68,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Everything that the demo shows and checks.
+    """All records that the demo shows and checks.
 
     Attributes:
-        projects: As the API lists them.
+        projects: The projects, as the API lists them.
         models: The models of each project.
         versions: The versions of each model, by project and name.
-        newest: The newest runs of models and chains of each project.
-        errors: The newest runs of each project that failed.
+        newest: The newest model and chain runs of each project.
+        errors: The newest failed runs of each project.
         series: All metric series.
-        experiments: What came of each experiment, the newest first.
-        alerts: Of each rule of alerts when it would have fired.
+        experiments: The results of each experiment, newest first.
+        alerts: For each alert rule, when it would have fired.
     """
 
     projects: list[Json]
@@ -92,7 +92,7 @@ class Records:
 
 
 def read_records(api: Api, newest: int = 4) -> Records:
-    """Ask the API for everything that the demo shows; `newest` runs of each project."""
+    """Read all records that the demo shows, with `newest` runs of each project."""
     projects = api.ask("projects")["projects"]
     names = [project["project"] for project in projects]
     models = {name: api.ask("projects", name, "models")["models"] for name in names}
@@ -122,10 +122,10 @@ def _check_alerts(api: Api, project: str) -> list[Json]:
 
 
 def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: float = 30.0) -> None:
-    """Wait until the API shows a run for each request, and what every judge says of it.
+    """Wait until the API shows a run for each request and the scores of every judge.
 
     Raises:
-        DemoError: It does not within `timeout_s`.
+        DemoError: Runs or scores are missing after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()

@@ -1,4 +1,4 @@
-"""Tables of what the API shows: runs, versions, scores, metrics, experiments."""
+"""Prints tables of projects, runs, versions, scores, metrics and experiments."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -39,7 +39,7 @@ def _make_runs(title: str, pages: Iterable[list[Json]]) -> Table:
     judges = sorted({judge for run in runs for judge in run["scores"]})
     columns = ("model", "client", "outcome", "#ms", *(f"#{judge}" for judge in judges), "inputs")
     table = _make_table(title, *columns)
-    table.expand, table.columns[-1].ratio = True, 1  # inputs take the room that is left
+    table.expand, table.columns[-1].ratio = True, 1  # the inputs column fills the remaining width
     for run in runs:
         model = _name(run["model"], run["version"])
         client = run["tags"].get("client")
@@ -97,9 +97,9 @@ def _make_experiments(records: Records) -> Table:
     table = _make_table("Experiments", *columns)
     for found in records.experiments:
         one, verdict = found["experiment"], found["verdict"]
-        said = {judge["judge"]: judge for judge in verdict["judges"]} if verdict else {}
+        by_judge = {judge["judge"]: judge for judge in verdict["judges"]} if verdict else {}
         for judge in found["judges"]:
-            compared = said.get(judge["judge"], {"baseline": None, "word": "no baseline"})
+            compared = by_judge.get(judge["judge"], {"baseline": None, "word": "no baseline"})
             before, now = (
                 side and side["value"] for side in (compared["baseline"], judge["value"])
             )
@@ -109,7 +109,7 @@ def _make_experiments(records: Records) -> Table:
 
 
 def _make_table(title: str, *columns: str) -> Table:
-    """Make a table without rows; a column whose name begins with ``#`` holds numbers."""
+    """Return an empty table. Columns whose names start with ``#`` are right-aligned numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         name = column.removeprefix("#")

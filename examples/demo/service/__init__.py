@@ -1,4 +1,4 @@
-"""A small HTTP service of three real models. The demo runs a copy of this folder, and edits it.
+"""A small HTTP service with three real models. The demo runs and edits a copy of this folder.
 
-Its files import each other relatively, because the copy is a package of another name.
+The modules use relative imports because the copy has a different package name.
 """

@@ -1,7 +1,7 @@
-"""A small agent that answers in turns: ``python -m service.agent``.
+"""A small agent that has conversations: ``python -m service.agent``.
 
-Its model is scripted, so that it runs without a network: it answers from a table, with the tokens
-that a real one would have used. All else is as with a real model.
+The agent runs without a network because its model answers from a table. Token counts are estimated
+from the text. Everything else works as with a real model.
 """
 
 import random
@@ -48,12 +48,12 @@ Messages = list[dict[str, Any]]
 
 
 def has_25_words(outputs: str) -> bool:
-    """Tell whether an answer has 25 words at most."""
-    return len(outputs.split()) <= 25  # noqa: PLR2004 - the rubric itself
+    """Return whether an answer has at most 25 words."""
+    return len(outputs.split()) <= 25  # noqa: PLR2004 - the judge's limit
 
 
 def has_15_words(outputs: str) -> bool:
-    """Tell whether an answer has 15 words at most."""
+    """Return whether an answer has at most 15 words."""
     return len(outputs.split()) <= 15  # noqa: PLR2004
 
 
@@ -63,8 +63,8 @@ stricter = Judge("concise", "The answer can be read on a phone", has_15_words)
 
 @docs.trace(kind="chat", provider="openai", model=MODEL)
 def chat(messages: Messages) -> dict[str, Any]:
-    """Answer as OpenAI does: first by asking for a search, then in words."""
-    question = next(one["content"] for one in reversed(messages) if one["role"] == "user")
+    """Respond like OpenAI: first with a tool call to search, then with text."""
+    question = next(sent["content"] for sent in reversed(messages) if sent["role"] == "user")
     message: dict[str, Any] = {"role": "assistant", "content": _ANSWERS.get(question)}
     if messages[-1]["role"] == "user":
         call = {"name": "search", "arguments": {"words": question}}
@@ -79,10 +79,10 @@ def chat(messages: Messages) -> dict[str, Any]:
 
 @docs.trace(kind="execute_tool")
 def search(words: str) -> list[str]:
-    """Find what the reference says.
+    """Search the Python reference.
 
     Raises:
-        TimeoutError: The index did not answer.
+        TimeoutError: The index did not respond.
     """
     if words == _DOWN:
         raise TimeoutError("the index did not answer within 2 s")
@@ -91,17 +91,17 @@ def search(words: str) -> list[str]:
 
 @docs.assess(concise, kind="agent")
 def assistant(messages: Messages) -> str:
-    """Talk with the model until it has no more tools to call."""
-    while calls := (said := chat(messages)["choices"][0]["message"]).get("tool_calls"):
-        messages = [*messages, said]
+    """Call the model, and the tools that it asks for, until it returns text."""
+    while calls := (reply := chat(messages)["choices"][0]["message"]).get("tool_calls"):
+        messages = [*messages, reply]
         for call in calls:
             content = "\n".join(search(**call["function"]["arguments"]))
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": content})
-    return str(said["content"])
+    return str(reply["content"])
 
 
 def talk(session: str, user: str, questions: Sequence[str]) -> None:
-    """Ask the agent one question after the other; it knows what was said before."""
+    """Ask the agent several questions in one conversation."""
     messages: Messages = [{"role": "system", "content": "Answer questions about Python."}]
     for question in questions:
         messages.append({"role": "user", "content": question})
@@ -111,13 +111,13 @@ def talk(session: str, user: str, questions: Sequence[str]) -> None:
         messages.append({"role": "assistant", "content": answer})
 
 
-def _count(said: object) -> int:
-    """Count tokens, about as a real model does: four characters each."""
-    return max(len(str(said)) // 4, 1)
+def _count(content: object) -> int:
+    """Estimate the number of tokens, at four characters each."""
+    return max(len(str(content)) // 4, 1)
 
 
 def converse() -> None:
-    """Have the same conversations each time; in the last one the search is down."""
+    """Run the same conversations in each demo. In the last one, the search fails."""
     chance = random.Random(_SEED)
     for number in range(_SESSIONS):
         questions = chance.sample(list(_ANSWERS), _TURNS)
@@ -126,12 +126,12 @@ def converse() -> None:
     try:
         talk("chat-broken", "eve", [_DOWN])
     except TimeoutError as error:
-        print(f"A turn failed, as the demo wants: {error}")
+        print(f"A turn failed, as intended: {error}")
     docs.flush()
 
 
 if __name__ == "__main__":
     converse()
-    change = docs.judge('model == "assistant"', stricter)  # what would a new judge say?
-    print(change)  # before anything of it is written
+    change = docs.judge('model == "assistant"', stricter)
+    print(change)  # what the stricter judge would change, before its scores are written
     change.write()

@@ -1,4 +1,4 @@
-"""The HTTP face of the models: one POST each."""
+"""The HTTP API of the service, with one POST route for each model."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,18 +13,18 @@ from .docs_search import Answer, ask, docs  # noqa: TID252
 
 
 class Caller(BaseModel):
-    """What every request says of itself."""
+    """The fields that every request has: the client and the data split."""
 
     client: str
     split: str
 
     def announce(self) -> None:
-        """Let the runs of this request know it."""
+        """Make these fields available as tags to the runs of this request."""
         CALLER.set({"client": self.client, "split": self.split})
 
 
 class Question(Caller):
-    """A question, the topics that are known to answer it, and whose conversation it is part of."""
+    """A question, the topics that are expected to answer it, and the session it belongs to."""
 
     question: str
     expected: list[str]
@@ -32,14 +32,14 @@ class Question(Caller):
 
 
 class Image(Caller):
-    """An image of 8 by 8 pixels, row by row, and the digit that it shows."""
+    """An 8×8 image as rows of pixels, and the digit that it shows."""
 
     pixels: list[float]
     expected: int
 
 
 class Tumour(Caller):
-    """The measurements of a tumour, and what it was."""
+    """The measurements of a tumour and its actual diagnosis."""
 
     measurements: dict[str, float]
     expected: str
@@ -47,7 +47,7 @@ class Tumour(Caller):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Deliver all runs before the end: on SIGTERM uvicorn ends without what runs at exit."""
+    """Flush all runs at shutdown: on SIGTERM, uvicorn exits without running atexit functions."""
     yield
     for client in (docs, digits, tumours):
         client.flush()
@@ -58,7 +58,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/ask")
 def post_question(body: Question) -> Answer:
-    """Answer a question; 422 when it cannot be read."""
+    """Answer a question. Returns 422 if it has no search terms."""
     body.announce()
     try:
         return ask(body.question, body.expected, body.session)
@@ -68,13 +68,13 @@ def post_question(body: Question) -> Answer:
 
 @app.post("/classify")
 def post_image(body: Image) -> Digit:
-    """Read a digit."""
+    """Classify a digit."""
     body.announce()
     return classify(np.array(body.pixels).reshape(8, 8), body.expected)
 
 
 @app.post("/diagnose")
 def post_tumour(body: Tumour) -> Diagnosis:
-    """Judge a tumour."""
+    """Diagnose a tumour."""
     body.announce()
     return diagnose(body.measurements, body.expected)

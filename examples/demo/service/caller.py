@@ -1,4 +1,4 @@
-"""Who the current request is for, so that runs deep inside can be tagged with it."""
+"""The caller of the current request, with which nested runs are tagged."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""The data sets that scikit-learn carries, cut into a train and a test part."""
+"""Loads data sets that ship with scikit-learn, split into a train and a test part."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,19 +12,19 @@ _SEED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of features and what each of them is."""
+    """Rows of features and their targets."""
 
     features: np.ndarray[Any, np.dtype[np.float64]]
     targets: np.ndarray[Any, np.dtype[np.int64]]
 
     def first(self, count: int) -> "Part":
-        """Return the first rows alone."""
+        """Return the first `count` rows."""
         return Part(self.features[:count], self.targets[:count])
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A data set: the parts, and the names of features and targets."""
+    """A data set with its two parts and the names of its features and targets."""
 
     train: Part
     test: Part
@@ -33,12 +33,12 @@ class Data:
 
 
 def load_digit_images() -> Data:
-    """Load 1,797 hand-written digits: 64 pixels, 0 (paper) to 1 (ink)."""
+    """Load 1,797 handwritten digits, each with 64 pixels from 0 (paper) to 1 (ink)."""
     return _cut(load_digits(), scale=1 / 16)
 
 
 def load_tumours() -> Data:
-    """Load 569 tumours: 30 measurements, malignant or benign."""
+    """Load 569 tumours, malignant or benign, each with 30 measurements."""
     return _cut(load_breast_cancer(), scale=1.0)
 
 

@@ -1,4 +1,4 @@
-"""Answers questions from the Python language reference: retrieve, rank, answer."""
+"""Answers questions from the Python language reference in three steps: retrieve, rank, answer."""
 
 import re
 from typing import Final
@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 from sklearn.metrics.pairwise import linear_kernel
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from otel_ml import Client, Judge, current_run
 
@@ -30,37 +30,37 @@ _INDEX: Final = _VECTORIZER.fit_transform([with_heading(passage) for passage in 
 
 
 class Answer(TypedDict):
-    """What is answered, and the topic of the reference that says it."""
+    """An answer and the topic of the reference that it comes from."""
 
     answer: str
     topic: str
 
 
 def words(text: str) -> set[str]:
-    """Return the words that carry meaning."""
+    """Return the words that are not stop words."""
     return {word for word in _WORD.findall(text.lower()) if word not in ENGLISH_STOP_WORDS}
 
 
 def is_expected(outputs: Answer, expected: list[str]) -> bool:
-    """Tell whether the answer comes from a topic that is known to be right."""
+    """Return whether the answer comes from an expected topic."""
     return outputs["topic"] in expected
 
 
 def share_supported(outputs: Answer, question: str, passages: list[Passage]) -> tuple[float, str]:
-    """Count the answer's words that the question or another passage has too."""
+    """Return the share of the answer's words that the question or another passage also has."""
     others = [passage["text"] for passage in passages if outputs["answer"] not in passage["text"]]
-    said = words(outputs["answer"])
-    alone = said - words(" ".join([question, *others]))
-    supported = len(said) - len(alone)
-    explanation = f"{supported} of {len(said)} words stand elsewhere too"
+    used = words(outputs["answer"])
+    alone = used - words(" ".join([question, *others]))
+    supported = len(used) - len(alone)
+    explanation = f"{supported} of {len(used)} words stand elsewhere too"
     if alone:
         explanation += f", not: {', '.join(sorted(alone)[:8])}"
-    return supported / max(len(said), 1), explanation
+    return supported / max(len(used), 1), explanation
 
 
 def is_supported(score: float) -> bool:
-    """Pass when every second word is supported."""
-    return score >= 0.5  # noqa: PLR2004 - the criterion itself
+    """Return whether at least half of the words are supported."""
+    return score >= 0.5  # noqa: PLR2004 - the judge's threshold
 
 
 exact = Judge("exact", "The answer comes from an expected topic", is_expected)
@@ -74,7 +74,7 @@ grounded = Judge(
 
 @docs.trace(kind="retriever")
 def retrieve(question: str) -> list[Passage]:
-    """Find the passages whose words are most like the question's."""
+    """Find the passages that are most similar to the question."""
     run = current_run()
     run.info(f"{len(_PASSAGES)} passages in the index")
     cosines = linear_kernel(_VECTORIZER.transform([question]), _INDEX)[0]
@@ -86,10 +86,10 @@ def retrieve(question: str) -> list[Passage]:
 
 @docs.trace(kind="tool")
 def rank(question: str, passages: list[Passage]) -> list[Passage]:
-    """Put those first that have most of the question's words and pairs of words.
+    """Rank passages by how many words and word pairs they share with the question.
 
     Raises:
-        ValueError: No word of the question carries meaning.
+        ValueError: The question has only stop words.
     """
     terms = CountVectorizer(stop_words="english", ngram_range=(1, 2), binary=True)
     terms.fit([question])
@@ -100,7 +100,7 @@ def rank(question: str, passages: list[Passage]) -> list[Passage]:
 
 @docs.assess(docs.add_judge(exact), docs.add_judge(grounded))
 def answer(question: str, passages: list[Passage], expected: list[str]) -> Answer:
-    """Answer with one sentence; `expected` is there for the judge alone."""
+    """Answer with one sentence. Only the judge uses `expected`."""
     current_run().tag(CALLER.get())
     best = passages[0]
     sentence = sentences(best["text"])[0]

@@ -1,4 +1,4 @@
-"""What ``otel-ml evaluate`` runs over the questions, before and after the edit."""
+"""The function and the judges that ``otel-ml evaluate`` runs before and after the edit."""
 
 from .docs_search import Answer, ask, exact  # noqa: TID252 - see the package
 
@@ -13,5 +13,5 @@ def reply(question: str) -> Answer:
 
 
 def brief(outputs: Answer) -> bool:
-    """Tell whether an answer can be read at a glance."""
+    """Return whether an answer is short enough to read at a glance."""
     return len(outputs["answer"].split()) <= _BRIEF

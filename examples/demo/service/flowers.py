@@ -1,7 +1,7 @@
-"""Trains models on iris flowers and uses them. Nothing in this file records anything.
+"""Trains and uses models of iris flowers. This file contains no code that records runs.
 
-The demo starts it with ``opentelemetry-instrument`` and ``OTEL_ML_INSTRUMENT=sklearn``. So each
-training and each prediction is a run.
+The demo starts it with ``opentelemetry-instrument`` and ``OTEL_ML_INSTRUMENT=sklearn``, which
+records each training and each prediction as a run.
 """
 
 from sklearn.datasets import load_iris
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 def main() -> None:
-    """Train two models, ask each about single flowers, and about all at once."""
+    """Train two models. With each, predict flowers one by one, then all at once."""
     parts = train_test_split(*load_iris(return_X_y=True, as_frame=True), random_state=0)
     train, test, kinds, _ = parts
     for model in (

@@ -1,4 +1,4 @@
-"""The files in which trained models are kept, under the current folder."""
+"""Saves trained models to files in the current folder and loads them."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,11 +10,11 @@ TUMOURS: Final = Path("models/breast-cancer.joblib")
 
 
 def keep(model: object, path: Path) -> None:
-    """Write a model to its file."""
+    """Save a model to a file."""
     path.parent.mkdir(exist_ok=True)
     joblib.dump(model, path)
 
 
 def load(path: Path) -> Any:
-    """Read the model that `keep` wrote."""
+    """Load a model that `keep` saved."""
     return joblib.load(path)

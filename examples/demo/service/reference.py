@@ -1,4 +1,4 @@
-"""The Python language reference, which every CPython carries, cut into passages."""
+"""Splits the Python language reference, which ships with CPython, into passages."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ _SENTENCE_END: Final = re.compile(r'(?<=[.:!?])\s+(?=[A-Z“"*])')
 
 
 class Passage(TypedDict):
-    """A paragraph and the topic of the reference that it stands in."""
+    """A paragraph and the topic of the reference that contains it."""
 
     topic: str
     text: str
 
 
 def read_passages() -> list[Passage]:
-    """Cut all topics into paragraphs; one that stands in several topics goes to the shortest."""
+    """Return the paragraphs of all topics. A repeated paragraph belongs to the shortest topic."""
     owners: dict[str, str] = {}
     for topic in sorted(topics, key=lambda name: len(topics[name])):
         for paragraph in _paragraphs(topics[topic]):
@@ -31,17 +31,17 @@ def title(topic: str) -> str:
 
 
 def with_heading(passage: Passage) -> str:
-    """Return a passage as it is looked for: the heading's words count too."""
+    """Return the searchable text of a passage: its topic's heading and its own text."""
     return f"{title(passage['topic'])} {passage['text']}"
 
 
 def sentences(text: str) -> list[str]:
-    """Cut a passage into sentences; never empty for a passage."""
+    """Split a passage into one or more sentences."""
     return _SENTENCE_END.split(text)
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Give the prose of a topic: no headings, grammar or code."""
+    """Yield the paragraphs of a topic that are prose, without headings, grammar and code."""
     for block in text.split("\n\n"):
         paragraph = " ".join(block.split())
         is_prose = paragraph.endswith((".", ":")) and "::=" not in paragraph

@@ -1,7 +1,7 @@
-"""Sends ten days of screened tumours with the times that they have.
+"""Sends ten days of tumour screenings, with timestamps in the past.
 
-On the last day, until six in the evening, a device sends no texture in one of three cases. Nothing
-fails: the field is found by what the days before had, and a rule of alerts would have fired.
+On the last day until 18:00, a device omits the texture in every third case. No run fails. The
+findings show the missing field because earlier days had it, and an alert rule would have fired.
 """
 
 import json
@@ -18,26 +18,26 @@ from .kept import TUMOURS, load  # noqa: TID252
 MODEL: Final = "screen"
 BROKEN: Final = "mean texture"
 _DAYS: Final = 10
-_A_DAY: Final = 150
+_RUNS_PER_DAY: Final = 150
 _BROKEN_EVERY: Final = 3
-_REPAIRED: Final = 0.75  # of the day
-_SHOWN: Final = 8  # measurements
+_REPAIRED: Final = 0.75  # of the last day
+_SHOWN: Final = 8  # measurements in the inputs of a run
 _SEED: Final = 5
 _DAY_NS: Final = 24 * 60 * 60 * 1_000_000_000
 _CALL_NS: Final = 2_000_000
 
 
 def screen(client: Client) -> None:
-    """Judge tumours of the test part, drawn anew each day, and send the runs."""
+    """Screen random tumours of the test part on each day and send the runs."""
     data, model = load_tumours(), load(TUMOURS)
     generator = np.random.default_rng(_SEED)
     today_ns = time.time_ns() // _DAY_NS * _DAY_NS
     tracer = client.tracer_provider.get_tracer("otel_ml")
     for day in range(_DAYS):
-        places = generator.integers(0, len(data.test.targets), _A_DAY)
+        places = generator.integers(0, len(data.test.targets), _RUNS_PER_DAY)
         measured = data.test.features[places]
-        cases = np.arange(_A_DAY)
-        is_ill = (day == _DAYS - 1) & (cases < _REPAIRED * _A_DAY)
+        cases = np.arange(_RUNS_PER_DAY)
+        is_ill = (day == _DAYS - 1) & (cases < _REPAIRED * _RUNS_PER_DAY)
         is_broken = is_ill & (cases % _BROKEN_EVERY == 0)
         column = data.feature_names.index(BROKEN)
         measured[is_broken, column] = data.train.features[:, column].mean()
@@ -46,7 +46,7 @@ def screen(client: Client) -> None:
             inputs: dict[str, Any] = dict(zip(data.feature_names, row, strict=True))
             if is_broken[number]:
                 inputs[BROKEN] = None
-            start_ns = today_ns - (_DAYS - day) * _DAY_NS + number * (_DAY_NS // _A_DAY)
+            start_ns = today_ns - (_DAYS - day) * _DAY_NS + number * (_DAY_NS // _RUNS_PER_DAY)
             shown = dict(list(inputs.items())[:_SHOWN])
             span = tracer.start_span(
                 MODEL,

@@ -1,4 +1,4 @@
-"""Trains the classifiers and keeps them in files: ``python -m service.train``."""
+"""Trains the classifiers and saves them to files: ``python -m service.train``."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ _SEED: Final = 0
 
 
 def train_digits(client: Client) -> None:
-    """Train on the digits epoch by epoch, log how it goes, and keep and name what came of it."""
+    """Train on the digits, log the metrics of each epoch, and save and register the model."""
     data = load_digit_images()
     order = np.random.default_rng(_SEED)
     model = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=_RATE, random_state=_SEED)
@@ -36,16 +36,17 @@ def train_digits(client: Client) -> None:
             accuracy = model.score(data.test.features, data.test.targets)
             run.log_metrics({"loss": loss, "accuracy": accuracy}, step=epoch)
         run.info(f"Trained on {len(data.train.targets)} images, tested on the others")
-        found = model.predict(data.test.features)
-        run.log("confusion", confusion_matrix(data.test.targets, found))
-        run.log("a digit that was misread", data.test.features[found != data.test.targets][:1])
+        predicted = model.predict(data.test.features)
+        run.log("confusion", confusion_matrix(data.test.targets, predicted))
+        is_misread = predicted != data.test.targets
+        run.log("a digit that was misread", data.test.features[is_misread][:1])
     keep(model, DIGITS)
-    named = client.model("digits-sgd", {"epochs": _EPOCHS, "rate": _RATE}, artifact=DIGITS)
-    named.log_metrics({"loss": loss, "accuracy": accuracy})
+    version = client.model("digits-sgd", {"epochs": _EPOCHS, "rate": _RATE}, artifact=DIGITS)
+    version.log_metrics({"loss": loss, "accuracy": accuracy})
 
 
 def train_tumours(client: Client) -> None:
-    """Train on the tumours in one go, and keep what came of it."""
+    """Train on the tumours in one step and save the model."""
     data = load_tumours()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=_TUMOURS_C))
     with client.run("train-tumours", kind="training", params={"C": _TUMOURS_C}) as run:

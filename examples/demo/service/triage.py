@@ -1,8 +1,8 @@
-"""Sends a day of triaged tumours, with the times that they have: a worse version, a bad client.
+"""Sends a day of tumour triage, with timestamps in the past, that has two problems to find.
 
-The newer version refuses what the model is not sure of, which is more often than its author
-thought. In the form of a client two decimals in five have a comma, which neither version reads.
-Nothing says so but the runs: the findings of the project name both.
+The newer version refuses tumours that the model is unsure about, which is more often than its
+author expected. One client writes decimals with a comma in 40 % of its requests, and both versions
+fail on them. The findings of the project show both problems.
 """
 
 import hashlib
@@ -26,30 +26,30 @@ _CLIENTS: Final = ("northside", "lakeview", "hillcrest")
 _WITH_COMMAS: Final = "lakeview"
 _COMMAS: Final = 0.4
 _RUNS: Final = 900
-_NEWER: Final = 300  # of the newer version
+_NEWER: Final = 300  # runs of the newer version
 _EVERY_NS: Final = 85 * 1_000_000_000
-_FIRST_NS: Final = 600 * 1_000_000_000  # so long ago ended the newest run
+_FIRST_NS: Final = 600 * 1_000_000_000  # before now, the time of the newest run
 _SEED: Final = 7
 _CALL_NS: Final = 2_000_000
 _DIGEST_CHARS: Final = 16
 
 
 class UnsureError(ValueError):
-    """The model is not sure enough."""
+    """The model is not confident enough."""
 
 
 def triage_all(model: Any, measurements: Mapping[str, str]) -> dict[str, Any]:
-    """Say how likely a tumour is malignant, by its measurements as they were typed."""
+    """Return how likely a tumour is malignant. The measurements are text, as typed in."""
     values = [float(text) for text in measurements.values()]
     malignant = float(model.predict_proba([values])[0, 0])
     return {"malignant": round(malignant, 4)}
 
 
 def triage_sure(model: Any, measurements: Mapping[str, str]) -> dict[str, Any]:
-    """Say it only where the model is sure.
+    """Return how likely a tumour is malignant, but refuse unsure cases.
 
     Raises:
-        UnsureError: It is not.
+        UnsureError: The model is not confident enough.
     """
     values = [float(text) for text in measurements.values()]
     malignant = float(model.predict_proba([values])[0, 0])
@@ -59,7 +59,7 @@ def triage_sure(model: Any, measurements: Mapping[str, str]) -> dict[str, Any]:
 
 
 def triage(client: Client) -> None:
-    """Triage tumours of the test part, first by a version and then by its successor."""
+    """Triage random tumours of the test part, first with the older version, then with the newer."""
     data, model = load_tumours(), load(TUMOURS)
     generator = np.random.default_rng(_SEED)
     now_ns = time.time_ns()
@@ -69,12 +69,12 @@ def triage(client: Client) -> None:
         measurements = {
             name: str(value) for name, value in zip(data.feature_names, row, strict=True)
         }
-        of_client = _CLIENTS[number % len(_CLIENTS)]
-        if of_client == _WITH_COMMAS and has_commas[number]:
+        sender = _CLIENTS[number % len(_CLIENTS)]
+        if sender == _WITH_COMMAS and has_commas[number]:
             measurements = {name: text.replace(".", ",") for name, text in measurements.items()}
         version = triage_all if number < _RUNS - _NEWER else triage_sure
         start_ns = now_ns - _FIRST_NS - (_RUNS - number) * _EVERY_NS
-        span = _start(client, version, measurements, of_client, start_ns)
+        span = _start(client, version, measurements, sender, start_ns)
         try:
             outputs = version(model, measurements)
         except ValueError as error:
@@ -93,10 +93,10 @@ def _start(
     client: Client,
     version: Callable[[Any, Mapping[str, str]], dict[str, Any]],
     measurements: Mapping[str, str],
-    of_client: str,
+    sender: str,
     start_ns: int,
 ) -> Span:
-    """Begin the run of a version, whose name is the digest of its source, at the time it has."""
+    """Start the span of a run in the past. The digest of the source identifies the version."""
     digest = hashlib.sha256(inspect.getsource(version).encode()).hexdigest()
     return client.tracer_provider.get_tracer("otel_ml").start_span(
         MODEL,
@@ -105,7 +105,7 @@ def _start(
             "otel_ml.kind": "model",
             "otel_ml.model.name": MODEL,
             "otel_ml.model.version": digest[:_DIGEST_CHARS],
-            "otel_ml.tag.client": of_client,
+            "otel_ml.tag.client": sender,
             "otel_ml.inputs": json.dumps({"measurements": measurements}),
             "otel_ml.latency_ms": _CALL_NS / 1e6,
         },

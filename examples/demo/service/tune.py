@@ -1,4 +1,4 @@
-"""Tries ways to find passages, each as a training: ``python -m service.tune``."""
+"""Tries parameters of the search and records each try as a run: ``python -m service.tune``."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -10,14 +10,14 @@ from sklearn.metrics.pairwise import linear_kernel
 from .docs_search import docs  # noqa: TID252 - see the package
 from .reference import read_passages, sentences, with_heading  # noqa: TID252
 
-_WORDS: Final = (1, 2)  # how many in a row count as one
-_LOGARITHMS: Final = (True, False)  # of how often a word stands in a passage
-_MOST: Final = 12
-_EVERY: Final = 25  # of so many passages one is looked for
+_WORDS: Final = (1, 2)  # the longest word n-gram that is a term
+_LOGARITHMS: Final = (True, False)  # whether to take the logarithm of term counts
+_MOST: Final = 12  # results
+_EVERY: Final = 25  # every 25th passage is searched for
 
 
 def tune(words: int, logarithms: bool) -> None:
-    """Look for passages by half of their words, and log how often they are among the first."""
+    """Search for passages by half of their words and log the share found in the top results."""
     params = {"words": words, "logarithms": logarithms}
     with docs.run("tune-search", params=params) as run:
         texts = [with_heading(passage) for passage in read_passages()]
@@ -25,10 +25,10 @@ def tune(words: int, logarithms: bool) -> None:
             stop_words="english", ngram_range=(1, words), sublinear_tf=logarithms
         )
         index = vectorizer.fit_transform(texts)
-        wanted = range(0, len(texts), _EVERY)
-        asked = [" ".join(sentences(texts[place])[-1].split()[::2]) for place in wanted]
+        targets = range(0, len(texts), _EVERY)
+        asked = [" ".join(sentences(texts[place])[-1].split()[::2]) for place in targets]
         order = (-linear_kernel(vectorizer.transform(asked), index)).argsort()
-        ranks = [list(row).index(place) for row, place in zip(order, wanted, strict=True)]
+        ranks = [list(row).index(place) for row, place in zip(order, targets, strict=True)]
         for most in range(1, _MOST + 1):
             run.log_metrics({"found": _share(ranks, most)}, step=most)
         run.log_metrics({"terms": len(vectorizer.vocabulary_)})
@@ -39,6 +39,6 @@ def _share(ranks: Sequence[int], most: int) -> float:
 
 
 if __name__ == "__main__":
-    for one in product(_WORDS, _LOGARITHMS):
-        tune(*one)
+    for words, logarithms in product(_WORDS, _LOGARITHMS):
+        tune(words, logarithms)
     docs.flush()
