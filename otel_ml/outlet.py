@@ -46,7 +46,7 @@ class Outlet:
         start: Function that starts a span.
         pipeline: The client's own queue and background thread. None if the service's tracer
             provider sends the spans instead.
-        joined: The service's tracer provider; None if it is not used.
+        joined: The service's tracer provider, if it sends the spans. Else None.
         configuration: Settings in effect, as shown by `Client.stats`.
         uploads: Uploads values that are too large for a span. None unless spans go to an OTLP/HTTP
             endpoint.

@@ -13,10 +13,11 @@ _SDK: Final = "opentelemetry.sdk.trace"
 
 
 def load_sdk() -> None:
-    """Import the SDK if the environment variable for its attribute limit is invalid.
+    """Import the OpenTelemetry SDK even if ``OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`` is invalid.
 
-    A normal import would raise an error, so the variable is removed during the import and then
-    restored. If the value is valid, the SDK is not imported here, because a later import succeeds.
+    With an invalid value, a normal import raises an error. So the variable is removed during the
+    import and then restored. If the value is valid, the SDK is not imported here, because a later
+    import succeeds.
 
     `otel_ml.limits` logs a warning about the invalid value when the first span starts.
     """

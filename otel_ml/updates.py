@@ -24,7 +24,7 @@ class Updates:
     """Metrics and log lines of an unfinished run to send, and the tags and metrics already sent.
 
     Attributes:
-        details: Type and group of tags that have them, by tag name.
+        details: Type and group of tags, by tag name. Only for tags with a type or a group.
         events: Log lines and logged values to send, oldest first.
         points: Metric points to send, oldest first.
         metrics: All metric values of the run, including those that were sent.

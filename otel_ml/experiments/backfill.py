@@ -147,7 +147,8 @@ class Backfill:
             timeout_s: Maximum time in seconds to wait until the scores are stored.
 
         Returns:
-            How many records were delivered. It is truthy if all records were delivered.
+            The number of delivered records. In an `if`, it is true only if all records were
+            delivered.
         """
         for number, run in enumerate(self.runs, 1):
             if not run.is_stored:

@@ -134,8 +134,8 @@ class Generative:
         Args:
             items: The outputs to read: the returned one, then the one that `set_output` set, if
                 any. Each output is given as a pair. For a stream, the pair is the list of chunks
-                and the complete response joined from them. For any other output, both elements of
-                the pair are the output.
+                and the complete response joined from them. Otherwise, the pair contains the same
+                output twice.
             known: Attributes that the run already has.
             hide: Hides secrets in messages. If None, no messages are recorded.
         """

@@ -156,7 +156,7 @@ def instrument_models(
     Args:
         library: A key of `LIBRARIES`.
         recorder: Records the runs.
-        options: Keyword options.
+        options: The keyword arguments that the user passed.
 
     Returns:
         Object that can stop the recording. None if another client records the library already.

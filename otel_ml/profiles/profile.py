@@ -101,7 +101,8 @@ class ModelProfile:
         """The distribution of each input and output, for drift detection.
 
         Each distribution is summarized in a sketch. The key is the path of the value in a run, such
-        as ``inputs.age``. Values that a function computes are left out, because they have no path.
+        as ``inputs.age``. Components with an extractor function are left out, because their values
+        are computed and have no path.
         """
         return {
             component.where: component.sketch

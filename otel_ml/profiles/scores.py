@@ -98,8 +98,9 @@ class ProfileScore:
 
         Returns:
             A dict. `alert` is True if the other score is worse. `diff` is the change as a share of
-            the range. `valid` is False if one of the scores has no value. `before` and `after` are
-            the two scores. `low` and `high` are the confidence interval of the change, if known.
+            the range. `valid` is False if one of the scores has no value. `before` is this score,
+            `after` is the other score. `low` and `high` are the confidence interval of the change,
+            if known.
         """
         if self.result is None or other.result is None:
             return {"diff": None, "alert": False, "valid": False}

@@ -545,8 +545,8 @@ class Reader(HasCard):
 
         * `sentence`: whether `version` is stricter than `against`, by how much, and how certain
           that is
-        * `flipped_to_fail`: the runs that pass with `against` and fail with `version`, as a dict
-          with their number, `runs`, and a filter that selects them, `where`. None if the judge
+        * `flipped_to_fail`: the runs that pass with `against` and fail with `version`. It is a
+          dict: `runs` is their number, and `where` is a filter that selects them. None if the judge
           only returns scores.
         * `flipped_to_pass`: the same for runs that fail with `against` and pass with `version`
 
@@ -1215,7 +1215,7 @@ class Reader(HasCard):
             end: Only runs that started before this time.
             tz: IANA time zone, as for `runs`. None for UTC.
             columns: Comma-separated column names. ``*`` for all columns including inputs and
-                outputs. Default: the columns that lists of runs have.
+                outputs. Default: the same columns as in the results of `runs`.
 
         Raises:
             Unreachable: The connection broke. The chunks so far are not a complete file.

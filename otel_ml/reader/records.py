@@ -186,7 +186,8 @@ class Run(HasCard, ListedRun):
 
         The totals include tokens, cost and the worst score of each judge. `asked` and `answered`
         are previews of the first inputs and the last outputs of the calls inside. `asked` is empty
-        if this run has inputs itself, `answered` if it has outputs itself or failed.
+        if this run itself has inputs. `answered` is empty if this run itself has outputs, or if it
+        failed.
         """
         summary = self._part(INSIDE)
         if summary is None:
@@ -337,7 +338,8 @@ class Trace(HasCard):
 
     Attributes:
         key: The trace ID or trace key that you asked for.
-        records: Tags, scores and other data of the whole trace, or of runs that are not stored.
+        records: Tags, scores and other data that belong to the whole trace, or to runs that have
+            not arrived.
         truncated: True if runs are missing because the trace has more than 10,000.
         hidden_parents: IDs of parent runs in projects that your API key may not read.
     """
@@ -441,8 +443,9 @@ class Series(HasCard):
     Attributes:
         source: ``data`` if `data_metrics` computed the last point, else ``logged``.
         count: Number of points that were logged.
-        points: The points. A long series is thinned out: of each section, only the lowest and the
-            highest point are kept. The first and the last point are always included.
+        points: The points. A long series is divided into sections, and only the lowest and the
+            highest point of each section are returned. The first and the last point of the series
+            are always included.
         page: Address of the web page of the run or version that logged the metric.
     """
 

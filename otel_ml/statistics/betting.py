@@ -132,7 +132,8 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
     For how the evidence is computed, see `log_stakes`.
 
     Args:
-        means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
+        means: The sessions in the window, as returned by `session_means`: each mean value, from 0
+            to 1, with its number of sessions.
         limit: The limit to check, from 0 to 1.
         is_above: True if values above the limit are bad. False if values below it are bad.
 
@@ -158,7 +159,8 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
 
     Args:
         total: The evidence before this window. Start with 0.
-        means: Number of sessions in the window by mean value, from 0 to 1. See `session_means`.
+        means: The sessions in the window, as returned by `session_means`: each mean value, from 0
+            to 1, with its number of sessions.
         limit: The limit to check: 0.9 for ``pass_rate < 0.9``.
         is_above: True if values above the limit are bad, as for ``error_share > 0.05``. False if
             values below it are bad.
@@ -181,7 +183,8 @@ def add_amounts(
 
     Args:
         total: The evidence before this window. Start with 0.
-        means: Number of sessions in the window by mean value. See `session_means`.
+        means: The sessions in the window, as returned by `session_means`: each mean value with its
+            number of sessions.
         limit: The limit to check: 200 for ``mean(latency_ms) > 200``.
         reach: Distance from the limit to the best possible value, above 0. Better values count as
             the best possible value. Choose `reach` before you see the window.

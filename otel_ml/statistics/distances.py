@@ -536,9 +536,9 @@ def compare(
     Args:
         reference: Summary (sketch) of the reference values.
         window: Summary of the values in the time window.
-        own: Function that returns how far each window of the reference is from the other windows of
-            the reference. The function is slow, so it is called only if the drift score exceeds the
-            margin.
+        own: Function that returns the argument of `usual_distance`: the distance of each window of
+            the reference from all other windows of the reference. The function is slow, so it is
+            called only if the drift score exceeds the margin.
         margin: Smallest drift score that matters.
         is_typical: Whether the windows of the reference have about as many values and sessions as
             this window. Otherwise there is no second p-value.

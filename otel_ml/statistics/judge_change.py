@@ -196,10 +196,11 @@ def compare_pass_counts(
     Gives the same result as `compare_judge_versions`, but needs no list of runs.
 
     Args:
-        clusters: Number of clusters (such as sessions) by the results of their runs. A key is a
-            tuple of four numbers of runs: passed with both versions, only with the old one, only
-            with the new one, and with neither. ``{(2, 1, 0, 0): 5}`` means five clusters of three
-            runs: two passed with both versions, one only with the old one.
+        clusters: For each combination of results, the number of clusters (such as sessions) that
+            have it. A combination is a tuple of four counts: runs that passed with both versions,
+            only with the old one, only with the new one, and with neither. ``{(2, 1, 0, 0): 5}``
+            means five clusters of three runs: two passed with both versions, one only with the old
+            one.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

@@ -105,8 +105,8 @@ class FigureUnits:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline. Sessions with equal values share one `Unit`. The
-            dictionary maps it to the number of these sessions.
+        baseline: Sessions of the baseline, as a dictionary. A key is a `Unit`, which describes the
+            values of a session. The value is the number of sessions with these values.
         windows: Sessions of the new version: one dictionary like `baseline` for each time window in
             which sessions started, oldest first. The current window is not included.
         low: Lower limit of the values. Smaller values are raised to it, because the test needs a
@@ -280,8 +280,8 @@ class _Compared:
         weighted, so that each stratum, such as a client, has the same share as in the baseline.
 
         Args:
-            share: Error probability of the baseline's lower confidence bound: how likely the true
-                mean is below it. The new version is compared with this bound.
+            share: The new version is compared with a lower confidence bound of the baseline's mean.
+                `share` is the probability that the true mean is below this bound.
         """
         # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)

@@ -124,7 +124,7 @@ class RestVerdict:
         value: Mean of the slice. For latency, tokens and cost, the geometric mean.
         rest: The same mean of all other runs.
         difference: `value` minus `rest`. For latency, tokens and cost, `value` divided by `rest`.
-        lost: How much worse the slice is at least (lower confidence bound). 0 if it is not worse.
+        lost: Lower confidence bound of how much worse the slice is. 0 if it is not worse.
             For latency, tokens and cost, the logarithm of a ratio: 0.05 means about 5 %.
         margin: Smallest difference that matters, in the unit of `lost`.
         p: p-value of the difference.

@@ -141,8 +141,8 @@ class ItemGroup:
 
     Attributes:
         name: Id of the item, or name of the group.
-        before: Runs of one item in the baseline, without latency, tokens and cost. Empty if the
-            item is not in the baseline.
+        before: Runs of one item in the baseline. Their latency, tokens and cost are in `amounts`
+            instead. Empty if the item is not in the baseline.
         after: Runs of one item in the candidate, in the same form.
         count: Number of items in the group.
         amounts: Latency, tokens and cost of the items, by the keys `latency`, `tokens` and `cost`.
@@ -909,11 +909,11 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: Number of clusters (such as sessions) by the results of their runs. A key is a
-            tuple of four numbers of runs: passed with both versions, only with the old one, only
-            with the new one, and with neither. ``{(2, 1, 0, 0): 5}`` means five clusters of three
-            runs: two passed with both versions, one only with the old one. An independent run is
-            a cluster of one run.
+        clusters: For each combination of results, the number of clusters (such as sessions) that
+            have it. A combination is a tuple of four counts: runs that passed with both versions,
+            only with the old one, only with the new one, and with neither. ``{(2, 1, 0, 0): 5}``
+            means five clusters of three runs: two passed with both versions, one only with the old
+            one. An independent run is a cluster of one run.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

@@ -205,7 +205,8 @@ class Parts:
 
         Args:
             helper: The called function.
-            depth: Number of calls between the traced function and the code that calls the helper.
+            depth: How deep the helper is: 0 if the traced function calls it directly, 1 if a helper
+                of the traced function calls it, and so on.
 
         Returns:
             The number of the helper's line in the result of `read`, such as ``#3``. None if the

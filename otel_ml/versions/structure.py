@@ -80,7 +80,7 @@ def structure_digest(text: str) -> str:
 
 
 def flat_shape(value: object) -> object:
-    """Return a dictionary key for the structure of a scalar or of a dict with only scalar values.
+    """Return a dictionary key for the structure of an output that is a scalar or a dict of scalars.
 
     It is the same key as `shape` returns, but found faster. For all other values, the result is a
     key that `shape` never returns.

@@ -67,7 +67,9 @@ Follow = Callable[[object, str], Value | None]
 
 
 class ValueReader:
-    """Converts values that a function uses, such as constants, to text for the function's version.
+    """Converts values that a function uses, such as constants, to text.
+
+    The text becomes part of the version of the function.
 
     If the text changes, a new version is created.
 
