@@ -176,8 +176,8 @@ class ValueTaker:
 def key_text(key: Any) -> str:
     """Return a dict key as text.
 
-    Code of the key's type may raise, so it is not run. A key of an unusual type becomes the name of
-    that type.
+    A key of an unusual type becomes the name of that type. Its ``str`` and ``repr`` are not called,
+    because they could raise an error.
     """
     kind = type(key)
     if issubclass(kind, enum.Enum):

@@ -58,7 +58,7 @@ class SourceRecord(NamedTuple):
             counts by this name.
         resource: The object that contains the resource. Consecutive records with the same object
             are sent together.
-        scope: The object that contains the scope, without its records.
+        scope: The object that contains the scope. Its list of records is removed.
         item: The span or log record as JSON.
         place: Position of the record in the export, for error reports.
     """

@@ -92,8 +92,8 @@ class FieldSketch:
     A field can also be a column of recorded tables. Then each cell of the column is a value.
 
     Attributes:
-        runs: Number of runs that could have a value. For a column of tables, the number of cells. A
-            redacted column counts as one cell.
+        runs: Number of runs that could have a value. For a column of tables, the number of cells,
+            where a redacted column counts as one cell.
         types: Number of values of each type: number, text, bool or embedding. Redacted and cut
             values count as `HIDDEN`. If the field is a column of tables, the number of cells
             (`CELLS`) and the number of tables (`TABLES`) are added.

@@ -60,8 +60,8 @@ class EachCluster(Mapping[ClusterSum, int]):
     """Sums and sizes of many clusters of values, such as sessions, as two arrays.
 
     Pass it to functions such as `cluster_mean`. They also accept a dict, which maps (sum, size) to
-    the number of such clusters. This class is faster if most clusters differ in sum or size. You
-    can iterate over it like over the dict, but not look up keys.
+    the number of such clusters. This class is faster if most clusters differ in sum or size. It can
+    be iterated like that dict, but keys cannot be looked up.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -554,8 +554,8 @@ class _Mean:
         """Degrees of freedom: G − 1 for G clusters of equal size, fewer if a few are much larger.
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
-        heterogeneity, Review of Economics and Statistics 99 (2017): their effective number of
-        clusters, for independent values within each cluster.
+        heterogeneity, Review of Economics and Statistics 99 (2017): the effective number of
+        clusters. Values within a cluster are taken as independent.
         """
         # With G − 1 degrees for 12 clusters of unequal sizes, a 95 % interval covered the true
         # value in only 85 to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).

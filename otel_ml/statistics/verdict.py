@@ -845,8 +845,8 @@ def compare_groups(
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Name of the key by which runs are grouped, such as ``source_session``. It is only
-            used in sentences, see `compare_items`.
+        cluster: Name of the key by which runs are grouped, such as ``source_session``. It does not
+            change the result, only its sentences, see `compare_items`.
         least: Smallest difference that matters in `latency` (ms) and `cost` ($). A value in
             `margin` takes precedence.
         time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used

@@ -101,7 +101,8 @@ class Parts:
 
     Attributes:
         module: Module of the function. Helpers in other packages are not collected.
-        counts: Names of the parts that determine the version, such as ``source`` or ``helpers``.
+        counts: Kinds of parts that determine the version, such as ``source`` or ``helpers``.
+            Changes in other parts create no new version.
         skips_weights: Whether to leave out the weights of models.
         source: Source of the function. None if unavailable.
         signature: Parameters with annotations, and the return annotation.

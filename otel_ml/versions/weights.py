@@ -45,7 +45,7 @@ class Weights:
 
     Attributes:
         digest: Hash of the weights, 16 hex digits.
-        gaps: Parts that could not be read. If only they change, no new version is created.
+        gaps: Parts that could not be read. A change in such a part alone creates no new version.
         functions: The user's own functions in the object, by path such as ``.steps[0]``.
         kinds: Classes of all objects in it.
     """
