@@ -360,7 +360,7 @@ def _find_best(
         metric=metric,
         way=way,
         run_ids=[run.owner.run_id for run in ties],
-        sentence=f"Best{so_far}: {_name_runs(ties)} ({metric[:80]} = {write_number(top, 3)})",
+        sentence=f"Best{so_far}: {_name_runs(ties)}, with {metric[:80]} = {write_number(top, 3)}",
         settings=text if len(ties) == 1 else "",
         doubt=doubt,
         noise=noise,

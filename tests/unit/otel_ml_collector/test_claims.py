@@ -151,7 +151,7 @@ def test_extra_failures() -> None:
     """Failures beyond the rate of all other runs are a sentence of their own."""
     assert write_extra(0) == ""
     assert write_extra(86) == (
-        "If these runs failed as rarely as all others, there would be at least 86 fewer failures"
+        "At the failure rate of all other runs, there would be at least 86 fewer failures"
     )
 
 

@@ -165,13 +165,13 @@ MOVED = "Noise: in the last quarter of its steps, the best curve still changed b
         # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
-            "Best: a (acc = 0.93) at rate 0.1. b is 0.015 lower, which is within the noise. "
+            "Best: a, with acc = 0.93 at rate 0.1. b is 0.015 lower, which is within the noise. "
             f"{MOVED}",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.63])],
-            f"Best: a (acc = 0.93) at rate 0.1. b is next, 0.3 lower: more than the noise. {MOVED} "
-            "Each setting ran once; another seed may differ more.",
+            f"Best: a, with acc = 0.93 at rate 0.1. b is next, 0.3 lower: more than the noise. "
+            f"{MOVED} Each setting ran once; another seed may differ more.",
         ),
         # The second run repeats the first one: that tells what chance does.
         (
@@ -180,22 +180,22 @@ MOVED = "Noise: in the last quarter of its steps, the best curve still changed b
                 ({"rate": 0.1, "seed": 8}, [0.5, 0.83]),
                 ({"rate": 0.2, "seed": 7}, [0.5, 0.73]),
             ],
-            "Best: a (acc = 0.93) at rate 0.1, seed 7. b is 0.1 lower, which is within the noise. "
-            "Noise: runs with equal params differ by up to 0.1.",
+            "Best: a, with acc = 0.93 at rate 0.1, seed 7. b is 0.1 lower, which is within the "
+            "noise. Noise: runs with equal params differ by up to 0.1.",
         ),
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, RISING)],
-            "Best: b and a (acc = 0.93). All runs are equal.",
+            "Best: b and a, with acc = 0.93. All runs are equal.",
         ),
         (
             [({"rate": 0.1}, [0.93]), ({"rate": 0.2}, [0.83])],
-            "Best: a (acc = 0.93) at rate 0.1. b is next, 0.1 lower. With one value per run, this "
-            "may be noise.",
+            "Best: a, with acc = 0.93 at rate 0.1. b is next, 0.1 lower. With one value per run, "
+            "this may be noise.",
         ),
         (
             [({"rate": 0.1}, [0.5, 0.93]), ({"rate": 0.2}, [0.5, 0.83])],
-            "Best: a (acc = 0.93) at rate 0.1. b is next, 0.1 lower. With so few points per run, "
-            "this may be noise.",
+            "Best: a, with acc = 0.93 at rate 0.1. b is next, 0.1 lower. With so few points per "
+            "run, this may be noise.",
         ),
         ([({"rate": 0.1}, RISING)], ""),
     ],
@@ -223,9 +223,9 @@ def test_lowest_is_best(service: Service, project: str) -> None:
     service.store.take(project, *(span for spans in runs for span in spans))
     low, high = (id_of(run)[-6:] for run, _ in runs)
     page = ask(service.app, f"/projects/{project}/metrics").text
-    assert f"<strong>Best: {low} (loss = 0.5)</strong> at rate 1" in page
+    assert f"<strong>Best: {low}, with loss = 0.5</strong> at rate 1" in page
     page = ask(service.app, f"/projects/{project}/metrics?order=highest:loss").text
-    assert f"<strong>Best: {high} (loss = 1)</strong> at rate 2" in page
+    assert f"<strong>Best: {high}, with loss = 1</strong> at rate 2" in page
 
 
 def test_curves_on_one_axis(service: Service, project: str) -> None:

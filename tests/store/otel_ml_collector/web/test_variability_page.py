@@ -52,5 +52,5 @@ def test_nothing_repeated(service: Service, project: str) -> None:
     """Where no input came twice the page says so, with the runs that are left out."""
     ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
     part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
-    assert "No version got the same input twice" in part
+    assert "no version got the same input twice" in part
     assert "Left out of version 1: 1 run without outputs." in part
