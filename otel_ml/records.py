@@ -717,8 +717,10 @@ class Metric:
     """A value as stored in the database: a metric point, a judge's score, a label or ground truth.
 
     Attributes:
-        owner: What the value belongs to: a run ID, or a text that starts with ``key:`` (trace key),
-            ``tag:``, ``model:`` or ``set:`` (data set).
+        owner: What the value belongs to. A run ID for a run, ``key:`` plus the key for the traces
+            with this key, ``tag:`` plus name and value for the runs with this tag, ``model:`` plus
+            digest and name for a model version. For a version of a data set, it starts with
+            ``set:``.
         record_id: ID of the span that contained the value, so that a span that is sent twice is
             stored once. Empty for a judge's score.
     """

@@ -164,7 +164,7 @@ class FieldSketch:
         return sketches.get(kind, self.embedding)
 
     def parts(self, kind: FieldKind) -> dict[str, Sketch]:
-        """Return summaries of the properties in which a field can drift, by name of the property.
+        """Return a summary for each property of a field that can drift, by name of the property.
 
         The properties are the value, whether it is missing, and its type. For texts, measures such
         as the length and the vocabulary replace the value.

@@ -451,8 +451,8 @@ def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
     effect of 2, they carry half as much as independent ones. With 1, the result is `n`.
 
     Args:
-        squares: Variation between sessions. For each session, add up (value − overall mean) over
-            its values and square the sum. `squares` is the total of these squares.
+        squares: Variation between sessions: the sum over sessions of d², where d is the sum of
+            (value − overall mean) over the values of the session.
         spread: Total variation: sum of (value − overall mean)² over all values.
         n: Number of values.
         sessions: Number of sessions.

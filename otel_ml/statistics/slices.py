@@ -102,8 +102,8 @@ class SliceFigure:
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
         lower_is_better: Whether lower values are better.
-        of_slice: Sums over the runs of the slice.
-        of_all: Sums over all runs of the model, including the slice.
+        of_slice: Sums of the values of the runs in the slice.
+        of_all: Sums of the values of all runs of the model, including those in the slice.
         margin: Smallest difference that matters. None for the default of `kind`.
     """
 

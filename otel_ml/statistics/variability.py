@@ -197,9 +197,9 @@ def compare_variability(
     compared, in pairs. Otherwise all inputs are compared as two independent samples.
 
     Args:
-        before: Inputs of the old version. The keys, such as hashes, show which inputs are the same
-            in both versions. Inputs with fewer than two runs are left out.
-        after: Inputs of the new version, in the same form.
+        before: Answers of the old version by input. Use the same key, such as a hash, for the same
+            input in both versions. Inputs with fewer than two runs are left out.
+        after: Answers of the new version, in the same form.
 
     Returns:
         The comparison. None if a version has no inputs.

@@ -85,7 +85,8 @@ def marks_of(jobs: Sequence[Job]) -> list[object]:
     """Return the mark of each job's model object.
 
     A mark is a value that changes when the object is fitted or loaded again, see `WeightKind`. If
-    the object is already hashed, its mark from before the hashing is returned.
+    the object was already hashed, the returned mark is the one from before that, so that a change
+    in between is noticed.
     """
     return [
         job.mark if job.done.is_set() else _mark_of(job.value, job.kind)

@@ -168,8 +168,8 @@ class RaymonAPI:
                 matching run are listed. None for all traces.
             begin: Only values logged at or after this time.
             end: Only values logged before this time.
-            limit: Maximum number of values. If you pass a slice, only this number of matching runs
-                is searched, the newest first.
+            limit: Maximum number of values. With a slice, only the newest `limit` runs that match
+                it are searched.
 
         Raises:
             ValueError: The slice is invalid.
