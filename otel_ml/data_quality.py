@@ -275,7 +275,9 @@ def _measure_bias(
     """
     outcome = prediction or label
     if outcome is None:
-        raise ValueError(f"Invalid sensitive {name!r}: expected a label or a prediction as well")
+        raise ValueError(
+            f"Invalid sensitive {name!r}: expected label or prediction to be passed too"
+        )
     wished = key_of(_choose_positive(outcome, columns, label, positive))
     judged: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)
     deserving: defaultdict[Hashable, Counter[bool]] = defaultdict(Counter)

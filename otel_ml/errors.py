@@ -128,7 +128,8 @@ def _count(where: str, error: BaseException) -> None:
     mark = object()
     if _logged.setdefault((where,), mark) is mark:
         _logger.warning(
-            "Telemetry error in %s (%s): your call is not affected, further ones are only counted",
+            "Telemetry error in %s (%s): your call is not affected, further errors are only "
+            "counted",
             where,
             type(error).__name__,
         )

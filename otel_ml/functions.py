@@ -204,8 +204,8 @@ class Judging:
         for judge in self.judges:
             if judge.pairwise:
                 raise ValueError(
-                    f"Invalid judge {judge.name!r}: expected one that is not pairwise, which only "
-                    "an experiment with a baseline can ask"
+                    f"Invalid judge {judge.name!r}: expected a judge that is not pairwise. "
+                    "Pairwise judges work only in experiments with a baseline"
                 )
 
     def for_pickle(self) -> "Judging":

@@ -80,8 +80,8 @@ def instrument(library: str, provider: trace.TracerProvider) -> Any:
     if not instrumentor.is_instrumented_by_opentelemetry:
         wanted = ", ".join(instrumentor.instrumentation_dependencies())
         raise ValueError(
-            f"Invalid library {show(library)}: expected {wanted} to be installed, which "
-            f"{_package(entry)} instruments"
+            f"Invalid library {show(library)}: {_package(entry)} instruments {wanted}, which is "
+            "not installed"
         )
     return instrumentor
 

@@ -137,7 +137,7 @@ class Outlet:
 def _start_nowhere(
     name: str, context: Context, start_ns: int, attributes: Attributes, kept: bool
 ) -> trace.Span:
-    raise RuntimeError("Called before a provider was chosen")
+    raise RuntimeError("A span was started before its tracer provider was chosen")
 
 
 # the state before the first span of a client

@@ -97,7 +97,7 @@ def _join(route: Route, provider: trace.TracerProvider) -> Outlet:
             add(MarkedCalls())
         if route.spool is not None:
             _logger.warning(
-                "No spool: your tracer provider sends the spans; to use one, pass an endpoint"
+                "No spool: your tracer provider sends the spans. To use a spool, pass an endpoint"
             )
     try:
         tracer = provider.get_tracer(
@@ -162,7 +162,7 @@ def _pipeline(
     sending["batch_spans"] = pace.batch_spans
     source: Any = SpanQueue(max_spans)
     if route.spool is not None and not is_http:
-        _logger.warning("No spool, spans are queued in memory: it needs OTLP over HTTP")
+        _logger.warning("No spool, spans are queued in memory: a spool needs OTLP over HTTP")
     elif route.spool is not None:
         source = _spooled(Path(route.spool), origin, route.project) or source
     spool = str(route.spool) if isinstance(source, SpooledSpans) else None

@@ -231,7 +231,7 @@ def read_reply(reply: str, scale: Scale) -> RubricReply:
     if not isinstance(document, dict):
         raise UnusableReply("it is not one JSON object")
     if set(document) != {"score", "explanation"}:
-        raise UnusableReply("its keys are not score and explanation, each once")
+        raise UnusableReply("it must have exactly the keys score and explanation")
     if not isinstance(document["explanation"], str):
         raise UnusableReply("the explanation is not text")
     score, label = scale.read(document["score"])
@@ -241,7 +241,7 @@ def read_reply(reply: str, scale: Scale) -> RubricReply:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        raise UnusableReply("its keys are not score and explanation, each once")
+        raise UnusableReply("it must have exactly the keys score and explanation")
     return entries
 
 

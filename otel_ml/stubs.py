@@ -144,7 +144,7 @@ class Answers:
             return self._made(traced, answer)
         often = f"called it {asked:,} times" if asked else "did not call it"
         raise StubMissError(
-            f"{traced.name}() is stubbed, and the recorded call {often} with these inputs"
+            f"{traced.name}() is stubbed, but the recorded run {often} with these inputs"
         )
 
     def _made(self, traced: TracedFunction, answer: RecordedAnswer) -> RecordedAnswer:

@@ -345,7 +345,7 @@ class TargetModel(Elsewhere, HasSubject):
         name = check_text("alias", alias, _ALIAS_CHARS)
         if _ALIAS.fullmatch(name) is None:
             raise invalid(
-                "alias", name, "a name such as champion or 2.0, no number such as 2 or v2"
+                "alias", name, "a name such as champion or 2.0, but not a version such as 2 or v2"
             )
         mover = check_text("by", by, _BY_CHARS, may_be_empty=True)
         if version is not None:

@@ -42,7 +42,7 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
             f"Invalid function {function!r}: expected no generator function, because its body "
-            "runs in the code that reads it; wrap that code instead"
+            "runs in the code that iterates over it; wrap that code instead"
         )
     context = context_api.get_current()
 

@@ -121,13 +121,13 @@ class WantedEvaluation(BaseModel):
             raise ValueError("expected exactly one of run_id, trace_id, trace_key, tag and session")
         if self.actual is not None:
             if {self.score, self.passed} != {None} or self.label:
-                raise ValueError("expected no score, passed or label together with actual")
+                raise ValueError("expected either actual, or score, passed and label, not both")
             if "source" in self.model_fields_set and self.source != "actual":
-                raise ValueError("expected the source actual, or no source, together with actual")
+                raise ValueError("expected no source, or the source actual, if actual is given")
             self.source = "actual"
             return self
         if "judge" not in self.model_fields_set:
-            raise ValueError("expected a judge, or ground truth as actual")
+            raise ValueError("expected the field judge, or ground truth in the field actual")
         words: tuple[Any, ...] = (self.score, self.passed, self.label or None)
         if all(value is None for value in words) and not self.explanation:
             raise ValueError("expected a score, passed, a label, an explanation or actual")

@@ -263,4 +263,4 @@ def _check(wanted: Access) -> None:
         raise BadInput(f"Invalid projects: expected 1 to {_PROJECTS_OF_KEY}", "projects")
     for field in ("spans_per_second", "bytes_per_second"):
         if not 0 <= getattr(wanted, field) <= _MAX_RATE:
-            raise BadInput(f"Invalid {field}: expected 0 (any number) to {_MAX_RATE}", field)
+            raise BadInput(f"Invalid {field}: expected 0 (no limit) to {_MAX_RATE}", field)

@@ -140,7 +140,7 @@ def _read_price(provider: str, model: str, value: object) -> Price:
         if not 0 <= amount <= sys.float_info.max:
             raise ValueError(f"{place}.{name}: expected a finite number, 0 or more")
     if "input" not in table:
-        raise ValueError(f"{place}: expected input, in US dollars per million tokens")
+        raise ValueError(f"{place}: expected the key input, in US dollars per million tokens")
     return Price(provider, model, **{name: float(amount) for name, amount in table.items()})
 
 

@@ -681,7 +681,9 @@ def parse_stats(
     """
     match = _BUCKET.fullmatch(bucket)
     if match is None and bucket != _ALL_TIME:
-        raise BadInput(f"Invalid bucket {bucket!r}: expected such as 15m, 1h, 1d or all", "bucket")
+        raise BadInput(
+            f"Invalid bucket {bucket!r}: expected a length such as 15m, 1h or 1d, or all", "bucket"
+        )
     step_ns = int(match[1]) * UNITS_NS[match[2]] if match else None
     window = asked.bound(DAY_NS, time.time_ns())
     return StatsQuery(project, where, group, window, step_ns, groups)

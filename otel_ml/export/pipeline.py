@@ -318,7 +318,7 @@ class Pipeline(Generic[B]):
             self.counters.lose("closed", 1)
         elif not self._source.put(span) and not self._wait_for_room(span):
             self.counters.lose("queue full", 1)
-            text = f"The queue is full: {self._what} are dropped, further ones are only counted"
+            text = f"The queue is full: {self._what} are dropped, further drops are only counted"
             self._log_once("full", text)
         elif self._sender.is_asleep:
             self.wake()

@@ -213,7 +213,7 @@ def read_roles(options: TableOptions, columns: Sequence[str]) -> Roles:
     unknown = [name for name in options if name not in TableOptions.__annotations__]
     if unknown:
         raise InvalidArgumentError(
-            f"Unknown option {unknown[0]!r}: expected one of the options "
+            f"Unknown option {unknown[0]!r}: expected one of "
             + ", ".join(TableOptions.__annotations__)
         )
     is_reference = check_flag("as_reference", options.get("as_reference", False))
@@ -221,7 +221,9 @@ def read_roles(options: TableOptions, columns: Sequence[str]) -> Roles:
     truth = options.get("truth") or {}
     if issubclass(type(truth), str):
         if not outputs:
-            raise invalid("outputs", outputs, "at least one column, which the truth belongs to")
+            raise invalid(
+                "outputs", outputs, "at least one column, to which the ground truth belongs"
+            )
         truth = {outputs[0]: str(truth)}
     truth = dict(check_mapping("truth", truth, "a column, or a mapping of outputs to columns"))
     if unpaired := [name for name in truth if name not in outputs]:

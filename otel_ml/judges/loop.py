@@ -169,7 +169,9 @@ class JudgeLoop:
             if self._place is None:
                 self._place = _Place()
             if self._place.thread is threading.current_thread():
-                raise JudgeError("an async rubric blocks its own loop with another one: use await")
+                raise JudgeError(
+                    "an async rubric called another one without await, which blocks its event loop"
+                )
             return self._place
 
     def _leave(self, place: _Place) -> None:

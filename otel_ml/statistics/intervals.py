@@ -177,7 +177,9 @@ def wilson(passed: float, n: float, *, confidence: float = CONFIDENCE) -> Estima
     Brown, Cai, DasGupta, Statistical Science 16 (2001), section 3.1.1.
     """
     if not (n > 0 and 0 <= passed <= n):
-        raise ValueError(f"Invalid counts {passed!r} of {n!r}: expected a part of a total above 0")
+        raise ValueError(
+            f"Invalid counts {passed!r} of {n!r}: expected a total above 0 and a part of it"
+        )
     rate, z = passed / n, normal_quantile(_upper(confidence))
     low, high = score_bounds(rate, n, z)
     return Estimate(rate, low, high, round(n), round(n))

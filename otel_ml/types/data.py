@@ -180,7 +180,7 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
     owner = f"{cls.__module__}.{cls.__qualname__}"
     if _owners.setdefault(chosen, owner) != owner:
         raise ValueError(
-            f"Invalid name {chosen!r}: expected none under which {_owners[chosen]} is registered"
+            f"Invalid name {chosen!r}: {_owners[chosen]} is already registered under it"
         )
     cls.type_name = chosen
     _readers[chosen] = cls.from_jcr
@@ -229,7 +229,9 @@ def _read(reader: Reader, name: str, params: Params) -> Data:
     except (ImportError, ValueError):
         raise
     except Exception as error:  # invalid data, or an error in a user's wrapper
-        raise ValueError(f"Invalid params of type {name!r}: expected what it writes") from error
+        raise ValueError(
+            f"Invalid params of type {name!r}: expected params that this type writes"
+        ) from error
 
 
 def _parsed(text: str | bytes) -> Any:

@@ -331,7 +331,7 @@ def _check(figure: Figure) -> None:
             or (known.kind is Kind.METRIC and field.key is None)
         ):
             raise BadInput(
-                f"Expected a number of runs such as latency_ms, a part of inputs, outputs or "
+                f"Expected a numeric field such as latency_ms, a part of inputs, outputs or "
                 f'params, or metrics["loss"], found {figure.of[:40]}',
                 "when",
                 inside,

@@ -191,7 +191,9 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         message = f"Invalid every: expected at least a {_MOST_STEPS}th of the window"
         raise BadInput(message, "every")
     if condition.sure and every_ns != window_ns:
-        raise BadInput("surely counts each run once: set every to the window length", "every")
+        raise BadInput(
+            "With surely, each run must count once: set every to the window length", "every"
+        )
     match = _HOLD.fullmatch(wanted.hold)
     hold = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= hold[0] <= hold[1] <= _MOST_HOLD:

@@ -435,7 +435,7 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
         Unavailable: Too many images are being read.
     """
     if not _DECODERS.acquire(timeout=_WAIT_S):
-        raise Unavailable("Too many images are read at once")
+        raise Unavailable("Too many images are being read. Try again later")
     try:
         document = open_document(reader, project, sha256)
         if document.size <= LARGEST_BYTES:

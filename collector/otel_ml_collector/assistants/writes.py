@@ -90,8 +90,8 @@ def add_feedback(call: ToolCall) -> Digest:
         known = {name: row[name] for name in _SCORE_PARTS if row[name] not in (None, "")}
         if row["judge"] != judge or known != facts:
             raise BadInput(
-                f"request: {show(request[:80])!r} stored another evaluation of "
-                f"{short_id(run_id)}: expected a new one for a new evaluation",
+                f"request: {show(request[:80])!r} already stored another evaluation of "
+                f"{short_id(run_id)}: use a new value of request for each evaluation",
                 "request",
             )
     new = [evaluation for evaluation in wanted if evaluation.run_id not in there]

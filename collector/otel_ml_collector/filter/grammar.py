@@ -574,7 +574,7 @@ class RunExpression(Expression[FieldComparison]):
             length_ns = self.length_ns(given) or length_ns
         if length_ns is None or not 0 < length_ns <= MOST_LAST_NS:
             raise self.bad(
-                'Expected a number of s, m, h, d or w such as last("24h"), last("today") or '
+                'Expected a time such as last("24h") (units: s, m, h, d, w), last("today") or '
                 f'last("yesterday"), found {self.shown(node)}',
                 self.column_of(given or node),
             )

@@ -424,8 +424,8 @@ def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounde
         return
     if tree is not None and not (is_bounded or _is_narrow(tree)):
         raise bad(
-            'matches would read every run: expected a bound such as last("24h"), or a condition '
-            'such as tags["client"] == "bigshot", that must hold too',
+            'matches would read every run: combine it (and) with a time range such as last("24h"), '
+            'or with a condition such as tags["client"] == "bigshot"',
             patterns[0].field.column,
         )
     for pattern in patterns:
@@ -729,7 +729,7 @@ class _Compiler:
             values = self._value("Array(String)", [str(value) for value in _values_of(tree)])
             return column + Sql(" ") + _SIGNS[tree.operator] + Sql(" ") + values
         if tree.operator not in {*_EQUALITY, *_CONTAINS, "matches"}:
-            raise bad("Expected == != in or matches: texts have no order here", tree.column)
+            raise bad("Expected ==, !=, in or matches: texts cannot be ordered here", tree.column)
         text = self._value("String", _text_of(tree))
         if tree.operator == "matches":
             return Sql("match({column}, {text})").fill(column=column, text=text)
@@ -913,7 +913,7 @@ class _Compiler:
         """Write the test of the inputs' digest. Inputs that were cut or hidden have no digest."""
         _refuse_path(tree, "text")
         if tree.operator not in _EQUALITY:
-            raise bad("Expected == != or in: a digest has no parts and no order", tree.column)
+            raise bad("Expected ==, != or in: digests can only be compared as a whole", tree.column)
         for value in _values_of(tree):
             _check_text(value, tree.column)
         digests = [str(value) for value in _values_of(tree)]

@@ -97,7 +97,9 @@ class OtlpForward:
                 "remove the destination that leads back to it"
             )
         if len(before) >= _MOST_PASSED:
-            raise Rejected(f"This request was forwarded through {_MOST_PASSED} collectors already")
+            raise Rejected(
+                f"This request was already forwarded through {_MOST_PASSED} collectors, the maximum"
+            )
         return ",".join([*before, self._id])
 
     async def pass_on(self, request: OtlpRequest, deadline: float) -> None:

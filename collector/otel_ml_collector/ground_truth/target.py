@@ -59,7 +59,7 @@ class WantedTarget(BaseModel):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "WantedTarget":
         if self.kind != "class" and (self.positive or self.probability):
-            raise ValueError("positive and probability are for classes only")
+            raise ValueError("positive and probability can only be set for classes")
         if self.probability and not self.positive:
             raise ValueError("expected the positive class of the probability")
         return self

@@ -133,7 +133,7 @@ def _check_form(ready: ReadyRubric, rubric: Rubric) -> None:
     if not words <= allowed:
         raise BadInput(
             f"The examples of {ready.name!r} have the labels {', '.join(sorted(words))}, but the "
-            f"judge answers {', '.join(sorted(allowed))}: keep the answer form of the rubric",
+            f"judge answers {', '.join(sorted(allowed))}: use the answer form of {ready.name!r}",
             "judge",
         )
 

@@ -146,7 +146,7 @@ def _read_backfill(reader: Reader, live: LiveRubricJudge, wanted: str) -> LiveRu
     document = read_document(reader, live.project, JUDGE_BACKFILL, live.judge.name)
     backfill = make_backfill(document)
     if backfill.id != wanted or backfill.digest != live.judge.digest:
-        raise Conflict(f"The judge {live.judge.name!r} has another backfill: read it again")
+        raise Conflict(f"The backfill of judge {live.judge.name!r} has changed: load it again")
     return live.of_backfill(backfill)
 
 

@@ -204,7 +204,9 @@ def _make_move(reader: Reader, project: str, model: str, wanted: WantedAlias, se
         Missing: The version does not exist, or no version has the alias to remove.
     """
     if not is_alias(wanted.alias):
-        expected = "letters, digits and _.-, such as champion or 2.0, no number such as 2 or v2"
+        expected = (
+            "letters, digits and _.-, such as champion or 2.0, but not a version such as 2 or v2"
+        )
         raise BadInput(f"Invalid alias {wanted.alias!r}: expected {expected}", "alias")
     now_ns = time.time_ns()
     time_ns = now_ns if wanted.time is None else from_rfc3339(wanted.time, "time")

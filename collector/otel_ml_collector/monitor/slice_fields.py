@@ -119,7 +119,7 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
     """
     field = _field_of(query)
     if query.pairs:
-        raise BadInput("Pairs have no drift: expected a figure of runs", "pairs")
+        raise BadInput("Drift cannot be shown for pairs of slices: leave out pairs", "pairs")
     if not has_drift(field):
         raise _refuse(field)
     window = query.window(now_ns)

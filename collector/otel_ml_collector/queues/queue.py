@@ -53,7 +53,9 @@ class QueueScale(BaseModel):
     @model_validator(mode="after")
     def _is_a_scale(self) -> "QueueScale":
         if not 1 <= self.high - self.low < MOST_CHOICES:
-            raise ValueError(f"expected a high above low, and at most {MOST_CHOICES} numbers")
+            raise ValueError(
+                f"expected high above low, and at most {MOST_CHOICES} numbers from low to high"
+            )
         return self
 
 

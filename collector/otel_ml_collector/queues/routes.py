@@ -328,7 +328,7 @@ def _name_reviewer(annotator: str, access: Access) -> str:
     """
     name = annotator.strip() or access.name.strip()
     if not name:
-        raise BadInput("No reviewer: expected annotator, or a key that has a name", "annotator")
+        raise BadInput("No reviewer: set annotator, or use an API key that has a name", "annotator")
     return name
 
 

@@ -362,7 +362,9 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
             text, *kinds, numbers=TIMES
         )
         if of_order != order:
-            raise BadInput(f"Invalid cursor: it is of a list in the order {of_order}", "cursor")
+            raise BadInput(
+                f"Invalid cursor: it belongs to a list in the order {of_order}", "cursor"
+            )
     if not (_TRACE_ID_TEXT.fullmatch(trace_id) and _SPAN_ID_TEXT.fullmatch(span_id)):
         raise bad_cursor(text)
     return Key(start_ns, trace_id, span_id, value=value)

@@ -759,7 +759,7 @@ def _delete_old(retention: Retention) -> None:
 def _go_on(retention: Retention) -> None:
     """Delete old records again as soon as there is evidence that the clock is right."""
     if retention.can_go_on():
-        _logger.info("Retention deletes again: the clock is right")
+        _logger.info("Retention deletes old data again: the clock is right")
         _delete_old(retention)
 
 
@@ -942,8 +942,8 @@ def _print_ready(
         _logger.warning("There are no keys: %s can read and write", who)
     if settings.data_dir is None and not settings.session_secret:
         _logger.warning(
-            "session_secret is not set: sessions of the pages end when this collector stops, and "
-            "are not valid at other collectors of this ClickHouse server"
+            "session_secret is not set: users of the web pages must sign in again when this "
+            "collector restarts, and at every other collector of this ClickHouse server"
         )
     try:
         collector.health.check_room()

@@ -88,7 +88,7 @@ def read_access(text: str) -> tuple[AccessEntry, ...]:
         raise ValueError(f"expected at most {_MAX_ENTRIES} entries such as {_EXAMPLE}")
     entries = tuple(_read_entry(name, table) for name, table in tables.items())
     if len({entry.name for entry in entries}) < len(entries):
-        raise ValueError("expected each user once, in upper or lower case")
+        raise ValueError("expected each user or group once: upper and lower case are equal")
     return entries
 
 

@@ -346,7 +346,7 @@ def _path(text: str) -> Path:
     try:
         return Path(text).expanduser().resolve()
     except RuntimeError as error:  # the user after ~ does not exist
-        raise ValueError("expected a path; the user of its ~ has no home folder") from error
+        raise ValueError("expected a path without ~: this user has no home folder") from error
 
 
 def _is_host(text: str) -> bool:

@@ -175,10 +175,10 @@ def _check_engines(client: StoreClient) -> None:
     ).result_rows
     for name, engine in result_rows:
         raise BadSetting(
-            f"The table {name} of the store has the engine {engine}, of which ClickHouse deletes "
-            "no rows: deletions and retention would fail. Expected tables of the MergeTree family, "
-            "as deploy/clickhouse/cluster.sql makes them: with several shards each is a store of "
-            "its own, with collectors of its own"
+            f"The table {name} of the store has the engine {engine}. ClickHouse cannot delete its "
+            "rows, so deletions and retention would fail. Expected tables of the MergeTree family, "
+            "as in deploy/clickhouse/cluster.sql. If you have several shards, run separate "
+            "collectors for each shard"
         )
 
 
@@ -210,9 +210,9 @@ def _keep_windows(client: StoreClient) -> None:
             client.command(_ADD_WINDOW)  # a table from an older version
         elif not int(window or 0):
             raise BadSetting(
-                f"The table {name} of the store has {setting} = {window or 0}: ClickHouse would "
-                "store an insert twice if it is sent again, and lose one of two saves. Expected "
-                "1000"
+                f"The table {name} of the store has {setting} = {window or 0}: expected 1000. "
+                "Otherwise ClickHouse stores an insert twice if it is sent again, and loses one of "
+                "two saves that happen at the same time"
             )
 
 

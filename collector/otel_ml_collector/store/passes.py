@@ -40,7 +40,7 @@ class ClockMove:
         return (
             f"Retention deletes nothing: its last pass was at {format_time(self.last_ns)} UTC, and "
             f"this machine's clock shows {format_time(self.now_ns)} UTC. Set the clock if it is "
-            "wrong. Retention deletes again when 100 spans that arrive agree with the clock, or "
+            "wrong. Retention deletes again when 100 arriving spans agree with the clock, or "
             "after otel-ml retention --confirm"
         )
 

@@ -195,7 +195,7 @@ class Component(profiles.Component):
         self.stats = _STATS_OF[dtype]() if stats is None else stats
         if type(self.stats) is not _STATS_OF[dtype]:
             raise profiles.DataException(
-                f"Invalid stats of {type(self.stats).__name__}: expected those of dtype {dtype}"
+                f"Invalid stats {type(self.stats).__name__}: expected the class for dtype {dtype}"
             )
         if self.stats.is_built():
             given_stats: Any = self.stats

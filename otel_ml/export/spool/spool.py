@@ -203,7 +203,9 @@ class Spool:
         # outside the lock, because a log handler may take locks and call traced functions
         if not inside and not self._is_refusal_logged:
             self._is_refusal_logged = True
-            _logger.warning("Spans are not on disk (%s), further ones are only counted", reason)
+            _logger.warning(
+                "Spans could not be written to disk (%s), further errors are only counted", reason
+            )
         return False
 
     def _pin(self, key: bytes, segment: Segment | None) -> None:
@@ -239,7 +241,7 @@ class Spool:
         if self._is_closed:
             return None
         if self._taken is not None:
-            raise RuntimeError("Invalid take: expected done or give_back for the previous batch")
+            raise RuntimeError("Invalid take: call done or give_back for the previous batch first")
         self._check_directory()
         # alternate, so that our own spans cannot block the adopted ones forever
         turns = (True, False) if self._is_adopted_turn else (False, True)
@@ -490,7 +492,8 @@ class Spool:
         if self._counts.dropped_by_limit and not self._is_drop_logged:
             self._is_drop_logged = True
             _logger.warning(
-                "Spool %s is over its limits: %d spans were dropped, further ones are only counted",
+                "Spool %s is over its limits: %d spans were dropped, further drops are only "
+                "counted",
                 self._directory,
                 self._counts.dropped_by_limit,
             )

@@ -204,7 +204,7 @@ def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) ->
     assert (record.name, record.levelname) == ("otel_ml", "WARNING")
     assert record.getMessage() == (
         "Telemetry error in a place of this test (ValueError): "
-        "your call is not affected, further ones are only counted"
+        "your call is not affected, further errors are only counted"
     )
 
 

@@ -163,7 +163,7 @@ except ValueError as error:
 """,
     )
     assert said == (
-        "Invalid library 'acme': expected acme >= 3 to be installed, which acme-tracing instruments"
+        "Invalid library 'acme': acme-tracing instruments acme >= 3, which is not installed"
     )
 
 

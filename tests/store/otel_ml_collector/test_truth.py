@@ -114,13 +114,13 @@ def test_wrong_value(service: Service, project: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"actual": 1, "score": 1}, "expected no score, passed or label together with actual"),
+        ({"actual": 1, "score": 1}, "expected either actual, or score, passed and label, not both"),
         (
             {"actual": 1, "source": "human"},
-            "expected the source actual, or no source, together with actual",
+            "expected no source, or the source actual, if actual is given",
         ),
         ({"actual": None, "judge": "a"}, "expected a score, passed, a label, an explanation or "),
-        ({"score": 1}, "expected a judge, or ground truth as actual"),
+        ({"score": 1}, "expected the field judge, or ground truth in the field actual"),
     ],
 )
 def test_wrong_statement(

@@ -308,7 +308,7 @@ def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFi
     assert not shop.runs()
     status, answer = shop.call("POST", "/refusal/check", {"ready": "toxicity"})
     assert (status, answer["error"]["field"]) == (400, "judge")
-    assert "keep the answer form" in answer["error"]["message"]
+    assert "use the answer form" in answer["error"]["message"]
 
 
 def test_killed_while_asking(tmp_path: Path) -> None:

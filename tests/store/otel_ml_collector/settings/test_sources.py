@@ -268,7 +268,7 @@ def test_switch_off(text: str) -> None:
         ("max_connections", "0", "expected a number of connections from 1 to 1000000"),
         ("request_timeout_s", "1.5", "expected a number of seconds from 1 to 3600"),
         ("log_format", "xml", "expected one of text, json"),
-        ("data_dir", "~nobody-here/a", "expected a path; the user of its ~ has no home folder"),
+        ("data_dir", "~nobody-here/a", "expected a path without ~: this user has no home folder"),
         ("data_dir", "a?b", "expected the path of a folder, without a question mark"),
         ("metrics_open", "all", "expected one of loopback, everyone, nobody"),
         *[
@@ -534,7 +534,7 @@ SIGN_ON: Final = {
                 '"A@x": {"scopes": ["read"], "projects": ["*"]}}'
             },
             "auth-access",
-            "expected each user once",
+            "expected each user or group once",
         ),
         ({"auth_sign_out": "//evil.example"}, "auth-sign-out", "expected a path or an address"),
         ({"auth_sign_out": "javascript:x"}, "auth-sign-out", "expected a path or an address"),

@@ -118,7 +118,7 @@ def test_one_object_is_read(reply: str) -> None:
 
 
 NO_OBJECT = "it is not one JSON object"
-KEYS = "its keys are not score and explanation, each once"
+KEYS = "it must have exactly the keys score and explanation"
 BAD = [
     ("", NO_OBJECT),
     ("0.5", NO_OBJECT),
