@@ -973,7 +973,9 @@ def _check_destination(
     if spool is None:
         return None
     if exporter is not None:
-        raise ValueError("Invalid spool: expected no exporter, because a spool sends OTLP")
+        raise ValueError(
+            "Invalid spool: expected no exporter, because a spool always sends OTLP over HTTP"
+        )
     if not issubclass(type(spool), str | os.PathLike):
         raise invalid("spool", spool, "the path of a directory, or None")
     return check_text("spool", os.fspath(spool), 4_096)  # type: ignore[call-overload]  # just checked

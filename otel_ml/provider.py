@@ -217,7 +217,7 @@ def _whole(variable: str, default: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or int(text) == 0:
-        _logger.warning("Invalid %s %r: expected a whole number from 1", variable, text)
+        _logger.warning("Invalid %s %r: expected a whole number, 1 or more", variable, text)
         return default
     return int(text)
 

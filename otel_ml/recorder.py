@@ -648,7 +648,7 @@ class Recorder:
         """
         with self.lock:
             if self._opening:
-                raise RuntimeError("Called while the client's provider is being chosen")
+                raise RuntimeError("A run was started while its client chooses a tracer provider")
             if self.start is None:
                 self._opening = True
                 try:

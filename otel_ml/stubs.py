@@ -154,7 +154,7 @@ class Answers:
             return answer._replace(output=self._rebuild(traced.function, answer.output))
         except ValueError as error:
             raise StubMissError(
-                f"{traced.name}() is stubbed, but its recorded output was not kept as {error}"
+                f"{traced.name}() is stubbed, but its recorded output is incomplete: {error}"
             ) from error
 
 

@@ -175,7 +175,8 @@ def record(client: Client | None = None) -> Iterator[RecordedCalls]:
     with own.lock:
         if own.diverted is not None:
             raise RuntimeError(
-                f"Already recording project {own.project!r}: expected one block at a time"
+                f"Already recording project {own.project!r}: end that block before you start "
+                "another one"
             )
         own.diverted = kept
     try:

@@ -248,7 +248,7 @@ def choose_columns(text: str) -> list[str]:
         if field is not None and field.path and FIELD_NAMES[field.name].kind in _WHOLES:
             raise BadInput(f"The column {name[:80]!r} has no parts", "columns")
         if field is not None and FIELD_NAMES[field.name].kind is Kind.DIGEST:
-            raise BadInput(f"{name!r} is computed for filters and is not a column", "columns")
+            raise BadInput(f"{name!r} can be used in filters, but not as a column", "columns")
         if name in names[:place]:
             raise BadInput(f"The column {name!r} is listed twice", "columns")
     return names

@@ -130,7 +130,9 @@ class WantedEvaluation(BaseModel):
             raise ValueError("expected the field judge, or ground truth in the field actual")
         words: tuple[Any, ...] = (self.score, self.passed, self.label or None)
         if all(value is None for value in words) and not self.explanation:
-            raise ValueError("expected a score, passed, a label, an explanation or actual")
+            raise ValueError(
+                "expected at least one of score, passed, label, explanation and actual"
+            )
         return self
 
 

@@ -146,7 +146,7 @@ class Keyring:
         """
         _check(wanted)
         if len(self._keys) >= MOST:
-            raise BadInput(f"There are already {MOST} keys, including revoked ones", "name")
+            raise BadInput(f"The maximum of {MOST} keys is reached, including revoked keys", "name")
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
         access = replace(wanted, key_id=key_id)
         key = StoredKey(access, _hash(secret), self._clock(), made_by=by.key_id or LOCAL)

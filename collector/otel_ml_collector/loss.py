@@ -298,7 +298,7 @@ def find_loss(reader: Reader, query: LossQuery, now_ns: int, *, is_sampled: bool
         BadInput: The time range is empty or longer than 31 days.
     """
     if not 0 < query.end_ns - query.start_ns <= _MOST_NS:
-        raise BadInput("Invalid start: expected one before end, by at most 31 days", "start")
+        raise BadInput("Invalid start: expected a time before end, by at most 31 days", "start")
     first, last = query.start_ns // HOUR_NS, (query.end_ns - 1) // HOUR_NS + 1
     hours = Hours(first, last, now_ns, query.project)
     rows = [_called(row, is_sampled) for row in read_loss(reader, hours, limit=query.limit)]

@@ -553,7 +553,7 @@ def _item(row: Any, at: int) -> Item:
         elif rest:
             raise ValueError(
                 f"Invalid row {at + 1} with inputs {show(inputs)} and the columns "
-                f"{show([*rest])}: expected inputs by name, or no other columns"
+                f"{show([*rest])}: expected inputs as a dict, or no other columns"
             )
     else:
         inputs = rest

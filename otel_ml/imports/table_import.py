@@ -468,7 +468,7 @@ class TableRows:
             hashed.update(b"id" + _as_text(value).encode("utf-8", "replace"))
             found = hashed.digest()
             if self._occurrences.count(found):
-                raise _RejectedRow("ID occurs before in the table")
+                raise _RejectedRow("the ID is already in an earlier row of the table")
             return found
         hashed.update(orjson.dumps([start_ns, *content], default=str))
         found = hashed.digest()

@@ -165,7 +165,7 @@ class JudgeLoop:
         with self._lock:
             self._left = [place for place in self._left if place.thread.is_alive()]
             if len(self._left) >= _LEFT:
-                raise JudgeError(f"lost: {_LEFT} event loops hang in async rubrics")
+                raise JudgeError(f"not run: {_LEFT} async rubrics hang and block their event loops")
             if self._place is None:
                 self._place = _Place()
             if self._place.thread is threading.current_thread():

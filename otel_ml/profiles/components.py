@@ -373,7 +373,7 @@ SIDES: Final[Mapping[str, type[Component]]] = {
 
 
 def _lost(*_: object) -> object:
-    raise ValueError("This function was not passed to load")
+    raise ValueError("This function is missing: pass it to load as an extractor")
 
 
 def component_of(

@@ -54,7 +54,7 @@ def read_raymon(
         ]
         return str(document["name"]), str(document["version"]), components, scores
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError("Invalid raymon profile: expected a file that its save wrote") from error
+        raise ValueError("Invalid raymon profile: expected a file that raymon has saved") from error
 
 
 def _last(path: object) -> str:

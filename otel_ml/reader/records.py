@@ -72,7 +72,7 @@ class Artifact(records.ListedArtifact, HasSubject):
             ImportError: The value needs a package that is not installed.
         """
         if self._load is None:
-            raise TypeError("This artifact was not read from a collector")
+            raise TypeError("Cannot load an artifact that was not read from a collector")
         return self._load(self)
 
 

@@ -186,7 +186,7 @@ def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVari
     """
     part, every = of_slice, of_all
     if not (part.n > 0 and every.n > part.n):
-        raise ValueError("No runs on a side: expected at least one")
+        raise ValueError("Invalid slice: expected at least one run inside and outside of it")
     return _vary(part, every, _rest_squares(part, every))
 
 

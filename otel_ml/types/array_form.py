@@ -97,7 +97,9 @@ def read_bytes(
     Object arrays are rejected: the bytes would be pointers.
     """
     if dtype.hasobject:
-        raise ValueError("Invalid array: its bytes are addresses of objects in another process")
+        raise ValueError(
+            "Invalid array: its elements are Python objects, whose values were not stored"
+        )
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"Invalid array: {len(raw)} bytes for shape {shape} of {dtype}")
     return np.ndarray(shape, dtype, buffer=raw).copy()

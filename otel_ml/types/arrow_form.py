@@ -68,7 +68,7 @@ def read(params: Params, _decode: Decode) -> Any:
     """Read a stored Arrow value. Extension types must be known in this process."""
     raw, kind = from_base64(params["ipc"]), params["kind"]
     if _PICKLED in raw:
-        raise ValueError("Invalid Arrow data: a type in it would be unpickled")
+        raise ValueError("Invalid Arrow data: it contains a type that can only be read with pickle")
     with pa.ipc.open_stream(raw) as stream:
         if kind == "schema":
             return stream.schema

@@ -89,7 +89,7 @@ def dump(data: Data) -> bytes:
             value that JSON does not support.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
+        raise invalid("data", data, "a wrapped value, such as the result of otel_ml.types.wrap")
     form = data.to_jcr()
     try:
         return orjson.dumps(form)

@@ -525,7 +525,7 @@ class Picture(_Formed):
     @classmethod
     def from_jcr(cls, params: Params) -> "Picture":
         """Always raise ValueError, because a picture is read as an `Image`."""
-        raise ValueError("Invalid picture: expected otel_ml.types.Image to read it")
+        raise ValueError("Invalid picture: expected an image that otel_ml.types.Image can read")
 
 
 def wrap(value: Any) -> Data:
@@ -580,7 +580,7 @@ def describe(data: Data) -> Form:
         ValueError: `data` is not a wrapper.
     """
     if not issubclass(type(data), Data):
-        raise invalid("data", data, "a wrapper, such as otel_ml.types.wrap returns")
+        raise invalid("data", data, "a wrapped value, such as the result of otel_ml.types.wrap")
     form: Form = {"type": clean(data.type_name[:_NAME_CHARS])}
     with untrusted:
         facts = data.inspection.describes(data.data) if isinstance(data, BuiltIn) else {}

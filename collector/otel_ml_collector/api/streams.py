@@ -93,7 +93,7 @@ class Stream(StreamingResponse):
         except CollectorError as error:
             # Send no last chunk: the server then closes the connection, and the reader sees that
             # the body is incomplete.
-            _logger.warning("An answer was cut off: %s", error)
+            _logger.warning("A response ended before it was complete: %s", error)
 
     def _end(self) -> None:
         close = getattr(self._parts, "close", None)

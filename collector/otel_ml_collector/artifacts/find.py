@@ -250,7 +250,7 @@ def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
         BadInput: Several projects have it, or neither a trace nor a run is given.
     """
     if not trace_id and not run_id:
-        raise BadInput("Without a project expected a trace_id or a run_id", "trace_id")
+        raise BadInput("Expected a project, a trace_id or a run_id", "trace_id")
     key = run_id[:_TRACE_CHARS] or trace_id
     keyed = find_key(reader, key)
     projects = {*keyed.annotated, *(place.project for place in keyed.places)}
@@ -446,7 +446,8 @@ def read_image(reader: Reader, project: str, sha256: str) -> tuple[str, bytes]:
     finally:
         _DECODERS.release()
     raise Missing(
-        f"Artifact {sha256} has no PNG or JPEG of up to {LARGEST_BYTES} bytes and {PIXELS} pixels"
+        f"Artifact {sha256} is no PNG or JPEG image of up to {LARGEST_BYTES} bytes and "
+        f"{PIXELS} pixels"
     )
 
 

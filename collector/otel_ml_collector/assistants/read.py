@@ -172,7 +172,7 @@ def _read_run(call: ToolCall, reference: Reference) -> Digest:
         return Digest({}, _children(call, run, _MOST_ROWS), url=url, chars=_chars(call))
     if part == "source":
         if run.version is None:
-            raise BadInput("part: the run has no version, so it has no source", "part")
+            raise BadInput("part: the run has no version, so there is no source to show", "part")
         version = find_version(call.reader, call.project, run.model, run.version)
         name = numbered(run.model, run.version)
         return _open_part(call, version.definition.source or "", url, name)

@@ -49,7 +49,8 @@ def check_records(number: int) -> None:
     """
     if number > MOST_RECORDS:
         raise TooLarge(
-            f"The body has {number} records: expected at most {MOST_RECORDS}, send smaller ones"
+            f"The body has {number} records: expected at most {MOST_RECORDS}, send "
+            "fewer in each request"
         )
 
 

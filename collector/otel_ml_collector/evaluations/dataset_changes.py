@@ -186,7 +186,7 @@ def read_runs(
                 "expected",
             )
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
-        raise BadInput(f"None of these runs can be an item: {reasons}", "run_ids")
+        raise BadInput(f"None of these runs can be added as an item: {reasons}", "run_ids")
     return items, dict(left_out)
 
 
@@ -280,7 +280,8 @@ def make_change(
     for place, (item_id, digest) in enumerate(zip(ids, added, strict=True)):
         if item_id in ids[:place] and digests[item_id] != digest:
             raise BadInput(
-                f"Two items are called {item_id[:80]!r}: {digests[item_id][:16]} and {digest[:16]}",
+                f"Two different items have the ID {item_id[:80]!r}: {digests[item_id][:16]} and "
+                f"{digest[:16]}",
                 f"items.{place}.id",
             )
         digests[item_id] = digest

@@ -155,7 +155,7 @@ async def _wait_for(held: "_TurnRow") -> None:
         if other < held.name:
             await run_sync(held.give_back)
         await asyncio.sleep(_PAUSE_S * (1 + secrets.randbelow(4)))
-    raise Unavailable("Another collector changes data sets all the time")
+    raise Unavailable("Another collector keeps changing data sets. Try again later")
 
 
 class _TurnRow:

@@ -707,7 +707,7 @@ def _compare_sides(
     """
     both = [part for part in (other, experiment) if part is not None]
     if sum(experiment.done for experiment in both) >= MOST_RUNS:
-        raise BadInput(f"There are more than {MOST_RUNS:,} runs over items to compare", "run_id")
+        raise BadInput(f"There are more than {MOST_RUNS:,} runs of items to compare", "run_id")
     ids, start_ns, window = _sides_of(other, experiment)
     state = read_state(reader, project, ids, start_ns, recorded=window)
     most = max(most, _NAMED)

@@ -307,7 +307,7 @@ class _FigureExpression(Expression[FigureLeaf]):
             case ast.Subscript(value=ast.Name(id=name)) if self._vocabulary.figures.get(name):
                 written = _written(name, self._vocabulary.figures[name])
                 raise self.refuse(f"Expected {written} with quotes", node)
-        raise self.refuse("Expected a number or a measure", node)
+        raise self.refuse("Expected a number, or a measure such as p95(latency_ms)", node)
 
     def _is_called(self, node: ast.Call, name: str) -> bool:
         """Return whether a call has the form of a figure."""

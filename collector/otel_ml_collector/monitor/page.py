@@ -114,7 +114,7 @@ def show_slice(
         Missing: The filter names no slice.
     """
     if parse(where) is None:
-        raise Missing("There is no slice of all runs: expected a condition")
+        raise Missing("A slice cannot contain all runs: expected a condition")
     now_ns = time.time_ns()
     of_model = f"model == {quoted(model)}"
     state = find_monitor(reader, project, last, now_ns)

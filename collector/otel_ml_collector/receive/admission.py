@@ -303,7 +303,7 @@ class Budget:
         most = _LARGE_IN_FLIGHT_BYTES if own > LARGE_BYTES else _IN_FLIGHT_BYTES
         with self._lock:
             if self._bytes + number > most:
-                raise Unavailable("Too many bytes wait for the store")
+                raise Unavailable("Too much data is waiting to be stored")
             self._change(number)
 
     def change(self, number: int) -> None:

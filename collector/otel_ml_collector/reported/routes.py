@@ -29,5 +29,5 @@ def get_reported(
     if start_ns is None:
         start_ns = max(end_ns - DAY_NS, 0)
     if not 0 < end_ns - start_ns <= _MOST_NS:
-        raise BadInput("Invalid start: expected one before end, by at most 400 days", "start")
+        raise BadInput("Invalid start: expected a time before end, by at most 400 days", "start")
     return find_reported(reader, project, start_ns, end_ns)

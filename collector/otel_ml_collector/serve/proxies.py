@@ -206,7 +206,9 @@ class Proxies:
             return None
         name = _decode(values[0]).strip().lower()
         if len(values) > 1 or not is_identity(name):
-            raise Rejected(f"Invalid {self._user_header}: expected the name of one user, once")
+            raise Rejected(
+                f"Invalid {self._user_header}: expected this header once, with the name of one user"
+            )
         listed = headers.getlist(self._groups_header) if self._groups_header else []
         groups = (group.strip() for value in listed for group in _decode(value).split(","))
         return ProxyUser(name, frozenset(group for group in groups if group))

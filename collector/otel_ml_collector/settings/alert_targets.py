@@ -165,7 +165,7 @@ def _read_tables(text: str) -> dict[str, Any]:
     except ValueError:
         tables = None
     if not isinstance(tables, dict):
-        raise ValueError("expected a JSON object of tables by name")  # noqa: TRY004 - a setting's text
+        raise ValueError("expected a JSON object with an object for each name")  # noqa: TRY004 - a setting's text
     return tables
 
 

@@ -147,7 +147,7 @@ def read_connections(text: str) -> tuple[Connection, ...]:
     """
     if not text.strip():
         return ()
-    tables = _read_object(text, "expected a JSON object of tables by name")
+    tables = _read_object(text, "expected a JSON object with an object for each name")
     if len(tables) > _MOST_CONNECTIONS:
         raise ValueError(f"expected at most {_MOST_CONNECTIONS} connections")
     return tuple(_read_connection(name, table) for name, table in tables.items())

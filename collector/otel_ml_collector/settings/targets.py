@@ -194,7 +194,9 @@ def _tables_of(text: str) -> dict[str, Any]:
     try:
         tables: dict[str, Any] = json.loads(text)  # text that starts with { is an object
     except ValueError as error:
-        raise ValueError("expected NAME=URL,NAME=URL or a JSON object of tables") from error
+        raise ValueError(
+            "expected NAME=URL,NAME=URL or a JSON object with an object for each name"
+        ) from error
     return tables
 
 

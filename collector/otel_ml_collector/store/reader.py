@@ -180,7 +180,9 @@ class Reader:
         try:
             client = self._idle.get(timeout=_WAIT_S)
         except queue.Empty as error:
-            raise Unavailable("Too many queries wait for the store") from error
+            raise Unavailable(
+                "Too many queries are waiting for the store. Try again later"
+            ) from error
         try:
             yield client
         except ClickHouseError as error:

@@ -93,7 +93,8 @@ def prepare_directory(directory: Path) -> None:
     if owner != user:
         raise PermissionError(
             errno.EPERM,
-            f"Invalid spool directory, it belongs to user {owner}: expected one of user {user}",
+            f"Invalid spool directory, it belongs to user {owner}: expected a directory "
+            f"of user {user}",
             str(directory),
         )
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):

@@ -103,7 +103,7 @@ def test_none_can_be_saved(page: Tab) -> None:
     shown.locator("#save-test").get_by_label("Data set").fill("none")
     shown.locator("#save-test").get_by_label("ground truth").check()
     shown.locator("#save-test").get_by_role("button", name="Save").click()
-    expect(shown.locator(".toast")).to_contain_text("None of these runs can be an item")
+    expect(shown.locator(".toast")).to_contain_text("None of these runs can be added as an item")
     expect(shown.locator("#save-test")).to_be_visible()
 
 

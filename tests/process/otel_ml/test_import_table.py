@@ -148,7 +148,7 @@ def test_ids(client: Client, collector: CollectorProcess) -> None:
     """A row with a known ID is the same run, although its content changed."""
     rows = [{"id": 1, **CHURN[0]}, {"id": 1, **CHURN[1]}, {"id": None, **CHURN[0]}]
     done = client.import_table(rows, model="churn", id="id", **ROLES)
-    assert done.rejected == {"ID occurs before in the table": 1, "no ID": 1}
+    assert done.rejected == {"the ID is already in an earlier row of the table": 1, "no ID": 1}
     client.import_table([{**rows[0], "plan": "max"}], model="churn", id="id", **ROLES)
     assert len(read_runs(collector, client.project)) == 1
 

@@ -221,7 +221,7 @@ def test_truth_as_expected(writing: Service, project: str, runs: list[Span]) -> 
     found = call(writing, "save_as_tests", runs=[id_of(run) for run in runs], **given)
     assert (found["added"], found["not_saved"]) == (1, {"without ground truth": 2})
     refused = call(writing, "save_as_tests", runs=[id_of(runs[1])], **given)
-    assert refused == "None of these runs can be an item: 1 without ground truth"
+    assert refused == "None of these runs can be added as an item: 1 without ground truth"
 
 
 def test_log(

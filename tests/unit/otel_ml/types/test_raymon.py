@@ -93,7 +93,7 @@ def test_image_is_read(name: str, mode: str, lossless: bool) -> None:
 
 def test_array_of_objects_is_refused() -> None:
     """An array of objects, of which raymon wrote the addresses, is refused."""
-    with pytest.raises(ValueError, match="addresses"):
+    with pytest.raises(ValueError, match="Python objects"):
         load(FORMS["numpy objects"])
 
 

@@ -329,7 +329,7 @@ def test_budget(way: Way, encoding: str) -> None:
         first = [asyncio.create_task(way.accept(sent, encoding)) for _ in range(3)]
         await async_wait_until(lambda: way.queue_bytes > 57 * MIB)
         started = time.monotonic()
-        with pytest.raises(Unavailable, match=r"^Too many bytes wait for the store$"):
+        with pytest.raises(Unavailable, match=r"^Too much data is waiting to be stored$"):
             await way.accept(sent, encoding)
         assert time.monotonic() - started < 2
         small = asyncio.create_task(way.accept(encode([make_now("small")])))

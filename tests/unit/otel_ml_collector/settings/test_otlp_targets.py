@@ -24,7 +24,7 @@ NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, with
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "expected NAME=URL,NAME=URL or a JSON object of tables"),
+        ("{", "expected NAME=URL,NAME=URL or a JSON object with an object for each name"),
         ("a", "a.endpoint: " + NO_URL),
         ("a=", "a.endpoint: " + NO_URL),
         ("a=tempo:4318", "a.endpoint: " + NO_URL),
