@@ -507,7 +507,7 @@ class Inside:
 
     Attributes:
         calls: Number of calls inside.
-        is_least: Whether the token counts of a model call are missing. The real total is then
+        is_least: True if a model call inside has no token counts, so that the real totals are
             higher.
         asked: Preview of the first inputs among the calls inside. Empty if the outermost run has
             inputs itself.

@@ -1157,8 +1157,8 @@ def facts_around(context: Context | None) -> dict[str, Value]:
 
     Args:
         context: OpenTelemetry context in which the run starts. For an outermost run, session and
-            user are also read from the context's baggage. If there is no context, only attributes
-            of experiments and judges are returned.
+            user are also read from the context's baggage. None returns only the attributes of the
+            experiment or judge that the run belongs to.
     """
     facts: dict[str, Value] = dict(MARKS.get() or ())
     if context and RUN_KEY not in context:

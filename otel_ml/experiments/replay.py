@@ -101,8 +101,8 @@ class Replay:
         items: The inputs of the runs, as a data set. The id of each item is the id of its run.
         recorded: The recorded runs by item id.
         starts: Start times of the recorded runs by item id, in nanoseconds since the epoch (UTC).
-        answers: For functions in the option `stub`, their recorded results by item id. During the
-            replay, the functions return these results and are not called.
+        answers: Recorded results of the functions in the option `stub`, by item id. During the
+            replay, these results are used instead of calls of the functions.
     """
 
     recorder: Recorder

@@ -243,8 +243,9 @@ def chance(reference: Sketch, window: Sketch) -> float:
     """Return the p-value of a drift score: how often chance alone gives at least this distance.
 
     It draws 200 pairs of samples from the reference values and the current values together, and
-    fits a gamma distribution to the distances. Samples are smaller if values of the same session
-    are similar. The random seed is fixed, so the same arguments always give the same result.
+    fits a gamma distribution to the distances. If values of the same session are similar, smaller
+    samples are drawn, because such values carry less information. The random seed is fixed, so the
+    same arguments always give the same result.
 
     Args:
         reference: Summary (sketch) of the reference values.

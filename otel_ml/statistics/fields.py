@@ -262,10 +262,10 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Convert a sketch of numbers, texts or categories to a `FieldSketch`.
+    """Convert the summary (sketch) of a field in a profile to a `FieldSketch`.
 
-    Profiles contain such sketches. For a sketch of numbers, the result has no counts in `category`,
-    because the sketch does not contain how often each number occurs.
+    For a sketch of numbers, the result has no counts in `category`, because the sketch does not
+    contain how often each number occurs.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)

@@ -172,7 +172,7 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
 
 
 def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVariances:
-    """Return the variance of two means, of a slice and of all other runs, and their covariance.
+    """Return the variances of two means (of a slice and of all other runs) and their covariance.
 
     There is a covariance because a session can have runs both in the slice and outside of it. The
     variance of the difference is the sum of both variances minus twice the covariance.

@@ -72,7 +72,7 @@ class ReadingFunction:
         return sorted({chain for chain in chains if chain and chain[0] in outside})
 
     def find(self, read: Read) -> object:
-        """Return the value that a name has for the function, or `MISSING` if it has none.
+        """Return the value of a name as the function would read it. `MISSING` if undefined.
 
         Args:
             read: The name, split at its dots: ``config.limit`` is ``("config", "limit")``. A dotted
@@ -115,7 +115,7 @@ def is_same_package(module: object, other: object) -> bool:
 def is_in_console(function: FunctionType) -> bool:
     """Return whether a function was defined in a notebook or console, or in code without a file.
 
-    The names that it uses may be redefined while the program runs.
+    In these cases, the functions and variables that it uses can be redefined at any time.
     """
     namespace = function.__globals__
     if "__file__" not in namespace or "In" in namespace:  # `In` is IPython's list of inputs

@@ -323,7 +323,7 @@ class Score(scores.ProfileScore):
 
     Args:
         name: Name of the score, stored in lower case.
-        inputs: Names of the components of the profile from which the score is computed.
+        inputs: Names of the components that the score is computed from.
         preference: ``high`` if high scores are good, or ``low``.
         result: The number, if it is already known.
     """

@@ -135,7 +135,7 @@ def test_no_secret_in_an_error() -> None:
 @pytest.mark.parametrize("text", ["x", "[1]", "{", '{"a": 1}'])
 def test_no_table(text: str) -> None:
     """What is no table of tables is refused, and not shown."""
-    with pytest.raises(ValueError, match="expected a (JSON object|table)"):
+    with pytest.raises(ValueError, match=r"expected a (JSON object|table)"):
         read_alert_targets(text)
 
 

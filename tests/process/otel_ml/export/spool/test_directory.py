@@ -25,7 +25,8 @@ def test_directory_of_another_user(tmp_path: Path) -> None:
         directory.mkdir()
         os.chown(directory, 65_534, -1)
     owner = directory.stat().st_uid
-    with pytest.raises(PermissionError, match=f"user {owner}: expected a directory of user {os.geteuid()}"):
+    expected = f"belongs to user {owner}: expected a directory of user {os.geteuid()}"
+    with pytest.raises(PermissionError, match=expected):
         Spool(directory, b"")
 
 
