@@ -315,7 +315,8 @@ def score_attributes(evaluations: "Sequence[Judgement]") -> dict[str, Value]:
 
 
 def evaluation_attributes(evaluation: "Judgement", start_ns: int) -> dict[str, Value]:
-    """Return the attributes of a late-arriving record that adds one judge's result to a run.
+    """Return the attributes of a span that adds the result of a judge to a run that has already
+    been sent.
 
     Args:
         evaluation: The result.

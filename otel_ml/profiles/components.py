@@ -418,8 +418,8 @@ def component_of(
 def read_path(path: str, parts: Parts) -> object:
     """Read a path such as ``inputs.user.age`` from a run's inputs, output and ground truth.
 
-    `ABSENT` if the part at the start of the path, such as the inputs, is unknown. None if that part
-    has no such value.
+    Returns `ABSENT` if the inputs, output or ground truth that the path starts with are unknown.
+    Returns None if they are known, but have no value at the path.
     """
     part, _, rest = path.partition(".")
     value = parts.get(part, ABSENT)

@@ -111,7 +111,8 @@ def bets_up_to(most_lost: float) -> list[float]:
     stake. Sizes above 1,024 are not returned.
 
     Args:
-        most_lost: How far a session can be above the limit, as in `log_stakes`.
+        most_lost: Largest possible distance of a session's mean above the limit, as in
+            `log_stakes`.
     """
     most = min(_MOST_LOST / most_lost, _MOST_BET) if most_lost > 0 else _MOST_BET
     bets = [_LEAST_BET]
