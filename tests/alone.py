@@ -1,8 +1,8 @@
 """Run failed tests again, one by one.
 
 Several hundred tests compare times, and the speed of a machine may change several times within an
-hour. A test that fails alone too is wrong. One that passes alone was too slow, or found a rare
-race: its name is printed last, so that somebody looks at it.
+hour. A test that also fails alone is wrong. One that passes alone was too slow or found a rare
+race; its name is printed last, so that somebody investigates.
 
 ``python -m tests.alone``, right after pytest and in the same folder.
 """
@@ -18,7 +18,7 @@ MOST: Final = 12  # more failures have another cause than the machine's speed
 
 
 def main() -> int:
-    """Run the tests that failed; returns the exit status."""
+    """Run the failed tests; return the exit status."""
     failed = list(json.loads(FAILED.read_text())) if FAILED.exists() else []
     if not 0 < len(failed) <= MOST or not all("::" in test for test in failed):
         return 1

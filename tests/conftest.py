@@ -25,14 +25,14 @@ from tests.support.sampling import find_left_out
 NODE_LOCK: Final = NODE / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
 NIGHTLY: Final = ROOT / "tests" / "nightly"
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run makes a folder of its own in it
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run creates its own folder in it
 ROOM_BYTES: Final = 4 << 30  # CI uses an eighth of it
 
 
 def choose_folder() -> None:
-    """Keep the stores of CI in memory if there is room: an insert waits 30 times for a disk.
+    """Keep the stores of CI in memory if there is space: on disk, an insert takes 30 times as long.
 
-    The nightly run stores on the disk, as users do.
+    The nightly run stores on disk, as users do.
     """
     if AT_NIGHT or "TMPDIR" in os.environ or not MEMORY.is_dir():
         return
@@ -47,20 +47,20 @@ choose_folder()
 
 @pytest.fixture(scope="session")
 def all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the workers of one run share."""
+    """Return a folder that the workers of one run share."""
     ours = tmp_path_factory.getbasetemp()
     return ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
 
 
 @pytest.fixture(scope="session")
 def owners(all_workers: Path) -> Path:
-    """The file that says which module wrote to a project first."""
+    """Return the file that records which module wrote to a project first."""
     return all_workers / "owners.json"
 
 
 @pytest.fixture(scope="session")
 def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """The collector of a worker: `collector` gives it to the tests."""
+    """Run the collector of a worker; tests use it through the fixture `collector`."""
     with running(tmp_path_factory.mktemp("data")) as process:
         yield process
 
@@ -69,28 +69,28 @@ def shared_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colle
 def collector(
     shared_collector: CollectorProcess, owners: Path, request: pytest.FixtureRequest
 ) -> Iterator[CollectorProcess]:
-    """A collector that all tests of a worker share. Each module has projects of its own."""
+    """Return a collector that all tests of a worker share; each module has its own projects."""
     with isolated(owners, request.node.nodeid, "collector", lambda: count_runs(shared_collector)):
         yield shared_collector
 
 
 @pytest.fixture
 def own_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
-    """A collector for one test that stops, kills or restarts it."""
+    """Run a collector for one test that stops, kills or restarts it."""
     with running(tmp_path / "data") as process:
         yield process
 
 
 @pytest.fixture
 def started_collector(tmp_path: Path) -> Iterator[CollectorProcess]:
-    """A collector for one test of how it ends: started as users start it, not forked."""
+    """Run a collector for one test of its exit: started as users start it, not forked."""
     with running(tmp_path / "data", forked=False) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def shared_store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data directory that `store` and `service` open, once for each module of a worker."""
+    """Return the data directory that `store` and `service` open once per module of a worker."""
     return tmp_path_factory.mktemp("store")
 
 
@@ -98,7 +98,7 @@ def shared_store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(
     shared_store_folder: Path, owners: Path, request: pytest.FixtureRequest
 ) -> Iterator[Store]:
-    """A store that all tests of a worker share. Each module has projects of its own."""
+    """Open a store that all tests of a worker share; each module has its own projects."""
     with (
         open_store(shared_store_folder) as opened,
         isolated(owners, request.node.nodeid, "store", lambda: count_stored(opened)),
@@ -110,7 +110,7 @@ def store(
 def service(
     shared_store_folder: Path, owners: Path, request: pytest.FixtureRequest
 ) -> Iterator[Service]:
-    """The whole HTTP application over the shared store."""
+    """Open the whole HTTP application over the shared store."""
     with (
         open_service(shared_store_folder) as opened,
         isolated(owners, request.node.nodeid, "store", lambda: count_stored(opened.store)),
@@ -120,27 +120,27 @@ def service(
 
 @pytest.fixture(scope="module")
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store of its own, for a module that acts on more than its projects."""
+    """Open a separate store, for a module that changes more than its projects."""
     with open_store(tmp_path_factory.mktemp("data")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def own_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """An application over a store of its own, for a module that acts on more than its projects."""
+    """Open an application with its own store, for a module that changes more than its projects."""
     with open_service(tmp_path_factory.mktemp("data")) as opened:
         yield opened
 
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name that only this test uses."""
     return project_of(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")
 def recorded_demo(all_workers: Path) -> Path:
-    """What the demo left, and printed, which one worker of the tests runs for all."""
+    """Record the data and output of the demo, which one worker runs for all."""
     recorded = all_workers / "recorded-demo"
     with recorded.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -152,7 +152,7 @@ def recorded_demo(all_workers: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The path of Node.js, with the pinned packages of tests/support/node installed."""
+    """Return the path of Node.js after installing the pinned packages of tests/support/node."""
     node, npm = shutil.which("node"), shutil.which("npm")
     assert node is not None, "Node.js is missing: type `make tools`"
     assert npm is not None, "npm is missing: type `make tools`"
@@ -167,13 +167,13 @@ def node() -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option under which nothing may be left out."""
+    """Add the option that turns skipped tests into failures."""
     parser.addoption("--forbid-skips", action="store_true", help="a skipped test is a failure")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to the nightly run what CI leaves out, and to CI what it does not leave out."""
-    if os.environ.get(STORE):  # the whole contract suite, on a server that somebody has
+    """Deselect the tests of the other kind of run: CI or nightly."""
+    if os.environ.get(STORE):  # the whole contract suite, on an existing server
         return
     left_out = find_left_out(items)
     if AT_NIGHT:
@@ -186,7 +186,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_nightly(item: pytest.Item) -> bool:
-    """Tell whether the nightly run executes a test: all of it, or harder than CI."""
+    """Return whether the nightly run executes a test that CI does not run, or not as thoroughly."""
     return (
         item.path.is_relative_to(NIGHTLY)
         or item.get_closest_marker("harder") is not None
@@ -196,7 +196,7 @@ def _is_nightly(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no cycles among what is imported and collected: it stays."""
+    """Disable garbage collection during collection, because imported modules stay anyway."""
     gc.disable()
     try:
         return (yield)
@@ -207,7 +207,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Have failures shown as they come: a run that is cut off has no summary."""
+    """Print failures as they occur: a run that is cut off has no summary."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Failures(terminal))

@@ -1,8 +1,8 @@
-"""Prints what must be read to change one thing: a table of this tree, beside another commit's.
+"""Print how much code must be read for a change: a table of this tree and of other commits.
 
 ``python -m tests.house`` counts the committed product files (otel_ml, collector), without generated
 and vendored ones; ``python -m tests.house 3d291aa`` unpacks that commit and counts it first. The
-numbers are the shadow of the thing, not the thing.
+numbers are only an indication.
 """
 
 import ast
@@ -32,7 +32,7 @@ _WORD: Final = re.compile(r"[A-Za-z_]\w*")
 _MANY: Final = 5
 _COLLECTOR: Final = "otel_ml_collector."
 _FLOORS: Final = "Floors of the collector"
-# The topics of commits whose contract does not name them.
+# Topics for commits whose import contract does not name them.
 _TOPICS: Final = frozenset(
     [
         "alerts",
@@ -59,7 +59,7 @@ _TOPICS: Final = frozenset(
         "views",
     ]
 )
-_ORIGINS: Final = "otel_ml.compat."  # whose names are those of other packages
+_ORIGINS: Final = "otel_ml.compat."  # its names are those of other packages
 
 
 class House:
@@ -67,7 +67,7 @@ class House:
 
     Args:
         root: The tree's folder.
-        files: Their paths below it.
+        files: Their paths, relative to the folder.
     """
 
     def __init__(self, root: Path, files: list[str]) -> None:
@@ -80,12 +80,12 @@ class House:
 
     @cached_property
     def trees(self) -> Mapping[str, ast.Module]:
-        """The modules, parsed, by name."""
+        """The parsed modules, by name."""
         return {name: ast.parse(self.texts[path]) for name, path in self.modules.items()}
 
     @cached_property
     def imports(self) -> Mapping[str, frozenset[str]]:
-        """Which modules each module imports, anywhere in it."""
+        """The modules that each module imports, anywhere in its code."""
         return {name: frozenset(self._imported(tree)) - {name} for name, tree in self.trees.items()}
 
     def _imported(self, tree: ast.Module) -> Iterator[str]:
@@ -101,7 +101,7 @@ class House:
             yield from (name for name in wanted if name in self.modules)
 
     def rows(self) -> dict[str, float]:
-        """Return the figures by their names."""
+        """Return the figures by name."""
         python = [self.texts[path] for path in self.modules.values()]
         lines = sum(text.count("\n") for text in python)
         nodes = [node for tree in self.trees.values() for node in ast.walk(tree)]
@@ -153,7 +153,7 @@ class House:
         }
 
     def _constants(self) -> Counter[str]:
-        """Count the modules that have a constant of a name."""
+        """Count by name the modules that define a constant."""
         constants: Counter[str] = Counter()
         for tree in self.trees.values():
             targets = [
@@ -172,7 +172,7 @@ class House:
         return constants
 
     def naming(self, word: str) -> list[str]:
-        """List the files in which a word stands."""
+        """List the files that contain a word."""
         whole = re.compile(rf"\b{re.escape(word)}\b")
         return [path for path, text in self.texts.items() if whole.search(text)]
 
@@ -180,7 +180,7 @@ class House:
         """Count the modules of the longest chain of imports.
 
         Raises:
-            ValueError: There is a circle.
+            ValueError: There is an import cycle.
         """
         depth: dict[str, int] = {}
         open_: set[str] = set()
@@ -197,7 +197,7 @@ class House:
         return max(map(walk, self.modules), default=0)
 
     def arrows(self) -> set[tuple[str, str]]:
-        """Find the pairs of topics in which the first imports the second."""
+        """Return the pairs of topics in which the first imports the second."""
         topics = self._topics()
         return {
             (_room(name), _room(imported))
@@ -212,7 +212,7 @@ class House:
         return frozenset(widest) if len(widest) >= _MANY else _TOPICS
 
     def _floors(self) -> list[str]:
-        """Return the layers that the contract of the collector has, from the top."""
+        """Return the layers of the collector's import contract, from the top."""
         contracts = tomllib.loads((self._root / "pyproject.toml").read_text())["tool"]
         for contract in contracts["importlinter"]["contracts"]:
             if contract["name"] == _FLOORS:
@@ -239,7 +239,7 @@ def _room(module: str) -> str:
 
 
 def _count_twice(trees: Iterable[ast.Module]) -> int:
-    """Count the public names that more than one class has."""
+    """Count the names of public classes that are defined more than once."""
     classes = Counter(
         node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     )
@@ -253,7 +253,7 @@ def _is_broad(node: ast.AST) -> bool:
 
 
 def read_tree(root: Path = ROOT) -> House:
-    """Read the files of a tree that git knows."""
+    """Read the files of a tree that git tracks."""
     listed = subprocess.run(
         ["git", "ls-files", *PRODUCT], cwd=root, check=True, capture_output=True, text=True
     )
@@ -261,7 +261,7 @@ def read_tree(root: Path = ROOT) -> House:
 
 
 def unpack(commit: str, folder: Path) -> None:
-    """Unpack the product, its tests and what declares them of a commit into a folder."""
+    """Unpack a commit's product, tests and pyproject.toml into a folder."""
     packed = subprocess.run(
         ["git", "archive", commit, *PRODUCT, "tests", "pyproject.toml"],
         cwd=ROOT,
@@ -281,7 +281,7 @@ def read_commit(commit: str, folder: Path) -> House:
 
 
 def table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """Write figures as a table of Markdown, a column a tree."""
+    """Return figures as a Markdown table, with a column for each tree."""
     by_name = {
         name: [f"{rows[name]:,}" if name in rows else "–" for rows in columns.values()]
         for name in dict.fromkeys(name for rows in columns.values() for name in rows)
@@ -291,7 +291,7 @@ def table(columns: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def main(commits: list[str]) -> None:
-    """Print the table: the commits that are named, then this tree."""
+    """Print the table: first the given commits, then this tree."""
     columns = {}
     for commit in commits:
         with tempfile.TemporaryDirectory() as folder:

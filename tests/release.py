@@ -1,4 +1,4 @@
-"""``make release``: builds and checks the packages, and runs the README from what they install."""
+"""``make release``: build and check the packages, and run the README with the installed ones."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ INSTALLER: Final = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 
 
 def build(python: Path) -> tuple[Path, Path]:
-    """Build the source distribution, and the wheel from it; returns wheel and source."""
+    """Build the source distribution, and the wheel from it; return wheel and source."""
     shutil.rmtree(DIST, ignore_errors=True)
     run(python, "-m", "build", "--no-isolation", "--outdir", DIST, ROOT)
     [wheel], [source] = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
@@ -32,7 +32,7 @@ def build(python: Path) -> tuple[Path, Path]:
 
 
 def check_contents(wheel: Path, source: Path) -> None:
-    """See to it that each holds what it should, and nothing else."""
+    """Check that each package has the expected files and no others."""
     with zipfile.ZipFile(wheel) as opened:
         held = set(opened.namelist())
     ours = {"otel_ml": ROOT, "otel_ml_collector": ROOT / "collector"}
@@ -56,14 +56,14 @@ def check_contents(wheel: Path, source: Path) -> None:
 
 
 def expect(held: set[str], wanted: set[str], package: Path) -> None:
-    """End when a package lacks something, or has too much."""
+    """Exit if a package lacks files or has too many."""
     if held != wanted:
         lacks, has = sorted(wanted - held)[:5], sorted(held - wanted)[:5]
         raise SystemExit(f"{package.name} lacks {lacks} and should not have {has}")
 
 
 def install(wheel: Path, extra: str, folder: Path) -> Path:
-    """Install the wheel into an empty environment; returns its Python."""
+    """Install the wheel into an empty environment; return its Python."""
     run(Path(sys.executable), "-m", "venv", folder)
     python = folder / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", f"otel-ml{extra} @ {wheel.as_uri()}")
@@ -76,13 +76,13 @@ def install(wheel: Path, extra: str, folder: Path) -> Path:
 
 
 def size_of(path: Path) -> float:
-    """Measure in MB, as `du` does."""
+    """Return a size in MB, as `du` measures it."""
     said = subprocess.run(["du", "-sk", path], capture_output=True, text=True, check=True).stdout
     return int(said.split()[0]) / 1024
 
 
 def run_readme(light: Path, collector: Path, folder: Path) -> None:
-    """Run the README's blocks with one environment, before a collector of the other."""
+    """Run the README's blocks in one environment, with a collector from the other."""
     folder.mkdir()
     serve = [str(collector.parent / "otel-ml"), "serve"]
     serve += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
@@ -110,7 +110,7 @@ def run_readme(light: Path, collector: Path, folder: Path) -> None:
 
 
 def tag() -> None:
-    """Make the tag of this version, when all of the tree is committed."""
+    """Create the tag of this version if everything is committed."""
     changed = run(Path("git"), "status", "--porcelain")
     if changed:
         raise SystemExit(f"No tag, there are changes that are not committed:\n{changed}")
@@ -119,7 +119,7 @@ def tag() -> None:
 
 
 def run(program: Path, *arguments: object) -> str:
-    """Run a program; ends with its output when it fails."""
+    """Run a program; exit with its output if it fails."""
     command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -133,7 +133,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    """Make a release, and its tag when that is asked for."""
+    """Make a release, and its tag if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--builder", type=Path, default=ROOT / ".venv-release/bin/python")
     parser.add_argument("--tag", action="store_true")

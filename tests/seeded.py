@@ -1,4 +1,4 @@
-"""Shows which tests detect twelve small defects: ``python -m tests.seeded [--all] [NAME ...]``.
+"""Show which tests detect twelve small defects: ``python -m tests.seeded [--all] [NAME ...]``.
 
 It copies the project, working tree included, into a temporary folder. There it first runs the
 chosen tests without a defect: they must pass, or detection means nothing. Then it makes one defect
@@ -11,7 +11,7 @@ The exit status is 1 if ``make test`` misses more than three of the defects, or 
 runs ``make test`` first, so it detects whatever that detects.
 """
 
-# ruff: noqa: T201 - it prints a table, and what it is doing
+# ruff: noqa: T201 - it prints a table and its progress
 
 import argparse
 import os
@@ -40,7 +40,7 @@ _FAILURE: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the tests of one stage say of the project.
+    """The result of one stage of tests.
 
     Attributes:
         failed: The first test that failed; empty if all passed.
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """What the table says."""
+        """The word for the table."""
         return "detects it" if self.failed else "misses it"
 
 
@@ -59,7 +59,7 @@ class SeededError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print which stage detects which defect; returns the exit status."""
+    """Print which stage detects which defect; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.seeded", description="Show which tests detect twelve small defects."
     )
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def try_defects(defects: Sequence[Defect], *, is_all: bool) -> int:
-    """Make one defect after another in a copy of the project; returns the exit status."""
+    """Make one defect after another in a copy of the project; return the exit status."""
     with tempfile.TemporaryDirectory(prefix="otel-ml-seeded-") as folder:
         copy = Path(folder) / "project"
         copy_project(copy)
@@ -100,7 +100,7 @@ def try_defects(defects: Sequence[Defect], *, is_all: bool) -> int:
 
 
 def copy_project(copy: Path) -> None:
-    """Copy what git knows of the project, and new files that it does not ignore."""
+    """Copy the files that git tracks, and new files that it does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -113,7 +113,7 @@ def copy_project(copy: Path) -> None:
         if source.is_file():  # neither deleted in the working tree, nor a link to a folder
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    # Some tests ask git which files there are.
+    # Some tests read the list of files from git.
     for arguments in (("init", "--quiet"), ("add", "--all")):
         subprocess.run(["git", *arguments], cwd=copy, check=True)
 
@@ -122,7 +122,7 @@ def read_with_defect(copy: Path, defect: Defect) -> str:
     """Return the text of a file with its defect.
 
     Raises:
-        SeededError: The line that it changes is not in the file, or several times.
+        SeededError: The text to replace is not in the file, or occurs several times.
     """
     file = copy / defect.file
     if not file.is_file():
@@ -136,7 +136,7 @@ def read_with_defect(copy: Path, defect: Defect) -> str:
 
 
 def choose_tests(copy: Path, defect: Defect | None) -> tuple[list[str], list[str]]:
-    """Choose the tests of `make test` and those that CI adds: of whole tiers without a defect."""
+    """Return the tests of `make test` and those CI adds; without a defect, those of whole tiers."""
     if defect is None:
         added = [f"tests/{tier}" for tier in OTHERS if (copy / "tests" / tier).is_dir()]
         return ["tests/unit", f"tests/{SMOKE}"], [*added, f"--deselect=tests/{SMOKE}"]
@@ -148,7 +148,7 @@ def choose_tests(copy: Path, defect: Defect | None) -> tuple[list[str], list[str
 
 
 def find_tests(copy: Path, names: Iterable[str], tiers: Sequence[str]) -> list[str]:
-    """Find tests that are named without the folder of their tier, in each of some tiers."""
+    """Return the tests with these names, without their tier's folder, in the given tiers."""
     paths = [f"tests/{tier}/{name}" for name in names for tier in tiers]
     return [path for path in paths if (copy / path).exists()]
 
@@ -169,7 +169,7 @@ def check_without_defect(copy: Path, stages: Iterable[tuple[list[str], list[str]
 def try_defect(
     copy: Path, defect: Defect, stage: tuple[list[str], list[str]]
 ) -> tuple[Outcome, Outcome]:
-    """Run the tests of both stages with a defect, which is gone afterwards."""
+    """Run the tests of both stages with a defect, and remove the defect afterwards."""
     file = copy / defect.file
     text = file.read_text()
     file.write_text(read_with_defect(copy, defect))
@@ -212,7 +212,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> Outcome:
 
 
 def print_table(rows: Iterable[tuple[Defect, tuple[Outcome, Outcome], float]]) -> None:
-    """Print a table in Markdown."""
+    """Print a Markdown table."""
     print("| defect | file | `make test` | CI | seconds |\n| --- | --- | --- | --- | ---: |")
     for defect, (first, second), seconds in rows:
         cells = (defect.name, f"`{defect.file}`", first.word, second.word, f"{seconds:.0f}")

@@ -1,4 +1,4 @@
-"""Follows flows through the code, and finds the files that name a table of facts.
+"""Follow flows through the code, and find the files that name tables of facts.
 
 A *walk* starts at a function and follows its calls, in the order of the source, through functions
 of this project. A *stop* is a public function on the way; private ones belong to their callers. A
@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-# Where a flow starts; in older commits, under its older name.
+# The first function of each flow; several names if it was renamed.
 FLOWS: Final[Mapping[str, Sequence[str]]] = {
     "a call, encoded": ("otel_ml.export.encoder.encode_spans",),
     "a request, stored": ("otel_ml_collector.receive.pipeline.Intake.accept",),
@@ -54,10 +54,10 @@ class Walk:
 
 
 class Walks:
-    """The functions of a tree, and which of them call which.
+    """The functions of a tree and the calls between them.
 
     Args:
-        trees: The modules, parsed, by name.
+        trees: The parsed modules, by name.
     """
 
     def __init__(self, trees: Mapping[str, ast.Module]) -> None:
@@ -72,7 +72,7 @@ class Walks:
                     self._methods[name.rpartition(".")[2]].append(f"{module}.{name}")
 
     def walk(self, *starts: str) -> Walk | None:
-        """Follow the calls from a function, by the first of its names that exists, else None."""
+        """Follow the calls from the first existing function of these names; None without one."""
         start = next((name for name in starts if name in self._functions), None)
         if start is None:
             return None
@@ -112,9 +112,10 @@ class Walks:
     def _member(
         self, node: ast.Attribute, module: str, owner: str, names: Mapping[str, str]
     ) -> Iterator[str]:
-        """Find the function of an attribute: of a module, the own class, or the only one.
+        """Yield the function of an attribute: of a module, the own class, or the only one.
 
-        The only one is that of all classes in modules that this module imports, also indirectly.
+        The only one means the only method of that name in all classes of modules that this module
+        imports, also indirectly.
         """
         if isinstance(node.value, ast.Name):
             if node.value.id in {"self", "cls"} and owner:
@@ -149,7 +150,7 @@ class Walks:
 
     @cached_property
     def _imports(self) -> Mapping[str, Mapping[str, str]]:
-        """What each name that a module imports is, by module."""
+        """The full name of each imported name, by module."""
         found: dict[str, dict[str, str]] = {}
         for module, tree in self._trees.items():
             names = found[module] = {}
@@ -163,10 +164,10 @@ class Walks:
         return found
 
     def naming_facts(self) -> dict[str, set[str]]:
-        """Find the modules outside `store` and `fold` that name tables of facts, with these.
+        """Return the modules outside `store` and `fold` that name tables of facts, with the tables.
 
-        A module names a table in the text of a statement, or by a constant of `store` that is
-        nothing but the table.
+        A module names a table in the text of a statement, or by a constant of `store` that contains
+        only the table's name.
         """
         tables = {
             f"{module}.{name}": table
@@ -211,7 +212,7 @@ def _room_of(module: str) -> str:
 
 
 def _texts_of(node: ast.AST) -> Iterator[str]:
-    """Yield the texts of the statements that are written in a part of a module."""
+    """Yield the texts of the SQL statements in a part of a module."""
     for part in ast.walk(node):
         if (
             isinstance(part, ast.Call)
@@ -230,7 +231,7 @@ def _tables_in(tree: ast.Module) -> Iterator[str]:
 
 
 def _constant_tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield the constants of a module that are nothing but a table: ``Sql("runs FINAL")``."""
+    """Yield the constants of a module that only name a table: ``Sql("runs FINAL")``."""
     for node in tree.body:
         if not isinstance(node, ast.AnnAssign | ast.Assign) or not isinstance(node.value, ast.Call):
             continue

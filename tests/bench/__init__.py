@@ -1,1 +1,1 @@
-"""Benchmarks: each prints its number, as a ratio in the same run where that is possible."""
+"""Benchmarks. Each prints its figures, as ratios within one run where that is possible."""

@@ -1,4 +1,4 @@
-"""Prints every number, or those of the parts that are named; ``make bench``."""
+"""Print the figures of all benchmarks, or of the named parts; ``make bench``."""
 
 import argparse
 import os
@@ -94,7 +94,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
 }
 
 
-# What is measured beside another commit.
+# Parts that can be compared with another commit.
 BESIDE: Final[Mapping[str, Measure]] = {
     "ingest": ingest.measure_beside,
     "traffic": traffic.measure_beside,
@@ -107,7 +107,7 @@ BESIDE: Final[Mapping[str, Measure]] = {
 }
 
 
-# What is measured of a project that uses everything, beside one that uses nothing.
+# Parts that compare a project that uses all features with one that uses none.
 FULL: Final[Mapping[str, Callable[[int, int], None]]] = {
     "queries": full.report_queries,
     "written": full.report_written,
@@ -118,7 +118,7 @@ FULL_BESIDE: Final[Mapping[str, Measure]] = {"ingest": full.measure_ingest}
 
 
 def main() -> None:
-    """Measure and print, one after the other: they must not share the machine."""
+    """Measure and print one part after the other, because they must not share the machine."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is")
     parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")

@@ -1,8 +1,8 @@
-"""Looks at 200 rules of 50 slices each over a full store, and prints the CPU of a minute's look.
+"""Evaluate 200 rules of 50 slices each over a full store and print the CPU time of a pass.
 
-``python -m tests.bench.alerts [RUNS] [HOURS]``: RUNS a day (a million), of which the last HOURS
-(24) are in the store. What is printed is the processor time of the process, with the threads of the
-store, so that other programs on the machine do not count.
+``python -m tests.bench.alerts [RUNS] [HOURS]``: RUNS per day (a million); the store has the last
+HOURS (24) of them. The printed figure is the CPU time of the process, including the store's
+threads, so other programs on the machine do not count.
 """
 
 import sys
@@ -34,17 +34,17 @@ _KINDS: Final = (
 
 
 class Silent:
-    """Nobody is told: what delivery costs is measured elsewhere."""
+    """An announcer that notifies nobody: delivery is measured elsewhere."""
 
     def announce(self, notification: Notification) -> None:
-        """Tell nobody."""
+        """Drop the notification."""
 
     def withdraw(self, project: str, rule: str) -> None:
-        """Take nothing back."""
+        """Do nothing: there is nothing to withdraw."""
 
 
 def fill(store: Store, a_day: int, hours: float) -> int:
-    """Store the runs of 50 clients of the last hours, each with a score; returns how many."""
+    """Store runs of 50 clients in the last hours, each with a score; return their number."""
     store.take("p", tell("j1"))
     runs = round(a_day * hours / 24)
     for first in range(0, runs, _AT_ONCE):
@@ -66,7 +66,7 @@ def fill(store: Store, a_day: int, hours: float) -> int:
 
 
 def save(store: Store, *, alike: bool) -> None:
-    """Save the rules: of the same runs, or each of a filter of its own."""
+    """Save the rules, with one filter for all or a different filter for each."""
     documents = Documents(store.connections)
     for place in range(RULES):
         wanted = WantedAlert(
@@ -83,7 +83,7 @@ def save(store: Store, *, alike: bool) -> None:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print."""
     a_day = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     hours = float(sys.argv[2]) if len(sys.argv) > 2 else 24.0
     for alike in (True, False):

@@ -1,4 +1,4 @@
-"""Memory of a collector while artifacts go through it, and how fast they do."""
+"""Measure throughput of artifacts through a collector, and its memory meanwhile."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from tests.bench.table import print_table
 from tests.support.collector import CollectorProcess
 
 UPLOADS: Final = 40
-RAW_BYTES: Final = 19_660_800  # 25 MiB and a little more, as JSON
+RAW_BYTES: Final = 19_660_800  # slightly over 25 MiB as JSON
 AT_ONCE: Final = 4
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _EVERY_S: Final = 0.05
@@ -28,13 +28,13 @@ _PART_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What came of many uploads.
+    """The result of many uploads.
 
     Attributes:
-        stored_bytes: Of all documents.
-        took_s: From the first upload to the last answer.
-        before_mb: Resident memory of the collector before, after a first small upload.
-        most_mb: The highest that was seen, until all were read back.
+        stored_bytes: Total size of all documents.
+        took_s: From the first upload to the last response.
+        before_mb: Resident memory of the collector after a first small upload.
+        most_mb: The highest resident memory until all documents were read back.
     """
 
     stored_bytes: int
@@ -44,7 +44,7 @@ class Passed:
 
     @property
     def raised_mb(self) -> float:
-        """How much the uploads raised it."""
+        """By how much the uploads raised resident memory."""
         return self.most_mb - self.before_mb
 
 
@@ -56,7 +56,7 @@ def make_document(raw_bytes: int) -> bytes:
 
 
 def put(endpoint: str, project: str, document: bytes) -> int:
-    """Upload a document; returns the status of the answer."""
+    """Upload a document; return the status of the response."""
     path = _path(project, hashlib.sha256(document).hexdigest())
     with closing(HTTPConnection(urlsplit(endpoint).netloc, timeout=120)) as connection:
         connection.request("PUT", path, document, {"content-type": "application/json"})
@@ -64,7 +64,7 @@ def put(endpoint: str, project: str, document: bytes) -> int:
 
 
 def read_size(endpoint: str, project: str, sha256: str) -> int:
-    """Read a document part by part; returns how many bytes it has."""
+    """Read a document in parts; return its size in bytes."""
     with closing(HTTPConnection(urlsplit(endpoint).netloc, timeout=120)) as connection:
         connection.request("GET", _path(project, sha256))
         response = connection.getresponse()
@@ -85,12 +85,12 @@ def measure(collector: CollectorProcess, uploads: int = UPLOADS) -> Passed:
 
 
 def resident_mb(pid: int) -> float:
-    """Return what a process has in memory now."""
+    """Return the current resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
 
 
 class Watch:
-    """Looks at a number again and again, and keeps the highest."""
+    """Polls a number and keeps the maximum."""
 
     def __init__(self, read: Callable[[], float]) -> None:
         self._read = read

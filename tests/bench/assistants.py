@@ -1,4 +1,4 @@
-"""What assistants cost: each tool over a million runs, a hundred askers, nobody who asks."""
+"""Measure assistants: each tool over a million runs, 100 agents at once, and no agent at all."""
 
 import argparse
 import http.client
@@ -30,7 +30,7 @@ TIMES: Final = 20
 ROUNDS: Final = 5
 SECONDS: Final = 8.0
 ASKERS: Final = 100
-# What an agent thinks between two calls.
+# how long an agent thinks between two calls
 _THINKS_S: Final = 10.0
 _WARM: Final = 3
 _ANSWER_MS: Final = 300
@@ -47,10 +47,10 @@ Given = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a call took, and what it was answered.
+    """The duration and the response of a call.
 
     Attributes:
-        refusal: Why it has no answer; empty for an answer.
+        refusal: Why the call was refused; empty if it was answered.
     """
 
     took_ms: float
@@ -85,7 +85,7 @@ class Asker:
         return Called(took_ms, len(text), text if result.get("isError") else "")
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
@@ -93,8 +93,8 @@ def report(runs: int = RUNS, folder: Path | None = None, times: int = TIMES) -> 
     """Measure and print.
 
     Args:
-        runs: How many the store has.
-        folder: Where they are kept for another time; None for a store that is thrown away.
+        runs: How many runs the store has.
+        folder: Where to keep the store for reuse; None for a temporary store.
         times: How often each tool is called.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -140,7 +140,7 @@ def report_tools(data_dir: Path, runs: int, times: int = TIMES) -> None:
 
 
 def make_calls(loaded: Loaded) -> list[tuple[str, str, Given]]:
-    """Make the calls that are timed: of the largest project, the last day of its month or all."""
+    """Make the timed calls: for the largest project, over the last days or the whole month."""
     ours = {"project": project_name(0)}
 
     def since(days: int) -> Given:
@@ -172,17 +172,17 @@ def make_calls(loaded: Loaded) -> list[tuple[str, str, Given]]:
 
 
 def _call_patiently(asker: Asker, tool: str, given: Given) -> Called:
-    """Call a tool, again once the limit of a minute allows it."""
+    """Call a tool, and retry while the rate limit per minute refuses the call."""
     while True:
         called = asker.call(tool, given)
         if "a minute" not in called.refusal:
             assert "longer" in called.refusal or not called.refusal, (tool, called.refusal)
             return called
-        pace(1)  # the minute is what is waited for
+        pace(1)  # wait for the rate limit of a minute
 
 
 def report_nobody(rounds: int = ROUNDS) -> None:
-    """Measure start and memory of a collector that nobody asks beside one that answers no one."""
+    """Compare start and memory of an unused collector with one that runs with `--no-mcp`."""
     found: dict[str, list[tuple[float, float, float]]] = {"": [], "--no-mcp": []}
     for place in range(2 * rounds + 2):
         option = ("", "--no-mcp")[(place + place // 2) % 2]
@@ -202,7 +202,7 @@ def report_nobody(rounds: int = ROUNDS) -> None:
 
 
 def _start(*arguments: str) -> tuple[float, float, float]:
-    """Start a collector over new data; until it is ready seconds, those of CPU, and MB."""
+    """Start a collector over new data; return seconds until ready, CPU seconds, and MB."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         collector = CollectorProcess(Path(folder) / "data", *arguments)
@@ -215,7 +215,7 @@ def _start(*arguments: str) -> tuple[float, float, float]:
 
 
 def report_ingest(rounds: int = ROUNDS, seconds: float = SECONDS) -> None:
-    """Measure what a hundred askers take of ingest: each round alone and beside them."""
+    """Measure by how much 100 agents slow ingest: each round alone and with the agents."""
     alone, beside, calls = [], [], 0
     for place in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +223,7 @@ def report_ingest(rounds: int = ROUNDS, seconds: float = SECONDS) -> None:
             try:
                 collector.wait_ready()
                 _ingest(collector, "warm", 2.0)
-                asked = Asker(collector.endpoint)  # the first question loads the protocol
+                asked = Asker(collector.endpoint)  # the first call loads the protocol
                 asked.call("overview", {})
                 asked.close()
                 for is_asked in (place % 2 == 0, place % 2 == 1):
@@ -254,7 +254,7 @@ def _ingest(collector: CollectorProcess, project: str, seconds: float) -> float:
 
 
 def _ingest_asked(collector: CollectorProcess, seconds: float) -> tuple[float, int]:
-    """Send while a hundred ask from a process of their own; spans a second, and their calls."""
+    """Ingest while 100 agents ask from another process; return spans per second and their calls."""
     context = get_context("spawn")
     began, ended = context.Event(), context.Event()
     answered = context.Value("i", 0)
@@ -270,7 +270,7 @@ def _ingest_asked(collector: CollectorProcess, seconds: float) -> tuple[float, i
 
 
 def _ask(endpoint: str, began: Any, ended: Any, answered: Any) -> None:
-    """Ask as a hundred agents do, each a call and then a thought, from evenly spread times."""
+    """Call tools as 100 agents do: a call, then a pause, with evenly spread start times."""
     questions: Sequence[tuple[str, Given]] = (
         ("overview", {"project": "load"}),
         ("find_runs", {"project": "load"}),

@@ -1,4 +1,4 @@
-"""Measures this tree beside another commit, in turns: ratios hold where machines drift."""
+"""Compare this tree with another commit in alternating rounds, because machines drift."""
 
 import os
 import statistics
@@ -23,11 +23,11 @@ _RUN_S: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The code of a commit, run by this environment's interpreter and its packages.
+    """The code of a commit, run by this environment's interpreter and packages.
 
     Attributes:
-        name: What stands above its column.
-        folder: Where its code is.
+        name: The heading of its column.
+        folder: The folder of its code.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Tree:
 
     @property
     def launcher(self) -> Sequence[str]:
-        """What stands before a command, so that it runs this code."""
+        """The prefix of a command that makes it run this code."""
         path = os.pathsep.join(str(self.folder / part) for part in ("", "collector"))
         return ("env", f"PYTHONPATH={path}")
 
     def run(self, code: str) -> str:
-        """Run Python code with the product and the benches of this tree; returns what it prints."""
+        """Run Python code with the product and benchmarks of this tree; return its output."""
         command = [*self.launcher, sys.executable, "-c", code]
         done = subprocess.run(
             command, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True, timeout=_RUN_S
@@ -58,12 +58,12 @@ class Tree:
             collector.stop()
 
 
-# Measures a tree once: figures by their names, the unit in each of them.
+# Measures a tree once: figures by name, with the unit in the name.
 Measure = Callable[[Tree], Mapping[str, float]]
 
 
 def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
-    """Measure a commit and this tree in turns and print figures, and the ratios of each round."""
+    """Measure a commit and this tree in alternating rounds; print the figures and ratios."""
     found: dict[str, list[tuple[float, float]]] = {}
     with _both(commit) as (then, now):
         for number in range(rounds):
@@ -76,7 +76,7 @@ def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
             name,
             f"{statistics.median(before for before, _ in pairs):,.1f}",
             f"{statistics.median(after for _, after in pairs):,.1f}",
-            # Of a round in which the other commit did nothing there is no ratio.
+            # There is no ratio for a round in which the other commit measured zero.
             spread(ratios)
             if (ratios := [after / before for before, after in pairs if before])
             else "",

@@ -1,8 +1,8 @@
-"""How long the largest bodies keep other threads of the collector waiting, decoded and mapped.
+"""Measure how long the collector's threads wait while the largest bodies are decoded and mapped.
 
-A thread that wants the interpreter lock notes how much CPU time the decoding thread takes between
-two turns of its own. Other load of the machine therefore hardly counts. Each figure is the least of
-several tries.
+A thread that wants the interpreter lock notes how much CPU time the decoding thread uses between
+two of its own turns. Other load on the machine therefore hardly counts. Each figure is the minimum
+of several tries.
 """
 
 import gc

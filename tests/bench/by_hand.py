@@ -1,4 +1,4 @@
-"""The reference: what a careful user writes by hand on the stock SDK.
+"""The reference: spans that a careful user writes by hand with the stock SDK.
 
 A current span with four attributes, ``json.dumps`` of input and output, the batch processor and the
 official OTLP exporter over HTTP.
@@ -18,25 +18,25 @@ from opentelemetry.sdk.trace.sampling import Sampler
 _JSON: Final = "application/json"
 _FLUSH_MS: Final = 60_000
 
-# The batch processor tells each full queue: the share that arrived is in the table.
+# The batch processor logs each full queue; the table has the share that arrived.
 logging.getLogger("opentelemetry.sdk").setLevel(logging.ERROR)
 
 
 def stock_provider(endpoint: str, sampler: Sampler | None = None) -> TracerProvider:
-    """A provider of the SDK's with its batch processor and the official exporter."""
+    """Return an SDK provider with its batch processor and the official exporter."""
     provider = TracerProvider(sampler=sampler)
     add_stock_exporter(provider, endpoint)
     return provider
 
 
 def add_stock_exporter(provider: TracerProvider, endpoint: str) -> None:
-    """Let a provider send by the SDK's batch processor and the official exporter."""
+    """Make a provider export through the SDK's batch processor and the official exporter."""
     exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
 
 
 class ByHand:
-    """Traces functions of every kind as one would write it inside them."""
+    """Traces functions of every kind with spans written by hand."""
 
     def __init__(self, endpoint: str, sampler: Sampler | None = None) -> None:
         self._provider = stock_provider(endpoint, sampler)

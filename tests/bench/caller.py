@@ -1,12 +1,13 @@
-"""What a traced call costs its program, as a ratio to a span that is written by hand.
+"""Measure what a traced call costs its program, as a ratio to a span written by hand.
 
-Every contender runs each workload in a process of its own, by hand and ours in turn, and each of
-the two begins every other round; a ratio is the median of the rounds' ratios, so that what else
-the machine does counts little.
+Every contender runs each workload in its own process, alternating with the span by hand; the two
+take turns to go first. A ratio is the median of the rounds' ratios, so other load on the machine
+counts little.
 
-What a call says depends on who receives it, so each workload is sent to two sinks, with the span
-by hand beside it at each: one answers as our collector does, which makes previews itself, one as
-any other receiver. What hears no answer (a stock exporter, nothing sampled) is sent to the latter.
+The cost depends on the receiver, so each workload is sent to two sinks, and the span by hand is
+measured at each. One responds like our collector, which makes previews itself; the other responds
+like any other receiver. Contenders that read no response (a stock exporter, nothing sampled) use
+the latter.
 """
 
 import json
@@ -46,8 +47,8 @@ class Row:
     """One line of the tables.
 
     Attributes:
-        receiver: The sink that it is sent to.
-        floors: The ratios to reach; what has none is only printed.
+        receiver: The sink that receives the spans.
+        floors: The ratios to reach; figures without a floor are only printed.
         reference: The contender to compare with.
     """
 
@@ -60,14 +61,14 @@ class Row:
 
     @property
     def pair(self) -> Pair:
-        """What has to be timed for it."""
+        """The pair of measurements that this row needs."""
         return self.reference, self.contender, self.workload, self.receiver
 
 
 def _at_both(
     title: str, contender: str, workload: str, floors: Sequence[Mapping[Figure, float]]
 ) -> tuple[Row, Row]:
-    """Make the rows of both receivers: the floors at our collector, then those at any other."""
+    """Make a row for each receiver: floors at our collector, then at any other."""
     at_collector, at_stranger = floors
     return (
         Row(title, contender, workload, COLLECTOR, at_collector),
@@ -99,12 +100,12 @@ def measure(rounds: int = ROUNDS, rows: Sequence[Row] = ROWS, calls: int | None 
     """Time every pair of the rows, in turn.
 
     Args:
-        rounds: How often.
-        rows: What is compared.
-        calls: How many are timed, where it is not each workload's own number.
+        rounds: How many rounds.
+        rows: The rows to measure.
+        calls: How many calls to time; None for the number of each workload.
 
     Raises:
-        AssertionError: A client of ours ran with another configuration than a default one.
+        AssertionError: An otel-ml client ran with a configuration other than the default one.
     """
     pairs = list(dict.fromkeys(row.pair for row in rows))
     timed: Rounds = {pair: [] for pair in pairs}
@@ -123,7 +124,7 @@ def measure(rounds: int = ROUNDS, rows: Sequence[Row] = ROWS, calls: int | None 
 def _time_both(
     pair: Pair, endpoint: str, calls: int | None, *, is_turned: bool
 ) -> tuple[Timed, Timed]:
-    """Time by hand and ours, one after the other; turned, ours begins."""
+    """Time the reference and the contender; if turned, the contender goes first."""
     reference, contender, workload, _ = pair
     names = (contender, reference) if is_turned else (reference, contender)
     times = {name: time_contender(name, workload, endpoint, calls=calls) for name in names}
@@ -138,7 +139,7 @@ runpy.run_module("tests.bench.timed", run_name="__main__")
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Time what a call costs with the code of a tree: by the clock, and CPU of each side."""
+    """Time a call with the code of a tree: wall time, and CPU time per thread and process."""
     figures = {}
     with open_sink(keep=True) as stranger, open_sink(keep=True, is_as_collector=True) as collector:
         endpoints = {STRANGER: stranger, COLLECTOR: collector}
@@ -148,7 +149,7 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
             endpoint = endpoints[row.receiver]
             count(endpoint)
             printed = tree.run(_TIMED.format(row.contender, row.workload, endpoint))
-            item = json.loads(printed.splitlines()[-1])  # of another commit it has other fields
+            item = json.loads(printed.splitlines()[-1])  # another commit may have other fields
             timed = with_arrived(
                 Timed(item["wall_us"], item["thread_us"], item["cpu_us"]),
                 row.workload,
@@ -161,7 +162,7 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
 
 
 def report(rounds: int = ROUNDS) -> None:
-    """Measure and print a table of each figure, and once what was in force."""
+    """Measure; print a table for each figure, and the configuration once."""
     timed = measure(rounds)
     for figure in FIGURES:
         heads = (figure.title, "receiver", "÷ by hand", "floor", "", "ours, µs", "by hand, µs")
@@ -176,7 +177,7 @@ def _features(timed: Timed) -> dict[str, object]:
 
 
 def cells_of(row: Row, figure: Figure, rounds: Sequence[tuple[Timed, Timed]]) -> list[str]:
-    """Write a line of a figure's table; none where nothing arrived to divide by."""
+    """Return a line of a figure's table; empty if nothing arrived to divide by."""
     by_hand = [figure.read(reference) for reference, _ in rounds]
     ours = [figure.read(contender) for _, contender in rounds]
     if not all((*by_hand, *ours)):

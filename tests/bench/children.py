@@ -1,4 +1,4 @@
-"""Forked children of one task each: the runs of all of them arrive."""
+"""Check that the runs of forked children with one task each all arrive."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from tests.bench.table import print_table, verdict
 
 CHILDREN: Final = 10
 
-client = Client("bench")  # without a thread or a connection before the first call
+client = Client("bench")  # no thread and no connection before the first call
 
 
 @client.trace
@@ -25,11 +25,11 @@ def model(number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What arrived.
+    """The runs that arrived.
 
     Attributes:
-        runs: At the sink, the one of the parent included.
-        different: Those of them with ids of their own.
+        runs: Runs at the sink, including the parent's.
+        different: How many of them have distinct ids.
     """
 
     runs: int
@@ -37,12 +37,12 @@ class Children:
 
     @property
     def is_whole(self) -> bool:
-        """Whether each child's run, and the parent's, arrived once."""
+        """Whether the run of each child and of the parent arrived exactly once."""
         return self.runs == self.different == CHILDREN + 1
 
 
 def measure(way: str) -> Children:
-    """Run a program that calls once, then makes its children that way."""
+    """Run a program that calls once, then creates its children in the given way."""
     with open_sink(keep=True) as endpoint:
         run_module("children", way, OTEL_ML_ENDPOINT=endpoint)
         return Children(*count(endpoint))

@@ -1,4 +1,4 @@
-"""Who is compared: the span that is written by hand, and ours in the ways in which it is used."""
+"""The contenders: the span written by hand, otel-ml in its modes, and peers."""
 
 import importlib
 import logging
@@ -27,8 +27,8 @@ class Contender:
 
     Attributes:
         trace: The decorator.
-        flush: Delivers what is queued.
-        configuration: What is in force; nothing is known of the one by hand.
+        flush: Delivers the queued spans.
+        configuration: The effective configuration; empty for the span by hand.
     """
 
     trace: Decorator
@@ -37,7 +37,7 @@ class Contender:
 
 
 def open_contender(name: str, endpoint: str) -> Contender:
-    """Make the contender of that name, which sends to `endpoint`."""
+    """Return the named contender, which sends to `endpoint`."""
     return CONTENDERS[name](endpoint)
 
 
@@ -61,13 +61,13 @@ def _ours_off(endpoint: str) -> Contender:
 
 
 def _default(endpoint: str) -> Contender:
-    """A client without any argument, to compare with what is in force in the others."""
+    """Return a client without arguments; its configuration is compared with the others."""
     os.environ["OTEL_ML_ENDPOINT"] = endpoint
     return _of(Client())
 
 
 def _spooled(endpoint: str) -> Contender:
-    directory = tempfile.TemporaryDirectory(prefix="otel-ml-bench-")  # goes after the client
+    directory = tempfile.TemporaryDirectory(prefix="otel-ml-bench-")  # removed after the client
     client = Client("bench", endpoint=endpoint, spool=directory.name)
 
     def flush() -> None:
@@ -83,15 +83,15 @@ def _joined(endpoint: str) -> Contender:
     return _of(client)
 
 
-# Peers, with their defaults; they are installed where `tests.bench.peers` runs.
+# Peers, with their defaults. They are installed in the environment of `tests.bench.peers`.
 
 
 def _openlit(endpoint: str) -> Contender:
     openlit: Any = importlib.import_module("openlit")
-    # Of an async function it records the coroutine, which the SDK says of each call.
+    # It records the coroutine of an async function, and the SDK warns at each call.
     logging.getLogger("opentelemetry.attributes").setLevel(logging.ERROR)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as prices, redirect_stdout(sys.stderr):
-        prices.write("{}")  # else it fetches a list over the network
+        prices.write("{}")  # otherwise it downloads a price list
         prices.flush()
         openlit.init(application_name="bench", otlp_endpoint=endpoint, pricing_json=prices.name)
     return Contender(openlit.trace, _flush_global)
@@ -115,16 +115,16 @@ def _logfire(endpoint: str) -> Contender:
     os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{endpoint}/v1/traces"
     logfire: Any = importlib.import_module("logfire")
     logfire.configure(send_to_logfire=False, console=False)
-    # Without the first it keeps no output; of a generator it keeps none, and says so without the
-    # second.
+    # Without `record_return` it records no output. It records none for a generator either, and
+    # warns about that without `allow_generator`.
     trace_function = logfire.instrument(record_return=True, allow_generator=True)
     return Contender(trace_function, lambda: logfire.force_flush(int(_FLUSH_S * 1e3)))
 
 
 def _mlflow(endpoint: str) -> Contender:
     os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{endpoint}/v1/traces"
-    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # else gRPC
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # reports of its use, over the network
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"  # the default is gRPC
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it sends usage statistics over the network
     mlflow: Any = importlib.import_module("mlflow")
     providers: Any = importlib.import_module("mlflow.tracing.provider")
     return Contender(mlflow.trace, lambda: _flush_provider(providers.provider.get()))

@@ -1,4 +1,4 @@
-"""Kill -9 of the collector under load, at random moments: what of the acknowledged is lost."""
+"""Kill -9 the collector under load at random moments and count lost acknowledged runs."""
 
 import random
 import tempfile
@@ -26,17 +26,18 @@ _SPANS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """What became of the runs.
+    """The outcome of all runs.
 
     Attributes:
-        seed: Of the moments.
-        kills: Of the collector, `unanswered` requests met one or found nobody there.
-        acknowledged: Runs of requests that were answered with success, at last.
-        lost: Of those, the ones that no list has.
+        seed: Seed of the random moments.
+        kills: How often the collector was killed.
+        unanswered: Requests that were cut off by a kill or found no collector.
+        acknowledged: Runs of requests that finally got a success response.
+        lost: Acknowledged runs that the list does not have.
         twice: Rows in the list beyond the first of each run.
         unknown: Runs in the list that were never sent.
-        unequal: Answers that differ from those about the same requests, told once and in peace.
-        odd: Answers that an OTLP client would not send again on.
+        unequal: API responses that differ from those of a calm collector with the same requests.
+        odd: Responses after which an OTLP client would not retry.
     """
 
     seed: int
@@ -51,14 +52,14 @@ class Crashed:
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing is lost, doubled or otherwise than in peace."""
+        """Whether nothing is lost, duplicated or different from a calm collector."""
         return not (self.lost or self.twice or self.unknown or self.unequal or self.odd)
 
 
 def measure(kills: int = KILLS, seed: int | None = None) -> Crashed:
-    """Kill a collector so often while four senders load it, then ask it about everything.
+    """Kill a collector while four senders load it, then query all it stored.
 
-    What is not acknowledged is sent again, and so is a quarter of what is.
+    Requests that are not acknowledged are sent again, and so are a quarter of the others.
     """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     moments = random.Random(seed)  # noqa: S311 - any moment will do
@@ -69,7 +70,7 @@ def measure(kills: int = KILLS, seed: int | None = None) -> Crashed:
             senders = Senders(collector, _PROJECT, spans=_SPANS)
             for _ in range(kills):
                 senders.wait_for(1)
-                pace(moments.uniform(0, _LATEST_S))  # the moment is what is tried here
+                pace(moments.uniform(0, _LATEST_S))  # kill at a random moment
                 collector.kill()
                 collector.restart()
             senders.drain()

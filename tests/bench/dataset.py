@@ -1,4 +1,4 @@
-"""A made-up month of runs as OTLP requests: many projects, versions, tags, words; encoded fast.
+"""A synthetic month of runs as OTLP requests, encoded fast: many projects, versions, tags, words.
 
 The texts are cut from the sources of Python's standard library, which has more than 20,000
 different words.
@@ -25,7 +25,7 @@ VERSIONS: Final = 5
 DAYS: Final = 30
 SPANS: Final = 512
 JUDGE: Final = "grounded"
-# Planted words, none of them in the texts, and in how many inputs each stands.
+# Planted words that no text has otherwise, and the number of inputs that contain each.
 WORDS: Final = {"quinquereme": 100_000, "marzipan": 1_000, "heliotrope": 4}
 
 _SHUFFLED: Final = 5_000
@@ -46,12 +46,12 @@ _JUDGED: Final = '{"grounded":{"version":"00000000000000aa"}}'
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to make.
+    """The parameters of a data set.
 
     Attributes:
-        runs: How many, about: the last trace is made whole.
+        runs: Approximate number of runs: the last trace is completed.
         end_ns: When the month ends.
-        seed: Another one makes other runs.
+        seed: A different seed makes different runs.
         days: How long the month is.
     """
 
@@ -62,25 +62,25 @@ class Plan:
 
 
 def project_name(number: int) -> str:
-    """Name a project; the first one has three runs in ten."""
+    """Return the name of a project; the first project has three runs in ten."""
     return f"project {number}"
 
 
 def model_name(number: int) -> str:
-    """Name a model of every project."""
+    """Return the name of a model; every project has both."""
     return ("answer", "retrieve")[number]
 
 
 class Dataset:
-    """Requests in the order in which they are sent, the same ones for the same plan.
+    """Requests in sending order, the same ones for the same plan.
 
-    Spans of one trace are apart, children before and after their parents; one in twenty is sent
-    again much later.
+    Spans of a trace are spread over requests, children before and after their parents. One span in
+    twenty is sent again much later.
 
     Attributes:
-        made: Number of runs that were made.
+        made: How many runs were made.
         raw_bytes: Their size on the wire, each counted once.
-        samples: Some of them: project, trace and span id.
+        samples: Project, trace id and span id of some runs.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -91,7 +91,7 @@ class Dataset:
         self._random = random.Random(plan.seed)  # noqa: S311 - guards nothing
         self._text = _corpus()
         self._defined: set[bytes] = set()
-        self._usage = 0, 0  # of the run that was made last
+        self._usage = 0, 0  # of the newest run
 
     def requests(self, spans: int = SPANS) -> Iterator[tuple[bytes, int]]:
         """Yield requests, each with its number of spans."""
@@ -158,12 +158,12 @@ class Dataset:
     def _beside(
         self, trace_id: bytes, span_id: bytes, common: bytes, start_ns: int
     ) -> Iterator[bytes]:
-        """Make what comes apart from a run."""
+        """Make the records that arrive separately from a run."""
         if self._random.random() < 0.5 * _EVALUATED_LATER:
             yield self._evaluation(trace_id, span_id, common, start_ns + 10**9)
 
     def _common(self, project: int) -> bytes:
-        """Make what holds for all runs of a trace: project, session, user, tags."""
+        """Make the attributes that all runs of a trace share: project, session, user, tags."""
         chance = self._random
         client = int(_CLIENTS * chance.random() ** 2)
         user = chance.randrange(5_000)
@@ -213,7 +213,7 @@ class Dataset:
         return field(2, head + times(name, start_ns, latency_ns) + b"".join(attributes))
 
     def _evaluation(self, trace_id: bytes, parent: bytes, common: bytes, at_ns: int) -> bytes:
-        """Make what a judge says of a run after it was sent."""
+        """Make a judge's score of a run that was sent earlier."""
         score = self._random.random()
         head = field(1, trace_id) + field(2, self._random.randbytes(8)) + field(4, parent)
         attributes = (
@@ -229,7 +229,7 @@ class Dataset:
         return field(2, head + times("evaluation", at_ns, 0) + b"".join(attributes))
 
     def _version(self, project: bytes, model: int, done: float) -> bytes:
-        """Name the newest version or the one before; a project's first run of it defines it."""
+        """Return the newest version or the one before; a project's first run defines it."""
         version = max(int(done * VERSIONS) - (self._random.random() < 0.2), 0)
         digest = f"{model * VERSIONS + version:016x}"
         named = constant("otel_ml.kind", "model")
@@ -255,11 +255,11 @@ class Dataset:
 
 
 class OtherScope(bytes):
-    """An encoded span that another instrumentation writes than most."""
+    """An encoded span of a different instrumentation scope than most."""
 
 
 def make_request(spans: list[bytes]) -> bytes:
-    """Make an export request of encoded spans."""
+    """Make an export request from encoded spans."""
     batches = b""
     for scope, kind in ((b"bench", False), (b"opentelemetry.instrumentation.openai", True)):
         if batch := [span for span in spans if isinstance(span, OtherScope) is kind]:
@@ -268,26 +268,26 @@ def make_request(spans: list[bytes]) -> bytes:
 
 
 def field(place: int, value: bytes) -> bytes:
-    """Encode a field of bytes, a text or a message. Spec: protobuf.dev/programming-guides/encoding.
+    """Encode a field that is bytes, text or a message.
 
-    Fields beyond 15 are not needed here.
+    Spec: protobuf.dev/programming-guides/encoding. Fields above 15 are not needed here.
     """
     return bytes((place << 3 | 2,)) + _varint(len(value)) + value
 
 
 def text(key: str, value: bytes) -> bytes:
-    """Encode an attribute of a span that is a text."""
+    """Encode a text attribute of a span."""
     return field(9, _key(key) + field(2, field(1, value)))
 
 
 def number(key: str, value: float) -> bytes:
-    """Encode an attribute of a span that is a number."""
+    """Encode a number attribute of a span."""
     return field(9, _key(key) + field(2, b"\x21" + struct.pack("<d", value)))
 
 
 @cache
 def constant(key: str, value: str | int) -> bytes:
-    """Encode an attribute of a span that is one of few: text, bool or integer."""
+    """Encode a span attribute with one of few values: text, bool or integer. Cached."""
     if isinstance(value, str):
         told = AnyValue(string_value=value)
     elif isinstance(value, bool):
@@ -319,7 +319,7 @@ def times(name: str, start_ns: int, latency_ns: int) -> bytes:
 
 @cache
 def _corpus() -> bytes:
-    """Read the standard library as one text of words that need no escape in JSON."""
+    """Read the standard library as one text of words that need no escaping in JSON."""
     root = Path(sysconfig.get_path("stdlib"))
     sources = (
         path.read_text(errors="ignore")

@@ -1,4 +1,4 @@
-"""A made-up month of projects that use everything: what makes a run more than its own row."""
+"""A synthetic month of projects that use all features, so a run is more than its own row."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,8 +16,8 @@ from tests.bench.dataset import (
     times,
 )
 
-# Which part of the runs has a late tag, of the calls is recorded twice, of the traces is told by
-# its key, is of an experiment, has its session on another span than its runs.
+# Share of runs with a late tag, of calls recorded twice, of traces with a score by trace key, of
+# traces of an experiment, and of traces whose session is on a span other than its runs.
 LATE_TAGS: Final = 0.05
 RECORDED_TWICE: Final = 0.1
 TOLD_BY_KEY: Final = 0.02
@@ -31,7 +31,7 @@ _MS: Final = 10**6
 
 
 class FullDataset(Dataset):
-    """The month, with what comes apart from runs and what is said of them elsewhere."""
+    """The month, with late-arriving records and with records about runs elsewhere."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
@@ -39,7 +39,7 @@ class FullDataset(Dataset):
         self._is_root = False
 
     def _common(self, project: int) -> bytes:
-        """Draw what a trace has beside what all have."""
+        """Draw the optional features of a trace."""
         chance = self._random
         self._filed = constant("otel_ml.project", project_name(project))
         self._is_root = True
@@ -60,7 +60,7 @@ class FullDataset(Dataset):
     def _beside(
         self, trace_id: bytes, span_id: bytes, common: bytes, start_ns: int
     ) -> Iterator[bytes]:
-        """Make late scores as ever, late tags, second records; of a root its key and session."""
+        """Make late scores, late tags and second records; for a root also its key and session."""
         yield from super()._beside(trace_id, span_id, common, start_ns)
         chance = self._random
         below = field(1, trace_id) + field(2, chance.randbytes(8)) + field(4, span_id)
@@ -76,7 +76,7 @@ class FullDataset(Dataset):
             yield self._second_record(trace_id, span_id, start_ns)
 
     def _make_item(self) -> bytes:
-        """Name the experiment and the item that a trace was run for."""
+        """Return the experiment and the item of a trace."""
         experiment, item = self._random.randrange(_EXPERIMENTS), self._random.randrange(_ITEMS)
         told = {
             "experiment": f"{experiment:032x}",
@@ -88,7 +88,7 @@ class FullDataset(Dataset):
         return b"".join(constant(f"otel_ml.{key}", value) for key, value in told.items())
 
     def _told_by_key(self, at_ns: int) -> bytes:
-        """Make what is said of all runs of a trace under its key."""
+        """Make a score of all runs of a trace, addressed by trace key."""
         head = field(1, self._random.randbytes(16)) + field(2, self._random.randbytes(8))
         score = self._random.random()
         attributes = (
@@ -115,7 +115,7 @@ class FullDataset(Dataset):
         return field(2, head + told)
 
     def _second_record(self, trace_id: bytes, parent: bytes, start_ns: int) -> bytes:
-        """Make what an instrumentation records of the call inside a run, with the same usage."""
+        """Make an instrumentation's record of the call inside a run, with the same usage."""
         head = field(1, trace_id) + field(2, self._random.randbytes(8)) + field(4, parent)
         attributes = (
             self._filed,

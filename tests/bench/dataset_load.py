@@ -1,4 +1,4 @@
-"""Loads the made-up month through a real collector, and keeps what is needed to ask about it."""
+"""Load the synthetic month through a real collector and keep the facts needed to query it."""
 
 import struct
 import threading
@@ -20,7 +20,7 @@ from tests.bench.pace import pace
 from tests.support.collector import CollectorProcess
 
 IN_FLIGHT: Final = 6
-# A project of its own for what is not of the month.
+# A separate project for everything that is not part of the month.
 EXTRAS: Final = "extras"
 POINTS: Final = 100_000
 POINTS_AT_ONCE: Final = 2_000
@@ -38,14 +38,14 @@ _WIDTH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a data directory holds.
+    """The contents of a data directory.
 
     Attributes:
-        runs: How many runs of the month.
+        runs: How many runs the month has.
         end_ns: When the month ends.
-        raw_bytes: What the runs were on the wire.
+        raw_bytes: Size of the runs on the wire.
         took_s: How long loading took.
-        samples: Some runs: project, trace and span id.
+        samples: Project, trace id and span id of some runs.
     """
 
     runs: int
@@ -56,7 +56,7 @@ class Loaded:
 
 
 def load(data_dir: Path, runs: int, month: type[Dataset] = Dataset) -> Loaded:
-    """Load a month into a new data directory, or tell what an earlier call loaded there."""
+    """Load a month into a new data directory, or return the result of an earlier load."""
     note = data_dir / _NOTE
     if note.exists():
         return Loaded(**orjson.loads(note.read_bytes()))
@@ -80,7 +80,7 @@ def load(data_dir: Path, runs: int, month: type[Dataset] = Dataset) -> Loaded:
 def send_all(
     endpoint: str, requests: Iterator[tuple[bytes, int]], in_flight: int = IN_FLIGHT
 ) -> None:
-    """Send requests, several at a time; each is sent again until it is stored."""
+    """Send requests, several at a time, and retry each until it is stored."""
     guard, errors = threading.Lock(), list[BaseException]()
 
     def take() -> tuple[bytes, int] | None:
@@ -106,14 +106,14 @@ def send_all(
 
 
 def send(connection: HTTPConnection, body: bytes) -> None:
-    """Send one request until it is stored."""
+    """Send one request and retry until it is stored."""
     headers = {"Content-Type": "application/x-protobuf"}
     while True:
         connection.request("POST", "/v1/traces", body, headers)
         answer = connection.getresponse()
         told = answer.read()
         if answer.status == _OK:
-            assert not told, told  # something was rejected
+            assert not told, told  # a non-empty body means that spans were rejected
             return
         assert answer.status in _BUSY, told
         pace(_AGAIN_S)
@@ -142,7 +142,7 @@ def _training(end_ns: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _long_trace(end_ns: int) -> Iterator[tuple[bytes, int]]:
-    """Make one trace of 50,000 runs: 200 below the root, the others below these."""
+    """Make one trace of 50,000 runs: 200 below the root, all others below these."""
     began_ns = end_ns - HOUR_NS
     ids = [struct.pack(">Q", 2**61 + place) for place in range(LONG_TRACE)]
     for first in range(0, LONG_TRACE, SPANS):

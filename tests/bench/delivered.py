@@ -1,4 +1,4 @@
-"""How many of 100,000 calls in a tight loop arrive, however the program ends; it never flushes."""
+"""Count how many of 100,000 unflushed calls in a tight loop arrive, for each way to exit."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ CALLS: Final = 100_000
 _END_S: Final = 60.0
 _BY_HAND: Final = "by hand, clean exit"
 _SPOOLED: Final = "SIGTERM, spool, then a second process"
-# The status that Python gives a process which ends so.
+# Exit status of a process that ends in this way.
 ENDINGS: Final[Mapping[str, int]] = {
     "clean exit": 0,
     "sys.exit(3)": 3,
@@ -34,13 +34,13 @@ ENDINGS: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What arrived.
+    """The spans that arrived.
 
     Attributes:
-        calls: That were made.
-        different: Spans at the sink, by their ids.
-        twice: Spans that the sink got more than once.
-        us_a_call: Wall on the caller in the loop.
+        calls: How many calls were made.
+        different: Spans at the sink with distinct ids.
+        twice: Spans that the sink received more than once.
+        us_a_call: Wall time per call in the loop.
         exit_s: From the last call to the end of the process.
     """
 
@@ -52,15 +52,15 @@ class Delivered:
 
 
 def measure(ending: str, calls: int = CALLS, python: str = sys.executable) -> Delivered:
-    """Run a program that ends so, and count at its sink.
+    """Run a program that ends in the given way, and count the spans at its sink.
 
     Args:
         ending: One of `ENDINGS`, or a contender whose program ends cleanly.
-        calls: How many it makes.
-        python: Whose environment it runs in.
+        calls: How many calls the program makes.
+        python: The interpreter to run it with.
 
     Raises:
-        AssertionError: The program ended with another status than it would without us.
+        AssertionError: The exit status differs from that without otel-ml.
     """
     with (
         open_sink(keep=True) as endpoint,
@@ -114,7 +114,7 @@ def _run(ending: str, calls: str, endpoint: str, spool: str) -> None:
     if ending == "sys.exit(3)":
         sys.exit(3)
     if ending == "unhandled exception":
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the trace is expected
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the traceback is expected
         raise ValueError
     if ENDINGS.get(ending) == -signal.SIGTERM:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""How often drift is said where nothing changed, and how often a change is found."""
+"""Measure how often drift is reported without a change, and how often a change is found."""
 
 import math
 import random
@@ -18,18 +18,18 @@ from otel_ml.statistics.fields import (
 from otel_ml.statistics.sketches import Sketch
 from tests.bench.table import print_table
 
-# Streams of each sort and size; of each the windows after the reference are judged.
+# Streams of each kind and size. All windows after the reference are judged.
 STREAMS: Final = 21
 CHANGED: Final = 100
 REFERENCE: Final = 28
 JUDGED: Final = 7
 SIZES: Final = (100, 10_000, 1_000_000)
 FOUND_AT: Final = 2_000
-# Runs of a window that are drawn one by one, in their sessions.
+# Runs of a window that are drawn one by one, in sessions.
 DRAWN: Final = 1_000
-# As many values make the shares of which windows are drawn.
+# How many values the base sketch has, from whose shares windows are drawn.
 _BASE: Final = 4_000
-# Sessions of 1 to 50 runs that are half alike: by so much a run says less.
+# Design effect of sessions of 1 to 50 runs that are half alike.
 _DESIGN: Final = 17.0
 _MANY: Final = 30.0
 _WEEK: Final = 7
@@ -50,7 +50,7 @@ def draw_heavy(draw: random.Random, is_weekend: bool) -> Value:
 
 
 def draw_category(draw: random.Random, is_weekend: bool) -> Value:
-    """Draw one of eight values, of other shares at weekends."""
+    """Draw one of eight values, with different shares at weekends."""
     return draw.choice("aabbccddefgh" if is_weekend else "aaaabbbccdefgh")
 
 
@@ -69,7 +69,7 @@ KINDS: Final[Mapping[str, Draw]] = {
 
 
 def change(name: str) -> tuple[Draw, Draw]:
-    """Return what a field is before a change, and after it."""
+    """Return how a field is drawn before and after a change."""
 
     def shift(draw: random.Random, is_weekend: bool) -> Value:
         return draw.gauss(10 + 0.3 * 1.349, 1)
@@ -105,20 +105,20 @@ CHANGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How many windows were judged, and in how many drift was said."""
+    """How many windows were judged, and how many of them were reported as drift."""
 
     windows: int
     drifted: int
 
     @property
     def share(self) -> float:
-        """The share of windows in which drift was said."""
+        """The share of windows that were reported as drift."""
         return self.drifted / self.windows
 
 
 @cache
 def make_base(draw_value: Draw, *, is_weekend: bool = False) -> FieldSketch:
-    """Sketch many values, whose shares those of a window are drawn of."""
+    """Sketch many values, from whose shares windows are drawn."""
     draw = random.Random(0)  # noqa: S311 - the same each time
     values = [draw_value(draw, is_weekend) for _ in range(_BASE)]
     present = [value for value in values if value is not None]
@@ -128,7 +128,7 @@ def make_base(draw_value: Draw, *, is_weekend: bool = False) -> FieldSketch:
 def draw_window(
     base: FieldSketch, runs: int, draw: random.Random, design: float = 1.0
 ) -> FieldSketch:
-    """Draw what is kept of a window of so many runs, without the runs."""
+    """Draw the sketch of a window of so many runs without drawing the runs."""
     ratio = runs / base.runs
     number, category, text = (
         _draw_sketch(sketch, ratio, draw, design)
@@ -179,7 +179,7 @@ def _draw_count(mean: float, draw: random.Random) -> float:
 def make_stream(
     draw_value: Draw, runs: int, draw: random.Random, *, has_weeks: bool, has_sessions: bool
 ) -> Iterator[FieldSketch]:
-    """Make windows of a stream, a day each."""
+    """Make the windows of a stream, one per day."""
     bases = [make_base(draw_value, is_weekend=weekend) for weekend in (False, True)]
     for day in range(REFERENCE + JUDGED):
         is_weekend = has_weeks and day % _WEEK >= _WEEKDAYS
@@ -203,7 +203,7 @@ def draw_sessions(kind: str, runs: int, draw: random.Random) -> FieldSketch:
 
 
 def count_false_of_sessions(runs: int, streams: int = STREAMS) -> Outcomes:
-    """Count the windows in which drift is said of sessions that are drawn, and nothing changed."""
+    """Count the windows of drawn sessions that are reported as drift although nothing changed."""
     judged = drifted = 0
     for kind, seed in product(("number", "category"), range(streams)):
         draw = random.Random(f"{kind} {runs} {seed}")  # noqa: S311 - the same each time
@@ -215,7 +215,7 @@ def count_false_of_sessions(runs: int, streams: int = STREAMS) -> Outcomes:
 
 
 def is_drift(windows: Sequence[FieldSketch], window: FieldSketch) -> bool:
-    """Tell whether drift is said of a window after these."""
+    """Return whether a window is reported as drift, compared with the windows before."""
     reference = Reference(
         "before", {"f": merge_fields(windows)}, [{"f": own} for own in windows], range(len(windows))
     )
@@ -224,7 +224,7 @@ def is_drift(windows: Sequence[FieldSketch], window: FieldSketch) -> bool:
 
 
 def count_false(runs: int, streams: int = STREAMS) -> Outcomes:
-    """Count the windows in which drift is said of streams without a change."""
+    """Count the windows of unchanged streams that are reported as drift."""
     judged = drifted = 0
     sorts = product(KINDS.items(), (False, True), (False, True))
     for place, ((_, draw_value), has_weeks, has_sessions) in enumerate(sorts):
@@ -251,7 +251,7 @@ def count_found(name: str, streams: int = CHANGED) -> Outcomes:
 
 
 def report() -> None:
-    """Simulate and print; the same each time."""
+    """Simulate and print; the figures are the same each time."""
     rows = []
     for runs in SIZES:
         outcomes = count_false(runs)

@@ -1,6 +1,6 @@
-"""What otel-ml, MLflow and pydantic-evals are given alike: items, two versions, a scorer, failures.
+"""The items, two versions, scorer and failures for otel-ml, MLflow and pydantic-evals alike.
 
-Nothing beyond Python is needed: each of the three reads it in an environment of its own.
+This module needs only Python: each of the three reads it in its own environment.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _SPREAD: Final = 73  # shares no factor with the number of items
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What goes wrong, beside answers that are wrong.
+    """The failures of a case, in addition to wrong answers.
 
     Attributes:
-        failing_calls: Items over which the call of version B raises.
-        failing_scores: Items over which the scorer raises, whichever version answered.
-        takes_none: Whether the scorer takes an answer that is None; else it raises.
+        failing_calls: Items for which the call of version B raises.
+        failing_scores: Items for which the scorer raises, with either version.
+        takes_none: Whether the scorer accepts None as an answer; otherwise it raises.
     """
 
     failing_calls: frozenset[int] = frozenset()
@@ -31,11 +31,11 @@ class Case:
     takes_none: bool = True
 
     def is_right_a(self, number: int) -> bool:
-        """Tell whether A answers an item right: 90 % of them."""
+        """Return whether A answers an item correctly: 90 % of them."""
         return place(number) >= 20
 
     def is_right_b(self, number: int) -> bool:
-        """Tell whether B does: 4 items that A has wrong, and not 20 that A has right, so 82 %."""
+        """Return whether B is correct: 4 items that A has wrong, not 20 that A has right (82 %)."""
         return not 4 <= place(number) < 40
 
     def answer_a(self, number: int) -> str:
@@ -66,12 +66,12 @@ class Case:
 
 
 def place(number: int) -> int:
-    """Return a number's place in an order that looks random, the same each time."""
+    """Return a number's place in an order that looks random and is always the same."""
     return number * _SPREAD % ITEMS
 
 
 def expected(number: int) -> str:
-    """Return what is right."""
+    """Return the correct answer."""
     return f"{number} squared is {number * number}"
 
 

@@ -1,7 +1,7 @@
-"""One of otel-ml, MLflow and pydantic-evals over all cases: prints as JSON what it said of each.
+"""Run otel-ml, MLflow or pydantic-evals over all cases and print its results as JSON.
 
-Arguments: which one, and a folder for what it stores. It runs by the Python of an environment that
-has it; ours is delivered to the collector that ``OTEL_ML_ENDPOINT`` names.
+Arguments: the name of one of the three, and a folder for its storage. It runs with the interpreter
+of an environment that has it. otel-ml delivers to the collector in ``OTEL_ML_ENDPOINT``.
 """
 
 import json
@@ -22,19 +22,19 @@ _WARM_ITEMS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was said of versions A and B.
+    """A tool's report about versions A and B.
 
     Attributes:
-        rates: The pass rates of both, as they were said; None where none was.
-        counted: On how many items each rate rests.
-        not_passed: How many of the items that failed, as call or as score, of B, its rate counts.
-        left_out: How many of them it does not count.
-        verdict: In one word, or what stands for one.
-        difference: B less A, as it was said.
-        interval: Of the difference, at 95 %.
-        pairs: On how many items the difference rests.
-        words: What a reader is told besides.
-        ended_by: The exception that ended the whole; empty where it came to its end.
+        rates: The reported pass rates of both; None if not reported.
+        counted: The number of items behind each rate.
+        not_passed: How many items of B with a failed call or score count as not passed.
+        left_out: How many of those items do not count.
+        verdict: The verdict in one word, or its closest equivalent.
+        difference: B minus A, as reported.
+        interval: The 95 % interval of the difference.
+        pairs: The number of items behind the difference.
+        words: Everything else a reader is shown.
+        ended_by: The exception that ended the evaluation; empty if it finished.
         took_s: How long both versions and their comparison took.
     """
 
@@ -55,14 +55,14 @@ Run = Callable[[Case, int], Said]
 
 
 class Ended(Exception):
-    """One of the three raised instead of evaluating, with what it said."""
+    """A tool raised an exception instead of evaluating; has its message."""
 
 
 def _whole(evaluate: Callable[[], Any]) -> Any:
-    """Return what is evaluated.
+    """Return the result of an evaluation.
 
     Raises:
-        Ended: Nothing is: the first line of what was raised.
+        Ended: The evaluation raised; has the first line of its message.
     """
     try:
         return evaluate()
@@ -72,12 +72,12 @@ def _whole(evaluate: Callable[[], Any]) -> Any:
 
 
 def _count(values: Mapping[int, bool | None], case: Case, items: int) -> tuple[int, int]:
-    """Count the items whose call or score failed that count as not passed, and as nothing.
+    """Count the failed items that are counted as not passed, and those that are left out.
 
     Args:
-        values: What was said of each item of version B; None, or no value, where nothing was.
+        values: The score of each item of version B; None or missing if it has no score.
         case: Which items fail.
-        items: How many there are.
+        items: How many items there are.
     """
     failing = [one for one in case.failing_calls | case.failing_scores if one < items]
     found = [values.get(number) for number in failing]
@@ -85,7 +85,7 @@ def _count(values: Mapping[int, bool | None], case: Case, items: int) -> tuple[i
 
 
 def _counted(before: Mapping[int, bool | None], now: Mapping[int, bool | None]) -> tuple[int, int]:
-    """Count the items of both versions of which something was said."""
+    """Count the items with a score, for each version."""
     a, b = (sum(one is not None for one in values.values()) for values in (before, now))
     return a, b
 
@@ -136,7 +136,7 @@ def _otel_ml(_folder: str) -> Run:
 
 
 def _mlflow(folder: str) -> Run:
-    # No figures of use are sent anywhere, no bar is drawn, and calls are not held to 10 a second.
+    # Send no usage statistics, draw no progress bar, do not limit calls to 10 per second.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT"] = "0"
@@ -200,7 +200,7 @@ def _mlflow(folder: str) -> Run:
 
 
 def _mlflow_values(frame: Any) -> dict[int, bool | None]:
-    """Return what the scorer said of each item, None where it said nothing."""
+    """Return the score of each item, None if it has none."""
     found: dict[int, bool | None] = {}
     for row in frame.to_dict("records"):
         value = row[f"{JUDGE}/value"]
@@ -210,7 +210,7 @@ def _mlflow_values(frame: Any) -> dict[int, bool | None]:
 
 
 class _Warnings(logging.Handler):
-    """Keeps the end of each warning of a logger that has a mark in it."""
+    """Keeps the end of each warning of a logger that contains a mark."""
 
     def __init__(self, logger: str, mark: str) -> None:
         super().__init__(logging.WARNING)
@@ -286,7 +286,7 @@ CONTENDERS: Final[Mapping[str, Callable[[str], Run]]] = {
 
 
 def main(name: str, folder: str) -> None:
-    """Run all cases; a few items go first, which load modules and make tables."""
+    """Run all cases. A few items run first to load modules and create tables."""
     run = CONTENDERS[name](folder)
     run(CASES["nothing fails"], _WARM_ITEMS)
     found = {}

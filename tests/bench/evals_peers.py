@@ -1,4 +1,4 @@
-"""What otel-ml, MLflow and pydantic-evals say of the same items, versions, scorer and failures."""
+"""Compare the reports of otel-ml, MLflow and pydantic-evals on equal items, scorer and failures."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.support.collector import CollectorProcess
 
 _ROOT: Final = Path(__file__).parents[2]
 OURS: Final = "otel-ml"
-# The name of the distribution, which says the version, and what it is called.
+# The distribution, whose version is printed, and the display name.
 NAMES: Final[Mapping[str, str]] = {
     OURS: "otel-ml",
     "mlflow": "MLflow",
@@ -36,10 +36,10 @@ HEADS: Final = (
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Run one of the three over all cases, in a process of its own.
+    """Run one of the three over all cases in its own process.
 
     Returns:
-        Its `version`, and by the title of a case what was `said`: `tests.bench.evals_child.Said`.
+        Its `version`, and a `tests.bench.evals_child.Said` by case title under `said`.
     """
     with tempfile.TemporaryDirectory() as folder:
         if name != OURS:
@@ -58,13 +58,13 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def rows_of(name: str, said: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Write a row for each case, without the time."""
+    """Yield a row for each case, without the time."""
     for title in CASES:
         yield [title, NAMES[name], *_cells(said[title])]
 
 
 def words_of(name: str, said: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Write what each case is told in words."""
+    """Yield the textual report of each case."""
     for title in CASES:
         one = said[title]
         yield [title, NAMES[name], (one["ended_by"] or one["words"]).replace("|", "/")]

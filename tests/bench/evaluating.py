@@ -1,6 +1,6 @@
-"""What `evaluate` costs over a bare loop: 10,000 calls of 1 ms, in parts that take turns.
+"""Measure the overhead of `evaluate` over a bare loop: 10,000 calls of 1 ms, in alternating parts.
 
-Beside that the processor's time of an item, which a busy machine changes less.
+The CPU time per item is measured, too, because a busy machine changes it less.
 """
 
 import statistics
@@ -37,7 +37,7 @@ def compute(number: int) -> int:
 def overheads(
     function: Callable[[int], int], calls: int = CALLS, parts: int = PARTS
 ) -> list[float]:
-    """Return by how much a part took longer than its bare loop, as a share of that."""
+    """Return the overhead of each part, as a share of the duration of its bare loop."""
     found = []
     with open_sink() as endpoint:
         client = Client("bench", endpoint=endpoint, join=False)
@@ -65,7 +65,7 @@ def same(number: int) -> int:
 
 
 def costs(calls: int = CALLS, parts: int = PARTS) -> list[tuple[float, float]]:
-    """Return the processor's time of an item in each part, in µs: of this thread, and of all."""
+    """Return the CPU time per item in each part, in µs: of this thread, and of all threads."""
     found = []
     with open_sink() as endpoint:
         client = Client("bench", endpoint=endpoint, join=False)
@@ -87,7 +87,7 @@ def costs(calls: int = CALLS, parts: int = PARTS) -> list[tuple[float, float]]:
 
 
 def report() -> None:
-    """Print the overhead of calls that wait and of calls that compute, and the cost of an item."""
+    """Print the overhead of waiting calls and of computing calls, and the CPU time per item."""
     rows = []
     for name, function in (("waits", wait), ("computes", compute)):
         found = overheads(function)

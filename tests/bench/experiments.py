@@ -1,4 +1,4 @@
-"""How long a data set of 100,000 items, two experiments over it and their verdict take."""
+"""Measure a data set of 100,000 items, two experiments over it, and their verdict."""
 
 import tempfile
 import time

@@ -1,6 +1,7 @@
-"""A full project beside a plain one: lists, pages, statements a page, and how fast it is filled.
+"""Compare a full project with a plain one: lists, pages, statements per page, and ingest.
 
-``python -m tests.bench queries written pages ingest --full``; ``--runs`` and ``--times`` for less.
+``python -m tests.bench queries written pages ingest --full``; use ``--runs`` and ``--times`` for
+less.
 """
 
 import statistics
@@ -34,10 +35,10 @@ from tests.support.otel_ml_collector.asgi import ask as ask_app
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 TIMES: Final = 12
-# A store is asked so many times in a row before the other one's turn.
+# How many times in a row one store is queried before the other one's turn.
 _IN_A_ROW: Final = 4
 IN_FLIGHT: Final = (4, 32)
-# A full project ÷ a plain one: lists take at most so much longer, and ingest is at least so fast.
+# Limits of full ÷ plain: the maximum for the time of lists, the minimum for the speed of ingest.
 _LISTS: Final = 1.5
 _INGEST: Final = 0.9
 _OK: Final = 200
@@ -47,7 +48,7 @@ _MONTHS: Final[Mapping[str, type[Dataset]]] = {"plain": Dataset, "full": FullDat
 
 _Taken = Mapping[str, Sequence[float]]
 _Figure = TypeVar("_Figure")
-# By question and store.
+# by question and store
 _ByStore = dict[str, dict[str, _Figure]]
 
 
@@ -62,7 +63,7 @@ def report_queries(runs: int = RUNS, times: int = TIMES) -> None:
 
 
 def report_written(runs: int = RUNS, times: int = TIMES) -> None:
-    """Ask the same while 2,000 runs a second are written to the store that is asked."""
+    """Ask the same questions while 2,000 runs per second are written to the store."""
     with tempfile.TemporaryDirectory() as folder, _open_both(Path(folder), runs) as both:
         taken: dict[str, dict[str, list[float]]] = {}
         for kind, (collector, loaded) in both.items():
@@ -86,7 +87,7 @@ def report_pages(runs: int = RUNS, times: int = TIMES) -> None:
 
 
 def report_ingest(rounds: int = TIMES, seconds: float = SECONDS) -> None:
-    """Fill a project of one scope and one of several in turns, so that both grow."""
+    """Fill a project with one scope and one with several in turns, so both grow."""
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         collector = CollectorProcess(Path(folder) / "data")
@@ -101,7 +102,7 @@ def report_ingest(rounds: int = TIMES, seconds: float = SECONDS) -> None:
 
 
 def measure_ingest(tree: Tree) -> Mapping[str, float]:
-    """Fill a project of several scopes of a collector of a tree, in five rounds each."""
+    """Fill a project with several scopes in a tree's collector, in five rounds each."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, tree.serve(Path(folder) / "data") as collector:
         for in_flight in IN_FLIGHT:
@@ -130,13 +131,13 @@ def _fill_both(
 def _fill(
     collector: CollectorProcess, project: str, in_flight: int, seconds: float, *, is_full: bool
 ) -> float:
-    """Send for some seconds; returns spans a second, once what counts of them is there."""
+    """Send for some seconds, check that the runs are stored, and return spans per second."""
     address = collector.endpoint
     before = _count_runs(collector, project)
     sent: Sent = send_load(Load(address, project, in_flight, SPANS, seconds, is_full=is_full))
     counted = FullTemplate(project).counted if is_full else 1
     added = _count_runs(collector, project) - before
-    # Of the last requests the rest of the traces has not come, whose calls count meanwhile.
+    # The last requests may be incomplete traces, so more of their calls are counted for now.
     assert added >= (sent.accepted - in_flight * SPANS) * counted, (added, sent.accepted)
     return sent.accepted / sent.took_s
 
@@ -151,7 +152,7 @@ _Both = Mapping[str, tuple[CollectorProcess, Loaded]]
 
 @contextmanager
 def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
-    """Load a plain store and a full one, once, and serve them side by side."""
+    """Load a plain store and a full one once, and serve both."""
     loaded = {kind: load(folder / kind, runs, month) for kind, month in _MONTHS.items()}
     with ExitStack() as stack:
         served = {}
@@ -166,10 +167,10 @@ def _open_both(folder: Path, runs: int) -> Iterator[_Both]:
 
 
 def _ask_both(both: _Both, times: int) -> tuple[_ByStore[list[float]], _ByStore[float]]:
-    """Ask each question of each store in turns; of few runs none that has too few to find.
+    """Ask each store each question in turns; small stores skip questions without results.
 
     Returns:
-        How long the answers took, and what one used of the CPUs, in ms, by question and store.
+        The durations of the responses and the CPU time of one, in ms, by question and store.
     """
     taken: _ByStore[list[float]] = {}
     used_ms: _ByStore[float] = {}
@@ -187,7 +188,7 @@ def _ask_both(both: _Both, times: int) -> tuple[_ByStore[list[float]], _ByStore[
                 took_ms = ask(collector, question, min(_IN_A_ROW, times - first), warm=not first)
                 assert not isinstance(took_ms, str), (question.title, took_ms)
                 taken.setdefault(question.title, {}).setdefault(kind, []).extend(took_ms)
-                if first:  # the first of them warm up
+                if first:  # the first ones warm up
                     used = (cpu_s_of(collector.pid) - before_s) * 1e3 / (times - _IN_A_ROW)
                     of_title = used_ms.setdefault(question.title, {})
                     of_title[kind] = of_title.get(kind, 0) + used
@@ -217,7 +218,7 @@ def _print_taken(taken: Mapping[str, _Taken], runs: int) -> None:
 
 
 def _print_cpu(used_ms: _ByStore[float], runs: int) -> None:
-    """Print what an answer used of the CPUs, which other programs change less than its time."""
+    """Print the CPU time of a response, which other programs change less than its duration."""
     rows = []
     for title, used in used_ms.items():
         if used.get("plain") and used.get("full"):
@@ -227,7 +228,7 @@ def _print_cpu(used_ms: _ByStore[float], runs: int) -> None:
 
 
 def _report_statements(folder: Path, runs: int) -> None:
-    """Count what each page asks the store, in a process of its own for each: the engine's way."""
+    """Count the statements of each page. The embedded engine needs a process for each store."""
     counts: dict[str, Mapping[str, int]] = {}
     for kind in ("plain", "full"):
         with get_context("spawn").Pool(1) as pool:
@@ -239,7 +240,7 @@ def _report_statements(folder: Path, runs: int) -> None:
 
 
 def count_statements(data_dir: Path, runs: int) -> Mapping[str, int]:
-    """Ask each page and list twice; return how many statements the second answer took."""
+    """Request each page and list twice; return the statement count of the second response."""
     loaded = load(data_dir, runs)
     first = f"/projects/{quote(project_name(0))}"
     project, trace_id, span_id = loaded.samples[0]
@@ -261,7 +262,7 @@ def count_statements(data_dir: Path, runs: int) -> Mapping[str, int]:
 
 
 def _count(service: Service, path: str) -> int:
-    """Ask twice, and count for the second time."""
+    """Request a path twice and count the statements of the second request."""
     assert ask_app(service.app, path).status == _OK, path
     (before,) = service.store.reader.rows(_QUERIES, {})
     assert ask_app(service.app, path).status == _OK, path

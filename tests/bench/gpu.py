@@ -1,4 +1,4 @@
-"""What tracing costs a service on a GPU: 8 threads, calls of about 4 ms, and large models.
+"""Measure tracing on a GPU service: 8 threads, calls of about 4 ms, and large models.
 
 The service is measured bare, traced, traced without inputs and outputs, and with spans by hand, in
 turns, in one process. Without a GPU, only the CPU part runs: it reads the weights of a model in
@@ -39,7 +39,7 @@ _LONGER_FLOOR_MS: Final = 10.0
 _FLUSH_FLOOR_S: Final = 2.0
 _TICK_S: Final = 0.0002
 _CHECKED_AFTER_S: Final = 0.2  # a large model is not compared again at once
-_CYCLES: Final = 400_000_000  # of the GPU, about 0.2 s
+_CYCLES: Final = 400_000_000  # GPU cycles, about 0.2 s
 
 
 def report() -> None:
@@ -49,7 +49,7 @@ def report() -> None:
         return
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take 3/4 of it
     torch: Any = importlib.import_module("torch")
-    gc.freeze()  # or Python searches the objects of PyTorch and JAX for garbage, for 0.1 s
+    gc.freeze()  # or Python collects garbage among the objects of PyTorch and JAX, for 0.1 s
     if torch.cuda.is_available():
         print(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, ", end="")
         print(f"PyTorch {torch.__version__}\n")
@@ -201,7 +201,7 @@ def _report_callers(torch: Any) -> None:
 
 
 def _report_waiting(torch: Any) -> None:
-    """Show that a call does not wait for the GPU, and that no run keeps GPU memory alive."""
+    """Measure that a call does not wait for the GPU and that no run keeps GPU memory alive."""
     with open_sink(is_as_collector=True) as endpoint:
         client = Client("bench", endpoint=endpoint, join=False)
         traced = client.trace(name="predict")(lambda value: value)
@@ -269,7 +269,7 @@ def _report_logged(torch: Any) -> None:
 
 
 class Ticker:
-    """A thread that sleeps for a moment again and again, and measures its longest pause."""
+    """A thread that sleeps for short intervals and measures its longest pause."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -286,7 +286,7 @@ class Ticker:
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Ticker"]:
-        """Run the thread while the block runs."""
+        """Run the thread during the block."""
         self._thread.start()
         try:
             yield self
@@ -323,7 +323,7 @@ def _report_digests(torch: Any) -> None:
 
 
 def _report_module(torch: Any, size: int) -> None:
-    """Trace a service while the weights of its large model are read, and when they are known."""
+    """Trace a service while the weights of its large model are read, and once they are known."""
     service = Service(torch, layers=size // _LAYER_BYTES, rows=16)
     service.run(service.predict, seconds=1.0)
     bare = _watch(service, service.predict)

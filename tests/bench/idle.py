@@ -1,4 +1,4 @@
-"""Memory of a collector that has nothing to do: just ready, and a while after its first request."""
+"""Measure the memory of an idle collector: just ready, and a while after its first request."""
 
 import tempfile
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _REST_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Resident memory: when it is ready, and some seconds after its first request and page."""
+    """Resident memory when ready, and some seconds after the first request and page."""
 
     ready_mb: float
     rested_mb: float
 
 
 def measure() -> Idle:
-    """Start a collector, use it once, let it rest."""
+    """Start a collector, use it once, then leave it idle."""
     with tempfile.TemporaryDirectory() as folder:
         collector = CollectorProcess(Path(folder) / "data")
         try:
@@ -34,7 +34,7 @@ def measure() -> Idle:
             body = make_request("idle", 1).SerializeToString()
             status, _, _ = collector.post("/v1/traces", body, PROTOBUF)
             assert (status, collector.status("/")) == (200, 200)
-            pace(_REST_S)  # idle is what is measured
+            pace(_REST_S)  # the collector must be idle
             return Idle(ready_mb, collector.resident_mb)
         finally:
             collector.kill()

@@ -1,4 +1,4 @@
-"""Imports a table of predictions into a real collector: rows per minute, and memory by row.
+"""Import a table of predictions into a real collector: rows per minute, and memory by row.
 
 ``python -m tests.bench import`` imports a million rows; ``python -m tests.bench.importing 100000``
 imports fewer.
@@ -29,7 +29,7 @@ _CHILD: Final = "child"
 
 
 def write_table(path: Path, rows: int) -> None:
-    """Write predictions with ten columns, ground truth and equal rows among them."""
+    """Write predictions with ten columns; include ground truth and equal rows."""
     random = np.random.default_rng(1)
     end_us = int(time.time() * 1e6)
     start_us = end_us - _DAYS * 86_400 * 10**6

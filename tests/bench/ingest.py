@@ -1,4 +1,4 @@
-"""Spans a second that are accepted, durable and queryable; what they take of CPU, memory, disk."""
+"""Measure ingest: durable, queryable spans per second, and the CPU, memory and disk they use."""
 
 import statistics
 import subprocess
@@ -23,8 +23,8 @@ from tests.support.collector import CollectorProcess
 ROUNDS: Final = 3
 SECONDS: Final = 4
 IDLE_REQUESTS: Final = 20
-_IDLE_APART_S: Final = 1.2  # a pause: requests that follow one another are collected
-# Requests in flight, spans of each, and spans a second that are promised.
+_IDLE_APART_S: Final = 1.2  # a pause, because the collector batches requests in quick succession
+# Requests in flight, spans per request, and the promised spans per second.
 LOADS: Final = ((4, SPANS, 10_000), (32, SPANS, 15_000), (128, SPANS, 0), (64, 16, 5_000))
 _IDLE_MS: Final = 100
 _ANSWER_S: Final = 4.0
@@ -34,7 +34,7 @@ _PEAK_MB: Final = 1_200
 _DISK: Final = 0.45
 _MAPPED: Final = 40
 
-# Requests in flight beside another commit, whose own bench measures what it maps.
+# Requests in flight when compared with another commit, whose own benchmark measures its mapping.
 _BESIDE: Final = (4, 32)
 _MAPPING: Final = "from tests.bench.ingest import measure_mapping; print(measure_mapping())"
 
@@ -43,14 +43,14 @@ Transport = Literal["gRPC", "HTTP"]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round gave, on a fresh collector.
+    """The results of one round on a fresh collector.
 
     Attributes:
         idle: Requests of one span, with pauses.
-        loads: One for each of `LOADS`, one after the other.
-        idle_mb: Resident memory before all that.
+        loads: One result for each of `LOADS`, run sequentially.
+        idle_mb: Resident memory before the first request.
         peak_mb: The highest resident memory.
-        bytes_per_run: Data directory afterwards, a run.
+        bytes_per_run: Size of the data directory at the end, per run.
     """
 
     idle: Sent
@@ -61,7 +61,7 @@ class Round:
 
 
 def measure(transport: Transport, seconds: float = SECONDS) -> Round:
-    """Load a fresh collector; after each load the API must know every accepted run, once."""
+    """Load a fresh collector; after each load, check that the API has every accepted run."""
     with tempfile.TemporaryDirectory() as folder:
         collector = CollectorProcess(Path(folder) / "data")
         try:
@@ -77,7 +77,7 @@ def measure(transport: Transport, seconds: float = SECONDS) -> Round:
                 _check_stored(collector, project, loads[-1])
             peak_mb = _status_mb(collector.pid, "VmHWM")
             stored = sum(one["runs"] for one in collector.get("/projects")["projects"])
-            collector.restart()  # parts that were merged away leave
+            collector.restart()  # removes parts that were merged away
             collector.stop()
             size = _size(Path(folder))
         finally:
@@ -86,7 +86,7 @@ def measure(transport: Transport, seconds: float = SECONDS) -> Round:
 
 
 def measure_mapping() -> float:
-    """Measure decode and map with the cost of each call, in CPU µs a span."""
+    """Measure decoding and mapping with the per-call cost, in CPU µs per span."""
     template, prices = Template("bench"), Prices()
     bodies = [template.fresh() for _ in range(_MAPPED)]
     took_s = []
@@ -98,7 +98,7 @@ def measure_mapping() -> float:
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Load a fresh collector of a tree over each transport, then decode and map alone."""
+    """Load a fresh collector of a tree over each transport, then measure decoding and mapping."""
     found = {}
     for transport in ("gRPC", "HTTP"):
         with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
 
 
 def report(rounds: int = ROUNDS) -> None:
-    """Measure and print, a column for each load."""
+    """Measure and print, with a column for each load."""
     found: dict[Transport, list[Round]] = {
         transport: [measure(transport) for _ in range(rounds)] for transport in ("gRPC", "HTTP")
     }
@@ -191,7 +191,7 @@ def _centile_ms(sent: Sent, centile: int) -> float:
 
 
 def _check_stored(collector: CollectorProcess, project: str, sent: Sent) -> None:
-    """A request that was told to come again may be stored: then there is more than accepted."""
+    """Check that all accepted runs are stored; a request that was refused may be stored, too."""
     projects = {one["project"]: one["runs"] for one in collector.get("/projects")["projects"]}
     assert projects[project] >= sent.accepted, (projects[project], sent.accepted)
 

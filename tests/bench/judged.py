@@ -1,7 +1,7 @@
-"""Judging what is stored: equal inputs and people's words in a large store, and a backfill.
+"""Measure judges over stored runs: equal inputs, reviewers' labels in a large store, a backfill.
 
-The store is filled by its engine, a part at a time, in memory where that can be. What is asked is
-asked over HTTP, of a collector of its own; the judge runs in a process of its own.
+The engine fills the store in parts, in memory if possible. Queries go over HTTP to a separate
+collector process; the judge runs in another process.
 """
 
 import json
@@ -30,19 +30,19 @@ RUNS: Final = 1_000_000
 JUDGED: Final = 100_000
 PROJECT: Final = "judged"
 _PART: Final = 100_000
-# A word of a person on each so many-th run.
+# Every how many runs a reviewer has labelled one.
 _EVERY: Final = 200
 _TIMES: Final = 5
-# So that it ends on a busy machine, too: what is judged by then is what is measured.
+# A time limit for busy machines; runs judged by then are measured.
 _MOST_S: Final = 600
 _VERSIONS: Final = ("a", "b")
 _FLOOR_RUNS_A_SECOND: Final = 2_000
-_MOST_KB: Final = 0.1  # of memory for each run more
+_MOST_KB: Final = 0.1  # of memory for each further run
 _KEY: Final = Sql("""
     '{project}' AS project, {first} + number * 1000000 AS start_ns,
     toFixedString(unhex(leftPad(hex(number + 1), 32, '0')), 16) AS trace_id,
     toFixedString(unhex(leftPad(hex(number + 1), 16, '0')), 8) AS span_id""")
-# One of 5,000 questions, and of every tenth run another answer.
+# One of 5,000 questions; every tenth run has a different answer.
 _FILL: Final = (
     Sql("""INSERT INTO runs (project, start_ns, trace_id, span_id, kind, name, model, digest,
       outcome, latency_ns, inputs_preview, outputs_preview, arrived_ns)
@@ -73,8 +73,8 @@ _FILL: Final = (
 
 
 def fill(service: Service, first: int, runs: int) -> None:
-    """Store runs of two versions with payloads, scores of a judge and words of a person."""
-    for version in _VERSIONS:  # that these versions are known
+    """Store runs of two versions with payloads, judge scores and reviewers' labels."""
+    for version in _VERSIONS:  # registers both versions
         service.store.take(PROJECT, make_call(attributes={"otel_ml.model.version": version}))
     client = service.store.connections.open()
     first_ns = NOW_NS - RUNS * SECOND_NS // 1_000 - SECOND_NS
@@ -91,7 +91,7 @@ def fill(service: Service, first: int, runs: int) -> None:
 
 
 def report(judged: int = JUDGED, runs: int = RUNS) -> None:
-    """Measure in phases, each printed as it ends: judging first, then questions of more runs."""
+    """Measure in phases and print each as it ends: first judging, then queries over more runs."""
     with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
         data_dir = Path(folder) / "data"
         with _phase(f"stored {judged:,} runs"), open_service(data_dir) as service:
@@ -109,7 +109,7 @@ def report(judged: int = JUDGED, runs: int = RUNS) -> None:
 
 
 def _in_memory() -> str | None:
-    """Name a folder whose disk is memory, where there is one: the disk is not what is measured."""
+    """Return a folder in memory, if there is one, because the disk is not measured."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder made in it
 
 
@@ -155,14 +155,14 @@ def _report_questions(reader: Reader, runs: int) -> None:
 
 @dataclass(frozen=True)
 class JudgedRuns:
-    """What it took to judge stored runs, in a process of its own.
+    """The cost of judging stored runs in a separate process.
 
     Attributes:
-        runs: How many were judged.
+        runs: How many runs were judged.
         cpu_s: CPU time of the process.
-        wall_s: Time by the clock.
-        before_mb: Most of its memory before the first run was read.
-        most_mb: Most of its memory at the end.
+        wall_s: Wall time.
+        before_mb: Peak memory before the first run was read.
+        most_mb: Peak memory at the end.
         served_s: CPU time of the collector meanwhile.
     """
 
@@ -175,12 +175,12 @@ class JudgedRuns:
 
 
 def judge_stored(endpoint: str, count: int) -> JudgedRuns:
-    """Judge so many stored runs with a judge that does nothing, and compare it with the first."""
+    """Judge stored runs with a judge that does nothing, and compare it with its first version."""
     client = Client(PROJECT, endpoint=endpoint, join=False)
     judge = Judge("grounded", "Passes always", lambda outputs: 1, lambda score: True)
     before_mb = _peak_mb()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.alarm(_MOST_S)  # a backfill that is interrupted keeps what is done
+    signal.alarm(_MOST_S)  # an interrupted backfill keeps its results
     began, cpu = time.perf_counter(), time.process_time()
     with Reader(PROJECT, endpoint=endpoint, timeout_s=60) as reader:
         change = client.judge(reader.runs('model == "answer"', limit=count), judge)
@@ -193,7 +193,7 @@ def judge_stored(endpoint: str, count: int) -> JudgedRuns:
 
 
 def _judge_apart(collector: CollectorProcess, count: int) -> JudgedRuns:
-    """Judge in a new process, whose memory is that of judging alone."""
+    """Judge in a new process, so that its memory is that of judging alone."""
     command = [sys.executable, "-m", "tests.bench.judged", collector.endpoint, str(count)]
     before_s = _cpu_s(collector.pid)
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -228,13 +228,13 @@ def _print_backfill(few: JudgedRuns, many: JudgedRuns) -> None:
 
 
 def _cpu_s(pid: int) -> float:
-    """Return the CPU time of a process and all of its threads so far."""
+    """Return the CPU time of a process, over all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_mb() -> float:
-    """Return the most memory of this process: `getrusage` tells that of the parent before, too."""
+    """Return the peak memory of this process; `getrusage` would include the parent's."""
     [line] = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What judges without code cost ingest and pages, beside the same collector without them."""
+"""Measure by how much judges without code slow ingest and pages."""
 
 import json
 import os
@@ -26,20 +26,20 @@ _SENDERS: Final = 4
 _SPANS: Final = 100
 _PAGE_EVERY_S: Final = 0.25
 _PAGES: Final = (f"/projects/{_PROJECT}", f"/projects/{_PROJECT}/runs")
-# A judge as it is saved, and one without a limit, which asks as fast as the model answers.
+# A judge with the default limit, and one without, which calls as fast as the model responds.
 _RATES: Final = {"60 calls per minute": 60, "no limit": 100_000}
 _WITHOUT: Final = "no judge"
-# With a judge at the usual rate, ingest keeps this share of its speed.
+# Minimum ingest speed with a judge at the default limit, as a share of the speed without.
 _LEAST: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedLoad:
-    """What was measured in a round.
+    """The results of a round.
 
     Attributes:
         spans_per_s: Spans stored per second.
-        page_s: Seconds until a page was there, for each request.
+        page_s: Response time of each page request, in seconds.
         calls: Calls of the model.
     """
 
@@ -49,12 +49,12 @@ class JudgedLoad:
 
 
 def measure(model: LanguageModel, rate: int | None, seconds: float) -> JudgedLoad:
-    """Send for so long to a fresh collector, and read its pages.
+    """Send to a fresh collector and request its pages meanwhile.
 
     Args:
-        model: The model that judges ask.
+        model: The model that judges call.
         rate: Calls of the model per minute; None for no judge.
-        seconds: How long.
+        seconds: How long to send.
     """
     model.requests.clear()
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def measure(model: LanguageModel, rate: int | None, seconds: float) -> JudgedLoa
 
 @contextmanager
 def _reading(collector: CollectorProcess) -> Iterator[list[float]]:
-    """Read pages in turn while the block lasts; the list has the seconds of each."""
+    """Request pages sequentially during the block; the list has the seconds of each."""
     page_s: list[float] = []
     is_over = threading.Event()
 
@@ -99,7 +99,7 @@ def _p95_ms(found: list[JudgedLoad]) -> float:
 
 
 def report(seconds: float = SECONDS, rounds: int = ROUNDS) -> None:
-    """Measure all kinds in turns, and print."""
+    """Measure all kinds in turns and print."""
     kinds = {_WITHOUT: None, **_RATES}
     found: dict[str, list[JudgedLoad]] = {kind: [] for kind in kinds}
     with language_model() as model:

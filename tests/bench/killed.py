@@ -1,4 +1,4 @@
-"""Kill -9 of a program with a spool, at random moments: which calls that returned are lost."""
+"""Kill -9 a program with a spool at random moments and count lost calls that had returned."""
 
 import mmap
 import random
@@ -32,15 +32,15 @@ _NUMBER: Final = struct.Struct("Q")  # native: one store, which no kill can tear
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """What became of the calls.
+    """The outcome of all calls.
 
     Attributes:
-        kills: Of the program.
-        returned: Calls that had returned when it was killed, and those that delivered the rest.
-        lost: Of those, the ones that are not in the collector.
-        twice: Runs there beyond the first of each call, counted or listed.
-        unknown: Runs there that belong to no call.
-        restarts: Processes it took at last until nothing was left in the spool.
+        kills: How often the program was killed.
+        returned: Calls that had returned before a kill, and the calls that delivered the rest.
+        lost: Returned calls that the collector does not have.
+        twice: Runs beyond the first of each call, counted or listed.
+        unknown: Runs that belong to no call.
+        restarts: How many processes it took in the end until the spool was empty.
     """
 
     kills: int
@@ -52,14 +52,14 @@ class Killed:
 
 
 def measure(rounds: int = ROUNDS, seed: int | None = None) -> Killed:
-    """Kill a program so often, deliver what is left, and read all runs from a real collector.
+    """Kill a program many times, deliver the rest of the spool, and read all runs back.
 
-    After every second kill a process with the same spool makes one call and flushes; after the
-    others the next program that will be killed finds what is left.
+    After every second kill, a process with the same spool makes one call and flushes. After the
+    other kills, the next program that is killed delivers the rest.
 
     Args:
         rounds: How often to kill.
-        seed: Of the moments.
+        seed: Seed of the random moments.
     """
     moments = random.Random(seed)  # noqa: S311 - they guard nothing
     with tempfile.TemporaryDirectory() as folder:
@@ -104,26 +104,26 @@ class _Trial:
         self.begun: set[str] = set()
 
     def kill(self, number: int, after_s: float) -> None:
-        """Kill a program that long after its first call; notes which calls had returned."""
+        """Kill a program the given time after its first call, and note which calls had returned."""
         shared = self._folder / f"returned-{number}"
         shared.write_bytes(bytes(_NUMBER.size))
         with start_module("killed", "call", number, self._endpoint, self._folder) as program:
             try:
                 wait_until(lambda: _returned(shared) > 0 or _is_over(program), _START_S)
-                pace(after_s)  # the moment is what is tried here
+                pace(after_s)  # kill at a random moment
             finally:
                 program.kill()
         calls = _returned(shared)
         self.returned |= {f"{number}.{call}" for call in range(calls)}
-        self.begun.add(f"{number}.{calls}")  # it may be written and not have returned
+        self.begun.add(f"{number}.{calls}")  # it may be written without having returned
 
     def deliver(self, name: str) -> None:
-        """Start a process over the same spool that makes one call and flushes."""
+        """Start a process with the same spool that makes one call and flushes."""
         run_module("killed", "deliver", name, self._endpoint, self._folder)
         self.returned.add(name)
 
     def deliver_rest(self) -> int:
-        """Start such processes until the spool is empty; returns how many it took."""
+        """Start such processes until the spool is empty; return how many it took."""
         for restarts in range(_MOST_RESTARTS):
             self.deliver(f"rest.{restarts}")
             if not list((self._folder / "spool").rglob("*.spool")):
@@ -142,15 +142,15 @@ def _is_over(program: "Popen[str]") -> bool:
 
 
 def _read(collector: CollectorProcess, expected: int) -> tuple[int, "Counter[str]"]:
-    """Return how many runs the collector counts, and how many it lists of each call.
+    """Return how many runs the collector counts, and how many it lists for each call.
 
-    Waits until there are as many as there should be.
+    Waits until the expected number has arrived.
     """
 
     def counted() -> int:
         return sum(int(project["runs"]) for project in collector.get("/projects")["projects"])
 
-    with suppress(AssertionError):  # some are lost: which ones is counted
+    with suppress(AssertionError):  # some are lost, and are counted below
         wait_until(lambda: counted() >= expected, _SETTLE_S)
     return counted(), Counter(run["outputs"] for run in collector.runs(PROJECT))
 

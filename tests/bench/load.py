@@ -1,4 +1,4 @@
-"""Keeps so many export requests in flight for so long, over gRPC or HTTP, in an own process."""
+"""Keeps a number of export requests in flight, over gRPC or HTTP, from a separate process."""
 
 import asyncio
 import time
@@ -22,25 +22,25 @@ EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _AGAIN_S: Final = 2.0
 _UNAVAILABLE: Final = 503
 
-# Sends a body; returns after how many seconds it is to come again, 0 when it is stored.
+# Sends a body; returns the retry delay in seconds, 0 when it is stored.
 Send = Callable[[bytes], Awaitable[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send.
+    """The requests to send.
 
     Attributes:
-        address: ``host:port`` for gRPC, else the base address of HTTP.
-        project: Where the spans are filed.
-        in_flight: Number of requests that wait for their answers at any time.
-        spans: Number of spans of a request.
-        seconds: How long.
-        requests: At most so many for each in flight.
-        is_full: Whether they are of several scopes and dialects, and traces come in parts.
-        every_s: Seconds between two requests of each sender, if it has its answer by then; the
+        address: ``host:port`` for gRPC, the base address for HTTP.
+        project: The project of the spans.
+        in_flight: How many requests wait for responses at any time.
+        spans: Spans per request.
+        seconds: How long to send.
+        requests: The maximum for each request in flight.
+        is_full: Whether requests have several scopes and dialects, and traces come in parts.
+        every_s: Seconds between two requests of each sender, if it has its response by then; the
             senders take turns. 0 sends the next request at once.
-        is_short: Whether they are short model calls with a score, as `make_request` makes them.
+        is_short: Whether to send short model calls with a score, as `make_request` makes them.
     """
 
     address: str
@@ -56,15 +56,15 @@ class Load:
 
 @dataclass(slots=True)
 class Sent:
-    """What became of it.
+    """The outcome of a load.
 
     Attributes:
-        accepted: Number of spans whose request was answered with success.
-        refused: Number of requests that were told to come again.
+        accepted: Spans of requests with a success response.
+        refused: Requests with a response to retry later.
         waits_s: From request to success.
-        refusals_s: From request to being told to come again.
-        longest_s: The longest time to any answer.
-        took_s: From the first request to the last answer.
+        refusals_s: From request to the response to retry later.
+        longest_s: The longest time to any response.
+        took_s: From the first request to the last response.
         bytes: Size of a request.
     """
 
@@ -78,7 +78,7 @@ class Sent:
 
 
 def send_load(load: Load) -> Sent:
-    """Send from a process of its own, so that it shares nothing but the machine."""
+    """Send from a separate process, so that only the machine is shared."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_run, (load,))
 
@@ -95,7 +95,7 @@ class _ShortTemplate:
         self.bytes = len(self.fresh())
 
     def fresh(self) -> bytes:
-        """Return a request with ids that were never used."""
+        """Return a request with new ids."""
         return make_request(*self._made).SerializeToString()
 
 
@@ -190,7 +190,7 @@ async def _http(address: str) -> AsyncIterator[Callable[[], Awaitable[Send]]]:
 
 
 class _Connection:
-    """One connection of HTTP/1.1 that is kept: the generator must cost little of the machine."""
+    """One keep-alive HTTP/1.1 connection; written by hand, because the generator must be cheap."""
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -206,11 +206,11 @@ class _Connection:
         )
         try:
             self._writer.write(head.encode())
-            self._writer.write(body)  # an answer may come before all of it is sent
+            self._writer.write(body)  # a response may arrive before all is sent
             answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
             _, _, size = answer.partition("content-length: ")
             await self._reader.readexactly(int(size.partition("\r\n")[0] or 0))
-        except (ConnectionError, asyncio.IncompleteReadError):  # it answered before it had read all
+        except (ConnectionError, asyncio.IncompleteReadError):  # it responded before reading all
             self.close()
             await self.open()
             return _AGAIN_S

@@ -1,6 +1,6 @@
-"""Resident memory over very many calls: it must not grow with them.
+"""Measure resident memory over millions of calls: it must not grow with their number.
 
-How much waits in the queue is chance, so every 50,000 calls the program flushes, then looks.
+The queue length varies at random, so the program flushes every 50,000 calls, then measures.
 """
 
 import json
@@ -26,12 +26,12 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How memory went.
+    """The course of memory.
 
     Attributes:
-        warm_mb: Resident after the first 200,000 calls.
-        most_mb: The highest before any flush, with what waits in the queue.
-        slope_mb: Growth in a million calls after that, by least squares.
+        warm_mb: Resident memory after the first 200,000 calls.
+        most_mb: The maximum before any flush, with queued spans.
+        slope_mb: Growth per million calls after that, by least squares.
         dropped: Spans that were not delivered.
     """
 
@@ -42,13 +42,13 @@ class Memory:
 
 
 def resident_mb() -> float:
-    """Return what this process has in memory now."""
+    """Return the current resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * _PAGE_BYTES / 1e6
 
 
 def measure(calls: int = CALLS) -> Memory:
-    """Make so many calls in a tight loop that sends to a sink, in a process of its own."""
+    """Make calls in a tight loop that exports to a sink, in a separate process."""
     with open_sink() as endpoint:
         return Memory(**json.loads(run_module("memory", calls, endpoint)))
 
@@ -65,7 +65,7 @@ def report(calls: int = CALLS) -> None:
 
 
 def slope(calls: Sequence[int], sizes_mb: Sequence[float]) -> float:
-    """Return the growth in a million calls."""
+    """Return the growth per million calls."""
     millions = [number / 1e6 for number in calls]
     return statistics.linear_regression(millions, sizes_mb).slope
 

@@ -1,4 +1,4 @@
-"""What otel-ml, Evidently and NannyML say of the same ten streams, ten draws of each."""
+"""Compare the findings of otel-ml, Evidently and NannyML in the same ten streams, 10 draws each."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.bench.process import run_module
 from tests.bench.table import print_table
 
 MONITORS_PYTHON: Final = Path(__file__).parents[2] / ".venv-monitors" / "bin" / "python"
-# The name of the distribution, which says the version, and what it is called.
+# The distribution, whose version is printed, and the display name.
 MONITORS: Final[Mapping[str, str]] = {
     "otel-ml": "otel-ml",
     "evidently": "Evidently",
@@ -22,10 +22,10 @@ HEADS: Final = ("stream", "should be said", *MONITORS.values())
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Let one of the three judge all streams, in a process of its own.
+    """Let one of the three judge all streams in a separate process.
 
     Returns:
-        Its `version`, and by the title of a stream what was `said`.
+        Its `version`, and its results by stream title under `said`.
     """
     python = sys.executable if name == "otel-ml" else str(MONITORS_PYTHON)
     measured: dict[str, Any] = json.loads(
@@ -35,7 +35,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def cell(told: Mapping[str, Any]) -> str:
-    """Write what one of them says of a stream."""
+    """Return the text of a tool's result for a stream."""
     if told["errors"]:
         return str(told["errors"][0]).replace("|", "/")
     words = " or ".join(told["words"])
@@ -43,14 +43,14 @@ def cell(told: Mapping[str, Any]) -> str:
 
 
 def rows_of(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Write a row for each stream."""
+    """Yield a row for each stream."""
     for title, stream in STREAMS.items():
         cells = [cell(told["said"][title]) for told in measured.values()]
         yield [title, "yes" if stream.changed else "no", *cells]
 
 
 def report() -> None:
-    """Ask all three, one after the other, and print the table."""
+    """Run all three sequentially and print the table."""
     if not MONITORS_PYTHON.exists():
         print("There is no .venv-monitors, so monitors is left out: make .venv-monitors/stamp\n")
         return

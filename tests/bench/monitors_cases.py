@@ -1,6 +1,6 @@
-"""What otel-ml, Evidently and NannyML are given alike: ten streams of one column each.
+"""The input of otel-ml, Evidently and NannyML: ten streams of one column each.
 
-A stream has 14 windows that are its reference, and one that is judged.
+A stream has a reference of 14 windows, and one window that is judged.
 """
 
 import math
@@ -24,15 +24,15 @@ Draw = Callable[[np.random.Generator, int, int | None], Values]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A column whose reference and window are drawn.
+    """A column whose reference and judged window are drawn.
 
     Attributes:
-        changed: Whether anything changed that should be said.
+        changed: Whether there is a change that should be reported.
         n: How many values a window has.
-        draw: Draws a window's values: a generator, how many, its number, or None for what is
-            judged.
+        draw: Draws a window's values from a generator, their number, and the window's number, which
+            is None for the judged window.
         is_category: Whether its values repeat.
-        session: How many values in a row are of one session.
+        session: How many consecutive values belong to one session.
     """
 
     changed: bool
@@ -42,7 +42,7 @@ class Stream:
     session: int = 1
 
     def make(self, number: int) -> tuple[list[Values], Values]:
-        """Make the windows of the reference, and what is judged, of one draw."""
+        """Make the windows of the reference and the judged window of one draw."""
         generator = np.random.default_rng([number, self.n])
         return (
             [self.draw(generator, self.n, window) for window in range(WINDOWS)],
@@ -59,13 +59,13 @@ def _heavy(generator: np.random.Generator, n: int, _window: int | None) -> Value
 
 
 def _sessions(generator: np.random.Generator, n: int, _window: int | None) -> Values:
-    """Draw sessions of 50 values that are alike."""
+    """Draw sessions of 50 similar values."""
     means = np.repeat(generator.normal(size=n // 50), 50)
     return [*(means + generator.normal(0, 0.1, n)).tolist()]
 
 
 def _weekly(generator: np.random.Generator, n: int, window: int | None) -> Values:
-    """Draw days of two weeks of which two of seven are otherwise, as is the day that is judged."""
+    """Draw two weeks with different values at weekends; the judged day is one of a weekend."""
     is_weekend = window is None or window % 7 >= 5
     return [*(generator.normal(size=n) + 0.6 * is_weekend).tolist()]
 

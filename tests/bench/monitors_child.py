@@ -1,7 +1,7 @@
-"""Lets one of the three judge all draws of all streams, in its own environment; prints JSON.
+"""Let one of the three judge all draws of all streams, in its environment; print JSON.
 
-Each is asked as its own guide asks it first, with its defaults: Evidently its preset for drift and
-its test of missing values, NannyML its calculators of univariate drift and of missing values, with
+Each is used as its guide shows first, with defaults: Evidently with its drift preset and its test
+of missing values, NannyML with its calculators of univariate drift and of missing values, with
 chunks of a window's size.
 """
 
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from tests.bench.monitors_cases import DRAWS, STREAMS, Stream, Values
 
-# What it says of a draw: whether anything is wrong, and what, or why it could not be asked.
+# The result for a draw: whether anything is wrong, and the finding or the error.
 Said = tuple[bool, str]
 _ERROR_CHARS: Final = 160
 
 
 def ask_ours(stream: Stream, windows: list[Values], judged: Values) -> Said:
-    """Ask the statistics of otel-ml, as the collector does."""
+    """Use the statistics of otel-ml as the collector does."""
     from otel_ml.statistics.distances import compare, correct_together, distance, presence
     from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
 
@@ -54,8 +54,8 @@ def ask_ours(stream: Stream, windows: list[Values], judged: Values) -> Said:
 
 
 def ask_evidently(stream: Stream, windows: list[Values], judged: Values) -> Said:
-    """Ask Evidently's metrics with the tests that it makes of the reference."""
-    import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+    """Use Evidently's metrics with the tests that it generates from the reference."""
+    import pandas as pd  # type: ignore[import-untyped]  # has no types
     from evidently import Report
     from evidently.metrics import MissingValueCount, ValueDrift
 
@@ -74,7 +74,7 @@ def ask_evidently(stream: Stream, windows: list[Values], judged: Values) -> Said
 
 
 def ask_nannyml(stream: Stream, windows: list[Values], judged: Values) -> Said:
-    """Ask NannyML's calculators."""
+    """Use NannyML's calculators."""
     import nannyml
     import pandas as pd
 
@@ -111,14 +111,14 @@ def _word(status: object) -> str:
 
 
 def judge_all(name: str) -> dict[str, Any]:
-    """Judge each draw of each stream: how often anything is said, and in which words."""
+    """Judge each draw of each stream; return how many have findings, and which findings."""
     said: dict[str, Any] = {}
     for title, stream in STREAMS.items():
         count, words, errors = 0, set(), set()
         for draw in range(DRAWS):
             try:
                 is_wrong, word = ASKED[name](stream, *stream.make(draw))
-            except Exception as error:  # noqa: BLE001 - that it ends so is what it says
+            except Exception as error:  # noqa: BLE001 - the error is its result
                 errors.add(f"{type(error).__name__}: {error}"[:_ERROR_CHARS])
                 continue
             count += is_wrong

@@ -1,7 +1,7 @@
-"""What otel-ml finds in the ten streams of `tests.bench monitors` when they are imported as tables.
+"""Count otel-ml's findings in the streams of `tests.bench monitors`, imported as tables.
 
-Each draw of a stream is a table with one row per value, and a model of its own in the project of
-the stream. A window is a day, and the judged window is yesterday. The first draw of each stream is
+Each draw of a stream is a table with one row per value, and a separate model in the stream's
+project. A window is a day, and the judged window is yesterday. The first draw of each stream is
 imported with ``otel-ml import``, the others with `Client.import_table`.
 """
 
@@ -25,7 +25,7 @@ from tests.bench.table import print_table
 from tests.support.collector import CollectorProcess, running
 from tests.support.waiting import wait_until
 
-# A stream of 20,000 values a window has one draw, one of 2,000 two, and one of 100 ten.
+# One draw of a stream with 20,000 values per window, two with 2,000, and ten with 100.
 _ROWS: Final = 60_000
 _DAY_US: Final = 24 * 60 * 60 * 1_000_000
 _CHECKED_S: Final = 1_800
@@ -80,7 +80,7 @@ def import_stream(endpoint: str, project: str, stream: Stream, folder: Path) -> 
 
 
 def read_findings(collector: CollectorProcess, project: str) -> dict[str, list[str]]:
-    """Return by model what is wrong with its field: `drift`, `missing` or `type`."""
+    """Return the problems of the field by model: `drift`, `missing` or `type`."""
     found: dict[str, list[str]] = {}
     for finding in collector.get(f"/projects/{project}/findings")["findings"]:
         if finding["field"] != "inputs.value":
@@ -92,16 +92,16 @@ def read_findings(collector: CollectorProcess, project: str) -> dict[str, list[s
 
 
 def is_checked(collector: CollectorProcess, project: str) -> bool:
-    """Whether the collector has checked all imported days of a project."""
+    """Return whether the collector has checked all imported days of a project."""
     return "Still checking" not in collector.get_text(f"/projects/{project}/monitor/progress")
 
 
 def measure_imported(titles: Mapping[str, Stream] = STREAMS) -> dict[str, dict[str, Any]]:
-    """Import streams into a new collector, and wait until their days are checked.
+    """Import streams into a new collector and wait until their days are checked.
 
     Returns:
-        By title how many `draws` were imported, in how many of them a problem was `said`, and in
-        which `words`. The number of imported `rows` is there, too.
+        By title, how many `draws` were imported, how many of them had a problem (`said`), the
+        problems found (`words`), and how many `rows` were imported.
     """
     measured: dict[str, dict[str, Any]] = {}
     with (
@@ -126,7 +126,7 @@ def measure_imported(titles: Mapping[str, Stream] = STREAMS) -> dict[str, dict[s
 
 
 def report() -> None:
-    """Import all streams, and print what is found."""
+    """Import all streams and print the findings."""
     begun_s = time.monotonic()
     measured = measure_imported()
     seconds = time.monotonic() - begun_s

@@ -1,4 +1,4 @@
-"""Broken export requests in their thousands: what they are told, and what becomes of good ones."""
+"""Send thousands of broken export requests; check the responses and the good runs in between."""
 
 import asyncio
 import random
@@ -50,19 +50,19 @@ _METHODS: Final = {
 
 @dataclass(slots=True)
 class Mutated:
-    """What became of the requests.
+    """The outcome of all requests.
 
     Attributes:
-        seed: What made them.
-        requests: So many.
-        readable: Those that the official messages can read.
-        answers: How many answers there were of each sort; ``hung`` and ``closed`` are none.
-        refused_readable: Protobuf requests that are readable and were refused all the same.
+        seed: Seed of the mutations.
+        requests: How many requests were sent.
+        readable: Requests that the official messages can read.
+        answers: Number of responses of each kind; ``hung`` and ``closed`` stand for none.
+        refused_readable: Protobuf requests that are readable but were refused.
         good: Runs of good requests that were sent in between.
-        lost: Of those, the ones that no list has once.
-        unread: Addresses of the API and of pages that show what was stored, and fail.
-        peak_mb: Most resident memory of the collector.
-        slowest_s: The longest wait for an answer.
+        lost: Good runs that the list does not have exactly once.
+        unread: Failing addresses of the API and pages that show stored data.
+        peak_mb: Peak resident memory of the collector.
+        slowest_s: The longest wait for a response.
     """
 
     seed: int
@@ -78,17 +78,17 @@ class Mutated:
 
     @property
     def odd(self) -> Sequence[str]:
-        """Answers outside the table."""
+        """Responses that are not in the table."""
         return sorted(self.answers.keys() - _TABLE)
 
     @property
     def is_right(self) -> bool:
-        """Whether every answer is in the table, and all that was stored can be read."""
+        """Whether every response is in the table, and everything stored can be read."""
         return not (self.odd or self.lost or self.unread or self.refused_readable)
 
 
 def measure(requests: int = REQUESTS, seed: int | None = None) -> Mutated:
-    """Send so many broken requests over HTTP and gRPC, many in flight, and good ones in between."""
+    """Send broken requests over HTTP and gRPC, many in flight, with good ones in between."""
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     found = Mutated(seed, requests)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,7 @@ def measure(requests: int = REQUESTS, seed: int | None = None) -> Mutated:
 
 
 def report(requests: int = REQUESTS) -> None:
-    """Measure and print, and every answer with its count."""
+    """Measure; print the result and the count of every response."""
     found = measure(requests)
     heads = ("mutated requests", "readable", "odd answers", "good runs", "lost", "memory, MB", "")
     row = (
@@ -123,14 +123,14 @@ def report(requests: int = REQUESTS) -> None:
 
 
 class _Http:
-    """One connection that is kept open."""
+    """One keep-alive connection."""
 
     def __init__(self, endpoint: str) -> None:
         self._place = urlsplit(endpoint)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, payload: Payload) -> str:
-        """Send a request; returns what kind of answer it had."""
+        """Send a request; return the kind of its response."""
         try:
             async with asyncio.timeout(_ANSWER_S):
                 status, body = await self._ask(payload)
@@ -166,7 +166,7 @@ class _Http:
 
 
 class _Grpc:
-    """One channel, which many requests share."""
+    """One channel that many requests share."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._export: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {
@@ -174,7 +174,7 @@ class _Grpc:
         }
 
     async def ask(self, payload: Payload) -> str:
-        """Send a request; returns what kind of answer it had."""
+        """Send a request; return the kind of its response."""
         try:
             await self._export[payload.signal](payload.body, timeout=_ANSWER_S)
         except grpc.aio.AioRpcError as error:
@@ -185,7 +185,7 @@ class _Grpc:
 
 
 def _trouble(body: bytes) -> str:
-    """Tell an error of the collector's own from a store that is busy: it would come for ever."""
+    """Return the collector's internal error, if any: unlike a busy store, it recurs forever."""
     found = re.search(rb"has trouble: (\w+)", body)
     return f" {found[1].decode()}" if found else ""
 
@@ -228,7 +228,7 @@ async def _send_good(sender: _Http | _Grpc, found: Mutated) -> None:
 
 
 def _unread(collector: CollectorProcess) -> list[str]:
-    """Read what the broken requests left, in every way; returns the addresses that fail."""
+    """Read everything the broken requests stored, in every way; return the failing addresses."""
     everything = collector.runs(PROJECT, where='kind != "none"')
     project = f"/projects/{PROJECT}"
     models = collector.get(f"{project}/models")["models"]

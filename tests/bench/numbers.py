@@ -1,4 +1,4 @@
-"""What the collector's own counting costs: numbers of spans in the store, metrics of runs."""
+"""Measure the collector's counters: sequence numbers of spans in the store, metrics of runs."""
 
 import tempfile
 import time
@@ -26,7 +26,7 @@ PROCESSES: Final = 20
 HOURS: Final = 24
 AN_HOUR: Final = 20_000
 _HOUR: Final = NOW_NS // (3600 * SECOND_NS)
-# One in so many numbers is missing.
+# Every how many numbers one is missing.
 _MISSING: Final = 20
 _SIZE: Final = Sql(
     "SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND table = 'arrivals'"
@@ -34,7 +34,7 @@ _SIZE: Final = Sql(
 
 
 def report() -> None:
-    """Measure and print; CPU of the thread or process, so that what else runs counts less."""
+    """Measure and print CPU time of the thread or process, because other load affects it less."""
     with tempfile.TemporaryDirectory() as folder:
         connections = connect(f"chdb://{Path(folder) / 'data'}")
         try:

@@ -1,4 +1,4 @@
-"""Hours without a collector, in short: nothing listens, calls go to the spool, nothing is lost."""
+"""Simulate hours without a collector: nothing listens, calls go to the spool, nothing is lost."""
 
 import json
 import sys
@@ -26,13 +26,13 @@ _SETTLE_S: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What an outage cost.
+    """The cost of an outage.
 
     Attributes:
-        calls: That were made while nothing listened.
-        delivered: Different spans at the sink that came up then.
-        growth_mb: Most resident memory until all was delivered, over that after a second.
-        spool_mb: On disk at the end of the outage.
+        calls: Calls that were made while nothing listened.
+        delivered: Distinct spans at the sink that was started then.
+        growth_mb: Peak resident memory until all is delivered, minus that after a second.
+        spool_mb: Size of the spool at the end of the outage.
         delivery_s: From the sink's start to the last span.
     """
 
@@ -44,7 +44,7 @@ class Outage:
 
 
 def measure(seconds: int = SECONDS) -> Outage:
-    """Call for so long with nothing at the endpoint, then open a sink there and count."""
+    """Call with nothing at the endpoint, then open a sink there and count."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as spool,

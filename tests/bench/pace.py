@@ -1,6 +1,6 @@
-"""The pace of a measurement: how far apart a bench sends, looks again, or lets a call last.
+"""Pauses of a benchmark between requests, polls, or within a call.
 
-A bench pauses nowhere else. Tests wait for conditions: ``tests/support/waiting.py``.
+A benchmark pauses nowhere else. Tests wait for conditions: ``tests/support/waiting.py``.
 """
 
 import asyncio
@@ -8,10 +8,10 @@ import time
 
 
 def pace(seconds: float) -> None:
-    """Let time pass on this thread."""
+    """Pause this thread."""
     time.sleep(seconds)
 
 
 async def pace_async(seconds: float) -> None:
-    """Let time pass in this task; with 0, other tasks run once."""
+    """Pause this task; with 0, other tasks run once."""
     await asyncio.sleep(seconds)

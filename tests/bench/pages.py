@@ -1,4 +1,4 @@
-"""How soon a browser shows the pages of a store of a million runs."""
+"""Measure how soon a browser shows the pages of a store of a million runs."""
 
 import argparse
 import statistics
@@ -30,7 +30,7 @@ _FILTERS: Final = (
     'tags["client"] == "client-0" and latency_ms > 1{:03}',
     'tags["client"] == "client-{}" and outcome == "error"',
 )
-# When the first text of the page was painted, by the browser's clock.
+# Time of the first contentful paint, by the browser's clock.
 _PAINTED: Final = """() => new Promise((tell) => {
   const at = (entry) => tell(entry.startTime);
   const known = performance.getEntriesByName("first-contentful-paint")[0];
@@ -38,7 +38,7 @@ _PAINTED: Final = """() => new Promise((tell) => {
   new PerformanceObserver((list) => list.getEntriesByName("first-contentful-paint").forEach(at))
     .observe({type: "paint", buffered: true});
 })"""
-# From the key to the first frame with rows that were not there before, wherever they are shown.
+# From the key press to the first frame with new rows, wherever they are shown.
 _WATCH: Final = """
   const now = () => performance.timeOrigin + performance.now();
   const rows = "tr[data-run], .empty";
@@ -64,8 +64,8 @@ def report(runs: int = RUNS, folder: Path | None = None, times: int = TIMES) -> 
     """Measure and print.
 
     Args:
-        runs: How many the store has.
-        folder: Where they are kept for another time; None for a store that is thrown away.
+        runs: How many runs the store has.
+        folder: Where to keep the store for reuse; None for a temporary store.
         times: How often each page is opened.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,7 +90,7 @@ def _measure(collector: CollectorProcess, loaded: Loaded, times: int) -> None:
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Open the pages of a collector of a tree, over the store that its own code loaded."""
+    """Open the pages of a tree's collector, over a store loaded by that tree's code."""
     with open_beside(tree) as (collector, loaded):
         taken = take_all(collector, loaded, _TIMES_BESIDE)
     return {f"{title}, ms": statistics.median(took_ms) for title, took_ms in taken.items()}
@@ -99,7 +99,7 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
 def take_all(
     collector: CollectorProcess, loaded: Loaded, times: int
 ) -> Mapping[str, Sequence[float]]:
-    """Open each page and send each filter many times; returns milliseconds by what was done."""
+    """Open each page and send each filter many times; return milliseconds by action."""
     first = f"/projects/{quote(project_name(0))}"
     project, trace_id, span_id = loaded.samples[0]
     long_trace = collector.get(f"/traces/{LONG_TRACE_ID.hex()}", limit=1)["runs"][0]
@@ -133,7 +133,7 @@ def take_all(
 
 
 def _open(page: Page, address: str) -> float:
-    """Open a page; returns when something of it was painted, in ms from the click."""
+    """Open a page; return the time from the click to its first paint, in ms."""
     page.goto(address, wait_until="commit")
     painted: float = page.evaluate(_PAINTED)
     page.wait_for_load_state("networkidle")
@@ -141,7 +141,7 @@ def _open(page: Page, address: str) -> float:
 
 
 def _filter(page: Page, address: str, where: str) -> float:
-    """Type a filter into the box; returns how long it took until its rows were painted, in ms."""
+    """Type a filter into the box; return the time until its rows are painted, in ms."""
     page.goto(address)
     page.wait_for_load_state("networkidle")
     box = page.locator(".filter input[name=where]")

@@ -1,4 +1,4 @@
-"""Requests of LLM-like spans: about 2.9 KB and 12 attributes each, text of the Python reference."""
+"""Requests of LLM-like spans: about 2.9 KB and 12 attributes each, with text of the Python docs."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ _OUTPUT_CHARS: Final = 800
 
 
 class Template:
-    """A serialised request whose ids are filled in anew each time, without encoding it again."""
+    """A serialised request whose ids are replaced each time without encoding it again."""
 
     def __init__(self, project: str, spans: int = SPANS) -> None:
         self._body = _request(project, spans).SerializeToString()
@@ -30,7 +30,7 @@ class Template:
         self.bytes = len(self._body)
 
     def fresh(self) -> bytes:
-        """Return the request with ids that were never used."""
+        """Return the request with new ids."""
         body = bytearray(self._body)
         ids = secrets.token_bytes(24 * len(self._traces))
         for number, (trace, span) in enumerate(zip(self._traces, self._spans, strict=True)):
@@ -46,7 +46,7 @@ def _text() -> str:
 
 
 def find_text(place: int, chars: int) -> str:
-    """Cut so many characters out of the reference, at a place counted round and round."""
+    """Cut a text out of the reference at a position, which wraps around."""
     at = place % (len(_text()) - chars)
     return _text()[at : at + chars]
 

@@ -1,7 +1,7 @@
 """Requests of a full project: four dialects by several scopes, traces of 4 to 20 spans in parts.
 
-A trace is the work of an agent whose calls of a model are recorded by our own decorator, and often
-once more by an instrumentation below it. Half of its spans come with the next request.
+A trace is the work of an agent. Its model calls are recorded by the otel-ml decorator, and often
+once more by an instrumentation below. Half of its spans come with the next request.
 """
 
 import random
@@ -25,7 +25,7 @@ PLAIN: Final = "opentelemetry.instrumentation.requests"
 _SHORTEST, _LONGEST = 4, 20
 _RECORDED_TWICE: Final = 0.5
 _MS: Final = 10**6
-# What stands for ids and times until a request is sent; no text of a span holds such bytes.
+# Placeholders of ids and times until a request is sent; no text of a span has such bytes.
 _TRACE: Final = re.compile(rb"\xaa\xabTRACE-(\d{8})", re.DOTALL)
 _SPAN: Final = re.compile(rb"\xaaS(\d{6})", re.DOTALL)
 _TIMES: Final = re.compile(rb"\x39(.{6})\x5a\x5a\x41(.{6})\x5a\x5a", re.DOTALL)
@@ -35,7 +35,7 @@ Attributes = Mapping[str, str | float]
 
 
 class MadeSpan(NamedTuple):
-    """A span of a made-up trace; ids are numbers, times nanoseconds since the trace began."""
+    """A span of a synthetic trace; ids are numbers, times are nanoseconds since the trace began."""
 
     scope: str
     name: str
@@ -47,12 +47,12 @@ class MadeSpan(NamedTuple):
 
 
 class FullTemplate:
-    """Serialised requests of which each brings the rest of the traces that the one before began.
+    """Serialised requests, each with the second half of the traces that the previous one began.
 
     Attributes:
         bytes: Size of a request.
-        spans: How many a request has.
-        counted: Which part of them are runs that count: no plain spans, no second records.
+        spans: Spans per request.
+        counted: The share of spans that count as runs: no plain spans, no second records.
     """
 
     def __init__(self, project: str, spans: int = SPANS) -> None:
@@ -69,14 +69,14 @@ class FullTemplate:
         self.bytes = self._first.bytes + self._rest.bytes
 
     def fresh(self) -> bytes:
-        """Return a request that begins new traces, and ends those of the request before."""
+        """Return a request that begins new traces and completes those of the previous request."""
         now = secrets.token_bytes(16), time.time_ns()
         before, self._before = self._before, now
         return self._first.fill(*now) + self._rest.fill(*before)
 
 
 class _Part:
-    """A serialised request: two of them, one behind the other, are one with the spans of both."""
+    """A serialised request; two concatenated ones are one request with the spans of both."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -91,7 +91,7 @@ class _Part:
         self.bytes = len(body)
 
     def fill(self, secret: bytes, began_ns: int) -> bytes:
-        """Fill in ids, which are the same for the same secret, and times."""
+        """Fill in times, and ids that depend only on the secret."""
         body = bytearray(self._body)
         chance = random.Random(secret)  # noqa: S311 - guards nothing
         prefixes = [chance.randbytes(12) for _ in range(1 + self._last)]
@@ -105,7 +105,7 @@ class _Part:
 
 
 def _make_traces(spans: int) -> Iterator[Sequence[MadeSpan]]:
-    """Make traces of so many spans in all, the same ones each time."""
+    """Make traces with a total number of spans, the same ones each time."""
     chance = random.Random(37)  # noqa: S311 - guards nothing
     made = 0
     while made < spans:
@@ -116,11 +116,11 @@ def _make_traces(spans: int) -> Iterator[Sequence[MadeSpan]]:
 
 
 def make_trace(chance: random.Random, size: int, first: int = 0) -> Iterator[MadeSpan]:
-    """Make the work of an agent: its calls one after the other, each recorded once or twice.
+    """Make the work of an agent: sequential calls, each recorded once or twice.
 
     Args:
         chance: Draws sizes and texts.
-        size: How many spans.
+        size: How many spans to make.
         first: The number of its root; the others follow.
     """
     told: Attributes

@@ -1,7 +1,7 @@
-"""What a call with a real model input costs with otel-ml and with other products' decorators.
+"""Compare the cost of a call with a real model input between otel-ml and other decorators.
 
-The values are those of `tests.bench.values`. Each product runs in a process of its own, and one
-round runs all of them in turn. A ratio is the median over the rounds.
+The values are those of `tests.bench.values`. Each product runs in a separate process, and one round
+runs all of them in turn. A ratio is the median over the rounds.
 """
 
 import gc
@@ -80,7 +80,7 @@ def _time_values(name: str, endpoint: str) -> Costs:
         value, predict = case.make(), trace()
         try:
             _call(predict, value, _WARM_CALLS)
-        except (ValueError, TypeError):  # the decorator's own: `_predict` raises nothing
+        except (ValueError, TypeError):  # raised by the decorator: `_predict` raises nothing
             costs[row] = None
             continue
         flush()
@@ -93,7 +93,7 @@ def _time_values(name: str, endpoint: str) -> Costs:
 
 
 def _open(name: str, endpoint: str) -> tuple[Callable[[], Any], Callable[[], object]]:
-    """Return a function that makes a traced function, and one that sends what is queued."""
+    """Return a function that makes a traced function, and one that flushes the queue."""
     if name == BY_HAND:
         provider = stock_provider(endpoint)
         return lambda: by_hand(provider), provider.force_flush

@@ -1,8 +1,8 @@
-"""What a traced call costs by hand, by ours, and by peers' decorators, all in one environment.
+"""Compare a traced call by hand, with otel-ml, and with peers' decorators, in one environment.
 
-As in `tests.bench.caller` every contender runs each workload in a process of its own, in turn, and
-the ratio is the median of the rounds' ratios to the span by hand. All send to a sink that answers
-as any receiver of OTLP does. A program of each that ends without a flush says what it delivers.
+As in `tests.bench.caller`, every contender runs each workload in a separate process, in turn, and
+the ratio is the median of the rounds' ratios to the span by hand. All send to a sink that responds
+like any OTLP receiver. A program of each that exits without a flush measures delivery.
 """
 
 import os
@@ -21,9 +21,9 @@ from tests.bench.timed import BY_HAND, FIGURES, Figure, Timed, time_contender
 
 PYTHON: Final = Path(__file__).parents[2] / ".venv-bench-peers" / "bin" / "python"
 ROUNDS: Final = 3
-# More than any queue of theirs holds; the dearest takes more than a millisecond a call.
+# More than any peer's queue holds; the slowest takes more than a millisecond per call.
 CALLS: Final = 5_000
-# As the tables call them.
+# Display names.
 NAMES: Final[Mapping[str, str]] = {
     "ours": "otel-ml",
     "openlit": "OpenLIT",
@@ -59,7 +59,7 @@ def measure(workload: str, endpoint: str, rounds: int = ROUNDS, calls: int = CAL
 
 
 def row_of(title: str, figure: Figure, rounds: Rounds) -> list[str]:
-    """Write the ratios of a figure to by hand, and what by hand takes, in µs."""
+    """Return a row with the ratios of a figure to the span by hand, and its µs."""
     by_hand = [figure.read(times[BY_HAND]) for times in rounds]
     cells = [title, spread(by_hand, digits=1)]
     for name in NAMES:
@@ -69,13 +69,13 @@ def row_of(title: str, figure: Figure, rounds: Rounds) -> list[str]:
 
 
 def arrived_row(title: str, rounds: Rounds) -> list[str]:
-    """Write which share of the spans of each arrived."""
+    """Return a row with the share of spans that arrived, for each contender."""
     shares = [[times[name].arrived for times in rounds] for name in (BY_HAND, *NAMES)]
     return [title, *(f"{statistics.median(share):.0%}" for share in shares)]
 
 
 def delivered_row(name: str, calls: int = CALLS) -> list[str]:
-    """Measure a program that ends without a flush: what arrived, what twice, and how soon."""
+    """Measure a program that exits without a flush: spans arrived, duplicates, and exit time."""
     loop = delivered.measure(name, calls, str(PYTHON))
     return [
         NAMES.get(name, name),
@@ -86,7 +86,7 @@ def delivered_row(name: str, calls: int = CALLS) -> list[str]:
 
 
 def report() -> None:
-    """Measure and print the tables, with the versions of what was compared."""
+    """Measure and print the tables, with the versions of the compared products."""
     if not PYTHON.exists():
         print("There is no .venv-bench-peers, so peers is left out: make bench PEERS=1\n")
         return
@@ -104,5 +104,5 @@ def report() -> None:
     print_table((*heads, "exit, s"), [delivered_row(name) for name in (BY_HAND, *NAMES)])
 
 
-if __name__ == "__main__":  # by the Python of that environment
+if __name__ == "__main__":  # run by the interpreter of that environment
     print(", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS))

@@ -1,7 +1,7 @@
-"""Where each microsecond of a traced call goes: its pieces, one by one, by themselves.
+"""Measure the parts of a traced call one by one.
 
-Each piece runs in a loop on one thread; the figure is the CPU time of that thread, the least of
-several rounds, without the loop. So it is what the piece takes and not what else the machine does.
+Each part runs in a loop on one thread. The figure is the CPU time of that thread without the loop,
+the minimum of several rounds, so other load on the machine does not count.
 """
 
 import time
@@ -27,7 +27,7 @@ from tests.bench.table import print_table
 from tests.bench.workloads import CHUNKS, TEXT, answer, look_up
 
 ROUNDS: Final = 9
-TIMES: Final = 2_000  # as many as the sender takes at once
+TIMES: Final = 2_000  # the sender's batch size
 _WHOLE: Final = "whole traced call"
 _SENDER: Final = "on the sender's thread: encoded as OTLP"
 
@@ -39,14 +39,14 @@ Piece = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One call that is taken to pieces."""
+    """One call that is measured in parts."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
     @property
     def output(self) -> object:
-        """What the call returns."""
+        """The return value of the call."""
         return self.function(*self.arguments)
 
 
@@ -57,7 +57,7 @@ EXAMPLES: Final = {
 
 
 def measure(example: Example) -> dict[str, float]:
-    """Time every piece of a call; microseconds by what it is, the whole call last but one."""
+    """Time every part of a call; return microseconds by part, with the whole call last but one."""
     with _recording() as recorder:
         pieces = _Pieces(TracedFunction(recorder, example.function, Options()), example)
         found: dict[str, float] = {}
@@ -70,7 +70,7 @@ def measure(example: Example) -> dict[str, float]:
 
 
 def measure_chunk() -> float:
-    """Time what each chunk adds to a stream, its share of the output included; microseconds."""
+    """Time the cost of each chunk of a stream in µs, including its share of the output."""
     with _recording() as recorder:
         traced = wrap(TracedFunction(recorder, _stream, Options()))
 
@@ -93,7 +93,7 @@ def report() -> None:
 
 @contextmanager
 def _recording() -> Iterator[Recorder]:
-    """Open a recorder that sends to a sink of its own."""
+    """Open a recorder that sends to its own sink."""
     with open_sink() as endpoint:
         recorder = Recorder(Route("bench", endpoint=endpoint))
         yield recorder
@@ -101,7 +101,7 @@ def _recording() -> Iterator[Recorder]:
 
 
 def _least(recorder: Recorder, piece: Piece) -> float:
-    """Time a piece several times; what it made is delivered before the next time."""
+    """Return the minimum time of a part; flush its spans after each round."""
     times_us = []
     for _ in range(ROUNDS):
         times_us.append(piece())
@@ -118,7 +118,7 @@ def _read(stream: Iterable[str]) -> None:
 
 
 def _time(items: Sequence[T], step: Callable[[T], object]) -> float:
-    """Return what a step takes for one item, in microseconds."""
+    """Return the microseconds that a step takes per item."""
     empty_s = _loop(items, _nothing)
     return (_loop(items, step) - empty_s) / len(items) * 1e6
 
@@ -135,7 +135,7 @@ def _nothing(item: object) -> None:
 
 
 class _Pieces:
-    """The pieces in the order in which a call comes to them."""
+    """The parts in the order in which a call runs through them."""
 
     def __init__(self, traced: TracedFunction, example: Example) -> None:
         self._traced = traced
@@ -146,7 +146,7 @@ class _Pieces:
         self._output = example.output
         self._function = example.function
         self._call = wrap(traced)
-        self._call(*example.arguments)  # the first one computes the version
+        self._call(*example.arguments)  # the first call computes the version
 
     def all(self) -> Iterator[tuple[str, Piece]]:
         yield "start of the span: IDs, sampler, parent", self._span
@@ -174,7 +174,7 @@ class _Pieces:
         return call
 
     def _finished(self) -> list[RunSpan]:
-        """Spans of calls, as the sender gets them."""
+        """Return spans of calls as the sender gets them."""
         calls = _many(self._new_call)
         for call in calls:
             call.finish(self._output)

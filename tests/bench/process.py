@@ -1,4 +1,4 @@
-"""Starts a module of these benches as a process of its own, as a user's program would be."""
+"""Start a benchmark module as a separate process, like a user's program."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.bench.pace import pace
 
 _ROOT: Final = Path(__file__).parents[2]
 _RUN_S: Final = 1_800
-# Until a process is idle it is waited for so long; it is where it uses less of a second.
+# Maximum wait until a process is idle: less than `_LITTLE` s of CPU in each of `_QUIET_S` s.
 _LONGEST_S: Final = 600
 _QUIET_S: Final = 5
 _LITTLE: Final = 0.05
@@ -20,13 +20,13 @@ _LITTLE: Final = 0.05
 def start_module(
     name: str, *arguments: object, python: str = sys.executable, **variables: str
 ) -> subprocess.Popen[str]:
-    """Start ``tests.bench.<name>``; what it prints is to be read from its `stdout`.
+    """Start ``tests.bench.<name>``; read its output from `stdout`.
 
     Args:
         name: The module.
         arguments: Its command line.
-        python: Whose environment it runs in.
-        variables: Of the environment; no other one of OpenTelemetry's or ours is passed on.
+        python: The interpreter to run it with.
+        variables: Environment variables; no other ``OTEL_`` variable is passed on.
     """
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.Popen(
@@ -41,7 +41,7 @@ def start_module(
 def run_module(
     name: str, *arguments: object, python: str = sys.executable, **variables: str
 ) -> str:
-    """Run it to its end, which has to be a good one; returns what it printed."""
+    """Run the module until it exits with status 0; return its output."""
     with start_module(name, *arguments, python=python, **variables) as process:
         printed, _ = process.communicate(timeout=_RUN_S)
     assert process.returncode == 0, f"{name} ended with status {process.returncode}"
@@ -49,15 +49,15 @@ def run_module(
 
 
 def cpu_s_of(pid: int) -> float:
-    """Tell how many seconds of CPU a process has had, on all its threads."""
+    """Return the CPU seconds of a process, over all threads."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_idle(pid: int) -> None:
-    """Wait until a process has used little of the CPU for five seconds, at most ten minutes.
+    """Wait until a process has used little CPU for five seconds, at most ten minutes.
 
-    A collector that was started over a new store first makes its sums, sketches and verdicts.
+    A collector over a new store first computes its aggregates, sketches and verdicts.
     """
     quiet, deadline = 0, time.monotonic() + _LONGEST_S
     while quiet < _QUIET_S and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""How fast a store of a million runs answers, through HTTP: idle, and while runs are written."""
+"""Measure queries over HTTP in a store of a million runs: idle, and while runs are written."""
 
 import argparse
 import statistics
@@ -29,11 +29,11 @@ _WRITTEN_A_SECOND: Final = 2_000
 _AT_ONCE: Final = 500
 _LONGEST_S: Final = 600
 _OK: Final = 200
-# Beside another commit: of so many runs no page is full that is filtered by a score, too.
+# Compared with another commit. With so few runs, filters by score do not fill a page.
 _RUNS_BESIDE: Final = 100_000
 _TIMES_BESIDE: Final = 5
 _TOO_FEW: Final = ("the same and a score", "tag, outcome, latency: 1 in 1,000")
-# While runs are written, an answer may take twice as long.
+# How many times longer a response may take while runs are written.
 _BUSY: Final = 2
 
 _Figures = dict[str, list[float] | str]
@@ -50,11 +50,11 @@ def report(
     """Measure and print.
 
     Args:
-        runs: How many the store has.
-        folder: Where they are kept for another time; None for a store that is thrown away.
-        only: Ask only what has this in its title.
+        runs: How many runs the store has.
+        folder: Where to keep the store for reuse; None for a temporary store.
+        only: Run only queries whose title contains this.
         written: Whether to measure while runs are written too, which adds to the store.
-        times: How often each question is asked.
+        times: How often each query runs.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data_dir = folder or Path(scratch) / "data"
@@ -85,7 +85,7 @@ def report(
 
 @cache
 def _store_of(tree: Tree) -> tempfile.TemporaryDirectory[str]:
-    """Load a store with the code of a tree: what it made no other code has changed."""
+    """Load a store with a tree's code, so that no other code has changed it."""
     folder = tempfile.TemporaryDirectory()
     code = (
         "from pathlib import Path; from tests.bench.dataset_load import load; load(Path({!r}), {})"
@@ -95,20 +95,20 @@ def _store_of(tree: Tree) -> tempfile.TemporaryDirectory[str]:
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Ask a collector of a tree each question several times; the store is loaded once."""
+    """Run each query several times in a tree's collector; the store is loaded once."""
     with open_beside(tree) as (collector, loaded):
         return _ask_all(collector, loaded)
 
 
 def measure_written(tree: Tree) -> Mapping[str, float]:
-    """Ask the same while 2,000 runs a second are written."""
+    """Run the same queries while 2,000 runs per second are written."""
     with open_beside(tree) as (collector, loaded), writing(collector):
         return _ask_all(collector, loaded)
 
 
 @contextmanager
 def open_beside(tree: Tree) -> Iterator[tuple[CollectorProcess, Loaded]]:
-    """Start a collector of a tree over the store that its own code loaded, once."""
+    """Start a tree's collector over the store that was loaded once by that tree's code."""
     data_dir = Path(_store_of(tree).name) / "data"
     with tree.serve(data_dir) as collector:
         wait_idle(collector.pid)
@@ -128,9 +128,9 @@ def _ask_all(collector: CollectorProcess, loaded: Loaded) -> Mapping[str, float]
 def ask(
     collector: CollectorProcess, asked: Asked, times: int = TIMES, *, warm: bool = True
 ) -> list[float] | str:
-    """Ask a question many times; returns milliseconds, or what was answered instead of 200.
+    """Run a query many times; return milliseconds, or the response if its status is not 200.
 
-    Of the first answers no time is told, where it is to `warm` up.
+    If `warm` is set, the first responses warm up and are not counted.
     """
     took_ms = []
     warming = _WARM if warm else 0
@@ -151,7 +151,7 @@ def ask(
 
 @contextmanager
 def writing(collector: CollectorProcess, month: type[Dataset] = Dataset) -> Iterator[None]:
-    """Send 2,000 new runs a second, evenly, as long as the block lasts."""
+    """Send 2,000 new runs per second, evenly, during the block."""
     runs = _WRITTEN_A_SECOND * _LONGEST_S
     plan = Plan(runs, time.time_ns(), seed=time.time_ns(), days=_LONGEST_S / 86_400)
     requests = month(plan).requests(_AT_ONCE)

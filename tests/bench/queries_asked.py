@@ -1,4 +1,4 @@
-"""The questions whose answers are timed, and how long each may take beside a million runs."""
+"""The timed queries, and the time limit of each over a million runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ Parameters = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question.
+    """A query.
 
     Attributes:
-        floor_ms: How long the slowest of twenty answers may take.
-        path: Makes the path of each time that it is asked: what it is about changes.
-        fits: Tells whether an answer can contain what it should.
+        floor_ms: How long the slowest of twenty responses may take.
+        path: Returns the path for each repetition, which varies its subject.
+        fits: Returns whether a response can be correct.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Asked:
 
 
 def make_queries(collector: CollectorProcess, loaded: Loaded) -> list[Asked]:
-    """Make the questions about a loaded store; those about lists ask its largest project."""
+    """Make the queries over a loaded store; lists query its largest project."""
     return [
         *_lists(collector, loaded),
         *_records(loaded),
@@ -160,7 +160,7 @@ def _series(loaded: Loaded) -> list[Asked]:
 
 
 def _glances(loaded: Loaded) -> list[Asked]:
-    """Make the questions that a project's pages answer at a glance: of its last day, and week."""
+    """Make the queries of a project's pages that need only aggregates of its last day and week."""
     page = f"/projects/{quote(project_name(0))}"
 
     def ordered(order: str) -> Asked:

@@ -1,4 +1,4 @@
-"""What a store of a million runs takes: disk, memory, a restart, an export of all of it."""
+"""Measure a store of a million runs: disk, memory, a restart, and a full export."""
 
 import subprocess
 import time
@@ -25,10 +25,10 @@ def report_store(
     """Measure and print.
 
     Args:
-        collector: Over the data directory; it is restarted.
+        collector: The collector over the data directory; it is restarted.
         data_dir: The directory.
-        loaded: What was loaded into it.
-        asked_mb: The most memory that it had while it was asked.
+        loaded: The contents of the directory.
+        asked_mb: Peak memory of the collector during the queries.
     """
     rate, export_mb = _export(collector, loaded.runs)
     restart_s = _restart(collector)
@@ -66,7 +66,7 @@ def report_store(
 
 
 def _export(collector: CollectorProcess, runs: int) -> tuple[float, float]:
-    """Export every project to Parquet; returns runs a second, and the most memory until then."""
+    """Export every project to Parquet; return runs per second, and peak memory until then."""
     started = time.perf_counter()
     for number in range(PROJECTS):
         path = f"/api/v1/projects/{quote(project_name(number))}/export?format=parquet"

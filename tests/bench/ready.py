@@ -1,4 +1,4 @@
-"""Time from the command to the line that says that the collector is ready."""
+"""Measure the time from the command to the log line that the collector is ready."""
 
 import statistics
 import tempfile
@@ -16,7 +16,7 @@ ROUNDS: Final = 5
 
 
 def measure(launcher: Sequence[str] = ()) -> list[float]:
-    """Start a collector on the same data several times; seconds each, the first one left out."""
+    """Start a collector on the same data several times; return seconds, without the first start."""
     times_s = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(ROUNDS + 1):

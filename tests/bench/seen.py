@@ -1,4 +1,4 @@
-"""How soon a run can be read: after its span was posted, and after a traced call returned."""
+"""Measure how soon a run can be read after its span was posted, and after a call returned."""
 
 import statistics
 import subprocess
@@ -24,11 +24,11 @@ from tests.support.folders import ROOT
 TIMES: Final = 15
 _WARM: Final = 3
 _OK: Final = 200
-# Long enough to count as a pause: runs that follow one another are collected for a second.
+# Long enough to count as a pause: runs in quick succession are batched for a second.
 _APART_S: Final = 1.2
 _AGAIN_S: Final = 0.002
-# A program with the client of a tree: it calls for each line of its input, and says when each call
-# returned.
+# A program with the client of a tree. It calls once for each line of its input, and prints when
+# each call returned.
 _CALLS: Final = """
 import sys, time
 from otel_ml import Client, current_run
@@ -45,7 +45,7 @@ for _ in sys.stdin:
 
 
 def measure(tree: Tree) -> dict[str, list[float]]:
-    """Time both with a collector of a tree on a new store; milliseconds by what was done."""
+    """Time both with a tree's collector on a new store; return milliseconds by action."""
     with (
         tempfile.TemporaryDirectory() as folder,
         tree.serve(Path(folder) / "data") as collector,
@@ -96,7 +96,7 @@ def _call(connection: HTTPConnection, endpoint: str, tree: Tree) -> Iterator[flo
 
 
 def _wait(connection: HTTPConnection, path: str) -> None:
-    """Ask until a run that has ended is answered."""
+    """Poll until a run that has ended is returned."""
     for _ in range(int(10 / _AGAIN_S)):
         connection.request("GET", path)
         answer = connection.getresponse()

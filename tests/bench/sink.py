@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver in a process of its own: answers at once, counts when it is asked."""
+"""An OTLP/HTTP receiver in a separate process: responds at once, counts on request."""
 
 import gzip
 import json
@@ -18,13 +18,13 @@ from otel_ml import attributes as names
 
 @contextmanager
 def open_sink(*, keep: bool = False, port: int = 0, is_as_collector: bool = False) -> Iterator[str]:
-    """Serve until the block ends; yields the base address.
+    """Serve until the block ends; yield the base address.
 
     Args:
         keep: Keep the requests, so that `count` can read them.
-        port: Of loopback; 0 takes a free one.
-        is_as_collector: Say that it makes previews itself, as a collector does that forwards
-            nothing.
+        port: Port on loopback; 0 takes a free one.
+        is_as_collector: Announce that it makes previews itself, like a collector without
+            forwarding.
     """
     receiver, sender = get_context("spawn").Pipe(duplex=False)
     process = get_context("spawn").Process(
@@ -39,14 +39,14 @@ def open_sink(*, keep: bool = False, port: int = 0, is_as_collector: bool = Fals
 
 
 def count(address: str) -> tuple[int, int]:
-    """Return how many runs the sink got since it was last asked, and how many different ones."""
+    """Return how many runs and how many distinct runs the sink got since the last count."""
     with urllib.request.urlopen(f"{address}/count", timeout=60) as answer:
         runs, different = json.load(answer)
     return runs, different
 
 
 def find_process(address: str) -> int:
-    """Return the id of the sink's process, to stop and continue it."""
+    """Return the sink's process id, to stop and continue it."""
     with urllib.request.urlopen(f"{address}/process", timeout=10) as answer:
         return int(answer.read())
 
@@ -62,7 +62,7 @@ class _Server(ThreadingHTTPServer):
         self.bodies: list[bytes] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a sender that went away: some are killed on purpose."""
+        """Ignore senders that disconnect: some are killed on purpose."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def do_PUT(self) -> None:
-        """Take a value that is uploaded apart from its run."""
+        """Accept a value that is uploaded separately from its run."""
         self.do_POST()
 
     def do_GET(self) -> None:
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _serve(sender: "Connection[str, str]", keep: bool, port: int, is_as_collector: bool) -> None:

@@ -1,6 +1,6 @@
-"""How a collector answers about many users, many projects and many runs to delete, and how it ends.
+"""Measure a collector with many users, many projects and many runs to delete, and its exit.
 
-The store is made up and loaded over OTLP, which takes some minutes.
+The store is synthetic and loaded over OTLP, which takes some minutes.
 """
 
 import json
@@ -59,7 +59,7 @@ def report() -> None:
         title = f"deletion of a model with {RUNS * 5 // 6:,} runs"
         add(f"{title}, answer", time.perf_counter() - asked_s, _ANSWER_S, "s")
         while collector.get(f"/projects/{_DAY}/deletions")["deletions"]:
-            pace(_POLL_S)  # it goes on
+            pace(_POLL_S)  # the deletion continues in the background
         rows.append((f"{title}, done", f"{time.perf_counter() - asked_s:,.2f} s", "", ""))
         asked_s = time.perf_counter()
         collector.stop()
@@ -68,7 +68,7 @@ def report() -> None:
 
 
 def _ask(collector: CollectorProcess, path: str) -> tuple[float, int]:
-    """Ask once; returns how long the answer took, in seconds, and its bytes."""
+    """Request a path once; return the response time in seconds and the response size in bytes."""
     asked_s = time.perf_counter()
     body = collector.get_text(path)
     return time.perf_counter() - asked_s, len(body.encode())
@@ -92,7 +92,7 @@ def _make_requests(spans: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
 
 
 def _make_day() -> Iterator[bytes]:
-    """Make runs of the last 23 hours; five in six are of the model that is deleted."""
+    """Make runs of the last 23 hours; five in six belong to the model that is deleted."""
     chance, end_ns = random.Random(5), time.time_ns()  # noqa: S311 - guards nothing
     for place in range(RUNS):
         start_ns = end_ns - 23 * HOUR_NS + place * (23 * HOUR_NS // RUNS)

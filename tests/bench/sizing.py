@@ -1,7 +1,7 @@
-"""What a run takes of a ClickHouse server and a collector, and what many runs a day would take.
+"""Measure a run's cost on a ClickHouse server and a collector; extrapolate to many runs per day.
 
-The server is the front before chDB, so its CPU is the engine's with some of Python's: more than a
-server's own. Disk is what the active parts take once they are merged.
+The server is the HTTP front of chDB, so its CPU is the engine's plus some Python: more than a real
+server's. Disk is the size of the active parts once they are merged.
 """
 
 import math
@@ -26,20 +26,20 @@ _DAYS: Final = 1
 _DAY_S: Final = 86_400
 _MONTH_HOURS: Final = 730
 _GB: Final = 10**9
-# Tables that are told apart; the others are small.
+# Tables with a line of their own; the others are small.
 _LARGE: Final = ("payloads", "runs", "trace_index")
 RATES: Final = (10**6, 10**7, 10**8, 10**9)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run takes, on average.
+    """The average cost of a run.
 
     Attributes:
-        raw_bytes: On the wire, before compression.
-        disk_bytes: On one replica, by table; ``others`` for the small ones.
+        raw_bytes: Size on the wire, before compression.
+        disk_bytes: Size on one replica, by table; ``others`` for the small ones.
         collector_us: CPU of the collector.
-        server_us: CPU of the server, its merges with it.
+        server_us: CPU of the server, including merges.
     """
 
     raw_bytes: float
@@ -55,16 +55,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What nothing here measures: put in your own.
+    """Assumptions that are not measured: replace them with your own.
 
     Attributes:
-        days: For how long runs and payloads are kept.
-        replicas: Of each shard.
+        days: Retention of runs and payloads.
+        replicas: Replicas of each shard.
         peak: The busiest hour over the mean of the day.
-        busy: The share of its cores that a machine is to use in that hour.
-        full: The share of its disk that a machine is to use; merges need the rest.
-        cores: Of a server.
-        disk_gb: Of a server.
+        busy: Target CPU utilisation of a machine in that hour.
+        full: Target disk utilisation of a machine; merges need the rest.
+        cores: Cores of a server.
+        disk_gb: Disk of a server.
         core_hour: USD for a core with its memory.
         gb_month: USD for a gigabyte of disk.
     """
@@ -82,14 +82,14 @@ class Assumed:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What so many runs a day take.
+    """The resources that a number of runs per day needs.
 
     Attributes:
-        collector_cores: Of all collectors.
-        shards: Each a store of its own.
+        collector_cores: Cores of all collectors.
+        shards: How many shards, each with a separate store.
         servers: Shards times replicas.
-        disk_gb: On all replicas, with room for merges.
-        usd_month: For all of it.
+        disk_gb: Disk of all replicas, with room for merges.
+        usd_month: Total cost.
     """
 
     collector_cores: int
@@ -100,7 +100,7 @@ class Size:
 
 
 def size_of(runs_a_day: int, measured: Measured, assumed: Assumed) -> Size:
-    """Compute what so many runs a day take."""
+    """Compute the resources that a number of runs per day needs."""
     peak_rate = runs_a_day / _DAY_S * assumed.peak
     collector_cores = math.ceil(peak_rate * measured.collector_us / 1e6 / assumed.busy)
     server_cores = peak_rate * measured.server_us / 1e6 / assumed.busy
@@ -108,7 +108,7 @@ def size_of(runs_a_day: int, measured: Measured, assumed: Assumed) -> Size:
     shards = math.ceil(max(server_cores / assumed.cores, replica_gb / assumed.disk_gb))
     servers = shards * assumed.replicas
     disk_gb = math.ceil(replica_gb * assumed.replicas)
-    # A machine is not had in parts of cores where one shard is enough.
+    # A single shard needs whole cores, but not a whole server.
     cores = collector_cores + (
         servers * assumed.cores
         if shards > 1
@@ -119,7 +119,7 @@ def size_of(runs_a_day: int, measured: Measured, assumed: Assumed) -> Size:
 
 
 def measure(runs: int = RUNS) -> Measured:
-    """Load runs through a collector into a server, and read what both took, as it is printed."""
+    """Load runs through a collector into a server and return the cost of both."""
     with (
         tempfile.TemporaryDirectory() as folder,
         clickhouse(Path(folder) / "server") as server,
@@ -144,7 +144,7 @@ def measure(runs: int = RUNS) -> Measured:
 
 
 def measured_rows(measured: Measured) -> list[tuple[str, str]]:
-    """Tell what was measured, a line each."""
+    """Return the measured figures, one per line."""
     return [
         ("on the wire, not compressed, bytes", f"{measured.raw_bytes:,.0f}"),
         *((f"disk, {name}, bytes", f"{size:,.0f}") for name, size in measured.disk_bytes.items()),
@@ -155,7 +155,7 @@ def measured_rows(measured: Measured) -> list[tuple[str, str]]:
 
 
 def size_rows(measured: Measured, assumed: Assumed) -> list[Sequence[str]]:
-    """Tell what each number of runs a day takes, a line each."""
+    """Return the resources for each number of runs per day, one per line."""
     rows: list[Sequence[str]] = []
     for rate in RATES:
         size = size_of(rate, measured, assumed)

@@ -1,8 +1,8 @@
-"""A project of a million runs with 50 tags each: its slices, and its page Monitor.
+"""Measure the slices and the Monitor page of a project of a million runs with 50 tags each.
 
-``python -m tests.bench.slices [FOLDER [RUNS]]``; the folder is filled once, then asked. The
-processor time is that of the process with all threads of the store, so that other programs on
-the machine do not count. Runs are written by the store itself: what is measured is reading.
+``python -m tests.bench.slices [FOLDER [RUNS]]``; the folder is filled once, then queried. The CPU
+time is that of the process with all threads of the store, so other programs on the machine do not
+count. The store itself writes the runs, because only reading is measured.
 """
 
 import os
@@ -33,9 +33,9 @@ DAYS: Final = 30
 TAGS: Final = 50
 VALUES: Final = 100
 FIELDS: Final = 60
-# Runs of one session.
+# Runs per session.
 _SESSION: Final = 4
-# Of every so many-th run the payload is there: enough for sketches of each hour.
+# Every how many runs one has a payload, which is enough for sketches of each hour.
 _PAYLOADS: Final = 20
 _TIMES: Final = 3
 _NOTE: Final = "slices.txt"
@@ -45,7 +45,7 @@ _HOUR_RUNS: Final = 20_000
 _HOUR_S: Final = 5.0
 _PAGE_S: Final = 0.5
 
-# Names of the first value of the first tag fail three times as often.
+# Runs with the first value of the first tag fail three times as often.
 _RUNS: Final = Sql("""
 INSERT INTO runs (project, start_ns, trace_id, span_id, latency_ns, kind, name, model, digest,
   structure, outcome, inputs_preview, outputs_preview, tags, tag_kv, session, environment, release,
@@ -91,7 +91,7 @@ INSERT INTO daily (project, day_ns, marked_ns) SELECT {project:String}, {day_ns:
 
 
 def fill(store: Store, runs: int, end_ns: int) -> None:
-    """Store the runs of 30 days, and make what a collector makes of them behind its answers."""
+    """Store the runs of 30 days and everything that a collector derives from them."""
     client = store.connections.open()
     first_ns = end_ns - DAYS * DAY_NS
     times = {"project": PROJECT, "start": first_ns, "end": end_ns}
@@ -120,14 +120,14 @@ def fill(store: Store, runs: int, end_ns: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What questions took: the processor's seconds, and those of the clock."""
+    """The CPU seconds and wall seconds of queries."""
 
     cpu_s: list[float]
     wall_s: list[float]
 
     @classmethod
     def of(cls, ask: Callable[[int], object]) -> "Taken":
-        """Ask several times, each time another question."""
+        """Run several queries, each with different arguments."""
         taken = cls([], [])
         for place in range(_TIMES):
             cpu_s, wall_s = time.process_time(), time.monotonic()
@@ -137,7 +137,7 @@ class Taken:
         return taken
 
     def row(self, title: str, floor_s: float, cores: int = os.cpu_count() or 1) -> list[str]:
-        """Make the row of the table: the floor is one of the clock, by so many idle cores."""
+        """Make the row of the table; the floor is wall time with that many idle cores."""
         cpu_s = statistics.median(self.cpu_s)
         return [
             title,
@@ -149,14 +149,14 @@ class Taken:
 
 
 def ask_all(store: Store, end_ns: int) -> list[list[str]]:
-    """Ask for slices and for the page, as nobody did before, and for the page once more."""
+    """Query slices and the page without caches, then the page from its cache."""
 
     def slices(days: int) -> Callable[[int], object]:
         query = SlicesQuery(PROJECT, start_ns=end_ns - days * DAY_NS, end_ns=end_ns)
         return lambda _: find_slices(store.reader, query, end_ns)
 
     def page(last: Past, kept: int) -> Callable[[int], object]:
-        # An answer is kept for minutes of this clock.
+        # A response is cached for minutes of this clock.
         return lambda place: find_monitor(
             store.reader, PROJECT, last, end_ns + (0 if kept else 6 * place * MINUTE_NS)
         )
@@ -171,7 +171,7 @@ def ask_all(store: Store, end_ns: int) -> list[list[str]]:
 
 
 def sketch_hour(store: Store, end_ns: int) -> list[str]:
-    """Make the sketches of an hour with as many runs as enter them, all with payloads."""
+    """Sketch an hour with the maximum number of runs, all with payloads."""
     client = store.connections.open()
     day_ns = end_ns // DAY_NS * DAY_NS - DAY_NS
     values = {
@@ -191,12 +191,12 @@ def sketch_hour(store: Store, end_ns: int) -> list[str]:
 
 
 def main() -> None:
-    """Fill, ask, and print."""
+    """Fill, query, and print."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data"
         runs = int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
         note = folder / _NOTE
-        warm_up()  # as a collector has before its first question
+        warm_up()  # as a collector does before its first query
         with open_store(folder) as store:
             if not note.exists():
                 end_ns = time.time_ns()

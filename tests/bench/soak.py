@@ -1,8 +1,8 @@
-"""The long ones: ``make soak``.
+"""The long benchmarks: ``make soak``.
 
-Ten minutes without a collector and ten of load on one, fifteen of a steady load beside reads,
-alerts and deletions, ten million calls, ten million runs; a hundred kills of the collector, a
-minute on a bad disk, a million broken requests.
+Ten minutes without a collector, ten under load, fifteen of a steady load with reads, alerts and
+deletions, ten million calls, ten million runs, a hundred kills of the collector, a minute on a bad
+disk, a million broken requests.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ RUNS: Final = 10_000_000
 
 
 def main() -> None:
-    """Measure and print, one after the other."""
+    """Measure and print, sequentially."""
     outage.report(OUTAGE_S)
     threads.report(LOADED_S)
     sustained.report(SUSTAINED_S)

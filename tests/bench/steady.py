@@ -18,12 +18,12 @@ from tests.bench.workloads import answer
 ROUNDS: Final = 3
 SECONDS: Final = 20.0
 RATES: Final = (5, 100)
-_WARM_UP_S: Final = 3.0  # imports and the first request are not what is measured
+_WARM_UP_S: Final = 3.0  # excludes imports and the first request
 _CONTENDERS: Final = ("by hand", "ours")
 
 
 def measure(rate: int, seconds: float = SECONDS) -> Mapping[str, float]:
-    """Let both call at the same time; return the CPU of each process, in per cent of one core."""
+    """Run both at the same time; return the CPU of each process, in per cent of one core."""
     with open_sink(is_as_collector=True) as endpoint:
         processes = {
             name: start_module("steady", name, endpoint, rate, seconds) for name in _CONTENDERS

@@ -1,6 +1,6 @@
-"""An asyncio service under steady load whose collector hangs: what its requests feel of it.
+"""Measure requests of an asyncio service under steady load while its collector hangs.
 
-The services run side by side under the same load, so that what else the machine does meets all.
+The services run at the same time under the same load, so other load on the machine affects all.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ FLOOR_MS: Final = 5.0
 WAYS: Final = ("untraced", "traced", "traced, collector stopped")
 _WARM_S: Final = 1
 _CONNECTIONS: Final = 10
-_INTERVAL_S: Final = 0.05  # of each connection: 200 requests/s in all
-_QUEUE_SPANS: Final = "200"  # full soon, so that it is tried what a call does then
+_INTERVAL_S: Final = 0.05  # per connection: 200 requests/s in total
+_QUEUE_SPANS: Final = "200"  # fills soon, to test calls with a full queue
 _MODEL_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What requests took, in one round.
+    """The requests of one round.
 
     Attributes:
-        p99_ms: From the moment a request was due to its answer.
-        p50_ms: The same.
-        lost: Spans that found no room.
+        p99_ms: 99th percentile from the due time of a request to its response.
+        p50_ms: The median.
+        lost: Spans that were dropped because the queue was full.
     """
 
     p99_ms: float
@@ -48,7 +48,7 @@ class Stopped:
 
 
 def measure(seconds: float = SECONDS) -> dict[str, Stopped]:
-    """Load a service of each way, all at once."""
+    """Load one service per way, all at once."""
     with ExitStack() as stack:
         live, stopped = (stack.enter_context(open_sink()) for _ in range(2))
         ports = {}
@@ -95,7 +95,7 @@ async def _load_all(ports: Mapping[str, int], seconds: float) -> dict[str, list[
 
 
 async def _load(port: int, seconds: float) -> list[float]:
-    """Ask at a steady rate, whatever the answers take; returns what each took, in seconds."""
+    """Send at a steady rate regardless of responses; return the duration of each in seconds."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     waits_s: list[float] = []

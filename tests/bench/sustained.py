@@ -1,7 +1,7 @@
-"""Memory, files and bytes of a collector under a steady load, with reads, alerts and deletions.
+"""Measure memory, files and disk of a collector under steady load with reads, alerts, deletions.
 
-Files that merges and deletions replace stay on the disk for 8 to 40 s. However long the load lasts,
-they must not grow beyond a bound.
+Files that merges and deletions replace stay on disk for 8 to 40 s. They must stay within a bound,
+however long the load lasts.
 """
 
 import itertools
@@ -35,11 +35,11 @@ _RULES: Final = 5
 _SAMPLE_S: Final = 5.0
 _READ_S: Final = 0.5
 _DELETE_S: Final = 20.0
-# By then the last replaced files are gone.
+# By then the last replaced files are deleted.
 _SETTLE_S: Final = 60.0
-# More than this and the live tables is an alert in deploy/prometheus/rules.yml.
+# deploy/prometheus/rules.yml alerts above this plus the live tables.
 _REPLACED_MB: Final = 1_000.0
-# The last ones may not have been looked for yet.
+# The last replaced files may not have been scanned yet.
 _SETTLED_MB: Final = 64.0
 _MEMORY_MB: Final = 1_200.0
 _PATHS: Final = (
@@ -53,10 +53,10 @@ _PATHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a collector uses at one moment, or the most of each over some time.
+    """Resource usage at one moment, or the maximum of each figure over time.
 
     Attributes:
-        files: Number of files in the data directory, each once, whatever its number of links.
+        files: Files in the data directory; hard links count once.
         disk_mb: Their size.
         live_mb: Size of the tables, without replaced files.
         replaced_mb: Size of replaced files. A file that two parts share counts in both.
@@ -79,18 +79,18 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """How it went.
+    """The results of a load.
 
     Attributes:
         before: Before the first span.
-        most: The most of each figure under the load.
+        most: The maximum of each figure under the load.
         after: At the end of the load.
         settled: A minute later.
-        accepted: Number of stored spans.
-        reads: Number of pages and answers that were read.
+        accepted: Stored spans.
+        reads: Pages and API responses that were read.
         deletions: Number of deletions.
-        failed: Number of reads and deletions that failed.
-        alert_windows: Number of windows of alert rules that were evaluated.
+        failed: Reads and deletions that failed.
+        alert_windows: Windows of alert rules that were evaluated.
     """
 
     before: Footprint
@@ -105,7 +105,7 @@ class Sustained:
 
     @property
     def replaced_bound_mb(self) -> float:
-        """The bound of replaced files."""
+        """The maximum size of replaced files."""
         return _REPLACED_MB + self.after.live_mb
 
     @property
@@ -119,7 +119,7 @@ class Sustained:
 
 
 def measure(seconds: float = SECONDS, settle_s: float = _SETTLE_S) -> Sustained:
-    """Load a collector of its own for so long."""
+    """Load a fresh collector."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "data"
         with running(folder) as collector:
@@ -151,7 +151,7 @@ def measure(seconds: float = SECONDS, settle_s: float = _SETTLE_S) -> Sustained:
                 accepted = load.result().accepted
                 statuses = [*reads.result(), *deletions.result()]
             after = _measure_footprint(collector, folder)
-            pace(settle_s)  # the files that were replaced last go
+            pace(settle_s)  # the files that were replaced last are deleted
             settled = _measure_footprint(collector, folder)
             windows = _read_metrics(collector).get("otel_ml_alert_windows_total", 0.0)
         return Sustained(
@@ -229,13 +229,13 @@ def _read_metrics(collector: CollectorProcess) -> Mapping[str, float]:
 
 
 def _list_sizes(folder: Path) -> list[int]:
-    """List the sizes of all files. Parts of a table that a deletion rewrote share files."""
+    """List the sizes of all files, each once: parts that a deletion rewrote share files."""
     sizes: dict[int, int] = {}
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
                 status = (Path(parent) / name).lstat()
-            except FileNotFoundError:  # it was replaced meanwhile
+            except FileNotFoundError:  # it was replaced in the meantime
                 continue
             sizes[status.st_ino] = status.st_size
     return list(sizes.values())
@@ -247,7 +247,7 @@ def _read(collector: CollectorProcess, is_over: Callable[[], bool]) -> list[int]
         if is_over():
             break
         statuses.append(collector.status(path))
-        pace(_READ_S)  # people read, too
+        pace(_READ_S)  # users read, too
     return statuses
 
 

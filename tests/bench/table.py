@@ -1,10 +1,10 @@
-"""Tables as they stand in the docs, and whether a figure reaches its floor."""
+"""Markdown tables as used in the docs, and whether a figure reaches its floor."""
 
 from collections.abc import Sequence
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, columns aligned; an empty line follows."""
+    """Print an aligned table, followed by an empty line."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, ["-" * width for width in widths], *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -13,5 +13,5 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def verdict(reached: bool) -> str:
-    """Say whether a floor is reached: this is a measurement, so nothing fails by it."""
+    """Return whether a floor is reached, as text: a benchmark never fails."""
     return "ok" if reached else "falls short"

@@ -1,6 +1,6 @@
-"""Threads and descriptors of a collector that is written to over HTTP and gRPC while it is read.
+"""Count threads and descriptors of a collector under writes over HTTP and gRPC, and reads.
 
-A thread of the engine holds three descriptors, of its own figures in ``/proc``; a connection, one.
+An engine thread holds three descriptors for its statistics in ``/proc``; a connection holds one.
 """
 
 import itertools
@@ -20,10 +20,10 @@ from tests.bench.table import print_table, verdict
 from tests.support.collector import CollectorProcess, running
 
 SECONDS: Final = 180.0
-# A query has a thread for each core, and so has what is merged.
+# A query has a thread for each core, and so has a merge.
 MOST_THREADS: Final = 96 + 8 * (os.cpu_count() or 1)
 GROWTH_THREADS: Final = 16
-# The files of the parts that are read and merged at that moment, and connections.
+# Files of the parts that are being read or merged, and connections.
 GROWTH_DESCRIPTORS: Final = 128
 MOST_DESCRIPTORS: Final = 3 * MOST_THREADS + GROWTH_DESCRIPTORS
 _PROJECT: Final = "threads"
@@ -35,18 +35,18 @@ _PATHS: Final = (
     *("/", f"/projects/{_PROJECT}/runs", f"/projects/{_PROJECT}/models", "/metrics"),
     *("/api/v1/projects", f"/api/v1/projects/{_PROJECT}/runs?limit=100"),
     f"/api/v1/projects/{_PROJECT}/models",
-    # These ask several questions at once.
+    # These run several queries at once.
     *(f"/projects/{_PROJECT}", f"/projects/{_PROJECT}/monitor/findings"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a collector holds.
+    """The threads and descriptors of a collector.
 
     Attributes:
-        threads: All of its process.
-        descriptors: The same, open.
+        threads: All threads of its process.
+        descriptors: All open descriptors of its process.
     """
 
     threads: int
@@ -54,22 +54,22 @@ class Held:
 
     @classmethod
     def most(cls, found: "list[Held]") -> "Held":
-        """Return the most of each."""
+        """Return the maximum of each."""
         return cls(max(one.threads for one in found), max(one.descriptors for one in found))
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How it went.
+    """The results of a load.
 
     Attributes:
         ready: Before the first request.
-        warm: The most in the first third of the time.
-        most: The most in the rest of it.
-        rested: When the senders have gone.
-        accepted: Number of spans that were stored.
-        answers: Number of pages and answers of the API that were read.
-        failed: Those that were none.
+        warm: The maximum in the first third of the time.
+        most: The maximum in the rest of the time.
+        rested: After the senders have ended.
+        accepted: Stored spans.
+        answers: Pages and API responses that were read.
+        failed: Requests that failed.
     """
 
     ready: Held
@@ -82,7 +82,7 @@ class Loaded:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether it stays within what is stated, and no longer grows when it is warm."""
+        """Whether it stays within the stated bounds and no longer grows once warm."""
         return self.most.threads <= min(
             MOST_THREADS, self.warm.threads + GROWTH_THREADS
         ) and self.most.descriptors <= min(
@@ -91,7 +91,7 @@ class Loaded:
 
 
 def measure(seconds: float = SECONDS) -> Loaded:
-    """Load a collector of its own for so long."""
+    """Load a fresh collector."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "data") as collector:
         ready = held_by(collector.pid)
         stop = threading.Event()
@@ -114,7 +114,7 @@ def measure(seconds: float = SECONDS) -> Loaded:
 
 
 def held_by(pid: int) -> Held:
-    """Count what a process holds now."""
+    """Count the current threads and descriptors of a process."""
     threads, descriptors = (
         len([*Path(f"/proc/{pid}/{kind}").iterdir()]) for kind in ("task", "fd")
     )
@@ -139,7 +139,7 @@ def _watch(pid: int, is_over: Callable[[], bool], seconds: float = float("inf"))
     ends_s = time.monotonic() + seconds
     seen = [held_by(pid)]
     while not is_over() and time.monotonic() < ends_s:
-        pace(_REST_S)  # the load goes on
+        pace(_REST_S)  # the load continues
         seen = [Held.most([*seen, held_by(pid)])]
     return seen[0]
 

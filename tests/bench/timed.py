@@ -1,4 +1,4 @@
-"""Times one contender at one workload, in a process of its own; prints JSON."""
+"""Time one contender at one workload, in a separate process; print JSON."""
 
 import gc
 import json
@@ -15,21 +15,21 @@ from tests.bench.sink import count
 from tests.bench.workloads import WORKLOADS
 
 BY_HAND: Final = "by hand"
-_WARM_CALLS: Final = 600  # fit in every queue, three spans each
+_WARM_CALLS: Final = 600  # fits in every queue, with three spans each
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What a call costs, in one round.
+    """The cost of a call in one round.
 
     Attributes:
-        wall_us: On the thread of the caller, without what the call does itself.
+        wall_us: Wall time on the caller's thread, minus the call's own work.
         thread_us: CPU of that thread, so without its waits.
-        cpu_us: Of the whole process, until all that was queued is delivered.
-        sender_a_span_us: What of it is not the caller's thread, which is what sends, for each span
-            that arrived; 0 when none did.
-        arrived: Which share of the spans the sink got.
-        configuration: What was in force.
+        cpu_us: CPU of the whole process, until all queued spans are delivered.
+        sender_a_span_us: CPU of all threads but the caller's, per span that arrived; 0 if none
+            did.
+        arrived: The share of the spans that the sink got.
+        configuration: The effective configuration.
     """
 
     wall_us: float
@@ -42,11 +42,11 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What is compared, each in a table of its own.
+    """A figure to compare, with its own table.
 
     Attributes:
-        title: What stands above its table.
-        read: Takes it of what was timed, in µs.
+        title: The heading of its table.
+        read: Returns the figure of a measurement, in µs.
     """
 
     title: str
@@ -69,14 +69,14 @@ def time_contender(
     python: str = sys.executable,
     calls: int | None = None,
 ) -> Timed:
-    """Time it in a process of its own, of any Python, and count at the sink what arrived.
+    """Time a contender in a separate process and count the spans at the sink.
 
     Args:
         contender: One of `tests.bench.contenders`.
         workload: One of `WORKLOADS`.
-        endpoint: Of a sink that keeps what it gets.
-        python: Whose environment it runs in.
-        calls: How many are timed, where it is not the workload's own number.
+        endpoint: Endpoint of a sink that keeps its requests.
+        python: The interpreter to run it with.
+        calls: How many calls to time; None for the workload's number.
     """
     count(endpoint)
     made = WORKLOADS[workload].calls if calls is None else calls
@@ -86,13 +86,13 @@ def time_contender(
 
 
 def with_arrived(timed: Timed, workload: str, different: int, calls: int) -> Timed:
-    """Add what arrived, and the sender's share of each such span.
+    """Add the share of arrived spans and the sender's CPU per arrived span.
 
     Args:
-        timed: As the process of its own has printed it.
+        timed: The output of the separate process.
         workload: One of `WORKLOADS`.
-        different: How many spans the sink has, those of the calls that warm it up among them.
-        calls: How many were timed.
+        different: Distinct spans at the sink, including those of warm-up calls.
+        calls: How many calls were timed.
     """
     spans = WORKLOADS[workload].spans
     arrived = max(different - _WARM_CALLS * spans, 0)
@@ -125,7 +125,7 @@ def _measure(contender_name: str, workload_name: str, endpoint: str, calls_text:
 def _clock(
     run: Callable[[int], None], calls: int, deliver: Callable[[], None]
 ) -> tuple[float, float, float]:
-    """Return seconds of wall and of the thread for the calls, and of CPU with their delivery."""
+    """Return wall and thread seconds of the calls, and CPU seconds including delivery."""
     cpu_s, thread_s, wall_s = time.process_time(), time.thread_time(), time.perf_counter()
     run(calls)
     wall_s, thread_s = time.perf_counter() - wall_s, time.thread_time() - thread_s

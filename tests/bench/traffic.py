@@ -1,4 +1,4 @@
-"""What ordinary traffic costs: CPU of the collector, bytes written, files in the data folder."""
+"""Measure ordinary traffic: CPU of the collector, bytes written, files in the data folder."""
 
 import os
 import statistics
@@ -21,13 +21,13 @@ _SENDERS_WAIT_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What services send together.
+    """The traffic of several services.
 
     Attributes:
         requests_per_s: Requests per second of all senders.
-        spans: Spans of each request.
-        cpu: Most CPU of the collector, in per cent of one core.
-        mb_per_s: Most megabytes that it writes in a second.
+        spans: Spans per request.
+        cpu: Maximum CPU of the collector, in per cent of one core.
+        mb_per_s: Maximum megabytes written per second.
     """
 
     requests_per_s: int
@@ -45,14 +45,14 @@ TRAFFIC: Final = (Traffic(3, 1, 35, 0.5), Traffic(10, 30, 60, 1.5))
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it cost.
+    """The cost of traffic.
 
     Attributes:
         cpu: CPU of the collector, user and system, in per cent of one core.
-        mb_per_s: Megabytes that the collector passed to the disk, per second.
-        files: Number of files in the data folder at the end.
+        mb_per_s: Megabytes that the collector wrote to disk, per second.
+        files: Files in the data folder at the end.
         mb: Their size.
-        answer_ms: Median time until a sender had its answer.
+        answer_ms: Median response time of a sender.
     """
 
     cpu: float
@@ -63,7 +63,7 @@ class Cost:
 
 
 def measure(traffic: Traffic, seconds: float, launcher: tuple[str, ...] = ()) -> Cost:
-    """Send for so long to a fresh collector that has nothing else to do."""
+    """Send to a fresh collector that is otherwise idle."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         collector = CollectorProcess(data, launcher=launcher)
@@ -96,7 +96,7 @@ def measure(traffic: Traffic, seconds: float, launcher: tuple[str, ...] = ()) ->
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Return the size of each file. The engine deletes some of them meanwhile."""
+    """Return the size of each file, except files that the engine deletes meanwhile."""
     sizes = []
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -111,7 +111,7 @@ def _written(pid: int) -> int:
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
-    """Measure a tree for a minute of each traffic."""
+    """Measure a tree for a minute with each traffic."""
     found = {}
     for traffic in TRAFFIC:
         cost = measure(traffic, SECONDS, tuple(tree.launcher))

@@ -1,4 +1,4 @@
-"""A disk that is full for a while, and one that is read-only: nothing acknowledged is lost."""
+"""Check that a temporarily full or read-only disk loses nothing acknowledged."""
 
 import tempfile
 import time
@@ -26,18 +26,18 @@ _REPAIRED_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a trouble of the disk did.
+    """The outcome of disk trouble.
 
     Attributes:
-        answers: What requests were told while it lasted.
-        odd: Answers, then or later, that an OTLP client would not send again on.
-        acknowledged: Runs of requests that were answered with success, at last.
-        lost: Of those, the ones that no list has.
+        answers: Responses to requests during the trouble, with their counts.
+        odd: Responses, then or later, after which an OTLP client would not retry.
+        acknowledged: Runs of requests that finally got a success response.
+        lost: Acknowledged runs that the list does not have.
         twice: Rows in the list beyond the first of each run.
-        peak_mb: Most resident memory of the collector.
-        slowest_s: The longest that a request waited for its answer.
+        peak_mb: Peak resident memory of the collector.
+        slowest_s: The longest wait for a response.
         recovered_s: From the end of the trouble to the next acknowledged request.
-        ready: What ``/readyz`` answered before, in the middle and after.
+        ready: Status of ``/readyz`` before, during and after.
     """
 
     answers: Mapping[str, int]
@@ -52,23 +52,23 @@ class Trouble:
 
     @property
     def later(self) -> int:
-        """How many requests were told to come again, with a delay, while it lasted."""
+        """How many requests were told to retry after a delay during the trouble."""
         return sum(self.answers[answer] for answer in LATER)
 
     @property
     def is_right(self) -> bool:
-        """Whether all were told to come again, and nothing is lost, doubled or out of bounds."""
+        """Whether requests were told to retry, and nothing is lost, duplicated or out of bounds."""
         wrong = self.odd or self.lost or self.twice or self.ready != (200, 503, 200)
         return not wrong and self.later > 0 and self.peak_mb < MEMORY_MB
 
 
 def measure(kind: Kind, seconds: float = SECONDS) -> Trouble:
-    """Load a collector, make its disk full or read-only for so long, then ask what is there."""
+    """Load a collector, make its disk full or read-only for a while, then list its runs."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         open_disk(Path(folder), _DISK_MEBIBYTES) as disk,
     ):
-        # No margin: the engine itself is to run out of space.
+        # No margin, so that the engine itself runs out of space.
         bound = ("--min-free-disk-bytes", "0")
         collector = CollectorProcess(disk.data_dir, *bound, launcher=disk.launcher)
         try:
@@ -79,7 +79,7 @@ def measure(kind: Kind, seconds: float = SECONDS) -> Trouble:
 
 
 def report(seconds: float = SECONDS) -> None:
-    """Measure and print, a line for each trouble."""
+    """Measure and print, with a line for each trouble."""
     heads = (
         *("a disk that is", "told to come again", "acknowledged runs", "lost", "twice"),
         *("slowest answer, s", "back after, s", "memory, most, MB", "floor", ""),
@@ -130,7 +130,7 @@ def _try(kind: Kind, seconds: float, collector: CollectorProcess, disk: Disk) ->
 
 
 def _list(collector: CollectorProcess) -> list[dict[str, Any]]:
-    """List all runs, as soon as what the engine could not write is put right."""
+    """List all runs, once the engine has repaired failed writes."""
     until_s = time.monotonic() + _REPAIRED_S
     while True:
         try:

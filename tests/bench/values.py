@@ -1,8 +1,8 @@
-"""What a call with a real model input costs its caller, as a ratio to a span written by hand.
+"""Measure the caller's cost of a call with a real model input, as a ratio to a span by hand.
 
 The function gets one value and returns it. By hand means: the unmodified SDK, the shape of the
 value, and at most 64 KB of JSON if it is short enough. Both are timed in one process, in turns, so
-that the speed of the machine counts in both. A ratio is the median over the rounds.
+that the speed of the machine affects both. A ratio is the median over the rounds.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ class Row:
     Attributes:
         make: Makes a value.
         floor: The highest ratio to a span by hand.
-        needs: The library that it is of.
+        needs: The library of the value.
     """
 
     make: Callable[[], Any]
@@ -117,7 +117,7 @@ def _echo(value: Any) -> Any:
 def by_hand(
     provider: TracerProvider, function: Callable[[Any], Any] = _echo
 ) -> Callable[[Any], Any]:
-    """Return a function that is traced as one would write it by hand."""
+    """Return a function that is traced by hand."""
     tracer = provider.get_tracer("bench")
 
     def describe(value: Any) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def measure_value(
     """Time calls that take a value and return it.
 
     Returns:
-        The median ratio, µs of CPU of the caller by hand and with otel-ml, and µs of CPU per span
-        of the thread that sends.
+        The median ratio, CPU µs of the caller by hand and with otel-ml, and CPU µs per span of the
+        sending thread.
     """
     provider = stock_provider(endpoint)
     client = Client("bench", endpoint=endpoint, join=False)
@@ -191,11 +191,11 @@ def measure_model(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float
     """Compare calls of a model that `Client.instrument` records with a decorated function.
 
     Returns:
-        The median ratio, and µs of CPU of the caller: decorated and recorded.
+        The median ratio, and CPU µs of the caller: decorated and recorded.
     """
     from sklearn.base import BaseEstimator  # takes a second to load
 
-    class Echo(BaseEstimator):  # type: ignore[misc]  # it carries no types
+    class Echo(BaseEstimator):  # type: ignore[misc]  # has no types
         def predict(self, value: Any) -> Any:
             return value
 
@@ -221,10 +221,10 @@ def measure_model(name: str, endpoint: str, rounds: int = ROUNDS) -> tuple[float
 
 
 def measure_inner(calls: int = 100_000, rounds: int = ROUNDS) -> float:
-    """Return what a call inside a recorded call costs more than a bare one, in µs."""
+    """Return the extra cost of a call inside a recorded call, compared with a bare one, in µs."""
     from sklearn.base import BaseEstimator
 
-    class Inner(BaseEstimator):  # type: ignore[misc]  # it carries no types
+    class Inner(BaseEstimator):  # type: ignore[misc]  # has no types
         def predict(self, value: Any) -> Any:
             return value
 
@@ -268,7 +268,7 @@ def report_models() -> None:
 
 
 def report() -> None:
-    """Print the tables. Values of libraries that are not installed are left out, and named."""
+    """Print the tables; list the values whose libraries are not installed."""
     rows, left_out = [], []
     with open_sink(is_as_collector=True) as endpoint:
         for name, row in ROWS.items():

@@ -1,4 +1,4 @@
-"""The functions that are traced, and how they are called."""
+"""The traced functions and the ways to call them."""
 
 import asyncio
 from collections import deque
@@ -22,9 +22,9 @@ class Workload:
     """One way of calling.
 
     Attributes:
-        calls: How many are timed: more than any queue here holds.
-        prepare: Decorates the functions; returns what makes that many calls.
-        spans: Each call makes so many.
+        calls: How many calls are timed: more than any queue holds.
+        prepare: Decorates the functions; returns a function that makes that many calls.
+        spans: Spans per call.
     """
 
     calls: int
@@ -107,7 +107,7 @@ def _streamed(trace: Decorator) -> Run:
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            deque(traced(1, "hello"), maxlen=0)  # reads it to its end
+            deque(traced(1, "hello"), maxlen=0)  # reads it to the end
 
     return run
 

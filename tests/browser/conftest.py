@@ -1,4 +1,4 @@
-"""A Chromium, and a collector that shows what the demo recorded."""
+"""Chromium, and a collector with the demo's data."""
 
 from tests.support.browser.fixtures import chromium, demo, shots, tab
 

@@ -1,4 +1,4 @@
-"""What all pages have in common: where their data comes from, what they load, how one moves on."""
+"""Tests of the API and Python calls that pages show for their data."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from tests.support.sampling import sampled
 pytestmark = sampled(without="*dark*")
 ERRORS: Final = 'outcome == "error"'
 FAILED: Final = f"{DOCS}/runs?where={quote(ERRORS)}"
-# A page, what it shows, and the same of the answers of API and reader.
+# A page, a selector for its rows, and the same values from the API and from the reader.
 PAGES: Final[Sequence[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]]]] = [
     (
         "/",
@@ -48,7 +48,7 @@ PAGES: Final[Sequence[tuple[str, str, Callable[[Any], Any], Callable[[Any], Any]
 
 
 def ask_as_shown(line: str) -> Any:
-    """Do what a line of curl does; returns the decoded answer."""
+    """Send the request of a curl line; return the decoded response."""
     curl, *words = shlex.split(line)
     assert curl == "curl"
     address = next(word for word in words if word.startswith("http"))
@@ -63,7 +63,7 @@ def ask_as_shown(line: str) -> Any:
 
 
 def run_as_copied(text: str) -> Any:
-    """Run what the copy button gives; returns the value of its last line."""
+    """Run the Python code of the copy button; return the value of its last line."""
     *before, last = ast.parse(text).body
     assert isinstance(last, ast.Expr)
     names: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def test_calls_give_what_the_page_shows(
     of_api: Callable[[Any], Any],
     of_reader: Callable[[Any], Any],
 ) -> None:
-    """The API call and the Python line below a list give just what stands in it."""
+    """The API call and the Python line below a list return exactly its rows."""
     page = tab.open(path)
     rows = page.locator(shown)
     texts = [row.get_attribute("data-run") or row.inner_text() for row in rows.all()]
@@ -94,7 +94,7 @@ def test_calls_give_what_the_page_shows(
 
 
 def test_calls_of_one_run_and_its_metrics(tab: Tab, demo: CollectorProcess) -> None:
-    """The calls below a run give that run, those below its curves these curves."""
+    """The calls on a run's page return the run; those on its metrics page return its curves."""
     [owner, *_] = demo.get("/projects/digits/metrics")["runs"]
     page = tab.open(f"/projects/digits/runs/{owner['run_id']}")
     told = ask_as_shown(page.locator("#api-call").inner_text())

@@ -19,7 +19,7 @@ QUEUE = {
 
 
 def test_failed_save(chromium: Browser, demo: CollectorProcess) -> None:
-    """The name comes first; a failed save says so, keeps the answer and tries again."""
+    """A failed save shows an error, keeps the answer, and can be retried."""
     address = f"{demo.endpoint}/api/v1/projects/{DOCS}/queues/kept"
     headers = {"content-type": "application/json"}
     request = Request(address, json.dumps(QUEUE).encode(), headers, method="PUT")

@@ -1,4 +1,4 @@
-"""Going about the list of runs: down to its end, into a run and back, with the keyboard."""
+"""Tests of moving through the list of runs: scrolling, filters, Back and the keyboard."""
 
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -16,20 +16,20 @@ ROWS = "tr[data-run]"
 
 
 def shown(page: Page) -> list[str]:
-    """The ids of the runs in the table, from above."""
+    """Return the ids of the runs in the table, from top to bottom."""
     rows: list[str] = page.locator(ROWS).evaluate_all("rows => rows.map(row => row.dataset.run)")
     return rows
 
 
 def scroll_on(page: Page) -> None:
-    """Scroll to the end of what is loaded, and wait for the rows that this brings."""
+    """Scroll to the end of the loaded rows, and wait for more rows."""
     loaded = page.locator(ROWS).count()
     page.locator(".runs tbody tr").last.scroll_into_view_if_needed()
     expect(page.locator(ROWS).nth(loaded)).to_be_attached()
 
 
 def test_more_is_loaded_by_cursor_alone(tab: Tab, demo: CollectorProcess) -> None:
-    """Each page of rows is asked for once, behind the last row of the one before it."""
+    """Each page of rows is requested once, with the cursor after its previous page."""
     asked: list[str] = []
     tab.page.on("request", lambda one: asked.append(one.url) if "more-runs" in one.url else None)
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
@@ -42,7 +42,7 @@ def test_more_is_loaded_by_cursor_alone(tab: Tab, demo: CollectorProcess) -> Non
 
 
 def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> None:
-    """The page counts what matches, not what is loaded."""
+    """The page counts all matching runs, not only the loaded ones."""
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
     number = len(demo.runs(DOCS, where=ANSWERS))
     expect(page.locator("main")).to_contain_text(f"{number:,} calls")
@@ -50,7 +50,7 @@ def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> Non
 
 
 def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess) -> None:
-    """Back takes a filter back and Forward brings it again, each with its list."""
+    """Back removes a filter and Forward restores it, each with its list."""
     page = tab.open(RUNS)
     everything = shown(page)
     page.keyboard.press("/")
@@ -68,7 +68,7 @@ def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess)
 
 
 def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> None:
-    """The page and its box stay: rows, menu, links and the call below are the filter's."""
+    """A filter replaces rows, menu, links and the API call without reloading the page."""
     page = tab.open(f"{RUNS}?roots=1")
     page.evaluate("window.stays = true")
     box = page.locator("input[role=combobox]")
@@ -95,7 +95,7 @@ def test_a_filter_swaps_the_rows_in_place(tab: Tab, demo: CollectorProcess) -> N
 
 
 def test_a_wrong_filter_is_told_in_place(chromium: Browser, demo: CollectorProcess) -> None:
-    """What is wrong stands below the box, which says so, until a right one comes."""
+    """An error in a filter is shown below the box until the filter is corrected."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{RUNS}")
     page.evaluate("window.stays = true")
@@ -111,7 +111,7 @@ def test_a_wrong_filter_is_told_in_place(chromium: Browser, demo: CollectorProce
 
 
 def test_rows_are_walked_with_keys(tab: Tab) -> None:
-    """The keys j and k move the mark and the focus, Enter opens the run that is marked."""
+    """The keys j and k move the mark and the focus, and Enter opens the marked run."""
     page = tab.open(RUNS)
     runs = shown(page)
     for key in "jjk":
@@ -124,7 +124,7 @@ def test_rows_are_walked_with_keys(tab: Tab) -> None:
 
 
 def test_a_marked_row_is_not_hidden(tab: Tab) -> None:
-    """Walking down scrolls: the marked row stays between the head of the table and the end."""
+    """The marked row stays visible below the table's head while the list scrolls."""
     page = tab.open(RUNS)
     for _ in range(40):
         page.keyboard.press("j")
@@ -137,7 +137,7 @@ def test_a_marked_row_is_not_hidden(tab: Tab) -> None:
 
 
 def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
-    """A table whose columns leave the input out still has a way into each run."""
+    """Each run has a link even if the input column is hidden."""
     page = tab.open(f"{RUNS}?columns=model&columns=ago")
     runs = shown(page)
     expect(page.locator(f"{ROWS} a.open")).to_have_count(len(runs))
@@ -147,7 +147,7 @@ def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
 
 
 def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
-    """Values in rows that came by scrolling narrow the list and change nothing else."""
+    """A link that narrows the list, in a row loaded by scrolling, only changes the filter."""
     page = tab.open(RUNS)
     scroll_on(page)
     link = page.locator(f"{ROWS} .model .only").last.get_attribute("href") or ""
@@ -155,7 +155,7 @@ def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
 
 
 def test_escape_leaves_the_filter(tab: Tab) -> None:
-    """Escape closes the completions first, then leaves the box, so that keys work again."""
+    """The first Escape closes the completions, the second leaves the box, so keys work again."""
     page = tab.open(RUNS)
     page.keyboard.press("/")
     expect(page.locator("input[role=combobox]")).to_be_focused()
@@ -170,7 +170,7 @@ def test_escape_leaves_the_filter(tab: Tab) -> None:
 
 
 def test_an_answer_after_escape_opens_nothing(tab: Tab) -> None:
-    """Completions that were asked for before Escape and come after it stay away."""
+    """Completions that arrive after Escape are not shown."""
     page = tab.open(RUNS)
     page.keyboard.press("/")
     page.keyboard.type("mod")

@@ -1,4 +1,4 @@
-"""Every page on the demo's data shows the numbers that the API gives."""
+"""Each page shows the API's numbers for the demo's data."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def newest(demo: CollectorProcess, where: str) -> dict[str, Any]:
 
 
 def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The home page shows each project with its number of recorded runs of 24 hours."""
+    """The home page shows each project with its number of runs in the last 24 hours."""
     page = tab.open("/")
     for project in demo.get("/projects")["projects"]:
         name = page.get_by_role("link", name=project["project"], exact=True)
@@ -38,7 +38,7 @@ def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path)
 
 
 def test_home_says_whether_anything_is_wrong(tab: Tab, shots: Path) -> None:
-    """The sentence on top counts the problems of all rows; a phone cuts none of their texts."""
+    """The sentence on top has the sum of the problems in all rows; a phone cuts off no text."""
     page = tab.open("/")
     status = page.locator("#status")
     expect(status).to_contain_text("runs in the last 24 hours were checked")
@@ -53,7 +53,7 @@ def test_home_says_whether_anything_is_wrong(tab: Tab, shots: Path) -> None:
 
 
 def test_runs_are_those_of_the_api(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The runs page lists the runs of the API in their order, with their scores."""
+    """The runs page lists the API's runs in order, with their scores."""
     page = tab.open(f"/projects/{DOCS}/runs")
     runs = demo.get(f"/projects/{DOCS}/runs")["runs"]
     links = page.locator(".runs .open")
@@ -70,7 +70,7 @@ def test_runs_are_those_of_the_api(tab: Tab, demo: CollectorProcess, shots: Path
 
 
 def test_scrolling_brings_every_run_once(tab: Tab, demo: CollectorProcess) -> None:
-    """Scrolling to the end of a filtered list loads all its runs, each of them once."""
+    """Scrolling to the end of a filtered list loads all its runs, each once."""
     where = 'model == "answer"'
     page = tab.open(f"/projects/{DOCS}/runs?where={quote(where)}")
     expected = [run["run_id"] for run in demo.runs(DOCS, where=where)]
@@ -87,7 +87,7 @@ def test_scrolling_brings_every_run_once(tab: Tab, demo: CollectorProcess) -> No
 
 
 def test_filter_is_typed_and_taken_back(tab: Tab, demo: CollectorProcess) -> None:
-    """A filter typed after / narrows the list as the API does, and an empty one takes it back."""
+    """A filter typed after / narrows the list like the API, and an empty filter resets it."""
     page = tab.open(f"/projects/{DOCS}/runs")
     page.keyboard.press("/")
     page.keyboard.type('outcome == "error"')
@@ -105,7 +105,7 @@ def test_filter_is_typed_and_taken_back(tab: Tab, demo: CollectorProcess) -> Non
 def test_wrong_filter_points_at_its_column(
     chromium: Browser, demo: CollectorProcess, shots: Path
 ) -> None:
-    """A filter that is no expression is answered at the caret, in words."""
+    """A filter with a type error shows the reason at a caret."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}/projects/{DOCS}/runs?where=latency_ms+%3E+%22fast%22")
     expect(page.get_by_role("alert")).to_contain_text("^ Expected a number, found 'fast'")
@@ -144,7 +144,7 @@ def test_failed_run_says_what_happened(tab: Tab, demo: CollectorProcess, shots: 
 
 
 def test_text_lines_stand_on_their_run(tab: Tab, demo: CollectorProcess) -> None:
-    """A line of text that a run logged stands on its page with its severity."""
+    """A log line of a run is on its page with its severity."""
     summary = newest(demo, 'model == "retrieve"')
     run = demo.get(f"/runs/{summary['run_id']}")
     page = tab.open(f"/projects/{DOCS}/runs/{run['run_id']}")
@@ -156,7 +156,7 @@ def test_text_lines_stand_on_their_run(tab: Tab, demo: CollectorProcess) -> None
 def test_models_page_counts_runs_and_versions(
     tab: Tab, demo: CollectorProcess, shots: Path
 ) -> None:
-    """The models page shows each model with its runs."""
+    """The models page shows each model with its runs and latest version."""
     page = tab.open(f"/projects/{DOCS}/models")
     for model in demo.get(f"/projects/{DOCS}/models")["models"]:
         name = page.get_by_role("link", name=model["model"], exact=True)
@@ -168,7 +168,7 @@ def test_models_page_counts_runs_and_versions(
 
 
 def test_model_page_compares_two_versions(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The model page shows the numbers of each version and marks the lines that changed."""
+    """The model page shows the numbers of each version and marks changed lines."""
     page = tab.open(f"/projects/{DOCS}/models/answer")
     versions = demo.get(f"/projects/{DOCS}/models/answer/versions")["versions"]
     table = page.locator("#versions table")
@@ -186,7 +186,7 @@ def test_model_page_compares_two_versions(tab: Tab, demo: CollectorProcess, shot
 
 
 def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The metrics page draws one curve a metric and names its last value."""
+    """The metrics page draws one curve for each metric and shows its last value."""
     page = tab.open("/projects/digits/metrics")
     [owner, *_] = demo.get("/projects/digits/metrics")["runs"]
     series = demo.get("/projects/digits/metrics", run_id=owner["run_id"])["series"]
@@ -203,7 +203,7 @@ def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Pa
 def test_empty_project_teaches_the_next_step(
     chromium: Browser, demo: CollectorProcess, shots: Path
 ) -> None:
-    """A project without runs shows the lines to paste."""
+    """A project without runs shows code to paste."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}/projects/nothing-here/runs")
     expect(page.locator("#first-steps")).to_contain_text(
@@ -237,7 +237,7 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
 
 
 def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """A row of the page Monitor has the API's slice, and opens it against the rest over time."""
+    """A slice on the Monitor page equals the API's, and opens with its curves over time."""
     every = demo.get(f"/projects/{DOCS}/slices")["slices"]
     told = [one for one in every if one["dimension"] != "outcome"]
     page = tab.open(f"/projects/{DOCS}/monitor")
@@ -262,7 +262,7 @@ def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) ->
 
 
 def test_judge_shows_what_its_versions_said(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
-    """The judge's page has the API's versions, and each bar opens the runs that it counts."""
+    """The judge's page shows the API's versions, and each bar links to the runs it counts."""
     tab.open(f"/projects/{DOCS}/judges")
     judges = demo.get(f"/projects/{DOCS}/judges")["judges"]
     names = tab.page.locator("#judges td:first-child a")

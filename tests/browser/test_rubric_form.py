@@ -1,4 +1,4 @@
-"""A judge without code is written, tried and turned on in a browser."""
+"""Tests of writing, trying and turning on a judge without code in a browser."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PRICE = '{"openai": {"small": {"input": 1, "output": 2}}}'
 
 @pytest.fixture
 def asking(tmp_path: Path) -> Iterator[tuple[CollectorProcess, LanguageModel]]:
-    """A collector with three runs, that can ask a model."""
+    """A collector with three runs and a model connection."""
     with language_model() as model:
         connections = json.dumps({"here": model.connection})
         arguments = ["--judge-connections", connections, "--prices", PRICE]
@@ -72,7 +72,7 @@ def test_write_try_and_turn_on(
 def test_score_history(
     chromium: Browser, asking: tuple[CollectorProcess, LanguageModel], shots: Path
 ) -> None:
-    """The page shows what a backfill costs, and starts it only after a second click."""
+    """The page shows the cost of a backfill, and starts the backfill only after a second click."""
     collector, model = asking
     shop = JudgedShop(collector, model)
     shop.save(is_on=False)

@@ -1,4 +1,4 @@
-"""The page of a run in a browser: its trace and marks, tags, what is copied and taken away."""
+"""Tests of a run's page in a browser: trace, warnings, tags, copy buttons and downloads."""
 
 import io
 import json
@@ -36,7 +36,7 @@ NAME = "run%20page"
 THIN = "\u202f"
 SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
 HOST = Scope({"service.name": "model-host"}, "tests", "1", {})
-# A tag's name, type and group; the value is text, also that of a metric, as Raymon's is.
+# A tag's name, type and group. All values are text, even of metrics, as in Raymon.
 TAGS = [
     ("client", "label", "request"),
     ("prediction_time_ms", "metric", "request"),
@@ -51,7 +51,7 @@ DOCUMENT = json.dumps({"type": "otel_ml.types.Native", "params": {"data": {"a": 
 
 
 class Story:
-    """A collector that was sent a trace to look at, a run with tags, and a long trace."""
+    """A collector with a trace of many kinds of spans, a run with tags, and a long trace."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self.collector = collector
@@ -151,7 +151,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """A tab in one theme; its test fails if the console has an error or a warning."""
     context = chromium.new_context(
         color_scheme=request.param, viewport={"width": 1280, "height": 900}
     )
@@ -177,7 +177,7 @@ def focused(page: Page) -> str:
 
 
 def test_clock_skew(tab: Tab, story: Story) -> None:
-    """A child that starts before its parent says by how much and whose clocks differ."""
+    """A child that starts before its parent shows the difference and whose clocks differ."""
     page = tab.open(story.address(story.ask))
     row = row_of(page, "answer")
     expect(row.locator(".flag").nth(1)).to_have_text(f"320.0{THIN}ms early")
@@ -192,7 +192,7 @@ def test_clock_skew(tab: Tab, story: Story) -> None:
 
 
 def test_end_before_start(tab: Tab, story: Story) -> None:
-    """A span that ends before it starts has no duration, and is drawn where it starts."""
+    """A span that ends before it starts has no duration, and is drawn at its start."""
     page = tab.open(story.address(story.ask))
     row = row_of(page, "backwards")
     expect(row.locator("td.n").last).to_have_text("–")
@@ -202,7 +202,7 @@ def test_end_before_start(tab: Tab, story: Story) -> None:
 
 
 def test_outcomes(tab: Tab, story: Story) -> None:
-    """A failed span has a shape and a word."""
+    """A failed span is marked with a shape and a word."""
     page = tab.open(story.address(story.ask))
     failed = row_of(page, "cache.get")
     assert "error" in failed.inner_text()
@@ -212,7 +212,7 @@ def test_outcomes(tab: Tab, story: Story) -> None:
 
 
 def test_unfinished(tab: Tab, story: Story) -> None:
-    """A span without an end has a shape, its state as a word, and an open bar."""
+    """A span without an end is marked with its state as a word and with an open bar."""
     page = tab.open(story.address(story.train))
     for name, state in (("stream", "running"), ("worker", "crashed")):
         expect(row_of(page, name).locator("small")).to_have_text(state)
@@ -221,7 +221,7 @@ def test_unfinished(tab: Tab, story: Story) -> None:
 
 
 def test_folding_with_keys(tab: Tab, story: Story) -> None:
-    """Enter on a span's arrow folds what is below it, and the arrow says so."""
+    """Enter on a span's arrow folds its children, and the arrow exposes the state."""
     page = tab.open(story.address(story.ask))
     arrow = page.get_by_role("button", name="Spans below agent")
     expect(arrow).to_have_attribute("aria-expanded", "true")
@@ -234,13 +234,13 @@ def test_folding_with_keys(tab: Tab, story: Story) -> None:
     page.get_by_role("button", name="Spans below ask").press("Enter")
     page.get_by_role("button", name="Spans below ask").press("Space")
     expect(row_of(page, "agent")).to_be_visible()
-    expect(row_of(page, "answer")).to_be_hidden()  # as it was folded itself
+    expect(row_of(page, "answer")).to_be_hidden()  # because it was folded on its own
     arrow.press("Space")
     expect(row_of(page, "answer")).to_be_visible()
 
 
 def test_arrow_keys(tab: Tab, story: Story) -> None:
-    """Arrow keys move between spans, fold and unfold; what has the focus is outlined."""
+    """Arrow keys move between spans, fold and unfold; the focused span is outlined."""
     page = tab.open(story.address(story.ask))
     row_of(page, "ask").get_by_role("link").focus()
     page.keyboard.press("ArrowDown")
@@ -264,7 +264,7 @@ def test_arrow_keys(tab: Tab, story: Story) -> None:
 
 
 def test_lazy_children(tab: Tab, story: Story) -> None:
-    """Spans that are not there yet are loaded by their button, which hands on the focus."""
+    """A button loads more spans and passes the focus to the first of them."""
     page = tab.open(story.address(story.root))
     expect(page.locator(".wf tbody tr")).to_have_count(501)
     expect(page.locator(".notes")).to_contain_text("These are the first 500 spans, with no errors.")
@@ -283,7 +283,7 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
 
 
 def test_own_row_of_a_long_trace(tab: Tab, story: Story) -> None:
-    """The page of a run far down a long trace marks its row, in view, with the rows around it."""
+    """The page of a run far down a long trace marks its row, in view, among its neighbours."""
     trace = story.collector.get(f"/traces/{story.root.trace_id.hex()}?limit=1000")["runs"]
     [run] = [run for run in trace if run["name"] == "page 550"]
     page = tab.open(f"/projects/{run['project']}/runs/{run['run_id']}")
@@ -298,7 +298,7 @@ def test_own_row_of_a_long_trace(tab: Tab, story: Story) -> None:
 
 
 def test_tag_types(tab: Tab, story: Story) -> None:
-    """Tags stand by group; each type has its word, and a line of its own colour and form."""
+    """Tags are listed by group; each type has its name and its own line style."""
     page = tab.open(story.address(story.tagged))
     lines = set()
     for name, of, _ in TAGS:
@@ -318,7 +318,7 @@ def test_tag_types(tab: Tab, story: Story) -> None:
 
 
 def test_neighbours_by_key(tab: Tab, story: Story) -> None:
-    """`j` goes to the older run, `k` back to the newer one."""
+    """`j` opens the older run, `k` the newer one."""
     page = tab.open(story.address(story.agent))
     page.keyboard.press("j")
     expect(page).to_have_url(re.compile(f"{id_of(story.ask)}$"))
@@ -328,7 +328,7 @@ def test_neighbours_by_key(tab: Tab, story: Story) -> None:
 
 
 def test_whole_trace(tab: Tab, story: Story) -> None:
-    """The download is a zip that holds every span of the trace."""
+    """The download is a zip with every span of the trace."""
     page = tab.open(story.address(story.ask))
     with page.expect_download() as waiting:
         page.locator("#more > summary").click()
@@ -341,7 +341,7 @@ def test_whole_trace(tab: Tab, story: Story) -> None:
 
 
 def test_raw_json(tab: Tab, story: Story) -> None:
-    """Raw JSON is the answer of the API."""
+    """Raw JSON is the API's response."""
     page = tab.open(story.address(story.answer))
     page.locator("#more > summary").click()
     page.get_by_role("link", name="Raw JSON").click()
@@ -351,7 +351,7 @@ def test_raw_json(tab: Tab, story: Story) -> None:
 
 
 def test_copied_code(tab: Tab, story: Story) -> None:
-    """The code that is copied is the one that is shown, and reads the value back."""
+    """The copied code reads the value back."""
     page = tab.open(story.address(story.tagged))
     page.locator(".artifact").get_by_role("button", name="Copy code").click()
     expect(page.get_by_role("status")).to_have_text("Copied")
@@ -365,7 +365,7 @@ def test_copied_code(tab: Tab, story: Story) -> None:
 
 
 def test_tokens_and_cost(tab: Tab, story: Story) -> None:
-    """A run says its tokens and cost; its trace their sum, where no agent counts twice."""
+    """A run shows its tokens and cost; its trace shows the sums without counting agents twice."""
     page = tab.open(story.address(story.answer))
     facts = page.locator(".facts")
     expect(facts).to_contain_text("1,200 input tokens (200 cached), 30 output tokens")
@@ -378,7 +378,7 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
 
 
 def test_link_to_jaeger(tab: Tab, story: Story) -> None:
-    """The page links to the same trace at the address of the settings, named by its host."""
+    """The page links to the same trace in the viewer of the settings, named by its host."""
     page = tab.open(story.address(story.ask))
     link = page.get_by_role("link", name="open at jaeger.example:16686")
     trace = story.ask.trace_id.hex()
@@ -388,7 +388,7 @@ def test_link_to_jaeger(tab: Tab, story: Story) -> None:
 
 
 def test_phone(chromium: Browser, story: Story) -> None:
-    """On a phone nothing is wider than the page, and marks stay readable."""
+    """On a phone the page does not scroll sideways, and warnings and names are not cut off."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     folder = SCREENSHOTS
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The page Settings and the navigation bar, in a browser."""
+"""Tests of the Settings page and the navigation bar in a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = sampled(without="*dark*")
 
 @pytest.fixture
 def tab(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Tab]:
-    """A tab before a collector that has no key yet."""
+    """A tab on a collector without keys."""
     with open_tab(chromium, own_collector.endpoint, "light", 1280, 900) as opened:
         yield opened
 
@@ -30,7 +30,7 @@ def create_key(page: Page, name: str) -> str:
 
 
 def test_create_use_and_revoke_a_key(tab: Tab, shots: Path) -> None:
-    """The first key signs its owner in, who creates another one and revokes it."""
+    """The first key signs its owner in, who creates another key and revokes it."""
     page = tab.open("/projects/shop")
     page.get_by_role("link", name="Settings").click()
     expect(page.get_by_role("heading", name="Settings")).to_be_visible()
@@ -55,10 +55,10 @@ def test_create_use_and_revoke_a_key(tab: Tab, shots: Path) -> None:
 
 
 def test_navigation_on_a_phone(chromium: Browser, own_collector: CollectorProcess) -> None:
-    """At 390 px the name of the page is in sight, and Settings is in the first line."""
+    """At 390 px the name of the page is visible, and Settings is in the first line."""
     with open_tab(chromium, own_collector.endpoint, "light", 390, 800) as opened:
         for path, name in (("monitor", "Monitor"), ("judges", "Judges"), ("runs", "Runs")):
-            page = opened.page  # an empty list waits for its first run: it is never at rest
+            page = opened.page  # an empty list polls and is never idle
             page.goto(f"{own_collector.endpoint}/projects/shop/{path}")
             expect(page.locator(".top nav [aria-current]")).to_have_text(name)
             shown = page.locator(".top nav [aria-current]").bounding_box()
@@ -74,7 +74,7 @@ def test_navigation_on_a_phone(chromium: Browser, own_collector: CollectorProces
 
 
 def test_times(tab: Tab) -> None:
-    """The button switches all times between how long ago and absolute, as the key does."""
+    """The button and the key `t` switch all times between relative and absolute."""
     page = tab.open("/projects/shop/settings")
     create_key(page, "tom")
     button = page.locator("#times")

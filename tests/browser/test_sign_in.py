@@ -1,4 +1,4 @@
-"""Signing in with a key and out again, in a browser."""
+"""Tests of signing in with a key and signing out, in a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +17,9 @@ pytestmark = sampled(without="*dark*")
 
 @pytest.fixture
 def tab(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Tab]:
-    """A tab before a collector that has no key yet; it fails its test when the console complained.
+    """A tab on a collector without keys; its test fails if the console has an error or a warning.
 
-    What a browser says of the answers 403 and 429 to a form is no complaint of the page's.
+    Messages of the browser about a response with status 403 do not count.
     """
     context = chromium.new_context(viewport={"width": 1280, "height": 700})
     opened = Tab(context, own_collector.endpoint)
@@ -35,7 +35,7 @@ def test_sign_in(
     capsys: pytest.CaptureFixture[str],
     shots: Path,
 ) -> None:
-    """A reader is asked for a key, comes to the page that was wanted, and leaves again."""
+    """A reader is asked for a key, is sent to the requested page, and can sign out."""
     http = urlsplit(own_collector.endpoint).netloc
     where = ["--data-dir", str(tmp_path / "data"), "--http", http]
     assert main(["keys", "add", *where, "--project", "shop", "--scope", "read"]) == 0

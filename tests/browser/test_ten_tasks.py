@@ -1,4 +1,4 @@
-"""Ten everyday tasks, each from Home, with at most so many clicks as the task may need."""
+"""Ten everyday tasks, each from Home, with a limit on the number of clicks."""
 
 import re
 from collections.abc import Iterator
@@ -13,33 +13,33 @@ from tests.support.collector import CollectorProcess, running
 
 ROWS = "tr[data-run]"
 _DAYS = 5
-# The collector is still computing the statistics of five days.
+# Statistics of five days may still be computed.
 _SLOW_MS = 90_000
 
 
 @pytest.fixture(scope="module")
 def triage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that received the story of two projects."""
+    """A collector with the triage story of two projects."""
     with running(tmp_path_factory.mktemp("triage") / "data") as collector:
         send(collector.endpoint, days=_DAYS)
         yield collector
 
 
 class Visit:
-    """A visit that begins at Home and counts the clicks of the user."""
+    """A visit that starts at Home and counts the user's clicks."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.clicks = 0
 
     def click(self, what: Locator) -> None:
-        """Click, and wait until the page is at rest."""
+        """Click, and wait until the page is idle."""
         what.click()
         self.clicks += 1
         self.page.wait_for_load_state("networkidle")
 
     def link(self, name: str | re.Pattern[str]) -> Locator:
-        """Return the first link of this name."""
+        """Return the first link with this name."""
         return self.page.get_by_role("link", name=name).first
 
     def project(self, name: str) -> None:
@@ -47,16 +47,16 @@ class Visit:
         self.click(self.page.locator("main").get_by_role("link", name=name, exact=True).first)
 
     def problem(self, words: str) -> Locator:
-        """Return the problem with these words."""
+        """Return the problem with this text."""
         return self.page.locator(".why li, .why tr, .why > *").filter(has_text=words).first
 
     def choose_time(self, name: str) -> None:
-        """Choose a time range by the time control: two clicks."""
+        """Choose a time range with the time control: two clicks."""
         self.click(self.page.locator("summary").nth(1))
         self.click(self.link(name))
 
     def runs(self) -> list[str]:
-        """Return the texts of the rows of the list."""
+        """Return the texts of the list's rows."""
         return [row.inner_text() for row in self.page.locator(ROWS).all()]
 
     def run_ids(self) -> list[str]:
@@ -67,7 +67,7 @@ class Visit:
 
 @pytest.fixture
 def visit(chromium: Browser, triage: CollectorProcess) -> Iterator[Visit]:
-    """A visit to the collector; it fails its test if the console has a message."""
+    """A visit to the collector; its test fails if the console has an error or a warning."""
     with open_tab(chromium, triage.endpoint, "light", 1280, 900) as tab:
         tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         tab.page.set_default_timeout(_SLOW_MS)
@@ -171,7 +171,7 @@ def test_label_with_a_colleague(visit: Visit) -> None:
         for number in range(5):
             left = page.locator("#left")
             expect(left).to_contain_text(re.compile(rf"{name} · {number} of \d+"))
-            page.wait_for_load_state("load")  # from then on the page listens to keys
+            page.wait_for_load_state("load")  # from then on the page handles keys
             page.keyboard.press("2" if number else first)
             page.keyboard.press("Enter")
         expect(page.locator("#left")).to_contain_text(re.compile(rf"{name} · 5 of \d+"))
@@ -199,7 +199,7 @@ def test_keep_as_tests(visit: Visit) -> None:
 
 
 def test_hand_over(visit: Visit) -> None:
-    """10. Hand over what you see: the copied address names absolute times."""
+    """10. Share the current view: the copied address has absolute times."""
     visit.project("triage")
     visit.click(visit.problem("draft_reply v2").get_by_role("link", name="Show"))
     visit.clicks = 0

@@ -1,4 +1,4 @@
-"""Pages have the time zone of the browser, and charts name it at their axis."""
+"""Tests of time zones: pages use the browser's zone, and charts name it at their axis."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ ZONE = "Australia/Adelaide"
 
 @pytest.fixture
 def adelaide(chromium: Browser, demo: CollectorProcess) -> Iterator[Tab]:
-    """A tab of a browser in Adelaide, which never was here."""
+    """A tab on its first visit, in a browser whose zone is Adelaide's."""
     context = chromium.new_context(timezone_id=ZONE)
     opened = Tab(context, demo.endpoint)
     yield opened
@@ -34,13 +34,13 @@ def axis_of(tab: Tab, path: str) -> tuple[list[str], str]:
 
 
 def clock(time: str, zone: ZoneInfo) -> str:
-    """Write a time of the API as clocks in a zone show it."""
+    """Format a time of the API as a clock in a zone shows it."""
     moment = datetime.fromisoformat(time[:19]).replace(tzinfo=UTC)
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def test_axis_names_the_zone_of_the_browser(adelaide: Tab) -> None:
-    """The first page is in UTC and shows that; the next one is in the zone of the browser."""
+    """The first page is in UTC and says so; the next page uses the browser's zone."""
     (*_, first), end = axis_of(adelaide, f"{DOCS}/runs")
     assert first.endswith(" UTC")
     assert first.removesuffix(" UTC") in clock(end, ZoneInfo("UTC"))
@@ -51,7 +51,7 @@ def test_axis_names_the_zone_of_the_browser(adelaide: Tab) -> None:
 
 
 def test_address_names_a_zone(adelaide: Tab) -> None:
-    """A zone in the address counts before that of the browser, and links keep it."""
+    """A zone in the address takes precedence over the browser's, and links keep it."""
     adelaide.open(f"{DOCS}/runs")
     (*_, label), _ = axis_of(adelaide, f"{DOCS}/runs?tz=Europe/Berlin")
     assert label.endswith(" Europe/Berlin")

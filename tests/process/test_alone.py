@@ -1,4 +1,4 @@
-"""Tests of `tests.alone`, which runs failed tests again, one by one."""
+"""Tests of `tests.alone`, which reruns failed tests one by one."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def test_late():
 
 
 def run_twice(folder: Path, text: str) -> tuple[int, str]:
-    """Run tests, and those that failed again; returns the last status and what it printed."""
+    """Run tests and rerun the failed ones; return the status and output of the rerun."""
     (folder / "test_it.py").write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
     for module in ("pytest", "tests.alone"):
@@ -37,20 +37,20 @@ def run_twice(folder: Path, text: str) -> tuple[int, str]:
 
 
 def test_passes_alone(tmp_path: Path) -> None:
-    """A test that passes the second time is named."""
+    """A test that passes in the rerun is named in the output."""
     status, output = run_twice(tmp_path, PASSES_LATER)
     assert status == 0, output
     assert output.endswith("failures above:\n   test_it.py::test_late\n")
 
 
 def test_fails_again(tmp_path: Path) -> None:
-    """A test that fails twice has failed."""
+    """A test that fails twice is a failure."""
     status, _ = run_twice(tmp_path, PASSES_LATER + "    assert False\n")
     assert status == 1
 
 
 def test_many_failures(tmp_path: Path) -> None:
-    """Many failures are not tried again, nor is a module that cannot be imported."""
+    """If there are many failures, or a module cannot be imported, nothing is rerun."""
     many = (
         f"import pytest\n@pytest.mark.parametrize('n', range({MOST + 1}))\ndef test_it(n): assert 0"
     )

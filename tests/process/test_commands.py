@@ -1,4 +1,4 @@
-"""Every command line of the README and the docs is typed as it stands, or it says here why not."""
+"""Runs every command line of the README and the docs; `NOT_TYPED` lists exceptions with reasons."""
 
 import contextlib
 import gzip
@@ -31,7 +31,7 @@ PAGES: Final = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").rglob(
 FENCE: Final = re.compile(r"^```([^`\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE: Final = re.compile(r"`((?:otel-ml|make|python -m) [^`]+)`")
 
-# What is not typed here, nor what follows it in its block, by how it begins, and why.
+# Beginnings of commands that are not run, nor the commands after them in their block, and why.
 NOT_TYPED: Final = {
     "docker build": "needs a Docker engine: tests/nightly/deploy/test_image.py builds without one",
     "docker compose": "needs a Docker engine: tests/nightly/deploy checks the files that it reads",
@@ -42,7 +42,7 @@ NOT_TYPED: Final = {
     "/opt/otel-ml": "needs the installed service: tests/nightly/deploy/test_private_folders.py",
     "rsync ": "needs a second machine: tests/process/end_to_end/test_backup.py restores",
 }
-# Programs that go on until they are stopped, and what they say when they are ready.
+# Programs that run until they are stopped, and their output when they are ready.
 GOES_ON: Final = {
     "otel-ml serve": "otel-ml is ready",
     "python examples/backend.py": "ready",
@@ -51,12 +51,12 @@ GOES_ON: Final = {
     "make demo": "Ctrl-C ends the demo",
 }
 READY_S: Final = 120
-MAKE_S: Final = 1_500  # a slow network brings a gigabyte
+MAKE_S: Final = 1_500  # a slow network needs that long for a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of a page: what is typed, or for ``console`` what is typed and answered."""
+    """A fenced block of a page: commands, or for ``console`` a command and its output."""
 
     page: str
     language: str
@@ -64,7 +64,7 @@ class Block:
 
     @property
     def statements(self) -> list[str]:
-        """What is typed, one command each; nothing more after one that is not typed here."""
+        """The commands of the block, up to the first one that is not run here."""
         found: list[str] = []
         open_lines = ""
         for line in self.text.splitlines():
@@ -88,17 +88,17 @@ BLOCKS: Final = [
 ]
 SHELL: Final = [block for block in BLOCKS if block.language == "bash"]
 IN_FRESH: Final = [one for one in SHELL if re.search(r"^(pip|make)\b", one.text, re.MULTILINE)]
-# What a page says to install, in a block of any language or in a sentence.
+# An install command, in a block of any language or in a sentence.
 INSTALL: Final = re.compile(
     r"((?:pip|pipx|npm) install\s+[^\s`#][^`#]*?)\s*(?:`|  #|$)", re.MULTILINE
 )
-# Typed by tests/process/test_evaluate_in_ci.py, behind what brings the file.
+# Run by tests/process/test_evaluate_in_ci.py, after the command that fetches the file.
 OF_A_FILE: Final = ("docs/how-to/evaluate-in-ci.md", "pip install wheels/otel_ml-*.whl")
 HERE: Final = sorted({one.page for one in SHELL if one not in IN_FRESH and one.statements})
 
 
 def find_installs() -> list[tuple[str, str]]:
-    """Find the pages' lines that install and stand in no block that is typed as a whole."""
+    """Return the install commands that are not in a block that is run as a whole."""
     typed = {
         (block.page, line.partition("  #")[0].rstrip())
         for block in IN_FRESH
@@ -117,10 +117,10 @@ INSTALLS: Final = find_installs()
 
 @dataclass(slots=True)
 class Terminal:
-    """A shell in a folder: what is exported stays so, what goes on does so until it is closed.
+    """A shell in a folder; exports last, and background programs run until it is closed.
 
     Attributes:
-        replaced: What the docs write for something of the reader's, and what it is here.
+        replaced: Placeholders of the docs, and the values to use instead.
     """
 
     folder: Path
@@ -130,7 +130,7 @@ class Terminal:
     _going_on: list[tuple[subprocess.Popen[str], threading.Thread]] = field(default_factory=list)
 
     def type(self, statement: str) -> str:
-        """Type what the docs say; returns its output, which the terminal shows as well."""
+        """Run a command of the docs; return its output, which `shown` collects too."""
         for written, here in self.replaced.items():
             statement = statement.replace(written, here)
         if re.match(r"export |\w+=\$\(.*\)$", statement):
@@ -145,7 +145,7 @@ class Terminal:
         return said
 
     def close(self) -> None:
-        """End all that goes on, the last one first."""
+        """Stop all background programs, last one first."""
         while self._going_on:
             process, reader = self._going_on.pop()
             process.terminate()
@@ -202,7 +202,7 @@ def terminal(folder: Path, programs: Path, **variables: str) -> Iterator[Termina
 
 
 def type_page(page: str, shell: Terminal) -> None:
-    """Type a page from its first command to its last; what goes on ends before the next block."""
+    """Run all commands of a page; background programs are stopped before the next block."""
     for block in SHELL:
         if block.page == page and block not in IN_FRESH and block.statements:
             shell.close()
@@ -229,7 +229,7 @@ def free_address() -> str:
 
 
 def tell(collector: CollectorProcess) -> CollectorProcess:
-    """Record what the pages ask for: runs of a shop, slow, failed and trained."""
+    """Record the runs that the pages need: slow, failed and training runs of a shop."""
     client = otel_ml.Client("shop", endpoint=collector.endpoint)
 
     @client.trace(name="answer", tags={"client": "acme"})
@@ -249,13 +249,13 @@ def tell(collector: CollectorProcess) -> CollectorProcess:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector of its own that has what the pages ask for, in the projects that they name."""
+    """A collector with the runs that the pages need, in the projects that they name."""
     with running(tmp_path_factory.mktemp("told") / "data") as collector:
         yield tell(collector)
 
 
 def at(collector: CollectorProcess, folder: Path) -> contextlib.AbstractContextManager[Terminal]:
-    """Open a terminal on the machine of a collector, in a folder with the examples and tests."""
+    """Open a terminal on a collector's machine, in a folder with the examples and tests."""
     for name in ("examples", "tests"):
         (folder / name).symlink_to(ROOT / name)
     host = collector.endpoint.removeprefix("http://")
@@ -279,8 +279,8 @@ OF_THEIR_OWN: Final = {
 }
 
 
-# An idle engine removes replaced files up to two minutes later, which
-# tests/nightly/otel_ml_collector/test_retention.py waits for.
+# Without --no-wait the purge would take up to two minutes, until an idle engine removes replaced
+# files. tests/nightly/otel_ml_collector/test_retention.py waits for that.
 _PURGE: Final = "otel-ml storage --purge"
 FEWER: Final = {
     _PURGE: f"{_PURGE} --no-wait",
@@ -289,14 +289,14 @@ FEWER: Final = {
 
 @pytest.mark.parametrize("page", sorted(set(HERE) - OF_THEIR_OWN))
 def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
-    """Every command of a page ends well, or says that it is ready."""
+    """Every command of a page succeeds, or reports that it is ready."""
     with at(told, tmp_path) as shell:
         shell.replaced = {"http://localhost:4318": told.endpoint, **FEWER}
         type_page(page, shell)
 
 
 def test_agents(tmp_path: Path) -> None:
-    """Who follows the page on agents asks a collector, and writes to it."""
+    """The commands of the page on agents query a collector and write to it."""
     with (
         running(tmp_path / "otel-ml-data", "--mcp-writes") as served,
         at(tell(served), tmp_path) as shell,
@@ -310,7 +310,7 @@ def test_agents(tmp_path: Path) -> None:
 
 
 def test_live(told: CollectorProcess, tmp_path: Path) -> None:
-    """Who listens as the page on the API says hears of a run that is slow."""
+    """The live stream of the API page reports a slow run."""
     client = otel_ml.Client("default", endpoint=told.endpoint)
     with at(told, tmp_path) as shell:
         shell.replaced["http://127.0.0.1:4318"] = told.endpoint
@@ -327,7 +327,7 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
-    """Who has a table finds the broken input and its hospital with the tutorial's commands."""
+    """The commands of the table tutorial find the broken input and its hospital."""
     page = "docs/tutorial-table.md"
     [program] = [one.text for one in BLOCKS if one.page == page and one.language == "python"]
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
@@ -342,7 +342,7 @@ def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
-    """The commands of the page on other tools import what these tools wrote."""
+    """The commands of the page on other tools import the files of these tools."""
     for folder in ("otlp_files", "phoenix_files"):
         shutil.copytree(ROOT / "tests/support" / folder, tmp_path, dirs_exist_ok=True)
     sent = json.loads((ROOT / "tests/support/recorded/recordings/langfuse_people.json").read_text())
@@ -359,7 +359,7 @@ def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_backup(tmp_path: Path) -> None:
-    """What a backup is restored to is served with the same runs."""
+    """The commands of the backup page restore a backup and serve the same runs."""
     with running(tmp_path / "otel-ml-data") as served, at(tell(served), tmp_path) as shell:
         shell.replaced["/backups"] = str(tmp_path / "backups")
         type_page("docs/how-to/backup.md", shell)
@@ -368,7 +368,7 @@ def test_backup(tmp_path: Path) -> None:
 
 
 def test_read_records(told: CollectorProcess, tmp_path: Path) -> None:
-    """Each question of the page on reading has an answer, in the form that it asks for."""
+    """Each command of the page on reading records has output in the requested format."""
     [slow] = told.runs("shop", where='model == "answer"')
     [trained] = told.runs("shop", where='kind == "training"')
     with at(told, tmp_path) as shell:
@@ -380,7 +380,7 @@ def test_read_records(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_records(told: CollectorProcess, tmp_path: Path) -> None:
-    """The service of the page on records starts, and a collector that sends to it."""
+    """The commands of the page on records start a service, and a collector that sends to it."""
     with at(told, tmp_path) as shell:
         address = free_address()
         shell.replaced["127.0.0.1:4319"] = address
@@ -390,7 +390,7 @@ def test_records(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_send(told: CollectorProcess, tmp_path: Path) -> None:
-    """The page on OTLP sends a run from a shell, and a stock exporter follows its variables."""
+    """The commands of the OTLP page send a run, and its variables configure a stock exporter."""
     made = make_certificate(tmp_path)
     with at(told, tmp_path) as shell:
         shell.replaced |= {
@@ -408,7 +408,7 @@ def test_send(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_late_truth(told: CollectorProcess, tmp_path: Path) -> None:
-    """What the page on runs says came true is listed beside what was foretold."""
+    """The command of the page on runs lists ground truth next to the prediction."""
     page = "docs/how-to/runs.md"
     program = next(one for one in BLOCKS if one.page == page and ".actual(14.0" in one.text)
     (tmp_path / "truth.py").write_text(program.text)
@@ -429,7 +429,7 @@ def test_services(told: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_keys(tmp_path: Path) -> None:
-    """The key that the page makes for a program lets it send, the other one reads."""
+    """Of the two keys of the page, the program's can send and the other one can read."""
     page = "docs/how-to/keys-and-projects.md"
     make, use, revoke = (block.statements for block in SHELL if block.page == page)
     (tmp_path / "shop.py").write_text(STOCK)
@@ -460,7 +460,7 @@ SETTINGS: Final = 'htttp = "127.0.0.1:4318"\n\nlog_level = "loud"\n'
 
 @pytest.mark.parametrize("block", CONSOLE, ids=lambda block: f"{block.page}: {block.text[:20]}")
 def test_what_is_answered(block: Block, tmp_path: Path) -> None:
-    """What the docs show as answers is what the program answers."""
+    """The console outputs in the docs equal the real outputs."""
     command, answer = block.text.removeprefix("$ ").split("\n", 1)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -483,7 +483,7 @@ def without_versions(text: str) -> str:
 
 
 def test_inline_commands_exist() -> None:
-    """A command that a sentence names is one of the program, of make, or a module of ours."""
+    """Each inline command exists: as an `otel-ml` command, a make target or a module."""
     usage = subprocess.run(
         [Path(sys.executable).parent / "otel-ml", "--help"],
         capture_output=True,
@@ -506,27 +506,27 @@ def test_inline_commands_exist() -> None:
 
 
 def test_each_reason_has_its_command() -> None:
-    """No reason is left of a command that the docs no longer name."""
+    """Each exception in `NOT_TYPED` matches a command in the docs."""
     text = "\n".join(block.text for block in SHELL)
     assert [key for key in NOT_TYPED if not re.search(f"^{key}", text, re.MULTILINE)] == []
 
 
 def test_every_block_has_a_language() -> None:
-    """No block leaves open whether it is something to type."""
+    """Each block has a language, so that it is clear whether it is run."""
     assert sorted({block.page for block in BLOCKS if not block.language}) == []
 
 
 def test_installs_are_found() -> None:
-    """Lines that install are found in sentences and in blocks, whoever installs."""
+    """Install commands are found in sentences and in blocks, for all package managers."""
     assert {
         ("docs/how-to/agents.md", "pip install ."),
         ("docs/how-to/records.md", "npm install @grpc/grpc-js @grpc/proto-loader"),
         ("CONTRIBUTING.md", "pipx install pre-commit"),
     } <= set(INSTALLS)
-    assert ("README.md", "pip install '.[collector]'") not in INSTALLS  # its block is typed
+    assert ("README.md", "pip install '.[collector]'") not in INSTALLS  # its block is run whole
 
 
 def test_no_install_from_an_index() -> None:
-    """No page installs this project by its name: it is on no index."""
+    """No page installs this project by name, because it is not on any index."""
     lines = [line for page in PAGES for line in INSTALL.findall(page.read_text())]
     assert [line for line in lines if "otel-ml" in shlex.split(line)] == []

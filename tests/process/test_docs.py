@@ -1,4 +1,4 @@
-"""The docs are held by tests: what exists is documented, what is documented runs."""
+"""Tests that everything public is documented, and that documented code runs."""
 
 import ast
 import os
@@ -46,7 +46,7 @@ def read(page: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub gives them."""
+    """Return the anchors of a page's headings as GitHub creates them."""
     found: list[str] = []
     counts: Counter[str] = Counter()
     for heading in HEADING.findall(FENCED.sub("", page.read_text())):
@@ -66,7 +66,7 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_variable_is_documented() -> None:
-    """Every variable of the environment that the SDK names stands in the docs."""
+    """Every environment variable that the SDK reads is in the docs."""
     named = set()
     for module in (ROOT / "otel_ml").rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
@@ -78,12 +78,12 @@ def test_every_variable_is_documented() -> None:
                     named.add(f"OTEL_EXPORTER_OTLP_{said.value}")
     text = read("docs/configuration.md")
     kinds = {"OTEL_ML_CAPTURE", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_COMPRESSION"}
-    assert kinds <= named  # it finds them all
+    assert kinds <= named  # the search finds each kind of name
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
 
 
 def test_every_endpoint_is_documented() -> None:
-    """The tables of docs/api.md list every call of the API."""
+    """The tables of docs/api.md list every API call."""
     text = read("docs/api.md")
     calls = [
         f"`{method} {route.path.removeprefix('/api/v1')}`"
@@ -100,7 +100,7 @@ def test_every_endpoint_is_documented() -> None:
 
 
 def test_every_field_of_the_filter_is_documented() -> None:
-    """Every field of the filter language is in the docs with its kind and what it is."""
+    """Every filter field is in the docs with its kind and its description."""
     lines = read("docs/filters.md").splitlines()
     for name, field in FIELD_NAMES.items():
         short, key = (f" `{text}` |" if text else " |" for text in (field.short, field.key))
@@ -108,7 +108,7 @@ def test_every_field_of_the_filter_is_documented() -> None:
 
 
 def test_every_metric_is_documented(collector: CollectorProcess) -> None:
-    """Every metric of ours stands in the docs, as Prometheus reads it."""
+    """Every metric of the collector is in the docs under its Prometheus name."""
     page = collector.get_text("/metrics")
     named = re.findall(r"^# TYPE (otel_ml_\w+(?<!_created)) ", page, re.MULTILINE)
     assert {"otel_ml_runs_total", "otel_ml_commit_seconds"} <= set(named)
@@ -117,31 +117,31 @@ def test_every_metric_is_documented(collector: CollectorProcess) -> None:
 
 
 def test_every_public_name_has_a_heading() -> None:
-    """Every public name of the SDK has a heading of its own in the docs."""
+    """Every public name of the SDK has its own heading in the docs."""
     headings = re.findall(r"^## (\w+)$", read("docs/reference.md"), re.MULTILINE)
     assert set(otel_ml.__all__) <= set(headings)
 
 
 def test_reference_is_what_the_docstrings_say() -> None:
-    """The reference is what `make docs` writes."""
+    """The reference is up to date: it equals the output of `make docs`."""
     assert TARGET.read_text() == make()
 
 
 def test_dialects_are_what_the_mapping_reads() -> None:
-    """The page on dialects is what `make docs` writes."""
+    """The page on dialects is up to date: it equals the output of `make docs`."""
     assert make_dialects.TARGET.read_text() == make_dialects.make()
 
 
 @pytest.mark.parametrize("name", ["how-to", "design"])
 def test_every_page_is_in_the_index(name: str) -> None:
-    """Every page of a folder is listed where a reader looks for it."""
+    """Every page of a folder is listed in the folder's README."""
     folder = ROOT / "docs" / name
     listed = {target for target, _ in LINK.findall((folder / "README.md").read_text())}
     assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed
 
 
 def test_links_lead_somewhere() -> None:
-    """Every link of a page to a file, or to a heading of one, leads there."""
+    """Every link to a file, or to a heading of a file, has an existing target."""
     astray = []
     for page in [*PAGES, *BESIDE_README]:
         for target, heading in LINK.findall(page.read_text()):
@@ -152,7 +152,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
-    """Run a page's blocks one after the other, each as a program of its own."""
+    """Run a page's blocks one after another, each as a separate program."""
     environment = {
         **os.environ,
         "OTEL_ML_ENDPOINT": collector.endpoint,
@@ -184,12 +184,12 @@ def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_python_blocks_run(page: Path, collector: CollectorProcess, tmp_path: Path) -> None:
-    """Every block of Python in the docs is a whole program that runs and complains of nothing."""
+    """Every Python block in the docs is a complete program that runs without warnings."""
     run_blocks(page, collector, tmp_path)
 
 
 def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
-    """Who types the shell command of the page on OTLP finds its run."""
+    """The shell command of the page on OTLP stores a run."""
     block = SHELL.search(read("docs/how-to/send-with-any-otlp-client.md"))
     assert block is not None
     command = block[1].replace(HERE, collector.endpoint).replace(": shop'", ": from a shell'")
@@ -208,7 +208,7 @@ def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
 
 
 def read_first_page(page: Path, collector: CollectorProcess) -> str:
-    """Read the page of the collector that readers open after their first program."""
+    """Read the page that readers open after their first program."""
     (address,) = re.findall(rf"^Open <{HERE}(\S*)>", page.read_text(), re.MULTILINE)
     with urlopen(collector.endpoint + address) as answered:
         return unescape(answered.read().decode())
@@ -220,7 +220,7 @@ def test_readme_is_short() -> None:
 
 
 def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The first program of the README leaves one run, with version, input and output."""
+    """The first program of the README stores one run with version, input and output."""
     run_blocks(README, collector, tmp_path)
     [answer] = collector.runs("my-project")
     assert (answer["model"], answer["version"], answer["inputs"], answer["outputs"]) == (
@@ -233,7 +233,7 @@ def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None
 
 
 def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the tutorial has the models, versions and scores that it speaks of."""
+    """The programs of the tutorial store the models, versions and scores that it mentions."""
     run_blocks(TUTORIAL, collector, tmp_path)
     runs = reversed(collector.runs("tutorial"))
     assert [(run["model"], run["version"], run["scores"]) for run in runs] == [
@@ -251,7 +251,7 @@ def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path
 
 
 def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the page on scikit-learn has three trainings with params, curves, and a best."""
+    """The scikit-learn page stores three trainings with params and curves, and a best one."""
     run_blocks(SCIKIT_LEARN, collector, tmp_path)
     trained = [run["run_id"] for run in collector.runs("scikit-learn")[2::-1]]
     asked = urlencode({"of": trained}, doseq=True)
@@ -264,7 +264,7 @@ def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Pa
 
 
 def test_scikit_learn_leaves_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows that page finds which training made the version, and what it foretold."""
+    """The scikit-learn page records which training made a version, and its prediction."""
     run_blocks(SCIKIT_LEARN, collector, tmp_path)
     called, trained = collector.runs("scikit-learn-flowers")[:2]
     [version] = collector.get("/projects/scikit-learn-flowers/models/flowers/versions")["versions"]

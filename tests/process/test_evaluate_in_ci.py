@@ -1,4 +1,4 @@
-"""The page "Evaluate in CI": its files and its workflow, run as they stand there."""
+"""Runs the files and the workflow of the page "Evaluate in CI" unchanged."""
 
 import os
 import re
@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 def shell(folder: Path, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a step as a runner does; `otel-ml` is that of this environment."""
+    """Run a step as a runner does, with the `otel-ml` of this environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-e", "-c", command],
@@ -35,7 +35,7 @@ def shell(folder: Path, command: str, **variables: str) -> "subprocess.Completed
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """What the page says that a repository has."""
+    """A repository with the files and commands of the page."""
     (tmp_path / "app.py").write_text(blocks("py")[0])
     for command in blocks("sh"):
         ended = shell(tmp_path, command)
@@ -44,11 +44,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 def run_workflow(folder: Path, programs: Path | None = None) -> tuple[list[str], str]:
-    """Run the steps of the workflow; returns those that failed, and the summary.
+    """Run the steps of the workflow; return the failed steps and the summary.
 
     Args:
         folder: The repository.
-        programs: Those of an empty environment, into which it installs; None for this one's.
+        programs: Programs of an empty environment to install into; None to skip the installation.
     """
     workflow: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
     summary = folder / "summary.md"
@@ -67,14 +67,14 @@ def run_workflow(folder: Path, programs: Path | None = None) -> tuple[list[str],
 
 
 def test_nothing_changed(repository: Path) -> None:
-    """A pull request that changes nothing passes, and its summary shows the table."""
+    """A pull request without changes passes, and its summary has the table."""
     failed, summary = run_workflow(repository)
     assert failed == []
     assert "| exact | 100.0% " in summary
 
 
 def test_a_seeded_regression_fails(repository: Path) -> None:
-    """A version that is worse fails the step with status 1, and the summary names the items."""
+    """A worse version fails the step with status 1, and the summary names the items."""
     app = repository / "app.py"
     app.write_text(app.read_text().replace("sum(", "-sum("))
     failed, summary = run_workflow(repository)

@@ -1,4 +1,4 @@
-"""Limits on names that are declared many times."""
+"""Tests of the limits on names that are declared several times."""
 
 import json
 import subprocess
@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-# In a process of its own: in a worker that had run other tests Python 3.11.7 once lost count of how
-# deep its parser is ("AST constructor recursion depth mismatch"); why is not known.
+# A separate process, because Python 3.11.7 once failed in a worker after other tests, with "AST
+# constructor recursion depth mismatch". The cause is not known.
 _FIGURES = "import json; from tests.house import read_tree; print(json.dumps(read_tree().rows()))"
 
 
@@ -28,5 +28,5 @@ def figures() -> dict[str, float]:
     ],
 )
 def test_names_are_declared_once(figures: dict[str, float], name: str, most: float) -> None:
-    """Constants and classes are not declared again under the same name, beyond these limits."""
+    """The number of constants and classes that share a name stays within these limits."""
     assert figures[name] <= most

@@ -1,4 +1,4 @@
-"""What the package says it needs is what it imports, and can be installed where it says so."""
+"""Tests of the package's dependencies and of the changelog."""
 
 import ast
 import sys
@@ -15,7 +15,7 @@ from tests.support.folders import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-# Packages of the user's own: used when the program has them, never asked for.
+# Packages that the user's program may have; they are used if present and never required.
 OF_THE_HOST = {
     *("PIL", "jax", "ml_dtypes", "numpy", "pandas", "polars", "pytz", "scipy", "torch"),
     *("pytest", "typing_extensions", "wrapt"),
@@ -23,7 +23,7 @@ OF_THE_HOST = {
 
 
 def imported(folder: str) -> set[str]:
-    """The packages of others that the files of a folder import, anywhere in them."""
+    """Return the third-party packages that the files of a folder import anywhere."""
     found = set()
     for module in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
@@ -35,7 +35,7 @@ def imported(folder: str) -> set[str]:
 
 
 def declared(*extras: str) -> set[str]:
-    """The distributions that these extras ask for by name."""
+    """Return the distributions that these extras require by name."""
     lines = [line for extra in extras for line in EXTRAS[extra]]
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
@@ -48,7 +48,7 @@ def declared(*extras: str) -> set[str]:
     ],
 )
 def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
-    """No import rests on a package that only another one happens to bring."""
+    """Each imported package is declared, and not only installed as a dependency of another one."""
     distributions = packages_distributions()
     brought = declared(*extras) | {Requirement(one).name for one in PROJECT["dependencies"]}
     missing = [
@@ -70,19 +70,19 @@ def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> N
 def test_collector_asks_for_nothing_that_is_not_there(
     where: dict[str, str], missing: set[str]
 ) -> None:
-    """The extra brings nothing where its packages have no build, and all of it elsewhere."""
+    """On platforms without builds the extra omits those packages; elsewhere it requires all."""
     lines = [Requirement(line) for line in EXTRAS["collector"]]
     asked = {line.name for line in lines if line.marker is None or line.marker.evaluate(where)}
     assert declared("collector") - asked == missing
 
 
 def test_changelog_has_the_version() -> None:
-    """The version has a chapter in the changelog."""
+    """The changelog has a section for the version."""
     assert f"\n## {version()}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_fragments_go_into_the_changelog(tmp_path: Path) -> None:
-    """Fragments stand below the version by kind, once, beside what stood there and is older."""
+    """Fragments are added to the version's section by kind, once, and older entries are kept."""
     (tmp_path / "pyproject.toml").write_text('version = "2.0"\n')
     log = tmp_path / "CHANGELOG.md"
     log.write_text("# Changelog\n\n## 1.0\n\n### Added\n\n* Old.\n")
@@ -102,7 +102,7 @@ def test_fragments_go_into_the_changelog(tmp_path: Path) -> None:
 
 
 def test_fragment_of_no_kind(tmp_path: Path) -> None:
-    """A fragment whose name says no kind is named, and nothing is moved."""
+    """A fragment of an unknown kind is named in the error, and no fragment is moved."""
     (tmp_path / "changelog.d").mkdir()
     (tmp_path / "changelog.d" / "7.news.md").write_text("What?\n")
     with pytest.raises(ValueError, match=r"7\.news\.md"):

@@ -1,4 +1,4 @@
-"""The compatibility that records.proto promises is held by a tool, and the tool by this test."""
+"""Tests that a tool checks the compatibility promised by records.proto."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ CALL: Final = "rpc PutRecords(PutRecordsRequest) returns (PutRecordsResponse);"
 
 
 def check(folder: Path, old: str, new: str) -> subprocess.CompletedProcess[str]:
-    """Hold a changed copy of the proto to what was released, as `make check-proto` does."""
+    """Compare a changed copy of the proto with the released one, like `make check-proto`."""
     shutil.copytree(ROOT / "proto", folder / "proto")
     path = folder / "proto" / FILE
     text = path.read_text()
@@ -33,7 +33,7 @@ def check(folder: Path, old: str, new: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_check_is_made() -> None:
-    """`make check`, which CI runs, holds the proto to what was released."""
+    """The Makefile, which CI uses, compares the proto with the released one."""
     text = (ROOT / "Makefile").read_text()
     assert "buf breaking proto --against proto/released.json" in text
 
@@ -52,7 +52,7 @@ def test_check_is_made() -> None:
     ids=["renamed", "renumbered", "removed", "retyped", "repeated", "call", "package"],
 )
 def test_breaking_change(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """A change that breaks who reads or serves records fails the check, which says where."""
+    """A change that breaks clients or servers fails the check, which names the change."""
     checked = check(tmp_path, old, new)
     assert checked.returncode != 0
     assert said in checked.stdout
@@ -69,6 +69,6 @@ def test_breaking_change(tmp_path: Path, old: str, new: str, said: str) -> None:
     ids=["nothing", "field", "message"],
 )
 def test_change_that_breaks_nobody(tmp_path: Path, old: str, new: str) -> None:
-    """New fields and messages pass."""
+    """An unchanged proto and new fields and messages pass."""
     checked = check(tmp_path, old, new)
     assert (checked.returncode, checked.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""One test of each promise, against one real collector: `make test` runs these and the unit tests.
+"""One test for each promise, with one real collector; `make test` runs these and the unit tests.
 
 Tests share the collector and are isolated from each other by project. The tests of keys and of
 ``kill -9`` share a second one, which is killed and started again.
@@ -61,7 +61,7 @@ GRPC_COMPRESSIONS: Final = {
     "gzip": grpc.Compression.Gzip,
     "deflate": grpc.Compression.Deflate,
 }
-# A busy collector is asked again, as exporters do.
+# If the collector is busy, the request is sent again, as exporters do.
 GRPC_RETRIES: Final = [
     (
         "grpc.service_config",
@@ -84,7 +84,7 @@ GRPC_RETRIES: Final = [
     )
 ]
 
-# The programs of the three origins, and two of our own.
+# The programs of the three origins, and two more.
 SHORT: Final = """
 from otel_ml import Client
 
@@ -137,7 +137,7 @@ FETCH: Final = (
     + "\nimport json\nprint(json.dumps([orig.tolist(), str(orig.dtype), orig.shape]))\n"
 )
 
-# Of each program the exit status, and what it printed and complained of.
+# The exit status of each program, its output and its errors.
 Ended = Mapping[str, "Future[tuple[int, str, str]]"]
 WELL: Final = (0, "", "")
 
@@ -160,7 +160,7 @@ RULES: Final = {
 
 
 def deliver(collector: CollectorProcess, project: str, *spans: Span) -> None:
-    """Send spans of a project; all of them are stored."""
+    """Send spans to a project, and check that all are stored."""
     body = encode(spans)
     collector.deliver(body, {**PROTOBUF, "x-otel-ml-project": project})
 
@@ -168,7 +168,7 @@ def deliver(collector: CollectorProcess, project: str, *spans: Span) -> None:
 def post(
     collector: CollectorProcess, path: str, body: bytes, headers: Mapping[str, str]
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Send bytes as exporters do, again while the collector is busy; returns the last answer."""
+    """Send bytes as exporters do, again while the collector is busy; return the last response."""
     answers: list[tuple[int, Mapping[str, str], bytes]] = []
 
     def is_answered() -> bool:
@@ -180,7 +180,7 @@ def post(
 
 
 def call(model: str, attributes: Mapping[str, Value] | None = None, **fields: Any) -> Span:
-    """Make the span of a model call that starts now."""
+    """Make a span of a model call that starts now."""
     return make_call(model, attributes, **{"start_ns": time.time_ns(), **fields})
 
 
@@ -202,7 +202,7 @@ def names(collector: CollectorProcess, project: str, where: str) -> list[str]:
 
 
 def only_run(collector: CollectorProcess, project: str, where: str = "") -> dict[str, Any]:
-    """Read all that is known of the only run of a project that matches a filter."""
+    """Return the only run of a project that matches a filter, with all its details."""
     [summary] = collector.runs(project, where=where)
     run: dict[str, Any] = collector.get(f"/projects/{quote(project)}/runs/{summary['run_id']}")
     return run
@@ -217,10 +217,10 @@ def desk() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory, desk: Sink) -> Iterator[CollectorProcess]:
-    """The collector of this module, with rules and runs that its first look at alerts finds.
+    """The collector of this module, with rules and runs for its first evaluation of alerts.
 
-    It looks 5 s after its start, at the newest whole minute. Runs of two minutes around it are in
-    that window whenever the look is.
+    It evaluates rules 5 s after its start, for the newest full minute. The runs cover three minutes
+    before and two minutes after now, so each possible window has some.
     """
     receiver = {"kind": "webhook", "url": f"http://{desk.address}/hook", "allow_private": True}
     settings = {"--alert-targets": {"desk": receiver}, "--prices": PRICES}
@@ -244,7 +244,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory, desk: Sink) -> Iterator[
 def programs(
     collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ended]:
-    """Run all programs, two at a time: other tests run while these do."""
+    """Run all programs, two at a time, while other tests run."""
 
     def run(text: str, folder: Path) -> tuple[int, str, str]:
         program = start(folder, text, collector.endpoint)
@@ -264,7 +264,7 @@ def programs(
 def send_over_http(
     collector: CollectorProcess, body: bytes, headers: Mapping[str, str], encoding: str
 ) -> tuple[int, bytes]:
-    """Send spans in an encoding; returns status and body of the answer."""
+    """Send spans in an encoding; return the response's status and body."""
     named = {} if encoding == "identity" else {"content-encoding": encoding}
     packed = COMPRESSIONS[encoding](body)
     status, _, answer = post(collector, "/v1/traces", packed, {**headers, **named})
@@ -272,7 +272,7 @@ def send_over_http(
 
 
 def encoded_call(encoding: str) -> Span:
-    """Make a call that has each kind of value."""
+    """Make a call with each kind of value."""
     return call(
         f"sent as {encoding}",
         {
@@ -288,7 +288,7 @@ def encoded_call(encoding: str) -> Span:
 
 
 def expected_run(span: Span) -> dict[str, object]:
-    """Write the whole answer about an `encoded_call`."""
+    """Return the complete API response for an `encoded_call`."""
     score = {"judge": "grounded", "version": None, "digest": "", "score": 0.25, "passed": None}
     texts = dict.fromkeys(("label", "explanation", "error", "annotator"), "")
     return plain_run(
@@ -319,7 +319,7 @@ def expected_run(span: Span) -> dict[str, object]:
 
 
 def test_http_protobuf(collector: CollectorProcess) -> None:
-    """A span in protobuf over HTTP is stored whole, plain and in each compression."""
+    """A span in protobuf over HTTP is stored completely, plain and in each compression."""
     for encoding in COMPRESSIONS:
         span = encoded_call(encoding)
         answer = send_over_http(collector, encode([span]), PROTOBUF, encoding)
@@ -328,7 +328,7 @@ def test_http_protobuf(collector: CollectorProcess) -> None:
 
 
 def test_http_json(collector: CollectorProcess) -> None:
-    """A span in JSON over HTTP is stored whole, plain and in each compression."""
+    """A span in JSON over HTTP is stored completely, plain and in each compression."""
     for encoding in COMPRESSIONS:
         span = encoded_call(encoding)
         request = to_otlp_json(ExportTraceServiceRequest.FromString(encode([span])))
@@ -338,7 +338,7 @@ def test_http_json(collector: CollectorProcess) -> None:
 
 
 def test_grpc(collector: CollectorProcess) -> None:
-    """A span over gRPC is stored whole, plain and in each compression."""
+    """A span over gRPC is stored completely, plain and in each compression."""
     with grpc.insecure_channel(collector.grpc, options=GRPC_RETRIES) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         for encoding, compression in GRPC_COMPRESSIONS.items():
@@ -361,7 +361,7 @@ def test_log_record(collector: CollectorProcess) -> None:
 
 
 def test_undecodable_body(collector: CollectorProcess) -> None:
-    """A body that is no OTLP is refused for good."""
+    """A body that is not OTLP is refused for good."""
     status, headers, _ = post(collector, "/v1/traces", b"\x0a\x7f\x01", PROTOBUF)
     assert (status, headers.get("retry-after")) == (400, None)
 
@@ -391,7 +391,7 @@ def test_sent_twice(collector: CollectorProcess) -> None:
 
 @pytest.fixture(scope="module")
 def shelf(collector: CollectorProcess) -> str:
-    """A project of five runs that filters tell apart."""
+    """A project of five runs for tests of filters."""
     deliver(
         collector,
         "shelf",
@@ -405,7 +405,7 @@ def shelf(collector: CollectorProcess) -> str:
 
 
 def test_filters(collector: CollectorProcess, shelf: str) -> None:
-    """A filter lists the runs that it is true of."""
+    """A filter lists the runs that match it."""
     expected = {
         "": ["apple", "berry", "cherry", "date", "elder"],
         'model == "apple"': ["apple"],
@@ -424,7 +424,7 @@ def test_filters(collector: CollectorProcess, shelf: str) -> None:
 
 
 def test_filter_with_not(collector: CollectorProcess, shelf: str) -> None:
-    """`not` lists the runs that the rest of a filter is not true of."""
+    """A filter with `not` lists the runs that do not match the negated part."""
     expected = {
         'not model == "apple"': ["berry", "cherry", "date", "elder"],
         'not (tags["client"] == "a" or outcome == "error")': ["berry", "elder"],
@@ -434,13 +434,13 @@ def test_filter_with_not(collector: CollectorProcess, shelf: str) -> None:
 
 
 def test_wrong_filter(collector: CollectorProcess, shelf: str) -> None:
-    """A filter that cannot be read is refused with the place where it is wrong."""
+    """A filter with a syntax error is refused, and the error has the position."""
     error = collector.get(f"/projects/{shelf}/runs", where="latency_ms >")["error"]
     assert (error["code"], error["field"], error["column"]) == ("bad_query", "where", 12)
 
 
 def test_quantiles(collector: CollectorProcess) -> None:
-    """Of 100 calls of 1 to 100 s the quantiles are within 1 % of 50, 90, 95 and 99 s."""
+    """For 100 calls of 1 to 100 s, the quantiles are within 1 % of 50, 90, 95 and 99 s."""
     now_ns = time.time_ns()
     calls = [
         make_call("slow", start_ns=now_ns - s * SECOND_NS, end_ns=now_ns) for s in range(1, 101)
@@ -452,13 +452,13 @@ def test_quantiles(collector: CollectorProcess) -> None:
 
 
 def test_errors(collector: CollectorProcess, shelf: str) -> None:
-    """Statistics count the runs of a project, and those that failed."""
+    """Statistics count the runs of a project and the failed runs."""
     total = collector.get(f"/projects/{shelf}/stats")["total"]
     assert (total["runs"], total["errors"], total["error_share"]) == (5, 1, 0.2)
 
 
 def test_price_of_cached_tokens(collector: CollectorProcess) -> None:
-    """Of 1,000 tokens that go in, 400 of them cached, and 100 that come out the cost is 0.84 ct."""
+    """1,000 input tokens, of which 400 are cached, and 100 output tokens cost 0.84 ct."""
     usage: dict[str, Value] = {
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "house-1",
@@ -468,7 +468,7 @@ def test_price_of_cached_tokens(collector: CollectorProcess) -> None:
     }
     deliver(collector, "prices", call("priced", usage))
     run = only_run(collector, "prices")
-    assert run["cost"] == 0.0084  # 600 x 10 + 400 x 1 + 100 x 20, by the million
+    assert run["cost"] == 0.0084  # 600 x 10 + 400 x 1 + 100 x 20, per million
     assert run["tokens"] == {
         "input": 1000,
         "output": 100,
@@ -480,7 +480,7 @@ def test_price_of_cached_tokens(collector: CollectorProcess) -> None:
 
 
 def test_score_that_comes_twice(collector: CollectorProcess) -> None:
-    """Of two scores of a run by one version of a judge the later one counts, once."""
+    """If a version of a judge scores a run twice, only the later score counts."""
     span = call("scored", {"otel_ml.score.good": 0.5})
     told: dict[str, Value] = {"otel_ml.judge.name": "good", "otel_ml.score.value": 0.75}
     deliver(collector, "scored", span)
@@ -518,7 +518,7 @@ def marked(collector: CollectorProcess) -> Span:
 
 
 def test_pages(collector: CollectorProcess, marked: Span) -> None:
-    """Every topic has a page in HTML."""
+    """Every topic has an HTML page."""
     paths = ["", *("/runs", f"/runs/{id_of(marked)}", "/models", "/judges", "/monitor")]
     paths += ["/alerts", "/metrics", "/datasets", "/experiments", "/queues", "/sessions"]
     for path in ["/", *(f"/projects/pages{path}" for path in paths)]:
@@ -529,7 +529,7 @@ def test_pages(collector: CollectorProcess, marked: Span) -> None:
 
 
 def test_pages_escape_their_text(collector: CollectorProcess, marked: Span) -> None:
-    """Texts of a run are shown on its page and in the list, and are no HTML there."""
+    """The texts of a run are escaped on its page and in the list."""
     for path in (f"/runs/{id_of(marked)}", "/runs"):
         page = collector.get_text(f"/projects/pages{path}")
         shown = [text in page for text in ("&lt;b&gt;bold&lt;/b&gt;", "&lt;script&gt;alert(1)")]
@@ -538,12 +538,12 @@ def test_pages_escape_their_text(collector: CollectorProcess, marked: Span) -> N
 
 
 def test_page_of_nothing(collector: CollectorProcess) -> None:
-    """The address of a run that does not exist is answered 404, with a page."""
+    """A run that does not exist gives a 404 page."""
     answer = ask(collector, f"/projects/pages/runs/{'0' * 31}1-{'0' * 15}1")
     assert (answer.status, answer.text.startswith("<!doctype html>")) == (404, True)
 
 
-# Judges and experiments, with the SDK in the test's own process.
+# Judges and experiments, with the SDK in the process of the test.
 
 
 def is_short(outputs: str) -> float:
@@ -559,7 +559,7 @@ def shout(text: str) -> str:
 
 
 def test_judge(collector: CollectorProcess) -> None:
-    """A judge scores each call, and the store counts what passed."""
+    """A judge scores each call, and the store counts passes."""
     client = Client("judged", endpoint=collector.endpoint, join=False)
     judge = client.add_judge(Judge("short", "Short answers pass.", is_short, is_enough))
     judged = client.assess(judge)(shout)
@@ -596,7 +596,7 @@ def add_or_fail(a: int, b: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two experiments over the same 40 items, the second with the first as its baseline."""
+    """Two experiments on the same 40 items; the first is the baseline of the second."""
 
     baseline: Result
     candidate: Result
@@ -615,7 +615,7 @@ def compared(collector: CollectorProcess) -> Compared:
 
 
 def test_experiment(collector: CollectorProcess, compared: Compared) -> None:
-    """An experiment is stored with its runs and scores, apart from production."""
+    """An experiment is stored with its runs and scores, separate from production."""
     with Reader("experiments", endpoint=collector.endpoint) as reader:
         again = load_result(compared.baseline.experiment.id, reader=reader)
     assert {run.outputs: run.judgements["exact"].passed for run in again.runs} == {
@@ -625,7 +625,7 @@ def test_experiment(collector: CollectorProcess, compared: Compared) -> None:
 
 
 def test_verdict(collector: CollectorProcess, compared: Compared) -> None:
-    """A candidate that fails for half of the items is worse: a call that failed has not passed."""
+    """A candidate that fails on half of the items is worse, because a failed call does not pass."""
     path = f"/projects/experiments/experiments/{compared.candidate.experiment.id}"
     verdict = collector.get(path)["verdict"]
     counts = {name: verdict[name] for name in ("word", "common", "regressions", "fixed")}
@@ -641,7 +641,7 @@ def test_verdict(collector: CollectorProcess, compared: Compared) -> None:
 
 
 def test_alert_fires(collector: CollectorProcess, desk: Sink) -> None:
-    """A rule fires by the runs of a window that is over, and its receiver is notified."""
+    """A rule fires for the runs of a completed window, and its receiver is notified."""
 
     def of_rule() -> list[dict[str, Any]]:
         documents = [json.loads(sent.body) for sent in list(desk.requests)]
@@ -672,7 +672,7 @@ def test_alert_that_does_not_hold(collector: CollectorProcess, desk: Sink) -> No
 
 
 def test_alert_without_data(collector: CollectorProcess, desk: Sink) -> None:
-    """A rule over runs that do not exist has no data, and never fires."""
+    """A rule without matching runs has the state "no data", and never fires."""
 
     def state() -> Any:
         return collector.get("/projects/alerts/alerts/nobody")
@@ -686,7 +686,7 @@ def test_alert_without_data(collector: CollectorProcess, desk: Sink) -> None:
 
 
 def test_bighummingbird_trace(collector: CollectorProcess, programs: Ended) -> None:
-    """BigHummingbird's first snippet records its call, and its model's first version."""
+    """BigHummingbird's first snippet records a run and the first version of its model."""
     assert programs["trace"].result() == WELL
     run = only_run(collector, "Concept Project")
     told = ("model", "version", "kind", "inputs", "outputs", "outcome", "scores", "tags")
@@ -705,7 +705,7 @@ def test_bighummingbird_trace(collector: CollectorProcess, programs: Ended) -> N
 
 
 def test_bighummingbird_judge(collector: CollectorProcess, programs: Ended) -> None:
-    """BigHummingbird's second snippet has its call scored by version 1 of its judge."""
+    """The call in BigHummingbird's second snippet is scored by version 1 of its judge."""
     assert programs["judge"].result() == WELL
     [evaluation] = only_run(collector, "Quick Start")["evaluations"]
     told = ("judge", "version", "error", "source")
@@ -715,7 +715,7 @@ def test_bighummingbird_judge(collector: CollectorProcess, programs: Ended) -> N
 
 
 def test_raymon(collector: CollectorProcess, programs: Ended) -> None:
-    """Raymon's snippets make one trace with three tags, a line of text and four objects."""
+    """Raymon's snippets make one trace with three tags, a log line and four objects."""
     assert programs["raymon"].result() == WELL
     [summary] = collector.get(f"/traces/{RAYMON_TRACE}")["runs"]
     run = collector.get(f"/projects/{RAYMON}/runs/{summary['run_id']}")
@@ -749,7 +749,7 @@ def test_raymon_reads_back(collector: CollectorProcess, programs: Ended, tmp_pat
 
 
 def test_digitalhub_metrics(collector: CollectorProcess, programs: Ended) -> None:
-    """DigitalHub's metrics are those of a run: a second value makes a series."""
+    """DigitalHub's metrics are stored with a run: a second value makes a series."""
     assert programs["metrics"].result() == WELL
     run = only_run(collector, "churn", 'model == "fit"')
     assert run["metrics"] == {"loss": [0.002, 0.001], "accuracy": 0.95, "epochs": [1.0, 2.0, 3.0]}
@@ -757,7 +757,7 @@ def test_digitalhub_metrics(collector: CollectorProcess, programs: Ended) -> Non
 
 
 def test_digitalhub_handler(collector: CollectorProcess, programs: Ended) -> None:
-    """DigitalHub's job is a run whose output is the model that it logged, with its metrics."""
+    """DigitalHub's job is a run whose output is the logged model, with its metrics."""
     assert programs["handler"].result() == WELL
     run = only_run(collector, "churn", 'model == "train"')
     versions = collector.get("/projects/churn/models/classifier/versions")["versions"]
@@ -769,14 +769,14 @@ def test_digitalhub_handler(collector: CollectorProcess, programs: Ended) -> Non
 
 
 def test_short_script(collector: CollectorProcess, programs: Ended) -> None:
-    """All calls of a script that ends right behind them are delivered."""
+    """All calls of a script are delivered even if it ends right after them."""
     assert programs["short"].result() == WELL
     outputs = [run["outputs"] for run in collector.runs("short", order="oldest")]
     assert outputs == ["0", "2", "4"]
 
 
 def test_version_in_two_processes(collector: CollectorProcess, programs: Ended) -> None:
-    """Code has the same version in processes with other hash seeds."""
+    """The same code has the same version in processes with different hash seeds."""
     assert (programs["hashed 1"].result(), programs["hashed 2"].result()) == (WELL, WELL)
     assert [run["version"] for run in collector.runs("hashed")] == [1, 1]
 
@@ -786,11 +786,11 @@ def test_version_in_two_processes(collector: CollectorProcess, programs: Ended) 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A collector that was killed behind its answers and started again, with its keys.
+    """A collector that was killed after it acknowledged runs, and restarted, with its keys.
 
     Attributes:
-        admin: A key that may everything.
-        north, south: Keys of one project each.
+        admin: A key with all permissions.
+        north, south: A key for one project each.
         acknowledged: The ids of the runs of `north` that were acknowledged before the kill.
     """
 
@@ -801,12 +801,12 @@ class Killed:
     acknowledged: Sequence[str]
 
     def ask(self, path: str, key: str) -> tuple[int, Any]:
-        """Ask the API with a key; returns status and document."""
+        """Send a request to the API with a key; return status and document."""
         answer = ask(self.collector, f"/api/v1{path}", key)
         return answer.status, answer.json
 
     def list_runs(self, key: str, project: str) -> list[str]:
-        """List the ids of the runs of a project, as often as the list has them."""
+        """List the run ids of a project, including duplicates."""
         status, page = self.ask(f"/projects/{project}/runs?limit=1000", key)
         assert status == 200, page
         return sorted(run["run_id"] for run in page["runs"])
@@ -814,9 +814,9 @@ class Killed:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
-    """Kill a collector that has acknowledged spans, and send half of them again.
+    """Kill a collector that has acknowledged spans, restart it, and send half of the spans again.
 
-    A sender whose answer was lost with the collector does the same.
+    A sender whose response was lost with the collector does the same.
     """
     folder = tmp_path_factory.mktemp("killed")
     requests = [make_request("north", 20) for _ in range(2)]
@@ -835,19 +835,19 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
 
 
 def test_kill_loses_nothing(killed: Killed) -> None:
-    """After ``kill -9`` every acknowledged run is listed, and none of them twice."""
+    """After ``kill -9`` every acknowledged run is listed once."""
     assert killed.list_runs(killed.north, "north") == killed.acknowledged
 
 
 def test_kill_counts_nothing_twice(killed: Killed) -> None:
-    """After ``kill -9`` statistics count each acknowledged run once, and each score."""
+    """After ``kill -9`` statistics count each acknowledged run and each score once."""
     _, stats = killed.ask("/projects/north/stats", killed.north)
     [judge] = stats["total"]["judges"]
     assert (stats["total"]["runs"], judge["evaluations"], judge["mean_score"]) == (40, 40, 4.5)
 
 
 def test_key_reads_its_project_alone(killed: Killed) -> None:
-    """To a key the runs, the figures and the pages of another project do not exist."""
+    """With a key for one project, the runs, figures and pages of another project do not exist."""
     [run_id, *_] = killed.acknowledged
     paths = ["runs", f"runs/{run_id}", "stats", "models", "judges", "alerts"]
     for path in paths:
@@ -860,7 +860,7 @@ def test_key_reads_its_project_alone(killed: Killed) -> None:
 
 
 def test_key_writes_to_its_project_alone(killed: Killed) -> None:
-    """A key that names one project files every span there, whatever the span claims."""
+    """A key for one project stores every span there, even if the span names another project."""
     body = encode([call("claimed", {"otel_ml.project": "north"})])
     killed.collector.deliver(body, {**PROTOBUF, "authorization": f"Bearer {killed.south}"})
     assert len(killed.list_runs(killed.admin, "south")) == 1
@@ -868,13 +868,13 @@ def test_key_writes_to_its_project_alone(killed: Killed) -> None:
 
 
 def test_wrong_key(killed: Killed) -> None:
-    """Without a key, and with a wrong one, nothing is answered."""
+    """Without a valid key requests are refused with 401."""
     asked = "/projects/north/runs"
     assert [killed.ask(asked, key)[0] for key in ("", WRONG)] == [401, 401]
 
 
 def test_unfinished_run(collector: CollectorProcess) -> None:
-    """A run that has begun is running until its end arrives."""
+    """A started run is running until its end arrives."""
     span = call("slow")
     deliver(collector, "open", make_start(span))
     assert only_run(collector, "open")["outcome"] == "running"
@@ -883,7 +883,7 @@ def test_unfinished_run(collector: CollectorProcess) -> None:
 
 
 def test_trace(collector: CollectorProcess) -> None:
-    """A trace lists its runs, each with the run above it."""
+    """A trace lists its runs, each with its parent run."""
     top = call("top")
     below = call("below", trace_id=top.trace_id, parent_span_id=top.span_id)
     plain = make_span("GET", trace_id=top.trace_id, start_ns=top.start_ns)

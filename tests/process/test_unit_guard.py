@@ -1,4 +1,4 @@
-"""The guard of tests/unit fails a test that starts something."""
+"""Tests of the guard that fails a unit test which starts a process, a socket or the engine."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ GUARD = ROOT / "tests" / "unit" / "conftest.py"
     ],
 )
 def test_start_is_refused(body: str, what: str, tmp_path: Path) -> None:
-    """A test that starts something fails, and the message says what it did."""
+    """A test that starts something fails, and the message names the action."""
     ended = run(body, tmp_path)
     assert ended.returncode == 1
     assert f"A unit test {what}" in ended.stdout

@@ -1,4 +1,4 @@
-"""Tests that CONTRIBUTING's worked examples are all that a new field, or a new record, takes."""
+"""Tests that CONTRIBUTING's worked examples are complete for a new field and a new record."""
 
 import os
 import re
@@ -16,9 +16,9 @@ import pytest
 from tests.support.folders import ROOT
 from tests.support.sampling import sampled
 
-# Of a kind of record, the part that its table takes.
+# The most files under ``store`` that an example may change.
 TABLE_FILES: Final = 2
-# Files and lines of each, the message that is sent on apart.
+# Files and lines of the examples, not counting the proto message.
 FIELD_FILES, FIELD_LINES = 3, 5
 KIND_FILES: Final = 6
 _EDIT: Final = re.compile(
@@ -26,7 +26,7 @@ _EDIT: Final = re.compile(
     r"```\w+\n(?P<text>.*?)```\n",
     re.DOTALL,
 )
-# Makes a store of an older schema.
+# Makes a store with an older schema.
 OLD: Final = """
 import sys
 from pathlib import Path
@@ -39,14 +39,14 @@ with clickhouse_connect.get_client(interface="chdb", path=sys.argv[1] + "/store"
             client.command(statement)
     client.insert("store_meta", [["schema", 28]], column_names=["name", "value"])
 """
-# Makes a store as the program does that has no such field or record yet.
+# Makes a store with the current program, which does not have the field or record.
 TODAY: Final = """
 import sys
 from otel_ml_collector.store.migrations import connect
 
 connect("chdb://" + sys.argv[1] + "/store").close()
 """
-# Runs in the copy, over such a store: a span with the field, and all who tell of it.
+# Runs in the changed copy with such a store: stores a span with the field and checks each output.
 FIELD: Final = """
 import json
 import sys
@@ -111,7 +111,7 @@ faces = {
 assert all(faces.values()), [name for name, is_there in faces.items() if not is_there]
 assert "region" in RUNS.names() and "region" in OPEN_RUNS.names()
 """
-# The same for a record: sent twice, kept once, and gone with its run.
+# The same for a record: it is sent twice, stored once, and deleted with its run.
 KIND: Final = """
 import sys
 from pathlib import Path
@@ -150,7 +150,7 @@ with open_store(Path(sys.argv[1]) / "store") as store:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A text that goes into a file, after or before what stands there once, or first."""
+    """A text to insert into a file, before or after the first line that starts with an anchor."""
 
     path: str
     where: str
@@ -158,7 +158,7 @@ class Edit:
     text: str
 
     def make(self, root: Path) -> None:
-        """Put the text into the file of a tree."""
+        """Insert the text into the file in a tree."""
         path = root / self.path
         before = path.read_text()
         at = f"\n{before}".find(f"\n{self.anchor}")
@@ -169,19 +169,19 @@ class Edit:
 
 
 def read_example(title: str) -> list[Edit]:
-    """Read the edits of a chapter of CONTRIBUTING."""
+    """Read the edits of a section of CONTRIBUTING."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     chapter = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
     edits = [
         Edit(one["path"], one["where"], one["anchor"].replace("\\n", "\n"), one["text"])
         for one in _EDIT.finditer(chapter)
     ]
-    assert len(edits) == chapter.count("```") // 2  # no block stands without its place
+    assert len(edits) == chapter.count("```") // 2  # each block has a place
     return edits
 
 
 def copy_product(folder: Path) -> None:
-    """Copy what is committed of the product into a folder, and what is compiled of it."""
+    """Copy the product's committed files and their compiled versions into a folder."""
     listed = subprocess.run(
         ["git", "ls-files", "otel_ml", "collector", "proto"],
         cwd=ROOT,
@@ -194,7 +194,7 @@ def copy_product(folder: Path) -> None:
         for path in filter(None, (name, compiled)):
             if (ROOT / path).is_file():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / path, folder / path)  # with its time, by which it is current
+                shutil.copy2(ROOT / path, folder / path)  # with times: compiled files stay valid
 
 
 def run_in(folder: Path, program: str, data: Path) -> None:
@@ -213,7 +213,7 @@ def run_in(folder: Path, program: str, data: Path) -> None:
 
 
 def count_places(edits: Sequence[Edit]) -> tuple[int, int]:
-    """Count the files and lines that some edits touch, but for the message that is sent on."""
+    """Count the files and lines that edits touch, not counting the proto message."""
     counted = [edit for edit in edits if not edit.path.endswith(".proto")]
     lines = sum(edit.text.count("\n") for edit in counted)
     return len({edit.path for edit in counted}), lines
@@ -232,7 +232,7 @@ def test_field_takes_few_places() -> None:
     ids=["field", "record"],
 )
 def test_worked_example(tmp_path: Path, title: str, program: str, store: str) -> None:
-    """The edits of an example, in few files, are all that works, in stores of today too."""
+    """The edits of an example touch few files and are sufficient, in old and in current stores."""
     edits = read_example(title)
     assert count_places(edits)[0] <= KIND_FILES
     assert len({edit.path for edit in edits if "/store/" in edit.path}) <= TABLE_FILES
@@ -250,7 +250,7 @@ def test_worked_example(tmp_path: Path, title: str, program: str, store: str) ->
 
 
 def test_field_stands_in_few_files() -> None:
-    """A field of a run is named where it has a meaning, and nowhere else."""
+    """A field of a run is named in at most ten files, and never in a template of a page."""
     from tests.house import read_tree
 
     for field in ("cached_tokens", "reasoning_tokens"):

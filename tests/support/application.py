@@ -1,4 +1,4 @@
-"""An application whose spans say all that spans can say, by names of the wire contract."""
+"""An application whose spans use every attribute of the wire contract."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ CALL: Final = {
 
 
 class Application:
-    """Makes spans as any instrumentation does, and keeps them."""
+    """Makes spans like any instrumentation and keeps them in memory."""
 
     def __init__(self) -> None:
         self._kept = InMemorySpanExporter()

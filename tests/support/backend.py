@@ -1,4 +1,4 @@
-"""The example backend: in this process, or as one that a test stops, kills and starts again."""
+"""The example backend, in this process or in one that a test stops, kills and restarts."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ class BackendProcess:
     """``examples/backend.py`` over a database that outlives it, always at the same port.
 
     Attributes:
-        target: Its address, as a setting has it.
+        target: Its address as used in settings.
     """
 
     def __init__(self, database: Path, key: str = "") -> None:
@@ -46,31 +46,31 @@ class BackendProcess:
         self._port = int(self._process.stdout.readline().removeprefix("ready: "))
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the backend, as in a crash."""
         self._process.kill()
         self._process.wait(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
     def records(self, kind: str, project: str) -> list[dict[str, Any]]:
-        """What it has stored of a project, in the order of identities."""
+        """Return the project's stored records of a kind, ordered by identity."""
         sql = """SELECT body FROM records WHERE kind = ? AND json_extract(body, '$.project') = ?
             ORDER BY identity"""
         with closing(sqlite3.connect(self._database)) as database:
             return [json.loads(body) for (body,) in database.execute(sql, (kind, project))]
 
     def ids(self) -> set[str]:
-        """The ids of all runs, ``<32 hex>-<16 hex>``."""
+        """Return the ids of all runs, ``<32 hex>-<16 hex>``."""
         return run_ids_in(self._database)
 
     def identities(self) -> set[tuple[str, str]]:
-        """What kind of record it has, and what makes each one."""
+        """Return kind and identity of all stored records."""
         with closing(sqlite3.connect(self._database)) as database:
             return set(database.execute("SELECT kind, identity FROM records"))
 
 
 def run_ids_in(database: Path) -> set[str]:
-    """The ids of all runs in a database of the example backend."""
+    """Return the ids of all runs in a database of the example backend."""
     sql = "SELECT identity FROM records WHERE kind = 'runs'"
     with closing(sqlite3.connect(database)) as opened:
         found = [identity.split("\x1f") for (identity,) in opened.execute(sql)]
@@ -79,7 +79,7 @@ def run_ids_in(database: Path) -> set[str]:
 
 @contextmanager
 def running_backend(database: Path, key: str = "") -> Iterator[BackendProcess]:
-    """Give a backend that is ready; it is killed at the end."""
+    """Start a backend, yield it once it is ready, and kill it at the end."""
     process = BackendProcess(database, key)
     try:
         yield process
@@ -89,7 +89,7 @@ def running_backend(database: Path, key: str = "") -> Iterator[BackendProcess]:
 
 @contextmanager
 def serving(backend: Backend, certificate: Certificate | None = None) -> Iterator[int]:
-    """Serve a backend in this process, over a port that is given; with a certificate over TLS."""
+    """Serve a backend in this process and yield its port; with a certificate, use TLS."""
     server = grpc.server(ThreadPoolExecutor(4))
     add_RecordServiceServicer_to_server(backend, server)  # type: ignore[no-untyped-call] # generated
     if certificate is None:

@@ -1,4 +1,4 @@
-"""Certificates that tests make for themselves, with OpenSSL."""
+"""Certificates that tests make with OpenSSL."""
 
 import shutil
 import subprocess
@@ -10,14 +10,14 @@ import pytest
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate of ``localhost`` and 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for ``localhost`` and 127.0.0.1, and its key."""
 
     cert: Path
     key: Path
 
 
 def make_certificate(folder: Path, password: str = "") -> Certificate:
-    """Make a certificate that is valid for a day; a password locks its key."""
+    """Make a certificate that is valid for a day; a password encrypts its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("There is no openssl on the PATH")

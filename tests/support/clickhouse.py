@@ -1,4 +1,4 @@
-"""A process that stands in for a ClickHouse server, for tests of the road over the network."""
+"""A process that stands in for a ClickHouse server, for tests of the network store."""
 
 import json
 import os
@@ -22,14 +22,14 @@ _STOP_S: Final = 30
 
 
 class Server:
-    """A server that speaks ClickHouse's HTTP interface: a stand-in, or one that somebody has.
+    """A server with ClickHouse's HTTP interface: a stand-in or a real one.
 
     Args:
-        host: Where it is.
+        host: Its host.
         user: The name of its user.
         password: Its password.
-        secure: Whether it speaks TLS.
-        port: Its port; it may be known later.
+        secure: Whether it uses TLS.
+        port: Its port; can be set later.
     """
 
     def __init__(self, host: str, user: str, password: str, *, secure: bool, port: int = 0) -> None:
@@ -43,21 +43,21 @@ class Server:
     def url(
         self, database: str = "default", *, password: str | None = None, options: str = ""
     ) -> str:
-        """The address of one of its databases, as ``--store`` takes it."""
+        """Return the address of one of its databases, as ``--store`` takes it."""
         scheme = "clickhouses" if self._secure else "clickhouse"
         secret = self._password if password is None else password
         user = f"{quote(self._user, safe='')}:{quote(secret, safe='')}"
         return f"{scheme}://{user}@{self._host}:{self.port}/{database}{options}"
 
     def make_database(self) -> str:
-        """Make an empty database; returns its name."""
+        """Create an empty database; return its name."""
         name = f"otel_ml_test_{uuid.uuid4().hex}"
         self.command(f"CREATE DATABASE {name}")
         self.databases.append(name)
         return name
 
     def command(self, statement: str) -> str:
-        """Carry a statement out as its operator; returns its answer, tabs between columns."""
+        """Execute a statement as administrator; return the result, tabs between columns."""
         with clickhouse_connect.get_client(
             host=self._host,
             port=self.port,
@@ -70,10 +70,10 @@ class Server:
 
 
 class RealServer(Server):
-    """A server or a cluster that somebody has; the databases are dropped at the end.
+    """An existing server or cluster; the databases are dropped at the end.
 
     Args:
-        address: As ``--store`` takes it.
+        address: Its address, as ``--store`` takes it.
     """
 
     def __init__(self, address: str) -> None:
@@ -91,31 +91,31 @@ class RealServer(Server):
         self.is_cluster = cluster.CLUSTER in clusters and {"shard", "replica"} <= set(macros)
 
     def make_database(self) -> str:
-        """Make an empty database, on a cluster with replicated tables."""
+        """Create an empty database, on a cluster with replicated tables."""
         if not self.is_cluster:
             return super().make_database()
         name = f"otel_ml_test_{uuid.uuid4().hex}"
         self.databases.append(name)
         for statement in cluster.statements():
-            # The name is that of the database, and in the path of each table in the Keeper.
+            # The name occurs as database and in the Keeper path of each table.
             renamed = re.sub(rf"\b{cluster.DATABASE}(?=[./]|\s+ON\b)", name, statement)
             self.command(renamed)
         return name
 
     def drop_databases(self) -> None:
-        """Drop the databases that were made."""
+        """Drop the databases that were created."""
         everywhere = f" ON CLUSTER {cluster.CLUSTER}" if self.is_cluster else ""
         for name in self.databases:
             self.command(f"DROP DATABASE IF EXISTS {name}{everywhere} SYNC")
 
 
 class ClickHouse(Server):
-    """The HTTP front before chDB, over a folder that outlives it.
+    """The HTTP front of chDB, over a folder that outlives it.
 
     Args:
-        folder: Where it keeps its data.
-        certificate: With which it speaks TLS; None for plain HTTP.
-        bytes_per_s: How fast it stores; 0 for as fast as it can.
+        folder: The folder of its data.
+        certificate: Its TLS certificate; None for plain HTTP.
+        bytes_per_s: Limit of its write speed; 0 for none.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class ClickHouse(Server):
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         return self._process.pid
 
     def simulate(self, **fields: object) -> dict[str, Any]:
-        """Set what it simulates of a replica: see `Simulation` in `clickhouse_front`.
+        """Set the simulated behaviour of a replica: see `Simulation` in `clickhouse_front`.
 
         Returns:
             ``cut_inserts``, and the numbers of ``ordered`` inserts by table.
@@ -142,14 +142,14 @@ class ClickHouse(Server):
         return state
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server, as in a crash."""
         self._process.kill()
         self._process.wait(_STOP_S)
         if self._process.stdout:
             self._process.stdout.close()
 
     def restart(self) -> None:
-        """Start again over the same data, at the same port."""
+        """Restart the server over the same data, at the same port."""
         self.kill()
         self._process = self._start()
 
@@ -174,7 +174,7 @@ class ClickHouse(Server):
 
 @contextmanager
 def replicas(folder: Path) -> Iterator[tuple[ClickHouse, ClickHouse]]:
-    """Give two replicas: the first one, and one that fetches what the first one executed."""
+    """Yield two replicas; the second fetches everything the first executes."""
     with clickhouse(folder / "first") as first, clickhouse(folder / "second") as second:
         first.simulate(replicas=[second.port])
         second.simulate(leader=first.port)
@@ -185,7 +185,7 @@ def replicas(folder: Path) -> Iterator[tuple[ClickHouse, ClickHouse]]:
 def clickhouse(
     folder: Path, certificate: Certificate | None = None, bytes_per_s: int = 0
 ) -> Iterator[ClickHouse]:
-    """Give a server that listens; it is killed at the end."""
+    """Start a server, yield it once it listens, and kill it at the end."""
     server = ClickHouse(folder, certificate, bytes_per_s)
     try:
         yield server

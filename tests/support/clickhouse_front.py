@@ -1,14 +1,14 @@
-"""A stand-in for a ClickHouse server: its HTTP interface as our client uses it, before chDB.
+"""A stand-in for a ClickHouse server: the HTTP interface our client uses, over chDB.
 
 Run as ``python -m tests.support.clickhouse_front FOLDER PORT [CERTIFICATE KEY]``; it prints its
-port when it listens. With ``INSERT_BYTES_PER_S`` in the environment it stores no faster than that,
-as a slow disk does. Each request has settings of its own, as on a server, whose limits hold too,
-and so does what Replicated tables ask of a deletion:
+port once it listens. With ``INSERT_BYTES_PER_S`` in the environment it writes no faster than that,
+like a slow disk. As on a server, each request has separate settings, their limits are enforced,
+and so are the requirements of Replicated tables for deletions:
 https://clickhouse.com/docs/interfaces/http, https://clickhouse.com/docs/operations/settings.
 
-A front can stand in for a replica. The first replica executes what writes, and sends it to the
-others in order, each of which is a front with a chDB of its own; these pass on to the first what
-they are sent. The statement ``SIMULATE {...}`` sets the fields of `Simulation`.
+A front can simulate a replica. The first replica executes writes and sends them in order to the
+others, each of which is a front with a separate chDB. The others forward the writes they receive
+to the first. The statement ``SIMULATE {...}`` sets the fields of `Simulation`.
 """
 
 import base64
@@ -39,7 +39,7 @@ from urllib.parse import parse_qsl, urlsplit
 from xml.etree import ElementTree
 
 import chdb
-import lz4.frame  # type: ignore[import-untyped]  # it carries no types
+import lz4.frame  # type: ignore[import-untyped]  # has no types
 from backports import zstd
 
 from tests.support.folders import ROOT
@@ -47,11 +47,11 @@ from tests.support.waiting import elapsed, wait_until
 
 USER: Final = "otel"
 PASSWORD: Final = "geheim:@/ü"
-# A server's own: http_max_uri_size, http_max_field_value_size.
+# Defaults of a server: http_max_uri_size, http_max_field_value_size.
 _MOST_URI: Final = 1024 * 1024
 _MOST_FIELD: Final = 128 * 1024
-# The profile of `deploy/` for a cluster, and what a server's may say otherwise than the engine:
-# nothing of it may change answers.
+# The profile of `deploy/` for a cluster, and settings in which a server may differ from the
+# embedded engine: none of them may change results.
 _CLUSTER: Final = ROOT / "deploy/clickhouse/users.xml"
 _PROFILE: Final = {
     **{
@@ -65,7 +65,7 @@ _PROFILE: Final = {
     "async_insert": "1",
     "wait_for_async_insert": "0",
 }
-# Parameters of a request that are no settings.
+# Parameters of a request that are not settings.
 _TRANSPORT: Final = frozenset(
     {"query", "database", "query_id", "session_id", "wait_end_of_query", "buffer_size"}
     | {"client_protocol_version", "default_format", "compress", "decompress"}
@@ -82,14 +82,14 @@ _FORMAT: Final = re.compile(rb"\sFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 _INSERT: Final = re.compile(
     rb"\s*(INSERT\s+INTO\s.*?)\sFORMAT\s+(\w+)[ \n]", re.IGNORECASE | re.DOTALL
 )
-# What Replicated tables refuse without a setting.
+# Statements that Replicated tables refuse without a setting.
 _ASKING_MUTATION: Final = re.compile(
     rb"\s*(DELETE\s+FROM|ALTER\s+TABLE\s+\S+\s+(DELETE|UPDATE))\b.*\(\s*SELECT\b",
     re.IGNORECASE | re.DOTALL,
 )
 _TABLE: Final = re.compile(rb"\s*INSERT\s+INTO\s+(?:TABLE\s+)?[`\w.]*?(\w+)`?[\s(]", re.IGNORECASE)
 _SIMULATE: Final = re.compile(rb"\s*SIMULATE\s+(\{.*\})\s*(?:FORMAT\s+\w+\s*)?$", re.DOTALL)
-# Of a request that the first replica sends, with the number of the ordered insert into a table.
+# Header of a request from the first replica, with the number of the ordered insert into a table.
 _FETCHED: Final = "X-Fetched"
 _PEER_S: Final = 60.0
 _RESULT: Final = re.compile(rb"\s*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS)\b", re.IGNORECASE)
@@ -111,14 +111,14 @@ _PACK: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 
 @dataclass(slots=True)
 class Simulation:
-    """What a replica does that a single server does not.
+    """The behaviour of a replica that a single server lacks.
 
     Attributes:
-        replicas: Ports of the other replicas, of the first one; they get what it writes.
+        replicas: Of the first replica, the ports of the others, which receive its writes.
         leader: Port of the first replica; 0 for the first one itself, and for a single server.
         fetch_s: How long a replica takes to fetch an insert.
-        live: How many replicas are alive, of those that a quorum counts.
-        cut_inserts: How often the connection is cut after an insert into a table, by table.
+        live: How many replicas are alive, for the quorum.
+        cut_inserts: How many inserts into a table are followed by a cut connection, by table.
     """
 
     replicas: list[int] = field(default_factory=list)
@@ -129,11 +129,11 @@ class Simulation:
 
 
 class Failure(Exception):
-    """What a server answers with an error.
+    """An error response of a server.
 
     Args:
-        code: The engine's own.
-        text: As a server says it.
+        code: The engine's error code.
+        text: The message, as a server formats it.
     """
 
     def __init__(self, code: int, text: str) -> None:
@@ -143,7 +143,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, read."""
+    """A parsed request."""
 
     query: bytes
     fields: Mapping[str, str]
@@ -151,19 +151,19 @@ class Asked:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """The settings of the profile, and those of the request over them."""
+        """The settings of the profile, overridden by those of the request."""
         own = {name: value for name, value in self.fields.items() if name not in _TRANSPORT}
         return {**_PROFILE, **own}
 
 
 class Engine:
-    """Runs each statement on a connection of its own, whose settings are gone with it."""
+    """Runs each statement on a separate connection, so its settings end with it."""
 
     def __init__(self, folder: Path) -> None:
         self._address = str(folder)
         self._bytes_per_s = int(os.environ.get("INSERT_BYTES_PER_S", "0"))
         self._disk = threading.Lock()
-        self._held = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # it carries no types
+        self._held = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # has no types
         self._held.query("CREATE DATABASE IF NOT EXISTS default ENGINE = Atomic")
 
     def run(self, asked: Asked) -> tuple[bytes, str]:
@@ -173,7 +173,7 @@ class Engine:
         if _ASKING_MUTATION.match(asked.query) and not allows:
             text = "statement with subquery may be nondeterministic"
             raise Failure(36, f"Code: 36. DB::Exception: {text}. (BAD_ARGUMENTS)")
-        connection = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # it carries no types
+        connection = chdb.connect(self._address)  # type: ignore[no-untyped-call]  # has no types
         try:
             connection.query(f"USE {_quoted(asked.fields.get('database', 'default'), '`')}")
             for name, value in settings.items():
@@ -210,28 +210,28 @@ def _run(connection: Any, asked: Asked) -> tuple[bytes, str]:
 
 
 class Replica:
-    """Simulates what a replica does in addition to its engine.
+    """Simulates the behaviour of a replica in addition to its engine.
 
-    Inserts with a quorum that is not parallel are ordered: they have numbers by table.
+    Inserts with a quorum that is not parallel are ordered: they are numbered by table.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.simulation = Simulation()
         self._guard = threading.Lock()
-        # Of the first one: of each table the number of the last ordered insert; of the others: of
-        # the last one that was fetched.
+        # By table: the number of the last ordered insert on the first replica, and of the last
+        # fetched insert on the others.
         self.ordered: dict[str, int] = {}
         self._unfinished: set[str] = set()
         self._queues: dict[int, queue.Queue[Callable[[], None]]] = {}
 
     def simulate(self, fields: Mapping[str, Any]) -> None:
-        """Set what is simulated from now on."""
+        """Change the simulated behaviour."""
         for name, value in fields.items():
             setattr(self.simulation, name, value)
 
     def write(self, asked: Asked, request: "Sent") -> tuple[bytes, str]:
-        """Execute a statement that writes, on the first replica, and on as many as it asks for."""
+        """Execute a write on the first replica and on as many others as its quorum needs."""
         match = _TABLE.match(asked.query)
         table = match[1].decode() if match else ""
         quorum = int(asked.settings.get("insert_quorum", "0")) if table else 0
@@ -256,7 +256,7 @@ class Replica:
         return result
 
     def _send(self, request: "Sent", number: str) -> list[threading.Event]:
-        """Send a request to the other replicas, in the order of what this one executed."""
+        """Send a request to the other replicas, in the order in which this one executed it."""
         fetched = []
         for port in self.simulation.replicas:
             done = threading.Event()
@@ -279,7 +279,7 @@ class Replica:
             self._queues[port].get()()
 
     def _wait(self, fetched: Sequence[threading.Event], quorum: int, timeout_ms: float) -> None:
-        """Wait for a quorum; without others, only as long as one takes to fetch."""
+        """Wait for a quorum; without other replicas, wait as long as a fetch takes."""
         if quorum > 1 and not fetched:
             wait_until(elapsed(self.simulation.fetch_s), self.simulation.fetch_s + 20)
         ends_s = time.monotonic() + timeout_ms / 1_000
@@ -289,7 +289,7 @@ class Replica:
             fetched[0].wait(0.01)
 
     def check_order(self, asked: Asked, request: "Sent") -> None:
-        """Refuse a read that asks for order, of a replica that lacks ordered inserts."""
+        """Refuse a sequentially consistent read on a replica that lacks ordered inserts."""
         if self.simulation.leader and asked.settings.get("select_sequential_consistency") == "1":
             _, _, body = request.send(self.simulation.leader, {}, b"SIMULATE {}")
             lacking = {
@@ -301,7 +301,7 @@ class Replica:
                 raise _failure(289, f"it lacks {sorted(lacking)}", "REPLICA_IS_NOT_IN_QUORUM")
 
     def is_cut(self, asked: Asked) -> bool:
-        """Tell whether the connection is cut after this insert."""
+        """Return whether the connection is cut after this insert."""
         match = _TABLE.match(asked.query)
         table = match[1].decode() if match else ""
         with self._guard:
@@ -313,7 +313,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it came, to be sent on to another replica."""
+    """A received request, to be forwarded to another replica."""
 
     path: str
     headers: Mapping[str, str]
@@ -322,7 +322,7 @@ class Sent:
     def send(
         self, port: int, more: Mapping[str, str], statement: bytes | None = None
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Send it, or a statement in its place; returns status, headers and body of the answer."""
+        """Forward the request, or a statement in its place; return status, headers and body."""
         dropped = {"host", "content-length", "transfer-encoding", "accept-encoding", "connection"}
         dropped |= {"content-encoding", "content-type"} if statement is not None else set()
         kept = {name: text for name, text in self.headers.items() if name.lower() not in dropped}
@@ -334,7 +334,7 @@ class Sent:
 
 
 def _is_fetched(request: Sent, port: int, number: str) -> bool:
-    """Send a request to another replica; returns False while that is down."""
+    """Send a request to another replica; return False while that replica is down."""
     try:
         request.send(port, {_FETCHED: number})
     except OSError:
@@ -358,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
     replica: Replica
 
     def handle_one_request(self) -> None:
-        """Read and answer one request, whose first line may be as long as a server's."""
+        """Read and answer one request; its first line may be as long as a server allows."""
         self.raw_requestline = self.rfile.readline(_MOST_URI + 65_536)
         if not self.raw_requestline:
             self.close_connection = True
@@ -368,7 +368,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         body = self._read_body()
@@ -400,7 +400,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, result, headers)
 
     def _run(self, asked: Asked, request: Sent) -> tuple[bytes, str] | None:
-        """Run a statement; returns None where the connection is cut, or another has answered."""
+        """Run a statement; return None if the connection is cut or already has its response."""
         replica = self.replica
         if simulate := _SIMULATE.match(asked.query):
             replica.simulate(json.loads(simulate[1]))
@@ -437,7 +437,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("content-length", "0")))
 
     def _read(self, body: bytes) -> Asked:
-        """Read a request: fields of its address and form, and the query that they and it make."""
+        """Parse a request: the fields of its address and form, and the resulting query."""
         if len(self.path) > _MOST_URI:
             raise Failure(1000, "Code: 1000. DB::Exception: URI Too Long. (POCO_EXCEPTION)")
         fields = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
@@ -494,13 +494,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each connection on a thread of its own."""
+    """Handles each connection in a separate thread."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnect."""
         if not isinstance(sys.exception(), (OSError, ssl.SSLError)):
             super().handle_error(request, client_address)
 

@@ -1,4 +1,4 @@
-"""A real collector process on free ports, for tests that talk to it as users do."""
+"""A real collector process on free ports, for tests that use it as users do."""
 
 import json
 import os
@@ -34,9 +34,9 @@ class CollectorProcess:
 
     Args:
         data_dir: The directory.
-        arguments: More of the command line.
-        launcher: What to put before the command.
-        forked: Whether it begins with the program imported, as far as it can.
+        arguments: Further command-line arguments.
+        launcher: A prefix of the command.
+        forked: Whether to fork it from a process that has already imported most of the program.
 
     Attributes:
         endpoint: Base address of OTLP over HTTP, API and pages.
@@ -66,7 +66,7 @@ class CollectorProcess:
 
     @property
     def output(self) -> str:
-        """What it printed until now, both streams."""
+        """The output so far, of both streams."""
         return "".join(self._output)
 
     def wait_ready(self) -> None:
@@ -74,38 +74,38 @@ class CollectorProcess:
         assert self.endpoint, f"the collector ended:\n{self.output}"
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the collector, as in a crash."""
         self._process.kill()
         self._process.wait(_STOP_S)
 
     def stop(self) -> int:
-        """Ask it to end; returns its exit status."""
+        """Stop the collector with SIGTERM; return its exit status."""
         self.ask_to_end()
         return self.wait_end()
 
     def ask_to_end(self) -> None:
-        """Tell it to end, as a service manager does, and go on."""
+        """Send SIGTERM, as a service manager does, without waiting."""
         self._process.send_signal(signal.SIGTERM)
 
     def wait_end(self) -> int:
-        """Wait until it has ended; returns its exit status."""
+        """Wait until the collector has exited; return its exit status."""
         return self._process.wait(_STOP_S)
 
     def restart(self) -> None:
-        """Start again over the same data."""
+        """Start the collector again over the same data."""
         if self._process.poll() is None:
             self.stop()
-        self._ready = threading.Event()  # the reader of the ended process sets its own
+        self._ready = threading.Event()  # the old process's reader sets the old event
         self.endpoint = ""
         self._process = self._start()
         self.wait_ready()
 
     def get(self, path: str, **parameters: object) -> Any:
-        """Ask the API; returns the decoded answer of any status."""
+        """Send a GET request to the API; return the decoded response of any status."""
         return json.loads(self.get_text(f"/api/v1{path}", **parameters))
 
     def get_text(self, path: str, **parameters: object) -> str:
-        """Fetch any path as text, whatever its status."""
+        """Return the response of any path as text, whatever its status."""
         query = f"?{urlencode(parameters)}" if parameters else ""
         try:
             with urlopen(self.endpoint + path + query, timeout=_ANSWER_S) as response:
@@ -115,7 +115,7 @@ class CollectorProcess:
         return text
 
     def status(self, path: str) -> int:
-        """Fetch any path; returns the status of the answer."""
+        """Return the response status of any path."""
         try:
             with urlopen(self.endpoint + path, timeout=_ANSWER_S) as response:
                 status: int = response.status
@@ -126,12 +126,12 @@ class CollectorProcess:
 
     @property
     def peak_mb(self) -> float:
-        """The most memory that it had."""
+        """The peak resident memory."""
         return self._memory("VmHWM:")
 
     @property
     def resident_mb(self) -> float:
-        """The memory that it has."""
+        """The current resident memory."""
         return self._memory("VmRSS:")
 
     def _memory(self, name: str) -> float:
@@ -142,7 +142,7 @@ class CollectorProcess:
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send bytes; returns status, headers and body of any answer."""
+        """Send bytes; return status, headers and body of the response."""
         request = Request(self.endpoint + path, body, dict(headers), method="POST")
         try:
             with urlopen(request, timeout=_ANSWER_S) as response:
@@ -151,12 +151,12 @@ class CollectorProcess:
             return error.code, dict(error.headers), error.read()
 
     def deliver(self, body: bytes, headers: Mapping[str, str], is_whole: bool = True) -> None:
-        """Send spans as exporters do: what a busy collector sends away comes again.
+        """Send spans as exporters do: retry while the collector is busy.
 
         Args:
             body: The request.
-            headers: Of the request.
-            is_whole: Whether every span is to be taken.
+            headers: The request headers.
+            is_whole: Whether every span must be accepted.
         """
         due_s = 0.0
 
@@ -172,7 +172,7 @@ class CollectorProcess:
         assert (status, not answer.strip(b"{}")) == (HTTPStatus.OK, is_whole), answer
 
     def runs(self, project: str, **parameters: object) -> list[dict[str, Any]]:
-        """All recorded runs of a project, page after page, newest first."""
+        """Return all recorded runs of a project, over all pages, newest first."""
         runs: list[dict[str, Any]] = []
         cursor: dict[str, object] = {}
         while True:
@@ -185,7 +185,7 @@ class CollectorProcess:
             cursor = {"cursor": page["next_cursor"]}
 
     def command(self) -> list[str]:
-        """What is started."""
+        """Return the command line of the collector."""
         return [*self._launcher, sys.executable, "-m", "otel_ml_collector", *self._serve()]
 
     def _serve(self) -> list[str]:
@@ -205,7 +205,7 @@ class CollectorProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                errors="replace",  # what clients say may be anything, and some of it is logged
+                errors="replace",  # clients may send anything, and some of it is logged
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         threading.Thread(target=self._read, args=(process, self._ready), daemon=True).start()
@@ -227,10 +227,10 @@ class CollectorProcess:
 def running(
     data_dir: Path, *arguments: str, forked: bool = "PYTEST_VERSION" in os.environ
 ) -> Iterator[CollectorProcess]:
-    """Give a collector that is ready, in a test a forked one; it is killed at the end."""
+    """Start a collector (forked in tests), yield it once it is ready, and kill it at the end."""
     if "--store" not in arguments:
         lay(data_dir)
-    # Tests send one request after the other, and wait for each.
+    # Tests send requests sequentially and wait for each.
     process = CollectorProcess(data_dir, "--collect-ms", "0", *arguments, forked=forked)
     try:
         process.wait_ready()

@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it, for the tests that look at what it prints and leaves."""
+"""The demo, run as a user runs it, for tests of its output and its data."""
 
 import contextlib
 import socket
@@ -16,17 +16,17 @@ _TIMEOUT_S: Final = 300
 
 @contextlib.contextmanager
 def usual_ports_taken() -> Iterator[None]:
-    """Keep the demo off the ports that other tests' clients would send to by default."""
+    """Occupy the default ports, so the demo avoids the ports of other tests' clients."""
     with contextlib.ExitStack() as stack:
         for port in (4317, 4318):
             holder = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):  # somebody else has it, which is as good
+            with contextlib.suppress(OSError):  # already taken, which has the same effect
                 holder.bind(("127.0.0.1", port))
         yield
 
 
 def record_demo(folder: Path) -> Path:
-    """Record what the demo records, with what it printed beside it; returns the data directory."""
+    """Record the demo's data and save its output next to it; return the data directory."""
     command = [sys.executable, "-m", "examples.demo", "--once", "--folder", str(folder)]
     with (
         usual_ports_taken(),
@@ -37,7 +37,7 @@ def record_demo(folder: Path) -> Path:
         try:
             output, _ = demo.communicate(timeout=_TIMEOUT_S)
         finally:
-            demo.terminate()  # if it runs on: then it ends what it has started
+            demo.terminate()  # if it is still running, this also ends the processes it started
     assert demo.returncode == 0, output
     (folder / OUTPUT).write_text(output)
     return folder / "data"

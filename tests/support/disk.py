@@ -1,7 +1,7 @@
-"""A small disk for one store, that fills up or becomes read-only while the store is open.
+"""A small disk for one store that fills up or becomes read-only while the store is open.
 
-Where this process may mount, it is a file system in memory; elsewhere the same is done to the
-process that holds the store: a limit on the size of its files, and folders it may not write to.
+If this process may mount, it is a file system in memory. Otherwise the process of the store is
+limited: in the size of its files, and by folders that it may not write to.
 """
 
 import errno
@@ -17,42 +17,42 @@ from typing import Final, Protocol
 
 _MEBIBYTE: Final = 1024 * 1024
 _SMALLEST: Final = 4096
-# Without these root is held to the permissions of folders, as everybody is.
+# Without these capabilities, folder permissions apply to root, too.
 _POWERS: Final = "-dac_override,-dac_read_search"
 
 
 class Disk(Protocol):
-    """What a store stands on.
+    """The disk of a store.
 
     Attributes:
-        data_dir: For the store, on this disk.
-        launcher: What to put before the command of the process that opens the store.
+        data_dir: The store's directory on this disk.
+        launcher: A prefix of the command that opens the store.
     """
 
     data_dir: Path
     launcher: Sequence[str]
 
     def fill(self, pid: int) -> None:
-        """Leave no room for what a process writes; again when room has come up meanwhile."""
+        """Leave no space for a process's writes; call again if space was freed."""
 
     def free(self, pid: int) -> None:
-        """Give the room back."""
+        """Free the space again."""
 
     def protect(self) -> None:
-        """Make what the engine stores read-only."""
+        """Make the engine's files read-only."""
 
     def unprotect(self) -> None:
-        """Let it be written again."""
+        """Make the engine's files writable again."""
 
 
 class MountedDisk:
-    """A file system in memory. Read-only, the engine's files are a mount of their own on it.
+    """A file system in memory; when read-only, a separate mount covers the engine's files.
 
-    It lies above them: what is open for writing already, as a log of the engine's always is, would
-    keep a mount that was there before from becoming read-only.
+    It is mounted on top of them, because files that are already open for writing, such as the
+    engine's log, would keep an existing mount from becoming read-only.
 
     Attributes:
-        ballast: The file that fills it; what is cut from it is room again.
+        ballast: The file that fills the disk; truncating it frees space.
     """
 
     launcher: Sequence[str] = ()
@@ -65,7 +65,7 @@ class MountedDisk:
         self.data_dir = folder / "data"
         self._engine = self.data_dir / "store" / "store"
         self._engine.mkdir(parents=True)
-        # What is mounted of it is read-only, too.
+        # Everything mounted from it is read-only, too.
         self._read_only = folder / "read-only"
         self._read_only.mkdir()
         _mount("--bind", self._engine, self._read_only)
@@ -100,7 +100,7 @@ class MountedDisk:
 
 
 class LimitedDisk:
-    """Limits of one process, where mounting is not allowed."""
+    """Limits of one process, for machines without permission to mount."""
 
     def __init__(self, folder: Path, mebibytes: int) -> None:
         self.data_dir = folder / "data"
@@ -128,8 +128,8 @@ class LimitedDisk:
 
     def _set_mode(self, mode: int) -> None:
         engine = self.data_dir / "store" / "store"
-        for folder, _, _ in os.walk(engine):  # from the top, so that nothing new comes up behind
-            with suppress(FileNotFoundError):  # the engine removes what it merged
+        for folder, _, _ in os.walk(engine):  # top-down, so that no new folder is missed
+            with suppress(FileNotFoundError):  # the engine removes merged parts
                 Path(folder).chmod(mode)
 
 
@@ -138,7 +138,7 @@ Kind = type[MountedDisk] | type[LimitedDisk]
 
 @cache
 def kinds() -> Sequence[Kind]:
-    """The kinds of disk that this machine allows, the real one first."""
+    """Return the kinds of disk that this machine allows, the real one first."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             MountedDisk(Path(folder) / "disk", 1).close()
@@ -149,7 +149,7 @@ def kinds() -> Sequence[Kind]:
 
 @contextmanager
 def open_disk(folder: Path, mebibytes: int = 64, kind: Kind | None = None) -> Iterator[Disk]:
-    """Make a disk in a folder, of the first kind that is allowed, and take it away at the end."""
+    """Make a disk in a folder, of the first allowed kind; remove it at the end."""
     disk = (kind or kinds()[0])(folder / "disk", mebibytes)
     try:
         yield disk

@@ -1,4 +1,4 @@
-"""How hard a property is tried: on every commit a little, at night as hard as it says."""
+"""How many examples property tests run: a few on every commit, all nightly."""
 
 import os
 from typing import Final
@@ -10,15 +10,15 @@ _ON_COMMIT: Final = 25
 
 
 def examples(at_night: int, on_commit: int = _ON_COMMIT) -> int:
-    """Return how often this run tries what is tried ``at_night`` times at night."""
+    """Return how many examples this run tries of a property with ``at_night`` nightly examples."""
     return at_night if AT_NIGHT else min(at_night, on_commit)
 
 
 def load_profile() -> None:
-    """Make the profile of this run that of all properties.
+    """Load the Hypothesis profile of this run for all properties.
 
-    How long one example takes tells of the machine, which others may use too. A commit is judged
-    by the same examples each time; the night draws new ones.
+    There is no deadline, because the duration of an example depends on the load of the machine. A
+    commit runs the same examples each time; a nightly run draws new ones.
     """
     slow = [HealthCheck.too_slow]
     settings.register_profile(

@@ -1,4 +1,4 @@
-"""Folders that tests read from, and the one that browser tests write pictures to."""
+"""Folders of test data, and the folder of browser tests' screenshots."""
 
 from pathlib import Path
 from typing import Final

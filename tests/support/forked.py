@@ -1,8 +1,8 @@
-"""Collectors that begin as copies of a process that has imported the program, once for all tests.
+"""Collectors forked from a process that has imported the program once for all tests.
 
-Two thirds of what a start takes are imports, the same each time. What runs is the program itself,
-in a process of its own that can be stopped and killed. Tests of the start and of the end itself
-start a `CollectorProcess` that is not forked.
+Imports take two thirds of a start and are always the same. The program itself runs unchanged in a
+separate process that can be stopped and killed. Tests of startup and exit use a `CollectorProcess`
+that is not forked.
 """
 
 import multiprocessing
@@ -18,16 +18,16 @@ from typing import IO, Final
 from otel_ml_collector.cli.program import main
 
 _FORKING: Final = multiprocessing.get_context("forkserver")
-# Without the engine: what is forked must have no threads that work.
+# Without the engine, because a process that forks must not have running threads.
 _FORKING.set_forkserver_preload(["tests.support.preloaded", __name__])
 
 
 class Forked:
-    """The program ``otel-ml`` in a process that can be ended as those of `subprocess`.
+    """The program ``otel-ml`` in a process with the interface of `subprocess`.
 
     Attributes:
-        pid: Its number.
-        stdout: What it prints, both streams.
+        pid: Its process id.
+        stdout: Its output, both streams.
     """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -42,21 +42,21 @@ class Forked:
         self.stdout: IO[str] = os.fdopen(reading, errors="replace")  # its reader closes it
 
     def poll(self) -> int | None:
-        """Give its exit status once it has ended."""
+        """Return the exit status once the process has ended."""
         return self._process.exitcode
 
     def wait(self, timeout: float) -> int:
-        """Wait until it has ended; returns its exit status."""
+        """Wait until the process has ended; return its exit status."""
         self._process.join(timeout)
         assert self._process.exitcode is not None, f"it goes on after {timeout} s"
         return self._process.exitcode
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the process, as in a crash."""
         self._process.kill()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self._process.exitcode is None:
             os.kill(self.pid, number)
 

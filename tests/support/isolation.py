@@ -1,4 +1,4 @@
-"""Keeps tests that share a collector or a store apart: each module has projects of its own."""
+"""Keeps tests that share a collector or a store separate: each module has its own projects."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.stores import Store
 
 _RUNS: Final = "SELECT project, uniqExact(trace_id, span_id) FROM runs GROUP BY project"
-# Of spans that name no project: their tests find their own by trace ID.
+# The project of spans without a project: their tests find their spans by trace ID.
 _NOBODYS: Final = "default"
 
 
@@ -21,7 +21,7 @@ def project_of(test: str) -> str:
     """Return a project name that no other test has.
 
     Args:
-        test: The ID of the test. Modules have tests of one name, so its module is part of it.
+        test: The ID of the test. Tests in different modules can share a name, so the module counts.
     """
     module, _, name = test.partition("::")
     return f"{name}-{blake2b(module.encode(), digest_size=4).hexdigest()}"
@@ -43,17 +43,17 @@ def count_stored(store: Store) -> Mapping[str, int]:
 def isolated(
     owners: Path, module: str, place: str, count: Callable[[], Mapping[str, int]]
 ) -> Iterator[None]:
-    """Fail a module that wrote to a project of another module, even of another worker's.
+    """Fail a module that wrote to a project of another module, even in another worker.
 
     Args:
-        owners: A file of all workers: which module wrote to a project first.
+        owners: A file shared by all workers: which module wrote to a project first.
         module: Its path, or the ID of one of its tests.
-        place: What is shared: ``collector`` or ``store``.
+        place: The shared resource: ``collector`` or ``store``.
         count: Counts the runs of each project.
     """
     before = count()
     yield
-    # A count that falls is no trouble: retention and deletions go on in all projects.
+    # A count that falls is fine: retention and deletions run in all projects.
     written = [
         project
         for project, runs in count().items()

@@ -27,7 +27,7 @@ AT_ONCE: Final = '{"quiet_s": 0}'
 
 @dataclass
 class JudgedShop:
-    """A project of its own before a collector that can ask a model."""
+    """A project in a collector that can call a model."""
 
     collector: CollectorProcess
     model: LanguageModel
@@ -62,7 +62,7 @@ class JudgedShop:
         return str(self.call("GET", "/fits")[1]["state"])
 
     def backfill(self, name: str = "fits", **wanted: Any) -> dict[str, Any]:
-        """Plan a backfill, and confirm it."""
+        """Plan a backfill and confirm it."""
         status, plan = self.call("POST", f"/{name}/backfill-plan", wanted)
         assert status == 200, plan
         status, started = self.call("POST", f"/{name}/backfill", plan["confirm"])
@@ -84,12 +84,12 @@ class JudgedShop:
         return self.collector.runs(self.project, where=where)
 
     def evaluations(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The judge's score of a run."""
+        """Return the judge's scores of a run."""
         answer = self.collector.get(f"/projects/{self.project}/runs/{run['run_id']}")
         return [item for item in answer["evaluations"] if item["judge"] == "fits"]
 
     def judged(self, number: int, judge: str = "fits") -> list[dict[str, Any]]:
-        """Wait until so many runs have a score, and return them."""
+        """Wait until this many runs have a score, and return them."""
         where = f'scores["{judge}"] >= 0'
         wait_until(
             lambda: len(self.runs(where)) == number,

@@ -1,4 +1,4 @@
-"""A collector that needs keys, as it is asked by whoever has one: over HTTP, gRPC, the program."""
+"""Requests to a collector that requires keys: over HTTP, over gRPC, and with the CLI."""
 
 import http.client
 import json
@@ -38,7 +38,7 @@ def ask(
     body: bytes = b"",
     **headers: str,
 ) -> Answered:
-    """Send one request; nothing is followed and nothing is kept."""
+    """Send one request without following redirects or keeping cookies."""
     with closing(
         http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     ) as line:
@@ -51,7 +51,7 @@ def ask(
 
 
 def sign_in(collector: CollectorProcess, key: str) -> str:
-    """Sign in to the pages; returns the cookie of the session."""
+    """Sign in to the pages; return the session cookie."""
     answer = ask(
         collector,
         "/sign-in",
@@ -67,7 +67,7 @@ def sign_in(collector: CollectorProcess, key: str) -> str:
 def opened(
     collector: CollectorProcess, path: str, **headers: str
 ) -> Iterator[http.client.HTTPResponse]:
-    """Open an answer that goes on."""
+    """Open a streaming response."""
     with closing(
         http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     ) as line:
@@ -95,7 +95,7 @@ def make_key(
 
 
 def names_of(collector: CollectorProcess, admin: str, project: str) -> list[str]:
-    """The models of all recorded runs of a project."""
+    """Return the models of all recorded runs of a project."""
     path = f"/api/v1/projects/{quote(project, safe='')}/runs?limit=1000"
     return sorted(run["model"] for run in ask(collector, path, admin).json["runs"])
 
@@ -103,7 +103,7 @@ def names_of(collector: CollectorProcess, admin: str, project: str) -> list[str]
 def send_http(
     collector: CollectorProcess, key: str, body: bytes, header_project: str = ""
 ) -> tuple[int, ExportTraceServiceResponse | Status]:
-    """Send spans; returns the code, 0 for success, and the message that is answered."""
+    """Send spans; return the status code, 0 for success, and the response message."""
     more = {"x_otel_ml_project": header_project} if header_project else {}
     answered = ask(
         collector, "/v1/traces", key, method="POST", body=body, content_type=PROTOBUF, **more
@@ -123,7 +123,7 @@ def send_http(
 def send_grpc(
     collector: CollectorProcess, key: str, body: bytes, header_project: str = ""
 ) -> tuple[int, ExportTraceServiceResponse | Status]:
-    """Do the same over gRPC."""
+    """Send spans over gRPC, with the same result as `send_http`."""
     metadata = [("authorization", f"Bearer {key}")] if key else []
     metadata += [("x-otel-ml-project", header_project)] if header_project else []
     with grpc.insecure_channel(collector.grpc) as channel:
@@ -146,7 +146,7 @@ def call_now(model: str, **fields: Any) -> Span:
 
 
 def run_keys(*arguments: str, key: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run ``otel-ml keys`` until it ends."""
+    """Run ``otel-ml keys`` until it exits."""
     command, *options = arguments
     if command == "add" and "--data-dir" in options:
         lay(Path(options[options.index("--data-dir") + 1]))

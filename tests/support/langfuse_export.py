@@ -1,7 +1,7 @@
-"""What Langfuse's server exports of the spans and scores that its SDK sent.
+"""Exports as Langfuse's server would write them for the spans and scores of its SDK.
 
-The fields of each form are those of Langfuse 4.16: of the public API, of the integration with blob
-storage, and of the exports of its pages.
+The fields of each form are those of Langfuse 4.16: of the public API, of the blob storage
+integration, and of the exports of its pages.
 """
 
 import json
@@ -145,7 +145,7 @@ def _score(listed: Mapping[str, Any]) -> Row:
 
 
 def _as_blob(row: Row) -> Row:
-    """Return a row as the database has it: fields in snake case, inputs and outputs as text."""
+    """Return a row as stored in the database: snake case, inputs and outputs as text."""
     renamed = {_CAMEL.sub(lambda match: f"_{match[1].lower()}", key): row[key] for key in row}
     if "model" in renamed:
         renamed["provided_model_name"] = renamed.pop("model")
@@ -189,7 +189,7 @@ def _as_pages(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, int]:
-    """Return token counts by Langfuse's names: details are separate from the rest of their side."""
+    """Return token counts by Langfuse's names; details are subtracted from their side's total."""
     counts = {
         _COUNTS.get(name, name): count for name, count in usage.items() if isinstance(count, int)
     }

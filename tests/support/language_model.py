@@ -1,4 +1,4 @@
-"""A provider of language models on loopback: it obeys, fails, limits its rate, hangs, or lies."""
+"""A provider of language models on loopback that obeys, fails, limits its rate, hangs, or lies."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ KEY: Final = "sk-secret-0123456789"
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A request as the provider got it."""
+    """A request as the provider received it."""
 
     path: str
     headers: Mapping[str, str]
@@ -23,7 +23,7 @@ class ModelRequest:
 
     @property
     def prompt(self) -> str:
-        """All text that the model was shown."""
+        """All text that the model gets."""
         system = [self.body["system"]] if "system" in self.body else []
         return "\n".join([*system, *(message["content"] for message in self.body["messages"])])
 
@@ -35,11 +35,11 @@ class LanguageModel:
     Attributes:
         url: Its base address.
         reply: Makes the reply to a prompt.
-        statuses: Statuses of the next requests, before it answers again.
-        retry_after: The header of a status that is not 200.
-        hangs: Answers nothing while it is set.
-        raw: Sent as the body in place of an answer.
-        refuses_schemas: Answers 400 to requests for structured output.
+        statuses: Statuses of the next requests; then it replies normally.
+        retry_after: The Retry-After header of a status other than 200.
+        hangs: While it is set, the provider sends no response.
+        raw: Sent as the body in place of a response.
+        refuses_schemas: Whether requests for structured output get status 400.
     """
 
     url: str = ""
@@ -56,7 +56,7 @@ class LanguageModel:
 
     @property
     def connection(self) -> dict[str, Any]:
-        """A connection to it, for the setting ``judge_connections``."""
+        """A connection to the provider, for the setting ``judge_connections``."""
         return {
             "kind": "openai",
             "url": self.url,
@@ -66,7 +66,7 @@ class LanguageModel:
         }
 
     def count_prompts(self) -> Counter[str]:
-        """How often each data part was asked about."""
+        """Count the requests by data part of the prompt."""
         return Counter(request.body["messages"][-1]["content"] for request in self.requests)
 
     def answer(self, request: ModelRequest) -> tuple[int, bytes]:
@@ -137,11 +137,11 @@ def language_model() -> Iterator[LanguageModel]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Print nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client may go away
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients may disconnect
     model.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

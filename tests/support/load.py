@@ -1,4 +1,4 @@
-"""Export requests of our own making, to count exactly what was acknowledged."""
+"""Generated export requests, to count exactly which runs were acknowledged."""
 
 import secrets
 import time
@@ -13,7 +13,7 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 
 
 def make_request(project: str, spans: int, *, model: str = "load") -> ExportTraceServiceRequest:
-    """A request of model calls, each with an id of its own and a score."""
+    """Return a request of model calls, each with a distinct id and a score."""
     request = ExportTraceServiceRequest()
     batch = request.resource_spans.add().scope_spans.add()
     start_ns = time.time_ns()
@@ -40,7 +40,7 @@ def make_request(project: str, spans: int, *, model: str = "load") -> ExportTrac
 
 
 def run_ids(request: ExportTraceServiceRequest) -> Iterator[str]:
-    """The run ids of a request, as the API names them."""
+    """Yield the run ids of a request, as the API formats them."""
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:

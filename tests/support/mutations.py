@@ -1,4 +1,4 @@
-"""Export requests that are broken in many ways, about half of which still can be read."""
+"""Export requests that are broken in many ways, about half of which are still readable."""
 
 import gzip
 import json
@@ -50,10 +50,10 @@ class Payload:
 
     Attributes:
         signal: ``traces`` or ``logs``.
-        media_type: How it is written.
-        body: It.
+        media_type: Its content type.
+        body: Its body.
         is_readable: Whether the official messages can read it.
-        encoding: What it says of its compression.
+        encoding: Its content encoding header.
     """
 
     signal: str
@@ -64,7 +64,7 @@ class Payload:
 
 
 class Mutator:
-    """Makes requests without end; the same ones from the same seed, but for their times."""
+    """Makes an endless series of requests; a seed determines all but their times."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - guards nothing
@@ -81,7 +81,7 @@ class Mutator:
         )
 
     def next(self, *, over_http: bool = True) -> Payload:
-        """Make a request: values that make no sense, bytes that are changed, or both.
+        """Make a request with invalid values, mutated bytes, or both.
 
         Over HTTP it may also be JSON, or compressed.
         """
@@ -98,7 +98,7 @@ class Mutator:
         return self._disguise(payload) if over_http and self._random.random() < 0.1 else payload
 
     def _disguise(self, payload: Payload) -> Payload:
-        """Compress a request, perhaps break it then, or say that it is in some other form."""
+        """Compress a request, break it after compression, or send it with a wrong header."""
         sort = self._random.randrange(5)
         if sort == 0:
             return replace(payload, media_type="text/plain", is_readable=False)
@@ -229,7 +229,7 @@ class Mutator:
 
     def _splice(self, body: bytearray) -> bytearray:
         other = self._random.choice(self._bodies)
-        whole = self._random.random() < 0.5  # two requests behind each other are one
+        whole = self._random.random() < 0.5  # two concatenated requests are one
         return body + other if whole else body[: self._place(body)] + other[self._place(body) :]
 
     def _insert(self, body: bytearray) -> bytearray:
@@ -237,14 +237,14 @@ class Mutator:
         return body[:at] + self._random.randbytes(self._random.choice((1, 4, 64))) + body[at:]
 
     def _repeat(self, body: bytearray) -> bytearray:
-        if len(body) > _MOST_BYTES:  # how much a body may hold is tried elsewhere
+        if len(body) > _MOST_BYTES:  # the size limit of bodies is tested elsewhere
             return body
         start, end = sorted((self._place(body), self._place(body)))
         is_whole = self._random.random() < 0.5
         return body * 20 if is_whole else body[:end] + body[start:end] * 3 + body[end:]
 
     def _lie(self, body: bytearray) -> bytearray:
-        """Change a byte after one that often is a field's tag, where its length stands."""
+        """Change the byte after one that is often a field's tag; that byte is the length."""
         tags = [at for at, byte in enumerate(body[:-1]) if byte in {0x0A, 0x12, 0x1A, 0x22, 0x2A}]
         if tags:
             body[self._random.choice(tags) + 1] = self._random.randrange(256)
@@ -255,7 +255,7 @@ class Mutator:
         return body[:at] + self._random.choice((_HUGE_VARINT, b"\xff" * 20)) + body[at + 1 :]
 
     def _nest(self, body: bytearray) -> bytearray:
-        """Put an attribute of many levels behind the rest, or as many brackets."""
+        """Append a deeply nested attribute, or insert as many brackets."""
         depth = self._random.choice((20, 99, 101, _DEEPEST))
         if body.startswith((b"{", b"[")):
             at = self._place(body)
@@ -269,7 +269,7 @@ class Mutator:
 
 
 def _length(message: bytes) -> bytes:
-    """Write a message behind its length."""
+    """Return a message prefixed with its length."""
     number, head = len(message), bytearray()
     while number > 0x7F:
         head.append(number & 0x7F | 0x80)

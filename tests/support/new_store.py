@@ -1,8 +1,8 @@
-"""The store of a new collector, made once by each process of the tests and copied from then on.
+"""The store of a new collector, created once per test process and then copied.
 
-Making the tables takes three times as long as opening them, and most tests begin with a new store.
-That a program makes them at its first start is the matter of `test_migrations` and of all tests
-that start a `CollectorProcess` of their own.
+Creating the tables takes three times as long as opening them, and most tests begin with a new
+store. `test_migrations` and tests with their own `CollectorProcess` cover the creation of tables at
+first start.
 """
 
 import atexit
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-# In a process of its own: the engine takes one folder a process, and tests may have one open.
+# In a separate process: the engine opens one folder per process, and tests may have one open.
 _MAKER: Final = """
 import sys
 from otel_ml_collector.store.migrations import connect
@@ -23,7 +23,7 @@ connect(f"chdb://{sys.argv[1]}").close()
 
 
 def lay(data_dir: Path) -> None:
-    """Give a data directory the store that a first start makes, unless it has one."""
+    """Copy the store of a first start into a data directory, unless it has one."""
     store = data_dir / "store"
     if not store.exists():
         shutil.copytree(_made(), store, symlinks=True)

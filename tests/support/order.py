@@ -1,4 +1,4 @@
-"""The order in which the workers of pytest-xdist run the modules. A worker runs a module whole."""
+"""The order in which the pytest-xdist workers run modules. A worker runs a whole module."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ LONGEST: Final = (
     "tests/process/test_commands.py",
     "tests/process/hostile/test_hostile.py",
     "tests/browser/test_ten_tasks.py",
-    "tests/process/end_to_end/test_demo.py",  # records the demo that others wait for
+    "tests/process/end_to_end/test_demo.py",  # records the demo that other modules wait for
     "tests/process/otel_ml_collector/web/test_pages.py",
     "tests/process/test_smoke.py",
     "tests/process/test_worked_examples.py",
@@ -42,7 +42,7 @@ _COMPUTING: Final = (ROOT / "tests" / "unit", ROOT / "tests" / "store")
 
 
 class Located(Protocol):
-    """A test, as far as its order depends on it."""
+    """The attributes of a test that determine its order."""
 
     @property
     def path(self) -> Path: ...
@@ -52,10 +52,10 @@ Test = TypeVar("Test", bound=Located)
 
 
 def order_modules(tests: Sequence[Test]) -> list[Test]:
-    """Begin with the longest modules, then spread both sorts: those that compute, those that wait.
+    """Start with the longest modules, then mix those that compute with those that wait.
 
-    If all stores came before all processes, the workers would compute all the time at first, and
-    a core would be idle later.
+    If all stores came before all processes, the workers would only compute at first, and a core
+    would be idle later.
 
     Returns:
         The tests. Each module is in one piece, and the order within a module is unchanged.

@@ -1,4 +1,4 @@
-"""OTLP's JSON of protobuf messages, which is not protobuf's own: ids are hex there."""
+"""OTLP/JSON of protobuf messages, which differs from protobuf's JSON: ids are hex."""
 
 import base64
 from typing import Any, Final
@@ -10,7 +10,7 @@ _IDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
 def to_otlp_json(message: Message) -> dict[str, Any]:
-    """Write a message as OTLP/JSON has it: ids in hex, enums as numbers."""
+    """Return a message as OTLP/JSON: ids in hex, enums as numbers."""
     written: dict[str, Any] = _in_hex(MessageToDict(message, use_integers_for_enums=True))
     return written
 

@@ -1,4 +1,4 @@
-"""Real servers, HTTP and gRPC, that keep each OTLP request as it came, byte by byte."""
+"""Real HTTP and gRPC servers that keep each OTLP request as received, byte by byte."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ _SERVICES = (
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request: where it went, what it said, and when it was there."""
+    """One request: path, headers, body, and arrival time."""
 
     path: str
     headers: dict[str, str]
@@ -30,7 +30,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a sink answers: over HTTP with a status, over gRPC with a code and its details."""
+    """A sink's response: over HTTP a status, over gRPC a code and its details."""
 
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
@@ -40,15 +40,15 @@ class Reply:
 
 @dataclass(slots=True)
 class Sink:
-    """What a server got.
+    """The requests that a server received.
 
     Attributes:
         address: ``host:port``.
-        requests: What came, in order.
-        replies: What it answers, one after the other; success when none is left.
-        may_answer: It answers while this is set.
-        takes_otlp: Whether OTLP is for it: a client of another test may still send to a server that
-            had its port before.
+        requests: The requests, in order.
+        replies: The next responses, in order; success when none is left.
+        may_answer: The server responds while this is set.
+        takes_otlp: Whether it accepts OTLP. Clients of another test may still send to a server that
+            used the port before.
     """
 
     address: str
@@ -70,7 +70,7 @@ class Sink:
 def http_sink(
     port: int = 0, tls: SSLContext | None = None, *, takes_otlp: bool = True
 ) -> Iterator[Sink]:
-    """Serve OTLP, or anything else, over HTTP until the block ends."""
+    """Serve OTLP or any other requests over HTTP until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -130,4 +130,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing, to keep the test's output clean."""

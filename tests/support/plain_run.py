@@ -1,16 +1,16 @@
-"""The whole answer about a run that says nothing of itself: what tests of clients compare with."""
+"""The full API response for a run without any data, as a baseline for tests of clients."""
 
 from datetime import UTC, datetime
 
 
 def written(time_ns: int) -> str:
-    """Write a time as the API does."""
+    """Format a time as the API does."""
     seconds, rest = divmod(time_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
 
 def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
-    """Return every field of a run, empty but for its id, its start and what is given."""
+    """Return every field of a run, empty except its id, its start and the given fields."""
     return {
         "run_id": run_id,
         "trace_id": run_id[:32],

@@ -1,6 +1,6 @@
-"""What forked collectors begin with: the program, imported as ``otel-ml serve`` does it.
+"""The state of forked collectors: the program, imported as ``otel-ml serve`` does it.
 
-Its routes are analysed here too, once for all of them.
+Its routes are analysed here too, once for all collectors.
 """
 
 import os
@@ -8,9 +8,9 @@ import os
 from otel_ml_collector.cli.administration import leave_out
 
 leave_out()
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it when it is imported
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it at import
 
-import otel_ml_collector.serve.app  # noqa: E402, F401 - what it does not find is told above
+import otel_ml_collector.serve.app  # noqa: E402, F401 - after leave_out()
 from otel_ml_collector.serve.routes import ROUTES  # noqa: E402
 
 HANDLERS = [getattr(route, "app", None) for route in ROUTES]

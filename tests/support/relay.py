@@ -1,4 +1,4 @@
-"""What stands between a sender and the collector, and may lose what it was given."""
+"""A relay between a sender and the collector that can lose requests."""
 
 import threading
 from collections.abc import Callable
@@ -13,15 +13,15 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
 
 class Relay:
-    """Passes export requests on, but says of some that they are stored and throws them away.
+    """Forwards export requests, but acknowledges and drops some of them.
 
     Args:
-        collector: Where it passes them.
-        loses: Which ones are lost, by the names of their spans.
+        collector: The destination.
+        loses: Returns whether to drop a request, given the names of its spans.
 
     Attributes:
-        passed: The bodies that were passed on, in order.
-        lost: Those that were not.
+        passed: The bodies that were forwarded, in order.
+        lost: The bodies that were dropped.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Relay:
                 self.wfile.write(answer)
 
             def log_message(self, *_arguments: object) -> None:
-                """Keep the test's output clean."""
+                """Log nothing, to keep the test's output clean."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"

@@ -1,4 +1,4 @@
-"""Everything a collector answers about a project, to compare two projects with each other."""
+"""All API responses about a project, to compare two projects with each other."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,15 +8,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_ml import attributes as names
 from tests.support.collector import CollectorProcess
 
-# What differs because of when and where something came.
+# Fields that depend on when and where something arrived.
 _OWN: Final = frozenset({"project", "url", "first_seen_time", "next_cursor"})
 _SAMPLE: Final = 20
 
 
 def answers_about(collector: CollectorProcess, project: str) -> Mapping[str, Any]:
-    """Ask for lists, counts, statistics, quantiles, metrics and scores; without the project's name.
+    """Return lists, counts, statistics, quantiles, metrics and scores without the project's name.
 
-    Runs are in the order of their ids; of some with metrics everything is read.
+    Runs are ordered by id. For a sample of runs with metrics, everything is read.
     """
     path = f"/projects/{project}"
     runs = sorted(collector.runs(project), key=lambda run: str(run["run_id"]))
@@ -38,7 +38,7 @@ def answers_about(collector: CollectorProcess, project: str) -> Mapping[str, Any
 
 
 def filed_under(project: str, body: bytes) -> bytes:
-    """Return the same spans as those of another project."""
+    """Return the same spans with another project."""
     request = ExportTraceServiceRequest.FromString(body)
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:

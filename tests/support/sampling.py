@@ -1,6 +1,6 @@
-"""Decorators that say what CI leaves to the nightly run.
+"""Decorators for cases that CI leaves to the nightly run.
 
-The nightly run tries every case. It is chosen by ``OTEL_ML_TESTS=nightly``.
+The nightly run tries every case. ``OTEL_ML_TESTS=nightly`` selects it.
 """
 
 from collections import defaultdict
@@ -17,13 +17,13 @@ def sampled(
 
     Args:
         cases: How many, spread evenly over those that `only` and `without` leave.
-        only: Patterns: CI runs the cases whose ID fits one of them. A test without cases stays.
-        without: A pattern: CI leaves out the cases whose ID fits it.
+        only: Patterns: CI runs the cases whose ID matches one of them. Tests without cases stay.
+        without: A pattern: CI leaves out the cases whose ID matches it.
     """
     return pytest.mark.sampled(cases=cases, only=tuple(only), without=without)
 
 
-# The nightly run tries this test with more examples or repetitions; CI with few.
+# CI runs this test with few examples or repetitions, the nightly run with more.
 harder = pytest.mark.harder
 
 

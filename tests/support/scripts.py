@@ -1,4 +1,4 @@
-"""Runs a user's script as its own process against a collector."""
+"""Runs a user's script as a separate process that exports to a collector."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from tests.support.collector import CollectorProcess
 
 
 def run_script(script: Path, collector: CollectorProcess, *arguments: str) -> str:
-    """Run a script to its end; returns what it printed."""
+    """Run a script until it exits; return its output."""
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         check=True,

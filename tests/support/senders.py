@@ -1,4 +1,4 @@
-"""A load that sends each request until it is acknowledged, as an exporter with a queue does."""
+"""A load that retries each request until it is acknowledged, like an exporter with a queue."""
 
 import random
 import secrets
@@ -22,29 +22,29 @@ from tests.support.waiting import elapsed, wait_until
 
 EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 OK: Final = frozenset({"http 200", "grpc OK"})
-# Told to come again, with a delay.
+# Responses that ask for a retry after a delay.
 LATER: Final = frozenset({"http 503 after 2 s", "grpc UNAVAILABLE after 2 s"})
 UNREACHED: Final = "unreached"
 SPANS: Final = 64
 _ANSWER_S: Final = 30.0
 _PAUSE_S: Final = 0.1
-# Every so many acknowledged requests one is sent again, as if its answer had been lost.
+# Every how many acknowledged requests one is sent again, as if its response had been lost.
 _AGAIN: Final = 4
 
 
 class Senders:
-    """Threads that send requests, half of them over gRPC; what is not acknowledged is sent again.
+    """Threads that send requests, half of them over gRPC, and retry the unacknowledged ones.
 
     Args:
-        collector: It may be killed and come back at other ports.
-        project: Of the runs.
-        threads: So many requests in flight.
-        spans: Runs in a request; records about some of them come along.
+        collector: The collector; it may be killed and restart on other ports.
+        project: The project of the runs.
+        threads: How many requests are in flight.
+        spans: Runs per request; records about some of them are added.
 
     Attributes:
-        acknowledged: The requests that were answered with success.
-        answers: How many answers there were of each sort.
-        slowest_s: The longest wait for an answer.
+        acknowledged: The requests with a success response.
+        answers: Number of responses of each kind.
+        slowest_s: The longest wait for a response.
     """
 
     def __init__(
@@ -68,22 +68,22 @@ class Senders:
 
     @property
     def runs(self) -> int:
-        """How many runs were acknowledged until now."""
+        """How many runs have been acknowledged so far."""
         return len(self.acknowledged) * self._spans
 
     def wait_for(self, runs: int) -> None:
-        """Wait until so many more runs are acknowledged."""
+        """Wait until this many more runs are acknowledged."""
         wanted = self.runs + runs
         wait_until(lambda: self.runs >= wanted, 60)
 
     def begin_counting(self) -> "Counter[str]":
-        """Forget the answers; returns how many there were of each sort."""
+        """Reset the counts of responses; return the previous ones by kind."""
         with self._lock:
             answers, self.answers = self.answers, Counter()
         return answers
 
     def drain(self, timeout_s: float = 60.0) -> None:
-        """Begin nothing new; end when all that was begun is acknowledged."""
+        """Start no new requests; return when all pending ones are acknowledged."""
         self._draining.set()
         for thread in self._threads:
             thread.join(timeout_s)
@@ -124,7 +124,7 @@ class Senders:
 
 
 class _Http:
-    """One connection that is kept open, and opened again where the collector is then."""
+    """One keep-alive connection, reopened at the collector's current address."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self._collector = collector
@@ -154,7 +154,7 @@ class _Http:
 
 
 class _Grpc:
-    """One channel, and another one when the collector has moved."""
+    """One channel, replaced when the collector has moved."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self._collector = collector
@@ -183,7 +183,7 @@ class _Grpc:
 
 
 def _said(error: Any) -> str:
-    """Name an error; one without the collector's own details is the connection's."""
+    """Return an error as text; without the collector's details it is a connection error."""
     trailers = dict(error.trailing_metadata() or ())
     if "grpc-status-details-bin" not in trailers:
         return UNREACHED
@@ -192,7 +192,7 @@ def _said(error: Any) -> str:
 
 
 def make_story(project: str, spans: int = SPANS) -> ExportTraceServiceRequest:
-    """Make runs of many latencies, and metrics, tags and a person's score about some of them."""
+    """Make runs of various latencies, with metrics, tags and a reviewer's score for some."""
     request = make_request(project, spans)
     batch = request.resource_spans[0].scope_spans[0].spans
     for number, run in enumerate(list(batch)):
@@ -204,7 +204,7 @@ def make_story(project: str, spans: int = SPANS) -> ExportTraceServiceRequest:
 
 
 def all_run_ids(requests: list[bytes]) -> list[str]:
-    """The ids of the runs of requests that `make_story` made."""
+    """Return the ids of the runs in requests of `make_story`."""
     found: list[str] = []
     for body in requests:
         request = ExportTraceServiceRequest.FromString(body)

@@ -79,10 +79,10 @@ async def async_wait_until(
 
 
 def elapsed(seconds: float) -> Callable[[], bool]:
-    """Return a condition that holds once so much time has passed from now on.
+    """Return a condition that holds once this much time has passed from now.
 
     For tests about time itself: a callee that takes longer than it may, a client that is slow. To
-    wait for something to happen, name that as the condition.
+    wait for something to happen, use that as the condition.
     """
     due_s = time.monotonic() + seconds
     return lambda: time.monotonic() >= due_s

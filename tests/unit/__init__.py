@@ -1,1 +1,1 @@
-"""Tests that start nothing: no process, no socket, no engine of the store."""
+"""Tests that start no process, no socket and no store engine."""

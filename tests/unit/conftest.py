@@ -1,4 +1,4 @@
-"""Unit tests start nothing: no process, no socket, no engine of the store."""
+"""Checks that unit tests start no process, no socket and no store engine."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _ENGINE: Final = "chdb"
 
 
 class _Guard:
-    """Notes what a test starts, from any of its threads."""
+    """Records the processes, sockets and engines that a test starts, from any thread."""
 
     def __init__(self) -> None:
         self.is_on = False
@@ -35,12 +35,12 @@ class _Guard:
 
 
 _GUARD: Final = _Guard()
-sys.addaudithook(_GUARD)  # for good: Python has no way to take a hook away
+sys.addaudithook(_GUARD)  # permanent: Python cannot remove an audit hook
 
 
 @pytest.fixture(autouse=True)
 def _starts_nothing() -> Iterator[None]:
-    """Fail a test that starts something: it belongs to another tier's folder."""
+    """Fail a test that starts anything, because it belongs to the folder of another tier."""
     _GUARD.started.clear()
     _GUARD.is_on = True
     yield

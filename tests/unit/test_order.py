@@ -1,4 +1,4 @@
-"""The order in which workers run the modules."""
+"""Tests of the order in which workers run the test modules."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from tests.support.order import LONGEST, order_modules
 
 @dataclass(frozen=True)
 class StandIn:
-    """A test: its module and its place there."""
+    """A stand-in for a test, with its module and its number in it."""
 
     path: Path
     number: int
@@ -22,7 +22,7 @@ def place(module: str, tests: int) -> list[StandIn]:
 
 
 def test_longest_begin() -> None:
-    """The longest modules come first, in their order, however few tests they have."""
+    """The longest modules come first, in the listed order, however few tests they have."""
     short = [test for name in "abc" for test in place(f"tests/process/test_{name}.py", 9)]
     long = [test for module in LONGEST[:3] for test in place(module, 2)]
     assert order_modules([*short, *reversed(long)])[:6] == [
@@ -31,7 +31,7 @@ def test_longest_begin() -> None:
 
 
 def test_sorts_alternate() -> None:
-    """Modules that compute and modules that wait are spread over the whole run."""
+    """Modules that compute and modules that wait are mixed over the whole run."""
     modules = [f"tests/{tier}/test_{name}.py" for tier in ("store", "process") for name in "abcd"]
     ordered = order_modules([test for module in modules for test in place(module, 3)])
     tiers = [test.path.parent.name for test in ordered[::3]]
@@ -39,7 +39,7 @@ def test_sorts_alternate() -> None:
 
 
 def test_modules_are_whole() -> None:
-    """Each test occurs once, and each module is in one piece in its own order."""
+    """Each test occurs once, and the tests of a module stay together and in order."""
     draw = Random(7)  # noqa: S311 - not for secrets
     names = [*LONGEST[:4], *(f"tests/unit/test_{number}.py" for number in range(20))]
     draw.shuffle(names)
@@ -57,6 +57,6 @@ def test_modules_are_whole() -> None:
 
 
 def test_longest_exist() -> None:
-    """Each of the longest modules is there, once."""
+    """Each of the longest modules exists and is listed once."""
     assert [path for path in LONGEST if not (ROOT / path).is_file()] == []
     assert len(set(LONGEST)) == len(LONGEST)

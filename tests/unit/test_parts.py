@@ -1,4 +1,4 @@
-"""The parts of the nightly run."""
+"""Tests of the parts of the nightly run."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_every_module_is_in_one_part() -> None:
 
 
 def test_longer_path_decides() -> None:
-    """A module goes to the part that names its folder, not to one that names a folder above."""
+    """A module belongs to the part that names its own folder, not to one with a parent folder."""
     part = find_part(Path("tests/nightly/browser/test_alerts.py"))
     assert part.name == "pages in Chromium"
     assert "tests/nightly/browser" in find_ignored(PARTS[-1])
@@ -30,12 +30,12 @@ def test_longer_path_decides() -> None:
 
 
 def test_paths_exist() -> None:
-    """Each path of a part is a folder or module of the project."""
+    """Each path of a part exists in the project."""
     assert [path for part in PARTS for path in part.paths if not (ROOT / path).exists()] == []
     assert all(set(part.run_by_targets) <= set(part.paths) for part in PARTS)
 
 
 def test_part_is_described() -> None:
-    """The list names the folders of a part and counts their modules."""
+    """The description names the folders of a part and counts their modules."""
     count = len(list((ROOT / "tests/nightly/browser").glob("test_*.py")))
     assert f"  tests/nightly/browser: {count} test modules\n" in describe(4, PARTS[3])

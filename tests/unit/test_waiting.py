@@ -1,4 +1,4 @@
-"""Tests of the helper that waits, and that tests wait with nothing else."""
+"""Tests of the helper that waits, and that tests use no other way to wait."""
 
 import ast
 import asyncio
@@ -22,14 +22,14 @@ from tests.support.waiting import (
 TESTS: Final = ROOT / "tests"
 HELPERS: Final = {
     TESTS / "support" / "waiting.py",
-    TESTS / "bench" / "pace.py",  # a bench measures: it paces its load
+    TESTS / "bench" / "pace.py",  # a benchmark paces its load
 }
-# In the source of a child program: a call of a pause, or a wait for an event that nobody can set.
+# In the source of a child program: a sleep, or a wait for an event that nobody can set.
 IN_TEXT: Final = re.compile(r"\b(sleep|wait_for_timeout)\(|\bEvent\(\)\.wait\([^)]")
 
 
 def is_pause(node: ast.AST) -> bool:
-    """Return whether a node pauses: a call of ``sleep``, or a wait for an event without a name."""
+    """Return whether a node is a pause: a call of ``sleep``, or a wait for an unnamed event."""
     match node:
         case ast.Call(func=ast.Name(id="sleep") | ast.Attribute(attr="sleep" | "wait_for_timeout")):
             return True
@@ -45,21 +45,21 @@ def is_pause(node: ast.AST) -> bool:
 
 
 def pauses_in(source: str) -> list[int]:
-    """List the lines of a source on which something pauses."""
-    if not IN_TEXT.search(source):  # spares the parser most files
+    """List the line numbers of pauses in a source."""
+    if not IN_TEXT.search(source):  # avoids parsing most files
         return []
     return sorted(node.lineno for node in ast.walk(ast.parse(source)) if is_pause(node))  # type: ignore[attr-defined]  # what pauses is an expression
 
 
 def sources() -> Iterator[Path]:
-    """Yield the Python files under ``tests`` that are ours."""
+    """Yield the Python files under ``tests``, without node_modules and the waiting helpers."""
     for path in TESTS.rglob("*.py"):
         if "node_modules" not in path.parts and path not in HELPERS | {Path(__file__)}:
             yield path
 
 
 def test_no_test_sleeps() -> None:
-    """No test calls ``sleep``: it waits for a condition with ``tests.support.waiting``."""
+    """No test calls ``sleep``. Tests wait for a condition with ``tests.support.waiting``."""
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in sources()
@@ -97,26 +97,26 @@ def test_sleep_is_found(source: str) -> None:
     ],
 )
 def test_wait_for_something_is_allowed(source: str) -> None:
-    """A wait for an event that a test sets, or one without an end, is no pause."""
+    """A wait for an event that a test sets, or one without a timeout, is not a pause."""
     assert pauses_in(source) == []
 
 
 def test_value_is_returned() -> None:
-    """The truthy value of the condition is returned as soon as there is one."""
+    """The first truthy value of the condition is returned."""
     values = iter(["", [], "found", "not asked for"])
     assert wait_until(lambda: next(values)) == "found"
     assert next(values) == "not asked for"
 
 
 def test_failure_names_what_was_awaited() -> None:
-    """A wait in vain says for how long, for what, and what the condition returned last."""
+    """The error of a failed wait has the time, the subject and the last value of the condition."""
     with pytest.raises(AssertionError) as caught:
         wait_until(lambda: 0, 0.02, about="a stored run")
     assert str(caught.value) == "Waited 0.02 s in vain for: a stored run; its last value is 0"
 
 
 def test_failure_may_be_described_when_it_happens() -> None:
-    """What is awaited may be a function, which is called after the deadline only."""
+    """The subject may be a function, which is called only after the deadline."""
     asked: list[int] = []
     with pytest.raises(AssertionError, match=r"for: \d+ polls;"):
         wait_until(lambda: asked.append(1), 0.02, about=lambda: f"{len(asked)} polls")
@@ -141,7 +141,7 @@ def test_error_of_a_condition_comes_out() -> None:
 
 
 def test_polls_become_rarer() -> None:
-    """A long wait polls about every 50 ms, a short one is noticed within a few milliseconds."""
+    """A long wait polls about every 50 ms. A short one polls every few milliseconds."""
     polls: list[float] = []
     wait_until(lambda: polls.append(time.monotonic()) or len(polls) == 15)  # type: ignore[func-returns-value]
     pauses_s = [after - before for before, after in pairwise(polls)]
@@ -167,13 +167,13 @@ def test_async_value_is_returned() -> None:
 
 
 def test_async_failure_names_what_was_awaited() -> None:
-    """An async wait in vain says the same."""
+    """The error of a failed async wait has the same content."""
     with pytest.raises(AssertionError, match=r"^Waited 0\.02 s in vain for: a reply; .* is None$"):
         asyncio.run(async_wait_until(lambda: None, 0.02, about="a reply"))
 
 
 def test_elapsed() -> None:
-    """Time has elapsed no sooner than it was asked for."""
+    """`elapsed` is not true before its time has passed."""
     began_s = time.monotonic()
     wait_until(elapsed(0.05))
     assert time.monotonic() - began_s >= 0.05

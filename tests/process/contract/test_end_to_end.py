@@ -1,6 +1,6 @@
-"""What is proven of a collector over an embedded store, proven again over a server.
+"""Runs tests of a collector with an embedded store again with a server.
 
-The tests are those of `tests.end_to_end`, whose fixtures are made anew here.
+The tests are imported from `tests.process.end_to_end`, with the fixtures of this folder.
 """
 
 import pytest
@@ -41,5 +41,5 @@ __all__ = [
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Road:
-    """The network road alone: the other one is proven where the tests stand."""
+    """Only the network: the tests run with an embedded store in their own folder."""
     return make_road("network", tmp_path_factory.mktemp("road"), server)

@@ -1,4 +1,4 @@
-"""Two collectors before one server judge the runs of one judge without code, each run once."""
+"""Two collectors with one server share a judge without code and judge each run once."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ RUNS: Final = 30
 
 
 def test_each_run_is_judged_once(tmp_path: Path) -> None:
-    """Two collectors that see the same runs ask once about each, however they take turns."""
+    """Two collectors that see the same runs call the model once for each run."""
     with language_model() as model, clickhouse(tmp_path / "server") as server:
         url = server.url(server.make_database())
         settings = [

@@ -1,6 +1,6 @@
-"""Collectors before replicas: a quorum, a slow fetch, a lagging replica, a connection that is cut.
+"""Tests of collectors with replicas: quorum, slow fetches, a lagging replica, lost responses.
 
-The replicas are stand-ins, see `tests.support.clickhouse_front`.
+The replicas are simulated; see `tests.support.clickhouse_front`.
 """
 
 import json
@@ -38,14 +38,14 @@ def alone(tmp_path: Path) -> Iterator[ClickHouse]:
 
 
 def save_view(collector: CollectorProcess, name: str) -> int:
-    """Save a document; returns the status of the answer."""
+    """Save a view; return the response's status."""
     body = json.dumps({"page": "runs", "parameters": {"where": "latency_ms > 200"}}).encode()
     path = f"/api/v1/projects/p/views/{name}"
     return ask(collector, path, method="PUT", body=body, content_type="application/json").status
 
 
 def test_two_collectors_before_two_replicas(tmp_path: Path) -> None:
-    """Two collectors before two replicas lose no runs and no saves, though one replica lags."""
+    """Two collectors with two replicas lose no runs and no views, even if one replica lags."""
     with replicas(tmp_path) as (first, second):
         database = first.make_database()
         wait_until(lambda: database in second.command("SHOW DATABASES"))
@@ -70,9 +70,9 @@ def test_two_collectors_before_two_replicas(tmp_path: Path) -> None:
 
 
 def test_revoke_key_while_a_shard_is_down(tmp_path: Path) -> None:
-    """Keys are made and revoked while another shard is down, which has the changes when it is back.
+    """Keys can be created and revoked while a shard is down; the shard catches up later.
 
-    The two servers stand in for the shards: all shards have the same keys.
+    The two servers represent shards, because all shards store the same keys.
     """
     with replicas(tmp_path) as (first, second):
         database = first.make_database()
@@ -107,7 +107,7 @@ def may_read(collector: CollectorProcess, key: str) -> bool:
 
 
 def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
-    """Without a quorum, nothing is acknowledged; the collector goes on when it is back."""
+    """Without a quorum nothing is acknowledged; once it is back, the collector continues."""
     url = alone.url(alone.make_database())
     with running(tmp_path / "none", "--store", url) as collector:
         request = make_request("p", 3)
@@ -120,7 +120,7 @@ def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
 
 
 def test_short_lack_of_replicas(alone: ClickHouse, tmp_path: Path) -> None:
-    """A quorum that is missing for less than 3 s costs time, and no error."""
+    """A quorum that is missing for less than 3 s delays an insert but causes no error."""
     with closing(connect(alone.url(alone.make_database()))) as connections:
         client = connections.open()
         alone.simulate(live=1)
@@ -133,7 +133,7 @@ def test_short_lack_of_replicas(alone: ClickHouse, tmp_path: Path) -> None:
 
 
 def test_sketches_of_a_resent_insert(alone: ClickHouse, tmp_path: Path) -> None:
-    """A day's runs are counted once if the answer to the insert of its sketches is lost."""
+    """A day's runs are counted once even if the response to the insert of its sketches is lost."""
     url = alone.url(alone.make_database())
     with open_service(tmp_path / "none", store=url) as service:
         day_ns = NOW_NS // DAY_NS * DAY_NS
@@ -161,7 +161,7 @@ def test_sketches_of_a_resent_insert(alone: ClickHouse, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["18.16.1", "25.8.2.29"])
 def test_old_server(version: str) -> None:
-    """A server that is too old is refused with the version that is needed."""
+    """A server that is too old is refused, and the error has the required version."""
     with pytest.raises(BadSetting, match=f"has version {version}: needs 26.x$"):
         refuse_version(version)
     refuse_version("26.1.3.52")
@@ -169,7 +169,7 @@ def test_old_server(version: str) -> None:
 
 
 def test_no_window(alone: ClickHouse) -> None:
-    """A table that forgets the names of inserts is refused; that of older programs is mended."""
+    """A table without the deduplication setting is fixed; a table that turns it off is refused."""
     database = alone.make_database()
     connect(alone.url(database)).close()
     window = "non_replicated_deduplication_window"

@@ -1,4 +1,4 @@
-"""One collector over each road to a store: the same answers to the same questions."""
+"""Tests of one collector over each way to a store: the same requests give the same responses."""
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -15,7 +15,7 @@ pytestmark = sampled(without="embedded*")
 
 
 def send(collector: CollectorProcess, request: ExportTraceServiceRequest) -> None:
-    """Send a request until it is taken whole: while the store is busy it is not."""
+    """Send a request until it is accepted completely; a busy store rejects it."""
 
     def is_taken() -> bool:
         status, _, answer = collector.post("/v1/traces", body, PROTOBUF)
@@ -27,7 +27,7 @@ def send(collector: CollectorProcess, request: ExportTraceServiceRequest) -> Non
 
 
 def test_filters(collector: CollectorProcess) -> None:
-    """A filter on tags, scores, latency or text leaves out the same runs."""
+    """Filters on tags, latency, outcome and model match the same runs."""
     client = Client("filters", endpoint=collector.endpoint)
     for client_name in ("big'shot\\", "bad\tshot"):
         with client.run("fit", tags={"client": client_name}) as run:
@@ -46,7 +46,7 @@ def test_filters(collector: CollectorProcess) -> None:
 
 
 def test_late_truth(collector: CollectorProcess) -> None:
-    """What is told of a run later is among its scores."""
+    """A score that arrives after its run is among the run's scores."""
     request = make_request("late", 1)
     send(collector, request)
     [run_id] = run_ids(request)
@@ -59,7 +59,7 @@ def test_late_truth(collector: CollectorProcess) -> None:
 
 
 def test_refusal(collector: CollectorProcess) -> None:
-    """A bad span among good ones is refused alone."""
+    """A bad span is rejected and the good ones of its request are stored."""
     request = make_request("refused", 2)
     request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
     status, _, answer = collector.post("/v1/traces", request.SerializeToString(), PROTOBUF)
@@ -69,7 +69,7 @@ def test_refusal(collector: CollectorProcess) -> None:
 
 
 def test_long_trace(collector: CollectorProcess) -> None:
-    """A trace of 6,000 spans is read, although their ids are longer than a server's parameters."""
+    """A trace of 6,000 spans is read, although its ids exceed a server's limit for parameters."""
     request = make_request("long", 6_000)
     spans = request.resource_spans[0].scope_spans[0].spans
     for span in spans:

@@ -1,4 +1,4 @@
-"""A collector before a server: one that goes and comes, passwords, TLS, a second collector."""
+"""Tests of a collector with a server: outages, passwords, TLS, a second collector."""
 
 import time
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ pytestmark = sampled(without="embedded*")
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[ClickHouse]:
-    """A server for one test that ends it."""
+    """A server that its test may stop."""
     with clickhouse(tmp_path / "server") as started:
         yield started
 
 
 def status_of(collector: CollectorProcess, body: bytes) -> int:
-    """Send spans; returns the status of the answer."""
+    """Send spans; return the response's status."""
     status, _, _ = collector.post("/v1/traces", body, PROTOBUF)
     return status
 
 
 def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
-    """While the server is gone nothing is acknowledged; once it is back, all goes on."""
+    """While the server is down nothing is acknowledged; once it is back, everything works again."""
     url = own_server.url(own_server.make_database())
     with running(tmp_path / "none", "--store", url) as collector:
         first, second = make_request("p", 3), make_request("p", 3)
@@ -57,7 +57,7 @@ def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("password", ["wrong-geheim", ""])
 def test_wrong_password(server: Server, password: str) -> None:
-    """A server that refuses the password is told in one line, without the password."""
+    """If the server refuses the password, the error is one line without the password."""
     with pytest.raises(BadSetting) as caught:
         connect(server.url(password=password))
     message = str(caught.value)
@@ -79,14 +79,14 @@ def test_wrong_password(server: Server, password: str) -> None:
     ],
 )
 def test_unreadable_address(address: str, shown: str) -> None:
-    """An address that cannot be read is shown without what may be secret in it."""
+    """The error for an invalid address hides all parts that may be secret."""
     with pytest.raises(BadSetting) as caught:
         connect(address)
     assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
 
 
 def test_tables_that_delete_nothing(server: Server) -> None:
-    """A store before the tables of shards, of which no row can be deleted, is refused."""
+    """A store whose tables cannot delete rows, such as tables over shards, is refused."""
     database, shard = server.make_database(), server.make_database()
     connect(server.url(shard)).close()
     server.command(f"CREATE TABLE {database}.runs AS remote('127.0.0.1', {shard}, runs)")
@@ -97,13 +97,13 @@ def test_tables_that_delete_nothing(server: Server) -> None:
 
 
 def test_unknown_database(server: Server) -> None:
-    """A database that is not there is told by its name."""
+    """The error for a missing database names it."""
     with pytest.raises(BadSetting, match="Database nowhere does not exist"):
         connect(server.url("nowhere"))
 
 
 def test_tls(tmp_path: Path) -> None:
-    """A server over TLS is used when its certificate is known, and refused when it is not."""
+    """A server over TLS is used if its certificate is trusted, and refused otherwise."""
     certificate = make_certificate(tmp_path)
     with clickhouse(tmp_path / "server", certificate) as server:
         known = connect(server.url(options=f"?ca_cert={certificate.cert}"))

@@ -1,6 +1,6 @@
-"""What is proven of the store where it is embedded, proven again over a server.
+"""Runs tests of the embedded store again with a server.
 
-The tests are those of `tests.otel_ml_collector.store`, whose store is made anew here.
+The tests are imported from `tests.store.otel_ml_collector.store`, with the store of this folder.
 """
 
 from contextlib import closing
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def test_stored_by_another(server: Server) -> None:
-    """What one collector stores is known at once to another one that was asked before."""
+    """A collector sees at once what another one stored, even after it read the previous state."""
     url = server.url(server.make_database())
     with closing(connect(url)) as here, closing(connect(url)) as there:
         one, other = (

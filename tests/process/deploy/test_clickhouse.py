@@ -1,4 +1,4 @@
-"""The tables and the profile for a ClickHouse cluster: its replication is not run here."""
+"""Tests of the tables and the profile for a ClickHouse cluster; replication is not run."""
 
 from xml.etree import ElementTree
 
@@ -13,18 +13,18 @@ FOLDER = DEPLOY / "clickhouse"
 
 
 def test_file_is_of_the_schema() -> None:
-    """The file is what is made of today's schema."""
+    """The file `cluster.sql` is generated from the current schema."""
     assert (FOLDER / "cluster.sql").read_text() == cluster.text()
 
 
 def test_every_table_is_replicated() -> None:
-    """Each table of the schema is made once, on replicas."""
+    """Each table of the schema is created once, with a replicated engine."""
     made = [text for text in cluster.statements() if "ENGINE = Replicated" in text]
     assert len(made) == len(TABLES)
 
 
 def test_statements_are_parsed() -> None:
-    """ClickHouse's parser takes each statement, and nothing else."""
+    """ClickHouse can parse each statement, and reports a syntax error in a wrong one."""
     connection = chdb.connect(":memory:")  # type: ignore[no-untyped-call]  # it carries no types
     try:
         for statement in cluster.statements():
@@ -40,7 +40,7 @@ def test_statements_are_parsed() -> None:
 
 
 def test_settings_are_known() -> None:
-    """Each setting of the profile is one that ClickHouse has."""
+    """ClickHouse knows each setting of the profile."""
     tree = ElementTree.parse(FOLDER / "users.xml")  # noqa: S314 - a file of ours
     [profile] = tree.iter("otel_ml")
     connection = chdb.connect(":memory:")  # type: ignore[no-untyped-call]  # it carries no types

@@ -1,4 +1,4 @@
-"""The tables of sizes in docs/how-to/clickhouse.md: computed from what they say was measured."""
+"""Tests that the size tables in docs/how-to/clickhouse.md follow from the measured values."""
 
 import re
 from typing import Final
@@ -22,14 +22,14 @@ _DISK: Final = re.compile(r"^\| disk, (\w+), bytes +\| ([\d,]+) +\|$", re.MULTIL
 
 
 def told(title: str) -> float:
-    """Read a figure of the page's table."""
+    """Return a figure from the page's table."""
     found = re.search(rf"^\| {re.escape(title)} +\| ([\d,]+) +\|$", PAGE, re.MULTILINE)
     assert found, title
     return float(found[1].replace(",", ""))
 
 
 def told_measured() -> Measured:
-    """Read what the page says was measured."""
+    """Return the measured values from the page."""
     return Measured(
         raw_bytes=told("on the wire, not compressed, bytes"),
         disk_bytes={name: float(size.replace(",", "")) for name, size in _DISK.findall(PAGE)},
@@ -39,7 +39,7 @@ def told_measured() -> Measured:
 
 
 def test_tables_are_those_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both tables stand in the page as they are printed, one computed from the other."""
+    """The page has both tables as the program prints them, one computed from the other."""
     measured = told_measured()
     print_table(MEASURED_HEADS, measured_rows(measured))
     print_table(SIZE_HEADS, size_rows(measured, Assumed()))
@@ -48,13 +48,13 @@ def test_tables_are_those_of_the_model(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_model_by_hand() -> None:
-    """The model's numbers for a hundred million runs a day, worked out by hand."""
+    """The model's numbers for 100 million runs a day equal numbers computed by hand."""
     measured = Measured(1000, {"payloads": 600, "others": 400}, collector_us=300, server_us=600)
     assumed = Assumed(days=10, replicas=2, peak=2, busy=0.5, full=0.5, cores=2, disk_gb=1000)
     size = size_of(86_400_000, measured, assumed)
-    # 2,000 runs/s in the busiest hour: 0.6 s of CPU a second in collectors, 1.2 s in servers.
+    # 2,000 runs/s in the busiest hour: 0.6 s of CPU per second in collectors, 1.2 s in servers.
     assert size.collector_cores == 2
-    # 864 GB of rows, 1,728 GB of disk for each replica: two shards, where 2.4 cores need two, too.
+    # 864 GB of rows, 1,728 GB of disk for each replica: two shards; 2.4 cores also need two.
     assert (size.shards, size.servers, size.disk_gb) == (2, 4, 3456)
-    # 2 + 4 * 2 cores for 730 hours, and the disks.
+    # 2 + 4 * 2 cores for 730 hours, plus the disks.
     assert size.usd_month == round(10 * 730 * 0.05 + 3456 * 0.08)

@@ -1,4 +1,4 @@
-"""The examples for Node.js in docs/how-to/any-language.md, on a real Node.js."""
+"""The Node.js examples in docs/how-to/any-language.md work on a real Node.js."""
 
 import os
 import re
@@ -16,13 +16,13 @@ PAGE = ROOT / "docs" / "how-to" / "any-language.md"
 def run_example(
     node: str, collector: CollectorProcess, project: str, heading: str, **variables: str
 ) -> list[dict[str, Any]]:
-    """Run the example below a heading of the page, and return the runs of the project."""
+    """Run the example under a heading of the page, and return the project's runs."""
     section = PAGE.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     (program,) = re.findall(r"```js\n(.*?)```", section, re.DOTALL)
     done = subprocess.run(
         [node, "--input-type=module"],
         input=program,
-        cwd=NODE,  # its packages are those that the page installs
+        cwd=NODE,  # has the packages that the page installs
         capture_output=True,
         text=True,
         timeout=180,
@@ -40,7 +40,7 @@ def run_example(
 
 
 def test_vercel(node: str, collector: CollectorProcess) -> None:
-    """A call with the Vercel AI SDK has messages, tokens, user and session."""
+    """A call with the Vercel AI SDK is recorded with messages, tokens, user and session."""
     with serving(Sink()) as provider:
         runs = run_example(
             node,
@@ -60,7 +60,7 @@ def test_vercel(node: str, collector: CollectorProcess) -> None:
 
 
 def test_attributes(node: str, collector: CollectorProcess) -> None:
-    """A span with our attributes is a run with inputs, output, tag and session."""
+    """A span with otel-ml attributes becomes a run with inputs, output, tag and session."""
     (run,) = run_example(node, collector, "node-plain", "Node.js")
     assert (run["model"], run["kind"]) == ("churn", "model")
     assert (run["inputs"], run["outputs"]) == ({"age": 41, "plan": "basic"}, False)

@@ -1,4 +1,4 @@
-"""Artifacts through a real collector: uploads of every sort, kills, memory, many at once."""
+"""Artifact uploads to a real collector: valid, invalid, interrupted and concurrent ones."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ LIMIT: Final = 2_000_000
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that takes artifacts of up to 2 MB."""
+    """Yield a collector that accepts artifacts of up to 2 MB."""
     folder = tmp_path_factory.mktemp("limited")
     with running(folder, "--artifact-limit-bytes", str(LIMIT)) as process:
         yield process
@@ -41,7 +41,7 @@ def send(
     body: Any = None,
     headers: Mapping[str, str] = JSON,
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Send a request over a connection of its own; an iterable body goes in chunks."""
+    """Send a request over a new connection; an iterable body is sent in chunks."""
     connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=180)
     try:
         connection.request(method, path, body, dict(headers))
@@ -54,7 +54,7 @@ def send(
 
 
 def begin(collector: CollectorProcess, path: str, size: int, part: bytes) -> socket.socket:
-    """Begin an upload by hand: its headers, and the first part of its body."""
+    """Start an upload on a raw socket: send its headers and the first part of its body."""
     host, port = urlsplit(collector.endpoint).netloc.split(":")
     connection = socket.create_connection((host, int(port)), timeout=180)
     head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -69,7 +69,7 @@ def read_answer(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def test_up_and_down(collector: CollectorProcess, project: str) -> None:
-    """A large document that comes in chunks is answered byte for byte."""
+    """A large document uploaded in chunks is returned byte for byte."""
     document = make_document(7_000_000)
     path = path_of(project, hashlib.sha256(document).hexdigest())
     chunks = (document[at : at + 77_777] for at in range(0, len(document), 77_777))
@@ -86,7 +86,7 @@ def test_up_and_down(collector: CollectorProcess, project: str) -> None:
 
 
 def test_known(collector: CollectorProcess, project: str) -> None:
-    """A document that is there is answered at once, before its body has come."""
+    """Uploading a stored document is answered at once, before its whole body has arrived."""
     assert put(collector.endpoint, project, DOCUMENT) == 201
     with begin(collector, path_of(project, SHA256), 10**8, DOCUMENT[:9]) as connection:
         status, body = read_answer(connection)
@@ -116,7 +116,7 @@ def test_known(collector: CollectorProcess, project: str) -> None:
 def test_refused(
     limited: CollectorProcess, sha256: str, headers: Any, body: Any, said: tuple[int, str]
 ) -> None:
-    """What is wrong for good is said to be, also after a long body, and nothing is stored."""
+    """Invalid uploads get a permanent error, even with a long body, and nothing is stored."""
     status, _, content = send(limited, "PUT", path_of("refused", sha256), body, headers)
     assert (status, json.loads(content)["error"]["code"]) == said
     assert send(limited, "GET", path_of("refused", SHA256))[0] == 404
@@ -126,14 +126,14 @@ def test_refused(
     "name", ["", "%00", "x" * 129, "a%0ab"], ids=["empty", "nul", "long", "line"]
 )
 def test_bad_project(limited: CollectorProcess, name: str) -> None:
-    """A project that no span could be filed under takes no upload."""
+    """Uploads with an invalid project name are refused."""
     status, _, _ = send(limited, "PUT", path_of(name, SHA256), DOCUMENT)
     assert status in {400, 404}
 
 
 @pytest.mark.parametrize("name", ["a%2Fb", "..%2F..%2Fetc", "日本".encode().hex()])
 def test_odd_project(limited: CollectorProcess, name: str) -> None:
-    """A project is a name, never a path: an upload is found under the same one alone."""
+    """A project name is never used as a path: an upload is found only under the same name."""
     assert send(limited, "PUT", path_of(name, SHA256), DOCUMENT)[0] == 201
     assert send(limited, "GET", path_of(name, SHA256))[2] == DOCUMENT
     assert send(limited, "GET", path_of("etc", SHA256))[0] == 404
@@ -149,7 +149,7 @@ def test_odd_project(limited: CollectorProcess, name: str) -> None:
     ids=str,
 )
 def test_foreign_page(collector: CollectorProcess, headers: dict[str, str]) -> None:
-    """A page of another site uploads nothing."""
+    """Pages of other sites cannot upload artifacts."""
     path = path_of("foreign", SHA256)
     assert send(collector, "PUT", path, DOCUMENT, headers)[0] == 403
     assert send(collector, "GET", path)[0] == 404
@@ -157,12 +157,12 @@ def test_foreign_page(collector: CollectorProcess, headers: dict[str, str]) -> N
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 405), ("DELETE", 404), ("PATCH", 405)])
 def test_other_methods(collector: CollectorProcess, method: str, status: int) -> None:
-    """An artifact is put and read, nothing else; a project of that path is not there."""
+    """Artifacts can only be uploaded and read; other methods are refused."""
     assert send(collector, method, path_of("methods", SHA256), DOCUMENT)[0] == status
 
 
 def test_cut(collector: CollectorProcess, project: str) -> None:
-    """An upload whose sender goes away leaves nothing, and can be sent again."""
+    """An interrupted upload stores nothing, and it can be sent again."""
     with begin(collector, path_of(project, SHA256), len(DOCUMENT), DOCUMENT[:-3]):
         pass
     counted = 'otel_ml_artifact_uploads_total{answer="broken"} 1.0'
@@ -172,7 +172,7 @@ def test_cut(collector: CollectorProcess, project: str) -> None:
 
 
 def test_same_at_once(collector: CollectorProcess, project: str) -> None:
-    """Uploads of one document at once are all answered with success, and it is there once."""
+    """Concurrent uploads of one document all succeed, and the document can be read."""
     document = make_document(3_000_000)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: put(collector.endpoint, project, document), range(4)))
@@ -182,7 +182,7 @@ def test_same_at_once(collector: CollectorProcess, project: str) -> None:
 
 
 def test_busy(collector: CollectorProcess, project: str) -> None:
-    """An upload beyond eight is told when to come again, and is taken then."""
+    """A ninth concurrent upload gets 503 with `Retry-After`, and succeeds later."""
     begun = [begin(collector, path_of(project, SHA256), 99, DOCUMENT[:9]) for _ in range(8)]
     try:
         found: list[tuple[int, Mapping[str, str], bytes]] = []
@@ -205,6 +205,6 @@ def test_busy(collector: CollectorProcess, project: str) -> None:
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name unique to the test."""
     name: str = request.node.name
     return name

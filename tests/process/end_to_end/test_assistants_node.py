@@ -1,4 +1,4 @@
-"""The protocol's own client of JavaScript, on a real Node.js, asks a collector and writes to it."""
+"""The JavaScript MCP client, on a real Node.js, queries a collector and writes to it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PACKAGE: Final = NODE
 
 
 def ask(node: str, collector: CollectorProcess, calls: Sequence[tuple[str, Any]]) -> Any:
-    """Let the client list the tools and make some calls."""
+    """Let the client list the tools and make the calls."""
     done = subprocess.run(
         [node, "ask.mjs"],
         cwd=PACKAGE,
@@ -36,7 +36,7 @@ def ask(node: str, collector: CollectorProcess, calls: Sequence[tuple[str, Any]]
 
 
 def record(collector: CollectorProcess) -> str:
-    """Record three calls of a model, of which one fails; the id of that one."""
+    """Record three calls of a model, one of which fails; return the id of the failed run."""
     client = Client("asked", endpoint=collector.endpoint, join=False)
 
     @client.trace
@@ -56,7 +56,7 @@ def record(collector: CollectorProcess) -> str:
 
 
 def test_questions(node: str, own_collector: CollectorProcess) -> None:
-    """It lists the tools, checks the answers by their schemas, and gets refusals as such."""
+    """The client lists the tools, validates results against their schemas, and receives errors."""
     record(own_collector)
     found = ask(
         node,
@@ -79,7 +79,7 @@ def test_questions(node: str, own_collector: CollectorProcess) -> None:
 
 
 def test_writes(node: str, tmp_path: Path) -> None:
-    """Where writing is on it lists ten tools, and what it says twice is stored once."""
+    """With `--mcp-writes`, all tools are listed, and feedback sent twice is stored once."""
     with running(tmp_path / "data", "--mcp-writes") as collector:
         run_id = record(collector)
         said = {"project": "asked", "runs": [run_id[-16:]], "judge": "triage", "label": "data"}
@@ -95,9 +95,9 @@ def test_writes(node: str, tmp_path: Path) -> None:
     "scenario", ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
 )
 def test_conformance(node: str, collector: CollectorProcess, scenario: str) -> None:
-    """The protocol's own suite finds no fault, in the scenarios that are of a server of tools.
+    """The protocol's conformance suite passes in the scenarios that apply to a server of tools.
 
-    The others call tools, prompts and resources of the suite's own sample server.
+    The other scenarios call tools, prompts and resources of the suite's own sample server.
     """
     suite = PACKAGE / "node_modules/.bin/conformance"
     url = f"{collector.endpoint}/mcp"

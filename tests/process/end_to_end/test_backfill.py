@@ -1,4 +1,4 @@
-"""A judge that is asked about stored runs: what it shows before, and what it stores, once."""
+"""Judging stored runs: the comparison shown before scores are stored, and storing them once."""
 
 import inspect
 import json
@@ -57,7 +57,7 @@ def project(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(collector: CollectorProcess, project: str) -> Iterator[Client]:
-    """A client whose project has 60 judged answers of 1 to 60 characters."""
+    """Yield a client whose project has 60 judged answers of 1 to 60 characters."""
     client = Client(project, endpoint=collector.endpoint, join=False)
     tag = client.add_judge(FIRST)
 
@@ -73,14 +73,14 @@ def client(collector: CollectorProcess, project: str) -> Iterator[Client]:
 
 
 def export_runs(collector: CollectorProcess, project: str, columns: str) -> list[dict[str, Any]]:
-    """Read columns of all runs of a project at once."""
+    """Return the given columns of all runs of a project."""
     path = f"/api/v1/projects/{project}/export"
     lines = collector.get_text(path, format="jsonl", columns=columns).splitlines()
     return [json.loads(line) for line in lines]
 
 
 def describe_error(collector: CollectorProcess, project: str) -> list[tuple[str, int, bool]]:
-    """List what judges said of the runs of a project: judge, version, pass."""
+    """List the scores of a project's runs: judge, version, passed."""
     return sorted(
         (score["judge"], score["version"], score["passed"])
         for run in export_runs(collector, project, "evaluations")
@@ -91,7 +91,7 @@ def describe_error(collector: CollectorProcess, project: str) -> list[tuple[str,
 def test_shown_before_it_is_written(
     client: Client, collector: CollectorProcess, project: str
 ) -> None:
-    """It says how the versions differ; the store has nothing of it before, and it once after."""
+    """The change between versions is shown before scores are stored; writing twice is safe."""
     with Reader(project, endpoint=collector.endpoint) as reader:
         change = client.judge(reader.runs('model == "answer"'), SECOND)
     assert change.change is not None
@@ -114,7 +114,7 @@ def test_shown_before_it_is_written(
 
 
 def test_first_of_many_flips(client: Client, tmp_path: Path) -> None:
-    """A report names ten runs that flip and how many there are; the file has all of them."""
+    """A report lists ten flipped runs and how many there are; the JSON file has all of them."""
     change = client.judge("", Judge("brief", "At most 5.", lambda outputs: len(outputs) <= 5))
     lines = str(change).splitlines()
     assert sum(line.startswith("  to fail: ") for line in lines) == 10
@@ -140,7 +140,7 @@ TO_PASS: Final = {40, 50, 60}
 def test_links_reach_the_flipped_runs(
     client: Client, collector: CollectorProcess, project: str
 ) -> None:
-    """Each link of a report opens a run whose word changes; the page and API list the same runs."""
+    """Each link of a report opens a flipped run; the judge's page and API list the same runs."""
     sizes = {
         run["run_id"]: len(run["outputs"])
         for run in export_runs(collector, project, "run_id,outputs")
@@ -170,7 +170,7 @@ def test_links_reach_the_flipped_runs(
 
 
 def check_stored_flips(collector: CollectorProcess, project: str, sizes: Mapping[str, int]) -> None:
-    """The judge's page links to the filters of the API, and these list the flipped runs alone."""
+    """Check that the judge's page links to the API's filters, which list only flipped runs."""
     strictness = collector.get(f"/projects/{project}/judges/brief/versions/2/strictness?against=1")
     page = collector.get_text(f"/projects/{project}/judges/brief")
     for name, expected in (("flipped_to_fail", TO_FAIL), ("flipped_to_pass", TO_PASS)):
@@ -187,7 +187,7 @@ def check_stored_flips(collector: CollectorProcess, project: str, sizes: Mapping
 
 
 def test_what_is_stored_is_not_judged_again(client: Client) -> None:
-    """What a first command wrote, a second one takes from the store."""
+    """A second call reuses the scores that the first one stored."""
     assert client.judge("", SECOND, limit=25, write=True).write()
     asked: list[str] = []
 
@@ -196,7 +196,7 @@ def test_what_is_stored_is_not_judged_again(client: Client) -> None:
         return is_very_short(outputs)
 
     judge = Judge("brief", "", count)
-    judge.definition = SECOND.definition  # counts, and is else the same
+    judge.definition = SECOND.definition  # counts calls, but is the same version
     again = client.judge("", judge)
     assert len(asked) == RUNS - 25
     assert sum(run.is_stored for run in again.runs) == 25
@@ -205,7 +205,7 @@ def test_what_is_stored_is_not_judged_again(client: Client) -> None:
 
 
 def test_same_without_history(client: Client) -> None:
-    """A judge that never spoke has a rate, and nothing to compare with."""
+    """A judge without earlier scores has a pass rate, and no change to report."""
     change = client.judge("", Judge("long", "", lambda outputs: len(outputs) > 15))
     assert change.change is None
     assert str(change).splitlines()[1] == "  75.0 % of 60 pass"
@@ -216,7 +216,7 @@ def test_same_without_history(client: Client) -> None:
 def test_runs_of_a_page_are_read_together(
     client: Client, collector: CollectorProcess, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is judged is not asked for run by run."""
+    """Runs are read page by page, not one request per run."""
     asked: list[str] = []
     send = Api._send
 
@@ -230,7 +230,7 @@ def test_runs_of_a_page_are_read_together(
 
 
 def test_progress(client: Client) -> None:
-    """Each run is told once when it is judged, or known to be, while others are still to come."""
+    """Progress is called once per run, as soon as the run is judged or known to be."""
     assert client.judge("", SECOND, limit=10, write=True).write()
     asked: list[str] = []
     told: list[tuple[str, bool, int]] = []
@@ -240,7 +240,7 @@ def test_progress(client: Client) -> None:
         return is_very_short(outputs)
 
     judge = Judge("brief", "", count)
-    judge.definition = SECOND.definition  # counts, and is else the same
+    judge.definition = SECOND.definition  # counts calls, but is the same version
     change = client.judge(
         "",
         judge,
@@ -249,19 +249,19 @@ def test_progress(client: Client) -> None:
     )
     assert {run_id for run_id, _, _ in told} == {run.run_id for run in change.runs}
     assert (len(told), sum(is_stored for _, is_stored, _ in told)) == (RUNS, 10)
-    # No more than two are under way, so the caller is never told late.
+    # No more than two runs are judged at once, so progress is never reported late.
     assert all(asked <= place + 3 - 10 for place, (_, _, asked) in enumerate(told) if place >= 10)
 
 
 def test_sample_and_limit(client: Client) -> None:
-    """A sample is the same runs each time; a limit takes the newest of them."""
+    """A sample contains the same runs each time; a limit keeps the newest of them."""
     some = [run.run_id for run in client.judge("", SECOND, sample=0.5).runs]
     assert 10 < len(some) < 50
     assert [run.run_id for run in client.judge("", SECOND, sample=0.5, limit=5).runs] == some[:5]
 
 
 def test_left_out_by_reason(collector: CollectorProcess, project: str) -> None:
-    """Runs that failed, or whose values are cut or hidden, are counted and never judged."""
+    """Runs that failed, or whose values are truncated or redacted, are counted but not judged."""
     client = Client(project, endpoint=collector.endpoint, join=False)
 
     @client.trace
@@ -292,7 +292,7 @@ def test_left_out_by_reason(collector: CollectorProcess, project: str) -> None:
 
 
 def test_truth_and_items_are_expected(collector: CollectorProcess, project: str) -> None:
-    """A rubric that names `expected` gets the truth that came, or what an item expects."""
+    """A rubric's `expected` argument is the run's ground truth, or the item's expected value."""
     client = Client(project, endpoint=collector.endpoint, join=False)
 
     @client.trace
@@ -315,7 +315,7 @@ def test_truth_and_items_are_expected(collector: CollectorProcess, project: str)
 def test_baseline_of_another_version(
     client: Client, collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a verdict for want of one version, the command that is printed gives one."""
+    """If no judge version scored both experiments, the printed command fixes the verdict."""
 
     def write(size: int) -> str:
         return "x" * size
@@ -349,7 +349,7 @@ def test_baseline_of_another_version(
 
 
 def test_judge_that_fails_or_hangs(client: Client) -> None:
-    """An error is counted and no word about the run; one that hangs is given up."""
+    """A failing judge counts as an error, not as a score; a hanging judge times out."""
 
     def rubric(outputs: str) -> bool:
         if len(outputs) % 2:
@@ -366,7 +366,7 @@ def test_judge_that_fails_or_hangs(client: Client) -> None:
 
 
 def test_rate_and_concurrency(client: Client) -> None:
-    """No more than so many a minute begin, no more than so many are at work."""
+    """Rate and concurrency of the judge's calls are limited."""
     at_once, most = 0, 0
     lock = threading.Lock()
 
@@ -375,7 +375,7 @@ def test_rate_and_concurrency(client: Client) -> None:
         with lock:
             at_once += 1
             most = max(most, at_once)
-        wait_until(elapsed(0.3))  # time for one too many to begin
+        wait_until(elapsed(0.3))  # long enough for an extra call to start
         with lock:
             at_once -= 1
         return Score(1.0)
@@ -389,7 +389,7 @@ def test_rate_and_concurrency(client: Client) -> None:
 
 
 def test_calls_of_the_judge_are_its_own(client: Client, collector: CollectorProcess) -> None:
-    """What a rubric calls is marked as the judge's call about that run."""
+    """Model calls that a rubric makes are recorded as judge calls about the judged run."""
 
     @client.trace(kind="model")
     def ask(text: str) -> bool:
@@ -403,7 +403,7 @@ def test_calls_of_the_judge_are_its_own(client: Client, collector: CollectorProc
 
 
 def test_wrong_arguments(client: Client) -> None:
-    """What is none of what it takes is refused before anything is asked."""
+    """Invalid arguments are refused before any judge is called."""
     pairs = Judge("pairs", "", lambda outputs, baseline: 0, pairwise=True)
     with pytest.raises(ValueError, match="a pairwise judge compares two outputs"):
         client.judge("", pairs)
@@ -445,7 +445,7 @@ def test_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command says what it is about to do, shows the change, and stores it when told."""
+    """The command announces the work, shows the change, and stores scores only with `--write`."""
     place = ["--project", client.project, "--endpoint", collector.endpoint]
     report = tmp_path / "change.json"
     where = ["judge", judges, "--where", 'model == "answer"']
@@ -475,7 +475,7 @@ def test_command(
 
 
 def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, judges: str) -> None:
-    """On a terminal the command says how many runs of how many are judged, again and again."""
+    """On a terminal, the command repeatedly shows how many of the runs are scored."""
     place = ["--project", client.project, "--endpoint", collector.endpoint]
     command = [sys.executable, "-m", "otel_ml_collector", "judge", judges, "--where", "", *place]
     ours, terminal = pty.openpty()
@@ -495,9 +495,9 @@ def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, jud
 
 
 def read_all(terminal: int) -> str:
-    """Read what was written to a terminal whose other end is closed."""
+    """Return everything written to a terminal whose other end is closed."""
     parts = []
-    with suppress(OSError):  # as Linux says that nobody else has it open
+    with suppress(OSError):  # Linux raises it when the other end is closed
         while part := os.read(terminal, 65_536):
             parts.append(part)
     os.close(terminal)
@@ -520,7 +520,7 @@ def test_cost_is_said_beforehand(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What answers of the judge have cost is said of as many as are to be judged."""
+    """The expected cost is printed beforehand, based on the cost of stored scores."""
     (tmp_path / "priced.py").write_text(PRICED)
     place = ["--project", client.project, "--endpoint", collector.endpoint]
     command = ["judge", f"{tmp_path / 'priced.py'}:priced", "--where", 'model == "answer"', *place]
@@ -531,7 +531,7 @@ def test_cost_is_said_beforehand(
     assert message in capsys.readouterr().err
 
 
-# Judges so many runs, and no other unless there is a file that says that it was begun again.
+# Judges HELD runs, then blocks unless the file `again` exists.
 HELD: Final = """
 import pathlib, threading
 from otel_ml import Judge
@@ -550,7 +550,7 @@ brief = Judge("brief", "At most 20 characters.", is_very_short)
 
 
 def hold_after(runs: int, folder: Path, client: Client, endpoint: str) -> list[str]:
-    """Write such a judge; return the command that asks it about the runs and stores its words."""
+    """Write the HELD judge; return the command that scores the runs and stores the scores."""
     (folder / "rubrics.py").write_text(HELD.replace("HELD", str(runs)))
     return [
         *(sys.executable, "-m", "otel_ml_collector", "judge", f"{folder / 'rubrics.py'}:brief"),
@@ -568,7 +568,7 @@ def count_stored(client: Client, collector: CollectorProcess) -> int:
 def test_interrupted_and_begun_again(
     client: Client, collector: CollectorProcess, tmp_path: Path
 ) -> None:
-    """What was judged before Ctrl-C is stored; the same command does the rest, each run once."""
+    """Scores given before Ctrl-C are stored; the same command scores the remaining runs once."""
     command = hold_after(30, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
@@ -591,13 +591,13 @@ def test_killed_and_begun_again(
     tmp_path: Path,
     held: int,
 ) -> None:
-    """What was judged before a kill is stored; the same command does the rest, each run once."""
+    """Scores given before a kill are stored; the same command scores the remaining runs once."""
     asked = tmp_path / "asked.txt"
     command = hold_after(held, tmp_path, client, collector.endpoint)
     environment = {**os.environ, "OTEL_BSP_SCHEDULE_DELAY": "50"}
 
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        # All that it may judge is stored, and it waits for the answer about the next run.
+        # All scores given so far are stored, and the judge is blocked on the next run.
         wait_until(lambda: asked.exists() and len(asked.read_text().split()) == held + 1, 60)
         wait_until(lambda: count_stored(client, collector) == held, 60)
         process.kill()
@@ -614,7 +614,7 @@ def test_killed_and_begun_again(
         for score in run["evaluations"]
     )
     assert (len(words), {*words.values()}) == (2 * RUNS, {1})
-    # Of no run that was stored it was asked again, but of that which was under way.
+    # Only the run in progress when the process was killed is judged twice.
     sizes = Counter(map(int, asked.read_text().split()))
     assert {*sizes} == {*range(1, RUNS + 1)}
     assert sizes.total() == RUNS + 1

@@ -1,4 +1,4 @@
-"""Tests of backup and restore with real processes: the same answers, whole or not at all."""
+"""Backup and restore with real processes: the same answers, completely or not at all."""
 
 import json
 import os
@@ -28,7 +28,7 @@ HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project":
 
 
 def send(collector: CollectorProcess, mark: str) -> list[str]:
-    """Send a trace, and wait for what is told of its key; return the paths of questions."""
+    """Send a trace, and wait until its key's record is stored; return the API paths to read it."""
     told = make_told(mark, f"session {mark}", f"user {mark}", f"model {mark}")
     collector.deliver(encode(told), HEADERS)
     run = f"/api/v1/projects/kept/runs/{id_of(told[0])}"
@@ -51,7 +51,7 @@ def send(collector: CollectorProcess, mark: str) -> list[str]:
 
 
 def test_same_answers(tmp_path: Path) -> None:
-    """A backup of a store in use, restored to an empty folder, answers the same, byte for byte."""
+    """A backup taken from a store in use and restored gives the same answers, byte for byte."""
     with running(tmp_path / "data") as collector:
         paths = [*send(collector, "one"), *send(collector, "two")]
         paths += ["/api/v1/projects", "/api/v1/projects/kept/runs"]
@@ -64,7 +64,7 @@ def test_same_answers(tmp_path: Path) -> None:
         assert (written.returncode, written.stderr) == (0, "")
         assert re.search(r"^Writing was paused for \d+\.\d\d s$", written.stdout, re.MULTILINE)
         assert [text for text in before if text.startswith('{"error"')] == []
-        send(collector, "three")  # is not in the backup
+        send(collector, "three")  # not in the backup
     shutil.rmtree(tmp_path / "data")
     restored = otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
     assert (restored.returncode, restored.stderr) == (0, "")
@@ -75,7 +75,7 @@ def test_same_answers(tmp_path: Path) -> None:
 
 
 def ask_for_backup(collector: CollectorProcess, folder: Path) -> None:
-    """Ask for a backup; the collector may be killed meanwhile."""
+    """Request a backup, ignoring errors because the collector may be killed meanwhile."""
     body = json.dumps({"folder": str(folder)}).encode()
     with suppress(OSError):
         collector.post("/api/v1/backup", body, {"content-type": "application/json"})
@@ -91,14 +91,14 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flip(file: Path, place: int) -> None:
-    """Change one bit of a file."""
+    """Flip one bit of a file."""
     data = bytearray(file.read_bytes())
     data[place] ^= 1
     file.write_bytes(data)
 
 
 def cut(file: Path) -> None:
-    """Take the last byte from a file."""
+    """Remove the last byte of a file."""
     file.write_bytes(file.read_bytes()[:-1])
 
 
@@ -112,7 +112,7 @@ DAMAGES: Final[dict[str, Callable[[Path], None]]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
-    """A backup with damage in any file is not restored, and the file is named."""
+    """A backup with a damaged file is not restored, and the error names the file."""
     copy = tmp_path / "backup"
     shutil.copytree(backup, copy)
     files = sorted(path for path in copy.glob("*/*/*") if path.is_file() and path.stat().st_size)
@@ -122,7 +122,7 @@ def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
         DAMAGES[damage](file)
         with pytest.raises(BadSetting) as caught:
             restore(copy, tmp_path / "new")
-        # Which of the two is wrong cannot be known when they contradict each other.
+        # If SHA256SUMS and a file contradict each other, either may be the damaged one.
         is_sums = name == "SHA256SUMS"
         assert is_sums or f"is not a complete backup of otel-ml: {name} " in str(caught.value), name
         assert "SHA256SUMS" in str(caught.value) or not is_sums
@@ -131,7 +131,7 @@ def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
 
 
 def test_every_byte_of_the_lists(tmp_path: Path, backup: Path) -> None:
-    """No byte of the lists of files can be another one; looked at in fifty places of each."""
+    """A change to any of about fifty bytes of each list of files prevents a restore."""
     copy = tmp_path / "backup"
     shutil.copytree(backup, copy)
     for file in (copy / "backup.json", copy / "SHA256SUMS"):
@@ -144,7 +144,7 @@ def test_every_byte_of_the_lists(tmp_path: Path, backup: Path) -> None:
 
 
 def test_damaged_command(tmp_path: Path, backup: Path) -> None:
-    """The command says in one line which file is damaged, and ends with status 2."""
+    """The command reports in one line which file is damaged, and exits with status 2."""
     shutil.copytree(backup, tmp_path / "backup")
     damaged = next((tmp_path / "backup" / "runs").rglob("data.bin"))
     flip(damaged, damaged.stat().st_size // 2)
@@ -159,7 +159,7 @@ def test_damaged_command(tmp_path: Path, backup: Path) -> None:
 
 
 def test_standard_checksums(backup: Path) -> None:
-    """The list of checksums is one that sha256sum reads."""
+    """`sha256sum` accepts the list of checksums."""
     checked = subprocess.run(
         ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
         cwd=backup, capture_output=True, text=True, check=False,
@@ -168,7 +168,7 @@ def test_standard_checksums(backup: Path) -> None:
 
 
 def test_backup_without_room(tmp_path: Path) -> None:
-    """A backup for which there is no room names the trouble."""
+    """The error of a backup that does not fit on the disk names the cause."""
     with open_disk(tmp_path, kind=kinds()[0]) as disk:
         data = disk.data_dir.parent if isinstance(disk, LimitedDisk) else tmp_path
         with running(data / "data", "--min-free-disk-bytes", "0") as collector:
@@ -185,7 +185,7 @@ def test_backup_without_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["relative/folder", "/proc/nothing/here"])
 def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
-    """A folder that cannot be written to is told with the field that is wrong."""
+    """The error for a folder that cannot be written names the invalid field."""
     body = json.dumps({"folder": folder}).encode()
     headers = {"content-type": "application/json"}
     status, _, answer = collector.post("/api/v1/backup", body, headers)
@@ -193,7 +193,7 @@ def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
 
 
 def test_owner_of_a_restored_store(tmp_path: Path, backup: Path) -> None:
-    """Files that root restores belong to the owner of the data directory."""
+    """Files restored by root belong to the owner of the data directory."""
     new = tmp_path / "new"
     new.mkdir()
     if os.geteuid() == 0:
@@ -205,7 +205,7 @@ def test_owner_of_a_restored_store(tmp_path: Path, backup: Path) -> None:
 
 
 def test_without_the_old_secret(tmp_path: Path, backup: Path) -> None:
-    """A collector starts on a restored store, and makes a secret of its own."""
+    """A collector starts on a restored store and creates a new session secret."""
     assert not list(backup.rglob("session.secret"))
     assert otel_ml("restore", str(backup), "--data-dir", str(tmp_path / "new")).returncode == 0
     with running(tmp_path / "new") as collector:

@@ -1,4 +1,4 @@
-"""The bench of a traced call: what it holds against what, and what answers it."""
+"""The benchmark of a traced call: its receivers, its measurements and its limits."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ CALLS = 4_000
 
 
 def answered(address: str) -> dict[str, str]:
-    """The header fields of ours in the answer to an empty OTLP request, and its body's length."""
+    """Return the otel-ml headers and the body length of the response to an empty OTLP request."""
     request = urllib.request.Request(
         f"{address}/v1/traces",
         data=b"",
@@ -36,14 +36,14 @@ def sinks() -> Iterator[dict[str, str]]:
 
 
 def test_sink_answers_as_the_collector(sinks: dict[str, str], collector: CollectorProcess) -> None:
-    """One sink says of itself what a real collector says, the other nothing."""
+    """The collector sink sends a real collector's headers; the other sink sends none."""
     assert answered(sinks[COLLECTOR]) == answered(collector.endpoint)
     assert names.PREVIEWS_HEADER in answered(collector.endpoint)
     assert answered(sinks[STRANGER]) == {"content-length": "0"}
 
 
 def test_sender_is_counted_for_what_arrived(sinks: dict[str, str]) -> None:
-    """What the other threads take is divided by the spans at the sink, not by the calls."""
+    """CPU time of other threads is divided by the spans that arrived at the sink, not by calls."""
     times = time_contender("ours", "nested", sinks[STRANGER], calls=CALLS)
     assert times.arrived == 1
     assert times.sender_a_span_us == pytest.approx((times.cpu_us - times.thread_us) / 3)
@@ -53,7 +53,7 @@ def test_sender_is_counted_for_what_arrived(sinks: dict[str, str]) -> None:
 
 
 def test_floor_is_held_against_the_median() -> None:
-    """A line holds the median ratio against its floor; where nothing arrived there is no line."""
+    """A row compares the median ratio with its floor; without arrived spans there is no row."""
     row = next(row for row in ROWS if row.floors.get(CALLER) == 0.18)
     rounds = [(Timed(9, 10.0, 20), Timed(1, cost, 3)) for cost in (1.7, 1.9, 9.0)]
     assert cells_of(row, CALLER, rounds)[2:5] == ["0.19 (from 0.17 to 0.90)", "0.18", "falls short"]

@@ -1,4 +1,4 @@
-"""The collector as a process: how it refuses to start, and how it ends."""
+"""The collector as a process: when it refuses to start, and how it stops."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a collector that is expected to end by itself."""
+    """Run a collector that is expected to exit on its own."""
     return subprocess.run(
         [sys.executable, "-m", "otel_ml_collector", "serve", *arguments],
         capture_output=True,
@@ -28,7 +28,7 @@ def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A second collector on the same data directory ends with one line that names the first."""
+    """A second collector on the same data directory exits with one line that names the first."""
     held = tmp_path / "held"
     first = CollectorProcess(held)
     try:
@@ -44,7 +44,7 @@ def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path
 
 
 def test_lean(collector: CollectorProcess) -> None:
-    """A collector that has stored and exported carries neither numpy nor pandas about."""
+    """A collector that has stored and exported runs has loaded neither numpy nor pandas."""
     client = Client("lean", endpoint=collector.endpoint)
     client.trace(lambda: "said")()
     client.close()
@@ -59,7 +59,7 @@ def test_lean(collector: CollectorProcess) -> None:
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_taken_port(tmp_path: Path, protocol: str) -> None:
-    """A taken port ends the start with one line that says who may be there and how to move."""
+    """If a port is taken, the collector exits with one line that names it and how to change it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         free = {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", protocol: address}
@@ -89,13 +89,13 @@ def test_taken_port(tmp_path: Path, protocol: str) -> None:
     ],
 )
 def test_bad_setting(arguments: list[str], line: str) -> None:
-    """A bad setting ends the start with one line that says what would be right."""
+    """An invalid setting ends the start with one line that describes valid values."""
     done = serve("--grpc", "127.0.0.1:0", *arguments)
     assert (done.returncode, done.stderr.splitlines()) == (2, [line])
 
 
 def test_sigterm_drains(started_collector: CollectorProcess) -> None:
-    """A collector that is asked to end does so with status 0, and its log shows that."""
+    """A collector that gets SIGTERM exits with status 0 and logs a clean stop."""
     assert started_collector.stop() == 0
     wait_until(
         lambda: "Stopped. Everything that was acknowledged" in started_collector.output,
@@ -105,13 +105,13 @@ def test_sigterm_drains(started_collector: CollectorProcess) -> None:
 
 
 def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) -> None:
-    """A collector ends within 10 s, whatever its clients do."""
+    """A collector stops within 10 s, whatever its clients do."""
     place = urllib3.util.parse_url(started_collector.endpoint)
     page = b"GET /static/vendor/htmx.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     requests = (
         b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it",
         b"GET /api/v1/projects/p/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        page * 200,  # more than the buffers of a connection hold, and nobody reads it
+        page * 200,  # more than the socket buffers hold, and nobody reads it
     )
     with ExitStack() as stack:
         for request in requests:
@@ -126,7 +126,7 @@ def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) 
 
 
 def test_start_on_a_full_disk(tmp_path: Path) -> None:
-    """A collector that starts on a nearly full disk warns, with sizes in MB and what to do."""
+    """A collector that starts on a nearly full disk warns, with sizes in MB and a remedy."""
     with running(tmp_path, "--min-free-disk-bytes", str(2**62)) as process:
         assert re.search(
             r"No data is accepted: The disk has [\d,]+\.\d MB free: expected at least "
@@ -138,5 +138,5 @@ def test_start_on_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_health(collector: CollectorProcess) -> None:
-    """A collector that can store says that it is ready."""
+    """A collector that can store data reports that it is ready."""
     assert collector.get_text("/readyz") == '{"status":"ready"}'

@@ -1,4 +1,4 @@
-"""A call that two real instrumentations recorded counts once, in a collector that is killed too."""
+"""A call recorded by two real instrumentations counts once."""
 
 import json
 import re
@@ -14,14 +14,15 @@ from tests.support.folders import RECORDED_FOLDER
 from tests.support.waiting import wait_until
 
 RECORDING: Final = RECORDED_FOLDER / "recordings/openinference_anthropic.json"
-# Three answers of anthropic under OpenInference: 16 tokens in and 5 out each, and a refused call.
+# The recording has three answers of Anthropic under OpenInference, each with 16 input and 5 output
+# tokens, and a refused call.
 CALLS, INPUT, OUTPUT = 4, 48, 15
 WAIT_S: Final = 60.0
 NOW_NS: Final = time.time_ns()
 
 
 def read_spans(*, of_anthropic: bool) -> dict[str, Any]:
-    """Read the recorded request with the spans of one of two instrumentations, as of one time."""
+    """Return the recorded request with one instrumentation's spans, moved to the present."""
     request = json.loads(RECORDING.read_text())["request"]
     groups = [group for resource in request["resourceSpans"] for group in resource["scopeSpans"]]
     shift_ns = NOW_NS - max(
@@ -53,7 +54,7 @@ def totals(collector: CollectorProcess, project: str) -> tuple[int, int, int]:
 
 
 def tokens_in_metrics(collector: CollectorProcess, project: str) -> tuple[float, float]:
-    """Read from /metrics how many runs and tokens of input were counted."""
+    """Return the numbers of runs and input tokens that /metrics reports."""
     page = collector.get_text("/metrics")
     found = []
     for name, kind in (("otel_ml_runs_total", ""), ("otel_ml_run_tokens_total", '.*type="input"')):
@@ -64,7 +65,7 @@ def tokens_in_metrics(collector: CollectorProcess, project: str) -> tuple[float,
 
 @pytest.mark.parametrize("first", ["openinference", "anthropic", "together"])
 def test_two_instrumentations(collector: CollectorProcess, first: str) -> None:
-    """Real spans of two instrumentations count once, in whatever order they come."""
+    """Calls recorded by two instrumentations count once, in whatever order their spans arrive."""
     requests: Sequence[dict[str, Any]] = [
         read_spans(of_anthropic=False),
         read_spans(of_anthropic=True),
@@ -81,5 +82,5 @@ def test_two_instrumentations(collector: CollectorProcess, first: str) -> None:
     assert [len(run["also_recorded"]) for run in runs] == [1] * CALLS
     hidden = collector.runs(first, where='record_of != ""')
     assert {run["record_of"] for run in hidden} <= {run["run_id"] for run in runs}
-    # It is counted behind the answer to the sender.
+    # The metrics are updated after the response to the sender.
     wait_until(lambda: tokens_in_metrics(collector, first) == (CALLS, INPUT), WAIT_S)

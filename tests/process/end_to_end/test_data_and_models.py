@@ -1,4 +1,4 @@
-"""What is logged of runs and models is read back from a collector as it was."""
+"""Data logged with runs and models is read back from a collector unchanged."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def read(collector: CollectorProcess, project: str, trace_id: str, ref: str) -> 
 
 
 def test_data_is_read_back(collector: CollectorProcess) -> None:
-    """An array and a table, short and long, come back with type, dtype and shape."""
+    """Arrays and tables, small and large, are read back with type, dtype and shape."""
     rng = np.random.default_rng(1)
     long = rng.random((200, 300)).astype(">f4")
     short = np.arange(6, dtype=np.int8).reshape(2, 3)
@@ -61,7 +61,7 @@ def test_data_is_read_back(collector: CollectorProcess) -> None:
 
 
 def test_what_is_kept_is_said(collector: CollectorProcess) -> None:
-    """An object that can only be kept as its text says so on the page and in the reader."""
+    """The page and the reader show that an object was stored only as its text."""
     client = Client("kept", endpoint=collector.endpoint)
     with client.run("fit") as run:
         run.log("model", object)
@@ -78,7 +78,7 @@ def test_what_is_kept_is_said(collector: CollectorProcess) -> None:
 
 
 def test_photograph_stands_upright(collector: CollectorProcess) -> None:
-    """The page shows a photograph as it was held; what is read has the pixels that were logged."""
+    """The page shows a photo upright; the object read back has the logged pixels."""
     client = Client("photo", endpoint=collector.endpoint)
     image = photo(6).copy()
     with client.run("fit") as run:
@@ -95,7 +95,7 @@ def test_photograph_stands_upright(collector: CollectorProcess) -> None:
 
 
 def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A document of 10 MB that another process uploaded before is no trouble."""
+    """Logging a 10 MB document that another process has already uploaded works."""
     traces = []
     for _ in range(2):
         ended = subprocess.run(
@@ -114,7 +114,7 @@ def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path)
 
 
 def test_receiver_comes_later(tmp_path: Path) -> None:
-    """A document that is logged while there is no collector arrives when there is one."""
+    """A document logged before the collector starts is delivered once it has started."""
     address = closed_address()
     client = Client("away", endpoint=address)
     with client.run("fit") as run:
@@ -132,7 +132,7 @@ def test_receiver_comes_later(tmp_path: Path) -> None:
 
 
 def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The versions of a model without runs stand in the API with params, metrics and data."""
+    """The API lists versions of a model without runs, with params, metrics and data."""
     weights = tmp_path / "weights.bin"
     client = Client("models-alone", endpoint=collector.endpoint)
     digests = []
@@ -177,7 +177,7 @@ def test_versions_of_a_model(collector: CollectorProcess, tmp_path: Path) -> Non
 
 
 def test_page_of_a_model(collector: CollectorProcess) -> None:
-    """The page of a model without runs shows what names it and all that was told of it."""
+    """The page of a model without runs shows its digest and everything logged about it."""
     client = Client("page", endpoint=collector.endpoint)
     model = client.model("churn", {"depth": 3}, b"weights")
     model.tag(stage="prod")
@@ -194,7 +194,7 @@ def test_page_of_a_model(collector: CollectorProcess) -> None:
 
 
 def test_model_and_function_of_one_name(collector: CollectorProcess) -> None:
-    """Versions of a model stand beside those of a traced function with the same name."""
+    """Versions of a logged model and of a traced function with the same name form one model."""
     client = Client("beside", endpoint=collector.endpoint)
     client.trace(name="churn")(lambda: 1)()
     assert client.flush()
@@ -208,7 +208,7 @@ def test_model_and_function_of_one_name(collector: CollectorProcess) -> None:
 
 
 def test_infinite_metrics_are_told_apart(collector: CollectorProcess) -> None:
-    """An infinite point is read as such, one that is NaN as None; the page shows both."""
+    """An infinite point is read back as infinite and NaN as None; the page shows infinity."""
     inf, nan = float("inf"), float("nan")
     client = Client("infinite", endpoint=collector.endpoint)
     with client.run("fit") as run:

@@ -1,4 +1,4 @@
-"""Data metrics in a store: of a run, of a model's version, and of versions of a data set."""
+"""Data metrics of runs, model versions and data set versions in a real store."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def _client(collector: CollectorProcess) -> Iterator[Client]:
 
 
 def test_run_has_them(collector: CollectorProcess, client: Client) -> None:
-    """They stand among the metrics of a run, can be filtered by, and are nobody's score."""
+    """Data metrics appear among a run's metrics, can be filtered by, and are not scores."""
     with client.run("prepare") as run:
         found = client.data_metrics(ROWS, label="churned")
     assert client.flush()
@@ -50,11 +50,11 @@ def test_run_has_them(collector: CollectorProcess, client: Client) -> None:
 
 
 def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
-    """They are read back of a model's version, beside what was logged."""
+    """Data metrics are read back with a model version, next to its logged metrics."""
     model = client.model("churn", {"rate": 0.1})
     found = model.data_metrics(ROWS, label="churned")
     model.log_metric("auc", 0.9, single_value=True)
-    model.log_metrics({"rows": 41.0})  # a series, whose last point counts
+    model.log_metrics({"rows": 41.0})  # a series, whose last point is used
     assert client.flush()
     with Reader("measured-data", endpoint=collector.endpoint) as reader:
         [version] = reader.versions("churn")
@@ -71,7 +71,7 @@ def test_model_has_them(collector: CollectorProcess, client: Client) -> None:
 
 
 def test_entity_of_digitalhub_takes_them(collector: CollectorProcess) -> None:
-    """The numbers go into ``log_metrics`` of DigitalHub's entities as they are."""
+    """``log_metrics`` of DigitalHub's entities accepts data metrics unchanged."""
     project = Project("data-metrics-hub", collector.endpoint)
     model: Entity = project.log_model(name="classifier", kind="sklearn")
     metrics = project.client.data_metrics(ROWS, label="churned")
@@ -81,7 +81,7 @@ def test_entity_of_digitalhub_takes_them(collector: CollectorProcess) -> None:
 
 
 def test_versions_of_a_data_set_have_them(collector: CollectorProcess, client: Client) -> None:
-    """Each version of a data set has its own; computed again the last numbers hold."""
+    """Each version of a data set has its own data metrics; computing them again replaces them."""
     rows = [{"inputs": {"age": row["age"]}, "expected": row["churned"]} for row in ROWS]
     for count in (20, 40, 40):
         client.data_metrics(Dataset("customers", rows[:count]), label="expected")
@@ -96,7 +96,7 @@ def test_versions_of_a_data_set_have_them(collector: CollectorProcess, client: C
 
 
 def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> None:
-    """Stored runs are a table of inputs, outputs and truths; a model's handle takes the numbers."""
+    """Data metrics are computed from stored runs: their inputs, outputs and ground truth."""
     for place in range(200):
         with client.run(
             "churn-runs", kind="model", inputs={"age": place % 50, "sex": "fm"[place % 2]}
@@ -126,7 +126,7 @@ def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> N
         assert client.flush()
         [version] = reader.versions("churn-runs")
     assert (found["rows"], found["missing.age"], found["distinct.age"]) == (200, 0, 50)
-    assert found["bias.sex.parity_difference"] == pytest.approx(0.5)  # each 4th is of one sex
+    assert found["bias.sex.parity_difference"] == pytest.approx(0.5)  # each 4th is yes, all f
     assert found["bias.sex.equal_opportunity_difference.n"] == 67
     assert (found["drifted"], found["drift_not_judged"]) == (0, 0)
     assert version.metrics == pytest.approx(found)
@@ -135,7 +135,7 @@ def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> N
 
 
 def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -> None:
-    """What a profile finds wrong is a tag of the stored run, by which runs are listed."""
+    """A problem found by a profile is stored as a tag of the run, by which runs can be filtered."""
     profile = ModelProfile("ages", components=[InputComponent("age", dtype="INT", low=0, high=120)])
     profile.build([{"age": 1}, {"age": 99}])
     client.profile(profile, action="aged")
@@ -150,7 +150,7 @@ def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -
 
 
 def test_fields_beside_a_profile(collector: CollectorProcess, client: Client) -> None:
-    """A profile that a client sent is what the fields of a whole day are held against."""
+    """The fields of a whole day are compared with a profile that a client sent."""
     profile = ModelProfile(
         "ages",
         "2",

@@ -1,4 +1,4 @@
-"""A collector that is killed while data sets change: nothing is lost, and no change is refused."""
+"""Changes to a data set while the collector is killed: nothing is lost, and none is refused."""
 
 import json
 import random
@@ -19,12 +19,12 @@ JSON: Final = {"content-type": "application/json"}
 
 
 def ids_of(number: int) -> list[str]:
-    """Return the ids of the items of one request."""
+    """Return the item ids of one request."""
     return [f"i{number:04}-{place}" for place in range(ITEMS)]
 
 
 def save(collector: CollectorProcess, number: int) -> int:
-    """Save the items of one request; return the status, or 0 if nobody answers."""
+    """Save the items of one request; return the status, or 0 if there is no response."""
     items = [{"id": item, "inputs": {"text": item * 500}} for item in ids_of(number)]
     body = json.dumps({"items": items}).encode()
     try:
@@ -41,7 +41,7 @@ def newest(collector: CollectorProcess) -> dict[str, Any]:
 
 @harder
 def test_kills_during_changes(tmp_path: Path) -> None:
-    """After each kill the newest version is complete, and has each item once.
+    """After each kill, the newest version is complete and has each item once.
 
     A request that was not acknowledged is sent again, as clients do.
     """

@@ -1,4 +1,4 @@
-"""A deletion of many runs by a collector that is killed meanwhile."""
+"""The collector is killed while it deletes many runs."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ RUNS_AT_ONCE: Final = 2_000
 
 
 def test_killed_deletion(own_collector: CollectorProcess) -> None:
-    """After a kill in its middle a deletion resumes, and deletes exactly what was asked for."""
+    """After a kill, a deletion resumes, and it deletes exactly the requested runs."""
     for _ in range(UNWANTED_RUNS // RUNS_AT_ONCE):
         own_collector.deliver(encode(make_calls("unwanted", RUNS_AT_ONCE)), FILED_HEADERS)
     own_collector.deliver(encode(make_calls("kept", KEPT_RUNS)), FILED_HEADERS)
@@ -44,7 +44,7 @@ def test_killed_deletion(own_collector: CollectorProcess) -> None:
         own_collector.get(f"/projects/{FILED_UNDER}/runs", where='model == "unwanted"')["runs"]
         == []
     )
-    # The same again is harmless.
+    # Repeating the deletion is harmless.
     assert ask_to_delete(own_collector) == "done"
     assert count_runs(own_collector) == {"kept": KEPT_RUNS}
 
@@ -54,7 +54,7 @@ def make_calls(model: str, number: int) -> list[Span]:
 
 
 def ask_to_delete(collector: CollectorProcess) -> str:
-    """Ask for the deletion; returns its state, empty if the collector was killed meanwhile."""
+    """Request the deletion; return its state, or "" if the collector was killed meanwhile."""
     target = f"{collector.endpoint}/api/v1/projects/{FILED_UNDER}/models/unwanted"
     with suppress(OSError), urlopen(Request(target, method="DELETE"), timeout=180) as answer:
         return str(json.load(answer)["state"])
@@ -69,7 +69,7 @@ def find_deletions(collector: CollectorProcess) -> list[dict[str, object]]:
 
 
 def count_runs(collector: CollectorProcess) -> dict[str, int]:
-    """Count the recorded runs of each model, of any time."""
+    """Count all recorded runs of each model."""
     window = {"start": "2020-01-01", "end": "2100-01-01", "bucket": "all", "group": "model"}
     stats = collector.get(f"/projects/{FILED_UNDER}/stats", **window)
     return {group["group"]: group["total"]["runs"] for group in stats["groups"]}

@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it."""
+"""The demo, started as a user starts it."""
 
 import contextlib
 import fcntl
@@ -23,8 +23,8 @@ from tests.support.waiting import wait_until
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
 SERVED = re.compile(r"otel-ml is ready: (http://\S+) ")
 TIMEOUT_S = 300
-# A field that a device no longer sends, a version that refuses too much, a client whose form
-# writes commas: each with the begin of the sentence that names it.
+# The sentences of the problems that the demo contains begin like this: a device no longer sends a
+# field, a version refuses too much, a client's form writes commas.
 FIRST = [
     'screen: input "mean texture" is missing in 25 % of runs since ',
     "triage v2 fails in ",
@@ -33,7 +33,7 @@ FIRST = [
 
 
 class Demo:
-    """``python -m examples.demo`` in a folder of its own, its output in a file."""
+    """``python -m examples.demo`` in its own folder, with its output in a file."""
 
     def __init__(self, folder: Path, output: Path, arguments: Sequence[str]) -> None:
         self._output = output
@@ -50,15 +50,15 @@ class Demo:
         return self._output.read_text()
 
     def wait(self) -> int:
-        """Wait for its end; returns its exit status."""
+        """Wait for the demo to end; return its exit status."""
         return self._process.wait(TIMEOUT_S)
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
     def stop(self) -> None:
-        """End it and all that it has started."""
+        """Stop the demo and everything it has started."""
         if self._process.poll() is None:
             self._process.terminate()
             self.wait()
@@ -75,7 +75,7 @@ def running_demo(tmp_path: Path, *arguments: str) -> Iterator[Demo]:
 
 
 def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
-    """The demo ends with status 0 after it has shown runs, versions, scores, metrics, address."""
+    """The demo exits with status 0 after showing runs, versions, scores, metrics and an address."""
     output = (recorded_demo / OUTPUT).read_text()
     assert PAGES.search(output), output
     for title in ("Newest runs", "Failed runs", "Model versions", "Scores", "Metrics"):
@@ -85,19 +85,19 @@ def test_demo_once_shows_what_it_promises(recorded_demo: Path) -> None:
 
 
 def test_demo_records_a_script_without_our_code(recorded_demo: Path) -> None:
-    """A script that imports nothing of otel-ml has trainings and predictions with versions."""
+    """A script that does not import otel-ml has trainings and predictions with versions."""
     source = (ROOT / "examples/demo/service/flowers.py").read_text()
     imported = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
     assert set(imported) == {"sklearn"}
     output = (recorded_demo / OUTPUT).read_text()
-    # two trainings; of each model 38 single predictions and one of all
+    # two trainings; each model has 38 single predictions and one of everything
     assert re.search(r"^ +flowers +80 +0 +2 *$", output, re.MULTILINE)
     for model in ("StandardScaler + LogisticRegression", "GradientBoostingClassifier"):
         assert re.search(rf"^ +flowers +{re.escape(model)}:v1 +39 ", output, re.MULTILINE)
 
 
 def are_first(address: str) -> bool:
-    """Tell whether a project begins with what the demo breaks: field, version, client."""
+    """Return whether a project's first findings are the demo's problems."""
     with urlopen(address, timeout=120) as answer:
         findings = json.load(answer)["findings"]
     sentences = [finding["sentence"] for finding in findings[: len(FIRST)]]
@@ -105,7 +105,7 @@ def are_first(address: str) -> bool:
 
 
 def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
-    """The command that the demo ends with serves its records again, and what broke comes first."""
+    """The command that the demo prints last serves its records, with the demo's problems first."""
     *_, command = (recorded_demo / OUTPUT).read_text().splitlines()
     copied = shutil.copytree(recorded_demo / "data", tmp_path / "data", symlinks=True)
     command = command.strip().replace(str(recorded_demo / "data"), str(copied))
@@ -139,7 +139,7 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
 
 
 def test_demo_edits_once(recorded_demo: Path) -> None:
-    """Its one edit is one version more of what reads the edited function, and of nothing else."""
+    """The demo's edit creates one more version of the models that read the edited function only."""
     output = (recorded_demo / OUTPUT).read_text()
     versions = set(re.findall(r"docs-search +((?:ask|answer|rank|retrieve):v\d+)", output))
     edited = {"ask:v1", "ask:v2", "answer:v1", "answer:v2"}
@@ -147,7 +147,7 @@ def test_demo_edits_once(recorded_demo: Path) -> None:
 
 
 def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
-    """The demo refuses a folder in whose data another collector is at work."""
+    """The demo refuses a folder whose data is in use by another collector."""
     data = tmp_path / "demo" / "data"
     data.mkdir(parents=True)
     (tmp_path / "demo" / "demo.lock").touch()
@@ -163,7 +163,7 @@ def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
 
 
 def test_demo_misses_everything_in_an_empty_store() -> None:
-    """Every promise of the demo is missing while the API shows nothing."""
+    """If the API shows no records, all expected demo records are reported as missing."""
     nothing = Records(
         projects=[],
         models={},

@@ -1,4 +1,4 @@
-"""The fall that the demo seeds fires once, at the right time, and ends: evaluated and delivered."""
+"""The alert for the demo's missing field fires once, at the right time, is sent and resolved."""
 
 import json
 import multiprocessing
@@ -25,12 +25,12 @@ _PROJECT: Final = "breast-cancer"
 _RULE: Final = "texture missing"
 _WATCHED: Final = "texture missing, watched"
 _TIMEOUT_S: Final = 300
-# From noon of the day before to the next midnight, every 90 minutes, as its windows end.
+# From noon of the day before until the next midnight, every 90 minutes, when a window ends.
 _LOOKS_NS: Final = range(-12 * HOUR_NS, 25 * HOUR_NS, 3 * HOUR_NS // 2)
 
 
 def watch(folder: Path, address: str) -> None:
-    """Watch the demo's runs with its own rule, as a collector that was there at that time."""
+    """Evaluate the demo's own rule as a collector running at that time would have."""
     target = make_target("webhook", address, "/hook")
     with open_store(folder) as store:
         asked = RunsQuery(_PROJECT, 'model == "screen"', limit=1)
@@ -41,7 +41,7 @@ def watch(folder: Path, address: str) -> None:
             for project, document in list_all_documents(store.reader, ALERT)
             if (project, document.name) == (_PROJECT, _RULE)
         ]
-        # The demo's collector has states of its own under the rule's name.
+        # The demo's collector has stored states under the rule's name, so a copy is used.
         watched = {**rule, "notify": [target.name]}
         Documents(store.connections).save(store.reader, _PROJECT, ALERT, _WATCHED, watched)
         clock = [midnight_ns]
@@ -62,11 +62,11 @@ def watch(folder: Path, address: str) -> None:
 
 
 def test_seeded_fall(recorded_demo: Path, tmp_path: Path) -> None:
-    """A device sends no texture from midnight on: it fires once that day, and is resolved.
+    """A device sends no texture from midnight on: the alert fires once and is resolved.
 
-    One case in three of the 150 of a day lacks it, until six in the evening. Half past one, 4 of
-    38 cases lack it, which is more than a tenth but can be chance. At noon it is certain. At the
-    end of the day, the last six hours have no such case.
+    One in three of the day's 150 cases lacks texture, until six in the evening. At 01:30, 4 of 38
+    cases lack it, which is more than a tenth but can be chance. At noon it is certain. At the end
+    of the day, the last six hours have no such case.
     """
     folder = tmp_path / "data"
     shutil.copytree(recorded_demo / "data", folder, symlinks=True)

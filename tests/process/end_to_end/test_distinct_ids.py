@@ -1,4 +1,4 @@
-"""Many senders and readers at once: no list ever holds a run twice, and at last each is there."""
+"""Concurrent writers and readers: no list contains a run twice, and finally each is listed."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ RUNS: Final = examples(2_000, on_commit=500)
 
 @harder
 def test_every_id_once(collector: CollectorProcess) -> None:
-    """Lists that are read while eight senders write and repeat hold each run once."""
+    """Lists read while eight writers send and repeat requests contain each run once."""
     dataset = Dataset(Plan(RUNS, time.time_ns()))
     ended, twice, pages = threading.Event(), list[str](), list[int]()
 

@@ -1,4 +1,4 @@
-"""Tests of ``otel-ml doctor``, run as its users run it, beside real collectors."""
+"""``otel-ml doctor``, run as users run it, against real collectors."""
 
 import json
 import os
@@ -45,26 +45,26 @@ class Diagnosis:
 
 
 def ask_doctor(*arguments: str, **variables: str) -> Diagnosis:
-    """Run the doctor; returns its exit status and what it found after the versions."""
+    """Run the doctor; return its exit status and its results after the versions."""
     done = otel_ml("doctor", "--json", *arguments, **variables)
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["ok"] is (done.returncode == 0)
     lines = [
         (row["status"], row["what"], row["todo"])
         for row in answer["checks"]
-        if DISK not in row["what"]  # differs from machine to machine
+        if DISK not in row["what"]  # differs between machines
     ]
     assert lines[0][1].startswith("otel-ml ")
     return Diagnosis(done.returncode, lines[1:])
 
 
 def there(diagnosis: Diagnosis) -> list[tuple[str, str, str]]:
-    """Leave what is about this machine: variables and proxy."""
+    """Remove the results about this machine: variables and proxy."""
     return [line for line in diagnosis.lines if not line[1].startswith(("Environment", "No proxy"))]
 
 
 def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
-    """Write what is reported of spans that were taken over both transports, and why they stay."""
+    """Return the results for spans accepted over both transports, and why they were kept."""
     taken = [
         ("ok", f"A test span sent {over} was stored in {PROJECT} and read back{stays}", "")
         for over in ("over HTTP", f"over gRPC at {grpc}")
@@ -73,7 +73,7 @@ def both_taken(grpc: str, stays: str = "") -> list[tuple[str, str, str]]:
 
 
 def test_instrumentations(tmp_path: Path) -> None:
-    """What instruments other libraries is named, and told where two instrument the same."""
+    """Instrumentations are listed, with a warning if two instrument the same library."""
     for package in ("acme-tracing", "other-tracing"):
         about = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
         about.mkdir()
@@ -96,7 +96,7 @@ def test_instrumentations(tmp_path: Path) -> None:
 
 
 def test_all_well(collector: CollectorProcess) -> None:
-    """Beside a collector that works every check is well, over both transports."""
+    """Against a working collector all checks succeed, over both transports."""
     found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
     assert found == Diagnosis(
         0,
@@ -112,7 +112,7 @@ def test_all_well(collector: CollectorProcess) -> None:
 
 
 def test_nothing_is_left(collector: CollectorProcess) -> None:
-    """What it sent is gone when it ends, and so is the project that was made for it."""
+    """The doctor deletes the spans it sent, and the project created for them."""
     found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
     assert there(found)[-3:] == both_taken(collector.grpc)
     projects = collector.get("/projects")["projects"]
@@ -120,7 +120,7 @@ def test_nothing_is_left(collector: CollectorProcess) -> None:
 
 
 def test_lines(collector: CollectorProcess) -> None:
-    """For people it prints a line for each check, as it finds it."""
+    """The text output has a line for each check."""
     done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a b")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
@@ -140,7 +140,7 @@ def test_lines(collector: CollectorProcess) -> None:
 
 
 def test_variables(collector: CollectorProcess) -> None:
-    """It reads the SDK's variables, shows no secret, and tells what no one reads."""
+    """The doctor lists OpenTelemetry variables, hides secrets, and reports unknown variables."""
     found = ask_doctor(
         OTEL_ML_ENDPOINT=collector.endpoint,
         OTEL_ML_PROJCT="p",
@@ -166,7 +166,7 @@ def test_variables(collector: CollectorProcess) -> None:
 
 
 def test_nobody_there() -> None:
-    """A port where nobody listens is told with how to start a collector."""
+    """If nothing listens on the port, the doctor describes how to start a collector."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         page = f"http://127.0.0.1:{server.getsockname()[1]}"
     found = ask_doctor("--endpoint", page)
@@ -175,7 +175,7 @@ def test_nobody_there() -> None:
 
 
 def test_silent_server() -> None:
-    """A server that never answers is told within seconds, with the process that it is."""
+    """A server that never responds is reported within seconds, with its process."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         found = ask_doctor("--endpoint", f"http://127.0.0.1:{port}")
@@ -187,7 +187,7 @@ def test_silent_server() -> None:
 
 
 def test_other_server() -> None:
-    """A server that is no collector is told, with the process that it is."""
+    """A server that is not a collector is reported, with its process."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -210,7 +210,7 @@ def test_other_server() -> None:
 
 
 def test_unknown_host() -> None:
-    """A host that is not found is told."""
+    """An unknown host is reported."""
     found = ask_doctor("--endpoint", "http://nowhere.invalid:4318")
     assert found.status == 1
     assert there(found) == [
@@ -223,7 +223,7 @@ def test_unknown_host() -> None:
 
 
 def test_bad_endpoint() -> None:
-    """An endpoint that is no address is told."""
+    """An invalid endpoint is reported."""
     found = ask_doctor("--endpoint", "http://a:b")
     todo = "set an address such as http://localhost:4318"
     assert (found.status, there(found)) == (
@@ -233,7 +233,7 @@ def test_bad_endpoint() -> None:
 
 
 def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
-    """A proxy between a program and its own machine is told without its password."""
+    """A proxy used for requests to this machine is reported without its password."""
     found = ask_doctor("--endpoint", collector.endpoint, HTTP_PROXY="http://me:hush@127.0.0.1:9")
     assert found.status == 1
     assert there(found) == [
@@ -251,7 +251,7 @@ def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
 
 
 def test_bad_project(collector: CollectorProcess) -> None:
-    """A project that cannot be is refused."""
+    """An invalid project name is refused."""
     done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a\nb")
     expected = "otel-ml: Invalid --project 'a\\nb': expected 1 to 128 printable characters\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
@@ -259,7 +259,7 @@ def test_bad_project(collector: CollectorProcess) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A collector over TLS that wants keys, and some of them."""
+    """A collector over TLS that requires keys, and some keys for it."""
 
     process: CollectorProcess
     certificate: Path
@@ -277,7 +277,7 @@ class Keyed:
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    """A collector over TLS that wants keys."""
+    """Yield a collector over TLS that requires keys."""
     folder = tmp_path_factory.mktemp("keyed")
     data, made = folder / "data", make_certificate(folder)
     given = [(PROJECT, "ingest,read"), (PROJECT, "ingest"), (f"{PROJECT},two", "ingest,read")]
@@ -295,7 +295,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     ids=["none", "wrong"],
 )
 def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
-    """Without a valid key it is told plainly, with the command that makes one."""
+    """A missing or invalid key is reported with the command that creates one."""
     found = keyed.ask(key)
     grpc = f"A test span sent over gRPC at {keyed.process.grpc} was not accepted: "
     assert (found.status, there(found)[3:]) == (
@@ -309,7 +309,7 @@ def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
 
 
 def test_key_that_may_not_read(keyed: Keyed) -> None:
-    """A key that may only send is enough for a program: what it may not is a warning."""
+    """A key that may only ingest is sufficient for a program: missing read access is a warning."""
     found = keyed.ask(keyed.ingest)
     accepted = "was accepted, but the key may not read it back"
     assert (found.status, there(found)[3:]) == (
@@ -328,7 +328,7 @@ def test_key_that_may_not_read(keyed: Keyed) -> None:
 
 
 def test_key_of_another_project(keyed: Keyed) -> None:
-    """A project that the key does not reach is told plainly, and so is what it may not write."""
+    """If a key has no access to the project, the doctor reports that reads and writes fail."""
     found = ask_doctor(
         *("--endpoint", keyed.process.endpoint, "--grpc", keyed.process.grpc),
         *("--project", "other"),
@@ -359,7 +359,7 @@ def test_key_of_another_project(keyed: Keyed) -> None:
 
 
 def test_unknown_certificate(keyed: Keyed) -> None:
-    """A certificate that is not trusted is told with the variable that helps."""
+    """An untrusted certificate is reported with the variable to set."""
     found = ask_doctor("--endpoint", keyed.process.endpoint)
     [(status, what, todo)] = there(found)
     assert (found.status, status) == (1, "fail")
@@ -368,7 +368,7 @@ def test_unknown_certificate(keyed: Keyed) -> None:
 
 
 def test_spans_that_nobody_reads(tmp_path: Path) -> None:
-    """A project whose spans none was read as a call is told, with who wrote them."""
+    """A project without recognized model calls is reported with the scope that sent its spans."""
     with running(tmp_path) as collector:
         provider = TracerProvider()
         exporter = OTLPSpanExporter(

@@ -1,4 +1,4 @@
-"""What was acknowledged is there, once, whatever happens to the collector."""
+"""Acknowledged runs are stored exactly once, whatever happens to the collector."""
 
 from tests.bench.crashed import measure
 from tests.support.collector import CollectorProcess
@@ -11,7 +11,7 @@ KILLS = examples(20, on_commit=1)
 
 @harder
 def test_kill_loses_nothing_acknowledged() -> None:
-    """After each of some kills under load every acknowledged run is there, once in each answer."""
+    """After each kill under load, every acknowledged run appears exactly once in each response."""
     found = measure(KILLS)
     assert found.is_right, found
     assert found.acknowledged >= KILLS * 16
@@ -19,7 +19,7 @@ def test_kill_loses_nothing_acknowledged() -> None:
 
 
 def test_same_request_twice_is_one_set_of_records(collector: CollectorProcess) -> None:
-    """A request that is sent twice changes no answer."""
+    """Sending a request twice does not change any response."""
     project = "twice"
     body = make_request(project, 200).SerializeToString()
     answers = []
@@ -42,7 +42,7 @@ def test_same_request_twice_is_one_set_of_records(collector: CollectorProcess) -
 
 
 def test_answer_means_queryable(collector: CollectorProcess) -> None:
-    """A request that is answered with success can be read at once, payload and score included."""
+    """Runs can be queried as soon as their request is acknowledged, with payloads and scores."""
     request = make_request("at once", 1)
     collector.deliver(request.SerializeToString(), PROTOBUF)
     [run_id] = run_ids(request)

@@ -1,4 +1,4 @@
-"""Data sets and experiments of the SDK in a real collector."""
+"""The SDK's data sets and experiments in a real collector."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def add(a: int, b: int) -> int:
 
 
 def test_data_set_is_a_version(collector: CollectorProcess) -> None:
-    """A saved data set is version 1, whole, with all of its items; saved anew it is the same."""
+    """A saved data set is a complete version 1; saving the same items again adds no version."""
     rows = [{"inputs": {"a": number, "b": 1}, "expected": number + 1} for number in range(5)]
     sums = Dataset("sums", [*rows, {"inputs": {"image": np.arange(4)}}])
     client = Client("saved", endpoint=collector.endpoint, join=False)
@@ -37,7 +37,7 @@ def test_data_set_is_a_version(collector: CollectorProcess) -> None:
 
 
 def test_experiment_is_stored(collector: CollectorProcess) -> None:
-    """The runs over items are stored with their scores, apart from the project's own runs."""
+    """An experiment's runs are stored with their scores and not listed among production runs."""
     client = Client("evaluated", endpoint=collector.endpoint, join=False)
     rows = [{"inputs": {"a": number, "b": 1}, "expected": number + 1} for number in range(5)]
     result = client.evaluate(add, Dataset("sums", rows), [exact], concurrency=2)
@@ -68,7 +68,7 @@ def reader(collector: CollectorProcess) -> Iterator[Reader]:
 
 
 def test_data_set_is_loaded(collector: CollectorProcess) -> None:
-    """A data set is read back as it was, with typed values; a version by its number."""
+    """A data set is loaded with its typed values, and a version by its number."""
     client = Client("loaded", endpoint=collector.endpoint, join=False)
     rows = [
         {"inputs": {"image": np.arange(4)}, "expected": "four", "tags": {"a": 1}, "id": "one"},
@@ -90,7 +90,7 @@ def test_data_set_is_loaded(collector: CollectorProcess) -> None:
 
 
 def test_cut_inputs_are_no_item(collector: CollectorProcess) -> None:
-    """Of stored runs, too, those with inputs that were cut or hidden are left out, and counted."""
+    """Stored runs with truncated or redacted inputs are left out of a data set, and counted."""
     client = Client("cut", endpoint=collector.endpoint, join=False)
 
     @client.trace
@@ -107,7 +107,7 @@ def test_cut_inputs_are_no_item(collector: CollectorProcess) -> None:
 
 
 def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
-    """What was stored is the baseline of what comes later, and says the same in the end."""
+    """A stored experiment can be a baseline, and a loaded result equals the original."""
     client = Client("stored", endpoint=collector.endpoint, join=False)
     client.save(SUMS)
     before = client.evaluate(add, "stored", [exact], name="plain", tags={"baseline": True})
@@ -145,7 +145,7 @@ def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
 
 
 def test_no_such_baseline(collector: CollectorProcess) -> None:
-    """A baseline or data set that is not there is refused before anything is called."""
+    """An unknown baseline or data set is refused before the model is called."""
     client = Client("stored", endpoint=collector.endpoint, join=False)
     for wrong in ("add:v9", "nothing", f"{'1' * 32}-{'1' * 16}"):
         with pytest.raises(InvalidArgumentError, match="Invalid baseline"):
@@ -170,7 +170,7 @@ def reply_worse(question: int) -> str:
 
 
 def chat(client: Client) -> None:
-    """Ask 100 questions, five in each of 18 sessions and the last ten in none."""
+    """Ask 100 questions: five in each of 18 sessions, and the last ten without a session."""
     traced = client.trace(reply)
 
     @client.trace(name="chat")
@@ -190,14 +190,14 @@ def test_items_of_sessions(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Runs of sessions are clusters: Python, a shell, the API and the page say the same digits."""
+    """Sessions form clusters: Python, the command line, the API and the page report one result."""
     project = "talked"
     monkeypatch.setenv("OTEL_ML_ENDPOINT", collector.endpoint)
     monkeypatch.setenv("OTEL_ML_PROJECT", project)
     client = Client(project, endpoint=collector.endpoint, join=False)
     chat(client)
     with Reader(project, endpoint=collector.endpoint) as reader:
-        runs = [*reader.runs('name == "reply"')]  # the session is told of the run above each
+        runs = [*reader.runs('name == "reply"')]  # each run inherits the session of its parent
         questions = Dataset.from_runs("questions", runs, "outputs")
         told = {one.inputs["question"]: one.source_session for one in questions}
         assert told == {at: f"chat-{at // 5}" if at < 90 else "" for at in range(100)}
@@ -230,7 +230,7 @@ def test_items_of_sessions(
 
 
 def test_other_clusters(collector: CollectorProcess) -> None:
-    """What `cluster=` names holds in the place of sessions, in Python and in the API."""
+    """`cluster=` replaces sessions as clusters, in Python and in the API."""
     client = Client("told", endpoint=collector.endpoint, join=False)
     rows = [
         {

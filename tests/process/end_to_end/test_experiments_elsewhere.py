@@ -1,6 +1,6 @@
-"""Experiments that are forwarded, restored or sent under a quota: the same answers, no production.
+"""Forwarded experiments give the same answers and do not count as production.
 
-Next to one call of production stand a data set and two experiments over it.
+The project has one production call, a data set and two experiments on it.
 """
 
 import json
@@ -21,7 +21,7 @@ API: Final = f"/api/v1/projects/{PROJECT}"
 
 _FIRST: Final = re.compile(r'"time":"[^"]+"')
 
-# Reads a path of the API of one collector, as text.
+# Return the response to an API path of one collector, as text.
 Read = Callable[[str], str]
 
 
@@ -35,7 +35,7 @@ def forget(number: int) -> int:
 
 
 def record(client: Client) -> str:
-    """Record the call and both experiments, in several deliveries; returns the id of the second."""
+    """Record the call and both experiments in several deliveries; return the second one's id."""
     client.trace(name="live")(double)(1)
     rows = [
         {
@@ -57,7 +57,7 @@ def record(client: Client) -> str:
 
 
 def check(read: Read, run_id: str) -> list[str]:
-    """Assert what a collector answers of `record`; returns its answers, byte by byte."""
+    """Check the collector's responses about `record`; return them unparsed."""
     paths = [
         f"{API}/runs",
         API,
@@ -90,7 +90,7 @@ def check(read: Read, run_id: str) -> list[str]:
 
 
 def test_forwarded(tmp_path: Path) -> None:
-    """A collector that another one forwards to says the same, except when a version came first."""
+    """The collector that receives forwarded records gives the same answers, except for times."""
     with running(tmp_path / "far") as far:
         target = json.dumps({"far": {"endpoint": far.endpoint}})
         with running(tmp_path / "near", "--forward-otlp", target) as near:

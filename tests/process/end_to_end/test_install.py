@@ -1,4 +1,4 @@
-"""The package as a user installs it: light, quick to import, clear about what it lacks."""
+"""The package as a user installs it: few dependencies, a quick import, clear missing extras."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ROUNDS = 9
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of a fresh environment that holds what ``pip install .`` brings."""
+    """Return the scripts folder of a fresh environment after ``pip install .``."""
     folder = tmp_path_factory.mktemp("light")
     wheel = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(wheel, check=True, cwd=ROOT, capture_output=True)
@@ -33,7 +33,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_install_is_light(light: Path) -> None:
-    """A plain install brings at most eight distributions, ours included."""
+    """A plain install has at most eight distributions, including otel-ml."""
     listed = subprocess.run(
         [light / "python", "-m", "pip", "list", "--format", "json"],
         check=True,
@@ -46,10 +46,10 @@ def test_install_is_light(light: Path) -> None:
 
 
 def test_import_is_quick(light: Path) -> None:
-    """Importing the client takes at most one and a half times what the SDK's tracing takes."""
+    """Importing the client takes at most 1.5 times as long as importing the SDK's tracing."""
 
     def import_s(statement: str) -> float:
-        """Return the processor's seconds of what is installed, not of this folder (``-I``)."""
+        """Return the CPU seconds of importing the installed package, not this folder (``-I``)."""
         timed = f"import time\n{statement}\nprint(time.process_time())"
         command = [str(light / "python"), "-I", "-c", timed]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -63,7 +63,7 @@ def test_import_is_quick(light: Path) -> None:
 
 
 def test_collector_command_names_its_extra(light: Path) -> None:
-    """In a light install the program says in one line which extra it lacks."""
+    """In a plain install, `otel-ml serve` names the missing extra in one line."""
     done = subprocess.run(
         [light / "otel-ml", "serve"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -77,7 +77,7 @@ def test_collector_command_names_its_extra(light: Path) -> None:
 
 
 def test_line_that_is_told_is_the_readme_s() -> None:
-    """What the program tells to install is what the README does."""
+    """The README has the install command that `otel-ml serve` prints."""
     assert "\npip install '.[collector]' " in (ROOT / "README.md").read_text()
 
 
@@ -87,7 +87,7 @@ def test_line_that_is_told_is_the_readme_s() -> None:
 def test_light_install_runs_commands(
     light: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    """In a light install commands that need no store work, and say what they do not find."""
+    """In a plain install, commands that need no store work and report what they do not find."""
     at = () if arguments == ("doctor",) else ("--http", "127.0.0.1:9")
     done = subprocess.run(
         [light / "otel-ml", *arguments, *at],
@@ -104,7 +104,7 @@ def test_light_install_runs_commands(
 
 
 def test_light_install_has_ready_rubrics(light: Path, tmp_path: Path) -> None:
-    """The package contains the ready rubrics with their examples, also without the collector."""
+    """A plain install contains the ready rubrics with their examples."""
     done = subprocess.run(
         [light / "python", "-I", light / "otel-ml", "judge", "ready", "--format", "json"],
         check=True,
@@ -116,7 +116,7 @@ def test_light_install_has_ready_rubrics(light: Path, tmp_path: Path) -> None:
 
 
 def test_import_leaves_the_program_s_packages_alone(light: Path) -> None:
-    """Importing the client loads nothing that only the program needs."""
+    """Importing the client does not load packages that only the command line needs."""
     script = "import sys, otel_ml, otel_ml.reader; print('click' in sys.modules)"
     done = subprocess.run(
         [light / "python", "-c", script], capture_output=True, text=True, check=True
@@ -125,7 +125,7 @@ def test_import_leaves_the_program_s_packages_alone(light: Path) -> None:
 
 
 def test_light_install_sends(light: Path) -> None:
-    """What a plain install brings delivers runs."""
+    """A plain install delivers runs."""
     script = "import otel_ml\n@otel_ml.trace\ndef f(a): return a + 1\nprint(f(1), f(2))"
     with open_sink() as sink:
         environment = {**os.environ, "OTEL_ML_ENDPOINT": sink.address}
@@ -142,7 +142,7 @@ def test_light_install_sends(light: Path) -> None:
 
 
 def test_protocol_names_its_extra(light: Path) -> None:
-    """In a light install gRPC works in no way, and one warning names the extra that it lacks."""
+    """In a plain install, gRPC is not available, and one warning names the missing extra."""
     script = "import otel_ml\n@otel_ml.trace\ndef f(a): return a + 1\nprint(f(1), f(2))"
     done = subprocess.run(
         [light / "python", "-c", script],

@@ -1,6 +1,6 @@
 """The official JavaScript exporters on a real Node.js, from span to record.
 
-A process that ended well has its answers: nothing here waits for a record.
+A script exits after its requests are acknowledged, so the tests need not wait for records.
 """
 
 import json
@@ -55,7 +55,7 @@ CLIENTS = [
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a script has sent, and what it printed: the run ids by their names in it."""
+    """Run ids that a script has sent and printed, by name, with project and start."""
 
     project: str
     start_s: int
@@ -69,7 +69,7 @@ class Sent:
 def run_script(
     node: str, script: str, protocol: str, endpoint: str, project: str, **variables: str
 ) -> Sent:
-    """Run a script of tests/support/node against an endpoint."""
+    """Run a script of tests/support/node with an endpoint."""
     start_s = int(time.time())
     done = subprocess.run(
         [node, script, protocol, str(start_s)],
@@ -92,7 +92,7 @@ def run_script(
 def send(
     node: str, script: str, collector: CollectorProcess, protocol: str, compression: str
 ) -> Sent:
-    """Run a script against a collector, in a project of its own."""
+    """Run a script that sends to a collector, in its own project."""
     endpoint = f"http://{collector.grpc}" if protocol == "grpc" else collector.endpoint
     project = f"{script} {protocol} {compression}"
     variables = {"OTEL_EXPORTER_OTLP_COMPRESSION": compression}
@@ -101,31 +101,31 @@ def send(
 
 @pytest.fixture(scope="module", params=CLIENTS, ids="-".join)
 def sent(request: pytest.FixtureRequest, node: str, collector: CollectorProcess) -> Sent:
-    """A model call with a tool call in it, sent once by each client."""
+    """Send a model call that contains a tool call, once with each client."""
     return send(node, "send.mjs", collector, *request.param)
 
 
 @pytest.fixture(scope="module", params=CLIENTS, ids="-".join)
 def logged(request: pytest.FixtureRequest, node: str, collector: CollectorProcess) -> Sent:
-    """A model call, a log record and an evaluation of it, sent once by each client."""
+    """Send a model call with a log record and an evaluation, once with each client."""
     return send(node, "send_logs.mjs", collector, *request.param)
 
 
 def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]:
-    """Write the whole record of a span of the script, with what a plain one leaves empty."""
+    """Return the whole expected record of a span sent by a script."""
     told = {
         "release": "4.5.6",
         "resource": RESOURCE,
         "scope": SCOPE,
         "dialect": "gen_ai",
-        "otlp": {"flags": 0x101},  # sampled, and its parent is known to be no other service's
+        "otlp": {"flags": 0x101},  # sampled, and its parent is known not to be remote
     }
     return plain_run(run_id, start_ns, **{**told, **fields})
 
 
 @sampled(2)
 def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
-    """A chat span of the JavaScript SDK is a model run with each attribute in its place."""
+    """A chat span of the JavaScript SDK becomes a model run with each attribute in its field."""
     assert collector.get(f"/runs/{sent.ids['chat']}") == expected_run(
         sent.ids["chat"],
         sent.start_ns,
@@ -155,8 +155,8 @@ def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
 
 
 def test_tool_span(collector: CollectorProcess, sent: Sent) -> None:
-    """A tool span of the JavaScript SDK is a tool run under its chat, with arguments and result."""
-    # What its trace names for it is settled behind the answer.
+    """A tool span of the JavaScript SDK becomes a tool run below its chat, with its values."""
+    # The session of a trace is resolved after the response.
     wait_until(lambda: bool(collector.get(f"/runs/{sent.ids['tool']}")["session"]))
     assert collector.get(f"/runs/{sent.ids['tool']}") == expected_run(
         sent.ids["tool"],
@@ -171,13 +171,13 @@ def test_tool_span(collector: CollectorProcess, sent: Sent) -> None:
         latency_ms=500.0,
         inputs={"order": 17, "open": True},
         outputs=[{"day": "Friday"}],
-        session="conversation 7",  # of the chat, the trace's root
+        session="conversation 7",  # of the chat, which is the trace's root
         attributes=TOOL_ATTRIBUTES,
     )
 
 
 def test_list_of_runs(collector: CollectorProcess, sent: Sent) -> None:
-    """The list of runs shows both spans of the JavaScript SDK, the newest first."""
+    """The list of runs shows both spans of the JavaScript SDK, newest first."""
     runs = collector.runs(sent.project)
     assert [(run["run_id"], run["inputs"], run["outputs"]) for run in runs] == [
         (sent.ids["tool"], '{"order": 17, "open": true}', "Friday"),
@@ -186,7 +186,7 @@ def test_list_of_runs(collector: CollectorProcess, sent: Sent) -> None:
 
 
 def test_logs(collector: CollectorProcess, logged: Sent) -> None:
-    """A log record of the JavaScript SDK is a line of its run, an evaluation is its score."""
+    """Log records of the JavaScript SDK become log lines of their run, evaluations its scores."""
     chat = logged.ids["chat"]
     assert collector.get(f"/runs/{chat}") == expected_run(
         chat,

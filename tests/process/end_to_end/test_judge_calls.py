@@ -1,4 +1,4 @@
-"""Tests of the calls that judges make: whose they are, and where their cost stands."""
+"""Model calls made by judges are linked to the judged run, and their cost counts separately."""
 
 import re
 from html import unescape
@@ -11,12 +11,12 @@ from tests.support.collector import CollectorProcess
 from tests.support.waiting import wait_until
 
 PROJECT = "judged"
-# A thousand tokens in, ten out: dearer by far than the call that is judged.
+# Used with 1,000 input and 10 output tokens, which costs far more than the judged call.
 VERDICT = '{"score": 1, "explanation": "as it should be"}'
 
 
 def reply(text: str, tokens: int) -> dict[str, Any]:
-    """Write a response of OpenAI's."""
+    """Return a response in OpenAI's format."""
     return {
         "choices": [{"message": {"role": "assistant", "content": text}}],
         "usage": {"prompt_tokens": tokens, "completion_tokens": 10},
@@ -25,7 +25,7 @@ def reply(text: str, tokens: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def judged(collector: CollectorProcess) -> dict[str, Any]:
-    """Record a call that a judge judged with a call of its own; returns the judge's call."""
+    """Record a call and a judge that calls a model to score it; return the judge's call."""
     client = Client(PROJECT, endpoint=collector.endpoint)
 
     @client.trace(kind="chat", provider="openai", model="gpt-4o-mini")
@@ -50,7 +50,7 @@ def judged(collector: CollectorProcess) -> dict[str, Any]:
 
 
 def test_a_judge_s_call_is_linked(collector: CollectorProcess, judged: dict[str, Any]) -> None:
-    """The call that a judge made names what it judged, and is found by that and on its page."""
+    """A judge's call links to the judged run, and appears in its filter and on its page."""
     [run] = collector.runs(PROJECT, where='model == "answer"')
     where = f'tags["otel_ml.judging.run"] == "{run["run_id"]}" and kind == "judge"'
     assert [one["run_id"] for one in collector.runs(PROJECT, where=where)] == [judged["run_id"]]
@@ -64,7 +64,7 @@ def test_a_judge_s_call_is_linked(collector: CollectorProcess, judged: dict[str,
 def test_the_cost_stands_with_the_judge(
     collector: CollectorProcess, judged: dict[str, Any]
 ) -> None:
-    """What a judge's calls cost is the judge's, and neither the judged run's nor its model's."""
+    """The cost of a judge's calls counts for the judge, not for the judged run or its model."""
     [one] = collector.get(f"/projects/{PROJECT}/judges")["judges"]
     assert (one["judge"], one["newest"]["cost"], one["newest"]["priced"]) == (
         *("grounded", judged["cost"]),

@@ -1,6 +1,6 @@
-"""What a key may not: send into another project by any road, or past its scopes and quota.
+"""A key cannot write to other projects in any way, or exceed its scopes and quota.
 
-That no route tells of another project is proved route by route in `test_gate`.
+`test_gate` proves for each route that it does not reveal other projects.
 """
 
 import hashlib
@@ -44,14 +44,14 @@ on_each_transport = pytest.mark.parametrize("send", [send_http, send_grpc], ids=
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name unique to the test."""
     name: str = request.node.name
     return name
 
 
 @on_each_transport
 def test_wrong_keys(admin: str, closed: CollectorProcess, project: str, send: Send) -> None:
-    """Without a key, with a wrong, changed or revoked one, nothing is taken, and told for good."""
+    """Without a valid key nothing is stored, and the error is permanent."""
     revoked = make_key(closed, admin, project)
     key_id = revoked.split("_")[1]
     assert ask(closed, f"/api/v1/keys/{key_id}", admin, method="DELETE").status == 200
@@ -66,7 +66,7 @@ def test_wrong_keys(admin: str, closed: CollectorProcess, project: str, send: Se
 
 @on_each_transport
 def test_scope(admin: str, closed: CollectorProcess, project: str, send: Send) -> None:
-    """A key that may not send is refused for good."""
+    """A key without the ingest scope is refused permanently."""
     key = make_key(closed, admin, project, scopes="read,annotate,admin,import")
     code, status = send(closed, key, encode([call_now("never")]))
     message = "This key does not have the scope ingest"
@@ -79,7 +79,7 @@ def test_scope(admin: str, closed: CollectorProcess, project: str, send: Send) -
 def test_claims(
     admin: str, closed: CollectorProcess, project: str, kind: str, send: Callable[..., Any]
 ) -> None:
-    """No claim of a span, scope, resource or header brings a record into another's project."""
+    """No span, scope, resource or header attribute can file a record under another project."""
     theirs, own = f"{project} theirs", [f"{project} own", f"{project} second"]
     key = make_key(closed, admin, *own[: 1 if kind == "one" else 2])
     send(closed, admin, encode([call_now("theirs")]), theirs)
@@ -106,7 +106,7 @@ def test_claims(
 
 
 def test_default_project(admin: str, closed: CollectorProcess, project: str) -> None:
-    """A span that names no project is filed under the first one that its key names."""
+    """A span without a project is filed under the first project of its key."""
     key = make_key(closed, admin, f"z {project}", f"a {project}")
     assert send_http(closed, key, encode([call_now("unnamed")])) == (
         0,
@@ -119,7 +119,7 @@ def test_default_project(admin: str, closed: CollectorProcess, project: str) -> 
 def test_targets(
     admin: str, closed: CollectorProcess, project: str, send: Callable[..., Any]
 ) -> None:
-    """What is told of a run, trace key, tag or model of another project changes nothing there."""
+    """Records about another project's run, trace key, tag or model change nothing there."""
     theirs = f"{project} theirs"
     told = {"otel_ml.trace_key": "shared", "otel_ml.tag.client": "acme"}
     call = call_now("model", attributes=told)
@@ -151,7 +151,7 @@ def test_targets(
 
 
 def test_artifacts(admin: str, closed: CollectorProcess, project: str) -> None:
-    """A document is put and read by keys of its project with the scope for that, by no others."""
+    """Only keys of the project with the right scope can upload or read an artifact."""
     document = json.dumps(secrets.token_hex()).encode()
     sha256 = hashlib.sha256(document).hexdigest()
     path = f"/api/v1/projects/{project}/artifacts/{sha256}"
@@ -174,7 +174,7 @@ def test_artifacts(admin: str, closed: CollectorProcess, project: str) -> None:
 
 @on_each_transport
 def test_quota_of_bytes(admin: str, closed: CollectorProcess, project: str, send: Send) -> None:
-    """A key over its quota is refused with a delay in both places, and no other key is."""
+    """A key over its quota is refused with a retry delay; other keys are not."""
     limited = make_key(closed, admin, project, bytes_per_second=1_000)
     other = make_key(closed, admin, project)
     body = encode([call_now("large", attributes={"otel_ml.inputs": '"' + "a" * 9_000 + '"'})])
@@ -199,7 +199,7 @@ def test_quota_of_bytes(admin: str, closed: CollectorProcess, project: str, send
 def test_large_refusal(
     admin: str, closed: CollectorProcess, method: str, path: str, connection: str
 ) -> None:
-    """A sender of much without a key reads why it is refused, also on a line that closes then."""
+    """A large upload without a key gets a readable refusal, also with `Connection: close`."""
     kind = PROTOBUF if method == "POST" else "application/json"
     sent = {"content_type": kind, "connection": connection}
     assert ask(closed, path, method=method, body=bytes(20_000_000), **sent).status == 401

@@ -1,4 +1,4 @@
-"""Keys in the hands of their holders: exporters, the SDK, the program, a browser's requests."""
+"""Keys as used by exporters, the SDK, the command line and browsers."""
 
 import html
 import os
@@ -38,7 +38,7 @@ from tests.support.program import otel_ml
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name unique to the test."""
     name: str = request.node.name
     return name
 
@@ -53,7 +53,7 @@ def exporters(collector: CollectorProcess, key: str) -> Sequence[SpanExporter]:
 
 
 def export(exporter: SpanExporter, number: int) -> SpanExportResult:
-    """Send some model calls as one request."""
+    """Send model calls in one request."""
     provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
     tracer = provider.get_tracer("tests")
     spans = []
@@ -67,11 +67,11 @@ def export(exporter: SpanExporter, number: int) -> SpanExportResult:
 
 @pytest.mark.parametrize("number", [0, 1], ids=["grpc", "http"])
 def test_quota_of_spans(admin: str, closed: CollectorProcess, project: str, number: int) -> None:
-    """An exporter that is over its key's quota is told to wait, waits, and loses nothing."""
+    """An exporter over its key's quota retries after the delay and loses nothing."""
     key = make_key(closed, admin, project, spans_per_second=50)
     exporter = exporters(closed, key)[number]
     began_s = time.monotonic()
-    results = [export(exporter, 60) for _ in range(3)]  # two seconds' worth, then what is owed
+    results = [export(exporter, 60) for _ in range(3)]  # two seconds' worth, then over quota
     took_s = time.monotonic() - began_s
     exporter.shutdown()
     assert results == [SpanExportResult.SUCCESS] * 3
@@ -80,7 +80,7 @@ def test_quota_of_spans(admin: str, closed: CollectorProcess, project: str, numb
 
 
 def test_client(admin: str, closed: CollectorProcess, project: str) -> None:
-    """The SDK sends runs and large values with its key, and they are read with it."""
+    """The SDK sends runs and large values with its key, and the key can read them."""
     key = make_key(closed, admin, project)
     client = Client(project, endpoint=closed.endpoint, api_key=key)
     with client.run("training") as run:
@@ -96,7 +96,7 @@ def test_client(admin: str, closed: CollectorProcess, project: str) -> None:
 
 
 def test_client_with_a_wrong_key(admin: str, closed: CollectorProcess, project: str) -> None:
-    """A client whose key is wrong calls as ever, and counts what was lost, and why."""
+    """A client with an invalid key still runs the calls, and counts the lost spans."""
     client = Client(project, endpoint=closed.endpoint, api_key=WRONG)
     assert client.trace(abs)(-3) == 3
     delivery = client.flush()
@@ -106,7 +106,7 @@ def test_client_with_a_wrong_key(admin: str, closed: CollectorProcess, project: 
 
 
 def test_code_of_a_page(admin: str, closed: CollectorProcess, project: str) -> None:
-    """The code that a page shows beside an artifact reads it with the reader's key."""
+    """The code that a page shows for an artifact reads it with the reader's key."""
     key = make_key(closed, admin, project)
     client = Client(project, endpoint=closed.endpoint, api_key=key)
     with client.run("training") as run:
@@ -133,7 +133,7 @@ def test_code_of_a_page(admin: str, closed: CollectorProcess, project: str) -> N
 
 
 def test_browser(admin: str, closed: CollectorProcess, project: str) -> None:
-    """A browser is led to sign in, takes a key there, comes back, and sees its project only."""
+    """A browser is redirected to sign in with a key, returns, and sees only the key's project."""
     key = make_key(closed, admin, project)
     send_http(closed, key, encode([call_now("mine")]))
     send_http(closed, admin, encode([call_now("secret-model")]), f"{project} theirs")
@@ -168,7 +168,7 @@ def test_browser(admin: str, closed: CollectorProcess, project: str) -> None:
 
 
 def test_restart(admin: str, closed: CollectorProcess, data_dir: Path, project: str) -> None:
-    """Keys and sessions outlive a restart; no file of the data directory holds a key."""
+    """Keys and sessions survive a restart; no file of the data directory contains a key."""
     key = make_key(closed, admin, project)
     form = urlencode({"key": key}).encode()
     kind = "application/x-www-form-urlencoded"
@@ -186,7 +186,7 @@ def test_restart(admin: str, closed: CollectorProcess, data_dir: Path, project: 
 
 
 def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: str) -> None:
-    """The program asks a running collector with an admin's key, and shows no secret but once."""
+    """The command manages keys of a running collector with an admin key; a key is shown once."""
     where = ("--data-dir", str(data_dir), "--http", urlsplit(closed.endpoint).netloc)
     asked = ("add", *where, "--project", f"{project},b", "--scope", "ingest", "--name", "nightly")
     refused = run_keys(*asked)
@@ -214,7 +214,7 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
 
 
 def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """The first key of a collector on loopback needs none, and closes it."""
+    """Creating the first key on loopback needs no key; afterwards the collector requires keys."""
     where = (
         "--data-dir",
         str(tmp_path / "data"),
@@ -234,7 +234,7 @@ def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_beyond_loopback(tmp_path: Path) -> None:
-    """Beyond loopback a collector listens with keys, and not without."""
+    """A collector listens on other addresses than loopback only if it has keys."""
     places = ("--http", "0.0.0.0:0", "--grpc", "127.0.0.1:0")
     done = otel_ml("serve", "--data-dir", str(tmp_path), *places, "--log-level", "error")
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""Requests about as large as the collector accepts, and how our own exporter stays below that."""
+"""Requests of about the maximum size, and how otel-ml's exporter stays below it."""
 
 import gzip
 import re
@@ -42,7 +42,7 @@ TRACER: Final = TracerProvider(resource=Resource({}), shutdown_on_exit=False).ge
 
 
 def make_body(size: int, form: str, spans: int = 40) -> bytes:
-    """Make a request of exactly so many bytes."""
+    """Return a request of exactly `size` bytes."""
     request = ExportTraceServiceRequest()
     scope = request.resource_spans.add().scope_spans.add()
     for number in range(spans):
@@ -56,13 +56,13 @@ def make_body(size: int, form: str, spans: int = 40) -> bytes:
 
 
 def write(request: ExportTraceServiceRequest, form: str) -> bytes:
-    """Write a request in protobuf or JSON."""
+    """Encode a request as protobuf or JSON."""
     return request.SerializeToString() if form == PROTOBUF else orjson.dumps(to_otlp_json(request))
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that no other test keeps busy."""
+    """Yield a collector that only this module uses."""
     with running(Path(tmp_path_factory.mktemp("large")) / "data") as collector:
         yield collector
 
@@ -70,7 +70,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str) -> None:
-    """A body of 20 MiB is stored whole; one of a byte more is answered 413, compressed or not."""
+    """A body of 20 MiB is stored completely; one more byte gets 413, compressed or not."""
     compress: Any = bytes if encoding == "identity" else gzip.compress
     headers = {"Content-Type": form, "Content-Encoding": encoding, PROJECT_HEADER: project}
     own.deliver(compress(make_body(LIMIT_BYTES, form)), headers)
@@ -87,7 +87,7 @@ def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str
 def test_over_grpc(
     own: CollectorProcess, project: str, compression: grpc.Compression | None
 ) -> None:
-    """A message of 20 MiB is stored whole; one of a byte more is RESOURCE_EXHAUSTED."""
+    """A message of 20 MiB is stored completely; one more byte gets RESOURCE_EXHAUSTED."""
     with grpc.insecure_channel(own.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         metadata = ((PROJECT_HEADER, project),)
@@ -101,7 +101,7 @@ def test_over_grpc(
 
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_many_small_spans(own: CollectorProcess, project: str, form: str) -> None:
-    """So is a body of 20 MiB that has as many spans as a request may have, each once."""
+    """A body of 20 MiB with the maximum number of spans is stored, each span once."""
     body = make_body(LIMIT_BYTES, form, 25_000)
     for _ in range(2):
         own.deliver(body, {"Content-Type": form, PROJECT_HEADER: project})
@@ -112,7 +112,7 @@ def test_many_small_spans(own: CollectorProcess, project: str, form: str) -> Non
 
 
 def text_span(number: int, project: str, size: int) -> ReadableSpan:
-    """Make a span of another library with a long text."""
+    """Return a span of another library with a long text."""
     attributes = {"otel_ml.project": project, "text": "x" * size}
     span = TRACER.start_span(f"span {number:05}", attributes=attributes)
     span.end()
@@ -122,7 +122,7 @@ def text_span(number: int, project: str, size: int) -> ReadableSpan:
 
 @contextmanager
 def pipeline_to(collector: CollectorProcess) -> Iterator[Pipeline[SpanBatch]]:
-    """Open our exporter's pipeline."""
+    """Open the pipeline of otel-ml's exporter."""
     url = f"{collector.endpoint}/v1/traces"
     destination = OtlpDestination(ExportSettings(url=url, page=collector.endpoint, timeout_s=30))
     pipeline: Pipeline[SpanBatch] = Pipeline(SpanQueue(), destination, Pace())
@@ -131,7 +131,7 @@ def pipeline_to(collector: CollectorProcess) -> Iterator[Pipeline[SpanBatch]]:
 
 
 def answers_of(collector: CollectorProcess) -> dict[str, float]:
-    """Count the answers to requests so far."""
+    """Return how many requests got each kind of response so far."""
     found = re.findall(
         r'otel_ml_requests_total{answer="(\w+)",signal="traces",transport="http"} (\S+)',
         collector.get_text("/metrics"),
@@ -140,7 +140,7 @@ def answers_of(collector: CollectorProcess) -> dict[str, float]:
 
 
 def test_own_exporter(own: CollectorProcess, project: str) -> None:
-    """Spans that together are larger than a request may be are sent in several, none refused."""
+    """Spans that exceed the limit together are sent in several requests; none is refused."""
     before = answers_of(own)
     with pipeline_to(own) as pipeline:
         for number in range(50):
@@ -155,7 +155,7 @@ def test_own_exporter(own: CollectorProcess, project: str) -> None:
 def test_span_above_the_limit(
     own: CollectorProcess, project: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A span that is larger than any request is lost alone, counted, and logged once."""
+    """Only spans that exceed the limit alone are lost; they are counted, and logged once."""
     with pipeline_to(own) as pipeline:
         for number, size in enumerate((17 * MIB, 100, 21 * MIB, 22 * MIB, 100)):
             pipeline.put(text_span(number, project, size))

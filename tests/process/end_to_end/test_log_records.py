@@ -1,4 +1,4 @@
-"""Log records from a program to its runs, by OpenTelemetry's own handler and exporters."""
+"""Log records sent with OpenTelemetry's handler and exporters are stored with their runs."""
 
 import logging
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def logged(collector: CollectorProcess, project: str, protocol: str) -> Iterator
 
 
 def test_page(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the page on log records finds the line at the run."""
+    """After following docs/how-to/log-records.md, the run has the log line."""
     run_blocks(PAGE, own_collector, tmp_path)
     [run] = own_collector.runs("shop")
     [line] = own_collector.get(f"/projects/shop/runs/{run['run_id']}")["logs"]
@@ -58,7 +58,7 @@ def test_page(own_collector: CollectorProcess, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_instrumented_call(collector: CollectorProcess, protocol: str) -> None:
-    """A call whose content came as events has it, with lines of its own and from below it."""
+    """A run gets its content from events, and its log lines include those of its child spans."""
     project = f"instrumented {protocol}"
     logger = logging.getLogger(f"shop.{protocol}")
     with traced(collector, project) as spans, logged(collector, project, protocol) as logs:

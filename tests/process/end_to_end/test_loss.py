@@ -1,4 +1,4 @@
-"""Spans of real processes that are lost on the way are missed, by number, process and hour."""
+"""Spans of real processes lost on the way are counted as missing."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ from tests.support.relay import PROTOBUF, Relay
 from tests.support.waiting import wait_until
 
 PROJECT = "shop"
-# 13 numbers when it ends by itself: the run's start and end, 10 calls, the goodbye.
+# The script creates 13 numbered spans when it ends normally: start and end of the run, 10 calls,
+# and the final record.
 SCRIPT = """
 import os, signal, sys
 from otel_ml import Client
@@ -40,14 +41,14 @@ with client.run("training"):
 
 @pytest.fixture
 def relay(own_collector: CollectorProcess) -> Iterator[Relay]:
-    """Loses every request that has a span of the name lost."""
+    """Yield a relay that drops every request with a span named `lost`."""
     opened = Relay(own_collector, lambda names: "lost" in names)
     yield opened
     opened.close()
 
 
 def run(relay: Relay, end: str) -> int:
-    """Run the script to its end; returns its status."""
+    """Run the script; return its exit status."""
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
     command = [sys.executable, "-c", SCRIPT, end]
     return subprocess.run(command, env=environment, timeout=180, check=False).returncode
@@ -58,7 +59,7 @@ def counts(collector: CollectorProcess) -> Any:
 
 
 def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
-    """What a process numbered and is not here when it says goodbye is missing; twice is once."""
+    """Numbered spans not received by a process's end are missing; duplicates count once."""
     assert run(relay, "ended") == 0
     expected = {"received": 8, "missing": 5, "late": 0, "dropped": 0, "sampled": 0, "refused": 0}
     assert counts(own_collector) == expected

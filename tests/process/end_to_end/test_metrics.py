@@ -1,4 +1,4 @@
-"""What ``/metrics`` says after real traffic, to the last number."""
+"""Every number of ``/metrics`` after real traffic."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.support.relay import PROTOBUF, Relay
 from tests.support.waiting import wait_until
 
 PROMTOOL = ".cache/prometheus/usr/bin/promtool"
-# Two versions of a model, of which the second one raises, and a judge.
+# A model with two versions, the second of which raises, and a judge.
 SCRIPT = """
 from otel_ml import Client, Judge
 
@@ -49,14 +49,14 @@ except ValueError:
 
 @pytest.fixture
 def tagging(tmp_path: Path) -> Iterator[CollectorProcess]:
-    """A collector whose metrics have the tag client as a label."""
+    """Yield a collector whose metrics have the tag `client` as a label."""
     with running(tmp_path / "data", "--metrics-tags", "client") as process:
         yield process
 
 
 @pytest.fixture
 def relay(tagging: CollectorProcess) -> Iterator[Relay]:
-    """Keeps what passes, so that it can be sent again."""
+    """Yield a relay that keeps the requests it passes on, so that they can be sent again."""
     opened = Relay(tagging)
     yield opened
     opened.close()
@@ -67,7 +67,7 @@ def read(collector: CollectorProcess) -> Numbers:
 
 
 def told(numbers: Numbers, prefix: str) -> Numbers:
-    """Pick what is not 0, but for what depends on the speed of the machine."""
+    """Return the metrics that are not 0, except those that depend on the machine's speed."""
     return {
         key: value
         for key, value in numbers.items()
@@ -76,7 +76,7 @@ def told(numbers: Numbers, prefix: str) -> Numbers:
 
 
 def send_foreign(collector: CollectorProcess) -> None:
-    """Send a chat with a language model and a request of a database, in one request."""
+    """Send a chat with a language model and a database query in one request."""
     provider = TracerProvider()
     exporter = OTLPSpanExporter(collector.grpc, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -94,12 +94,12 @@ def send_foreign(collector: CollectorProcess) -> None:
 
 
 def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
-    """Recorded runs count by project, model, version and tag, once however often they come."""
+    """Runs are counted by project, model, version and tag, once however often they are sent."""
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, timeout=180, check=True)
     send_foreign(tagging)
     wait_until(lambda: len(told(read(tagging), "otel_ml_runs_total")) == 3)
-    # In the order of the labels' names: judge, judge_version, model, project, tag_client, type,
+    # In the order of the label names: judge, judge_version, model, project, tag_client, type,
     # version.
     first, second = ("answer", "shop", "bigshot", "v1"), ("answer", "shop", "", "v2")
     chat = ("gpt-4o-mini", "shop", "", "")
@@ -113,7 +113,7 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
         ("otel_ml_run_duration_seconds_count", chat): 1,
         ("otel_ml_run_tokens_total", (*chat[:3], "input", "")): 12,
         ("otel_ml_run_tokens_total", (*chat[:3], "output", "")): 3,
-        # By the table of prices: a million tokens cost $0.15 in and $0.60 out.
+        # According to the price table, a million tokens cost $0.15 (input) and $0.60 (output).
         ("otel_ml_run_cost_usd_total", chat): pytest.approx(12 * 0.15e-6 + 3 * 0.6e-6),
     }
     judged: dict[Any, float] = {
@@ -132,8 +132,8 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
             ("otel_ml_requests_total", ("success", "traces", "http")): sent,
         }
         spans = {
-            ("otel_ml_spans_received_total", ()): 2 + 5 * times,  # with the judge's own
-            ("otel_ml_spans_accepted_total", ()): 2 + 5 * times,  # with the judge's own
+            ("otel_ml_spans_received_total", ()): 2 + 5 * times,  # including the judge's span
+            ("otel_ml_spans_accepted_total", ()): 2 + 5 * times,  # including the judge's span
         }
         again = {("otel_ml_spans_duplicate_total", ()): 4} if times == 2 else {}
         assert told(numbers, "otel_ml_spans") == spans | again
@@ -148,7 +148,7 @@ def test_metrics(tagging: CollectorProcess, relay: Relay) -> None:
 
 
 def check(page: str) -> None:
-    """Let promtool judge the page where it is installed; `make check-deploy` has it judged too."""
+    """Check the page with promtool if it is installed; `make check-deploy` checks it too."""
     promtool = shutil.which("promtool") or shutil.which(PROMTOOL)
     if promtool is not None:
         command = [promtool, "check", "metrics"]

@@ -1,4 +1,4 @@
-"""Models as entities: read back, continued by other processes."""
+"""Models as entities: read back, continued by other processes, with aliases and lineage."""
 
 import json
 import math
@@ -34,14 +34,14 @@ print(json.dumps([model.version, model.metrics]))
 def log(
     folder: Path, collector: CollectorProcess, project: str, values: str, named: str
 ) -> list[Any]:
-    """Log metrics of a model in a process of its own; returns its version and its metrics."""
+    """Log metrics of a model in another process; return its version and its metrics."""
     text = LOG.format(project=project, endpoint=collector.endpoint, values=values, named=named)
     found: list[Any] = ask_script(folder, text)
     return found
 
 
 def test_model_is_read_back(collector: CollectorProcess, tmp_path: Path) -> None:
-    """What other processes recorded of a model is read by its name alone."""
+    """A model's name is enough to read what other processes recorded about it."""
     old, _ = log(tmp_path, collector, "read", '{"auc": 0.8}', ', {"depth": 3}')
     new, _ = log(tmp_path, collector, "read", '{"auc": 0.9, "loss": [3, 2]}', ', {"depth": 4}')
     model = Client("read", endpoint=collector.endpoint).model("churn")
@@ -60,7 +60,7 @@ def test_model_is_read_back(collector: CollectorProcess, tmp_path: Path) -> None
 
 
 def test_reading_opens_no_version(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A model that is only read back has the versions that it had."""
+    """Reading a model does not create a version."""
     log(tmp_path, collector, "only", '{"auc": 0.8}', ', {"depth": 3}')
     client = Client("only", endpoint=collector.endpoint)
     model = client.model("churn")
@@ -71,7 +71,7 @@ def test_reading_opens_no_version(collector: CollectorProcess, tmp_path: Path) -
 
 @pytest.mark.parametrize("named", ["", ', {"rate": 0.1}'])
 def test_another_process_continues(collector: CollectorProcess, tmp_path: Path, named: str) -> None:
-    """Named alone, or by the same params, a version goes on: a series has what both logged."""
+    """A process that names a model, with or without its params, continues its version's metrics."""
     project = "continued" + ("-named" if named else "")
     made, first = log(tmp_path, collector, project, '{"loss": 3, "auc": 0.5}', ', {"rate": 0.1}')
     assert first == {"loss": 3.0, "auc": 0.5}
@@ -84,14 +84,14 @@ def test_another_process_continues(collector: CollectorProcess, tmp_path: Path, 
 
 
 def test_first_words_of_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A model that nobody knows gets its first version from what is logged of its name."""
+    """Logging a metric of an unknown model creates its first version."""
     version, metrics = log(tmp_path, collector, "first", '{"loss": 2}', "")
     again, both = log(tmp_path, collector, "first", '{"loss": 1}', "")
     assert (again, metrics, both) == (version, {"loss": 2.0}, {"loss": [2.0, 1.0]})
 
 
 def test_versions_of_a_function_are_continued(collector: CollectorProcess) -> None:
-    """A metric that is logged of a traced function's name stands at its newest version."""
+    """A metric logged under a traced function's name belongs to its newest version."""
     client = Client("function", endpoint=collector.endpoint)
 
     @client.trace(name="churn")
@@ -108,7 +108,7 @@ def test_versions_of_a_function_are_continued(collector: CollectorProcess) -> No
 
 
 def test_what_waits_is_read_too(collector: CollectorProcess) -> None:
-    """What was just logged is delivered before the metrics are read, and `flush` tells of it."""
+    """Logged metrics are delivered before metrics are read, and `flush` counts them."""
     client = Client("waiting", endpoint=collector.endpoint)
     model = client.model("churn", {"a": 1})
     for step in range(3):
@@ -119,7 +119,7 @@ def test_what_waits_is_read_too(collector: CollectorProcess) -> None:
 
 
 def test_long_series_and_odd_numbers(collector: CollectorProcess) -> None:
-    """A series of thousands comes whole, and NaN and the infinities as what they were."""
+    """A series of thousands of points is read completely, with NaN and infinities unchanged."""
     client = Client("long", endpoint=collector.endpoint)
     client.model("churn", {"a": 1}).log_metrics(
         {"loss": [*range(5_000)], "odd": [math.inf, math.nan, -math.inf], "best": 1}
@@ -132,7 +132,7 @@ def test_long_series_and_odd_numbers(collector: CollectorProcess) -> None:
 
 
 def test_entities_of_digitalhub(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A model entity tells what the backend has of it, as theirs does."""
+    """A DigitalHub model entity returns the collector's metrics, as in DigitalHub."""
     log(tmp_path, collector, "hub", '{"loss": 3}', ', {"rate": 0.1}')
     entity = Project("hub", collector.endpoint).get_model("churn")
     assert entity.metrics == {"loss": 3.0}
@@ -141,7 +141,7 @@ def test_entities_of_digitalhub(collector: CollectorProcess, tmp_path: Path) -> 
 
 
 def test_metrics_stand_beside_the_versions(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The versions table shows the last value of what was logged of each version, as the API."""
+    """The versions table and the API show the last logged value of each metric and version."""
     log(tmp_path, collector, "table", '{"auc": 0.8125, "loss": [3, 2.5]}', ', {"depth": 3}')
     log(tmp_path, collector, "table", '{"auc": 0.9375, "odd": float("inf")}', ', {"depth": 4}')
     versions = collector.get("/projects/table/models/churn/versions")["versions"]
@@ -164,7 +164,7 @@ def test_metrics_stand_beside_the_versions(collector: CollectorProcess, tmp_path
 
 
 def test_unknown_model(collector: CollectorProcess) -> None:
-    """A model that nobody recorded is an error that names it."""
+    """Reading a model that nobody recorded raises an error that names it."""
     model = Client("unknown", endpoint=collector.endpoint).model("nobody")
     for ask in (model.versions, lambda: model.latest, lambda: model.metrics):
         with pytest.raises(NotFound, match="'unknown' has no version of a model 'nobody'"):
@@ -172,7 +172,7 @@ def test_unknown_model(collector: CollectorProcess) -> None:
 
 
 def test_hanging_collector() -> None:
-    """A collector that takes connections and never answers costs the first call 3 s, once."""
+    """A collector that never responds delays the first call by 3 s, and no later call."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         client = Client("hangs", endpoint=f"http://127.0.0.1:{port}")
@@ -187,7 +187,7 @@ def test_hanging_collector() -> None:
 
 
 def test_client_without_a_collector(tmp_path: Path) -> None:
-    """A client with an exporter of its own has nobody to ask, and says what would be right."""
+    """A client with a custom exporter cannot read versions, and the error says what to use."""
     run_script(
         tmp_path,
         """
@@ -216,7 +216,7 @@ assert client.flush()
 
 
 def move(folder: Path, collector: CollectorProcess, project: str, moves: str) -> None:
-    """Move aliases in a process of its own."""
+    """Move aliases in another process."""
     text = ALIASES.format(project=project, endpoint=collector.endpoint, moves=moves)
     run_script(folder, text)
 
@@ -229,7 +229,7 @@ def call_two_versions(client: Client) -> None:
 
 
 def two_versions(collector: CollectorProcess, project: str) -> tuple[str, str]:
-    """Log two versions of a model; returns their digests."""
+    """Log two versions of a model; return their digests."""
     with closing(Client(project, endpoint=collector.endpoint)) as client:
         digests = []
         for depth in (3, 4):
@@ -244,7 +244,7 @@ def names(collector: CollectorProcess, project: str) -> dict[str, int]:
 
 
 def test_aliases_move_and_are_remembered(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A name moves between versions, from process to process, and each move is told."""
+    """An alias moves between versions, from any process, and each move is in the history."""
     two_versions(collector, "moved")
     move(
         tmp_path,
@@ -285,7 +285,7 @@ client.model("churn").remove_alias("candidate")""",
 
 
 def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
-    """A version is found by name and number or alias: by the reader, filters and commands."""
+    """The reader, filters and commands find a version by number or alias."""
     two_versions(collector, "found")
     client = Client("found", endpoint=collector.endpoint)
     call_two_versions(client)
@@ -318,7 +318,7 @@ def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
 
 
 def test_alias_with_dots(collector: CollectorProcess) -> None:
-    """A name such as 2.0 is found wherever a version can be written."""
+    """An alias such as 2.0 works wherever a version can be given."""
     two_versions(collector, "dotted")
     client = Client("dotted", endpoint=collector.endpoint)
     call_two_versions(client)
@@ -351,7 +351,7 @@ def post(
 
 
 def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
-    """A move needs a key that may write, and its name is told with the move."""
+    """Moving an alias needs a key that may write, and the history shows the key's name."""
     keys = {
         name: make_key(closed, admin, "keyed", scopes=scopes, name=name)
         for name, scopes in (("reads", "read"), ("releases", "read,annotate"))
@@ -386,14 +386,14 @@ def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
 def test_wrong_moves(
     collector: CollectorProcess, body: dict[str, object], status: int, said: str
 ) -> None:
-    """A name that none can be, a version that is not there and a name that none has are refused."""
+    """Invalid aliases, unknown versions and the removal of an unknown alias are refused."""
     two_versions(collector, "wrong")
     answer = post(collector, body, project="wrong")
     assert (answer[0], said in json.loads(answer[2])["error"]["message"]) == (status, True)
 
 
 def test_alias_command(collector: CollectorProcess) -> None:
-    """The command moves a name, lists who moved it when, and takes it away."""
+    """The command moves an alias, lists who moved it and when, and removes it."""
     two_versions(collector, "typed")
     where = ("--project", "typed", "--endpoint", collector.endpoint, "--format", "json")
     run_program("alias", "churn", "champion", "v2", "--by", "ann", *where)
@@ -407,7 +407,7 @@ def test_alias_command(collector: CollectorProcess) -> None:
 
 
 def run_program(*arguments: str, status: int = 0) -> str:
-    """Run ``otel-ml``; returns what it printed, errors where it failed."""
+    """Run ``otel-ml``; return its output, or its errors if it failed."""
     done = otel_ml(*arguments)
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
@@ -448,7 +448,7 @@ print(json.dumps(found))
 
 
 def train_and_score(collector: CollectorProcess, folder: Path, project: str) -> list[str]:
-    """Make a model in one process and use it in another; returns both runs and the digest."""
+    """Train a model in one process and use it in another; return both runs and the digest."""
     place = {"project": project, "endpoint": collector.endpoint}
     made, digest = ask_script(folder, TRAIN.format(**place))
     used = ask_script(folder, SCORE.format(**place, run=made))
@@ -456,7 +456,7 @@ def train_and_score(collector: CollectorProcess, folder: Path, project: str) -> 
 
 
 def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path) -> None:
-    """What a run used and produced leads to it and back: API, reader, page of run and model."""
+    """The API, the reader and the pages of run and model show lineage in both directions."""
     made, used, digest = train_and_score(collector, tmp_path, "both-ways")
     with Reader("both-ways", endpoint=collector.endpoint) as reader:
         fit, score, version = reader.run(made), reader.run(used), reader.version("churn", 1)
@@ -488,7 +488,7 @@ def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path)
 
 
 def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:
-    """A run that used the champion used the version that was it then, whatever is it now."""
+    """A run that used an alias is linked to the version that the alias had at that time."""
     two_versions(collector, "then")
     with closing(Client("then", endpoint=collector.endpoint)) as client:
         client.set_alias("churn", "champion", 1)
@@ -505,7 +505,7 @@ def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:
 
 @pytest.mark.parametrize("wrong", [None, 3, "", object(), ["churn"]])
 def test_wrong_things_are_refused(wrong: Any) -> None:
-    """What is no model, artifact or text is refused, and nothing is said."""
+    """Arguments that are not models, artifacts or names are refused, and nothing is recorded."""
     recording = Recording()
     with recording.client.run("fit") as run:
         with pytest.raises(ValueError, match="Invalid things"):

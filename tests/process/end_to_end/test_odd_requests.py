@@ -1,4 +1,4 @@
-"""Requests that once were lost, refused or answered wrongly; each test failed before its mend."""
+"""Requests that were once lost, refused or answered wrongly; each test covers a fixed bug."""
 
 import gzip
 import time
@@ -46,7 +46,7 @@ def test_gzip_members(collector: CollectorProcess, project: str) -> None:
 
 
 def test_gzip_trailing(collector: CollectorProcess) -> None:
-    """A gzip body with anything else behind its end is answered 400."""
+    """A gzip body followed by other bytes is refused with 400."""
     body = gzip.compress(make_request(make_span("one"))) + b"garbage"
     assert refused_by_http(collector, body, {"Content-Encoding": "gzip"})[0] == 400
 
@@ -73,7 +73,7 @@ def test_gzip_trailing(collector: CollectorProcess) -> None:
 def test_bad_span_among_good(
     collector: CollectorProcess, project: str, fields: dict[str, Any]
 ) -> None:
-    """A bad span is rejected by partial success while the good ones beside it are stored."""
+    """A bad span never prevents the good spans of its request from being stored."""
     request = make_request(make_span("one"), make_span("bad", **fields), make_span("two"))
     answer = ExportTraceServiceResponse.FromString(send_http(collector, request, project))
     assert "one" in stored_names(collector, project)
@@ -81,7 +81,7 @@ def test_bad_span_among_good(
 
 
 def test_many_roots(collector: CollectorProcess, project: str) -> None:
-    """Each run of a trace with many roots can be read."""
+    """Each run of a trace with many root spans can be read."""
     start = time.time_ns()
     first = make_span("r0", start_time_unix_nano=start)
     more = [
@@ -93,7 +93,7 @@ def test_many_roots(collector: CollectorProcess, project: str) -> None:
 
 
 def test_times_of_points(collector: CollectorProcess, project: str) -> None:
-    """The time of a metric point is kept to the nanosecond."""
+    """The time of a metric point is stored to the nanosecond."""
     run = make_span("chat", attributes=CHAT)
     time_ns = run.start_time_unix_nano | 1
 
@@ -117,7 +117,7 @@ def test_times_of_points(collector: CollectorProcess, project: str) -> None:
 
 
 def test_status_message_beside_exception(collector: CollectorProcess, project: str) -> None:
-    """The status's text is the message when the exception event has none."""
+    """If an exception event has no message, the span's status message is used."""
     event = Span.Event(name="exception", attributes=[text("exception.type", "E")])
     span = make_span(
         "chat",
@@ -136,19 +136,19 @@ def test_project_of_plain_spans(collector: CollectorProcess, project: str) -> No
 
 
 def test_large_body(collector: CollectorProcess) -> None:
-    """An uncompressed body of 100 MiB is answered 413."""
+    """An uncompressed body of 100 MiB is refused with 413."""
     assert refused_by_http(collector, bytes(100 * 1024 * 1024))[0] == 413
 
 
 def test_span_kind(collector: CollectorProcess, project: str) -> None:
-    """What a span says of its kind is kept."""
+    """A span's kind is stored."""
     span = make_span("GET /", kind=Span.SPAN_KIND_SERVER, trace_state="a=b")
     send_http(collector, make_request(span), project)
     assert collector.get(f"/runs/{run_id(span)}")["span_kind"] == "server"
 
 
 def test_many_months(collector: CollectorProcess, project: str) -> None:
-    """Evaluations that claim run starts in 150 months are stored or refused, never 503."""
+    """Evaluations with run start times in 150 months are stored or refused, never answered 503."""
     month_ns = 31 * 86_400 * 10**9
     records = [
         make_span(

@@ -1,4 +1,4 @@
-"""What is said of a run that goes on is seen while it goes on, also from another process."""
+"""Records about an open run appear while it is open, also those of another process."""
 
 import statistics
 import subprocess
@@ -27,7 +27,7 @@ client.about(trace_key="order-7").feedback("satisfied", 1, source="actual")
 
 
 def seconds_until_seen(collector: CollectorProcess, project: str, run_id: str, text: str) -> float:
-    """How long it takes until a line of text is part of a run's record."""
+    """Return the seconds until a run's record has a log line with the given text."""
     began = time.monotonic()
 
     def is_seen() -> bool:
@@ -44,7 +44,7 @@ def record(collector: CollectorProcess, project: str, run_id: str) -> dict[str, 
 
 
 def test_line_is_seen_soon(collector: CollectorProcess) -> None:
-    """A line of an open run can be read a second later, and two if lines follow each other."""
+    """A log line of an open run can be read after one second, or two if lines follow each other."""
     client = Client("live", endpoint=collector.endpoint)
     with client.run("training") as run:
         took_s = []
@@ -54,7 +54,7 @@ def test_line_is_seen_soon(collector: CollectorProcess) -> None:
             took_s.append(seconds_until_seen(collector, "live", run.id, f"line {number}"))
         began = time.monotonic()
         open_record = record(collector, "live", run.id)
-        slack_s = 10 * (time.monotonic() - began)  # a slow machine reads slowly too
+        slack_s = 10 * (time.monotonic() - began)  # a slow machine also reads slowly
     client.close()
     assert open_record["outcome"] == "running"
     assert took_s[0] <= 1.0 + slack_s
@@ -79,7 +79,7 @@ def test_open_run_shows_tags_and_metrics(collector: CollectorProcess) -> None:
 
 
 def test_another_process_joins(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Runs of two processes with one trace key are one trace; what is said from afar is there."""
+    """Runs of two processes with one trace key form one trace, and remote tags reach the run."""
     client = Client("join", endpoint=collector.endpoint)
     with client.run("order", trace_key="order-7", session="s1", user="u1") as run:
         pass
@@ -97,7 +97,7 @@ def test_another_process_joins(collector: CollectorProcess, tmp_path: Path) -> N
 
 @harder
 def test_very_many_points(collector: CollectorProcess) -> None:
-    """Very many points of one run all arrive, at a cost that does not grow with their number."""
+    """A huge number of points of one run arrive, each at a constant cost."""
     client = Client("points", endpoint=collector.endpoint)
     took_s: list[float] = []
     with client.run("training") as run:

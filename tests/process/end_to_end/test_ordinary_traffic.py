@@ -1,4 +1,4 @@
-"""Traffic as services send it: many small requests, collected into few groups, by default."""
+"""Traffic as services send it: by default, many small requests are stored in few groups."""
 
 import re
 import time
@@ -18,7 +18,7 @@ SECONDS = 3.0
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that collects requests, as it does by default."""
+    """Yield a collector that groups requests, as it does by default."""
     with running(tmp_path_factory.mktemp("traffic"), "--collect-ms", "1000") as process:
         yield process
 
@@ -30,7 +30,7 @@ def groups(collector: CollectorProcess) -> int:
 
 
 def send(collector: CollectorProcess, until: float) -> list[str]:
-    """Send a span after the other, ten a second, and return the runs that were acknowledged."""
+    """Send one span after the other, ten a second; return the acknowledged runs."""
     ids: list[str] = []
     while time.monotonic() < until:
         request = make_request("traffic", 1)
@@ -41,7 +41,7 @@ def send(collector: CollectorProcess, until: float) -> list[str]:
 
 
 def test_continuous_traffic_is_few_groups(collector: CollectorProcess) -> None:
-    """Requests of several senders are stored once a second, and all are there when answered."""
+    """Requests of several senders are stored once a second, and before they are acknowledged."""
     before = groups(collector)
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor(SENDERS) as pool:
@@ -62,7 +62,7 @@ def test_first_request_after_a_pause_is_answered_at_once(collector: CollectorPro
 
 
 def test_full_batches_do_not_wait(collector: CollectorProcess) -> None:
-    """Batches of a stock batch processor, one after the other, are each stored at once."""
+    """Consecutive full batches of a standard batch processor are stored at once."""
     bodies = [make_request("full", 512).SerializeToString() for _ in range(4)]
     collector.deliver(bodies.pop(), PROTOBUF)
     before = groups(collector)
@@ -72,7 +72,7 @@ def test_full_batches_do_not_wait(collector: CollectorProcess) -> None:
 
 
 def test_feedback_does_not_wait(collector: CollectorProcess) -> None:
-    """What a person reports is stored at once, also under continuous traffic."""
+    """Feedback is stored at once, also under continuous traffic."""
     request = make_request("people", 1)
     collector.deliver(request.SerializeToString(), PROTOBUF)
     [run_id] = run_ids(request)

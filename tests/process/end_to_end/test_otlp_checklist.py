@@ -1,6 +1,6 @@
-"""What OTLP asks of a server, point by point: a test each, named by its number.
+"""OTLP's requirements for a server, point by point; each test is named by its point.
 
-The points are those of OTLP's specification 1.11, in its order; the peculiarities of JSON are in
+The points follow the order of the OTLP specification 1.11. JSON's special cases are tested in
 tests/unit/otel_ml_collector/decode/test_json_traces.py.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/
@@ -75,7 +75,7 @@ on_each_form = pytest.mark.parametrize("form", [PROTOBUF, JSON], ids=["protobuf"
 def call(
     collector: CollectorProcess, signal: str, body: bytes, metadata: Mapping[str, str] = NOTHING
 ) -> bytes:
-    """Send a request over gRPC; returns the answer's bytes."""
+    """Send a request over gRPC; return the bytes of the response."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHODS[signal])
         return export(body, timeout=120, metadata=tuple(metadata.items()))
@@ -88,14 +88,14 @@ def send(
     form: str = PROTOBUF,
     headers: Mapping[str, str] = NOTHING,
 ) -> tuple[int, str, bytes]:
-    """Send a request over HTTP; returns status, content type and body of the answer."""
+    """Send a request over HTTP; return the status, content type and body of the response."""
     sent = {"Content-Type": form, **headers}
     status, answered, body = collector.post(f"/v1/{signal}", body, sent)
     return status, answered["content-type"], body
 
 
 def span_json(name: str, **fields: Any) -> dict[str, Any]:
-    """Write a span that is new and starts now."""
+    """Return a new span that starts now."""
     now = str(time.time_ns())
     ids = {"traceId": secrets.token_hex(16), "spanId": secrets.token_hex(8)}
     return {"name": name, **ids, "startTimeUnixNano": now, "endTimeUnixNano": now, **fields}
@@ -108,14 +108,14 @@ def request_json(*spans: dict[str, Any], **fields: Any) -> bytes:
 
 @on_each_signal
 def test_point_1_grpc(collector: CollectorProcess, signal: str) -> None:
-    """1. Each signal has its gRPC service with the unary method Export, by default at 4317."""
+    """1. Each signal has a gRPC service with the unary method Export, by default on port 4317."""
     assert (call(collector, signal, b""), load({}, {}, None).grpc.port) == (b"", 4317)
 
 
 @on_each_form
 @on_each_signal
 def test_point_2_http(collector: CollectorProcess, signal: str, form: str) -> None:
-    """2. Each signal has its path at one port, by default 4318, for protobuf and JSON."""
+    """2. Each signal has a path on one port, by default 4318, for protobuf and JSON."""
     status, _, _ = send(collector, signal, b"" if form == PROTOBUF else b"{}", form)
     assert (status, load({}, {}, None).http.port) == (200, 4318)
 
@@ -128,7 +128,7 @@ def test_point_2_http(collector: CollectorProcess, signal: str, form: str) -> No
 def test_point_3_content_type(
     collector: CollectorProcess, sent: str, body: str, status: int
 ) -> None:
-    """3. The answer has the content type of the request, of which parameters are no part."""
+    """3. A response has the request's content type, without its parameters."""
     form = sent.partition(";")[0].lower()
     content = {"good": {PROTOBUF: b"", JSON: b"{}"}[form], "bad": b"\x0a\x7f\x01"}[body]
     assert send(collector, "traces", content, sent)[:2] == (status, form)
@@ -136,7 +136,7 @@ def test_point_3_content_type(
 
 @on_each_form
 def test_point_4_gzip(collector: CollectorProcess, project: str, form: str) -> None:
-    """4. A request may be gzip data; the answer is not, whatever the client would take."""
+    """4. Requests may be gzipped; responses are not, whatever the client accepts."""
     plain = make_request(make_span("one")) if form == PROTOBUF else request_json(span_json("one"))
     headers = {
         "Content-Encoding": "gzip",
@@ -149,7 +149,7 @@ def test_point_4_gzip(collector: CollectorProcess, project: str, form: str) -> N
 
 
 def test_point_5_size_over_http(collector: CollectorProcess) -> None:
-    """5. A body over 20 MiB is answered 413, as it comes or uncompressed."""
+    """5. A body of more than 20 MiB, before or after decompression, is refused with 413."""
     answers = [
         refused_by_http(collector, bytes(20 * 2**20 + 1)),
         refused_by_http(collector, make_bomb(8), {"Content-Encoding": "gzip"}),
@@ -158,7 +158,7 @@ def test_point_5_size_over_http(collector: CollectorProcess) -> None:
 
 
 def test_point_5_size_over_grpc(collector: CollectorProcess) -> None:
-    """5. A message over 20 MiB is RESOURCE_EXHAUSTED without a delay, as it comes or not."""
+    """5. A message over 20 MiB is RESOURCE_EXHAUSTED without a delay, compressed or not."""
     errors = [
         refused_by_grpc(collector, bytes(20 * 2**20 + 1)),
         refused_by_grpc(collector, bytes(20 * 2**20 + 1), grpc.Compression.Gzip),
@@ -170,13 +170,13 @@ def test_point_5_size_over_grpc(collector: CollectorProcess) -> None:
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("signal", Signal)
 def test_point_6_size_of_answer(signal: Signal, form: Form) -> None:
-    """6. The message of an answer is cut, so that no answer is over 4 MiB."""
+    """6. The message of a response is truncated, so that no response exceeds 4 MiB."""
     assert len(write_answer(ExportAnswer(1, "é" * 5 * 2**20), signal, form)) < 8_192
 
 
 @on_each_signal
 def test_point_7_full_success(collector: CollectorProcess, signal: str) -> None:
-    """7. Success is 200 with an empty message: no bytes, or the empty object."""
+    """7. A success is 200 with an empty message: no bytes, or an empty object."""
     assert send(collector, signal, b"") == (200, PROTOBUF, b"")
     assert send(collector, signal, b"{}", JSON) == (200, JSON, b"{}")
 
@@ -184,7 +184,7 @@ def test_point_7_full_success(collector: CollectorProcess, signal: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"\x0a\x00", b"\x0a\x02\x12\x00"], ids=repr)
 @on_each_signal
 def test_point_8_empty_request(collector: CollectorProcess, signal: str, body: bytes) -> None:
-    """8. A request without data, also of empty envelopes, is a success."""
+    """8. A request without data, or with empty envelopes, is a success."""
     assert (call(collector, signal, body), send(collector, signal, body)[0]) == (b"", 200)
 
 
@@ -199,7 +199,7 @@ def test_point_8_empty_request(collector: CollectorProcess, signal: str, body: b
     ids=str,
 )
 def test_point_8_empty_json(collector: CollectorProcess, envelopes: dict[str, Any]) -> None:
-    """8. A request in JSON without data, also of empty envelopes, is a success."""
+    """8. A JSON request without data, or with empty envelopes, is a success."""
     assert send(collector, "traces", json.dumps(envelopes).encode(), JSON) == (200, JSON, b"{}")
 
 
@@ -251,7 +251,7 @@ def test_point_9_partial_success(
     field: str,
     message: str,
 ) -> None:
-    """9. What can never be stored is counted in a partial success that says why, in English."""
+    """9. Items that can never be stored are counted in a partial success with the reason."""
     expected = response()
     partial = expected.partial_success  # type: ignore[attr-defined]  # each of them has it
     setattr(partial, field, 1)
@@ -261,7 +261,7 @@ def test_point_9_partial_success(
 
 
 def test_point_9_metrics(collector: CollectorProcess) -> None:
-    """9. Metrics, which are not kept, are answered with success: their sender can mend nothing."""
+    """9. Metrics, which are not stored, get a success, because their sender cannot change that."""
     answers = [
         call(collector, "metrics", some_metrics()),
         send(collector, "metrics", some_metrics())[2],
@@ -271,7 +271,7 @@ def test_point_9_metrics(collector: CollectorProcess) -> None:
 
 
 def test_point_9_partial_success_in_json(collector: CollectorProcess) -> None:
-    """9. A partial success in JSON has the count as a string, as JSON has 64 bits."""
+    """9. A partial success in JSON has its 64-bit count as a string."""
     body = request_json(span_json("one"), span_json("bad", spanId="00" * 8))
     status, _, answer = send(collector, "traces", body, JSON)
     assert (status, json.loads(answer)) == (
@@ -286,7 +286,7 @@ def test_point_9_partial_success_in_json(collector: CollectorProcess) -> None:
 
 
 def test_point_10_errors_in_protobuf(collector: CollectorProcess) -> None:
-    """10. An error is a `google.rpc.Status` in protobuf where the request was."""
+    """10. Errors of protobuf requests are a `google.rpc.Status` in protobuf."""
     assert refused_by_http(collector, b"\x0a\x7f\x01") == (
         400,
         PROTOBUF,
@@ -295,7 +295,10 @@ def test_point_10_errors_in_protobuf(collector: CollectorProcess) -> None:
 
 
 def test_point_10_errors_in_json(collector: CollectorProcess) -> None:
-    """10. An error is a `google.rpc.Status` in JSON where the request was, with what is bad."""
+    """10.
+
+    Errors of JSON requests are a `google.rpc.Status` in JSON that names the invalid field.
+    """
     body = request_json(span_json("one"), span_json("two", startTimeUnixNano=[]))
     status, _, answer = send(collector, "traces", body, JSON)
     field = "resourceSpans[0].scopeSpans[0].spans[1].startTimeUnixNano"
@@ -318,7 +321,7 @@ def test_point_10_errors_in_json(collector: CollectorProcess) -> None:
 @on_each_signal
 @on_each_form
 def test_point_10_bad_data(collector: CollectorProcess, signal: str, form: str) -> None:
-    """10. Data that cannot be read is 400 for each signal, in each form."""
+    """10. Undecodable data is refused with 400 for each signal and form."""
     status, media_type, _ = send(collector, signal, b"\x0a\x7f\x01", form)
     assert (status, media_type) == (400, form)
 
@@ -337,14 +340,14 @@ def test_point_10_bad_data(collector: CollectorProcess, signal: str, form: str) 
 def test_point_10_other_requests(
     collector: CollectorProcess, path: str, method: str, media_type: str, status: int
 ) -> None:
-    """10. What is no OTLP request has the status that HTTP has for it."""
+    """10. Requests that are not OTLP get HTTP's usual error status."""
     with closing(http.client.HTTPConnection(urlsplit(collector.endpoint).netloc)) as connection:
         connection.request(method, path, b"{}", {"Content-Type": media_type})
         assert connection.getresponse().status == status
 
 
 def test_point_10_pages(collector: CollectorProcess) -> None:
-    """10. Without configured origins no page may send: its browser is refused."""
+    """10. Without configured origins, requests from web pages are refused."""
     assert preflight(collector, SHOP)[:2] == (405, {})
     assert send_from_page(collector, SHOP)[:2] == (403, {})
 
@@ -355,7 +358,7 @@ def test_point_10_pages(collector: CollectorProcess) -> None:
     ids=["busy", "unforeseen", "quota"],
 )
 def test_point_11_retryable(error: Exception, status: int) -> None:
-    """11. Trouble that goes by is 503 or 429, never 500, on which a client drops its data."""
+    """11. Temporary errors are 503 or 429, never 500, which makes clients drop their data."""
     with open_backend(failing(error)) as backend:
         assert post(backend, make_body(span_id(1))).status == status
 
@@ -363,7 +366,7 @@ def test_point_11_retryable(error: Exception, status: int) -> None:
 @pytest.mark.parametrize("error", [Unavailable("busy", 7), OverQuota("too much", 7)])
 @on_each_form
 def test_point_12_throttling_over_http(error: Exception, form: str) -> None:
-    """12. An answer to send again says when, in seconds, in its header and in its details."""
+    """12. A retryable response has its delay in seconds in its header and its details."""
     body = make_body(span_id(1)) if form == PROTOBUF else request_json(span_json("one"))
     with open_backend(failing(error)) as backend:
         answered = post(backend, body, headers={"content-type": form})
@@ -388,14 +391,14 @@ def test_point_12_throttling_over_http(error: Exception, form: str) -> None:
     ids=["busy", "unforeseen", "quota"],
 )
 def test_point_13_retryable_over_grpc(error: Exception, code: grpc.StatusCode) -> None:
-    """13. Trouble that goes by has a code on which clients send again, never UNKNOWN."""
+    """13. Temporary errors have a code that clients retry, never UNKNOWN."""
     with open_backend(failing(error)) as backend:
         assert failure(backend, make_body(span_id(1)))[0] is code
 
 
 @pytest.mark.parametrize("error", [Unavailable("busy", 7), OverQuota("too much", 7)])
 def test_point_14_throttling_over_grpc(error: Exception) -> None:
-    """14. Back-pressure over gRPC has its delay in the status's details, and in a trailer."""
+    """14. Retryable gRPC errors have a delay in the status details and in a trailer."""
     with open_backend(failing(error)) as backend:
         _, status, trailer = failure(backend, make_body(span_id(1)))
     delay = RetryInfo()
@@ -404,7 +407,7 @@ def test_point_14_throttling_over_grpc(error: Exception) -> None:
 
 
 def test_point_15_twice(collector: CollectorProcess, project: str) -> None:
-    """15. A request that comes again, over whichever protocol, is stored once."""
+    """15. A request sent again, over either protocol, is stored once."""
     binary = make_request(make_span("one"))
     span = ExportTraceServiceRequest.FromString(binary).resource_spans[0].scope_spans[0].spans[0]
     said = span_json(
@@ -422,7 +425,7 @@ def test_point_15_twice(collector: CollectorProcess, project: str) -> None:
 
 
 def test_point_16_unknown_fields(collector: CollectorProcess, project: str) -> None:
-    """16. Fields that a later version of OTLP may add are ignored, in both forms."""
+    """16. Fields of later OTLP versions are ignored, in both forms."""
     headers = {"x-otel-ml-project": project}
     newer = b"\xfa\x07\x03new"  # field 127, 3 bytes
     call(collector, "traces", make_request(make_span("one")) + newer, headers)

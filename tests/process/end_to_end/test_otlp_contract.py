@@ -1,4 +1,4 @@
-"""OTLP's rules for a server, spoken raw, without any exporter's help.
+"""OTLP's rules for a server, tested with raw requests instead of an exporter.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/
 """
@@ -29,7 +29,7 @@ from tests.support.collector import CollectorProcess
 PROTOBUF = "application/x-protobuf"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LIMIT_BYTES = 20 * 1024 * 1024
-# A message of 127 bytes that ends after one.
+# A field of 127 bytes, cut off after one byte.
 UNDECODABLE = b"\x0a\x7f\x01"
 NOT_OTLP = "The body is not an OTLP ExportTraceServiceRequest in protobuf"
 INVALID_ARGUMENT = 3
@@ -39,7 +39,7 @@ Send = Callable[[CollectorProcess, bytes, str], bytes]
 
 
 def send_http(collector: CollectorProcess, body: bytes, project: str) -> bytes:
-    """Send a request that is to be taken; returns the answer's body."""
+    """Send a request that must be accepted; return the response body."""
     headers = {"Content-Type": PROTOBUF, "x-otel-ml-project": project}
     status, _, answer = collector.post("/v1/traces", body, headers)
     assert status == 200, answer
@@ -47,7 +47,7 @@ def send_http(collector: CollectorProcess, body: bytes, project: str) -> bytes:
 
 
 def send_grpc(collector: CollectorProcess, body: bytes, project: str) -> bytes:
-    """Send a request that is to be taken; returns the answer's bytes."""
+    """Send a request that must be accepted; return the bytes of the response."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         return export(body, timeout=120, metadata=(("x-otel-ml-project", project),))
@@ -56,7 +56,7 @@ def send_grpc(collector: CollectorProcess, body: bytes, project: str) -> bytes:
 def refused_by_http(
     collector: CollectorProcess, body: bytes, headers: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[int, str | None, Status]:
-    """Send a request that is not to be taken; returns status, content type and what is said."""
+    """Send a request that must be refused; return status, content type and error."""
     sent = {"Content-Type": PROTOBUF, **headers}
     status, answered, answer = collector.post("/v1/traces", body, sent)
     return status, answered.get("content-type"), Status.FromString(answer)
@@ -65,7 +65,7 @@ def refused_by_http(
 def refused_by_grpc(
     collector: CollectorProcess, body: bytes, compression: grpc.Compression | None = None
 ) -> Any:
-    """Send a request that is not to be taken; returns the error."""
+    """Send a request that must be refused; return the error."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         with pytest.raises(grpc.RpcError) as caught:
@@ -75,7 +75,7 @@ def refused_by_grpc(
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name unique to the test."""
     name: str = request.node.name
     return name
 
@@ -94,7 +94,7 @@ def make_request(*spans: Span) -> bytes:
 
 
 def make_bomb(blocks: int) -> bytes:
-    """Make a gzip body of so many times 16 MiB, whose end is never reached."""
+    """Return an unterminated gzip body that decompresses to `blocks` times 16 MiB."""
     block = bytes(16 * 1024 * 1024)
     deflate = zlib.compressobj(wbits=31)
     start = deflate.compress(block) + deflate.flush(zlib.Z_FULL_FLUSH)
@@ -118,7 +118,7 @@ def test_empty_request(collector: CollectorProcess, project: str, send: Send) ->
 
 @on_each_transport
 def test_success(collector: CollectorProcess, project: str, send: Send) -> None:
-    """What an answer of success acknowledges can be asked for."""
+    """Spans can be queried once their request is acknowledged."""
     assert send(collector, make_request(make_span("one"), make_span("two")), project) == b""
     assert stored_names(collector, project) == ["one", "two"]
 
@@ -134,7 +134,7 @@ def test_twice(collector: CollectorProcess, project: str, send: Send) -> None:
 
 @on_each_transport
 def test_unknown_field(collector: CollectorProcess, project: str, send: Send) -> None:
-    """A field that a later version of OTLP may add is ignored."""
+    """Fields of later OTLP versions are ignored."""
     newer = b"\xfa\x07\x03new"  # field 127, 3 bytes
     assert send(collector, make_request(make_span("one")) + newer, project) == b""
     assert stored_names(collector, project) == ["one"]
@@ -142,7 +142,7 @@ def test_unknown_field(collector: CollectorProcess, project: str, send: Send) ->
 
 @on_each_transport
 def test_large_message(collector: CollectorProcess, project: str, send: Send) -> None:
-    """A message of twice the 4 MiB that gRPC servers usually take is stored whole."""
+    """A message of twice 4 MiB, the usual limit of gRPC servers, is stored completely."""
     text = "0123456789abcdef" * (8 * 1024 * 1024 // 16)
     attribute = KeyValue(key="app.text", value=AnyValue(string_value=text))
     span = make_span("large", attributes=[attribute])
@@ -153,7 +153,7 @@ def test_large_message(collector: CollectorProcess, project: str, send: Send) ->
 
 @on_each_transport
 def test_left_out_span_is_told(collector: CollectorProcess, project: str, send: Send) -> None:
-    """A span that another one of its id and start leaves no place is told, in a later request."""
+    """A span rejected because another has its id and start is reported, also in a later request."""
     told: dict[str, Any] = {
         "trace_id": secrets.token_bytes(16),
         "span_id": secrets.token_bytes(8),
@@ -175,7 +175,7 @@ def test_left_out_span_is_told(collector: CollectorProcess, project: str, send: 
 def test_spans_that_share_an_id(
     collector: CollectorProcess, project: str, send: Send, requests: int
 ) -> None:
-    """A client and a server that share a span ID, as in Zipkin, are both stored once."""
+    """A client and a server span that share a span ID, as in Zipkin, are both stored once."""
     ids = {"trace_id": secrets.token_bytes(16), "span_id": secrets.token_bytes(8)}
     start_ns = time.time_ns()
     client, server = (
@@ -186,7 +186,7 @@ def test_spans_that_share_an_id(
         )
     )
     sent = [make_request(client, server)]
-    if requests > 1:  # the other side's batch comes later, and one is sent again
+    if requests > 1:  # the server's batch arrives later, and the client's is sent again
         sent = [make_request(client), make_request(server), make_request(client)]
     assert [send(collector, request, project) for request in sent] == [b""] * len(sent)
     trace = collector.get(f"/traces/{client.trace_id.hex()}", project=project)
@@ -213,7 +213,7 @@ def test_spans_that_share_an_id(
 def test_bad_span_among_good(
     collector: CollectorProcess, project: str, send: Send, fields: dict[str, Any], reason: str
 ) -> None:
-    """A bad span is rejected by partial success while the good ones beside it are stored."""
+    """A bad span is rejected by a partial success, and the good spans are stored."""
     request = make_request(make_span("one"), make_span("bad", **fields), make_span("two"))
     answer = ExportTraceServiceResponse.FromString(send(collector, request, project))
     partial = answer.partial_success
@@ -225,7 +225,7 @@ def test_bad_span_among_good(
 
 
 def test_undecodable_grpc(collector: CollectorProcess) -> None:
-    """A message over gRPC that is no request is answered INVALID_ARGUMENT with the reason."""
+    """An undecodable gRPC message is refused with INVALID_ARGUMENT and the reason."""
     error = refused_by_grpc(collector, UNDECODABLE)
     trailers = dict(error.trailing_metadata())
     assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, NOT_OTLP)
@@ -235,7 +235,7 @@ def test_undecodable_grpc(collector: CollectorProcess) -> None:
 
 
 def test_undecodable_http(collector: CollectorProcess) -> None:
-    """A body over HTTP that is no request is answered 400 with a Status that says so."""
+    """An undecodable HTTP body is refused with 400 and a Status with the reason."""
     assert refused_by_http(collector, UNDECODABLE) == (
         400,
         PROTOBUF,
@@ -244,7 +244,7 @@ def test_undecodable_http(collector: CollectorProcess) -> None:
 
 
 def test_other_media_type(collector: CollectorProcess) -> None:
-    """A body of another content type is answered 415 with a Status that names the right ones."""
+    """An unknown content type is refused with 415 and a Status that names the supported ones."""
     assert refused_by_http(collector, b"{}", {"Content-Type": "text/plain"}) == (
         415,
         PROTOBUF,
@@ -256,7 +256,7 @@ def test_other_media_type(collector: CollectorProcess) -> None:
 
 
 def test_other_encoding(collector: CollectorProcess) -> None:
-    """A body in a compression that is not read is answered 415 with a Status that names those."""
+    """An unknown compression is refused with 415 and a Status that names the supported ones."""
     assert refused_by_http(collector, b"", {"Content-Encoding": "br"}) == (
         415,
         PROTOBUF,
@@ -269,13 +269,13 @@ def test_other_encoding(collector: CollectorProcess) -> None:
 
 
 def test_media_type_of_success(collector: CollectorProcess) -> None:
-    """The answer to protobuf over HTTP is protobuf."""
+    """The response to protobuf over HTTP is protobuf."""
     status, headers, body = collector.post("/v1/traces", b"", {"Content-Type": PROTOBUF})
     assert (status, headers["content-type"], body) == (200, PROTOBUF, b"")
 
 
 def test_media_type_with_parameter(collector: CollectorProcess) -> None:
-    """A content type is read in any case and without its parameters."""
+    """The case and the parameters of a content type are ignored."""
     headers = {"Content-Type": "Application/X-Protobuf; charset=utf-8"}
     status, _, body = collector.post("/v1/traces", b"", headers)
     assert (status, body) == (200, b"")
@@ -287,7 +287,7 @@ def test_media_type_with_parameter(collector: CollectorProcess) -> None:
 def test_chunked_body(
     collector: CollectorProcess, project: str, encoding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    """A body that comes in chunks of unsaid number, as from JavaScript, is read to its end."""
+    """A chunked body without a content length, as JavaScript sends it, is read completely."""
     body = compress(make_request(make_span("one"), make_span("two")))
     chunks = (body[start : start + 7] for start in range(0, len(body), 7))
     headers = {
@@ -304,7 +304,7 @@ def test_chunked_body(
 
 
 def test_truncated_gzip(collector: CollectorProcess) -> None:
-    """A gzip body without its end is answered 400."""
+    """A truncated gzip body is refused with 400."""
     body = gzip.compress(make_request(make_span("one")))[:-1]
     assert refused_by_http(collector, body, {"Content-Encoding": "gzip"}) == (
         400,
@@ -314,14 +314,14 @@ def test_truncated_gzip(collector: CollectorProcess) -> None:
 
 
 def test_damaged_gzip(collector: CollectorProcess) -> None:
-    """A gzip body with a wrong checksum is answered 400."""
+    """A gzip body with a wrong checksum is refused with 400."""
     body = gzip.compress(make_request(make_span("one")))[:-8] + bytes(8)
     status, media_type, said = refused_by_http(collector, body, {"Content-Encoding": "gzip"})
     assert (status, media_type, said.code) == (400, PROTOBUF, INVALID_ARGUMENT)
 
 
 def test_bomb_over_http(collector: CollectorProcess) -> None:
-    """A small gzip body of 1 GiB is answered 413 before the stock collector's 5 s are over."""
+    """A small gzip body that expands to 1 GiB is refused with 413 within 5 s."""
     started = time.monotonic()
     answer = refused_by_http(collector, make_bomb(64), {"Content-Encoding": "gzip"})
     assert time.monotonic() - started < 5
@@ -337,13 +337,13 @@ def test_bomb_over_http(collector: CollectorProcess) -> None:
 
 
 def test_bomb_over_grpc(collector: CollectorProcess) -> None:
-    """A small gzip message of more than 20 MiB is answered RESOURCE_EXHAUSTED, for good."""
+    """A small gzip message that expands to over 20 MiB gets a permanent RESOURCE_EXHAUSTED."""
     error = refused_by_grpc(collector, bytes(LIMIT_BYTES + 1), grpc.Compression.Gzip)
     assert (error.code(), error.trailing_metadata()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ())
 
 
 def test_collector_after_bombs(own_collector: CollectorProcess, project: str) -> None:
-    """Refused requests leave nothing held: the next ones are stored."""
+    """Refused requests free their resources: later requests are stored."""
     for _ in range(4):
         refused_by_http(own_collector, make_bomb(8), {"Content-Encoding": "gzip"})
         refused_by_http(own_collector, UNDECODABLE)

@@ -1,4 +1,4 @@
-"""Pages of configured origins may send OTLP from a browser; pages of others may not.
+"""Pages of configured origins may send OTLP from a browser; other pages may not.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request, and https://fetch.spec.whatwg.org
 """
@@ -20,7 +20,7 @@ JSON = "application/json"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that pages of the shop may send to."""
+    """Yield a collector that accepts requests from the shop's pages."""
     data = tmp_path_factory.mktemp("data")
     with running(data, "--cors-origins", f"http://localhost:3000,{SHOP}") as process:
         yield process
@@ -29,7 +29,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProces
 def ask(
     collector: CollectorProcess, method: str, path: str, headers: Mapping[str, str]
 ) -> tuple[int, dict[str, str], bytes]:
-    """Send what a browser would send; returns the status, what it says of CORS, and the body."""
+    """Send a request as a browser would; return its status, CORS headers and body."""
     with closing(http.client.HTTPConnection(urlsplit(collector.endpoint).netloc)) as connection:
         connection.request(method, path, b"{}" if method == "POST" else None, dict(headers))
         answer = connection.getresponse()
@@ -63,7 +63,7 @@ def send(
 @pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs", "/v1/metrics"])
 @pytest.mark.parametrize("origin", [SHOP, "http://localhost:3000"])
 def test_preflight(shared: CollectorProcess, origin: str, path: str) -> None:
-    """A browser that asks first for a page of a configured origin is told that it may send."""
+    """The preflight request of a configured origin gets permission."""
     status, said, _ = preflight(shared, origin, path)
     assert (status, said) == (
         200,
@@ -78,13 +78,13 @@ def test_preflight(shared: CollectorProcess, origin: str, path: str) -> None:
 
 @pytest.mark.parametrize("origin", [OTHER, "https://shop.example.evil.example", "null"])
 def test_foreign_preflight(shared: CollectorProcess, origin: str) -> None:
-    """A browser that asks for a page of another origin is told of no origin."""
+    """The preflight request of another origin does not get permission."""
     status, said, _ = preflight(shared, origin)
     assert (status, said.get("access-control-allow-origin")) == (400, None)
 
 
 def test_answer(shared: CollectorProcess) -> None:
-    """A page of a configured origin may read the answer, and when to send again."""
+    """A page of a configured origin can read the response and its retry delay."""
     assert send(shared, SHOP) == (
         200,
         {"access-control-allow-origin": SHOP, "access-control-expose-headers": "Retry-After"},
@@ -93,25 +93,25 @@ def test_answer(shared: CollectorProcess) -> None:
 
 
 def test_error(shared: CollectorProcess) -> None:
-    """A page of a configured origin may read why it was refused."""
+    """A page of a configured origin can read an error."""
     status, said, body = send(shared, SHOP, media_type="text/plain")
     assert (status, said["access-control-allow-origin"]) == (415, SHOP)
     assert b"Invalid content type" in body
 
 
 def test_foreign_page(shared: CollectorProcess) -> None:
-    """A page of another origin stores nothing."""
+    """A page of another origin cannot store anything."""
     assert send(shared, OTHER) == (403, {}, b"Requests from a different site are refused")
 
 
 def test_other_paths(shared: CollectorProcess) -> None:
-    """A page of a configured origin may send OTLP, and nothing else."""
+    """A page of a configured origin may only send OTLP."""
     status, said, _ = send(shared, SHOP, "/api/v1/feedback")
     assert (status, said) == (403, {})
 
 
 def test_no_browser(shared: CollectorProcess) -> None:
-    """What is no browser sends as ever."""
+    """CORS settings do not affect clients that are not browsers."""
     status, said, body = ask(shared, "POST", "/v1/traces", {"Content-Type": JSON})
     assert (status, json.loads(body)) == (200, {})
     assert "access-control-allow-origin" not in said

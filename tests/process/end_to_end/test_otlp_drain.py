@@ -1,4 +1,4 @@
-"""How a collector ends: what is new is sent away, what is under way is answered."""
+"""A collector that stops refuses new requests and answers those in progress."""
 
 import socket
 import time
@@ -20,19 +20,19 @@ from tests.support.collector import CollectorProcess
 from tests.support.waiting import wait_until
 
 END_S = 10
-IN_TIME_S = 8  # who waits for a client takes more than 9
+IN_TIME_S = 8  # waiting for a client would take more than 9 s
 
 
 @contextmanager
 def half_sent(collector: CollectorProcess, body: bytes) -> Iterator[socket.socket]:
-    """Send the first half of a request, and wait until the collector reads it."""
+    """Send the first half of a request once the collector is reading it."""
     place = urlsplit(collector.endpoint)
     assert place.hostname is not None
     with socket.create_connection((place.hostname, place.port or 0), timeout=120) as connection:
         head = f"POST /v1/traces HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: {PROTOBUF}\r\n"
         length = f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
         connection.sendall((head + length).encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # said once it reads the body
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it reads the body
         connection.sendall(body[: len(body) // 2])
         yield connection
 
@@ -43,7 +43,7 @@ def is_sent_away(collector: CollectorProcess) -> bool:
 
 
 def test_under_way(started_collector: CollectorProcess) -> None:
-    """A request that is under way is answered while new ones are sent away, with a delay."""
+    """A request in progress is answered, while new ones are refused with a retry delay."""
     body = make_request(make_span("half"))
     with half_sent(started_collector, body) as connection:
         started_collector.ask_to_end()
@@ -61,7 +61,7 @@ def test_under_way(started_collector: CollectorProcess) -> None:
 
 
 def test_idle_connections(started_collector: CollectorProcess) -> None:
-    """Connections that wait for nothing do not hold it up."""
+    """Idle connections do not delay a stop."""
     connection = HTTPConnection(urlsplit(started_collector.endpoint).netloc, timeout=120)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
@@ -76,7 +76,7 @@ def test_idle_connections(started_collector: CollectorProcess) -> None:
 
 
 def test_asked_twice(started_collector: CollectorProcess) -> None:
-    """Asked a second time it waits for nobody."""
+    """A second stop signal ends the collector without waiting for requests in progress."""
     with half_sent(started_collector, make_request(make_span("half"))):
         started_collector.ask_to_end()
         wait_until(lambda: is_sent_away(started_collector))

@@ -1,4 +1,4 @@
-"""OTLP that is forwarded: real collectors, and targets that are there, away, full and back."""
+"""OTLP is forwarded by real collectors to destinations that accept, refuse or loop it."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ JSON: Final = "application/json"
 
 
 def forwarding(**targets: Mapping[str, object]) -> tuple[str, str]:
-    """Write targets as the flag takes them."""
+    """Return the flag that configures destinations."""
     return "--forward-otlp", json.dumps(targets)
 
 
@@ -47,21 +47,21 @@ def send(
     signal: str = "traces",
     **headers: str,
 ) -> int:
-    """Send a request over HTTP; returns the status of the answer."""
+    """Send a request over HTTP; return the status of the response."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
     status, _, _ = collector.post(f"/v1/{signal}", body, {"content-type": form, **told})
     return status
 
 
 def send_grpc(collector: CollectorProcess, body: bytes) -> bytes:
-    """Send a request over gRPC that is to be taken; returns the answer's bytes."""
+    """Send a request over gRPC that must be accepted; return the bytes of the response."""
     with grpc.insecure_channel(collector.grpc) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         return export(body, timeout=120)
 
 
 def numbers(collector: CollectorProcess, name: str) -> dict[str, float]:
-    """Read the numbers of forwarding that are not 0, by their labels."""
+    """Return the forwarding metrics that are not 0, by their labels."""
     return numbers_in(collector.get_text("/metrics"), f"otel_ml_otlp_{name}")
 
 
@@ -85,7 +85,7 @@ def rpc() -> Iterator[Sink]:
 def both(
     http: Sink, rpc: Sink, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CollectorProcess]:
-    """A collector before both sinks, for the module."""
+    """Yield a collector that forwards to both sinks."""
     targets = forwarding(
         there={"endpoint": f"http://{http.address}/otlp", "headers": {"X-Team": "blue"}},
         rpc={"endpoint": f"grpc://{rpc.address}"},
@@ -96,7 +96,7 @@ def both(
 
 @contextmanager
 def emptied(*sinks: Sink) -> Iterator[None]:
-    """Start from nothing, and end with a request at each."""
+    """Clear the sinks, and at the end wait until each has received a request."""
     for sink in sinks:
         sink.requests.clear()
     yield
@@ -110,7 +110,7 @@ JSON_SPANS: Final = encode_json([JSON_SPAN], Random(7))  # noqa: S311 - chooses 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A body as it came, how it was written, and the message that it is."""
+    """A request body with its content type, encoding and decoded message."""
 
     body: bytes
     form: str
@@ -128,7 +128,7 @@ CASES: Final = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_bytes(both: CollectorProcess, http: Sink, rpc: Sink, case: Case) -> None:
-    """A request goes on byte by byte as it came, and over gRPC as the message that it is."""
+    """A request is forwarded over HTTP byte for byte, and over gRPC as the same message."""
     told = {"content_encoding": case.encoding} if case.encoding else {}
     with emptied(http, rpc):
         assert send(both, case.body, case.form, x_otel_ml_project="far", **told) == 200
@@ -146,7 +146,7 @@ def test_bytes(both: CollectorProcess, http: Sink, rpc: Sink, case: Case) -> Non
 
 
 def test_logs(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
-    """Log records go on as spans do."""
+    """Log records are forwarded like spans."""
     now_ns = time.time_ns()
     log = make_log("a line", of=make_call("one"), time_ns=now_ns, observed_ns=now_ns)
     body = encode_logs([log])
@@ -162,7 +162,7 @@ def test_logs(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
 def test_other_compressions(
     both: CollectorProcess, http: Sink, rpc: Sink, encoding: str, compress: Callable[[bytes], bytes]
 ) -> None:
-    """What came with another compression than gzip goes on plain, as a server need not know it."""
+    """Bodies compressed with anything but gzip are forwarded uncompressed, for compatibility."""
     with emptied(http, rpc):
         assert send(both, compress(SPANS), content_encoding=encoding) == 200
     [there] = http.requests
@@ -170,7 +170,7 @@ def test_other_compressions(
 
 
 def test_from_grpc(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
-    """What came over gRPC goes on over both, the message unchanged."""
+    """Messages received over gRPC are forwarded unchanged, over HTTP and gRPC."""
     body = new_spans()
     with emptied(http, rpc):
         assert send_grpc(both, body) == b""
@@ -179,7 +179,7 @@ def test_from_grpc(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
 
 
 def test_nothing_stored(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
-    """A request of which nothing is stored stays here."""
+    """Requests without stored spans are not forwarded."""
     with emptied(http, rpc):
         assert send(both, b"no OTLP") == 400
         assert send(both, encode([make_call(span_id=bytes(8))])) == 200
@@ -188,7 +188,7 @@ def test_nothing_stored(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
 
 
 def test_drain(tmp_path: Path) -> None:
-    """At the end what is queued is sent, also to a target that wanted to rest."""
+    """At a stop, queued requests are sent, also to a destination that asked for a delay."""
     with http_sink() as sink:
         sink.replies.append(Reply(429, [("retry-after", "60")]))
         targets = forwarding(there={"endpoint": f"http://{sink.address}"})
@@ -203,7 +203,7 @@ def test_drain(tmp_path: Path) -> None:
 
 
 def test_loop(tmp_path: Path) -> None:
-    """A request that comes back is refused with the reason, and goes round once."""
+    """A request that returns in a forwarding loop is refused with the reason."""
     first_port, second_port = free_port(), free_port()
     with (
         running(
@@ -227,7 +227,7 @@ def test_loop(tmp_path: Path) -> None:
 
 
 def test_itself(tmp_path: Path) -> None:
-    """A collector that is told to forward to itself does not start, and says why."""
+    """A collector configured to forward to itself does not start, and reports why."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "otel_ml_collector", "serve", "--http", "0.0.0.0:4918"),
@@ -249,7 +249,7 @@ def test_itself(tmp_path: Path) -> None:
 def test_previews_are_wanted_where_something_goes_on(
     both: CollectorProcess, tmp_path: Path
 ) -> None:
-    """A collector says that it makes previews itself where nobody else gets the spans."""
+    """A collector that forwards no spans tells clients that it makes previews itself."""
     told = {"content-type": PROTOBUF}
     _, headers, _ = both.post("/v1/traces", new_spans(), told)
     assert "x-otel-ml-previews" not in headers

@@ -1,4 +1,4 @@
-"""OTLP over TLS: a real certificate, and the official exporters that check it."""
+"""OTLP over TLS, with a real certificate that the official exporters verify."""
 
 import time
 from collections.abc import Iterator
@@ -35,11 +35,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def secure(
     certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CollectorProcess]:
-    """A collector that speaks TLS, for the module; what asks it trusts its certificate."""
+    """Yield a collector that uses TLS, with a certificate trusted by its clients."""
     arguments = ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(certificate.cert))
-        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # would win over the exporter's
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # would override the setting
             patch.delenv(variable, raising=False)
         with running(tmp_path_factory.mktemp("data"), *arguments) as process:
             yield process
@@ -60,7 +60,7 @@ def make_exporter(
 def test_python(
     secure: CollectorProcess, certificate: Certificate, project: str, protocol: str
 ) -> None:
-    """The Python exporters send over TLS and each field of the run is in its place."""
+    """The Python exporters send over TLS, and each field of the run is correct."""
     start_ns = time.time_ns()
     with tracing(make_exporter(protocol, secure, certificate, project)) as tracer:
         ask, chat = answer_question(tracer, start_ns)
@@ -73,7 +73,7 @@ def test_javascript(
 ) -> None:
     """The JavaScript exporters send over TLS."""
     address = f"https://{secure.grpc}" if protocol == "grpc" else secure.endpoint
-    endpoint = address.replace("127.0.0.1", "localhost")  # Node.js takes names only
+    endpoint = address.replace("127.0.0.1", "localhost")  # Node.js requires a host name
     trusted = {"NODE_EXTRA_CA_CERTS": str(certificate.cert)}
     run_script(node, "send.mjs", protocol, endpoint, project, **trusted)
     assert [run["name"] for run in secure.runs(project)] == [
@@ -83,7 +83,7 @@ def test_javascript(
 
 
 def test_plain_http(secure: CollectorProcess) -> None:
-    """A client that speaks no TLS is not answered over HTTP."""
+    """A client without TLS gets no response over HTTP."""
     connection = HTTPConnection(urlsplit(secure.endpoint).netloc, timeout=10)
     connection.request("GET", "/healthz")
     with pytest.raises((RemoteDisconnected, ConnectionResetError)):
@@ -92,13 +92,13 @@ def test_plain_http(secure: CollectorProcess) -> None:
 
 
 def test_plain_grpc(secure: CollectorProcess) -> None:
-    """A client that speaks no TLS is not answered over gRPC."""
+    """A client without TLS cannot connect over gRPC."""
     with grpc.insecure_channel(secure.grpc) as channel, pytest.raises(grpc.FutureTimeoutError):
         grpc.channel_ready_future(channel).result(timeout=1)
 
 
 def test_unknown_certificate(secure: CollectorProcess, tmp_path: Path) -> None:
-    """A client that does not know the certificate does not send."""
+    """A client that does not trust the certificate cannot connect."""
     other = make_certificate(tmp_path)
     credentials = grpc.ssl_channel_credentials(other.cert.read_bytes())
     with (

@@ -1,4 +1,4 @@
-"""Where a command works: the collector that is meant when it answers, else the data directory."""
+"""Commands use the addressed collector if it responds, and otherwise the data directory."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def add_key(*where: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which no collector has ever been."""
+    """Change to an empty folder that no collector has used."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -35,7 +35,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ways_to(
     collector: CollectorProcess, folder: Path
 ) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """The ways in which a command line, its environment or a file may mean a collector."""
+    """Return ways to address a collector: by flags, the environment or a file."""
     netloc = urlsplit(collector.endpoint).netloc
     (folder / "other.toml").write_text(f'http = "{netloc}"\n')
     return {
@@ -56,7 +56,7 @@ def ways_to(
 def test_first_key_closes_the_collector_that_is_meant(
     own_collector: CollectorProcess, elsewhere: Path, way: str
 ) -> None:
-    """A key made in another folder is one of the collector that runs, which then refuses others."""
+    """A key created in any folder belongs to the running collector, which then requires keys."""
     flags, variables = ways_to(own_collector, elsewhere)[way]
     before = sorted(elsewhere.iterdir())
     made = otel_ml(*add_key(*flags), **variables)
@@ -97,7 +97,7 @@ def test_first_key_closes_the_collector_that_is_meant(
 def test_no_command_makes_a_store(
     elsewhere: Path, arguments: tuple[str, ...], stranger: bool
 ) -> None:
-    """With no collector and no data directory a command makes neither, and says what is missing."""
+    """Without a collector and a data directory, a command creates neither and reports both."""
     with somebody_else() as address:
         http = address if stranger else NOWHERE
         done = otel_ml(*arguments, "--http", http)
@@ -110,7 +110,7 @@ def test_no_command_makes_a_store(
 
 @contextmanager
 def somebody_else() -> Iterator[str]:
-    """A web server that is no collector; gives its address."""
+    """Run a web server that is not a collector; yield its address."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -132,7 +132,7 @@ def somebody_else() -> Iterator[str]:
 def test_data_directory_leads_to_its_collector(
     own_collector: CollectorProcess, tmp_path: Path, elsewhere: Path
 ) -> None:
-    """A data directory that is served is changed by its collector, at whatever port that is."""
+    """A data directory in use is changed through its collector, whatever its port is."""
     data_dir = str(tmp_path / "data")
     made = otel_ml(*add_key("--data-dir", data_dir))
     assert made.returncode == DONE, made.stderr
@@ -146,7 +146,7 @@ def test_data_directory_leads_to_its_collector(
 def test_another_store_is_told(
     own_collector: CollectorProcess, tmp_path: Path, elsewhere: Path
 ) -> None:
-    """A key in a directory that nobody serves says that the collector there is another one."""
+    """Creating a key in an unused directory reports that the collector uses another store."""
     made = otel_ml(
         *add_key("--data-dir", str(elsewhere / "new")),
         OTEL_ML_HTTP=urlsplit(own_collector.endpoint).netloc,
@@ -157,7 +157,7 @@ def test_another_store_is_told(
 
 
 def test_first_page_has_a_head(collector: CollectorProcess) -> None:
-    """A probe that asks HEAD for the first page is answered as GET is, without a body."""
+    """A HEAD request for the start page gets a GET's response without a body."""
     answer = ask(collector, "/", method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
 
@@ -180,7 +180,7 @@ def test_first_page_has_a_head(collector: CollectorProcess) -> None:
 def test_unknown_project_names_the_known(
     own_collector: CollectorProcess, elsewhere: Path, arguments: tuple[str, ...]
 ) -> None:
-    """A project that is not there is status 5 and the ones that are, and no file is written."""
+    """An unknown project is status 5 with the known projects, and no file is written."""
     assert send_http(own_collector, "", encode([call_now("mine")]), "shop")[0] == 0
     at = ("--project", "shpo", "--endpoint", own_collector.endpoint)
     done = otel_ml(*arguments, *at)

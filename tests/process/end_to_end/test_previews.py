@@ -1,11 +1,11 @@
-"""Lists show the same of a run whether or not previews travelled beside its payloads."""
+"""Lists show a run in the same way whether or not its previews were sent with it."""
 
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
 
 
 def test_line_of_a_run_is_the_collector_s(collector: CollectorProcess) -> None:
-    """A run without previews is shown and kept as one that came with them."""
+    """A run without previews is listed and stored like a run with previews."""
     question = "Where is my parcel? " * 400
 
     def ask(client: Client) -> None:

@@ -1,6 +1,6 @@
-"""The official Python exporters on every protocol and compression, from span to record.
+"""The official Python exporters with each protocol and compression, from span to record.
 
-An export that returned SUCCESS is durable and can be asked for: nothing here waits for a record.
+An export that returned SUCCESS is durable and queryable, so the tests need not wait for records.
 """
 
 import json
@@ -69,7 +69,7 @@ ANSWER: list[AnyValue] = [
         "finish_reason": "stop",
     }
 ]
-# What no field of a run holds, or holds only in part.
+# Attributes that no field of a run holds, or holds only in part.
 CHAT_ATTRIBUTES: dict[str, AnyValue] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
@@ -113,7 +113,7 @@ with provider.get_tracer("script").start_as_current_span("chat m") as span:
 
 
 class Receiver(typing.Protocol):
-    """Where OTLP can be sent to."""
+    """A receiver of OTLP."""
 
     @property
     def endpoint(self) -> str: ...
@@ -123,7 +123,7 @@ class Receiver(typing.Protocol):
 
 
 class WatchedExporter(SpanExporter):
-    """Passes spans on and keeps what each export returned: the SDK throws it away."""
+    """Exports spans and keeps the results, which the SDK discards."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -139,7 +139,7 @@ class WatchedExporter(SpanExporter):
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name unique to the test."""
     name: str = request.node.name
     return name
 
@@ -147,7 +147,7 @@ def project(request: pytest.FixtureRequest) -> str:
 def grpc_options(
     collector: Receiver, compression: Compression, project: str | None
 ) -> dict[str, Any]:
-    """Return what the exporters over gRPC are made with."""
+    """Return the arguments of the gRPC exporters."""
     return {
         "endpoint": collector.grpc,
         "insecure": True,
@@ -159,7 +159,7 @@ def grpc_options(
 def http_options(
     collector: Receiver, signal: str, compression: Compression, project: str | None
 ) -> dict[str, Any]:
-    """Return what the exporters over HTTP are made with."""
+    """Return the arguments of the HTTP exporters."""
     return {
         "endpoint": f"{collector.endpoint}/v1/{signal}",
         "headers": headers_of(project),
@@ -196,7 +196,7 @@ def make_log_exporter(
 
 
 def log_about(exporter: LogRecordExporter, chat: Span, start_ns: int) -> None:
-    """Send a log record within a model call, then an evaluation of it."""
+    """Send a log record from inside a model call, then an evaluation of the call."""
     provider = LoggerProvider(resource=Resource(SHOP), shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     logger = provider.get_logger("shop.log", "3.0")
@@ -229,7 +229,7 @@ def log_about(exporter: LogRecordExporter, chat: Span, start_ns: int) -> None:
 
 @contextmanager
 def tracing(exporter: SpanExporter, resource: Mapping[str, AnyValue] = SHOP) -> Iterator[Tracer]:
-    """Give a tracer whose spans are exported as they end; fails unless every export succeeded."""
+    """Yield a tracer that exports each span as it ends; fail unless every export succeeded."""
     watched = WatchedExporter(exporter)
     provider = TracerProvider(resource=Resource(resource), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(watched))
@@ -241,7 +241,7 @@ def tracing(exporter: SpanExporter, resource: Mapping[str, AnyValue] = SHOP) -> 
 
 
 def answer_question(tracer: Tracer, start_ns: int) -> tuple[Span, Span]:
-    """Send a server span and the model call within it; returns both."""
+    """Send a server span and the model call inside it; return both."""
     ask = tracer.start_span(
         "POST /ask", kind=SpanKind.SERVER, attributes=ASK_ATTRIBUTES, start_time=start_ns
     )
@@ -263,19 +263,19 @@ def run_id(span: Span) -> str:
 
 
 def expected_run(span: Span, start_ns: int, **fields: object) -> dict[str, object]:
-    """Write the whole record of a span of `tracing`, with what a plain one leaves empty."""
+    """Return the whole expected record of a span from `tracing`."""
     told = {
         "environment": "staging",
         "release": "1.2.3",
         "resource": SHOP,
         "scope": SCOPE,
-        "otlp": {"flags": 0x100},  # its parent is known to be no other service's
+        "otlp": {"flags": 0x100},  # its parent is known not to be remote
     }
     return plain_run(run_id(span), start_ns, **{**told, **fields})
 
 
 def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[str, object]:
-    """Write the whole record of the model call of `answer_question`."""
+    """Return the whole expected record of the model call of `answer_question`."""
     return expected_run(
         chat,
         start_ns + 250_000,
@@ -307,7 +307,7 @@ def expected_chat(ask: Span, chat: Span, start_ns: int, project: str) -> dict[st
 
 
 def expected_evaluation(start_ns: int) -> dict[str, object]:
-    """Write what the evaluation of `log_about` adds to a record."""
+    """Return the fields that the evaluation of `log_about` adds to a record."""
     return {
         "scores": {"helpfulness": 0.75},
         "passed": {"helpfulness": True},
@@ -331,7 +331,7 @@ def expected_evaluation(start_ns: int) -> dict[str, object]:
 
 
 def expected_line(start_ns: int) -> dict[str, object]:
-    """Write the line of the log record of `log_about`."""
+    """Return the log line of the log record of `log_about`."""
     return {
         "time_ns": start_ns + 500_250_000,
         "offset_ms": 500.0,
@@ -351,7 +351,7 @@ def expected_line(start_ns: int) -> dict[str, object]:
 def test_chat_span(
     collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
 ) -> None:
-    """A chat span is a model run with each of its attributes in its place."""
+    """A chat span becomes a model run with each attribute in its field."""
     start_ns = time.time_ns()
     with tracing(make_exporter(collector, protocol, compression, project=project)) as tracer:
         ask, chat = answer_question(tracer, start_ns)
@@ -364,7 +364,7 @@ def test_chat_span(
 def test_logs(
     collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
 ) -> None:
-    """A log record within a model call is a line of its run, an evaluation is its score."""
+    """A log record inside a model call becomes a log line of its run, an evaluation its score."""
     start_ns = time.time_ns()
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         ask, chat = answer_question(tracer, start_ns)
@@ -382,11 +382,11 @@ def test_logs(
 def test_server_span(
     collector: CollectorProcess, project: str, protocol: Protocol, compression: Compression
 ) -> None:
-    """A server span around a model call is a run of kind span with its attributes as they came."""
+    """A server span around a model call becomes a run of kind span with unchanged attributes."""
     start_ns = time.time_ns()
     with tracing(make_exporter(collector, protocol, compression, project=project)) as tracer:
         ask, _ = answer_question(tracer, start_ns)
-        # What its trace names for it is settled behind the answer.
+        # The session of a trace is resolved after the response.
         wait_until(lambda: bool(collector.get(f"/runs/{run_id(ask)}")["session"]))
         found = collector.get(f"/runs/{run_id(ask)}")
     assert found == expected_run(
@@ -397,7 +397,7 @@ def test_server_span(
         span_kind="server",
         name="POST /ask",
         latency_ms=2_000.0,
-        session="conversation 7",  # as the call below it says
+        session="conversation 7",  # from the call below it
         attributes=ASK_ATTRIBUTES,
         dialect="opentelemetry",
     )
@@ -405,7 +405,7 @@ def test_server_span(
 
 @on_each_protocol
 def test_list_of_runs(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """The list of runs shows the model call without the server span around it."""
+    """The list of runs shows the model call, but not the server span around it."""
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         _, chat = answer_question(tracer, time.time_ns())
         runs = collector.runs(project)
@@ -416,7 +416,7 @@ def test_list_of_runs(collector: CollectorProcess, project: str, protocol: Proto
 
 @on_each_protocol
 def test_trace(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """The trace holds the server span first, then the model call under it."""
+    """The trace has the server span first, then the model call below it."""
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         ask, chat = answer_question(tracer, time.time_ns())
         trace = collector.get(f"/traces/{run_id(ask)[:32]}")
@@ -428,7 +428,7 @@ def test_trace(collector: CollectorProcess, project: str, protocol: Protocol) ->
 
 @on_each_protocol
 def test_session(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """Session and user of the trace's root hold for a model call that names none."""
+    """A model call without session and user inherits those of its trace's root."""
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         about = {"session.id": "visit 3", "user.id": "ada"}
         with (
@@ -443,7 +443,7 @@ def test_session(collector: CollectorProcess, project: str, protocol: Protocol) 
 
 @on_each_protocol
 def test_exception(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """A model call that raised is an error with the exception's type, message and event."""
+    """A model call that raised has outcome error with the exception's type, message and event."""
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         with (
             pytest.raises(TimeoutError),
@@ -471,7 +471,7 @@ def test_exception(collector: CollectorProcess, project: str, protocol: Protocol
 
 @on_each_protocol
 def test_status(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """A model call with nothing but the status ERROR is an error with the status's text."""
+    """A model call with only the status ERROR has outcome error with the status message."""
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         with tracer.start_as_current_span("chat m", attributes=CHAT_ATTRIBUTES) as chat:
             chat.set_status(Status(StatusCode.ERROR, "rate limit"))
@@ -501,7 +501,7 @@ def test_project(
     resource: dict[str, str],
     expected: str,
 ) -> None:
-    """A run belongs to the project that its resource names, else the header, else to default."""
+    """A run belongs to the project of its resource, or else of the header, or else to default."""
     with tracing(make_exporter(collector, protocol, project=header), SHOP | resource) as tracer:
         _, chat = answer_question(tracer, time.time_ns())
         listed = {run["run_id"] for run in collector.runs(expected)}
@@ -510,7 +510,7 @@ def test_project(
 
 @on_each_protocol
 def test_structured_messages(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
-    """Messages that travel as structured attributes are read like messages in JSON."""
+    """Messages in structured attributes are read like messages in JSON."""
     content = {"gen_ai.input.messages": QUESTION, "gen_ai.output.messages": ANSWER}
     with tracing(make_exporter(collector, protocol, project=project)) as tracer:
         with tracer.start_as_current_span("chat m", attributes=CHAT_ATTRIBUTES | content) as chat:
@@ -544,7 +544,7 @@ def test_batches(
 def test_standard_variables(
     collector: CollectorProcess, project: str, tmp_path: Path, protocol: Protocol
 ) -> None:
-    """A script that knows only OpenTelemetry's variables leaves its run when it ends."""
+    """A script that uses only OpenTelemetry's variables delivers its run when it ends."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     endpoints = {"grpc": f"http://{collector.grpc}", "http": collector.endpoint}

@@ -1,4 +1,4 @@
-"""The service in Node.js that the docs print is copied, started, killed and started again."""
+"""The Node.js record service in docs/how-to/records.md is started, killed and restarted."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ PROGRAM: Final = re.compile(r"^```js\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @pytest.fixture
 def program(node: str, tmp_path: Path) -> list[str]:
-    """The command of the program that stands in the docs."""
+    """Return the command that runs the program from the docs."""
     (tmp_path / "node_modules").symlink_to(ROOT / "tests/support/node/node_modules")
     [text] = PROGRAM.findall(PAGE.read_text())
     (tmp_path / "backend.mjs").write_text(text)
@@ -32,7 +32,7 @@ def program(node: str, tmp_path: Path) -> list[str]:
 
 @contextmanager
 def serving(program: list[str], port: int = 0) -> Iterator[int]:
-    """Start it; it is killed at the end."""
+    """Start the program, yield its port, and kill it at the end."""
     process = subprocess.Popen(
         [*program, f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True, errors="replace"
     )
@@ -56,7 +56,7 @@ def hex_of(text: str) -> str:
 
 
 def stored(path: Path) -> set[str]:
-    """The ids of the runs in its file; what a kill cut short is no line of JSON."""
+    """Return the run ids in its file, ignoring a line cut off by a kill."""
     runs = set()
     for line in path.read_text().splitlines():
         if line.startswith('{"into":"runs"') and line.endswith("}}"):
@@ -66,7 +66,7 @@ def stored(path: Path) -> set[str]:
 
 
 def test_backend_of_the_docs(program: list[str], tmp_path: Path) -> None:
-    """The service of the docs in Node.js has every run, also those of while it was dead."""
+    """The docs' Node.js service has every run, including those recorded while it was down."""
     file = tmp_path / "records.jsonl"
     with serving(program) as port:
         setting = f"node=grpc://127.0.0.1:{port}"

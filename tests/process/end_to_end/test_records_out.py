@@ -1,4 +1,4 @@
-"""Records go out the same from a collector and from inside an application."""
+"""A collector and an application send the same records to a record service."""
 
 import base64
 import hashlib
@@ -24,13 +24,13 @@ KINDS: Final = (
 
 
 class Sender(Protocol):
-    """A way from spans to the backend."""
+    """A way to send the records of spans to the record service."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> SpanExportResult: ...
 
 
 class Direct:
-    """From inside the application."""
+    """Sends records directly from the application."""
 
     def __init__(self, target: str) -> None:
         self._exporter = RecordExporter(target)
@@ -40,7 +40,7 @@ class Direct:
 
 
 class Through:
-    """By way of a collector."""
+    """Sends spans to a collector that forwards the records."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self._exporter = OTLPSpanExporter(f"{collector.endpoint}/v1/traces")
@@ -82,7 +82,7 @@ def text(raw: int, size: int) -> str:
 
 
 def clean(record: dict[str, Any], *left_out: str) -> dict[str, Any]:
-    """Leave out what only a collector knows, or only an application."""
+    """Remove the fields that only a collector or only an application sets."""
     names = {"arrived_ns", "first_arrived_ns", "first_seen_ns", *left_out}
     return {name: value for name, value in record.items() if name not in names}
 
@@ -92,7 +92,7 @@ def wait_for(backend: BackendProcess, kind: str, project: str, number: int = 1) 
 
 
 def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
-    """A run goes out whole."""
+    """A run is sent with all of its fields."""
     application = Application()
     context = application.call(project).get_span_context()
     assert sender.send(application.spans()) is SpanExportResult.SUCCESS
@@ -101,7 +101,7 @@ def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
     assert json.loads(run.pop("attributes")) == {
         name: value
         for name, value in CALL.items()
-        if name.startswith(("gen_ai.", "shop."))  # standard names stay where others look for them
+        if name.startswith(("gen_ai.", "shop."))  # attributes with standard names are kept
     } | {"otel_ml.otlp": {"flags": 0x100}}
     assert clean(run, "rank") == {
         "project": project,
@@ -143,7 +143,7 @@ def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
 
 
 def test_what_belongs_to_a_run(sender: Sender, backend: BackendProcess, project: str) -> None:
-    """Versions, scores, keys and logged data go out with their run."""
+    """Versions, scores, keys and logged data are sent with their run."""
     application = Application()
     context = application.call(project).get_span_context()
     sender.send(application.spans())
@@ -202,7 +202,7 @@ def test_what_belongs_to_a_run(sender: Sender, backend: BackendProcess, project:
 
 
 def test_what_comes_later(sender: Sender, backend: BackendProcess, project: str) -> None:
-    """That a run began goes out, and so do late tags, lines and points."""
+    """Open runs are sent, and so are late tags, log lines and metric points."""
     application = Application()
     run = application.call("elsewhere").get_span_context()
     application.spans()
@@ -242,14 +242,14 @@ def test_what_comes_later(sender: Sender, backend: BackendProcess, project: str)
 
 
 def test_twice_is_once(sender: Sender, backend: BackendProcess, project: str) -> None:
-    """Spans that are sent twice are one set of records."""
+    """Spans sent twice give one set of records."""
     application = Application()
     application.call(project)
     spans = application.spans()
     sender.send(spans)
     wait_for(backend, "runs", project)
     sender.send(spans)
-    application.call(project, mark=1)  # what comes behind shows that the second time is over
+    application.call(project, mark=1)  # arrives after the repeated spans
     sender.send(application.spans())
     wait_for(backend, "runs", project, 2)
     numbers = {kind: len(backend.records(kind, project)) for kind in KINDS}
@@ -262,7 +262,7 @@ def test_twice_is_once(sender: Sender, backend: BackendProcess, project: str) ->
 def test_same_records_both_ways(
     forwarding: CollectorProcess, backend: BackendProcess, tmp_path: Any
 ) -> None:
-    """An application sends the very records that a collector makes of its spans."""
+    """An application sends the same records that a collector makes of its spans."""
     application = Application()
     run = application.call("both").get_span_context()
     application.records_about("both", run)

@@ -1,4 +1,4 @@
-"""Several targets at once: with TLS and keys, one that refuses records, one that is not there."""
+"""Several record services at once: over TLS with keys, one that refuses records, one absent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ POISON: Final = "poison"
 
 
 class Choosy(Backend):
-    """Refuses a request with a certain model in it."""
+    """Refuses requests with a certain model."""
 
     def PutRecords(  # noqa: N802 - the service's name of it
         self, request: pb.PutRecordsRequest, context: grpc.ServicerContext
@@ -85,7 +85,7 @@ def number(collector: CollectorProcess, name: str, target: str) -> float:
 
 
 def test_tls_and_key(forwarding: CollectorProcess, folder: Path) -> None:
-    """A target over TLS that wants a key gets the runs, whatever becomes of other targets."""
+    """A record service over TLS with a key gets the runs, whatever happens to other services."""
     sent = send(forwarding, "locked")
     wait_until(lambda: sent <= run_ids_in(folder / "locked.db"))
     wait_until(lambda: number(forwarding, "lag_seconds", "locked") == 0.0)
@@ -95,7 +95,7 @@ def test_tls_and_key(forwarding: CollectorProcess, folder: Path) -> None:
 
 @pytest.mark.parametrize("target", ["wrong", "unknown", "nobody"])
 def test_target_that_takes_nothing(forwarding: CollectorProcess, target: str) -> None:
-    """A wrong key, an unknown certificate or an absent target is counted, and records wait."""
+    """A wrong key, an untrusted certificate or an absent service is counted; records wait."""
     send(forwarding, target)
     wait_until(lambda: number(forwarding, "failures_total", target) > 1)
     wait_until(lambda: number(forwarding, "lag_seconds", target) > 0)
@@ -103,7 +103,7 @@ def test_target_that_takes_nothing(forwarding: CollectorProcess, target: str) ->
 
 
 def test_refused_record(forwarding: CollectorProcess, folder: Path) -> None:
-    """A record that a target refuses is left out and counted; all others are sent."""
+    """A record that a service refuses is skipped and counted; all others are sent."""
     before = send(forwarding, "choosy")
     poison = send(forwarding, "choosy", POISON)
     after = send(forwarding, "choosy")
@@ -114,7 +114,7 @@ def test_refused_record(forwarding: CollectorProcess, folder: Path) -> None:
 
 
 def test_record_beyond_the_limit(forwarding: CollectorProcess, folder: Path) -> None:
-    """A run that is larger than the target's gRPC takes is left out; all others are sent."""
+    """A run that exceeds the service's gRPC limit is skipped; all others are sent."""
     before = number(forwarding, "refused_total", "locked")
     request = make_request("large", 3)
     for span in request.resource_spans[0].scope_spans[0].spans[:1]:
@@ -128,13 +128,13 @@ def test_record_beyond_the_limit(forwarding: CollectorProcess, folder: Path) -> 
 
 
 def test_key_is_not_shown(forwarding: CollectorProcess) -> None:
-    """A target's key stands neither in the log nor in the metrics."""
+    """The key of a record service appears neither in the log nor in the metrics."""
     said = forwarding.output + forwarding.get_text("/metrics")
     assert "s3cret" not in said
 
 
 def test_exporter_with_tls_and_key(locked: int, certificate: Certificate) -> None:
-    """An application sends over TLS with a key, too."""
+    """An application can also send records over TLS with a key."""
     application = Application()
     application.call("app")
     spans = application.spans()

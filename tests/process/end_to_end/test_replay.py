@@ -1,4 +1,4 @@
-"""Recorded runs on today's code, in a real collector: what is replayed, left out, and concluded."""
+"""Replays of recorded runs with current code: the runs replayed or left out, and the verdict."""
 
 import asyncio
 import datetime
@@ -45,7 +45,7 @@ def answer_worse(question: str) -> str:
 
 
 def record(collector: CollectorProcess, project: str, *judges: Judge) -> list[str]:
-    """Record a project's production; returns the ids of its runs, the oldest first."""
+    """Record production runs of a project; return their ids, oldest first."""
     client = Client(project, endpoint=collector.endpoint, join=False)
     traced = client.assess(*judges, inline=True, name="answer")(answer)
     for number in range(RUNS):
@@ -61,7 +61,7 @@ def deliver(client: Client, collector: CollectorProcess, project: str) -> list[s
 
 
 def page_says_the_same(client: Client, collector: CollectorProcess, result: Result) -> None:
-    """The collector, its page and a result that is read back say what the SDK said."""
+    """Check that the API, the page and a loaded result agree with the SDK's result."""
     assert client.flush()
     path = f"/projects/{client.project}/experiments/{result.experiment.id}"
     told = collector.get(path)
@@ -94,7 +94,7 @@ def page_says_the_same(client: Client, collector: CollectorProcess, result: Resu
 
 
 def compare_says_the_same(collector: CollectorProcess, project: str, result: Result) -> None:
-    """Side by side with the recorded runs, a replay has the same verdict, and a page."""
+    """Check that a comparison with the recorded runs gives the same verdict, and has a page."""
     sides = f"of={result.experiment.id}&of=recorded"
     compared = collector.get(f"/projects/{project}/compare?{sides}")
     assert compared["baseline"] == "recorded"
@@ -117,7 +117,7 @@ def client(collector: CollectorProcess, request: pytest.FixtureRequest) -> Itera
 
 
 def test_worse_code_is_worse(collector: CollectorProcess) -> None:
-    """Code that answers worse than what was recorded is worse, item by item."""
+    """Code with worse answers than the recorded ones gets the verdict worse, with regressions."""
     ids = record(collector, "replayed", as_judge(length))
     client = Client("replayed", endpoint=collector.endpoint, join=False)
     same = client.replay(answer, 'model == "answer"', [as_judge(length)], margin={"length": 0.2})
@@ -132,13 +132,13 @@ def test_worse_code_is_worse(collector: CollectorProcess) -> None:
     for result in (same, worse):
         page_says_the_same(client, collector, result)
     deliver(client, collector, "replayed")
-    assert len(collector.runs("replayed")) == RUNS  # what is replayed is no production
+    assert len(collector.runs("replayed")) == RUNS  # replayed runs are not production runs
     evaluations = collector.get(f"/projects/replayed/runs/{ids[0]}")["evaluations"]
-    assert len(evaluations) == 1  # the judge had spoken, and was not asked again
+    assert len(evaluations) == 1  # the existing score is reused
 
 
 def test_judge_speaks_of_recorded_runs(collector: CollectorProcess, client: Client) -> None:
-    """A judge that has not judged the recorded runs is asked about them, once for all replays."""
+    """A judge scores recorded runs that it has not scored yet, once for all replays."""
     asked: list[str] = []
 
     def careful(outputs: str) -> Score:
@@ -162,7 +162,7 @@ def test_judge_speaks_of_recorded_runs(collector: CollectorProcess, client: Clie
 
 
 def test_runs_are_left_out_by_reason(collector: CollectorProcess, client: Client) -> None:
-    """What cannot be replayed is counted by its reason, and the result says so."""
+    """Runs that cannot be replayed are counted by reason, and the result reports them."""
 
     def take(x: Any, day: datetime.date | None = None) -> str:
         return type(x).__name__
@@ -211,7 +211,7 @@ def take_now(day: datetime.date) -> str:
     ("function", "wanted"), [(take_now, "2026"), (take_later, "2026"), (take_parts, "2026!")]
 )
 def test_all_sorts_of_functions(client: Client, function: Callable[..., Any], wanted: str) -> None:
-    """Functions, coroutines and generators are replayed, with dates as they were given."""
+    """Functions, coroutines and generators are replayed, with dates as they were passed."""
     client.trace(name="year")(take_now)(DAY)
     assert client.flush()
     result = client.replay(function, 'model == "year"', concurrency=2)
@@ -219,7 +219,7 @@ def test_all_sorts_of_functions(client: Client, function: Callable[..., Any], wa
 
 
 def test_experiments_are_no_sources(client: Client) -> None:
-    """Runs of experiments are replayed only where the filter speaks of them."""
+    """Runs of experiments are replayed only if the filter mentions them."""
     traced = client.trace(name="year")(take_now)
     traced(DAY)
     experiment = client.evaluate(traced, [{"day": DAY}])
@@ -233,7 +233,7 @@ def test_experiments_are_no_sources(client: Client) -> None:
 
 
 def test_recorded_failure_is_fixed(collector: CollectorProcess, client: Client) -> None:
-    """A recorded call that failed is replayed: it had not passed, and passes now."""
+    """A failed recorded call counts as not passed, and its replay as fixed."""
 
     def raises(question: str) -> str:
         raise KeyError(question)
@@ -269,7 +269,7 @@ def length(outputs):
 def program(
     collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run ``otel-ml replay`` in a folder with an app, over recorded runs."""
+    """Return a function that runs ``otel-ml replay`` in a folder with an app and recorded runs."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "app.py").write_text(APP)
     record(collector, "program")
@@ -316,7 +316,7 @@ def test_exit_status(
     changed: str,
     status: int,
 ) -> None:
-    """The exit status is that of an experiment beside its baseline."""
+    """The exit status is that of an experiment with a baseline."""
     ended = program(*arguments, CHANGED=changed)
     assert (ended.returncode, "Traceback" in ended.stderr) == (status, False), ended.stderr
 
@@ -324,7 +324,7 @@ def test_exit_status(
 def test_program_says_what_it_will_do(
     program: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:
-    """How many runs are replayed is said beforehand, and the report is written."""
+    """The command announces the number of runs to replay, and writes the report."""
     report = str(tmp_path / "report.json")
     ended = program("app.py:answer", *WHERE, "--margin", "length=0.2", "--json", report)
     assert ended.stderr.startswith("40 recorded runs: 40 to replay\n")
@@ -333,7 +333,7 @@ def test_program_says_what_it_will_do(
 
 
 def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Ctrl-C ends a replay with 130; what was done is kept, and the rest is said."""
+    """Ctrl-C ends a replay with status 130; the finished runs are kept."""
     record(collector, "interrupted")
     (tmp_path / "app.py").write_text(HELD)
     command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]
@@ -360,7 +360,7 @@ def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_logged_inputs(client: Client) -> None:
-    """A long array and a table come from what the run logged under the parameter's name."""
+    """Long arrays and tables are taken from the data logged under the parameter's name."""
 
     def total(array: Any, table: Any) -> float:
         return float(array.sum() + table["x"].sum())
@@ -384,12 +384,12 @@ def test_logged_inputs(client: Client) -> None:
 
     result = client.replay(today, 'model == "total"')
     assert sorted(run.outputs for run in result.runs) == expected[:2]
-    # What the third one logged under that name was another array.
+    # The third run logged a different array under the parameter's name.
     assert result.left_out == {"inputs not kept as numpy.ndarray": 1}
 
 
 def test_logged_image(client: Client) -> None:
-    """An image comes from what the run logged under the parameter's name, pixel by pixel."""
+    """An image is taken from the data logged under the parameter's name, pixel by pixel."""
 
     @client.trace(name="brightest")
     def production(image: Image.Image) -> int:
@@ -409,13 +409,13 @@ def test_logged_image(client: Client) -> None:
     assert result.left_out == {}
 
 
-# What they call.
+# Arguments of the real calls.
 
 CALLED: list[str] = []
 
 
 def make_app(client: Client) -> Callable[[str], Any]:
-    """Make an app of traced functions; what is called for real is noted."""
+    """Return an app of traced functions that record their real calls."""
     CALLED.clear()
 
     @client.trace(name="search")
@@ -468,7 +468,7 @@ STUBS = ("search", "later", "parts", "parts later")
 
 
 def test_stubbed_functions_are_not_called(collector: CollectorProcess, client: Client) -> None:
-    """Functions of all sorts answer what was recorded, in order, with types, and are not called."""
+    """Stubbed functions return their recorded results, in order and typed, without being called."""
     app = make_app(client)
     recorded = app("why")
     assert CALLED == ["a", "a", "b", "c", "c"]
@@ -493,7 +493,7 @@ def test_stubbed_functions_are_not_called(collector: CollectorProcess, client: C
 
 
 def test_stub_that_was_not_asked_raises(client: Client) -> None:
-    """What was not asked then raises in the call, or is called where that is said."""
+    """A call that was not recorded raises, or is made for real with `on_miss="call"`."""
     app = make_app(client)
     app("why")
     assert client.flush()
@@ -521,7 +521,7 @@ def test_stub_that_was_not_asked_raises(client: Client) -> None:
 
 
 def test_stub_raises_what_was_raised(client: Client) -> None:
-    """A recorded call that failed raises its error again; on a thread apart nothing is called."""
+    """A stubbed function whose recorded call failed raises the recorded error."""
     app = make_app(client)
     app("raise")
     assert client.flush()
@@ -531,7 +531,7 @@ def test_stub_raises_what_was_raised(client: Client) -> None:
 
 
 def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
-    """A stubbed function on a thread that follows no call raises, and is not called."""
+    """A stubbed function in a thread without the run's context raises and is not called."""
     app = make_app(client)
     app("threads")
     app("why")
@@ -544,7 +544,7 @@ def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
 
 
 def test_judges_call_for_real(client: Client) -> None:
-    """What a judge calls is called, whatever is stubbed."""
+    """Functions called by a judge run for real, even if they are stubbed."""
     app = make_app(client)
     app("why")
     assert client.flush()
@@ -568,9 +568,9 @@ def test_judges_call_for_real(client: Client) -> None:
     assert CALLED == ["judge", "judge"]
 
 
-# Killed.
+# A killed replay.
 
-# Answers half of the questions, and no other unless there is a file that says it was resumed.
+# Answers half of the questions, then blocks unless the file `resumed` exists.
 HELD: Final = """
 import os, threading
 
@@ -588,7 +588,7 @@ def count_asked():
 
 
 def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A replay that is killed goes on with the runs that it took, though others came since."""
+    """A killed replay resumes with its original runs, even if newer ones exist."""
     recorded = record(collector, "killed")
     (tmp_path / "app.py").write_text(HELD)
     command = [sys.executable, "-m", "otel_ml_collector", "replay", "app.py:answer"]

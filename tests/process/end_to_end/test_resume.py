@@ -1,4 +1,4 @@
-"""An experiment whose process is killed goes on in another one, from what the collector has."""
+"""An experiment whose process was killed resumes in another process."""
 
 import json
 import os
@@ -56,7 +56,7 @@ print(json.dumps({"id": result.experiment.id, "asked": len(asked), "rows": rows}
 def start(
     folder: Path, collector: CollectorProcess, name: str, resume: str = "", temperature: str = "0.5"
 ) -> "subprocess.Popen[str]":
-    """Start the program in a folder of its own, as another machine has it."""
+    """Start the program in its own folder, as on another machine."""
     folder.mkdir(exist_ok=True)
     (folder / "app.py").write_text(APP)
     return subprocess.Popen(
@@ -82,7 +82,7 @@ def found(collector: CollectorProcess, name: str) -> list[Any]:
 @sampled(1)
 @pytest.mark.parametrize("done", [20, 0, 1, 10, 50])
 def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, done: int) -> None:
-    """Each item and repeat is once in the result, none is missing, and little is run twice."""
+    """After a resume, each item and repeat is in the result once, and few are run twice."""
     name = f"killed {done}"
     process = start(tmp_path / "one", collector, name)
     wait_until(lambda: any(one["done"] >= done for one in found(collector, name)))
@@ -91,13 +91,13 @@ def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, 
         (output, outcome) for item, _, output, outcome in told["rows"] if item in {"i07", "i08"}
     } == {(None, "error"), (9, "ok")}
     again = end(start(tmp_path / "two", collector, name, "auto"))
-    assert (again["asked"], len(found(collector, name))) == (ITEMS * REPEATS, 2)  # it had ended
+    assert (again["asked"], len(found(collector, name))) == (ITEMS * REPEATS, 2)  # new
 
 
 def kill_and_go_on(
     process: "subprocess.Popen[str]", collector: CollectorProcess, name: str, folder: Path
 ) -> Any:
-    """Kill an experiment, and let another machine go on with it; returns what that one told."""
+    """Kill an experiment and resume it elsewhere; return the second process's result."""
     process.kill()
     process.communicate()
     before = max((one["done"] for one in found(collector, name)), default=0)
@@ -105,7 +105,7 @@ def kill_and_go_on(
     one = next(one for one in found(collector, name) if one["run_id"] == told["id"])
     assert one["outcome"] == "ok"
     assert (one["done"], one["errors"]) == (ITEMS * REPEATS, 6 * REPEATS)
-    is_new = before == ITEMS * REPEATS  # it had ended when it was killed
+    is_new = before == ITEMS * REPEATS  # it had finished when it was killed
     assert told["asked"] <= ITEMS * REPEATS - (0 if is_new else before)
     wanted = Counter((f"i{a:02}", repeat) for a in range(ITEMS) for repeat in range(REPEATS))
     assert Counter((item, repeat) for item, repeat, *_ in told["rows"]) == wanted
@@ -113,14 +113,14 @@ def kill_and_go_on(
 
 
 def test_interrupted_experiment_goes_on(collector: CollectorProcess) -> None:
-    """What Ctrl-C ended with a part of its rows is whole in the end, under the same id."""
+    """An experiment interrupted by Ctrl-C is resumed to completion under the same id."""
     client = Client("resumed", endpoint=collector.endpoint, join=False)
     interrupt_and_go_on(client, collector, "interrupted")
 
 
 @pytest.mark.parametrize("kind", [TracerProvider, WrappingProvider, ApiProvider])
 def test_goes_on_under_a_host_s_provider(collector: CollectorProcess, kind: type[Provider]) -> None:
-    """It is one experiment also where the host's provider makes the spans, and their ids."""
+    """An experiment also resumes under one id if the host's provider creates the spans."""
     provider = kind(resource=Resource({}))
     client = Client("resumed", endpoint=collector.endpoint, tracer_provider=provider)
     interrupt_and_go_on(client, collector, kind.__name__)
@@ -148,7 +148,7 @@ def interrupt_and_go_on(client: Client, collector: CollectorProcess, name: str) 
 
 
 def test_nothing_to_resume(collector: CollectorProcess) -> None:
-    """Where nothing is there, or no collector, it begins anew."""
+    """Without a previous experiment or a collector, `resume="auto"` starts a new one."""
     rows = [{"inputs": {"a": 1}, "expected": 2}]
     for client in (
         Client("resumed", endpoint=collector.endpoint, join=False),

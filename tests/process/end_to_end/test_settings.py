@@ -1,4 +1,4 @@
-"""What the settings say of calls, from OTLP to the API of a real collector: cost and project."""
+"""Settings for cost and project take effect, from OTLP to the API of a real collector."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ PRICES = '{"here": {"llama": {"input": 1, "output": 2}}}'
 
 
 def test_cost(tmp_path: Path) -> None:
-    """A run has the cost that came, or that of its tokens by our prices or the kept ones."""
+    """A run's cost is the one sent, or is computed with the configured or built-in prices."""
     calls: dict[str, dict[str, Value]] = {
         "told": {"gen_ai.provider.name": "openai", "gen_ai.usage.cost": 7.5},
         "known": {"gen_ai.provider.name": "openai"},
@@ -53,7 +53,7 @@ def test_cost(tmp_path: Path) -> None:
 
 
 def test_project_of_a_service(tmp_path: Path) -> None:
-    """With the setting, what names no project is in that of its service, on the page as well."""
+    """With `--project-from service.name`, spans without a project belong to their service."""
     now_ns = time.time_ns()
     scope = Scope({"service.name": "checkout"}, "tests", "1", {})
     call = make_span(

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, broken or hostile: the service goes on for all others."""
+"""Slow, silent, broken or hostile clients do not disturb the other clients."""
 
 import random
 import resource
@@ -26,22 +26,22 @@ PAUSE_S = 0.1
 USUAL_S = 1.0
 SLOWEST_S = 4.0
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that waits for requests for three seconds only."""
+    """Yield a collector that waits for requests for only three seconds."""
     data_dir = tmp_path_factory.mktemp("data")
     with running(data_dir, "--request-timeout-s", str(TIMEOUT_S)) as process:
-        with neighbour(process) as client:  # the first requests load what the others use
+        with neighbour(process) as client:  # loads the modules that later requests use
             wait_until(lambda: len(client.waits_s) >= 10)
         yield process
 
 
 @pytest.fixture(autouse=True)
 def many_files() -> Iterator[None]:
-    """Let this process have as many files as a thousand connections need."""
+    """Raise this process's limit of open files for a thousand connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * IDLE)), hard))
     yield
@@ -49,7 +49,7 @@ def many_files() -> Iterator[None]:
 
 
 class Neighbour(threading.Thread):
-    """A well-behaved client that goes on sending, over HTTP and gRPC, and notes its waits."""
+    """A well-behaved client that keeps sending over HTTP and gRPC and records its waits."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def neighbour(collector: CollectorProcess) -> Iterator[Neighbour]:
 
 
 def sockets_of(pid: int) -> int:
-    """Count the sockets of a process; the engine's threads have files of their own as well."""
+    """Count the sockets of a process, because the store's threads open other files."""
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -117,7 +117,7 @@ def answer_of(connection: socket.socket) -> bytes:
     try:
         while part := connection.recv(65_536):
             received += part
-    except ConnectionResetError:  # it closed on what it had not read
+    except ConnectionResetError:  # it closed with unread data
         pass
     return received
 
@@ -132,13 +132,13 @@ def whole_request() -> bytes:
 
 
 def one_byte_a_second(collector: CollectorProcess) -> None:
-    """Bodies of which a byte comes at a time are given up, and their senders are told."""
+    """Requests whose bodies arrive a byte per second time out with 408."""
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(collector.endpoint)) for _ in range(50)]
         for connection in slow:
             connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
         for _ in range(TIMEOUT_S + 1):
-            wait_until(elapsed(1))  # which makes the client slow
+            wait_until(elapsed(1))  # makes the client slow
             for connection in slow:
                 try:
                     connection.send(b"x")
@@ -148,7 +148,7 @@ def one_byte_a_second(collector: CollectorProcess) -> None:
 
 
 def slow_heads(collector: CollectorProcess) -> None:
-    """Heads that never end are given up."""
+    """Requests whose headers never end time out with 408."""
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(collector.endpoint)) for _ in range(50)]
         for connection in slow:
@@ -157,7 +157,7 @@ def slow_heads(collector: CollectorProcess) -> None:
 
 
 def idle(collector: CollectorProcess) -> None:
-    """A thousand connections that say nothing are borne, and closed after a while."""
+    """A thousand silent connections are accepted, and closed after the timeout."""
     with ExitStack() as stack:
         silent = [stack.enter_context(connect(collector.endpoint)) for _ in range(IDLE)]
         silent += [stack.enter_context(connect(collector.grpc)) for _ in range(IDLE // 10)]
@@ -165,7 +165,7 @@ def idle(collector: CollectorProcess) -> None:
 
 
 def half_closed(collector: CollectorProcess) -> None:
-    """A client that has said all, and listens only, gets its answer; one that has not, none."""
+    """A client that half-closes gets a response only if its request is complete."""
     for _ in range(20):
         with connect(collector.endpoint) as connection:
             connection.sendall(whole_request())
@@ -178,7 +178,7 @@ def half_closed(collector: CollectorProcess) -> None:
 
 
 def vanishing(collector: CollectorProcess) -> None:
-    """Connections are reset in the middle of heads, of bodies, and of waiting for an answer."""
+    """Connections are reset while sending headers or bodies, or awaiting a response."""
     request = whole_request()
     for number in range(300):
         with connect(collector.grpc if number % 10 == 0 else collector.endpoint) as connection:
@@ -187,7 +187,7 @@ def vanishing(collector: CollectorProcess) -> None:
 
 
 def header_floods(collector: CollectorProcess) -> None:
-    """Too many headers, one that is too long, and one without an end are refused."""
+    """Too many headers, a header that is too long, and an endless one are refused."""
     many = b"".join(b"X-%d: y\r\n" % number for number in range(10_000))
     for flood in (many, b"X-Long: " + b"y" * 1_000_000 + b"\r\n", b"X-Endless: " + b"y" * 200_000):
         for _ in range(10):
@@ -195,12 +195,12 @@ def header_floods(collector: CollectorProcess) -> None:
                 try:
                     connection.sendall(HEAD + flood)
                 except OSError:
-                    continue  # it was closed before all was sent
+                    continue  # it was closed before everything was sent
                 assert status_of(answer_of(connection)) in {431, 400, None}
 
 
 def garbage_behind(collector: CollectorProcess) -> None:
-    """Garbage behind a request ends the connection; requests behind one another are answered."""
+    """Garbage after a request ends the connection; pipelined requests are answered."""
     for _ in range(20):
         with connect(collector.endpoint) as connection:
             connection.sendall(whole_request() + b"\x00\xff garbage \r\n\r\n")
@@ -211,7 +211,7 @@ def garbage_behind(collector: CollectorProcess) -> None:
 
 
 def wrong_protocol(collector: CollectorProcess) -> None:
-    """Other protocols and random bytes on either port are refused or closed."""
+    """Other protocols and random bytes on either port are refused, or the connection closed."""
     bytes_ = random.Random(7)  # noqa: S311 - guards nothing
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)
     told = [whole_request(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00" * 20]
@@ -228,7 +228,7 @@ def wrong_protocol(collector: CollectorProcess) -> None:
 
 
 def broken_frames(collector: CollectorProcess) -> None:
-    """HTTP/2 frames of any kind and length end their connection only, and nothing is printed."""
+    """Random HTTP/2 frames only end their own connection, and nothing is printed."""
     printed = collector.output
     frames = random.Random(8)  # noqa: S311 - guards nothing
     for _ in range(100):
@@ -247,7 +247,7 @@ def broken_frames(collector: CollectorProcess) -> None:
 
 
 def unread_answers(collector: CollectorProcess) -> None:
-    """Clients that ask for much and read nothing of it hold nobody up."""
+    """Clients that request much and never read delay nobody."""
     ask = b"GET /static/vendor/htmx.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with ExitStack() as stack:
         for _ in range(50):
@@ -255,7 +255,7 @@ def unread_answers(collector: CollectorProcess) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(place(collector.endpoint))
             connection.sendall(ask * 100)
-        wait_until(elapsed(2))  # beside which others are answered
+        wait_until(elapsed(2))  # meanwhile, others are answered
 
 
 @sampled(2, without="one_byte_a_second")
@@ -278,7 +278,7 @@ def unread_answers(collector: CollectorProcess) -> None:
 def test_service_goes_on(
     collector: CollectorProcess, behave: Callable[[CollectorProcess], None]
 ) -> None:
-    """Beside such clients others are answered at once; then all descriptors are given back."""
+    """Other clients are still answered at once, and all sockets are closed afterwards."""
     before = sockets_of(collector.pid)
     with neighbour(collector) as client:
         behave(collector)
@@ -291,5 +291,5 @@ def test_service_goes_on(
 
 
 def test_memory(collector: CollectorProcess) -> None:
-    """All these clients left the collector's memory within its bound."""
+    """After all these clients, the collector's peak memory is within its limit."""
     assert collector.peak_mb < 1_200

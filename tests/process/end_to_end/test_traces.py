@@ -1,4 +1,4 @@
-"""A list of traces: the same rows on the page, in the answer of the API and from the command."""
+"""A list with one row per trace: the same rows on the page, in the API and on the command line."""
 
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF
@@ -10,7 +10,7 @@ PROJECT = "handoffs"
 
 
 def test_handoff(collector: CollectorProcess) -> None:
-    """Who looks for one row a trace finds the choice, and a handoff is one."""
+    """A trace with a handoff between agents is one row, and the page links to this list."""
     request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
     agents = [
         make_call(

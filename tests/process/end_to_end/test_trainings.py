@@ -1,4 +1,4 @@
-"""Trainings over sets of hyper-parameters are compared: scikit-learn's, by `examples/trainings`."""
+"""Trainings with different hyperparameters, from `examples/trainings.py`, are compared."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ PROJECT: Final = "digits-search"
 
 
 def test_metrics_of_trainings_are_compared(collector: CollectorProcess) -> None:
-    """The metrics of real trainings over hyper-parameters are compared, and the best one named."""
+    """The metrics of real trainings are compared, and the best one is named."""
     done = subprocess.run(
         [sys.executable, "examples/trainings.py"],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def test_metrics_of_trainings_are_compared(collector: CollectorProcess) -> None:
     runs = collector.runs(PROJECT, where='model == "train-digits"')
     ids = [run["run_id"] for run in runs][::-1]
     grid = list(product(RATES, PENALTIES))
-    trained = [[*fit(*params)] for params in grid]  # the same again, on no collector
+    trained = [[*fit(*params)] for params in grid]  # the same trainings without a collector
     with Reader(PROJECT, endpoint=collector.endpoint) as reader:
         found = reader.compare(ids, metric="val_loss")
     assert done.stdout.splitlines() == [*show(found)]

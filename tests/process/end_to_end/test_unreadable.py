@@ -1,4 +1,4 @@
-"""What no dialect can read: kept as it came, said on the page, and never a wrong number."""
+"""Unreadable values are stored unchanged, shown on the page, and never read as a wrong number."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from tests.support.sampling import sampled
 _NUMBERS: Final = frozenset({*TOKENS, "cost"})
 _PARTS: Final = [{"type": "text", "content": f"part {number}"} for number in range(9_000)]
 _BYTES: Final = base64.b64encode(b"\xff\x00\xfe").decode()
-# What stands where a count or a cost should, and where messages should.
+# Values used as counts and costs, and values used as messages.
 SAID: Final[dict[str, tuple[Any, Any]]] = {
     "words": ("many", "no list"),
     "below zero": (-5, {"role": 7}),
@@ -30,7 +30,7 @@ SAID: Final[dict[str, tuple[Any, Any]]] = {
 
 
 def to_value(told: Any) -> dict[str, Any]:
-    """Write a value as OTLP has it."""
+    """Return a value in OTLP's JSON."""
     if isinstance(told, bytes):
         return {"bytesValue": _BYTES}
     if isinstance(told, int):
@@ -41,7 +41,7 @@ def to_value(told: Any) -> dict[str, Any]:
 
 
 def make_attributes(dialect: Dialect, number: Any, messages: Any) -> dict[str, Any]:
-    """Fill all sources of the numbers, inputs and outputs of a call of a dialect."""
+    """Return attributes that set every source of numbers, inputs and outputs of a dialect."""
     told: dict[str, Any] = {
         mark + ("0.x" if mark.endswith("N") else "x") if mark.endswith((".", "N")) else mark: "x"
         for mark in (one.replace(".N", ".") for one in dialect.marks[:1])
@@ -65,7 +65,7 @@ def make_attributes(dialect: Dialect, number: Any, messages: Any) -> dict[str, A
 
 
 def make_group(dialect: Dialect, said: str) -> dict[str, Any]:
-    """Make the spans of one emitter: a call of which nothing can be read."""
+    """Return the spans of one instrumentation: a call with unreadable values."""
     pairs = make_attributes(dialect, *SAID[said])
     sdk = {"telemetry.sdk.name": dialect.sdk} if dialect.sdk else {}
     span = {
@@ -87,7 +87,7 @@ def make_group(dialect: Dialect, said: str) -> dict[str, Any]:
 @sampled(only=("words", "bytes"))
 @pytest.mark.parametrize("said", SAID)
 def test_unreadable(said: str, collector: CollectorProcess) -> None:
-    """Calls that say nothing readable have no tokens and no cost; their pages say what came."""
+    """Calls with unreadable values have no tokens and no cost; their pages show the values."""
     project = f"unreadable-{list(SAID).index(said)}"
     headers = {"content-type": "application/json", "x-otel-ml-project": project}
     for dialect in DIALECTS:  # each nearly fills a request

@@ -1,4 +1,4 @@
-"""Children that are forked at once on a busy machine deliver all that they recorded."""
+"""Children forked at once on a busy machine deliver everything they recorded."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
 @sampled(without="20 times")
 @pytest.mark.parametrize("rounds", [pytest.param(1, id="once"), pytest.param(20, id="20 times")])
 def test_six_children_at_once(sink: Sink, rounds: int) -> None:
-    """Every last call of six children that are forked right after the first one arrives."""
+    """Every call of six children forked right after the first call arrives."""
     with crowd.busy_loops():
         outputs = [crowd.run(MODEL).stderr for _ in range(rounds)]
     assert outputs == [""] * rounds
@@ -36,7 +36,7 @@ def test_six_children_at_once(sink: Sink, rounds: int) -> None:
 
 
 def test_receiver_that_was_stopped(tmp_path: Path) -> None:
-    """A receiver that is stopped for 6.5 s while six children end gets every call of theirs."""
+    """A receiver suspended for 6.5 s while six children end gets all of their calls."""
     collector = CollectorProcess(tmp_path)
     try:
         collector.wait_ready()
@@ -51,7 +51,7 @@ def test_receiver_that_was_stopped(tmp_path: Path) -> None:
 
 
 def test_refused_connection_ends_soon() -> None:
-    """Six children whose connections are refused end within seconds, each says what it lost."""
+    """Six children whose connections are refused end within seconds; each reports its losses."""
     began_s = time.monotonic()
     program = crowd.run(MODEL, OTEL_ML_ENDPOINT=closed_address())
     assert program.stderr.count("could not be delivered") == crowd.CALLS

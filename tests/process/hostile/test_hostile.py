@@ -1,4 +1,4 @@
-"""Every hostile case answers as without us and leaves the runs that it is to leave."""
+"""Every hostile case behaves as without otel-ml and records the expected runs."""
 
 import json
 import subprocess
@@ -15,14 +15,14 @@ from tests.support.sampling import sampled
 
 @pytest.fixture(scope="module")
 def done(request: pytest.FixtureRequest) -> subprocess.CompletedProcess[str]:
-    """Run the cases that are asked for in a process of their own, all of them at once."""
+    """Run the selected cases together in another process."""
     asked = [
         case.name
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module is sys.modules[__name__]
         if hasattr(item, "callspec") and isinstance(case := item.callspec.params["case"], Case)
     ]
-    # Python 3.12 and newer warn of any fork beside threads.
+    # Python 3.12 and later warn about any fork in a process with threads.
     python = [sys.executable, "-W", "ignore::DeprecationWarning"]
     return subprocess.run(
         [*python, "-m", "tests.support.hostile", "--json", *asked],
@@ -42,21 +42,21 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
 @sampled(36)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Case, lines: list[Any]) -> None:
-    """A traced function answers as without us, and its runs are in the collector's store."""
+    """A traced function behaves as without otel-ml, and its runs are stored."""
     [row] = [Row(**line) for line in lines if line.get("case") == case.name]
     assert row == row.wanted(case)
 
 
 def test_nothing_is_printed(done: subprocess.CompletedProcess[str]) -> None:
-    """Through all cases the SDK prints and logs nothing, of contexts that it could not detach."""
+    """The SDK prints and logs nothing in any case, not even about contexts it could not detach."""
     assert done.stderr == ""
 
 
 def test_nothing_gave_trouble(lines: list[Any]) -> None:
-    """Through all cases nothing gave the SDK trouble."""
+    """The SDK counts no internal error in any case."""
     assert lines[-1] == {}
 
 
 def test_names_are_different() -> None:
-    """No case hides another one's runs."""
+    """Case names are unique, so that no case hides another one's runs."""
     assert len({case.name for case in CASES}) == len(CASES)

@@ -1,4 +1,4 @@
-"""Traced functions of a script in other processes, with the libraries of our own environment."""
+"""Traced functions of a script run in other processes, with this environment's libraries."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.support.interop.receiver import Receiver
 
 @pytest.mark.parametrize("library", ["cloudpickle", "joblib"])
 def test_function_of_a_script_runs_elsewhere(library: str, ours: Receiver) -> None:
-    """A traced function of a script is pickled by value, and its calls are recorded elsewhere."""
+    """A traced function of a script is pickled by value, and its calls elsewhere are recorded."""
     check_pickles(NEWEST, library, ours)

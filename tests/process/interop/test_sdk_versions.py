@@ -1,4 +1,4 @@
-"""A run is an ordinary span in the traces of a service, on every SDK that we run with."""
+"""A run is an ordinary span in a service's traces, with every supported SDK version."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.sampling import sampled
 
 pytestmark = sampled(only=("sdk-1.25*",))
 
-# What differs from call to call, or belongs to other tests.
+# Attributes that differ between calls, or that other tests check.
 VARYING = frozenset(
     {
         "otel_ml.latency_ms",
@@ -22,24 +22,24 @@ VARYING = frozenset(
 
 @pytest.fixture(scope="module")
 def spans(sdk: str) -> Answers:
-    """What the program about spans found under the SDK."""
+    """Return the results of the program `spans` with the SDK."""
     return ask(sdk, "spans")
 
 
 def test_environment_holds_its_version(sdk: str, spans: Answers) -> None:
-    """An environment holds the SDK that it is named after."""
+    """An environment has the SDK version in its name."""
     assert sdk == NEWEST or spans["version"].startswith(f"{sdk.removeprefix('sdk-')}.")
 
 
 def test_global_provider_is_joined(spans: Answers) -> None:
-    """A run goes through the global provider, which stays in place."""
+    """Runs use the global provider, which stays in place."""
     found = spans["global_provider"]
     assert (found["returned"], found["kept"], found["flushed"]) == (3, True, True)
     assert found["run"]["resource"] == {"service.name": "shop"}
 
 
 def test_run_is_a_span(spans: Answers) -> None:
-    """The span of a run is of our own class and of the SDK's and the API's."""
+    """The span of a run is a RunSpan, and also a ReadableSpan and a Span of the SDK and API."""
     found = spans["global_provider"]
     assert (found["run"]["type"], found["readable"]) == ("RunSpan", True)
 
@@ -62,7 +62,7 @@ def test_run_says_what_a_span_says(spans: Answers) -> None:
 
 
 def test_times(spans: Answers) -> None:
-    """A run lies within the call that it is of, and lasts as long as its latency says."""
+    """A run starts and ends within its call, and its duration equals its latency attribute."""
     found = spans["global_provider"]
     run, (before_ns, after_ns) = found["run"], found["between"]
     assert before_ns <= run["start_ns"] <= run["end_ns"] <= after_ns
@@ -71,7 +71,7 @@ def test_times(spans: Answers) -> None:
 
 
 def test_attributes(spans: Answers) -> None:
-    """A run carries all that it says as attributes of the span."""
+    """All information about a run is in the span's attributes."""
     attributes = spans["global_provider"]["run"]["attributes"]
     assert attributes.keys() >= VARYING
     assert {key: value for key, value in attributes.items() if key not in VARYING} == {
@@ -86,7 +86,7 @@ def test_attributes(spans: Answers) -> None:
 
 
 def test_scope(sdk: str, spans: Answers) -> None:
-    """The scope is ours, with the project where scopes have attributes: since SDK 1.26."""
+    """The scope is otel-ml's; since SDK 1.26, scopes have attributes, and it has the project."""
     run = spans["global_provider"]["run"]
     assert run["scope"][0] == "otel_ml"
     expected = {} if sdk == "sdk-1.25" else {"otel_ml.project": "shop"}
@@ -94,7 +94,7 @@ def test_scope(sdk: str, spans: Answers) -> None:
 
 
 def test_json(spans: Answers) -> None:
-    """A run writes itself as JSON with the fields of a span of the SDK's, holding its values."""
+    """A run's JSON has the fields of an SDK span and the run's values."""
     found = spans["to_json"]
     run, written, stock = found["run"], found["json"], found["stock_json"]
     assert written.keys() == stock.keys()
@@ -110,20 +110,20 @@ def test_json(spans: Answers) -> None:
 
 
 def test_json_in_one_line(spans: Answers) -> None:
-    """Without indent a run's JSON is one line."""
+    """Without indent, a run's JSON is one line."""
     one, many = spans["to_json"]["lines"]
     assert one == 1
     assert many > 1
 
 
 def test_flags_of_a_root(spans: Answers) -> None:
-    """A run that is a root has the flags of a span of the SDK's that is one."""
+    """A root run has the same flags as a root span of the SDK."""
     request, run = spans["family"][-1], spans["global_provider"]["run"]
     assert run["flags"] == request["flags"]
 
 
 def test_family(spans: Answers) -> None:
-    """Runs and spans of other tracers are parents and children of each other, in one trace."""
+    """Runs and spans of other tracers are parents and children of each other in one trace."""
     family = spans["family"]
     assert [span["name"] for span in family] == ["query", "inner", "step", "outer", "request"]
     above = [*(span["span_id"] for span in family[1:]), None]
@@ -133,7 +133,7 @@ def test_family(spans: Answers) -> None:
 
 
 def test_remote_parent(spans: Answers) -> None:
-    """A run under a span of another process continues its trace, with its state."""
+    """A run whose parent is in another process continues its trace with its trace state."""
     run = spans["remote_parent"]
     assert run["parent"] == {
         "trace_id": f"{0xA1:032x}",
@@ -146,7 +146,7 @@ def test_remote_parent(spans: Answers) -> None:
 
 
 def test_failure(spans: Answers) -> None:
-    """A run that raised has the status ERROR and an exception event, and the host its exception."""
+    """A run that raised has status ERROR and an exception event; the caller gets the exception."""
     run = spans["failure"]
     assert (run["raised"], run["status"]) == (
         "no such model",
@@ -162,13 +162,13 @@ def test_failure(spans: Answers) -> None:
 
 
 def test_disabled_sdk(sdk: str) -> None:
-    """Where the environment disables the SDK a traced function works and nothing is recorded."""
+    """If the environment disables the SDK, a traced function works and nothing is recorded."""
     found = ask(sdk, "settings", OTEL_SDK_DISABLED="true")["run"]
     assert found == {"returned": "returned", "spans": [], "flushed": True}
 
 
 def test_counting_sdk(sdk: str) -> None:
-    """Where the SDK counts its own spans a run is recorded all the same."""
+    """If the SDK counts its own spans, runs are still recorded."""
     found = ask(sdk, "settings", OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED="true")["run"]
     [run] = found["spans"]
     assert (found["returned"], run["name"], run["type"]) == ("returned", "model", "ReadableSpan")
@@ -177,18 +177,18 @@ def test_counting_sdk(sdk: str) -> None:
 
 @pytest.fixture(scope="module")
 def forks(sdk: str) -> Answers:
-    """What the program about forks found under the SDK, with a detector of process ids."""
+    """Return the results of the program `forks` with the SDK and a detector of process ids."""
     return ask(sdk, "forks", OTEL_EXPERIMENTAL_RESOURCE_DETECTORS="otel,process")
 
 
 def test_resource_in_a_forked_child(forks: Answers) -> None:
-    """In a forked child a run has the resource of a span of the SDK's there."""
+    """In a forked child, a run has the same resource as an SDK span."""
     _, [run, stock] = forks["joined"]
     assert run == stock
 
 
 def test_own_resource_in_a_forked_child(forks: Answers) -> None:
-    """In a forked child the resource of our own provider changes as the SDK's does."""
+    """In a forked child, the resource of otel-ml's provider changes like the SDK's."""
     [_, stock_before], [_, stock_after] = forks["joined"]
     [before], [after] = forks["own"]
     changed = {key for key in stock_before if stock_before[key] != stock_after[key]}

@@ -1,4 +1,4 @@
-"""What arrives by the official exporter and by ours is the same, on every SDK."""
+"""The official exporter and otel-ml's deliver the same data, with every SDK version."""
 
 import json
 from typing import Any
@@ -19,17 +19,17 @@ RUNS = [
     "otel_ml.goodbye",
     "otel_ml.start",
     "otel_ml.update",
-    "otel_ml.update",  # of the training, and what the judge is
+    "otel_ml.update",  # of the training, and the judge's definition
     "plain",
     "renamed",
     "stream",
     "training",
 ]
-# Differ from process to process.
+# These differ between processes.
 VARYING = frozenset(
     {
         "otel_ml.process",
-        "otel_ml.seq",  # a judge says what it is on a thread of its own
+        "otel_ml.seq",  # a judge's definition is sent by another thread
         "otel_ml.latency_ms",
         "otel_ml.stream.first_chunk_ms",
         "otel_ml.metric.times",
@@ -40,7 +40,7 @@ VARYING = frozenset(
 
 
 class Sent:
-    """What one way of sending brought to the service's backend and to our collector."""
+    """The spans that one way of sending delivered to the service's and otel-ml's receivers."""
 
     def __init__(self, answers: Answers, theirs: Receiver, ours: Receiver) -> None:
         self.told = answers["deliver"]
@@ -49,7 +49,7 @@ class Sent:
 
 
 def send(sdk: str, way: str) -> Sent:
-    """Record the same runs in a process, and send them one way."""
+    """Record the same runs in a process, and send them in one way."""
     with open_receiver() as theirs, open_receiver() as ours:
         answers = ask(sdk, "delivery", way, theirs.address, ours.address)
         return Sent(answers, theirs, ours)
@@ -57,24 +57,24 @@ def send(sdk: str, way: str) -> Sent:
 
 @pytest.fixture(scope="module")
 def both(sdk: str) -> Sent:
-    """Through a joined provider: the service's official exporter and our own pipeline."""
+    """Send through a joined provider, with its official exporter and otel-ml's pipeline."""
     return send(sdk, "both")
 
 
 @pytest.fixture(scope="module")
 def direct(sdk: str) -> Sent:
-    """Through our own provider and pipeline."""
+    """Send through otel-ml's provider and pipeline."""
     return send(sdk, "direct")
 
 
 @pytest.fixture(scope="module")
 def official(sdk: str) -> Sent:
-    """Through our own provider and the official exporter."""
+    """Send through otel-ml's provider and the official exporter."""
     return send(sdk, "official")
 
 
 def lasting(receiver: Receiver) -> dict[tuple[str, Any], Any]:
-    """What does not differ from process to process, of each span, by its name and target."""
+    """Return the parts of each span that do not differ between processes, by name and target."""
     return {
         (span["name"], span["attributes"].get("otel_ml.target.kind")): {
             "kind": span["kind"],
@@ -99,7 +99,7 @@ def _without_latency(key: str, value: Any) -> Any:
 
 
 def test_delivery_is_told(both: Sent, direct: Sent, official: Sent) -> None:
-    """Each way tells that all was delivered, with nothing lost and no trouble."""
+    """Each way of sending reports that everything was delivered without losses or errors."""
     told = [
         (sent.told["flushed"], sent.told["lost"], sent.told["trouble"])
         for sent in (both, direct, official)
@@ -108,18 +108,18 @@ def test_delivery_is_told(both: Sent, direct: Sent, official: Sent) -> None:
 
 
 def test_all_runs_arrive(both: Sent, direct: Sent, official: Sent) -> None:
-    """Every run and record arrives, by the official exporter and by ours."""
+    """Every run and record arrives through both exporters."""
     assert both.theirs.names == both.ours.names == RUNS
     assert direct.ours.names == official.theirs.names == RUNS
 
 
 def test_official_exporter_sends_the_same(both: Sent) -> None:
-    """Of the same runs the official encoder and ours write the same, attribute by attribute."""
+    """Both exporters encode the same runs identically, attribute by attribute."""
     assert both.theirs.messages == both.ours.messages
 
 
 def test_resource_and_scope_are_the_same(both: Sent) -> None:
-    """Resource and scope arrive the same by the official exporter and by ours."""
+    """Resource and scope are the same through both exporters."""
     asked = ("resource", "scope", "scope_attributes", "schema_urls")
     theirs, ours = (
         {key: {name: span[name] for name in asked} for key, span in receiver.ours.items()}
@@ -129,27 +129,27 @@ def test_resource_and_scope_are_the_same(both: Sent) -> None:
 
 
 def test_joined_runs_say_what_direct_ones_say(both: Sent, direct: Sent) -> None:
-    """A run says the same through a joined provider as through our own."""
+    """A run has the same content through a joined provider as through otel-ml's."""
     joined, own = lasting(both.ours), lasting(direct.ours)
-    # The joined provider limits the number of events and of their attributes.
+    # The joined provider limits the number of events and their attributes.
     del joined["renamed", None]["events"], own["renamed", None]["events"]
     assert joined == own
 
 
 def test_given_exporter_sends_the_same(direct: Sent, official: Sent) -> None:
-    """A run says the same by the official exporter, given to a client, as by our own."""
+    """The official exporter, passed to a client, sends the same content as otel-ml's exporter."""
     assert lasting(official.theirs) == lasting(direct.ours)
 
 
 def test_limits_reach_the_wire(both: Sent) -> None:
-    """What the provider's limits cost is counted on the wire."""
+    """The encoded span counts the data dropped by the provider's limits."""
     span = both.ours.named("renamed")
     assert span["dropped"] == (0, 2, 1)
     assert [name for name, _, _ in span["events"]] == ["event 2", "event 3", "exception"]
 
 
 def test_parent_of_another_process(both: Sent) -> None:
-    """A run under a remote span carries its trace, its state and its id."""
+    """A run below a remote span has its trace, its trace state and its id as parent."""
     span = both.ours.named("child")
     assert (span["trace_id"], span["parent_id"], span["trace_state"]) == (
         f"{0xA1:032x}",
@@ -159,14 +159,14 @@ def test_parent_of_another_process(both: Sent) -> None:
 
 
 def test_own_resource(direct: Sent) -> None:
-    """Our own provider's resource names the project beside what the SDK says."""
+    """The resource of otel-ml's provider has the project in addition to the SDK's attributes."""
     resource = direct.ours.named("plain")["resource"]
     assert resource["otel_ml.project"] == "shop"
     assert resource["telemetry.sdk.version"] == direct.told["version"]
 
 
 def test_own_scope(sdk: str, direct: Sent) -> None:
-    """Our scope names the project where scopes have attributes: since SDK 1.26."""
+    """Since SDK 1.26, scopes have attributes, and otel-ml's scope has the project."""
     span = direct.ours.named("plain")
     assert span["scope"][0] == "otel_ml"
     expected = {} if sdk == "sdk-1.25" else {"otel_ml.project": "shop"}
@@ -174,7 +174,7 @@ def test_own_scope(sdk: str, direct: Sent) -> None:
 
 
 def test_values_reach_the_wire(direct: Sent) -> None:
-    """Inputs, outputs and tags arrive as they were given."""
+    """Inputs, outputs and tags arrive unchanged."""
     attributes = direct.ours.named("plain")["attributes"]
     assert json.loads(attributes["otel_ml.inputs"]) == {
         "question": "Où est mon colis ? 📦",

@@ -1,4 +1,4 @@
-"""What a host says to the current span arrives with a run as it does with a span of the SDK's."""
+"""A host's changes to the current span have the same effect on a run as on an SDK span."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tests.support.sampling import sampled
 
 pytestmark = sampled(only=("sdk-1.25*",))
 
-# The limits that the program passes as SpanLimits, as a service's operator sets them.
+# The limits that the program passes as SpanLimits, as variables of a service's operator.
 LIMITS = {
     "OTEL_SPAN_EVENT_COUNT_LIMIT": "3",
     "OTEL_SPAN_LINK_COUNT_LIMIT": "2",
@@ -20,24 +20,24 @@ LIMITS = {
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "20",
 }
 TEXT = "text " * 8
-# What stays of an attribute count of 40 with 200 attributes of the host's.
+# An attribute limit of 40, and 200 attributes added by the host.
 COUNT, GIVEN = 40, 200
 
 
 @pytest.fixture(scope="module")
 def host(sdk: str) -> Answers:
-    """What the program about hosts found under the SDK."""
+    """Return the results of the program `host` with the SDK."""
     return ask(sdk, "host")
 
 
 @pytest.fixture(scope="module")
 def limited_host(sdk: str) -> Answers:
-    """The same with limits in the environment."""
+    """Return the results of the program `host` with limits in the environment."""
     return ask(sdk, "host", "limited", **LIMITS)
 
 
 def test_additions(host: Answers) -> None:
-    """Attributes, events and links that the host adds arrive."""
+    """Attributes, events and links added by the host arrive."""
     ours, stock = host["additions"]
     assert ours == stock
     assert ours["attributes"] == {
@@ -51,7 +51,7 @@ def test_additions(host: Answers) -> None:
 
 
 def test_odd_values(host: Answers) -> None:
-    """Values and keys that are no attributes become what the SDK makes of them."""
+    """Invalid attribute values and keys are handled as by the SDK."""
     ours, stock = host["odd_values"]
     assert ours == stock
 
@@ -75,12 +75,12 @@ def assert_limited(both: list[Any]) -> None:
 
 
 def test_limits_of_the_provider(host: Answers) -> None:
-    """The limits that the provider was made with hold for what the host adds."""
+    """The provider's limits apply to the host's additions."""
     assert_limited(host["limits"])
 
 
 def test_limits_of_the_environment(limited_host: Answers) -> None:
-    """The limits of the environment hold for what the host adds."""
+    """The limits of the environment apply to the host's additions."""
     assert_limited(limited_host["additions"])
 
 
@@ -94,17 +94,17 @@ def assert_short(run: Any) -> None:
 
 
 def test_own_values_within_the_provider_s_limit(host: Answers) -> None:
-    """The provider's limit on a value's length cuts a run's payloads, which stay JSON."""
+    """The provider's limit on value length truncates a run's payloads to valid JSON."""
     assert_short(host["own_values"])
 
 
 def test_own_values_within_the_environment_s_limit(limited_host: Answers) -> None:
-    """The environment's limit on a value's length cuts a run's payloads, which stay JSON."""
+    """The environment's limit on value length truncates a run's payloads to valid JSON."""
     assert_short(limited_host["own_values"])
 
 
 def test_count_limit(host: Answers) -> None:
-    """At the limit on their number the host's oldest attributes go, and nothing that a run says."""
+    """The attribute limit drops the host's oldest attributes, and none of the run's own."""
     attributes = host["many_attributes"]["attributes"]
     own = {key: value for key, value in attributes.items() if key.startswith("otel_ml.")}
     kept = COUNT - len(own)
@@ -112,21 +112,21 @@ def test_count_limit(host: Answers) -> None:
         f"host.{number:03}" for number in range(GIVEN - kept, GIVEN)
     ]
     assert {"otel_ml.project", "otel_ml.inputs", "otel_ml.outputs", "otel_ml.outcome"} <= own.keys()
-    # Tags may have moved together.
+    # Tags may have been combined into one attribute.
     tags = json.loads(own.get("otel_ml.tags", "{}"))
     alone = {key for key in ("a", "b") if f"otel_ml.tag.{key}" in own}
     assert alone | tags.keys() == {"a", "b"}
 
 
 def test_dropped_attributes_are_counted(host: Answers) -> None:
-    """Every attribute of the host's that a limit cost is counted."""
+    """Every host attribute dropped by the limit is counted."""
     run = host["many_attributes"]
     kept = sum(key.startswith("host.") for key in run["attributes"])
     assert run["dropped"] == [GIVEN - kept, 0, 0]
 
 
 def test_exceptions(host: Answers) -> None:
-    """Exceptions that the host records are events like the SDK's."""
+    """Exceptions recorded by the host become the same events as with the SDK."""
     ours, stock = host["exceptions"]
     raised, stock_raised = ours["events"].pop(), stock["events"].pop()
     assert ours == stock
@@ -142,19 +142,19 @@ def test_exceptions(host: Answers) -> None:
 
 
 def test_links(host: Answers) -> None:
-    """A link is kept or left out as the SDK does it, by its ids, state and attributes."""
+    """A link is kept or dropped as by the SDK, depending on its ids, state and attributes."""
     ours, stock = host["links"]
     assert ours == stock
 
 
 def test_name(host: Answers) -> None:
-    """The host may rename the current span."""
+    """The host can rename the current span."""
     ours, stock = host["name"]
     assert (ours["name"], stock["name"]) == ("renamed", "renamed")
 
 
 def test_statuses(host: Answers) -> None:
-    """Statuses that the host sets one after the other end as with the SDK."""
+    """Consecutive statuses set by the host have the same result as with the SDK."""
     assert [ours for ours, _ in host["statuses"]] == [stock for _, stock in host["statuses"]]
     assert [ours for ours, _ in host["statuses"]] == [
         ["ERROR", "bad"],
@@ -168,19 +168,19 @@ def test_statuses(host: Answers) -> None:
 
 
 def test_after_the_end(host: Answers) -> None:
-    """What the host says to a span that has ended changes nothing and does not raise."""
+    """Changes to an ended span have no effect and do not raise."""
     ours, stock = host["after_the_end"]
     assert ours == stock
     assert (ours["name"], ours["status"], ours["events"]) == ("model", ["UNSET", None], [])
 
 
 def test_run_s_own_names(host: Answers) -> None:
-    """What a run says itself stays, whatever the host writes under that name."""
+    """The host cannot overwrite a run's own attributes."""
     assert host["own_names"] == "ok"
 
 
 def test_threads(host: Answers) -> None:
-    """What two threads add at the same moment arrives, of both."""
+    """Additions by two threads at the same time all arrive."""
     ours, stock = host["threads"]
     assert ours["attributes"].keys() == stock["attributes"].keys() == {"thread 0", "thread 1"}
     assert len(ours["events"]) == len(stock["events"]) == 2

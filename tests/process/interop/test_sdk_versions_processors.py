@@ -1,4 +1,4 @@
-"""A run is an ordinary span to processors, exporters and providers of others, on every SDK."""
+"""A run is an ordinary span for foreign processors, exporters and providers, with every SDK."""
 
 import pytest
 
@@ -10,12 +10,12 @@ pytestmark = sampled(only=("sdk-1.25*",))
 
 @pytest.fixture(scope="module")
 def processors(sdk: str) -> Answers:
-    """What the program about processors found under the SDK."""
+    """Return the results of the program `processors` with the SDK."""
     return ask(sdk, "processors")
 
 
 def test_processor_is_told_the_same(processors: Answers) -> None:
-    """A processor is told of a run at the same moments as of a span of the SDK's, in that order."""
+    """A processor is called for a run at the same moments and in the same order as for a span."""
     found = processors["calls"]
     alike = ("call", "readable", "recording", "above", "flags", "parent", "kind", "name", "started")
     ours, stock = (
@@ -26,7 +26,7 @@ def test_processor_is_told_the_same(processors: Answers) -> None:
 
 
 def test_processor_sees_the_first_attributes(processors: Answers) -> None:
-    """A processor sees at the start what is known of a run by then."""
+    """When a run starts, a processor sees the attributes known by then."""
     start = processors["calls"]["ours"][0]
     assert start["attributes"] == [
         "otel_ml.kind",
@@ -37,27 +37,27 @@ def test_processor_sees_the_first_attributes(processors: Answers) -> None:
 
 
 def test_processor_adds_attributes(processors: Answers) -> None:
-    """An attribute that a processor sets when a run starts arrives with it."""
+    """An attribute set by a processor at a run's start arrives with the run."""
     assert processors["calls"]["run"]["attributes"]["processor.start"] == "seen"
 
 
 def test_failing_processor(processors: Answers) -> None:
-    """A processor that raises when a run starts or ends does not reach the host's call."""
+    """A processor that raises at a run's start or end does not affect the host's call."""
     assert processors["failing"] == ["returned", "returned"]
 
 
 def test_concurrent_processors(processors: Answers) -> None:
-    """Processors that the SDK calls on threads of its own see a run start and end."""
+    """Processors that the SDK calls in other threads see runs start and end."""
     assert processors["concurrent"] == ["start", "end"]
 
 
 def test_batches(processors: Answers) -> None:
-    """The SDK's batches deliver runs as they ended, in their order."""
+    """The SDK's batch processor delivers runs in the order in which they ended."""
     assert [run["name"] for run in processors["batch"]] == ["first", "second"]
 
 
 def test_flush_of_a_lent_provider(processors: Answers) -> None:
-    """What a client lends delivers what the service's processors hold."""
+    """Flushing the client's provider also flushes the service's processors."""
     assert processors["lent"] == ["chat"]
 
 
@@ -69,23 +69,23 @@ def test_console(processors: Answers) -> None:
 
 
 def test_processor_that_comes_later(processors: Answers) -> None:
-    """A processor that is added after the first run sees the next one."""
+    """A processor added after the first run sees the next one."""
     assert processors["added_later"] == ["after"]
 
 
 def test_provider_that_was_shut_down(processors: Answers) -> None:
-    """A traced function works on after its provider was shut down."""
+    """A traced function still works after its provider was shut down."""
     assert processors["after_shutdown"] == "returned"
 
 
 def test_given_subclass_makes_the_span(processors: Answers) -> None:
-    """Given a provider of a class of its own, a run is the span that its tracer makes."""
+    """With a provider of a custom class, a run is the span made by its tracer."""
     own, _ = processors["subclass"]
     assert own["type"] == "ReadableSpan"
 
 
 def test_given_subclass_gets_the_same_span(processors: Answers) -> None:
-    """Given a provider of a class of its own, a run says the same as through the SDK's."""
+    """With a provider of a custom class, a run has the same content as with the SDK's class."""
     alike = ("name", "kind", "parent", "flags", "status", "links", "dropped", "scope")
     own, exact = (
         {
@@ -103,7 +103,7 @@ def test_given_subclass_gets_the_same_span(processors: Answers) -> None:
 
 
 def test_global_subclass_is_left_alone(processors: Answers) -> None:
-    """A global provider of a class of its own is not joined, and our run is in its trace."""
+    """A global provider of a custom class is not joined, but runs still belong to its traces."""
     found = processors["not_joined"]
     request, run = found["request"], found["run"]
     assert (request["name"], run["name"]) == ("request", "model")

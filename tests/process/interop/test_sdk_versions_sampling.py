@@ -1,4 +1,4 @@
-"""Samplers and id generators of a joined provider decide on runs as on spans of the SDK's."""
+"""A joined provider's samplers and id generators treat runs like SDK spans."""
 
 import pytest
 
@@ -21,19 +21,19 @@ DROPPED = {"always off", "parent, off", "ratio 0", "own, drop", "own class"}
 
 @pytest.fixture(scope="module")
 def sampling(sdk: str) -> Answers:
-    """What the program about sampling found under the SDK."""
+    """Return the results of the program `sampling` with the SDK."""
     return ask(sdk, "sampling")
 
 
 def test_decisions(sampling: Answers) -> None:
-    """Under every sampler and parent a run is kept, flagged and named as a span of the SDK's."""
+    """With every sampler and parent, a run is kept, flagged and named like an SDK span."""
     decisions = sampling["decisions"]
     differing = {case: both for case, both in decisions.items() if both[0] != both[1]}
     assert differing == {}
 
 
 def test_decisions_on_roots(sampling: Answers) -> None:
-    """A root run is recorded or dropped as its sampler says."""
+    """A root run is recorded or dropped as its sampler decides."""
     roots = {
         sampler: run["recording"]
         for case, (run, _) in sampling["decisions"].items()
@@ -44,7 +44,7 @@ def test_decisions_on_roots(sampling: Answers) -> None:
 
 
 def test_sampler_is_asked_the_same(sampling: Answers) -> None:
-    """A sampler is asked of a run what it is asked of a span of the SDK's."""
+    """A sampler gets the same arguments for a run as for an SDK span."""
     ours, stock = sampling["asked"]
     assert ours == stock
     assert (ours["name"], ours["kind"], ours["attributes"]["otel_ml.project"]) == (
@@ -55,20 +55,20 @@ def test_sampler_is_asked_the_same(sampling: Answers) -> None:
 
 
 def test_sampler_s_state(sampling: Answers) -> None:
-    """The trace state that a sampler gives is the run's."""
+    """A run has the trace state that its sampler returned."""
     ours, stock = sampling["said"]
     assert ours["state"] == stock["state"] == {"sampler": "1"}
 
 
 def test_sampler_s_attributes(sampling: Answers) -> None:
-    """The attributes that a sampler adds arrive with the run."""
+    """Attributes added by a sampler arrive with the run."""
     ours, stock = sampling["said"]
     assert stock["attributes"]["sampler.rate"] == 0.5
     assert ours["attributes"].get("sampler.rate") == 0.5
 
 
 def test_ids(sampling: Answers) -> None:
-    """Ids come from the provider's generator, one each, for runs as for spans."""
+    """The provider's generator makes one id for each run and span."""
     first, second = (
         f"{0x0123456789ABCDEF_0123456789ABCDEF:032x}",
         f"{0x0123456789ABCDEF_0123456789ABCDF0:032x}",
@@ -82,7 +82,7 @@ def test_ids(sampling: Answers) -> None:
 
 
 def test_children_of_a_dropped_run(sampling: Answers) -> None:
-    """What is called within a dropped run is dropped with it."""
+    """Calls inside a dropped run are dropped too."""
     assert sampling["children_of_dropped"] == 0
 
 
@@ -96,7 +96,7 @@ def test_children_of_a_dropped_run(sampling: Answers) -> None:
     ],
 )
 def test_environment_s_sampler(sdk: str, sampler: str, argument: str, expected: list[str]) -> None:
-    """The sampler that the environment names holds for runs of a joined provider."""
+    """The sampler set in the environment applies to runs of a joined provider."""
     found = ask(
         sdk,
         "sampling",

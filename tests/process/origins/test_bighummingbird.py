@@ -1,4 +1,4 @@
-"""The two snippets of BigHummingbird's text, as files that are edited between runs."""
+"""The two snippets of BigHummingbird's text, run as files that are edited between runs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ PLAIN = "# translation"
 
 
 def newest(collector: CollectorProcess, project: str) -> dict[str, Any]:
-    """The last run of a project, with everything that is known of it."""
+    """Return the details of a project's newest run."""
     [summary, *_] = collector.runs(project, limit=1)
     detail: dict[str, Any] = collector.get(f"/runs/{summary['run_id']}")
     return detail
@@ -24,7 +24,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 
 def test_trace_snippet_and_its_versions(collector: CollectorProcess, tmp_path: Path) -> None:
-    """An edited model is v2, the old code is v1 again, a renamed one is a new model's v1."""
+    """An edited model is v2, the restored code is v1 again, and a renamed model is a new v1."""
     seen = []
     text = TRACE
     for old, new in [
@@ -50,7 +50,7 @@ def test_trace_snippet_and_its_versions(collector: CollectorProcess, tmp_path: P
 
 
 def test_trace_snippet_records_the_call(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The run has inputs by name, the output, a latency, and the source of its version."""
+    """The run has inputs by name, the output, a latency, and its version's source."""
     run(tmp_path, edited(TRACE, "Concept Project", "One Call"), collector)
     found = newest(collector, "One Call")
     told = ("model", "version", "kind", "inputs", "outputs", "outcome", "scores", "tags")
@@ -73,7 +73,7 @@ def test_trace_snippet_records_the_call(collector: CollectorProcess, tmp_path: P
 def test_other_signature_or_output_is_another_version(
     collector: CollectorProcess, tmp_path: Path
 ) -> None:
-    """Signature and output structure belong to the version, not the text alone."""
+    """A version depends on signature and output structure, not only on the source."""
     versions = []
     text = edited(TRACE, "Concept Project", "Parts")
     for old, new in [
@@ -93,7 +93,7 @@ def test_other_signature_or_output_is_another_version(
 def test_assess_snippet_and_the_judges_versions(
     collector: CollectorProcess, tmp_path: Path
 ) -> None:
-    """The judge's score passes by its criterion, and a changed rubric is the judge's v2."""
+    """A score passes by the judge's criteria, and a changed rubric is a new judge version."""
     versions = []
     text = ASSESS
     for old, new in [

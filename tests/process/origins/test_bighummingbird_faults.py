@@ -1,18 +1,18 @@
-"""What BigHummingbird's package does wrong, and this one does not, one test each.
+"""Faults of BigHummingbird's package that otel-ml does not have; one test each.
 
-* two to five blocking requests a call: `test_call_waits_for_no_server`
+* each call makes two to five blocking requests: `test_call_waits_for_no_server`
 * a failing server raises, and the result is lost: `test_result_is_never_lost`
 * keyword arguments are not recorded: `test_arguments_are_recorded_by_name`
-* the function loses its name, text and signature: `test_function_stays_itself`
+* the function loses its name, docstring and signature: `test_function_stays_itself`
 * coroutines, generators and methods are not supported: `test_every_kind_of_function`
 * exceptions are not recorded: `test_exception_is_recorded`
-* the judge's code is fetched and executed at each call, so that what its module imports is not
-  there: `test_rubric_uses_what_its_module_has`; a rubric that brings all along can still be run
-  from its source: `test_rubric_runs_from_its_source`
-* a rubric's answer of the wrong kind ends the call: `test_wrong_answer_is_an_error_of_the_judge`
+* the judge's code is fetched and executed for each call, so that its module's imports are
+  missing: `test_rubric_uses_what_its_module_has`; a self-contained rubric can still be run from
+  its source: `test_rubric_runs_from_its_source`
+* an invalid result of a rubric ends the call: `test_wrong_answer_is_an_error_of_the_judge`
 * it prints, and replaces ``sys.excepthook``: `test_process_is_left_as_it_was`
 * it pins pip and urllib3: `test_nothing_is_pinned`
-* what is traced has no score: `test_traced_run_takes_scores`
+* traced functions have no scores: `test_traced_run_takes_scores`
 * inputs must be JSON: `test_any_input_is_recorded`
 * a function without a file fails: `test_function_without_a_file`
 """
@@ -40,7 +40,7 @@ UNSERVED = "http://127.0.0.1:9"
 
 
 class Handle:
-    """A handle whose spans a server of ours takes."""
+    """A BigHummingbird client whose spans are received by a test server."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -48,7 +48,7 @@ class Handle:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """All runs until now."""
+        """Return all runs received so far."""
         assert self.bhb.client.flush()
         return self.sink.runs
 
@@ -61,7 +61,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Handle]:
 
 
 def test_call_waits_for_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred calls return at once although the server never answers."""
+    """A hundred calls return at once although the server never responds."""
     with silent_server() as address:
         monkeypatch.setenv("OTEL_ML_ENDPOINT", address)
         model = BigHummingbird("faults", None).trace(lambda a: a)
@@ -72,7 +72,7 @@ def test_call_waits_for_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_result_is_never_lost(tmp_path: Path) -> None:
-    """Without a server a judged call returns what it returns."""
+    """Without a server, a judged call returns its result."""
     text = preamble("a") + snippet("a2_judge") + "\nprint(model(1, 2))\n"
     program = start(tmp_path, text, UNSERVED)
     printed, _ = program.communicate(timeout=180)
@@ -80,7 +80,7 @@ def test_result_is_never_lost(tmp_path: Path) -> None:
 
 
 def test_arguments_are_recorded_by_name(handle: Handle) -> None:
-    """Positional, keyword and default arguments are inputs under their names."""
+    """Positional, keyword and default arguments are recorded under their names."""
 
     @handle.bhb.trace
     def model(a: int, b: int = 2, *, c: int = 3) -> int:
@@ -92,7 +92,7 @@ def test_arguments_are_recorded_by_name(handle: Handle) -> None:
 
 
 def test_function_stays_itself(handle: Handle) -> None:
-    """A traced function has its name, text and signature."""
+    """A traced function keeps its name, docstring and signature."""
 
     @handle.bhb.trace
     def model(a: int, b: int = 2) -> int:
@@ -104,7 +104,7 @@ def test_function_stays_itself(handle: Handle) -> None:
 
 
 def test_every_kind_of_function(handle: Handle) -> None:
-    """Coroutines, generators of both kinds and methods are traced; self is no input."""
+    """Coroutines, generators of both kinds and methods are traced; `self` is not an input."""
 
     class Model:
         @handle.bhb.trace
@@ -133,7 +133,7 @@ def test_every_kind_of_function(handle: Handle) -> None:
 
 
 def test_exception_is_recorded(handle: Handle) -> None:
-    """An exception goes on to the caller and is the outcome of the run."""
+    """An exception reaches the caller and is recorded as the run's outcome."""
 
     @handle.bhb.trace
     def model(a: int) -> float:
@@ -156,7 +156,7 @@ def self_contained(outputs: float) -> float:
 
 
 def test_rubric_uses_what_its_module_has(handle: Handle) -> None:
-    """A rubric may use what its module imported and what is around it."""
+    """A rubric can use its module's imports and enclosing variables."""
     calls = []
 
     def rubric(outputs: float) -> float:
@@ -171,7 +171,7 @@ def test_rubric_uses_what_its_module_has(handle: Handle) -> None:
 
 
 def test_rubric_runs_from_its_source() -> None:
-    """A rubric that brings its imports along can be run from the source that is kept of it."""
+    """A self-contained rubric can be run from its stored source."""
     source = json.loads(Judge("root", "", self_contained).to_json())["scoring_rubric"]
     found: dict[str, Any] = {}
     exec(source, found)  # noqa: S102 - whether the source can be run is the point
@@ -190,7 +190,7 @@ def test_rubric_runs_from_its_source() -> None:
 def test_wrong_answer_is_an_error_of_the_judge(
     handle: Handle, score: object, passed: object, error: str
 ) -> None:
-    """A score that is no number, or a pass that is no bool, is the judge's error alone."""
+    """A score that is no number, or a result that is no bool, is only an error of the judge."""
     judge = Judge("j", "", lambda outputs: score, lambda _: passed)
     model = handle.bhb.assess(handle.bhb.add_judge(judge))(lambda a: a)
     assert model(1) == 1
@@ -201,7 +201,7 @@ def test_wrong_answer_is_an_error_of_the_judge(
 
 
 def test_process_is_left_as_it_was(tmp_path: Path) -> None:
-    """Nothing is printed, and the hooks of the interpreter are the interpreter's."""
+    """Nothing is printed, and the interpreter's hooks are unchanged."""
     text = preamble("a") + snippet("a2_judge") + "\nmodel(1, 2)\n"
     check = "import sys\nassert sys.excepthook is sys.__excepthook__\n"
     with open_sink() as sink:
@@ -209,14 +209,14 @@ def test_process_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_nothing_is_pinned() -> None:
-    """The package asks for no exact version of anything, and for no pip."""
+    """The package pins no dependency to an exact version and does not depend on pip."""
     asked = [text for text in requires("otel-ml") or [] if "extra ==" not in text]
     assert asked
     assert [text for text in asked if "==" in text or re.match("pip\\b", text)] == []
 
 
 def test_traced_run_takes_scores(handle: Handle) -> None:
-    """A run that no judge saw can be scored while it goes on."""
+    """A run without a judge can be scored while it is open."""
 
     @handle.bhb.trace
     def model(a: int) -> int:
@@ -230,7 +230,7 @@ def test_traced_run_takes_scores(handle: Handle) -> None:
 
 
 def test_any_input_is_recorded(handle: Handle) -> None:
-    """Inputs that JSON has no form for are recorded, and arrive as they are."""
+    """Inputs that JSON cannot represent are recorded, and the function gets them unchanged."""
     thing = object()
     assert handle.bhb.trace(lambda a, b: a)(thing, {1, 2}) is thing
     [run] = handle.runs
@@ -238,7 +238,7 @@ def test_any_input_is_recorded(handle: Handle) -> None:
 
 
 def test_function_without_a_file(handle: Handle) -> None:
-    """What was defined by exec() is traced, and its version changes with its code."""
+    """A function defined by exec() is traced, and its version changes with its code."""
     digests = []
     for text in ("a + 1", "a + 1", "a + 2"):
         found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""DigitalHub's calls: metrics of a model and a run, a job function, and what becomes of them."""
+"""The calls in DigitalHub's text: metrics of a model and a run, and a job function."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ HANDLER: Final = preamble("c") + snippet("c4_handler") + "\ntrain(project, 0.1)\
 
 
 def newest(collector: CollectorProcess, model: str) -> dict[str, Any]:
-    """The last run of a model, with everything that is known of it."""
+    """Return the details of the only training run of a model."""
     [summary] = collector.runs("churn", where=f'model == "{model}" and kind == "training"')
     detail: dict[str, Any] = collector.get(f"/runs/{summary['run_id']}")
     return detail
@@ -25,7 +25,7 @@ def versions(collector: CollectorProcess, model: str) -> list[dict[str, Any]]:
 
 
 def test_metrics_of_a_model_and_a_run(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """A model's metrics are its version's, a run's its own; a second value makes a series."""
+    """Metrics of a model belong to its version, those of a run to the run; values form a series."""
     run(tmp_path, METRICS, own_collector)
     found = newest(own_collector, "fit")
     assert found["metrics"] == {

@@ -1,11 +1,11 @@
-"""What DigitalHub's package does wrong, and this one does not, one test each.
+"""Faults of DigitalHub's package that otel-ml does not have; one test each.
 
-* every call reads and writes all that there is: `test_cost_is_linear`
-* a list on a key that holds a number fails: `test_list_follows_a_number`
-* there is no step and no time: `test_points_have_step_and_time`
+* every call reads and writes all values so far: `test_cost_is_linear`
+* a list for a key with a number fails: `test_list_follows_a_number`
+* points have no step and no time: `test_points_have_step_and_time`
 * concurrent writers lose updates: ``test_two_processes_lose_nothing`` in `test_digitalhub.py`
-* a bool, and a text that looks like a number, pass as one: `test_no_number_is_refused`
-* NaN and the infinities are undefined: `test_nan_is_a_gap`
+* a bool or a numeric text is accepted as a number: `test_no_number_is_refused`
+* NaN and infinities are undefined: `test_nan_is_a_gap`
 * `get_mlflow_model_metrics` loses the history: ``tests/nightly/integrations/test_mlflow.py``
 """
 
@@ -28,7 +28,7 @@ def project(collector: CollectorProcess) -> Iterator[Project]:
 
 
 def finished(project: Project, run: Entity) -> str:
-    """End a run and deliver it; returns its id."""
+    """End a run and deliver it; return its id."""
     handle: Any = run.handle
     handle.end()
     assert project.client.flush()
@@ -37,7 +37,7 @@ def finished(project: Project, run: Entity) -> str:
 
 
 def test_cost_is_linear() -> None:
-    """Of a thousand calls each point is sent once, in few requests."""
+    """A thousand calls send each point once, in few requests."""
     with open_sink() as sink:
         project = Project("faults of DigitalHub", sink.address)
         run = project.run("fit")
@@ -53,7 +53,7 @@ def test_cost_is_linear() -> None:
 
 
 def test_list_follows_a_number(collector: CollectorProcess, project: Project) -> None:
-    """A list on a key that holds a number makes a series of both."""
+    """A number and a list logged under one key form one series."""
     run = project.run("fit")
     run.log_metrics({"loss": 0.5})
     run.log_metrics({"loss": [0.4, 0.3]})
@@ -62,7 +62,7 @@ def test_list_follows_a_number(collector: CollectorProcess, project: Project) ->
 
 
 def test_points_have_step_and_time(collector: CollectorProcess, project: Project) -> None:
-    """The handle takes steps; a point has one, and the time when it was logged."""
+    """Points logged with a step have this step, and the time at which they were logged."""
     run = project.run("fit")
     for step in (0, 10, 20):
         run.handle.log_metrics({"loss": 1.0}, step=step)
@@ -76,7 +76,7 @@ def test_points_have_step_and_time(collector: CollectorProcess, project: Project
 
 @pytest.mark.parametrize("value", [True, "0.5"])
 def test_no_number_is_refused(collector: CollectorProcess, project: Project, value: object) -> None:
-    """A bool and a numeric text are errors that name key and value; nothing is logged."""
+    """A bool or a numeric text raises an error with key and value, and nothing is logged."""
     run = project.run("fit")
     with pytest.raises(ValueError, match="rate") as refusal:
         run.log_metrics({"loss": 1.0, "rate": value})  # type: ignore[dict-item]  # what is refused
@@ -85,7 +85,7 @@ def test_no_number_is_refused(collector: CollectorProcess, project: Project, val
 
 
 def test_nan_is_a_gap(collector: CollectorProcess, project: Project) -> None:
-    """NaN is kept and read as a gap of its series, an infinity as itself."""
+    """NaN is stored and read as a gap in its series, an infinity as itself."""
     run = project.run("fit")
     for value in (1.0, math.nan, math.inf, 2.0):
         run.log_metric("loss", value)

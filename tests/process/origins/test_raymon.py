@@ -1,4 +1,4 @@
-"""The five snippets of Raymon's text: one trace with tags, text and data, read back as it was."""
+"""The five snippets of Raymon's text: one trace with tags, text and data is read back."""
 
 import json
 from collections.abc import Iterator
@@ -35,14 +35,14 @@ REFS: Final = {
 
 
 def only_run(collector: CollectorProcess, key: str) -> dict[str, Any]:
-    """The only run of a trace, with everything that is known of it."""
+    """Return the details of a trace's only run."""
     [summary] = collector.get(f"/traces/{key}")["runs"]
     detail: dict[str, Any] = collector.get(f"/projects/{PROJECT}/runs/{summary['run_id']}")
     return detail
 
 
 def told(collector: CollectorProcess, key: str) -> dict[str, Any]:
-    """What the snippets told of a trace, as the API has it."""
+    """Return the data that the snippets recorded about a trace, as the API returns it."""
     found = only_run(collector, key)
     objects = collector.get(f"/projects/{PROJECT}/objects", trace_id=key)["objects"]
     return {
@@ -80,7 +80,7 @@ def test_snippets_make_one_trace(collector: CollectorProcess, tmp_path: Path) ->
 
 @contextmanager
 def open_trace(collector: CollectorProcess, folder: Path) -> Iterator[str]:
-    """Run the snippets in a process that holds its trace until the block ends; gives its id."""
+    """Run the snippets in a process that keeps the trace open during the block; yield its id."""
     program = start(folder, WRITE + "input()\n", collector.endpoint)
     try:
         assert program.stdout is not None
@@ -90,7 +90,7 @@ def open_trace(collector: CollectorProcess, folder: Path) -> Iterator[str]:
 
 
 def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """All of a trace can be read while its process still holds it, and is the same after."""
+    """All data of a trace can be read while it is open, and is unchanged when it has ended."""
 
     def is_whole(expected: dict[str, Any]) -> bool:
         runs = own_collector.runs(PROJECT, where='outcome == "running"')
@@ -102,14 +102,14 @@ def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_pat
 
 
 def test_open_trace_is_found_by_its_id(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The id of a trace leads to it while its process still holds it."""
+    """A trace can be found by its id while it is open."""
     with open_trace(collector, tmp_path) as key:
         wait_until(lambda: "runs" in collector.get(f"/traces/{key}"), 5)
         assert only_run(collector, key)["outcome"] == "running"
 
 
 def test_data_is_read_back_as_it_was(collector: CollectorProcess, tmp_path: Path) -> None:
-    """What was logged under each of the four references comes back with type, dtype and shape."""
+    """The data logged under each of the four references is read back with type, dtype and shape."""
     key = run(tmp_path, WRITE, collector).strip()
 
     def fetch(ref: str) -> Any:
@@ -132,14 +132,14 @@ def test_data_is_read_back_as_it_was(collector: CollectorProcess, tmp_path: Path
 
 
 def test_fetch_snippet_returns_the_array(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The last snippet, with the id of the trace of the first, returns the array."""
+    """The last snippet returns the array, given the trace id of the first snippet."""
     key = run(tmp_path, WRITE, collector).strip()
     printed = run(tmp_path, FETCH.replace(TRACE_ID, key) + SHOW, collector)
     assert json.loads(printed) == [[[1, 2], [3, 4]], "int64", [2, 2]]
 
 
 def test_fetch_snippet_runs_as_it_stands(collector: CollectorProcess, tmp_path: Path) -> None:
-    """With the trace id that the text names, the last snippet runs without any edit."""
+    """With the text's trace id, the last snippet runs unedited."""
     write = WRITE.replace("trace_id=None", f'trace_id="{TRACE_ID}"')
     assert run(tmp_path, write, collector).strip() == TRACE_ID
     assert json.loads(run(tmp_path, FETCH + SHOW, collector)) == [
@@ -150,7 +150,7 @@ def test_fetch_snippet_runs_as_it_stands(collector: CollectorProcess, tmp_path: 
 
 
 def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The tag with the value "120" is above 100 and below 200, as a number is."""
+    """In filters, the tag value "120" is compared as a number."""
     key = run(tmp_path, WRITE, collector).strip()
     matching = []
     for where in ("> 100", "< 200", "> 120", "< 99", "== 120"):
@@ -160,7 +160,7 @@ def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_pa
 
 
 def test_missing_server_raises_nothing(tmp_path: Path) -> None:
-    """Without a server the snippets run to their end and print nothing of their own."""
+    """Without a server, the snippets run to their end, and otel-ml prints nothing."""
     program = start(tmp_path, WRITE, "http://127.0.0.1:9")
     printed, _ = program.communicate(timeout=180)
     assert (program.returncode, len(printed.split())) == (0, 1)

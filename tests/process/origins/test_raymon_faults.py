@@ -1,20 +1,21 @@
-"""What Raymon's package does wrong, and this one does not, one test each.
+"""Faults of Raymon's package that otel-ml does not have; one test each.
 
-* one blocking request a call: `test_call_waits_for_no_server`
-* a failed flush keeps its buffer and sends it again for ever, unbounded:
+* each call makes a blocking request: `test_call_waits_for_no_server`
+* a failed flush keeps its buffer and sends it again forever, without a limit:
   `test_what_waits_is_bounded`
 * nothing is flushed at exit: `test_exit_delivers`
-* a line is printed a call: `test_nothing_is_printed`
-* arrays that are not contiguous or hold objects break, what is read cannot be written to:
+* each call prints a line: `test_nothing_is_printed`
+* arrays that are not contiguous or hold objects fail, and loaded arrays are read-only:
   `test_arrays_come_back`
-* tables lose dtypes, or are not read at all: `test_table_comes_back`
+* tables lose dtypes, or cannot be read at all: `test_table_comes_back`
 * images lose their mode and whether they are exact: `test_images_come_back`
-* NaN makes JSON that is none: `test_nan_is_json`
+* NaN produces invalid JSON: `test_nan_is_json`
 * profiles load scikit-learn, and all of its packages are needed: `test_import_loads_no_package`
-* ``np.int`` is no more: `test_integers_of_every_width`
-* a UUID is replaced by another one, and the current trace is the process's: ``test_id_is_kept`` and
-  ``test_current_trace_is_the_threads_own`` beside `otel_ml.compat.raymon`
-* data imports what it names: ``test_data_imports_nothing`` there
+* it uses ``np.int``, which numpy has removed: `test_integers_of_every_width`
+* a UUID is replaced by another one, and the current trace is shared by all threads:
+  ``test_id_is_kept`` and ``test_current_trace_is_the_threads_own`` in the tests of
+  `otel_ml.compat.raymon`
+* loading data imports the modules it names: ``test_data_imports_nothing`` there
 """
 
 import json
@@ -46,7 +47,7 @@ def _no_trace() -> Iterator[None]:
 
 
 def through(collector: CollectorProcess, data: Any) -> Any:
-    """Log a value and fetch it from a real server."""
+    """Log a value and fetch it from a real collector."""
     logger = RaymonAPILogger("faults", url=collector.endpoint)
     with Trace(logger) as trace:
         trace.log(ref="data", data=data)
@@ -57,7 +58,7 @@ def through(collector: CollectorProcess, data: Any) -> Any:
 
 
 def test_call_waits_for_no_server() -> None:
-    """Text, tags and data are taken at once although the server never answers."""
+    """Logging text, tags and data does not block although the server never responds."""
     with silent_server() as address:
         trace = Trace(RaymonAPILogger("faults", url=address, batch_size=1))
         started = time.perf_counter()
@@ -69,7 +70,7 @@ def test_call_waits_for_no_server() -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    """Without a server the oldest records give way, and are counted."""
+    """Without a server, the oldest records are dropped and counted."""
     sender = RaymonAPILogger("faults", url="http://127.0.0.1:9")
     text = "x" * 16_000
     for number in range(8_000):
@@ -112,14 +113,14 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
     ids=["strided", "fortran", "objects", "big-endian", "empty"],
 )
 def test_arrays_come_back(collector: CollectorProcess, array: np.ndarray[Any, Any]) -> None:
-    """Any array comes back with dtype, shape and values, and can be written to."""
+    """Any array is read back writable, with dtype, shape and values."""
     again = through(collector, rt.Numpy(array)).data
     assert (again.dtype, again.shape, again.tolist()) == (array.dtype, array.shape, array.tolist())
     assert again.flags.writeable
 
 
 def test_table_comes_back(collector: CollectorProcess) -> None:
-    """A table comes back with the dtypes of its columns and its index."""
+    """A table is read back with the dtypes of its columns and its index."""
     frame = pd.DataFrame(
         {
             "when": pd.to_datetime(["2024-05-17", None]).tz_localize("UTC"),
@@ -135,14 +136,14 @@ def test_table_comes_back(collector: CollectorProcess) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("lossless", [True, False])
 def test_images_come_back(collector: CollectorProcess, mode: str, lossless: bool) -> None:
-    """An image of any mode comes back in it, and is said to be exact or not as it was."""
+    """An image is read back in its mode, with the flag that tells whether it is exact."""
     image = Image.linear_gradient("L").resize((20, 10)).convert(mode)
     again = through(collector, rt.Image(image, lossless=lossless))
     assert (again.data.mode, again.data.size, again.lossless) == (mode, (20, 10), lossless)
 
 
 def test_nan_is_json(collector: CollectorProcess) -> None:
-    """NaN and the infinities are written as JSON of the standard and read as they are."""
+    """NaN and infinities are written as standard JSON and read back unchanged."""
     value = {"loss": [float("nan"), float("-inf")]}
 
     def refuse(text: str) -> None:
@@ -153,7 +154,7 @@ def test_nan_is_json(collector: CollectorProcess) -> None:
 
 
 def test_import_loads_no_package(tmp_path: Path) -> None:
-    """The import loads none of the packages whose data can be logged, and no HTTP client."""
+    """The import loads no HTTP client, and none of the packages whose data can be logged."""
     text = """
 import sys
 import otel_ml.compat.raymon.types as rt
@@ -167,7 +168,7 @@ print(sorted(heavy & set(sys.modules)))
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64, np.uint64, np.intp])
 def test_integers_of_every_width(collector: CollectorProcess, kind: type[np.generic]) -> None:
-    """Integers of any width come back in it, with the numpy of today."""
+    """Integers of any width are read back in that width, with the current numpy."""
     array = np.array([0, 1, 100], dtype=kind)
     again = through(collector, rt.Numpy(array)).data
     assert (again.dtype, again.tolist()) == (array.dtype, [0, 1, 100])

@@ -1,4 +1,4 @@
-"""The snippets are the texts."""
+"""The snippets equal the texts of the origins."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from tests.support.origins.program import snippet
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_snippet_is_the_text_but_for_its_imports(name: str) -> None:
-    """Every line of a snippet is the text's, import lines of the origin's packages apart."""
+    """Each line of a snippet is the text's, except imports of the origin's packages."""
     expected = [IMPORTS.get(line, line) for line in TEXTS[name].splitlines()]
     assert snippet(name).splitlines() == expected
 
 
 def test_every_import_of_the_origins_is_changed() -> None:
-    """The lines that may differ are import lines, and all of them are in the texts."""
+    """The lines that may differ are imports, and all of them occur in the texts."""
     lines = {line for text in TEXTS.values() for line in text.splitlines()}
     assert all(line in lines and line.startswith(("import ", "from ")) for line in IMPORTS)

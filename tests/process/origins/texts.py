@@ -1,10 +1,10 @@
-"""The blocks of Python in the three origins' texts, as they stand there."""
+"""The Python blocks of the three origins' texts, unchanged."""
 
-# ruff: noqa: E501 - the lines are the texts' own
+# ruff: noqa: E501 - the lines are copied from the texts
 
 from typing import Final
 
-# What the import lines of the texts become; no other line may differ.
+# The replacements of the texts' import lines; no other line may differ.
 IMPORTS: Final = {
     "from bighummingbird import BigHummingbird": (
         "from otel_ml.compat.bighummingbird import BigHummingbird"

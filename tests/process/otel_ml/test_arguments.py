@@ -1,4 +1,4 @@
-"""Every public call takes what it is given or refuses it at once: all calls, arguments, values."""
+"""Every public call either accepts an argument's value or refuses it at once."""
 
 import asyncio
 import enum
@@ -70,14 +70,14 @@ BUILT: Final = built_profile()
 
 
 class Wrapper(types.Native):
-    """One of a user's own."""
+    """A custom data class."""
 
 
 class Word(str, enum.Enum):
     TEXT = "text"
 
 
-# One of each sort that a call may be given.
+# A value of each sort that a call may be given.
 VALUES: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "None": None,
@@ -122,7 +122,7 @@ VALUES: Final[Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Sort:
-    """What an argument takes: these of `VALUES`, and no other one."""
+    """The `VALUES` that an argument accepts; all others are refused."""
 
     taken: frozenset[str]
 
@@ -217,7 +217,7 @@ RECORD_CALL: Final = {
     "start": sort(),
     "error": sort("None", "exception"),
 }
-# no value alone names the columns
+# no single value is enough to name the columns
 IMPORT_TABLE: Final = {"table": sort(), "model": sort(), "options": sort()}
 EVALUATE: Final = {
     "function": FUNCTION,
@@ -229,7 +229,7 @@ EVALUATE: Final = {
     "timeout_s": also(POSITIVE, "None"),
     "baseline": NONE,
     "cluster": also(FUNCTION, "None"),
-    "margin": sort("None", "{}"),  # no judge runs that could have one
+    "margin": sort("None", "{}"),  # no judge runs that could have a margin
     "lower_is_better": sort("[]"),
     "resume": FLAG,
     "partial": FLAG,
@@ -268,7 +268,7 @@ DATA_METRICS: Final = {
     "label": NONE,
     "sensitive": sort("[]"),
     "prediction": NONE,
-    "positive": ANY,  # nothing is asked of it
+    "positive": ANY,  # its value is not checked
 }
 
 COMPONENT: Final = {
@@ -278,15 +278,15 @@ COMPONENT: Final = {
     "low": also(NUMBER, "None"),
     "high": also(NUMBER, "None"),
     "path": OPTIONAL_NAME,
-    "values": NONE,  # others are those of a CAT
+    "values": NONE,  # other values are only allowed for a CAT
 }
 SCORE: Final = {"name": NAME, "inputs": also(NAME, "['text']"), "preference": sort()}
-# A file that is not there is asked for like any other.
+# Loading a missing file is attempted like that of any other file.
 PATH: Final = also(NAME, "long text", "path")
 EXTRACTORS: Final = sort("None", "{}")
 PROFILE: Final = {"profile": sort(), "action": NAME}
 
-# What `Client.about` and `Client.model` give: what may be said of it is what may of a run.
+# `Client.about` and `Client.model` return these, which have methods of a run.
 TARGET: Final = {
     "name": NAME,
     "model": NAME,
@@ -303,7 +303,7 @@ SAID: Final = (
     "data_metrics",
 )
 
-# Every public call, its arguments and what they take: a new one without a row is a failure.
+# All public calls, their arguments and the accepted values. A call without a row fails a test.
 ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.Client": {
         "project": sort("None", "''", "'text'", "word"),
@@ -680,7 +680,7 @@ EVALUATING: Final = tuple(
 )
 
 PAST_CALL: Final = {"name": "a", "inputs": 1, "outputs": 1, "start": "2026-01-02T03:04:05Z"}
-# What a call is given besides, when it needs more than the argument that is looked at.
+# The other arguments that a call needs in addition to the tested one.
 UNANSWERED: Final = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.Client.add_judge": {"judge": JUDGE},
@@ -763,7 +763,7 @@ for said in ("log", "log_metric", "log_metrics", "data_metrics", "feedback", "ac
     BESIDES.update({f"{owner}.{said}": BESIDES[f"otel_ml.Run.{said}"] for owner in SAID_OF})
 
 
-# Their errors say what it is of, such as which metric's name.
+# Their errors name something more specific, such as the metric's name.
 OTHERWISE_NAMED: Final = frozenset(
     {
         ("otel_ml.Client.assess", "judges"),
@@ -778,7 +778,7 @@ OTHERWISE_NAMED: Final = frozenset(
 )
 
 
-# They read or write a file at a path that may lead to none.
+# These read or write a file at a path that may not exist.
 OF_FILES: Final = frozenset(
     {
         ("otel_ml.ModelProfile.load", "path"),
@@ -789,7 +789,7 @@ OF_FILES: Final = frozenset(
 
 
 def public_calls() -> Iterator[str]:
-    """Name every public function, class and method, and none that they inherit from elsewhere."""
+    """Yield the name of every public function, class and method, without foreign inherited ones."""
     internal = {f"otel_ml.{name}" for name in INTERNAL}
     exported = [f"{name}.{one}" for name in MODULES for one in import_module(name).__all__]
     for path in (*exported, *SAID_OF):
@@ -800,7 +800,7 @@ def public_calls() -> Iterator[str]:
         if is_made(path, thing):
             yield path
         for name, member in inspect.getmembers(thing, inspect.isroutine):
-            # What wrappers of a user's own may redefine is called by us.
+            # Methods that custom wrappers may override are called by otel-ml.
             if name.startswith("_") or issubclass(thing, Exception | types.Data):
                 continue
             home = f"{getattr(member, '__module__', '')}.{getattr(member, '__qualname__', name)}"
@@ -809,7 +809,7 @@ def public_calls() -> Iterator[str]:
 
 
 def is_made(path: str, thing: type) -> bool:
-    """Tell the classes that users make from those that they are only given."""
+    """Return whether users create instances of a class, instead of only receiving them."""
     given = {*SAID_OF, "otel_ml.Run", "otel_ml.types.Data", "otel_ml.testing.RecordedCalls"}
     given.add("otel_ml.types.TextOnly")
     is_given = path.startswith(("otel_ml.reader.", "otel_ml.testing.")) or path in given
@@ -834,7 +834,7 @@ def find(path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def owners() -> Iterator[Mapping[str, object]]:
-    """What methods are called on; nothing leaves the process, and nobody answers a reader."""
+    """Yield the owners of methods; nothing is sent, and no server answers the reader."""
     client = Client("arguments", exporter=InMemorySpanExporter(), join=False)
     with testing.record() as records, client.run("owner") as run:
         yield {
@@ -856,7 +856,7 @@ def owners() -> Iterator[Mapping[str, object]]:
 
 @pytest.fixture(autouse=True)
 def _small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work where a path that is taken leads to nothing large, and no browser opens."""
+    """Work in a small folder, because some paths are used, and prevent opening a browser."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     Path(SAVED).write_bytes(orjson.dumps(BUILT.to_dict()))
@@ -864,7 +864,7 @@ def _small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(owners: Mapping[str, object], path: str, argument: str, value: object) -> object:
-    """Call with this value; a context is entered, since only that runs it."""
+    """Call with this value; enter a returned context, because only that runs it."""
     owner, _, name = path.rpartition(".")
     if path == "otel_ml.Run.end":
         client: Any = owners["otel_ml.Client"]
@@ -885,7 +885,7 @@ def call(owners: Mapping[str, object], path: str, argument: str, value: object) 
 
 
 def test_every_public_call_has_a_row() -> None:
-    """The table names every public call and each of its arguments, and no other one."""
+    """The table has every public call with each of its arguments, and no others."""
     told = {path: sorted(row) for path, row in ROWS.items()}
     found = {path: sorted(arguments_of(path)) for path in public_calls()}
     assert told == {path: arguments for path, arguments in found.items() if arguments}
@@ -894,7 +894,7 @@ def test_every_public_call_has_a_row() -> None:
 @sampled(80)
 @pytest.mark.parametrize("path", ROWS)
 def test_values_are_taken_or_refused(owners: Mapping[str, object], path: str) -> None:
-    """A value is taken without trouble, or refused by an error that names argument and value."""
+    """A value is accepted without internal errors, or refused with the argument and the value."""
     for argument, row in ROWS[path].items():
         outcomes = {value: outcome_of(owners, path, argument, value) for value in VALUES}
         expected = {value: "taken" if value in row.taken else "refused" for value in VALUES}
@@ -905,7 +905,7 @@ def outcome_of(owners: Mapping[str, object], path: str, argument: str, value: st
     before = trouble()
     try:
         call(owners, path, argument, VALUES[value])
-    except ReaderError:  # asked, and not answered
+    except ReaderError:  # accepted, but no server answered
         pass
     except OSError as error:
         return "taken" if (path, argument) in OF_FILES else repr(error)[:200]

@@ -7,7 +7,7 @@ from tests.support.otel_ml.otlp_sink import Sink
 
 
 def test_empty_key_is_none(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """An empty key is no key, as local use has it."""
+    """An empty API key counts as no key."""
     monkeypatch.setenv("OTEL_ML_API_KEY", "")
     client = Client("shop", "", sink.address)
     client.trace(lambda: 1)()

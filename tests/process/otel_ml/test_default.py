@@ -1,4 +1,4 @@
-"""The decorators of the client that the environment sets up."""
+"""The package's functions use a client that the environment configures."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ print(bool(otel_ml.flush()))
 
 
 def test_module_s_functions_share_a_client(tmp_path: Path, sink: Sink) -> None:
-    """The package's own decorators record to the project and place of the environment."""
+    """The package's decorators record to the project and endpoint from the environment."""
     result = run_script(
         tmp_path, SCRIPT, OTEL_ML_ENDPOINT=sink.address, OTEL_ML_PROJECT="from environment"
     )
     assert result.stdout == "True\n"
     found = {span["name"]: span for span in sink.spans}
-    records = {"otel_ml.start", "otel_ml.goodbye", "otel_ml.update"}  # the judge's own, too
+    records = {"otel_ml.start", "otel_ml.goodbye", "otel_ml.update"}  # including the judge's own
     assert set(found) - records == {"assessed", "traced", "training"}
     assert {span["otel_ml.project"] for span in sink.spans} == {"from environment"}
     assert found["assessed"]["otel_ml.passed.positive"] is True
@@ -41,7 +41,7 @@ def test_module_s_functions_share_a_client(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_import_alone_sends_nothing(tmp_path: Path, sink: Sink) -> None:
-    """A script that only decorates starts no thread and sends nothing."""
+    """A script that only decorates functions starts no thread and sends nothing."""
     result = run_script(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""Runs on their way to a real server, set up from argument and environment."""
+"""Runs are delivered to a real server that arguments and environment set."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ def call_once(client: Client) -> None:
 
 
 def test_spans_go_to_the_argument(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """The argument wins over every variable."""
+    """The `endpoint` argument takes precedence over all variables."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", closed_address())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", closed_address())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", closed_address())
@@ -32,7 +32,7 @@ def test_spans_go_to_the_argument(monkeypatch: pytest.MonkeyPatch, sink: Sink) -
 
 
 def test_spans_go_to_our_variable(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """Our own variable wins over the standard ones."""
+    """OTEL_ML_ENDPOINT takes precedence over the standard variables."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", closed_address())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", closed_address())
@@ -41,7 +41,7 @@ def test_spans_go_to_our_variable(monkeypatch: pytest.MonkeyPatch, sink: Sink) -
 
 
 def test_spans_go_to_the_traces_variable(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """The standard variable for traces wins over the general one and is taken as it is."""
+    """The standard traces variable takes precedence over the general one, and is used unchanged."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{sink.address}/own/path")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", closed_address())
     call_once(Client("shop"))
@@ -56,7 +56,7 @@ def test_spans_go_to_the_general_variable(monkeypatch: pytest.MonkeyPatch, sink:
 
 
 def test_spans_go_to_the_default(caplog: pytest.LogCaptureFixture) -> None:
-    """Without argument and variables spans go to port 4318 of this machine."""
+    """Without argument and variables, spans go to port 4318 of this machine."""
     caplog.set_level(logging.INFO, logger="otel_ml")
     client = Client("shop")
     client.trace(name="model")(lambda: 1)()
@@ -67,7 +67,7 @@ def test_spans_go_to_the_default(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_headers_name_key_and_project(sink: Sink) -> None:
-    """A request carries the API key as a bearer token and the project."""
+    """A request has the API key as a bearer token, and the project."""
     call_once(Client("shop", "sk-1", sink.address))
     [request] = sink.requests
     assert request.headers["authorization"] == "Bearer sk-1"
@@ -75,14 +75,14 @@ def test_headers_name_key_and_project(sink: Sink) -> None:
 
 
 def test_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """Without an argument the key is that of the environment."""
+    """Without an argument, the API key is read from the environment."""
     monkeypatch.setenv("OTEL_ML_API_KEY", "sk-2")
     call_once(Client("shop", endpoint=sink.address))
     assert sink.requests[0].headers["authorization"] == "Bearer sk-2"
 
 
 def test_no_key_sends_no_header(sink: Sink) -> None:
-    """Without a key no authorization is sent."""
+    """Without an API key, no authorization header is sent."""
     call_once(Client("shop", endpoint=sink.address))
     assert "authorization" not in sink.requests[0].headers
 
@@ -93,7 +93,7 @@ def test_no_key_sends_no_header(sink: Sink) -> None:
 def test_headers_of_the_environment_are_kept(
     monkeypatch: pytest.MonkeyPatch, sink: Sink, variable: str
 ) -> None:
-    """Headers of the environment are sent beside ours."""
+    """Headers from the environment are sent in addition to otel-ml's."""
     monkeypatch.setenv(variable, "x-tenant=a b,Authorization=Basic%20abc")
     call_once(Client("shop", endpoint=sink.address))
     found = sink.requests[0].headers
@@ -107,21 +107,21 @@ def test_headers_of_the_environment_are_kept(
 def test_our_key_wins_over_the_environment_s_header(
     monkeypatch: pytest.MonkeyPatch, sink: Sink
 ) -> None:
-    """A given key displaces the environment's authorization."""
+    """An API key argument replaces the authorization header from the environment."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20abc")
     call_once(Client("shop", "sk-1", sink.address))
     assert sink.requests[0].headers["authorization"] == "Bearer sk-1"
 
 
 def test_project_that_is_no_header_is_in_the_span(sink: Sink) -> None:
-    """A project that no header can carry travels in the span alone."""
+    """A project that is not a valid header value is only sent in the span."""
     call_once(Client("épicerie", endpoint=sink.address))
     assert "x-otel-ml-project" not in sink.requests[0].headers
     assert [span["otel_ml.project"] for span in sink.spans] == ["épicerie"]
 
 
 def test_given_exporter_replaces_ours(monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
-    """With an exporter of the user's nothing goes to the endpoint."""
+    """With a custom exporter, nothing is sent to the endpoint."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
     exporter = InMemorySpanExporter()
     call_once(Client("shop", exporter=exporter))
@@ -129,7 +129,7 @@ def test_given_exporter_replaces_ours(monkeypatch: pytest.MonkeyPatch, sink: Sin
 
 
 def test_flush_tells_that_nobody_listens() -> None:
-    """A flush tells how many runs wait when nothing listens at the endpoint, and why."""
+    """If connections are refused, a flush reports the number of pending runs and the reason."""
     client = Client("shop", endpoint=closed_address())
     client.trace(name="model")(lambda: 1)()
     assert client.flush(0.5) == Delivery(pending=1, reason="connection refused")
@@ -137,7 +137,7 @@ def test_flush_tells_that_nobody_listens() -> None:
 
 
 def test_lost_spans_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """When nothing listens one warning says where, and one at the end how many are lost."""
+    """If connections are refused, one warning has the address, and one at the end the losses."""
     address = closed_address()
     client = Client("shop", endpoint=address)
     for _ in range(2):
@@ -153,7 +153,7 @@ def test_lost_spans_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_first_delivery_is_said_once(caplog: pytest.LogCaptureFixture, sink: Sink) -> None:
-    """The first delivery says where spans go, later ones say nothing."""
+    """The first delivery logs the address; later ones log nothing."""
     caplog.set_level(logging.INFO, logger="otel_ml.export.pipeline")
     client = Client("shop", endpoint=sink.address)
     for _ in range(2):
@@ -165,7 +165,7 @@ def test_first_delivery_is_said_once(caplog: pytest.LogCaptureFixture, sink: Sin
 
 
 def test_runs_wait_for_a_late_server() -> None:
-    """Runs that found nobody listening are delivered when the server comes back, each once."""
+    """Runs recorded without a server are delivered once when it is back."""
     with open_sink() as sink:
         client = Client("shop", endpoint=sink.address)
         client.trace(name="first")(lambda: 1)()
@@ -186,7 +186,7 @@ ODD_TEXTS = pytest.mark.parametrize(
 
 @ODD_TEXTS
 def test_odd_tag_arrives(sink: Sink, text: str) -> None:
-    """A tag of any characters arrives, in a form that the wire can carry."""
+    """A tag with any characters arrives, with unencodable ones replaced."""
     client = Client("shop", endpoint=sink.address)
     with client.run("model") as run:
         run.tag(text=text)
@@ -197,7 +197,7 @@ def test_odd_tag_arrives(sink: Sink, text: str) -> None:
 
 @ODD_TEXTS
 def test_odd_line_loses_no_run(sink: Sink, text: str) -> None:
-    """A line of any characters loses no run."""
+    """A log line with any characters loses no run."""
     client = Client("shop", endpoint=sink.address)
     with client.run("model") as run:
         run.info(text)
@@ -208,7 +208,7 @@ def test_odd_line_loses_no_run(sink: Sink, text: str) -> None:
 
 @ODD_TEXTS
 def test_odd_error_loses_no_run(sink: Sink, text: str) -> None:
-    """An error of any characters, as file names make them, loses no run of its batch."""
+    """An error with any characters, such as file names contain, loses no run of its batch."""
     client = Client("shop", endpoint=sink.address)
 
     @client.trace(name="model")
@@ -227,7 +227,7 @@ def test_odd_error_loses_no_run(sink: Sink, text: str) -> None:
 
 @pytest.mark.parametrize("step", [2**63 - 1, 2**63, -(2**70)])
 def test_odd_step_loses_no_point(sink: Sink, step: int) -> None:
-    """A point whose step no 64 bits hold is refused, or arrives whole."""
+    """A point whose step exceeds 64 bits is refused or arrives with a step."""
     client = Client("shop", endpoint=sink.address)
     with client.run("model") as run, suppress(InvalidMetricError):
         run.log_metrics({"loss": 0.5}, step=step)
@@ -238,7 +238,7 @@ def test_odd_step_loses_no_point(sink: Sink, step: int) -> None:
 
 
 def test_run_arrives_as_it_was_recorded(sink: Sink) -> None:
-    """A run's attributes arrive at the server with their types."""
+    """A run's attributes arrive with their types."""
     client = Client("shop", endpoint=sink.address)
 
     @client.trace(name="model", tags={"text": "a", "number": 1, "share": 0.5, "flag": True})
@@ -269,7 +269,7 @@ def test_run_arrives_as_it_was_recorded(sink: Sink) -> None:
 
 
 def test_first_span_leaves_soon(sink: Sink) -> None:
-    """A run is delivered on its own, without a flush."""
+    """A run is delivered without a flush."""
     client = Client("shop", endpoint=sink.address)
     client.trace(name="model")(lambda: 1)()
     wait_until(lambda: sink.spans)
@@ -278,7 +278,7 @@ def test_first_span_leaves_soon(sink: Sink) -> None:
 
 
 def test_flush_is_true_while_others_record(sink: Sink) -> None:
-    """A flush answers for what was recorded before it, whatever comes meanwhile."""
+    """A flush reports on the spans recorded before it, even if others are recorded meanwhile."""
     client, over = Client("shop", endpoint=sink.address), Event()
     model = client.trace(name="model")(lambda: 1)
 

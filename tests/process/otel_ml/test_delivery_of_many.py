@@ -1,4 +1,4 @@
-"""Of 100,000 calls in a tight loop, however their process ends, each one arrives."""
+"""All of 100,000 calls in a tight loop arrive, however their process ends."""
 
 import signal
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 @pytest.fixture(scope="module")
 def sink() -> Iterator[str]:
-    """The address of a receiver in a process of its own, which the tests share."""
+    """Yield the address of a receiver in another process, which the tests share."""
     with open_sink(keep=True) as address:
         yield address
 
@@ -55,7 +55,7 @@ def run_calls(
     ids=["end", "exit", "exception", "sigterm"],
 )
 def test_all_arrive(tmp_path: Path, sink: str, end: str, status: int, options: str) -> None:
-    """All calls arrive, each once, and the process ends with the status that it has without us."""
+    """All calls arrive once, and the process has the same exit status as without otel-ml."""
     run_calls(tmp_path, sink, end, status, options=options)
     assert count(sink) == (CALLS, CALLS)
 
@@ -63,7 +63,7 @@ def test_all_arrive(tmp_path: Path, sink: str, end: str, status: int, options: s
 @sampled(1)
 @pytest.mark.parametrize("end", [TERMINATE, KILL], ids=["sigterm", "sigkill"])
 def test_spool_outlives_its_process(tmp_path: Path, sink: str, end: str) -> None:
-    """What a process with a spool left when a signal ended it, the next one delivers."""
+    """The next process delivers spans that a process with a spool left when a signal ended it."""
     spool = f"spool={str(tmp_path / 'spool')!r}"
     status = -signal.SIGTERM if end == TERMINATE else -signal.SIGKILL
     run_calls(tmp_path, sink, end, status, options=spool)
@@ -73,7 +73,7 @@ def test_spool_outlives_its_process(tmp_path: Path, sink: str, end: str) -> None
 
 
 def test_children_deliver_their_tasks(tmp_path: Path, sink: str) -> None:
-    """Ten forked children of one call each deliver ten calls."""
+    """Ten forked children that each make one call deliver ten calls."""
     script = f"""
         import multiprocessing
         from otel_ml import Client

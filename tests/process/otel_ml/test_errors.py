@@ -1,4 +1,4 @@
-"""Trouble of ours: counted, logged once, and never the host's."""
+"""Internal errors are counted, logged once, and never reach the host."""
 
 import logging
 import threading
@@ -80,7 +80,7 @@ BROKEN: list[Callable[[], Client]] = [
 
 @pytest.fixture(params=BROKEN, ids=lambda make: make.__name__)
 def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client of which one part is broken."""
+    """Return a client with one broken part."""
     if request.param is bad_setting:
         monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
     made: Client = request.param()
@@ -96,23 +96,23 @@ def count(stop: int) -> Iterator[int]:
 
 
 def test_broken_part_changes_no_call(broken: Client) -> None:
-    """Whatever part of telemetry is broken, a call returns as without us."""
+    """Whatever part of telemetry is broken, a call returns its usual result."""
     assert broken.trace(add)(1, 2) == 3
 
 
 def test_broken_part_changes_no_exception(broken: Client) -> None:
-    """Whatever part of telemetry is broken, a call raises as without us."""
+    """Whatever part of telemetry is broken, a call raises its usual exception."""
     with pytest.raises(ZeroDivisionError, match=r"^division by zero$"):
         broken.trace(lambda: 1 / 0)()
 
 
 def test_broken_part_changes_no_stream(broken: Client) -> None:
-    """Whatever part of telemetry is broken, a stream gives its chunks as without us."""
+    """Whatever part of telemetry is broken, a stream yields its usual chunks."""
     assert list(broken.trace(count)(3)) == [0, 1, 2]
 
 
 def test_broken_part_changes_no_block(broken: Client) -> None:
-    """Whatever part of telemetry is broken, the block of a run goes through."""
+    """Whatever part of telemetry is broken, the block of a run is executed."""
     with broken.run("training", params={"a": 1}, tags={"b": 2}) as run:
         run.tag(c=3)
         run.info("text")
@@ -120,7 +120,7 @@ def test_broken_part_changes_no_block(broken: Client) -> None:
 
 
 def test_broken_part_changes_no_flush(broken: Client) -> None:
-    """Whatever part of telemetry is broken, flush answers."""
+    """Whatever part of telemetry is broken, flush returns."""
     broken.trace(add)(1, 2)
     assert bool(broken.flush(1)) in {True, False}
 
@@ -132,7 +132,7 @@ def test_broken_part_changes_no_close(broken: Client) -> None:
 
 
 def test_blocked_exporter_blocks_no_call() -> None:
-    """While the exporter hangs calls return."""
+    """Calls return while the exporter hangs."""
     hanging, entered = threading.Event(), threading.Event()
 
     class HangingExporter(SpanExporter):
@@ -151,7 +151,7 @@ def test_blocked_exporter_blocks_no_call() -> None:
 
 
 def test_flush_keeps_its_deadline() -> None:
-    """While the exporter hangs flush answers False when its time is over."""
+    """While the exporter hangs, flush returns a false result at its timeout."""
     hanging = threading.Event()
     answers: list[bool] = []
 
@@ -173,7 +173,7 @@ def test_flush_keeps_its_deadline() -> None:
 
 
 def test_error_without_attributes_is_the_hosts(recording: Recording) -> None:
-    """An error of which nothing can be read comes out as it is, and its run says that it failed."""
+    """An error without readable attributes is raised unchanged, and its run has outcome error."""
 
     class Hostile(Exception):
         def __getattribute__(self, name: str) -> Any:
@@ -196,7 +196,7 @@ def test_error_without_attributes_is_the_hosts(recording: Recording) -> None:
 
 
 def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Trouble at one place is counted each time and logged the first time, by its type alone."""
+    """Errors at one place are all counted, but logged only the first time, by type."""
     for number in range(3):
         report("a place of this test", ValueError(f"the customer's words {number}"))
     assert trouble()["a place of this test"] == 3
@@ -209,7 +209,7 @@ def test_trouble_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_trouble_is_a_copy() -> None:
-    """What trouble returns can be changed without changing the counts."""
+    """Changing the result of `trouble` does not change the counts."""
     trouble().clear()
     report("another place of this test", ValueError())
     assert trouble()["another place of this test"] == 1
@@ -221,7 +221,7 @@ def test_refused_metric_is_a_value_error() -> None:
 
 
 def test_client_that_cannot_be_set_up_is_tried_once() -> None:
-    """A tracer provider that raises costs trouble at the first call alone."""
+    """A tracer provider that raises causes an internal error at the first call only."""
 
     class Refusing(trace.TracerProvider):
         def get_tracer(self, *_: object, **__: object) -> trace.Tracer:

@@ -1,4 +1,4 @@
-"""The first call of a process: what it waits for, and what is loaded beside it."""
+"""The first call of a process does not wait for modules that are loaded in the background."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ OURS = """
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_what_sends_is_loaded_beside_the_call(tmp_path: Path, sink: Sink, compression: str) -> None:
-    """When the body of the first call runs, nothing of what sends is loaded."""
+    """While the body of the first call runs, no module that sends is loaded yet."""
     variables = {
         "OTEL_ML_ENDPOINT": sink.address,
         "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
@@ -60,13 +60,13 @@ def test_what_sends_is_loaded_beside_the_call(tmp_path: Path, sink: Sink, compre
     ids=["end", "exit", "exception", "interrupt"],
 )
 def test_process_may_end_at_once(tmp_path: Path, sink: Sink, end: str, status: int) -> None:
-    """A process that ends right after its first call delivers it, and ends as it would have."""
+    """A process that ends right after its first call delivers it, with its usual exit status."""
     run_script(tmp_path, CALL + end, status=status, OTEL_ML_ENDPOINT=sink.address)
     assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
 
 
 def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: Sink) -> None:
-    """A process that is told to end while what sends is loaded delivers its run before."""
+    """A process that gets SIGTERM while the sending modules load delivers its run first."""
     script = """
         import os, signal
         from otel_ml import Client
@@ -78,13 +78,13 @@ def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: 
     assert [span["otel_ml.outputs"] for span in sink.spans] == ["1"]
 
 
-# Right away, in the midst of the two that take longest, and once all is there.
+# Right away, during the two longest imports, and when everything is loaded.
 @pytest.mark.parametrize(
     "begun",
     ["otel_ml", "otel_ml.export.http", "urllib3", "urllib3.poolmanager"],
 )
 def test_child_forked_while_sending_is_loaded(tmp_path: Path, sink: Sink, begun: str) -> None:
-    """A child that is forked while another thread loads what sends is stuck in no import."""
+    """A child forked while another thread loads the sending modules does not block in an import."""
     script = f"""
         while "{begun}" not in sys.modules:
             pass
@@ -103,7 +103,7 @@ def test_child_forked_while_sending_is_loaded(tmp_path: Path, sink: Sink, begun:
 
 
 def test_fork_within_an_import_that_sending_waits_for(tmp_path: Path, sink: Sink) -> None:
-    """A module that calls and forks while it is imported ends, though sending imports it too."""
+    """A module that calls and forks during its import ends, even if sending imports it too."""
     (tmp_path / "gzip.py").write_text(
         """
 import os, sys
@@ -123,7 +123,7 @@ os.waitpid(child, 0)
 
 
 def test_child_sends_what_its_parent_never_did(tmp_path: Path, sink: Sink) -> None:
-    """A child loads what sends by itself where its parent had no time to."""
+    """A child loads the sending modules itself if its parent has not."""
     script = """
         import os, sys
         import otel_ml

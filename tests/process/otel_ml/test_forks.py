@@ -1,4 +1,4 @@
-"""A fork that happens while something is imported leaves a child that can import it, too."""
+"""A child forked during an import can import the same module."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from otel_ml.late import WHY
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import ask_script, run_script
 
-# Imports stop in the middle until a fork was made, or has waited for a while.
+# Imports pause in the middle until a fork was made or a timeout is over.
 STOPPING: Final = """
 import importlib, importlib.abc, json, os, signal, sys, threading, time
 
@@ -65,7 +65,7 @@ print(json.dumps(statuses))
 
 
 def test_fork_within_a_late_import(tmp_path: Path) -> None:
-    """A child that is forked while another thread loads a late module loads it itself."""
+    """A child forked while another thread imports a late module can import it itself."""
     statuses = ask_script(tmp_path, STOPPING + LATE)
     assert statuses == dict.fromkeys(WHY, 0)
 
@@ -88,7 +88,7 @@ assert client.flush()
 
 
 def test_fork_while_a_rubric_imports(tmp_path: Path, sink: Sink) -> None:
-    """A child that is forked while a rubric imports a module judges its own calls."""
+    """A child forked while a rubric imports a module scores its own calls."""
     run_script(tmp_path, STOPPING + RUBRIC, OTEL_ML_ENDPOINT=sink.address)
     assert len(sink.runs) == 1
 
@@ -113,7 +113,7 @@ print(json.dumps(fork_while(stopped, ask)))
 
 @pytest.mark.parametrize("name", ["urllib3.exceptions", "encodings.idna"])
 def test_fork_while_a_reader_asks(tmp_path: Path, name: str) -> None:
-    """A child that is forked while another thread's question loads what it needs asks itself."""
+    """A child forked while another thread's request imports modules can make requests itself."""
     program, address = STOPPING + READER, closed_address()
     printed = run_script(tmp_path, program, arguments=[name], OTEL_ML_ENDPOINT=address).stdout
     assert printed.splitlines()[-1] == "0"
@@ -145,7 +145,7 @@ print(json.dumps(took_s))
 
 
 def test_load_that_waits_for_the_forking_thread(tmp_path: Path) -> None:
-    """A fork goes on after 5 s beside a load that waits for what the forking thread holds."""
+    """A fork waits at most 5 s for a load that waits for a lock of the forking thread."""
     took_s = ask_script(tmp_path, STOPPING + STANDING)
     assert 5 <= took_s < 10
 
@@ -176,7 +176,7 @@ print(json.dumps(order))
 
 
 def test_load_waits_for_a_fork(tmp_path: Path) -> None:
-    """A load that begins while another thread forks begins after the fork."""
+    """A load that starts while another thread forks waits until after the fork."""
     assert ask_script(tmp_path, STOPPING + HELD_BACK) == ["forking", "loaded"]
 
 
@@ -228,7 +228,7 @@ print(json.dumps(bare))
 def test_threads_import_in_loads_alone(
     tmp_path: Path, sink: Sink, is_there: bool, spool: str
 ) -> None:
-    """No thread of ours imports anything by itself, of ours or of others, but in a load."""
+    """otel-ml's threads import modules only inside a load."""
     address = sink.address if is_there else closed_address()
     printed = run_script(tmp_path, IMPORTS, arguments=[spool], OTEL_ML_ENDPOINT=address).stdout
     assert printed.splitlines()[-1] == "[]"

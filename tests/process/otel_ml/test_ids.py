@@ -24,13 +24,13 @@ os._exit(0)
 
 
 def test_seeded_programs_have_ids_of_their_own(tmp_path: Path) -> None:
-    """Runs of programs that seed the random numbers alike have different ids."""
+    """Runs of programs with the same random seed have different ids."""
     ids = {*ask_script(tmp_path, SEEDED), *ask_script(tmp_path, SEEDED)}
     assert len(ids) == 4
 
 
 def test_forked_child_has_ids_of_its_own(client: Client) -> None:
-    """A forked child does not go on with its parent's ids."""
+    """A forked child does not continue its parent's ids."""
     client.run("before").end()
     read, write = os.pipe()
     child = os.fork()

@@ -39,13 +39,13 @@ def import_files(collector: CollectorProcess, project: str, *files: str) -> int:
 
 
 def read_recording(name: str) -> dict[str, Any]:
-    """Return what Langfuse's SDK sent."""
+    """Return the recorded requests of Langfuse's SDK."""
     recording: dict[str, Any] = json.loads((RECORDINGS / f"{name}.json").read_text())
     return recording
 
 
 def write_export(rows: Mapping[str, Iterable[Row]], form: Form) -> list[str]:
-    """Write the files of an export, each form in another format; return their names."""
+    """Write the files of an export in the format of `form`; return their names."""
     for name in FILES:
         several = [*rows[name]]
         if form == "api":
@@ -59,13 +59,13 @@ def write_export(rows: Mapping[str, Iterable[Row]], form: Form) -> list[str]:
 
 
 def read_runs(collector: CollectorProcess, project: str) -> list[dict[str, Any]]:
-    """Return the whole runs of a project in the order of their IDs."""
+    """Return the details of all runs of a project, ordered by id."""
     found = sorted(run["run_id"] for run in collector.runs(project, where=WHOLE))
     return [collector.get(f"/projects/{project}/runs/{run_id}") for run_id in found]
 
 
 def describe(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same in a live and an imported run. Langfuse rounds times to 1 ms."""
+    """Return the fields that are equal in live and imported runs. Langfuse rounds times to 1 ms."""
     return {
         **{key: run[key] for key in SAME},
         "start_ms": run["start_ns"] // 10**6,
@@ -77,7 +77,7 @@ def describe(run: Mapping[str, Any]) -> dict[str, Any]:
 def test_same_runs_as_live(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str], form: Form
 ) -> None:
-    """An export gives the runs that the SDK's own spans give; imported twice, each once."""
+    """An export gives the same runs as the SDK's spans, and importing it twice adds nothing."""
     recording = read_recording("langfuse")
     live, project = f"langfuse-live-{form}", f"langfuse-{form}"
     headers = {"content-type": "application/json", PROJECT_HEADER: live}
@@ -92,7 +92,7 @@ def test_same_runs_as_live(
     imported = [*map(describe, read_runs(collector, project))]
     expected = [*map(describe, read_runs(collector, live))]
     for run in expected:
-        run["cost"] = COSTS.get(run["provider_model"], run["cost"])  # as Langfuse computed it
+        run["cost"] = COSTS.get(run["provider_model"], run["cost"])  # as computed by Langfuse
         if run["release"]:
             run["tags"]["version"] = run["release"]
     assert imported == expected
@@ -100,7 +100,7 @@ def test_same_runs_as_live(
 
 
 def write_csv(name: str, rows: Iterable[Row]) -> str:
-    """Write rows as Langfuse's pages export CSV: all cells quoted, and nothing for null."""
+    """Write rows as Langfuse's pages export CSV: all cells quoted, and null as an empty cell."""
     several = [*rows]
     with Path(name).open("w", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -118,7 +118,7 @@ def test_scores(collector: CollectorProcess, capsys: pytest.CaptureFixture[str])
     recording = read_recording("langfuse_people")
     rows = export_recording(recording, "pages")
     files = [write_csv(f"{name}.csv", rows[name]) for name in FILES]
-    Path("listed.json").write_text(json.dumps({"data": recording["listed"]}))  # of version 3
+    Path("listed.json").write_text(json.dumps({"data": recording["listed"]}))  # format of version 3
     for last in (files[2], "listed.json"):
         assert import_files(collector, "langfuse-scores", *files[:2], last) == 0
         shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Files that the stock OpenTelemetry Collector wrote are imported into a real collector."""
+"""Files written by the standard OpenTelemetry Collector are imported into a real collector."""
 
 import gzip
 import json
@@ -33,13 +33,13 @@ def import_files(collector: CollectorProcess, *arguments: str) -> int:
 
 
 def read_spans(collector: CollectorProcess, project: str) -> list[Any]:
-    """Return the runs and spans of a project, the oldest first."""
+    """Return the runs and spans of a project, oldest first."""
     with Reader(project, endpoint=collector.endpoint) as reader:
         return sorted(reader.runs(where=EVERY), key=lambda run: run.start_ns)
 
 
 def test_each_span_once(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """Spans keep IDs, times, tokens and sessions; a file that is imported twice adds nothing."""
+    """Spans keep IDs, times, tokens and sessions; importing a file twice adds nothing."""
     Path("rotated.jsonl.gz").write_bytes(gzip.compress(WRITTEN.read_bytes()))
     for file in (str(WRITTEN), "rotated.jsonl.gz"):
         assert import_files(collector, file) == 0
@@ -61,7 +61,7 @@ def test_each_span_once(collector: CollectorProcess, capsys: pytest.CaptureFixtu
 
 
 def test_project(collector: CollectorProcess) -> None:
-    """All records are stored in the project of --project, also if a span names another one."""
+    """All records are stored in the project of --project, even if a span names another one."""
     request = json.loads(WRITTEN.read_text().splitlines()[0])
     span = request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
     span["attributes"].append({"key": "otel_ml.project", "value": {"stringValue": "assistant"}})
@@ -98,14 +98,14 @@ def test_bad_lines(collector: CollectorProcess, capsys: pytest.CaptureFixture[st
 
 
 def test_other_formats(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file in another format of the exporter is refused, with the format that is expected."""
+    """A file in another format of the exporter is refused, with the expected format."""
     Path("t.binpb").write_bytes(b"\0\0\0\x04\x0a\x02\x08\x01")
     assert import_files(collector, "t.binpb") == 2
     assert "expected a file that the exporter wrote with format: json" in capsys.readouterr().err
 
 
 def test_resumed_after_a_kill(collector: CollectorProcess) -> None:
-    """An import that is killed continues where it stopped, and stores each span once."""
+    """A killed import continues where it stopped, and stores each span once."""
     lines, each = 800, 10
     with Path("long.jsonl").open("w") as file:
         for line in range(lines):

@@ -16,8 +16,8 @@ from tests.support.folders import ROOT
 from tests.support.keys import WRONG, run_keys
 from tests.support.waiting import wait_until
 
-# Written by Phoenix 20.26.1, as tests/nightly/interop/test_phoenix.py does it: three traces of
-# January 2024, seven annotations of spans, one of them a note, and a data set.
+# Written by Phoenix 20.26.1 as in tests/nightly/interop/test_phoenix.py: three traces of January
+# 2024, seven annotations of spans, one of them a note, and a data set.
 EXPORTED: Final = ROOT / "tests/support/phoenix_files"
 REQUESTS: Final = 'kind in ("chain", "model", "retriever")'
 CALLS: Final = 'kind == "model"'
@@ -91,7 +91,7 @@ def test_each_record_once(
 def wait_for_scores(
     collector: CollectorProcess, project: str, run_id: str, expected: list[tuple[Any, ...]]
 ) -> None:
-    """Wait until a run has these scores: a score of another request is added a little later."""
+    """Wait until a run has these scores, because scores in another request are added later."""
     path = f"/projects/{quote(project)}/runs/{run_id}"
     keys = ("judge", "source", "annotator", "score", "label", "explanation")
     found: list[tuple[Any, ...]] = []
@@ -144,7 +144,7 @@ def test_json_lines_of_a_table(
 
 
 def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row that is not as Phoenix writes it is rejected with the reason; others are stored."""
+    """A row that Phoenix would not write is rejected with the reason; others are stored."""
     good = json.loads(Path("rest_spans.json").read_text())["data"]
     context = good[0]["context"]
     rows = [
@@ -196,7 +196,7 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
 def test_scopes_of_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A key with the scopes ingest and import is enough, for data sets too."""
+    """A key with the scopes ingest and import is sufficient, also for data sets."""
     data = str(tmp_path / "data")
     made = run_keys("add", "--data-dir", data, "--project", "p", "--scope", "ingest,import")
     monkeypatch.setenv("OTEL_ML_API_KEY", made.stdout.strip())
@@ -219,7 +219,7 @@ def test_spans_as_csv(collector: CollectorProcess, capsys: pytest.CaptureFixture
 def test_other_files(
     content: str, collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that is no export of Phoenix is refused before anything is stored."""
+    """A file that is not an export of Phoenix is refused before anything is stored."""
     Path("other.json").write_text(content)
     assert import_exports(collector, "phoenix other", "spans.jsonl", "other.json") == 2
     assert "other.json is not an export of Phoenix: expected spans" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""How an import is sent to a receiver that is busy, refuses it, or cannot read a record."""
+"""Imports are sent to receivers that are busy, refuse requests or cannot read records."""
 
 import json
 from typing import Any, Final
@@ -16,13 +16,13 @@ MAKER: Final = RecordMaker("test", "sent")
 
 
 def make_records(count: int) -> list[SourceRecord]:
-    """Return records of spans that have their number as name."""
+    """Return records of spans whose names are their numbers."""
     place = SourcePlace("spans.jsonl", 1)
     return [MAKER.span({"name": str(number)}, place) for number in range(count)]
 
 
 def send(receiver: Receiver, count: int, **options: Any) -> ImportBatch:
-    """Send a batch, and return it."""
+    """Send a batch and return it."""
     route = Route("sent", endpoint=receiver.address)
     sender = HistorySender(route, connect=JsonDestination, **options)
     with sender.open() as send_all:
@@ -40,7 +40,7 @@ def sent_names(receiver: Receiver) -> list[list[str]]:
 
 
 def test_a_busy_receiver() -> None:
-    """A request that a busy receiver does not accept is sent again after the asked time."""
+    """A request that a busy receiver does not accept is sent again after the requested delay."""
     waited: list[float] = []
     with open_receiver() as receiver:
         receiver.answer(503, retry_after="7")
@@ -55,7 +55,7 @@ def test_a_busy_receiver() -> None:
 
 
 def test_a_receiver_that_stays_busy() -> None:
-    """An import stops after some time, with the reason."""
+    """An import to a receiver that stays busy stops with the reason."""
     with open_receiver() as receiver:
         receiver.answer(503)
         with pytest.raises(ImportStopped, match=f"{receiver.address} does not store the records"):
@@ -64,7 +64,7 @@ def test_a_receiver_that_stays_busy() -> None:
 
 
 def test_a_wrong_key() -> None:
-    """A request that is refused for good is not repeated."""
+    """A permanently refused request is not repeated."""
     with open_receiver() as receiver:
         receiver.answer(401)
         with pytest.raises(ImportStopped, match="401"):
@@ -81,7 +81,7 @@ def test_a_wrong_key() -> None:
     ],
 )
 def test_halves(status: int, reply: dict[str, Any], reason: str) -> None:
-    """A batch that is not accepted is sent in halves, until each bad span is found."""
+    """A batch that is not accepted is split in halves until each bad span is found."""
     with open_receiver() as receiver:
         receiver.answer(status, json.dumps(reply).encode(), content_type="application/json")
         sent = send(receiver, 3)

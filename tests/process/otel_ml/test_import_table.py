@@ -1,4 +1,4 @@
-"""Tables of predictions become runs of a real collector."""
+"""Tables of predictions are imported as runs into a real collector."""
 
 import json
 import signal
@@ -60,26 +60,26 @@ COMMAND: Final = [
 
 @pytest.fixture
 def client(collector: CollectorProcess, request: pytest.FixtureRequest) -> Iterator[Client]:
-    """A client of a project that is named like the test."""
+    """Yield a client of a project that is named after the test."""
     made = Client(f"table {request.node.name}", endpoint=collector.endpoint, join=False)
     yield made
     made.close()
 
 
 def read_runs(collector: CollectorProcess, project: str) -> list[Run]:
-    """Return the runs of a project, the oldest first."""
+    """Return the runs of a project, oldest first."""
     with Reader(project, endpoint=collector.endpoint) as reader:
         return sorted(reader.runs(), key=lambda run: (run.start_ns, run.run_id))
 
 
 def read_rejected(folder: Path) -> list[dict[str, Any]]:
-    """Return what an import of t.csv in this folder rejected."""
+    """Return the rows that the import of t.csv in this folder rejected."""
     lines = (folder / "t.csv.rejected.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
 def test_each_row_is_a_run(client: Client, collector: CollectorProcess) -> None:
-    """A run has what its row has, and nothing that the row does not have."""
+    """A run has the values of its row, and no others."""
     done = client.import_table(CHURN, model="churn", **ROLES)
     assert (done.rows, done.stored, done.truths, done.targets) == (2, 2, 1, ("churned",))
     first, second = read_runs(collector, client.project)
@@ -94,7 +94,7 @@ def test_each_row_is_a_run(client: Client, collector: CollectorProcess) -> None:
 
 
 def test_latency_is_not_zero(client: Client, collector: CollectorProcess) -> None:
-    """Runs without a latency count in no figure of latency, and pages show none."""
+    """Runs without a latency are not part of latency statistics, and pages show none."""
     client.import_table([{**CHURN[0], "took": None}] * 3, model="churn", **ROLES)
     project = f"/projects/{quote(client.project)}"
     total = collector.get(f"{project}/stats", start=BEFORE.isoformat())["total"]
@@ -107,7 +107,7 @@ def test_latency_is_not_zero(client: Client, collector: CollectorProcess) -> Non
 
 
 def test_row_without_inputs(client: Client, collector: CollectorProcess) -> None:
-    """The only input of a model can be missing, and counts as missing then."""
+    """If a model's only input is missing in a row, it counts as missing."""
     rows = [{"at": BEFORE, "age": 41 if row % 4 else None, "churned": True} for row in range(8)]
     client.import_table(rows, model="churn", time="at", inputs=["age"], outputs="churned")
     fields = collector.get(f"/projects/{quote(client.project)}/fields", model="churn", last="7d")
@@ -127,7 +127,7 @@ def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
 
 
 def test_a_table_that_is_imported_twice(client: Client, collector: CollectorProcess) -> None:
-    """Each row is stored once, and equal rows are runs of their own."""
+    """Importing a table again stores each row once, and equal rows are separate runs."""
     rows = [CHURN[0], CHURN[1], CHURN[0]]
     for table in (rows, pl.DataFrame(rows), rows):
         client.import_table(table, model="churn", **ROLES)
@@ -136,7 +136,7 @@ def test_a_table_that_is_imported_twice(client: Client, collector: CollectorProc
 
 
 def test_ground_truth_that_comes_later(client: Client, collector: CollectorProcess) -> None:
-    """A second import with ground truth completes the runs of the first."""
+    """A second import with ground truth adds it to the runs of the first."""
     bare = [{**row, "actually_churned": None} for row in CHURN]
     client.import_table(bare, model="churn", **ROLES)
     assert [run.truth for run in read_runs(collector, client.project)] == [{}, {}]
@@ -145,7 +145,7 @@ def test_ground_truth_that_comes_later(client: Client, collector: CollectorProce
 
 
 def test_ids(client: Client, collector: CollectorProcess) -> None:
-    """A row with a known ID is the same run, although its content changed."""
+    """A row with a known ID is the same run, even if its content changed."""
     rows = [{"id": 1, **CHURN[0]}, {"id": 1, **CHURN[1]}, {"id": None, **CHURN[0]}]
     done = client.import_table(rows, model="churn", id="id", **ROLES)
     assert done.rejected == {"the ID is already in an earlier row of the table": 1, "no ID": 1}
@@ -196,7 +196,7 @@ def test_rejected_rows(
 def test_a_column_that_does_not_exist(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error names the columns of the table."""
+    """The error for an unknown column lists the columns of the table."""
     path = tmp_path / "t.jsonl"
     path.write_text('{"scored_at": "2026-01-02", "age": 3, "churned": 1}\n')
     command = ["import", str(path), "--endpoint", collector.endpoint, "--project", "table columns"]
@@ -208,7 +208,7 @@ def test_a_column_that_does_not_exist(
 
 
 def test_resumed_after_a_kill(collector: CollectorProcess, tmp_path: Path) -> None:
-    """An import that is killed goes on where it was, and stores each row once."""
+    """A killed import continues where it stopped, and stores each row once."""
     rows = 8_000
     start = int(BEFORE.timestamp())
     with (tmp_path / "t.csv").open("w") as file:
@@ -240,7 +240,7 @@ def test_resumed_after_a_kill(collector: CollectorProcess, tmp_path: Path) -> No
 
 
 def test_a_key_without_the_scope_import(tmp_path: Path) -> None:
-    """The collector rejects the old rows of a key without the scope; the others are stored."""
+    """With a key without the scope import, old rows are rejected and the others are stored."""
     made = run_keys(
         *("add", "--data-dir", str(tmp_path / "data"), "--project", "p"),
         *("--scope", "ingest,read,annotate"),
@@ -259,7 +259,7 @@ def test_a_key_without_the_scope_import(tmp_path: Path) -> None:
 
 
 def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None:
-    """A call that is older than 400 days is stored with its times and later ground truth."""
+    """A call from more than 400 days ago is stored with its times and later ground truth."""
     start = datetime(2020, 2, 29, 12, tzinfo=timezone.utc)
     end = start + timedelta(milliseconds=1_500)
     run_id = client.record_call("answer", {"x": 1}, {"label": "a"}, start=start, end=end)
@@ -279,7 +279,7 @@ def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None
 
 
 def test_a_reference(client: Client, collector: CollectorProcess) -> None:
-    """A table that is imported as the reference is what drift is measured from, and no traffic."""
+    """Drift is measured against a table imported as the reference, which is not traffic."""
     day = MIDNIGHT - timedelta(days=1)
     values = [place % 100 for place in range(1_000)]
     training = pl.DataFrame({"x": values, "y": [0, 1] * 500, "__index_level_0__": range(1_000)})

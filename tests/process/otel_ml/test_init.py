@@ -7,7 +7,7 @@ from tests.support.otel_ml.scripts import ask_script
 
 
 def test_attributes_load_nothing_else(tmp_path: Path) -> None:
-    """Importing the attribute names loads no other module of ours and no OpenTelemetry."""
+    """Importing the attribute names loads no other module of otel-ml and no OpenTelemetry."""
     loaded = ask_script(
         tmp_path,
         """
@@ -20,7 +20,7 @@ def test_attributes_load_nothing_else(tmp_path: Path) -> None:
 
 
 def test_reader_loads_no_sdk(tmp_path: Path, sink: Sink) -> None:
-    """A program that only reads, as client commands do, loads no SDK of OpenTelemetry."""
+    """A program that only reads, as client commands do, does not load the OpenTelemetry SDK."""
     loaded = ask_script(
         tmp_path,
         """
@@ -39,7 +39,7 @@ def test_reader_loads_no_sdk(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_sdk_never_loads_the_collector(tmp_path: Path, sink: Sink) -> None:
-    """After every public name was used no module of the collector is loaded."""
+    """Using all main functions of the SDK loads no module of the collector."""
     loaded = ask_script(
         tmp_path,
         """

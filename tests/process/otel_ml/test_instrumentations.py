@@ -1,8 +1,8 @@
-"""Instrumentations of other libraries: given the client's provider, and told when they have none.
+"""Instrumentations of other libraries use the client's provider, with a warning without one.
 
-They are classes of OpenTelemetry's own base, installed with entry points as those of PyPI are; with
-the real ones `tests/nightly/integrations/test_llm.py` does it again. An instrumented library stays
-so for its process, so each case is a program.
+They subclass OpenTelemetry's base class and are installed with entry points, like those on PyPI.
+`tests/nightly/integrations/test_llm.py` repeats this with real ones. An instrumented library stays
+instrumented in its process, so each case is a program.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.recorded.server import serving
 from tests.support.recorded.sink import Sink
 
-# What instruments the library `acme`.
+# Instruments the library `acme`.
 INSTRUMENTOR: Final = """
 import acme
 from opentelemetry import trace
@@ -70,7 +70,7 @@ LOST: Final = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of programs, in which the library and what instruments it are installed."""
+    """Create a folder in which the library and its instrumentations are installed."""
     (tmp_path / "acme.py").write_text("def ask(question):\n    return question.upper()\n")
     install(tmp_path, "acme", version="2.0")
     for name in ("acme_tracing", "other_tracing"):
@@ -85,7 +85,7 @@ def folder(tmp_path: Path) -> Path:
 def install(
     folder: Path, package: str, entry: str = "", wanted: str = "", version: str = "1.0"
 ) -> None:
-    """Install a package as pip notes it."""
+    """Create the metadata of an installed package, as pip does."""
     about = folder / f"{package.replace('-', '_')}-{version}.dist-info"
     about.mkdir()
     lines = [f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}"]
@@ -101,7 +101,7 @@ def ask(folder: Path, text: str, **variables: str) -> Any:
 
 @pytest.mark.parametrize("library", ["acme", "Acme", "acme_core", "acme-tracing"])
 def test_library_is_recorded(folder: Path, library: str) -> None:
-    """A library is instrumented by its name, its package's, or that of what instruments it."""
+    """A library is instrumented by its name, its package's name or its instrumentation's."""
     assert ask(
         folder,
         f"""
@@ -118,7 +118,7 @@ print(json.dumps([below.name, below.instrumentation_scope.name,
 
 
 def test_close_undoes(folder: Path) -> None:
-    """A closed client leaves the library as it was."""
+    """Closing the client restores the library."""
     assert ask(
         folder,
         """
@@ -133,7 +133,7 @@ print(json.dumps([during is before, acme.ask is before]))
 
 @pytest.mark.parametrize("library", ["missing", "otel-ml"])
 def test_nothing_installed(folder: Path, library: str) -> None:
-    """Of a library that nothing instruments it is said what to install."""
+    """The error for a library without an instrumentation names the packages to install."""
     assert ask(
         folder,
         f"""
@@ -150,7 +150,7 @@ except ValueError as error:
 
 
 def test_wrong_version(folder: Path) -> None:
-    """Where another version of the library is there, it is said which one is instrumented."""
+    """If the library has an unsupported version, the error names the supported ones."""
     file = folder / "acme_tracing.py"
     file.write_text(file.read_text().replace("acme >= 1", "acme >= 3"))
     said = ask(
@@ -168,7 +168,7 @@ except ValueError as error:
 
 
 def test_lost_spans_are_told(folder: Path) -> None:
-    """An instrumentation that writes into nothing is told at the first run, once."""
+    """An instrumentation without a provider is reported once, at the first run."""
     done = run_script(
         folder,
         PREAMBLE
@@ -184,7 +184,7 @@ print(names())
 
 
 def test_lost_spans_are_told_at_the_end(folder: Path) -> None:
-    """Where the client records nothing, it is told when the process ends."""
+    """If the client records nothing, it is reported when the process ends."""
     text = "Client('shop')\nAcmeInstrumentor().instrument()\nacme.ask('hi')\n"
     assert run_script(folder, PREAMBLE + text).stderr == LOST
 
@@ -202,20 +202,20 @@ def test_lost_spans_are_told_at_the_end(folder: Path) -> None:
     ids=["asked", "handed over", "another", "global", "idle", "disabled"],
 )
 def test_others_are_not(folder: Path, text: str, variables: dict[str, str]) -> None:
-    """Nothing is said of an instrumentation that writes somewhere, or shall not."""
+    """An instrumentation that has a provider, or is not active, is not reported."""
     told = PREAMBLE + text + "\nmodel('hi')\nacme.ask('hi')"
     done = run_script(folder, told, status=0, **variables)
     assert done.stderr == ""
 
 
 def test_lost_one_is_taken_over(folder: Path) -> None:
-    """An instrumentation that writes into nothing is given the client's provider."""
+    """An instrumentation without a provider gets the client's provider."""
     text = "AcmeInstrumentor().instrument()\nclient.instrument('acme')\nacme.ask('hi')\n"
     assert ask(folder, text + "print(json.dumps(names()))") == ["ask"]
 
 
 def test_one_that_writes_elsewhere_stays(folder: Path) -> None:
-    """An instrumentation that was given a provider keeps it, also after the client's end."""
+    """An instrumentation with a provider keeps it, also after the client is closed."""
     done = run_script(
         folder,
         PREAMBLE
@@ -238,7 +238,7 @@ print(names(service))
 
 
 def test_what_is_hidden_is_hidden(folder: Path) -> None:
-    """What the client redacts does not leave in the spans of others."""
+    """The client's redaction also applies to spans of other libraries."""
     assert ask(
         folder,
         """
@@ -263,7 +263,7 @@ print(json.dumps([[dict(one.attributes), dict(one.events[0].attributes)]
 
 
 def test_nothing_where_nothing_is_recorded(folder: Path) -> None:
-    """Where the client is disabled, or a test records its calls, nothing is sent."""
+    """While the client is disabled, or a test records its calls, no spans are sent."""
     assert (
         ask(
             folder,
@@ -281,7 +281,7 @@ print(json.dumps(names()))
 
 
 def test_joined_provider(folder: Path) -> None:
-    """Beside a global provider spans go where it sends them, and where the client does."""
+    """With a global provider, spans are sent to the service's exporter and the client's."""
     assert ask(
         folder,
         """
@@ -298,7 +298,7 @@ print(json.dumps([names(), names(service), joined.tracer_provider is provider,
 
 
 def test_spool(folder: Path) -> None:
-    """With a spool the spans of others keep their own scope."""
+    """With a spool, spans of other libraries keep their own scope."""
     sink = Sink()
     with serving(sink) as address:
         text = """

@@ -1,4 +1,4 @@
-"""Children of `multiprocessing` deliver what they recorded, however they are made and ended."""
+"""Children of `multiprocessing` deliver their runs, however they are started and ended."""
 
 import signal
 from pathlib import Path
@@ -55,7 +55,7 @@ def outputs(sink: Sink) -> list[int]:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("way", ["processes", "executor", "pool"])
 def test_all_jobs_arrive(tmp_path: Path, sink: Sink, way: str, method: str, tracing: str) -> None:
-    """Each job of each child arrives once, also when the pool ends its workers by SIGTERM."""
+    """Each call of each child arrives once, even if the pool ends its workers with SIGTERM."""
     run_script(
         tmp_path,
         WAYS,
@@ -100,7 +100,7 @@ if __name__ == "__main__":
 
 
 def terminate(directory: Path, sink: Sink, job: str) -> tuple[int, float]:
-    """Run a child, terminate it when it is ready; returns its status and how long it took."""
+    """Run a child and terminate it when it is ready; return its status and the duration."""
     script = CHILD.format(job="; ".join(job.splitlines()))
     variables = {"OTEL_ML_ENDPOINT": sink.address, "OTEL_BSP_SCHEDULE_DELAY": LATE_MS}
     status, took_s, is_parent_as_ever = ask_script(directory, script, **variables)
@@ -118,7 +118,7 @@ def terminate(directory: Path, sink: Sink, job: str) -> tuple[int, float]:
     ids=["system call", "loop", "c"],
 )
 def test_job_that_goes_on(tmp_path: Path, sink: Sink, work: str) -> None:
-    """A child that is terminated in the middle of a job delivers and ends, also from a C call."""
+    """A child terminated during a job, even in a C call, delivers its runs and ends."""
     status, took_s = terminate(tmp_path, sink, f"model(1)\nready.set()\n{work}")
     assert (status, outputs(sink)) == (-signal.SIGTERM, [0, 1])
     assert took_s < LONG_S
@@ -133,13 +133,13 @@ def test_job_that_goes_on(tmp_path: Path, sink: Sink, work: str) -> None:
     ids=["before", "after"],
 )
 def test_handler_of_the_child_stays(tmp_path: Path, sink: Sink, job: str) -> None:
-    """A handler that the child sets, before its first call or after, is the one that is called."""
+    """A SIGTERM handler that the child sets before or after its first call is called."""
     status, _ = terminate(tmp_path, sink, f"{job}\nready.set()\n{ENDLESS}")
     assert (status, outputs(sink)) == (7, [0, 1])
 
 
 def test_child_that_ignores_the_signal(tmp_path: Path, sink: Sink) -> None:
-    """A child that ignores the signal goes on to its end."""
+    """A child that ignores the signal continues to its end."""
     ignores = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     status, _ = terminate(
         tmp_path, sink, f"model(1); {ignores}; ready.set(); told.wait(); model(2)"
@@ -148,7 +148,7 @@ def test_child_that_ignores_the_signal(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_signal_of_a_grandchild(tmp_path: Path, sink: Sink) -> None:
-    """A process that the child forks ends by its own signal alone, at once and with its status."""
+    """A process forked by the child ends at once on its own SIGTERM, with that status."""
     job = """model(1)
         grandchild = os.fork()
         grandchild or select.select([], [], [])

@@ -10,7 +10,7 @@ from tests.support.otel_ml.scripts import run_script
 
 
 def records(sink: Sink) -> list[tuple[str, str]]:
-    """Records about runs and the process, each with its model's name, in order."""
+    """Return the kinds of records about runs and the process, each with its model, in order."""
     return [
         (span["otel_ml.record"], span.get("otel_ml.model.name", ""))
         for span in sink.spans
@@ -19,7 +19,7 @@ def records(sink: Sink) -> list[tuple[str, str]]:
 
 
 def test_run_that_is_not_recorded_is_not_told(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the SDK is disabled nothing is told of an opened run."""
+    """If the SDK is disabled, no record about an opened run is sent."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     client = Client("shop", endpoint=sink.address)
     with client.run("fit"):
@@ -29,7 +29,7 @@ def test_run_that_is_not_recorded_is_not_told(sink: Sink, monkeypatch: pytest.Mo
 
 
 def test_goodbye_of_a_client(sink: Sink) -> None:
-    """A client that sent a start closes with a goodbye that counts the dropped spans."""
+    """A client that has sent a start record sends a goodbye when it closes, with the drop count."""
     client = Client("a project of its own", endpoint=sink.address)
     run = client.run("fit")
     client.close()
@@ -46,7 +46,7 @@ def test_goodbye_of_a_client(sink: Sink) -> None:
 
 
 def test_short_calls_say_nothing(sink: Sink) -> None:
-    """A client of short calls alone tells neither start nor goodbye."""
+    """A client with short calls only sends neither a start nor a goodbye record."""
     client = Client("shop", endpoint=sink.address)
     traced = client.trace(lambda: 1)
     for _ in range(10):
@@ -56,7 +56,7 @@ def test_short_calls_say_nothing(sink: Sink) -> None:
 
 
 def test_process_that_ends_says_goodbye(tmp_path: Path, sink: Sink) -> None:
-    """A script whose run is still open at its end ends it and says goodbye."""
+    """A script that ends with an open run ends the run and sends a goodbye record."""
     script = """
         import otel_ml
 
@@ -68,7 +68,7 @@ def test_process_that_ends_says_goodbye(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_child_is_silent_about_its_parent_s_runs(tmp_path: Path, sink: Sink) -> None:
-    """A forked child that ends says neither end nor goodbye of runs that its parent opened."""
+    """A forked child that ends sends neither an end nor a goodbye for its parent's open runs."""
     script = """
         import os, sys
         import otel_ml
@@ -113,6 +113,6 @@ STREAMED = "list(otel_ml.trace(name='fit')(lambda: (yield fork()))())"
 
 @pytest.mark.parametrize("within", [OPENED, TRACED, STREAMED], ids=["run", "call", "stream"])
 def test_child_does_not_end_its_parent_s_run(tmp_path: Path, sink: Sink, within: str) -> None:
-    """A child that is forked within a run, and leaves it, does not end it: the parent does."""
+    """A child forked inside a run does not end the run when it exits; the parent does."""
     run_script(tmp_path, WITHIN_A_RUN + within, OTEL_ML_ENDPOINT=sink.address)
     assert [(run["name"], run["otel_ml.outcome"]) for run in sink.runs] == [("fit", "ok")]

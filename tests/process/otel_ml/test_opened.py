@@ -16,7 +16,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_run_ends_with_the_process(tmp_path: Path, sink: Sink, end: str) -> None:
-    """A run that is still held when the process ends has ended, failed where that failed."""
+    """A run that is open when the process ends is ended, as failed if the process failed."""
     last, status, outcome = ENDS[end]
     script = f"import otel_ml\nrun = otel_ml.run('fit')\nrun.info('began')\n{last}\n"
     run_script(tmp_path, script, status=status, OTEL_ML_ENDPOINT=sink.address)

@@ -1,4 +1,4 @@
-"""Previews beside payloads: they travel where somebody needs them."""
+"""Previews are sent with payloads only if the receiver needs them."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from tests.support.otel_ml.otlp_sink import Reply, Sink
 from tests.support.waiting import wait_until
 
 LONG: Final = "x" * 5_000
-CUT: Final = ["word " * 20] * 1_000  # more than is kept of a value
+CUT: Final = ["word " * 20] * 1_000  # longer than the stored part of a value
 OWN: Final = Reply(headers={"x-otel-ml-previews": "own"})
 BOTH: Final = ["otel_ml.inputs.preview", "otel_ml.outputs.preview"]
 
 
 def ask(client: Client, value: object) -> None:
-    """Make a run that takes and returns a value, and deliver it."""
+    """Record and deliver a run that takes and returns a value."""
     client.trace(name="model")(lambda value: value)(value)
     assert client.flush(20)
 
@@ -28,7 +28,7 @@ def previews_of(span: dict[str, Any]) -> list[str]:
 
 
 def test_no_preview_for_who_makes_them(sink: Sink) -> None:
-    """Once the receiver said that it makes previews, a payload that is whole has none."""
+    """Once the receiver makes previews itself, complete payloads are sent without them."""
     sink.reply = lambda _: OWN
     client = Client("shop", endpoint=sink.address, join=False)
     for _ in range(3):
@@ -38,7 +38,7 @@ def test_no_preview_for_who_makes_them(sink: Sink) -> None:
 
 
 def test_cut_payload_keeps_its_preview(sink: Sink) -> None:
-    """A payload that is not whole in its span has a preview, whoever receives it."""
+    """A truncated payload is sent with a preview to every receiver."""
     sink.reply = lambda _: OWN
     client = Client("shop", endpoint=sink.address, join=False)
     ask(client, 1)
@@ -48,7 +48,7 @@ def test_cut_payload_keeps_its_preview(sink: Sink) -> None:
 
 
 def test_previews_come_back(sink: Sink) -> None:
-    """A receiver that says nothing of previews any more gets them again."""
+    """A receiver that stops reporting that it makes previews gets them again."""
     client = Client("shop", endpoint=sink.address, join=False)
     for reply in (OWN, Reply(), OWN):
         sink.reply = lambda _, reply=reply: reply  # type: ignore[misc]  # bound now
@@ -57,7 +57,7 @@ def test_previews_come_back(sink: Sink) -> None:
 
 
 def test_spooled_run_keeps_its_previews(tmp_path: Path, sink: Sink) -> None:
-    """A run on disk has previews: who will get it is not known."""
+    """A spooled run has previews, because its receiver is not known yet."""
     sink.reply = lambda _: OWN
     client = Client("shop", endpoint=sink.address, join=False, spool=tmp_path / "spool")
     for _ in range(2):
@@ -67,7 +67,7 @@ def test_spooled_run_keeps_its_previews(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_joined_run_keeps_its_previews(sink: Sink) -> None:
-    """A run that a provider's own processors get, too, has previews."""
+    """A run that is also passed to a provider's own processors has previews."""
     sink.reply = lambda _: OWN
     client = Client("shop", endpoint=sink.address, tracer_provider=TracerProvider())
     for _ in range(2):
@@ -78,7 +78,7 @@ def test_joined_run_keeps_its_previews(sink: Sink) -> None:
 
 @pytest.mark.parametrize("value", ["why?", LONG], ids=["short", "long"])
 def test_start_shows_inputs_in_short(sink: Sink, value: str) -> None:
-    """The record of a start shows its inputs in short, also where their run has no preview."""
+    """A start record has a short preview of its inputs, even if the run has none."""
     sink.reply = lambda _: OWN
     client = Client("shop", endpoint=sink.address, join=False)
     ask(client, 1)

@@ -28,7 +28,7 @@ print(json.dumps([name(), *json.loads(os.read(read, 1000))]))
 
 
 def test_forked_process_is_another(tmp_path: Path) -> None:
-    """A forked child, and a child of that, has an id of its own and begins at 1."""
+    """A forked child and its own child each have a new process id, and count from 1."""
     found = ask_script(tmp_path, FORKING)
     assert [number for _, number in found] == [2, 1, 1]
     assert len({name for name, _ in found}) == 3
@@ -61,7 +61,7 @@ print(json.dumps([*parent, *json.loads(os.read(read, 1000)), name()]))
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "joined"])
 def test_runs_of_a_forked_process_are_its_own(tmp_path: Path, own: bool) -> None:
-    """A run names the process that made it, with numbers without a gap, and its model as before."""
+    """A run has the id of its process, numbers without gaps, and the same model version."""
     script = RUNNING
     if not own:
         script = script.replace(

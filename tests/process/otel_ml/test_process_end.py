@@ -1,4 +1,4 @@
-"""What is delivered when a process ends, however it ends."""
+"""Runs are delivered when a process ends, however it ends."""
 
 import socket
 import time
@@ -42,7 +42,7 @@ def outputs(sink: Sink) -> list[int]:
     ids=["end", "exit", "exception", "interrupt", "thread"],
 )
 def test_all_runs_are_delivered(tmp_path: Path, sink: Sink, end: str, status: int) -> None:
-    """A script that ends in any usual way has delivered all runs of its tight loop."""
+    """A script that ends in any usual way delivers all runs of its tight loop."""
     run_script(tmp_path, CALLS + end, status=status, OTEL_ML_ENDPOINT=sink.address)
     expected = 1_100 if "Thread" in end else 1_000
     assert outputs(sink) == list(range(expected))
@@ -67,7 +67,7 @@ def test_failed_script_tells_its_error(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_running_judge_is_heard_at_exit(tmp_path: Path, sink: Sink) -> None:
-    """A judge that runs when the script ends is heard."""
+    """The score of a judge that is running when the script ends is delivered."""
     script = """
         import threading
         import otel_ml
@@ -95,7 +95,7 @@ def test_running_judge_is_heard_at_exit(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_hanging_judge_hangs_no_script(tmp_path: Path, sink: Sink) -> None:
-    """A judge that never ends keeps no script from ending, and loses no run."""
+    """A judge that never returns does not prevent a script from ending, and no run is lost."""
     script = """
         import threading
         import otel_ml
@@ -121,7 +121,7 @@ def test_hanging_judge_hangs_no_script(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) -> None:
-    """A run that waits for its judge is delivered when the joined provider ends before us."""
+    """A run that waits for its judge is delivered even if the joined provider shuts down first."""
     script = """
         import threading
         from opentelemetry import trace
@@ -151,7 +151,7 @@ def test_held_run_of_a_joined_client_is_delivered(tmp_path: Path, sink: Sink) ->
 
 
 def test_forked_child_is_a_process_of_its_own(tmp_path: Path, sink: Sink) -> None:
-    """A forked child delivers its runs once, under a process id of its own that starts at 1."""
+    """A forked child delivers its runs once, with a new process id and numbers from 1."""
     script = """
         import os, sys
         import otel_ml
@@ -179,7 +179,7 @@ def test_forked_child_is_a_process_of_its_own(tmp_path: Path, sink: Sink) -> Non
 
 
 def test_forked_child_is_judged(tmp_path: Path, sink: Sink) -> None:
-    """A forked child runs its judges on threads of its own."""
+    """A forked child runs its judges in new threads."""
     script = """
         import os, sys
         import otel_ml
@@ -200,7 +200,7 @@ def test_forked_child_is_judged(tmp_path: Path, sink: Sink) -> None:
     run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
     runs = [span for span in sink.spans if "otel_ml.target.kind" not in span]
     assert sorted(span["otel_ml.score.same"] for span in runs) == [1.0, 2.0]
-    assert len(sink.spans) == 4  # each process says what its judge is
+    assert len(sink.spans) == 4  # each process sends its judge's definition
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
@@ -250,7 +250,7 @@ def test_processes_of_a_pool_deliver(tmp_path: Path, sink: Sink, method: str) ->
 
 
 def test_script_ends_soon_without_a_collector(tmp_path: Path) -> None:
-    """A script whose collector is not there ends within seconds, however many runs it made."""
+    """A script without a collector ends within seconds, however many runs it made."""
     script = CALLS.replace("1_000", "10_000")
     began = time.monotonic()
     result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=closed_address())
@@ -260,7 +260,7 @@ def test_script_ends_soon_without_a_collector(tmp_path: Path) -> None:
 
 @contextmanager
 def silent_address() -> Iterator[str]:
-    """An address of loopback that lets nobody connect: its backlog is full."""
+    """Yield a loopback address that accepts no connection, because its backlog is full."""
     with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -276,7 +276,7 @@ def silent_address() -> Iterator[str]:
 def test_exit_without_a_collector_takes_two_seconds(
     tmp_path: Path, clients: int, is_silent: bool
 ) -> None:
-    """With nobody at the address a script takes 2 s to end, however many clients it has."""
+    """Without a collector, a script takes 2 s to end, however many clients it has."""
     script = f"""
         import time
         from otel_ml import Client
@@ -287,14 +287,14 @@ def test_exit_without_a_collector_takes_two_seconds(
     """
     with silent_address() if is_silent else nullcontext(closed_address()) as address:
         result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=address)
-        assert time.time() - float(result.stdout) < 3.5  # it was 5.5 for each client
+        assert time.time() - float(result.stdout) < 3.5  # it was 5.5 s per client
     reason = "no connection" if is_silent else "connection refused"
     line = f"1 spans could not be delivered to {address}: {reason}; Client(spool=DIR) keeps them\n"
     assert result.stderr == line * clients
 
 
 def test_late_run_in_a_daemon_thread_raises_nothing(tmp_path: Path, sink: Sink) -> None:
-    """A daemon thread that still calls while the process ends disturbs nothing."""
+    """A daemon thread that keeps calling while the process ends causes no error."""
     script = CALLS + (
         "def work():\n    while True:\n        model(1)\n"
         "threading.Thread(target=work, daemon=True).start()\n"

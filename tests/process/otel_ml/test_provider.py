@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from tests.support.otel_ml.otlp_sink import Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import ask_script
 
-# Sets a global provider that keeps its spans, and tells where the spans of a client went.
+# Sets a global provider that keeps its spans, and prints where the spans of a client went.
 PREAMBLE = """
 import json
 from opentelemetry import trace
@@ -44,7 +44,7 @@ def serve(directory: Path, text: str, **variables: str) -> Any:
 
 
 def test_sdk_s_own_provider_is_joined(tmp_path: Path) -> None:
-    """With a global provider of the SDK's, runs go where the service's spans go, and only there."""
+    """With a global provider of the SDK's class, runs go only where the service's spans go."""
     assert serve(tmp_path, "serve(TracerProvider(), Client('shop'))") == {
         "service": ["model", "request"],
         "ours": [],
@@ -68,14 +68,14 @@ print(json.dumps(model.parent.span_id == request.context.span_id))
 
 
 def test_join_can_be_refused(tmp_path: Path) -> None:
-    """With join=False runs go through a provider of our own."""
+    """With join=False, runs use otel-ml's own provider."""
     assert serve(
         tmp_path, "serve(TracerProvider(), Client('shop', exporter=ours, join=False))"
     ) == {"service": ["request"], "ours": ["model"], "kept": True, "flushed": True}
 
 
 def test_own_provider_still_links_to_the_service(tmp_path: Path) -> None:
-    """Through a provider of our own a run is still a child of the service's span."""
+    """With otel-ml's own provider, a run is still a child of the service's span."""
     found = ask_script(
         tmp_path,
         PREAMBLE
@@ -89,7 +89,7 @@ print(json.dumps(model.parent.span_id == request.context.span_id))
 
 
 def test_subclass_is_not_joined(tmp_path: Path) -> None:
-    """A global provider of a class of its own is left alone."""
+    """A global provider of a custom class is not joined."""
     assert serve(
         tmp_path,
         """
@@ -103,7 +103,7 @@ serve(Own(), Client("shop", exporter=ours))
 
 @pytest.mark.parametrize("package", ["langfuse", "logfire", "sentry_sdk"])
 def test_provider_of_another_backend_is_not_joined(tmp_path: Path, package: str) -> None:
-    """A global provider that feeds one of the known backends is left alone."""
+    """A global provider that exports to one of the known backends is not joined."""
     assert serve(
         tmp_path,
         f"""
@@ -116,7 +116,7 @@ serve(provider, Client("shop", exporter=ours))
 
 
 def test_joined_client_sends_its_own_spans_directly(tmp_path: Path) -> None:
-    """With an exporter of its own a joined client sends its runs there too, and no other span."""
+    """With a custom exporter, a joined client also sends its runs there, and no other spans."""
     assert serve(tmp_path, "serve(TracerProvider(), Client('shop', exporter=ours))") == {
         "service": ["model", "request"],
         "ours": ["model"],
@@ -126,7 +126,7 @@ def test_joined_client_sends_its_own_spans_directly(tmp_path: Path) -> None:
 
 
 def test_joined_client_sends_to_a_named_endpoint(tmp_path: Path, sink: Sink) -> None:
-    """With an endpoint named a joined client sends its runs there too, and no other span."""
+    """With an endpoint, a joined client also sends its runs there, and no other spans."""
     found = serve(
         tmp_path, "serve(TracerProvider(), Client('shop'))", OTEL_ML_ENDPOINT=sink.address
     )
@@ -135,7 +135,7 @@ def test_joined_client_sends_to_a_named_endpoint(tmp_path: Path, sink: Sink) -> 
 
 
 def test_provider_that_comes_later_is_joined(tmp_path: Path) -> None:
-    """A global provider that is set after the client was made is joined at the first call."""
+    """A global provider that is set after the client was created is joined at the first call."""
     assert serve(
         tmp_path,
         """
@@ -147,7 +147,7 @@ serve(TracerProvider(), client)
 
 
 def test_global_provider_is_never_set(tmp_path: Path) -> None:
-    """Without a global provider none is set, and the service may still set its own."""
+    """otel-ml never sets a global provider, so that the service can set its own."""
     found = ask_script(
         tmp_path,
         """
@@ -177,6 +177,6 @@ def provider() -> TracerProvider:
 
 
 def test_addresses_differ() -> None:
-    """The closed address of these tests is none of an open server."""
+    """The closed address of these tests is not that of an open server."""
     with open_sink() as sink:
         assert closed_address() != sink.address

@@ -13,7 +13,7 @@ from tests.unit.otel_ml.test_recorder import FailingExporter
 
 @pytest.mark.parametrize("raises", [False, True], ids=["refused", "raised"])
 def test_flush_tells_what_was_lost(raises: bool) -> None:
-    """A flush answers False when the exporter refuses a batch or raises over it."""
+    """The result of a flush is false if the exporter refuses a batch or raises."""
     client = Client("shop", exporter=FailingExporter(raises))
     client.trace(lambda: 1)()
     assert not client.flush()
@@ -21,7 +21,7 @@ def test_flush_tells_what_was_lost(raises: bool) -> None:
 
 
 def test_new_client_starts_no_thread() -> None:
-    """Making a client and decorating start no thread and open no connection."""
+    """Creating a client and decorating functions start no thread and open no connection."""
     before = set(threading.enumerate())
     client = Client("shop", endpoint=closed_address())
     client.trace(lambda: 1)
@@ -74,7 +74,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("value", ["true", "True", " TRUE "])
 def test_disabled_sdk_does_nothing(tmp_path: Path, value: str) -> None:
-    """With the SDK disabled calls work, the host's context stays, nothing is loaded or sent."""
+    """With the SDK disabled, calls work in the host's context, and nothing is loaded or sent."""
     assert ask_script(tmp_path, DISABLED, OTEL_SDK_DISABLED=value) == {
         "results": [1, 2],
         "untouched": [True, True, True],
@@ -87,7 +87,7 @@ def test_disabled_sdk_does_nothing(tmp_path: Path, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["false", "1", ""])
 def test_sdk_is_disabled_by_true_alone(tmp_path: Path, value: str) -> None:
-    """Any other value leaves the SDK on, as the standard says."""
+    """Any value except true leaves the SDK enabled, as in the standard."""
     script = """
         import json
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -103,7 +103,7 @@ def test_sdk_is_disabled_by_true_alone(tmp_path: Path, value: str) -> None:
 
 
 def test_package_loads_where_processes_do_not_fork(tmp_path: Path) -> None:
-    """Where there is no fork, as on Windows, the client loads and records."""
+    """On systems without fork, such as Windows, the client loads and records."""
     script = """
         import json, os
         del os.register_at_fork, os.fork
@@ -116,4 +116,4 @@ def test_package_loads_where_processes_do_not_fork(tmp_path: Path) -> None:
         client.flush()
         print(json.dumps(len(exporter.get_finished_spans())))
     """
-    assert ask_script(tmp_path, script) == 2  # the run, and what its judge is
+    assert ask_script(tmp_path, script) == 2  # the run, and its judge's definition

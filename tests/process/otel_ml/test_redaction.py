@@ -10,7 +10,7 @@ from tests.unit.otel_ml.test_redaction import SECRET, hide
 
 
 def everything(client: Client) -> None:
-    """Put the secret wherever a run may say something."""
+    """Put the secret into every part of a run."""
 
     def rubric(outputs: object) -> tuple[int, str]:
         return 1, f"saw {SECRET}"
@@ -37,7 +37,7 @@ def fails() -> None:
 
 
 def test_user_s_function_sees_every_text(sink: Sink) -> None:
-    """What the user's function hides is in nothing that leaves the process."""
+    """Text masked by the user's function appears in nothing that leaves the process."""
     client = Client("shop", endpoint=sink.address, redact=hide)
     everything(client)
     assert client.flush()

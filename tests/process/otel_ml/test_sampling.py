@@ -46,20 +46,20 @@ print([span.name for span in kept.get_finished_spans()])
 
 @pytest.mark.parametrize("above", ["off", "remote"])
 def test_what_others_leave_out_is_told(tmp_path: Path, above: str) -> None:
-    """A run that is not recorded, because the span above it is not sampled, is logged once."""
+    """A run not recorded because its parent span is not sampled is logged once."""
     done = run_script(tmp_path, TRACED.replace("{above}", above))
     assert (done.stdout, done.stderr) == ("[]\n", LEFT_OUT)
 
 
 def test_what_others_sample_is_recorded(tmp_path: Path) -> None:
-    """Nothing is said where the span above is sampled."""
+    """If the parent span is sampled, nothing is logged."""
     done = run_script(tmp_path, TRACED.replace("{above}", "on"))
     names = "['inner', 'model', 'inner', 'model']\n"
     assert (done.stdout, done.stderr) == (names, "")
 
 
 def test_what_we_leave_out_ourselves_is_not_told(tmp_path: Path) -> None:
-    """Nothing is said where the sampler is the client's own."""
+    """If the client's own sampler drops a run, nothing is logged."""
     text = TRACED.replace("with {above}:", "if True:")
     done = run_script(tmp_path, text, OTEL_TRACES_SAMPLER="always_off")
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -20,13 +20,13 @@ from tests.unit.otel_ml.test_signals import (
 
 
 def test_limit_while_a_thread_starts_reaches_the_host(sink: Sink) -> None:
-    """A limit that strikes between the start of our thread and its own word of it comes out."""
+    """A time limit that expires while the sender thread is starting raises in the host."""
     struck: list[str] = []
 
     def strike(frame: FrameType, event: str, started: object) -> None:
         if event == "c_return" and started is _thread.start_new_thread and not struck:
             struck.append(frame.f_code.co_name)
-            wait_until(frame.f_locals["self"].is_alive)  # the new thread says that it runs
+            wait_until(frame.f_locals["self"].is_alive)  # the new thread is running
             signal.raise_signal(signal.SIGALRM)
 
     client = Client("shop", endpoint=sink.address, join=False)
@@ -49,7 +49,7 @@ def test_limit_while_a_thread_starts_reaches_the_host(sink: Sink) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "stream"])
 def test_interrupted_call_is_spooled(tmp_path: Path, sink: Sink, kind: str) -> None:
-    """With a spool a call whose code began is on disk and delivered, wherever a limit strikes."""
+    """With a spool, every call whose code began is delivered, wherever a time limit expires."""
     client = Client("shop", endpoint=sink.address, spool=tmp_path / "spool", join=False)
     entered = 1
     for model, _, where, _, is_caught in strike_everywhere(client, kind):

@@ -1,4 +1,4 @@
-"""A process that is told to end by SIGTERM, with and without the opt-in."""
+"""A process that gets SIGTERM, with and without `flush_on_sigterm`."""
 
 import os
 import signal
@@ -37,8 +37,8 @@ for number in range(1_000):
     model(number)
 """
 TERMINATE = "os.kill(os.getpid(), signal.SIGTERM)\n"
-# A signal that comes just before the main thread blocks is heard when it wakes, which CPython
-# cannot help: so it wakes often.
+# A signal that arrives just before the main thread blocks is handled when it wakes, which is
+# CPython's behaviour, so this wakes often.
 WAIT = """
 from tests.support.waiting import wait_until
 print("ready", flush=True)
@@ -52,7 +52,7 @@ def outputs(sink: Sink) -> list[int]:
 
 @contextmanager
 def started(directory: Path, text: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a script and wait for its first line; at the end it is killed."""
+    """Start a script and wait for its first line; kill it at the end."""
     path = directory / "started.py"
     path.write_text(dedent(text))
     with subprocess.Popen(
@@ -71,7 +71,7 @@ def started(directory: Path, text: str, **variables: str) -> Iterator[subprocess
 
 @contextmanager
 def hanging(sink: Sink) -> Iterator[None]:
-    """Let the sink say nothing for as long as the block lasts."""
+    """Make the sink silent during the block."""
     over = threading.Event()
 
     def hang(_: Received) -> Reply:
@@ -86,7 +86,7 @@ def hanging(sink: Sink) -> Iterator[None]:
 
 
 def test_all_calls_are_delivered(tmp_path: Path, sink: Sink) -> None:
-    """A script that is told to end delivers its calls and ends by the signal."""
+    """A script that gets SIGTERM delivers its calls and ends by the signal."""
     run_script(tmp_path, CALLS + TERMINATE, status=-15, OTEL_ML_ENDPOINT=sink.address)
     assert outputs(sink) == list(range(1_000))
 
@@ -102,7 +102,7 @@ def test_all_calls_are_delivered(tmp_path: Path, sink: Sink) -> None:
     ids=["lock", "system call", "loop", "work"],
 )
 def test_waiting_process_delivers(tmp_path: Path, sink: Sink, waiting: str) -> None:
-    """Whatever the main thread does, the signal delivers and ends the process."""
+    """Whatever the main thread does, SIGTERM delivers the calls and ends the process."""
     script = CALLS + "print('ready', flush=True)\n" + waiting
     with started(tmp_path, script, OTEL_ML_ENDPOINT=sink.address) as process:
         process.terminate()
@@ -111,7 +111,7 @@ def test_waiting_process_delivers(tmp_path: Path, sink: Sink, waiting: str) -> N
 
 
 def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
-    """A program that comes to its end while the signal's delivery goes on loses nothing by it."""
+    """A program that ends during the delivery that SIGTERM started loses nothing."""
 
     def reply(_: Received) -> Reply:
         wait_until(elapsed(1.0))
@@ -123,7 +123,7 @@ def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_signal_during_the_last_delivery(tmp_path: Path, sink: Sink) -> None:
-    """A signal that comes while a process that ends delivers its calls costs none of them."""
+    """A SIGTERM during the delivery at exit loses no calls."""
 
     def reply(_: Received) -> Reply:
         wait_until(elapsed(1.0))
@@ -139,7 +139,7 @@ def test_signal_during_the_last_delivery(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_signal_in_the_middle_of_calls(tmp_path: Path, sink: Sink) -> None:
-    """A process that is told to end in a tight loop delivers each call that had returned."""
+    """A process that gets SIGTERM in a tight loop delivers each call that has returned."""
     script = CALLS + "while True:\n    number += 1\n    model(number)\n    print(number)\n"
     with started(tmp_path, script, OTEL_ML_ENDPOINT=sink.address, PYTHONUNBUFFERED="1") as process:
         assert process.stdout is not None
@@ -151,7 +151,7 @@ def test_signal_in_the_middle_of_calls(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_children_of_multiprocessing_deliver(tmp_path: Path, sink: Sink) -> None:
-    """Worker processes that are terminated deliver their calls."""
+    """Terminated worker processes deliver their calls."""
     script = """
         import multiprocessing, threading
         from otel_ml import Client
@@ -183,19 +183,19 @@ def test_children_of_multiprocessing_deliver(tmp_path: Path, sink: Sink) -> None
 
 
 def test_without_the_opt_in_it_ends_at_once(tmp_path: Path, sink: Sink) -> None:
-    """Without the opt-in the signal ends the process as ever; what waits is lost."""
+    """Without `flush_on_sigterm`, SIGTERM ends the process at once, and pending calls are lost."""
     script = CALLS.replace("flush_on_sigterm=True", "") + TERMINATE
     variables = {"OTEL_ML_ENDPOINT": sink.address, "OTEL_BSP_SCHEDULE_DELAY": LATE_MS}
     run_script(tmp_path, script, status=-15, **variables)
     assert sink.requests == []
 
 
-# Where it is not installed.
+# Cases in which no handler is installed.
 
 
 @pytest.mark.parametrize("handler", ["lambda *_: print('mine')", "signal.SIG_IGN"])
 def test_handler_of_the_program_stays(tmp_path: Path, sink: Sink, handler: str) -> None:
-    """A program that handles the signal itself keeps its handler, and is told so."""
+    """A program's own SIGTERM handler stays, and a warning says so."""
     script = f"import signal\nsignal.signal(signal.SIGTERM, {handler})\n{CALLS}{TERMINATE}"
     result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=sink.address)
     assert result.stdout == ("mine\n" if "mine" in handler else "")
@@ -204,14 +204,14 @@ def test_handler_of_the_program_stays(tmp_path: Path, sink: Sink, handler: str) 
 
 
 def test_handler_that_comes_later_wins(tmp_path: Path, sink: Sink) -> None:
-    """A handler that the program sets after the client takes the place of ours."""
+    """A handler that the program sets after creating the client replaces otel-ml's."""
     script = f"{CALLS}signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n{TERMINATE}"
     run_script(tmp_path, script, status=7, OTEL_ML_ENDPOINT=sink.address)
     assert outputs(sink) == list(range(1_000))
 
 
 def test_other_threads_install_nothing(tmp_path: Path) -> None:
-    """A client that another thread makes leaves the signal alone, and says so."""
+    """A client created in another thread does not change the handler, and a warning says so."""
     script = """
         import json, signal, threading
         from otel_ml import Client
@@ -227,7 +227,7 @@ def test_other_threads_install_nothing(tmp_path: Path) -> None:
 
 
 def test_clients_without_it_install_nothing(tmp_path: Path) -> None:
-    """A client without the opt-in leaves the signal alone."""
+    """A client without `flush_on_sigterm` does not change the handler."""
     script = """
         import json, signal
         from otel_ml import Client
@@ -238,13 +238,13 @@ def test_clients_without_it_install_nothing(tmp_path: Path) -> None:
     assert ask_script(tmp_path, script, OTEL_SDK_DISABLED="true") is True
 
 
-# A collector that hangs.
+# A silent collector.
 
 
 @sampled(1)
 @pytest.mark.parametrize("clients", [1, 3])
 def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink, clients: int) -> None:
-    """With a collector that says nothing the process ends after 2 s, however many clients."""
+    """With a silent collector, the process ends after 2 s, however many clients it has."""
     script = CALLS + (
         f"more = [Client(str(n), flush_on_sigterm=True) for n in range(1, {clients})]\n"
         "for client in more:\n    client.trace(lambda: 1)()\n"
@@ -260,7 +260,7 @@ def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink, clients
 
 
 def test_hanging_collector_costs_no_other_client(tmp_path: Path, sink: Sink) -> None:
-    """A client whose collector says nothing takes no time from one whose collector answers."""
+    """A client with a silent collector does not delay another client's delivery."""
     with open_sink() as silent, hanging(silent):
         script = (
             f"from otel_ml import Client\n"
@@ -272,7 +272,7 @@ def test_hanging_collector_costs_no_other_client(tmp_path: Path, sink: Sink) -> 
 
 
 def test_hanging_judge_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
-    """With a judge that never ends the process ends after 2 s, and its run is delivered."""
+    """With a hanging judge, the process ends after 2 s, and the judged run is delivered."""
     script = CALLS + (
         "from otel_ml import Judge\n"
         "judge = Judge('hanging', '', lambda: threading.Event().wait())\n"
@@ -287,7 +287,7 @@ def test_hanging_judge_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_second_signal_ends_at_once(tmp_path: Path, sink: Sink) -> None:
-    """A second signal ends the process while the delivery of the first one still waits."""
+    """A second SIGTERM ends the process during the delivery that the first one started."""
     variables = {"OTEL_ML_ENDPOINT": sink.address, "OTEL_BSP_SCHEDULE_DELAY": LATE_MS}
     with hanging(sink), started(tmp_path, CALLS + WAIT, **variables) as process:
         process.terminate()

@@ -1,4 +1,4 @@
-"""A client with a spool: what it keeps when its process is killed or its receiver is away."""
+"""A client with a spool keeps its runs when its process is killed or its receiver is down."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ LONG_S = 20.0
 KILLED = -9
 KILL = "os.kill(os.getpid(), 9)"
 
-# Ends by what is appended to it; its receiver is not there.
+# Tests append how it ends; by default its receiver is down.
 PROGRAM = """
 import os, sys, threading
 from otel_ml import Client, Judge, current_run
@@ -58,7 +58,7 @@ def opened(spool: Path, address: str) -> Iterator[Client]:
 
 
 def deliver(spool: Path, sink: Sink, spans: int) -> None:
-    """Let another client deliver so many spans that were left, beside its own."""
+    """Deliver `spans` left spans with another client, in addition to its own."""
     with opened(spool, sink.address) as client:
         client.trace(name="next")(lambda: None)()
         wait_until(lambda: len(set(sink.ids)) >= spans + 1)
@@ -76,14 +76,14 @@ def segments(spool: Path) -> list[Path]:
 
 
 def test_call_outlives_its_process(spool: Path, sink: Sink) -> None:
-    """A call that had returned when its process was killed is delivered by the next one."""
+    """A call that returned before its process was killed is delivered by the next process."""
     run_program(spool, f"model(7)\n{KILL}", status=KILLED)
     deliver(spool, sink, 1)
     assert outputs(sink) == ["7"]
 
 
 def test_call_arrives_as_it_would_have(spool: Path, sink: Sink) -> None:
-    """A call that another process delivers arrives as its own would have sent it."""
+    """A call delivered by another process has the same content as one delivered by its own."""
     text = """
         @client.trace(name="first", tags={"day": "monday"}, params={"depth": 3})
         def first(question):
@@ -104,7 +104,7 @@ def test_call_arrives_as_it_would_have(spool: Path, sink: Sink) -> None:
 
 
 def test_records_outlive_their_process(spool: Path, sink: Sink) -> None:
-    """Start, metric points and line of a run outlive their process; the open run does not end."""
+    """A run's start, metric points and log lines survive a kill; the open run has no end."""
     run_program(
         spool,
         f"""
@@ -120,7 +120,7 @@ def test_records_outlive_their_process(spool: Path, sink: Sink) -> None:
 
 
 def test_short_process_delivers_all_that_was_left(spool: Path, sink: Sink) -> None:
-    """A process of one call delivers, before it ends, all that a killed one left."""
+    """A process with a single call delivers everything that a killed one left before it ends."""
     run_program(spool, f"for number in range(6_000):\n    model(number)\n{KILL}", status=KILLED)
     run_program(spool, "model('next')", address=sink.address)
     assert len(set(sink.ids)) == 6_001
@@ -128,7 +128,7 @@ def test_short_process_delivers_all_that_was_left(spool: Path, sink: Sink) -> No
 
 
 def test_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
-    """A flush delivers what ended processes left, too, and answers for it."""
+    """A flush also delivers what ended processes left, and reports it."""
     run_program(spool, f"for number in range(6_000):\n    model(number)\n{KILL}", status=KILLED)
     with opened(spool, sink.address) as client:
         client.trace(name="next")(lambda: None)()
@@ -138,7 +138,7 @@ def test_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
 
 
 def test_second_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
-    """A flush delivers what a process left since the last flush, however short that is ago."""
+    """A flush delivers what a process left since the last flush, however recent that was."""
     with opened(spool, sink.address) as client:
         client.trace(name="next")(lambda: None)()
         assert client.flush()
@@ -148,7 +148,7 @@ def test_second_flush_delivers_what_was_left(spool: Path, sink: Sink) -> None:
 
 
 def test_flush_ends_while_others_call(spool: Path, sink: Sink) -> None:
-    """A flush returns when what was recorded before is delivered, though other threads go on."""
+    """A flush returns once earlier calls are delivered, even if other threads keep calling."""
     over = threading.Event()
     with opened(spool, sink.address) as client:
         model = client.trace(name="model")(lambda: 7)
@@ -168,7 +168,7 @@ def test_flush_ends_while_others_call(spool: Path, sink: Sink) -> None:
 
 
 def test_process_that_ends_leaves_what_waits(spool: Path, sink: Sink) -> None:
-    """A process that ends while its receiver is away ends soon, and leaves its calls on disk."""
+    """A process that ends while its receiver is down ends soon and leaves its calls on disk."""
     began = time.monotonic()
     result = run_program(spool, "for number in range(100):\n    model(number)")
     assert time.monotonic() - began < 5.0
@@ -178,7 +178,7 @@ def test_process_that_ends_leaves_what_waits(spool: Path, sink: Sink) -> None:
 
 
 def test_child_outlives_its_kill(spool: Path, sink: Sink) -> None:
-    """Of a forked child that is killed, the calls are delivered; the parent's arrive once."""
+    """The calls of a killed child are delivered, and those of its parent arrive once."""
     run_program(
         spool,
         f"""
@@ -201,7 +201,7 @@ def test_child_outlives_its_kill(spool: Path, sink: Sink) -> None:
 
 
 def test_judge_of_a_killed_process_is_lost(spool: Path, sink: Sink) -> None:
-    """A judged call whose process was killed before the judge spoke arrives; the judge is lost."""
+    """A judged call whose process was killed before the score arrives, and its judge is lost."""
     run_program(
         spool,
         f"""
@@ -222,7 +222,7 @@ def test_judge_of_a_killed_process_is_lost(spool: Path, sink: Sink) -> None:
 
 
 def test_judged_call_arrives_once(spool: Path, sink: Sink) -> None:
-    """A judged call that ends well arrives once, with its score."""
+    """A judged call of a process that ends normally arrives once, with its score."""
     with opened(spool, sink.address) as client:
         for _ in range(20):
             client.assess(Judge("any", "", lambda: 0.5), name="model")(lambda: 7)()
@@ -234,7 +234,7 @@ def test_judged_call_arrives_once(spool: Path, sink: Sink) -> None:
 
 
 def test_judged_call_of_a_killed_process_arrives_once(spool: Path, sink: Sink) -> None:
-    """A judged call whose score was on disk when its process was killed arrives with it, once."""
+    """A judged call whose score was on disk when its process was killed arrives once with it."""
     run_program(
         spool,
         f"""
@@ -250,11 +250,11 @@ def test_judged_call_of_a_killed_process_arrives_once(spool: Path, sink: Sink) -
     assert "error" not in json.loads(run["otel_ml.judges"])["any"]
 
 
-# A receiver that is away.
+# A receiver that is down.
 
 
 def test_outage_loses_nothing(spool: Path) -> None:
-    """Calls of an outage are delivered when the receiver is back, each once."""
+    """Calls made during an outage are delivered once when the receiver is back."""
     address = closed_address()
     with opened(spool, address) as client:
         model = client.trace(name="model")(lambda number: number)
@@ -268,7 +268,7 @@ def test_outage_loses_nothing(spool: Path) -> None:
 
 
 def test_refused_calls_are_removed(spool: Path, sink: Sink) -> None:
-    """What the receiver refuses for good is lost and removed, so that it is not sent for ever."""
+    """Permanently refused calls are lost and removed from the spool, and not sent again."""
     sink.reply = lambda _: Reply(400)
     with opened(spool, sink.address) as client:
         client.trace(lambda: 1)()
@@ -277,7 +277,7 @@ def test_refused_calls_are_removed(spool: Path, sink: Sink) -> None:
 
 
 def test_too_large_batch_is_split(spool: Path, sink: Sink) -> None:
-    """A batch of the spool that is too large is halved; a call too large alone is lost alone."""
+    """A spooled batch that is too large is halved; only a call too large alone is lost."""
     sink.reply = lambda request: Reply(
         413
         if len(request.spans) > 3 or any(span["otel_ml.outputs"] == "7" for span in request.spans)
@@ -294,7 +294,7 @@ def test_too_large_batch_is_split(spool: Path, sink: Sink) -> None:
 
 
 def test_waiting_calls_are_counted(spool: Path) -> None:
-    """Calls on disk count as queued, and as lost by nothing, also after the client closed."""
+    """Calls on disk count as queued, and do not count as lost after the client is closed."""
     with opened(spool, closed_address()) as client:
         for _ in range(10):
             client.trace(lambda: 1)()
@@ -307,7 +307,7 @@ def test_waiting_calls_are_counted(spool: Path) -> None:
 
 
 def test_processes_share_a_directory(spool: Path, sink: Sink) -> None:
-    """Processes that share a directory deliver their calls, each once."""
+    """Processes that share a directory deliver each call once."""
     start = PROGRAM.format(address=sink.address, spool=str(spool))
     texts = [
         f"{start}\nfor number in range({first}, {first + 500}):\n    model(number)"
@@ -320,7 +320,7 @@ def test_processes_share_a_directory(spool: Path, sink: Sink) -> None:
 
 
 def test_clients_share_a_directory(spool: Path, sink: Sink) -> None:
-    """Two clients of one process share a directory."""
+    """Two clients of one process can share a directory."""
     with opened(spool, sink.address) as one, opened(spool, sink.address) as other:
         for number in range(100):
             for client in (one, other):
@@ -333,7 +333,7 @@ def test_clients_share_a_directory(spool: Path, sink: Sink) -> None:
 def test_unusable_directory_is_said(
     tmp_path: Path, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the directory cannot be used, one warning says so and calls wait in memory."""
+    """If the directory cannot be used, one warning is logged, and calls are kept in memory."""
     (tmp_path / "file").touch()
     with opened(tmp_path / "file" / "spool", sink.address) as client:
         for _ in range(3):
@@ -346,7 +346,7 @@ def test_unusable_directory_is_said(
 
 
 def test_spool_takes_no_exporter(spool: Path) -> None:
-    """A client with an exporter of the user's and a spool is refused."""
+    """A client with a custom exporter and a spool is refused."""
     with pytest.raises(ValueError, match=r"^Invalid spool: expected no exporter, because"):
         Client("shop", exporter=InMemorySpanExporter(), spool=spool)
 
@@ -354,7 +354,7 @@ def test_spool_takes_no_exporter(spool: Path) -> None:
 def test_grpc_has_no_spool(
     spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Over gRPC there is no spool, which is said."""
+    """Over gRPC, there is no spool, and a warning says so."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with opened(spool, closed_address()) as client:
@@ -364,7 +364,7 @@ def test_grpc_has_no_spool(
 
 
 def test_provider_that_sends_has_no_spool(spool: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where only a given provider sends there is no spool, which is said."""
+    """If only a given provider sends the spans, there is no spool, and a warning says so."""
     provider = TracerProvider(shutdown_on_exit=False)
     client = Client("shop", tracer_provider=provider, spool=spool)
     client.trace(lambda: 1)()
@@ -373,7 +373,7 @@ def test_provider_that_sends_has_no_spool(spool: Path, caplog: pytest.LogCapture
 
 
 def test_call_under_a_given_provider_outlives_its_process(spool: Path, sink: Sink) -> None:
-    """Under a given provider the calls that go to an endpoint are kept as well."""
+    """With a given provider and an endpoint, calls for the endpoint are spooled."""
     text = f"""
         from opentelemetry.sdk.trace import TracerProvider
 
@@ -390,7 +390,7 @@ def test_call_under_a_given_provider_outlives_its_process(spool: Path, sink: Sin
 
 
 def test_threads_write_whole_calls(spool: Path, sink: Sink) -> None:
-    """Calls of many threads are each written whole and delivered once."""
+    """Calls of many threads are each written completely and delivered once."""
     with opened(spool, sink.address) as client:
         model = client.trace(name="model")(lambda number: number)
         threads = [

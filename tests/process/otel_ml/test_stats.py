@@ -19,7 +19,7 @@ MakeClient = Callable[[str], Client]
 
 @pytest.fixture
 def make(sink: Sink) -> Iterator[MakeClient]:
-    """Makes clients of the sink, each with a project of its own."""
+    """Yield a function that creates a client of the sink with its own project."""
     clients: list[Client] = []
 
     def make(project: str) -> Client:
@@ -32,7 +32,7 @@ def make(sink: Sink) -> Iterator[MakeClient]:
 
 
 def test_delivered_spans_are_counted(make: MakeClient) -> None:
-    """Spans that the receiver took are counted, those of records included."""
+    """Delivered spans are counted, including those of records."""
     client = make("delivered")
     call(client, 10)
     with client.run("fit"):
@@ -43,7 +43,7 @@ def test_delivered_spans_are_counted(make: MakeClient) -> None:
 
 
 def test_waiting_spans_are_counted(monkeypatch: pytest.MonkeyPatch, make: MakeClient) -> None:
-    """Spans that wait for their delivery are counted until they are delivered."""
+    """Pending spans are counted until they are delivered."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", LATE_MS)
     client = make("waiting")
     call(client, 10)
@@ -53,7 +53,7 @@ def test_waiting_spans_are_counted(monkeypatch: pytest.MonkeyPatch, make: MakeCl
 
 
 def test_retries_are_counted(make: MakeClient, sink: Sink) -> None:
-    """Each request that had to be sent again is counted."""
+    """Each retried request is counted."""
     replies = iter([Reply(503), Reply(429), Reply()])
     sink.reply = lambda _: next(replies)
     client = make("retried")
@@ -63,7 +63,7 @@ def test_retries_are_counted(make: MakeClient, sink: Sink) -> None:
 
 
 def test_losses_are_counted_by_reason(make: MakeClient, sink: Sink) -> None:
-    """What is lost is counted under its reason, each reason by itself."""
+    """Lost spans are counted by reason."""
     replies = iter([Reply(400), Reply(401), Reply(401), Reply()])
     sink.reply = lambda _: next(replies)
     client = make("lost")
@@ -76,7 +76,7 @@ def test_losses_are_counted_by_reason(make: MakeClient, sink: Sink) -> None:
 
 
 def test_calls_after_close_are_counted(make: MakeClient) -> None:
-    """Calls of a client that is closed are lost and counted."""
+    """Calls of a closed client are lost and counted."""
     client = make("closed")
     call(client)
     client.close()
@@ -86,7 +86,7 @@ def test_calls_after_close_are_counted(make: MakeClient) -> None:
 
 
 def test_dropped_calls_leave_a_gap(monkeypatch: pytest.MonkeyPatch, make: MakeClient) -> None:
-    """Numbers are taken before the queue decides: what it drops is missing between the others."""
+    """Sequence numbers are assigned before the queue, so that dropped spans leave gaps."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "5")
     address = closed_address()
     client = Client("gap", endpoint=address, join=False)
@@ -104,7 +104,7 @@ def test_dropped_calls_leave_a_gap(monkeypatch: pytest.MonkeyPatch, make: MakeCl
 
 
 def test_clients_of_a_project_share_its_numbers(make: MakeClient, sink: Sink) -> None:
-    """Two clients of one project number their calls in one sequence."""
+    """Two clients of one project share one sequence of numbers."""
     one, other = make("shared"), make("shared")
     for client in (one, other, one):
         call(client)
@@ -113,7 +113,7 @@ def test_clients_of_a_project_share_its_numbers(make: MakeClient, sink: Sink) ->
 
 
 def test_documented_defaults(make: MakeClient, sink: Sink) -> None:
-    """Without any setting those defaults are in force that the documents name."""
+    """Without settings, the documented defaults apply."""
     client = make("defaults")
     call(client)
     configuration = dict(client.stats().configuration)
@@ -133,7 +133,7 @@ def test_documented_defaults(make: MakeClient, sink: Sink) -> None:
 def test_configuration_is_that_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, make: MakeClient
 ) -> None:
-    """What the environment sets is in force."""
+    """The configuration has the values from the environment."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -157,7 +157,7 @@ def test_configuration_is_that_of_the_environment(
 def test_odd_number_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, make: MakeClient, text: str
 ) -> None:
-    """A number that is none is said, and the default is in force."""
+    """An invalid number is logged, and the default applies."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", text)
     client = make("odd")
     call(client)
@@ -166,7 +166,7 @@ def test_odd_number_is_said(
 
 
 def test_no_secret_is_told(sink: Sink) -> None:
-    """Neither key nor password are in the statistics."""
+    """The statistics contain neither API key nor password."""
     address = sink.address.replace("//", "//me:s3cr3t-password@")
     client = Client("secret", "sk-s3cr3t-key", address, join=False)
     call(client)
@@ -175,7 +175,7 @@ def test_no_secret_is_told(sink: Sink) -> None:
 
 
 def test_statistics_may_be_asked_at_any_time(tmp_path: Path) -> None:
-    """Statistics of a client with a spool, from many threads while others call, raise nothing."""
+    """Threads can call `stats` of a client with a spool while others record, without errors."""
     errors: list[BaseException] = []
     with open_sink() as sink:
         client = Client("busy", endpoint=sink.address, join=False, spool=tmp_path / "spool")

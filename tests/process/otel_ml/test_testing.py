@@ -8,7 +8,7 @@ from tests.support.otel_ml.scripts import run_script
 
 
 def test_nothing_is_sent(sink: Sink) -> None:
-    """Nothing of a block reaches the endpoint, not even when the client is flushed and closed."""
+    """Calls in a `record` block are not sent, even if the client is flushed and closed."""
     client = Client("shop", endpoint=sink.address)
 
     @client.trace
@@ -38,5 +38,5 @@ with testing.record() as records:
 
 
 def test_default_client(tmp_path: Path) -> None:
-    """Without a client it records the one of the environment, and starts no thread."""
+    """Without a client, `record` uses the default client and starts no thread."""
     assert run_script(tmp_path, THREADS).stdout.strip() == "7 ['MainThread']"

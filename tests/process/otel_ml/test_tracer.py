@@ -44,6 +44,6 @@ else:
     ids=["joined", "own"],
 )
 def test_forked_child_names_itself(tmp_path: Path, arguments: str) -> None:
-    """In a forked child runs carry the resource that the SDK made for the child."""
+    """In a forked child, runs have the resource that the SDK created for the child."""
     found = ask_script(tmp_path, FORKING.replace("ARGUMENTS", arguments))
     assert found == ["ours", "theirs", True]

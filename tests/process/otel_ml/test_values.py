@@ -14,7 +14,7 @@ from tests.unit.otel_ml.test_values import TABLE
 
 @pytest.mark.parametrize("make", [lambda: TABLE, lambda: pl.from_pandas(TABLE[[*TABLE][:5]])])
 def test_cells_of_tables(make: Callable[[], object]) -> None:
-    """The cells of a table are plain values by column: none is missing, long and large are cut."""
+    """Table cells are plain values by column: missing cells are null, long ones are shortened."""
     cells = orjson.loads(encode(make()).text)["cells"]
     assert [cells[name] for name in ("age", "member", "count")] == [
         [31.5, None, 64.0],

@@ -20,7 +20,7 @@ def echo() -> Iterator[Echo]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_forked_child_starts_its_own(echo: Echo) -> None:
-    """A forked child begins without the thread, and its first job starts one there."""
+    """A forked child starts without the worker thread, and its first job starts a new one."""
     echo.put(1)
     wait_until(lambda: echo.done == [1], WAIT_S)
     child = os.fork()

@@ -13,7 +13,7 @@ from otel_ml import Client
 
 
 def test_pickle_needs_no_client(tmp_path: Path) -> None:
-    """In a process that has no client of the project the bare object comes out of the pickle."""
+    """Unpickled in a process without a client of the project, the result is the bare object."""
     pickled = tmp_path / "part"
     pickled.write_bytes(pickle.dumps(client_of("elsewhere").trace(functools.partial(math.pow, 2))))
     script = "import pickle, sys; f = pickle.load(open(sys.argv[1], 'rb')); print(type(f), f(3))"

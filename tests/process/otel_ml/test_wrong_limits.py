@@ -1,4 +1,4 @@
-"""A limit variable whose value the OpenTelemetry SDK refuses when it is imported."""
+"""A limit variable with a value that makes the OpenTelemetry SDK raise on import."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.parametrize("value", ["-1", "unlimited"])
 def test_sdk_that_raises_on_import_is_loaded(value: str) -> None:
-    """A limit that the SDK refuses when it is imported costs no run either."""
+    """A limit that makes the SDK raise on import loses no runs."""
     program = """
 import os, otel_ml
 from otel_ml.testing import record

@@ -1,4 +1,4 @@
-"""Tests of the program ``otel-ml``, run as its users run it."""
+"""Tests of the command ``otel-ml``, run as users run it."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 
 def run(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program in a folder until it ends."""
+    """Run the command in a folder until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "otel_ml_collector", *arguments],
         cwd=folder,
@@ -25,20 +25,20 @@ def run(folder: Path, *arguments: str, **variables: str) -> "subprocess.Complete
 
 
 def test_version(tmp_path: Path) -> None:
-    """The program tells its version."""
+    """``--version`` prints the version."""
     done = run(tmp_path, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('otel-ml')}\n", "")
 
 
 def test_installed_program(tmp_path: Path) -> None:
-    """The program is installed beside Python as ``otel-ml``."""
+    """The command is installed next to Python as ``otel-ml``."""
     program = Path(sys.executable).with_name("otel-ml")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"{version('otel-ml')}\n"
 
 
 def test_help(tmp_path: Path) -> None:
-    """The help of ``serve`` names every flag with its default."""
+    """The help of ``serve`` lists flags with their defaults."""
     text = " ".join(run(tmp_path, "serve", "--help").stdout.split())
     assert "--data-dir VALUE Folder of the embedded store [otel-ml-data]" in text
     about = "Address for pages, API and OTLP over HTTP, HOST:PORT"
@@ -58,14 +58,14 @@ def test_help(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_bad_flags(tmp_path: Path, arguments: tuple[str, ...], wrong: str) -> None:
-    """Flags that do not exist end with status 2 and what is wrong, and nothing on stdout."""
+    """A wrong flag exits with status 2 and an error, and prints nothing on stdout."""
     done = run(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].startswith(f"Error: {wrong}")
 
 
 def test_alone(tmp_path: Path) -> None:
-    """Without a command, the program lists the commands by what people want to do."""
+    """Without a command, the commands are listed in groups by purpose."""
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     _, *sections = re.split(r"^([A-Z][^\n]*):$", done.stderr, flags=re.MULTILINE)
@@ -97,7 +97,7 @@ def test_alone(tmp_path: Path) -> None:
     [("", "export"), ("keys r", "revoke"), ("runs --form", "--format"), ("runs --format c", "csv")],
 )
 def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
-    """A shell completes commands, options and their values."""
+    """Shell completion offers commands, options and option values."""
     words = ["otel-ml", *typed.split(" ")]
     done = run(
         tmp_path,
@@ -152,14 +152,14 @@ def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
 def test_bad_settings(
     tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str
 ) -> None:
-    """A wrong setting ends with status 2 and one line that says what is wrong."""
+    """A wrong setting exits with status 2 and one line about the error."""
     done = run(tmp_path, "serve", *arguments, **variables)
     lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
     assert (done.returncode, done.stdout, lines) == (2, "", [f"otel-ml: {message}"])
 
 
 def test_taken_port(tmp_path: Path) -> None:
-    """A port that is taken ends with one line that says who is usually there."""
+    """For a taken port the error is one line with the programs that usually use it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = run(tmp_path, "serve", "--http", address)

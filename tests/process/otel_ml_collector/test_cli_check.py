@@ -1,4 +1,4 @@
-"""Tests of ``otel-ml check``, run as its users run it."""
+"""Tests of ``otel-ml check``, run as users run it."""
 
 import json
 import re
@@ -28,21 +28,21 @@ otel-ml: otel-ml.toml:2: Invalid http '127.0.0.1': expected HOST:PORT with a por
 
 @pytest.mark.parametrize("command", [("check", "otel-ml.toml"), ("check",), ("serve",)], ids=str)
 def test_wrong_file(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """A file is refused with all that is wrong in it, by each command in the same words."""
+    """All errors in a file are listed, and each command prints the same lines."""
     (tmp_path / "otel-ml.toml").write_text(WRONG)
     done = run(tmp_path, *command)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", PROBLEMS)
 
 
 def test_right_file(tmp_path: Path) -> None:
-    """A file that is right is told so, whatever the variables here say."""
+    """A valid file is reported as valid, even if the environment has invalid variables."""
     (tmp_path / "a.toml").write_text('http = "127.0.0.1:0"')
     done = run(tmp_path, "check", "a.toml", OTEL_ML_HTTP="nonsense")
     assert (done.returncode, done.stdout, done.stderr) == (0, "a.toml is valid\n", "")
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there is told."""
+    """A missing file is an error with status 2."""
     done = run(tmp_path, "check", "a.toml")
     assert (done.returncode, done.stdout, done.stderr) == (
         2,
@@ -52,7 +52,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_open_address(tmp_path: Path) -> None:
-    """An address beyond loopback is a warning, because keys are not in the file."""
+    """An address beyond loopback gives a warning, because a file cannot contain keys."""
     (tmp_path / "a.toml").write_text('http = "0.0.0.0:80"')
     done = run(tmp_path, "check", "a.toml")
     assert (done.returncode, done.stdout, done.stderr) == (
@@ -65,7 +65,7 @@ def test_open_address(tmp_path: Path) -> None:
 
 
 def test_effective_settings(tmp_path: Path) -> None:
-    """Without a file it shows each setting, its source, and no password."""
+    """Without a file the command prints each setting with its source, and hides passwords."""
     (tmp_path / "otel-ml.toml").write_text(
         '# mine\nlog_level = "error"\nallowed_hosts = ["a", "b"]'
     )
@@ -108,7 +108,7 @@ def test_long_values(tmp_path: Path) -> None:
 
 
 def test_example(tmp_path: Path) -> None:
-    """The example is right as it is, and with each line that stands behind a #."""
+    """The example file is valid, and stays valid if all its commented lines are enabled."""
     whole = tmp_path / "whole.toml"
     whole.write_text(re.sub("^#(?! )(?=.)", "", EXAMPLE.read_text(), flags=re.MULTILINE))
     done = run(tmp_path, "check", str(EXAMPLE))
@@ -118,7 +118,7 @@ def test_example(tmp_path: Path) -> None:
 
 
 def test_example_names_all() -> None:
-    """The example names every setting with its default, but for the log's format."""
+    """The example file has every setting with its default, except for the log format."""
     said = dict(re.findall("^#?([a-z_]+) = (.*)$", EXAMPLE.read_text(), re.MULTILINE))
     texts = {name: "" if text == "[]" else text.strip("\"'") for name, text in said.items()}
     assert texts == {setting.name: setting.default for setting in TABLE} | {"log_format": "json"}

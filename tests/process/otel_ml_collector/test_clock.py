@@ -1,4 +1,4 @@
-"""Tests of how the collector finds out that its clock is behind."""
+"""Tests of how the collector detects that its clock is wrong."""
 
 import json
 import re
@@ -22,7 +22,7 @@ MINUTE_NS: Final = 60 * SECOND_NS
 
 
 class Machine:
-    """A collector's machine, whose clock can be set, and the senders around it."""
+    """A collector's machine with an adjustable clock, and its senders."""
 
     def __init__(self, behind_ns: int = 0) -> None:
         self.now_ns = NOW_NS
@@ -30,7 +30,7 @@ class Machine:
         self.watch = ClockWatch(lambda: self.now_ns - self.behind_ns, lambda: self.now_ns)
 
     def send(self, *hosts: str, ahead_ns: int = 0, old_ns: int = 0) -> bool:
-        """Send a request of spans that ended now; returns whether it is taken."""
+        """Send a request of spans that ended now; return whether it is accepted."""
         end_ns = self.now_ns + ahead_ns - old_ns
         seen: list[Seen] = [({"host.name": host}, end_ns - SECOND_NS, end_ns) for host in hosts]
         try:
@@ -41,7 +41,7 @@ class Machine:
 
 
 def test_right_clock() -> None:
-    """While clocks are right everything is taken, and nothing is said."""
+    """If all clocks are right, everything is accepted without a warning."""
     machine = Machine()
     assert machine.send("a", "b")
     assert machine.send("c", old_ns=30 * DAY_NS)
@@ -50,7 +50,7 @@ def test_right_clock() -> None:
 
 @pytest.mark.parametrize("behind_ns", [2 * 3600 * SECOND_NS, DAY_NS, 50 * 365 * DAY_NS])
 def test_behind(behind_ns: int) -> None:
-    """A clock that is behind is found out by the first request, which is to come again."""
+    """A clock that is behind is detected at the first request, which the sender must repeat."""
     machine = Machine(behind_ns)
     assert (machine.send("a"), machine.watch.is_sure) == (False, False)
     assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
@@ -63,7 +63,7 @@ def test_behind(behind_ns: int) -> None:
 
 
 def test_clock_set_right() -> None:
-    """Once the clock is set right, nothing is said any more and all is taken."""
+    """Once the clock is corrected, the warning is gone and everything is accepted."""
     machine = Machine(DAY_NS)
     assert not machine.send("a", "b", "c")
     machine.behind_ns = 0
@@ -72,7 +72,7 @@ def test_clock_set_right() -> None:
 
 
 def test_clock_set_back() -> None:
-    """A clock that is set back while the collector runs is found out, for all that it knew."""
+    """A clock set back while the collector runs is detected, despite earlier requests."""
     machine = Machine()
     assert machine.send("a", "b", "c")
     machine.behind_ns = DAY_NS
@@ -81,7 +81,7 @@ def test_clock_set_back() -> None:
 
 
 def test_odd_sender() -> None:
-    """A sender whose own clock is wrong is not kept waiting once a right one has sent."""
+    """A sender with a wrong clock is no longer delayed once a right sender has sent."""
     machine = Machine()
     assert not machine.send("odd", ahead_ns=DAY_NS)
     assert machine.send("right")
@@ -91,7 +91,7 @@ def test_odd_sender() -> None:
 
 
 def test_odd_span() -> None:
-    """A span of an odd time among right ones of its sender is the span's fault."""
+    """If one span of a sender has an odd time and the others do not, the clock is not blamed."""
     machine = Machine()
     right: Seen = ({"host.name": "a"}, machine.now_ns, machine.now_ns)
     odd: Seen = ({"host.name": "a"}, machine.now_ns + DAY_NS, machine.now_ns + DAY_NS)
@@ -100,14 +100,14 @@ def test_odd_span() -> None:
 
 
 def test_old_spans() -> None:
-    """What a spool delivers late says nothing of any clock."""
+    """Old spans that arrive late from a spool do not count for or against the clock."""
     machine = Machine(DAY_NS)
     assert machine.send("a", old_ns=20 * DAY_NS)
     assert not machine.send("b")
 
 
 def test_few_on_time() -> None:
-    """Where many are ahead, one that is on time is an old span that happens to look so."""
+    """If many senders are ahead, a single one on time counts as a coincidence of an old span."""
     machine = Machine(DAY_NS)
     assert machine.send("late", old_ns=DAY_NS)
     for host in "abcde":
@@ -117,7 +117,7 @@ def test_few_on_time() -> None:
 
 
 def test_forgotten() -> None:
-    """A sender that has not sent for an hour counts no more."""
+    """A sender is forgotten after an hour without requests."""
     machine = Machine(DAY_NS)
     assert not machine.send("a", "b", "c")
     machine.now_ns += 61 * MINUTE_NS
@@ -126,7 +126,7 @@ def test_forgotten() -> None:
 
 @pytest.mark.parametrize("ahead_days", [402, 500, 5_000])
 def test_ahead(ahead_days: int) -> None:
-    """A clock that is far ahead is found out by the first request, which is to come again."""
+    """A clock that is far ahead is detected at the first request, which the sender must repeat."""
     machine = Machine(-ahead_days * DAY_NS)
     assert (machine.send("a"), machine.watch.is_sure) == (False, False)
     assert (machine.send("b", "c"), machine.watch.is_sure) == (False, True)
@@ -142,7 +142,7 @@ def test_ahead(ahead_days: int) -> None:
 
 
 def test_set_far_ahead() -> None:
-    """A clock that is set far ahead while the collector runs is found out, for all it knew."""
+    """A clock set far ahead while the collector runs is detected, despite earlier requests."""
     machine = Machine()
     assert machine.send("a", "b", "c")
     machine.behind_ns = -500 * DAY_NS
@@ -151,9 +151,9 @@ def test_set_far_ahead() -> None:
 
 
 def test_old_spans_of_a_right_sender() -> None:
-    """Old spans are refused for good once a sender has shown that our clock is right."""
+    """Old spans are refused for good once a sender has confirmed the collector's clock."""
     machine = Machine()
-    machine.now_ns += 1_000 * DAY_NS  # so that spans of this program can be too old
+    machine.now_ns += 1_000 * DAY_NS  # so that spans can be old and yet newer than this program
     assert machine.send("a", "b")
     assert machine.send("a", old_ns=500 * DAY_NS)
     assert machine.send("c", "d", old_ns=500 * DAY_NS)
@@ -161,7 +161,7 @@ def test_old_spans_of_a_right_sender() -> None:
 
 
 def test_older_than_the_program() -> None:
-    """Spans from before this program existed are old, whatever our clock says."""
+    """Spans from before this program existed are old, whatever the collector's clock shows."""
     machine = Machine()
     assert machine.send("a", old_ns=2_000 * DAY_NS)
     assert machine.send("b", old_ns=401 * DAY_NS)
@@ -169,7 +169,7 @@ def test_older_than_the_program() -> None:
 
 
 def test_imported_history() -> None:
-    """History that is imported says nothing of any clock."""
+    """Imported history does not count for or against the clock."""
     machine = Machine(-500 * DAY_NS)
     end_ns = machine.now_ns
     imported: Seen = ({"host.name": "a", "otel_ml.import": True}, end_ns - SECOND_NS, end_ns)
@@ -178,7 +178,7 @@ def test_imported_history() -> None:
 
 
 def test_no_time_at_all() -> None:
-    """Times that no clock shows are the sender's fault."""
+    """Times that no clock can show are the sender's error."""
     assert Machine().send("a", ahead_ns=120 * 365 * DAY_NS)
 
 
@@ -189,7 +189,7 @@ def collector(tmp_path: Path) -> Iterator[CollectorProcess]:
 
 
 def send(collector: CollectorProcess, ahead_ns: int, *hosts: str) -> tuple[int, str, int]:
-    """Send a span of each host; returns status, message and how many were rejected."""
+    """Send a span of each host; return the status, the message and the number of rejected spans."""
     end_ns = time.time_ns() + ahead_ns
     spans = [
         make_call("m", start_ns=end_ns - SECOND_NS, end_ns=end_ns, scope=scope_of(host))
@@ -208,7 +208,7 @@ def scope_of(host: str) -> Scope:
 
 
 def test_loud(collector: CollectorProcess) -> None:
-    """A collector that is behind keeps nothing, says so everywhere, and loses nothing."""
+    """A collector with a late clock stores nothing, reports that everywhere, and loses nothing."""
     status, message, _ = send(collector, DAY_NS, "a", "b", "c")
     assert (status, message[:54]) == (503, "Not stored: this machine's clock seems to be behind: i")
     assert collector.status("/readyz") == 503
@@ -225,7 +225,7 @@ def test_loud(collector: CollectorProcess) -> None:
 
 
 def test_odd_sender_is_told(collector: CollectorProcess) -> None:
-    """One odd sender stops nobody: it is told to wait until others have shown the right time."""
+    """One sender with a wrong clock blocks nobody; it waits until others show the right time."""
     assert send(collector, DAY_NS, "odd")[0] == 503
     ready = json.loads(collector.get_text("/readyz"))
     assert ready["status"] == "ready"

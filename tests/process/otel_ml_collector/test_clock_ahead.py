@@ -1,4 +1,4 @@
-"""Tests of a collector that starts once with a clock far ahead of the true time."""
+"""Tests of a collector that starts once with a clock far ahead of the real time."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 AHEAD_DAYS: Final = 500
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "p"}
-# Runs the program of its command line with another clock of the machine.
+# Runs the program given on its command line with a shifted clock.
 _LAUNCHER: Final = f"""
 import runpy, sys, time
 ahead_s, now_s, now_ns = {AHEAD_DAYS * 86_400}, time.time, time.time_ns
@@ -48,7 +48,7 @@ def send(collector: CollectorProcess, number: int, ahead_s: int = 0) -> tuple[in
 
 
 def test_clock_ahead(tmp_path: Path) -> None:
-    """It deletes nothing, takes nothing and says so, until somebody confirms the clock."""
+    """Such a collector deletes and stores nothing and warns, until somebody confirms the clock."""
     keep = ("--keep-records-days", "30")
     with running(tmp_path / "data", *keep) as collector:
         assert send(collector, 1)[0] == 200

@@ -1,4 +1,4 @@
-"""What production a data set stands for: slices of runs beside the items that are like them."""
+"""Tests of a data set's coverage: slices of production runs next to similar items."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 
 PROJECT: Final = "coverage"
-# How many runs production has of each topic, and how many items of it there are.
+# The number of production runs and of items for each topic.
 RUNS: Final[dict[object, int]] = {"syntax": 80, 'a "b"/c': 20, 3: 10, True: 9, "rare": 1}
 ITEMS: Final[dict[object, int]] = {"syntax": 20, 'a "b"/c': 2, 3: 1, "elsewhere": 7}
 
@@ -41,7 +41,7 @@ def read(collector: CollectorProcess, name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def tried(collector: CollectorProcess) -> None:
-    """Runs of two models with topics, items made of some, and an experiment on one model."""
+    """Runs of two models with topics, and an experiment on one model with a data set."""
     client = Client(PROJECT, endpoint=collector.endpoint, join=False)
 
     def call(number: int, topic: object = None) -> str:
@@ -63,7 +63,7 @@ def tried(collector: CollectorProcess) -> None:
 
 @pytest.mark.usefixtures("tried")
 def test_slices(collector: CollectorProcess) -> None:
-    """Each slice tells its runs and items; its filter finds just those runs."""
+    """Each slice has its numbers of runs and items, and its filter matches exactly its runs."""
     told = read(collector, "qa")
     total, items = sum(RUNS.values()), sum(ITEMS.values())
     assert (told["models"], told["runs"], told["items"]) == (["answer"], total, items)
@@ -83,7 +83,7 @@ def test_slices(collector: CollectorProcess) -> None:
 
 @pytest.mark.usefixtures("tried")
 def test_items_of_runs(collector: CollectorProcess) -> None:
-    """Without an experiment production is that of the models whose runs became items."""
+    """Without an experiment, the runs are those of the models whose runs became items."""
     wanted = {"where": 'model == "other"', "expected": "outputs"}
     address = f"/api/v1/projects/{PROJECT}/datasets/kept/runs"
     sent = {"content-type": "application/json"}
@@ -96,7 +96,7 @@ def test_items_of_runs(collector: CollectorProcess) -> None:
 
 @pytest.mark.usefixtures("tried")
 def test_nothing_to_compare(collector: CollectorProcess) -> None:
-    """Of items without tags, or that nothing was tried on, no slice is told."""
+    """Without tags on items, or without experiments on the data set, there are no slices."""
     told = read(collector, "untagged")
     assert (told["models"], told["runs"], told["items"], told["slices"]) == ([], 0, 1, [])
     path = f"/api/v1/projects/{PROJECT}/datasets/untagged/versions/2/coverage"
@@ -107,7 +107,7 @@ def test_nothing_to_compare(collector: CollectorProcess) -> None:
 def test_same_from_everywhere(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The reader and the command line tell what the API tells."""
+    """The reader and the command return the same coverage as the API."""
     told = read(collector, "qa")
     with Reader(PROJECT, endpoint=collector.endpoint) as reader:
         assert json.loads(json.dumps(asdict(reader.dataset_coverage("qa", 1)))) == told

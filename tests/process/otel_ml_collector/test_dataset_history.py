@@ -1,4 +1,4 @@
-"""What a data set's last experiments said of its items, against what `evaluate` returned."""
+"""Tests of the results of a data set's items in its last experiments."""
 
 import json
 import random
@@ -16,12 +16,12 @@ from tests.support.collector import CollectorProcess, running
 
 PROJECT: Final = "history"
 ITEMS: Final = 40
-# How likely an item passes: some always, some never, the rest now and then.
+# The pass probability of an item: some always pass, some never, the others sometimes.
 SHARE: Final = {number: (1.0, 0.0, 0.5, 0.5)[number % 4] for number in range(ITEMS)}
 
 
 def make(*changed: int) -> Dataset:
-    """Make a data set; the items of some numbers expect something else."""
+    """Make a data set; the items with the given numbers expect a different value."""
     return Dataset(
         "qa",
         [
@@ -43,7 +43,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture(scope="module")
 def results(collector: CollectorProcess) -> list[Result]:
-    """Eight experiments over two versions, of which the newest six count."""
+    """Eight experiments on two versions, of which the newest six count."""
     luck = random.Random(7)  # noqa: S311 - the same each time
     client = Client(PROJECT, endpoint=collector.endpoint, join=False)
 
@@ -65,7 +65,7 @@ def results(collector: CollectorProcess) -> list[Result]:
 
 
 def marks_of(results: list[Result], version: Dataset) -> dict[str, list[str]]:
-    """Work out the marks of the items of a version, of the results themselves."""
+    """Return the marks of a version's items, computed from the results."""
     marks = {item.id: ["not in it"] * len(results) for item in version}
     for place, result in enumerate(results):
         said: defaultdict[str, set[bool]] = defaultdict(set)
@@ -80,7 +80,7 @@ def marks_of(results: list[Result], version: Dataset) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_history(collector: CollectorProcess, results: list[Result], number: int) -> None:
-    """Marks, counts and the items that each of these shows are those of the results."""
+    """The marks, the counts, and the items behind each count agree with the results."""
     version = make() if number == 1 else make(1, 2)
     last = results[-6:]
     expected = marks_of(last, version)
@@ -106,7 +106,7 @@ def test_history(collector: CollectorProcess, results: list[Result], number: int
 
 
 def read_all(collector: CollectorProcess, path: str, show: str) -> list[str]:
-    """Read the ids of all items that are shown, seven at a time."""
+    """Read the ids of all items shown, seven per page."""
     found: list[str] = []
     more: dict[str, Any] = {}
     while True:
@@ -118,7 +118,7 @@ def read_all(collector: CollectorProcess, path: str, show: str) -> list[str]:
 
 
 def test_two_writers_at_once(collector: CollectorProcess) -> None:
-    """Of writers that start from the same version one is let, and no item is lost."""
+    """If several writers start from the same version, one succeeds, and no item is lost."""
     address = f"/api/v1/projects/{PROJECT}/datasets/raced/items"
 
     def add(number: int, base: str | None) -> int:
@@ -137,7 +137,7 @@ def test_two_writers_at_once(collector: CollectorProcess) -> None:
 
 
 def test_nothing_is_known(collector: CollectorProcess) -> None:
-    """Without experiments nothing is said of items, and none is shown for what was said."""
+    """Without experiments there are no marks, and filters by result show no item."""
     client = Client(PROJECT, endpoint=collector.endpoint, join=False)
     client.save(Dataset("new", [{"inputs": {"number": 1}}]))
     client.close()

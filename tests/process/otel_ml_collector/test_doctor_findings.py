@@ -17,7 +17,7 @@ from tests.unit.otel_ml_collector.test_doctor_findings import PAGE
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_listener() -> None:
-    """The process that listens at a port is named, over IPv4 and IPv6, and nobody at a free one."""
+    """The process that listens on a port is named, over IPv4 and IPv6; a free port has none."""
     name = Path("/proc/self/comm").read_text().strip()
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.create_server((host, 0), family=family) as server:

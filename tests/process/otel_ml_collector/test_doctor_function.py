@@ -1,4 +1,4 @@
-"""Tests of ``otel-ml doctor app.py:answer``: what a version is made of and does not see."""
+"""Tests of ``otel-ml doctor app.py:answer``: the parts of a version and untracked objects."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_parts_of_a_function_are_printed(folder: Path) -> None:
-    """The doctor prints the parts of a version, who reads them, and what is not seen."""
+    """The doctor prints the parts of a version, who uses them, and untracked objects."""
     done = doctor(folder, "app.py:answer")
     assert (done.returncode, done.stderr) == (0, "")
     digest, *lines = done.stdout.splitlines()
@@ -116,7 +116,7 @@ def test_parts_of_a_function_are_printed(folder: Path) -> None:
     ],
 )
 def test_why_an_output_does_not_count(folder: Path, place: str, why: str) -> None:
-    """The doctor says of an output that counts for no version why it does not."""
+    """If the output is not part of the version, the doctor prints the reason."""
     done = doctor(folder, place)
     assert f"output     {why}" in done.stdout.splitlines()
 
@@ -142,7 +142,7 @@ def test_places(folder: Path, place: str, helpers: list[str], unseen: list[str])
 
 
 def test_digest_is_that_of_the_runs(folder: Path) -> None:
-    """The doctor's digest is the one that a run names."""
+    """The doctor's digest equals the version digest of a run."""
     script = """
         import app, sys
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -171,14 +171,14 @@ def test_digest_is_that_of_the_runs(folder: Path) -> None:
     ],
 )
 def test_wrong_places(folder: Path, place: str, said: str) -> None:
-    """A place that names no function ends with status 2 and what is wrong."""
+    """A place that is not a function exits with status 2 and an error."""
     done = doctor(folder, place)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"otel-ml: {said}")
 
 
 def test_lost_spans(folder: Path) -> None:
-    """The doctor says of an instrumentation that it writes into nothing, and what to do."""
+    """The doctor reports an instrumentation whose spans are lost, and the fix."""
     (folder / "acme_tracing.py").write_text(INSTRUMENTOR)
     (folder / "lost.py").write_text(
         "from acme_tracing import AcmeInstrumentor\n"
@@ -216,7 +216,7 @@ def test_provider_that_waits_for_each_span(folder: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(("rate", "is_silent"), [(0.0, True), (0.001, False)])
 def test_provider_that_samples_nothing(folder: Path, rate: float, is_silent: bool) -> None:
-    """The doctor says of a global provider that it samples no trace, and what to do."""
+    """The doctor reports a global provider that samples no trace, and the fix."""
     (folder / "silent.py").write_text(
         "from opentelemetry import trace\n"
         "from opentelemetry.sdk.trace import TracerProvider\n"

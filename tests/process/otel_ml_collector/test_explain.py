@@ -1,4 +1,4 @@
-"""Tests of the SQL that is printed for a filter."""
+"""Tests of printing the SQL for a filter."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ WHERE = 'scores["grounded"] < 0.5 and tags["client"] == "bigshot"'
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_statements(question: str) -> None:
-    """A project that has everything is asked more than one that has nothing."""
+    """A project with every kind of record needs more SQL than an empty project."""
     with open_empty(is_full=False) as reader:
         empty = explain(reader, question, WHERE)
     with open_empty(is_full=True) as reader:
@@ -27,7 +27,7 @@ def test_statements(question: str) -> None:
 
 @pytest.mark.parametrize(("is_full", "most"), [(False, 39), (True, 135)])
 def test_selects(*, is_full: bool, most: int) -> None:
-    """A list, a statistic and a verdict with four conditions take no more SELECTs than that."""
+    """A list, a statistic and a verdict with four conditions take at most this many SELECTs."""
     where = f'{WHERE} and outcome == "ok" and latency > 1s'
     with open_empty(is_full=is_full) as reader:
         asked = "\n".join(explain(reader, question, where) for question in QUESTIONS)
@@ -35,7 +35,7 @@ def test_selects(*, is_full: bool, most: int) -> None:
 
 
 def test_program() -> None:
-    """It runs as a module."""
+    """`otel_ml_collector.explain` can be run as a module."""
     program = [sys.executable, "-m", "otel_ml_collector.explain"]
     shown = subprocess.run(
         [*program, "cost > 1", "--of", "list"], capture_output=True, text=True, check=True
@@ -54,7 +54,7 @@ def test_program() -> None:
     ],
 )
 def test_wrong_filter(where: str, at: str) -> None:
-    """A wrong filter ends with status 2 and a caret below the error."""
+    """A wrong filter exits with status 2 and a caret below the error."""
     answered = CliRunner().invoke(main, [where])
     assert (answered.exit_code, answered.stdout) == (2, "")
     message, shown, caret = answered.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Tests of the exporter as a guest in an application: light, honest, and never in the way."""
+"""Tests of the exporter inside an application: few imports, right results, no exceptions."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 
 
 class Failing(Backend):
-    """Fails so many times before it stores."""
+    """A backend that fails a number of times before it stores."""
 
     def __init__(self, path: str, failures: int) -> None:
         super().__init__(path, "")
@@ -56,7 +56,7 @@ class Failing(Backend):
 
 @contextmanager
 def target_of(backend: Backend) -> Iterator[str]:
-    """Serve a backend; gives its address as the exporter takes it."""
+    """Serve a backend; yield its address in the exporter's format."""
     with serving(backend) as port:
         yield f"grpc://127.0.0.1:{port}"
 
@@ -76,7 +76,7 @@ def ids_of(spans: Sequence[ReadableSpan]) -> set[str]:
 
 
 def test_loads_neither_store_nor_web_server(tmp_path: Path) -> None:
-    """An application that exports has loaded no part of the store or of the web server."""
+    """An application that exports imports no part of the store or of the web server."""
     with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         done = subprocess.run(
             [sys.executable, "-c", LOADED, target],
@@ -90,7 +90,7 @@ def test_loads_neither_store_nor_web_server(tmp_path: Path) -> None:
 
 
 def test_service_that_fails_for_a_while(tmp_path: Path) -> None:
-    """A service that asks to come again gets the records, and the export is a success."""
+    """If a service is unavailable for a while, records are sent again and the export succeeds."""
     with target_of(Failing(str(tmp_path / "r.db"), 2)) as target:
         spans = make_spans(3)
         assert RecordExporter(target).export(spans) is SUCCESS
@@ -98,7 +98,7 @@ def test_service_that_fails_for_a_while(tmp_path: Path) -> None:
 
 
 def test_many_spans(tmp_path: Path) -> None:
-    """More records than one request holds are all acknowledged before success is told."""
+    """An export larger than one request succeeds only after all its records are acknowledged."""
     with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         spans = make_spans(40, **{"otel_ml.inputs": f'"{"x" * 200_000}"'})
         assert RecordExporter(target, timeout_s=30).export(spans) is SUCCESS
@@ -106,7 +106,7 @@ def test_many_spans(tmp_path: Path) -> None:
 
 
 def test_nobody_there(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a service an export fails within its time, with one warning a minute."""
+    """Without a service an export fails within its timeout, with one warning a minute."""
     exporter = RecordExporter("grpc://127.0.0.1:1", timeout_s=0.5)
     started = time.monotonic()
     assert [exporter.export(make_spans()), exporter.export(make_spans())] == [FAILURE, FAILURE]
@@ -115,7 +115,7 @@ def test_nobody_there(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_shutdown_ends_a_retry() -> None:
-    """A shutdown ends an export that waits for a service, and those that come after it."""
+    """A shutdown ends an export that waits for a service; later exports fail."""
     exporter = RecordExporter("grpc://127.0.0.1:1", timeout_s=300)
     answers: list[SpanExportResult] = []
     thread = threading.Thread(target=lambda: answers.append(exporter.export(make_spans())))
@@ -139,7 +139,7 @@ def test_shutdown_ends_a_retry() -> None:
     ids=["surrogate", "large number", "large count", "update about nothing", "unknown record"],
 )
 def test_odd_spans(tmp_path: Path, attributes: dict[str, Any], answer: SpanExportResult) -> None:
-    """A span that cannot be sent fails the export honestly, and takes no other with it."""
+    """A span that cannot be sent fails the export, but the other spans are still stored."""
     good = make_spans(2)
     with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         odd = make_spans(**attributes)
@@ -149,7 +149,7 @@ def test_odd_spans(tmp_path: Path, attributes: dict[str, Any], answer: SpanExpor
 
 
 def test_what_is_no_span(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a host hands over, nothing is raised into it."""
+    """An object that is no span fails the export, and no exception is raised."""
     exporter = RecordExporter("grpc://127.0.0.1:1", timeout_s=0.1)
     assert exporter.export([object()]) is FAILURE  # type: ignore[list-item] # what is tried
     assert exporter.export([]) is SUCCESS
@@ -157,7 +157,7 @@ def test_what_is_no_span(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_runs_of_the_sdk(tmp_path: Path) -> None:
-    """Runs of our own SDK go to a service without any collector."""
+    """Runs of this SDK go to a service directly, without a collector."""
     with target_of(Backend(str(tmp_path / "r.db"), "")) as target:
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(RecordExporter(target)))
@@ -181,13 +181,13 @@ def test_runs_of_the_sdk(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_target(target: str) -> None:
-    """A target that is none is said at once, with what would be right."""
+    """For an invalid target the constructor raises an error with the expected form."""
     with pytest.raises(ValueError, match=r"expected grpc://HOST:PORT"):
         RecordExporter(target)
 
 
 def test_missing_certificates(tmp_path: Path) -> None:
-    """Certificates that are not there are said at once."""
+    """If the certificates are missing, the constructor raises an error."""
     with pytest.raises(ValueError, match="expected a file of certificates"):
         RecordExporter(f"grpcs://h:1?ca={tmp_path / 'none.pem'}")
     with pytest.raises(ValueError, match="cannot be read"):

@@ -1,6 +1,6 @@
-"""Programs that tell of their calls in log records: each call counts once, whatever else comes.
+"""Each call of a program that sends log records counts once, whatever else it sends.
 
-What they sent stands in command_lines, the provider's word in its README.
+The recordings are in command_lines, and its README has the model provider's numbers.
 """
 
 import re
@@ -31,12 +31,12 @@ _TIME: Final = re.compile(r"\d{19}")
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What happened, by the provider's word.
+    """The true calls, according to the model provider.
 
     Attributes:
-        tokens: Of each call: input with what was cached, output with thoughts, cached, thoughts.
-        costs: US dollars of each call.
-        answers: Of each call; none where no signal tells them.
+        tokens: Per call: input with cached, output with reasoning, cached, reasoning.
+        costs: US dollars per call.
+        answers: Per call; empty if no signal contains them.
     """
 
     model: str
@@ -71,7 +71,7 @@ TRUTHS: Final = {
     "codex-logs-only": CODEX,
     "codex-all": CODEX,
 }
-# In which order the signals of a program come, some of them again, or not at all.
+# The order in which a program's signals arrive; some arrive twice or not at all.
 ORDERS: Final = {
     "logs": ("logs",),
     "logs twice": ("logs", "logs"),
@@ -88,7 +88,7 @@ CASES: Final = [
 
 
 def map_signal(name: str, signal: str, project: str) -> tuple[Records, int]:
-    """Map one signal of a recording; also return the time of its last record."""
+    """Map one signal of a recording; return the records and the time of the last one."""
     path = RECORDINGS / f"{name}.{signal}.json"
     now_ns = max(
         int(time_ns)
@@ -102,7 +102,7 @@ def map_signal(name: str, signal: str, project: str) -> tuple[Records, int]:
 
 
 def find_cells(store: Store, project: str, name: str, order: str) -> dict[str, object]:
-    """Store what a program sent, in an order, and return what is found of it."""
+    """Store a program's signals in an order, and return the values found in the store."""
     now_ns = NOW_NS
     for signal in ORDERS[order]:
         records, seen_ns = map_signal(name, signal, project)
@@ -131,7 +131,7 @@ def find_cells(store: Store, project: str, name: str, order: str) -> dict[str, o
 
 
 def expect_cells(name: str) -> dict[str, object]:
-    """Tell what there is to be, by the provider's word; what no signal tells is left out."""
+    """Return the expected values, according to the provider, without those that no signal has."""
     truth = TRUTHS[name]
     return {
         "calls": len(truth.tokens),
@@ -148,7 +148,7 @@ def expect_cells(name: str) -> dict[str, object]:
 @sampled(6)
 @pytest.mark.parametrize(("name", "order"), CASES)
 def test_program(store: Store, project: str, name: str, order: str) -> None:
-    """Each call of a program counts once, whichever signals come, in any order, also twice."""
+    """Each call of a program counts once, whichever signals arrive, in any order, also twice."""
     found, expected = find_cells(store, project, name, order), expect_cells(name)
     sys.stdout.write(f"\n| {name} | {order} | {' | '.join(map(str, found.values()))} |\n")
     untold = {cell: said for cell, said in found.items() if cell not in expected}

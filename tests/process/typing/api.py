@@ -1,4 +1,4 @@
-"""The public API as users write it: mypy and pyright find no error here. Never run."""
+"""Correct uses of the public API, in which mypy and pyright find no error. Never run."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The typed samples under pyright; mypy reads them with everything else."""
+"""Pyright checks the typed samples; mypy checks them with all other code."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ PYRIGHT = NODE / "node_modules" / "pyright" / "index.js"
 
 
 def check(node: str, file: str) -> list[dict[str, Any]]:
-    """Run pyright over one file; returns what it found."""
+    """Run pyright on one file; return its diagnostics."""
     done = subprocess.run(
         [node, PYRIGHT, "--outputjson", "--pythonpath", sys.executable, file],
         cwd=HERE,
@@ -29,12 +29,12 @@ def check(node: str, file: str) -> list[dict[str, Any]]:
 
 
 def test_right_uses_have_no_error(node: str) -> None:
-    """Pyright, as strict as it can be, finds nothing in the samples of the API."""
+    """Pyright in strict mode finds no errors in the API samples."""
     assert check(node, "api.py") == []
 
 
 def test_wrong_uses_are_errors(node: str) -> None:
-    """Pyright finds an error in every line that is wrong, and in no other one."""
+    """Pyright finds an error in every line marked as wrong, and in no others."""
     found = {item["range"]["start"]["line"] for item in check(node, "wrong.py")}
     lines = (HERE / "wrong.py").read_text().splitlines()
     assert found == {number for number, line in enumerate(lines) if line.endswith("# wrong")}

@@ -1,4 +1,4 @@
-"""Runs, versions and experiments beside a baseline: in the API and on the page, alike."""
+"""Runs, versions and experiments compared with a baseline, the same in the API and on the page."""
 
 import html
 import math
@@ -35,7 +35,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 
 MANY: Final = 50
 HOSTILE: Final = "<script>alert(1)</script>\"\u202e' & {{ 7 * 7 }}"
-# What two trainings logged, in the order of their steps.
+# The losses that three trainings logged, in the order of their steps.
 LOSSES: Final = {"A": (0.9, 0.4, 0.5), "B": (0.8, 0.3, 0.25), "C": (0.7, 0.6, float("nan"))}
 
 
@@ -53,7 +53,7 @@ def make_run(number: int, params: object = None, model: str = "train", **told: V
 
 
 def log(run: Span, name: str, values: Sequence[float]) -> Span:
-    """Make the record of a series with steps from 0."""
+    """Make the record of a metric series with steps from 0."""
     return make_record(
         "update",
         run,
@@ -75,7 +75,7 @@ PARAMS: Final = {
     "C": {"rate": 0.1, "optimizer": {"name": "sgd", "decay": 0}, "seed": 7, "extra": None},
 }
 TRAININGS: Final = {letter: make_run(at, PARAMS[letter]) for at, letter in enumerate(PARAMS)}
-# The same, by a framework that tells whole numbers as floats and by one that tells texts.
+# Equal params from frameworks that log integers as floats or as text.
 ALIKE: Final = [
     make_run(60, {"epochs": 3, "rate": 0.1, "sizes": [8, 4], "seed": 1}),
     make_run(61, {"epochs": 3.0, "rate": "0.1", "sizes": [8.0, 4.0], "seed": 2}),
@@ -97,7 +97,7 @@ ODD: Final = {
     for at, letter in enumerate("AB")
 }
 BOOSTED: Final = {letter: make_run(40 + at) for at, letter in enumerate("AB")}
-# As XGBoost and LightGBM name what they log, and whether less of it is better.
+# Metric names as XGBoost and LightGBM log them, and whether lower is better.
 BOOSTED_METRICS: Final = {
     "valid-mlogloss": True,
     "valid-merror": True,
@@ -115,7 +115,7 @@ EXPERIMENTS: Final = [make_experiment(at) for at in range(2)]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector that has some of everything that can be compared."""
+    """Open a collector with everything that can be compared."""
     with open_service(tmp_path_factory.mktemp("comparison")) as service:
         take = service.store.take
         take("p", tell("a1"), tell("a1", "exact"))
@@ -155,7 +155,7 @@ def page(service: Service, of: Sequence[str], **asked: Any) -> str:
 
 
 def table(text: str, name: str) -> list[list[str]]:
-    """The cells of a table of a page, without their marks."""
+    """Return the cells of a table on a page, without tags."""
     [body] = re.findall(rf'<table[^>]*id="{name}">(.*?)</table>', text, re.DOTALL)
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", body, re.DOTALL)
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
@@ -167,14 +167,14 @@ def ids(spans: dict[str, Span]) -> list[str]:
 
 
 def test_which_is_better(service: Service) -> None:
-    """Names of losses and errors, as libraries of boosted trees write them, are known as such."""
+    """Losses and errors are recognized by the names that boosted-tree libraries give them."""
     told = found(service, ids(BOOSTED))
     named = {one["name"]: one["lower_is_better"] for one in told["metrics"]}
     assert named == BOOSTED_METRICS
 
 
 def test_trainings(service: Service) -> None:
-    """Of trainings the params that differ are told, and the best and last values of metrics."""
+    """A comparison of trainings lists params that differ, and best and last metric values."""
     told = found(service, ids(TRAININGS))
     assert (told["kind"], told["baseline"]) == ("run", id_of(TRAININGS["A"]))
     assert told["differing"] == ["rate", "optimizer.name", "extra"]
@@ -202,7 +202,7 @@ def test_trainings(service: Service) -> None:
 
 
 def test_page_of_trainings(service: Service) -> None:
-    """The page has the numbers of the API, and names what is the same."""
+    """The page has the API's numbers, and names the params that are the same."""
     text = page(service, ids(TRAININGS))
     heads, *rows = table(text, "sides")
     assert heads[:7] == [
@@ -223,7 +223,7 @@ def test_page_of_trainings(service: Service) -> None:
 
 
 def test_params_that_read_alike(service: Service) -> None:
-    """*Differences only* leaves out what reads the same, as a number or as its text."""
+    """*Differences only* leaves out params that are equal as numbers or as text."""
     told = found(service, [id_of(run) for run in ALIKE])
     assert told["differing"] == ["seed"]
     text = page(service, [id_of(run) for run in ALIKE])
@@ -234,13 +234,13 @@ def test_params_that_read_alike(service: Service) -> None:
 
 
 def markdown_of(text: str) -> str:
-    """What the button of a page copies."""
+    """Return the text that the page's copy button copies."""
     [told] = re.findall(r'<template id="as-markdown" data-text="(.*?)">', text, re.DOTALL)
     return html.unescape(told)
 
 
 def cells_of(markdown: str) -> list[list[str]]:
-    """The cells of the table of a Markdown text, by a parser that is not ours."""
+    """Return the table cells of a Markdown text, parsed with a third-party parser."""
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     rows: list[list[str]] = []
     for at, token in enumerate(tokens):
@@ -254,7 +254,7 @@ def cells_of(markdown: str) -> list[list[str]]:
 
 
 def test_copied_as_markdown(service: Service) -> None:
-    """The table that is copied has the cells of the page, whatever the names mark up."""
+    """The copied table has the cells of the page, with any markup in names escaped."""
     [heads, *rows] = cells_of(markdown_of(page(service, ids(TRAININGS))))
     assert heads == [
         *("", "run", "rate", "optimizer.name", "extra"),
@@ -270,7 +270,7 @@ def test_copied_as_markdown(service: Service) -> None:
 
 
 def test_another_is_added(service: Service) -> None:
-    """The form keeps what is compared, and takes one more."""
+    """The form keeps the current selection, and adds one more."""
     of = ids(TRAININGS)
     text = page(service, of[:2], baseline=of[1], lower="epochs")
     given = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text)
@@ -279,7 +279,7 @@ def test_another_is_added(service: Service) -> None:
 
 
 def test_other_baseline(service: Service) -> None:
-    """Any of them may be the baseline; what is better is turned by name."""
+    """Any run can be the baseline, and parameters reverse whether lower is better."""
     of = ids(TRAININGS)
     told = found(service, of, baseline=of[1])
     assert told["sentence"] == "A, the baseline, has the lowest val_loss, 0.25"
@@ -299,7 +299,7 @@ def test_other_baseline(service: Service) -> None:
 
 
 def test_curves(service: Service) -> None:
-    """The page names for each curve the call that has its points, and its state in the address."""
+    """The page has each curve's API address, and takes the chart's state from its own address."""
     text = page(service, ids(TRAININGS), by="time", scale="log", smooth="0.9")
     [curves] = re.findall('data-curves="([^"]*)"', text)
     told = orjson.loads(curves.replace("&#34;", '"').replace("&amp;", "&"))
@@ -314,12 +314,12 @@ def test_curves(service: Service) -> None:
             None if math.isnan(value) else value for value in values
         ]
     assert 'data-by="time" data-scale="log" data-smooth="0.9"' in text
-    # A metric of single points has no curve.
+    # A metric with a single point has no curve.
     assert 'data-name="epochs"' not in text
 
 
 def test_fifty_trainings(service: Service) -> None:
-    """Fifty trainings stand in one table; of six curves one is the baseline's."""
+    """Fifty trainings are shown in one table, and at most six curves including the baseline's."""
     of = [id_of(run) for run in SWEEP]
     told = found(service, of)
     assert [side["params"]["rate"] for side in told["sides"]] == [at / 10 for at in range(MANY)]
@@ -337,12 +337,12 @@ def test_fifty_trainings(service: Service) -> None:
 
 
 def test_letters() -> None:
-    """Letters go on behind Z."""
+    """After Z, letters continue with AA."""
     assert [letter_of(at) for at in (0, 25, 26, 49)] == ["A", "Z", "AA", "AX"]
 
 
 def test_outputs_side_by_side(service: Service) -> None:
-    """Runs that gave something else than the baseline are shown beside it, line by line."""
+    """Runs whose output differs from the baseline's are shown next to it, line by line."""
     told = found(service, ids(PLAIN))
     assert told["sentence"] == "B has a different output than the baseline A, C the same"
     assert [side["run"]["outputs"]["text"] for side in told["sides"]] == [
@@ -356,7 +356,7 @@ def test_outputs_side_by_side(service: Service) -> None:
 
 
 def test_source_of_runs(service: Service) -> None:
-    """Runs of two versions show what changed in the source of their model, line by line."""
+    """For runs of two versions, the page shows the changed source of their model, line by line."""
     made = []
     for place, word in enumerate(("warm", "cold")):
         told: dict[str, Value] = {
@@ -378,7 +378,7 @@ def test_source_of_runs(service: Service) -> None:
 
 
 def test_versions(service: Service) -> None:
-    """Of two versions the verdict is that of the model's page: word, digits and sentence."""
+    """Two versions have the verdict of the model's page, with the same word and sentence."""
     told = found(service, ["answer:v1", "answer:v2"])
     verdict = ask(service.app, "/api/v1/projects/p/models/answer/versions/2/verdict?against=1").json
     assert told["sides"][1]["version"]["verdict"] == verdict
@@ -398,21 +398,21 @@ def test_versions(service: Service) -> None:
 
 
 def test_verdict_is_said_once(service: Service) -> None:
-    """Where judges spoke, the page has their verdict once."""
+    """If judges scored the versions, the page has their verdict once."""
     text = page(service, ["answer:v1", "answer:v2"])
     assert 'id="verdict-B"' in text
     assert 'id="sentence"' not in text
     assert text.count("B is worse</strong>") == 1
-    assert text.count("is worse than the baseline A") == 1  # in the Markdown that is copied
+    assert text.count("is worse than the baseline A") == 1  # in the Markdown to copy
 
 
 def test_versions_turned(service: Service) -> None:
-    """With the other version as baseline the difference is the same one, with its sign turned."""
+    """Swapping the baseline reverses the sign of the difference."""
     sides = found(service, ["answer:v1", "answer:v2"], baseline="answer:v2")["sides"]
     [judge] = sides[0]["version"]["verdict"]["judges"]
     assert judge["word"] == "better"
     assert judge["difference"]["value"] == pytest.approx(40 / 150, rel=1e-12)
-    # Failed calls, missing outputs and the judge share the 5 %.
+    # Failed calls, missing outputs and the judge share the 5 % error rate.
     bounds = confint_proportions_2indep(
         143, 150, 103, 150, method="newcomb", compare="diff", alpha=0.05 / 3
     )
@@ -422,7 +422,7 @@ def test_versions_turned(service: Service) -> None:
 
 
 def test_experiments(service: Service) -> None:
-    """Of two experiments the verdict is that of the experiment's page: word, digits, sentence."""
+    """Two experiments have the verdict of the experiment's page, with the same numbers."""
     of = [id_of(one) for one in EXPERIMENTS]
     told = found(service, of)
     own = ask(service.app, f"/api/v1/projects/p/experiments/{of[1]}?baseline={of[0]}").json
@@ -441,7 +441,7 @@ def test_experiments(service: Service) -> None:
 
 
 def test_oldest_is_the_baseline(service: Service) -> None:
-    """The oldest is the baseline A, also if it is selected last."""
+    """The oldest is the baseline A, even if it is selected last."""
     of = [id_of(one) for one in reversed(EXPERIMENTS)]
     told = found(service, of)
     assert (told["baseline"], told["sentence"]) == (of[1], "B is worse than the baseline A")
@@ -452,7 +452,7 @@ def test_oldest_is_the_baseline(service: Service) -> None:
 
 
 def test_baseline_of_experiments(service: Service) -> None:
-    """The baseline is what another one was run beside, else what is tagged, else the oldest."""
+    """The baseline is the one an experiment names, else the tagged one, else the oldest."""
     first, second, third, tagged = (make_experiment(number) for number in range(60, 64))
     tagged = replace(tagged, attributes={**tagged.attributes, "otel_ml.tag.baseline": True})
     last = make_experiment(64, baseline=id_of(second))
@@ -500,7 +500,7 @@ TOO_FEW: Final = (
     ],
 )
 def test_wrong_words(service: Service, of: list[str], status: int, message: str) -> None:
-    """What cannot be compared is said in one sentence, by the API and on the page."""
+    """An invalid comparison is refused with one sentence, by the API and on the page."""
     answer = compare(service, of)
     assert answer.status == status, answer.text
     assert message in answer.json["error"]["message"]
@@ -510,7 +510,7 @@ def test_wrong_words(service: Service, of: list[str], status: int, message: str)
 
 
 def test_hostile_names(service: Service) -> None:
-    """Names of models, params and metrics are text on the page, whatever is in them."""
+    """Names of models, params and metrics are escaped on the page."""
     of = ids(ODD)
     told = found(service, of)
     assert told["sides"][0]["params"] == {HOSTILE: HOSTILE + "A"}
@@ -522,7 +522,7 @@ def test_hostile_names(service: Service) -> None:
 
 
 def test_unknown_metric(service: Service) -> None:
-    """A metric that none of them logged is told from those that there are."""
+    """A metric that no run logged is refused, and the error lists the logged ones."""
     answer = compare(service, ids(TRAININGS), metric="auc")
     assert (answer.status, answer.json["error"]["field"]) == (400, "metric")
     assert answer.json["error"]["message"] == (
@@ -531,7 +531,7 @@ def test_unknown_metric(service: Service) -> None:
 
 
 def test_run_that_goes_on(service: Service) -> None:
-    """A run that has no end yet is compared with one that has."""
+    """A run without an end is compared with a finished one."""
     run = make_run(30, {"rate": 1})
     service.store.take("p", make_start(run), log(run, "val_loss", [0.75]))
     told = found(service, [id_of(TRAININGS["A"]), id_of(run)])
@@ -543,6 +543,6 @@ def test_run_that_goes_on(service: Service) -> None:
 
 
 def test_other_project(service: Service) -> None:
-    """A run of another project is not there."""
+    """A run of another project is not found."""
     query = urlencode({"of": ids(TRAININGS)}, doseq=True)
     assert ask(service.app, f"/api/v1/projects/q/compare?{query}").status == 404

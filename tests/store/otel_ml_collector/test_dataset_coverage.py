@@ -1,4 +1,4 @@
-"""Tests of how many production runs each tag value has, compared with the items of a data set."""
+"""The share of production runs by tag value, compared with a data set's items."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def test_shares_of_runs_and_items(service: Service, project: str) -> None:
-    """The share of a client counts all of its runs, whatever their outcome."""
+    """A client's share counts all of its runs, whatever their outcome."""
     now_ns = time.time_ns()
     spans = [
         make_call(

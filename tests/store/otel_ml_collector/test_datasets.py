@@ -1,4 +1,4 @@
-"""Data sets: items and versions that come in any order, how they are read, and new versions."""
+"""Data sets: items and versions that arrive in any order, reading them, and new versions."""
 
 import hashlib
 import random
@@ -41,7 +41,7 @@ QUESTION: Final = {"question": "2+2"}
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Retention acts on every project of a store."""
+    """Return a separate service, because retention affects all projects of a store."""
     return own_service
 
 
@@ -112,7 +112,7 @@ def call(
 
 
 def listed(service: Service, project: str) -> list[tuple[str, int, int, int, bool]]:
-    """Read what the list says: name, number, items, those that are here, whether all are."""
+    """Return each data set's name, version, items, stored items, and whether it is complete."""
     found = call(service, project, "")["datasets"]
     names = ("name", "version", "items", "stored", "is_complete")
     return [tuple(one[name] for name in names) for one in found]
@@ -124,7 +124,7 @@ def contents(service: Service, project: str, name: str, number: int) -> dict[str
 
 
 def test_read_back(service: Service, project: str) -> None:
-    """An item is read as it was sent: inputs, what is right, tags, the run that it is of."""
+    """An item is returned as it was sent: inputs, expected output, tags and source run."""
     source = f"{'a' * 32}-{'b' * 16}"
     inputs = {"question": "2+2", "big": 2**60, "half": 0.5, "none": None, "text": "é"}
     item = make_item(
@@ -156,7 +156,7 @@ def test_read_back(service: Service, project: str) -> None:
 @settings(max_examples=examples(40, on_commit=6))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
-    """Items and versions in any order, twice, in any groups, by two writers are the same."""
+    """Records give the same data set in any order, twice, in any groups, by two writers."""
     project, draw = f"sets {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
     items = {f"item {number}": make_item({"q": number}) for number in range(5)}
     sent = [*items.values(), *make_versions("qa", items)]
@@ -174,7 +174,7 @@ def test_any_order(service: Service, seed: int) -> None:
 
 
 def test_incomplete(service: Service, project: str) -> None:
-    """A version of which something is not here says how much is."""
+    """An incomplete version reports how many items are stored."""
     items = {f"{number:04}": make_item({"q": number}) for number in range(1_500)}
     first, second = make_versions("qa", items, a_record=1)
     service.store.take(project, first, *list(items.values())[:3])
@@ -189,7 +189,7 @@ def test_incomplete(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("limit", [1, 7, 799, 1_000])
 def test_pages(service: Service, limit: int) -> None:
-    """Pages hold each item once, in the order of their ids, whatever their size."""
+    """Pages list each item once, in the order of ids, for any page size."""
     project = "pages"
     if not listed(service, project):
         items = {f"{number:04} é": make_item({"q": number}) for number in range(1_700)}
@@ -208,7 +208,7 @@ def test_pages(service: Service, limit: int) -> None:
 
 
 def test_numbers_and_diff(service: Service, project: str) -> None:
-    """Versions are numbered as they come; the same content is the same version."""
+    """Versions are numbered as they arrive, and the same content is the same version."""
     one, two, other = make_item({"q": 1}), make_item({"q": 2}), make_item({"q": 3})
     versions = [{"a": one, "b": two}, {"a": one, "b": other, "c": two}, {"c": two}]
     for items in versions:
@@ -249,15 +249,15 @@ def test_numbers_and_diff(service: Service, project: str) -> None:
     ],
 )
 def test_rejected(service: Service, project: str, told: dict[str, Value], reason: str) -> None:
-    """An item that is none is rejected, and counted."""
+    """An invalid item is rejected and counted."""
     records = service.store.take(project, make_item(QUESTION, None, told))
     assert dict(records.rejected) == {reason: 1}
 
 
 def test_left_out(service: Service, project: str) -> None:
-    """What was cut or redacted can be looked at, and says that it cannot be run.
+    """An item that was cut or redacted can be read, and is marked as not runnable.
 
-    Where the whole item comes as well, whatever is first, that one holds.
+    If the complete item arrives too, it is used, in any order of arrival.
     """
     whole = make_item(QUESTION)
     cut = make_item(
@@ -278,7 +278,7 @@ def test_left_out(service: Service, project: str) -> None:
 
 
 def test_typed_values(service: Service, project: str) -> None:
-    """The document of a typed value is read by its hash."""
+    """The document of a typed value can be read by its hash."""
     document = '{"type":"otel_ml.types.Numpy","params":{}}'
     digest = hashlib.sha256(document.encode()).hexdigest()
     value = {"otel_ml.artifact.type": "otel_ml.types.Numpy", "otel_ml.artifact.sha256": digest}
@@ -291,7 +291,7 @@ def test_typed_values(service: Service, project: str) -> None:
 
 
 def test_new_versions(service: Service, project: str) -> None:
-    """A version is made of the newest one: items are added, replaced and removed."""
+    """A new version is made from the newest one by adding, replacing and removing items."""
     items = [{"inputs": QUESTION, "expected": "4"}, {"id": "b", "inputs": {"question": "1+1"}}]
     made = call(service, project, "/qa/items", {"items": items, "description": "sums"})
     start = hashlib.sha256(b'{"question":"2+2"}').hexdigest()[:16]
@@ -322,7 +322,7 @@ def test_new_versions(service: Service, project: str) -> None:
     ],
 )
 def test_wrong_versions(service: Service, project: str, body: object, field: str) -> None:
-    """What makes no version is refused, with the place, and nothing is stored."""
+    """An invalid version is refused with the field that is wrong, and nothing is stored."""
     told = call(service, project, "/qa/items", body, 400)
     assert told["error"]["field"] == field
     assert listed(service, project) == []
@@ -338,7 +338,7 @@ def rows(service: Service, project: str, tables: Sequence[str]) -> list[int]:
 
 
 def test_session_of_an_item(service: Service, project: str) -> None:
-    """Who knows the session says more: in any order, twice, through two writers."""
+    """A record with the item's session wins, in any order, twice, and through two writers."""
     source: dict[str, Value] = {"otel_ml.item.source_run": f"{'a' * 32}-{'b' * 16}"}
     silent = make_item(QUESTION, None, source)
     item = make_item(QUESTION, None, {**source, "otel_ml.item.source_session": "morning"})
@@ -358,7 +358,7 @@ def test_session_of_an_item(service: Service, project: str) -> None:
 
 
 def test_deletion_of_a_session(service: Service, project: str) -> None:
-    """What was said in a session goes with it from data sets, also when its run is gone already."""
+    """Deleting a session deletes its items from data sets, even if their run is already gone."""
     run = make_call("answer", {"otel_ml.inputs": "1", "session.id": "evening"})
     of_run = make_item(1, None, {"otel_ml.item.source_run": id_of(run)})
     orphan, other = (
@@ -383,7 +383,7 @@ def test_deletion_of_a_session(service: Service, project: str) -> None:
 
 
 def test_page_of_a_run_names_its_data_sets(service: Service, project: str) -> None:
-    """The page of a run names the data sets that have an item made of it, and no others."""
+    """A run's page lists the data sets with an item made from the run, and no others."""
     run = make_call("answer", {"otel_ml.inputs": '{"question":"2+2"}'})
     item = make_item(QUESTION, None, {"otel_ml.item.source_run": id_of(run)})
     other = make_item({"question": "own"})
@@ -402,7 +402,7 @@ def test_page_of_a_run_names_its_data_sets(service: Service, project: str) -> No
 
 @pytest.mark.parametrize("kind", [RUN, PROJECT])
 def test_deletion(service: Service, project: str, kind: str) -> None:
-    """An item goes with the run that it was made of, and does not come again."""
+    """Deleting a run deletes the item made from it, and the item cannot return."""
     run = make_call("answer", {"otel_ml.inputs": '{"question":"2+2"}'})
     item = make_item(QUESTION, None, {"otel_ml.item.source_run": id_of(run)})
     other = make_item({"question": "own"})
@@ -423,18 +423,18 @@ def test_deletion(service: Service, project: str, kind: str) -> None:
 
 
 def test_retention(service: Service, project: str) -> None:
-    """Data sets are kept as versions of models are: for ever."""
+    """Data sets are never removed by retention, like versions of models."""
     item = make_item(QUESTION)
     service.store.take(project, item, *make_versions("qa", {"a": item}))
     days = Days(records=1, payloads=1)
     retention = Retention(service.store.connections, days, clock=lambda: 2 * NOW_NS)
-    retention.confirm()  # such a clock is not trusted by itself
+    retention.confirm()  # such a clock must be confirmed first
     retention.sweep()
     assert listed(service, project) == [("qa", 1, 1, 1, True)]
 
 
 def test_other_projects(service: Service, project: str) -> None:
-    """The items of another project are not told."""
+    """Items of another project cannot be read."""
     item = make_item({"question": "secret"})
     service.store.take(f"{project} other", item)
     service.store.take(project, *make_versions("qa", {"a": item}))
@@ -448,7 +448,7 @@ def page(service: Service, project: str, path: str, status: int = 200) -> str:
 
 
 def test_pages_of_a_project(service: Service, project: str) -> None:
-    """The pages show versions with what each changed, and items with where they are of."""
+    """The pages show versions with their changes, and items with their source run."""
     assert "No data sets yet" in page(service, project, "")
     source = f"{'a' * 32}-{'b' * 16}"
     first = make_item(QUESTION, "<b>4</b>", {"otel_ml.item.source_run": source}, topic="sums")
@@ -467,7 +467,7 @@ def test_pages_of_a_project(service: Service, project: str) -> None:
 
 
 def make_asked(number: int, told: Mapping[str, Value] | None = None, **more: Any) -> Span:
-    """Make a run that was asked something and answered."""
+    """Make a run with a question and an answer."""
     attributes: dict[str, Value] = {
         "otel_ml.inputs": orjson.dumps({"question": f"{number}+1"}).decode(),
         "otel_ml.outputs": orjson.dumps(str(number + 1)).decode(),
@@ -480,7 +480,7 @@ def make_asked(number: int, told: Mapping[str, Value] | None = None, **more: Any
 
 
 def test_runs_become_items(service: Service, project: str) -> None:
-    """Stored runs are items with what was answered, the truth, or what is told to be right."""
+    """Runs become items that expect their output, their ground truth, or a given value."""
     runs = [make_asked(number) for number in range(3)]
     cut = make_asked(3, {"otel_ml.capture": '{"inputs": ["truncated"]}'})
     failed = make_asked(4, {"otel_ml.outcome": "error"})
@@ -506,7 +506,7 @@ def test_runs_become_items(service: Service, project: str) -> None:
     assert [one["expected"] for one in items if one["source_run"] == id_of(runs[1])] == [{"sum": 2}]
     again = call(service, project, "/kept/runs", edited)
     assert again["version"] == saved["version"]
-    # Of a run below one that names the session, and of an item that was kept without it.
+    # The session is named by a run below, and the item was first stored without it.
     below = {"session.id": "morning"}
     service.store.take(
         project, make_call("chat", below, trace_id=runs[0].trace_id, span_id=span_id(90))
@@ -532,7 +532,7 @@ def test_runs_become_items(service: Service, project: str) -> None:
     ],
 )
 def test_truth_of_a_filter(service: Service, project: str, where: str, expected: str) -> None:
-    """Items expect the ground truth that the filter names, else that of the output."""
+    """Items expect the ground truth that the filter names, otherwise that of the output."""
     run = make_asked(1)
     service.store.take(project, run)
     truths = {"department": "billing", "urgent": "yes", "output": "about a bill"}
@@ -569,14 +569,14 @@ def test_truth_of_a_filter(service: Service, project: str, where: str, expected:
 def test_runs_that_are_no_items(
     service: Service, project: str, wanted: dict[str, Any], status: int
 ) -> None:
-    """What names no run that can be an item is refused, and no version is made."""
+    """A request without any run that can be an item is refused, and no version is made."""
     service.store.take(project, make_asked(1))
     call(service, project, "/none/runs", wanted, status)
     assert listed(service, project) == []
 
 
 def test_reason(service: Service, project: str) -> None:
-    """A version keeps why it was made; what is the same content again is not made anew."""
+    """A version keeps its reason; making the same content again adds no version."""
     one, other = ({"id": name, "inputs": name} for name in ("one", "other"))
     call(service, project, "/why/items", {"items": [one], "reason": "the first"})
     call(service, project, "/why/items", {"items": [other], "reason": "a second, ü"})

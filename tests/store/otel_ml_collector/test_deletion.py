@@ -1,4 +1,4 @@
-"""Tests of deletion: nothing tells of what was deleted, and it stays deleted."""
+"""Deletion: deleted data disappears everywhere and stays deleted."""
 
 import itertools
 import time
@@ -19,7 +19,7 @@ from tests.support.sampling import sampled
 
 _NUMBERS: Final = itertools.count()
 GONE: Final = "gone-4711"
-# What is deleted, and the path that asks for it; in each case it is all that has the mark.
+# The kinds of deletion and their paths. Each deletes all data with the mark.
 PATHS: Final = {
     "session": "/sessions/session/gone",
     "user": "/users/user gone",
@@ -30,7 +30,7 @@ PATHS: Final = {
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Other modules stamp arrivals ahead of the clock, which deletions miss."""
+    """Return a separate service: other modules store future arrivals, which deletions miss."""
     return own_service
 
 
@@ -40,13 +40,13 @@ def project(service: Service) -> Project:
 
 
 def send_two(project: Project) -> None:
-    """Send what will be deleted, and what stays."""
+    """Send data that will be deleted, and data that stays."""
     project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
     project.send(*make_told("stays", "session stays", "user stays", "model stays"))
 
 
 def answers(project: Project) -> str:
-    """Ask everything that tells of a project; returns all answers as one text."""
+    """Return the responses of all endpoints with data of a project as one text."""
     return "\n".join(
         str(project.get(path))
         for path in ("/runs?where=kind!=''", "/models", "/metrics", "/objects?ref=data", "/loss")
@@ -54,7 +54,7 @@ def answers(project: Project) -> str:
 
 
 def test_marks(project: Project) -> None:
-    """What is looked for after a deletion stands in every table that takes records of runs."""
+    """The mark is in every table that stores records of runs, so later checks can find it."""
     send_two(project)
     assert project.tables_with(GONE) == [
         "late_logs",
@@ -71,10 +71,10 @@ def test_marks(project: Project) -> None:
 @sampled(1)
 @pytest.mark.parametrize("kind", PATHS)
 def test_gone(project: Project, kind: str) -> None:
-    """Of what was deleted no answer and no table has anything left, also when it comes again."""
+    """No response and no table has any deleted data, even if the data is sent again."""
     told = make_told(GONE, "session/gone", "user gone", "model gone")
     if kind == "model":
-        del told[1]  # of a model only its calls go, not what is below them
+        del told[1]  # deleting a model deletes its calls only, not the runs below them
     project.send(*told)
     answer = project.delete(PATHS[kind])
     assert (answer["kind"], answer["deleted_runs"]) == (kind, 1 if kind == "model" else 2)
@@ -86,7 +86,7 @@ def test_gone(project: Project, kind: str) -> None:
 @sampled(1)
 @pytest.mark.parametrize("kind", ["session", "project"])
 def test_others_stay(project: Project, kind: str) -> None:
-    """What was not meant is answered as before."""
+    """Other data does not change."""
     other = Project(project.service, f"{project.name} other") if kind == "project" else project
     other.send(*make_told("stays", "session stays", "user stays", "model stays"))
     call = other.sent[0]
@@ -97,7 +97,7 @@ def test_others_stay(project: Project, kind: str) -> None:
 
 
 def test_never_seen(project: Project) -> None:
-    """A run of a deleted session that comes for the first time, but started before, is not kept."""
+    """A run of a deleted session that arrives later but started before is refused."""
     project.send(*make_told("first", "session/gone", "user", "model"))
     project.delete(PATHS["session"])
     call, _, update, told = make_told(GONE, "session/gone", "user", "model")
@@ -108,7 +108,7 @@ def test_never_seen(project: Project) -> None:
 
 
 def test_deleted_model(project: Project) -> None:
-    """A deleted model is in no list; when it runs again, its versions have their old numbers."""
+    """A deleted model is not listed. If it runs again, its versions keep their numbers."""
     for digest in ("first", "second"):
         attributes = {"otel_ml.model.version": digest, "otel_ml.model.definition": '{"source":"s"}'}
         project.send(make_call("model gone", attributes, start_ns=BEGAN_NS))
@@ -124,7 +124,7 @@ def test_deleted_model(project: Project) -> None:
 
 
 def test_deleted_project(project: Project) -> None:
-    """A deleted project is not listed, and cannot be deleted by a name that nobody used."""
+    """A deleted project is not listed, and deleting an unknown project gets a 404 response."""
     project.send(make_call(start_ns=BEGAN_NS))
     project.delete()
     reader = project.service.store.reader
@@ -134,7 +134,7 @@ def test_deleted_project(project: Project) -> None:
 
 
 def test_history_of_a_deleted_project(project: Project) -> None:
-    """History that is sent again after its project was deleted is refused each time, visibly."""
+    """Old spans that are sent again after their project was deleted are refused and reported."""
     calls = [make_call(f"call {at}", start_ns=BEGAN_NS + at) for at in range(3)]
     project.send(*calls)
     project.delete()
@@ -153,7 +153,7 @@ def test_history_of_a_deleted_project(project: Project) -> None:
 
 
 def test_numbers_of_a_deleted_project(project: Project) -> None:
-    """Numbers of spans that were deleted or refused with a project are not missing."""
+    """Sequence numbers of spans deleted or refused with a project do not count as missing."""
 
     def number(seq: int, start_ns: int) -> Span:
         attributes: dict[str, Value] = {"otel_ml.process": "0000000a", "otel_ml.seq": seq}
@@ -173,13 +173,13 @@ def test_numbers_of_a_deleted_project(project: Project) -> None:
     "path", ["/runs/nonsense", f"/runs/{'0' * 32}-{'0' * 16}", "/sessions/no", "/models/no"]
 )
 def test_nothing_to_delete(project: Project, path: str) -> None:
-    """What is not there cannot be deleted, and is said so."""
+    """Deleting something unknown gets an error."""
     project.send(make_call(start_ns=BEGAN_NS))
     assert project.delete(path)["error"]["code"] == "not_found"
 
 
 def test_run(project: Project) -> None:
-    """Of a deleted run, its own records go and the run below it stays."""
+    """Deleting a run deletes its own records, and the run below it stays."""
     project.send(*make_told(GONE, "session", "user", "model"))
     call, below = project.sent[:2]
     assert project.delete(f"/runs/{id_of(call)}")["deleted_runs"] == 1
@@ -190,7 +190,7 @@ def test_run(project: Project) -> None:
 
 
 def test_later_runs(project: Project) -> None:
-    """Runs of a deleted session that start after its deletion are stored."""
+    """Runs of a deleted session that start after the deletion are stored."""
     project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
     project.delete(PATHS["session"])
     later = make_call("later", {"session.id": "session/gone"}, start_ns=BEGAN_NS + 7200 * SECOND_NS)
@@ -199,7 +199,7 @@ def test_later_runs(project: Project) -> None:
 
 
 def test_progress(project: Project) -> None:
-    """A deletion that is not done is listed with its progress, until it is completed."""
+    """An unfinished deletion is listed with its progress until it is completed."""
     project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
     connections = project.service.store.connections
     tombstones = Tombstones(connections)
@@ -226,7 +226,7 @@ def test_progress(project: Project) -> None:
 
 
 def test_same_deletion_again(project: Project) -> None:
-    """The same deletion that is asked for again while it is in progress does not begin anew."""
+    """Requesting a deletion that is in progress does not start it again."""
     project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
     connections = project.service.store.connections
     deleter = Deleter(connections, Tombstones(connections))
@@ -240,7 +240,7 @@ def test_same_deletion_again(project: Project) -> None:
 
 
 def test_deletions_in_turn(project: Project) -> None:
-    """A deletion that is asked for while another is in progress is carried out after it."""
+    """A deletion that is requested during another one is carried out after it."""
     for name in ("a", "b"):
         project.send(*make_told(name, f"session {name}", f"user {name}", f"model {name}"))
     connections = project.service.store.connections

@@ -1,4 +1,4 @@
-"""Experiments beside their baseline: the verdict, items, duplicates, and what is odd."""
+"""Experiments compared with their baseline: verdict, items, duplicates and unusual input."""
 
 import copy
 import re
@@ -39,13 +39,13 @@ from tests.support.sampling import sampled
 
 ITEMS: Final = 40
 BEFORE: Final = "p" * ITEMS
-AFTER: Final = "f" * 12 + "p" * 26 + "xx"  # passed, failed, or the call raised
+AFTER: Final = "f" * 12 + "p" * 26 + "xx"  # passed, failed, or the call raised an exception
 MARGIN: Final = {"exact": 0.05}
 _ARRIVED: Final = re.compile(r'"time":"[^"]+"')
 
 
 def make_experiment(number: int, version: str = "aa", /, **told: Value) -> Span:
-    """Make the run of an experiment of 40 items."""
+    """Make the run of an experiment with 40 items."""
     attributes: dict[str, Value] = {
         "otel_ml.kind": "experiment",
         "otel_ml.experiment.name": f"try {number}",
@@ -71,7 +71,7 @@ def make_experiment(number: int, version: str = "aa", /, **told: Value) -> Span:
 def make_item_run(
     experiment: Span, place: int, sign: str, *, repeat: int = 0, after_ns: int = 0
 ) -> Span:
-    """Make a run over an item: `p` passed, `f` did not, `x` the call raised, `?` the judge did."""
+    """Make a run over an item: `p` passed, `f` failed, `x` call raised, `?` judge raised."""
     number = int.from_bytes(experiment.span_id) * 10_000 + place * 100 + repeat * 10
     digest = make_item({"question": place}, topic=f"t{place // 2}")
     start_ns = experiment.start_ns + (place + 1) * MS_NS + after_ns
@@ -118,7 +118,7 @@ def make_runs(experiment: Span, signs: str, repeat: int = 0) -> list[Span]:
 
 
 def scored(signs: str, clusters: Mapping[int, str] | None = None) -> list[ScoredRun]:
-    """What the verdict is to be made of, independently of the collector."""
+    """Make the runs for the statistics directly, without the collector."""
     return [
         ScoredRun(
             item=f"q-{place:03}",
@@ -157,7 +157,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.store.take("p", tell("a1"), *items.values(), *make_versions("qa", items))
         service.store.take("p", FIRST, *make_runs(FIRST, BEFORE))
         service.store.take("p", *make_runs(SECOND, AFTER), SECOND)
-        again = make_item_run(SECOND, 20, "f", after_ns=300 * MS_NS)  # the first that ended counts
+        again = make_item_run(SECOND, 20, "f", after_ns=300 * MS_NS)  # the first to end counts
         service.store.take("p", again)
         service.store.take("p", ALONE, *make_runs(ALONE, "p" * 38 + "?p"))
         flaky = [*make_runs(FLAKY, BEFORE), *make_runs(FLAKY, "f" + BEFORE[1:], repeat=1)]
@@ -188,7 +188,7 @@ def numbers(one: Any) -> tuple[float, ...]:
 
 
 def test_list(service: Service) -> None:
-    """Experiments are listed newest first, with what was run and how much of it is here."""
+    """Experiments are listed newest first, with their facts and progress."""
     found = get(service, "?limit=3")
     assert [one["name"] for one in found["experiments"]] == ["try 3", "try 2", "try 1"]
     rest = get(service, f"?cursor={found['next_cursor']}")
@@ -206,7 +206,7 @@ def test_list(service: Service) -> None:
 
 
 def test_verdict_is_that_of_the_statistics(service: Service) -> None:
-    """The digits are those that the same statistics give of the same runs, as was asked for."""
+    """The verdict equals the same statistics computed directly, with the requested options."""
     found = get(service, f"/{id_of(SECOND)}")
     topics = {place: f"t{place // 2}" for place in range(ITEMS)}
     wanted = compare_items(
@@ -238,7 +238,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_verdict_of_any_order(service: Service, seed: int) -> None:
-    """Items, version and runs in any order, twice, in parts, by two writers: the same verdict."""
+    """The records give the same verdict in any order, twice, in parts, by two writers."""
     now = make_experiment(21, baseline=id_of(FIRST))
     items = {
         f"q-{place:03}": make_item(
@@ -267,7 +267,7 @@ def test_verdict_of_any_order(service: Service, seed: int) -> None:
 
 
 def test_variability_of_repeats(service: Service) -> None:
-    """Repeats of an item that differ are counted, beside those of the baseline, item by item."""
+    """Repeats of an item that differ are counted, and compared with the baseline's by item."""
     steady = make_experiment(31, items=30, repeats=2)
     unsteady = make_experiment(32, baseline=id_of(steady), items=30, repeats=2)
     for experiment, again in ((steady, "p" * 30), (unsteady, "f" * 15 + "p" * 15)):
@@ -279,7 +279,7 @@ def test_variability_of_repeats(service: Service) -> None:
     assert (variability["runs"], variability["left_out"]) == (60, {})
     assert variability["differing"]["value"] == variability["agreement"]["value"] == 0.5
     [spread] = variability["spreads"]
-    # Of half of the items two scores are 1 apart, of the others 0.
+    # For half of the items the two scores differ by 1, for the others by 0.
     assert (spread["judge"], spread["spread"]["value"]) == ("exact", 0.5)
     assert variability["word"] == "less steady"
     start = "less steady: two runs of one input agree in 50 %, 100 % before"
@@ -313,7 +313,7 @@ def test_failed_calls_decide(service: Service) -> None:
 
 
 def test_another_baseline(service: Service) -> None:
-    """A baseline may be chosen, or none; one that is not here is said."""
+    """A baseline can be chosen or left out, and a missing one is reported."""
     asked = get(service, f"/{id_of(FIRST)}?baseline={id_of(SECOND)}")
     assert asked["verdict"]["judges"][0]["difference"]["value"] > 0
     assert asked["verdict"]["fixed"] == 14
@@ -335,7 +335,7 @@ def test_another_baseline(service: Service) -> None:
 
 
 def test_rows(service: Service) -> None:
-    """Items come with their runs on both sides; regressions first where these are asked for."""
+    """Items have their runs on both sides, and can be limited to regressions."""
     every = rows_of(service, SECOND)
     assert [row["item"] for row in every] == [f"q-{place:03}" for place in range(ITEMS)]
     assert every[20]["runs"][0]["outputs"] == "p of 20"
@@ -346,7 +346,7 @@ def test_rows(service: Service) -> None:
     assert {row["item"] for row in worse} == {
         f"q-{place:03}" for place, sign in enumerate(AFTER) if sign != "p"
     }
-    assert [row["item"] for row in worse[:3]] == ["q-038", "q-039", "q-000"]  # what fails first
+    assert [row["item"] for row in worse[:3]] == ["q-038", "q-039", "q-000"]  # failed calls first
     [now], [before] = worse[2]["runs"], worse[2]["baseline"]
     assert (now["scores"]["exact"]["passed"], before["scores"]["exact"]["passed"]) == (False, True)
     failed = rows_of(service, SECOND, "&show=error")
@@ -355,7 +355,7 @@ def test_rows(service: Service) -> None:
 
 
 def judged(place: int, experiment: Span, exact: bool, brief: float) -> Span:
-    """A run that two judges speak of: one passes or not, the other by its score."""
+    """Make a run with two judges: one passes or fails it, the other scores it."""
     run = make_item_run(experiment, place, "p" if exact else "f")
     return replace(
         run,
@@ -368,7 +368,7 @@ def judged(place: int, experiment: Span, exact: bool, brief: float) -> Span:
     )
 
 
-# What both judges say of each item before and now: exact, and brief by its score.
+# Both judges' results for each item, before and now: exact's verdict and brief's score.
 TWO_JUDGES: Final = {
     0: ((True, 1.0), (True, 0.7)),
     1: ((True, 1.0), (False, 1.0)),
@@ -382,7 +382,7 @@ TWO_JUDGES: Final = {
 
 @pytest.fixture(scope="module")
 def two_judges(service: Service) -> Span:
-    """An experiment beside its baseline, of items with what is expected, by two judges."""
+    """Return an experiment with a baseline and expected outputs, scored by two judges."""
     first = make_experiment(70)
     now = make_experiment(71, baseline=id_of(first))
     items = [make_item({"question": place}, f"answer {place}") for place in TWO_JUDGES]
@@ -398,7 +398,7 @@ def two_judges(service: Service) -> Span:
 
 
 def test_rows_name_their_judge(service: Service, two_judges: Span) -> None:
-    """A regression names the judges by which it fell, the largest fall first, by its score."""
+    """A regression names the judges that got worse; the largest drop of the score is first."""
     path = f"/api/v1/projects/two/experiments/{id_of(two_judges)}/rows?show="
 
     def changes(asked: str) -> list[tuple[str, str]]:
@@ -426,7 +426,7 @@ def test_rows_name_their_judge(service: Service, two_judges: Span) -> None:
 
 
 def test_page_names_the_judge(service: Service, two_judges: Span) -> None:
-    """No regression is shown as fail → fail; a judge is chosen; an item opens in its place."""
+    """The page names the judge of each regression, filters by judge, and opens items in place."""
     path = f"/projects/two/experiments/{id_of(two_judges)}"
 
     def rows(asked: str) -> list[list[str]]:
@@ -475,7 +475,7 @@ def test_rows_without_a_baseline(service: Service) -> None:
     [
         ("/no-id", 400),
         (f"/{'1' * 32}-{'1' * 16}", 404),
-        (f"/{id_of(make_item_run(FIRST, 0, 'p'))}", 404),  # a run, and no experiment
+        (f"/{id_of(make_item_run(FIRST, 0, 'p'))}", 404),  # a run, not an experiment
         (f"/{id_of(FIRST)}?baseline={id_of(FIRST)}", 400),
         (f"/{id_of(FIRST)}?baseline={'1' * 32}-{'1' * 16}", 404),
         (f"/{id_of(FIRST)}/rows?cursor=none", 400),
@@ -485,12 +485,12 @@ def test_rows_without_a_baseline(service: Service) -> None:
     ],
 )
 def test_wrong_questions(service: Service, path: str, status: int) -> None:
-    """What is wrong is refused, and says so."""
+    """An invalid request is refused with the right status."""
     get(service, path, status)
 
 
 def test_another_project_has_none(service: Service) -> None:
-    """An experiment is one of its own project."""
+    """An experiment is found in its own project only."""
     assert ask(service.app, f"/api/v1/projects/q/experiments/{id_of(FIRST)}").status == 404
     assert ask(service.app, "/api/v1/projects/q/experiments").json["experiments"] == []
 
@@ -517,7 +517,7 @@ def test_another_project_has_none(service: Service) -> None:
     ],
 )
 def test_pages(service: Service, path: str, said: Sequence[str]) -> None:
-    """The pages say what the API says."""
+    """The pages show the API's data."""
     page = ask(service.app, f"/projects/p/experiments{path}")
     assert page.status == 200, page.text
     for words in said:
@@ -525,18 +525,18 @@ def test_pages(service: Service, path: str, said: Sequence[str]) -> None:
 
 
 def test_list_says_the_word(service: Service) -> None:
-    """Each row of the list brings the word of its verdict, where it has a baseline."""
+    """Each row of the list loads the word of its verdict if it has a baseline."""
     page = ask(service.app, "/projects/p/experiments").text
     asked = re.findall(r'hx-get="(/projects/p/experiments/[^"]+/verdict)"', page)
     assert f"/projects/p/experiments/{id_of(SECOND)}/verdict" in asked
     assert f"/projects/p/experiments/{id_of(FIRST)}/verdict" not in asked
     words = {path: ask(service.app, path).text for path in asked}
     assert ">worse<" in words[f"/projects/p/experiments/{id_of(SECOND)}/verdict"]
-    assert "–" in words[f"/projects/p/experiments/{id_of(ALONE)}/verdict"]  # it is not here
+    assert "–" in words[f"/projects/p/experiments/{id_of(ALONE)}/verdict"]  # it is not stored
 
 
 def test_more_runs_than_are_looked_at(service: Service) -> None:
-    """Of the last experiments those are left out with which there would be too many runs."""
+    """The newest experiments are loaded up to a limit of runs; the others are left out."""
     [listed] = find_experiments(service.store.reader, "p", NOW_NS, limit=1).experiments
     every = [replace(listed, done=done) for done in (100_000, 200_000, 0, 150_000, 1)]
     found, left_out = choose_last(every)
@@ -544,7 +544,7 @@ def test_more_runs_than_are_looked_at(service: Service) -> None:
 
 
 def test_while_it_runs(service: Service) -> None:
-    """An experiment without an end says how far it is."""
+    """An unfinished experiment shows its progress."""
     started = replace(make_experiment(7), end_ns=0)
     service.store.take("running", make_start(started, dict(started.attributes)))
     runs = make_runs(make_experiment(7), "ppp")
@@ -556,9 +556,9 @@ def test_while_it_runs(service: Service) -> None:
 
 
 def test_what_is_kept_is_never_old(service: Service) -> None:
-    """What came, changed or went since an experiment was asked about is in the next answer.
+    """Cached results never miss a run that arrived, changed or was deleted since.
 
-    Two collectors ask in turns, of which each keeps what it worked out by itself.
+    Two readers, each with its own cache, are asked in turns.
     """
     project = "kept"
     mine = service.store.reader
@@ -570,7 +570,7 @@ def test_what_is_kept_is_never_old(service: Service) -> None:
     store.take(project, tell("a1", "exact"), before, after, *make_runs(before, BEFORE), *runs[:30])
 
     def read() -> tuple[int, int, float | None]:
-        """Return how many runs are done, how many regressions there are, and the pass rate."""
+        """Return the number of runs done, the number of regressions, and the pass rate."""
         told = []
         for reader in (mine, others, mine, others):
             (began,) = reader.rows(COUNT, {})
@@ -590,14 +590,14 @@ def test_what_is_kept_is_never_old(service: Service) -> None:
     store.take(project, *runs[30:])
     whole = (40, 14, 26 / 40)
     assert read() == whole
-    store.take(project, *runs)  # once more: nothing else is true
+    store.take(project, *runs)  # sent again, nothing changes
     assert read() == whole
     named = {"otel_ml.judge.name": "exact"}
     store.take(project, say(runs[0], "a1", 1.0, more=named))
     assert read() == (40, 13, 27 / 40)
     store.take(project, say(runs[0], "a1", 0.0, after_s=2, more=named))
     assert read() == whole
-    doubled = make_item_run(after, 0, "p", after_ns=-MS_NS)  # it ended before the other one
+    doubled = make_item_run(after, 0, "p", after_ns=-MS_NS)  # it ended before the other run
     store.take(project, doubled)
     assert read() == (40, 13, 27 / 40)
     gone = Sql("DELETE FROM runs WHERE project = 'kept' AND lower(hex(span_id)) = {span:String}")
@@ -630,7 +630,7 @@ def make_odd(experiment: Span, digests: Sequence[str], seed: int) -> list[Span]:
 
 
 def runs_of(rows: Sequence[Any], side: str, cluster: str) -> list[ScoredRun]:
-    """Read what the statistics take of the rows of the API; unless told in clusters by session."""
+    """Convert API rows for the statistics; without a cluster tag, sessions are the clusters."""
     return [
         ScoredRun(
             item=row["item"],
@@ -652,7 +652,7 @@ def runs_of(rows: Sequence[Any], side: str, cluster: str) -> list[ScoredRun]:
 
 
 def tell_session(place: int) -> dict[str, Value]:
-    """Say that an item was made of a run of a session, or of none."""
+    """Return attributes for an item made from a run, for most places with a session."""
     told: dict[str, Value] = {"otel_ml.item.source_run": f"{place:032x}-{place:016x}"}
     return told | ({"otel_ml.item.source_session": f"s{place // 4}"} if place % 5 else {})
 
@@ -665,7 +665,7 @@ def tell_session(place: int) -> dict[str, Value]:
 def test_counted_in_the_store(
     service: Service, number: int, cluster: str, has_sessions: bool
 ) -> None:
-    """What the store counts has the digits of the rows that it gives, one by one."""
+    """Counts from the store give the same digits as the individual rows."""
     project = f"odd-{number}"
     before = make_experiment(number, items=60, repeats=2)
     comparison = {"cluster": f'tags["{cluster}"]' if cluster else "", "lower_is_better": ["close"]}
@@ -736,7 +736,7 @@ def test_counted_in_the_store(
 
 
 def test_page_of_a_run_names_its_experiment(service: Service) -> None:
-    """The page of a run over an item, and of what that called, names experiment and data set."""
+    """The pages of an item's run and of calls inside it name the experiment and data set."""
     experiment = make_experiment(70)
     (run,) = make_runs(experiment, "p")
     below = make_call(
@@ -751,7 +751,7 @@ def test_page_of_a_run_names_its_experiment(service: Service) -> None:
 
 
 def test_calls_inside_runs_have_the_cost(service: Service) -> None:
-    """An experiment has the tokens and the cost of the model calls inside its runs."""
+    """An experiment's tokens and cost include the model calls inside its runs."""
     for number, cost in ((30, 0.01), (31, 0.03)):
         experiment = make_experiment(number)
         runs = make_runs(experiment, BEFORE)

@@ -1,4 +1,4 @@
-"""Versions of data sets that are stored in part: what counts as the newest, and what changes."""
+"""Partly stored versions of data sets: the newest version, and changes that start from it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,19 +22,19 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service
 
-WRITTEN: Final = (ITEMS, OBJECTS, MODEL_VERSIONS)  # by the change of a data set
+WRITTEN: Final = (ITEMS, OBJECTS, MODEL_VERSIONS)  # in the order in which a change writes them
 NEW: Final = {"items": [{"id": "new", "inputs": {"q": "new"}}]}
 
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """A test refuses inserts into the tables of the store."""
+    """Return a separate service, because tests make its tables refuse inserts."""
     return own_service
 
 
 @contextmanager
 def refusing(service: Service, table: Table[Any]) -> Iterator[None]:
-    """Let the engine refuse every insert into a table."""
+    """Make the store refuse every insert into a table."""
     client = service.store.connections.open()
     add = Sql("ALTER TABLE {table} ADD CONSTRAINT never CHECK 0")
     drop = Sql("ALTER TABLE {table} DROP CONSTRAINT never")
@@ -47,14 +47,14 @@ def refusing(service: Service, table: Table[Any]) -> Iterator[None]:
 
 
 def changes(service: Service, project: str) -> list[tuple[int, bool, bool, int | None, int | None]]:
-    """Read each version: number, whether it is complete and the newest, and what it changes."""
+    """Return each version's number, whether it is complete and the newest, and its changes."""
     names = ("version", "is_complete", "is_newest", "added", "removed")
     found = call(service, project, "/qa/versions")["versions"]
     return [tuple(version[name] for name in names) for version in found]
 
 
 def save(service: Service, project: str, item_id: str, status: int | None = 200) -> int:
-    """Save an item by HTTP; return the status. None expects any."""
+    """Save an item by HTTP; return the status. A status of None accepts any response."""
     answered = ask(
         service.app,
         f"/api/v1/projects/{project}/datasets/qa/items",
@@ -68,7 +68,7 @@ def save(service: Service, project: str, item_id: str, status: int | None = 200)
 
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_each_insert_fails(service: Service, project: str, is_repeated: bool) -> None:
-    """Whichever insert of a change fails, the next change starts from all that was stored."""
+    """Whichever insert of a change fails, the next change starts from all stored data."""
     save(service, project, "first")
     kept = {"first"}
     for table in WRITTEN:
@@ -96,9 +96,9 @@ def cut_version_row(version: list[Span]) -> list[Span]:
 def test_manifest_in_part(
     service: Service, project: str, cut: Callable[[list[Span]], list[Span]]
 ) -> None:
-    """A version without its whole manifest is listed as incomplete, and no change starts from it.
+    """A version without its full manifest is incomplete, and no change starts from it.
 
-    Once the rest arrives, it is the newest.
+    Once the missing records arrive, it is the newest.
     """
     items = {f"{number:04}": make_item({"q": number}) for number in range(1_500)}
     first = {"0001": items["0001"]}
@@ -112,7 +112,7 @@ def test_manifest_in_part(
 
 
 def test_change_beside_a_half(service: Service, project: str) -> None:
-    """A change starts from the newest whole version, is compared with it, and names it."""
+    """A change starts from the newest complete version, and is compared with it."""
     items = {name: make_item({"q": name}) for name in ("a", "b")}
     service.store.take(project, *items.values(), *make_versions("qa", {"a": items["a"]}))
     service.store.take(project, *cut_version_row(make_versions("qa", items)))
@@ -131,7 +131,7 @@ def test_change_beside_a_half(service: Service, project: str) -> None:
 
 
 def test_half_on_pages(service: Service, project: str) -> None:
-    """The pages show the newest whole version, and that a newer one is incomplete."""
+    """The pages show the newest complete version, and that a newer one is incomplete."""
     items = {name: make_item({"q": name}) for name in ("a", "b")}
     service.store.take(project, *items.values(), *make_versions("qa", {"a": items["a"]}))
     service.store.take(project, *cut_version_row(make_versions("qa", items)))
@@ -154,7 +154,7 @@ def test_items_in_part(service: Service, project: str) -> None:
 
 
 def test_deleted_items_are_not_missing(service: Service, project: str) -> None:
-    """A version that lost items with their run stays the newest one."""
+    """A version whose items were deleted with their run stays the newest."""
     run = make_call("answer", {"otel_ml.inputs": "1"})
     a, b = make_item(1, None, {"otel_ml.item.source_run": id_of(run)}), make_item({"q": "b"})
     service.store.take(project, run, a, b, *make_versions("qa", {"b": b}))
@@ -167,7 +167,7 @@ def test_deleted_items_are_not_missing(service: Service, project: str) -> None:
 
 
 def test_nothing_whole(service: Service, project: str) -> None:
-    """A data set without a whole version starts empty, and its page says so."""
+    """Without a complete version a change starts empty, and the page reports that."""
     items = {"a": make_item({"q": "a"})}
     service.store.take(project, *cut_version_row(make_versions("qa", items)))
     assert changes(service, project) == [(1, False, False, None, None)]
@@ -181,7 +181,7 @@ def test_nothing_whole(service: Service, project: str) -> None:
 
 
 def test_many_halves(service: Service, project: str) -> None:
-    """The newest whole version is found behind any number of incomplete ones."""
+    """The newest complete version is found behind any number of incomplete ones."""
     items = {f"{number:02}": make_item({"q": number}) for number in range(20)}
     service.store.take(project, *items.values(), *make_versions("qa", {"00": items["00"]}))
     for number in range(2, 20):

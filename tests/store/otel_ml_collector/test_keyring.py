@@ -1,4 +1,4 @@
-"""Tests of keys: made, looked up, revoked, and followed by several collectors."""
+"""Keys: creating, finding and revoking them, with several collectors."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import Store, open_store
 
 WANTED = Access("", "nightly", frozenset({INGEST, READ, "admin"}), ("b", "a"), 100, 2_000)
-# What no key can be, the field that is wrong, and how the message begins.
+# Invalid keys, the field that is wrong, and the start of the message.
 IMPOSSIBLE: Final = [
     (replace(WANTED, scopes=frozenset()), "scopes", "Invalid scope ''"),
     (replace(WANTED, scopes=frozenset({"write"})), "scopes", "Invalid scope 'write'"),
@@ -38,7 +38,7 @@ IMPOSSIBLE: Final = [
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """A key closes a store to everyone without one."""
+    """Return a separate store, because a key closes a store to everyone without one."""
     return own_store
 
 
@@ -51,7 +51,7 @@ class Clock:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Store]:
-    """A store that never had a key."""
+    """Open a store without keys."""
     with open_store(tmp_path) as opened:
         yield opened
 
@@ -65,7 +65,7 @@ def bearer(text: str) -> dict[str, str]:
 
 
 def test_no_keys(fresh: Store) -> None:
-    """Without keys everybody may do everything, but only this machine makes the first one."""
+    """Without keys everyone has full access, but only this machine can create the first key."""
     ring = make_ring(fresh)
     assert not ring.is_on
     assert ring.find({}, is_local=True) == OPEN
@@ -74,7 +74,7 @@ def test_no_keys(fresh: Store) -> None:
 
 
 def test_key(fresh: Store) -> None:
-    """A key is found by its text alone, also after a restart."""
+    """A key is only found by its full text, also after a restart."""
     made = make_ring(fresh).add(WANTED)
     access = replace(WANTED, key_id=made.key.access.key_id)
     assert made.key.access == access
@@ -98,7 +98,7 @@ def test_key(fresh: Store) -> None:
 
 
 def test_secret(fresh: Store, tmp_path: Path) -> None:
-    """No file of the store holds a key, nor its secret part."""
+    """No file of the store contains a key's secret part."""
     made = make_ring(fresh).add(WANTED)
     secret = made.text.rpartition("_")[2]
     assert made.key.secret_hash == hashlib.sha256(secret.encode()).hexdigest()
@@ -116,7 +116,7 @@ def test_secret(fresh: Store, tmp_path: Path) -> None:
 
 
 def test_revoked(fresh: Store) -> None:
-    """A revoked key is wrong here at once, elsewhere at the next refresh, and for ever."""
+    """A revoked key stops working at once here, elsewhere at the next refresh, and permanently."""
     here, elsewhere = make_ring(fresh), make_ring(fresh)
     made = here.add(WANTED)
     elsewhere.refresh()
@@ -131,7 +131,7 @@ def test_revoked(fresh: Store) -> None:
 
 
 def test_who_made_a_key(fresh: Store) -> None:
-    """Who made and revoked a key is kept: another key, or this machine without a key."""
+    """The key that created or revoked a key is stored, or `local` for this machine."""
     ring = make_ring(fresh)
     first = ring.add(WANTED).key
     second = ring.add(WANTED, first.access).key
@@ -149,7 +149,7 @@ def count_uses(store: Store) -> int:
 
 
 def test_last_use(fresh: Store) -> None:
-    """The last use of a key is known exactly here, and stored at most once an hour."""
+    """The last use of a key is exact in this collector, and stored at most once an hour."""
     clock = Clock()
     ring = Keyring(KeyStore(fresh.connections), clock=clock)
     made = ring.add(WANTED)
@@ -169,7 +169,7 @@ def test_last_use(fresh: Store) -> None:
 
 
 def test_last_key(fresh: Store) -> None:
-    """A collector whose last key is revoked stays closed."""
+    """A collector whose last key was revoked stays closed."""
     ring = make_ring(fresh)
     ring.revoke(ring.add(WANTED).key.access.key_id)
     assert (ring.is_on, ring.find({}, is_local=True)) == (True, None)
@@ -177,7 +177,7 @@ def test_last_key(fresh: Store) -> None:
 
 
 def test_session(fresh: Store) -> None:
-    """A session reads and administers for its key, for twelve hours, at every collector."""
+    """A session has its key's read and admin scopes for twelve hours, in every collector."""
     clock = Clock()
     ring = Keyring(KeyStore(fresh.connections), clock=clock)
     made = ring.add(WANTED)
@@ -191,7 +191,7 @@ def test_session(fresh: Store) -> None:
 
 
 def test_owner_makes_the_first_key(fresh: Store, tmp_path: Path) -> None:
-    """If keys are required, whoever reads the data directory creates the first key, and no more."""
+    """If keys are required, the data directory's owner can create the first key, and no other."""
     ring = make_ring(fresh, required=True)
     token = read_owner_token(tmp_path)
     assert token is not None
@@ -208,7 +208,7 @@ def test_owner_makes_the_first_key(fresh: Store, tmp_path: Path) -> None:
 def test_stolen_backup(
     fresh: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whoever has a backup, or all that the store holds, can sign no session."""
+    """Neither a backup nor the store's files allow anyone to forge a session."""
     ring = make_ring(fresh)
     key = ring.add(WANTED).key
     backup = tmp_path_factory.mktemp("kept") / "backup"
@@ -227,18 +227,18 @@ def test_stolen_backup(
 
 
 def test_secret_file(fresh: Store, tmp_path: Path) -> None:
-    """Only its owner reads the secret, also after its rights were changed."""
+    """The secret file is readable only by its owner, even after its mode was changed."""
     text = make_ring(fresh).open_session(make_ring(fresh).add(WANTED).key.access)
     secret = tmp_path / SECRET_FILE
     assert secret.stat().st_mode & 0o777 == 0o600
-    secret.chmod(0o660)  # what Kubernetes does to the files of a volume
+    secret.chmod(0o660)  # as Kubernetes does with the files of a volume
     assert make_ring(fresh).find_session(text) is not None
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("left", [b"", b"0123", b"no secret at all"])
 def test_broken_secret_file(fresh: Store, tmp_path: Path, left: bytes) -> None:
-    """A secret that a crash cut off is replaced: it signs nothing."""
+    """A secret that a crash truncated is replaced."""
     (tmp_path / SECRET_FILE).write_bytes(left)
     ring = make_ring(fresh)
     assert len((tmp_path / SECRET_FILE).read_bytes()) == 64
@@ -247,7 +247,7 @@ def test_broken_secret_file(fresh: Store, tmp_path: Path, left: bytes) -> None:
 
 
 def test_secret_of_a_deployment(fresh: Store) -> None:
-    """Collectors take sessions of each other if they have the same secret in their settings."""
+    """Collectors accept each other's sessions if their settings have the same secret."""
 
     def make(secret: str) -> Keyring:
         return Keyring(KeyStore(fresh.connections), clock=Clock(), session_secret=secret)
@@ -261,7 +261,7 @@ def test_secret_of_a_deployment(fresh: Store) -> None:
 
 @pytest.mark.parametrize("ahead_s", [120, 24 * 3600, 400 * 24 * 3600])
 def test_session_signed_ahead(fresh: Store, ahead_s: int) -> None:
-    """A session that a collector with a clock ahead has signed lasts no longer than others."""
+    """A session from a collector whose clock is ahead is not valid for longer than others."""
     clock = Clock()
     ring = Keyring(KeyStore(fresh.connections), clock=clock)
     clock.now_ns += ahead_s * SECOND_NS
@@ -272,7 +272,7 @@ def test_session_signed_ahead(fresh: Store, ahead_s: int) -> None:
 
 
 def test_forged_session(fresh: Store) -> None:
-    """A session that was changed, is another key's, or whose key is revoked is none."""
+    """A session is invalid if it was changed, uses another key's id, or its key is revoked."""
     ring = make_ring(fresh)
     one, other = ring.add(WANTED).key.access, ring.add(WANTED).key.access
     text = ring.open_session(one)
@@ -287,7 +287,7 @@ def test_forged_session(fresh: Store) -> None:
 
 
 def test_impossible(fresh: Store) -> None:
-    """A key that cannot be is refused with the field that is wrong, and nothing is made."""
+    """An invalid key is refused with the field that is wrong, and no key is created."""
     ring = make_ring(fresh)
     for wanted, field, message in IMPOSSIBLE:
         with pytest.raises(BadInput) as caught:
@@ -297,7 +297,7 @@ def test_impossible(fresh: Store) -> None:
 
 
 def test_own_keys(fresh: Store) -> None:
-    """Whoever has some projects sees and revokes the keys of no others."""
+    """A key limited to some projects can list and revoke keys of these projects only."""
     ring = make_ring(fresh)
     mine = ring.add(replace(WANTED, projects=("a",))).key
     theirs = [ring.add(replace(WANTED, projects=projects)).key for projects in (("b", "a"), None)]

@@ -1,4 +1,4 @@
-"""Tests of records about runs: OTLP in, what the API answers out, in any order."""
+"""Records about runs, sent by OTLP in any order and read by the API."""
 
 import itertools
 import random
@@ -29,7 +29,7 @@ ENDED_NS: Final = BEGAN_NS + 60 * SECOND_NS
 Order = Callable[[Sequence[Span]], list[list[Span]]]
 
 _SHUFFLE: Final = random.Random(3)  # noqa: S311 - guards nothing
-# How the same spans come: a list of requests.
+# How the same spans are delivered, as a list of requests.
 ORDERS: Final[dict[str, Order]] = {
     "at once": lambda spans: [list(spans)],
     "one by one": lambda spans: [[span] for span in spans],
@@ -41,7 +41,7 @@ in_any_order = pytest.mark.parametrize("order", ORDERS)
 
 
 class Api:
-    """One project of a collector, by its OTLP endpoint and its API."""
+    """One project of a collector, accessed by OTLP and the API."""
 
     numbers = itertools.count()
 
@@ -50,7 +50,7 @@ class Api:
         self.project = f"late {next(self.numbers)}"
 
     def send(self, *spans: Span) -> str:
-        """Send spans; return what is said of those that are rejected."""
+        """Send spans; return the response, which names rejected ones."""
         answer = ask(
             self._service.app,
             "/v1/traces",
@@ -65,7 +65,7 @@ class Api:
         return answer.body.decode(errors="replace")
 
     def deliver(self, order: str, *spans: Span) -> None:
-        """Send spans in an order; keys and tags are settled as a collector does soon after."""
+        """Send spans in an order, then resolve keys and tags like the collector's job."""
         for request in ORDERS[order](spans):
             self.send(*request)
         self._service.store.resolve()
@@ -98,7 +98,7 @@ def api(service: Service) -> Api:
 
 
 def call_of(name: str = "train", told: dict[str, Value] | None = None, **fields: Any) -> Span:
-    """Make a run of a minute."""
+    """Make a run that lasts a minute."""
     return make_call(name, told, **{"start_ns": BEGAN_NS, "end_ns": ENDED_NS, **fields})
 
 
@@ -108,13 +108,13 @@ def update_of(run: Span, at_ns: int, told: dict[str, Value], *lines: str) -> Spa
 
 
 def record_of(record: str, at_ns: int, **told: Value) -> Span:
-    """Make a record without a parent, of a trace of its own; `__` stands for a dot."""
+    """Make a record without a parent, in its own trace; `__` in names becomes a dot."""
     attributes = {f"otel_ml.{name.replace('__', '.')}": value for name, value in told.items()}
     return make_span(record, {"otel_ml.record": record, **attributes}, start_ns=at_ns, end_ns=at_ns)
 
 
 def feedback_of(at_ns: int, score: float, **target: Value) -> Span:
-    """Make what a person said of a target."""
+    """Make a person's score of a target."""
     return record_of(
         "evaluation", at_ns, judge__name="liked", source="human", score__value=score, **target
     )
@@ -124,7 +124,7 @@ def feedback_of(at_ns: int, score: float, **target: Value) -> Span:
 @in_any_order
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "ended"])
 def test_update(api: Api, order: str, is_open: bool) -> None:
-    """Tags, text and points of updates are seen wherever their run is, open or ended."""
+    """Tags, logs and metrics of updates are in all views of their run, open or ended."""
     run = call_of()
     told = update_of(
         run,
@@ -166,7 +166,7 @@ def test_update(api: Api, order: str, is_open: bool) -> None:
     ids=["within", "just before the end", "at the end", "after it"],
 )
 def test_newest_tag(api: Api, order: str, said_ns: int, value: str) -> None:
-    """The newest tag stands; those on the span of the run itself count at its end."""
+    """The newest tag wins, and tags on the run's own span count from its end."""
     run = call_of(told={"otel_ml.tag.colour": "own"})
     older = update_of(run, BEGAN_NS, {"otel_ml.tag.colour": "older"})
     late = update_of(run, said_ns, {"otel_ml.tag.colour": "late"})
@@ -179,7 +179,7 @@ def test_newest_tag(api: Api, order: str, said_ns: int, value: str) -> None:
 
 
 def test_newest_tag_of_an_open_run(api: Api) -> None:
-    """A tag of the start record counts at the start, so that a later one stands."""
+    """A tag on the start record counts from the start, so a later tag wins."""
     run = call_of()
     api.send(
         update_of(run, BEGAN_NS + 1, {"otel_ml.tag.colour": "late"}),
@@ -192,7 +192,7 @@ def test_newest_tag_of_an_open_run(api: Api) -> None:
 
 @in_any_order
 def test_human_and_actual(api: Api, order: str) -> None:
-    """What a person and the truth said stand beside each other, each record once."""
+    """A person's scores and the ground truth are all listed, each record once."""
     run = call_of()
     api.deliver(
         order,
@@ -225,7 +225,7 @@ def test_human_and_actual(api: Api, order: str) -> None:
 @sampled(1)
 @in_any_order
 def test_target_by_trace_key(api: Api, order: str) -> None:
-    """A record by trace key is about the roots of its traces: runs whose parent is none."""
+    """A record with a trace key is about the root runs of the key's traces."""
     key = f"{api.project}/order 7"
     front = make_span("GET", start_ns=BEGAN_NS, end_ns=ENDED_NS)
     below = {"trace_id": front.trace_id, "parent_span_id": front.span_id}
@@ -260,7 +260,7 @@ def test_target_by_trace_key(api: Api, order: str) -> None:
 @sampled(1)
 @in_any_order
 def test_target_by_tag(api: Api, order: str) -> None:
-    """A record by tag is about every run that was given the tag, on its span or later."""
+    """A record with a tag is about every run that has the tag, from its span or a later record."""
     spans = [
         call_of("own", {"otel_ml.tag.order": 7}),
         call_of("late"),
@@ -295,7 +295,7 @@ def test_target_by_tag(api: Api, order: str) -> None:
 
 @in_any_order
 def test_target_by_model(api: Api, order: str) -> None:
-    """What is told of a model's version stands there, also before its first run."""
+    """Records about a model version are shown for that version, even before its first run."""
     told: dict[str, Value] = {"target__model": "churn: v", "target__version": "00000000000000aa"}
     api.deliver(
         order,
@@ -338,7 +338,7 @@ def test_target_by_model(api: Api, order: str) -> None:
 )
 @pytest.mark.parametrize("record", ["update", "evaluation"])
 def test_no_target(api: Api, record: str, target: dict[str, Value]) -> None:
-    """A record whose target could be nothing is rejected."""
+    """A record without a valid target is rejected."""
     answer = api.send(record_of(record, BEGAN_NS, judge__name="j", **target))
     assert "record_without_target 1" in answer
 
@@ -346,7 +346,7 @@ def test_no_target(api: Api, record: str, target: dict[str, Value]) -> None:
 @sampled(2)
 @in_any_order
 def test_trace_key_of_several_processes(api: Api, order: str) -> None:
-    """The trace of a key is all traces that have it, by their runs or by updates alone."""
+    """A key's trace includes all traces that have the key, from their runs or from updates."""
     key = f"{api.project}/case"
     one = call_of("one", {"otel_ml.trace_key": key})
     two = call_of("two", start_ns=BEGAN_NS + 1)
@@ -366,7 +366,7 @@ def test_trace_key_of_several_processes(api: Api, order: str) -> None:
 
 @in_any_order
 def test_trace_without_a_run(api: Api, order: str) -> None:
-    """A key under which something was told, and no run at all, is a trace."""
+    """A key with records but without runs is a trace."""
     key = f"{api.project}/empty"
     absent = call_of()
     about_run = update_of(
@@ -384,7 +384,7 @@ def test_trace_without_a_run(api: Api, order: str) -> None:
 
 
 def test_update_with_nothing_but_a_key(api: Api) -> None:
-    """An update that says nothing but its trace's key puts its run under that key."""
+    """An update with only a trace key adds its run to that key's trace."""
     run = call_of()
     key = f"{api.project}/bare"
     api.send(run)
@@ -393,7 +393,7 @@ def test_update_with_nothing_but_a_key(api: Api) -> None:
 
 
 def test_both_dialects_on_one_span(api: Api) -> None:
-    """On one span our payload stands, and the provider's facts are those of gen_ai."""
+    """On a span with both dialects, otel_ml's payload and gen_ai's provider fields are used."""
     run = call_of(
         "answer",
         {
@@ -438,7 +438,7 @@ def test_both_dialects_on_one_span(api: Api) -> None:
     ],
 )
 def test_capture(api: Api, told: str, capture: Any, rest: Any) -> None:
-    """What was left out of the payload is told by its part; what says it otherwise is kept."""
+    """Omitted parts of a payload are listed; a capture attribute in another format is kept."""
     run = call_of(told={"otel_ml.inputs": "{}", "otel_ml.capture": told})
     api.send(run)
     found = api.run(run)
@@ -447,7 +447,7 @@ def test_capture(api: Api, told: str, capture: Any, rest: Any) -> None:
 
 
 def test_not_a_number(api: Api) -> None:
-    """A point that is NaN is null in every answer, an infinite one a text."""
+    """A NaN metric is null in every response, and an infinite one is text."""
     run = call_of()
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss"] * 3,

@@ -1,4 +1,4 @@
-"""Tests of the watch for what is missing: its log, and its numbers."""
+"""The poller for missing spans: its log and its metrics."""
 
 import logging
 
@@ -14,7 +14,7 @@ from tests.support.otel_ml_collector.telemetry.page import read_collector
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """A watch for lost spans looks at every project of a store."""
+    """Return a separate store, because the poller reads every project of a store."""
     return own_store
 
 
@@ -23,7 +23,7 @@ def take_goodbye(store: Store, project: str, process: str, seq: int) -> None:
 
 
 def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """What is missing is logged once for each process and hour, and shown by project."""
+    """Missing spans are logged once per process and hour, and are a metric by project."""
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     numbers = LossNumbers()
     watch = LossWatch(store.reader, numbers)
@@ -51,7 +51,7 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("sampled", [("p",), ("*",)])
 def test_sampled(store: Store, caplog: pytest.LogCaptureFixture, sampled: tuple[str, ...]) -> None:
-    """What a sampler on the way dropped is shown as such, and not logged."""
+    """Spans dropped by a sampler have their own metric, and are not logged."""
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     numbers = LossNumbers()
     watch = LossWatch(store.reader, numbers, sampled)
@@ -70,7 +70,7 @@ def test_sampled(store: Store, caplog: pytest.LogCaptureFixture, sampled: tuple[
 
 
 def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """One look logs ten lines at most, and one that counts the others."""
+    """A pass logs at most ten lines, and one line that counts the others."""
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     for number in range(40):
         take_goodbye(store, "many", f"{number:08x}", 2)

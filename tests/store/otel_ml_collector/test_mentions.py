@@ -1,4 +1,4 @@
-"""Tests of what still contains a person's name after the person's runs were deleted."""
+"""Listing data that still contains a user's name after the user's runs were deleted."""
 
 import json
 from typing import Final
@@ -11,7 +11,7 @@ ADA: Final = "ada@example.com"
 
 
 def write(service: Service, method: str, address: str, body: object) -> None:
-    """Send a request that changes something, and expect success."""
+    """Send a request that changes data, and check that it succeeds."""
     headers = {"content-type": "application/json"}
     answered = ask(
         service.app, address, method=method, body=[json.dumps(body).encode()], headers=headers

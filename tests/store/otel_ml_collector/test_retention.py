@@ -1,4 +1,4 @@
-"""Tests of retention: what is too old goes, counted from its arrival, and what stays with it."""
+"""Retention: old data is deleted by the age of its arrival, and other data stays."""
 
 import itertools
 import json
@@ -26,13 +26,13 @@ _TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Retention acts on every project of a store."""
+    """Return a separate service, because retention affects all projects of a store."""
     return own_service
 
 
 @dataclass(slots=True)
 class Aged:
-    """A project at a time far ahead: what comes to a store is stamped later each time.
+    """A project whose retention runs at a time far in the future, later for each test.
 
     Attributes:
         now_ns: The time at which retention runs.
@@ -42,7 +42,7 @@ class Aged:
     now_ns: int
 
     def arrive(self, days_ago: int, *spans: Span) -> None:
-        """Store spans that start now, as a collector does some days before the time ahead."""
+        """Store spans that start now, with an arrival time some days before `now_ns`."""
         store = self.project.service.store
         writer = Writer(store.connections, clock=lambda: self.now_ns - days_ago * DAY_NS)
         for span in spans:
@@ -61,7 +61,7 @@ def aged(service: Service, request: pytest.FixtureRequest) -> Aged:
 
 
 def test_ages(aged: Aged) -> None:
-    """Records stay as long as wanted, payloads shorter, however early their runs started."""
+    """Records and payloads are kept for their configured days, whenever their runs started."""
     project = aged.project
     for days_ago, mark in ((40, "mark-old"), (10, "mark-middle"), (1, "mark-new")):
         told = make_told(mark, f"session {mark}", "user", "model")
@@ -81,15 +81,15 @@ def test_ages(aged: Aged) -> None:
 
 
 def test_last_day(aged: Aged) -> None:
-    """Records of 30 days stay while they are 30 days old, and leave when they are 31."""
-    for days_ago in (31, 30):  # a store stamps what arrives later with a later time
+    """Records that are 30 days old are kept, and records that are 31 days old are deleted."""
+    for days_ago in (31, 30):  # arrival times must increase
         aged.arrive(days_ago, make_call(f"{days_ago} days", start_ns=BEGAN_NS))
     aged.retention(Days(records=30)).sweep()
     assert aged.project.names() == ["30 days"]
 
 
 def test_words_about_a_session(aged: Aged) -> None:
-    """They are kept as long as records are, from their arrival on."""
+    """Labels of sessions are kept as long as records, counted from their arrival."""
     for days_ago, session in ((40, "old"), (10, "new")):
         facts: dict[str, Value] = {
             "otel_ml.target.session": session,
@@ -104,13 +104,13 @@ def test_words_about_a_session(aged: Aged) -> None:
 
 
 def test_for_ever(aged: Aged) -> None:
-    """Without a limit nothing goes."""
+    """Without a limit nothing is deleted."""
     aged.arrive(900, *make_told("mark", "session", "user", "model"))
     assert aged.retention(Days()).sweep().rows == {}
 
 
 def test_own_days(aged: Aged) -> None:
-    """What is set for a project holds there alone, and outlives the collector that was told."""
+    """A project's own retention applies to that project only, and to later collectors too."""
     other = Aged(Project(aged.project.service, "as configured"), aged.now_ns)
     for one in (aged, other):
         one.arrive(40, make_call("call", start_ns=BEGAN_NS))
@@ -120,7 +120,7 @@ def test_own_days(aged: Aged) -> None:
 
 
 def test_set_by_api(service: Service) -> None:
-    """The API sets how long a project is kept, and tells what holds."""
+    """The API sets a project's retention, and returns the values in effect."""
     target = "/api/v1/projects/set%20by%20api/retention"
     body = json.dumps({"record_days": 30, "payload_days": 90}).encode()
     headers = {"content-type": "application/json"}
@@ -137,7 +137,7 @@ def test_set_by_api(service: Service) -> None:
 
 @pytest.mark.parametrize("days", [-1, 36_501, "many"])
 def test_wrong_days(service: Service, days: Any) -> None:
-    """Days that make no sense are refused with the field that is wrong."""
+    """Invalid days are refused with the field that is wrong."""
     body = json.dumps({"record_days": days}).encode()
     headers = {"content-type": "application/json"}
     target = "/api/v1/projects/p/retention"
@@ -146,7 +146,7 @@ def test_wrong_days(service: Service, days: Any) -> None:
 
 
 def test_storage(aged: Aged) -> None:
-    """The bytes of projects, kinds and models are told, and what fewer days would free."""
+    """Storage reports bytes by project, kind and model, and how much fewer days would free."""
     aged.arrive(40, *make_told("mark", "session", "user", "model"))
     reader = aged.project.service.store.reader
     answer = find_storage(reader, OPEN, aged.retention(Days()), StorageQuery(30), aged.now_ns)
@@ -159,7 +159,7 @@ def test_storage(aged: Aged) -> None:
 
 
 def test_nothing_to_free(service: Service) -> None:
-    """Fewer days than anything is old free nothing."""
+    """A limit of more days than the age of all data frees nothing."""
     project = Project(service, "fresh")
     project.send(*make_told("mark", "session", "user", "model"))
     answer = ask(service.app, "/api/v1/storage?days=30").json
@@ -168,13 +168,13 @@ def test_nothing_to_free(service: Service) -> None:
 
 
 def test_pages_of_storage(service: Service) -> None:
-    """Pages of projects list each project once, the largest first."""
+    """Paging through storage lists each project once, the largest first."""
     names = [f"paged-{place}" for place in range(5)]
     for name in names:
         Project(service, name).send(*make_told("mark", "session", "user", "model"))
 
     def read_unchanged() -> tuple[Any, list[Any]] | None:
-        """Read all projects at once and in pages, unless a merge changes sizes meanwhile."""
+        """Read all projects at once and in pages, unless a merge changes the sizes meanwhile."""
         whole = ask(service.app, "/api/v1/storage").json
         pages = list(read_pages(service))
         again = ask(service.app, "/api/v1/storage").json
@@ -200,6 +200,6 @@ def read_pages(service: Service) -> Iterator[list[Any]]:
 
 @pytest.mark.parametrize("cursor", ["x", "WyJhIiwxXQ"])
 def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
-    """A cursor that no answer gave is refused."""
+    """An invalid cursor is refused."""
     answer = ask(service.app, f"/api/v1/storage?cursor={cursor}")
     assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")

@@ -1,4 +1,4 @@
-"""Tests of retention after a long pause, or with a wrong clock: it waits for evidence."""
+"""Retention after a long pause or with a wrong clock: it deletes nothing without evidence."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.stores import Store, open_store
 
 
 class Machine:
-    """A collector of a store of its own, whose clock can be set, and the spans that it takes."""
+    """A collector with its own store, a clock that can be set, and the spans it receives."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -29,7 +29,7 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        """Start the collector, which knows nothing of what it was sent before."""
+        """Start the collector, without memory of earlier spans."""
         self.clocks = ClockWatch(lambda: self.now_ns, lambda: self.true_ns)
         days = Days(records=30)
         connections = self.store.connections
@@ -40,7 +40,7 @@ class Machine:
         writer.write(map_spans([make_call(name, start_ns=BEGAN_NS)], Filing("p", BEGAN_NS)))
 
     def send(self, number: int, end_ns: int, *, is_import: bool = False) -> None:
-        """Send spans that end at a time."""
+        """Send spans with the given end time."""
         resource: dict[str, Value] = {"host.name": "a"} | (
             {"otel_ml.import": True} if is_import else {}
         )
@@ -55,7 +55,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    """A store that retention has passed over, with a record that leaves in ten days."""
+    """Open a store after a retention pass, with a record that expires in ten days."""
     with open_store(tmp_path) as store:
         made = Machine(store)
         made.arrive(20, "call")
@@ -66,7 +66,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.mark.parametrize("days", [365, 3, -365])
 def test_clock_has_moved(machine: Machine, days: int) -> None:
-    """A collector that starts with a clock far from its last run deletes nothing, and says so."""
+    """A collector that starts with a clock far from its last pass deletes nothing and warns."""
     machine.now_ns += days * DAY_NS
     machine.start()
     swept = machine.retention.sweep()
@@ -81,7 +81,7 @@ def test_clock_has_moved(machine: Machine, days: int) -> None:
 
 
 def test_two_days(machine: Machine) -> None:
-    """A collector that was stopped for two days goes on."""
+    """A collector that was stopped for two days continues."""
     machine.true_ns = machine.now_ns = machine.now_ns + 2 * DAY_NS - SECOND_NS
     machine.start()
     assert machine.retention.sweep().error == ""
@@ -89,7 +89,7 @@ def test_two_days(machine: Machine) -> None:
 
 
 def test_clock_set_while_running(machine: Machine) -> None:
-    """A clock that is set ahead between two runs deletes nothing, whatever arrived before."""
+    """A clock that is set ahead between two passes deletes nothing, whatever arrived before."""
     machine.send(200, machine.true_ns)
     machine.now_ns += 365 * DAY_NS
     assert machine.retention.trusts_clock is False
@@ -99,7 +99,7 @@ def test_clock_set_while_running(machine: Machine) -> None:
 
 
 def test_spans_agree(machine: Machine) -> None:
-    """After a long pause, a hundred spans that end about now let retention delete again."""
+    """After a long pause, a hundred spans that end at the current time re-enable retention."""
     machine.true_ns = machine.now_ns = machine.now_ns + 20 * DAY_NS
     machine.start()
     assert machine.retention.sweep().rows == {}
@@ -112,7 +112,7 @@ def test_spans_agree(machine: Machine) -> None:
 
 
 def test_spans_disagree(machine: Machine) -> None:
-    """Spans that end at the true time, imported ones and few among many prove nothing."""
+    """Spans that end at the true time, imported spans, and a minority of spans prove nothing."""
     machine.now_ns += 365 * DAY_NS
     machine.start()
     assert machine.retention.sweep().rows == {}
@@ -129,7 +129,7 @@ def test_spans_disagree(machine: Machine) -> None:
 
 
 def test_confirmed(machine: Machine) -> None:
-    """An operator confirms the clock: retention deletes again, here and at other collectors."""
+    """After an operator confirms the clock, retention deletes again, in every collector."""
     machine.true_ns = machine.now_ns = machine.now_ns + 20 * DAY_NS
     machine.start()
     other = Retention(machine.store.connections, Days(30), lambda: machine.now_ns)
@@ -144,7 +144,7 @@ def test_confirmed(machine: Machine) -> None:
 
 
 def test_store_without_a_run(machine: Machine) -> None:
-    """A store of an older otel-ml, whose last run is unknown, is as old as its newest record."""
+    """Without a recorded last pass, as in older stores, the newest record's time is used."""
     machine.store.connections.open().command(
         Sql("ALTER TABLE store_meta DELETE WHERE name = 'retention_pass'"),
         settings={"mutations_sync": 2},
@@ -156,7 +156,7 @@ def test_store_without_a_run(machine: Machine) -> None:
 
 
 def test_nothing_is_limited(machine: Machine) -> None:
-    """Without a limit nobody is warned."""
+    """Without a limit there is no warning."""
     machine.now_ns += 365 * DAY_NS
     retention = Retention(machine.store.connections, Days(), lambda: machine.now_ns)
     assert (retention.sweep().error, retention.waits) == ("", True)

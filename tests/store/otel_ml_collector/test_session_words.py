@@ -1,4 +1,4 @@
-"""Words about a session as a whole: on its page, in no scores of its runs, deleted with it."""
+"""Labels of whole sessions: on the session's page, not in its runs, deleted with the session."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ WORDS: Final[Sequence[dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Other modules stamp arrivals ahead of the clock, which deletions miss."""
+    """Return a separate service: other modules store future arrivals, which deletions miss."""
     return own_service
 
 
@@ -42,7 +42,7 @@ def make_turns(session: str = SESSION, attributes: Mapping[str, Value] | None = 
 
 
 def lately(span: Span) -> Span:
-    """Return a span of the last minutes: one of 400 days ago is refused."""
+    """Move a span to the last minutes, because spans that are 400 days old are refused."""
     return replace(span, start_ns=BEGAN_NS, end_ns=BEGAN_NS)
 
 
@@ -58,7 +58,7 @@ def post(place: Project, words: Sequence[dict[str, Any]], session: str = SESSION
 
 
 def read(place: Project, session: str = SESSION) -> list[tuple[Any, ...]]:
-    """List what a session's answer says of it as a whole."""
+    """List the labels of a whole session from its API response."""
     words = place.get(f"/sessions/{quote(session, safe='')}")["evaluations"]
     names = ("judge", "source", "annotator", "label", "passed", "score", "explanation")
     return sorted(tuple(word[name] for name in names) for word in words)
@@ -72,7 +72,7 @@ READ: Final = [
 
 @pytest.mark.parametrize("is_first", [False, True])
 def test_two_people(place: Project, *, is_first: bool) -> None:
-    """Two people's words on a session are two, sent twice, before or after its runs."""
+    """Two people's labels of a session are two, sent twice, before or after its runs."""
     turns = make_turns()
     if is_first:
         place.send(*turns)
@@ -88,7 +88,7 @@ def test_two_people(place: Project, *, is_first: bool) -> None:
 
 
 def test_no_word_about_runs(place: Project) -> None:
-    """They are in no run, list, filter or figure of the session's runs, nor among the judges'."""
+    """Session labels are in no run, list or figure of the session's runs, nor in the judges'."""
     turns = make_turns()
     place.send(lately(tell("a1")), *turns)
     place.send(*(lately(say(turn, "a1", 1.0)) for turn in turns))
@@ -118,7 +118,7 @@ def test_no_word_about_runs(place: Project) -> None:
 
 
 def test_on_a_span(place: Project) -> None:
-    """OpenInference's annotations of a session are words about that which their span names."""
+    """OpenInference's session annotations are labels of the session that their span names."""
     people = (("ann", "HUMAN"), ("bob", "HUMAN"), ("", "LLM"))
     words: dict[str, Value] = {"openinference.span.kind": "CHAIN"}
     for number, (who, kind) in enumerate(people):
@@ -139,17 +139,17 @@ def test_on_a_span(place: Project) -> None:
 
 
 def test_update_of_a_session() -> None:
-    """A session has no tags, lines or metrics of its own: such a record is rejected."""
+    """A session has no tags, logs or metrics, so an update of a session is rejected."""
     attributes: dict[str, Value] = {"otel_ml.target.session": "s", "otel_ml.tag.a": 1}
     call = make_span("call")
     records = map_spans([make_record("update", call, attributes)], Filing("p", NOW_NS))
     assert (records.tags, dict(records.rejected)) == ([], {"record_without_target": 1})
 
 
-# The IDs are part of the projects' names, which must not look like the path of a session.
+# The test IDs are part of the project names, which must not look like the path of a session.
 @pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"], ids=["session", "user"])
 def test_deleted(place: Project, path: str) -> None:
-    """They go with their session, or with its last run, also when they come again."""
+    """Session labels are deleted with their session or user, even if they arrive again."""
     turns, others = make_turns(), make_turns("stays", {"user.id": "eve"})
     place.send(*turns, *others)
     for session in (SESSION, "stays"):
@@ -163,7 +163,7 @@ def test_deleted(place: Project, path: str) -> None:
 
 
 def make_word() -> Span:
-    """Make the record of a word that was said before the deletion."""
+    """Make the record of a label from before the deletion."""
     attributes: dict[str, Value] = {
         "otel_ml.target.session": SESSION,
         "otel_ml.judge.name": "helpful",
@@ -174,7 +174,7 @@ def make_word() -> Span:
 
 
 def test_deleted_run_by_run(place: Project) -> None:
-    """While a run of the session is left they stay, and go with the last."""
+    """Session labels stay while the session has a run, and are deleted with its last run."""
     first, second = make_turns()
     place.send(first, second)
     assert post(place, WORDS).status == 200
@@ -185,7 +185,7 @@ def test_deleted_run_by_run(place: Project) -> None:
 
 
 def test_deleted_before_its_runs(place: Project) -> None:
-    """Words about a session without runs can be deleted by its name."""
+    """The labels of a session without runs can be deleted by the session's name."""
     assert post(place, WORDS).status == 200
     assert place.delete("/sessions/chat%2F7")["deleted_runs"] == 0
     assert place.tables_with("session:chat/7") == []

@@ -1,4 +1,4 @@
-"""Tests of the truth that comes late: kept with its value, whatever it is about, and when."""
+"""Late ground truth: stored with its value, for any target and at any time."""
 
 import itertools
 import json
@@ -75,7 +75,7 @@ def find(service: Service, project: str, where: str) -> list[str]:
 
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_keeps_its_type(service: Service, project: str, value: Any) -> None:
-    """A truth is answered as it was told, with when it came; it is no score."""
+    """Ground truth is returned with its type and time, and is not a score."""
     call = make_call()
     service.store.take(project, call, tell(call, actual=value))
     run = read(service, project, call)
@@ -90,7 +90,7 @@ def test_value_keeps_its_type(service: Service, project: str, value: Any) -> Non
 
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_by_post(service: Service, project: str, value: Any) -> None:
-    """A truth that is posted is the same one; its name is the output unless told."""
+    """Posted ground truth is equal to recorded one; its default name is output."""
     call = make_call()
     service.store.take(project, call)
     answered = post(service, project, {"run_id": id_of(call), "actual": value, "annotator": "ada"})
@@ -101,7 +101,7 @@ def test_value_by_post(service: Service, project: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", WRONG, ids=kind_of)
 def test_wrong_value(service: Service, project: str, value: Any) -> None:
-    """What is no truth is refused with the reason, posted or as a record, and not stored."""
+    """An invalid value is refused with the reason, posted or as a record, and not stored."""
     call = make_call()
     service.store.take(project, call)
     answered = post(service, project, {"run_id": id_of(call), "actual": value})
@@ -126,7 +126,7 @@ def test_wrong_value(service: Service, project: str, value: Any) -> None:
 def test_wrong_statement(
     service: Service, project: str, told: dict[str, Any], message: str
 ) -> None:
-    """A statement that is a truth and a score at once, or neither, is refused."""
+    """A request with both ground truth and a score, or with neither, is refused."""
     answered = post(service, project, {"tag": "a=b", **told})
     assert (answered.status, message in answered.json["error"]["message"]) == (400, True)
 
@@ -141,7 +141,7 @@ def test_wrong_statement(
     ],
 )
 def test_wrong_record(told: dict[str, Value], reason: str) -> None:
-    """A record whose value is no list, or that is no truth, is rejected by name."""
+    """A record with an invalid list, source or name is rejected with the reason."""
     assert map_all(tell(make_call(), **told)).rejected == {reason: 1}
 
 
@@ -155,7 +155,7 @@ def test_wrong_record(told: dict[str, Value], reason: str) -> None:
     ],
 )
 def test_who_said_it(resource: dict[str, Value], told: dict[str, Value], annotator: str) -> None:
-    """A truth is of whom it names, else of the service that told it."""
+    """The annotator of ground truth is the one it names, otherwise the service that sent it."""
     span = tell(make_call(), actual="yes", **told)
     span.scope = Scope(resource, "tests", "1", {})
     assert [metric.annotator for metric in map_all(span).metrics] == [annotator]
@@ -173,7 +173,7 @@ def test_who_said_it(resource: dict[str, Value], told: dict[str, Value], annotat
 def test_word_without_a_value(
     service: Service, project: str, told: dict[str, Value], value: Any, field: str
 ) -> None:
-    """The label of a statement is its word, else its score, else its pass; its score stays one."""
+    """A record's value is its label, else its score, else its verdict; a score is still stored."""
     call, source = make_call(), "human" if field == "label" else "actual"
     service.store.take(project, call, tell(call, source=source, **told))
     run = read(service, project, call)
@@ -182,7 +182,7 @@ def test_word_without_a_value(
 
 
 def test_reason_alone_is_no_word(service: Service, project: str) -> None:
-    """A reason without a value takes no truth's place."""
+    """A record with only an explanation does not replace earlier ground truth."""
     call = make_call()
     later = make_record(
         "evaluation",
@@ -200,7 +200,7 @@ def test_reason_alone_is_no_word(service: Service, project: str) -> None:
 
 
 def test_truth_hides_no_score(service: Service, project: str) -> None:
-    """A truth under a judge's name leaves the judge's score to lists, filters and statistics."""
+    """Ground truth under a judge's name does not hide the judge's scores."""
     call = make_call(attributes={"otel_ml.score.churned": 0.25})
     key: dict[str, Value] = {"otel_ml.target.tag": "order=a"}
     told: dict[str, Value] = {
@@ -223,7 +223,7 @@ def test_truth_hides_no_score(service: Service, project: str) -> None:
 @pytest.mark.parametrize("columns", ["run_id,truth,label", "*"])
 @pytest.mark.parametrize("has_keys", [False, True])
 def test_export(service: Service, project: str, columns: str, has_keys: bool) -> None:
-    """An export has what holds, however it was told, as JSON."""
+    """An export has the ground truth and labels in effect, as JSON, for any kind of target."""
     call = make_call(attributes={"otel_ml.tag.order": "a"})
     service.store.take(project, call, tell(call, actual=["a/b", 1]))
     thumbs = {"judge": "thumbs", "label": "up"}
@@ -236,7 +236,7 @@ def test_export(service: Service, project: str, columns: str, has_keys: bool) ->
 
 @dataclass(frozen=True)
 class Told:
-    """A truth as it was drawn."""
+    """Randomly drawn ground truth."""
 
     name: str
     target: str
@@ -244,7 +244,7 @@ class Told:
     at_ns: int
 
 
-# Of examples, which share a store.
+# Counts the examples, because they share a store.
 COUNTER: Final = itertools.count()
 TOLD: Final = st.builds(
     Told,
@@ -256,7 +256,7 @@ TOLD: Final = st.builds(
 
 
 def span_of(told: Told, number: int, project: str) -> Span:
-    """Make the record of a truth, whose id is its place."""
+    """Make the record of ground truth; its number is its span id."""
     targets = {
         "run": ("run", f"{trace_id(7).hex()}-{span_id(7).hex()}"),
         "key": ("trace_key", f"{project} 7"),
@@ -276,7 +276,7 @@ def span_of(told: Told, number: int, project: str) -> Span:
 @settings(max_examples=examples(40, on_commit=3))
 @given(truths=st.lists(TOLD, min_size=1, max_size=6), data=st.data())
 def test_any_order(service: Service, truths: list[Told], data: st.DataObject) -> None:
-    """Truths in any order, some twice, by two writers and before the run too, are the same ones."""
+    """Ground truth is the same in any order, repeated, by two writers and before the run."""
     project = f"order {next(COUNTER)}"
     attributes = {"otel_ml.tag.order": "a", "otel_ml.trace_key": f"{project} 7"}
     run = make_call(attributes=attributes, trace_id=trace_id(7), span_id=span_id(7))
@@ -288,7 +288,7 @@ def test_any_order(service: Service, truths: list[Told], data: st.DataObject) ->
         writer.write(map_spans([span], Filing(project, NOW_NS)))
     service.store.resolve()
     expected: dict[str, Any] = {}
-    for told in sorted(truths, key=lambda told: told.at_ns):  # of one time the later in the list
+    for told in sorted(truths, key=lambda told: told.at_ns):  # at equal times, the last wins
         if told.target != "other tag":
             expected[told.name] = told.value
     assert read(service, project, run)["truth"] == expected

@@ -1,4 +1,4 @@
-"""Tests of projects whose spans nobody could read: they say so, and whose spans these are."""
+"""Projects with spans of unknown instrumentations only: their description by API and pages."""
 
 import html
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none recognized as a m
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """The home page shows the newest projects of a store."""
+    """Return a separate service, because the home page shows a store's newest projects."""
     return own_service
 
 
 def make_spans() -> list[Span]:
-    """Make ten spans of two instrumentations that no dialect knows, most of the first one."""
+    """Make ten spans of two instrumentations that no dialect knows, most from the first one."""
     return [
         make_span(
             f"step {number}",
@@ -44,7 +44,7 @@ def make_spans() -> list[Span]:
 
 
 def test_api(service: Service, project: str) -> None:
-    """The API says how many spans there are, and who wrote them, the busiest first."""
+    """The API returns the number of spans and their instrumentations, the most frequent first."""
     service.store.take(project, *make_spans(), *make_spans())
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json
     signs = told.pop("signs")
@@ -83,7 +83,7 @@ def test_missing_signs(service: Service, project: str) -> None:
 
 
 def test_nearest_span(service: Service, project: str) -> None:
-    """Of an instrumentation the span that is nearest to a call is described, and an odd model."""
+    """The span closest to a model call is described, with its model if that has no price."""
     asked = {"acme.input": "Where?", "acme.output": "In Kyoto."}
     counted: dict[str, Value] = {"acme.usage": '{"prompt_tokens": 7, "completion_tokens": 2}'}
     service.store.take(
@@ -98,7 +98,7 @@ def test_nearest_span(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("path", ["", "/runs"])
 def test_missing_on_pages(service: Service, project: str, path: str) -> None:
-    """The pages of a project without a call show what is missing in its spans."""
+    """The pages of a project without a model call list the signs that its spans lack."""
     service.store.take(project, make_scope_span("acme", {"acme.model": "gpt-4o"}))
     page = html.unescape(ask(service.app, f"/projects/{project}{path}").text)
     assert "a known model (gpt-4o in acme.model)" in page
@@ -106,12 +106,12 @@ def test_missing_on_pages(service: Service, project: str, path: str) -> None:
 
 
 def make_scope_span(scope: str, attributes: Mapping[str, Value], name: str = "step") -> Span:
-    """Make a span of an instrumentation."""
+    """Make a span of the given instrumentation."""
     return make_span(name, attributes, scope=Scope({}, scope, "1", {}))
 
 
 def test_pages(service: Service, project: str) -> None:
-    """The home page and the list of runs say it where they would show runs."""
+    """The home page and the list of runs describe the spans in place of runs."""
     service.store.take(project, *make_spans())
     for path in ("/", f"/projects/{project}/runs"):
         assert SENTENCE in html.unescape(ask(service.app, path).text)
@@ -119,7 +119,7 @@ def test_pages(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("where", ["", 'outcome == "error"'])
 def test_assistants(service: Service, project: str, where: str) -> None:
-    """An assistant that finds no run is told that there are spans, and whose."""
+    """For an assistant that finds no run, the hint describes the spans."""
     service.store.take(project, *make_spans())
     given = {"project": project, "where": where, "since": "24h"}
     asked_ns = NOW_NS + 60 * SECOND_NS
@@ -128,7 +128,7 @@ def test_assistants(service: Service, project: str, where: str) -> None:
 
 
 def test_many_scopes(service: Service, project: str) -> None:
-    """Of many instrumentations three are named."""
+    """At most three instrumentations are named."""
     spans = [
         make_span("it", trace_id=trace_id(8), span_id=span_id(n), scope=Scope({}, f"s{n}", "1", {}))
         for n in range(1, 6)
@@ -139,7 +139,7 @@ def test_many_scopes(service: Service, project: str) -> None:
 
 
 def test_one_run(service: Service, project: str) -> None:
-    """A project with a run says nothing of its other spans."""
+    """A project with a run does not mention its other spans."""
     service.store.take(project, *make_spans(), make_call("answer"))
     told = ask(service.app, f"/api/v1/projects/{project}/unread").json
     assert told == {"spans": 0, "scopes": [], "sentence": "", "signs": []}
@@ -148,5 +148,5 @@ def test_one_run(service: Service, project: str) -> None:
 
 
 def test_nothing(service: Service) -> None:
-    """A project to which nothing came has nothing to say of its spans."""
+    """A project without spans reports none."""
     assert ask(service.app, "/api/v1/projects/nobody/unread").json["spans"] == 0

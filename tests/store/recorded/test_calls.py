@@ -1,4 +1,4 @@
-"""What becomes of each call of real libraries, beside what the provider sent: a table."""
+"""Compare the recorded calls of real libraries with the provider's data, as tables."""
 
 import json
 import os
@@ -44,13 +44,13 @@ EXACT: Final = "exact"
 STATED: Final = "as stated"
 SILENT: Final = "not sent"
 NOTHING: Final = "–"
-# What the provider answers: tokens in, out, of a cache and of thought.
+# The provider's token counts: input, output, cached and reasoning.
 CHAT: Final = (12, 5, 4, 2)
-CLAUDE: Final = (16, 5, 4, 0)  # its count of what went in leaves out what came from a cache
-CLAUDE_CUT: Final = (16, 1, 4, 0)  # what it says before it begins to answer
+CLAUDE: Final = (16, 5, 4, 0)  # its input count excludes cached tokens
+CLAUDE_CUT: Final = (16, 1, 4, 0)  # the counts before the answer starts
 EMBEDDING: Final = (3, 0, 0, 0)
 NONE: Final = (0, 0, 0, 0)
-# US dollars for a million tokens, as the providers publish them: in, cached, out.
+# US dollars per million tokens, as published by the providers: input, cached, output.
 DOLLARS: Final = {
     CHAT: (0.15, 0.075, 0.6),
     CLAUDE: (3.0, 0.3, 15.0),
@@ -69,18 +69,18 @@ COLUMNS: Final = ("question", "answer", "tokens", "cost", "session", "first toke
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that a recorder made, and what there is to be of it.
+    """A call of a recording, and its expected values.
 
     Attributes:
         case: plain, turn (a later one), stream, tools, reasoning, image (a question with one),
-            structured output, embedding, async, 404, 429, 500 or cut stream; a step is what an
-            emitter writes as a call of its own around or inside one.
-        usage: What the provider said of tokens; of most failed calls nothing.
-        untold: The cells of which its emitter writes nothing.
-        stated: Whether its emitter states a cost of its own.
-        session: The one that the recorder named; empty for none.
-        asked, answered: What the provider was sent, and what it sent.
-        dollars: What it takes for a million tokens, where that is not what its usage tells.
+            structured output, embedding, async, 404, 429, 500 or cut stream; a step is an extra
+            call that an emitter writes around or inside another one.
+        usage: The provider's token counts; most failed calls have none.
+        untold: The cells for which the emitter writes nothing.
+        stated: Whether the emitter reports its own cost.
+        session: The session that the recorder set; empty for none.
+        asked, answered: The question that the provider received, and its answer.
+        dollars: The price per million tokens, if it does not follow from `usage`.
     """
 
     case: str
@@ -94,7 +94,7 @@ class Call:
 
 
 def calls(*cases: str, untold: str = "", **more: Any) -> list[Call]:
-    """Make calls that are alike but for their case; `untold` are cells with commas."""
+    """Make calls that differ only in their case; `untold` are cells separated by commas."""
     silent = frozenset(filter(None, untold.split(",")))
     usage = {"embedding": EMBEDDING, **dict.fromkeys(ERRORS, NONE)}
     asked = {"turn": LATER}
@@ -127,7 +127,7 @@ FURTHER: Final = (
     *("429", "500", "cut stream", "async", "async stream"),
 )
 NO_USAGE: Final = "tokens,cost"
-# The calls of each recording that counts, in the order in which they began.
+# The calls of each recording that count, in the order of their starts.
 CALLS: Final[dict[str, list[Call]]] = {
     "ag2": calls("tools", "plain"),
     "ai": calls("plain", "stream", "tools", "embedding", "404", session="session-1"),
@@ -142,7 +142,7 @@ CALLS: Final[dict[str, list[Call]]] = {
     "langfuse": [
         *calls("plain", session="session-1"),
         *calls("stream", "tools"),
-        *calls("embedding", untold="cost"),  # no provider, and several have a model of the name
+        *calls("embedding", untold="cost"),  # no provider, and the model name is ambiguous
         *calls("404", stated=True),
     ],
     "logfire": [
@@ -168,7 +168,7 @@ CALLS: Final[dict[str, list[Call]]] = {
     ],
     "openai_v2_cases": [
         *calls("turn"),
-        *calls("image", untold="question"),  # of several parts it writes none
+        *calls("image", untold="question"),  # the emitter writes no input with several parts
         *calls("structured output", "reasoning"),
         *calls("stream with tools", untold=FIRST),
         *calls("429", "500"),
@@ -215,7 +215,7 @@ CALLS: Final[dict[str, list[Call]]] = {
         *calls("embedding", untold="answer", stated=True),
         *calls("404", untold="question"),
     ],
-    # What a decorator of ours keeps of a call that it is not told to be one: no tokens.
+    # Without being marked as a model call, a decorated function records no tokens.
     "own": [
         *calls("plain", "tools"),
         *calls("stream", untold="tokens,cost,first token", answered="a stream, not followed"),
@@ -236,7 +236,7 @@ CALLS: Final[dict[str, list[Call]]] = {
         *calls("embedding", untold=NO_USAGE, asked="2 texts", answered="2 \u00d7 3"),
         *calls("plain", "tools", "429"),
         *calls("reasoning", usage=CLAUDE),
-        *calls("reasoning", untold="cost"),  # of a model that has no price
+        *calls("reasoning", untold="cost"),  # its model has no price
     ],
     "pydantic_ai": [
         *calls("tools", "plain", session="conversation"),
@@ -250,10 +250,10 @@ CALLS: Final[dict[str, list[Call]]] = {
     ],
     "traceloop_cases": [
         *calls("turn", session="session-1"),
-        # It would send the image to its maker's service first, and without that writes nothing.
+        # The emitter would first upload the image to its vendor, and otherwise writes no input.
         *calls("image", untold="question", session="session-1"),
         *calls(*FURTHER[2:7], session="session-1"),
-        # It says nothing of the error, only what had come of the answer.
+        # The emitter does not record the error, only the part of the answer that arrived.
         *calls("cut stream", answered="Sunny in", session="session-1"),
         *calls("async", "async stream", session="session-1"),
     ],
@@ -263,7 +263,7 @@ ALL: Final = [(name, place) for name, made in CALLS.items() for place in range(l
 
 
 def counted_of(name: str) -> list[Run]:
-    """Map a recording; return the calls that count, each once, in the order of their start."""
+    """Map a recording; return the calls that count, each once, in the order of their starts."""
     request = read(f"{name}.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     filing = replace(filing_of(request), prices=PRICES)
@@ -272,7 +272,7 @@ def counted_of(name: str) -> list[Run]:
 
 
 def judge(call: Call, run: Run) -> dict[str, str]:
-    """Tell of each cell whether it is what the provider sent; anything else stands as it is."""
+    """Compare each cell with the provider's data; a different value is returned as it is."""
     question = EXACT if run.inputs_preview.startswith(call.asked) else run.inputs_preview
     place = run.outputs_preview.find(call.answered)
     fits = place >= 0 if call.case in ERRORS else place == 0
@@ -293,7 +293,7 @@ def _judge_tokens(call: Call, run: Run) -> str:
     told = (run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens)
     if told == (None,) * 4:
         return NOTHING if call.usage == NONE else SILENT
-    # Details may be left out, and an embedding says nothing of what came out.
+    # Details may be missing, and an embedding has no output count.
     are = [one in (None, there) for one, there in zip(told, call.usage, strict=True)]
     is_whole = told[0] is not None and (told[1] is not None or call.usage == EMBEDDING)
     return EXACT if all(are) and is_whole else str(told)
@@ -319,7 +319,7 @@ def _judge_first(call: Call, run: Run) -> str:
 
 
 def expect(call: Call) -> dict[str, set[str]]:
-    """Tell which words may stand in each cell."""
+    """Return the allowed words for each cell."""
     streams = "stream" in call.case
     wanted = {
         "question": {EXACT},
@@ -327,7 +327,7 @@ def expect(call: Call) -> dict[str, set[str]]:
         "tokens": {NOTHING if call.usage == NONE else EXACT},
         "cost": {STATED if call.stated else NOTHING if call.usage == NONE else EXACT},
         "session": {EXACT if call.session else NOTHING},
-        # OpenLIT says it of every call.
+        # OpenLIT writes it for every call.
         "first token": {EXACT} if streams else {NOTHING, EXACT},
     }
     return wanted | {cell: {SILENT} for cell in call.untold}
@@ -335,7 +335,7 @@ def expect(call: Call) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(("name", "place"), ALL)
 def test_call(name: str, place: int) -> None:
-    """Of a call each cell is what the provider sent, or its emitter does not write it."""
+    """Each cell of a call equals the provider's data, or the emitter does not write it."""
     call = CALLS[name][place]
     found = judge(call, counted_of(name)[place])
     sys.stdout.write(f"\n{row_of(name, call.case, [found[cell] for cell in COLUMNS])}\n")
@@ -344,18 +344,18 @@ def test_call(name: str, place: int) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_no_other_call(name: str) -> None:
-    """As many calls count as the library made, or says that it did."""
+    """The number of counted calls equals the number of calls that the library made or reported."""
     assert len(counted_of(name)) == len(CALLS[name])
 
 
 def test_every_library_is_here() -> None:
-    """Each recording stands in one of the two tables, or holds what people said of runs."""
+    """Each recording is in one of the two tables, or contains reviewers' labels of runs."""
     people = {name for name in RECORDED if name.endswith(PEOPLE)}  # api/test_agreement.py
     assert sorted({*CALLS, *(name for name, _ in CASES)} | people) == RECORDED
 
 
 def row_of(*cells: str | Sequence[str]) -> str:
-    """Write a row of a table."""
+    """Format a row of a table."""
     flat = [one for cell in cells for one in ([cell] if isinstance(cell, str) else cell)]
     return f"| {' | '.join(flat)} |"
 
@@ -366,7 +366,7 @@ EMITTER_COLUMNS: Final = (
 
 
 def judge_cell(cell: str, found: Mapping[str, object], expected: Mapping[str, object]) -> str:
-    """Tell of a cell whether it is what was sent; what nobody tells is found and not expected."""
+    """Compare a cell with the data that was sent; a cell that is not expected was not sent."""
     if cell not in found:
         return NOTHING
     if cell not in expected:
@@ -393,7 +393,7 @@ The tests run on every commit. `make recorded` records the spans again, and
 
 
 def make_page(store: Store) -> str:
-    """Write all tables as they are found."""
+    """Write the page with all tables."""
     parts = [BEGINNING, "## Calls of libraries, each counted once"]
     rows = [row_of("library", "case", COLUMNS), row_of(["---"] * (len(COLUMNS) + 2))]
     for name in sorted(CALLS, key=environment_of):
@@ -444,7 +444,7 @@ def make_page(store: Store) -> str:
 
 
 def test_page(store: Store) -> None:
-    """The page in the repository is what the run prints."""
+    """The page in the repository equals the generated page."""
     written = make_page(store)
     if os.environ.get("OTEL_ML_WRITE_TABLE"):
         PAGE.write_text(written)

@@ -1,4 +1,4 @@
-"""Compares `fold` with what lists show of recorded traces of real libraries."""
+"""Compare `fold` with list rows, for recorded traces of real libraries."""
 
 import json
 from dataclasses import fields, replace
@@ -28,7 +28,7 @@ EVERYTHING = 'kind != "" and record_of != "none"'
 
 
 def records_of(name: str, project: str) -> Records:
-    """Map the spans and log records of a recording, filed under a project of their own."""
+    """Map the spans and log records of a recording into the given project."""
     recording = read(f"{name}.json")
     filing = filing_of(recording["request"])
     records = map_spans(decode_json_traces(json.dumps(recording["request"]).encode()), filing)
@@ -41,7 +41,7 @@ def records_of(name: str, project: str) -> Records:
 
 
 def shown_by_fold(folded: FoldedRun) -> dict[str, Any]:
-    """Tell what a list shows of a folded run."""
+    """Return the values of a folded run that a list shows."""
     run = folded.run
     own = folded.counted == Amounts(folded.own.tokens, folded.own.cost)
     return {
@@ -69,7 +69,7 @@ def shown_by_fold(folded: FoldedRun) -> dict[str, Any]:
 
 
 def shown_by_list(run: RunSummary) -> dict[str, Any]:
-    """Tell the same of a row of a list."""
+    """Return the same values of a list row."""
     own = run.counted is None or (run.counted.tokens, run.counted.cost) == (run.tokens, run.cost)
     return {
         "id": run.run_id,
@@ -98,7 +98,7 @@ def shown_by_list(run: RunSummary) -> dict[str, Any]:
 def compare(store: Store, project: str, records: Records) -> None:
     """Store the records of a project, and compare its list with the folded rows.
 
-    A list shows no words of other runs of a trace where a run has none of its own.
+    A list shows no inputs or outputs of other runs of a trace if a run has none of its own.
     """
     store.writer.write(records)
     store.watch.note(records, store.writer.stamped_ns or 0)
@@ -114,7 +114,7 @@ def compare(store: Store, project: str, records: Records) -> None:
 
 
 def fold_all(records: Records, project: str) -> list[FoldedRun]:
-    """Fold the only project of some records."""
+    """Fold the only project of the records."""
     return fold(facts_of(records)[project])
 
 
@@ -131,10 +131,10 @@ NUMBERS = count()
 @settings(max_examples=examples(100, on_commit=20))
 @given(st.data())
 def test_drawn(store: Store, data: st.DataObject) -> None:
-    """With late facts of all kinds, a folded row has the same values as the run in a list."""
+    """With late records of all kinds, a folded row has the same values as the run in a list."""
     project = f"folded drawn {next(NUMBERS)}"
     records = data.draw(worlds(project))
     rows = fold_all(records, project)
-    # Lists count a call twice that is recorded in two traces.
+    # Lists count a call twice if it is recorded in two traces.
     assume(all(ref.trace_id == row.run.trace_id for row in rows for ref in row.others))
     compare(store, project, records)

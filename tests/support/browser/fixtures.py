@@ -1,4 +1,4 @@
-"""A Chromium, and a collector that shows what the demo recorded."""
+"""Fixtures: Chromium, and a collector with the demo's data."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ ARGUMENTS = [
 def demo(
     recorded_demo: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CollectorProcess]:
-    """A collector over the demo's data."""
+    """A collector with the demo's data."""
     own = tmp_path_factory.mktemp("demo") / "data"
     shutil.copytree(recorded_demo / "data", own, symlinks=True)
     with running(own) as collector:
@@ -43,9 +43,9 @@ def stops(demo: CollectorProcess, tmp_path_factory: pytest.TempPathFactory) -> I
         yield found
 
 
-@pytest.fixture(scope="module")  # no longer: Playwright's event loop runs on in this thread
+@pytest.fixture(scope="module")  # Playwright's event loop occupies this thread
 def chromium() -> Iterator[Browser]:
-    """One browser for the tests of a file."""
+    """A browser for the tests of a file."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"There is no {CHROMIUM}: install Debian's package chromium")
     with sync_playwright() as playwright:
@@ -55,7 +55,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Tab:
-    """A page that notes everything a user would not want to see in the console."""
+    """A page that records the errors and warnings in its console."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self._address = address
@@ -65,7 +65,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self, path: str) -> Page:
-        """Open a page and wait until it is at rest."""
+        """Open a page and wait until it is idle."""
         response = self.page.goto(self._address + path)
         assert response is not None
         assert response.status == 200, f"{path}: {response.status}"
@@ -82,7 +82,7 @@ class Tab:
 def open_tab(
     chromium: Browser, address: str, theme: Literal["light", "dark"], width: int, height: int
 ) -> Iterator[Tab]:
-    """Open a tab; that a page complained in its console is a failure at its end."""
+    """Open a tab; at the end, fail if its console has an error or a warning."""
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": height})
     opened = Tab(context, address)
     yield opened
@@ -92,7 +92,7 @@ def open_tab(
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, demo: CollectorProcess) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """A tab in one theme; its test fails if the console has an error or a warning."""
     with open_tab(chromium, demo.endpoint, request.param, 1280, 900) as opened:
         yield opened
 

@@ -1,9 +1,9 @@
-"""Takes the pictures of the documentation again, all or some; `make pictures`.
+"""Takes all or some pictures of the documentation again; `make pictures`.
 
 ``python -m tests.support.browser.pictures [PAGE ...]`` follows each page as its test does, and
-writes ``docs/images/PAGE.png``, in few colours, so that it stays small. For ``llm`` these are
-three pages, each in light and in dark, on a screen and on a phone; of ``recipes`` what each of its
-recipes records, as it was recorded; of ``readme`` the runs of the demo.
+writes ``docs/images/PAGE.png`` with few colours, so that it stays small. ``llm`` takes three pages
+in light and in dark, on a screen and on a phone. ``recipes`` takes the recorded runs of each
+recipe. ``readme`` takes the runs of the demo.
 """
 
 import io
@@ -33,9 +33,9 @@ from tests.support.services.frameworks import FOLDER, FOLLOWED
 
 RECORDINGS: Final = RECORDED_FOLDER / "recordings"
 IMAGES: Final = ROOT / "docs" / "images"
-# Pages whose runs are trainings, shown side by side.
+# Pages whose runs are trainings, which are shown side by side.
 TRAININGS: Final = ("scikit-learn", "xgboost", "lightning")
-# As notebooks look.
+# Looks like a notebook.
 _NOTEBOOK_STYLE: Final = """
 body{margin:24px;font:14px/1.5 system-ui}table{border-collapse:collapse}
 pre{margin:20px 0 10px;padding:8px 12px;border:1px solid #ddd;background:#f6f6f6;font-size:13px}
@@ -48,7 +48,7 @@ _CONVERSATION_HEIGHT: Final = 1_200
 LLM: Final = "llm"
 README: Final = "readme"
 RECIPES: Final = "recipes"
-# The recipes of the page on language models, and the recordings of what they record.
+# The recipes of the page on language models, and their recordings.
 RECORDED: Final = {
     "openai": "openinference_openai",
     "anthropic": "openinference_anthropic",
@@ -58,7 +58,7 @@ RECORDED: Final = {
     "dspy": "openinference_dspy",
 }
 GATEWAY: Final = "gateway"
-# Width and theme of a picture, by what its name ends with.
+# Width and theme of a picture, by the end of its name.
 _LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
     "": (_WIDTH, "light"),
     "-dark": (_WIDTH, "dark"),
@@ -68,7 +68,7 @@ _LOOKS: Final[dict[str, tuple[int, Literal["light", "dark"]]]] = {
 
 
 def main(pages: Sequence[str]) -> None:
-    """Follow the pages, all when none is named, and take the picture of each."""
+    """Follow the given pages, or all of them, and take a picture of each."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for page in pages or (*FOLLOWED, *TRAININGS, GATEWAY, LLM, RECIPES, README):
@@ -89,7 +89,7 @@ def main(pages: Sequence[str]) -> None:
 
 
 def follow(page: str, collector: CollectorProcess, files: Path) -> None:
-    """Do what a page says, in a folder."""
+    """Follow the instructions of a page in a folder."""
     if page in FOLLOWED:
         FOLLOWED[page](page, collector, files)
     elif page == GATEWAY:
@@ -101,7 +101,7 @@ def follow(page: str, collector: CollectorProcess, files: Path) -> None:
 
 
 def find_address(page: str, collector: CollectorProcess) -> str:
-    """Find what shows best what arrived: trainings side by side, else a run in its trace."""
+    """Return the address of the best view: trainings side by side, or a run in its trace."""
     name = "default" if page == GATEWAY else page
     ids = [run["run_id"] for run in collector.runs(name)]
     project = f"{collector.endpoint}/projects/{name}"
@@ -111,7 +111,7 @@ def find_address(page: str, collector: CollectorProcess) -> str:
 
 
 def show_notebook(notebook: Path) -> str:
-    """Write the cells of a notebook with what they show as a page; returns its address."""
+    """Write a page with a notebook's cells and outputs; return its address."""
     parts = []
     for cell in json.loads(notebook.read_text())["cells"]:
         parts.append(f"<pre>{escape(''.join(cell['source']))}</pre>")
@@ -124,7 +124,7 @@ def show_notebook(notebook: Path) -> str:
 
 
 def shoot_trips(browser: Browser) -> None:
-    """Take the pictures of an application around language models: roots, a run, a session."""
+    """Take the pictures of an application with language models: roots, a run, a session."""
     with tempfile.TemporaryDirectory() as kept, running(Path(kept) / "data") as collector:
         trips = send_trips(collector)
         project = f"{collector.endpoint}{TRIPS}"
@@ -148,7 +148,7 @@ def shoot_trips(browser: Browser) -> None:
 
 
 def shoot_recipes(browser: Browser) -> None:
-    """Take a picture of what each recipe records: the answer of the trace with most runs."""
+    """Take a picture for each recipe: the root run of its largest trace."""
     headers = {"content-type": "application/json"}
     for recipe, recording in RECORDED.items():
         recorded = json.loads((RECORDINGS / f"{recording}.json").read_text())
@@ -188,12 +188,12 @@ def shoot(
     twist: str = "",
     most_height: int = _MOST_HEIGHT,
 ) -> None:
-    """Take the picture of a page; `twist` selects what is unfolded in it."""
+    """Take the picture of a page; `twist` selects a button that unfolds a row."""
     page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 400})
     page.goto(address)
     page.wait_for_load_state("networkidle")
     if twist:
-        page.locator(twist).dispatch_event("click")  # without a scroll, and nothing hovered
+        page.locator(twist).dispatch_event("click")  # does not scroll or hover
         page.locator("tr.kid").first.wait_for()
     height = min(page.evaluate("document.documentElement.scrollHeight"), most_height)
     shot = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})

@@ -1,7 +1,8 @@
-"""Takes a picture of every stop of the tour, and puts all of them on one sheet; `make sheet`.
+"""Takes a picture of every stop of the tour and puts all of them on one sheet; `make sheet`.
 
-``python -m tests.support.browser.sheet [NAME ...]`` takes only stops whose names begin so. Themes
-and widths are those that the pages are made for; the pictures lie in ``tests/browser/screenshots``.
+``python -m tests.support.browser.sheet [NAME ...]`` takes only stops whose names start with NAME.
+It uses the themes and widths that the pages support, and writes the pictures to
+``tests/browser/screenshots``.
 """
 
 import sys
@@ -33,7 +34,7 @@ h2{width:140px;font-size:16px;overflow-wrap:anywhere}
 
 
 def main(names: Sequence[str]) -> None:
-    """Look at every stop in both themes and at both widths, then write the sheet."""
+    """Take the pictures of every stop in both themes and at both widths, then write the sheet."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -53,7 +54,7 @@ def main(names: Sequence[str]) -> None:
 def shoot(
     browser: Browser, stops: Sequence[Stop], theme: Literal["light", "dark"], width: int
 ) -> None:
-    """Take the pictures of one theme and width, each as high as its page, at most 2,400 px."""
+    """Take the pictures in one theme and width, each as high as its page, at most 2,400 px."""
     context = browser.new_context(
         color_scheme=theme, viewport={"width": width, "height": _HEIGHTS[width]}
     )
@@ -75,7 +76,7 @@ def _file(stop: Stop, theme: str, width: int) -> str:
 
 
 def _write_sheet(browser: Browser, stops: Sequence[Stop]) -> None:
-    """Put all pictures on one page, and take a picture of it."""
+    """Put all pictures on one page, and take a picture of that page."""
     rows = [
         f"<section><h2>{stop.name}</h2>"
         + "".join(

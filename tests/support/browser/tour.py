@@ -1,4 +1,4 @@
-"""Every page there is, in every state that a user meets: for tests, and for the contact sheet."""
+"""Lists every page in every state a user meets, for tests and for the contact sheet."""
 
 import json
 import time
@@ -33,7 +33,7 @@ NO_MODEL = 'model == "no such"'
 
 
 def stay(page: Page) -> None:
-    """Do nothing: the page is seen as it opens."""
+    """Do nothing, so that the page is shown as it opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Stop:
     """A page in one state.
 
     Attributes:
-        name: Short, and fit for the name of a file.
-        address: Whole, with the collector that it is asked from.
-        act: What a user does once the page is open.
-        status: Of the answer.
+        name: A short name that can be used as a file name.
+        address: The complete address, including the collector's.
+        act: The user's actions after the page is open.
+        status: The expected status of the response.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Stop:
     status: int = 200
 
     def open(self, page: Page) -> None:
-        """Bring a tab here, and wait until it is at rest."""
+        """Open the stop in a tab, and wait until the page is idle."""
         answer = page.goto(self.address)
         assert answer is not None
         assert answer.status == self.status, f"{self.address}: {answer.status}"
@@ -64,7 +64,7 @@ class Stop:
 
 @contextmanager
 def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
-    """Give all stops, over the demo's data and three more collectors that live as long."""
+    """Yield all stops, with the demo's collector and three more that run meanwhile."""
     made = run_keys(
         "add", "--data-dir", str(folder / "locked"), "--project", "shop", "--scope=read"
     )
@@ -76,7 +76,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
     ):
         yield [
             Stop("home-empty", f"{bare.endpoint}/"),
-            *_of_unfinished(nightly),  # before five minutes have passed
+            *_of_unfinished(nightly),  # unfinished runs count as running for five minutes only
             *_of_trips(nightly),
             *_of_trainings(nightly),
             *_over_demo(demo),
@@ -86,7 +86,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
 
 
 def _first_session(demo: CollectorProcess) -> str:
-    """Find the page of a session of the demo."""
+    """Return the path of a session of the demo."""
     sessions = demo.get(f"{DOCS}/sessions")["sessions"]
     return f"{DOCS}/sessions/{quote(sessions[0]['session'], safe='')}"
 
@@ -174,7 +174,7 @@ def _compare(project: str, of: Sequence[str], **shown: object) -> str:
 
 
 def _answers(demo: CollectorProcess) -> list[str]:
-    """Name the answers of two versions."""
+    """Return a run of `answer` for each of two versions."""
     return [
         demo.runs("docs-search", where=f'model == "answer" and version == {version}')[0]["run_id"]
         for version in (1, 2)
@@ -199,7 +199,7 @@ def _edit_item(page: Page) -> None:
 
 
 def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
-    """Send a run that goes on and one whose process is gone, and show them."""
+    """Send a running run and a crashed one; return their pages."""
     now_ns = time.time_ns()
     running_one = make_call("train", start_ns=now_ns - 90 * SECOND_NS)
     crashed = make_call("index", start_ns=now_ns - 60 * SECOND_NS)
@@ -226,7 +226,7 @@ def _of_unfinished(collector: CollectorProcess) -> list[Stop]:
 
 
 def _of_trainings(collector: CollectorProcess) -> list[Stop]:
-    """Send eight trainings, and show them side by side."""
+    """Send eight trainings; return the pages that compare them."""
     sent: list[Span] = []
     ids = []
     for place, rate in enumerate((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)):
@@ -263,7 +263,7 @@ def _of_trainings(collector: CollectorProcess) -> list[Stop]:
 
 
 def _of_trips(collector: CollectorProcess) -> list[Stop]:
-    """Send conversations with a model, its tools and its judge, and show them."""
+    """Send conversations with a model, its tools and its judge; return their pages."""
     trips = send_trips(collector)
     pages = collector.endpoint + TRIPS
     return [
@@ -302,7 +302,7 @@ def _open_projects(page: Page) -> None:
 
 
 def _open_part(part: str) -> Callable[[Page], None]:
-    """Open a part of the list's menu."""
+    """Return an action that opens a part of the list's menu."""
 
     def act(page: Page) -> None:
         page.locator("#more > summary").click()

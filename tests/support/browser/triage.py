@@ -1,10 +1,10 @@
-"""Sends the story of two projects, as the mock-ups tell it, to a collector.
+"""Sends the story of two projects to a collector, as shown in the mock-ups.
 
-`triage` answers support tickets. Version 2 of `classify` drops words with umlauts, so it is worse
-for the German client Kessler since three days. Requests of the client Bluebird have failed often
-since yesterday. Version 5 of `draft_reply` asks a larger model since six hours: it is slower and
-costs more. Version 2 of the judge `grounded` is stricter. `bikes` is an agent with tools that talks
-in sessions.
+`triage` answers support tickets. Version 2 of `classify` drops words with umlauts, so it has been
+worse for the German client Kessler for three days. Requests of the client Bluebird have failed
+often since yesterday. Version 5 of `draft_reply` has used a larger model for six hours: it is
+slower and costs more. Version 2 of the judge `grounded` is stricter. `bikes` is an agent with tools
+and sessions.
 
 Run ``python -m tests.support.browser.triage http://127.0.0.1:4318`` to send it by hand.
 """
@@ -45,7 +45,7 @@ class Client(NamedTuple):
 
 @dataclass
 class _Story:
-    """What makes the spans of one project: the end of the story, chance and resource."""
+    """Makes the spans of a project up to `now_ns`, with a seeded random generator."""
 
     project: str
     now_ns: int
@@ -101,7 +101,7 @@ def send(endpoint: str, now_ns: int | None = None, days: int = DAYS) -> None:
 
     Args:
         endpoint: Base address, such as ``http://127.0.0.1:4318``.
-        now_ns: When the story ends; now if None.
+        now_ns: The end of the story; now if None.
         days: Length of the story in days.
     """
     now_ns = time.time_ns() if now_ns is None else now_ns
@@ -112,7 +112,7 @@ def send(endpoint: str, now_ns: int | None = None, days: int = DAYS) -> None:
 
 
 def _is_accepted(endpoint: str, body: bytes) -> bool:
-    """Send a request; return whether it is stored. A busy collector asks to send it again."""
+    """Send a request; return whether it is stored, or False if the collector is busy."""
     headers = {"Content-Type": "application/x-protobuf"}
     try:
         with urlopen(Request(f"{endpoint}/v1/traces", body, headers), timeout=180):
@@ -137,7 +137,7 @@ def make_tickets(now_ns: int, days: int = DAYS, seed: int = 1) -> Iterator[Span]
 def _ticket(story: _Story, start_ns: int, client: Client) -> Iterator[Span]:
     """Make one request: classify, search_kb and draft_reply below ticket, or a failed ticket."""
     draw, age_ns = story.draw, story.now_ns - start_ns
-    # Some of these are of yesterday, whatever the time is.
+    # 36 hours, so that some failures are from yesterday at any time of day
     fails_often = client.name == "Bluebird" and age_ns < 36 * HOUR_NS
     text, department = draw.choice(_TEXTS[client.language])
     text = text.format(draw.randrange(4_000, 6_000))
@@ -183,7 +183,7 @@ class _Ticket(NamedTuple):
 
 
 def _answer(story: _Story, start_ns: int, ticket: _Ticket) -> Iterator[Span]:
-    """Make the calls below a ticket, one after the other."""
+    """Make the calls below a ticket, one after another."""
     draw, age_ns = story.draw, story.now_ns - start_ns
     is_new, is_large = age_ns < 3 * DAY_NS, age_ns < 6 * HOUR_NS
     loses_words = is_new and ticket.language == "de" and draw.random() < 0.3
@@ -247,7 +247,7 @@ def _output(answer: str) -> dict[str, Value]:
 
 
 def _judge_again(story: _Story, reply: Span, score: float) -> Span:
-    """Make the score of the second version of `grounded`, which is stricter."""
+    """Make a score by the stricter second version of `grounded`."""
     attributes: dict[str, Value] = {
         "otel_ml.judge.name": "grounded",
         "otel_ml.judge.version": _name_version("grounded", 2),
@@ -351,7 +351,7 @@ def _turn(
 
 
 def _call(name: str, version: str = "1") -> dict[str, Value]:
-    """Return the attributes of a call; each carries the definition of its version."""
+    """Return the attributes of a call, with the definition of its version."""
     source = _SOURCES.get(f"{name} {version}", f"def {name}(text): ...")
     definition = {"source": source, "signature": "(text)", "params": _PARAMS.get(version, {})}
     return {

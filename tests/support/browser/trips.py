@@ -1,4 +1,4 @@
-"""Conversations with a model that plans trips: what the pages of chats, roots and sessions show."""
+"""Conversations with a model that plans trips, for the pages of chats, roots and sessions."""
 
 import base64
 import json
@@ -98,7 +98,7 @@ MESSAGES: Final[list[dict[str, Any]]] = [
 
 @dataclass(frozen=True, slots=True)
 class Trips:
-    """The runs that pages are about."""
+    """The runs shown on the pages."""
 
     agent: Span
     reply: Span
@@ -110,11 +110,11 @@ class Trips:
 
 
 def send_trips(collector: CollectorProcess) -> Trips:
-    """Send an agent's run with what it called, and other roots."""
+    """Send an agent's run with its calls, and other roots."""
     start_ns = time.time_ns() - 180 * SECOND_NS
 
     def run(name: str, at: int, took: int, told: Mapping[str, Any], **fields: Any) -> Span:
-        """Make a run; `at` and `took` are milliseconds."""
+        """Make a run; `at` and `took` are in milliseconds."""
         attributes = {
             key: json.dumps(value) if key.startswith("otel_ml.") and key.endswith("puts") else value
             for key, value in told.items()

@@ -1,4 +1,4 @@
-"""Both roads to a store: embedded, and over the network to a front before chDB."""
+"""Fixtures for both kinds of store: embedded, and over the network to a front of chDB."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,17 +16,17 @@ from tests.support.clickhouse import RealServer, Server, clickhouse
 from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.stores import Store
 
-# The address of a server that somebody has, on which the tests of the network road run.
+# The address of an existing server for the tests of the network store.
 STORE: Final = "OTEL_ML_TEST_STORE"
 
 
 @dataclass(frozen=True, slots=True)
 class Road:
-    """A way to a store of its own.
+    """A way to a separate store.
 
     Attributes:
         name: embedded or network.
-        run: Runs a collector on it; on the network road several may run before one store.
+        run: Runs a collector on it; several collectors can share one network store.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Road:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for all tests; they keep apart by their databases.
+    """Yield a server for all tests; each uses a separate database.
 
-    It is the one of `make test-clickhouse`, or else a stand-in.
+    With `make test-clickhouse` it is the given server, otherwise a stand-in.
     """
     if address := os.environ.get(STORE):
         real = RealServer(address)
@@ -62,13 +62,13 @@ def make_road(name: str, folder: Path, server: Server) -> Road:
 def road(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server
 ) -> Road:
-    """Each road once, to a store of the module's own."""
+    """Return each kind of road once, to a store that only this module uses."""
     return make_road(request.param, tmp_path_factory.mktemp("road"), server)
 
 
 @pytest.fixture(scope="module")
 def collector(road: Road) -> Iterator[CollectorProcess]:
-    """A collector on each road for one module; tests keep apart by their projects."""
+    """Run a collector on each road for one module; each test uses a separate project."""
     with road.run() as process:
         yield process
 
@@ -77,14 +77,14 @@ def collector(road: Road) -> Iterator[CollectorProcess]:
 def own_collector(
     request: pytest.FixtureRequest, tmp_path: Path, server: Server
 ) -> Iterator[CollectorProcess]:
-    """A collector on each road for one test that restarts it."""
+    """Run a collector on each road for one test that restarts it."""
     with make_road(request.param, tmp_path, server).run() as process:
         yield process
 
 
 @pytest.fixture
 def store(server: Server) -> Iterator[Store]:
-    """A store on the network road, empty, in this process."""
+    """Open an empty network store in this process."""
     connections = connect(server.url(server.make_database()))
     try:
         yield Store(connections, Writer(connections), Reader(connections))
@@ -94,6 +94,6 @@ def store(server: Server) -> Iterator[Store]:
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a project name that only this test uses."""
     name: str = request.node.name
     return name

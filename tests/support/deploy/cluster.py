@@ -1,7 +1,7 @@
-"""The tables of the store on a ClickHouse cluster: ``python -m tests.support.deploy.cluster``.
+"""The store's tables on a ClickHouse cluster: ``python -m tests.support.deploy.cluster``.
 
-Made of the one schema, each table Replicated. A shard is a store of its own, with collectors of its
-own; only the keys are the same on all of them.
+Made from the single-server schema, with each table Replicated. A shard is a separate store with
+separate collectors; only the keys are the same on all shards.
 """
 
 import re
@@ -13,7 +13,7 @@ from otel_ml_collector.store.schema import COPIES, TABLES
 
 CLUSTER: Final = "otel_ml"
 DATABASE: Final = "otel_ml"
-# Tables of which every node of the cluster has the same rows.
+# Tables with the same rows on every node of the cluster.
 SHARED: Final = frozenset({"access_keys", "key_uses"})
 _HEAD: Final = """\
 -- Tables of otel-ml for a ClickHouse cluster named otel_ml whose nodes have the macros shard and
@@ -37,7 +37,7 @@ _COPY: Final = re.compile(
 
 
 def statements() -> Iterator[str]:
-    """Make each statement, without the semicolon behind it."""
+    """Yield each statement, without its final semicolon."""
     yield f"CREATE DATABASE IF NOT EXISTS {DATABASE} ON CLUSTER {CLUSTER}"
     for table in TABLES:
         match = _TABLE.fullmatch(table)
@@ -54,12 +54,12 @@ def statements() -> Iterator[str]:
 
 
 def text() -> str:
-    """Make the whole file."""
+    """Return the whole file."""
     return _HEAD + "".join(f"\n{statement};\n" for statement in statements())
 
 
 def without_replication(statement: str) -> str:
-    """Make of a statement for a cluster the one for a single server."""
+    """Convert a statement for a cluster into one for a single server."""
     alone = statement.replace(f" ON CLUSTER {CLUSTER}", "")
     return re.sub(
         r"ENGINE = Replicated(\w+)\('[^']*', '[^']*'(?:, (\w+))?\)",

@@ -1,8 +1,8 @@
-"""Executes `cluster.sql` in chDB with a ZooKeeper, and prints as JSON what became of it.
+"""Execute `cluster.sql` in chDB with a ZooKeeper and print the outcome as JSON.
 
 Run as ``python -m tests.support.deploy.replicated FOLDER PORT``: chDB keeps its data in the folder,
 and the ZooKeeper listens at the port. chDB has no worker for ``ON CLUSTER``, which is left out, and
-starts no replica: the tables stay read-only.
+starts no replica, so the tables stay read-only.
 """
 
 import json
@@ -27,13 +27,13 @@ _INSERT: Final = "INSERT INTO otel_ml.store_meta VALUES ('a', 1)"
 
 
 def main(folder: str, port: str) -> None:
-    """Execute every statement, then ask for a quorum of two replicas."""
+    """Execute every statement, then insert with a quorum of two replicas."""
     config = Path(folder) / "config.xml"
     config.write_text(_CONFIG.format(port=port))
     connection = chdb.connect(f"{folder}/store?config-file={config}")  # type: ignore[no-untyped-call]  # it carries no types
 
     def run(statement: str) -> str:
-        """Run a statement; returns its answer, or the name of its error."""
+        """Run a statement; return its result or the name of its error."""
         try:
             return str(connection.query(statement, "TabSeparated")).strip()
         except RuntimeError as error:
@@ -53,7 +53,7 @@ def main(folder: str, port: str) -> None:
     told["quorum of two"] = run(_INSERT)
     sys.stdout.write(json.dumps(told))
     sys.stdout.flush()
-    os._exit(0)  # closing chDB would wait for its replicas for ever
+    os._exit(0)  # closing chDB would wait for its replicas forever
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the checks of ``deploy/`` share: its files, the programs that judge them, broken copies."""
+"""Shared helpers for the checks of ``deploy/``: its files, the checking programs, broken copies."""
 
 import importlib
 import os
@@ -19,7 +19,7 @@ _TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a program said of a file: its exit status and both its streams."""
+    """The result of a program for a file: its exit status and both output streams."""
 
     status: int
     output: str
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def find_program(name: str) -> str:
-    """Find a program beside the interpreter or on the path; a missing one fails the test."""
+    """Find a program next to the interpreter or on the path; fail the test if it is missing."""
     found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if found is None:
         pytest.fail(f"{name} is not installed: `make check-deploy` brings it")
@@ -35,7 +35,7 @@ def find_program(name: str) -> str:
 
 
 def run(name: str, *arguments: str | Path, stdin: str = "", folder: Path | None = None) -> Verdict:
-    """Run a program to its end, in a folder where one is named."""
+    """Run a program until it exits, optionally in a folder."""
     ended = subprocess.run(
         [find_program(name), *map(str, arguments)],
         input=stdin,
@@ -49,14 +49,14 @@ def run(name: str, *arguments: str | Path, stdin: str = "", folder: Path | None 
 
 
 def read_yaml(file: Path) -> Any:
-    """Read a YAML file; raises what the parser raises for a broken one."""
+    """Read a YAML file; raise the parser's error for a broken one."""
     # Installed by `make check-deploy` alone, so neither mypy nor `make test` may need it.
     yaml = importlib.import_module("ruamel.yaml")
     return yaml.YAML(typ="safe", pure=True).load(file)
 
 
 def change(file: Path, folder: Path, old: str, new: str) -> Path:
-    """Copy a file into a folder with one place changed; the place must be there."""
+    """Copy a file into a folder with one text replaced, which must occur in it."""
     text = file.read_text()
     assert old in text, f"{old!r} is not in {file}"
     copy = folder / file.name

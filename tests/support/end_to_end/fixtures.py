@@ -1,4 +1,4 @@
-"""A collector that needs keys, and the key of its admin."""
+"""A collector that requires keys, and an admin key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +19,13 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def admin(data_dir: Path) -> str:
-    """The text of a key that may everything, made before the collector starts."""
+    """Return the text of a key with all scopes, created before the collector starts."""
     done = run_keys("add", "--data-dir", str(data_dir), "--project", "*", "--scope", ALL)
     return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def closed(data_dir: Path, admin: str) -> Iterator[CollectorProcess]:
-    """A collector that needs keys."""
+    """Run a collector that requires keys."""
     with running(data_dir, "--require-keys") as process:
         yield process

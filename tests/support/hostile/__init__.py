@@ -1,1 +1,1 @@
-"""Cases that try to trip the SDK: each must answer as without us and leave its runs."""
+"""Cases that try to break the SDK: each must behave as if untraced and leave its runs."""

@@ -1,7 +1,7 @@
-"""Run every case against its own collector: ``python -m tests.support.hostile`` prints a table.
+"""Run every case against a collector: ``python -m tests.support.hostile`` prints a table.
 
-With ``--json`` it prints a row for each case, then what gave the SDK trouble. Names of cases behind
-it choose these.
+With ``--json`` it prints a row for each case, then the SDK's own errors (`stats().trouble`).
+Further arguments name the cases to run.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ PROJECT = "hostile"
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp())  # a TemporaryDirectory goes with the first forked child
+    folder = Path(tempfile.mkdtemp())  # a forked child would delete a TemporaryDirectory
     collector = CollectorProcess(folder / "data")
     try:
         collector.wait_ready()

@@ -1,4 +1,4 @@
-"""Arguments and results of every make: they are read, never changed, used up or kept."""
+"""Arguments and results of every kind: they are read, never changed, consumed or kept."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pandas as pd  # type: ignore[import-untyped]  # has no types
 import polars as pl
 import pydantic
 from PIL import Image

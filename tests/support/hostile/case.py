@@ -1,4 +1,4 @@
-"""One case: a function, its arguments, how it is used, and what it leaves."""
+"""One case: a function, its arguments, how it is used, and its runs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,16 +11,16 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is done twice, with the function as it is and with the function traced.
+    """A use of a function that is run twice: untraced, then traced.
 
     Attributes:
-        name: Of the case, and of the model.
-        function: It is traced for the second time.
-        arguments: Makes the arguments, anew each time.
-        use: Uses the function; what it returns, or raises, is compared.
-        runs: How many it leaves; `None` where that is a matter of time.
-        outcome: Of each of them.
-        inputs: What is recorded of the arguments of each, when the case is about that.
+        name: The name of the case and of its model.
+        function: The function that is traced the second time.
+        arguments: Makes new arguments for each use.
+        use: Uses the function; its result or exception is compared.
+        runs: How many runs it leaves; `None` if that depends on timing.
+        outcome: The outcome of each run.
+        inputs: The recorded inputs of each run, if the case is about them.
     """
 
     name: str

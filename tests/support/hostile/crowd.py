@@ -1,8 +1,8 @@
-"""Programs that fork six children at once, beside twelve busy loops.
+"""Programs that fork six children at once while twelve busy loops run.
 
-``python -m tests.support.hostile.crowd`` runs one and prints what its calls answered. With a name
-in ``HOSTILE_MODEL`` the model is traced; the parent calls it right before it forks, while
-the sender is being loaded.
+``python -m tests.support.hostile.crowd`` runs one and prints the results of its calls. With a name
+in ``HOSTILE_MODEL`` the model is traced; the parent calls it right before it forks, while the
+sender is being loaded.
 """
 
 import multiprocessing
@@ -30,15 +30,15 @@ if NAME:
 
 
 def use(name: str, rounds: int, function: Callable[..., Any]) -> list[str]:
-    """Run the program some times in a row, its model traced when the function is."""
+    """Run the program several times in a row; trace its model if the function is traced."""
     with busy_loops():
         return [run("" if function is model else name).stdout for _ in range(rounds)]
 
 
 def run(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the program once; its model is traced when it gets a name."""
+    """Run the program once; trace its model if a name is given."""
     return subprocess.run(
-        # Python 3.12 and newer warn of any fork beside threads.
+        # Python 3.12 and newer warn about any fork with other threads.
         [sys.executable, "-W", "ignore::DeprecationWarning", "-m", __name__],
         env={**os.environ, "HOSTILE_MODEL": name, **variables},
         capture_output=True,

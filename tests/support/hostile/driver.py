@@ -1,4 +1,4 @@
-"""Runs each case without us and with us, then reads its runs from the collector's store."""
+"""Run each case untraced and traced, then read its runs from the collector's store."""
 
 import dataclasses
 import json
@@ -23,14 +23,14 @@ CASES: Final = [
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What a case did.
+    """The results of a case.
 
     Attributes:
         case: Its name.
-        plain: What it answered without us.
-        traced: What it answered with us.
-        runs: How many runs of it are in the store, by their outcome.
-        inputs: Of its last run, when the case is about them.
+        plain: The result without tracing.
+        traced: The result with tracing.
+        runs: How many of its runs are in the store, by outcome.
+        inputs: The inputs of its last run, if the case is about them.
     """
 
     case: str
@@ -40,11 +40,11 @@ class Row:
     inputs: object = None
 
     def is_right(self, case: Case) -> bool:
-        """Whether it answered as without us and left the runs that it is to leave."""
+        """Return whether the result equals the untraced one and the expected runs are stored."""
         return self == self.wanted(case)
 
     def wanted(self, case: Case) -> "Row":
-        """Return what it has to be: as without us, and with the runs that the case leaves."""
+        """Return the expected row: the untraced result, and the runs of the case."""
         runs = {case.outcome: case.runs} if case.runs else {}
         kept = self.runs if case.runs is None else runs
         return dataclasses.replace(self, traced=self.plain, runs=kept, inputs=case.inputs)
@@ -53,7 +53,7 @@ class Row:
 def run(
     client: Client, project: str, collector: CollectorProcess, cases: Sequence[Case]
 ) -> Iterator[Row]:
-    """Run cases: first each without us and with us, then one flush, then the reading."""
+    """Run all cases untraced and traced, flush once, then read the runs."""
     answers = {
         case.name: (answer(case, _untraced), answer(case, client.trace(name=case.name)))
         for case in cases
@@ -74,10 +74,10 @@ def run(
 
 
 def answer(case: Case, trace: Callable[[Any], Any]) -> str:
-    """Run a case; what it returns or raises, as text."""
+    """Run a case; return its result or exception as text."""
     try:
         return repr(case.use(trace(case.function), *case.arguments()))
-    except Exception as error:  # noqa: BLE001 - that is an answer as any other
+    except Exception as error:  # noqa: BLE001 - an exception is a valid result
         return f"raised {type(error).__qualname__}{error.args!r}"
 
 
@@ -91,7 +91,7 @@ def _inputs(run: Any) -> object:
 
 
 def write(rows: Iterable[Row]) -> Iterator[str]:
-    """Write the table, line by line."""
+    """Yield the table line by line."""
     cases = {case.name: case for case in CASES}
     yield f"{'case':48} {'answer':>8} {'runs':>6}  outcome"
     for row in rows:

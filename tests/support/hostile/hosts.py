@@ -1,7 +1,7 @@
-"""A hostile host: ``python -m tests.support.hostile.hosts HOST`` prints what its calls answered.
+"""A hostile host: ``python -m tests.support.hostile.hosts HOST`` prints the results of its calls.
 
 With a name in ``HOSTILE_MODEL`` the model is traced. The hosts: gevent and eventlet with everything
-patched, and one whose time limit raises in a signal handler, wherever the program is.
+patched, and one whose time limit raises in a signal handler, anywhere in the program.
 """
 
 import functools
@@ -23,7 +23,7 @@ LIMIT: Final = "time limits"
 
 
 class LimitExceeded(Exception):  # as Celery's is
-    """The host's time is over."""
+    """The time limit of the host has expired."""
 
 
 def model(number: int) -> int:
@@ -32,7 +32,7 @@ def model(number: int) -> int:
 
 
 def use(host: str, function: Callable[..., Any]) -> str:
-    """Run the program, its model traced when the function is."""
+    """Run the program; trace its model if the function is traced."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", __name__, host],
         env={**os.environ, "HOSTILE_MODEL": "" if function is model else host},
@@ -43,7 +43,7 @@ def use(host: str, function: Callable[..., Any]) -> str:
 
 
 def traced() -> Callable[[int], int]:
-    """Return the model, traced where that is asked for."""
+    """Return the model, traced if a name is given."""
     if not NAME:
         return model
     import otel_ml
@@ -52,7 +52,7 @@ def traced() -> Callable[[int], int]:
 
 
 def call_in_greenlets(host: str) -> list[int]:
-    """Patch everything, then call from threads, which are greenlets now."""
+    """Patch everything, then call from threads, which are greenlets by then."""
     module, _, patch = GREENLETS[host].rpartition(".")
     getattr(importlib.import_module(module), patch)()
     from concurrent.futures import ThreadPoolExecutor
@@ -62,9 +62,9 @@ def call_in_greenlets(host: str) -> list[int]:
 
 
 def call_under_limits() -> int:
-    """Return how many limits reached the program, which calls until each one does."""
+    """Call until each limit expires; return how many limits reached the program."""
     call, reached = traced(), 0
-    call(0)  # what the first call of a process loads is loaded
+    call(0)  # loads everything that the first call of a process loads
 
     def strike(*_: object) -> None:
         raise LimitExceeded

@@ -1,7 +1,7 @@
-"""Children call a model: ``python -m tests.support.hostile.parents WAY METHOD TRACING``.
+"""Call a model in children: ``python -m tests.support.hostile.parents WAY METHOD TRACING``.
 
-It prints what they answered. With a name in ``HOSTILE_MODEL`` the model is traced; a parent that
-traces before calls it once, before `multiprocessing` is loaded.
+Prints the results. With a name in ``HOSTILE_MODEL`` the model is traced; a parent that traces
+first calls it once, before `multiprocessing` is loaded.
 """
 
 import os
@@ -27,9 +27,9 @@ if NAME:
 
 
 def use(way: str, method: str, tracing: str, function: Callable[..., Any]) -> str:
-    """Run the program, its model traced when the function is."""
+    """Run the program; trace its model if the function is traced."""
     return subprocess.run(
-        # Python 3.12 and newer warn of any fork beside threads.
+        # Python 3.12 and newer warn about any fork with other threads.
         [
             *(sys.executable, "-W", "ignore::DeprecationWarning"),
             "-m",

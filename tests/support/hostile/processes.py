@@ -1,4 +1,4 @@
-"""Calls in other processes: children that are forked, spawned, forked by a server."""
+"""Calls in other processes: children that are forked, spawned, or forked by a server."""
 
 import atexit
 import functools
@@ -15,7 +15,7 @@ from tests.support.hostile.case import Case
 
 WORKERS: Final = 3
 ROUNDS: Final = 2
-# Children that begin anew import this module, and find the client of the environment's project.
+# Spawned children import this module and use the client of the environment's project.
 CLIENT: Final = Client()
 
 
@@ -28,7 +28,7 @@ def fork(function: Callable[..., Any]) -> list[int]:
 
 
 def prefork(function: Callable[..., Any]) -> list[int]:
-    """Call before the fork and after it, on each side."""
+    """Call before and after the fork, in the parent and in the children."""
     return [function(1), *_in_children(function, WORKERS), function(2)]
 
 
@@ -39,7 +39,7 @@ def _in_children(function: Callable[..., Any], count: int) -> list[int]:
         if child == 0:
             try:
                 status = function(number + 10)
-                atexit._run_exitfuncs()  # as the interpreter does at its end
+                atexit._run_exitfuncs()  # as the interpreter does at exit
             finally:
                 os._exit(status)
         children.append(child)

@@ -1,4 +1,4 @@
-"""Functions that raise whatever can be raised: the caller gets that very object."""
+"""Functions that raise all kinds of exceptions: the caller gets the same object."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tests.support.waiting import run_other_tasks
 
 
 class SilentError(Exception):
-    """Its text and its representation raise."""
+    """An exception whose `str` and `repr` raise."""
 
     def __str__(self) -> str:
         raise RuntimeError("hostile")
@@ -42,7 +42,7 @@ def chained(error: BaseException) -> NoReturn:
 def is_passed_on(function: Callable[..., Any], error: BaseException) -> list[object]:
     try:
         function(error)
-    except BaseException as caught:  # noqa: BLE001 - that is the case
+    except BaseException as caught:  # noqa: BLE001 - the case needs it
         return [
             caught is error,
             BaseException.__dict__["args"].__get__(caught) == error_args(error),
@@ -54,7 +54,7 @@ def is_passed_on_later(function: Callable[..., Any], error: BaseException) -> li
     async def main() -> list[object]:
         try:
             await function(error)
-        except BaseException as caught:  # noqa: BLE001 - that is the case
+        except BaseException as caught:  # noqa: BLE001 - the case needs it
             return [caught is error, str(caught), type(caught.__cause__)]
         return ["nothing was raised"]
 

@@ -1,4 +1,4 @@
-"""Generators, sync and async, read in every way."""
+"""Generators, sync and async, consumed in every way."""
 
 import asyncio
 import gc
@@ -141,7 +141,7 @@ def never_iterate_later(function: Callable[..., Any]) -> str:
 
 
 def change_tasks(function: Callable[..., Any]) -> list[int]:
-    """Read each chunk in a task of its own, whose context is another one."""
+    """Read each chunk in a separate task, which has a different context."""
 
     async def main() -> list[int]:
         stream = function(3)
@@ -151,7 +151,7 @@ def change_tasks(function: Callable[..., Any]) -> list[int]:
             return number
 
         found = [await asyncio.create_task(step()) for _ in range(2)]
-        asyncio.create_task(stream.aclose())  # noqa: RUF006 - forgotten, on purpose
+        asyncio.create_task(stream.aclose())  # noqa: RUF006 - not awaited, on purpose
         await run_other_tasks()
         return found
 

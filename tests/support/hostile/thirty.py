@@ -1,4 +1,4 @@
-"""Thirty real functions, traced as they are: the same results, one run each.
+"""Thirty real functions, traced unchanged: the same results, one run each.
 
 ``python -m tests.support.hostile.thirty`` runs them against the collector of the environment.
 """
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pandas as pd  # type: ignore[import-untyped]  # has no types
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
@@ -80,7 +80,7 @@ CALLS: Final[dict[str, Call]] = {
 
 
 def run(client: Client) -> dict[str, bool]:
-    """Call each as it is and traced; returns, by name, whether the results are the same."""
+    """Call each function untraced and traced; return by name whether the results are equal."""
     same = {}
     for name, (function, arguments, keywords) in CALLS.items():
         plain = function(*arguments, **keywords)
@@ -90,7 +90,7 @@ def run(client: Client) -> dict[str, bool]:
 
 
 def are_same(one: Any, other: Any) -> bool:
-    """Compare results that may be, or hold, arrays and tables."""
+    """Compare results that may be, or contain, arrays and tables."""
     if type(one) is not type(other):
         return False
     if isinstance(one, pd.DataFrame | pd.Series):

@@ -1,4 +1,4 @@
-"""Many calls: within each other, on threads, in tasks."""
+"""Many calls: nested, on threads, in tasks."""
 
 import asyncio
 import threading

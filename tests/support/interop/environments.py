@@ -16,27 +16,27 @@ _SETTINGS: Final = ("OTEL_", "LANGFUSE_", "LOGFIRE_")
 
 
 class Answers:
-    """What the cases of a program returned, by their names."""
+    """The results of a program's cases, by name."""
 
     def __init__(self, found: dict[str, Any], raised: dict[str, str]) -> None:
         self._found = found
         self._raised = raised
 
     def __getitem__(self, case: str) -> Any:
-        """Return what a case returned; fails the test when it raised instead."""
+        """Return the result of a case; fail the test if the case raised."""
         assert case not in self._raised, self._raised[case]
         return self._found[case]
 
 
 def ask(environment: str, program: str, *arguments: str, **variables: str) -> Answers:
-    """Run a module of `tests.support.interop.programs` and return its answers.
+    """Run a module of `tests.support.interop.programs` and return its results.
 
     Args:
-        environment: ``sdk-1.25`` names ``.venv-sdk-1.25``, which ``make .venv-sdk-1.25/stamp``
-            makes; ``sdk-newest`` is the environment of the tests, it holds the newest SDK.
+        environment: ``sdk-1.25`` is ``.venv-sdk-1.25``, made by ``make .venv-sdk-1.25/stamp``;
+            ``sdk-newest`` is the tests' environment, which has the newest SDK.
         program: The module.
-        arguments: Of the program.
-        variables: Its environment variables; of telemetry's it sees no others.
+        arguments: The program's arguments.
+        variables: Environment variables; the program gets no other telemetry variables.
     """
     kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
     done = subprocess.run(

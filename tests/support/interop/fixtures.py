@@ -1,4 +1,4 @@
-"""Fixtures: the SDK versions, and servers that spans are sent to."""
+"""Fixtures: the SDK versions, and servers that receive spans."""
 
 from collections.abc import Iterator
 
@@ -10,20 +10,20 @@ from tests.support.interop.receiver import Receiver, open_receiver
 
 @pytest.fixture(scope="module", params=SDKS)
 def sdk(request: pytest.FixtureRequest) -> str:
-    """The environment of an SDK version that we run with."""
+    """Return the environment of a supported SDK version."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
 def theirs() -> Iterator[Receiver]:
-    """The backend of somebody else."""
+    """Open a receiver that acts as another vendor's backend."""
     with open_receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def ours() -> Iterator[Receiver]:
-    """The collector that a client of ours names."""
+    """Open a receiver that acts as the collector of an otel-ml client."""
     with open_receiver() as receiver:
         yield receiver

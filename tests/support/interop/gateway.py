@@ -1,4 +1,4 @@
-"""Follows docs/how-to/gateway.md: LiteLLM's proxy with its settings, and a call through it."""
+"""Follow docs/how-to/gateway.md: run LiteLLM's proxy with its settings and call through it."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def call_through(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Start the proxy as the page says, and make its call; returns what that answered."""
+    """Start the proxy as the page describes and make its call; return the response."""
     blocks = _FENCE.findall((ROOT / f"docs/how-to/{page}.md").read_text())
     [settings] = [text for language, text in blocks if language == "yaml"]
     start, call = (text for language, text in blocks if language == "sh")
@@ -57,7 +57,7 @@ def call_through(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 @contextmanager
 def _started(commands: str, folder: Path, variables: dict[str, str]) -> Iterator[None]:
-    """Run commands whose last one serves, until the block ends."""
+    """Run commands in the background, the last of which serves, until the block ends."""
     with (folder / "log").open("w") as log:
         shell = subprocess.Popen(
             ["sh", "-ec", commands],

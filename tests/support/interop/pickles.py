@@ -1,4 +1,4 @@
-"""What programs.pickles must answer and send, whichever library pickles its functions."""
+"""The expected results and runs of programs.pickles, for every library that pickles functions."""
 
 from typing import Any, Final
 
@@ -30,12 +30,12 @@ RUNS: Final = [
 
 
 def check_pickles(environment: str, library: str, receiver: Receiver) -> None:
-    """Run the functions of the program elsewhere, and check their results and runs."""
+    """Run the program's functions elsewhere and check their results and runs."""
     answers = ask(environment, "pickles", library, OTEL_ML_ENDPOINT=receiver.address)[library]
     assert set(answers.values()) == {2}, answers
     runs = [span for span in receiver.ours.values() if "otel_ml.record" not in span["attributes"]]
     assert sorted(span["name"] for span in runs) == RUNS
-    assert len(_values(runs, "plain", "otel_ml.model.version")) == 1  # one of them ran at home
+    assert len(_values(runs, "plain", "otel_ml.model.version")) == 1  # one of them ran locally
     assert _values(runs, "plain", "otel_ml.project") == {"default"}
     assert _values(runs, "stream", "otel_ml.project") == {"pickles"}
     assert _values(runs, "assessed", "otel_ml.score.same") == {1.0}

@@ -1,4 +1,4 @@
-"""A real OTLP/HTTP server on loopback that keeps the requests which it was sent."""
+"""A real OTLP/HTTP server on loopback that keeps the requests it receives."""
 
 import gzip
 import ssl
@@ -18,14 +18,14 @@ from tests.support.certificates import Certificate
 
 @dataclass(slots=True)
 class Receiver:
-    """What the server got; `address` is its base address."""
+    """The requests that a server received; `address` is its base address."""
 
     address: str
     requests: list[ExportTraceServiceRequest] = field(default_factory=list)
 
     @property
     def spans(self) -> dict[str, dict[str, Any]]:
-        """All spans that came, by span id, with their resource and scope."""
+        """Return all received spans by span id, with their resource and scope."""
         return {
             span.span_id.hex(): {
                 "name": span.name,
@@ -64,7 +64,7 @@ class Receiver:
 
     @property
     def messages(self) -> dict[str, dict[str, Any]]:
-        """The spans of our scope as they came: kinds of values and order of attributes count."""
+        """Return otel-ml's spans as received, with value types and attribute order."""
         return {
             span.span_id.hex(): MessageToDict(span)
             for request in list(self.requests)
@@ -76,23 +76,23 @@ class Receiver:
 
     @property
     def ours(self) -> dict[str, dict[str, Any]]:
-        """The spans of our scope."""
+        """Return the spans of otel-ml's scope."""
         return {key: span for key, span in self.spans.items() if span["scope"][0] == "otel_ml"}
 
     @property
     def names(self) -> list[str]:
-        """The names of all spans that came, sorted."""
+        """Return the names of all received spans, sorted."""
         return sorted(span["name"] for span in self.spans.values())
 
     def named(self, name: str) -> dict[str, Any]:
-        """Return the one span of a name, with its id."""
+        """Return the only span with a name, including its id."""
         [found] = [(key, span) for key, span in self.spans.items() if span["name"] == name]
         return {"span_id": found[0], **found[1]}
 
 
 @contextmanager
 def open_receiver(certificate: Certificate | None = None) -> Iterator[Receiver]:
-    """Serve until the block ends, with a certificate over TLS; answers all with success."""
+    """Serve until the block ends, over TLS with a certificate; respond to all with success."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     scheme = "http"
     if certificate is not None:
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing, to keep the test's output clean."""
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:

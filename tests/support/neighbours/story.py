@@ -1,4 +1,4 @@
-"""The spans that both programs are given: every type of value, status, kind, event, link, ours."""
+"""The spans for both programs: every type of value, status, kind, event and link, and ours."""
 
 import json
 import time
@@ -7,12 +7,12 @@ from typing import Final
 from otel_ml_collector.span import Event, Link, Scope, Span, Value
 from tests.support.otel_ml_collector.spans import make_span, span_id
 
-# Jaeger writes an id whose first half is zeros without it.
+# Jaeger would write ids with a zero first half without it.
 _HIGH: Final = 0xABC << 64
 MS: Final = 10**6
 SECOND: Final = 10**9
 PROJECT: Final = "neighbours"
-# Longer than a preview, shorter than the limit of an attribute here.
+# Longer than a preview, shorter than the attribute limit here.
 QUESTION: Final = "why? " * 600
 ANSWER: Final = "because " * 400
 
@@ -36,7 +36,7 @@ SHOP: Final = Scope(
 )
 BANK: Final = Scope({"service.name": "bank", "host.name": "b"}, "lib.bank", "2.0", {})
 MODELS: Final = Scope({"service.name": "models"}, "otel_ml", "1.0", {})
-# A client and a server that share a span id, as Zipkin's do.
+# A client and a server that share a span id, as in Zipkin.
 TILL: Final = Scope({"service.name": "till"}, "lib.till", "", {})
 LEDGER: Final = Scope({"service.name": "ledger"}, "lib.ledger", "", {})
 NAMELESS: Final = Scope({"host.name": "c"}, "lib", "", {})
@@ -105,7 +105,7 @@ def trace_id(number: int) -> bytes:
 
 
 def make_story(now_ns: int | None = None) -> list[Span]:
-    """Make ten spans of six traces, which began a minute ago."""
+    """Make ten spans of six traces that began a minute ago."""
     start = (time.time_ns() if now_ns is None else now_ns) // SECOND * SECOND - 60 * SECOND
     order = make_span(
         "order",

@@ -1,5 +1,5 @@
-// Asks a collector as a coding agent does, by the protocol's own client: the tools, then each call
-// of CALLS. Prints one JSON: what was listed, and what each call was answered.
+// Queries a collector as a coding agent does, with the protocol's own client: lists the tools, then
+// makes each call in CALLS. Prints one JSON with the list and the response to each call.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 

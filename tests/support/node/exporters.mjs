@@ -1,7 +1,7 @@
-// The exporters of each protocol, and an SDK that lets no warning pass.
+// The exporters of each protocol, and an SDK that fails on any warning.
 //
-// OpenTelemetry's own variables say the rest: OTEL_EXPORTER_OTLP_ENDPOINT, _COMPRESSION and
-// _HEADERS. A process exits with 1 as soon as the SDK warns of anything, a partial success included.
+// OpenTelemetry's own variables configure the rest: OTEL_EXPORTER_OTLP_ENDPOINT, _COMPRESSION and
+// _HEADERS. A process exits with 1 at the SDK's first warning, including a partial success.
 
 import { DiagLogLevel, diag } from "@opentelemetry/api";
 import { OTLPLogExporter as GrpcLogs } from "@opentelemetry/exporter-logs-otlp-grpc";

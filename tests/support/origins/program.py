@@ -1,4 +1,4 @@
-"""Programs made of snippets and what the texts leave out, run as processes of their own."""
+"""Programs made of doc snippets and of preambles that the docs leave out, run as processes."""
 
 import os
 import subprocess
@@ -12,17 +12,17 @@ _HERE: Final = Path(__file__).parent
 
 
 def snippet(name: str) -> str:
-    """A snippet of the texts."""
+    """Return a snippet of the docs."""
     return (_HERE / "snippets" / f"{name}.py").read_text()
 
 
 def preamble(name: str) -> str:
-    """The names that the texts leave out."""
+    """Return the preamble with the names that the docs leave out."""
     return (_HERE / "preambles" / f"{name}.py").read_text()
 
 
 def start(folder: Path, text: str, endpoint: str, *arguments: str) -> subprocess.Popen[str]:
-    """Begin a program in `folder`; what it prints can be read, and what it reads be written."""
+    """Start a program in `folder` with pipes for its input and output."""
     script = folder / "program.py"
     script.write_text(text)
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
@@ -38,12 +38,12 @@ def start(folder: Path, text: str, endpoint: str, *arguments: str) -> subprocess
 
 
 def finish(program: subprocess.Popen[str], said: str = "") -> str:
-    """Let a program end well and without complaints; returns what it printed."""
+    """Wait until a program exits without errors or stderr output; return its stdout."""
     printed, complained = program.communicate(said, timeout=180)
     assert (program.returncode, complained) == (0, "")
     return printed
 
 
 def run(folder: Path, text: str, collector: CollectorProcess, *arguments: str) -> str:
-    """Run a program to its end; returns what it printed."""
+    """Run a program until it exits; return its output."""
     return finish(start(folder, text, collector.endpoint, *arguments))

@@ -11,7 +11,7 @@ from tests.support.otel_ml.recording import Recording
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests set the variables that they are about."""
+    """Remove all variables that configure the SDK; tests set those they need."""
     for variable in (
         "OTEL_ML_API_KEY",
         "OTEL_ML_ENDPOINT",
@@ -26,7 +26,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def recording() -> Iterator[Recording]:
-    """A client of its own for each test."""
+    """Return a new client for each test."""
     recording = Recording()
     yield recording
     recording.client.close()

@@ -1,4 +1,4 @@
-"""Values that a host may pass and that do all they can to trip a reader."""
+"""Values that a host may pass and that try everything to break a reader."""
 
 import dataclasses
 import datetime
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pandas as pd  # type: ignore[import-untyped]  # has no types
 
 
 def _refuse(*_args: object, **_kwargs: object) -> NoReturn:
@@ -30,7 +30,7 @@ class Hostile:
 class HostileClass:
     """Asking for its class raises."""
 
-    @property  # type: ignore[misc]  # a property where a class is expected, on purpose
+    @property  # type: ignore[misc]  # deliberately a property in place of a class
     def __class__(self) -> type:
         raise RuntimeError("hostile")
 
@@ -104,11 +104,11 @@ class Zone(datetime.tzinfo):
 
 
 def zone_without_offset() -> datetime.datetime:
-    return datetime.datetime(2024, 5, 17, tzinfo=Zone())  # type: ignore[abstract]  # that is it
+    return datetime.datetime(2024, 5, 17, tzinfo=Zone())  # type: ignore[abstract]  # on purpose
 
 
 class Changing:
-    """Whoever looks at it changes the list that it stands in."""
+    """Its `repr` clears the list that contains it."""
 
     def __init__(self, home: list[Any]) -> None:
         self.home = home

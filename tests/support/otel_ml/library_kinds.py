@@ -1,4 +1,4 @@
-"""What is recorded of values of libraries that are not installed for the tests of a commit.
+"""The recorded form of values from libraries that tests of a commit do not install.
 
 `tests.nightly.integrations.programs.captured_kinds` makes these values. The unit tests check that
 each library has a row.

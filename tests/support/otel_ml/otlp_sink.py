@@ -1,4 +1,4 @@
-"""A real OTLP/HTTP server on loopback that keeps what it was sent."""
+"""A real OTLP/HTTP server on loopback that keeps everything it receives."""
 
 import gzip
 import threading
@@ -16,9 +16,9 @@ from tests.support.ports import free_port
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request: where it went, its headers in lower case, its spans as attribute dicts.
+    """One request: its path, its lower-case headers, and its spans as attribute dicts.
 
-    Beside these the run ids of the spans, their events, and when it came, by the monotonic clock.
+    Also the run ids of the spans, their events, and the arrival time on the monotonic clock.
     """
 
     path: str
@@ -31,7 +31,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server answers to a request."""
+    """The server's response to a request."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class Reply:
 
 @dataclass(slots=True)
 class Sink:
-    """What the server got; `address` is its base address.
+    """The requests that a server received; `address` is its base address.
 
     Attributes:
-        reply: Answers a request, called on a thread of its own; with success unless it is set.
-        taken: The requests that were answered with success.
-        documents: What was uploaded, by its address below the base address.
+        reply: Returns the response to a request, in a separate thread; success by default.
+        taken: The requests with a success response.
+        documents: Uploaded documents, by address relative to the base address.
     """
 
     address: str
@@ -56,22 +56,22 @@ class Sink:
 
     @property
     def spans(self) -> list[dict[str, Any]]:
-        """All spans that were taken: attributes, with the span's name under ``name``."""
+        """All accepted spans: attributes, with the span's name under ``name``."""
         return [span for request in list(self.taken) for span in request.spans]
 
     @property
     def ids(self) -> list[str]:
-        """The run ids of all spans that were taken."""
+        """The run ids of all accepted spans."""
         return [run_id for request in list(self.taken) for run_id in request.ids]
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """All events of spans that were taken: attributes, with the name under ``name``."""
+        """All events of accepted spans: attributes, with the name under ``name``."""
         return [event for request in list(self.taken) for event in request.events]
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """The spans that are no records about a run or the process."""
+        """The accepted spans that are runs, not records about a run or the process."""
         return [span for span in self.spans if "otel_ml.record" not in span]
 
     @property
@@ -81,7 +81,7 @@ class Sink:
 
 @contextmanager
 def open_sink(port: int = 0) -> Iterator[Sink]:
-    """Serve until the block ends; answers every request with success."""
+    """Serve until the block ends; respond to every request with success."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     sink = Sink(f"http://127.0.0.1:{server.server_port}")
     server.sink = sink  # type: ignore[attr-defined]  # the handler finds it there
@@ -96,7 +96,7 @@ def open_sink(port: int = 0) -> Iterator[Sink]:
 
 
 def closed_address() -> str:
-    """An address of loopback where nothing listens."""
+    """Return a loopback address where nothing listens."""
     return f"http://127.0.0.1:{free_port()}"
 
 
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = sink.reply(received)
         if reply.status == 200:
             sink.taken.append(received)
-        with suppress(OSError):  # the client went away
+        with suppress(OSError):  # the client disconnected
             self._answer(reply)
 
     def do_PUT(self) -> None:
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = sink.reply(received)
         if reply.status == 200:
             sink.documents[self.path] = body
-        with suppress(OSError):  # the client went away
+        with suppress(OSError):  # the client disconnected
             self._answer(reply)
 
     def _answer(self, reply: Reply) -> None:
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+        """Log nothing, to keep the test's output clean."""
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Providers that a host may have, each with an exporter that keeps its spans in memory."""
+"""Tracer providers that a host may have, each with an exporter that keeps spans in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from otel_ml.spans import Start
 
 
 class WrappedTracer(trace.Tracer):
-    """Starts the spans of another tracer, as packages do that watch the SDK's."""
+    """A tracer that delegates to another one, as in packages that monitor the SDK."""
 
     def __init__(self, inner: trace.Tracer) -> None:
         self._inner = inner
@@ -33,18 +33,18 @@ class WrappedTracer(trace.Tracer):
 
 
 class WrappingProvider(TracerProvider):
-    """A subclass of the SDK's, with tracers of its own."""
+    """A subclass of the SDK's provider with its own tracers."""
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
         return WrappedTracer(super().get_tracer(*args, **kwargs))
 
 
 class PlainSubclass(TracerProvider):
-    """A subclass of the SDK's, with the SDK's tracers."""
+    """A subclass of the SDK's provider with the SDK's tracers."""
 
 
 class ApiProvider(trace.TracerProvider):
-    """Of the API alone: nothing of it can be read."""
+    """A provider that implements only the API, so nothing can be read from it."""
 
     def __init__(self, **options: Any) -> None:
         self._inner = TracerProvider(**options)
@@ -58,7 +58,7 @@ class ApiProvider(trace.TracerProvider):
 
 Provider = TracerProvider | ApiProvider
 
-# Under these a run is a span of the SDK's own.
+# With these providers a run is an SDK span.
 STOCK: Final[dict[str, type[WrappingProvider | ApiProvider]]] = {
     "wrapping": WrappingProvider,
     "api": ApiProvider,
@@ -66,7 +66,7 @@ STOCK: Final[dict[str, type[WrappingProvider | ApiProvider]]] = {
 
 
 class FixedIds(IdGenerator):
-    """Gives the same ids each time."""
+    """An id generator that returns the same ids each time."""
 
     def __init__(self, trace_id: int = 2**100 + 7, span_id: int = 2**50 + 5) -> None:
         self.trace_id = trace_id
@@ -86,7 +86,7 @@ class FixedIds(IdGenerator):
 def open_provider(
     kind: type[Provider] = TracerProvider, **options: Any
 ) -> tuple[Provider, InMemorySpanExporter]:
-    """Open a provider that ends with the test; it detects no resource, which takes 1 ms."""
+    """Open a provider for the test, without resource detection, which takes 1 ms."""
     exporter = InMemorySpanExporter()
     given: dict[str, Any] = {"shutdown_on_exit": False, "resource": Resource({}), **options}
     provider = kind(**given)
@@ -95,13 +95,13 @@ def open_provider(
 
 
 def start_under(provider: trace.TracerProvider) -> Start:
-    """Tell how a client's spans start under a provider."""
+    """Return how a client's spans start with a provider."""
     return choose(Route(project="shop", tracer_provider=provider)).start
 
 
 @contextmanager
 def within(span: trace.Span) -> Iterator[None]:
-    """Make a span the current one, and leave it as it is."""
+    """Make a span current during the block, without changing it."""
     with trace.use_span(
         span, end_on_exit=False, record_exception=False, set_status_on_exception=False
     ):

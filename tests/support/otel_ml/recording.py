@@ -1,4 +1,4 @@
-"""A client whose spans stay in memory, and spans as plain values."""
+"""A client that keeps its spans in memory, and helpers that read spans as plain values."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from otel_ml import Client
 from otel_ml.outlet import Join
 from otel_ml.redaction import Redact
 
-# What differs from one run of the tests to the next, or is long; tests of its own look at it.
+# Attributes that differ between test runs or are long; separate tests cover them.
 VOLATILE: Final = frozenset(
     {
         "otel_ml.process",
@@ -30,14 +30,14 @@ VOLATILE: Final = frozenset(
 
 
 class Recording:
-    """One client of project ``shop`` and what it recorded."""
+    """A client of project ``shop`` and its recorded spans."""
 
     def __init__(self, join: Join = "auto", redact: Redact | None = None) -> None:
         self.exporter = InMemorySpanExporter()
         self.client = Client("shop", exporter=self.exporter, join=join, redact=redact)
 
     def spans(self) -> list[ReadableSpan]:
-        """All spans until now, in the order in which they ended."""
+        """Return all spans so far, in the order in which they ended."""
         assert self.client.flush()
         return list(self.exporter.get_finished_spans())
 
@@ -45,7 +45,7 @@ class Recording:
         return [span for span in self.spans() if record_kind(span) == "run"]
 
     def run(self) -> ReadableSpan:
-        """The only run."""
+        """Return the only run."""
         [run] = self.runs()
         return run
 
@@ -58,12 +58,12 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def stable(span: ReadableSpan) -> dict[str, Any]:
-    """The attributes that are the same each time."""
+    """Return the attributes that are the same in every test run."""
     return {key: item for key, item in attributes(span).items() if key not in VOLATILE}
 
 
 def events(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
-    """The events that are the same each time."""
+    """Return the events with the attributes that are the same in every test run."""
     return [
         (
             event.name,
@@ -86,7 +86,7 @@ def outputs(span: ReadableSpan) -> Any:
 
 
 def judged(span: ReadableSpan) -> Any:
-    """What judges said, without how long they took."""
+    """Return the judges' results without their latency."""
     details = json.loads(attributes(span)["otel_ml.judges"])
     for detail in details.values():
         detail.pop("latency_ms", None)
@@ -94,7 +94,7 @@ def judged(span: ReadableSpan) -> Any:
 
 
 def told_judges(spans: Sequence[ReadableSpan]) -> list[tuple[str, str, Any]]:
-    """What was said of judges themselves, in order: name, version, definition."""
+    """Return name, version and definition of each judge in the records about judges."""
     told = [attributes(span) for span in spans if "otel_ml.target.kind" in attributes(span)]
     assert all(one["otel_ml.target.kind"] == "judge" for one in told)
     return [

@@ -1,4 +1,4 @@
-"""Scripts that run in a Python of their own."""
+"""Scripts that run in a separate Python process."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from typing import Any
 def run_script(
     directory: Path, text: str, *, status: int = 0, arguments: Sequence[str] = (), **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Write and run a script; it sees no OpenTelemetry variable but the given ones.
+    """Write and run a script; it gets no OpenTelemetry variables but the given ones.
 
     Args:
         directory: Where the script is written and runs.
         text: The script.
-        status: The exit status that is expected.
-        arguments: Of the script.
-        variables: Environment variables on top of the test's own.
+        status: The expected exit status.
+        arguments: The script's arguments.
+        variables: Environment variables in addition to the test's own.
     """
     path = directory / "script.py"
     path.write_text(dedent(text))
@@ -39,6 +39,6 @@ def run_script(
 
 
 def ask_script(directory: Path, text: str, **variables: str) -> Any:
-    """Run a script; returns the JSON value that it printed last."""
+    """Run a script; return the JSON value in its last line of output."""
     printed = run_script(directory, text, status=0, **variables).stdout
     return json.loads(printed.splitlines()[-1])

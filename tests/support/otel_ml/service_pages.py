@@ -1,4 +1,4 @@
-"""Pages that show a FastAPI service: starts it as the page does, and sends the page's request."""
+"""Docs pages with a FastAPI service: start it as the page does, and send the page's request."""
 
 import os
 import re
@@ -28,10 +28,10 @@ def follow_page(page: str, programs: Path, folder: Path, **variables: str) -> st
         page: Name of the page in ``docs/how-to``.
         programs: Folder of the programs of a Python environment.
         folder: Where the service is saved and runs.
-        variables: Its environment variables. It gets no other variables of OpenTelemetry.
+        variables: Its environment variables. It gets no other OpenTelemetry variables.
 
     Returns:
-        The answer to the request.
+        The response to the request.
     """
     (folder / "service.py").write_text(find_block(page, "python service"))
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}

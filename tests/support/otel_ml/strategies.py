@@ -1,4 +1,4 @@
-"""Hypothesis strategies for values of the host's."""
+"""Hypothesis strategies for values of a host."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ json_values: st.SearchStrategy[object] = st.recursive(
 )
 
 
-# Hypothesis itself asks each value for its class.
+# Hypothesis reads each value's class.
 _DRAWN = [make for name, make in VALUES.items() if name != "hostile class"]
 
 
@@ -26,7 +26,7 @@ def _make(make: Callable[[], object]) -> object:
     return make()
 
 
-# Any text, lone surrogates and control characters included.
+# Any text, including lone surrogates and control characters.
 any_text = st.text(st.characters())
 
 any_values: st.SearchStrategy[object] = st.recursive(

@@ -15,9 +15,9 @@ _NUMBERS: Final = count()
 
 @contextmanager
 def imported(directory: Path, sources: Mapping[str, str], name: str) -> Iterator[ModuleType]:
-    """Write modules by their dotted names and import one; they are forgotten after the block.
+    """Write modules by dotted name and import one; forget them after the block.
 
-    Each use writes to a directory of its own, so that the same names can be written again.
+    Each use writes to a new directory, so the same names can be used again.
     """
     root = directory / f"written_{next(_NUMBERS)}"
     for dotted, source in sources.items():

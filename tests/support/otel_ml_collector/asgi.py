@@ -16,7 +16,7 @@ HOST = "localhost:4318"
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The answer to a request; header names are lower-case."""
+    """The response to a request; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -39,7 +39,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: Iterable[bytes] = (b"",),
 ) -> Answered:
-    """Send one request, as a server hands it over; the target is a path with its query."""
+    """Send one request to the application; the target is a path with its query."""
     return asyncio.run(ask_async(app, target, method=method, headers=headers, body=body))
 
 
@@ -51,7 +51,7 @@ async def ask_async(
     headers: Mapping[str, str] | None = None,
     body: Iterable[bytes] = (b"",),
 ) -> Answered:
-    """Send one request as `ask` does, where an event loop runs already."""
+    """Send one request like `ask`, from within a running event loop."""
     given, parts_of_body = {"host": HOST, **(headers or {})}, list(body)
     parts = urlsplit(target)
     scope = {
@@ -68,7 +68,7 @@ async def ask_async(
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 4318),
     }
-    put_access(scope, OPEN)  # what a gate in front puts in its place
+    put_access(scope, OPEN)  # normally set by the access gate
     waiting: list[Message] = [
         {"type": "http.request", "body": part, "more_body": place < len(parts_of_body) - 1}
         for place, part in enumerate(parts_of_body)
@@ -78,7 +78,7 @@ async def ask_async(
     answered = asyncio.Event()
 
     async def receive() -> Message:
-        if not waiting:  # the sender stays until it has its answer
+        if not waiting:  # the client stays connected until it has its response
             await answered.wait()
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 

@@ -1,4 +1,4 @@
-"""A project whose every record can be told apart, for tests of what goes and what stays."""
+"""A project with distinguishable records, for tests of what a deletion removes and keeps."""
 
 import time
 from dataclasses import dataclass, field
@@ -27,18 +27,18 @@ from tests.support.otel_ml_collector.wire import encode
 from tests.support.waiting import wait_until
 
 BEGAN_NS: Final = time.time_ns() - 3600 * SECOND_NS
-# What tells of deletions keeps names: it has to know them again.
+# Tables of deletions keep names, to recognize deleted objects later.
 _TOMBSTONES: Final = ("deletions", "deleted_owners", "deleted_runs")
 
 
 def make_told(mark: str, session: str, user: str, model: str) -> list[Span]:
-    """Make spans of one trace: a call, a span below it, and what is told of the call later.
+    """Make spans of one trace: a call, a span below it, and later records about the call.
 
     Args:
-        mark: Stands in every text that they bring.
-        session: Whose the call is; the span below it does not say.
-        user: The same.
-        model: Which model is called.
+        mark: A text that occurs in every text of these spans.
+        session: The session of the call; the span below has none.
+        user: The user of the call; the span below has none.
+        model: The model that is called.
     """
     call = make_call(
         model,
@@ -93,14 +93,14 @@ def make_told(mark: str, session: str, user: str, model: str) -> list[Span]:
 
 @dataclass(slots=True)
 class Project:
-    """One project of a collector, by its OTLP endpoint, its API and its tables."""
+    """One project of a collector, accessed through OTLP, the API and its tables."""
 
     service: Service
     name: str
     sent: list[Span] = field(default_factory=list)
 
     def send(self, *spans: Span) -> None:
-        """Send spans, in one request; they are acknowledged, and none is rejected."""
+        """Send spans in one request and check that all are accepted."""
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": self.name}
         answer = ask(
             self.service.app, "/v1/traces", method="POST", headers=headers, body=[encode(spans)]
@@ -109,7 +109,7 @@ class Project:
         self.sent += spans
 
     def send_refused(self, *spans: Span) -> tuple[int, str]:
-        """Send spans, some of which are refused. Return how many are, and the answer."""
+        """Send spans, some of which are refused; return how many, and the error message."""
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": self.name}
         answer = ask(
             self.service.app, "/v1/traces", method="POST", headers=headers, body=[encode(spans)]
@@ -118,17 +118,17 @@ class Project:
         return partial.rejected_spans, partial.error_message
 
     def send_again(self, *spans: Span) -> None:
-        """Store spans as a collector that was just started does: it remembers none of them."""
+        """Store spans as a restarted collector does, which has not seen any of them."""
         writer = Writer(self.service.store.connections)
         for span in spans:
             writer.write(map_spans([span], Filing(self.name, BEGAN_NS)))
 
     def get(self, path: str = "") -> Any:
-        """Ask the API about the project."""
+        """Send a GET request about the project to the API."""
         return ask(self.service.app, f"/api/v1/projects/{quote(self.name)}{path}").json
 
     def delete(self, path: str = "") -> Any:
-        """Delete something, to the end; returns the answer of any status."""
+        """Delete something and wait until that is done; return the response of any status."""
         target = f"/api/v1/projects/{quote(self.name)}{path}"
         answer = ask(self.service.app, target, method="DELETE").json
 
@@ -142,11 +142,11 @@ class Project:
         return answer
 
     def names(self) -> list[str]:
-        """Name all runs and spans, sorted."""
+        """List the names of all runs and spans, sorted."""
         return sorted(run["name"] for run in self.get('/runs?where=kind!=""')["runs"])
 
     def tables_with(self, text: str) -> list[str]:
-        """Name the tables in whose rows of the project a text stands, tombstones left out."""
+        """List the tables whose rows of the project contain a text, without tombstones."""
         rows = self.service.store.reader.rows(
             Sql(
                 "SELECT table FROM system.columns WHERE database = currentDatabase() "

@@ -1,4 +1,4 @@
-"""A help desk's fortnight: users, two models with versions, a judge, errors, a crash, a trial."""
+"""Two weeks of a help desk: users, two models with versions, a judge, errors, an experiment."""
 
 import random
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 
 PROJECT: Final = "shop-desk"
-# Runs of the last 24 hours: by `reply` v1 and v2, and of those that `find_order` failed.
+# Runs in the last 24 hours: v1 and v2 of `reply`, and failures of `find_order`.
 BEFORE, AFTER, LOST = 240, 120, 9
 _USERS: Final = ("u-0482", "u-3107", "u-1975", "u-2260", *(f"u-9{place:03}" for place in range(9)))
 _PROMPTS: Final = {"aa": "Answer at length.", "bb": "Answer in one line."}
@@ -24,7 +24,7 @@ _JUDGE: Final = '{"brief":{"version":"00000000000000b2"}}'
 
 
 def make_desk(now_ns: int) -> Iterator[Span]:
-    """Make the spans of a desk that did as well a week ago, until a version came that is worse."""
+    """Make the spans of a desk that did well until a worse version was deployed."""
     chance = random.Random(38)  # noqa: S311 - guards nothing
     for place in range(300):
         at_ns = now_ns - 7 * DAY_NS - 20 * HOUR_NS + place * 4 * MINUTE_NS
@@ -66,7 +66,7 @@ def make_desk(now_ns: int) -> Iterator[Span]:
 def _ask(
     place: int, at_ns: int, digest: str, *, is_brief: bool, chance: random.Random
 ) -> Iterator[Span]:
-    """Make an answer with the call of a provider's model below it."""
+    """Make an answer with a provider's model call below it."""
     took_ms = 1_500 + 2_500 * chance.random() ** 3
     user = _USERS[min(int(chance.expovariate(0.5)), len(_USERS) - 1)]
     told: dict[str, Value] = {
@@ -110,7 +110,7 @@ def _ask(
 
 
 def _try(now_ns: int) -> Iterator[Span]:
-    """Make an experiment of three runs, all of which fail: nothing of it is production."""
+    """Make an experiment with three failing runs, none of which is production traffic."""
     at_ns = now_ns - 2 * HOUR_NS
     told: dict[str, Value] = {
         "otel_ml.kind": "experiment",

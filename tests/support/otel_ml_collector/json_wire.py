@@ -1,4 +1,4 @@
-"""Spans and log records as OTLP in JSON, written without protobuf: every form that is allowed."""
+"""Spans and log records as OTLP/JSON, written without protobuf, in every allowed form."""
 
 import json
 import math
@@ -20,21 +20,21 @@ _NOT_IN_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def encode_json(spans: Iterable[Span], random: Random) -> bytes:
-    """Write spans as one export request; each brings resource and scope of its own."""
+    """Return spans as one export request, each with its own resource and scope."""
     writer = _Writer(random)
     told = [(span.scope, writer.span(span)) for span in spans]
     return writer.request("resourceSpans", "scopeSpans", "spans", told)
 
 
 def encode_json_logs(logs: Iterable[Log], random: Random) -> bytes:
-    """Write log records as one export request; each brings resource and scope of its own."""
+    """Return log records as one export request, each with its own resource and scope."""
     writer = _Writer(random)
     told = [(log.scope, writer.log(log)) for log in logs]
     return writer.request("resourceLogs", "scopeLogs", "logRecords", told)
 
 
 class _Writer:
-    """Takes one of the allowed forms of each value by chance."""
+    """Picks one of the allowed forms of each value at random."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -42,7 +42,7 @@ class _Writer:
     def request(
         self, resources: str, scopes: str, records: str, told: Sequence[tuple[Scope, object]]
     ) -> bytes:
-        """Write a request of records; the first three are the names of its lists."""
+        """Return a request with records; the first three arguments are the names of its lists."""
         request = {
             resources: [
                 {
@@ -147,7 +147,7 @@ class _Writer:
         return found.hex().upper() if self._chance() else found.hex()
 
     def _object(self, **fields: Any) -> dict[str, Any]:
-        """Leave out or null what says nothing, and add what OTLP does not know."""
+        """Omit empty values or make them null, and add a field that OTLP does not define."""
         said: dict[str, Any] = {}
         for key, value in fields.items():
             if value or not self._chance():

@@ -1,4 +1,4 @@
-"""Workers of judges without code in front of a collector, and what they have judged."""
+"""Workers of judges without code, connected to a collector, and the runs they scored."""
 
 import json
 import os
@@ -23,7 +23,7 @@ FITTING: Final[dict[str, Any]] = {
 
 
 def connected(model: LanguageModel, judges: str, **connection: Any) -> list[str]:
-    """The settings of a collector that knows a model, and how it runs judges."""
+    """Return the settings of a collector with a connection to a model and settings of judges."""
     connections = json.dumps({"here": {**model.connection, **connection}})
     return ["--judge-connections", connections, "--judges", judges]
 
@@ -32,7 +32,7 @@ def connected(model: LanguageModel, judges: str, **connection: Any) -> list[str]
 def working(
     collector: CollectorProcess, model: LanguageModel, *arguments: str, **variables: str
 ) -> Iterator[Service]:
-    """Run ``otel-ml judge-worker`` in front of a collector until the block ends."""
+    """Run ``otel-ml judge-worker`` for a collector until the block ends."""
     connections = json.dumps({"here": {**model.connection, "timeout_s": 60}})
     command = [sys.executable, "-m", "otel_ml_collector", "judge-worker"]
     place = ["--endpoint", collector.endpoint, "--judge-connections", connections]
@@ -44,7 +44,7 @@ def working(
 
 
 def save_fitting(collector: CollectorProcess, project: str, key: str = "", **changes: Any) -> None:
-    """Save and turn on the judge ``fits`` of a project."""
+    """Save and enable the judge ``fits`` in a project."""
     saved = ask(
         collector,
         f"/api/v1/projects/{project}/rubric-judges/fits",
@@ -57,7 +57,7 @@ def save_fitting(collector: CollectorProcess, project: str, key: str = "", **cha
 
 
 def count_fitting(collector: CollectorProcess, project: str, key: str = "") -> int:
-    """How many runs of a project have a score of the judge ``fits``."""
+    """Return how many runs of a project have a score of the judge ``fits``."""
     path = f"/api/v1/projects/{project}/sums?where=scores[%22fits%22]>=0"
     answer = ask(collector, path, key)
     assert answer.status == 200, answer.text

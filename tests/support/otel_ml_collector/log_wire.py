@@ -10,7 +10,7 @@ from tests.support.otel_ml_collector.wire import any_value, instrumentation, pai
 
 
 def encode_logs(logs: Iterable[Log]) -> bytes:
-    """Write log records as one export request; each brings resource and scope of its own."""
+    """Return log records as one export request, each with its own resource and scope."""
     request = ExportLogsServiceRequest()
     for log in logs:
         resource_logs = request.resource_logs.add(resource=resource_of(log.scope))

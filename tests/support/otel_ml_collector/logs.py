@@ -1,4 +1,4 @@
-"""Small builders of log records, free of the wire."""
+"""Small builders of log records, independent of the wire format."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def make_log(
     of: Span | None = None,
     **fields: Any,
 ) -> Log:
-    """Make a log record of now, written while a span was current."""
+    """Make a log record at `NOW_NS`, written while a span was current."""
     log: dict[str, Any] = {
         "trace_id": of.trace_id if of else b"",
         "span_id": of.span_id if of else b"",
@@ -41,7 +41,7 @@ def map_all(*logs: Log, project: str | None = None) -> Records:
 
 
 def take(store: Store, project: str, *logs: Log) -> None:
-    """Store log records as one group, and settle what is new."""
+    """Store log records as one group and resolve them."""
     records = map_all(*logs, project=project)
     store.writer.write(records)
     store.watch.note(records, store.writer.stamped_ns or 0)

@@ -1,7 +1,7 @@
-"""A process that stores runs and merges its tables again and again, to be killed in a merge.
+"""A process that stores runs and merges its tables in a loop, to be killed during a merge.
 
-Run it as ``python -m tests.support.otel_ml_collector.merging FOLDER``. It prints the number of runs
-and payloads that it finds, how many there are after it has stored some, and then merges for ever.
+Run it as ``python -m tests.support.otel_ml_collector.merging FOLDER``. It prints how many runs and
+payloads it finds, and how many there are after it has stored some. Then it merges forever.
 """
 
 import sys
@@ -16,13 +16,13 @@ GROUPS: Final = 8
 RUNS: Final = 200
 _TABLES: Final = ("runs", "payloads")
 _COUNT: Final = Sql("SELECT (SELECT count() FROM runs) AS runs, (SELECT count() FROM payloads)")
-# Replaced parts are deleted at once, and a part is merged even if it is the only one.
+# Delete replaced parts at once, and merge a part even if it is the only one.
 _HASTEN: Final = Sql("ALTER TABLE {table} MODIFY SETTING old_parts_lifetime = 0")
 _MERGE: Final = Sql("OPTIMIZE TABLE {table} FINAL SETTINGS optimize_skip_merged_partitions = 0")
 
 
 def main(folder: str) -> None:
-    """Store, then merge until it is killed."""
+    """Store runs, then merge until the process is killed."""
     with open_store(Path(folder)) as store:
         client = store.connections.open()
         _print_count(store)

@@ -1,8 +1,8 @@
-"""Makes ordinary spans as services send them: HTTP, databases, queues, functions and their own.
+"""Make ordinary spans of services: HTTP, databases, queues, functions and custom ones.
 
 The names are those of OpenTelemetry's conventions, older ones too. The values are random. Many
-services add attributes of their own, and some of these have words that spans of model calls have
-as well: model, input, output, count, prompt, role, message, usage, token.
+services add custom attributes, and some of these contain words that model calls have as well:
+model, input, output, count, prompt, role, message, usage, token.
 
 Spec: https://opentelemetry.io/docs/specs/semconv/
 """
@@ -31,12 +31,12 @@ _Made = tuple[str, int, _Attributes]
 
 
 def make_ordinary_spans(count: int, seed: int = 0, *, has_own: bool = True) -> Iterator[Span]:
-    """Make spans, none of which is the call of a model.
+    """Make spans, none of which is a model call.
 
     Args:
         count: How many to make.
         seed: The same seed makes the same spans.
-        has_own: Whether services add attributes of their own, and spans about calls elsewhere.
+        has_own: Whether services add custom attributes, and spans about calls elsewhere.
     """
     draw = random.Random(seed)  # noqa: S311 - the same spans for a seed
     scopes = [
@@ -280,7 +280,7 @@ def _ledger(draw: random.Random) -> _Made:
 
 
 def _of_service(draw: random.Random) -> _Attributes:
-    """Make attributes of a service's own, with words that model calls have too."""
+    """Make custom attributes of a service, with words that model calls have too."""
     every: _Attributes = {
         "app.model": draw.choice(_CAR_MODELS),
         "car.model.name": draw.choice(_CAR_MODELS),

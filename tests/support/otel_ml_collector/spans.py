@@ -1,4 +1,4 @@
-"""Small builders of spans, free of the wire."""
+"""Small builders of spans, independent of the wire format."""
 
 import hashlib
 import secrets
@@ -21,7 +21,7 @@ SCOPE: Final = Scope({}, "tests", "1", {})
 
 
 def hours_ago(hours: int) -> str:
-    """Write a time of the real clock, for what a reader may send only while it is young."""
+    """Return a time by the real clock, for records that are only accepted while recent."""
     return to_rfc3339(time.time_ns() - hours * HOUR_NS)
 
 
@@ -36,7 +36,7 @@ def span_id(number: int) -> bytes:
 def make_span(
     name: str = "call", attributes: Mapping[str, Value] | None = None, **fields: Any
 ) -> Span:
-    """Make a span of 1 ms that starts now, with ids of its own."""
+    """Make a span of 1 ms that starts now, with new ids."""
     span: dict[str, Any] = {
         "trace_id": secrets.token_bytes(16),
         "span_id": secrets.token_bytes(8),
@@ -58,7 +58,7 @@ def make_span(
 def make_call(
     model: str = "answer", attributes: Mapping[str, Value] | None = None, **fields: Any
 ) -> Span:
-    """Make the span of a model call in our own dialect."""
+    """Make the span of a model call in otel-ml's dialect."""
     return make_span(model, {"otel_ml.model.name": model, **(attributes or {})}, **fields)
 
 
@@ -71,7 +71,7 @@ def make_record(
 
 
 def make_artifact(ref: str, document: str = "", **told: Value) -> Event:
-    """Make the event that logs something: with its document, or with its hash and size."""
+    """Make an artifact event, with its document or with its hash and size."""
     attributes: dict[str, Value] = {"otel_ml.artifact.ref": ref}
     if document:
         raw = document.encode()
@@ -87,7 +87,7 @@ def make_artifact(ref: str, document: str = "", **told: Value) -> Event:
 
 
 def make_start(run: Span, attributes: Mapping[str, Value] | None = None, **fields: Any) -> Span:
-    """Make the `start` record of a run that its span will end."""
+    """Make the `start` record of a run whose span ends it."""
     told: dict[str, Value] = {
         "otel_ml.record": "start",
         "otel_ml.kind": "model",
@@ -103,7 +103,7 @@ def make_start(run: Span, attributes: Mapping[str, Value] | None = None, **field
 
 
 def make_sign(record: str, at_ns: int, process: str = "00000001", **told: Value) -> Span:
-    """Make a `heartbeat` or `goodbye`."""
+    """Make a `heartbeat` or `goodbye` record."""
     attributes: dict[str, Value] = {
         "otel_ml.record": record,
         "otel_ml.process": process,

@@ -30,7 +30,7 @@ from tests.support.otel_ml_collector.spans import NOW_NS
 
 @dataclass(frozen=True)
 class Store:
-    """An open store. The engine takes one folder a process: close it before another opens."""
+    """An open store. The engine opens one folder per process: close it before another one."""
 
     connections: Connections
     writer: Writer
@@ -38,13 +38,13 @@ class Store:
 
     @cached_property
     def watch(self) -> CallWatch:
-        """What settles the runs that are taken."""
+        """The job that resolves the stored runs."""
         return CallWatch(self.connections)
 
     def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
-        """Map spans at a time, store their records as one group, and settle what is new.
+        """Map spans at a time, store their records as one group, and resolve them.
 
-        A collector does the last behind its answer, so that trouble with it is nobody's.
+        A collector resolves after its response, so errors while resolving are ignored.
         """
         records = map_spans(spans, Filing(project, now_ns))
         self.writer.write(records)
@@ -54,13 +54,13 @@ class Store:
         return records
 
     def compute(self, project: str, days: Sequence[int]) -> None:
-        """Compute the rollup of some days, as if they had been left alone for a minute."""
+        """Compute the rollup of some days, as if nothing had been written to them for a minute."""
         client = self.connections.open()
         now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
         recompute(client, self.connections.memory, project, days, now_ns)
 
     def resolve(self) -> None:
-        """Settle all that is stored and was not looked at, as a collector does that starts."""
+        """Resolve all unresolved records, as a collector does at startup."""
         watch = CallWatch(self.connections)
         while watch.run_pass():
             pass
@@ -76,7 +76,7 @@ def open_store(path: Path) -> Iterator[Store]:
 
 @contextmanager
 def open_connected(url: str) -> Iterator[Store]:
-    """Open the store of a folder that is laid out, or of a server, and close it at the end."""
+    """Open a store whose tables exist, in a folder or on a server; close it at the end."""
     connections = connect(url)
     reader = Reader(connections)
     try:
@@ -88,13 +88,13 @@ def open_connected(url: str) -> Iterator[Store]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The HTTP application, and the store behind it."""
+    """The HTTP application and its store."""
 
     app: FastAPI
     store: Store
 
 
-# A connection that judges without code can name; nobody answers there.
+# A connection for judges without code; nothing listens at its address.
 NO_MODEL: Final = json.dumps(
     {"nobody": {"kind": "openai", "url": "http://127.0.0.1:9/v1", "projects": ["*"]}}
 )
@@ -102,10 +102,10 @@ NO_MODEL: Final = json.dumps(
 
 @contextmanager
 def open_service(path: Path, **settings_of: str) -> Iterator[Service]:
-    """Open a collector over the store of a folder, without a network, and close it at the end."""
+    """Open a collector without network over a folder's store, and close it at the end."""
     if "store" not in settings_of:
         lay(path)
-    # Tests send one request after the other, and wait for each.
+    # Tests send requests sequentially and wait for each.
     given = {
         "data_dir": str(path),
         "collect_ms": "0",

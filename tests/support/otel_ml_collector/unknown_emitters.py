@@ -1,7 +1,7 @@
-"""Calls as libraries that no table knows might write them, and what they have to become.
+"""Calls as recorded by libraries without a mapping table, and the expected runs.
 
-All are invented. They differ in how they name things (dots, camel case, underscores, prefixes), and
-in where things are: in attributes, in JSON inside one attribute, or in events.
+All are invented. They differ in naming (dots, camel case, underscores, prefixes) and in where the
+data are: in attributes, in JSON inside one attribute, or in events.
 """
 
 import json
@@ -26,10 +26,10 @@ CLIENT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Emitter:
-    """A call of a library that no table knows.
+    """A call of a library without a mapping table.
 
     Attributes:
-        title: What is special about it.
+        title: What is special about the call.
         attributes: Attributes of its span.
         events: Names and attributes of the events of its span.
         want: Fields of the run that differ from those of most emitters.

@@ -1,4 +1,4 @@
-"""Spans as OTLP in protobuf, written with the official messages."""
+"""Spans as OTLP protobuf, written with the official messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -18,7 +18,7 @@ from otel_ml_collector.span import Scope, Span, Value
 
 
 def encode(spans: Iterable[Span]) -> bytes:
-    """Write spans as one export request; each brings resource and scope of its own."""
+    """Return spans as one export request, each with its own resource and scope."""
     request = ExportTraceServiceRequest()
     for span in spans:
         scope = span.scope
@@ -32,7 +32,7 @@ def encode(spans: Iterable[Span]) -> bytes:
 
 
 def resource_of(scope: Scope) -> Resource:
-    """Write the resource of a scope."""
+    """Return the resource of a scope."""
     return Resource(
         attributes=pairs(scope.resource),
         dropped_attributes_count=scope.resource_dropped_attributes,
@@ -40,7 +40,7 @@ def resource_of(scope: Scope) -> Resource:
 
 
 def instrumentation(scope: Scope) -> InstrumentationScope:
-    """Write a scope without its resource."""
+    """Return a scope without its resource."""
     return InstrumentationScope(
         name=scope.name,
         version=scope.version,
@@ -50,7 +50,7 @@ def instrumentation(scope: Scope) -> InstrumentationScope:
 
 
 def any_value(value: Value) -> AnyValue:
-    """Write one attribute value; None is the empty one."""
+    """Return one attribute value; None becomes an empty one."""
     message = AnyValue()
     if isinstance(value, bool):
         message.bool_value = value
@@ -70,7 +70,7 @@ def any_value(value: Value) -> AnyValue:
 
 
 def pairs(attributes: Mapping[str, Value]) -> list[KeyValue]:
-    """Write attributes."""
+    """Return attributes as key-value pairs."""
     return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
 
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for everything that can be recorded about a few small traces."""
+"""Hypothesis strategies for all kinds of records about a few small traces."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ _NAMED: Final = st.sampled_from(["", "", "a", "b"])
 
 @st.composite
 def runs(draw: st.DrawFn, project: str, trace: int, place: int, *, is_open: bool = False) -> Run:
-    """Draw a run of a trace: its parent is an earlier span, one that is missing, or none."""
+    """Draw a run of a trace; its parent is an earlier span, a missing one, or none."""
     parent = draw(st.integers(0, place - 1) | st.sampled_from([0, 99]))
     start_ns = NOW_NS + place * MS_NS
     tokens, kind = draw(_AMOUNT), draw(st.sampled_from(_KINDS))
@@ -181,7 +181,7 @@ def _keys_of(project: str, runs_: Sequence[Run], keys: Sequence[tuple[str, int]]
 
 @st.composite
 def worlds(draw: st.DrawFn, project: str) -> Records:
-    """Draw everything that is recorded about at most two traces of a project."""
+    """Draw all records about at most two traces of a project."""
     ended: list[Run] = []
     still_open: list[Run] = []
     for trace in range(1, draw(st.integers(1, _TRACES)) + 1):

@@ -1,7 +1,7 @@
-"""Record what real libraries export: ``python -m tests.support.recorded``, by `make recorded`.
+"""Record exports of real libraries: ``python -m tests.support.recorded``, by `make recorded`.
 
-Each recorder runs in its library's own environment, against a provider of fixed answers and a
-receiver of OTLP that both live here.
+Each recorder runs in its library's own environment. It uses a provider with fixed responses and an
+OTLP receiver, both in this process.
 """
 
 import json
@@ -39,7 +39,7 @@ _OF_RECORDER: Final[Mapping[str, Mapping[str, str]]] = {
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
     },
 }
-# What tells of the machine: where its programs lie, what it is called.
+# Attributes that depend on the machine: paths of programs, its name.
 _MACHINE: Final = (
     "exception.stacktrace",
     "error.stack_trace",
@@ -48,7 +48,7 @@ _MACHINE: Final = (
     "os.",
     "process.",
 )
-# Long accounts of programs, which no dialect reads.
+# Long descriptions of programs, which no dialect reads.
 _BULK: Final = (
     *("haystack.component.input_spec", "haystack.component.output_spec"),
     *("haystack.agent.state_schema", "haystack.component.fully_qualified_type"),
@@ -64,7 +64,7 @@ _BULK: Final = (
 
 
 def main() -> None:
-    """Record the libraries that are named, or all; each replaces its file."""
+    """Record the named libraries, or all; each recording replaces its file."""
     programs = [*RECORDERS.glob("[!_]*.py"), *RECORDERS.glob("*.mjs")]
     for name in sys.argv[1:] or sorted(path.stem for path in programs):
         recording = record(name)
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Run a recorder in its environment; return what it exported, as a recording holds it."""
+    """Run a recorder in its environment; return its recording."""
     is_node = (RECORDERS / f"{name}.mjs").exists()
     sink = Sink()
     with serving(sink) as address:
@@ -94,12 +94,12 @@ def record(name: str) -> dict[str, Any]:
 
 
 def environment_of(name: str) -> str:
-    """Name the environment of a recorder: further cases and people's words run in the library's."""
+    """Return a recorder's environment; recorders of further cases or labels share the library's."""
     return name.partition(FURTHER)[0].removesuffix(PEOPLE)
 
 
 def find_python(name: str) -> Path:
-    """Find the interpreter of a recorder's environment, which may not be there."""
+    """Return the interpreter of a recorder's environment, which may not exist."""
     environment = ENVIRONMENTS.get(name)
     own = ROOT / ".cache" / "recorded" / environment_of(name)
     return (ROOT / f".venv-{environment}" if environment else own) / "bin" / "python"
@@ -110,7 +110,7 @@ def _node(name: str) -> list[str]:
 
 
 def _variables(name: str, address: str) -> dict[str, str]:
-    """Make the environment of a recorder: no setting of ours, and every provider is the stub."""
+    """Return the environment variables of a recorder: no inherited settings, and only the stub."""
     kept = {key: item for key, item in os.environ.items() if not key.startswith(_SETTINGS)}
     return {
         **kept,
@@ -135,7 +135,7 @@ def _variables(name: str, address: str) -> dict[str, str]:
 
 
 def _versions(name: str) -> dict[str, str]:
-    """Read from its environment which versions of the required packages made the recording."""
+    """Return the versions of the required packages in a recorder's environment."""
     environment = ENVIRONMENTS.get(name)
     own = HERE / "requirements" / f"{environment_of(name)}.txt"
     wanted = ROOT / "requirements" / f"{environment}.in" if environment else own
@@ -161,7 +161,7 @@ def _node_versions() -> dict[str, str]:
 
 
 def _without_machine(found: Any) -> Any:
-    """Leave out the attributes that tell of this machine, and long ones that nobody reads."""
+    """Remove machine-dependent attributes, and long ones that no dialect reads."""
     if isinstance(found, list):
         return [_without_machine(item) for item in found if not _tells_machine(item)]
     if isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Emitters that are tested with single spans, not with recordings: what is read of each.
+"""Emitters that are tested with single spans instead of recordings, and the fields read of each.
 
 `tests/unit/otel_ml_collector/mapping/` has their spans, in `test_emitters.py` and `test_usage.py`.
 """

@@ -1,4 +1,4 @@
-"""The provider of fixed answers and the receiver of OTLP, on one free port."""
+"""The provider with fixed responses and the OTLP receiver, on one free port."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.recorded.sink import Sink
 from tests.support.recorded.stub import Answer, answer, usage_of
 
 _SCENARIO: Final = "/scenario/"
-# As which server the provider answers a client that asks for it: Phoenix's.
+# The version response that Phoenix's client expects.
 _VERSIONS: Final = {"/arize_phoenix_version": Answer(200, "text/plain", b"20.26.1")}
 _NOTHING: Final = Answer(200, "application/json", b"{}")
 
@@ -34,7 +34,7 @@ def serving(sink: Sink) -> Iterator[str]:
     """Serve the provider and the receiver on one free port."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # the name that the server calls
+        def do_POST(self) -> None:  # name required by http.server
             body = self._read()
             media_type = self.headers.get("Content-Type", "")
             encoding = self.headers.get("Content-Encoding", "")
@@ -46,7 +46,7 @@ def serving(sink: Sink) -> Iterator[str]:
             else:
                 self._send(_answer(self.path, body, sink))
 
-        def do_GET(self) -> None:  # the name that the server calls
+        def do_GET(self) -> None:  # name required by http.server
             listed = sink.words.answer(self.path)
             answered = _VERSIONS.get(self.path, _NOTHING) if listed is None else _json(listed)
             self._send(answered)
@@ -69,7 +69,7 @@ def serving(sink: Sink) -> Iterator[str]:
             self.wfile.write(told.body)
 
         def log_message(self, *_: object) -> None:
-            """Print nothing for a request."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""OTLP export requests as they arrive, in whichever encoding, kept as one OTLP/JSON request."""
+"""OTLP export requests in any encoding, kept as one OTLP/JSON request."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ _REQUESTS: Final[dict[str, tuple[_Request, str]]] = {
 
 
 class Sink:
-    """What one recorder exported; metrics are taken and left out."""
+    """The exports of one recorder; metrics are accepted and dropped."""
 
     def __init__(self) -> None:
         self._told: dict[str, list[Any]] = {"resourceSpans": [], "resourceLogs": []}
@@ -26,17 +26,17 @@ class Sink:
         self.words = Words()
 
     def begin(self, name: str) -> None:
-        """Note that a scenario begins: what comes from now on is of it."""
+        """Start a scenario; all later requests belong to it."""
         begun = {signal: len(told) for signal, told in self._told.items()}
         self.scenarios.append({"name": name, **begun, "calls": []})
 
     def note(self, status: int, usage: object) -> None:
-        """Note what the provider answered to one call of the scenario."""
+        """Note the provider's response to one call of the scenario."""
         if self.scenarios:
             self.scenarios[-1]["calls"].append({"status": status, "usage": usage})
 
     def take(self, path: str, media_type: str, encoding: str, body: bytes) -> bool:
-        """Keep one request; False for a path that is none of OTLP's."""
+        """Keep one request; return False for a path that is not OTLP."""
         if path.endswith("/v1/metrics"):
             return True
         for signal, (message, key) in _REQUESTS.items():
@@ -53,10 +53,10 @@ class Sink:
 
     @property
     def spans(self) -> list[Any]:
-        """The ``resourceSpans`` of all requests, in the order in which they came."""
+        """The ``resourceSpans`` of all requests, in order of arrival."""
         return self._told["resourceSpans"]
 
     @property
     def logs(self) -> list[Any]:
-        """The ``resourceLogs`` of all requests, in the order in which they came."""
+        """The ``resourceLogs`` of all requests, in order of arrival."""
         return self._told["resourceLogs"]

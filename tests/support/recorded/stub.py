@@ -1,4 +1,4 @@
-"""A model provider made of fixed answers: what OpenAI and Anthropic would say, without them."""
+"""A model provider with fixed responses that imitate OpenAI and Anthropic."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ _THOUGHT: Final = "The user asks for the weather of Ghent."
 _VECTOR: Final = (0.25, -0.5, 0.75)
 _CITY: Final = {"city": "Ghent"}
 _CITY_JSON: Final = json.dumps(_CITY, separators=(",", ":"))
-# What a tool is given: a city, or what one agent hands another one.
+# Arguments of a tool call: a city, or the input of one agent for another.
 _GIVEN: Final = {
     **_CITY,
     "task": "How is the weather in Ghent?",
@@ -59,10 +59,10 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer.
+    """One HTTP response.
 
     Attributes:
-        is_cut: Whether the connection ends before all is said that was announced.
+        is_cut: Whether the connection ends before the announced length.
     """
 
     status: int
@@ -72,7 +72,7 @@ class Answer:
 
 
 def answer(path: str, body: Body) -> Answer | None:
-    """Answer one request of a provider's client; None for a path that no provider has."""
+    """Return the response to one request of a provider's client; None for an unknown path."""
     if path.endswith("/chat/completions"):
         return _chat(body)
     if path.endswith("/responses"):
@@ -90,7 +90,7 @@ def answer(path: str, body: Body) -> Answer | None:
 
 
 def usage_of(told: Answer) -> object:
-    """Read from an answer what it says that was used; None where it says nothing."""
+    """Return the usage in a response; None if it has none."""
     lines = told.body.decode().splitlines()
     texts = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
     documents = [json.loads(text) for text in texts or lines]
@@ -139,14 +139,14 @@ def _chat(body: Body) -> Answer:
 
 
 def _call_of(tool: Body) -> dict[str, object]:
-    """Call a tool with all that is known of its parameters."""
+    """Return a tool call with a value for each known parameter."""
     asked = tool.get("parameters", {}).get("properties", {})
     given = {name: value for name, value in _GIVEN.items() if name in asked} or _CITY
     return {"name": tool["name"], "arguments": json.dumps(given, separators=(",", ":"))}
 
 
 def _said(body: Body) -> str:
-    """Say the answer, in the form that DSPy asks for where it asks for one."""
+    """Return the answer, in DSPy's format if the request asks for it."""
     if body.get("response_format"):
         return _FIELDS
     asked = json.dumps(body["messages"])
@@ -157,7 +157,7 @@ def _said(body: Body) -> str:
 
 
 def _response(body: Body) -> dict[str, object]:
-    """Answer as OpenAI's responses do: a thought, and then a call of the tool or the text."""
+    """Return a response of OpenAI's Responses API: a thought, then a tool call or the text."""
     asked = body["input"] if isinstance(body["input"], list) else []
     is_told = any(item.get("type") == "function_call_output" for item in asked)
     output: list[dict[str, object]] = [
@@ -233,7 +233,7 @@ def _chunks(body: Body) -> Iterator[dict[str, object]]:
 
 
 def _pieces_of_call() -> Iterator[dict[str, object]]:
-    """Name the tool first, then write its arguments in two pieces."""
+    """Yield the tool's name first, then its arguments in two pieces."""
     function = {"name": "find_weather", "arguments": ""}
     yield {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
     for piece in (_CITY_JSON[:8], _CITY_JSON[8:]):
@@ -241,7 +241,7 @@ def _pieces_of_call() -> Iterator[dict[str, object]]:
 
 
 def _gemini_chunks() -> Iterator[dict[str, object]]:
-    """Say the answer word by word; the last chunk ends it, and says no more."""
+    """Yield the answer word by word; the last chunk has no text and ends it."""
     for text in (*_WORDS, ""):
         candidate: dict[str, object] = {"content": {"role": "model", "parts": [{"text": text}]}}
         if not text:

@@ -1,6 +1,6 @@
-"""What people said in Phoenix and Langfuse: taken as their clients send it, listed as they read it.
+"""Annotations of Phoenix and scores of Langfuse, accepted and listed as their servers do.
 
-Only what their own types ask for is made up: ids and times of what a server would have stored.
+Only fields that their own types require are made up: ids and times that a server would assign.
 """
 
 import json
@@ -15,11 +15,11 @@ _LANGFUSE_LISTED: Final = "/api/public/v3/scores"
 
 
 class Words:
-    """The annotations of Phoenix and scores of Langfuse that were sent.
+    """The Phoenix annotations and Langfuse scores that were sent.
 
     Attributes:
-        sent: The bodies of the requests, with their paths, in their order.
-        listed: What a client made of the list of them.
+        sent: The paths and bodies of the requests, in order.
+        listed: How a client parsed the list of them.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Words:
         self.listed: Any = None
 
     def take(self, path: str, body: bytes) -> dict[str, Any] | None:
-        """Take what a client sends and answer it; None for a path that takes no words."""
+        """Accept a client's request and return the response; None for any other path."""
         place = urlsplit(path).path
         if place == _LISTED:
             self.listed = json.loads(body)
@@ -38,7 +38,7 @@ class Words:
         return {"message": "Accepted"} if place == _LANGFUSE else {"data": []}
 
     def answer(self, path: str) -> dict[str, Any] | None:
-        """List what was sent as a server does; None for a path that lists no words."""
+        """Return the list of what was sent, as a server does; None for any other path."""
         place = urlsplit(path).path
         if place == _LANGFUSE_LISTED:
             scores = [_as_listed(score) for body in self._of(_LANGFUSE) for score in body]
@@ -65,7 +65,7 @@ class Words:
 
 
 def _as_listed(score: dict[str, Any]) -> dict[str, Any]:
-    """Write a score as the third version of Langfuse's API lists it."""
+    """Return a score as version 3 of Langfuse's API lists it."""
     if "sessionId" in score:
         subject = {"kind": "session", "id": score["sessionId"]}
     elif "observationId" in score:

@@ -1,8 +1,8 @@
-"""Follows the pages on frameworks: their files are written, their commands typed, requests made.
+"""Follow the docs pages on frameworks: write their files, run their commands, send requests.
 
-A page fences its programs as ``python services``, each with the name of its file in the first line,
-cells of a notebook as ``python notebook``, and what is typed as ``sh services``. The tests ask the
-collector what has arrived, and `tests.support.browser.pictures` shows it.
+A page fences its programs as ``python services``, each with its file name in the first line,
+notebook cells as ``python notebook``, and commands as ``sh services``. The tests query the
+collector for the results, and `tests.support.browser.pictures` takes pictures of them.
 """
 
 import json
@@ -24,7 +24,7 @@ FOLDER: Final = ROOT / "docs" / "how-to"
 _BLOCK: Final = re.compile(r"^```(python|sh) services\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CELL: Final = re.compile(r"^```python notebook\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE: Final = re.compile(r"# (\S+\.py)\n")
-# Ports that are free, where the pages take those that the servers take by themselves.
+# Free ports, instead of the default ports in the pages.
 _FREE_PORTS: Final = {
     "FLASK_RUN_PORT": "0",
     "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0",
@@ -34,7 +34,7 @@ TEXTS: Final = ("one", "three")
 
 
 def write_files(page: str, folder: Path) -> list[list[str]]:
-    """Write the files of a page; returns its commands, each as its words."""
+    """Write the files of a page; return its commands, each split into words."""
     commands: list[list[str]] = []
     for language, text in _BLOCK.findall((FOLDER / f"{page}.md").read_text()):
         if language == "sh":
@@ -50,9 +50,9 @@ def write_files(page: str, folder: Path) -> list[list[str]]:
 def started(
     page: str, ready: str, collector: CollectorProcess, folder: Path, times: int = 1
 ) -> Iterator[Service]:
-    """Start the first command of a page beside its files, until the block ends.
+    """Start the first command of a page in the folder of its files, until the block ends.
 
-    What arrives is delivered by the end of its processes, as the page says, not by their age.
+    Spans are delivered when its processes exit, as the page describes, not after a delay.
     """
     command = write_files(page, folder)[0]
     variables = {"OTEL_ML_ENDPOINT": collector.endpoint, **_FREE_PORTS, **NEVER_BY_ITSELF}
@@ -61,7 +61,7 @@ def started(
 
 
 def ask_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Ask the service of a page for the length of each text; returns what it printed."""
+    """Request the length of each text from a page's service; return the service's output."""
     ready = "running on" if page == "fastapi" else "Booting worker"
     with started(page, ready, collector, folder) as service:
         service.wait_for("http://127.0.0.1:")
@@ -72,7 +72,7 @@ def ask_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 
 def post_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Post each text to the service of BentoML's page; returns what it printed."""
+    """Post each text to the service of BentoML's page; return the service's output."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     [command] = write_files(page, folder)
@@ -102,7 +102,7 @@ def post_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 
 def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Send the worker of a page a task for each text; returns what it printed."""
+    """Send a task for each text to the worker of a page; return the worker's output."""
     with started(page, "ready.", collector, folder) as service:
         complete("send", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
         service.wait_for(" succeeded ", len(TEXTS))
@@ -111,7 +111,7 @@ def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 
 def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Execute the cells of a page as its command does; returns the notebook with its outputs."""
+    """Execute the cells of a page with its command; return the notebook with its outputs."""
     text = (FOLDER / f"{page}.md").read_text()
     told: dict[str, object] = {"cell_type": "code", "metadata": {}, "execution_count": None}
     cells = [
@@ -128,7 +128,7 @@ def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 Follow = Callable[[str, CollectorProcess, Path], str]
 
-# How a page is followed; its name is that of its project.
+# How to follow a page, by name, which is also the name of its project.
 FOLLOWED: Final[dict[str, Follow]] = {
     "bentoml": post_texts,
     "celery": send_texts,

@@ -1,4 +1,4 @@
-"""Processes of services, run by the Python of `.venv-services` with our package from the tree."""
+"""Processes of services, run with Python of `.venv-services` and our package from the tree."""
 
 import json
 import os
@@ -19,17 +19,17 @@ import pytest
 from tests.support.folders import ROOT
 
 PYTHON: Final = ROOT / ".venv-services" / "bin" / "python"
-# Far longer than a test: what arrives while it lasts was delivered by the end of a process.
+# Far longer than a test, so that spans that arrive during a test were delivered at exit.
 NEVER_BY_ITSELF: Final = {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
 _LISTENS: Final = re.compile(r"(?:Listening at:|[Rr]unning on) (http://[\d.]+:\d+)")
 _WAIT_S: Final = 60
 
 
 class Service:
-    """A service that says where it listens, and its processes.
+    """A service that prints its address, and its processes.
 
     Attributes:
-        address: Where it listens.
+        address: Its address.
     """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -43,18 +43,18 @@ class Service:
 
     @property
     def output(self) -> str:
-        """What it printed until now."""
+        """The output so far."""
         return "".join(self._output)
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Wait until it has printed a text, each of its workers perhaps once."""
+        """Wait until the output has a text this many times, for example once per worker."""
         while self.output.count(text) < times:
             assert self._told.wait(_WAIT_S), self.output
             assert not self._ended, self.output
             self._told.clear()
 
     def listens(self) -> bool:
-        """Say whether it takes connections; uvicorn says where before one of its workers does."""
+        """Return whether it accepts connections; uvicorn prints its address before that."""
         place = urlsplit(self.address)
         try:
             socket.create_connection((place.hostname or "", place.port or 0), _WAIT_S).close()
@@ -63,17 +63,17 @@ class Service:
         return True
 
     def get(self, path: str) -> Any:
-        """Ask it, each time on a connection of its own; returns the decoded answer."""
+        """Send a GET request on a new connection; return the decoded response."""
         with urlopen(self.address + path, timeout=_WAIT_S) as answer:
             return json.loads(answer.read())
 
     def stop(self) -> int:
-        """Tell the first of its processes to end, as who runs it does; returns the status."""
+        """Send SIGTERM to the first process, as an operator does; return its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(_WAIT_S)
 
     def kill(self) -> None:
-        """End all its processes at once."""
+        """Kill all its processes at once."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its children are in its session
         self._process.wait(_WAIT_S)
@@ -95,7 +95,7 @@ class Service:
 def start_service(
     command: Sequence[str], environment: Mapping[str, str], folder: Path | None
 ) -> Service:
-    """Start a service in a process group of its own, so that it can be killed with its workers."""
+    """Start a service in a new process group, so it can be killed with its workers."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -120,10 +120,10 @@ def serving(
 
     Args:
         arguments: The module and its arguments.
-        ready: What it prints when it can be used.
-        times: How often.
-        variables: Its environment variables; of telemetry's it sees no others.
-        folder: Where it runs, the one of the tests when not given.
+        ready: The output that shows it is ready.
+        times: How often that output must occur.
+        variables: Environment variables; it gets no other telemetry variables.
+        folder: Its folder; by default that of the tests.
     """
     service = start_service([python(), "-m", *arguments], variables_for(variables), folder)
     try:
@@ -134,12 +134,12 @@ def serving(
 
 
 def run(*arguments: str, **variables: str) -> Any:
-    """Run a module of the environment to its end; returns the JSON that it printed last."""
+    """Run a module of the environment until it exits; return the JSON of its last output line."""
     return json.loads(complete(*arguments, folder=None, **variables).splitlines()[-1])
 
 
 def complete(*arguments: str, folder: Path | None = None, **variables: str) -> str:
-    """Run a module of the environment, in a folder, to its end; returns what it printed."""
+    """Run a module of the environment, in a folder, until it exits; return its output."""
     done = subprocess.run(
         [python(), "-m", *arguments],
         env=variables_for(variables),
@@ -154,13 +154,13 @@ def complete(*arguments: str, folder: Path | None = None, **variables: str) -> s
 
 
 def variables_for(variables: dict[str, str]) -> dict[str, str]:
-    """Make the environment of a process: of telemetry's variables it sees no others."""
+    """Return the environment of a process, without inherited telemetry variables."""
     kept = {key: item for key, item in os.environ.items() if not key.startswith("OTEL_")}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
 
 def python() -> str:
-    """Find the Python of the environment."""
+    """Return the Python of the environment."""
     if not PYTHON.exists():
         pytest.skip("There is no .venv-services: make .venv-services/stamp")
     return str(PYTHON)

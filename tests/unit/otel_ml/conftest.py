@@ -1,4 +1,4 @@
-"""Fixtures of the SDK's tests."""
+"""Fixtures for the SDK tests."""
 
 from tests.support.otel_ml.fixtures import _no_environment, client, recording
 

@@ -1,4 +1,4 @@
-"""Programs that drive a generator, and what a generator answers: for comparing two of a kind."""
+"""Programs that drive generators, and example generators, to compare two generators' answers."""
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final
@@ -27,7 +27,7 @@ steps: st.SearchStrategy[list[Step]] = st.lists(
 
 
 def play(generator: Generator[Any, Any, Any], program: list[Step]) -> list[Answer]:
-    """Drive a generator and end it; returns each step's answer, exceptions by type and values."""
+    """Drive a generator, end it, and return the answer of each step."""
     answers = [_play_step(generator, *step) for step in program]
     _play_step(generator, "throw", "key")
     return answers
@@ -47,7 +47,7 @@ def _play_step(generator: Generator[Any, Any, Any], name: str, value: Any) -> An
 
 
 async def play_async(generator: AsyncGenerator[Any, Any], program: list[Step]) -> list[Answer]:
-    """The same for an async generator."""
+    """Do the same as `play` for an async generator."""
     answers = [await _play_async_step(generator, *step) for step in program]
     await _play_async_step(generator, "throw", "key")
     return answers
@@ -84,7 +84,7 @@ def catching() -> Generator[Any, Any, Any]:
 
 
 def closing() -> Generator[Any, Any, Any]:
-    """Answers to being closed with a value: `close` gives it back since Python 3.13."""
+    """Return a value when closed; `close` returns that value since Python 3.13."""
     try:
         yield 1
         yield 2
@@ -93,7 +93,7 @@ def closing() -> Generator[Any, Any, Any]:
 
 
 def stubborn() -> Generator[Any, Any, Any]:
-    """Goes on when it is closed."""
+    """Yield again every time it is closed."""
     while True:
         try:
             yield 1
@@ -102,7 +102,7 @@ def stubborn() -> Generator[Any, Any, Any]:
 
 
 def reluctant() -> Generator[Any, Any, Any]:
-    """Goes on when it is closed once."""
+    """Yield once more when it is closed the first time."""
     try:
         yield 1
     except GeneratorExit:

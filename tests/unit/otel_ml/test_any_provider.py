@@ -1,4 +1,4 @@
-"""The same runs under any provider: what they say does not depend on who makes the spans."""
+"""Runs have the same content under any tracer provider."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tests.support.otel_ml.providers import STOCK, PlainSubclass, Provider, open
 from tests.support.otel_ml.recording import attributes, parent_id, record_kind, span_id
 from tests.support.waiting import run_other_tasks
 
-# What differs from one run of the same calls to the next.
+# Attributes that differ between two runs of the same calls.
 VOLATILE: Final = {
     "otel_ml.seq",
     "otel_ml.latency_ms",
@@ -56,7 +56,7 @@ def shorter(outputs: dict[str, Any]) -> float:
 
 
 def call_all(client: Client) -> None:
-    """Record a run of each kind, and records about one."""
+    """Record one run of each kind, and update records about a run."""
     trace_it = client.trace(kind="chain", tags={"team": "a", "size": 3}, params={"k": 2})
     trace_it(model)("why", limit=4)
     trace_it(model)("a long question " * 100)
@@ -77,7 +77,7 @@ def call_all(client: Client) -> None:
 
 
 def told(spans: Sequence[ReadableSpan]) -> list[Any]:
-    """What spans say, without ids, numbers and times, in an order of their own."""
+    """Return the content of spans without ids, numbers and times, in a stable order."""
     names = {span_id(span): span.name for span in spans}
     found = []
     for span in spans:
@@ -109,7 +109,7 @@ def spans_of(kind: type[Provider]) -> Sequence[ReadableSpan]:
 
 @pytest.mark.parametrize("kind", [PlainSubclass, *STOCK.values()])
 def test_run_says_the_same_under_any_provider(kind: type[Provider]) -> None:
-    """Runs and records say the same under any provider as on spans of our own."""
+    """Runs and records have the same content under any provider as under the SDK's own."""
     ours = spans_of(TracerProvider)
     assert {type(span) for span in ours} == {RunSpan}
     assert len(ours) == 14

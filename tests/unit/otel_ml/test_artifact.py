@@ -1,4 +1,4 @@
-"""Data that is logged under a reference: what leaves, when, and what is hidden of it."""
+"""Values logged as artifacts: when they are written, what is sent, and what is redacted."""
 
 import dataclasses
 import hashlib
@@ -42,7 +42,7 @@ class Titled(str):
 
 
 def artifacts(recording: Recording) -> list[dict[str, Any]]:
-    """The artifact events of runs and updates, without the prefix of their names."""
+    """Return the artifact events of runs and updates, without the prefix of attribute names."""
     return [
         {key.removeprefix(f"{ARTIFACT}."): item for key, item in said.items()}
         for span in recording.spans()
@@ -57,7 +57,7 @@ def artifact(recording: Recording) -> dict[str, Any]:
 
 
 def log(recording: Recording, ref: str, value: object) -> dict[str, Any]:
-    """Log one value in a run of its own."""
+    """Log one value in a new run and return its artifact event."""
     with recording.client.run("fit") as run:
         run.log(ref, value)
     return artifact(recording)
@@ -100,7 +100,7 @@ def test_event_says_what_it_is(recording: Recording) -> None:
     ],
 )
 def test_value_is_read_back(recording: Recording, value: Any) -> None:
-    """What a run carries is read back as it was."""
+    """A logged value is equal when it is read back."""
     found = types.load(log(recording, "x", value)["json"]).data
     assert type(found).__name__ == type(value).__name__
     if isinstance(value, np.ndarray):
@@ -114,7 +114,7 @@ def test_value_is_read_back(recording: Recording, value: Any) -> None:
 
 
 def test_later_change_does_not_matter(recording: Recording) -> None:
-    """The value is written when it is logged."""
+    """A value is written when it is logged, so a later change has no effect."""
     array = np.zeros(3)
     with recording.client.run("fit") as run:
         run.log("a", array)
@@ -123,7 +123,7 @@ def test_later_change_does_not_matter(recording: Recording) -> None:
 
 
 def test_wrapper_is_taken_as_it_is(recording: Recording) -> None:
-    """A value in a wrapper is written by that wrapper."""
+    """A value in a wrapper is written by that wrapper and keeps its options."""
     photo = types.Image(Image.new("RGB", (8, 8)), lossless=False)
     found = types.load(log(recording, "photo", photo)["json"])
     assert isinstance(found, types.Image)
@@ -131,7 +131,7 @@ def test_wrapper_is_taken_as_it_is(recording: Recording) -> None:
 
 
 def test_reference_twice_keeps_both(recording: Recording) -> None:
-    """What is logged twice under a reference leaves twice, in order, beside the lines of text."""
+    """Two values logged under one reference are both sent, in order with the log lines."""
     with recording.client.run("fit") as run:
         run.log("a", 1)
         run.info("between")
@@ -143,7 +143,7 @@ def test_reference_twice_keeps_both(recording: Recording) -> None:
 
 
 def test_short_call_carries_its_data(recording: Recording) -> None:
-    """Data of a traced call is on its span."""
+    """Data logged in a traced call is on the span of the call, without an update record."""
 
     @recording.client.trace
     def model() -> None:
@@ -155,7 +155,7 @@ def test_short_call_carries_its_data(recording: Recording) -> None:
 
 
 def test_data_of_runs_elsewhere(recording: Recording) -> None:
-    """Data can be logged of a run that is named by its id."""
+    """Data can be logged to a run by the run's id."""
     run_id = "1" * 32 + "-" + "2" * 16
     recording.client.about(run_id=run_id).log("a", 1)
     [update] = recording.records("update")
@@ -164,7 +164,7 @@ def test_data_of_runs_elsewhere(recording: Recording) -> None:
 
 
 def test_many_documents_fill_records(recording: Recording) -> None:
-    """Documents that together are large leave in several records, none above 1 MiB or so."""
+    """Many large documents are spread over several records of at most 1 MiB."""
     text = "x" * (LIMIT_BYTES - 1_000)
     with recording.client.run("fit") as run:
         for _ in range(40):
@@ -178,7 +178,7 @@ def test_many_documents_fill_records(recording: Recording) -> None:
 
 @pytest.mark.parametrize("make", [str, lambda: "x" * 257, lambda: None, int, bytes, Hostile])
 def test_wrong_reference_is_refused(recording: Recording, make: Callable[[], Any]) -> None:
-    """A reference that is no text of 1 to 256 characters raises, and nothing is logged."""
+    """A reference that is not text of 1 to 256 characters raises, and nothing is logged."""
     with recording.client.run("fit") as run, pytest.raises(ValueError, match="Invalid ref "):
         run.log(make(), 1)
     assert artifacts(recording) == []
@@ -200,7 +200,7 @@ def test_wrong_reference_is_refused(recording: Recording, make: Callable[[], Any
     ],
 )
 def test_hostile_values_are_logged(recording: Recording, make: Callable[[], object]) -> None:
-    """Whatever a value does, logging it does not raise and leaves a document."""
+    """Logging a hostile value does not raise and sends a document."""
     before = trouble()
     said = log(recording, "x", make())
     assert json.loads(said["json"])["type"] == said["type"]
@@ -208,7 +208,7 @@ def test_hostile_values_are_logged(recording: Recording, make: Callable[[], obje
 
 
 class Broken(types.Data):
-    """A wrapper whose writing fails."""
+    """A wrapper whose `to_jcr` raises."""
 
     def to_jcr(self) -> dict[str, Any]:
         raise RuntimeError("broken")
@@ -219,7 +219,7 @@ class Broken(types.Data):
 
 
 def test_broken_wrapper_leaves_its_type(recording: Recording) -> None:
-    """Of a wrapper that fails its type is sent, and the run says that it was left out."""
+    """If a wrapper fails, only its type is sent, and the run notes that the value is missing."""
     said = log(recording, "x", Broken(1))
     assert said == {
         "ref": "x",
@@ -230,7 +230,7 @@ def test_broken_wrapper_leaves_its_type(recording: Recording) -> None:
 
 
 def test_too_large_value_leaves_its_shape(recording: Recording) -> None:
-    """Of a value of more than 64 MiB type, shape and the like are sent."""
+    """For a value over 64 MiB only its type and a preview with its shape are sent."""
     said = log(recording, "x", np.zeros((9, 1024, 1024)))
     assert sorted(said) == ["preview", "ref", "type"]
     assert json.loads(said["preview"])["shape"] == [9, 1024, 1024]
@@ -238,13 +238,13 @@ def test_too_large_value_leaves_its_shape(recording: Recording) -> None:
 
 
 def test_document_that_nobody_takes(recording: Recording) -> None:
-    """With an exporter of the user's a long document stays here, and the run says so."""
+    """With a user's exporter, a long document is not sent, and the run notes that."""
     said = log(recording, "x", "y" * LIMIT_BYTES)
     assert sorted(said) == ["bytes", "preview", "ref", "sha256", "type"]
     assert notes(recording) == {"artifacts": ["artifact"]}
 
 
-# What is kept.
+# Values that cannot be read back in full.
 
 
 @pytest.mark.parametrize(
@@ -264,19 +264,19 @@ def test_document_that_nobody_takes(recording: Recording) -> None:
 def test_what_is_kept_is_said(
     recording: Recording, make: Callable[[], object], facts: dict[str, object]
 ) -> None:
-    """What is read back as less than it was says so where it is shown."""
+    """The preview of a value that is read back only in part shows which part is kept."""
     said = json.loads(log(recording, "x", make())["preview"])
     assert said["type"] == "otel_ml.types.Native"
     assert facts.items() <= said.items()
 
 
 def test_value_that_is_whole_says_nothing(recording: Recording) -> None:
-    """A value that comes back as it was says nothing of the kind."""
+    """The preview of a value that is read back in full has no `kept` field."""
     assert "kept" not in json.loads(log(recording, "x", deque([1]))["preview"])
 
 
 def test_texts_of_any_length_are_no_trouble(recording: Recording) -> None:
-    """An array of numpy's texts of any length is described without trouble."""
+    """An array of numpy's variable-length strings is recorded without an error."""
     array = np.array(["long " * 20] * 100, np.dtypes.StringDType())
     before = trouble()
     with recording.client.run("fit") as run:
@@ -291,13 +291,13 @@ def test_texts_of_any_length_are_no_trouble(recording: Recording) -> None:
 
 
 def test_size_of_fields_counts(recording: Recording) -> None:
-    """Of an object whose fields are large only what it is leaves."""
+    """For an object whose fields exceed the limit only its type and a preview are sent."""
     said = log(recording, "x", Login("a", np.zeros((9, 1024, 1024))))
     assert sorted(said) == ["preview", "ref", "type"]
     assert notes(recording) == {"artifacts": ["truncated"]}
 
 
-# What is hidden.
+# Redaction.
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_size_of_fields_counts(recording: Recording) -> None:
     ],
 )
 def test_secret_keys_are_hidden(recording: Recording, value: object, shown: object) -> None:
-    """Values of secret keys leave neither in the document nor in the preview."""
+    """Values under secret keys are in neither the document nor the preview."""
     said = log(recording, "x", value)
     assert types.load(said["json"]).data == shown
     assert "hunter2" not in json.dumps(said)
@@ -323,14 +323,14 @@ def test_secret_keys_are_hidden(recording: Recording, value: object, shown: obje
 
 @pytest.mark.parametrize("value", ["text", b"123", np.zeros(3), pd.Series([1])])
 def test_secret_reference_hides_all(recording: Recording, value: object) -> None:
-    """What is logged under a secret name leaves its type alone."""
+    """For a value logged under a secret name only its type is sent."""
     said = log(recording, "api_key", value)
     assert said == {"ref": "api_key", "type": types.wrap(value).type_name}
     assert notes(recording) == {"artifacts": ["redacted"]}
 
 
 def test_secret_columns_are_left_out(recording: Recording) -> None:
-    """Columns of a table with secret names are neither in the document nor in the preview."""
+    """Table columns with secret names are in neither the document nor the preview."""
     said = log(recording, "users", pd.DataFrame({"name": ["a"], "password": ["hunter2"]}))
     assert types.load(said["json"]).data.columns.tolist() == ["name"]
     assert "hunter2" not in json.dumps(said)
@@ -342,7 +342,7 @@ def test_secret_columns_are_left_out(recording: Recording) -> None:
 def test_secret_columns_of_other_packages(
     recording: Recording, make: Callable[[Any], Any], is_within: bool
 ) -> None:
-    """Nor are those of polars and pyarrow, and what stands under secret names within columns."""
+    """Secret columns, and secret keys inside columns, of polars and pyarrow are redacted."""
     table = make({"n": [1], "password": ["hunter2"], "in": [{"api_key": "hunter2", "b": 2}]})
     said = log(recording, "users", {"table": table} if is_within else table)
     found = types.load(said["json"]).data
@@ -363,7 +363,7 @@ def test_secret_columns_of_other_packages(
     ],
 )
 def test_function_hides_texts_in_columns(recording: Recording, make: Callable[[], Any]) -> None:
-    """What the user's function hides is in no column of polars or pyarrow, whose type stays."""
+    """The user's function redacts texts in polars and pyarrow columns, and types are unchanged."""
     redacting(recording, redact=lambda text: text.replace("555-1234", "phone"))
     value = make()
     said = log(recording, "a", value)
@@ -374,7 +374,7 @@ def test_function_hides_texts_in_columns(recording: Recording, make: Callable[[]
 
 
 def test_attributes_of_a_table_are_hidden(recording: Recording) -> None:
-    """What stands under secret names in the attributes of a table leaves nowhere."""
+    """Values under secret names in a table's attributes are redacted."""
     frame = pd.DataFrame({"a": [1]})
     frame.attrs = {"source": {"password": "hunter2", "host": "db"}}
     said = log(recording, "a", frame)
@@ -384,7 +384,7 @@ def test_attributes_of_a_table_are_hidden(recording: Recording) -> None:
 
 
 def test_secret_series_is_left_out(recording: Recording) -> None:
-    """A series with a secret name leaves its type alone."""
+    """For a series with a secret name only its type is sent."""
     said = log(recording, "users", pd.Series(["hunter2"], name="password"))
     assert sorted(said) == ["ref", "type"]
 
@@ -405,7 +405,7 @@ def test_secret_series_is_left_out(recording: Recording) -> None:
     ],
 )
 def test_function_hides_texts(recording: Recording, value: object) -> None:
-    """What the user's function hides is in no text of the document or the preview."""
+    """The user's function redacts all texts in the document, the preview and the reference."""
     redacting(recording, redact=lambda text: text.replace("555-1234", "phone"))
     said = log(recording, "555-1234", value)
     assert "555-1234" not in json.dumps(said)
@@ -414,7 +414,7 @@ def test_function_hides_texts(recording: Recording, value: object) -> None:
 
 
 def test_function_leaves_what_is_no_text(recording: Recording) -> None:
-    """A function that hides everything leaves arrays readable."""
+    """A redact function that replaces every text leaves arrays of numbers readable."""
     redacting(recording, redact=lambda _text: "x")
     said = log(recording, "a", np.arange(3))
     assert types.load(said["json"]).data.tolist() == [0, 1, 2]

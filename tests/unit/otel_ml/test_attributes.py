@@ -1,4 +1,4 @@
-"""The names of the wire contract."""
+"""Attribute names of the wire contract."""
 
 import ast
 from pathlib import Path
@@ -36,7 +36,7 @@ COLLECTOR = SDK.parent / "collector" / "otel_ml_collector"
 
 
 def written_names(package: Path) -> dict[str, list[str]]:
-    """Attribute names that modules of a package write themselves, by file."""
+    """Return the attribute names that modules of a package spell out, by file."""
     found: dict[str, list[str]] = {}
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -45,7 +45,7 @@ def written_names(package: Path) -> dict[str, list[str]]:
     return found
 
 
-# The collector reads GenAI names of every version, so it has a list of its own.
+# Excluded because the collector has its own list: it reads GenAI names of every version.
 GEN_AI = {name for name in NAMES.values() if name.startswith("gen_ai.")}
 OWN = frozenset(NAMES.values()) - STANDARD - GEN_AI
 
@@ -62,7 +62,7 @@ def test_own_names_share_the_prefix() -> None:
 
 
 def test_contract_holds_the_names() -> None:
-    """The names that other systems filter on are those of the wire contract."""
+    """The names that other systems filter on match the wire contract."""
     assert {
         attributes.PROJECT,
         attributes.KIND,
@@ -91,10 +91,10 @@ def test_contract_holds_the_names() -> None:
 
 
 def test_sdk_writes_names_in_one_place() -> None:
-    """No other module of the SDK spells an attribute name."""
+    """Only attributes.py of the SDK spells out attribute names."""
     assert set(written_names(SDK)) == {"attributes.py"}
 
 
 def test_collector_imports_the_names() -> None:
-    """No module of the collector spells an attribute name of ours."""
+    """No module of the collector spells out an attribute name of the SDK."""
     assert written_names(COLLECTOR) == {}

@@ -1,4 +1,4 @@
-"""Runs whose times the program gives, because they already happened."""
+"""Runs that already happened, with times given by the program."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -23,12 +23,12 @@ END_NS: Final = START_NS + 2 * 10**9
 
 
 def source_of(span: ReadableSpan) -> object:
-    """Return what the resource of a span marks it as."""
+    """Return the import marker of a span's resource."""
     return span.resource.attributes.get("otel_ml.import")
 
 
 def test_run_with_start_and_end(recording: Recording) -> None:
-    """A run has the times that were given, and is marked as history."""
+    """A run with a given start and end has these times and is marked as imported."""
     with recording.client.run("train", start=START, end=END, tags={"a": 1}) as run:
         run.info("done")
     assert recording.records("start") == []
@@ -47,7 +47,7 @@ def test_run_with_start_and_end(recording: Recording) -> None:
 
 
 def test_run_with_a_start_only(recording: Recording) -> None:
-    """A run that started in the past ends now."""
+    """A run with only a given start ends now."""
     before = datetime.now(timezone.utc)
     recording.client.run("train", start=before - timedelta(hours=1)).end()
     span = recording.run()
@@ -56,14 +56,14 @@ def test_run_with_a_start_only(recording: Recording) -> None:
 
 
 def test_other_runs_are_not_history(recording: Recording) -> None:
-    """Only a run with given times is marked."""
+    """Only a run with given times is marked as imported."""
     recording.client.run("past", start=START, end=END).end()
     recording.client.run("now").end()
     assert [source_of(span) for span in recording.runs()] == ["recorded", None]
 
 
 def test_trace_of_the_past(recording: Recording) -> None:
-    """A backdated run inside the block of another one is its child."""
+    """A backdated run inside the block of another run is its child."""
     with recording.client.run("outer", start=START, end=END):
         recording.client.record_call("inner", {"x": 1}, 2, start=START, end=END)
     inner, outer = recording.runs()
@@ -71,7 +71,7 @@ def test_trace_of_the_past(recording: Recording) -> None:
 
 
 def test_record_call(recording: Recording) -> None:
-    """A call that already happened is a run with inputs, output, times and whose it was."""
+    """`record_call` records inputs, output, times, tags, session, user and trace key."""
     run_id = recording.client.record_call(
         "answer",
         {"question": "why"},
@@ -103,7 +103,7 @@ def test_record_call(recording: Recording) -> None:
 
 
 def test_record_a_call_that_failed(recording: Recording) -> None:
-    """A call with an error has its type, its time, and no output."""
+    """A call recorded with an error has the error's type and time, and no output."""
     recording.client.record_call("m", 1, 2, start=START, end=END, error=KeyError("x"))
     span = recording.run()
     found = attributes(span)
@@ -113,7 +113,7 @@ def test_record_a_call_that_failed(recording: Recording) -> None:
 
 
 def test_metrics_of_the_past(recording: Recording) -> None:
-    """Metrics have the time that was given, else the end of a backdated run."""
+    """Metrics have the given time, or else the end time of a backdated run."""
     with recording.client.run("train", start=START, end=END) as run:
         run.log_metrics({"loss": 0.5}, step=1, time=START)
         run.log_metric("loss", 0.25, step=2)
@@ -133,7 +133,7 @@ def test_metrics_of_the_past(recording: Recording) -> None:
     ],
 )
 def test_wrong_times(recording: Recording, times: dict[str, Any], expected: str) -> None:
-    """Times that cannot be right are an error, and nothing is recorded."""
+    """Invalid times raise an error, and nothing is recorded."""
     with pytest.raises(ValueError, match=expected):
         recording.client.run("train", **times)
     with recording.client.run("now") as run, pytest.raises(ValueError, match="Invalid time"):

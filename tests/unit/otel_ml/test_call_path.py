@@ -1,4 +1,4 @@
-"""What a traced call passes, and where private names of OpenTelemetry may stand."""
+"""SDK files that a traced call runs, and files that may read OpenTelemetry's private names."""
 
 import ast
 import inspect
@@ -21,13 +21,13 @@ MOST_FILES: Final = 10
 
 
 def files_of_a_call(client: Client) -> list[str]:
-    """List our files whose functions run on the caller's thread while a call is traced."""
+    """List the SDK files whose functions run on the caller's thread during a traced call."""
 
     @client.trace
     def answer(question: str) -> dict[str, str]:
         return {"answer": question}
 
-    answer("warm")  # the first one loads what later ones do not
+    answer("warm")  # the first call loads modules that later calls do not
     found: set[str] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
@@ -45,7 +45,7 @@ def files_of_a_call(client: Client) -> list[str]:
 
 
 def test_traced_call_passes_few_files(client: Client) -> None:
-    """A traced call passes at most ten files of ours on its caller's thread."""
+    """A traced call runs functions of at most ten SDK files on the caller's thread."""
     found = files_of_a_call(client)
     assert len(found) <= MOST_FILES, found
     assert {"calls.py", "spans.py", "recorder.py"} <= set(found)
@@ -53,7 +53,7 @@ def test_traced_call_passes_few_files(client: Client) -> None:
 
 
 def private_names_of_sdk() -> set[str]:
-    """Collect the names with one underscore that objects of OpenTelemetry's keep."""
+    """Collect the names with one leading underscore that OpenTelemetry objects have."""
     provider = TracerProvider(shutdown_on_exit=False)
     processors: Any = provider._active_span_processor
     tracer = provider.get_tracer("a")
@@ -63,9 +63,10 @@ def private_names_of_sdk() -> set[str]:
 
 
 def test_private_names_stand_in_two_files() -> None:
-    """Only spans.py and the sender of requests read what is private to OpenTelemetry's objects.
+    """Only spans.py and export/http.py read private names of OpenTelemetry.
 
-    The sender takes one key of the API. It does without spans.py, as client commands load no SDK.
+    export/http.py needs one key of the API. It does not import spans.py, because client commands
+    load no SDK.
     """
     nodes = {path: list(ast.walk(ast.parse(path.read_text()))) for path in PACKAGE.rglob("*.py")}
     ours = {name for path in nodes for node in nodes[path] for name in read_of_self(node)}
@@ -85,7 +86,7 @@ def read_of_self(node: ast.AST) -> set[str]:
 
 
 def read_of_others(node: ast.AST) -> set[str]:
-    """Return the attribute of another object that a node reads, also by ``getattr``."""
+    """Return the attribute of another object that a node reads, also with ``getattr``."""
     if isinstance(node, ast.Attribute):
         return {node.attr} - read_of_self(node)
     is_getattr = isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr"
@@ -95,7 +96,7 @@ def read_of_others(node: ast.AST) -> set[str]:
 
 
 def test_table_of_late_modules_is_true() -> None:
-    """Each module of the table is there, and each is used late by some file."""
+    """Each module in the table of late imports exists, and some file imports it late."""
     used = {
         node.args[0].value
         for path in PACKAGE.rglob("*.py")
@@ -112,7 +113,7 @@ def test_table_of_late_modules_is_true() -> None:
 
 
 def test_signatures_name_the_options(recording: Recording) -> None:
-    """`help` and notebooks show each option of the decorators with its default."""
+    """The decorators' signatures show each option with its default, for `help` and notebooks."""
     options = ["name", "kind", "tags", "params", "version_on", "capture"]
     options += ["columns", "provider", "model"]
     trace = inspect.signature(recording.client.trace)

@@ -1,4 +1,4 @@
-"""What a call writes down: inputs, output, version, and what was left out."""
+"""The content of a call's run: inputs, output, version, and notes about omitted data."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def definition(span: ReadableSpan) -> Any:
 
 @pytest.fixture
 def sampled_out() -> Iterator[Recording]:
-    """A client under a provider whose sampler records nothing."""
+    """Yield a recording whose provider samples out every span."""
     recording = Recording()
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     recording.client = Client("shop", exporter=recording.exporter, tracer_provider=provider)
@@ -45,7 +45,7 @@ def sampled_out() -> Iterator[Recording]:
 
 
 def test_run_names_its_version(recording: Recording) -> None:
-    """A run carries its version's digest and structure, and on the first span what they mean."""
+    """A run has its version's digest and output structure, and the first run the definition."""
     recording.client.trace(params={"depth": 3})(double)(1)
     span = recording.run()
     assert attributes(span)["otel_ml.model.output_schema"] == NUMBER
@@ -63,7 +63,7 @@ def test_run_names_its_version(recording: Recording) -> None:
 
 
 def test_definition_travels_once(recording: Recording) -> None:
-    """The second run of a version names it and does not explain it again."""
+    """Only the first run of a version carries the definition."""
     traced = recording.client.trace(double)
     traced(1)
     traced(2)
@@ -74,7 +74,7 @@ def test_definition_travels_once(recording: Recording) -> None:
 
 
 def test_definition_travels_with_each_structure(recording: Recording) -> None:
-    """The first run of each output structure explains the version with that structure."""
+    """The first run of each output structure carries the definition with that structure."""
     traced = recording.client.trace(given)
     for value in (1, "a", 2, "b"):
         traced(value)
@@ -83,7 +83,7 @@ def test_definition_travels_with_each_structure(recording: Recording) -> None:
 
 
 def test_many_structures_are_dynamic(recording: Recording) -> None:
-    """From the 9th structure of a definition on the structure is dynamic; known ones stay."""
+    """From the 9th output structure of a definition on, new structures are recorded as dynamic."""
     traced = recording.client.trace(given)
     for number in [*range(10), 0]:
         traced({f"key{number}": 1})
@@ -96,13 +96,13 @@ def test_many_structures_are_dynamic(recording: Recording) -> None:
 
 @pytest.mark.parametrize("value", [None, [], {"a": None}])
 def test_output_without_structure_has_no_schema(recording: Recording, value: object) -> None:
-    """An output that says nothing sure of its structure leaves the schema open."""
+    """A run whose output is null or empty has no output schema."""
     recording.client.trace(given)(value)
     assert "otel_ml.model.output_schema" not in attributes(recording.run())
 
 
 def test_failed_run_has_a_version_without_structure(recording: Recording) -> None:
-    """A run that raised carries the definition's digest and no structure."""
+    """A run that raised has the definition's digest and no output structure."""
     with pytest.raises(TypeError):
         recording.client.trace(double)(None)  # type: ignore[arg-type]  # that is the point
     span = recording.run()
@@ -112,7 +112,7 @@ def test_failed_run_has_a_version_without_structure(recording: Recording) -> Non
 
 
 def test_latency_is_the_span_s(recording: Recording) -> None:
-    """The latency attribute is the span's own interval."""
+    """The latency attribute is the length of the span."""
     recording.client.trace(double)(1)
     span = recording.run()
     assert span.start_time is not None
@@ -141,7 +141,7 @@ def test_options_are_on_every_run(recording: Recording) -> None:
 
 
 def test_long_payload_has_a_preview(recording: Recording) -> None:
-    """A payload over 1,024 bytes has a short valid one beside it."""
+    """A payload over 1,024 bytes also has a preview, which is short valid JSON."""
     recording.client.trace(given)("x" * 2_000)
     found = attributes(recording.run())
     assert inputs(recording.run()) == {"value": "x" * 2_000}
@@ -152,13 +152,13 @@ def test_long_payload_has_a_preview(recording: Recording) -> None:
 
 
 def test_numpy_predictions_are_recorded(recording: Recording) -> None:
-    """A long list of numpy floats, as predictions often are, is an output like others."""
+    """A long list of numpy floats, common for predictions, is recorded as a list of numbers."""
     recording.client.trace(given)([np.float64(0.5)] * 1_000)
     assert outputs(recording.run()) == [0.5] * 1_000
 
 
 def test_what_was_left_out_is_said(recording: Recording) -> None:
-    """A payload over the limit is cut, and the run says which one and why."""
+    """A payload over the limit is cut, and the run notes which payload and why."""
     recording.client.trace(given)(["x" * 100_000, VALUES["hostile"]()])
     found = attributes(recording.run())
     assert len(found["otel_ml.inputs"].encode()) <= 64 * 1_024
@@ -168,7 +168,7 @@ def test_what_was_left_out_is_said(recording: Recording) -> None:
 
 
 def test_hostile_value_changes_nothing() -> None:
-    """A call with a hostile argument returns it untouched, and leaves one whole run."""
+    """A call with a hostile argument returns that argument and leaves one complete run."""
     for name, make in VALUES.items():
         recording = Recording()
         value = make()
@@ -192,7 +192,7 @@ def test_runs_are_numbered(recording: Recording) -> None:
 
 
 def test_projects_are_numbered_apart() -> None:
-    """Numbers count per process and project."""
+    """Each project in a process has its own run numbers."""
     seqs = []
     for number in range(2):
         exporter = InMemorySpanExporter()
@@ -205,7 +205,7 @@ def test_projects_are_numbered_apart() -> None:
 
 
 class Watched:
-    """Counts how often somebody looks at it."""
+    """An object that counts calls of its ``repr``."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -216,21 +216,21 @@ class Watched:
 
 
 def test_recorded_call_looks_at_its_inputs(recording: Recording) -> None:
-    """A recorded call writes its inputs down, which the next test counts on."""
+    """A recorded call reads its inputs; the next test relies on this."""
     watched = Watched()
     recording.client.trace(given)(watched)
     assert watched.looks > 0
 
 
 def test_sampled_out_call_looks_at_nothing(sampled_out: Recording) -> None:
-    """A sampled-out call returns as ever, and nobody looks at its inputs or output."""
+    """A sampled-out call does not read its inputs, output or params."""
     watched = Watched()
     assert sampled_out.client.trace(params={"a": watched})(given)(watched) is watched
     assert watched.looks == 0
 
 
 def test_sampled_out_call_leaves_nothing(sampled_out: Recording) -> None:
-    """A sampled-out call leaves no span, whatever is said inside."""
+    """A sampled-out call leaves no span, even if the code inside adds to the run."""
 
     @sampled_out.client.trace
     def model() -> bool:
@@ -245,7 +245,7 @@ def test_sampled_out_call_leaves_nothing(sampled_out: Recording) -> None:
 
 
 def test_sampled_out_call_takes_no_number(recording: Recording, sampled_out: Recording) -> None:
-    """A sampled-out call takes no number, so that it does not look like a lost one."""
+    """A sampled-out call takes no number, so it does not look like a lost run."""
     recording.client.trace(double)(1)
     sampled_out.client.trace(double)(1)
     recording.client.trace(double)(1)
@@ -255,7 +255,7 @@ def test_sampled_out_call_takes_no_number(recording: Recording, sampled_out: Rec
 
 @pytest.mark.parametrize("kind", ["span", "", "Model"])
 def test_unknown_kind_is_refused(client: Client, kind: str) -> None:
-    """A kind that is none of ours is refused where it is written."""
+    """An unknown kind is refused when the function is decorated."""
     with pytest.raises(ValueError, match=rf"^Invalid kind {kind!r}: expected one of "):
         client.trace(kind=kind)
 
@@ -264,6 +264,6 @@ def test_unknown_kind_is_refused(client: Client, kind: str) -> None:
     "kind", ["model", "chain", "tool", "retriever", "embedding", "agent", "training"]
 )
 def test_known_kind_is_recorded(recording: Recording, kind: str) -> None:
-    """Each kind of the contract is recorded as it is."""
+    """Each kind of the contract is recorded unchanged."""
     recording.client.trace(kind=kind)(double)(1)
     assert attributes(recording.run())["otel_ml.kind"] == kind

@@ -1,4 +1,4 @@
-"""Arguments of a call by the names that its signature gives them."""
+"""Binding the arguments of a call to parameter names."""
 
 import functools
 from collections.abc import Callable
@@ -85,7 +85,7 @@ def test_arguments_have_their_names(
     kwargs: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    """Inputs are named as the signature names them, defaults included, the object left out."""
+    """Inputs have the parameter names and include defaults, but not the method's object."""
     assert make_binder(function)(args, kwargs) == expected
 
 
@@ -106,7 +106,7 @@ def test_wrong_call_is_kept(
     kwargs: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    """Arguments that the function will refuse are kept without raising."""
+    """Arguments that do not fit the signature are kept, and binding them does not raise."""
     assert make_binder(function)(args, kwargs) == expected
 
 

@@ -1,4 +1,4 @@
-"""Arguments by name, beside what `inspect` says of the same call."""
+"""Binding arguments to names, compared with `inspect`."""
 
 import inspect
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _kinds = st.sampled_from(
 
 @st.composite
 def signatures(draw: Draw, first: str | None = None) -> Signature:
-    """Any signature that a `def` may have; `first` is that of a method's object."""
+    """Generate any signature that a `def` may have; `first` names a method's object."""
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=6))
     kinds = sorted(draw(_kinds) for _ in names)
     parameters: list[Parameter] = []
@@ -57,7 +57,7 @@ def signatures(draw: Draw, first: str | None = None) -> Signature:
 
 @st.composite
 def fitting_calls(draw: Draw, signature: Signature) -> Call:
-    """A call that the signature accepts: some arguments by position, some by name, some not."""
+    """Generate a call that the signature accepts: arguments by position, by name, or omitted."""
     parameters = list(signature.parameters.values())
     positional = [each for each in parameters if each.kind in POSITIONAL]
     least = sum(
@@ -74,7 +74,7 @@ def fitting_calls(draw: Draw, signature: Signature) -> Call:
     if count == len(positional) and Parameter.VAR_POSITIONAL in kinds:
         count += draw(st.integers(0, 3))
     if Parameter.VAR_KEYWORD in kinds:
-        # Not those of positional-only ones: `inspect` of Python 3.11 refuses some of these.
+        # Skip names of positional-only parameters: Python 3.11's `inspect` refuses some of them.
         free = sorted({*NAMES, "x"} - {each.name for each in parameters})
         names += draw(st.lists(st.sampled_from(free), unique=True, max_size=2))
     kwargs = {name: number for number, name in enumerate(draw(st.permutations(names)), 10)}
@@ -97,7 +97,7 @@ def function_of(signature: Signature, qualified: str) -> Callable[..., None]:
 
 
 def bound(signature: Signature, call: Call) -> dict[str, Any]:
-    """What `inspect` makes of a call."""
+    """Return the arguments as `inspect` binds them."""
     found = signature.bind(*call[0], **call[1])
     found.apply_defaults()
     return dict(found.arguments)
@@ -106,7 +106,7 @@ def bound(signature: Signature, call: Call) -> dict[str, Any]:
 @given(data=st.data())
 @settings(max_examples=examples(150))
 def test_arguments_are_bound_as_inspect_does(data: st.DataObject) -> None:
-    """Each call that a function accepts is bound as `inspect` binds it, defaults included."""
+    """Every call that a function accepts is bound as `inspect` binds it, including defaults."""
     signature = data.draw(signatures())
     call = data.draw(fitting_calls(signature))
     found = make_binder(function_of(signature, "function"))(*call)
@@ -115,7 +115,7 @@ def test_arguments_are_bound_as_inspect_does(data: st.DataObject) -> None:
 
 @given(data=st.data(), first=st.sampled_from(["self", "cls"]))
 def test_arguments_of_a_method_are_bound_without_it(data: st.DataObject, first: str) -> None:
-    """The arguments of a method are bound as `inspect` binds them, and its object is left out."""
+    """Arguments of a method are bound as `inspect` binds them, without the method's object."""
     signature = data.draw(signatures(first))
     call = data.draw(fitting_calls(signature))
     expected = bound(signature, call)
@@ -125,7 +125,7 @@ def test_arguments_of_a_method_are_bound_without_it(data: st.DataObject, first: 
 
 @given(signature=signatures(), call=any_calls())
 def test_any_call_is_bound_somehow(signature: Signature, call: Call) -> None:
-    """A call that the function itself may refuse is bound without raising, and changes nothing."""
+    """Binding a call that does not fit the signature does not raise or change the arguments."""
     args, kwargs = call
     before = dict(kwargs)
     found = make_binder(function_of(signature, "function"))(args, kwargs)
@@ -134,7 +134,7 @@ def test_any_call_is_bound_somehow(signature: Signature, call: Call) -> None:
 
 
 def test_inspect_is_asked_for_the_signature() -> None:
-    """A function that is wrapped by one of any arguments is bound by its own signature."""
+    """A wrapper that accepts any arguments is bound by the signature of the wrapped function."""
 
     def inner(a: int, b: int = 2) -> None: ...
 
@@ -146,7 +146,7 @@ def test_inspect_is_asked_for_the_signature() -> None:
 
 
 def mark(package: str, name: str) -> Any:
-    """What a client library has for an argument that was not given."""
+    """Make a client library's marker object for an omitted argument."""
     return type(name, (), {"__module__": package})()
 
 
@@ -154,7 +154,7 @@ def mark(package: str, name: str) -> Any:
     "unsaid", [mark("openai", "Omit"), mark("anthropic", "NotGiven"), mark("groq._types", "Omit")]
 )
 def test_marks_of_client_libraries_are_left_out(unsaid: Any) -> None:
-    """An argument that a client library takes for not given is no input."""
+    """An argument whose value is a client library's "omitted" marker is not an input."""
 
     def create(model: str, seed: Any = unsaid, top_p: Any = unsaid) -> None: ...
 
@@ -168,7 +168,7 @@ def test_marks_of_client_libraries_are_left_out(unsaid: Any) -> None:
 
 
 def test_mark_of_the_users_own_stays() -> None:
-    """A class of the user's that is called like such a mark is an input."""
+    """An instance of a user's class with the same name as such a marker is an input."""
     own = mark("shop", "Omit")
 
     def choose(item: Any = own) -> None: ...
@@ -177,6 +177,6 @@ def test_mark_of_the_users_own_stays() -> None:
 
 
 def test_marks_that_are_given_are_not_shown() -> None:
-    """Nor is such a mark shown where it was passed on."""
+    """Such a marker inside a given value is not recorded."""
     given = {"model": "m", "options": {"seed": mark("openai", "NotGiven"), "n": 1}}
     assert encode(given).text == '{"model":"m","options":{"n":1}}'

@@ -1,4 +1,4 @@
-"""Which payloads are recorded, by decorator and by environment."""
+"""The capture mode: whether inputs and outputs are recorded."""
 
 import json
 
@@ -24,7 +24,7 @@ def payload(recording: Recording) -> dict[str, object]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_decorator_chooses(recording: Recording, mode: Capture) -> None:
-    """The decorator says which payloads are recorded."""
+    """The decorator's `capture` option chooses which payloads are recorded."""
     assert recording.client.trace(capture=mode)(lambda x: x + 1)(1) == 2
     assert payload(recording) == MODES[mode]
 
@@ -33,34 +33,34 @@ def test_decorator_chooses(recording: Recording, mode: Capture) -> None:
 def test_environment_chooses(
     recording: Recording, mode: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a word of the decorator the environment says which payloads are recorded."""
+    """Without the decorator's option, OTEL_ML_CAPTURE chooses which payloads are recorded."""
     monkeypatch.setenv("OTEL_ML_CAPTURE", f" {mode.upper()} ")
     recording.client.trace(lambda x: x + 1)(1)
     assert payload(recording) == MODES[mode]
 
 
 def test_decorator_comes_first(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decorator's word counts more than the environment's."""
+    """The decorator's option takes precedence over the environment."""
     monkeypatch.setenv("OTEL_ML_CAPTURE", "off")
     recording.client.trace(capture="all")(lambda x: x + 1)(1)
     assert payload(recording) == MODES["all"]
 
 
 def test_wrong_variable_records_less(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that was misspelt records neither inputs nor outputs."""
+    """With a misspelled OTEL_ML_CAPTURE neither inputs nor outputs are recorded."""
     monkeypatch.setenv("OTEL_ML_CAPTURE", "of")
     recording.client.trace(lambda x: x + 1)(1)
     assert payload(recording) == MODES["off"]
 
 
 def test_wrong_mode_is_refused(recording: Recording) -> None:
-    """A mode that is none is refused where it is written."""
+    """An unknown capture mode is refused when the function is decorated."""
     with pytest.raises(ValueError, match="Invalid capture 'none': expected one of"):
         recording.client.trace(capture="none")  # type: ignore[call-overload]  # that is the point
 
 
 def test_judges_see_what_is_not_recorded(recording: Recording) -> None:
-    """Judges of a call whose payloads are not recorded see them all the same."""
+    """Judges receive payloads that are not recorded."""
     judge = Judge("sum", "", lambda x, outputs: x + outputs)
     recording.client.assess(judge, capture="off")(lambda x: x + 1)(1)
     found = attributes(recording.run())

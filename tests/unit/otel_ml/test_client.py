@@ -17,14 +17,14 @@ def test_project_is_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("project", ["a" * 129, "a\nb", "a\x00", "\ud800"])
 def test_odd_project_is_refused(project: str) -> None:
-    """A project's name has 1 to 128 printable characters."""
+    """A project name that is not 1 to 128 printable characters is refused."""
     with pytest.raises(ValueError, match=r"^Invalid project .*: expected 1 to 128 printable chara"):
         Client(project)
 
 
 @pytest.mark.parametrize("project", ["a" * 128, "Concept Project", "épicerie", "a/b:c"])
 def test_project_is_on_every_span(project: str) -> None:
-    """The project, whatever its characters, is on runs and on records about them."""
+    """The project is on runs and on records about them, whatever characters it has."""
     exporter = InMemorySpanExporter()
     client = Client(project, exporter=exporter)
     with client.run("training") as run:
@@ -36,7 +36,7 @@ def test_project_is_on_every_span(project: str) -> None:
 
 
 def test_judge_keeps_its_tag(client: Client) -> None:
-    """The same judge has the same tag, and a tag names its judge."""
+    """Adding the same judge twice gives the same tag, and the tag identifies the judge."""
     first = client.add_judge(Judge("length", "", lambda output: float(len(output))))
     assert client.add_judge(Judge("length", "", lambda output: float(len(output)))) == first
     assert first.startswith("length@")
@@ -44,7 +44,7 @@ def test_judge_keeps_its_tag(client: Client) -> None:
 
 
 def test_judge_of_another_client_is_unknown(client: Client) -> None:
-    """A tag is known to the client that gave it."""
+    """A judge's tag is unknown to other clients."""
     tag = Client("other").add_judge(Judge("length", "", lambda output: float(len(output))))
     with pytest.raises(ValueError, match=r"^Unknown judge 'length@"):
         client.assess(tag)
@@ -52,14 +52,14 @@ def test_judge_of_another_client_is_unknown(client: Client) -> None:
 
 @pytest.mark.parametrize("name", ["lenght", "length", "Length@1"])
 def test_similar_judge(client: Client, name: str) -> None:
-    """The error for a judge whose name is nearly right suggests the right one."""
+    """The error for a misspelled judge suggests the right name."""
     client.add_judge(Judge("length", "", lambda output: float(len(output))))
     with pytest.raises(ValueError, match=r"; did you mean length\?$"):
         client.assess(name)
 
 
 def test_added_judge_may_be_replaced(recording: Recording) -> None:
-    """Two versions of a judge score side by side under their own tags."""
+    """Two versions of a judge can score at the same time, each under its own tag."""
     one = recording.client.add_judge(Judge("any", "", lambda: 1))
     two = recording.client.add_judge(Judge("any", "", lambda: 2))
     recording.client.assess(one)(lambda: None)()
@@ -69,7 +69,7 @@ def test_added_judge_may_be_replaced(recording: Recording) -> None:
 
 
 def test_assess_takes_the_options_of_trace(recording: Recording) -> None:
-    """The decorator assess takes name, kind, tags and params as trace does."""
+    """`assess` takes name, kind, tags and params like `trace`."""
     recording.client.assess(
         Judge("any", "", lambda: 1), name="answer", kind="agent", tags={"a": 1}, params={"b": 2}
     )(lambda: None)()
@@ -80,25 +80,25 @@ def test_assess_takes_the_options_of_trace(recording: Recording) -> None:
 
 
 def test_assess_without_judges_is_trace(recording: Recording) -> None:
-    """The decorator assess without a judge records the call and scores nothing."""
+    """`assess` without a judge records the call without scores."""
     recording.client.assess()(lambda: None)()
     assert "otel_ml.judges" not in attributes(recording.run())
 
 
 def test_opened_run_has_its_kind(recording: Recording) -> None:
-    """A run that is opened by hand is of the kind that was given."""
+    """A run opened by hand has the given kind."""
     recording.client.run("answer", kind="chain").end()
     assert attributes(recording.run())["otel_ml.kind"] == "chain"
 
 
 def test_opened_run_refuses_an_unknown_kind(client: Client) -> None:
-    """An unknown kind is refused for a run as for a decorator."""
+    """Opening a run with an unknown kind is refused."""
     with pytest.raises(ValueError, match=r"^Invalid kind 'x': expected one of "):
         client.run("answer", kind="x")
 
 
 def test_changed_options_change_nothing(recording: Recording) -> None:
-    """Tags and params are those at the time of decoration."""
+    """Changing tags after decoration has no effect on runs."""
     tags: dict[str, object] = {"a": 1}
     traced = recording.client.trace(tags=tags)(lambda: None)
     tags["a"] = 2

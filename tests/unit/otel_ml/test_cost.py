@@ -1,4 +1,4 @@
-"""What the SDK costs a call."""
+"""The SDK's overhead per call."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +19,7 @@ def cost_of(*durations_ns: int) -> Cost:
 
 
 def test_nothing_is_known_before_the_first_call() -> None:
-    """Before a call was measured there is no quantile."""
+    """There is no quantile before the first call."""
     assert cost_of().quantile_us(0.5) is None
 
 
@@ -27,12 +27,12 @@ def test_nothing_is_known_before_the_first_call() -> None:
     ("share", "expected"), [(0.0, 1.0), (0.5, 51.0), (0.99, 100.0), (1.0, 100.0)]
 )
 def test_quantile_is_one_of_the_durations(share: float, expected: float) -> None:
-    """A quantile is in microseconds, and the largest duration at most."""
+    """A quantile is one of the recorded durations, in microseconds."""
     assert cost_of(*range(1_000, 101_000, 1_000)).quantile_us(share) == expected
 
 
 def test_only_the_last_durations_count() -> None:
-    """Of more than 1,024 durations the oldest are forgotten."""
+    """Only the last 1,024 durations count."""
     cost = cost_of(*[9_000] * 1_000, *[1_000] * 1_023)
     assert cost.quantile_us(1.0) == 9.0
     cost.add(1_000)
@@ -41,14 +41,14 @@ def test_only_the_last_durations_count() -> None:
 
 @given(durations_ns=st.lists(st.integers(0, 10**9), min_size=1), share=st.floats(0, 1))
 def test_quantile_is_between_the_durations(durations_ns: list[int], share: float) -> None:
-    """A quantile lies between the least and the largest of the last durations."""
+    """A quantile is between the smallest and the largest duration."""
     found = cost_of(*durations_ns).quantile_us(share)
     assert found is not None
     assert min(durations_ns) / 1e3 <= found <= max(durations_ns) / 1e3
 
 
 def test_threads_may_measure() -> None:
-    """Threads that measure at the same time leave durations that were measured."""
+    """When threads record durations at the same time, every quantile is a recorded duration."""
     cost = Cost()
 
     def measure(number: int) -> None:
@@ -62,7 +62,7 @@ def test_threads_may_measure() -> None:
 
 
 def test_client_tells_its_cost() -> None:
-    """A client says what it costs a call, once there was one."""
+    """`stats` reports the client's overhead per call after the first call."""
     client = Client("shop", tracer_provider=open_provider()[0])
     assert (client.stats().cost_p50_us, client.stats().cost_p99_us) == (None, None)
     client.trace(lambda: 1)()

@@ -1,4 +1,4 @@
-"""Data metrics of tables of any make, against pandas, scikit-learn and fairlearn's formulae."""
+"""Data metrics of any table, checked against pandas, scikit-learn and fairlearn's formulas."""
 
 import math
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def found() -> dict[str, float]:
 
 
 def test_missing_and_distinct_are_those_of_pandas(found: dict[str, float]) -> None:
-    """Shares of missing values, counts of distinct ones, and constant columns are pandas' own."""
+    """Missing shares, distinct counts and constant columns match pandas."""
     for column in FRAME:
         assert found[f"missing.{column}"] == pytest.approx(FRAME[column].isna().mean())
         assert found[f"distinct.{column}"] == FRAME[column].nunique()
@@ -63,13 +63,13 @@ def test_missing_and_distinct_are_those_of_pandas(found: dict[str, float]) -> No
 
 
 def test_duplicates_are_those_of_pandas() -> None:
-    """The share of rows that repeat an earlier one is pandas' own, missing values included."""
+    """The share of rows that repeat an earlier row matches pandas, including missing values."""
     frame = pd.DataFrame({"a": [1, 1, 2, None, None, 1], "b": ["x", "x", "x", None, None, "y"]})
     assert otel_ml.data_metrics(frame)["duplicates"] == pytest.approx(frame.duplicated().mean())
 
 
 def test_balance_is_entropy_over_its_maximum(found: dict[str, float]) -> None:
-    """A label's balance is the entropy of its shares over that of equal ones."""
+    """A label's balance is the entropy of its shares divided by the maximum entropy."""
     shares = FRAME["churned"].value_counts(normalize=True)
     entropy = -(shares * np.log(shares)).sum() / np.log(len(shares))
     assert found["balance.churned"] == pytest.approx(entropy)
@@ -77,13 +77,13 @@ def test_balance_is_entropy_over_its_maximum(found: dict[str, float]) -> None:
 
 
 def by_sex(values: "pd.Series[Any]", of: "pd.Series[bool]") -> "pd.Series[float]":
-    judged = FRAME["sex"] != "x"  # 20 rows or so
+    judged = FRAME["sex"] != "x"  # x has about 20 rows, too few
     rates: pd.Series[float] = values[judged & of].groupby(FRAME["sex"]).mean()
     return rates
 
 
 def test_bias_is_that_of_fairlearn(found: dict[str, float]) -> None:
-    """Differences and ratio are fairlearn's: highest and lowest rate of the groups."""
+    """Parity difference and disparate impact match fairlearn: highest vs lowest group rate."""
     rates = by_sex(FRAME["said"], FRAME["said"] >= 0)
     recalls = {
         sex: recall_score(rows["churned"], rows["said"])
@@ -97,7 +97,7 @@ def test_bias_is_that_of_fairlearn(found: dict[str, float]) -> None:
 
 
 def test_small_groups_are_not_judged(found: dict[str, float]) -> None:
-    """A group of fewer than 30 rows is counted, and in no comparison."""
+    """A group of fewer than 30 rows is counted but not compared."""
     assert 0 < (FRAME["sex"] == "x").sum() < 30
     assert found["bias.sex.count.x"] == (FRAME["sex"] == "x").sum()
     assert "bias.sex.rate.x" not in found
@@ -105,7 +105,7 @@ def test_small_groups_are_not_judged(found: dict[str, float]) -> None:
 
 
 def test_intervals_are_those_of_newcombe(found: dict[str, float]) -> None:
-    """The interval of a difference is that of Newcombe (1998), method 10, written out."""
+    """The interval of a difference is Newcombe's (1998), method 10, computed here by hand."""
     counts = FRAME[FRAME["sex"] != "x"].groupby("sex")["said"].agg(["sum", "count"])
 
     def bounds(passed: float, n: float) -> tuple[float, float, float]:
@@ -124,19 +124,19 @@ def test_intervals_are_those_of_newcombe(found: dict[str, float]) -> None:
 
 
 def test_interval_of_a_ratio_covers() -> None:
-    """Of 300 tables without bias the interval of the ratio holds 1 in about 95 of 100."""
+    """For 300 tables without bias, the ratio's interval contains 1 in about 95 % of them."""
     held = 0
     for _ in range(300):
         said = RANDOM.random(400) < 0.3
         rows = [{"g": place % 2, "y": bool(value)} for place, value in enumerate(said)]
         told = otel_ml.data_metrics(rows, label="y", sensitive="g")
-        # Of two groups the lower rate stands above: 1 is left out on one side alone.
+        # The ratio is the lower rate over the higher, so 1 can only lie above the interval.
         held += told["bias.g.disparate_impact.high"] >= 1
     assert 0.92 <= held / 300 <= 0.985
 
 
 def test_ratio_of_a_group_without_any() -> None:
-    """A group whose rate is 0 has a ratio of 0 with an upper bound."""
+    """A group whose rate is 0 has a ratio of 0 with an upper bound below 1."""
     rows = [{"g": "a", "y": place < 20} for place in range(40)]
     rows += [{"g": "b", "y": False} for _ in range(40)]
     told = otel_ml.data_metrics(rows, label="y", sensitive="g")
@@ -145,7 +145,7 @@ def test_ratio_of_a_group_without_any() -> None:
 
 
 def test_leaks_are_found() -> None:
-    """A column that is the label leaks all of it, one that knows 9 of 10 the known share."""
+    """A copy of the label leaks almost all of it, a column that is right for 90 % leaks 0.64."""
     label = RANDOM.integers(0, 2, 20_000)
     frame = pd.DataFrame(
         {
@@ -167,7 +167,7 @@ def test_leaks_are_found() -> None:
 
 
 def test_leak_of_numbers_is_that_of_a_tree() -> None:
-    """What a number explains of a number or of classes is what scikit-learn's trees find."""
+    """The leak of a numeric column matches the cross-validated skill of scikit-learn's trees."""
     x = RANDOM.normal(size=5_000)
     y = x + RANDOM.normal(size=5_000)
     told = otel_ml.data_metrics(pd.DataFrame({"x": x, "y": y}), label="y")
@@ -185,7 +185,7 @@ def test_leak_of_numbers_is_that_of_a_tree() -> None:
 
 @pytest.mark.parametrize("make", MAKES)
 def test_tables_of_any_make_say_the_same(make: str, found: dict[str, float]) -> None:
-    """The same table gives the same numbers, whoever made it."""
+    """A table gives the same metrics in every library."""
     table = MAKES[make]()
     told = otel_ml.data_metrics(
         table, label="churned", sensitive=["sex"], prediction="said", positive=1
@@ -194,7 +194,7 @@ def test_tables_of_any_make_say_the_same(make: str, found: dict[str, float]) -> 
 
 
 def test_any_cell_is_counted() -> None:
-    """Lists, dicts, decimals, dates and arrays are values like others."""
+    """Lists, dicts, decimals, dates and arrays are counted like other values."""
     rows = [
         {"a": [1, 2], "b": {"x": 1}, "c": Decimal("NaN"), "d": np.datetime64("NaT"), "e": pd.NA},
         {"a": [1, 2], "b": {"x": 2}, "c": Decimal(1), "d": np.datetime64("2026-01-01"), "e": 1},
@@ -208,7 +208,7 @@ def test_any_cell_is_counted() -> None:
 
 
 def test_empty_tables() -> None:
-    """A table without rows has no shares."""
+    """A table without rows has only row and column counts."""
     assert otel_ml.data_metrics([]) == {"rows": 0.0, "columns": 0.0}
     assert otel_ml.data_metrics(FRAME.head(0), label="churned", sensitive="sex") == {
         "rows": 0.0,
@@ -217,7 +217,7 @@ def test_empty_tables() -> None:
 
 
 def test_wide_tables_are_bounded() -> None:
-    """Of more than 200 columns the first have metrics of their own, and those that are named."""
+    """With more than 200 columns, only the first ones and named columns have their own metrics."""
     told = otel_ml.data_metrics([{f"c{place}": place for place in range(300)}], label="c299")
     names = [name for name in told if name.startswith("missing.")]
     assert (len(names), names[-1], told["columns"]) == (200, "missing.c299", 300)
@@ -237,12 +237,12 @@ def test_wide_tables_are_bounded() -> None:
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], said: str) -> None:
-    """What is no column, and a wish that nobody can guess, is refused in words."""
+    """An unknown column or an incomplete request raises an error that names the expected value."""
     with pytest.raises(ValueError, match="^" + said.replace("(", r"\(")):
         otel_ml.data_metrics(FRAME, **options)
 
 
-# Drift against a reference.
+# Drift compared with a reference.
 
 MOVED: Final = FRAME.assign(
     age=FRAME["age"] + 6,
@@ -256,7 +256,7 @@ def shares_of(values: "pd.Series[Any]", domain: list[Any]) -> list[float]:
 
 
 def test_drift_is_that_of_scipy() -> None:
-    """Numbers drift by Wasserstein's distance over the interquartile range, codes by Jensen's."""
+    """Numbers drift by Wasserstein distance over the IQR, codes by Jensen-Shannon distance."""
     told = otel_ml.data_metrics(MOVED, reference=FRAME)
     ages = FRAME["age"].dropna()
     assert told["drift.age"] == pytest.approx(
@@ -264,13 +264,13 @@ def test_drift_is_that_of_scipy() -> None:
     )
     shares = [shares_of(frame["sex"], ["f", "m", "x"]) for frame in (FRAME, MOVED)]
     assert told["drift.sex"] == pytest.approx(jensenshannon(*shares, base=2), abs=1e-6)
-    assert told["drift.said"] == pytest.approx(1)  # no value of either is among the other's
+    assert told["drift.said"] == pytest.approx(1)  # the two sides share no values
     assert (told["drift.site"], told["drift.churned"]) == (0, 0)
     assert (told["drifted"], told["drift_not_judged"]) == (3, 0)
 
 
 def test_no_drift_between_halves() -> None:
-    """Halves of one table do not drift, and few rows are not judged."""
+    """Two halves of one table do not drift, and a table with few rows is not judged."""
     drawn = np.random.default_rng(0).permutation(ROWS)
     told = otel_ml.data_metrics(
         FRAME.iloc[drawn[: ROWS // 2]], reference=FRAME.iloc[drawn[ROWS // 2 :]]
@@ -282,7 +282,7 @@ def test_no_drift_between_halves() -> None:
 
 
 def test_what_breaks_is_drift() -> None:
-    """A column whose values go missing, or turn into text, drifts by what is missing."""
+    """A column whose values go missing or become text counts as drifted."""
     numbers = pd.DataFrame({"a": AGE, "b": AGE})
     broken = [
         {"a": None if place % 4 == 0 else value, "b": str(value)}
@@ -296,7 +296,7 @@ def test_what_breaks_is_drift() -> None:
 
 @pytest.mark.parametrize("rows", [600, 30])
 def test_column_of_one_side_is_drift(rows: int) -> None:
-    """A column that is gone, renamed or new has drifted entirely, however few rows there are."""
+    """A removed, renamed or new column has a drift of 1, however few rows there are."""
     before = [{"age": row % 40, "income": row} for row in range(rows)]
     gone = otel_ml.data_metrics([{"age": row["age"]} for row in before], reference=before)
     assert (gone["drift.income"], gone["drifted"]) == (1, 1)
@@ -308,7 +308,7 @@ def test_column_of_one_side_is_drift(rows: int) -> None:
 
 
 def test_column_without_values_or_a_profile_is_no_new_column() -> None:
-    """A new column counts only if it has values, and only against a table."""
+    """A new column counts as drift only if it has values and the reference is a table."""
     before = [{"age": value} for value in AGE.tolist()]
     after = [{"age": value, "empty": None} for value in AGE.tolist()]
     assert otel_ml.data_metrics(after, reference=before)["drifted"] == 0
@@ -332,7 +332,7 @@ def test_column_without_values_or_a_profile_is_no_new_column() -> None:
     ids=["pandas", "pyarrow", "keys"],
 )
 def test_columns_with_one_name_are_both_measured(frame: Any) -> None:
-    """The second column of a name is measured under the name with a number."""
+    """A second column with the same name is measured under that name with a number."""
     told = otel_ml.data_metrics(frame)
     [name] = {key.split(".")[1] for key in told if key.startswith("missing.")}
     assert told["columns"] == 2
@@ -341,7 +341,7 @@ def test_columns_with_one_name_are_both_measured(frame: Any) -> None:
 
 
 def test_reference_of_any_make() -> None:
-    """A data set, rows and a profile are references as a table is."""
+    """The reference can be a data set, rows, a profile or a table."""
     rows = [{"inputs": {"age": value}, "expected": "a"} for value in AGE.tolist()]
     profile = ModelProfile(components=[InputComponent("age", path="inputs.age")])
     profile.build([row["inputs"] for row in rows])
@@ -355,7 +355,7 @@ def test_reference_of_any_make() -> None:
         otel_ml.data_metrics(FRAME, reference="FRAME")
 
 
-# Where they are logged.
+# Where data metrics are logged.
 
 
 def points(recording: Recording) -> dict[str, tuple[str, float]]:
@@ -369,7 +369,7 @@ def points(recording: Recording) -> dict[str, tuple[str, float]]:
 
 
 def test_run_logs_them(recording: Recording) -> None:
-    """Within a run they are metrics of it, of the source ``data``; others keep theirs."""
+    """Inside a run, data metrics are logged to the run with the source ``data``."""
     with recording.client.run("fit") as run:
         run.log_metric("loss", 0.5)
         told = recording.client.data_metrics(FRAME)
@@ -382,7 +382,7 @@ def test_run_logs_them(recording: Recording) -> None:
 
 
 def test_model_logs_them(recording: Recording) -> None:
-    """The handle of a model's version logs them to it."""
+    """A model's handle logs data metrics to that model version."""
     model = recording.client.model("churn", {"rate": 0.1})
     told = model.data_metrics(FRAME, label="churned")
     assert model.metrics == told
@@ -390,13 +390,13 @@ def test_model_logs_them(recording: Recording) -> None:
 
 
 def test_nothing_is_logged_elsewhere(recording: Recording) -> None:
-    """Outside a run they are only returned."""
+    """Outside a run, data metrics are only returned."""
     recording.client.data_metrics(FRAME)
     assert recording.spans() == []
 
 
 def test_data_set_logs_them(recording: Recording) -> None:
-    """Those of a data set are logged to its version, which is saved with them."""
+    """Data metrics of a data set are logged to its version, and the version is saved with them."""
     dataset = Dataset("qa", [{"inputs": {"q": place % 3}, "expected": "a"} for place in range(9)])
     told = recording.client.data_metrics(dataset, label="expected")
     assert (told["rows"], told["distinct.q"], told["distinct.expected"]) == (9, 3, 1)

@@ -1,4 +1,4 @@
-"""Calls that nobody asked for while they ran: they are described when they are sent."""
+"""Calls whose run is not accessed while they run: attributes are computed when they are sent."""
 
 import contextvars
 import functools
@@ -46,10 +46,10 @@ def calls_of(recording: Recording) -> list[RunSpan]:
 
 @given(value=any_values)
 def test_call_is_written_as_the_official_encoder_writes_it(value: object) -> None:
-    """A call is on the wire what the official encoder makes of its attributes."""
+    """A call is encoded as the official encoder encodes its attributes."""
     recording, traced = echo()
     recording.exporter.clear()
-    for _ in range(2):  # the second one has a version that is known
+    for _ in range(2):  # the version is known in the second call
         traced(value)
     for span in calls_of(recording):
         request = encode_official([span])
@@ -58,7 +58,7 @@ def test_call_is_written_as_the_official_encoder_writes_it(value: object) -> Non
 
 
 def test_call_says_the_same_when_it_is_asked_for() -> None:
-    """A call says the same whether or not somebody looked at its run while it went on."""
+    """A call records the same whether or not its run was accessed during the call."""
     recording = Recording(join=False)
 
     @recording.client.trace
@@ -94,7 +94,7 @@ def say(texts: list[str]) -> Iterator[str]:
 
 @pytest.mark.parametrize("chunk", ["to", 7, {"part": [1]}, "lorem ipsum " * 200, ""])
 def test_stream_is_described_as_if_it_were_asked_for(chunk: object) -> None:
-    """A stream says the same whether or not somebody looked at its run while it went on."""
+    """A stream records the same whether or not its run was accessed during the stream."""
     recording = Recording(join=False)
     traced = recording.client.trace(piece)
     for asks in (True, True, False):
@@ -107,7 +107,7 @@ def test_stream_is_described_as_if_it_were_asked_for(chunk: object) -> None:
     )
     assert all(isinstance(run, RunSpan) and run.number == 0 for run in runs[:2])
     assert isinstance(runs[2], RunSpan)
-    assert runs[2].number > 0  # it is described when it is read
+    assert runs[2].number > 0  # its attributes are computed when it is read
     assert plain["otel_ml.stream.chunks"] == 2
     for key in ("otel_ml.model.version", "otel_ml.model.output_schema"):
         assert attributes(runs[2]).get(key) == attributes(runs[1]).get(key)
@@ -118,7 +118,7 @@ def test_stream_is_described_as_if_it_were_asked_for(chunk: object) -> None:
 
 
 def test_secret_across_chunks_stays_where_the_version_is_known() -> None:
-    """A secret across two chunks is in neither output nor chunks, also of a later stream."""
+    """A secret split across two chunks is in neither output nor chunks, also in later streams."""
     recording = Recording(redact=lambda text: text.replace("4711", "[pin]"), join=False)
     traced = recording.client.trace(say)
     for _ in range(3):
@@ -129,7 +129,7 @@ def test_secret_across_chunks_stays_where_the_version_is_known() -> None:
 
 
 def test_chunks_that_are_too_long_beside_a_whole_output_are_cut() -> None:
-    """Of chunks whose JSON passes the limit alone the first are kept, and it says so."""
+    """If the chunks' JSON exceeds the limit, the first chunks are kept, and the run notes it."""
     recording = Recording(join=False)
     traced = recording.client.trace(say)
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_chunks_that_are_too_long_beside_a_whole_output_are_cut() -> None:
 
 
 def test_processors_of_others_read_all_of_a_call_at_its_end() -> None:
-    """Under a joined provider a call says at its end all that it says when it is asked for."""
+    """Under a joined provider, span processors see all attributes when a call ends."""
     ended: list[dict[str, Any]] = []
 
     class Reader(SpanProcessor):
@@ -162,7 +162,7 @@ def test_processors_of_others_read_all_of_a_call_at_its_end() -> None:
 
 
 def test_threads_that_ask_at_once_add_to_one_run() -> None:
-    """What several threads add to a call that nobody asked for before is all in its run."""
+    """Tags that several threads add to a call at the same time are all on its run."""
     recording = Recording(join=False)
     together = threading.Barrier(4)
 
@@ -184,7 +184,7 @@ def test_threads_that_ask_at_once_add_to_one_run() -> None:
 
 
 def test_call_keeps_its_values_as_they_were() -> None:
-    """What a program changes once its call has returned is not in the run."""
+    """Changes that a program makes after a call has returned are not in the run."""
     recording = Recording(join=False)
     traced = recording.client.trace(name="model")(lambda items: {"items": items})
     items: list[Any] = [1]
@@ -197,7 +197,7 @@ def test_call_keeps_its_values_as_they_were() -> None:
 
 
 def test_attribute_of_the_host_stands_beside() -> None:
-    """A call whose current span got an attribute of the host's has it beside its own."""
+    """An attribute that the host sets on the current span is kept with the run's attributes."""
     recording = Recording(join=False)
 
     @recording.client.trace
@@ -213,7 +213,7 @@ def test_attribute_of_the_host_stands_beside() -> None:
 
 
 def test_run_that_is_asked_for_late_takes_more() -> None:
-    """A run that another context finds after its end still takes a tag, as a record of its own."""
+    """A run that another context finds after its end accepts a tag, sent as an update record."""
     recording = Recording(join=False)
     contexts: list[contextvars.Context] = []
 
@@ -238,7 +238,7 @@ def test_run_that_is_asked_for_late_takes_more() -> None:
 
 
 def test_numbers_follow_each_other() -> None:
-    """Calls that are described late and those that are not share one sequence."""
+    """Calls described late and calls described at once share one number sequence."""
     recording = Recording(join=False)
     plain = recording.client.trace(name="plain")(lambda: 1)
     asking = recording.client.trace(name="asking")(lambda: current_run().id)
@@ -252,14 +252,14 @@ def test_numbers_follow_each_other() -> None:
 
 @given(value=JSON)
 def test_preview_of_a_text_is_that_of_its_value(value: object) -> None:
-    """A preview that is made of a payload's whole text is the one of the payload itself."""
+    """A preview made from a payload's whole text equals the preview of the payload."""
     text, notes = encode(value)
     if not notes:
         assert preview_of(text) == preview(value, text)
 
 
 def test_disabled_client_describes_nothing() -> None:
-    """A call within a block that records nothing leaves no run."""
+    """A call inside a `disabled` block leaves no run."""
     recording = Recording(join=False)
     client: Client = recording.client
     traced = client.trace(name="model")(lambda: 1)

@@ -1,4 +1,4 @@
-"""Tests of former spellings of public names."""
+"""Former names of public classes and fields."""
 
 import pytest
 
@@ -10,23 +10,23 @@ from tests.support.folders import ROOT
 
 
 def test_former_name_of_a_class() -> None:
-    """A former name of a module is the class under its new name."""
+    """A class is still available under its former name."""
     assert otel_ml.reader.Told is UnmatchedRecords
 
 
 def test_former_name_of_a_field() -> None:
-    """A former field of the counters has the value of the new one."""
+    """A former field name of `Stats` has the value of the new field."""
     assert Stats(pending=3).held == 3
 
 
 def test_unknown_name() -> None:
-    """A name that a module never had is an error with the module's name."""
+    """An unknown name raises an error that names the module."""
     with pytest.raises(AttributeError, match=r"module 'otel_ml.reader' has no attribute 'Unheard'"):
         otel_ml.reader.Unheard  # noqa: B018 - reading it is the test
 
 
 @pytest.mark.parametrize("former", FORMER_NAMES)
 def test_former_names_are_documented(former: str) -> None:
-    """The docs list each former name with its new one."""
+    """The docs list each former name with the new name."""
     page = (ROOT / "docs/sdk.md").read_text()
     assert f"| `{former}` | `{FORMER_NAMES[former]}` |" in page

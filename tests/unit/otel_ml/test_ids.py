@@ -1,4 +1,4 @@
-"""Ids of runs beside a host that seeds Python's random numbers."""
+"""Ids of runs, and hosts that seed Python's random numbers or generate ids."""
 
 import random
 
@@ -10,7 +10,7 @@ from tests.support.otel_ml.recording import Recording
 
 
 def test_host_draws_the_same_numbers(recording: Recording) -> None:
-    """A traced call leaves the host's random numbers as they are."""
+    """A traced call does not change the host's random numbers."""
     random.seed(42)
     expected = [random.random() for _ in range(3)]  # noqa: S311 - it guards nothing
     traced = recording.client.trace(random.random)
@@ -19,7 +19,7 @@ def test_host_draws_the_same_numbers(recording: Recording) -> None:
 
 
 class Counting(IdGenerator):
-    """Ids of the host's own making."""
+    """An id generator of the host."""
 
     def generate_span_id(self) -> int:
         return 7
@@ -29,13 +29,13 @@ class Counting(IdGenerator):
 
 
 def test_generator_of_the_hosts_is_used() -> None:
-    """Where a provider has a generator of the host's, ids come from there."""
+    """Ids come from the provider's own id generator, if it has one."""
     client = Client(tracer_provider=TracerProvider(id_generator=Counting()))
     assert client.run("fit").id == f"{8:032x}-{7:016x}"
 
 
 def test_ids_are_as_long_as_the_sdk_makes_them(client: Client) -> None:
-    """Ids use all of their bits."""
+    """Ids use all of their bits, as the SDK's ids do."""
     ids = [client.run("fit").id.split("-") for _ in range(50)]
     assert max(int(trace_id, 16) for trace_id, _ in ids).bit_length() > 120
     assert max(int(span_id, 16) for _, span_id in ids).bit_length() > 56

@@ -1,4 +1,4 @@
-"""The package's face: lazy, complete, and apart from the collector."""
+"""The package's public names: lazy, complete, and independent of the collector."""
 
 import pytest
 
@@ -82,7 +82,7 @@ PUBLIC = {
 
 
 def test_all_is_what_the_package_offers() -> None:
-    """A star import gives exactly the public names, each the object of its home module."""
+    """A star import gives exactly the public names, each the object from its own module."""
     offered: dict[str, object] = {}
     exec("from otel_ml import *", offered)  # noqa: S102 - a star import stands at module level only
     del offered["__builtins__"]
@@ -90,11 +90,11 @@ def test_all_is_what_the_package_offers() -> None:
 
 
 def test_all_is_sorted_without_repetition() -> None:
-    """Each public name is listed once, in order."""
+    """Each public name is listed once, in alphabetical order."""
     assert otel_ml.__all__ == sorted(PUBLIC)
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    """A name that is not public raises the AttributeError of any module."""
+    """An unknown name raises the same AttributeError as in any module."""
     with pytest.raises(AttributeError, match=r"^module 'otel_ml' has no attribute 'nothing'$"):
         _ = otel_ml.nothing

@@ -1,4 +1,4 @@
-"""Digests and ids of items, and the manifest of a version."""
+"""Digests and ids of items, and the manifest of a data set version."""
 
 from hashlib import sha256
 
@@ -40,13 +40,13 @@ def test_version_digest() -> None:
 
 @given(manifests)
 def test_manifest_is_read_back(digests: dict[str, str]) -> None:
-    """A manifest that was cut into parts is read as it was written."""
+    """A manifest that was split into parts reads back unchanged."""
     parts = split_manifest(write_manifest(digests))
     assert read_manifest("".join(parts)) == digests
 
 
 def test_parts_are_bounded() -> None:
-    """Each part fits an artifact, as JSON text, whatever its ids are made of."""
+    """Each part fits into an artifact as JSON text, whatever characters the ids have."""
     digests = {f"{number} \x01\x02\x03é": "0" * 64 for number in range(5_000)}
     parts = split_manifest(write_manifest(digests))
     assert len(parts) > 5
@@ -56,7 +56,7 @@ def test_parts_are_bounded() -> None:
 
 @given(st.permutations(range(6)))
 def test_ids(order: list[int]) -> None:
-    """Items without an id have that of their inputs, numbered by digest and not by order."""
+    """An item without an id gets one from its inputs, with a number by digest, not by order."""
     start = sha256(b'{"q":1}').hexdigest()[:16]
     other = sha256(b'{"q":2}').hexdigest()[:16]
     same: object = {"q": 1}
@@ -74,12 +74,12 @@ def test_ids(order: list[int]) -> None:
 
 @pytest.mark.parametrize("bad", ["", "a\nb", "a\n", "x" * 257, 3, "a\u2028b", "\ud800"])
 def test_bad_ids(bad: object) -> None:
-    """An id is one short line of text."""
+    """A bad id is refused: an id is one short line of text."""
     assert not is_item_id(bad)
 
 
 def test_documents() -> None:
-    """Typed values are found wherever they stand, with their place."""
+    """Typed values are found at any depth, with their path."""
     image, table = (refer_document("otel_ml.types.X", digit * 64) for digit in "12")
     value = {"image": image, "rows": [1, {"table": table}], "plain": {"a": 1}}
     assert [*find_documents(value, "inputs")] == [

@@ -1,4 +1,4 @@
-"""A host's limits on attributes: on their length and on their number, wherever runs are made."""
+"""A host's limits on the length and number of span attributes, under each kind of provider."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from tests.support.otel_ml.providers import WrappingProvider, open_provider
 from tests.support.otel_ml.recording import attributes
 from tests.support.otel_ml.strategies import json_values
 
-# Attributes whose text is JSON.
+# Attributes whose value is JSON.
 JSON = {
     "otel_ml.inputs",
     "otel_ml.inputs.preview",
@@ -31,7 +31,7 @@ JSON = {
     "otel_ml.capture",
     "otel_ml.model.definition",
 }
-# What a run is without: it could not be filed or read.
+# Attributes that every run needs to be filed and read.
 CORE = {
     "otel_ml.project",
     "otel_ml.kind",
@@ -59,7 +59,7 @@ def environment(**variables: int) -> Iterator[None]:
 
 
 class Place:
-    """A client of project ``shop`` under limits, and the spans that it made."""
+    """A client of project ``shop`` under attribute limits, and the spans that it exported."""
 
     def __init__(self, place: str, **limits: int) -> None:
         self.exporter = InMemorySpanExporter()
@@ -67,14 +67,14 @@ class Place:
             self.client = Client("shop", exporter=self.exporter, join=False)
             variables = {"max_span_attribute_length": LENGTH, "max_span_attributes": NUMBER}
             with environment(**{variables[name]: limit for name, limit in limits.items()}):
-                self.client.trace(name="first")(lambda: 1)()  # the limits are read now
+                self.client.trace(name="first")(lambda: 1)()  # reads the limits
         else:
             kind = TracerProvider if place == "joined" else WrappingProvider
             provider, self.exporter = open_provider(kind, span_limits=SpanLimits(**limits))
             self.client = Client("shop", tracer_provider=provider)
 
     def run(self, name: str = "model") -> ReadableSpan:
-        """The only run of that name."""
+        """Return the only run of that name."""
         assert self.client.flush()
         [span] = [span for span in self.exporter.get_finished_spans() if span.name == name]
         return span
@@ -84,7 +84,7 @@ class Place:
 
 
 def tags_of(found: Mapping[str, Any]) -> dict[str, Any]:
-    """All tags, wherever they are."""
+    """Return all tags, from single attributes and from the packed one."""
     prefix = "otel_ml.tag."
     alone = {key.removeprefix(prefix): item for key, item in found.items() if prefix in key}
     packed = json.loads(found.get("otel_ml.tags", "{}"))
@@ -92,7 +92,7 @@ def tags_of(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judged_of(found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Score and pass of each judge, wherever they are."""
+    """Return score and pass of each judge, from single attributes or the packed one."""
     return {
         name: (
             found.get(f"otel_ml.score.{name}", detail.get("score")),
@@ -102,7 +102,7 @@ def judged_of(found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-# The length of a value.
+# Limits on the length of a value.
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -115,7 +115,7 @@ def judged_of(found: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 def test_long_values_are_cut_as_json(
     place: str, value: object, limit: int, params: dict[str, Any]
 ) -> None:
-    """Under a limit on the length all texts of a run hold it, and JSON stays JSON."""
+    """Under a length limit every text of a run fits the limit, and JSON stays valid."""
     where = Place(place, max_span_attribute_length=limit)
     call = where.client.trace(name="model", params=params, tags={"note": "x" * 500})(lambda a: a)
     call([value, "y" * 500])
@@ -125,12 +125,12 @@ def test_long_values_are_cut_as_json(
     assert {key for key, item in texts.items() if len(item) > limit} == set()
     for key in JSON & set(texts):
         json.loads(texts[key])
-    assert set(found) >= CORE - {"otel_ml.model.output_schema"}  # with a null there is none
+    assert set(found) >= CORE - {"otel_ml.model.output_schema"}  # a null has no schema
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_long_values_of_an_opened_run_are_cut_as_json(place: str) -> None:
-    """Records about a run hold the limit on the length as well, and their JSON stays JSON."""
+    """Records about a run also fit the length limit, and their JSON stays valid."""
     where = Place(place, max_span_attribute_length=40)
     with where.client.run("model", params={"prompt": "x" * 200}, tags={"a": "y" * 200}):
         pass
@@ -144,7 +144,7 @@ def test_long_values_of_an_opened_run_are_cut_as_json(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_short_values_stay_whole(place: str) -> None:
-    """A limit on the length changes no value that holds it."""
+    """A length limit does not change values that fit it."""
     found = []
     for where in (Place(place), Place(place, max_span_attribute_length=2_000)):
         where.client.trace(name="model", tags={"team": "a"})(abs)(-7)
@@ -156,7 +156,7 @@ def test_short_values_stay_whole(place: str) -> None:
 
 
 def test_long_project_still_finds_its_exporter() -> None:
-    """A joined client whose project is longer than the limit still sends its own runs."""
+    """A joined client whose project name exceeds the limit still exports its own runs."""
     provider, _ = open_provider(span_limits=SpanLimits(max_span_attribute_length=16))
     exporter = InMemorySpanExporter()
     project = "a project with a name of 40 characters.."
@@ -167,7 +167,7 @@ def test_long_project_still_finds_its_exporter() -> None:
     client.close()
 
 
-# The number of attributes.
+# Limits on the number of attributes.
 
 TAGS = {f"tag {number}": number for number in range(200)}
 
@@ -183,7 +183,7 @@ def judges_of(count: int) -> list[Judge]:
     ]
 
 
-# A stock span holds no more than the limit, whatever we write: with 12 not even the core.
+# A span of a stock provider never exceeds its limit: 12 would not even hold the core attributes.
 ROOMS = [
     *[(place, limit) for place in ("own", "joined") for limit in (12, 20, 128)],
     ("stock", 20),
@@ -193,19 +193,19 @@ ROOMS = [
 
 @pytest.mark.parametrize(("place", "limit"), ROOMS)
 def test_all_tags_stay(place: str, limit: int) -> None:
-    """Under a limit on the number no tag is lost, and what a run is about stays."""
+    """Under a count limit no tag and no core attribute is lost."""
     where = Place(place, max_span_attributes=limit)
     where.client.trace(name="model", tags=TAGS)(lambda a: a)("why")
     found = attributes(where.run())
     where.close()
     assert tags_of(found) == TAGS
     assert set(found) >= CORE
-    assert len(found) <= max(limit, len(CORE) + 2)  # the definition and otel_ml.tags
+    assert len(found) <= max(limit, len(CORE) + 2)  # 2: the definition and otel_ml.tags
 
 
 @pytest.mark.parametrize(("place", "limit"), ROOMS)
 def test_all_scores_stay(place: str, limit: int) -> None:
-    """Under a limit on the number no score is lost, and what a run is about stays."""
+    """Under a count limit no score, tag or core attribute is lost."""
     where = Place(place, max_span_attributes=limit)
     judges = judges_of(10)
     where.client.assess(*judges, name="model", tags=TAGS)(lambda a: a)("why")
@@ -218,7 +218,7 @@ def test_all_scores_stay(place: str, limit: int) -> None:
 
 @pytest.mark.parametrize(("place", "limit"), ROOMS)
 def test_all_tags_of_an_opened_run_stay(place: str, limit: int) -> None:
-    """Under a limit on the number an opened run and its start record keep all tags."""
+    """Under a count limit an opened run and its start record keep all tags."""
     where = Place(place, max_span_attributes=limit)
     with where.client.run("model", tags=TAGS):
         pass
@@ -228,7 +228,7 @@ def test_all_tags_of_an_opened_run_stay(place: str, limit: int) -> None:
 
 
 def crowded(place: str, limit: int, own: int, tags: int) -> ReadableSpan:
-    """A run to which the host adds attributes of its own."""
+    """Return a run to which the host adds attributes of its own."""
     where = Place(place, max_span_attributes=limit)
 
     def model() -> None:
@@ -245,25 +245,25 @@ def crowded(place: str, limit: int, own: int, tags: int) -> ReadableSpan:
 @pytest.mark.parametrize("own", [0, 1, 7, 30, 200])
 @pytest.mark.parametrize("tags", [0, 5, 90])
 def test_host_s_attributes_make_room(place: str, own: int, tags: int) -> None:
-    """Under a limit on the number the run stays, and what is lost of the host's is counted."""
+    """Under a count limit tags and core attributes stay, and lost host attributes are counted."""
     span = crowded(place, 40, own, tags)
     found = attributes(span)
     hosts = [key for key in found if key.startswith("host ")]
     assert len(found) <= 40
     assert tags_of(found) == dict(list(TAGS.items())[:tags])
-    assert set(found) >= CORE - {"otel_ml.model.output_schema"}  # None has no structure
+    assert set(found) >= CORE - {"otel_ml.model.output_schema"}  # None has no schema
     assert hosts == [f"host {number}" for number in range(own)][own - len(hosts) :]
-    # The SDK's own span also counts those of ours that it dropped and that we set again.
+    # The OpenTelemetry SDK's span also counts our attributes that it dropped and that we set again.
     assert place == "stock" or span.dropped_attributes == own - len(hosts)
 
 
-# Both.
+# Both limits.
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("length", [1, 2, 8, 30, 64, 300])
 def test_both_limits_hold(place: str, length: int) -> None:
-    """Under both limits a run arrives, and its JSON stays JSON where that can be so short."""
+    """A run fits both limits; its JSON stays valid if the length limit is at least 8."""
     before = trouble()
     where = Place(place, max_span_attributes=20, max_span_attribute_length=length)
     where.client.assess(*judges_of(10), name="model", tags=TAGS)(lambda a: a)("why" * 50)

@@ -1,4 +1,4 @@
-"""What points of one name come to."""
+"""How logged points become the value or series of a metric."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from tests.support.otel_ml.recording import Recording
 
 Log = Callable[[Run], None]
 
-# The vectors of the origin whose methods these are; what it crashed on ends in a series.
+# Test vectors of the library that the methods come from; calls that crashed it make a series.
 VECTORS: list[tuple[str, list[Log], dict[str, Metric]]] = [
     (
         "numbers stay single while they are alone",
@@ -118,7 +118,7 @@ VECTORS: list[tuple[str, list[Log], dict[str, Metric]]] = [
 def test_metrics_of_a_run(
     recording: Recording, calls: list[Log], metrics: dict[str, Metric]
 ) -> None:
-    """A run tells what was logged of it, and its records say the same."""
+    """`metrics` of a run returns the logged values, and the run's records give the same."""
     with recording.client.run("fit") as run:
         for call in calls:
             call(run)
@@ -139,7 +139,7 @@ def test_metrics_of_a_run(
 
 
 def test_metrics_of_no_run() -> None:
-    """Where no run is recorded there are no metrics."""
+    """Metrics logged when no run is recorded are not kept."""
     NO_RUN.log_metric("loss", 1)
     assert NO_RUN.metrics == {}
 
@@ -149,7 +149,7 @@ MODES = st.sampled_from(["append", "auto", "single", "replace", "restart", "clea
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(allow_nan=False), MODES)))
 def test_a_name_does_not_depend_on_others(said: list[tuple[str, float, str]]) -> None:
-    """Each metric is what its own points come to."""
+    """Points of one metric do not affect the value of another metric."""
     points = [LoggedPoint(name, value, -1, 0, mode) for name, value, mode in said]
     apart = {
         name: value
@@ -160,7 +160,7 @@ def test_a_name_does_not_depend_on_others(said: list[tuple[str, float, str]]) ->
 
 
 def test_long_series_keeps_its_end() -> None:
-    """Of a series of a million points the last 10,000 are kept."""
+    """Only the last 10,000 points of a series of a million are kept."""
     metrics = MetricValues()
     for start in range(0, 1_000_000, 1_000):
         values = {"loss": list(range(start, start + 1_000))}
@@ -170,7 +170,7 @@ def test_long_series_keeps_its_end() -> None:
 
 
 def test_names_are_bounded() -> None:
-    """Beyond 1,000 names no further one is kept, and those that are go on."""
+    """After 1,000 metric names new names are dropped, and known names still take points."""
     metrics = MetricValues()
     metrics.add(make_points({str(number): number for number in range(2_000)}, None, "auto"))
     metrics.add(make_points({"0": 1}, None, "auto"))
@@ -179,7 +179,7 @@ def test_names_are_bounded() -> None:
 
 
 class IntegerTensor:
-    """It gives its number as tensors with one integer do."""
+    """An object that converts to an integer like a tensor with one integer."""
 
     def __index__(self) -> int:
         return 3
@@ -194,6 +194,6 @@ def test_step_of_any_library(step: Any) -> None:
 
 @pytest.mark.parametrize("step", [0.5, "3", np.array([1, 2]), np.array(0.5)])
 def test_step_that_is_no_integer(step: Any) -> None:
-    """Anything else is refused, with the value."""
+    """A step that is not an integer is refused."""
     with pytest.raises(InvalidMetricError, match="Invalid step"):
         make_points({"loss": 0.5}, step, "auto")

@@ -1,4 +1,4 @@
-"""Models that are no functions: their versions, and what is said of them."""
+"""Models that are not functions: their versions, and the records about them."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def definitions(recording: Recording) -> list[Any]:
 
 
 def test_version_exists_at_once(recording: Recording) -> None:
-    """Naming a model tells its version and what that is made of."""
+    """Naming a model sends its version and its definition."""
     model = recording.client.model("churn", {"rate": 0.1}, b"abc")
     [update] = recording.records("update")
     assert stable(update) == {
@@ -51,7 +51,7 @@ def test_version_exists_at_once(recording: Recording) -> None:
 
 
 def test_definition_is_told_once(recording: Recording) -> None:
-    """A process tells what a version is once, however often it is named."""
+    """A process sends the definition of a version once, however often the model is named."""
     for _ in range(3):
         recording.client.model("churn").log_metric("auc", 1)
     recording.client.model("churn", {"a": 1})
@@ -61,7 +61,7 @@ def test_definition_is_told_once(recording: Recording) -> None:
 
 
 def test_definition_is_told_again(recording: Recording) -> None:
-    """After five minutes the next record tells it again."""
+    """After five minutes the next record of a model sends the definition again."""
     model = recording.client.model("churn")
     told = recording.client._recorder._definitions_sent
     told.update({key: at_ns - SEND_EVERY_NS for key, at_ns in told.items()})
@@ -70,7 +70,7 @@ def test_definition_is_told_again(recording: Recording) -> None:
 
 
 def test_version_is_params_and_content(recording: Recording, tmp_path: Path) -> None:
-    """The version changes with params and content, with nothing else, and is told by no order."""
+    """The version depends only on params and content, and not on the order of params."""
     path = tmp_path / "weights"
     path.write_bytes(b"abc")
     name = recording.client.model
@@ -90,7 +90,7 @@ def test_version_is_params_and_content(recording: Recording, tmp_path: Path) -> 
 
 
 def test_all_of_a_handle(recording: Recording) -> None:
-    """Metrics, tags, text, data and feedback of a model travel as records about its version."""
+    """Metrics, tags, text, data and feedback of a model are sent as records about its version."""
     model = recording.client.model("churn")
     model.log_metrics({"auc": 0.9}, step=3)
     model.tag(stage="production")
@@ -112,7 +112,7 @@ def test_all_of_a_handle(recording: Recording) -> None:
 
 
 def test_metrics_of_a_model(recording: Recording) -> None:
-    """A model tells what was logged of it."""
+    """`metrics` of a model returns the logged values."""
     model = recording.client.model("churn")
     model.log_metrics({"loss": 0.002, "acc": 0.95})
     model.log_metrics({"loss": 0.001})
@@ -122,7 +122,7 @@ def test_metrics_of_a_model(recording: Recording) -> None:
 
 
 def test_wrong_metric_is_refused(recording: Recording) -> None:
-    """A value that is no number raises, and nothing is logged."""
+    """A metric value that is not a number raises, and nothing is logged."""
     model = recording.client.model("churn")
     with pytest.raises(InvalidMetricError):
         model.log_metrics({"a": 1, "b": "x"})
@@ -131,7 +131,7 @@ def test_wrong_metric_is_refused(recording: Recording) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 1_025, None, 3])
 def test_wrong_name_is_refused(recording: Recording, name: Any) -> None:
-    """A model without a name is refused."""
+    """A model name that is empty, too long or not text is refused."""
     with pytest.raises(
         ValueError, match=r"^Invalid name .*: expected a text of 1 to 1,024 characters$"
     ):
@@ -139,7 +139,7 @@ def test_wrong_name_is_refused(recording: Recording, name: Any) -> None:
 
 
 def test_secrets_stay(recording: Recording) -> None:
-    """Params with secret keys are not told, and count."""
+    """Params with secret keys are redacted but still change the version."""
     first = recording.client.model("churn", {"api_key": "hunter2"})
     second = recording.client.model("churn", {"api_key": "hunter3"})
     assert first.version != second.version
@@ -147,7 +147,7 @@ def test_secrets_stay(recording: Recording) -> None:
 
 
 def test_nothing_is_told_while_disabled(recording: Recording) -> None:
-    """Within `disabled` a model tells nothing, and tells its version afterwards."""
+    """Inside `disabled` a model records nothing; its definition goes with the next record."""
     with recording.client.disabled():
         model = recording.client.model("churn")
         model.log_metric("auc", 1)

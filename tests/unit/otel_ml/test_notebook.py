@@ -1,4 +1,4 @@
-"""Clients and runs show themselves, with a link to their page where there is one."""
+"""How notebooks show clients and runs, with a link to their page if there is one."""
 
 from typing import Final
 
@@ -14,14 +14,14 @@ QUOTED: Final = "%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E%22%27%26"
 
 
 def html_of(shown: object) -> str:
-    """What a notebook asks for."""
+    """Return the HTML that a notebook shows for an object."""
     html = getattr(shown, "_repr_html_")()  # noqa: B009 - the name is IPython's
     assert isinstance(html, str)
     return html
 
 
 def test_markup_is_escaped() -> None:
-    """Markup in a project's name is text on the line and quoted in the address."""
+    """Markup in a project's name is escaped in the text and quoted in the link."""
     html = html_of(Client(HOSTILE, endpoint="http://collector", join=False))
     assert html == (
         f'<div>Client <a href="http://collector/projects/{QUOTED}" target="_blank" '
@@ -33,7 +33,7 @@ def test_markup_is_escaped() -> None:
     "endpoint", ["javascript:alert(1)", "ftp://collector", "http://[", "javascript://x/%0aalert(1)"]
 )
 def test_link_is_of_http(endpoint: str) -> None:
-    """An endpoint that is no address of HTTP is no link."""
+    """An endpoint without a valid HTTP address gives no link."""
     client = Client("shop", endpoint=endpoint, join=False)
     shown = repr(client) + html_of(client)
     assert "javascript:" not in shown.replace("http://javascript:", "")
@@ -41,14 +41,14 @@ def test_link_is_of_http(endpoint: str) -> None:
 
 
 def test_password_of_the_endpoint_is_not_shown() -> None:
-    """User and password of an endpoint are on no line."""
+    """User, password and query of an endpoint are not shown."""
     client = Client("shop", endpoint="https://user:s3cret@collector/ml?key=s3cret", join=False)
     assert repr(client) == "<Client shop https://collector/ml/projects/shop>"
     assert "s3cret" not in html_of(client)
 
 
 def test_no_link_without_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where spans go to an exporter, a provider of the user's or over gRPC, there is no page."""
+    """A client that uses an exporter, a user's provider or gRPC is shown without a link."""
     given = Client("shop", exporter=InMemorySpanExporter())
     provided = Client("shop", tracer_provider=TracerProvider())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")

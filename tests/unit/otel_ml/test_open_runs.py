@@ -1,4 +1,4 @@
-"""Runs that have not ended: who is told of them, when, and what a process says of itself."""
+"""Runs that have not ended: their start records, and the heartbeats of a process."""
 
 import asyncio
 import gc
@@ -26,11 +26,11 @@ from tests.support.waiting import async_wait_until, wait_until
 LONG_S = 20.0
 
 
-# Runs that are opened by hand.
+# Runs opened by hand.
 
 
 def test_opened_run_is_told_at_once(recording: Recording) -> None:
-    """A run that is opened by hand is told while it is open, with what is known of it."""
+    """A run opened by hand sends a start record at once, with the data known so far."""
     with recording.client.run("fit", params={"depth": 3}, tags={"day": "monday"}) as run:
         [start] = recording.records("start")
     assert stable(start) == {
@@ -45,7 +45,7 @@ def test_opened_run_is_told_at_once(recording: Recording) -> None:
 
 
 def test_start_is_a_moment_of_its_run(recording: Recording) -> None:
-    """A start record is a child of its run, without length, at the time when that began."""
+    """A start record is a child of its run, with no duration and the start time of the run."""
     with recording.client.run("fit"):
         [start] = recording.records("start")
     run = recording.run()
@@ -54,14 +54,14 @@ def test_start_is_a_moment_of_its_run(recording: Recording) -> None:
 
 
 def test_start_names_the_parent(recording: Recording) -> None:
-    """The start record of a run within a run names the outer one's span."""
+    """The start record of a run inside a run names the outer run's span."""
     with recording.client.run("outer") as outer, recording.client.run("inner"):
         _, inner = recording.records("start")
     assert attributes(inner)["otel_ml.parent_span_id"] == outer.id.partition("-")[2]
 
 
 def test_start_has_its_own_number(recording: Recording) -> None:
-    """A start record and its run carry numbers of their own: a lost one would show."""
+    """A start record and its run have different numbers, so that a lost one is noticed."""
     with recording.client.run("fit"):
         pass
     numbers = [attributes(span)["otel_ml.seq"] for span in recording.spans()]
@@ -69,11 +69,11 @@ def test_start_has_its_own_number(recording: Recording) -> None:
     assert len(numbers) == 2
 
 
-# Calls that last.
+# Long calls.
 
 
 class Hanging:
-    """Calls of all kinds that last until `over`, and what was told of them within 3 s."""
+    """Calls of all kinds that last until `over` is set, and their start records."""
 
     def __init__(self) -> None:
         self.recording = Recording()
@@ -141,13 +141,13 @@ def hanging() -> Iterator[Hanging]:
 
 
 def test_calls_that_last_are_told(hanging: Hanging) -> None:
-    """Calls, generators that work or wait, and tasks are told when they last; short calls not."""
+    """Long calls, working or paused generators, and tasks send a start record; short calls none."""
     found = [attributes(span)["otel_ml.model.name"] for span in hanging.recording.records("start")]
     assert sorted(found) == ["call", "generator", "paused", "task", "task"]
 
 
 def test_start_of_a_call_shows_its_input(hanging: Hanging) -> None:
-    """The start record of a call has its input in short, its tags, and no output."""
+    """The start record of a call has a preview of its inputs, its tags, and no output."""
     found = stable(hanging.starts["call"])
     assert found.pop("otel_ml.target.run")
     assert found == {
@@ -161,24 +161,24 @@ def test_start_of_a_call_shows_its_input(hanging: Hanging) -> None:
 
 
 def test_start_is_told_two_seconds_late(hanging: Hanging) -> None:
-    """A call that lasts is told with the time at which it began, 2 s before."""
+    """The start record of a call is sent 2 s after the call's start and has its start time."""
     start = hanging.starts["call"]
     assert start.start_time is not None
     assert time.time_ns() - start.start_time >= 2_000_000_000
 
 
 def test_end_of_a_call_that_was_told(hanging: Hanging) -> None:
-    """A call that was told ends as any other."""
+    """A call that sent a start record ends like any other call."""
     hanging.end()
     [run] = [span for span in hanging.recording.runs() if span.name == "call"]
     assert (inputs(run), attributes(run)["otel_ml.outcome"]) == ({"question": "why?"}, "ok")
 
 
-# The registry.
+# The registry of open runs.
 
 
 def test_open_runs_are_counted(client: Client) -> None:
-    """The statistics count runs that have not ended."""
+    """`open_runs` of the statistics counts runs that have not ended."""
 
     @client.trace
     def count() -> int:
@@ -191,7 +191,7 @@ def test_open_runs_are_counted(client: Client) -> None:
 
 
 def test_ended_runs_are_forgotten(recording: Recording) -> None:
-    """Nothing is kept of calls, failed calls, streams, left streams and runs that have ended."""
+    """No handle of an ended call, failed call, stream, abandoned stream or run stays in memory."""
     client, before = recording.client, count_runs()
 
     @client.trace
@@ -222,13 +222,13 @@ def test_ended_runs_are_forgotten(recording: Recording) -> None:
 
 
 def count_runs() -> int:
-    """How many handles of runs are in memory."""
+    """Count the run handles in memory."""
     gc.collect()
     return sum(issubclass(type(item), Run) for item in gc.get_objects())
 
 
 class FakeRun:
-    """A run that began so many seconds ago."""
+    """A run that began `age_s` seconds ago."""
 
     def __init__(self, age_s: float, announced: "list[FakeRun]") -> None:
         self.start_ns = time.time_ns() - int(age_s * 1e9)
@@ -238,14 +238,14 @@ class FakeRun:
         self._announced.append(self)
 
     def send_waiting(self, *, at_once: bool = False) -> None:
-        """Nothing waits."""
+        """Do nothing: this run has no waiting records."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """It has no end."""
+        """Do nothing."""
 
 
 class Watched:
-    """A registry and what it said."""
+    """A registry, with the runs that it announced and the heartbeats that it sent."""
 
     def __init__(self, heartbeat_s: float) -> None:
         self.beats: list[str] = []
@@ -266,7 +266,7 @@ def watching(heartbeat_s: float = HEARTBEAT_S) -> Iterator[Watched]:
 
 
 def test_old_runs_are_announced() -> None:
-    """Of the open runs those older than 2 s are announced, in the order of their start."""
+    """Open runs older than 2 s are announced, in the order of their start."""
     with watching() as watched:
         old = [watched.make(age_s) for age_s in (60.0, 2.5)]
         for run in [*old, watched.make(-60.0)]:
@@ -276,7 +276,7 @@ def test_old_runs_are_announced() -> None:
 
 
 def test_run_is_announced_once() -> None:
-    """A run that goes on is announced once, whatever else is announced after it."""
+    """A run that stays open is announced once, even if other runs are announced after it."""
     with watching() as watched:
         old = [watched.make(60.0) for _ in range(3)]
         for number, run in enumerate(old, start=1):
@@ -286,7 +286,7 @@ def test_run_is_announced_once() -> None:
 
 
 def test_run_that_raises_hides_no_other() -> None:
-    """A run that raises whenever it is asked keeps no other from being announced."""
+    """A run whose methods raise does not keep other runs from being announced."""
 
     class Raising(FakeRun):
         def announce(self) -> None:
@@ -303,7 +303,7 @@ def test_run_that_raises_hides_no_other() -> None:
 
 
 def test_goodbye_follows_a_start() -> None:
-    """A goodbye is said once, by a registry that told a start."""
+    """A registry that announced a run sends one goodbye."""
     with watching() as watched:
         watched.runs.announce(watched.make(0.0))
         assert watched.beats == []
@@ -313,7 +313,7 @@ def test_goodbye_follows_a_start() -> None:
 
 
 def test_no_goodbye_without_a_start() -> None:
-    """A registry that told no start says no goodbye."""
+    """A registry that announced no run sends no goodbye."""
     with watching() as watched:
         run = watched.make(0.0)
         watched.runs.add(run)
@@ -322,14 +322,14 @@ def test_no_goodbye_without_a_start() -> None:
 
 
 def test_unknown_run_is_no_error() -> None:
-    """A run that was never added may be removed."""
+    """Removing a run that was never added raises no error."""
     with watching() as watched:
         watched.runs.remove(watched.make(0.0))
         assert watched.runs.count == 0
 
 
 def test_child_s_registry_is_empty() -> None:
-    """Begun anew in a child, the registry knows no run and says no goodbye for the parent's."""
+    """In a child process the registry starts empty and sends no goodbye for the parent's runs."""
     with watching() as watched:
         watched.runs.announce(watched.make(0.0))
         watched.runs.restart_in_child()
@@ -337,11 +337,11 @@ def test_child_s_registry_is_empty() -> None:
     assert watched.beats == []
 
 
-# What a process says of itself.
+# Heartbeats.
 
 
 def test_heart_beats_while_a_told_run_is_open() -> None:
-    """A registry with a run that was told says again and again that the process lives."""
+    """A registry with an announced open run sends heartbeats."""
     with watching(heartbeat_s=0.01) as watched:
         run = watched.make(0.0)
         watched.runs.announce(run)
@@ -349,7 +349,7 @@ def test_heart_beats_while_a_told_run_is_open() -> None:
 
 
 def test_heart_rests_when_told_runs_have_ended() -> None:
-    """A registry whose told runs have ended says no more that the process lives."""
+    """A registry stops sending heartbeats when all announced runs have ended."""
     with watching(heartbeat_s=0.01) as watched:
         told, old = watched.make(0.0), watched.make(60.0)
         watched.runs.announce(told)

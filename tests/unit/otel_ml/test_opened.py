@@ -1,4 +1,4 @@
-"""Runs that are opened by hand: how they end, what they know, who joins them."""
+"""Runs opened by hand: how they end, their attributes, and disabled blocks."""
 
 import gc
 import json
@@ -23,7 +23,7 @@ def outcomes(recording: Recording) -> list[tuple[str, str]]:
 
 
 def test_run_ends_when_its_scope_is_left(recording: Recording) -> None:
-    """A run that nobody holds any more has ended."""
+    """A run ends when the last reference to it is gone."""
 
     def train() -> None:
         run = recording.client.run("training")
@@ -35,7 +35,7 @@ def test_run_ends_when_its_scope_is_left(recording: Recording) -> None:
 
 
 def test_run_in_a_cycle_ends_with_it(recording: Recording) -> None:
-    """A run that only garbage holds ends when that is collected."""
+    """A run in a reference cycle ends when the cycle is collected."""
     holder: list[object] = [recording.client.run("training")]
     holder.append(holder)
     gc.collect()
@@ -46,7 +46,7 @@ def test_run_in_a_cycle_ends_with_it(recording: Recording) -> None:
 
 
 def test_run_ends_once(recording: Recording) -> None:
-    """A run that was ended is not ended again by its block, its scope or the client's end."""
+    """A run that has ended does not end again with its block, its scope or its client."""
     with recording.client.run("training") as run:
         run.end()
         run.end()
@@ -57,14 +57,14 @@ def test_run_ends_once(recording: Recording) -> None:
 
 
 def test_run_whose_block_raised(recording: Recording) -> None:
-    """The exception of a block is its run's outcome, and goes on."""
+    """An exception in the block of a run is the run's outcome and propagates."""
     with pytest.raises(KeyError), recording.client.run("training"):
         raise KeyError("x")
     assert outcomes(recording) == [("training", "error")]
 
 
 def test_plain_run_is_not_current(recording: Recording) -> None:
-    """A run is the current one within its block only."""
+    """A run is the current run only inside its block."""
     run = recording.client.run("training")
     assert not current_run().is_recorded
     with run:
@@ -76,7 +76,7 @@ def test_plain_run_is_not_current(recording: Recording) -> None:
 
 
 def test_run_knows_whose_it_is(recording: Recording) -> None:
-    """Session, user and trace key of a run travel under their standard names."""
+    """Session, user and trace key of a run are recorded under their standard names."""
     client = recording.client
     with client.run("chat", session="s1", user="u1", trace_key="order-7", kind="agent"):
         pass
@@ -92,7 +92,7 @@ def test_run_knows_whose_it_is(recording: Recording) -> None:
 
 
 def test_call_learns_whose_it_is(recording: Recording) -> None:
-    """A traced call may say later whom it serves."""
+    """A traced call can set its session and user while it runs."""
 
     @recording.client.trace
     def model() -> None:
@@ -104,7 +104,7 @@ def test_call_learns_whose_it_is(recording: Recording) -> None:
 
 
 def test_output_of_a_run(recording: Recording) -> None:
-    """A run without a function has the output that was set, as it was then."""
+    """A run without a function has the output that was set, as of the time of setting."""
     found = [1, 2]
     with recording.client.run("training") as run:
         run.set_output(found)
@@ -113,7 +113,7 @@ def test_output_of_a_run(recording: Recording) -> None:
 
 
 def test_output_of_a_call_may_be_set(recording: Recording) -> None:
-    """The output that was set takes the place of what the call returns, for the record only."""
+    """A set output replaces the returned value in the record, not for the caller."""
 
     @recording.client.trace
     def model() -> bytes:
@@ -128,7 +128,7 @@ def test_output_of_a_call_may_be_set(recording: Recording) -> None:
 
 
 def test_output_of_a_failed_call_stays(recording: Recording) -> None:
-    """An output that was set before the call raised is recorded."""
+    """An output set before the call raised is recorded."""
 
     @recording.client.trace
     def model() -> None:
@@ -141,7 +141,7 @@ def test_output_of_a_failed_call_stays(recording: Recording) -> None:
 
 
 def test_run_that_is_not_recorded_takes_everything(recording: Recording) -> None:
-    """Within a disabled block a run takes all that is said and leaves nothing."""
+    """Inside a disabled block all methods of a run work and record nothing."""
     client = recording.client
     with client.disabled(), client.run("training", params={"a": 1}) as run:
         run.tag(a=1)
@@ -159,7 +159,7 @@ def test_run_that_is_not_recorded_takes_everything(recording: Recording) -> None
 
 
 def test_disabled_is_of_one_thread(recording: Recording) -> None:
-    """A disabled block concerns the thread that is in it and no other."""
+    """A disabled block only affects its own thread."""
     client = recording.client
     traced = client.trace(lambda: None)
     with client.disabled():
@@ -171,7 +171,7 @@ def test_disabled_is_of_one_thread(recording: Recording) -> None:
 
 
 def test_disabled_is_of_one_client(recording: Recording) -> None:
-    """A disabled block of one client does not concern another one."""
+    """A disabled block of one client does not affect other clients."""
     other = Recording()
     with recording.client.disabled():
         other.client.trace(lambda: 1)()
@@ -180,7 +180,7 @@ def test_disabled_is_of_one_client(recording: Recording) -> None:
 
 
 def test_disabled_keeps_the_host_s_trace(recording: Recording) -> None:
-    """A disabled block changes nothing of the host's own current span."""
+    """A disabled block does not change the host's current span."""
     before = trace.get_current_span()
     with recording.client.disabled():
         assert trace.get_current_span() is before
@@ -200,7 +200,7 @@ def test_disabled_keeps_the_host_s_trace(recording: Recording) -> None:
 def test_metrics_by_step_make_a_training(
     recording: Recording, options: dict[str, str], step: int | None, kind: str
 ) -> None:
-    """A run with a session whose kind nobody named trains if it logs metrics by step."""
+    """A run with a session and no given kind becomes a training if it logs metrics by step."""
     with recording.client.run("fit", **options) as run:  # type: ignore[arg-type]  # of texts
         run.log_metrics({"loss": 0.5}, step=step)
         run.log_metrics({"accuracy": 0.5})

@@ -1,6 +1,6 @@
-"""What a pickle of a traced function or client holds, and what it becomes.
+"""Pickles of traced functions and clients, and the objects they unpickle to.
 
-Other processes run such functions in tests/process/interop/test_pickles.py.
+Tests in tests/process/interop/test_pickles.py run such functions in other processes.
 """
 
 import gc
@@ -21,12 +21,12 @@ from tests.support.otel_ml.recording import Recording, inputs, outputs
 
 
 def send(value: Any) -> Any:
-    """Pickle a value as it is sent to another process, and unpickle it."""
+    """Pickle a value as if it were sent to another process, and unpickle it."""
     return pickle.loads(cloudpickle.dumps(value))  # noqa: S301 - our own bytes
 
 
 def test_unpickled_function_is_recorded_by_its_client(recording: Recording) -> None:
-    """In a process with its client, an unpickled function is recorded like the original."""
+    """An unpickled function is recorded like the original if its client is in the process."""
 
     @recording.client.trace(tags={"a": 1})
     def model(x: int) -> int:
@@ -42,7 +42,7 @@ def test_unpickled_function_is_recorded_by_its_client(recording: Recording) -> N
 
 
 def test_version_needs_no_source(recording: Recording) -> None:
-    """An unpickled function has the version of the original, and of its declared parameters."""
+    """An unpickled function has the same definition as the original, with source and params."""
     lock = threading.Lock()
 
     @recording.client.trace(params=lambda: {"weight": 2, "lock": str(type(lock))})
@@ -59,7 +59,7 @@ def test_version_needs_no_source(recording: Recording) -> None:
 
 
 def test_function_that_calls_itself_comes_back(recording: Recording) -> None:
-    """A traced function that refers to itself comes back from a pickle, also from its bare form."""
+    """A traced recursive function can be pickled, and so can the bare function in it."""
 
     @recording.client.trace
     def factorial(n: int) -> int:
@@ -73,7 +73,7 @@ def test_function_that_calls_itself_comes_back(recording: Recording) -> None:
 def test_judge_that_cannot_be_pickled_stays_behind(
     recording: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A judge that cannot be pickled does not stop its function: the others score it there."""
+    """A judge that cannot be pickled is left out; the function's other judges still score."""
     lock = threading.Lock()
 
     def locked(outputs: int) -> float:
@@ -90,7 +90,7 @@ def test_judge_that_cannot_be_pickled_stays_behind(
 
 
 def test_judge_that_calls_its_function_comes_along(recording: Recording) -> None:
-    """A judge that calls the function it judges is pickled with it."""
+    """A judge that calls its own judged function is pickled together with that function."""
 
     def ask(outputs: int) -> float:
         return float(model.__wrapped__(1) == outputs)  # type: ignore[attr-defined]  # as above
@@ -104,7 +104,7 @@ def test_judge_that_calls_its_function_comes_along(recording: Recording) -> None
 
 
 def test_client_comes_back_with_its_judges(recording: Recording) -> None:
-    """An unpickled client is the same client, with the judges that were added to it."""
+    """An unpickled client has the same project, and the judges that were added to it."""
     tag = recording.client.add_judge(Judge("same", "", lambda outputs: 1.0))
     again = send(recording.client)
     assert again.project == "shop"
@@ -118,7 +118,7 @@ def test_client_comes_back_with_its_judges(recording: Recording) -> None:
 
 
 def test_key_is_never_pickled() -> None:
-    """A pickle of a client holds neither its API key nor one of the environment."""
+    """A pickle of a client or traced function does not contain its API key."""
     client = Client("with a key", "key-that-is-secret", "http://127.0.0.1:9")
     model = client.trace(lambda x: x)
     assert b"key-that-is-secret" not in cloudpickle.dumps([client, model])
@@ -149,14 +149,14 @@ def forgotten(make: Callable[[], Client]) -> bytes:
 def test_call_that_cannot_be_recorded_is_made(
     make: Callable[[], Client], expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that cannot send like the client makes the call, and logs what it lacks."""
+    """A call that its process cannot record still works, and a log line names what is missing."""
     function = pickle.loads(forgotten(make))  # noqa: S301 - our own bytes
     assert function(1) == 2
     assert f"expected {expected} in this process" in caplog.text
 
 
 def test_key_of_the_other_process_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The function of a client with a key is recorded with the other process's own key."""
+    """An unpickled function of a client with a key uses the API key of its own process."""
     pickled = forgotten(lambda: Client("other-4", "secret", "http://127.0.0.1:9", spool="spool"))
     monkeypatch.setenv("OTEL_ML_API_KEY", "theirs")
     traced = traced_of(pickle.loads(pickled))  # noqa: S301 - our own bytes
@@ -166,7 +166,7 @@ def test_key_of_the_other_process_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_trial_is_made_with_the_pickler_at_work() -> None:
-    """What only cloudpickle can write is found out by the pickler at work."""
+    """`can_pickle` tries the running pickler: cloudpickle can write a lambda, pickle cannot."""
 
     class Asks:
         def __getstate__(self) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""How a process names itself, and how it numbers what it sends."""
+"""The id of a process, and the numbers of its records."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from otel_ml.process import PROCESS, Process
 
 
 def test_process_has_a_short_id() -> None:
-    """A process is named by 8 hex digits."""
+    """A process id is 8 hex digits."""
     assert re.fullmatch("[0-9a-f]{8}", PROCESS.id)
 
 
@@ -17,7 +17,7 @@ def test_processes_differ() -> None:
 
 
 def test_numbers_begin_at_1_in_each_project() -> None:
-    """The numbers of a project begin at 1 and go on, whoever asks for them."""
+    """Numbers of each project start at 1 and count on across callers."""
     process = Process()
     assert [next(process.count_of("a")) for _ in range(3)] == [1, 2, 3]
     assert next(process.count_of("b")) == 1
@@ -25,7 +25,7 @@ def test_numbers_begin_at_1_in_each_project() -> None:
 
 
 def test_threads_take_each_number_once() -> None:
-    """Threads that take numbers of one project leave no gap and take none twice."""
+    """Threads that take numbers of one project leave no gap and no duplicate."""
     process = Process()
 
     def take(_: int) -> list[int]:
@@ -37,7 +37,7 @@ def test_threads_take_each_number_once() -> None:
 
 
 def test_renewed_process_is_another() -> None:
-    """A process that is renewed has another id and begins at 1."""
+    """`renew` gives a process another id and restarts its numbers at 1."""
     process = Process()
     before = process.id
     next(process.count_of("a"))

@@ -1,4 +1,4 @@
-"""Which provider spans go through; the global one can be set once, so each case is a process."""
+"""The tracer provider of a client; the global one can be set only once, so it is not set here."""
 
 from importlib.metadata import version
 from typing import Any
@@ -27,7 +27,7 @@ def provider() -> TracerProvider:
 
 
 def test_given_provider_is_used(provider: TracerProvider) -> None:
-    """A given provider is used as it is."""
+    """A given provider is used directly."""
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     record(Client("shop", tracer_provider=provider), "model")
@@ -35,7 +35,7 @@ def test_given_provider_is_used(provider: TracerProvider) -> None:
 
 
 def test_clients_of_one_provider_keep_apart(provider: TracerProvider) -> None:
-    """Two clients on one provider send their own runs only, each to its own place."""
+    """Two clients on one provider each export only their own runs to their own exporter."""
     first, second = InMemorySpanExporter(), InMemorySpanExporter()
     clients = [
         Client(project, exporter=exporter, tracer_provider=provider)
@@ -52,7 +52,7 @@ def test_clients_of_one_provider_keep_apart(provider: TracerProvider) -> None:
 
 
 def test_closed_client_leaves_the_provider_running(provider: TracerProvider) -> None:
-    """Closing a client does not shut a provider down that is not its own."""
+    """Closing a client does not shut down a provider that the user gave."""
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     client = Client("shop", tracer_provider=provider)
@@ -72,7 +72,7 @@ def own_run(**options: Any) -> ReadableSpan:
 
 
 def test_span_names_its_scope_and_resource() -> None:
-    """Our own provider's resource and scope carry the project."""
+    """The client's own provider has the project in its resource and scope."""
     span = own_run()
     assert span.resource.attributes["otel_ml.project"] == "shop"
     assert span.instrumentation_scope is not None
@@ -82,14 +82,14 @@ def test_span_names_its_scope_and_resource() -> None:
 
 
 def test_project_is_the_service_that_nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our own provider's service is the project where the environment names none."""
+    """The own provider's service name is the project if the environment sets none."""
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
     monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
     assert own_run().resource.attributes["service.name"] == "shop"
 
 
 def test_resource_of_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Service name and resource attributes of the environment are on our own provider."""
+    """The own provider has the service name and resource attributes of the environment."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "checkout")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging")
     resource = own_run().resource.attributes
@@ -98,7 +98,7 @@ def test_resource_of_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_sampler_of_the_environment_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decorated call follows the sampler of the environment."""
+    """A decorated call follows the sampler set in the environment."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter)
@@ -108,7 +108,7 @@ def test_sampler_of_the_environment_is_followed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_opened_run_is_never_sampled_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was opened by hand is recorded under any sampler of our own provider."""
+    """A run opened by hand is recorded under any sampler of the client's own provider."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter)
@@ -121,7 +121,7 @@ def test_opened_run_is_never_sampled_out(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_count_limit_keeps_core_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit on the number of attributes costs tags, never a core attribute."""
+    """A limit on the number of attributes may drop tags, but never a core attribute."""
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "32")
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter)
@@ -142,7 +142,7 @@ def test_count_limit_keeps_core_attributes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The first call says which provider was chosen, later ones say nothing."""
+    """The choice of a provider is logged once, at the first call."""
     caplog.set_level("INFO", logger="otel_ml.provider")
     client = Client("shop", exporter=InMemorySpanExporter())
     for _ in range(3):
@@ -154,7 +154,7 @@ def test_choice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_spans_under_a_stranger_s_provider_change_nothing() -> None:
-    """Under a provider that is not the SDK's calls work and flush answers."""
+    """Under a provider of another make, calls work and flush succeeds."""
     client = Client("shop", tracer_provider=trace.NoOpTracerProvider())
     assert client.trace(lambda a: a)(1) == 1
     assert client.flush()

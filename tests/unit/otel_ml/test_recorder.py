@@ -1,4 +1,4 @@
-"""The end of a client's work: flush, close, and what a process says of itself."""
+"""Flushing and closing a client, and the numbers of its runs."""
 
 import gc
 import json
@@ -17,7 +17,7 @@ WAIT_S = 10
 
 
 class FailingExporter(SpanExporter):
-    """Delivers nothing, in one of the two ways to say so."""
+    """An exporter that fails, by an exception or by its result."""
 
     def __init__(self, raises: bool) -> None:
         self._raises = raises
@@ -31,7 +31,7 @@ class FailingExporter(SpanExporter):
 
 
 class SlowExporter(SpanExporter):
-    """Delivers when it may, and keeps what it delivered."""
+    """An exporter that waits until it is opened, and keeps the spans."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -46,12 +46,12 @@ class SlowExporter(SpanExporter):
 
 
 def test_flush_of_nothing_is_true(client: Client) -> None:
-    """A client that recorded nothing has nothing to deliver."""
+    """A flush succeeds if nothing was recorded."""
     assert client.flush()
 
 
 def test_flush_tells_what_was_lost_before() -> None:
-    """A flush answers False when a run was lost in the background since the last flush."""
+    """A flush is false if a run was lost in the background since the last flush."""
     exporter = FailingExporter(raises=False)
     client = Client("shop", exporter=exporter)
     client.trace(lambda: 1)()
@@ -61,7 +61,7 @@ def test_flush_tells_what_was_lost_before() -> None:
 
 
 def test_flush_tells_what_the_queue_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flush answers False when the queue was too short for all runs."""
+    """A flush is false if the queue was too short for all runs."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
     exporter = SlowExporter()
@@ -79,7 +79,7 @@ def test_flush_tells_what_the_queue_dropped(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_flush_waits_for_judges(recording: Recording) -> None:
-    """A flush delivers what judges say, too."""
+    """A flush waits for judges and delivers their scores."""
     recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
     assert recording.client.flush()
     run, judge = recording.exporter.get_finished_spans()
@@ -88,7 +88,7 @@ def test_flush_waits_for_judges(recording: Recording) -> None:
 
 
 def test_flush_tells_that_a_judge_still_runs() -> None:
-    """A flush answers False when a judge is not done in time."""
+    """A flush is false if a judge does not finish in time."""
     done = threading.Event()
     client = Client("shop", exporter=InMemorySpanExporter())
     client.assess(Judge("slow", "", lambda: done.wait(WAIT_S)))(lambda: 1)()
@@ -99,22 +99,22 @@ def test_flush_tells_that_a_judge_still_runs() -> None:
 
 
 def test_close_delivers(recording: Recording) -> None:
-    """Closing delivers what is queued, held runs included."""
+    """Closing delivers queued runs, including runs that wait for judges."""
     recording.client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
     recording.client.close()
     names = [span.name for span in recording.exporter.get_finished_spans()]
-    assert names == [names[0], "otel_ml.update"]  # the run, and what its judge is
+    assert names == [names[0], "otel_ml.update"]  # the run, and the judge's definition
 
 
 def test_second_close_does_nothing(recording: Recording) -> None:
-    """A client may be closed twice, and before its first call."""
+    """A client can be closed twice, and before its first call."""
     recording.client.close()
     recording.client.close()
     assert recording.client.flush()
 
 
 def test_closed_client_changes_no_call(recording: Recording) -> None:
-    """After close calls return as ever, and runs and judges raise nothing."""
+    """After close, calls return as usual, and runs and judges raise nothing."""
     traced = recording.client.assess(Judge("any", "", lambda: 1))(lambda a: a)
     assert traced(1) == 1
     recording.client.close()
@@ -124,7 +124,7 @@ def test_closed_client_changes_no_call(recording: Recording) -> None:
 
 
 def test_closed_client_does_not_claim_delivery(recording: Recording) -> None:
-    """What was recorded after close was not delivered, and flush says so."""
+    """A flush does not report delivery of a run recorded after close."""
     traced = recording.client.trace(lambda a: a)
     traced(1)
     recording.client.close()
@@ -134,7 +134,7 @@ def test_closed_client_does_not_claim_delivery(recording: Recording) -> None:
 
 
 def test_flush_from_many_threads(recording: Recording) -> None:
-    """Threads that record and flush at once lose nothing."""
+    """Threads that record and flush at the same time lose no run."""
     traced = recording.client.trace(lambda a: a)
 
     def work() -> None:
@@ -151,7 +151,7 @@ def test_flush_from_many_threads(recording: Recording) -> None:
 
 
 def test_numbers_of_threads_are_consecutive(recording: Recording) -> None:
-    """Runs of eight threads carry consecutive numbers, each once."""
+    """Runs of eight threads have consecutive numbers without duplicates."""
     traced = recording.client.trace(lambda a: a)
     threads = [
         threading.Thread(target=lambda: [traced(number) for number in range(50)]) for _ in range(8)
@@ -165,7 +165,7 @@ def test_numbers_of_threads_are_consecutive(recording: Recording) -> None:
 
 
 def test_closed_client_keeps_no_thread() -> None:
-    """A closed client has ended its threads."""
+    """No thread of a closed client is alive."""
     before = set(threading.enumerate())
     client = Client("shop", exporter=InMemorySpanExporter())
     client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
@@ -177,6 +177,6 @@ def test_closed_client_keeps_no_thread() -> None:
 
 
 def test_definition_is_told_as_json(recording: Recording) -> None:
-    """The definition travels as JSON text."""
+    """The definition is recorded as JSON text."""
     recording.client.trace(lambda: 1)()
     assert json.loads(attributes(recording.run())["otel_ml.model.definition"])["source"]

@@ -1,4 +1,4 @@
-"""What must not leave the process does not, wherever it stands."""
+"""Redaction of secrets in everything that a client sends."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ class Slotted:
     ],
 )  # fmt: skip
 def test_secret_keys(key: str) -> None:
-    """A key that names a secret is told by its words, however it is written."""
+    """A secret key is recognized by its words, in any spelling."""
     assert Redaction().is_secret(key)
 
 
@@ -48,7 +48,7 @@ def test_secret_keys(key: str) -> None:
     "key", ["max_tokens", "tokens", "tokenizer", "token_count", "user", "passed", "author", "pass"]
 )
 def test_harmless_keys(key: str) -> None:
-    """A key that counts tokens, or merely resembles a secret one, is none."""
+    """A key that counts tokens, or only resembles a secret key, is not secret."""
     assert not Redaction().is_secret(key)
 
 
@@ -70,7 +70,7 @@ def test_harmless_keys(key: str) -> None:
     ],
 )
 def test_value_of_a_secret_key_is_hidden(recording: Recording, value: Any) -> None:
-    """The value of a secret key is hidden in inputs, outputs and their previews, at any depth."""
+    """The value of a secret key is redacted at any depth in inputs, outputs and previews."""
     assert recording.client.trace(lambda given: given)(value) is value
     found = attributes(recording.run())
     assert SECRET not in json.dumps({key: str(item) for key, item in found.items()})
@@ -79,7 +79,7 @@ def test_value_of_a_secret_key_is_hidden(recording: Recording, value: Any) -> No
 
 @pytest.mark.parametrize(("keys", "name"), [(SECRET_KEYS, "password"), (["pin2"], "pin2")])
 def test_secret_column_of_a_long_table(keys: Iterable[str], name: str) -> None:
-    """A secret column of a table with many numbers is hidden, even if its name has a digit."""
+    """A secret column of a table with many numbers is redacted, even if its name has a digit."""
     numbers = np.random.default_rng(0).normal(size=2_000)
     captured = Redaction(keys=keys).capture({"x": pd.DataFrame({"age": numbers, name: numbers})})
     assert isinstance(captured, CapturedPayload)
@@ -91,7 +91,7 @@ def test_secret_column_of_a_long_table(keys: Iterable[str], name: str) -> None:
 
 
 def test_argument_of_a_secret_name_is_hidden(recording: Recording) -> None:
-    """The argument of a parameter with a secret name is hidden; the call gets it as it is."""
+    """An argument with a secret name is redacted; the function receives the real value."""
 
     @recording.client.trace
     def sign_in(user: str, password: str, *, retries: int = 3) -> bool:
@@ -105,7 +105,7 @@ def test_argument_of_a_secret_name_is_hidden(recording: Recording) -> None:
 
 
 def test_harmless_call_is_not_noted(recording: Recording) -> None:
-    """A call without secrets says nothing of redaction."""
+    """A run without secrets has no note about redaction."""
     recording.client.trace(lambda max_tokens: {"tokens": [{"text": "a"}]})(5)
     run = recording.run()
     assert "otel_ml.capture" not in attributes(run)
@@ -117,7 +117,7 @@ def hide(text: str) -> str:
 
 
 def test_events_are_hidden(recording: Recording) -> None:
-    """What a message, a stack trace or a line assigns to a secret key is hidden."""
+    """A secret key's value in an error message, a stack trace or a log line is redacted."""
     client = recording.client
 
     @client.trace
@@ -141,7 +141,7 @@ def test_events_are_hidden(recording: Recording) -> None:
 
 
 def test_secret_tags_are_hidden(recording: Recording) -> None:
-    """A tag of a secret name is hidden."""
+    """A tag with a secret name is redacted."""
     client = recording.client
     traced = client.trace(name="model", tags={"api_key": SECRET, "client": "acme"})(lambda: None)
     traced()
@@ -151,7 +151,7 @@ def test_secret_tags_are_hidden(recording: Recording) -> None:
 
 
 def test_secret_parameters_are_hidden(recording: Recording) -> None:
-    """A declared parameter of a secret name is hidden."""
+    """A declared parameter with a secret name is redacted."""
     recording.client.trace(name="model", params={"token": SECRET, "depth": 3})(lambda: None)()
     assert json.loads(attributes(recording.run())["otel_ml.params"]) == {
         "token": REDACTED,
@@ -160,7 +160,7 @@ def test_secret_parameters_are_hidden(recording: Recording) -> None:
 
 
 def test_keys_may_be_added() -> None:
-    """A client may hide further keys, and its own ones alone."""
+    """A client can add secret keys or replace the default ones."""
     more = Redaction(keys=(*SECRET_KEYS, "ssn"))
     assert more.encode({"SSN": 1, "password": 2}).text == (
         f'{{"SSN":"{REDACTED}","password":"{REDACTED}"}}'
@@ -169,7 +169,7 @@ def test_keys_may_be_added() -> None:
 
 
 def test_nothing_is_hidden_without_keys() -> None:
-    """Without keys and function nothing is hidden, and nothing is looked for."""
+    """Without secret keys and a function nothing is redacted."""
     redaction = Redaction(keys=())
     assert not redaction.concerns({"password": SECRET}, f'{{"password":"{SECRET}"}}')
     assert redaction.text(f"password={SECRET}") == f"password={SECRET}"
@@ -178,7 +178,7 @@ def test_nothing_is_hidden_without_keys() -> None:
 
 @pytest.mark.parametrize("answer", [ValueError("no"), None, 7])
 def test_failing_function_hides_all(answer: object) -> None:
-    """A text for which the user's function raises, or returns no text, is hidden whole."""
+    """If the user's function raises or returns no text, the whole text is redacted."""
 
     def redact(text: str) -> str:
         if isinstance(answer, Exception):
@@ -191,7 +191,7 @@ def test_failing_function_hides_all(answer: object) -> None:
 
 
 def test_source_keeps_its_names() -> None:
-    """In source only literals are hidden: names, annotations and calls stay readable."""
+    """In source only literals are redacted: names, annotations and calls stay readable."""
     text = (
         'def f(user, password: str, token: str = "abc"):\n'
         "    password = read_password()\n"
@@ -205,7 +205,7 @@ def test_source_keeps_its_names() -> None:
 
 
 def test_secret_at_the_limit_is_not_cut_into_view() -> None:
-    """A secret that the size limit would cut in two is hidden before the cut."""
+    """A secret that crosses the size limit is redacted before the text is cut."""
     redaction = Redaction(hide)
     for length in range(65_500, 65_540):
         text = redaction.encode("x" * length + SECRET).text
@@ -215,7 +215,7 @@ def test_secret_at_the_limit_is_not_cut_into_view() -> None:
 
 @given(value=json_values)
 def test_harmless_values_are_unchanged(value: Any) -> None:
-    """A JSON value without secret keys is written as it is, and found to be harmless."""
+    """A JSON value without secret keys is written unchanged and needs no redaction."""
     redaction = Redaction(keys=["\x00never"])
     assert json.loads(redaction.encode(value).text) == json.loads(json.dumps(value))
     assert not redaction.concerns(value, json.dumps(value))
@@ -234,7 +234,7 @@ def test_harmless_values_are_unchanged(value: Any) -> None:
     )
 )
 def test_quick_look_misses_nothing(value: Any) -> None:
-    """Where a value holds a secret key, the quick look says so."""
+    """`concerns` is true exactly if a value contains a secret key."""
 
     def holds(part: Any) -> bool:
         if isinstance(part, dict):
@@ -244,5 +244,5 @@ def test_quick_look_misses_nothing(value: Any) -> None:
         return isinstance(part, list) and any(map(holds, part))
 
     redaction = Redaction()
-    for _ in range(2):  # what is known of its keys by now does not count
+    for _ in range(2):  # the second time the keys are cached
         assert redaction.concerns(value, json.dumps(value)) == holds(value)

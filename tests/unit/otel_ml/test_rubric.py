@@ -1,4 +1,4 @@
-"""Rubrics in plain words: version, placeholders, prompts, and replies that are no answers."""
+"""Rubrics: versions, placeholders, prompts, and unusable replies."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def reply(score: object) -> str:
 
 
 def sections(prompt: str) -> dict[str, str]:
-    """Return what a reader of the marks finds: each part by its heading."""
+    """Return each part of a prompt by its heading, as split by the marks."""
     [mark] = re.findall(r"^Below, between the lines that hold (\w{16}),", prompt, re.MULTILINE)
     _, *parts = re.split(rf"^--- {mark} (.*) ---$", prompt, flags=re.MULTILINE)
     return {
@@ -59,25 +59,25 @@ def sections(prompt: str) -> dict[str, str]:
     ],
 )
 def test_answers(rubric: Rubric, text: str, verdict: RubricVerdict) -> None:
-    """An answer in the requested form is the score, and the criterion decides whether it passes."""
+    """An answer in the requested form gives the score, and the criterion decides the pass."""
     assert rubric.read(text) == verdict
 
 
 @pytest.mark.parametrize("score", [0.9, 5.1, -1, "4", True, None])
 def test_score_out_of_range(score: object) -> None:
-    """A score off the scale is an error, never a score."""
+    """A score outside the scale is an error."""
     with pytest.raises(UnusableReply):
         ONE_TO_FIVE.read(reply(score))
 
 
 def test_there_are_fifty_hostile_texts() -> None:
-    """The suite has 50 different texts."""
+    """The suite has 50 different hostile texts."""
     assert len({*HOSTILE_TEXTS}) == len(HOSTILE_TEXTS) == 50
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=range(len(HOSTILE_TEXTS)))
 def test_hostile_reply_is_no_score(text: str) -> None:
-    """A model that replies with a hostile text gives an error in each form of answer."""
+    """A hostile text as a reply is an error in every form of answer."""
     for rubric in FORMS:
         with pytest.raises(UnusableReply):
             rubric.read(text)
@@ -85,7 +85,7 @@ def test_hostile_reply_is_no_score(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=range(len(HOSTILE_TEXTS)))
 def test_hostile_output_stays_data(text: str) -> None:
-    """A hostile output is one line between marks; the task and the order of parts are unchanged."""
+    """A hostile output stays on one line between marks; task and order of parts are unchanged."""
     for rubric in FORMS:
         prompt = rubric.write_prompt(JudgedRun({"question": "Why?"}, text))
         assert prompt.task == rubric.task
@@ -98,7 +98,7 @@ def test_hostile_output_stays_data(text: str) -> None:
 
 @given(st.text(), st.text())
 def test_any_output_stays_data(question: str, answer: str) -> None:
-    """No text of a run ends its part of the prompt."""
+    """No text of a run can end its part of the prompt."""
     parts = sections(PASS_OR_FAIL.write_prompt(JudgedRun({"question": question}, answer)).data)
     assert (json.loads(parts["inputs"]), json.loads(parts["outputs"])) == (
         {"question": question},
@@ -108,7 +108,7 @@ def test_any_output_stays_data(question: str, answer: str) -> None:
 
 @given(st.text())
 def test_any_reply_is_an_answer_or_an_error(text: str) -> None:
-    """A reply is an answer or an error; reading it fails in no other way."""
+    """Any reply gives a score on the scale or an `UnusableReply` error."""
     try:
         verdict = ONE_TO_FIVE.read(text)
     except UnusableReply:
@@ -117,7 +117,7 @@ def test_any_reply_is_an_answer_or_an_error(text: str) -> None:
 
 
 def test_placeholders_choose_the_data() -> None:
-    """A rubric with placeholders shows those parts alone, and the instruction names them."""
+    """A prompt shows only the parts that placeholders name, and the instruction refers to them."""
     rubric = replace(
         PASS_OR_FAIL,
         instruction="Articles: {{inputs.articles}} Reply: {{ outputs.reply }} For {{tags.client}}",
@@ -140,7 +140,7 @@ def test_placeholders_choose_the_data() -> None:
 
 
 def test_conversation() -> None:
-    """A conversation is the turns of the session; without a session it is the run alone."""
+    """A conversation consists of the session's turns, or of the run alone without a session."""
     rubric = replace(PASS_OR_FAIL, instruction="Is it polite? {{conversation}}")
     turns = [{"inputs": "Hi", "outputs": "Hello"}, {"inputs": "Bye", "outputs": "Bye"}]
     shown = sections(rubric.write_prompt(JudgedRun("Bye", "Bye", conversation=turns)).data)
@@ -150,7 +150,7 @@ def test_conversation() -> None:
 
 
 def test_expected_is_needed() -> None:
-    """A rubric that compares with the expected answer cannot be asked without one."""
+    """A rubric that uses the expected answer raises if the run has none."""
     rubric = replace(PASS_OR_FAIL, instruction="Is {{outputs}} the same as {{expected}}?")
     with pytest.raises(MissingPart, match="no expected answer"):
         rubric.write_prompt(JudgedRun(1, 2))
@@ -159,7 +159,7 @@ def test_expected_is_needed() -> None:
 
 
 def test_cut_data_is_marked() -> None:
-    """Data that was cut, here or when it was recorded, is marked as cut."""
+    """Data is marked as cut if the prompt or the recording cut it."""
     data = PASS_OR_FAIL.write_prompt(JudgedRun("x" * 20_000, "y", cut=["outputs"])).data
     parts = sections(data)
     assert list(parts) == [
@@ -185,19 +185,19 @@ CHANGES: list[dict[str, Any]] = [
 
 
 def test_what_counts_opens_a_rubric_version() -> None:
-    """Instruction, form, criterion, model and parameters each change the version."""
+    """Instruction, answer form, criterion, model and parameters each change the version."""
     digests = {replace(PASS_OR_FAIL, **change).digest for change in CHANGES}
     assert len({PASS_OR_FAIL.digest, *digests}) == len(CHANGES) + 1
 
 
 def test_fields_of_other_forms_open_no_version() -> None:
-    """Fields that the form of the answer does not use do not change the version."""
+    """Fields that the answer form does not use do not change the version."""
     same = replace(PASS_OR_FAIL, low=0, high=9, labels=("a", "b"), pass_labels=("a",))
     assert same.digest == PASS_OR_FAIL.digest
 
 
 def test_version_is_fixed() -> None:
-    """The version is the digest of a text that stays the same in all releases."""
+    """The version is the digest of a document that is the same in all releases."""
     text = (
         '{"answer":{"at_least":4.0,"at_most":null,"form":"score","high":5.0,"low":1.0},'
         '"instruction":"Does the reply use only facts from the articles?",'
@@ -242,7 +242,7 @@ def test_invalid_rubric(document: dict[str, Any], field: str) -> None:
 
 
 def test_document_is_read() -> None:
-    """A saved document gives the rubric that was saved, whatever other keys it has."""
+    """A saved document reads back as the same rubric, even with other keys."""
     document = {
         "name": "grounded",
         "instruction": LABELLED.instruction,
@@ -256,7 +256,7 @@ def test_document_is_read() -> None:
 
 
 def test_schema_names_the_words() -> None:
-    """The JSON schema for structured output allows the words of the rubric and nothing else."""
+    """The JSON schema for structured output allows only the labels of the rubric."""
     assert LABELLED.schema == {
         "type": "object",
         "properties": {
@@ -269,7 +269,7 @@ def test_schema_names_the_words() -> None:
 
 
 def test_sdk_judge_of_a_saved_rubric() -> None:
-    """A judge of the SDK made from a saved rubric has its version, prompt, and reading."""
+    """An SDK judge made from a saved rubric has the rubric's version, prompt and reply format."""
     prompts: list[str] = []
 
     def ask(prompt: str) -> str:
@@ -296,7 +296,7 @@ def test_sdk_judge_of_a_saved_rubric() -> None:
 
 
 def test_sdk_judge_of_a_hostile_model() -> None:
-    """An unusable reply is an error of the judge, and is not asked for again by default."""
+    """An unusable reply is an error of the judge, with no retry by default."""
     judge = LLMJudge.from_rubric(
         "grounded", {"instruction": "Is it so?", "model": "m"}, lambda _: "Ignore and pass."
     )

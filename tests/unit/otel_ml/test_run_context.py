@@ -78,7 +78,7 @@ def directly(function: Callable[[], object]) -> None:
 )
 @pytest.mark.parametrize("is_tagged", [False, True], ids=["plain", "with tags"])
 def test_runs_inside_the_block(start: Start, is_tagged: bool, client: Client) -> None:
-    """Each run inside has the tags, the session and the user, wherever the block starts it."""
+    """Runs inside the block have its tags, session and user, however the block starts them."""
     answer = client.trace(name="answer", tags={"own": 1} if is_tagged else None)(lambda: 1)
     with record(client) as calls:
         with otel_ml.context(client="acme", retries=2, session="s1", user=7):  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def test_runs_inside_the_block(start: Start, is_tagged: bool, client: Client) ->
 
 
 def test_threads_of_a_pool_forget(client: Client) -> None:
-    """A pool's thread that was started inside a block does not tag later tasks."""
+    """A pool thread started inside a block does not add the block's tags to later tasks."""
     answer = client.trace(name="answer")(lambda: 1)
     with record(client) as calls, ThreadPoolExecutor(1) as pool:
         with otel_ml.context(client="acme"):
@@ -102,7 +102,7 @@ def test_threads_of_a_pool_forget(client: Client) -> None:
 
 
 def test_blocks_inside_blocks(client: Client) -> None:
-    """An inner block replaces tags of the outer one, until it ends."""
+    """An inner block replaces tags of the outer block until it ends."""
     answer = client.trace(name="answer")(lambda: 1)
     with record(client) as calls, otel_ml.context(client="acme", app="web", session="s1"):
         with otel_ml.context(client="bigco", user="ada"):
@@ -131,7 +131,7 @@ def test_what_a_run_sets_itself_counts(client: Client) -> None:
 
 
 def test_a_session_of_the_run_around(client: Client) -> None:
-    """Inside a run with a session of its own, runs inherit that one, unless a block is nearer."""
+    """A run inside a run with a session records no session, unless a nearer block sets one."""
     answer = client.trace(name="answer")(lambda: 1)
     around = otel_ml.context(client="acme", session="s1")
     with record(client) as calls, around, client.run("talk", session="s2"):
@@ -146,7 +146,7 @@ def test_a_session_of_the_run_around(client: Client) -> None:
 
 
 def test_secrets_are_hidden(client: Client) -> None:
-    """A tag with a secret name is hidden."""
+    """A tag with a secret name is redacted."""
     answer = client.trace(name="answer")(lambda: 1)
     with record(client) as calls, otel_ml.context(api_key="sk-1"):
         answer()
@@ -155,7 +155,7 @@ def test_secrets_are_hidden(client: Client) -> None:
 
 
 def test_an_error_ends_the_block(client: Client) -> None:
-    """An error passes through, and later runs have no tags."""
+    """An error leaves the block and ends it: later runs have none of its tags."""
     answer = client.trace(name="answer")(lambda: 1)
     with record(client) as calls:
         with pytest.raises(KeyError), otel_ml.context(client="acme"):
@@ -165,7 +165,7 @@ def test_an_error_ends_the_block(client: Client) -> None:
 
 
 def test_a_thread_keeps_its_own_run(client: Client) -> None:
-    """A thread that was started inside a block has no attribute of ours once it runs."""
+    """A thread started inside a block has no extra attribute while it runs."""
     seen: list[bool] = []
     with otel_ml.context(client="acme"):
         thread = threading.Thread(target=lambda: seen.append("run" in vars(thread)))

@@ -22,7 +22,7 @@ from tests.support.otel_ml.recording import (
 
 
 def test_run_leaves_one_span(recording: Recording) -> None:
-    """A run that was opened and ended leaves one span with what was said of it."""
+    """A run that was opened and ended leaves one span with its params, tags and log lines."""
     with recording.client.run("training", params={"lr": 0.1}, tags={"team": "a"}) as run:
         run.tag({"client": "bigshot"}, size=3)
         run.info("began")
@@ -64,7 +64,7 @@ def test_run_leaves_one_span(recording: Recording) -> None:
     ],
 )
 def test_tag_keeps_a_primitive_type(recording: Recording, value: object, expected: object) -> None:
-    """A tag is a text, number or bool; anything else becomes its text."""
+    """A tag is text, a number or a bool; any other value is converted to text."""
     with recording.client.run("training") as run:
         run.tag(value=value)
     found = attributes(recording.run())["otel_ml.tag.value"]
@@ -73,7 +73,7 @@ def test_tag_keeps_a_primitive_type(recording: Recording, value: object, expecte
 
 
 def test_last_tag_stays(recording: Recording) -> None:
-    """Of two tags of a name the last one stays."""
+    """If a tag is set several times, the last value is kept."""
     with recording.client.run("training", tags={"a": 1}) as run:
         run.tag(a=2)
         run.tag({"a": 3})
@@ -81,7 +81,7 @@ def test_last_tag_stays(recording: Recording) -> None:
 
 
 def test_hostile_tag_hides_no_other(recording: Recording) -> None:
-    """A tag that cannot be read raises nothing and leaves the others."""
+    """A tag value that cannot be read raises nothing, and other tags are kept."""
     with recording.client.run("training") as run:
         run.tag({"a": 1, "bad": VALUES["hostile"](), "b": 2})
     found = attributes(recording.run())
@@ -89,7 +89,7 @@ def test_hostile_tag_hides_no_other(recording: Recording) -> None:
 
 
 def test_many_tags_leave_room(recording: Recording) -> None:
-    """Of more than 80 tags the rest travels as JSON, and no core attribute is lost."""
+    """After 80 tags further tags are sent as one JSON attribute, and no core attribute is lost."""
     with recording.client.run("training", params={"a": 1}) as run:
         run.tag({f"t{number:03}": number for number in range(500)})
         run.info("text")
@@ -111,7 +111,7 @@ def test_many_tags_leave_room(recording: Recording) -> None:
 
 
 def test_lines_have_severities(recording: Recording) -> None:
-    """Lines of text travel with the run, in order, with their severity."""
+    """Log lines are sent with the run, in order, with their severity."""
     with recording.client.run("training") as run:
         run.debug("a")
         run.info("b")
@@ -128,7 +128,7 @@ def test_lines_have_severities(recording: Recording) -> None:
 
 
 def test_64_lines_are_an_update(recording: Recording) -> None:
-    """A run that has gathered 64 lines sends them, and the rest at its end, ahead of it."""
+    """A run sends its log lines as an update at 64 lines, and the others before it ends."""
     with recording.client.run("training") as run:
         for number in range(70):
             run.info(str(number))
@@ -142,14 +142,14 @@ def test_64_lines_are_an_update(recording: Recording) -> None:
 
 
 def test_hostile_line_raises_nothing(recording: Recording) -> None:
-    """A line that cannot be read raises nothing."""
+    """A log line that cannot be read raises nothing."""
     with recording.client.run("training") as run:
         run.info(VALUES["hostile"]())  # type: ignore[arg-type]  # that is the point
     assert stable(recording.run())["otel_ml.outcome"] == "ok"
 
 
 def test_ended_run_takes_updates(recording: Recording) -> None:
-    """What is said of a run after its end travels as records about it."""
+    """Tags, lines and metrics added after a run's end are sent as update records."""
     run = recording.client.run("training")
     run.end()
     run.tag(late=True)
@@ -163,7 +163,7 @@ def test_ended_run_takes_updates(recording: Recording) -> None:
 
 
 def test_second_end_does_nothing(recording: Recording) -> None:
-    """A run that is ended twice is recorded once, as it was first ended."""
+    """A run that is ended twice is recorded once, with the outcome of the first end."""
     run = recording.client.run("training")
     run.end()
     run.end(ValueError("late"))
@@ -171,14 +171,14 @@ def test_second_end_does_nothing(recording: Recording) -> None:
 
 
 def test_ended_block_is_recorded_once(recording: Recording) -> None:
-    """A run that is ended inside its block is recorded once."""
+    """A run that ends inside its block is recorded once."""
     with recording.client.run("training") as run:
         run.end()
     assert len(recording.runs()) == 1
 
 
 def test_failed_block_is_recorded(recording: Recording) -> None:
-    """An exception of the block goes on and becomes the run's outcome."""
+    """An exception in the block propagates and becomes the run's outcome."""
     error = ValueError("wrong")
     with pytest.raises(ValueError, match=r"^wrong$") as caught, recording.client.run("training"):
         raise error
@@ -196,13 +196,13 @@ def test_failed_block_is_recorded(recording: Recording) -> None:
 
 
 def test_given_error_is_the_outcome(recording: Recording) -> None:
-    """A run that is ended with an error is failed."""
+    """A run ended with an error has failed."""
     recording.client.run("training").end(ValueError("wrong"))
     assert stable(recording.run())["error.type"] == "ValueError"
 
 
 def test_traced_call_that_ends_its_run_is_whole(recording: Recording) -> None:
-    """A traced function that ends its own run leaves one whole run."""
+    """A traced function that ends its own run leaves one complete run."""
 
     @recording.client.trace
     def model() -> int:
@@ -214,7 +214,7 @@ def test_traced_call_that_ends_its_run_is_whole(recording: Recording) -> None:
 
 
 def test_run_is_current_in_its_block(recording: Recording) -> None:
-    """Inside its block a run is the current one and the parent of calls, and not after."""
+    """A run is current, and the parent of calls, only inside its block."""
     child = recording.client.trace(name="child")(lambda: None)
     with recording.client.run("training") as run:
         assert current_run() is run
@@ -227,7 +227,7 @@ def test_run_is_current_in_its_block(recording: Recording) -> None:
 
 
 def test_runs_nest(recording: Recording) -> None:
-    """The innermost run is the current one, and the outer one is again after it."""
+    """The innermost run is current; after it ends, the outer run is current again."""
     with recording.client.run("outer") as outer:
         with recording.client.run("inner") as inner:
             assert current_run() is inner
@@ -237,7 +237,7 @@ def test_runs_nest(recording: Recording) -> None:
 
 
 def test_run_has_the_ids_of_its_span(recording: Recording) -> None:
-    """A run's ids are those of its span, in hex, as the API names it."""
+    """A run has the hex ids of its span."""
     with recording.client.run("training") as run:
         pass
     span = recording.run()
@@ -246,7 +246,7 @@ def test_run_has_the_ids_of_its_span(recording: Recording) -> None:
 
 
 def test_no_run_takes_everything() -> None:
-    """Outside any run the current one takes everything, says that it is not recorded."""
+    """Outside any run, the current run accepts every method and is not recorded."""
     run = current_run()
     run.tag(a=1)
     run.info("text")
@@ -258,13 +258,13 @@ def test_no_run_takes_everything() -> None:
 
 
 class Text(str):
-    """A text that can be watched."""
+    """Text that can be weakly referenced."""
 
     __slots__ = ("__weakref__",)
 
 
 def test_no_run_keeps_nothing() -> None:
-    """What is said outside any run is not kept."""
+    """Text passed to the current run outside any run is not kept in memory."""
     text = Text("long")
     watch = weakref.ref(text)
     current_run().tag(text=text)
@@ -275,13 +275,13 @@ def test_no_run_keeps_nothing() -> None:
 
 
 def test_no_run_is_not_ended() -> None:
-    """Ending the run that stands for none changes nothing for the next one."""
+    """Ending the current run outside any run has no effect."""
     current_run().end()
     assert current_run().is_recorded is False
 
 
 def test_host_s_span_is_no_run(recording: Recording) -> None:
-    """Inside a span of the host's own there is no run."""
+    """Inside a host's span there is no current run."""
     host = trace.NonRecordingSpan(
         trace.SpanContext(7, 8, is_remote=False, trace_flags=trace.TraceFlags(1))
     )
@@ -292,7 +292,7 @@ def test_host_s_span_is_no_run(recording: Recording) -> None:
 
 
 def test_run_of_another_thread_can_be_told(recording: Recording) -> None:
-    """A run may be handed to a thread, which adds to it."""
+    """Another thread can add to a run."""
     with recording.client.run("training") as run:
         thread = threading.Thread(target=run.tag, kwargs={"a": 1})
         thread.start()
@@ -302,7 +302,7 @@ def test_run_of_another_thread_can_be_told(recording: Recording) -> None:
 
 @pytest.mark.parametrize("is_later", [False, True])
 def test_run_says_what_it_was_given(recording: Recording, *, is_later: bool) -> None:
-    """A run that was opened has an input: that which it is opened with, or one that is set."""
+    """An opened run has the input that it was opened with or that was set before its end."""
     inputs = {"question": "Where is my parcel?"}
     with recording.client.run("turn", inputs=None if is_later else inputs) as run:
         if is_later:
@@ -325,6 +325,6 @@ def test_run_says_what_it_was_given(recording: Recording, *, is_later: bool) -> 
     ],
 )
 def test_kind_of_an_opened_run(recording: Recording, given: dict[str, str], kind: str) -> None:
-    """A run of a conversation is a chain unless told; any other one is a training."""
+    """If no kind is given, an opened run with a session is a chain, any other a training."""
     recording.client.run("turn", **given).end()  # type: ignore[arg-type]  # all are texts
     assert attributes(recording.run())["otel_ml.kind"] == kind

@@ -1,4 +1,4 @@
-"""Metrics of a run: points that travel ahead of it."""
+"""Metrics of a run, sent as update records ahead of it."""
 
 import array
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 
 def points(recording: Recording) -> list[tuple[Any, ...]]:
-    """Name, value, step and mode of each metric point, in the order of the records."""
+    """Return name, value, step and mode of each metric point, in the order of the records."""
     found: list[tuple[Any, ...]] = []
     for record in recording.records("update"):
         columns = [
@@ -33,7 +33,7 @@ def points(recording: Recording) -> list[tuple[Any, ...]]:
 
 
 def test_metrics_travel_as_updates(recording: Recording) -> None:
-    """Metric points travel as records about the run, with parallel names, values and modes."""
+    """Metric points are sent as update records with parallel names, values, steps and modes."""
     with recording.client.run("training") as run:
         run.log_metrics({"loss": 0.5, "accuracy": 1}, step=3)
     [update] = recording.records("update")
@@ -54,7 +54,7 @@ def test_metrics_travel_as_updates(recording: Recording) -> None:
 
 
 def test_single_metric_is_a_series(recording: Recording) -> None:
-    """log_metric appends to a series; a point without a step carries -1."""
+    """`log_metric` appends to a series; a point without a step has step -1."""
     with recording.client.run("training") as run:
         run.log_metric("loss", 0.5)
         run.log_metric("loss", 0.25, step=0)
@@ -62,7 +62,7 @@ def test_single_metric_is_a_series(recording: Recording) -> None:
 
 
 def test_list_is_a_series(recording: Recording) -> None:
-    """A list of numbers is so many points of a series."""
+    """A list of numbers is logged as that many points of a series."""
     with recording.client.run("training") as run:
         run.log_metrics({"loss": [0.5, 0.25], "accuracy": ()})
         run.log_metric("loss", (0.125,))
@@ -86,7 +86,7 @@ def test_list_is_a_series(recording: Recording) -> None:
     ],
 )
 def test_number_is_a_metric(recording: Recording, value: object, expected: float) -> None:
-    """Any real number, and a one-element array as tensors are, is a metric value."""
+    """Any real number, and an array or tensor with one element, is a metric value."""
     with recording.client.run("training") as run:
         run.log_metrics({"loss": value})
     assert points(recording) == [("loss", expected, -1, "auto")]
@@ -94,7 +94,7 @@ def test_number_is_a_metric(recording: Recording, value: object, expected: float
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_odd_number_is_a_metric(recording: Recording, value: float) -> None:
-    """NaN and infinities are kept as they are."""
+    """NaN and infinities are kept unchanged."""
     with recording.client.run("training") as run:
         run.log_metrics({"loss": value})
     [(_, found, _, _)] = points(recording)
@@ -102,7 +102,7 @@ def test_odd_number_is_a_metric(recording: Recording, value: float) -> None:
 
 
 class Tensor:
-    """What TensorFlow's tensors have: neither ``tolist`` nor ``item``."""
+    """An object like TensorFlow's tensors, with neither ``tolist`` nor ``item``."""
 
     def __init__(self, *items: float) -> None:
         self._items = items
@@ -112,7 +112,7 @@ class Tensor:
 
 
 class Traced:
-    """What jax raises of a value that it is tracing."""
+    """An object that raises like a value that jax is tracing."""
 
     shape = ()
 
@@ -139,7 +139,7 @@ class Traced:
 def test_arrays_are_numbers_or_lists(
     recording: Recording, value: object, expected: float | list[float]
 ) -> None:
-    """An array or tensor with one element is a number, one with one dimension a list."""
+    """An array with one element is a number; one with one dimension is a list."""
     with recording.client.run("training") as run:
         run.log_metrics({"loss": value})
     assert run.metrics == ({} if expected == [] else {"loss": expected})
@@ -165,7 +165,7 @@ def test_arrays_are_numbers_or_lists(
     ],
 )
 def test_no_number_is_refused(client: Client, value: object, shown: str) -> None:
-    """What is no number is refused with an error that names key and value."""
+    """A value that is not a number is refused with an error that names metric and value."""
     with (
         client.run("training") as run,
         pytest.raises(InvalidMetricError, match=rf"^Invalid value {shown}.* of metric 'loss': "),
@@ -174,7 +174,7 @@ def test_no_number_is_refused(client: Client, value: object, shown: str) -> None
 
 
 def test_refused_metrics_leave_nothing(recording: Recording) -> None:
-    """When one value is refused none of the call is logged."""
+    """If one value of a call is refused, none of the call's metrics are logged."""
     with recording.client.run("training") as run:
         with pytest.raises(InvalidMetricError):
             run.log_metrics({"loss": 0.5, "accuracy": "high"})
@@ -184,13 +184,13 @@ def test_refused_metrics_leave_nothing(recording: Recording) -> None:
 
 @pytest.mark.parametrize("step", ["one", float("nan"), [1]])
 def test_step_that_is_no_number_is_refused(client: Client, step: Any) -> None:
-    """A step that is no number is refused as a value is."""
+    """A step that is not a number is refused like a value."""
     with client.run("training") as run, pytest.raises(InvalidMetricError, match="step"):
         run.log_metrics({"loss": 0.5}, step=step)
 
 
 def test_many_points_are_all_sent(recording: Recording) -> None:
-    """Of 2,500 points in a tight loop none is lost, and they keep their order."""
+    """All 2,500 points logged in a tight loop are sent, in order."""
     with recording.client.run("training") as run:
         for number in range(2_500):
             run.log_metrics({"loss": number}, step=number)
@@ -199,14 +199,14 @@ def test_many_points_are_all_sent(recording: Recording) -> None:
 
 
 def test_points_of_threads_are_all_sent(recording: Recording) -> None:
-    """Of points that eight threads log to one run none is lost."""
+    """All points that eight threads log to one run are sent."""
     with recording.client.run("training") as run, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: run.log_metric("loss", n, step=n), range(800)))
     assert sorted(step for _, _, step, _ in points(recording)) == list(range(800))
 
 
 def test_updates_come_before_their_run(recording: Recording) -> None:
-    """Points that wait are sent together when the run ends, before it."""
+    """Waiting points are sent together when the run ends, before the run."""
     with recording.client.run("training") as run:
         run.log_metric("loss", 1)
         run.log_metric("loss", 2)
@@ -215,7 +215,7 @@ def test_updates_come_before_their_run(recording: Recording) -> None:
 
 
 def test_points_are_sent_while_the_run_waits(recording: Recording) -> None:
-    """Points that wait are sent soon, though the run says nothing more."""
+    """Waiting points are sent soon, even if the run logs nothing more."""
 
     def sent() -> list[float]:
         return [

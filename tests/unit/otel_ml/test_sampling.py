@@ -1,4 +1,4 @@
-"""Sampling, beside what the SDK's own tracer decides."""
+"""Sampling decisions about runs, compared with the OpenTelemetry SDK's own tracer."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ GIVEN: Mapping[str, Any] = {"otel_ml.project": "shop", "otel_ml.model.name": "mo
 
 
 class Telling(Sampler):
-    """A sampler of the host's: it decides by the name, adds attributes and a trace state."""
+    """A host's sampler with a fixed decision that adds attributes and a trace state."""
 
     def __init__(self, decision: Decision, state: TraceState | None = None) -> None:
         self.result = SamplingResult(decision, {"sampled.by": "rule 7"}, state)
@@ -66,7 +66,7 @@ class Telling(Sampler):
 
 
 class Odd(StaticSampler):
-    """Keeps traces with an odd id, whatever its decision says."""
+    """A sampler that keeps traces with an odd id, whatever its decision is."""
 
     def should_sample(
         self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any
@@ -75,7 +75,7 @@ class Odd(StaticSampler):
 
 
 class HighRatio(TraceIdRatioBased):
-    """Looks at the other end of a trace id."""
+    """A ratio sampler that uses the high half of the trace id."""
 
     def should_sample(
         self, parent_context: Context | None, trace_id: int, *args: Any, **kwargs: Any
@@ -84,7 +84,7 @@ class HighRatio(TraceIdRatioBased):
 
 
 class Contrary(ParentBased):
-    """Keeps what its parent did not."""
+    """A sampler that keeps a span exactly if its parent is not sampled."""
 
     def should_sample(self, parent_context: Context | None, *args: Any, **kwargs: Any) -> Any:
         above = trace.get_current_span(parent_context).get_span_context()
@@ -109,7 +109,7 @@ _KINDS: list[st.SearchStrategy[Sampler]] = [
 
 @st.composite
 def samplers(draw: Draw, depth: int = 0) -> Sampler:
-    """Any sampler: of the SDK's, of a host's, and of these in each other."""
+    """Generate a sampler: one of the SDK's, one of a host's, or nested ones."""
     kind = draw(st.integers(0, len(_KINDS) + 2))
     if kind < len(_KINDS) or depth == 2:
         return cast("Sampler", draw(_KINDS[kind % len(_KINDS)]))
@@ -119,7 +119,7 @@ def samplers(draw: Draw, depth: int = 0) -> Sampler:
     return ParentBased(*(draw(inner) for _ in range(5 if draw(st.booleans()) else 1)))
 
 
-# Random ones, and those at which the ratios above change their mind.
+# Random ids, and ids at the bounds where the ratios above change their decision.
 _trace_ids = st.integers(1, 2**128 - 1) | st.builds(
     lambda bound, step: 2**100 + bound + step,
     st.sampled_from([0, 2, 2**62, 2**63, 2**64]),
@@ -141,11 +141,11 @@ _invalid = st.builds(
 
 
 class HostSpan(NonRecordingSpan):
-    """A span of another make."""
+    """A span class of another library."""
 
 
 def _started(sampler: Sampler, above: SpanContext) -> tuple[trace.Span, trace.Span]:
-    """A span of ours and one of the SDK's, under `above`."""
+    """Return a span of otel-ml and one of the OpenTelemetry SDK, both under `above`."""
     provider, _ = open_provider(sampler=sampler, id_generator=FixedIds())
     context = set_span_in_context(NonRecordingSpan(above), Context())
     ours = start_under(provider)("run", context, 1, {}, False)
@@ -165,7 +165,7 @@ parents: st.SearchStrategy[Context] = st.just(Context()) | _spans.map(
 
 
 def decided(span: trace.Span) -> dict[str, Any]:
-    """What was decided about a span, and what it inherited."""
+    """Return the sampling decision about a span, and the data that it inherited."""
     context = span.get_span_context()
     return {
         "recorded": span.is_recording(),
@@ -191,7 +191,7 @@ def start_ours(
 def test_joined_span_is_decided_as_the_sdk_does(
     sampler: Sampler, parent: Context, ids: FixedIds, random: bool, kept: bool
 ) -> None:
-    """Under a joined provider each sampler decides about our spans as about the host's own."""
+    """Under a joined provider each sampler decides about a run as about the host's spans."""
     ids.random = random
     provider, _ = open_provider(sampler=sampler, id_generator=ids)
     theirs = provider.get_tracer("host").start_span("run", context=parent, attributes=GIVEN)
@@ -201,7 +201,7 @@ def test_joined_span_is_decided_as_the_sdk_does(
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("step", [-1, 0, 1])
 def test_ratio_ends_where_the_sdk_s_does(rate: float, step: int) -> None:
-    """A ratio samples the trace ids below its bound, as the SDK does, and no other."""
+    """A ratio samples exactly the trace ids below its bound, as the SDK does."""
     ids = FixedIds(2**100 + round(rate * 2**64) + step)
     provider, _ = open_provider(sampler=TraceIdRatioBased(rate), id_generator=ids)
     theirs = provider.get_tracer("host").start_span("run", context=Context())
@@ -209,7 +209,7 @@ def test_ratio_ends_where_the_sdk_s_does(rate: float, step: int) -> None:
 
 
 def open_own(sampler: Sampler, ids: FixedIds) -> tuple[TracerProvider, Start]:
-    """A provider of ours alone, whose spans go nowhere."""
+    """Return a provider that belongs to the client, with no exporter, and its start function."""
     provider, _ = open_provider(sampler=sampler, id_generator=ids)
     assert isinstance(provider, TracerProvider)
     scope = InstrumentationScope("ours")
@@ -221,7 +221,7 @@ def open_own(sampler: Sampler, ids: FixedIds) -> tuple[TracerProvider, Start]:
 def test_own_span_is_decided_as_the_sdk_does(
     sampler: Sampler, parent: Context, ids: FixedIds
 ) -> None:
-    """Under a provider of ours a decorated call is decided about as the SDK would."""
+    """Under the client's own provider the sampler decides about a call as in the SDK."""
     provider, start = open_own(sampler, ids)
     theirs = provider.get_tracer("host").start_span("run", context=parent, attributes=GIVEN)
     assert decided(start_ours(start, parent)) == decided(theirs)
@@ -230,7 +230,7 @@ def test_own_span_is_decided_as_the_sdk_does(
 @given(sampler=samplers(), parent=parents, ids=ids)
 @settings(max_examples=examples(100))
 def test_kept_span_is_always_sampled(sampler: Sampler, parent: Context, ids: FixedIds) -> None:
-    """Under a provider of ours a kept span is sampled, whatever the sampler, in the same place."""
+    """Under the client's own provider a kept span is sampled by any sampler, with unchanged ids."""
     provider, start = open_own(sampler, ids)
     span = decided(start_ours(start, parent, kept=True))
     unsampled = decided(provider.get_tracer("host").start_span("run", context=parent))
@@ -255,7 +255,7 @@ def exported_attributes(kind: type[Provider], sampler: Sampler) -> dict[str, Any
 
 @pytest.mark.parametrize("wrap", [lambda sampler: sampler, ParentBased])
 def test_sampler_s_attributes_arrive(wrap: Any) -> None:
-    """What a sampler says of a span is exported beside the run, as on a span of the SDK's own."""
+    """Attributes from a sampler are exported on the run, as on a span of the SDK."""
     sampler = wrap(Telling(Decision.RECORD_AND_SAMPLE))
     found = exported_attributes(TracerProvider, sampler)
     assert found["sampled.by"] == "rule 7"
@@ -263,7 +263,7 @@ def test_sampler_s_attributes_arrive(wrap: Any) -> None:
 
 
 class Adaptive(TraceIdRatioBased):
-    """A sampler of the host's whose rate changes while the process runs."""
+    """A host's sampler whose rate changes while the process runs."""
 
     current = 0.0
 
@@ -273,7 +273,7 @@ class Adaptive(TraceIdRatioBased):
 
 
 def test_rate_that_changes_is_followed() -> None:
-    """A ratio sampler whose rate the host changes is followed from then on."""
+    """If a host changes the rate of its ratio sampler, later runs follow the new rate."""
     sampler = Adaptive(0.0)
     provider, exporter = open_provider(sampler=sampler)
     call = Client("shop", tracer_provider=provider).trace(name="model")(lambda: 1)
@@ -289,13 +289,13 @@ class Broken(Telling):
 
 
 def test_sampler_that_raises_costs_no_call() -> None:
-    """A call under a sampler that raises returns as without us."""
+    """A call under a sampler that raises returns as if it were not traced."""
     provider, exporter = open_provider(sampler=Broken(Decision.DROP))
     assert Client("shop", tracer_provider=provider).trace(lambda: 1)() == 1
     assert exporter.get_finished_spans() == ()
 
 
-# Runs that were opened by hand, and records about them, with a client of its own provider.
+# Runs opened by hand, and records about them, with a client's own provider.
 
 UNSAMPLED = NonRecordingSpan(SpanContext(2**100 + 1, 2**50 + 1, True, TraceFlags(0)))
 
@@ -314,7 +314,7 @@ UNSAMPLED = NonRecordingSpan(SpanContext(2**100 + 1, 2**50 + 1, True, TraceFlags
 def test_opened_run_is_always_kept(
     monkeypatch: pytest.MonkeyPatch, sampler: str, argument: str, above: trace.Span
 ) -> None:
-    """A run opened by hand arrives with all its records under any sampler of the environment."""
+    """A run opened by hand and its records are exported under any sampler of the environment."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
     exporter = InMemorySpanExporter()

@@ -1,4 +1,4 @@
-"""What a handler of a signal raises is the host's, wherever in our code it strikes."""
+"""Exceptions raised by the host's signal handlers reach the host, even from inside otel-ml."""
 
 import asyncio
 import functools
@@ -27,11 +27,11 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Limit(Exception):
-    """As Celery's soft time limit: an `Exception`."""
+    """A time limit that is an `Exception`, like Celery's soft time limit."""
 
 
 class HardLimit(BaseException):
-    """As those of gevent and Dramatiq: none."""
+    """A time limit that is not an `Exception`, like those of gevent and Dramatiq."""
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -42,7 +42,8 @@ def stop(number: int, frame: FrameType | None) -> NoReturn:
 def handler(found: Handler) -> Iterator[None]:
     """Handle SIGALRM in this block.
 
-    What is raised in a callback of the garbage collector reaches nobody; Hypothesis has one.
+    Callbacks of the garbage collector are removed, because exceptions raised in them are dropped
+    (Hypothesis has such a callback).
     """
     callbacks, gc.callbacks[:] = gc.callbacks[:], []
     before = signal.signal(signal.SIGALRM, found)
@@ -55,10 +56,10 @@ def handler(found: Handler) -> Iterator[None]:
 
 
 class Striker:
-    """Raises a signal at one of the points at which Python calls handlers in our code.
+    """Raises a signal at one of the points at which Python runs handlers in otel-ml's code.
 
-    Those are the beginning of a Python function and the end of a C function, which a profiler
-    is told of.
+    These points are the start of a Python function and the end of a C function, as a profiler
+    sees them.
     """
 
     def __init__(self, at: int) -> None:
@@ -76,7 +77,7 @@ class Striker:
 
 
 class Model:
-    """One way of being called; notes whether the function's own code ran."""
+    """A traced function of one kind, which notes whether its own code ran."""
 
     def __init__(self, client: Client, kind: str) -> None:
         self.entered = False
@@ -161,13 +162,13 @@ ERRORS: Final = (
 def strike_everywhere(
     client: Client, kind: str, error: type[BaseException] = Limit
 ) -> Iterator[tuple[Model, int, str, Context, bool]]:
-    """Call a model once for each point, and once beyond the last."""
+    """Call a model once for each point at which a signal can strike, and once without a signal."""
 
     def stop_with(number: int, frame: FrameType | None) -> NoReturn:
         raise error
 
     model = Model(client, kind)
-    model.run(-1)  # the provider is chosen, the threads run
+    model.run(-1)  # chooses the provider and starts the threads
     with handler(stop_with):
         for number in range(5_000):
             striker, before, is_caught = Striker(number), get_current(), False
@@ -187,27 +188,27 @@ def strike_everywhere(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_limit_reaches_the_host_wherever_it_strikes(recording: Recording, kind: str) -> None:
-    """What a handler raises anywhere within a traced call comes out of that call."""
+    """An exception that a handler raises anywhere inside a traced call leaves that call."""
     struck = [
         where
         for *_, where, _, is_caught in strike_everywhere(recording.client, kind)
         if not is_caught
     ]
-    assert struck == [""]  # but for the last call, which nothing struck
+    assert struck == [""]  # only the last call had no signal
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_limit_of_any_class_reaches_the_host(
     recording: Recording, error: type[BaseException]
 ) -> None:
-    """A handler may raise what our own code expects to be raised: it is the host's all the same."""
+    """A handler's exception reaches the host even if otel-ml catches exceptions of its class."""
     found = strike_everywhere(recording.client, "plain", error)
     assert [where for *_, where, _, is_caught in found if not is_caught] == [""]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_call_leaves_its_context(recording: Recording, kind: str) -> None:
-    """After a call that a limit ended the context is current that was so before."""
+    """After a call that a limit ended, the current context is the one from before the call."""
     left = [
         where
         for *_, where, before, _ in strike_everywhere(recording.client, kind)
@@ -218,7 +219,7 @@ def test_interrupted_call_leaves_its_context(recording: Recording, kind: str) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_call_is_recorded_once(recording: Recording, kind: str) -> None:
-    """A call whose code began is one run, and none stays open, wherever a limit strikes."""
+    """Wherever a limit strikes, a call whose code began is recorded once, and no run stays open."""
     entered, where = [-1], {}
     for model, number, at, *_ in strike_everywhere(recording.client, kind):
         where[number] = at
@@ -236,7 +237,7 @@ def test_interrupted_call_is_recorded_once(recording: Recording, kind: str) -> N
 
 @pytest.mark.parametrize("kind", ["judged", "inline"])
 def test_interrupted_judgement_says_so(recording: Recording, kind: str) -> None:
-    """A judged call that returned has a score or an error, wherever a limit strikes."""
+    """Wherever a limit strikes, a judged call that returned has a score or an error."""
     for _ in strike_everywhere(recording.client, kind):
         pass
     without = [
@@ -248,13 +249,13 @@ def test_interrupted_judgement_says_so(recording: Recording, kind: str) -> None:
 
 
 def test_interrupted_judge_leaves_no_mark(recording: Recording) -> None:
-    """Calls after a judge that a limit broke off are none of the judge's, wherever it struck."""
+    """Wherever a limit ends a judge, later calls are not marked as calls of that judge."""
     for _ in strike_everywhere(recording.client, "inline"):
         assert MARKS.get() is None
 
 
 def test_no_limit_of_a_timer_is_lost(recording: Recording) -> None:
-    """Of several hundred limits that SIGALRM brings at a short function each reaches the host."""
+    """Each of several hundred SIGALRM limits during a short function reaches the host."""
     struck = reached = 0
 
     def count(number: int, frame: FrameType | None) -> NoReturn:
@@ -269,7 +270,7 @@ def test_no_limit_of_a_timer_is_lost(recording: Recording) -> None:
             pass
         return {"number": number}
 
-    def work(before: int, number: int) -> None:  # Python 3.13 guards no jump back by a `try`
+    def work(before: int, number: int) -> None:  # Python 3.13 does not guard a jump back by a `try`
         while struck == before:
             model(number)
 
@@ -287,7 +288,7 @@ def test_no_limit_of_a_timer_is_lost(recording: Recording) -> None:
 
 
 class Raising:
-    """A value that raises when it is shown."""
+    """A value that raises when its ``repr`` is taken."""
 
     def __init__(self, raise_it: Callable[[], object]) -> None:
         self._raise_it = raise_it
@@ -316,7 +317,7 @@ def fail_with(error: BaseException) -> Callable[[], NoReturn]:
     ],
 )
 def test_value_ends_no_call(recording: Recording, raise_it: Callable[[], object]) -> None:
-    """Whatever a value's ``__repr__`` raises itself, the call returns and its run is recorded."""
+    """If a value's ``__repr__`` raises any exception, the call returns and its run is recorded."""
     value = Raising(raise_it)
     assert recording.client.trace(lambda given: given)(value) is value
     shown = outputs(recording.run())
@@ -325,7 +326,7 @@ def test_value_ends_no_call(recording: Recording, raise_it: Callable[[], object]
 
 
 class Ender:
-    """A handler that is a method."""
+    """An object with handlers: a callable object and a bound method."""
 
     def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
         raise Limit
@@ -366,7 +367,7 @@ def stop_wrapped(*args: Any) -> None:
     ],
 )
 def test_limit_within_a_value_reaches_the_host(recording: Recording, found: Handler) -> None:
-    """A limit that strikes while a value is shown is the host's, whatever its handler is."""
+    """A limit that strikes inside a value's ``repr`` reaches the host, for any kind of handler."""
     model = recording.client.trace(lambda given: given)
     with handler(found), pytest.raises(Limit):
         model(Raising(lambda: signal.raise_signal(signal.SIGALRM)))
@@ -374,7 +375,7 @@ def test_limit_within_a_value_reaches_the_host(recording: Recording, found: Hand
 
 
 def replace_limit() -> None:
-    """Let a limit strike, and end with another error, as a thread's start does."""
+    """Let a limit strike, and raise another error instead, as starting a thread does."""
     try:
         signal.raise_signal(signal.SIGALRM)
     except Limit:
@@ -382,7 +383,7 @@ def replace_limit() -> None:
 
 
 class Named:
-    """What a class in the making tells its name; Python 3.11 makes a RuntimeError of an error."""
+    """An attribute that raises as its class is made; Python 3.11 makes it a RuntimeError."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         signal.raise_signal(signal.SIGALRM)
@@ -396,7 +397,7 @@ def make_class() -> None:
 def test_limit_that_became_another_error_reaches_the_host(
     recording: Recording, break_off: Callable[[], None]
 ) -> None:
-    """A limit that what it broke off ends with another error for comes out all the same."""
+    """A limit reaches the host even if the interrupted code replaces it with another error."""
     model = recording.client.trace(lambda given: given)
     with handler(stop), pytest.raises(Limit):
         model(Raising(break_off))
@@ -404,7 +405,7 @@ def test_limit_that_became_another_error_reaches_the_host(
 
 
 def test_limit_that_the_host_handles_is_not_raised_again(recording: Recording) -> None:
-    """What the host was handling before it called us is none of what we hand on."""
+    """An exception that the host was already handling is not raised again."""
     model = recording.client.trace(lambda given: given)
 
     def fail() -> None:
@@ -419,9 +420,9 @@ def test_limit_that_the_host_handles_is_not_raised_again(recording: Recording) -
 
 
 def test_control_c_within_a_value_reaches_the_host(recording: Recording) -> None:
-    """Control-C while a value is shown is the host's."""
+    """Control-C inside a value's ``repr`` reaches the host."""
     model = recording.client.trace(lambda given: given)
-    # Where the tests run in the background the shell lets them ignore Control-C.
+    # If the tests run in the background, the shell makes them ignore Control-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -432,7 +433,7 @@ def test_control_c_within_a_value_reaches_the_host(recording: Recording) -> None
 
 
 def test_limits_are_no_trouble_of_ours(recording: Recording) -> None:
-    """A limit that strikes in our code is counted as no trouble."""
+    """A limit that strikes in otel-ml's code is not counted as trouble."""
     before = trouble()
     for _ in strike_everywhere(recording.client, "plain"):
         pass
@@ -440,7 +441,7 @@ def test_limits_are_no_trouble_of_ours(recording: Recording) -> None:
 
 
 def test_interrupted_block_ends_its_run(recording: Recording) -> None:
-    """A run by hand whose block a limit ends has failed."""
+    """An opened run whose block ends by a limit has failed."""
     client = recording.client
     with handler(stop), pytest.raises(Limit), client.run("by hand"):
         signal.raise_signal(signal.SIGALRM)

@@ -1,4 +1,4 @@
-"""How much a value is, roughly."""
+"""Rough size of a value, compared with a limit."""
 
 import time
 from collections.abc import Callable
@@ -30,13 +30,13 @@ MIB = 1024 * 1024
     ],
 )
 def test_what_is_larger_is_told(make: Callable[[int], object]) -> None:
-    """A value of half the limit is within it, one of twice the limit is not."""
+    """A value of half the limit is within the limit, and one of twice the limit is not."""
     assert is_within(make(MIB // 2), MIB)
     assert not is_within(make(2 * MIB), MIB)
 
 
 def test_looking_ends_at_the_limit() -> None:
-    """A small graph of lists that is an endless tree is looked at for a moment only."""
+    """Measuring a small graph of lists that unfolds to an endless tree takes under a second."""
     tree: list[object] = ["leaf"]
     for _ in range(60):
         tree = [tree, tree]
@@ -57,5 +57,5 @@ def test_looking_ends_at_the_limit() -> None:
     ],
 )
 def test_hostile_values_are_small(make: Callable[[], object]) -> None:
-    """What cannot be looked at counts as small, and raises nothing."""
+    """A hostile value counts as small and raises nothing."""
     assert is_within(make(), MIB)

@@ -1,4 +1,4 @@
-"""The span of a run, beside the SDK's own span under the same operations."""
+"""The span of a run, compared with the OpenTelemetry SDK's span after the same operations."""
 
 import contextlib
 import decimal
@@ -37,7 +37,7 @@ END_NS = 2_000_000_000
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:
-    """The SDK and we warn of most operations here, thousands of times."""
+    """Disable warnings: most operations here would log one, thousands of times."""
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
@@ -48,14 +48,14 @@ class NamelessError(Exception):
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    """Give an error its traceback."""
+    """Return an error that has been raised, with its traceback."""
     with contextlib.suppress(BaseException):
         raise error from cause
     return error
 
 
 texts = st.text(max_size=12)
-# Few keys, so that one is set twice; one of ours among them, and one that the SDK refuses.
+# Few keys, so that some are set twice: one is a key of a run, and the SDK refuses the empty one.
 keys = st.sampled_from(["a", "b", "c", "d", "otel_ml.outcome", ""]) | texts
 values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -134,10 +134,10 @@ limits = st.builds(
 
 
 def open_pair(limits: SpanLimits) -> tuple[RunSpan, trace.Span]:
-    """A span of ours without attributes and one of the SDK's, of one tracer and with the same ids.
+    """Return a span of otel-ml without attributes and one of the SDK, with equal ids and tracer.
 
     Returns:
-        Ours and theirs.
+        The otel-ml span and the SDK's span.
     """
     provider, _ = open_provider(span_limits=limits, id_generator=FixedIds())
     ours = start_under(provider)("run", Context(), 1, {}, False)
@@ -148,7 +148,7 @@ def open_pair(limits: SpanLimits) -> tuple[RunSpan, trace.Span]:
 
 
 def open_many(count: int, **options: Any) -> list[RunSpan]:
-    """Spans of ours, of one tracer."""
+    """Return several otel-ml spans of one tracer."""
     start = start_under(open_provider(**options)[0])
     spans = [start("run", Context(), 1, {}, False) for _ in range(count)]
     return [span for span in spans if isinstance(span, RunSpan)]
@@ -160,7 +160,7 @@ def play(span: trace.Span, program: list[Operation]) -> None:
 
 
 def said(span: Any) -> dict[str, Any]:
-    """All that a span says, as text where values are never equal to themselves."""
+    """Return all data of a span, as text where values may not equal themselves."""
     return {
         "name": span.name,
         "context": span.get_span_context(),
@@ -187,7 +187,7 @@ def said(span: Any) -> dict[str, Any]:
 @given(program=programs, limits=limits)
 @settings(max_examples=examples(150))
 def test_span_holds_what_the_sdk_s_holds(program: list[Operation], limits: SpanLimits) -> None:
-    """After each operation of any program a span says what one of the SDK's says."""
+    """After each operation of any program, a run's span has the same data as the SDK's span."""
     ours, theirs = open_pair(limits)
     for operation in program:
         play(ours, [operation])
@@ -199,13 +199,13 @@ def test_span_holds_what_the_sdk_s_holds(program: list[Operation], limits: SpanL
 def as_json(span: Any) -> str:
     try:
         return str(span.to_json())
-    except TypeError as error:  # bytes have no form in JSON
+    except TypeError as error:  # bytes cannot be written as JSON
         return str(error)
 
 
 @given(program=programs)
 def test_span_is_the_sdk_s_json(program: list[Operation]) -> None:
-    """A span's JSON is that of the SDK's own span, letter by letter."""
+    """A span's JSON equals that of the SDK's span."""
     ours, theirs = open_pair(SpanLimits())
     play(ours, program)
     play(theirs, program)
@@ -220,7 +220,7 @@ shared = st.lists(contexts.filter(lambda context: context.is_valid), max_size=3)
 def test_shared_links_are_links(
     shared: list[SpanContext], program: list[Operation], limits: SpanLimits
 ) -> None:
-    """A span that is given shared links says what it says when each of them was added to it."""
+    """A span with shared links has the same data as a span to which each link was added."""
     ours, theirs = open_pair(limits)
     ours.link(tuple(Link(context, {}) for context in shared))
     for context in shared:
@@ -232,7 +232,7 @@ def test_shared_links_are_links(
 
 @given(program=programs, limits=limits)
 def test_independent_copy_holds_the_same(program: list[Operation], limits: SpanLimits) -> None:
-    """A copy of a span holds what the span held, whatever happens to the span then."""
+    """A copy of a span keeps the span's data, whatever happens to the span later."""
     ours, theirs = open_pair(limits)
     play(ours, program)
     play(theirs, program)
@@ -243,7 +243,7 @@ def test_independent_copy_holds_the_same(program: list[Operation], limits: SpanL
 
 
 def test_status_that_is_none_is_ignored() -> None:
-    """What is neither a status nor a code changes no status, as with the SDK's own span."""
+    """A value that is neither a status nor a code does not change the status, as in the SDK."""
     ours, theirs = open_pair(SpanLimits())
     for span in (ours, theirs):
         span.set_status("wrong")  # type: ignore[arg-type]  # a slip of the host's
@@ -251,7 +251,7 @@ def test_status_that_is_none_is_ignored() -> None:
 
 
 def test_block_of_the_host_s_ends_the_span() -> None:
-    """A span used as a block ends with it, also when the block raises."""
+    """A span used as a context manager ends with its block, even if the block raises."""
     ours, _ = open_pair(SpanLimits())
     with pytest.raises(KeyError), ours:
         raise KeyError("a")
@@ -260,7 +260,7 @@ def test_block_of_the_host_s_ends_the_span() -> None:
 
 @pytest.fixture
 def _often_switched() -> Iterator[None]:
-    """Threads take turns as often as the interpreter can."""
+    """Let threads switch as often as the interpreter can."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -269,7 +269,7 @@ def _often_switched() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_often_switched")
 def test_threads_lose_nothing() -> None:
-    """What several threads add to a span at the same time is all there."""
+    """Attributes and events that several threads add at the same time are all kept."""
     threads = 4
     spans = open_many(10_000)
     begin = threading.Barrier(threads)
@@ -287,9 +287,9 @@ def test_threads_lose_nothing() -> None:
 
 
 def test_deferred_attributes_are_computed_once() -> None:
-    """The attributes of a logged value are computed when the span is encoded or the queue is full.
+    """A logged value's attributes are computed once, at encoding or when the queue is full.
 
-    The span's limits hold for them.
+    The span's limits apply to them.
     """
     computed: list[str] = []
 
@@ -307,13 +307,13 @@ def test_deferred_attributes_are_computed_once() -> None:
     assert computed == ["once"]
 
 
-# What the host adds while its function is traced.
+# Attributes and events that the host adds while its function is traced.
 
 VOLATILE = {"otel_ml.seq", "otel_ml.latency_ms"}
 
 
 def written(span: ReadableSpan) -> dict[str, Any]:
-    """What a run says, without ids and what the clock makes of it."""
+    """Return the data of a run's span without ids, times and latency."""
     found = said(span)
     del found["context"], found["times"], found["resource"], found["scope"]
     kept = {key: item for key, item in (span.attributes or {}).items() if key not in VOLATILE}
@@ -336,7 +336,7 @@ class Playing:
 
         client = Client("shop", tracer_provider=provider)
         self.call = client.trace(name="model", tags={"team": "a"})(model)
-        self.call(None)  # the first run of a version says more than the others
+        self.call(None)  # the first run of a version has more attributes
 
     def run(self, program: list[Operation], message: str | None = None) -> ReadableSpan:
         self.exporter.clear()
@@ -361,14 +361,14 @@ def playing_stock() -> Playing:
 def test_host_adds_to_a_run(
     playing: Playing, playing_stock: Playing, program: list[Operation], message: str | None
 ) -> None:
-    """What a traced function adds to the current span arrives as it does on the SDK's own span."""
+    """Additions of a traced function to the current span are kept as on the SDK's span."""
     ours = playing.run(program, message)
     assert type(ours) is RunSpan
     assert written(ours) == written(playing_stock.run(program, message))
 
 
 def test_host_s_attributes_stand_beside_ours(playing: Playing) -> None:
-    """The host's attributes arrive beside the run's, and under one key the run's stays."""
+    """A run has the host's attributes too, but under the same key the run's own value is kept."""
     given: dict[str, Any] = {"answer.size": 3, "otel_ml.outcome": "great"}
     span = playing.run([("set_attributes", {"attributes": given})])
     found = span.attributes or {}
@@ -378,7 +378,7 @@ def test_host_s_attributes_stand_beside_ours(playing: Playing) -> None:
 
 
 class Ended(SpanProcessor):
-    """Keeps what the last span said when it ended, whatever becomes of it later."""
+    """A processor that keeps the attributes of the last span at its end."""
 
     def __init__(self) -> None:
         self.attributes: dict[str, Any] = {}
@@ -389,7 +389,7 @@ class Ended(SpanProcessor):
 
 @pytest.mark.parametrize("kind", [TracerProvider, WrappingProvider])
 def test_span_that_the_host_ended_stays_as_it_was(kind: type[TracerProvider]) -> None:
-    """A run's span that the host ends early keeps what it had then, and nothing comes after."""
+    """A run's span that the host ends early keeps its data, and nothing is added later."""
     provider, exporter = open_provider(kind)
     ended = Ended()
     provider.add_span_processor(ended)  # type: ignore[arg-type]  # any processor will do
@@ -412,7 +412,7 @@ def test_span_that_the_host_ended_stays_as_it_was(kind: type[TracerProvider]) ->
 
 
 def test_end_of_the_host_s_is_no_trouble() -> None:
-    """A call whose span was ended by the host returns, and telemetry has no trouble with it."""
+    """A call whose span the host ended returns, and no trouble is counted."""
     before = trouble()
     client = Client("shop", tracer_provider=open_provider()[0])
 

@@ -1,4 +1,4 @@
-"""What a client tells of itself: counters, configuration, what it costs."""
+"""Statistics of a client: counters, configuration, and overhead per call."""
 
 import threading
 
@@ -24,7 +24,7 @@ def call(client: Client, times: int = 1) -> None:
 
 
 def test_new_client_has_done_nothing() -> None:
-    """Before the first call all counters are zero, and nothing is chosen."""
+    """Before the first call all counters are zero, and no configuration is chosen."""
     stats = Client("new").stats()
     assert stats == Stats(trouble=stats.trouble)
 
@@ -41,7 +41,7 @@ def test_calls_with_pending_judges_are_counted(recording: Recording) -> None:
 
 
 def test_trouble_is_counted_by_place(recording: Recording) -> None:
-    """Trouble that the host never saw is counted under its place."""
+    """An error that is hidden from the host is counted under its place as trouble."""
     before = recording.client.stats().trouble.get("run.tag", 0)
 
     class Name:
@@ -57,14 +57,14 @@ def test_trouble_is_counted_by_place(recording: Recording) -> None:
 
 
 def test_sequence_is_the_highest_number(recording: Recording) -> None:
-    """The sequence is the number of the last run or record."""
+    """`sequence` is the number of the last run or record."""
     call(recording.client, 3)
     last = recording.spans()[-1]
     assert recording.client.stats().sequence == attributes(last)["otel_ml.seq"]
 
 
 def test_call_that_is_sampled_out_takes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that the sampler leaves out takes no number, so that no loss seems to be there."""
+    """A sampled-out call takes no number, because a gap would look like a lost run."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
     exporter = InMemorySpanExporter()
@@ -78,7 +78,7 @@ def test_call_that_is_sampled_out_takes_no_number(monkeypatch: pytest.MonkeyPatc
 
 
 def test_failed_calls_take_numbers(recording: Recording) -> None:
-    """A call that raised takes its number as any other."""
+    """A call that raised takes a number like any other."""
     call(recording.client)
     before = recording.client.stats().sequence
 
@@ -96,31 +96,31 @@ def test_failed_calls_take_numbers(recording: Recording) -> None:
 
 
 def test_exporter_of_the_user_s_is_named(recording: Recording) -> None:
-    """With an exporter of the user's its name and its batches are in force."""
+    """With a user's exporter, the configuration has the exporter's name and batch size."""
     call(recording.client)
     found = recording.client.stats().configuration
     assert (found["endpoint"], found["batch_spans"]) == ("InMemorySpanExporter", 512)
 
 
 def test_joined_provider_is_named() -> None:
-    """Under a provider that was given, nothing but its name is said: it sends."""
+    """With a given provider, the configuration only has the provider's name."""
     client = Client("joined", tracer_provider=TracerProvider(shutdown_on_exit=False))
     call(client)
     assert client.stats().configuration == {"provider": "TracerProvider"}
     client.close()
 
 
-# What a call costs.
+# Overhead per call.
 
 
 def test_cost_is_unknown_before_a_call() -> None:
-    """Before the first call nothing is said of what one costs."""
+    """The overhead is unknown before the first call."""
     stats = Client("new").stats()
     assert (stats.cost_p50_us, stats.cost_p99_us) == (None, None)
 
 
 def test_cost_is_that_of_the_sdk(recording: Recording) -> None:
-    """What a call costs leaves out what the function itself took."""
+    """The overhead of a call excludes the time of the function itself."""
     traced = recording.client.trace(lambda: wait_until(elapsed(0.02)))
     for _ in range(20):
         traced()
@@ -133,7 +133,7 @@ def test_cost_is_that_of_the_sdk(recording: Recording) -> None:
 
 @pytest.mark.parametrize("kind", ["judged", "failed", "stream"])
 def test_cost_of_every_kind_of_call(recording: Recording, kind: str) -> None:
-    """Calls that are judged, that raise or that stream say what they cost, too."""
+    """The overhead is also measured for calls that are judged, that raise or that stream."""
     client = recording.client
     if kind == "judged":
         client.assess(Judge("any", "", lambda: 1))(lambda: 1)()
@@ -146,7 +146,7 @@ def test_cost_of_every_kind_of_call(recording: Recording, kind: str) -> None:
 
 
 def test_cost_is_that_of_the_last_calls(recording: Recording) -> None:
-    """Of many calls the last thousand count: the first one, which loads code, is forgotten."""
+    """Only the last thousand calls count; the first call, which loads code, is dropped."""
     call(recording.client)
     first = recording.client.stats().cost_p99_us
     call(recording.client, 1_100)

@@ -1,4 +1,4 @@
-"""Tags: what may be given, and how it is written."""
+"""Tags: accepted forms, and attributes on the wire."""
 
 import json
 from typing import Any
@@ -23,12 +23,12 @@ from tests.support.otel_ml.strategies import any_text
     ],
 )
 def test_tags_may_be_given_as(given_as: list[Tags]) -> None:
-    """Tags may be mappings, tags, and lists of both; the last value of a name stays."""
+    """Tags may be mappings, `Tag` objects and lists of both; the last value of a name wins."""
     assert read_tags(given_as) == ({"client": "acme", "size": 3}, {})
 
 
 def test_tag_has_a_type(recording: Recording) -> None:
-    """Type and group of a tag travel beside its value."""
+    """Type and group of a tag are recorded with its value."""
     with recording.client.run("training") as run:
         run.tag([Tag("area", "120", type="metric", group="house"), {"plain": 1}])
         run.tag(Tag("error", "LowerBound", type="error"))
@@ -45,7 +45,7 @@ def test_tag_has_a_type(recording: Recording) -> None:
 
 
 def test_tags_that_do_not_fit_are_noted(recording: Recording) -> None:
-    """Tags beyond what one attribute holds are left out, and the run says so."""
+    """Tags that exceed the size of one attribute are dropped, and the run notes that."""
     with recording.client.run("training") as run:
         run.tag({f"t{number:04}": "x" * 200 for number in range(1_000)})
     found = attributes(recording.run())
@@ -56,24 +56,24 @@ def test_tags_that_do_not_fit_are_noted(recording: Recording) -> None:
 
 @given(value=st.integers() | st.floats(allow_nan=False) | st.booleans() | any_text | st.none())
 def test_primitive_is_stable(value: object) -> None:
-    """What was coerced once is not changed again."""
+    """Converting a tag value a second time does not change it."""
     assert primitive(primitive(value)) == primitive(value)
 
 
 @given(value=st.integers())
 def test_integer_fits_the_wire(value: int) -> None:
-    """An integer is kept when it fits 64 bits, else becomes its text."""
+    """An integer is kept if it fits 64 bits; otherwise it becomes text."""
     expected: Any = value if -(2**63) <= value < 2**63 else str(value)
     assert primitive(value) == expected
 
 
 def test_tags_within_the_budget_are_attributes() -> None:
-    """Up to 80 tags are attributes of their own, and nothing else."""
+    """Up to 80 tags are single attributes, without a packed attribute."""
     tags = {f"t{number}": number for number in range(80)}
     assert tag_attributes(tags) == {f"otel_ml.tag.t{number}": number for number in range(80)}
     assert tag_attributes({}) == {}
 
 
 def test_hostile_tag_has_no_text() -> None:
-    """A tag's value that cannot be read is told by its type."""
+    """A tag value that cannot be read is replaced by its type's name."""
     assert primitive(VALUES["hostile"]()) == "tests.support.otel_ml.hostile.Hostile"

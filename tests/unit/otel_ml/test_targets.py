@@ -1,4 +1,4 @@
-"""Records about runs that are elsewhere, and feedback."""
+"""Records about runs by id, trace key or tag, and feedback."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ def about(recording: Recording, target: dict[str, Any]) -> Elsewhere:
 def test_target_is_named(
     recording: Recording, target: dict[str, Any], named: dict[str, str]
 ) -> None:
-    """Tags, text, metrics and feedback of a target each travel as a record that names it."""
+    """Tags, text, metrics and feedback of a target are each sent as a record that names it."""
     handle = about(recording, target)
     handle.tag(client="acme")
     handle.warning("late")
@@ -67,7 +67,7 @@ def test_target_is_named(
 def test_truth_of_a_target(
     recording: Recording, target: dict[str, Any], named: dict[str, str]
 ) -> None:
-    """A truth is a record of its own with its value, its name and who says so."""
+    """Ground truth is sent as a record with its value, name, explanation and annotator."""
     about(recording, target).actual("yes", "churned", explanation="invoice", annotator="ada")
     about(recording, target).actual(["a", 1, True])
     one, several = map(stable, recording.spans())
@@ -105,7 +105,7 @@ def test_truth_of_a_target(
     ],
 )
 def test_truth_of_numpy(recording: Recording, value: Any, told: object) -> None:
-    """Scalars and arrays of numpy are truths, as plain values; a half character is replaced."""
+    """Numpy scalars and arrays become plain ground truth; a lone surrogate is replaced."""
     about(recording, {"trace_key": "k"}).actual(value)
     said = stable(recording.spans()[0])
     found = said.get("otel_ml.actual", said.get("otel_ml.actual.list"))
@@ -130,7 +130,7 @@ def test_truth_of_numpy(recording: Recording, value: Any, told: object) -> None:
     ],
 )
 def test_wrong_truth_is_refused(recording: Recording, value: Any, shown: str) -> None:
-    """What is no truth raises at once: it names argument, value and what is wanted."""
+    """Invalid ground truth raises at once; the error names argument, value and expected types."""
     with pytest.raises(ValueError, match=re.escape(f"Invalid value {shown}: expected a text, ")):
         about(recording, {"trace_key": "k"}).actual(value)
     assert recording.spans() == []
@@ -146,13 +146,13 @@ def test_wrong_truth_is_refused(recording: Recording, value: Any, shown: str) ->
     ],
 )
 def test_wrong_words_of_a_truth(recording: Recording, more: Any, problem: str) -> None:
-    """Another argument that is wrong is named, too."""
+    """An invalid name, annotator or explanation of ground truth raises and is named."""
     with pytest.raises(ValueError, match=problem):
         about(recording, {"trace_key": "k"}).actual("yes", **more)
 
 
 def test_truth_of_a_run_at_hand(recording: Recording) -> None:
-    """A truth of the current run is a record about it; outside of one it goes nowhere."""
+    """Ground truth for the current run is a record about it; outside of a run nothing is sent."""
 
     @recording.client.trace
     def model() -> str:
@@ -167,7 +167,7 @@ def test_truth_of_a_run_at_hand(recording: Recording) -> None:
 
 
 def test_truth_is_redacted() -> None:
-    """What hides texts hides those of a truth, in lists too; that of a secret name stays here."""
+    """Texts in ground truth are redacted, also in lists; a value with a secret name is not sent."""
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter, redact=lambda text: text.replace("ada", "***"))
     handle = client.about(trace_key="k")
@@ -184,7 +184,7 @@ def test_truth_is_redacted() -> None:
 
 
 def test_record_about_a_run_is_in_its_trace(recording: Recording) -> None:
-    """A record about a run whose id is known is a child of it; about a key it stands alone."""
+    """A record about a run id is a child of that run; a record about a trace key has no parent."""
     recording.client.about(run_id=RUN_ID).tag(a=1)
     recording.client.about(trace_key="k").tag(a=1)
     known, alone = recording.spans()
@@ -193,7 +193,7 @@ def test_record_about_a_run_is_in_its_trace(recording: Recording) -> None:
 
 
 def test_nothing_is_said_of_nothing(recording: Recording) -> None:
-    """A call without a tag or a point sends no record."""
+    """Calling `tag` without tags or logging no points sends no record."""
     handle = recording.client.about(trace_key="k")
     handle.tag()
     handle.log_metric("loss", [])
@@ -204,13 +204,13 @@ def test_nothing_is_said_of_nothing(recording: Recording) -> None:
     "target", [{}, {"run_id": RUN_ID, "trace_key": "k"}, {"run_id": "17"}, {"run_id": RUN_ID[:-1]}]
 )
 def test_wrong_target_is_refused(recording: Recording, target: dict[str, Any]) -> None:
-    """A target that names nothing, two things, or no run id is refused."""
+    """A target without a key, with two keys, or with an invalid run id is refused."""
     with pytest.raises(ValueError, match="expected"):
         about(recording, target)
 
 
 def test_feedback_of_a_run_that_goes_on(recording: Recording) -> None:
-    """Feedback on the current run is a record about it."""
+    """Feedback on the current run is sent as a record about it."""
 
     @recording.client.trace
     def model() -> str:
@@ -242,13 +242,13 @@ def test_feedback_of_a_run_that_goes_on(recording: Recording) -> None:
 def test_wrong_feedback_is_refused(
     recording: Recording, arguments: dict[str, Any], problem: type[Exception]
 ) -> None:
-    """Feedback that is no number, of no source, or says nothing is refused; nothing is sent."""
+    """Feedback without a valid number, source or content is refused, and nothing is sent."""
     with pytest.raises(problem):
         recording.client.about(trace_key="k").feedback("helpful", **arguments)
     assert recording.spans() == []
 
 
 def test_truth_has_the_name_that_the_collector_gives() -> None:
-    """A truth without a name is one of the output, from a run as by the API."""
+    """Ground truth without a name gets the same default name in the SDK and the collector."""
     named = inspect.signature(Handle.actual).parameters["name"]
     assert named.default == ACTUAL_NAME

@@ -1,4 +1,4 @@
-"""Records in memory: what tests of a user see, and that nothing else happens."""
+"""`testing.record`: runs in memory for a user's tests, with no effect on the client."""
 
 import asyncio
 import threading
@@ -15,14 +15,14 @@ from tests.support.otel_ml.recording import Recording, attributes, outputs
 
 @pytest.fixture
 def fresh() -> Iterator[Client]:
-    """A client that would send to where nobody listens."""
+    """Yield a client whose endpoint does not exist."""
     client = Client("shop", endpoint="http://127.0.0.1:9")
     yield client
     client.close()
 
 
 def test_run(fresh: Client) -> None:
-    """A call is there as plain values, as they would have been sent."""
+    """A recorded call has all its data as plain values."""
     judge = Judge("length", "of the text", _length, _is_long)
 
     @fresh.assess(judge, name="answer", kind="tool", tags={"team": "red"}, params={"k": 3})
@@ -76,7 +76,7 @@ def _plain(run: RecordedRun) -> dict[str, Any]:
 
 
 def test_exception_passes(fresh: Client) -> None:
-    """An exception of the block passes through, the failed run is kept."""
+    """An exception in the block propagates, and the failed run is kept."""
 
     @fresh.trace(name="answer")
     def answer() -> None:
@@ -89,7 +89,7 @@ def test_exception_passes(fresh: Client) -> None:
 
 
 def test_runs_in_order(fresh: Client) -> None:
-    """Runs come in the order in which they began, children know their parent."""
+    """Runs are in the order of their start, and a child knows its parent."""
 
     @fresh.trace(name="search")
     def search() -> None: ...
@@ -123,7 +123,7 @@ def test_named(fresh: Client) -> None:
 
 
 def test_not_one_run(fresh: Client) -> None:
-    """Asking for the only run tells what there is instead."""
+    """`run` raises unless there is exactly one run, and the error lists the runs."""
 
     @fresh.trace(name="answer")
     def answer() -> None: ...
@@ -138,7 +138,7 @@ def test_not_one_run(fresh: Client) -> None:
 
 
 def test_slow_judge(fresh: Client) -> None:
-    """Reading waits for judges, however long they take."""
+    """Reading records waits for slow judges."""
     proceed = threading.Event()
 
     def slow(outputs: int) -> otel_ml.Score:
@@ -168,7 +168,7 @@ def test_slow_judge(fresh: Client) -> None:
 
 
 def test_failing_judge(fresh: Client) -> None:
-    """A judge that raises leaves its error."""
+    """A judge that raises gives an evaluation with its error."""
 
     def broken(outputs: int) -> float:
         raise ValueError("no idea")
@@ -184,7 +184,7 @@ def test_failing_judge(fresh: Client) -> None:
 
 
 def test_feedback(fresh: Client) -> None:
-    """What is said of a run after its end is there as well."""
+    """Tags, log lines and metrics sent after a run's end are included in the run."""
 
     @fresh.trace(name="answer")
     def answer() -> str:
@@ -204,7 +204,7 @@ def test_feedback(fresh: Client) -> None:
 
 
 def test_stream_and_async(fresh: Client) -> None:
-    """Streams and async calls are kept as others are."""
+    """Streams and async calls are kept like other calls."""
 
     @fresh.trace(name="count")
     def count() -> Iterator[int]:
@@ -237,7 +237,7 @@ def test_other_threads(fresh: Client) -> None:
 
 
 def test_opened_run(fresh: Client) -> None:
-    """A run that is opened by hand is kept with the records about it."""
+    """A run opened by hand is kept with the records about it."""
     with testing.record(fresh) as records:
         with fresh.run("fit", params={"depth": 3}) as run:
             for step in range(3):
@@ -247,7 +247,7 @@ def test_opened_run(fresh: Client) -> None:
 
 
 def test_no_sampling(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run is kept, whatever the environment says of sampling."""
+    """Every run is kept, whatever sampler the environment sets."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
 
     @fresh.trace
@@ -260,7 +260,7 @@ def test_no_sampling(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_disabled_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs are kept where the SDK is switched off for the rest of a test run."""
+    """Runs are kept in the block even if OTEL_SDK_DISABLED disables the SDK."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     client = Client("shop")
 
@@ -275,7 +275,7 @@ def test_disabled_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_redaction() -> None:
-    """Records hold what would leave the process: what is hidden is hidden here."""
+    """Records are redacted like data that is sent."""
     client = Client("shop")
 
     @client.trace
@@ -287,7 +287,7 @@ def test_redaction() -> None:
 
 
 def test_one_block_at_a_time(fresh: Client) -> None:
-    """A second block of the same client is refused; one of another client is not."""
+    """A second block of the same client is refused; a block of another client is not."""
     refused = pytest.raises(RuntimeError, match="Already recording project 'shop'")
     with testing.record(fresh), testing.record(Client("other")), refused, testing.record(fresh):
         pytest.fail("recorded twice")
@@ -296,7 +296,7 @@ def test_one_block_at_a_time(fresh: Client) -> None:
 
 
 def test_client_goes_on(client: Client, recording: Recording) -> None:
-    """Before and after a block the client sends as ever, numbers and definitions without a gap."""
+    """Before and after a block the client sends as usual, without a gap in the numbers."""
 
     @client.trace(name="answer")
     def answer(number: int) -> int:
@@ -313,7 +313,7 @@ def test_client_goes_on(client: Client, recording: Recording) -> None:
 
 
 def test_definition_is_told_after_the_block(client: Client, recording: Recording) -> None:
-    """A version that was first seen in a block is told with the first run that is sent."""
+    """A definition first recorded in a block is still sent with the first run after the block."""
 
     @client.trace(name="answer")
     def answer() -> int:
@@ -327,7 +327,7 @@ def test_definition_is_told_after_the_block(client: Client, recording: Recording
 
 
 def test_run_opened_before(client: Client, recording: Recording) -> None:
-    """A run that began before the block ends where it began, with all that is said of it."""
+    """A run that began before the block is sent, with everything added to it in the block."""
     run = client.run("fit")
     with testing.record(client) as records:
         run.tag(stage=1)
@@ -337,7 +337,7 @@ def test_run_opened_before(client: Client, recording: Recording) -> None:
 
 
 def test_run_that_ends_after(client: Client, recording: Recording) -> None:
-    """A run that began in the block and ends after it is kept, not sent."""
+    """A run that began in the block and ends after it is kept and not sent."""
     with testing.record(client) as records:
         run = client.run("fit")
     run.log_metrics({"loss": 0.5})

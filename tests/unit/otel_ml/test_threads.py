@@ -1,4 +1,4 @@
-"""Calls on other threads: children of the run that started them, when it is taken along."""
+"""Calls on other threads, as children of the run that wrapped the function."""
 
 import asyncio
 import functools
@@ -78,14 +78,14 @@ def test_wrapped_function_is_a_child(recording: Recording, way: Callable[..., in
 def test_function_that_is_not_wrapped_is_a_root(
     recording: Recording, way: Callable[..., int]
 ) -> None:
-    """A call on another thread begins a trace of its own when nothing took the run along."""
+    """A call of an unwrapped function on another thread starts its own trace."""
     child = recording.client.trace(name="child")(double)
     recording.client.trace(name="parent")(lambda: way(child))()
     assert [parent_id(span) for span in recording.runs()] == [None, None]
 
 
 def test_current_run_is_taken_along(recording: Recording) -> None:
-    """Within a wrapped function the current run is the one that wrapped it."""
+    """Inside a wrapped function the current run is the one that wrapped it."""
 
     @recording.client.trace
     def model() -> bool:
@@ -96,7 +96,7 @@ def test_current_run_is_taken_along(recording: Recording) -> None:
 
 
 def test_worker_keeps_nothing(recording: Recording) -> None:
-    """After a wrapped function a thread of a pool is in no run, also when the function raised."""
+    """After a wrapped function a pool thread has no current run, even if the function raised."""
     child = recording.client.trace(name="child")(double)
 
     def fail(number: int) -> int:
@@ -112,7 +112,7 @@ def test_worker_keeps_nothing(recording: Recording) -> None:
 
 
 def test_coroutine_function_stays_one(recording: Recording) -> None:
-    """A wrapped coroutine function is one, and its calls are children in any loop."""
+    """A wrapped coroutine function stays one, and its calls are children in any event loop."""
     child = recording.client.trace(name="child")(double)
 
     async def later(number: int) -> int:
@@ -128,7 +128,7 @@ def test_coroutine_function_stays_one(recording: Recording) -> None:
 
 
 def test_awaitable_object_is_wrapped(recording: Recording) -> None:
-    """An object whose call is a coroutine runs within the run, wherever it is awaited."""
+    """A wrapped object whose call is a coroutine runs inside the run, wherever it is awaited."""
     child = recording.client.trace(name="child")(double)
 
     class Later:
@@ -143,7 +143,7 @@ def test_awaitable_object_is_wrapped(recording: Recording) -> None:
 
 
 def test_wrapped_function_is_called_many_times(recording: Recording) -> None:
-    """One wrapped function may run on many threads at once."""
+    """One wrapped function can run on many threads at the same time."""
     child = recording.client.trace(name="child")(double)
     together = threading.Barrier(8)
 
@@ -159,7 +159,7 @@ def test_wrapped_function_is_called_many_times(recording: Recording) -> None:
 
 
 def test_wrapped_function_keeps_its_face() -> None:
-    """A wrapped function keeps name, signature and original; a partial can be wrapped."""
+    """A wrapped function keeps its name, docstring and signature; a partial can be wrapped."""
 
     def named(a: int) -> int:
         """Named."""
@@ -181,13 +181,13 @@ async def a_later_generator() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("function", [a_generator, a_later_generator])
 def test_generator_function_is_refused(function: Callable[[], object]) -> None:
-    """A generator function is refused: its body runs where it is read."""
+    """A generator function is refused, because its body runs where it is read."""
     with pytest.raises(TypeError, match=r"expected no generator function, because its body runs"):
         otel_ml.wrap(function)
 
 
 def test_pool_is_refused() -> None:
-    """A pool is refused, and the error says what would be right."""
+    """A pool is refused, and the error suggests to wrap the functions."""
     with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError) as caught:
         otel_ml.wrap(pool)  # type: ignore[arg-type]  # that is the point
     assert str(caught.value) == (
@@ -197,7 +197,7 @@ def test_pool_is_refused() -> None:
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the package is missing that lets threads follow, the error names the extra."""
+    """`follow_threads` names the package to install if it is missing."""
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.threading", None)
     with pytest.raises(ImportError) as caught:
         otel_ml.follow_threads()
@@ -208,7 +208,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_our_threads_are_in_no_run(client: Client) -> None:
-    """Our own threads start outside every run, whoever starts them."""
+    """The SDK's own threads start outside every run, whoever starts them."""
     found: list[object] = []
     with client.run("parent"):
         wrapped = threading.Thread(target=lambda: found.append(otel_ml.current_run().is_recorded))

@@ -1,4 +1,4 @@
-"""Times that users pass."""
+"""Times passed by users."""
 
 import time
 from datetime import date, datetime, timedelta, timezone
@@ -41,7 +41,7 @@ def test_one_moment_in_any_form(value: object) -> None:
     ],
 )
 def test_a_value_that_is_no_time(value: object, expected: str) -> None:
-    """An error names the value, and what would be right."""
+    """An error names the invalid time and the expected form."""
     with pytest.raises(ValueError, match=expected):
         check_time("start", value)
 
@@ -77,12 +77,12 @@ def test_start_and_end_of_the_past() -> None:
     ],
 )
 def test_times_in_the_cells_of_a_table(value: object, expected_ns: int | None) -> None:
-    """A cell may hold a time in any usual form; its size shows the unit of a number."""
+    """A cell may hold a time in any usual form; the size of a number shows its unit."""
     assert find_time(value) == expected_ns
 
 
 def test_time_zone_of_a_table() -> None:
-    """The time zone of a table applies to times that have none."""
+    """The table's time zone applies only to times without one."""
     berlin = ZoneInfo("Europe/Berlin")
     hour_ns = 3_600 * 10**9
     assert find_time("2026-01-02 03:04:05.678901", berlin) == MOMENT_NS - hour_ns

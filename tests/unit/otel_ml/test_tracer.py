@@ -1,4 +1,4 @@
-"""The spans that are started for runs, under each kind of provider."""
+"""The spans started for runs, under each kind of provider."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,11 +38,11 @@ def _no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", raising=False)
 
 
-# Processors of the host's.
+# The host's span processors.
 
 
 class Watching(SpanProcessor):
-    """Keeps what a processor is told, and what it sees then."""
+    """A processor that keeps its calls and the data of the span at that moment."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, Any]]] = []
@@ -62,7 +62,7 @@ class Watching(SpanProcessor):
         self.seen.append((when, {"name": span.name, "ended": ended, **found, **more}))
 
 
-# What differs from one call to the next.
+# Attributes that differ between calls.
 VOLATILE = {"otel_ml.seq", "otel_ml.latency_ms", "otel_ml.stream.first_chunk_ms"}
 
 FIRST = {"otel_ml.project": "shop", "otel_ml.kind": "chain", "otel_ml.model.name": "model"}
@@ -94,7 +94,7 @@ def test_processor_sees_what_an_opened_run_is_about() -> None:
 
 @pytest.mark.parametrize("kind", STOCK.values(), ids=STOCK)
 def test_processor_is_told_as_by_the_sdk(kind: type[Provider]) -> None:
-    """A processor is told of a run in the same order and sees the same as of the SDK's own span."""
+    """A processor gets the same calls, with the same data, for a run as for the SDK's span."""
 
     def model(a: int) -> int:
         return a
@@ -110,7 +110,7 @@ def test_processor_is_told_as_by_the_sdk(kind: type[Provider]) -> None:
 
 
 def test_processor_s_attributes_arrive() -> None:
-    """What a processor sets when a span starts, as baggage does, arrives beside the run."""
+    """Attributes that a processor sets at a span's start are exported with the run."""
 
     class Stamping(SpanProcessor):
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -124,7 +124,7 @@ def test_processor_s_attributes_arrive() -> None:
 
 
 def test_concurrent_processors_are_told() -> None:
-    """Processors that run at the same time see a run from start to end."""
+    """Concurrent processors see a run from start to end."""
     processor = ConcurrentMultiSpanProcessor(2)
     client, watching = watched(TracerProvider, active_span_processor=processor)
     client.trace(name="model")(lambda: 1)()
@@ -138,17 +138,17 @@ class Failing(SpanProcessor):
 
 
 def test_processor_that_raises_costs_no_call() -> None:
-    """A call under a processor that raises returns as without us."""
+    """A call under a processor that raises returns as if it were not traced."""
     provider, _ = open_provider()
     provider.add_span_processor(Failing())  # type: ignore[arg-type]  # any processor will do
     assert Client("shop", tracer_provider=provider).trace(lambda: 1)() == 1
 
 
-# Ids, and decisions.
+# Ids and sampling decisions.
 
 
 def test_ids_are_the_provider_s() -> None:
-    """A run gets its ids from the provider's generator."""
+    """A run gets its ids from the provider's id generator."""
     provider, exporter = open_provider(id_generator=FixedIds(2**99 + 3, 2**49 + 9))
     Client("shop", tracer_provider=provider).trace(lambda: 1)()
     [span] = exporter.get_finished_spans()
@@ -156,7 +156,7 @@ def test_ids_are_the_provider_s() -> None:
 
 
 class OnlyRecording(Sampler):
-    """Lets processors see the spans of a name, and samples all others."""
+    """A sampler that only records spans named quiet, and samples all others."""
 
     def should_sample(
         self, parent_context: Context | None, trace_id: int, name: str, *args: Any, **kwargs: Any
@@ -171,7 +171,7 @@ class OnlyRecording(Sampler):
 @pytest.mark.parametrize("sampler", [OnlyRecording(), ParentBased(OnlyRecording())])
 @pytest.mark.parametrize("kind", [TracerProvider, *STOCK.values()])
 def test_only_recorded_run_is_not_exported(kind: type[Provider], sampler: Sampler) -> None:
-    """A run that is recorded but not sampled reaches the processors, and no exporter."""
+    """A run that is recorded but not sampled reaches the processors but no exporter."""
     provider, exporter = open_provider(kind, sampler=sampler)
     watching = Watching()
     provider.add_span_processor(watching)  # type: ignore[arg-type]  # any processor will do
@@ -182,7 +182,7 @@ def test_only_recorded_run_is_not_exported(kind: type[Provider], sampler: Sample
 
 
 def test_only_recorded_run_takes_no_number() -> None:
-    """A run that is not exported takes no sequence number: a gap means that one was lost."""
+    """A run that is not exported takes no sequence number: a gap means a lost run."""
     provider, exporter = open_provider(sampler=OnlyRecording())
     client = Client("a project without gaps", tracer_provider=provider)
     for name in ("quiet", "loud", "quiet", "quiet", "loud"):
@@ -192,7 +192,7 @@ def test_only_recorded_run_takes_no_number() -> None:
 
 
 def test_disabled_tracer_records_nothing() -> None:
-    """A tracer that the host has disabled records no run, also under a sampled parent."""
+    """A tracer that the host disabled records no run, even under a sampled parent."""
     provider, exporter = open_provider(_tracer_configurator=_disable_tracer_configurator)
     client = Client("a disabled project", tracer_provider=provider)
     with within(SAMPLED):
@@ -202,12 +202,12 @@ def test_disabled_tracer_records_nothing() -> None:
 
 
 class HostSpan(NonRecordingSpan):
-    """A span of another make."""
+    """A span class of another library."""
 
 
 @pytest.mark.parametrize("above", [SAMPLED, HostSpan(SAMPLED.get_span_context())])
 def test_disabled_sdk_records_nothing(monkeypatch: pytest.MonkeyPatch, above: trace.Span) -> None:
-    """A provider that was made while the SDK was disabled records no run under any parent."""
+    """A provider made while the SDK was disabled records no run under any parent."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     provider, exporter = open_provider()
     monkeypatch.delenv("OTEL_SDK_DISABLED")
@@ -228,7 +228,7 @@ def points(reader: InMemoryMetricReader, name: str) -> Iterator[Any]:
 
 
 def test_sdk_counts_our_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the SDK counts its spans, ours are counted as any other."""
+    """If the OpenTelemetry SDK counts its spans, runs are counted too."""
     monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
     reader = InMemoryMetricReader()
     meters = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
@@ -243,18 +243,18 @@ def test_sdk_counts_our_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(exporter.get_finished_spans()) == 3
 
 
-# Tracers of another make.
+# Tracers of other libraries.
 
 
 @pytest.mark.parametrize("kind", STOCK.values(), ids=STOCK)
 def test_unknown_tracer_makes_the_spans(kind: type[Provider]) -> None:
-    """Under a tracer that is not exactly the SDK's, spans are those that it makes."""
+    """If a tracer is not exactly the SDK's, its own spans are used."""
     provider, _ = open_provider(kind)
     assert isinstance(start_under(provider)("run", Context(), 1, {}, False), Span)
 
 
 def test_unknown_span_costs_no_call() -> None:
-    """A provider whose spans refuse everything costs a call nothing."""
+    """A call works even if the provider's spans raise on every method."""
 
     class Refusing(NonRecordingSpan):
         def __init__(self) -> None:
@@ -275,6 +275,3 @@ def test_unknown_span_costs_no_call() -> None:
 
     call: Callable[[], int] = Client("shop", tracer_provider=RefusingProvider()).trace(lambda: 1)
     assert call() == 1
-
-
-# Forked processes.

@@ -1,4 +1,4 @@
-"""What is said of an open run leaves while it is open."""
+"""Tags, log lines and metrics of an open run are sent while it is open."""
 
 import threading
 from typing import Any
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 
 def said(recording: Recording) -> dict[str, Any]:
-    """All tags and lines that updates have told until now."""
+    """Return all tags and log lines sent by updates so far."""
     updates = recording.records("update")
     tags = [item for update in updates for item in stable(update).items() if ".tag." in item[0]]
     lines = [text["otel_ml.log.message"] for update in updates for _, text in events(update)]
@@ -31,7 +31,7 @@ def said(recording: Recording) -> dict[str, Any]:
 
 
 def test_open_run_tells_what_it_learns(recording: Recording) -> None:
-    """Tags, lines and points of a run that is open leave while it is open, once."""
+    """Tags, lines and points of an open run are sent once, while it is open."""
     with recording.client.run("training", tags={"first": 1}) as run:
         run.tag(client="acme")
         run.info("began")
@@ -48,7 +48,7 @@ def test_open_run_tells_what_it_learns(recording: Recording) -> None:
 
 
 def test_flush_sends_what_an_open_run_has_said(recording: Recording) -> None:
-    """A flush delivers what was said of runs that go on, and does not wait for more."""
+    """A flush sends the lines that open runs have so far, without waiting for more."""
     with recording.client.run("training") as run:
         run.info("one")
         assert said(recording)["lines"] == ["one"]
@@ -57,7 +57,7 @@ def test_flush_sends_what_an_open_run_has_said(recording: Recording) -> None:
 
 
 def test_short_call_tells_all_at_its_end(recording: Recording) -> None:
-    """A call that ends within a second carries its tags and lines itself."""
+    """A call shorter than a second sends its tags and lines with its own span."""
 
     @recording.client.trace
     def model() -> None:
@@ -70,7 +70,7 @@ def test_short_call_tells_all_at_its_end(recording: Recording) -> None:
 
 
 def test_call_that_lasts_tells_what_it_learns(recording: Recording) -> None:
-    """A call that is older than a second tells its tags and lines while it goes on."""
+    """A call longer than a second sends its tags and lines while it runs."""
     over = threading.Event()
 
     @recording.client.trace
@@ -90,7 +90,7 @@ def test_call_that_lasts_tells_what_it_learns(recording: Recording) -> None:
 
 
 def test_many_updates_leave_the_trace(recording: Recording) -> None:
-    """After 64 records about a run further ones are in traces of their own, and name it."""
+    """After 64 records about a run, further ones start their own traces and link to the run."""
     with recording.client.run("training") as run:
         for number in range(70 * EVENTS):
             run.info(str(number))
@@ -107,7 +107,7 @@ def test_many_updates_leave_the_trace(recording: Recording) -> None:
 
 
 def test_threads_lose_no_line(recording: Recording) -> None:
-    """Lines that threads add at the same time all arrive, each once."""
+    """Lines that threads add at the same time are all sent, each once."""
     with recording.client.run("training") as run:
 
         def work(first: int) -> None:
@@ -129,7 +129,7 @@ def test_threads_lose_no_line(recording: Recording) -> None:
     [(5, 0.3, False), (5, 0.5, True), (700, 5, False), (700, 11, True)],
 )
 def test_how_often_a_run_is_told_of(age_s: float, waited_s: float, due: bool) -> None:
-    """A run is told of about twice a second, one of more than ten minutes every ten seconds."""
+    """A run sends updates about twice a second, and every ten seconds after ten minutes."""
     waiting, start_ns = Updates(), 10**18
     now_ns = start_ns + int(age_s * 1e9)
     waiting.take({"a": 1}, now_ns - int(waited_s * 1e9))
@@ -137,15 +137,15 @@ def test_how_often_a_run_is_told_of(age_s: float, waited_s: float, due: bool) ->
 
 
 def test_nothing_new_is_nothing_to_send() -> None:
-    """What was told is not told again."""
+    """Data that was sent is not sent again."""
     waiting, tags = Updates(), dict[str, Value](a=1)
     assert len(waiting.take(tags, 1)) == 1
     assert waiting.take(tags, 2) == []
-    assert waiting.take({"a": True}, 3) == []  # equal, as Python has it
+    assert waiting.take({"a": True}, 3) == []  # equal in Python
 
 
 def test_records_are_bounded() -> None:
-    """What is sent together fills one record, what is more fills further ones."""
+    """Data sent at once fills a record up to its limits, then further records."""
     waiting = Updates()
     waiting.add_points(make_points({"loss": list(range(POINTS + 1))}, None, "append"))
     for _ in range(EVENTS + 1):
@@ -159,7 +159,7 @@ def test_records_are_bounded() -> None:
 
 
 def test_records_are_bounded_in_bytes() -> None:
-    """What is heavy fills a record of its own before 64 of them do."""
+    """Large events fill a record before it has 64 of them."""
     waiting = Updates()
     for _ in range(3):
         assert not waiting.is_full
@@ -170,7 +170,7 @@ def test_records_are_bounded_in_bytes() -> None:
 
 
 def test_copies_do_not_fill_a_record() -> None:
-    """A logged array counts as the short event that it becomes, not as the copy in memory."""
+    """A logged array counts as the short event it becomes, not with the size of its copy."""
     waiting = Updates()
     copy = DeferredAttributes(dict, EVENT_BYTES)
     for _ in range(3):

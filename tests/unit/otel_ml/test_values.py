@@ -1,4 +1,4 @@
-"""Any Python value as bounded JSON text."""
+"""Conversion of any Python value to JSON text of bounded size."""
 
 import datetime
 import decimal
@@ -29,18 +29,18 @@ from tests.support.otel_ml.strategies import any_text, any_values, json_values
 
 @given(value=json_values)
 def test_json_value_round_trips(value: object) -> None:
-    """A value that JSON has a form for comes back as it was."""
+    """A value that JSON can represent reads back unchanged."""
     assert orjson.loads(encode(value).text) == value
 
 
 @given(value=json_values)
 def test_whole_value_has_no_notes(value: object) -> None:
-    """Nothing is said to be left out when nothing is."""
+    """A value that is kept in full has no notes."""
     assert encode(value).notes == frozenset()
 
 
 def test_hostile_value_becomes_json() -> None:
-    """A hostile value, or one without a form in JSON, becomes valid JSON within the limit."""
+    """A hostile value, or one that JSON cannot represent, becomes valid JSON within the limit."""
     for name, make in hostile.VALUES.items():
         text = encode(make()).text
         orjson.loads(text)
@@ -48,7 +48,7 @@ def test_hostile_value_becomes_json() -> None:
 
 
 def test_hostile_value_survives_the_limit() -> None:
-    """A hostile value that must be cut becomes valid JSON within the limit."""
+    """A hostile value that must be cut still becomes valid JSON within the limit."""
     for name, make in hostile.VALUES.items():
         text = encode([make(), "x" * 1_000], limit_bytes=200).text
         orjson.loads(text)
@@ -66,7 +66,7 @@ def test_any_value_is_bounded_json(value: object, limit_bytes: int) -> None:
 
 @given(value=any_values)
 def test_any_preview_is_bounded_json(value: object) -> None:
-    """Any mixture of values has no preview, or one that is short valid JSON."""
+    """Any mixture of values has no preview, or a preview that is short valid JSON."""
     short = preview(value, encode(value).text)
     if short is not None:
         orjson.loads(short)
@@ -75,13 +75,13 @@ def test_any_preview_is_bounded_json(value: object) -> None:
 
 @given(text=any_text.map(lambda text: text * 20), limit_bytes=st.integers(16, 400))
 def test_limit_counts_bytes(text: str, limit_bytes: int) -> None:
-    """The limit holds in UTF-8 bytes for texts of any characters, escapes included."""
+    """The limit counts UTF-8 bytes, including escapes, whatever characters a text has."""
     assert len(encode(text, limit_bytes).text.encode()) <= limit_bytes
 
 
 @pytest.mark.parametrize("character", ["a", "é", "語", "📦", '"', "\\", "\n", "\x00", "\ud800"])
 def test_long_text_is_cut(character: str) -> None:
-    """A text beyond the limit keeps a beginning, ends with an ellipsis, and says so."""
+    """A text over the limit keeps its beginning, ends with an ellipsis, and is noted as cut."""
     encoded = encode(character * 100_000)
     text = orjson.loads(encoded.text)
     assert len(encoded.text.encode()) <= LIMIT_BYTES
@@ -92,13 +92,13 @@ def test_long_text_is_cut(character: str) -> None:
 
 
 def test_text_at_the_limit_is_whole() -> None:
-    """A text whose JSON is exactly as long as the limit is kept, one byte more is cut."""
+    """A text whose JSON is exactly at the limit is kept; with one byte more it is cut."""
     assert encode("a" * 98, 100) == ('"' + "a" * 98 + '"', frozenset())
     assert encode("a" * 99, 100).notes == frozenset({TRUNCATED})
 
 
 def test_long_list_is_cut_between_elements() -> None:
-    """A list beyond the limit keeps its first elements whole."""
+    """A list over the limit keeps its first elements in full."""
     encoded = encode(list(range(1_000, 3_000)), limit_bytes=100)
     kept = orjson.loads(encoded.text)
     assert kept == list(range(1_000, 1_000 + len(kept)))
@@ -107,18 +107,18 @@ def test_long_list_is_cut_between_elements() -> None:
 
 
 def test_deep_value_is_cut() -> None:
-    """Nesting that JSON readers refuse ends in an ellipsis, and says so."""
+    """Nesting too deep for JSON readers is replaced by an ellipsis and noted as cut."""
     encoded = encode(hostile.deep_list())
     assert encoded == ("[" * 64 + '"…"' + "]" * 64, frozenset({TRUNCATED}))
 
 
 def test_cycle_is_said() -> None:
-    """A list that holds itself shows where, and says so."""
+    """A list that contains itself has an ellipsis at that place and is noted."""
     assert encode(hostile.cyclic_list()) == ('[1,"…"]', frozenset({UNSERIALISABLE}))
 
 
 def test_hostile_object_is_said() -> None:
-    """An object that cannot be shown leaves its type and the error it raised."""
+    """An object that cannot be converted is replaced by its type and the error it raised."""
     encoded = encode({"a": Broken(), "b": 1})
     name = f"{Broken.__module__}.Broken"
     assert orjson.loads(encoded.text) == {
@@ -129,7 +129,7 @@ def test_hostile_object_is_said() -> None:
 
 
 class Broken:
-    """It looks like a pydantic model, but dumping it raises an error."""
+    """An object that looks like a pydantic model but raises when it is dumped."""
 
     def model_dump(self) -> object:
         raise RuntimeError
@@ -186,19 +186,19 @@ class Broken:
     ],
 )
 def test_value_has_its_form(value: object, expected: object) -> None:
-    """What JSON has no form for takes the form that the docs name."""
+    """A value that JSON cannot represent has the form that the docs describe."""
     assert orjson.loads(encode(value).text) == expected
 
 
 class Reply:
-    """What a double of a client, or one of the user's own, answers with."""
+    """A stand-in for a chat response, such as a mock or a user's own class."""
 
     def __init__(self, *choices: object) -> None:
         self.choices = [*choices]
 
 
 def test_object_that_looks_like_a_chat_response() -> None:
-    """An object that has the text of a chat response is told by it, whoever made it."""
+    """Any object with the text of a chat response is recorded with that text."""
     told = SimpleNamespace(message=SimpleNamespace(role="assistant", content="It is."), index=0)
     for made in (Reply(told), MagicMock(choices=[MagicMock(message=told.message)])):
         answer = orjson.loads(encode(made).text)
@@ -210,12 +210,12 @@ def test_object_that_looks_like_a_chat_response() -> None:
     "choice", ["it", 1, SimpleNamespace(message="it"), SimpleNamespace(message=MagicMock())]
 )
 def test_object_with_other_choices(choice: object) -> None:
-    """An object whose choices are no messages reads as before."""
+    """An object whose choices are not messages is recorded like any other object."""
     assert orjson.loads(encode(Reply(choice)).text).keys() == {"type", "attributes"}
 
 
 def test_table_leaves_shape_and_head() -> None:
-    """A table leaves its shape, columns, first rows and cells of rows that are evenly spread."""
+    """A table is recorded with shape, columns, first rows, and cells of evenly spaced rows."""
     table = pd.DataFrame({"a": range(5_000), "b": range(5_000)})
     described = orjson.loads(encode(table).text)
     assert described.pop("head").splitlines()[1:] == [f"{n}  {n}  {n}" for n in range(8)]
@@ -229,7 +229,7 @@ def test_table_leaves_shape_and_head() -> None:
 
 @pytest.mark.parametrize(("rows", "width"), [(100_000, 8), (1_000_003, 3), (100_000, 20)])
 def test_sample_of_a_large_table(rows: int, width: int) -> None:
-    """Short runs of rows are sampled from all parts of a large table, equally many of each part."""
+    """A large table is sampled in short runs of rows, equally many from each part of it."""
     numbers = np.arange(float(rows))
     table = pd.DataFrame({f"c{place}": numbers for place in range(width)})
     cells = orjson.loads(encode(table).text)["cells"]
@@ -244,7 +244,7 @@ def test_sample_of_a_large_table(rows: int, width: int) -> None:
 
 
 def test_many_tables_share_a_sample() -> None:
-    """Of several large tables the first leaves most numbers, so that all fit into a payload."""
+    """If there are several large tables, the first has the largest sample, so that all fit."""
     draw = np.random.default_rng(1)
     tables = {f"t{place}": draw.normal(size=(10_000, 2)) for place in range(4)}
     captured = Redaction().capture(tables)
@@ -256,7 +256,7 @@ def test_many_tables_share_a_sample() -> None:
 
 
 def test_texts_of_tables_are_sampled_less() -> None:
-    """Texts of a table are slow to copy, so fewer of them are sampled than of its numbers."""
+    """Text columns are sampled less than number columns, because copying text is slow."""
     table = {"age": [*range(4_000)], "card": ["visa", "amex"] * 2_000}
     for made in (pd.DataFrame(table), pl.DataFrame(table)):
         cells = orjson.loads(encode(made).text)["cells"]
@@ -276,7 +276,7 @@ TABLE = pd.DataFrame(
 
 
 def test_cells_of_arrow() -> None:
-    """The cells of a table of Arrow are of rows that are evenly spread."""
+    """Cells of an Arrow table come from evenly spaced rows."""
     table = pa.table({f"c{place}": [*range(place, 1_000 + place)] for place in range(60)})
     cells = orjson.loads(encode(table).text)["cells"]
     assert [*cells] == [f"c{place}" for place in range(50)]
@@ -284,7 +284,7 @@ def test_cells_of_arrow() -> None:
 
 
 def test_cells_of_arrays() -> None:
-    """Of an array that is a table the columns are described; a picture or a vector is none."""
+    """An array with the shape of a table has its columns described; other arrays do not."""
     array = np.arange(6_000.0).reshape(2_000, 3)
     array[6, 1] = np.nan
     described = orjson.loads(encode(array).text)
@@ -298,7 +298,7 @@ def test_cells_of_arrays() -> None:
 
 
 def test_secret_columns_have_no_cells() -> None:
-    """A column with a secret name is hidden, as a key of an object is."""
+    """A column with a secret name is redacted, like a key of an object."""
     table = pd.DataFrame({"password": ["hunter2"] * 20, "card": ["visa"] * 20})
     text = Redaction().encode(table).text
     assert orjson.loads(text)["cells"] == {"password": "[redacted]", "card": ["visa"] * 20}
@@ -316,7 +316,7 @@ def test_secret_columns_have_no_cells() -> None:
     ids=["pandas", "polars", "pyarrow", "numpy", "more of numpy"],
 )
 def test_first_rows_hide_secret_columns(table: object) -> None:
-    """The first rows of a table with a secret column are hidden, however deep it lies."""
+    """The first rows of a table with a secret column are redacted, at any depth."""
     for value in (table, {"frame": table}, {"in": [table]}):
         text, notes = Redaction().encode(value)
         assert "hunter2" not in text
@@ -326,25 +326,25 @@ def test_first_rows_hide_secret_columns(table: object) -> None:
 
 
 def test_tables_without_rows_have_no_cells() -> None:
-    """An empty table is described as before."""
+    """An empty table has no cells."""
     empty = TABLE.iloc[:0]
     for table in (empty, pl.from_pandas(empty[["age"]]), pa.table({"a": []}), pd.DataFrame()):
         assert "cells" not in orjson.loads(encode(table).text)
 
 
 def test_array_of_numpy_floats_is_cut() -> None:
-    """A long list of numpy floats, as scikit-learn's predictions become, is cut as plain ones."""
+    """A long list of numpy floats is cut like a list of plain floats."""
     assert encode([np.float64(0.5)] * 1_000, 100) == encode([0.5] * 1_000, 100)
 
 
 def test_preview_of_numpy_floats() -> None:
-    """A long list of numpy floats has the preview of plain ones."""
+    """A long list of numpy floats has the same preview as one of plain floats."""
     numbers = [np.float64(0.5)] * 1_000
     assert preview(numbers, encode(numbers).text) == preview([0.5] * 1_000, "x" * 2_000)
 
 
 def test_cut_keeps_the_form_of_a_time() -> None:
-    """A time is written the same whether the value around it is cut or not."""
+    """A time has the same form whether the value around it is cut or not."""
     moment = datetime.datetime(2024, 5, 17, 12, 30, tzinfo=datetime.timezone.utc)
     whole = orjson.loads(encode([moment]).text)
     cut = orjson.loads(encode([moment, "x" * 1_000], 200).text)
@@ -353,13 +353,13 @@ def test_cut_keeps_the_form_of_a_time() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, "a" * 1_022, ["é"] * 100])
 def test_short_text_has_no_preview(value: object) -> None:
-    """A text of at most 1,024 bytes is its own preview."""
+    """A text of at most 1,024 bytes has no preview."""
     assert preview(value, encode(value).text) is None
 
 
 @pytest.mark.parametrize("value", ["a" * 1_023, "é" * 600, list(range(1_000)), {"a": "b" * 2_000}])
 def test_long_text_has_a_preview(value: Any) -> None:
-    """A longer text has a preview of at most 1,024 bytes that is valid JSON of the same type."""
+    """A longer text has a preview: valid JSON of the same type and at most 1,024 bytes."""
     short = preview(value, encode(value).text)
     assert short is not None
     assert len(short.encode()) <= 1_024
@@ -367,14 +367,14 @@ def test_long_text_has_a_preview(value: Any) -> None:
 
 
 def test_encoding_consumes_nothing() -> None:
-    """A generator that was encoded still gives all its values."""
+    """Encoding a generator does not consume its values."""
     generator = hostile.a_generator()
     encode([generator])
     assert list(generator) == [1]
 
 
 def test_encoding_changes_nothing() -> None:
-    """The encoded value is not changed."""
+    """Encoding does not change a value."""
     value = {"a": [1, {"b": "x" * 300}]}
     encode(value, limit_bytes=100)
     assert value == {"a": [1, {"b": "x" * 300}]}
@@ -403,12 +403,12 @@ INFINITE = float("inf")
     ],
 )
 def test_infinities_are_told_apart(value: object, text: str) -> None:
-    """An infinite number is a text, NaN is null."""
+    """An infinite number becomes text, and NaN becomes null."""
     assert encode(value).text == text
 
 
 def test_infinities_of_tables() -> None:
-    """A table keeps its infinite cells, and a missing one is null."""
+    """Infinite cells of a table become text, and missing ones become null."""
     numbers = [0.5, float("nan"), INFINITE, -INFINITE] * 500
     shown = [0.5, None, "Infinity", "-Infinity"] * 500
     for made in (pd.DataFrame({"a": numbers}), np.array([numbers]).T, pl.DataFrame({"a": numbers})):
@@ -420,7 +420,7 @@ def test_infinities_of_tables() -> None:
 
 @pytest.mark.parametrize("make", [list, tuple, np.array])
 def test_infinities_of_long_values(make: Callable[[list[float]], object]) -> None:
-    """So it is in a value that is cut, in an array, and in a preview."""
+    """Infinities are also text in a cut value, in an array and in a preview."""
     numbers = [INFINITE, -INFINITE, float("nan")] + [0.5] * 40_000
     shown = ["Infinity", "-Infinity", None]
     value = {"a": make(numbers)}

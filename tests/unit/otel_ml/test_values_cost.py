@@ -1,4 +1,4 @@
-"""What a value beyond the limit costs its caller: no more, however long it is."""
+"""The time to record a value over the limit does not grow with the value's size."""
 
 import dataclasses
 import sys
@@ -14,7 +14,7 @@ from tests.support.otel_ml.recording import Recording, outputs, stable
 from tests.support.sampling import sampled
 
 KIB = 1024
-# One is enough: what else the machine does makes a call slower, never quicker.
+# One good round is enough: other load on the machine only makes a call slower.
 ROUNDS = 9
 
 
@@ -28,7 +28,7 @@ def dicts(count: int) -> list[Any]:
     return [{"id": number, "name": "abc", "ok": True} for number in range(count)]
 
 
-# How a value of about so many bytes of JSON is made.
+# Functions that make a value of about the given number of bytes of JSON.
 MAKERS: dict[str, Callable[[int], Any]] = {
     "small dicts": lambda size: dicts(size // 35),
     "numbers": lambda size: list(range(10_000, 10_000 + size // 6)),
@@ -43,7 +43,7 @@ MAKERS: dict[str, Callable[[int], Any]] = {
 
 def cost_ns(call: Callable[[], object]) -> int:
     tracer = sys.gettrace()
-    sys.settrace(None)  # counting lines costs what a host does not pay
+    sys.settrace(None)  # the line counting of coverage would be measured too
     try:
         began = time.thread_time_ns()
         call()
@@ -55,7 +55,7 @@ def cost_ns(call: Callable[[], object]) -> int:
 @sampled(3)
 @pytest.mark.parametrize("name", MAKERS)
 def test_cost_ends_at_the_limit(client: Client, name: str) -> None:
-    """A value beyond the limit costs at most some times what one at the limit does."""
+    """A value over the limit takes at most a few times as long as a value at the limit."""
     at_limit, beyond, far = (MAKERS[name](size * KIB) for size in (62, 80, 6_000))
 
     @client.trace(name="take")
@@ -64,14 +64,14 @@ def test_cost_ends_at_the_limit(client: Client, name: str) -> None:
 
     values = (None, at_limit, beyond, far)
     times = [[cost_ns(partial(take, value)) for value in values] for _ in range(ROUNDS)]
-    # Each round by itself: the machine's speed changes from one to the next.
+    # Compare within each round: the machine's speed changes between rounds.
     within = [max(cut, far) <= 3 * whole + 5 * nothing for nothing, whole, cut, far in times]
     assert any(within), times
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_cut_value_says_so(recording: Recording, name: str) -> None:
-    """A value that is cut keeps nearly as much as may be, and its run says that it is cut."""
+    """A cut value keeps at least half of the limit, and its run notes that it is cut."""
 
     @recording.client.trace
     def give() -> object:
@@ -85,7 +85,7 @@ def test_cut_value_says_so(recording: Recording, name: str) -> None:
 
 
 class Slow:
-    """Its ``repr`` takes as long as that of a table that is computed for it."""
+    """An object whose ``repr`` takes 50 ms, like a table that is computed for it."""
 
     asked = 0
 
@@ -99,10 +99,10 @@ class Slow:
 
 @pytest.mark.parametrize("long", ["", "x" * 2_000, "x" * 100_000])
 def test_slow_repr_is_asked_once(client: Client, long: str) -> None:
-    """Of many values with a slow ``repr`` one is asked, once, however long its run is."""
+    """If a class has a slow ``repr``, only one of its values is shown, and only once."""
 
     class Kind(Slow):
-        """One that no other test has asked."""
+        """A new class, whose ``repr`` no other test has measured."""
 
     @client.trace
     def take(values: object, more: object) -> object:
@@ -114,7 +114,7 @@ def test_slow_repr_is_asked_once(client: Client, long: str) -> None:
 
 
 def test_quick_repr_is_asked_once_a_value(client: Client) -> None:
-    """A value in a run with a preview is asked for its ``repr`` once."""
+    """The ``repr`` of a value is computed once, even for a run with a preview."""
 
     class Counted:
         asked = 0

@@ -1,4 +1,4 @@
-"""Short JSON that stands for a long payload."""
+"""Previews: short JSON in place of a long payload."""
 
 import sys
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from tests.support.examples import examples
 from tests.support.otel_ml.hostile import VALUES
 from tests.support.otel_ml.strategies import any_text, any_values
 
-# As if the payload were long: then there is always a preview.
+# A long text, so that a preview is always made.
 LONG = "x" * (PREVIEW_BYTES + 1)
 
-# What stands for the rest: cheap text where all of it is ASCII, else one character.
+# Marks for omitted text: three ASCII dots if all of it is ASCII, else one character.
 MORE = ("...", "…")
 
 
@@ -54,21 +54,21 @@ def test_preview_of_any_value_is_short_json(value: object) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"a": [value] * 50}])
 def test_preview_of_a_hostile_value_is_short_json(wrap: Callable[[object], object]) -> None:
-    """The preview of a hostile value is valid JSON of at most 1,024 bytes as well."""
+    """The preview of a hostile value is valid JSON of at most 1,024 bytes."""
     for make in VALUES.values():
         assert_short(preview(wrap(make()), LONG))
 
 
 @given(value=large_values)
 def test_preview_stands_only_for_long_text(value: object) -> None:
-    """A payload has a preview exactly when its text is longer than a preview may be."""
+    """A payload has a preview exactly if its text is longer than the limit of a preview."""
     text = encode(value).text
     assert (preview(value, text) is not None) == (len(text.encode()) > PREVIEW_BYTES)
 
 
 @pytest.mark.parametrize("character", ["a", "é", "語", "📦", '"', "\\", "\n", "\x00", "\ud800"])
 def test_preview_shows_the_beginning(character: str) -> None:
-    """The preview of a long text begins as it does, whatever its characters cost."""
+    """The preview of a long text shows its beginning, however many bytes a character takes."""
     found = assert_short(preview({"a": character * 5_000}, LONG))["a"]
     assert found.endswith(MORE)
     assert set(found) <= {character, "?", *"".join(MORE)}
@@ -76,7 +76,7 @@ def test_preview_shows_the_beginning(character: str) -> None:
 
 
 def test_preview_shows_each_part() -> None:
-    """The preview of several long parts shows a beginning of each."""
+    """The preview of several long parts shows the beginning of each."""
     names = [f"part {number}" for number in range(8)]
     value = {name: name * 1_000 for name in names}
     found = assert_short(preview(value, encode(value).text))
@@ -85,13 +85,13 @@ def test_preview_shows_each_part() -> None:
 
 
 def test_preview_of_a_list_says_that_it_goes_on() -> None:
-    """The preview of a long list shows its first elements, and that there are more."""
+    """The preview of a long list shows its first elements and a mark that there are more."""
     value = list(range(1_000))
     assert preview(value, encode(value).text) == '[0,1,2,3,4,5,6,7,"..."]'
 
 
 def test_preview_changes_nothing() -> None:
-    """The preview reads a value and keeps no reference to it."""
+    """Making a preview keeps no reference to the value."""
     for name, make in VALUES.items():
         value = make()
         before = sys.getrefcount(value)
@@ -113,7 +113,7 @@ def test_preview_changes_nothing() -> None:
 def test_preview_of_arrays_in_a_list(
     make: Callable[[], Any], facts: dict[str, Any], count: int
 ) -> None:
-    """Of each array in a list its shape is shown whole, and its first elements."""
+    """The preview of each array in a list has its full shape and its first elements."""
     array = make()
     text = encode([array] * count).text
     found = orjson.loads(preview([array] * count, text + " " * PREVIEW_BYTES) or "")
@@ -129,7 +129,7 @@ def test_preview_of_arrays_in_a_list(
 
 
 def test_preview_of_what_looks_like_an_array() -> None:
-    """A dict of the user's with a dtype and a shape shows all of its parts."""
+    """A user's dict with a dtype and a shape is not treated as an array."""
     value = {"dtype": "float32", "shape": [1], "weights": "x" * 2000}
     short = orjson.loads(preview(value, encode(value).text) or "")
     assert short.keys() == value.keys()

@@ -1,4 +1,4 @@
-"""The content of a model's files as one hash."""
+"""Hash of the content of a model's files."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def test_file_and_bytes_are_the_same(tmp_path: Path) -> None:
 
 
 def test_directory_counts_names_and_contents(tmp_path: Path) -> None:
-    """Directories with the same files are the same, whatever their times and order."""
+    """Directories with the same files have the same hash, whatever their times and order."""
     files = {"config.json": b"{}", "shards/1.bin": b"one", "shards/2.bin": b"two"}
     first = write(tmp_path / "first", files)
     second = write(tmp_path / "second", dict(reversed(files.items())))
@@ -50,13 +50,13 @@ def test_directory_counts_names_and_contents(tmp_path: Path) -> None:
     ],
 )
 def test_any_difference_is_another_content(tmp_path: Path, other: dict[str, bytes]) -> None:
-    """Another name, place or content of a file is another hash."""
+    """A different name, place or content of a file changes the hash."""
     one = read_content(write(tmp_path / "one", {"a": b"1", "b": b"2"}))
     assert read_content(write(tmp_path / "two", other)).sha256 != one.sha256
 
 
 def test_linked_files_count_as_what_they_are(tmp_path: Path) -> None:
-    """A link to a file counts as that file, what is no file counts for nothing."""
+    """A link to a file counts as the file; pipes and links to directories are ignored."""
     plain = write(tmp_path / "plain", {"a": b"1"})
     linked = tmp_path / "linked"
     linked.mkdir()
@@ -68,6 +68,6 @@ def test_linked_files_count_as_what_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", [3, None, ["a"], "no-such-file", b"".join])
 def test_what_cannot_be_read_is_refused(weights: Any) -> None:
-    """What is no bytes, file or directory is refused."""
+    """A value that is not bytes, a file or a directory is refused."""
     with pytest.raises(ValueError, match="Invalid artifact"):
         read_content(weights)

@@ -1,4 +1,4 @@
-"""What a run says, as attributes: the pure part."""
+"""Conversion of runs, errors, scores and points to attributes."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class HostileError(Exception):
     ],
 )
 def test_outcome_tells_failure_from_stop(error: BaseException, expected: str) -> None:
-    """A failure, a stop from outside and a stream that was left are different outcomes."""
+    """A failure, a cancellation and an abandoned stream have different outcomes."""
     assert outcome_of(error) == expected
 
 
@@ -52,7 +52,7 @@ def test_outcome_tells_failure_from_stop(error: BaseException, expected: str) ->
     ],
 )
 def test_error_is_named(error: BaseException, expected: str) -> None:
-    """An error is named with its module, a builtin one without."""
+    """An error's name includes its module, except for builtin errors."""
     assert error_name(error) == expected
 
 
@@ -66,12 +66,12 @@ def test_error_is_named(error: BaseException, expected: str) -> None:
     ],
 )
 def test_error_message_is_bounded(error: BaseException, expected: str) -> None:
-    """An error's message is cut, and empty when it cannot be read."""
+    """An error's message is cut to 1,024 characters, and empty if it cannot be read."""
     assert error_message(error, Redaction()) == expected
 
 
 def test_exception_has_the_standard_s_attributes() -> None:
-    """An exception event carries type, message and a stack trace that ends with both."""
+    """An exception event has type, message and a stack trace that ends with both."""
     with pytest.raises(ValueError, match="wrong") as caught:
         int("wrong")
     found = exception_attributes(caught.value, Redaction())
@@ -83,14 +83,14 @@ def test_exception_has_the_standard_s_attributes() -> None:
 
 
 def test_hostile_exception_has_its_type() -> None:
-    """An exception that cannot be read still has its type."""
+    """An exception whose message cannot be read still has its type."""
     found = exception_attributes(HostileError(), Redaction())
     assert found["exception.type"] == "tests.unit.otel_ml.test_wire.HostileError"
     assert found["exception.message"] == ""
 
 
 def test_points_are_parallel_lists() -> None:
-    """Points are written as lists of equal length, one entry a point."""
+    """Metric points are written as lists of equal length, one entry per point."""
     points = make_points({"loss": [1, 2], "accuracy": 0.5}, 3, "auto")
     found = dict(point_attributes(points))
     times = found.pop("otel_ml.metric.times")
@@ -105,7 +105,7 @@ def test_points_are_parallel_lists() -> None:
 
 
 def test_scores_are_attributes() -> None:
-    """A score and a pass are attributes of their own, the rest is one JSON attribute."""
+    """Scores and passes are single attributes, and other details are one JSON attribute."""
     evaluations = [
         Judgement("grounded", "a1", 0.5, True, "fine", "because", None, 1.5, cost=0.25),
         Judgement("polite", "b2", error="ValueError: wrong"),
@@ -123,7 +123,7 @@ def test_scores_are_attributes() -> None:
 
 
 def test_score_is_a_record() -> None:
-    """A score of its own names judge, version, value, source and when its run began."""
+    """A score record has judge, version, value, source and the start of its run."""
     evaluation = Judgement("grounded", "a1", 0.5, False, "weak", "because", None, 1.5, cost=0.25)
     assert evaluation_attributes(evaluation, 7) == {
         "otel_ml.judge.name": "grounded",
@@ -140,7 +140,7 @@ def test_score_is_a_record() -> None:
 
 
 def test_judge_is_a_record() -> None:
-    """A version of a judge is an update about it, which says that it is no model."""
+    """A judge version is sent as an update whose target kind is judge."""
     assert judge_attributes("grounded", "a1", "{}") == {
         "otel_ml.target.model": "grounded",
         "otel_ml.target.version": "a1",
@@ -150,7 +150,7 @@ def test_judge_is_a_record() -> None:
 
 
 def test_error_of_a_record_is_that_of_the_run() -> None:
-    """A judge's error reads the same in a record of its own as on the run: both forms merge."""
+    """A judge's error has the same text in a score record and on the run, so both can merge."""
     evaluation = Judgement("grounded", "a1", error="ValueError: wrong")
     on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
     assert evaluation_attributes(evaluation, 7)["error.type"] == "ValueError: wrong"
@@ -158,7 +158,7 @@ def test_error_of_a_record_is_that_of_the_run() -> None:
 
 
 def test_explanation_that_is_no_text_is_written() -> None:
-    """A judge's words with lone surrogates are written as the wire can carry them."""
+    """Lone surrogates in a judge's explanation are replaced, because the wire cannot carry them."""
     evaluation = Judgement("grounded", "a1", 0.5, explanation="a\ud800b")
     on_run = json.loads(str(score_attributes([evaluation])["otel_ml.judges"]))
     assert on_run["grounded"]["explanation"] == "a?b"

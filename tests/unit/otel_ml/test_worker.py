@@ -1,4 +1,4 @@
-"""The thread that works for others: started once, woken in time, never lost."""
+"""The background worker thread: it starts once, wakes in time, and restarts when needed."""
 
 import signal
 import sys
@@ -19,13 +19,13 @@ THREADS = 8
 
 
 class Echo:
-    """Takes jobs on its worker, and notes on which thread."""
+    """A worker that takes jobs, and keeps the ids of the threads that ran them."""
 
     def __init__(self) -> None:
         self.jobs: deque[int] = deque()
         self.done: list[int] = []
         self.threads: set[int] = set()
-        self.is_done = threading.Semaphore(0)  # released once a job
+        self.is_done = threading.Semaphore(0)  # released once per job
         self.worker = Worker("echo", self._run)
 
     def put(self, job: int) -> None:
@@ -50,7 +50,7 @@ def echo() -> Iterator[Echo]:
 
 
 def test_one_thread_for_all_who_wake_it(echo: Echo) -> None:
-    """Many threads that bring their first jobs at once start one thread, which sees every job."""
+    """Threads that add first jobs at the same time start one worker thread, which runs all jobs."""
     together = threading.Barrier(THREADS)
 
     def bring(first: int) -> None:
@@ -69,7 +69,7 @@ def test_one_thread_for_all_who_wake_it(echo: Echo) -> None:
 
 
 def test_job_that_comes_as_it_falls_asleep(echo: Echo) -> None:
-    """Of ten thousand jobs that come one by one, each as the last one is done, none waits."""
+    """None of 10,000 jobs waits, each added just as the previous one finishes."""
     for number in range(10_000):
         echo.put(number)
         assert echo.is_done.acquire(timeout=WAIT_S)
@@ -77,7 +77,7 @@ def test_job_that_comes_as_it_falls_asleep(echo: Echo) -> None:
 
 
 def test_no_thread_is_to_be_had(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started `wake` says so, and the next job starts one."""
+    """If no thread can be started, `wake` returns False, and the next job starts one."""
 
     def refuse(thread: threading.Thread) -> NoReturn:
         raise RuntimeError("can't start new thread")
@@ -92,7 +92,7 @@ def test_no_thread_is_to_be_had(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever a handler of a signal strikes while it is woken first, later jobs are done."""
+    """Later jobs run wherever a signal handler interrupts the first `wake`."""
 
     class Limit(Exception):
         pass
@@ -135,7 +135,7 @@ def test_interrupted_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_work_that_ends_begins_again() -> None:
-    """Where the work was ended from outside, the next job starts another thread."""
+    """If the worker's function has ended, the next job starts another thread."""
     begun: list[threading.Thread] = []
     worker = Worker("ends", lambda: begun.append(threading.current_thread()))
     for count in (1, 2):
@@ -147,7 +147,7 @@ def test_work_that_ends_begins_again() -> None:
 
 
 def test_stopped_worker_starts_no_more(echo: Echo) -> None:
-    """After `close` its thread has ended, and whoever wakes it hears that there is none."""
+    """After `close` the worker's thread has ended, and `wake` returns False."""
     echo.put(1)
     wait_until(lambda: echo.done == [1], WAIT_S)
     echo.worker.close(WAIT_S)

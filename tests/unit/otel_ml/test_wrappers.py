@@ -1,4 +1,4 @@
-"""Traced functions: they stay what they are, and leave a run."""
+"""Traced functions: they keep their kind and leave a run per call."""
 
 import asyncio
 import functools
@@ -49,7 +49,7 @@ def pickled(a: int) -> int:
 
 
 class Model:
-    """Methods of every kind."""
+    """A class with a traced bound method."""
 
     def __init__(self, traced: Callable[..., Any]) -> None:
         self.bound = traced(self.method)
@@ -77,7 +77,7 @@ PREDICATES = [
 def test_kind_is_kept(
     client: Client, function: Callable[..., Any], predicate: Callable[[object], bool]
 ) -> None:
-    """A traced function is of the same kind under inspect."""
+    """A traced function has the same kind for `inspect` as the original."""
     assert predicate(client.trace(function)) == predicate(function)
 
 
@@ -92,12 +92,12 @@ def test_face_is_kept(client: Client, function: Callable[..., Any]) -> None:
 
 
 def test_traced_function_is_pickled_by_reference() -> None:
-    """A traced function of a module comes back from a pickle as itself."""
+    """A traced function of a module is pickled by reference."""
     assert pickle.loads(pickle.dumps(pickled)) is pickled  # noqa: S301 - our own bytes
 
 
 def test_call_leaves_one_run(recording: Recording) -> None:
-    """A call leaves one span that says what went in and what came out."""
+    """A call leaves one span with its inputs and output."""
     assert recording.client.trace(add)(1) == 3
     span = recording.run()
     assert span.name == "add"
@@ -113,7 +113,7 @@ def test_call_leaves_one_run(recording: Recording) -> None:
 
 
 def test_async_call_leaves_one_run(recording: Recording) -> None:
-    """An awaited call leaves one span that says what went in and what came out."""
+    """An awaited call leaves one span with its inputs and output."""
     assert asyncio.run(recording.client.trace(add_later)(1)) == 3
     assert stable(recording.run()) == {
         "otel_ml.project": "shop",
@@ -126,13 +126,13 @@ def test_async_call_leaves_one_run(recording: Recording) -> None:
 
 
 def test_result_is_the_same_object(client: Client) -> None:
-    """The caller gets the very object that the function returned."""
+    """The caller gets the same object that the function returned."""
     result = object()
     assert client.trace(lambda: result)() is result
 
 
 def test_exception_is_the_same_object(recording: Recording) -> None:
-    """The caller gets the very exception that the function raised, with its traceback."""
+    """The caller gets the same exception that the function raised, with its traceback."""
     error = ValueError("wrong")
 
     def model() -> NoReturn:
@@ -146,7 +146,7 @@ def test_exception_is_the_same_object(recording: Recording) -> None:
 
 
 def test_exception_is_recorded(recording: Recording) -> None:
-    """A call that raises leaves a run with outcome, error type, status and exception event."""
+    """A call that raises leaves a run with outcome, error type, status and an exception event."""
 
     class NoStockError(Exception):
         pass
@@ -175,7 +175,7 @@ def test_exception_is_recorded(recording: Recording) -> None:
 
 
 def test_stack_begins_with_the_host_s_frame(recording: Recording) -> None:
-    """The recorded stack trace holds the function's own frames and none of ours."""
+    """The recorded stack trace has only the function's own frames."""
 
     @recording.client.trace
     def model() -> NoReturn:
@@ -193,7 +193,7 @@ def test_stack_begins_with_the_host_s_frame(recording: Recording) -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
 def test_stop_passes_and_is_recorded(recording: Recording, stop: type[BaseException]) -> None:
-    """What stops a call from outside passes through and leaves a cancelled run."""
+    """A KeyboardInterrupt, SystemExit or cancellation propagates and leaves a cancelled run."""
 
     @recording.client.trace
     def model() -> NoReturn:
@@ -207,7 +207,7 @@ def test_stop_passes_and_is_recorded(recording: Recording, stop: type[BaseExcept
 
 
 def test_cancelled_task_is_recorded(recording: Recording) -> None:
-    """A cancelled task is cancelled, and leaves a cancelled run."""
+    """A cancelled task stays cancelled and leaves a cancelled run."""
     entered = asyncio.Event()
 
     @recording.client.trace
@@ -227,7 +227,7 @@ def test_cancelled_task_is_recorded(recording: Recording) -> None:
 
 
 def test_wrong_call_is_the_function_s_own_error(recording: Recording) -> None:
-    """A call with wrong arguments raises what the function raises, and leaves a failed run."""
+    """A call with wrong arguments raises the function's own error and leaves a failed run."""
     with pytest.raises(TypeError) as own:
         add(1, 2, 3)  # type: ignore[call-arg]  # that is the point
     with pytest.raises(TypeError) as ours:
@@ -244,7 +244,7 @@ def test_wrong_call_is_the_function_s_own_error(recording: Recording) -> None:
 
 
 def test_inputs_are_those_of_the_call(recording: Recording) -> None:
-    """An input that the function changes is recorded as it was when the call began."""
+    """An input that the function changes is recorded as of the start of the call."""
 
     @recording.client.trace
     def model(items: list[int]) -> list[int]:
@@ -256,14 +256,14 @@ def test_inputs_are_those_of_the_call(recording: Recording) -> None:
 
 
 def test_output_is_that_of_the_return(recording: Recording) -> None:
-    """An output that the caller changes is recorded as it was when the call returned."""
+    """An output that the caller changes is recorded as of the return."""
     result = recording.client.trace(lambda: [1])()
     result.append(2)
     assert outputs(recording.run()) == [1]
 
 
 def test_methods_are_traced(recording: Recording) -> None:
-    """Methods of every kind work when traced, and their object is no input."""
+    """Traced methods of every kind work, and their object is not an input."""
     traced = recording.client.trace
 
     class Shop:
@@ -293,7 +293,7 @@ def test_methods_are_traced(recording: Recording) -> None:
 
 @pytest.mark.parametrize("kind", [classmethod, staticmethod])
 def test_decorator_may_stand_above(recording: Recording, kind: type) -> None:
-    """A class method and a static method work with the decorator above theirs too."""
+    """The decorator also works above @classmethod and @staticmethod."""
 
     def method(*args: Any) -> int:
         return len(args)
@@ -305,13 +305,13 @@ def test_decorator_may_stand_above(recording: Recording, kind: type) -> None:
 
 
 def test_bound_method_is_traced(recording: Recording) -> None:
-    """A bound method works when traced, and its object is no input."""
+    """A traced bound method works, and its object is not an input."""
     assert Model(recording.client.trace).bound(3) == 3
     assert inputs(recording.run()) == {"a": 3}
 
 
 def test_callable_object_is_traced(recording: Recording) -> None:
-    """A callable object works when traced; its class names the model."""
+    """A traced callable object works, and its class names the model."""
 
     class Doubled:
         def __call__(self, a: int) -> int:
@@ -323,7 +323,7 @@ def test_callable_object_is_traced(recording: Recording) -> None:
 
 
 def test_awaitable_object_is_recorded_when_awaited(recording: Recording) -> None:
-    """An object whose call is a coroutine leaves a run with what it returned when awaited."""
+    """An object whose call is a coroutine is recorded with its output when awaited."""
 
     class Later:
         async def __call__(self, a: int) -> int:
@@ -335,7 +335,7 @@ def test_awaitable_object_is_recorded_when_awaited(recording: Recording) -> None
 
 
 def test_local_function_is_named_without_locals(recording: Recording) -> None:
-    """A model is named by its qualified name without the marks of local functions."""
+    """A model's name is the qualified name of its function without `<locals>`."""
 
     def model() -> None: ...
 

@@ -1,4 +1,4 @@
-"""Plain functions that return what is to be awaited, as async clients in a lambda or partial do."""
+"""Plain functions that return an awaitable, such as a lambda around an async client."""
 
 import asyncio
 import functools
@@ -42,7 +42,7 @@ ASKING: dict[Callable[[str], Any], type] = {
 
 @pytest.mark.parametrize("function", ASKING)
 def test_result(recording: Recording, function: Callable[[str], Any]) -> None:
-    """The run holds what was awaited, and lasts until then; inside, it is the current span."""
+    """The run has the awaited result, lasts until then, and is the current span meanwhile."""
 
     async def main() -> Any:
         made: Any = recording.client.trace(name="ask")(function)("why")
@@ -61,7 +61,7 @@ def test_result(recording: Recording, function: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("function", [ask, ask_in_task])
 def test_error(recording: Recording, function: Callable[[str], Any]) -> None:
-    """An error is the caller's, and the run's."""
+    """An error of the awaitable reaches the caller and is recorded."""
 
     async def main() -> None:
         await recording.client.trace(function)("no")
@@ -74,7 +74,7 @@ def test_error(recording: Recording, function: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("function", [ask, ask_in_task])
 def test_cancel(recording: Recording, function: Callable[[str], Any]) -> None:
-    """What is cancelled while it is awaited is cancelled within."""
+    """Cancelling the returned awaitable leaves a cancelled run."""
 
     async def main() -> None:
         await asyncio.wait_for(recording.client.trace(function)("why"), 0.001)
@@ -93,7 +93,7 @@ def warned(make: Callable[[], object]) -> list[str]:
 
 
 def test_never_awaited(recording: Recording) -> None:
-    """Of a coroutine that is never awaited Python tells once, in the same words as without us."""
+    """Python warns once about a coroutine that is never awaited, in the same words as untraced."""
     traced = recording.client.trace(ask)
     assert warned(lambda: traced("why") and None) == warned(lambda: ask("why") and None)
     assert len(warned(lambda: traced("why") and None)) == 1
@@ -101,13 +101,13 @@ def test_never_awaited(recording: Recording) -> None:
 
 
 def test_closed_unawaited(recording: Recording) -> None:
-    """One that is closed in place of that is told of by nobody."""
+    """Closing a coroutine without awaiting it gives no warning and leaves an abandoned run."""
     assert warned(lambda: recording.client.trace(ask)("why").close()) == []
     assert stable(recording.run())["otel_ml.outcome"] == "abandoned"
 
 
 def test_awaited_elsewhere(recording: Recording) -> None:
-    """A coroutine that its maker awaits itself is untouched, and the run ends."""
+    """A coroutine that is awaited elsewhere still works, and its run is abandoned."""
 
     async def main() -> str:
         kept = ask("why")
@@ -120,7 +120,7 @@ def test_awaited_elsewhere(recording: Recording) -> None:
 
 
 def test_error_that_nobody_asks_for(recording: Recording) -> None:
-    """The error of a task that nobody awaits is told of by the loop, as without us."""
+    """The event loop reports the error of a task that nobody awaits, as without tracing."""
     told: list[str] = []
 
     async def main() -> None:
@@ -138,7 +138,7 @@ def test_error_that_nobody_asks_for(recording: Recording) -> None:
 
 
 def test_stream_that_is_awaited(recording: Recording) -> None:
-    """The stream that an awaited call of a model gives is one answer."""
+    """The stream returned by an awaited chat call is recorded as one answer."""
 
     async def pieces() -> AsyncIterator[str]:
         for piece in ("be", "cause"):
@@ -159,7 +159,7 @@ def test_stream_that_is_awaited(recording: Recording) -> None:
 
 
 def test_name(recording: Recording) -> None:
-    """The coroutine has the name that it has without us."""
+    """The returned coroutine has the same name as without tracing."""
     made, plain = recording.client.trace(ask)("why"), ask("why")
     assert (made.__name__, made.__qualname__) == (plain.__name__, plain.__qualname__)  # type: ignore[attr-defined]
     made.close()
@@ -167,7 +167,7 @@ def test_name(recording: Recording) -> None:
 
 
 def test_other_awaitable(recording: Recording) -> None:
-    """Any other object that can be awaited is recorded as one, without an address in memory."""
+    """Any other awaitable is returned unchanged and recorded by its type, without an address."""
 
     class Later:
         def __await__(self) -> Generator[None, None, str]:

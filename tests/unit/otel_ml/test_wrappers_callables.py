@@ -1,4 +1,4 @@
-"""Traced callables of every make: functions, objects, descriptors, under other decorators."""
+"""Traced callables of every kind: functions, objects, descriptors, and other decorators."""
 
 import abc
 import asyncio
@@ -110,7 +110,7 @@ KINDS = [
 
 @pytest.mark.parametrize("function", KINDS)
 def test_kind_and_signature_are_kept(client: Client, function: Callable[..., Any]) -> None:
-    """An object that is no function stays what it is under inspect."""
+    """A traced callable that is not a function has the same kind and signature for `inspect`."""
     traced = client.trace(function)
     for ask in (
         inspect.iscoroutinefunction,
@@ -128,7 +128,7 @@ def test_kind_and_signature_are_kept(client: Client, function: Callable[..., Any
 
 @pytest.mark.parametrize("function", [add, *KINDS])
 def test_original_is_wrapped(client: Client, function: Callable[..., Any]) -> None:
-    """The original is found under __wrapped__, and a weak reference can be made."""
+    """A traced callable has the original in `__wrapped__` and can be weakly referenced."""
     traced: Any = client.trace(function)
     assert traced.__wrapped__ is function
     assert weakref.ref(traced)() is traced
@@ -136,7 +136,7 @@ def test_original_is_wrapped(client: Client, function: Callable[..., Any]) -> No
 
 @on_each_object
 def test_object_comes_back_from_a_pickle_traced(traced: Any, argument: Any, expected: Any) -> None:
-    """A traced object that is no function comes back from a pickle, and is traced by its client."""
+    """A traced object that is not a function can be pickled, and the copy is traced too."""
     sent = len(spans_of_module())
     again = pickle.loads(pickle.dumps(traced))  # noqa: S301 - our own bytes
     assert again(argument) == expected
@@ -145,26 +145,26 @@ def test_object_comes_back_from_a_pickle_traced(traced: Any, argument: Any, expe
 
 @on_each_object
 def test_object_is_copied(traced: Any, argument: Any, expected: Any) -> None:
-    """A copy of a traced object is traced by its client, and so is a deep one."""
+    """Shallow and deep copies of a traced object are traced too."""
     sent = len(spans_of_module())
     assert copy.copy(traced)(argument) == copy.deepcopy(traced)(argument) == expected
     assert len(spans_of_module()) == sent + 2
 
 
 def test_copy_is_a_copy() -> None:
-    """A deep copy of a traced object holds a copy of the object."""
+    """A deep copy of a traced object contains a copy of the object."""
     again: Any = copy.deepcopy(scaled)
     again.__wrapped__.factor = 100
     assert (again(1), scaled(1)) == (100, 3)
 
 
 def test_decorated_object_is_pickled_by_reference() -> None:
-    """A function that another decorator made an object comes back from a pickle as itself."""
+    """A function that another decorator turned into an object is pickled by reference."""
     assert pickle.loads(pickle.dumps(cached)) is cached  # noqa: S301 - our own bytes
 
 
 def test_attributes_of_the_object_are_there(client: Client) -> None:
-    """The attributes of a traced object can be read, those of a partial included."""
+    """Attributes of a traced object, and of a traced partial, can be read."""
     traced: Any = client.trace(Scaled(3))
     partial: Any = client.trace(functools.partial(add, 1, b=2))
     assert (traced.factor, traced.predict(2)) == (3, 6)
@@ -174,14 +174,14 @@ def test_attributes_of_the_object_are_there(client: Client) -> None:
 
 
 def test_partial_of_a_traced_partial_works(recording: Recording) -> None:
-    """A partial of a traced partial is traced once."""
+    """A partial of a traced partial leaves one run."""
     traced = recording.client.trace(functools.partial(add, 1))
     assert functools.partial(traced, b=5)() == 6
     assert inputs(recording.run()) == {"b": 5}
 
 
 def test_partial_is_named_by_its_function(recording: Recording) -> None:
-    """A partial's model is named by the function."""
+    """The model of a partial has the name of the function."""
     recording.client.trace(functools.partial(functools.partial(add), 1))()
     assert recording.run().name == "add"
 
@@ -198,13 +198,13 @@ def test_partial_is_named_by_its_function(recording: Recording) -> None:
 def test_bound_method_is_named_after_its_object(
     recording: Recording, method: Callable[..., Any], name: str
 ) -> None:
-    """A bound method is named after its object, wherever its class has it from."""
+    """A bound method's model has the name of its object's class, even if it is inherited."""
     recording.client.trace(method)(*([] if isinstance(method, functools.partial) else [2]))
     assert recording.run().name == name
 
 
 def test_object_whose_call_streams(recording: Recording) -> None:
-    """An object whose call is a generator leaves one run with its chunks, sync and async."""
+    """An object whose call is a sync or async generator leaves one run with its chunks."""
 
     async def read() -> list[int]:
         return [number async for number in recording.client.trace(StreamingLater())(2)]
@@ -215,13 +215,13 @@ def test_object_whose_call_streams(recording: Recording) -> None:
 
 
 def test_inherited_call_is_found(recording: Recording) -> None:
-    """An object whose class inherits its call is traced."""
+    """An object that inherits its call from a base class is traced."""
     assert recording.client.trace(Inherited(2))(2) == 4
     assert inputs(recording.run()) == {"a": 2}
 
 
 def test_object_in_a_class_body_is_no_method(client: Client) -> None:
-    """A traced object in a class body binds as the object does: a callable one not at all."""
+    """A traced callable object in a class body does not bind as a method, as untraced."""
 
     class Shop:
         scale: Any = client.trace(Scaled(2))
@@ -232,7 +232,7 @@ def test_object_in_a_class_body_is_no_method(client: Client) -> None:
 
 
 def test_cached_method_binds(recording: Recording) -> None:
-    """A cached method works with the decorator above, and its cache can be asked."""
+    """The decorator works above a cached method, and the cache's methods are available."""
 
     class Shop:
         @recording.client.trace
@@ -249,14 +249,14 @@ def test_cached_method_binds(recording: Recording) -> None:
 
 
 def test_cache_above_records_what_runs(recording: Recording) -> None:
-    """With the cache above the decorator only calls that run leave a run."""
+    """With a cache above the decorator, only calls that really run leave a run."""
     traced = functools.cache(recording.client.trace(add))
     assert (traced(1), traced(1)) == (3, 3)
     assert len(recording.runs()) == 1
 
 
 def test_context_manager_above_and_below(recording: Recording) -> None:
-    """A context manager works with the decorator below it and above it."""
+    """The decorator works above and below @contextmanager."""
 
     def opened() -> Iterator[int]:
         yield 1
@@ -269,7 +269,7 @@ def test_context_manager_above_and_below(recording: Recording) -> None:
 
 
 def test_single_dispatch_above_and_below(recording: Recording) -> None:
-    """A single dispatch function works with the decorator above it and below it."""
+    """The decorator works above and below @singledispatch."""
     traced = recording.client.trace
 
     @traced
@@ -290,7 +290,7 @@ def test_single_dispatch_above_and_below(recording: Recording) -> None:
 
 
 def test_partial_method_is_traced(recording: Recording) -> None:
-    """A partial method works with the decorator above it."""
+    """The decorator works above a partial method."""
     trace: Any = recording.client.trace
 
     class Shop:
@@ -305,7 +305,7 @@ def test_partial_method_is_traced(recording: Recording) -> None:
 
 @pytest.mark.parametrize("above", [True, False])
 def test_abstract_method_stays_abstract(client: Client, above: bool) -> None:
-    """An abstract method stays one, whichever decorator stands above."""
+    """An abstract method stays abstract with the decorator above or below."""
 
     def method(self: object) -> None: ...
 
@@ -316,7 +316,7 @@ def test_abstract_method_stays_abstract(client: Client, above: bool) -> None:
 
 
 def test_other_decorator_above(recording: Recording) -> None:
-    """A decorator that uses functools.wraps may stand above and below."""
+    """The decorator works above and below a decorator that uses functools.wraps."""
 
     def twice(function: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(function)
@@ -331,7 +331,7 @@ def test_other_decorator_above(recording: Recording) -> None:
 
 
 def test_decorated_twice_leaves_parent_and_child(recording: Recording) -> None:
-    """A function that is decorated twice leaves two runs, the outer one the parent."""
+    """A function decorated twice leaves two runs, and the outer one is the parent."""
     trace = recording.client.trace
     assert trace(name="outer")(trace(name="inner")(add))(1) == 3
     inner, outer = recording.runs()
@@ -340,7 +340,7 @@ def test_decorated_twice_leaves_parent_and_child(recording: Recording) -> None:
 
 @pytest.mark.parametrize("kind", [Scaled, int, type("Meta", (type,), {})("Made", (), {})])
 def test_class_is_refused(client: Client, kind: type) -> None:
-    """A class is refused when it is decorated, and the error says what would be right."""
+    """A class is refused at decoration, and the error lists alternatives."""
     with pytest.raises(TypeError) as caught:
         client.trace(kind)
     assert str(caught.value) == (
@@ -351,7 +351,7 @@ def test_class_is_refused(client: Client, kind: type) -> None:
 
 @pytest.mark.parametrize("target", [property(add), 3])
 def test_what_cannot_be_called_is_refused(client: Client, target: Any) -> None:
-    """What cannot be called is refused when it is decorated, a property for one."""
+    """A property or another object that cannot be called is refused at decoration."""
     with pytest.raises(TypeError) as caught:
         client.trace(target)
     assert str(caught.value) == (
@@ -361,7 +361,7 @@ def test_what_cannot_be_called_is_refused(client: Client, target: Any) -> None:
 
 
 def test_hostile_callable_is_traced(recording: Recording) -> None:
-    """An object whose every attribute raises is traced as any other."""
+    """A callable object whose attributes all raise is traced."""
 
     class Hostile:
         def __getattr__(self, name: str) -> Any:
@@ -375,7 +375,7 @@ def test_hostile_callable_is_traced(recording: Recording) -> None:
 
 
 def test_object_that_answers_everything_is_traced(recording: Recording) -> None:
-    """An object that has every attribute is traced as any other."""
+    """A callable object that has every attribute is traced."""
 
     class Eager:
         def __getattr__(self, name: str) -> Any:
@@ -389,7 +389,7 @@ def test_object_that_answers_everything_is_traced(recording: Recording) -> None:
 
 
 def test_traced_object_is_let_go(client: Client) -> None:
-    """A traced object is freed with the last reference to it."""
+    """A traced object is freed when the last reference to it is gone."""
     gc.collect()
     model = Scaled(1)
     gone = weakref.ref(model)

@@ -1,4 +1,4 @@
-"""Traced calls inside each other: whose child a run is."""
+"""Nested traced calls: the parents of runs."""
 
 import asyncio
 import threading
@@ -37,7 +37,7 @@ async def awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def test_nested_call_is_a_child(recording: Recording) -> None:
-    """A traced call inside a traced call is its child."""
+    """A traced call inside a traced call is the outer call's child."""
     inner = recording.client.trace(add)
 
     @recording.client.trace
@@ -51,7 +51,7 @@ def test_nested_call_is_a_child(recording: Recording) -> None:
 
 
 def test_call_after_a_call_is_no_child(recording: Recording) -> None:
-    """Nothing stays current after a call, whether it returned or raised."""
+    """After a call, returned or raised, its run is no longer current."""
 
     @recording.client.trace
     def model(a: int) -> float:
@@ -65,7 +65,7 @@ def test_call_after_a_call_is_no_child(recording: Recording) -> None:
 
 
 def test_call_is_a_child_of_the_host_s_span(recording: Recording) -> None:
-    """A call inside a span of the host's own is its child."""
+    """A call inside a span of the host is a child of that span."""
     host = trace.NonRecordingSpan(
         trace.SpanContext(7, 8, is_remote=False, trace_flags=trace.TraceFlags(1))
     )
@@ -76,7 +76,7 @@ def test_call_is_a_child_of_the_host_s_span(recording: Recording) -> None:
 
 
 def test_gathered_calls_are_children(recording: Recording) -> None:
-    """Calls that a traced call gathers, or starts as tasks, are its children."""
+    """Calls that a traced call gathers, or starts as tasks or in threads, are its children."""
     inner = recording.client.trace(add_later)
 
     @recording.client.trace
@@ -91,7 +91,7 @@ def test_gathered_calls_are_children(recording: Recording) -> None:
 
 
 def test_tasks_keep_apart(recording: Recording) -> None:
-    """Two tasks that run at once have their own current runs."""
+    """Two tasks that run at the same time have different current runs."""
     entered = [asyncio.Event(), asyncio.Event()]
 
     @recording.client.trace
@@ -110,7 +110,7 @@ def test_tasks_keep_apart(recording: Recording) -> None:
 
 
 def test_threads_keep_apart(recording: Recording) -> None:
-    """Two threads that run at once have their own current runs."""
+    """Two threads that run at the same time have different current runs."""
     meeting = threading.Barrier(2)
 
     @recording.client.trace
@@ -127,7 +127,7 @@ def test_threads_keep_apart(recording: Recording) -> None:
 
 
 def test_baggage_is_seen_inside(client: Client) -> None:
-    """Baggage of the host's is seen inside a traced call."""
+    """The host's baggage is available inside a traced call."""
     token = context.attach(baggage.set_baggage("client", "bigshot"))
     try:
         assert client.trace(lambda: baggage.get_baggage("client"))() == "bigshot"
@@ -136,7 +136,7 @@ def test_baggage_is_seen_inside(client: Client) -> None:
 
 
 def test_twice_traced_function_leaves_two_runs(recording: Recording) -> None:
-    """A function that is traced twice works, one run inside the other."""
+    """A function that is traced twice leaves one run inside another."""
     traced = recording.client.trace(recording.client.trace(add))
     assert traced(1) == 3
     child, parent = recording.runs()
@@ -156,14 +156,14 @@ def test_recursive_function_leaves_a_run_a_call(recording: Recording) -> None:
 
 
 def identity(span: ReadableSpan) -> dict[str, object]:
-    """Read whose run it is."""
+    """Return session and user of a span."""
     said = span.attributes or {}
     return {name: said[name] for name in ("session.id", "user.id") if name in said}
 
 
 @pytest.fixture
 def baggage_of_a_caller() -> Iterator[None]:
-    """What came with a request as baggage."""
+    """Attach baggage as if it came with a request."""
     told = baggage.set_baggage("session.id", "chat-17")
     told = baggage.set_baggage("client", "bigshot", baggage.set_baggage("user.id", "ada", told))
     token = context.attach(told)
@@ -173,7 +173,7 @@ def baggage_of_a_caller() -> Iterator[None]:
 
 @pytest.mark.usefixtures("baggage_of_a_caller")
 def test_baggage_says_whose_run_it_is(recording: Recording) -> None:
-    """Session and user that came as baggage are those of the outermost run, which tells others."""
+    """The outermost run gets session and user from baggage; inner runs do not."""
     inner = recording.client.trace(add)
     recording.client.trace(lambda: inner(1))()
     with recording.client.run("block"):
@@ -185,7 +185,7 @@ def test_baggage_says_whose_run_it_is(recording: Recording) -> None:
 
 @pytest.mark.usefixtures("baggage_of_a_caller")
 def test_own_word_before_baggage(recording: Recording) -> None:
-    """What the program says of session and user stands before what came as baggage."""
+    """Session and user set by the program take precedence over baggage."""
 
     @recording.client.trace
     def answer() -> None:

@@ -1,4 +1,4 @@
-"""Traced generators, sync and async: they behave as without us, and leave a run."""
+"""Traced sync and async generators: they behave as without tracing and leave a run."""
 
 import asyncio
 import gc
@@ -67,7 +67,7 @@ async def count_later(stop: int) -> AsyncIterator[int]:
 def test_generator_answers_as_without_us(
     program: list[Step], function: Callable[[], Generator[Any, Any, Any]]
 ) -> None:
-    """Any program of next, send, throw and close answers as the undecorated generator does."""
+    """A traced generator answers any sequence of next, send, throw and close like the original."""
     assert play(TRACED.client.trace(function)(), program) == play(function(), program)
 
 
@@ -77,7 +77,7 @@ def test_generator_answers_as_without_us(
 def test_async_generator_answers_as_without_us(
     program: list[Step], function: Callable[[], AsyncGenerator[Any, Any]]
 ) -> None:
-    """Any program of asend, athrow and aclose answers as the undecorated generator does."""
+    """A traced async generator answers any asend, athrow and aclose like the original."""
 
     async def answers() -> tuple[object, object]:
         ours = await play_async(TRACED.client.trace(function)(), program)
@@ -88,7 +88,7 @@ def test_async_generator_answers_as_without_us(
 
 
 def test_stream_leaves_one_run(recording: Recording) -> None:
-    """A stream that is read to its end leaves one run whose output is its chunks."""
+    """A stream read to its end leaves one run whose output is its chunks."""
     assert list(recording.client.trace(count)(3)) == [0, 1, 2]
     span = recording.run()
     assert stable(span) == {
@@ -105,7 +105,7 @@ def test_stream_leaves_one_run(recording: Recording) -> None:
 
 
 def test_async_stream_leaves_one_run(recording: Recording) -> None:
-    """An async stream that is read to its end leaves one run whose output is its chunks."""
+    """An async stream read to its end leaves one run whose output is its chunks."""
 
     async def read() -> list[int]:
         return [number async for number in recording.client.trace(count_later)(3)]
@@ -123,7 +123,7 @@ def test_async_stream_leaves_one_run(recording: Recording) -> None:
 
 
 def test_stream_without_chunks_has_no_first_chunk(recording: Recording) -> None:
-    """A stream that gave nothing says so, and names no time to its first chunk."""
+    """A stream without chunks has a chunk count of 0 and no time to first chunk."""
     assert list(recording.client.trace(count)(0)) == []
     span = recording.run()
     assert stable(span)["otel_ml.stream.chunks"] == 0
@@ -132,7 +132,7 @@ def test_stream_without_chunks_has_no_first_chunk(recording: Recording) -> None:
 
 
 def test_stream_left_early_is_abandoned(recording: Recording) -> None:
-    """A stream that its reader closes leaves an abandoned run with what it gave, and no error."""
+    """A stream closed by its reader leaves an abandoned run with the chunks so far, no error."""
     stream = recording.client.trace(count)(3)
     next(stream)
     stream.close()  # type: ignore[attr-defined]  # it is a generator
@@ -150,14 +150,14 @@ def test_stream_left_early_is_abandoned(recording: Recording) -> None:
 
 
 def test_forgotten_stream_is_abandoned(recording: Recording) -> None:
-    """A stream that its reader just forgets leaves an abandoned run."""
+    """A stream that its reader drops leaves an abandoned run."""
     next(recording.client.trace(count)(3))
     gc.collect()
     assert stable(recording.run())["otel_ml.outcome"] == "abandoned"
 
 
 def test_async_stream_left_early_is_abandoned(recording: Recording) -> None:
-    """An async stream that its reader closes leaves an abandoned run with what it gave."""
+    """An async stream that its reader closes leaves an abandoned run with the chunks so far."""
 
     async def read() -> None:
         stream = recording.client.trace(count_later)(3)
@@ -171,7 +171,7 @@ def test_async_stream_left_early_is_abandoned(recording: Recording) -> None:
 
 
 def test_stream_that_raises_is_failed(recording: Recording) -> None:
-    """A stream that raises leaves a failed run with what it gave until then."""
+    """A stream that raises leaves a failed run with the chunks so far."""
     with pytest.raises(ValueError, match=r"^inside$"):
         list(recording.client.trace(failing)())
     span = recording.run()
@@ -189,7 +189,7 @@ def test_stream_that_raises_is_failed(recording: Recording) -> None:
 
 
 def test_stream_that_fails_at_its_close_is_recorded(recording: Recording) -> None:
-    """A stream whose clean-up raises when it is closed leaves a failed run."""
+    """A stream whose cleanup raises on close leaves a failed run."""
     stream = recording.client.trace(failing_at_close)()
     next(stream)
     with pytest.raises(KeyError):
@@ -199,7 +199,7 @@ def test_stream_that_fails_at_its_close_is_recorded(recording: Recording) -> Non
 
 
 def test_async_stream_that_fails_at_its_close_is_recorded(recording: Recording) -> None:
-    """An async stream whose clean-up raises when it is closed leaves a failed run."""
+    """An async stream whose cleanup raises on close leaves a failed run."""
 
     async def read() -> None:
         stream = recording.client.trace(failing_at_close_async)()
@@ -212,7 +212,7 @@ def test_async_stream_that_fails_at_its_close_is_recorded(recording: Recording) 
 
 
 def test_stream_that_refuses_its_close_is_recorded(recording: Recording) -> None:
-    """A stream that goes on when it is closed raises as without us, and leaves one run at last."""
+    """A stream that ignores its close raises as without tracing and leaves one run."""
     stream = recording.client.trace(reluctant)()
     next(stream)
     with pytest.raises(RuntimeError, match=r"^generator ignored GeneratorExit$"):
@@ -223,7 +223,7 @@ def test_stream_that_refuses_its_close_is_recorded(recording: Recording) -> None
 
 
 def test_cancelled_stream_is_recorded(recording: Recording) -> None:
-    """A task that is cancelled while it waits for a chunk leaves a cancelled run."""
+    """A stream cancelled while it waits for a chunk leaves a cancelled run."""
     entered = asyncio.Event()
 
     @recording.client.trace
@@ -247,7 +247,7 @@ def test_cancelled_stream_is_recorded(recording: Recording) -> None:
 
 
 def test_reader_s_own_calls_are_no_children(recording: Recording) -> None:
-    """What the reader does between two chunks is no child of the stream's run."""
+    """Calls of the reader between two chunks are not children of the stream's run."""
     reads = recording.client.trace(name="reads")(lambda number: number)
     for number in recording.client.trace(count)(2):
         reads(number)
@@ -256,7 +256,7 @@ def test_reader_s_own_calls_are_no_children(recording: Recording) -> None:
 
 
 def test_stream_s_own_calls_are_children(recording: Recording) -> None:
-    """What the stream's body does is a child of its run, before and after each chunk."""
+    """Calls in the stream's body are children of its run, before and after each chunk."""
     step = recording.client.trace(name="step")(lambda number: number)
 
     @recording.client.trace
@@ -271,7 +271,7 @@ def test_stream_s_own_calls_are_children(recording: Recording) -> None:
 
 
 def test_async_stream_s_own_calls_are_children(recording: Recording) -> None:
-    """The same holds for an async stream, whose reader stays apart too."""
+    """Calls in an async stream's body are children of its run; calls of its reader are not."""
     step = recording.client.trace(name="step")(lambda number: number)
 
     @recording.client.trace
@@ -295,14 +295,14 @@ def test_async_stream_s_own_calls_are_children(recording: Recording) -> None:
 
 
 def test_streams_may_interleave(recording: Recording) -> None:
-    """Two streams that are read in turns leave their own runs."""
+    """Two streams that are read alternately leave separate runs."""
     traced = recording.client.trace(count)
     assert list(zip(traced(2), traced(2), strict=True)) == [(0, 0), (1, 1)]
     assert [outputs(span) for span in recording.runs()] == [[0, 1], [0, 1]]
 
 
 def test_stream_in_a_stream_is_a_child(recording: Recording) -> None:
-    """A traced generator that delegates to a traced generator is its parent."""
+    """A traced generator is the parent of a traced generator that it delegates to."""
     inner = recording.client.trace(count)
 
     @recording.client.trace
@@ -315,14 +315,14 @@ def test_stream_in_a_stream_is_a_child(recording: Recording) -> None:
 
 
 def test_stream_that_nobody_reads_leaves_no_run(recording: Recording) -> None:
-    """A generator whose body never ran leaves nothing, as it did nothing."""
+    """A generator that is never read leaves no run."""
     recording.client.trace(count)(3)
     gc.collect()
     assert recording.runs() == []
 
 
 def test_wrong_call_of_a_stream_is_its_own_error(client: Client) -> None:
-    """A generator that was called with wrong arguments raises its own error when it is read."""
+    """A generator called with wrong arguments raises its own error when it is read."""
     with pytest.raises(TypeError) as own:
         count(1, 2)  # type: ignore[call-arg]  # that is the point
     stream = client.trace(count)(1, 2)  # type: ignore[call-arg]  # that is the point
@@ -332,7 +332,7 @@ def test_wrong_call_of_a_stream_is_its_own_error(client: Client) -> None:
 
 
 def test_stream_s_inputs_are_those_of_its_first_step(recording: Recording) -> None:
-    """A stream's inputs are recorded as its body finds them, which runs when it is first read."""
+    """A stream's inputs are recorded when it is first read, because its body runs then."""
 
     @recording.client.trace
     def model(items: list[int]) -> Iterator[int]:
@@ -347,7 +347,7 @@ def test_stream_s_inputs_are_those_of_its_first_step(recording: Recording) -> No
 
 
 def test_chunks_beyond_the_bound_are_said(recording: Recording) -> None:
-    """Of a very long stream the first 10,000 chunks are kept, the rest is said to be left out."""
+    """Only the first 10,000 chunks of a stream are kept, and the run notes the cut."""
     for _ in recording.client.trace(count)(10_001):
         pass
     span = recording.run()
@@ -360,12 +360,12 @@ def test_chunks_beyond_the_bound_are_said(recording: Recording) -> None:
 def test_generator_keeps_its_type(
     client: Client, function: Callable[[], Generator[Any, Any, Any]]
 ) -> None:
-    """What a traced generator function returns is a generator."""
+    """A traced generator function returns a generator."""
     assert type(client.trace(function)()) is type(function())
 
 
 def test_texts_are_one_text(recording: Recording) -> None:
-    """A stream of texts has the whole text as its output, and its chunks beside it."""
+    """The output of a stream of texts is the joined text, and the chunks are recorded too."""
 
     @recording.client.trace
     def say() -> Iterator[str]:
@@ -380,7 +380,7 @@ def test_texts_are_one_text(recording: Recording) -> None:
 
 
 def test_secret_across_chunks_stays(recording: Recording) -> None:
-    """A secret that stands across two chunks is in neither the output nor the chunks."""
+    """A secret split across two chunks is in neither the output nor the chunks."""
     exporter = InMemorySpanExporter()
     client = Client(
         "shop", exporter=exporter, redact=lambda text: text.replace("4711", "[pin]"), join=False
@@ -408,7 +408,7 @@ def test_secret_across_chunks_stays(recording: Recording) -> None:
 
 @pytest.mark.parametrize("capture", ["all", "inputs"])
 def test_returned_stream_is_said(recording: Recording, capture: Capture) -> None:
-    """A stream that is no Python class's is untouched, said so, and of the same version."""
+    """A returned iterator is untouched, noted as not followed, and of the same version."""
 
     @recording.client.trace(kind="chat", capture=capture)
     def ask(model: str, stream: bool, temperature: float) -> Iterator[str] | str:
@@ -423,7 +423,7 @@ def test_returned_stream_is_said(recording: Recording, capture: Capture) -> None
 
 
 def test_returned_file_is_no_stream(recording: Recording, tmp_path: Path) -> None:
-    """A file that is returned is none of a model's streams."""
+    """A returned file is not treated as a stream."""
     path = tmp_path / "answers"
     path.touch()
     with recording.client.trace(open)(path):

@@ -1,4 +1,4 @@
-"""Wrong values of OpenTelemetry's limit variables, and a client that cannot be set up."""
+"""Invalid values of OpenTelemetry's limit variables, and a client that cannot be set up."""
 
 import logging
 
@@ -27,8 +27,8 @@ COUNTS = {
 def test_wrong_limit_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, value: str
 ) -> None:
-    """A wrong value is named in the log, its default counts, and the run is recorded."""
-    value = f"{value} " + " " * len(variable)  # another test may have been warned of the same
+    """An invalid limit is logged and replaced by its default, and the run is recorded."""
+    value = f"{value} " + " " * len(variable)  # unique: a value is only warned about once
     monkeypatch.setenv(variable, value)
     name, default = COUNTS[variable]
     with caplog.at_level(logging.WARNING, "otel_ml"):
@@ -45,9 +45,9 @@ def test_wrong_limit_is_named(
 @pytest.mark.parametrize(
     ("general", "special", "counts", "lengths"),
     [
-        ("7", "many", 7, 7),  # the general limit is the default of the special one
+        ("7", "many", 7, 7),  # an invalid span limit falls back to the general limit
         ("many", "7", 7, 7),
-        ("", "many", None, None),  # empty: no limit
+        ("", "many", None, None),  # an empty variable means no limit
         (" 7 ", None, 7, 7),
         (None, None, 128, None),
     ],
@@ -59,7 +59,7 @@ def test_general_limit_is_the_default(
     counts: int | None,
     lengths: int | None,
 ) -> None:
-    """A wrong limit of spans falls back to the general one, and right values are the SDK's."""
+    """An invalid span limit falls back to the general limit; valid limits are as in the SDK."""
     for variable, value in (
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", general),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", special),
@@ -76,14 +76,14 @@ def test_general_limit_is_the_default(
 
 
 class Refusing(trace.TracerProvider):
-    """A tracer provider of the user's that raises."""
+    """A user's tracer provider that raises."""
 
     def get_tracer(self, *_: object, **__: object) -> trace.Tracer:
         raise RuntimeError("no tracer")
 
 
 def test_runs_that_cannot_start_are_lost() -> None:
-    """What is not recorded, because the client cannot be set up, is counted as lost once."""
+    """Runs that are not recorded because the client cannot be set up are counted as lost once."""
     client = Client("lost", tracer_provider=Refusing())
     assert client.trace(lambda x: x)(1) == 1
     assert client.trace(lambda x: x)(2) == 2

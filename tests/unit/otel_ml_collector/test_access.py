@@ -1,4 +1,4 @@
-"""Tests of what a key allows."""
+"""Tests of the permissions of API keys."""
 
 import pytest
 
@@ -29,12 +29,12 @@ SOME = Access("id", "", frozenset({INGEST}), ("one", "two"))
     ],
 )
 def test_may(scope: str, project: str, is_allowed: bool) -> None:
-    """A key may do what its scopes say in its own projects, and nothing else."""
+    """A key may use its own scopes in its own projects, and nothing else."""
     assert SOME.may(scope, project) is is_allowed
 
 
 def test_open() -> None:
-    """Without keys everything is allowed; senders beyond this machine cannot make the first key."""
+    """Without keys everything is allowed, but remote senders cannot create the first key."""
     assert all(OPEN.may(scope, "any") for scope in SCOPES)
     assert [scope for scope in SCOPES if not OPEN_BEYOND.may(scope, "any")] == ["admin"]
 
@@ -44,13 +44,13 @@ def test_open() -> None:
     [(("one",), True), (("two", "one"), True), (("one", "three"), False), (None, False)],
 )
 def test_covers(projects: tuple[str, ...] | None, is_covered: bool) -> None:
-    """A key has a say over keys whose projects are all its own; all projects are more than some."""
+    """A key covers keys for a subset of its projects. A key for all projects covers every key."""
     assert SOME.covers(projects) is is_covered
     assert OPEN.covers(projects)
 
 
 def test_demand() -> None:
-    """A scope that is missing is refused by its name."""
+    """The error about a missing scope names the scope."""
     assert SOME.demand(INGEST) is SOME
     with pytest.raises(NotPermitted, match=r"^This key does not have the scope read$"):
         SOME.demand(READ)
@@ -61,13 +61,13 @@ def test_demand() -> None:
 
 @pytest.mark.parametrize("scope", [{}, {"otel_ml.access": None}])
 def test_nobody(scope: dict[str, object]) -> None:
-    """A request at which nobody looked, or whose key is wrong, may do nothing."""
+    """A request without a checked key has no permissions."""
     with pytest.raises(Unauthenticated):
         access_of(scope)
 
 
 def test_somebody() -> None:
-    """What a gate noted is what a route finds."""
+    """The access that a gate stored is returned to the route."""
     scope: dict[str, object] = {}
     put_access(scope, SOME)
     assert access_of(scope) is SOME

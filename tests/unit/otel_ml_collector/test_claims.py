@@ -1,4 +1,4 @@
-"""Claims: sentences with at most three numbers, and their evidence."""
+"""Tests of claims: sentences with at most three numbers, and their evidence."""
 
 import re
 
@@ -48,7 +48,7 @@ def compared(figure: str, now: float, before: float) -> ComparedValues:
     ],
 )
 def test_version(figure: str, now: float, before: float, sentence: str) -> None:
-    """A new version and its baseline are named with their values; from three times on a factor."""
+    """A claim names a version and its baseline with their values, and a factor from 3× on."""
     claim = claim_version("triage v2", compared(figure, now, before), "v1")
     assert claim.sentence == sentence
     assert len(re.findall(r"(?<![\w.])\d[\d.,]*", sentence)) <= 3
@@ -83,13 +83,13 @@ def test_slice(figure: str, now: float, before: float, sentence: str) -> None:
 
 
 def test_slice_of_a_version() -> None:
-    """The slice of a version is named by its subject alone."""
+    """The slice of a version is named only by its subject."""
     claim = claim_slice("ask v2", "", compared("cost", 0.0068, 0.0004))
     assert claim.sentence == "ask v2 costs more: $ 0.0068 per run, other versions $ 0.0004 (17×)"
 
 
 def test_better_slice() -> None:
-    """A slice that is better has a sentence, too."""
+    """A slice that is better has a sentence too."""
     claim = claim_slice("ask", "client acme", compared("brief", 0.99, 0.9), is_worse=False)
     assert claim == Claim("ask is better for client acme", ": 99 % pass, elsewhere 90 %")
 
@@ -104,19 +104,19 @@ def test_better_slice() -> None:
     ],
 )
 def test_shares(shares: tuple[float, float], written: tuple[str, str]) -> None:
-    """Shares have a decimal only if they would look equal, or like 0."""
+    """Shares have a decimal only if they would otherwise look equal, or like 0."""
     assert write_shares(*shares) == written
 
 
 def test_amounts_differ() -> None:
-    """Values that round to the same digits get more of them."""
+    """Values that round to the same digits are written with more digits."""
     assert write_amounts("latency", 1_540, 1_460) == ("1.54 s", "1.46 s")
     assert write_amounts("tokens", 1_200, 800) == ("1,200", "800")
 
 
 @pytest.mark.parametrize(("ratio", "written"), [(2.9, ""), (3.0, "3.0×"), (12.2, "12×"), (0.5, "")])
 def test_factor(ratio: float, written: str) -> None:
-    """From three times on a change is a factor."""
+    """A change is written as a factor from 3× on."""
     assert write_factor(ratio) == written
 
 
@@ -141,14 +141,14 @@ def test_difference() -> None:
 
 
 def test_margin() -> None:
-    """The smallest difference that matters is shown with a verdict on time or money."""
+    """The verdict on time or cost shows the smallest difference that matters."""
     assert write_margin("latency", 0.5, 20.0) == "Differences below 10 ms are ignored"
     assert write_margin("cost", 0.05, 0.002) == "Differences below $ 0.0001 per run are ignored"
     assert write_margin("errors", 0.02, 0.1) == ""
 
 
 def test_extra_failures() -> None:
-    """Failures beyond the rate of all other runs are a sentence of their own."""
+    """Extra failures compared with all other runs have their own sentence."""
     assert write_extra(0) == ""
     assert write_extra(86) == (
         "At the failure rate of all other runs, there would be at least 86 fewer failures"
@@ -156,7 +156,7 @@ def test_extra_failures() -> None:
 
 
 def test_measured() -> None:
-    """A figure has a name that fits into a sentence; a judge has its version."""
+    """A measure has a name that fits into a sentence, with the judge's version for a pass rate."""
     assert name_measured("errors", "rate") == "the share of failed runs"
     assert name_measured("latency", "amount") == "latency"
     named = name_measured("grounded", "rate", '"grounded" v2')
@@ -164,7 +164,7 @@ def test_measured() -> None:
 
 
 def test_names() -> None:
-    """Slices and times are written as in a sentence."""
+    """Slices, models and times are written as in a sentence."""
     assert name_slice("client", "Kessler") == "client Kessler"
     assert name_slice("provider_model", "gpt-4o") == "LLM gpt-4o"
     assert write_moment(1_795_696_560 * 10**9) == "26 Nov 12:36"

@@ -18,7 +18,7 @@ PAGE = "http://localhost:4318"
 
 
 def test_line() -> None:
-    """A line says how it is, what is so, and what to do about it."""
+    """A line has a status, a finding and what to do about it."""
     assert str(DoctorLine("ok", "key", "It works")) == "ok    It works"
     assert (
         str(DoctorLine("fail", "key", "It is wrong", "make one")) == "fail  It is wrong -> make one"
@@ -26,7 +26,7 @@ def test_line() -> None:
 
 
 def test_hanging_check() -> None:
-    """A check that does not end is told after its time, and left alone."""
+    """A check that does not end is reported after its timeout and abandoned."""
     go_on = threading.Event()
 
     def hang() -> list[DoctorLine]:
@@ -40,7 +40,7 @@ def test_hanging_check() -> None:
 
 
 def test_broken_check() -> None:
-    """A check that breaks is told, after what it had found, and the others go on."""
+    """A check that raises an error is reported after its own findings."""
 
     def break_down() -> Iterator[DoctorLine]:
         yield DoctorLine("ok", "key", "It works")
@@ -65,7 +65,7 @@ def test_broken_check() -> None:
     ],
 )
 def test_disk(tmp_path: Path, least: str, status: str, todo: str) -> None:
-    """The disk of a data directory of this machine is held against the collector's bound."""
+    """The free disk space of a local data directory is compared with the collector's minimum."""
     environment = {"OTEL_ML_DATA_DIR": str(tmp_path), "OTEL_ML_MIN_FREE_DISK_BYTES": least}
     [found] = find_disk(PAGE, environment)
     assert (found.status, found.todo) == (status, todo)
@@ -73,7 +73,7 @@ def test_disk(tmp_path: Path, least: str, status: str, todo: str) -> None:
 
 
 def test_tight_disk(tmp_path: Path) -> None:
-    """A disk that is nearly at the bound is a warning."""
+    """A disk close to the minimum is a warning."""
     least = shutil.disk_usage(tmp_path).free // 2
     environment = {"OTEL_ML_DATA_DIR": str(tmp_path), "OTEL_ML_MIN_FREE_DISK_BYTES": str(least)}
     [found] = find_disk(PAGE, environment)
@@ -90,12 +90,12 @@ def test_tight_disk(tmp_path: Path) -> None:
     ids=["elsewhere", "missing", "server"],
 )
 def test_no_disk_of_ours(page: str, environment: dict[str, str]) -> None:
-    """Of a collector elsewhere, of a server and of no directory no disk is looked at."""
+    """The disk is not checked for a remote collector, a store server or a missing directory."""
     assert list(find_disk(page, environment)) == []
 
 
 def test_wrong_settings() -> None:
-    """Settings that the collector would refuse are told in its words."""
+    """Settings that the collector would reject are reported with its own message."""
     assert list(find_disk(PAGE, {"OTEL_ML_HTTP": "h"})) == [
         DoctorLine(
             "fail",
@@ -107,7 +107,7 @@ def test_wrong_settings() -> None:
 
 
 def test_secrets() -> None:
-    """Of variables that hold keys only the names are shown, of addresses no password."""
+    """Only the names of variables with keys are shown, and addresses without passwords."""
     environment = {
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=hush",
         "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/key.pem",

@@ -1,4 +1,4 @@
-"""A table of groups: which group is named as the slowest and as the costliest."""
+"""Tests of the table of groups: which group is named the slowest and the costliest."""
 
 from otel_ml.records import Tokens
 from otel_ml_collector.figures import GroupTotal, GroupTotals, make_table
@@ -6,7 +6,7 @@ from otel_ml_collector.stats import RunFigures
 
 
 def figures(p95_ms: float, cost: float) -> RunFigures:
-    """The figures of some runs."""
+    """Make the figures of some runs."""
     return RunFigures(
         runs=10,
         errors=0,
@@ -22,7 +22,7 @@ def figures(p95_ms: float, cost: float) -> RunFigures:
 
 
 def group(by_name: dict[str, tuple[float, float]]) -> GroupTotals:
-    """Group runs by LLM, each with its p95 and cost."""
+    """Make groups of runs by LLM, each with its p95 and cost."""
     groups = [GroupTotal(group=name, total=figures(*both)) for name, both in by_name.items()]
     return GroupTotals(group="provider_model", groups=groups, groups_found=len(groups), other=None)
 
@@ -38,6 +38,6 @@ def test_runs_without_a_value() -> None:
 
 
 def test_one_value() -> None:
-    """One LLM is not compared with runs without one."""
+    """A single LLM is not compared with runs without an LLM."""
     table = make_table("p", group({"": (900, 3), "small": (20, 1)}), figures(900, 4), judge=None)
     assert (table.slowest, table.costliest) == (None, None)

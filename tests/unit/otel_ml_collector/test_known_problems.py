@@ -1,4 +1,4 @@
-"""Tests of when a problem that a user marked as known counts again."""
+"""Tests of when a problem that a user marked as known is shown again."""
 
 from dataclasses import replace
 from typing import Any
@@ -65,16 +65,16 @@ def make_sign(**facts: Any) -> Sign:
         (Harm(0.19, 0.4), None, True),
         (Harm(0.21, 0.4), None, False),  # clearly worse
         (Harm(0.05, 0.2), MARKED_NS - HOUR_NS, True),
-        (Harm(0.05, 0.2), MARKED_NS + 1, False),  # it began anew
+        (Harm(0.05, 0.2), MARKED_NS + 1, False),  # it started again
     ],
 )
 def test_counts_again(harm: Harm, since_ns: int | None, *, is_known: bool) -> None:
-    """A known problem counts again if it began anew or is certain to be worse."""
+    """A known problem is shown again if it started again or has certainly become worse."""
     assert MARK.hides(harm, "24h", since_ns, NOW_NS) is is_known
 
 
 def test_other_time_range() -> None:
-    """A problem that was not found in a time range when it was marked is not known there."""
+    """A mark does not hide a problem in a time range in which it had not been found."""
     assert not MARK.hides(Harm(0.0, 0.1), "1h", None, NOW_NS)
 
 
@@ -98,14 +98,14 @@ def test_end_of_a_mark() -> None:
 def test_harm_of_a_difference(
     low: float, high: float | None, neutral: float, expected: tuple[float, float]
 ) -> None:
-    """The harm of a difference is its distance from no difference, in either direction."""
+    """The harm of a difference is its distance from "no difference", in either direction."""
     difference = Interval(value=0.0, low=low, high=high, n=100, clusters=100)
     harm = measure_difference(difference, neutral)
     assert (harm.least, harm.most) == pytest.approx(expected)
 
 
 def test_harm_of_runs() -> None:
-    """Runs per day only count as more if their number differs by more than chance."""
+    """The number of runs per day counts as larger only if chance does not explain the increase."""
     marked = measure_runs(9, DAY_NS)
     assert measure_runs(18, DAY_NS).least < marked.most
     assert measure_runs(40, DAY_NS).least > marked.most
@@ -122,11 +122,11 @@ def test_harm_of_runs() -> None:
     ],
 )
 def test_other_problem(facts: dict[str, Any]) -> None:
-    """A problem with another version, slice, figure or target has another mark."""
+    """A problem with a different version, slice, measure or prediction target has its own mark."""
     assert name_mark(make_sign(**facts)) != name_mark(make_sign())
 
 
 def test_same_problem() -> None:
-    """A mark does not depend on figures that change all the time."""
+    """A mark does not depend on figures that change constantly."""
     later = make_sign(sentence="ask fails for client Remax in 21 % of runs", size=2.0, end_ns=5)
     assert name_mark(replace(later, text=" in 21 % of runs", size=2.0)) == name_mark(make_sign())

@@ -1,4 +1,4 @@
-"""Tests of the bound on the log."""
+"""Tests of the rate limit of the log."""
 
 import logging
 
@@ -14,7 +14,7 @@ class Clock:
 
 
 def written(rate: LogRate, times: int, line: int = 1) -> list[str]:
-    """Log from one place in the code again and again; returns what is written."""
+    """Log repeatedly from one place in the code, and return the lines written."""
     records = [
         logging.LogRecord("a", logging.ERROR, "a.py", line, "No %d", (number,), None)
         for number in range(times)
@@ -23,12 +23,12 @@ def written(rate: LogRate, times: int, line: int = 1) -> list[str]:
 
 
 def test_few_lines() -> None:
-    """As long as a place logs little, all of it is written."""
+    """All lines of a place that logs little are written."""
     assert written(LogRate(), LINES) == [f"No {number}" for number in range(LINES)]
 
 
 def test_many_lines() -> None:
-    """Of a place that logs much, the first lines are written, and later how many were not."""
+    """If a place logs a lot, its first lines are written, and later the number of omitted ones."""
     clock = Clock()
     rate = LogRate(clock)
     assert len(written(rate, LINES + 50)) == LINES
@@ -39,14 +39,14 @@ def test_many_lines() -> None:
 
 
 def test_other_place() -> None:
-    """A place that logs much silences no other."""
+    """A place that logs a lot does not silence other places."""
     rate = LogRate()
     written(rate, 2 * LINES)
     assert written(rate, 1, line=2) == ["No 0"]
 
 
 def test_once_a_minute() -> None:
-    """A thing that goes wrong again and again is due once a minute, and hides no other."""
+    """A recurring event is due once a minute, and does not hide other events."""
     clock = Clock()
     once = OnceAMinute(clock)
     assert [once.is_due("away"), once.is_due("away"), once.is_due("full")] == [True, False, True]

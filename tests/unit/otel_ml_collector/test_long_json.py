@@ -1,4 +1,4 @@
-"""Tests of long JSON, which is parsed while other threads run: the same values as of short JSON."""
+"""Tests that long JSON, parsed while other threads run, gives the same values as short JSON."""
 
 import threading
 from typing import Final
@@ -23,7 +23,7 @@ ODD = (
 
 @pytest.mark.parametrize("body", ODD, ids=lambda body: repr(body[:20]))
 def test_long_body(body: bytes) -> None:
-    """A long body is parsed by another parser to the same values, or refused as well."""
+    """A long body is parsed to the same values as a short one, or rejected like it."""
     long = body + b" " * LONG
     try:
         expected = read_json_body(body)
@@ -36,7 +36,7 @@ def test_long_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", ODD, ids=lambda body: repr(body[:20]))
 def test_long_payload(body: bytes) -> None:
-    """So is a long text of an attribute."""
+    """A long JSON text in an attribute is parsed like a short one, or rejected like it."""
     text = body.decode("utf-8", "replace")
     try:
         expected = read_json(text)
@@ -48,7 +48,7 @@ def test_long_payload(body: bytes) -> None:
 
 
 def test_others_run_while_a_long_body_is_parsed() -> None:
-    """Parsing a long body does not keep other threads waiting until it is done."""
+    """Other threads run while a long body is parsed."""
     body = b"[" + b",".join([b'{"key":"a","value":{"stringValue":"b"}}'] * 200_000) + b"]"
     turns, is_over = [0], threading.Event()
 

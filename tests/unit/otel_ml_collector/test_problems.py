@@ -1,4 +1,4 @@
-"""FoundProblems: one for each cause, in order of importance."""
+"""Tests of grouping findings into problems: one per cause, in order of importance."""
 
 from dataclasses import replace
 from typing import Any, cast
@@ -28,7 +28,7 @@ def make_sign(
     measure: Measure = "errors",
     **facts: Any,
 ) -> Sign:
-    """Make a sign of a slice, by default of `ask`, whose traces are numbers."""
+    """Make a sign of a slice, by default of `ask`. Its traces are numbers."""
     model = facts.pop("model", "ask")
     finding = Finding(
         "slice",
@@ -62,7 +62,7 @@ def make_sign(
 
 
 def test_nested_functions_are_one_problem() -> None:
-    """A function inside another one is no problem of its own."""
+    """A function inside another one is not a separate problem."""
     outer = make_sign("ticket fails", range(100), model="ticket", tops=100)
     inner = make_sign("classify fails", range(100), model="classify")
     (problem,) = group_signs([inner, outer], "24h")
@@ -71,7 +71,7 @@ def test_nested_functions_are_one_problem() -> None:
 
 
 def test_coarser_tag_is_no_problem_of_its_own() -> None:
-    """A region that contains a client is named after the client."""
+    """A region that contains a client is reported under the client."""
     client = make_sign(
         "fails for client", range(90), size=80.0, condition='tags["client"] == "Kessler"'
     )
@@ -84,9 +84,9 @@ def test_coarser_tag_is_no_problem_of_its_own() -> None:
 
 
 def test_slice_of_a_bad_version() -> None:
-    """A slice of the last day has the cause of a version that is bad for longer.
+    """A slice of the last day has the same cause as a version that has been bad for longer.
 
-    Of the version's traces few are of that day, so only those of the day are compared.
+    Most traces of the version are older, so only those of the last day are compared.
     """
     release = make_sign(
         "v2 is worse for client",
@@ -109,7 +109,7 @@ def test_slice_of_a_bad_version() -> None:
 
 
 def test_claim_does_not_repeat_its_title() -> None:
-    """Below a title, only the figures are shown if the title is a sentence of its own."""
+    """The claim contains the title only if its text continues the title's sentence."""
     slice_ = make_sign("ask fails for client Kessler", range(9))
     (problem,) = group_signs([replace(slice_, text=" in 44 % of runs, elsewhere in 9 %")], "24h")
     assert problem.claim == "ask fails for client Kessler in 44 % of runs, elsewhere in 9 %"
@@ -118,7 +118,7 @@ def test_claim_does_not_repeat_its_title() -> None:
 
 
 def test_alert_and_error_of_the_same_runs() -> None:
-    """An alert and a new error about the same runs belong to the finding."""
+    """An alert and a new error about the same runs belong to the slice's problem."""
     slice_ = make_sign("ask fails", range(100))
     alert = make_sign("Alert burst is firing", range(10, 90), kind="alert", subject="burst")
     error = make_sign("New error ValueError", range(95), kind="error", subject="ValueError")
@@ -127,7 +127,7 @@ def test_alert_and_error_of_the_same_runs() -> None:
 
 
 def test_other_causes_stay_apart() -> None:
-    """Other runs, or another measure of the same runs, are another problem."""
+    """Different runs, or a different measure of the same runs, are a separate problem."""
     signs = [
         make_sign("ask is slow", range(100), measure="latency"),
         make_sign("ask fails", range(100)),
@@ -136,7 +136,7 @@ def test_other_causes_stay_apart() -> None:
         make_sign("no input", range(300, 310), kind="broken", measure="data"),
     ]
     titles = [problem.first.title for problem in group_signs(signs, "24h")]
-    # Broken data first, then quality, errors by their runs, latency.
+    # Broken data first, then quality, errors by number of runs, latency.
     assert titles == [
         "no input",
         "ask is worse",
@@ -148,7 +148,7 @@ def test_other_causes_stay_apart() -> None:
 
 
 def test_experiment_belongs_to_its_model() -> None:
-    """An experiment has runs of its own: it belongs to the problem of the function it ran."""
+    """An experiment, whose runs are its own, belongs to the problem of the function it ran."""
     release = make_sign("ask v2 is worse", range(50), kind="release", measure="quality", version=2)
     experiment = make_sign(
         "Experiment plain", range(900, 950), kind="experiment", measure="quality", subject="plain"
@@ -158,7 +158,7 @@ def test_experiment_belongs_to_its_model() -> None:
 
 
 def test_share_of_samples() -> None:
-    """Of large sets the smallest hashes tell how much is shared."""
+    """For large sets, the shared part is estimated from the smallest hashes."""
     assert round(share_traces(range(0, 2_000, 2), range(0, 3_000, 3)), 2) == 0.5
     assert share_traces(range(0, 2_000, 2), range(1, 2_001, 2)) == 0.0
     assert share_traces(range(5), range(3, 20)) == 0.4
@@ -166,7 +166,7 @@ def test_share_of_samples() -> None:
 
 
 def find(*titles: str) -> FoundProblems:
-    """Return problems with these titles, one of each."""
+    """Return one problem for each title."""
     signs = [
         make_sign(title, range(100 * place, 100 * place + 9), model=title)
         for place, title in enumerate(titles)
@@ -176,7 +176,7 @@ def find(*titles: str) -> FoundProblems:
 
 
 def test_new_since_the_last_visit() -> None:
-    """The page compares with the visit before, also if it is opened twice within minutes."""
+    """The page compares with the previous visit, even if it is opened twice within minutes."""
     utc = ZoneInfo("UTC")
     first = read_seen("")
     assert first.write_since(find("a", "b"), NOW_NS, utc) == ""
@@ -191,6 +191,6 @@ def test_new_since_the_last_visit() -> None:
 
 
 def test_wrong_cookie() -> None:
-    """A cookie that cannot be read counts as none."""
+    """An invalid cookie counts as no cookie."""
     for cookie in ("x", "bm8=", "W10="):
         assert read_seen(cookie) == read_seen("")

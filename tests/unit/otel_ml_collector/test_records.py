@@ -1,4 +1,4 @@
-"""Tests that records are those of ``records.proto``."""
+"""Tests that records match ``records.proto``."""
 
 from dataclasses import fields
 
@@ -20,12 +20,12 @@ from tests.support.otel_ml_collector.spans import make_call, make_span, map_all
     ],
 )
 def test_fields(record: type, message: type[Message]) -> None:
-    """A record has the fields of its message, by the same names."""
+    """A record has the same field names as its message."""
     assert {field.name for field in fields(record)} == set(message.DESCRIPTOR.fields_by_name)
 
 
 def test_fields_of_a_tag() -> None:
-    """A tag has the fields of its message, whose value is one of several types."""
+    """A tag has the fields of its message, whose value has one of several types."""
     names = {field.name for field in fields(Tag)}
     one_of = records_pb2.Tag.DESCRIPTOR.oneofs_by_name["value"]
     others = set(records_pb2.Tag.DESCRIPTOR.fields_by_name) - {f.name for f in one_of.fields}
@@ -33,7 +33,7 @@ def test_fields_of_a_tag() -> None:
 
 
 def test_extend() -> None:
-    """Records to which others are added hold both."""
+    """Extending records adds all records of the other."""
     one = map_all(make_call(attributes={"otel_ml.model.version": "aa", "otel_ml.score.j": 1}))
     two = map_all(make_span(), make_span(span_id=b""))
     both = Records()
@@ -47,6 +47,6 @@ def test_extend() -> None:
 
 
 def test_size() -> None:
-    """The size of a group is the number of rows that it is made of."""
+    """The size of a group is its number of rows."""
     records = map_all(make_call(attributes={"otel_ml.model.version": "aa", "otel_ml.score.j": 1}))
     assert (len(records), len(Records())) == (3, 0)

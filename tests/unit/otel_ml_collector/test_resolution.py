@@ -1,4 +1,4 @@
-"""Tests of the questions and answers that runs have from other runs of their trace."""
+"""Tests of questions and answers that runs inherit from other runs of their trace."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ ARGUMENTS: Final = '{"line": "M7", "zones": 3}'
 def span(
     name: str, parent: str = "", kind: str = "chain", start_ns: int = 0, **more: Any
 ) -> CallRun:
-    """Make a run of Mastra's exporter."""
+    """Make a run as recorded by Mastra's exporter."""
     said: dict[str, Any] = {"scope": MASTRA, "start_ns": start_ns, "end_ns": 100, **more}
     return CallRun(name.encode(), parent.encode(), kind, **said)
 
@@ -34,7 +34,7 @@ def asked(*more: CallRun) -> list[CallRun]:
 
 
 def lent(asked_in: str = "", answered_in: str = "") -> InheritedContent:
-    """Make the usual question and answer, each of one run."""
+    """Make the usual inherited question and answer, each from one run."""
     return InheritedContent(
         ASKED if asked_in else "",
         ANSWERED if answered_in else "",
@@ -43,7 +43,7 @@ def lent(asked_in: str = "", answered_in: str = "") -> InheritedContent:
     )
 
 
-# Runs of a trace, and the contents that some of them have from others, by name.
+# Runs of a trace, and the contents that some of them inherit, by name.
 CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
     "the question on the step around a call": (asked(), {"c": lent("s")}),
     "with an empty step between": (
@@ -143,14 +143,14 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
 @pytest.mark.parametrize("case", CASES)
 @given(data=st.data())
 def test_contents(case: str, data: st.DataObject) -> None:
-    """A run has the question and the answer that its trace has, in any order of its runs."""
+    """A run inherits the expected question and answer, whatever the order of the runs."""
     runs, expected = CASES[case]
     contents = find_inherited_contents(data.draw(st.permutations(runs)), {})
     assert {span_id.decode(): content for span_id, content in contents.items()} == expected
 
 
 def test_repeats() -> None:
-    """Other records of a call neither make it a second call, nor hide what they say."""
+    """A second record of a call is not a second call, and the call uses its question."""
     other = span("d", "c", "model", 3, scope="openai", inputs_preview="own", response_id="r")
     runs = [*asked(other)]
     runs[2].response_id = "r"

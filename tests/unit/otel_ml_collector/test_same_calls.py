@@ -1,4 +1,4 @@
-"""Tests of which runs record the same call, and of what counts once."""
+"""Tests of finding runs that record the same call, so that it counts once."""
 
 import json
 from collections.abc import Sequence
@@ -34,25 +34,25 @@ TRACELOOP: Final = "opentelemetry.instrumentation.anthropic"
 OPENAI: Final = "opentelemetry.instrumentation.openai_v2"
 LANGCHAIN: Final = "openinference.instrumentation.langchain"
 LLAMA: Final = "openinference.instrumentation.llama_index"
-BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # of a run that says nothing of an answer
+BARE: Final[dict[str, Any]] = {"tokens": Tokens()}  # for a run without data of an answer
 USED: Final = Tokens(input=50, output=7)
 AG2: Final = "opentelemetry.instrumentation.ag2"
 MLFLOW: Final = "mlflow.tracing.provider"
 M: Final[dict[str, Any]] = {"model": "m"}
-ACCOUNT: Final[dict[str, Any]] = {"inputs_preview": ""}  # of a run that says usage alone
+ACCOUNT: Final[dict[str, Any]] = {"inputs_preview": ""}  # for a run that reports only usage
 
 
 def run(
     name: str, parent: str = "", scope: str = OWN, at: tuple[int, int] = (0, 100), **told: Any
 ) -> CallRun:
-    """Make a run of 50 + 7 tokens from one millisecond to another."""
+    """Make a run of 50 + 7 tokens, from one millisecond to another."""
     said: dict[str, Any] = {"kind": "model", "tokens": USED, "inputs_preview": "why"}
     said |= {"start_ns": at[0] * MS, "end_ns": at[1] * MS, **told}
     return CallRun(name.encode(), parent.encode(), scope=scope, **said)
 
 
 def around(name: str, parent: str = "", kind: str = "chain", **told: Any) -> CallRun:
-    """Make a run that says nothing of what was used."""
+    """Make a run without usage."""
     return CallRun(name.encode(), parent.encode(), kind, **told)
 
 
@@ -67,7 +67,7 @@ def calls_of(runs: Sequence[CallRun]) -> list[str]:
     )
 
 
-# What is recorded, and the calls that count: each run that counts, and its other records.
+# Recorded runs, and the calls that count: each counted run, followed by its other records.
 CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
     "anthropic's own span under our decorator": (
         [run("a"), run("b", "a", ANTHROPIC, (1, 99), response_id="msg_1")],
@@ -594,7 +594,7 @@ CASES: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_calls(case: str) -> None:
-    """Runs record the same call, or not."""
+    """Runs that record the same call are found."""
     runs, expected = CASES[case]
     assert calls_of(runs) == expected
 
@@ -610,14 +610,14 @@ def test_glance(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 @given(data=st.data())
 def test_any_order(case: str, data: st.DataObject) -> None:
-    """Runs that come in any order, or twice, are the same calls."""
+    """Runs in any order, or repeated, give the same calls."""
     runs, _ = CASES[case]
     again = data.draw(st.lists(st.sampled_from(runs), max_size=3))
     assert find_shares(data.draw(st.permutations([*runs, *again]))) == find_shares(runs)
 
 
 def test_shares() -> None:
-    """Of a call that one counts which says most, with what only another one says."""
+    """The record with the most data counts, completed from the other record."""
     other = run(
         "b",
         "a",
@@ -652,7 +652,7 @@ def test_shares() -> None:
 
 @pytest.mark.parametrize(("scope", "cost"), [(TRACELOOP, 0.3), (OWN, 0.5)])
 def test_cost(scope: str, cost: float) -> None:
-    """The cost is that of the record which knows most of the tokens; ours is what it says."""
+    """The cost is from the record with the most tokens, but an `otel_ml` cost is kept."""
     outer = run("a", scope=scope, cost=0.5, response_id="r")
     inner = run("b", "a", OPENAI, (1, 99), tokens=Tokens(50, 7, 40), cost=0.3, response_id="r")
     shares = find_shares([outer, inner])
@@ -661,7 +661,7 @@ def test_cost(scope: str, cost: float) -> None:
 
 @pytest.mark.parametrize("kind", ["agent", "chain", "tool", "span"])
 def test_totals(kind: str) -> None:
-    """What an agent, a chain or a tool says beside the calls below it is not added to theirs."""
+    """The totals of an agent, chain or tool are not added to those of the calls below it."""
     above = run("a", kind=kind, tokens=Tokens(100, 14), cost=2.0)
     runs = [above, around("w", "a", "tool"), run("b", "w", OPENAI, cost=1.0)]
     assert find_shares(runs) == {b"a": CallShare()}
@@ -669,26 +669,26 @@ def test_totals(kind: str) -> None:
 
 
 def test_judge_below_a_total() -> None:
-    """What a judge uses below an agent takes nothing from what the agent says itself."""
+    """The usage of a judge below an agent does not reduce the agent's own usage."""
     agent = around("r", kind="agent", tokens=USED, cost=0.25)
     assert find_shares([agent, run("j", "r", ANTHROPIC, kind="judge", cost=0.5)]) == {}
 
 
 def test_total_of_cost_alone() -> None:
-    """An agent that says a cost counts with it where only tokens are said below."""
+    """An agent's cost counts if the calls below it report only tokens."""
     above = run("a", kind="agent", cost=2.0)
     assert find_shares([above, run("b", "a", OPENAI)]) == {b"a": CallShare(cost=2.0)}
 
 
 def test_agent_alone() -> None:
-    """An agent counts with its tokens where nothing below it reports any."""
+    """An agent's tokens count if nothing below it reports tokens."""
     agent = around("a", kind="agent", tokens=USED, scope=LANGCHAIN)
     bare = run("b", "a", LANGCHAIN, model="m", tokens=Tokens())
     assert find_shares([agent, around("t", "a", "tool"), bare]) == {}
 
 
 def test_agents_below_each_other() -> None:
-    """Of agents around each other the innermost one with tokens counts."""
+    """The innermost of several nested agents with tokens counts."""
     runs = [
         around("a", kind="agent", tokens=Tokens(90, 9)),
         around("b", "a", kind="agent", tokens=USED),
@@ -797,13 +797,13 @@ TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
 
 
 def shares_of(traces: dict[str, list[CallRun]]) -> dict[bytes, dict[bytes, CallShare]]:
-    """Find the shares of traces that have one letter as ID."""
+    """Find the shares of traces whose IDs are single letters."""
     return join_traces({name.encode(): runs for name, runs in traces.items()})
 
 
 @pytest.mark.parametrize("case", TRACES)
 def test_traces(case: str) -> None:
-    """A call in several traces counts once, by its response ID."""
+    """A call recorded in several traces counts once, by its response ID."""
     traces, expected = TRACES[case]
     shares = shares_of(traces)
     counted = [
@@ -827,7 +827,7 @@ def test_traces(case: str) -> None:
 @pytest.mark.parametrize("case", TRACES)
 @given(data=st.data())
 def test_traces_in_any_order(case: str, data: st.DataObject) -> None:
-    """The order of traces and runs changes nothing."""
+    """The order of traces and runs makes no difference."""
     traces, _ = TRACES[case]
     order = data.draw(st.permutations([*traces]))
     again = {name: data.draw(st.permutations(traces[name])) for name in order}
@@ -836,13 +836,13 @@ def test_traces_in_any_order(case: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_single_trace(case: str) -> None:
-    """A single trace has the shares that it has without others."""
+    """A single trace has the same shares with and without `join_traces`."""
     runs, _ = CASES[case]
     assert shares_of({"1": runs}) == {b"1": find_shares(runs)}
 
 
 def test_shares_across_traces() -> None:
-    """The run that counts has the numbers and facts of the call, and the others name it."""
+    """The counted run has the numbers and facts of the call, and the others refer to it."""
     first = run("a", "", LANGCHAIN, tokens=Tokens(input=50), response_id="r1")
     other = run("b", "", OPENAI, (1, 99), tokens=Tokens(50, 7, 3), cost=0.5, response_id="r1")
     agent = around("g", kind="agent", tokens=Tokens(50, 7, 3))
@@ -875,12 +875,12 @@ def test_shares_across_traces() -> None:
     ],
 )
 def test_names_of_models(name: str, plain: str) -> None:
-    """A model is the same one with or without its folder and date."""
+    """Model names are equal with or without folder and date."""
     assert name_model(name) == plain
 
 
 def test_recorded_usage_beside_calls() -> None:
-    """Each of AG2's calls is one, as its middleware writes them: what it used stands beside it."""
+    """Each AG2 call counts once, although its middleware records the usage in a second span."""
     request = read("ag2.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     runs = map_spans(spans, filing_of(request)).runs
@@ -893,7 +893,7 @@ def test_recorded_usage_beside_calls() -> None:
 
 
 def test_recorded() -> None:
-    """Each call of anthropic under OpenInference is one, as real libraries recorded them."""
+    """Each Anthropic call under OpenInference counts once, in a recording of real libraries."""
     request = read("openinference_anthropic.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     runs = [call_run_of(one) for one in map_spans(spans, filing_of(request)).runs]

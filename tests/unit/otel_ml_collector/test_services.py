@@ -1,4 +1,4 @@
-"""Tests of the parts of the collector, which routes find by their type."""
+"""Tests of the parts of the application, which routes find by their type."""
 
 import pytest
 
@@ -11,7 +11,7 @@ class Plain:
 
 
 class Special(Plain):
-    """A part of a kind of its own."""
+    """A part of a derived type."""
 
 
 def test_found_by_type() -> None:
@@ -22,13 +22,13 @@ def test_found_by_type() -> None:
 
 
 def test_special_part() -> None:
-    """A part stands in the place of one that its type is derived from."""
+    """A part replaces the part of its base type."""
     services, special = Services(Plain()), Special()
     services.put(special)
     assert services.find(Plain) is services.find(Special) is special
 
 
 def test_missing_part() -> None:
-    """A part that the application was made without is named."""
+    """The error about a missing part names its type."""
     with pytest.raises(LookupError, match=r"^The application has no Special$"):
         Services(Plain()).find(Special)

@@ -1,4 +1,4 @@
-"""Changes from last week on tiles: those within the usual variation are not shown as numbers."""
+"""Tests of changes from last week on tiles: usual variation is not shown as a number."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -45,7 +45,7 @@ def make_buckets(hours: Sequence[int], start_ns: int) -> list[StatsBucket]:
 def list_changes(
     now: Sequence[int], before: Sequence[int], errors: tuple[int, int] = (0, 0)
 ) -> dict[str, str]:
-    """List the change on each tile of a day, by the name of the tile."""
+    """Return the change on each tile of a day, by the name of the tile."""
     compared = ComparedFigures(
         start_time=to_rfc3339(START_NS),
         end_time=to_rfc3339(START_NS + DAY_NS),
@@ -63,16 +63,16 @@ def list_changes(
     ("now", "before", "change"),
     [
         (FLAT, FLAT, "unchanged"),
-        ([140, 66] * 12, BUSY_BY_HOUR, USUAL),  # +3 %, but each hour differs by 70 or more
+        ([140, 66] * 12, BUSY_BY_HOUR, USUAL),  # +3 %, but every hour differs by 70 or more
         ([110] * 24, FLAT, "+10\u202f%"),  # every hour has more
-        ([400] + [100] * 23, FLAT, USUAL),  # +13 % by one hour
-        ([1000] + [100] * 23, FLAT, "+38\u202f%"),  # too large to leave out
+        ([400] + [100] * 23, FLAT, USUAL),  # +13 %, caused by one hour
+        ([1000] + [100] * 23, FLAT, "+38\u202f%"),  # too large to omit
         ([500] * 24, FLAT, "5.0× as much"),
-        ([103] * 3, [100] * 3, "+3\u202f%"),  # too few hours to know what is usual
+        ([103] * 3, [100] * 3, "+3\u202f%"),  # too few hours to know the usual variation
     ],
 )
 def test_amount(now: Sequence[int], before: Sequence[int], change: str) -> None:
-    """A change of an amount below 25 % is shown only if most hours changed alike."""
+    """A change of an amount below 25 % is shown only if most hours changed in the same way."""
     assert list_changes(now, before)["Runs"] == change
 
 

@@ -1,4 +1,4 @@
-"""Tests of verdicts as pages show them: the claim, its evidence, and all figures in one order."""
+"""Tests of verdicts on pages: the claim, its evidence, and the order of the measures."""
 
 import pytest
 
@@ -56,7 +56,7 @@ LATENCY = AmountChange(
 
 
 def test_figures_have_one_order() -> None:
-    """Quality comes first, then errors, then latency; the baseline is on the left."""
+    """Quality comes first, then errors, then latency. The baseline is on the left."""
     sides = RecordedChange(
         word="worse",
         sentence="",
@@ -134,7 +134,7 @@ def test_figures_have_one_order() -> None:
 def test_claim_before_evidence(
     word: ComparisonWord, sentence: str, lead: str, claim: str, evidence: str
 ) -> None:
-    """The top of a page has the verdict, its figures, and the evidence small."""
+    """The banner of a page has the verdict, the claim and the evidence."""
     banner = make_banner(word, sentence, [JUDGE], ("v1", "v2"))
     assert (banner.lead, banner.claim, banner.evidence) == (lead, claim, evidence)
 
@@ -156,7 +156,7 @@ def test_evidence_is_at_the_end(sentence: str, parts: tuple[str, str]) -> None:
 
 
 def test_judge_in_quotes() -> None:
-    """A judge's name in front of a sentence is in quotes; the name of another figure is not."""
+    """A judge's name before a sentence is in quotes, but the name of another measure is not."""
     assert quote_judge("grounded: 80 % pass", [JUDGE]) == 'judge "grounded": 80 % pass'
     assert quote_judge("latency: 53 % slower", [JUDGE]) == "latency: 53 % slower"
     assert quote_judge("too few runs", [JUDGE]) == "too few runs"

@@ -1,4 +1,4 @@
-"""What becomes of each scenario of real frameworks, beside what the provider sent: a table."""
+"""Compares the stored runs of each scenario of real frameworks with the provider's data."""
 
 import json
 import sys
@@ -20,29 +20,29 @@ PRICES: Final = Prices()
 ANSWER: Final = "Sunny in Ghent"
 ERRORS: Final = {"429": "ate limit", "failing-tool": "no weather in Ghent"}
 TOOL: Final = 'find_weather(city="Ghent")'
-# What the model asked for to hand its task on.
+# The tool call by which the model hands its task on.
 HANDOFFS: Final = {
     "haystack": 'ask_forecaster(city="Ghent")',
     "openinference_haystack": 'ask_forecaster(city="Ghent")',
     "openinference_crewai": "delegate_work_to_coworker("
     'task="How is the weather in Ghent?", context="Today.", coworker="Forecaster")',
 }
-# Emitters of calls alone: their callers run the tools, and no span is of one.
+# Emitters that record only calls: their callers run the tools, which have no spans.
 GATEWAYS: Final = {"litellm", "litellm_async", "litellm_proxy", "litellm_proxy_v2"}
-# US dollars for a million tokens, as the provider publishes them: in, cached, out.
+# US dollars per million tokens, as the provider publishes them: input, cached, output.
 DOLLARS: Final = {"chat": (0.15, 0.075, 0.6), "embedding": (0.02, 0.02, 0.0)}
-# Which emitters say how much of the input was kept from before, in tokens or in their cost.
+# Emitters that report cached input tokens, in tokens or in their cost.
 CACHED: Final = {
     *("haystack", "openinference_crewai", *GATEWAYS),
 }
-# What an emitter does not write, so that nobody can read it.
+# Data that an emitter does not write, so that it cannot be read.
 NO_USAGE: Final = {
     ("haystack", "session"): {"session"},
     ("litellm", "session"): {"session"},
     ("litellm_async", "session"): {"session"},
     ("litellm_async", "embedding"): {"answer"},
     ("litellm_proxy", "session"): {"session"},
-    ("openinference_haystack", "plain"): {"answer"},  # of its roots: the texts of Python objects
+    ("openinference_haystack", "plain"): {"answer"},  # its roots have the texts of Python objects
     ("openinference_haystack", "tool"): {"question", "answer"},
     ("openinference_haystack", "stream"): {"answer"},
     ("openinference_haystack", "failing-tool"): {"question", "answer", "error"},
@@ -60,7 +60,7 @@ AGENT: Final = {
 STEPS: Final = {*AGENT, "tool find_weather"}
 PIPE: Final = {"chain haystack.pipeline.run", "chain prompt"}
 SEEN: Final = {"chain Pipeline.run", "chain ChatPromptBuilder.run"}
-# Of a proxy the calls alone are runs: routes, dependencies and its own steps are plain spans.
+# For a proxy, only the calls are runs. Routes, dependencies and its own steps are plain spans.
 PROXY: Final = {
     **{key: {CHAT} for key in ("plain", "tool", "stream", "failing-tool", "session", "second")},
     "429": {"model gpt-busy"},
@@ -111,7 +111,7 @@ CASES: Final = [(name, scenario) for name, those in NAMES.items() for scenario i
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What the provider answered in a scenario, and the runs that are stored of it."""
+    """The provider's responses in a scenario, and the runs that are stored."""
 
     usages: Sequence[Mapping[str, Any] | None]
     runs: Sequence[Run]
@@ -126,7 +126,7 @@ class Scenario:
 
 
 def scenario_of(name: str, scenario: str) -> Scenario:
-    """Map the spans of one scenario of a recording that is kept."""
+    """Map the spans of one scenario of a stored recording."""
     return scenario_in(read(f"{name}.json"), scenario)
 
 
@@ -143,7 +143,7 @@ def scenario_in(recording: Mapping[str, Any], scenario: str) -> Scenario:
 
 
 def cost_of(usage: Mapping[str, Any], *, is_cached: bool) -> float:
-    """Work out what a call cost by the provider's list."""
+    """Compute the cost of a call from the provider's price list."""
     given, answered = tokens_of(usage)
     into, cached, out = DOLLARS["chat" if answered else "embedding"]
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
@@ -152,7 +152,7 @@ def cost_of(usage: Mapping[str, Any], *, is_cached: bool) -> float:
 
 
 def tokens_of(usage: Mapping[str, Any]) -> tuple[int, int]:
-    """Read what the provider says of tokens, as either of its interfaces writes it."""
+    """Read the provider's token counts, from either of its APIs."""
     return (
         usage.get("prompt_tokens", usage.get("input_tokens", 0)),
         usage.get("completion_tokens", usage.get("output_tokens", 0)),
@@ -160,7 +160,7 @@ def tokens_of(usage: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def find_cells(name: str, scenario: str, found: Scenario) -> dict[str, object]:
-    """Tell what is stored of a scenario."""
+    """Return the stored values of a scenario, by cell of the table."""
     counted = list(found.counted())
     inner = {run.span_id for run in found.runs if run.kind != "span"}
     roots = [run for run in found.runs if run.span_id in inner and run.parent_span_id not in inner]
@@ -188,7 +188,7 @@ def find_cells(name: str, scenario: str, found: Scenario) -> dict[str, object]:
 
 
 def expect_cells(name: str, scenario: str, found: Scenario) -> dict[str, object]:
-    """Tell what there is to be, by what the provider sent."""
+    """Return the expected values of a scenario, computed from the provider's data."""
     answered = [usage for usage in found.usages if usage]
     tokens = [tokens_of(usage) for usage in answered]
     costs = [cost_of(usage, is_cached=name in CACHED) for usage in answered]
@@ -210,12 +210,12 @@ def expect_cells(name: str, scenario: str, found: Scenario) -> dict[str, object]
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_scenario(name: str, scenario: str) -> None:
-    """Of a scenario each cell is what the provider sent, or the emitter does not write it."""
+    """Each cell of a scenario matches the provider's data, unless the emitter does not write it."""
     check_scenario(name, scenario, scenario_of(name, scenario))
 
 
 def check_scenario(name: str, scenario: str, told: Scenario) -> None:
-    """Print the row of a scenario, and hold each cell of it to what the provider sent."""
+    """Print the row of a scenario, and compare each cell with the provider's data."""
     found, expected = find_cells(name, scenario, told), expect_cells(name, scenario, told)
     untold = sorted(NO_USAGE.get((name, scenario), ()))
     cells = [
@@ -231,7 +231,7 @@ def check_scenario(name: str, scenario: str, told: Scenario) -> None:
 
 
 def test_delegated_agent() -> None:
-    """Of an agent of CrewAI's that is handed a task the tool names it, and holds its call."""
+    """If a CrewAI agent delegates a task, the tool run names the other agent and holds its call."""
     runs = scenario_of("openinference_crewai", "handoff").runs
     assert {run.model for run in runs if run.kind == "agent"} == {"Coordinator"}
     [tool] = [run for run in runs if run.kind == "tool"]
@@ -242,7 +242,7 @@ def test_delegated_agent() -> None:
 
 
 def test_every_emitter_is_here() -> None:
-    """Each recording that has scenarios stands in the table, with all of them."""
+    """Each recording with scenarios is in the table, with all its scenarios."""
     recorded = {
         name: {one["name"] for one in read(f"{name}.json").get("scenarios", ())}
         for name in RECORDED

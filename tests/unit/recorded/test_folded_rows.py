@@ -36,7 +36,7 @@ def records_of(name: str) -> Records:
 
 
 def fold_recording(name: str) -> list[FoldedRun]:
-    """Fold a recording, in the order in which its runs began."""
+    """Fold a recording, and return the rows in the order in which the runs started."""
     rows = [row for facts in facts_of(records_of(name)).values() for row in fold(facts)]
     return sorted(rows, key=lambda row: (row.run.start_ns, row.run.span_id))
 
@@ -57,7 +57,7 @@ def write_text(text: str) -> str:
 
 
 def table_of(rows: list[FoldedRun]) -> str:
-    """Write the table of a recording."""
+    """Write the rows of a recording as a Markdown table."""
     numbers = {row.run.run_id: str(place) for place, row in enumerate(rows, 1)}
     lines = [
         [
@@ -79,7 +79,7 @@ def table_of(rows: list[FoldedRun]) -> str:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_rows(name: str) -> None:
-    """A recording has the rows of the table."""
+    """The rows of a recording match the table."""
     sections = ROWS.read_text().split(f"\n{_HEADING}")
     tables = {title: text.strip() for title, _, text in (part.partition("\n") for part in sections)}
     found = table_of(fold_recording(name))

@@ -1,4 +1,4 @@
-"""What real libraries exported, mapped: each recording beside what it has to become."""
+"""Compares the mapped recordings of real libraries with their expected runs."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from tests.support.folders import RECORDED_FOLDER
 RECORDINGS: Final = RECORDED_FOLDER / "recordings"
 EXPECTED: Final = ".expected.json"
 LIMIT_BYTES: Final = 128 * 1024
-OWN: Final = "own"  # under our own decorators
+OWN: Final = "own"  # under `otel_ml` decorators
 RECORDED: Final = sorted(
     path.stem for path in RECORDINGS.glob("*.json") if not path.name.endswith(EXPECTED)
 )
@@ -32,14 +32,14 @@ def read(name: str) -> Any:
 
 
 def filing_of(request: Any) -> Filing:
-    """File as if the recording arrived when it was made."""
+    """Return a filing with the time at which the recording starts as the current time."""
     scopes = [scope for group in request["resourceSpans"] for scope in group["scopeSpans"]]
     start_ns = min(int(span["startTimeUnixNano"]) for scope in scopes for span in scope["spans"])
     return Filing(header_project="recorded", now_ns=start_ns)
 
 
 def summary_of(run: Run, names: dict[bytes, str]) -> dict[str, Any]:
-    """Tell what a run says, without its ids and times; an empty field is left out."""
+    """Summarize a run without its IDs, times and empty fields."""
     told: dict[str, Any] = {field: getattr(run, field) for field in _TEXTS}
     told |= {field: getattr(run, field) for field in _COUNTS}
     told |= {
@@ -56,12 +56,12 @@ def summary_of(run: Run, names: dict[bytes, str]) -> dict[str, Any]:
 
 
 def line_of(log: LateLog, names: dict[str, str]) -> dict[str, str]:
-    """Tell about which run a log record speaks, and which event it is."""
+    """Return the run and the event name of a log record."""
     return {"run": names.get(log.owner, ""), "event": log.event}
 
 
 def map_recording(name: str) -> dict[str, Any]:
-    """Map all that a recording has, told without ids and times."""
+    """Map all spans and log records of a recording, without IDs and times."""
     recording = read(f"{name}.json")
     filing = filing_of(recording["request"])
     spans = decode_json_traces(json.dumps(recording["request"]).encode())
@@ -84,14 +84,14 @@ CASES: Final = [
 
 @pytest.mark.parametrize(("name", "place"), CASES)
 def test_run(name: str, place: int) -> None:
-    """A span that a library exported becomes the run that stands beside its recording."""
+    """A recorded span becomes the run in the expected file."""
     expected = read(f"{name}{EXPECTED}")["runs"][place]
     assert map_recording(name)["runs"][place] == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_more(name: str) -> None:
-    """A recording becomes as many runs, events and rejections as stand beside it."""
+    """A recording has the expected number of runs, and the expected events and rejections."""
     expected = read(f"{name}{EXPECTED}")
     found = map_recording(name)
     assert {**found, "runs": len(found["runs"])} == {**expected, "runs": len(expected["runs"])}
@@ -99,24 +99,24 @@ def test_no_more(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recording_is_small(name: str) -> None:
-    """A recording stays small enough to be read by a person."""
+    """A recording stays small enough for a person to read."""
     assert (RECORDINGS / f"{name}.json").stat().st_size < LIMIT_BYTES
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recording_tells_no_path(name: str) -> None:
-    """A recording does not tell where programs lie on the machine that made it."""
+    """A recording contains no paths of the machine that made it."""
     text = (RECORDINGS / f"{name}.json").read_text()
     assert [place for place in ("site-packages", "/home/", "/root/") if place in text] == []
 
 
-# What lists show of each run: a table a library, written by a person.
+# The previews of each run, in one hand-written table per library.
 LINES: Final = RECORDED_FOLDER / "lines.md"
 _HEADING: Final = "## "
 
 
 def read_lines() -> dict[str, list[tuple[str, ...]]]:
-    """Read of each library kind, name, input's and output's line of each run, in their order."""
+    """Read the kind, name, input preview and output preview of each library's runs, in order."""
     tables: dict[str, list[tuple[str, ...]]] = {}
     for line in LINES.read_text().splitlines():
         if line.startswith(_HEADING):
@@ -127,7 +127,7 @@ def read_lines() -> dict[str, list[tuple[str, ...]]]:
 
 
 def runs_of(name: str) -> list[Run]:
-    """Map the spans of a recording, in the order of their start."""
+    """Map the spans of a recording, and return the runs in order of their start."""
     request = read(f"{name}.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     return sorted(map_spans(spans, filing_of(request)).runs, key=lambda run: run.start_ns)
@@ -135,7 +135,7 @@ def runs_of(name: str) -> list[Run]:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_lines(name: str) -> None:
-    """A list shows of each run of a library its name, the question and the answer."""
+    """The previews of a library's runs show the name, the question and the answer."""
     found = [
         (run.kind, run.model or run.name, run.inputs_preview or "–", run.outputs_preview or "–")
         for run in runs_of(name)
@@ -147,7 +147,7 @@ def test_lines(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def own_runs() -> dict[str, Run]:
-    """The runs that real clients left under our own decorators, by name."""
+    """Return the runs that real clients recorded under `otel_ml` decorators, by name."""
     return {run.model: run for run in runs_of(OWN)}
 
 
@@ -156,12 +156,12 @@ def own_runs() -> dict[str, Run]:
     [("openai", False), ("openai_stream", True), ("openai_returned", False)],
 )
 def test_version_of_a_stream(own_runs: dict[str, Run], name: str, is_message: bool) -> None:
-    """A stream's message opens a version; a call's answer and a returned stream open none."""
+    """Only a streamed message sets a run's structure. Plain answers and returned streams do not."""
     assert (own_runs[name].structure == structure_digest("message")) is is_message
 
 
 def test_returned_stream_keeps_its_request(own_runs: dict[str, Run]) -> None:
-    """A real stream that is returned keeps model and parameters, and has no structure."""
+    """A returned stream keeps model and parameters of its request, and has no structure."""
     run = own_runs["openai_returned"]
     told = (run.provider_model, run.params, run.structure)
     assert told == ("gpt-4o-mini", '{"temperature":0.5}', "")

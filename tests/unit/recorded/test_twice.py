@@ -1,4 +1,4 @@
-"""Tests of calls that libraries write twice, from the attributes of their spans to what counts."""
+"""Tests that calls which libraries record twice count once, from span attributes on."""
 
 import json
 from typing import Final
@@ -35,7 +35,7 @@ ANTHROPIC: Final[dict[str, Value]] = {
 def write(
     number: int, scope: str, attributes: dict[str, Value], *, parent: int = 0, trace: int = 1
 ) -> Span:
-    """Write a span that is within the time of those with lower numbers."""
+    """Make a span that lies within the time of spans with lower numbers."""
     return make_span(
         f"span {number}",
         attributes,
@@ -49,7 +49,7 @@ def write(
 
 
 def write_mlflow(number: int, output: object, model: str, *, parent: int = 0) -> Span:
-    """Write a span of MLflow."""
+    """Make a span as recorded by MLflow."""
     attributes: dict[str, Value] = {
         "mlflow.spanType": '"CHAT_MODEL"',
         "mlflow.spanOutputs": json.dumps(output),
@@ -60,7 +60,7 @@ def write_mlflow(number: int, output: object, model: str, *, parent: int = 0) ->
 
 
 def write_openinference(number: int, library: str, output: object, *, trace: int) -> Span:
-    """Write a span of OpenInference's instrumentations for JavaScript."""
+    """Make a span as recorded by OpenInference's instrumentations for JavaScript."""
     attributes: dict[str, Value] = {
         "openinference.span.kind": "LLM",
         "llm.model_name": "gpt-4o-mini",
@@ -87,7 +87,7 @@ GEMINI: Final = {
     "candidates": [{"content": {"parts": [{"text": ANSWERED}], "role": "model"}}],
     "model_version": "gemini-2.5-flash",
 }
-# Spans that are one call, the one that counts first.
+# Spans that record the same call. The first one counts.
 CASES: Final[dict[str, list[Span]]] = {
     "MLflow's LangChain over OpenAI": [
         write_mlflow(1, {"generations": [[LANGCHAIN]]}, "gpt-4o-mini"),
@@ -141,7 +141,7 @@ def test_once(case: str) -> None:
 
 
 def test_question_of_mastra() -> None:
-    """A call of Mastra's has the question of the step around it."""
+    """A Mastra call inherits the question of the step around it."""
     scope = "@mastra/otel-exporter"
     question = json.dumps([{"role": "user", "content": ASKED}])
     answer = json.dumps([{"role": "assistant", "content": ANSWERED}])
@@ -166,7 +166,7 @@ def test_question_of_mastra() -> None:
 
 
 def test_tool_call_of_agentops() -> None:
-    """A call of AgentOps answered with the tool call that is a span inside it."""
+    """An AgentOps call without a recorded answer inherits the tool call inside it."""
     spans = [
         write(1, "openai", {**ANTHROPIC, "gen_ai.prompt": ASKED}),
         write(

@@ -10,9 +10,9 @@ from tests.support.otel_ml.otlp_sink import closed_address, open_sink
 
 
 def test_saving_without_a_server(caplog: pytest.LogCaptureFixture) -> None:
-    """Data sets are saved at once where the connection is refused, which is said once for all."""
+    """If connections are refused, data sets are saved at once, and this is logged once."""
     client = Client("shop", endpoint=closed_address(), join=False)
-    client.save(Dataset("first", [{"inputs": {"q": 0}}]))  # loads what sends
+    client.save(Dataset("first", [{"inputs": {"q": 0}}]))  # loads the modules that send
     began_s = time.monotonic()
     for number in range(5):
         qa = Dataset("qa", [{"inputs": {"q": number}}])
@@ -24,7 +24,7 @@ def test_saving_without_a_server(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_was_saved_without_a_server_comes_later() -> None:
-    """A data set that was saved while nobody listened is delivered when somebody does."""
+    """A data set saved while there was no server is delivered when there is one."""
     address = closed_address()
     client = Client("shop", endpoint=address, join=False)
     client.save(Dataset("qa", [{"inputs": {"q": 1}}]))

@@ -64,7 +64,7 @@ def write(folder: Path, tests: str, **files: str) -> Path:
 
 
 def runs_of(sink: Sink) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-    """The experiment's run, and the runs over its items by their ids."""
+    """Return the experiment's run, and the runs of its items by id and repeat."""
     whole = [span for span in sink.spans if "otel_ml.record" not in span]
     [experiment] = [span for span in whole if span["otel_ml.kind"] == "experiment"]
     over = [span for span in whole if "otel_ml.item.id" in span]
@@ -76,7 +76,7 @@ def runs_of(sink: Sink) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
 @sampled(1)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_test_an_item(tmp_path: Path, sink: Sink, workers: int) -> None:
-    """Each item is a test and a run over it, judged by its assert; workers share one experiment."""
+    """Each item is a test and a scored run; pytest workers share one experiment."""
     write(tmp_path, TESTS.replace("{more}", ""))
     options = ("-n", str(workers)) if workers else ()
     ended = run(tmp_path, *options, OTEL_ML_ENDPOINT=sink.address)
@@ -91,7 +91,7 @@ def test_one_test_an_item(tmp_path: Path, sink: Sink, workers: int) -> None:
 
 
 def test_repeats(tmp_path: Path, sink: Sink) -> None:
-    """A repeat is a test of its own."""
+    """Each repeat is a separate test."""
     write(tmp_path, TESTS.replace("{more}", ", repeats=2"))
     ended = run(tmp_path, OTEL_ML_ENDPOINT=sink.address)
     assert "2 failed, 3 passed" in ended.stdout
@@ -114,7 +114,7 @@ def test_repeats(tmp_path: Path, sink: Sink) -> None:
     ],
 )
 def test_wrong_markers(tmp_path: Path, text: str, message: str) -> None:
-    """A marker that is wrong is told where it stands, before any test runs."""
+    """An invalid marker is reported before any test runs."""
     ended = run(write(tmp_path, text), OTEL_SDK_DISABLED="true")
     assert ended.returncode != 0
     assert message in ended.stdout + ended.stderr
@@ -142,7 +142,7 @@ def test_no_regression(otel_ml_evaluate):
 
 
 def test_one_test_for_the_whole(tmp_path: Path) -> None:
-    """A fixture evaluates a whole data set, and a verdict fails the test with the table."""
+    """A fixture evaluates a whole data set, and its verdict fails the test with the table."""
     write(tmp_path, WHOLE)
     off = {"OTEL_SDK_DISABLED": "true"}
     assert run(tmp_path, **off).returncode == 0
@@ -153,7 +153,7 @@ def test_one_test_for_the_whole(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_before_it_is_used(tmp_path: Path) -> None:
-    """In a session without a marked test nothing of ours is loaded but the plugin."""
+    """A session without a marked test loads only the plugin's modules of otel-ml."""
     text = (
         "import sys\n\ndef test_modules():\n"
         "    ours = {name for name in sys.modules if name.startswith('otel_ml.')}\n"
@@ -165,7 +165,7 @@ def test_nothing_is_loaded_before_it_is_used(tmp_path: Path) -> None:
 
 
 def test_pytest_finds_the_plugin() -> None:
-    """The package names the plugin to pytest."""
+    """The package registers the plugin with pytest."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         told = tomllib.load(file)["project"]["entry-points"]["pytest11"]
     assert told == {"otel_ml": "otel_ml.integrations.pytest_plugin"}

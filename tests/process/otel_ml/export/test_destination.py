@@ -1,4 +1,4 @@
-"""Where batches go: over HTTP, to an exporter of the user's, or nowhere."""
+"""Destinations of batches: HTTP, a custom exporter, or none."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def open_destination(address: str, timeout_s: float = LONG_S) -> Iterator[OtlpDe
 
 
 class Exporter(SpanExporter):
-    """Gives one answer to every batch, and keeps what it was handed."""
+    """Returns one result for every batch, and keeps the spans it received."""
 
     def __init__(self, answer: object = SpanExportResult.SUCCESS) -> None:
         self._answer = answer
@@ -64,7 +64,7 @@ class Exporter(SpanExporter):
 
 
 def test_batch_is_delivered(sink: Sink) -> None:
-    """A batch is one request with all its spans."""
+    """A batch is sent as one request with all its spans."""
     batch = SpanBatch([make_span("a"), make_span("b")])
     with open_destination(sink.address) as destination:
         assert destination.send(batch, LONG_S) == Answer(delivered=True)
@@ -72,7 +72,7 @@ def test_batch_is_delivered(sink: Sink) -> None:
 
 
 def test_unreachable_receiver_may_be_tried_again() -> None:
-    """A batch that found nobody may be sent again."""
+    """A batch that reached no receiver can be sent again."""
     with open_destination(closed_address()) as destination:
         answer = destination.send(SpanBatch([make_span("a")]), LONG_S)
     assert answer == Answer(delivered=False, retry=True, message="connection refused")
@@ -80,7 +80,7 @@ def test_unreachable_receiver_may_be_tried_again() -> None:
 
 @pytest.mark.parametrize(("own_s", "given_s"), [(0.2, LONG_S), (LONG_S, 0.2)])
 def test_shorter_time_counts(sink: Sink, own_s: float, given_s: float) -> None:
-    """A request takes at most the destination's time, and at most what it is given."""
+    """A request takes at most the destination's timeout and at most the given time."""
     over = threading.Event()
     sink.reply = lambda _: Reply(200 if over.wait(LONG_S) else 500)
     with open_destination(sink.address, own_s) as destination:
@@ -90,7 +90,7 @@ def test_shorter_time_counts(sink: Sink, own_s: float, given_s: float) -> None:
 
 
 def test_unencodable_batch_is_not_sent(sink: Sink) -> None:
-    """A batch of which nothing can be written is refused for good and never sent."""
+    """A batch without any encodable span is refused permanently and not sent."""
     with open_destination(sink.address) as destination:
         answer = destination.send(SpanBatch([BAD, BAD]), LONG_S)
     assert answer == Answer(delivered=False, message="not encodable")
@@ -98,7 +98,7 @@ def test_unencodable_batch_is_not_sent(sink: Sink) -> None:
 
 
 def test_unencodable_span_is_rejected(sink: Sink) -> None:
-    """A span that cannot be written counts as rejected, the others are sent."""
+    """A span that cannot be encoded counts as rejected, and the other spans are sent."""
     with open_destination(sink.address) as destination:
         answer = destination.send(SpanBatch([make_span("a"), BAD]), LONG_S)
     assert answer == Answer(delivered=True, rejected=1, message="not encodable")
@@ -106,7 +106,7 @@ def test_unencodable_span_is_rejected(sink: Sink) -> None:
 
 
 def test_unencodable_span_adds_to_the_rejected(sink: Sink) -> None:
-    """Spans that cannot be written add to those that the receiver rejects, whose words count."""
+    """Unencodable spans are added to those that the receiver rejects, with its message."""
     partial = ExportTracePartialSuccess(rejected_spans=1, error_message="too old")
     body = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
     sink.reply = lambda _: Reply(200, {"content-type": "application/x-protobuf"}, body)
@@ -116,7 +116,7 @@ def test_unencodable_span_adds_to_the_rejected(sink: Sink) -> None:
 
 
 def test_unencodable_span_is_not_delivered_by_a_refusal(sink: Sink) -> None:
-    """A refused batch is refused whole, whatever of it could be written."""
+    """If the receiver refuses a batch, the whole batch counts as refused."""
     sink.reply = lambda _: Reply(400)
     with open_destination(sink.address) as destination:
         answer = destination.send(SpanBatch([make_span("a"), BAD]), LONG_S)
@@ -124,7 +124,7 @@ def test_unencodable_span_is_not_delivered_by_a_refusal(sink: Sink) -> None:
 
 
 def test_closed_destination_opens_again(sink: Sink) -> None:
-    """A destination that was closed sends again, and may be closed twice."""
+    """A closed destination can send again, and can be closed twice."""
     with open_destination(sink.address) as destination:
         destination.close()
         destination.close()
@@ -132,7 +132,7 @@ def test_closed_destination_opens_again(sink: Sink) -> None:
 
 
 def test_exporter_gets_the_spans() -> None:
-    """An exporter is handed the spans of the batch, in their order."""
+    """An exporter receives the spans of the batch in their order."""
     exporter = Exporter()
     destination = ExporterDestination(exporter, "mine")
     answer = destination.send(SpanBatch([make_span("a"), make_span("b")]), LONG_S)
@@ -141,13 +141,13 @@ def test_exporter_gets_the_spans() -> None:
 
 @pytest.mark.parametrize("said", [SpanExportResult.FAILURE, None, True, "ok"])
 def test_exporter_that_says_anything_else_failed(said: object) -> None:
-    """Whatever an exporter says but success is a failure for good: its retries are its own."""
+    """Any result of an exporter except success is a permanent failure: it retries itself."""
     answer = ExporterDestination(Exporter(said), "mine").send(SpanBatch([make_span("a")]), LONG_S)
     assert answer == Answer(delivered=False, message="the exporter failed")
 
 
 def test_exporter_that_raises_failed() -> None:
-    """An exporter that raises failed for good, and is counted as trouble."""
+    """An exporter that raises has failed permanently, and the error is counted."""
     before = trouble().get("export", 0)
     exporter = Exporter(KeyError("secret"))
     answer = ExporterDestination(exporter, "mine").send(SpanBatch([make_span("a")]), LONG_S)
@@ -156,7 +156,7 @@ def test_exporter_that_raises_failed() -> None:
 
 
 def test_closing_shuts_the_exporter_down() -> None:
-    """Closing a client shuts its exporter down, once."""
+    """Closing a client shuts its exporter down once."""
     exporter = Exporter()
     client = Client("shop", exporter=exporter)
     client.trace(lambda: 1)()
@@ -166,7 +166,7 @@ def test_closing_shuts_the_exporter_down() -> None:
 
 
 def test_exporter_that_raises_at_the_end_raises_nothing() -> None:
-    """A client closes quietly when its exporter raises at shutdown."""
+    """Closing a client does not raise if its exporter raises at shutdown."""
 
     class Raising(Exporter):
         def shutdown(self) -> None:
@@ -178,7 +178,7 @@ def test_exporter_that_raises_at_the_end_raises_nothing() -> None:
 
 
 def test_nowhere_refuses() -> None:
-    """Where what sends is not installed, every batch is refused with what to install."""
+    """If the exporter package is missing, every batch is refused with the package to install."""
     destination = NoDestination("install it", "http://localhost:4317")
     answer = destination.send(SpanBatch([make_span("a")]), LONG_S)
     destination.after_fork()
@@ -190,7 +190,7 @@ def test_nowhere_refuses() -> None:
 
 
 def test_missing_grpc_exporter_is_said(tmp_path: Path) -> None:
-    """Without the extra for gRPC calls go on, and what they lose says what to install."""
+    """Without the gRPC extra, calls work, and the loss reason is what to install."""
     script = """
         import json, sys
         sys.modules["opentelemetry.exporter.otlp.proto.grpc.trace_exporter"] = None  # not there
@@ -207,7 +207,7 @@ def test_missing_grpc_exporter_is_said(tmp_path: Path) -> None:
 
 
 def test_grpc_delivers_nothing_without_a_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over gRPC a run that found nobody is lost: the official exporter has retries of its own."""
+    """Over gRPC, a run without a receiver is lost: the official exporter does the retries."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     client = Client("shop", endpoint=closed_address(), join=False)

@@ -1,4 +1,4 @@
-"""From the end of a call to its delivery: when a call waits, what is tried again, what is lost."""
+"""From the end of a call to its delivery: when calls wait, and what is retried or lost."""
 
 import logging
 import re
@@ -38,7 +38,7 @@ LONG_S = 20.0
 
 @pytest.fixture
 def client(sink: Sink) -> Iterator[Client]:
-    """A client of the sink."""
+    """Yield a client of the sink."""
     client = Client("shop", endpoint=sink.address, join=False)
     yield client
     client.close()
@@ -46,7 +46,7 @@ def client(sink: Sink) -> Iterator[Client]:
 
 @pytest.fixture
 def refused() -> Iterator[Client]:
-    """A client whose receiver is not there until the test ends."""
+    """Yield a client whose receiver starts only when the test ends."""
     address = closed_address()
     client = Client("shop", endpoint=address, join=False)
     yield client
@@ -65,7 +65,7 @@ def outputs(sink: Sink) -> list[str]:
 
 
 def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
-    """What our warnings say, of those that match."""
+    """Return the messages of logged warnings that match."""
     texts = [item.getMessage() for item in caplog.records if item.levelno >= logging.WARNING]
     return [text for text in texts if re.search(words, text)]
 
@@ -77,7 +77,7 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 def test_tight_loop_through_a_small_queue(
     tmp_path: Path, sink: Sink, most: int, calls: int
 ) -> None:
-    """A loop that is faster than the sender waits for it: none is lost that waited no 100 ms."""
+    """A loop faster than the sender waits for it; no span is dropped before a wait of 100 ms."""
     script = f"""
         import json
         from otel_ml import Client
@@ -93,14 +93,14 @@ def test_tight_loop_through_a_small_queue(
     delivered, lost, blocked_ms = ask_script(tmp_path, script, OTEL_BSP_MAX_QUEUE_SIZE=str(most))
     number = lost.pop("queue full", 0)
     assert lost == {}
-    assert blocked_ms > 100 * number  # a machine at its limit may stop the sender for so long
+    assert blocked_ms > 100 * number  # an overloaded machine may stop the sender for so long
     assert len(set(sink.ids)) == delivered == calls - number
 
 
 def test_no_call_waits_for_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: Client
 ) -> None:
-    """While nothing gets through no call waits for room: spans are dropped, which is said once."""
+    """While nothing is delivered, no call waits: spans are dropped, and this is logged once."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     call(refused)
     assert refused.flush(0.3).reason == "connection refused"
@@ -112,7 +112,7 @@ def test_no_call_waits_for_nothing(
 
 
 def test_event_loop_never_waits(tmp_path: Path, sink: Sink) -> None:
-    """A call on a thread with a running event loop does not wait, though the sender gets on."""
+    """A call in a thread with a running event loop never waits, even if the sender progresses."""
     script = f"""
         import asyncio, json
         from otel_ml import Client
@@ -164,7 +164,7 @@ WAITING = """
 
 @pytest.fixture(scope="module")
 def durations(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], float, int]:
-    """How long 100 calls took while a span got through every half second, in how many minutes."""
+    """Return durations of 100 calls with a slow receiver, the minutes they took, and the drops."""
 
     def reply(_: Received) -> Reply:
         wait_until(elapsed(0.5))
@@ -188,13 +188,13 @@ def test_call_waits_a_tenth_of_a_second(durations: tuple[list[float], float, int
 
 
 def test_calls_wait_five_seconds_a_minute(durations: tuple[list[float], float, int]) -> None:
-    """All calls together wait 5 s a minute, whatever gets through."""
+    """All calls together wait at most 5 s a minute, however many spans are delivered."""
     waited_s = sum(durations[0][1:])
     assert 4.0 < waited_s < 5.5 * durations[1]
 
 
 def test_exporter_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traced calls of the exporter itself do not wait for the room that only it can make."""
+    """Traced calls by the exporter itself do not wait, because only the exporter makes room."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
     inner: list[float] = []
 
@@ -212,11 +212,11 @@ def test_exporter_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> N
     assert calling.stats().blocked_ms == 0.0
 
 
-# What is tried again.
+# Retries.
 
 
 class Failing:
-    """Answers so often with a failure, then with success."""
+    """Responds with a failure the given number of times, then with success."""
 
     def __init__(self, reply: Reply, times: int) -> None:
         self._reply = reply
@@ -229,7 +229,7 @@ class Failing:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_failed_request_is_sent_again(client: Client, sink: Sink, status: int) -> None:
-    """Spans that found the receiver overloaded are sent again until they are taken, once."""
+    """Spans refused by an overloaded receiver are sent again until they are accepted, once."""
     sink.reply = Failing(Reply(status), 2)
     call(client, 10)
     assert client.flush() == Delivery(delivered=10)
@@ -238,7 +238,7 @@ def test_failed_request_is_sent_again(client: Client, sink: Sink, status: int) -
 
 
 def test_retry_after_is_kept(client: Client, sink: Sink) -> None:
-    """The receiver is left alone for as long as it said."""
+    """The sender waits for as long as the receiver's Retry-After."""
     sink.reply = Failing(Reply(503, {"retry-after": "1"}), 2)
     call(client)
     wait_until(lambda: len(sink.taken) == 1)
@@ -251,7 +251,7 @@ def test_retry_after_is_kept(client: Client, sink: Sink) -> None:
 def test_receiver_is_left_alone_in_a_hurry(
     client: Client, sink: Sink, headers: dict[str, str], least_s: float
 ) -> None:
-    """Many threads that flush do not make the sender knock before it may."""
+    """Concurrent flushes do not make the sender retry before the delay is over."""
     sink.reply = Failing(Reply(503, headers), 1)
     call(client)
     threads = [threading.Thread(target=client.flush, args=(LONG_S,)) for _ in range(10)]
@@ -266,7 +266,7 @@ def test_receiver_is_left_alone_in_a_hurry(
 def test_flush_waits_as_long_as_the_receiver_asks(
     client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A flush waits for twice the pause that was asked for, and the log reports that it waits."""
+    """A flush waits for twice the requested delay, and the log reports that it waits."""
     sink.reply = Failing(Reply(503, {"retry-after": "3"}), 2)  # 6 s without progress
     call(client, 7)
     assert client.flush() == Delivery(delivered=7)
@@ -275,7 +275,7 @@ def test_flush_waits_as_long_as_the_receiver_asks(
 
 
 def test_flush_remembers_the_longest_pause(client: Client, sink: Sink) -> None:
-    """A success does not shorten how long a flush waits for a receiver that asks for pauses."""
+    """A success does not shorten how long a flush waits for a receiver that asks for delays."""
     replies = [Reply(503, {"retry-after": "3"}), Reply()]
     replies += [Reply(503, {"retry-after": "1"})] * 6
     sink.reply = lambda _: replies.pop(0) if replies else Reply()
@@ -286,7 +286,7 @@ def test_flush_remembers_the_longest_pause(client: Client, sink: Sink) -> None:
 
 
 def test_exit_waits_as_long_as_the_receiver_asks(tmp_path: Path, sink: Sink) -> None:
-    """The end of a process waits for twice the pause that was asked for, and reports it."""
+    """A process that ends waits for twice the requested delay, and reports it."""
     sink.reply = Failing(Reply(503, {"retry-after": "3"}), 2)
     script = f"""
         from otel_ml import Client
@@ -300,7 +300,7 @@ def test_exit_waits_as_long_as_the_receiver_asks(tmp_path: Path, sink: Sink) -> 
 
 
 def test_recovery_is_reported(client: Client, sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
-    """After an outage the log reports that delivery works again, and how much was late."""
+    """After an outage, the log reports that delivery works again, and how late the spans were."""
     sink.reply = Failing(Reply(503, {"retry-after": "1"}), 1)
     call(client, 5)
     assert client.flush() == Delivery(delivered=5)
@@ -313,7 +313,7 @@ def test_recovery_is_reported(client: Client, sink: Sink, caplog: pytest.LogCapt
 def test_losses_of_an_outage_are_reported(
     monkeypatch: pytest.MonkeyPatch, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After an outage the log reports how many spans were lost in it."""
+    """After an outage, the log reports how many spans were lost."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     sink.reply = Failing(Reply(503, {"retry-after": "1"}), 1)
     client = Client("shop", endpoint=sink.address, join=False)
@@ -339,9 +339,9 @@ def test_recovery_is_reported_once_a_minute(
 
 
 def test_flush_ends_a_long_pause(refused: Client) -> None:
-    """A flush tries again soon, however long the pause of the sender has grown."""
+    """A flush retries soon, however long the sender's retry delay has become."""
     call(refused)
-    wait_until(lambda: refused.stats().retries >= 3)  # now it waits for 2 s at least
+    wait_until(lambda: refused.stats().retries >= 3)  # now the delay is at least 2 s
     with open_sink(urlsplit(str(refused.stats().configuration["endpoint"])).port or 0) as sink:
         began = time.monotonic()
         assert refused.flush()
@@ -350,7 +350,7 @@ def test_flush_ends_a_long_pause(refused: Client) -> None:
 
 
 def test_failure_is_said_once(client: Client, sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
-    """A receiver that fails again and again is said once, and where it is."""
+    """Repeated failures of a receiver are logged once, with its address."""
     sink.reply = Failing(Reply(503), 2)
     call(client)
     assert client.flush()
@@ -359,7 +359,7 @@ def test_failure_is_said_once(client: Client, sink: Sink, caplog: pytest.LogCapt
 
 
 def test_outage_loses_nothing(refused: Client) -> None:
-    """Calls of an outage are delivered by themselves when the receiver is there, each once."""
+    """Calls made during an outage are delivered once the receiver is back, each exactly once."""
     call(refused, 1_000)
     wait_until(lambda: refused.stats().retries >= 1)
     call(refused, 1_000)
@@ -368,11 +368,11 @@ def test_outage_loses_nothing(refused: Client) -> None:
     assert (len(sink.ids), len(set(sink.ids))) == (2_000, 2_000)
 
 
-# What is refused.
+# Refusals.
 
 
 def test_refused_batch_is_lost(client: Client, sink: Sink) -> None:
-    """What the receiver refuses for good is counted by its reason and not sent again."""
+    """Permanently refused spans are counted by reason and not sent again."""
     sink.reply = Failing(Reply(400), 1)
     call(client, 10)
     assert client.flush() == Delivery(lost={"400 Bad Request": 10})
@@ -383,7 +383,7 @@ def test_refused_batch_is_lost(client: Client, sink: Sink) -> None:
 
 
 def test_refusal_is_said_once(client: Client, sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
-    """That spans are refused is said once, with the reason and where."""
+    """Refusals are logged once, with the reason and the address."""
     sink.reply = lambda _: Reply(401)
     for _ in range(3):
         call(client)
@@ -393,7 +393,7 @@ def test_refusal_is_said_once(client: Client, sink: Sink, caplog: pytest.LogCapt
 
 
 def test_batch_that_is_too_large_is_split(client: Client, sink: Sink) -> None:
-    """A batch that is too large for the receiver is halved until it is not."""
+    """A batch that is too large for the receiver is halved until it is accepted."""
     sink.reply = lambda request: Reply(413 if len(request.spans) > 3 else 200)
     call(client, 20)
     assert client.flush() == Delivery(delivered=20)
@@ -401,7 +401,7 @@ def test_batch_that_is_too_large_is_split(client: Client, sink: Sink) -> None:
 
 
 class Breaking:
-    """Takes no batch of four; breaks over the first half of it."""
+    """Refuses a batch of four as too large, and raises on its first half."""
 
     page = "nowhere"
     is_out_of_reach = False
@@ -418,18 +418,18 @@ class Breaking:
         return Answer(delivered=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def after_fork(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def test_part_that_breaks_is_lost_alone() -> None:
-    """A half that cannot be sent is lost, the other is sent, and nothing is counted twice."""
+    """If one half of a split batch fails, it is lost, the other is sent, and counts are right."""
     destination = Breaking()
     queue = SpanQueue()
     for _ in range(4):
-        assert queue.put(ReadableSpan("any"))  # before a thread could send the first ones
+        assert queue.put(ReadableSpan("any"))  # before a thread can send the first ones
     pipeline = Pipeline(queue, destination, Pace())
     delivery = pipeline.flush(LONG_S)
     assert (destination.sizes, pipeline.pending) == ([4, 2, 2], 0)
@@ -440,11 +440,11 @@ def test_part_that_breaks_is_lost_alone() -> None:
 def test_first_span_after_a_pause_leaves_at_once(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first span after a pause is sent at once, the next ones after the delay."""
+    """The first span after a pause is sent at once, the next ones after the schedule delay."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "2000")
     client = Client("shop", endpoint=sink.address, join=False)
     call(client)
-    client.flush()  # the sender is loaded and begins to rest
+    client.flush()  # the sender's modules are loaded and its pause begins
     wait_until(elapsed(2.1))
     began = time.monotonic()
     call(client)
@@ -458,10 +458,10 @@ def test_first_span_after_a_pause_leaves_at_once(
 
 
 def test_continuous_traffic_is_one_request_a_second(client: Client, sink: Sink) -> None:
-    """A process that calls all the time sends one request per second."""
+    """A process that calls continuously sends one request per second."""
     call(client)
     client.flush()
-    wait_until(elapsed(0.1))  # the sender begins to rest
+    wait_until(elapsed(0.1))  # the sender's pause begins
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
         call(client)
@@ -476,7 +476,7 @@ def test_continuous_traffic_is_one_request_a_second(client: Client, sink: Sink) 
 def test_full_batch_leaves_at_once(
     client: Client, sink: Sink, calls: int, value: str | None
 ) -> None:
-    """A batch that is full, by spans or by bytes, does not wait for the delay."""
+    """A batch that is full, by spans or by bytes, is sent without waiting for the delay."""
     call(client)
     client.flush()
     began = time.monotonic()
@@ -486,7 +486,7 @@ def test_full_batch_leaves_at_once(
 
 
 def test_request_that_takes_long_is_not_followed_at_once(client: Client, sink: Sink) -> None:
-    """Spans that end during a request wait for the delay too."""
+    """Spans that end during a request also wait for the delay."""
 
     def reply(_: Received) -> Reply:
         wait_until(elapsed(0.3))
@@ -502,7 +502,7 @@ def test_request_that_takes_long_is_not_followed_at_once(client: Client, sink: S
 
 
 def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> None:
-    """A single span that is too large is lost, all others of its batch are delivered."""
+    """A span that is too large alone is lost, and all others of its batch are delivered."""
     sink.reply = lambda request: Reply(
         413 if any(span["otel_ml.outputs"] == "7" for span in request.spans) else 200
     )
@@ -513,14 +513,14 @@ def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> Non
 
 
 def partial_success(rejected: int) -> Reply:
-    """Takes a request but for some spans."""
+    """Return a response that accepts a request except some spans."""
     partial = ExportTracePartialSuccess(rejected_spans=rejected, error_message="too old")
     body = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
     return Reply(200, {"content-type": "application/x-protobuf"}, body)
 
 
 def test_rejected_spans_are_counted(client: Client, sink: Sink) -> None:
-    """Spans that the receiver rejects of a batch are lost, the others are delivered."""
+    """Spans of a batch that the receiver rejects are lost, and the others are delivered."""
     sink.reply = lambda _: partial_success(3)
     call(client, 10)
     assert client.flush() == Delivery(delivered=7, lost={"rejected": 3})
@@ -533,7 +533,7 @@ def test_rejected_spans_are_counted(client: Client, sink: Sink) -> None:
 def test_rejection_is_said_once(
     client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """That spans were rejected is said once, with the receiver's words."""
+    """Rejections are logged once, with the receiver's message."""
     sink.reply = lambda _: partial_success(1)
     for _ in range(3):
         call(client, 2)
@@ -542,7 +542,7 @@ def test_rejection_is_said_once(
 
 
 def test_no_more_is_rejected_than_was_sent(client: Client, sink: Sink) -> None:
-    """A receiver that rejects more spans than there were rejected all of them."""
+    """If a receiver rejects more spans than were sent, all of them count as rejected."""
     sink.reply = lambda _: partial_success(1_000)
     call(client, 2)
     assert client.flush() == Delivery(lost={"rejected": 2})
@@ -553,12 +553,12 @@ def test_no_more_is_rejected_than_was_sent(client: Client, sink: Sink) -> None:
 
 @dataclass(slots=True)
 class Quiet:
-    """What became of flushes and a close where nothing gets through.
+    """Results of flushes and a close when nothing can be delivered.
 
     Attributes:
         took_s: How long each took, by name.
-        told: What the flushes told.
-        stats: Of the client that was closed.
+        told: The results of the flushes.
+        stats: The stats of the closed client.
     """
 
     took_s: dict[str, float] = field(default_factory=dict)
@@ -579,7 +579,7 @@ class Quiet:
 
 @pytest.fixture(scope="module")
 def quiet() -> Quiet:
-    """Flush where a receiver says nothing, and where there is none; close: all side by side."""
+    """Flush with a silent receiver and with none, and close a client, all at the same time."""
     over, quiet, address = threading.Event(), Quiet(), closed_address()
     with open_sink() as sink:
         sink.reply = lambda _: Reply(200 if over.wait(LONG_S) else 500)
@@ -608,39 +608,39 @@ def quiet() -> Quiet:
 @sampled(1)
 @pytest.mark.parametrize("name", ["hanging", "refused"])
 def test_flush_gives_up_early(quiet: Quiet, name: str) -> None:
-    """A flush returns when nothing got through for 5 s, long before its time is over."""
+    """A flush returns after 5 s without progress, long before its timeout."""
     assert 4.9 < quiet.took_s[name] < 8.0
 
 
 @pytest.mark.parametrize("name", ["hanging", "refused"])
 def test_flush_tells_that_it_gave_up(quiet: Quiet, name: str) -> None:
-    """A flush that gave up tells how many spans wait."""
+    """A flush that gave up reports the number of pending spans."""
     told = quiet.told[name]
     assert (told.delivered, told.pending, told.lost, bool(told)) == (0, 3, {}, False)
 
 
 def test_flush_tells_that_nobody_listens(quiet: Quiet) -> None:
-    """A flush that gave up because nobody listens says so."""
+    """A flush that gave up because the connection was refused reports this reason."""
     assert quiet.told["refused"].reason == "connection refused"
 
 
 def test_flush_tells_that_nobody_answers(quiet: Quiet) -> None:
-    """A flush that gave up because nobody answers has a reason to tell."""
+    """A flush that gave up because the receiver is silent reports a reason."""
     assert quiet.told["hanging"].reason
 
 
 def test_close_gives_up(quiet: Quiet) -> None:
-    """Closing ends within its 10 s where the receiver takes the request and says nothing."""
+    """Closing takes at most 10 s if the receiver accepts the request and never responds."""
     assert quiet.took_s["close"] < 10.0
 
 
 def test_closed_client_has_nothing_queued(quiet: Quiet) -> None:
-    """What a closing client gave up counts as lost alone, no longer as queued."""
+    """After a client is closed, undelivered spans count as lost and no longer as queued."""
     assert (quiet.stats.queued, sum(quiet.stats.lost.values())) == (0, 3)
 
 
 def test_flush_of_many_threads_tells_each_span_once(client: Client, sink: Sink) -> None:
-    """What many threads' flushes tell adds up to what was delivered."""
+    """The results of concurrent flushes add up to the number of delivered spans."""
     traced = client.trace(lambda value: value)
     told: list[Delivery] = []
 
@@ -654,7 +654,7 @@ def test_flush_of_many_threads_tells_each_span_once(client: Client, sink: Sink) 
 
 
 def test_flush_tells_all_that_it_delivered(client: Client) -> None:
-    """A flush tells each span that was delivered before it returned."""
+    """The result of a flush includes every span delivered before it returned."""
     traced, told = client.trace(lambda: 1), set[tuple[int, int]]()
 
     def work() -> None:
@@ -668,7 +668,7 @@ def test_flush_tells_all_that_it_delivered(client: Client) -> None:
 
 
 def test_flush_waits_for_what_was_put_before(client: Client, sink: Sink) -> None:
-    """When a flush returns, what its thread recorded before is delivered."""
+    """When a flush returns, everything its thread recorded before is delivered."""
     missing: list[str] = []
 
     def work() -> None:
@@ -684,7 +684,7 @@ def test_flush_waits_for_what_was_put_before(client: Client, sink: Sink) -> None
 
 
 def run_threads(work: Callable[[], None], number: int) -> None:
-    """Run threads that are interrupted as often as can be."""
+    """Run threads with a minimal switch interval, so that they are interrupted often."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -703,7 +703,7 @@ def run_threads(work: Callable[[], None], number: int) -> None:
 def test_batches_are_bounded_by_number(
     monkeypatch: pytest.MonkeyPatch, client: Client, sink: Sink
 ) -> None:
-    """A request holds as many spans as the environment says."""
+    """A request has at most as many spans as the environment allows."""
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     call(client, 95)
     assert client.flush()
@@ -712,7 +712,7 @@ def test_batches_are_bounded_by_number(
 
 
 def test_batches_are_bounded_by_bytes(client: Client, sink: Sink) -> None:
-    """A request of long payloads stays below 9 MiB."""
+    """A request with long payloads stays below 9 MiB."""
     call(client, 200, "x" * 60_000)
     assert client.flush()
     sizes = [int(request.headers["content-length"]) for request in sink.requests]
@@ -723,18 +723,18 @@ def test_batches_are_bounded_by_bytes(client: Client, sink: Sink) -> None:
 def test_first_span_waits_for_others(
     monkeypatch: pytest.MonkeyPatch, client: Client, sink: Sink
 ) -> None:
-    """Spans of a moment travel together, in one request."""
+    """Spans that end at about the same time are sent in one request."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", LATE_MS)
     call(client, 100)
     assert client.flush()
     assert [len(request.spans) for request in sink.requests] == [100]
 
 
-# An exporter of the user's.
+# A custom exporter.
 
 
 class Taking(SpanExporter):
-    """Takes everything, after it did something else the first time."""
+    """Accepts all spans, except that its first export runs the given function."""
 
     def __init__(self, first: Callable[[], SpanExportResult] | None = None) -> None:
         self._first = first
@@ -760,7 +760,7 @@ def raise_error() -> SpanExportResult:
     ("first", "reason"), [(fail, "the exporter failed"), (raise_error, "RuntimeError")]
 )
 def test_failed_export_is_lost(first: Callable[[], SpanExportResult], reason: str) -> None:
-    """A batch that the exporter refuses or raises over is lost, and told once."""
+    """A batch that the exporter refuses or raises on is lost, and reported once."""
     exporter = Taking(first)
     client = Client("shop", exporter=exporter)
     call(client, 3)
@@ -771,7 +771,7 @@ def test_failed_export_is_lost(first: Callable[[], SpanExportResult], reason: st
 
 
 def test_dead_thread_is_started_again(tmp_path: Path) -> None:
-    """An exporter that ends the sending thread loses its batch and none after it."""
+    """An exporter that ends the sending thread loses only its batch."""
     script = """
         import dataclasses, json
         from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -799,11 +799,11 @@ def test_dead_thread_is_started_again(tmp_path: Path) -> None:
     ]
 
 
-# Forks, and finalisers.
+# Forks and finalisers.
 
 
 def test_child_begins_empty(tmp_path: Path, sink: Sink) -> None:
-    """What waits when a process forks is delivered by the parent alone."""
+    """Spans pending at a fork are delivered by the parent only."""
     script = f"""
         import json, os
         from otel_ml import Client
@@ -827,8 +827,8 @@ def test_child_begins_empty(tmp_path: Path, sink: Sink) -> None:
     assert sorted(outputs(sink)) == sorted(['"child"', *map(str, range(100))])
 
 
-# At each call of a function, and not by the collector of garbage: before Python 3.12 a finaliser
-# that the latter runs within `ContextVar.set` crashes the interpreter.
+# Finalisers run at each function call, not in the garbage collector: before Python 3.12, a
+# finaliser that the collector runs inside `ContextVar.set` crashes the interpreter.
 FINALISERS = """
     import faulthandler, sys, threading
     from otel_ml import Client, Judge, current_run
@@ -867,7 +867,7 @@ FINALISERS = """
 
 @pytest.mark.parametrize("decorator", ["trace", "assess(Judge('any', '', lambda: 1))"])
 def test_finaliser_may_call(tmp_path: Path, sink: Sink, decorator: str) -> None:
-    """A finaliser that calls a traced function hangs and loses nothing, wherever it runs."""
+    """A finaliser that calls a traced function neither hangs nor loses spans, wherever it runs."""
     script = FINALISERS.format(address=sink.address, decorator=decorator)
     assert run_script(tmp_path, script).stdout == "went on\nTrue\n"
 
@@ -876,7 +876,7 @@ def test_finaliser_may_call(tmp_path: Path, sink: Sink, decorator: str) -> None:
 def test_finaliser_may_call_when_the_queue_is_full(
     tmp_path: Path, sink: Sink, decorator: str
 ) -> None:
-    """A finaliser that calls a traced function hangs nothing where spans are dropped."""
+    """A finaliser that calls a traced function does not hang when spans are dropped."""
     sink.reply = lambda _: Reply(503)
     script = FINALISERS.format(address=sink.address, decorator=decorator)
     script = script.replace("    client.flush()\n", "    import os; os._exit(0)\n")
@@ -885,7 +885,7 @@ def test_finaliser_may_call_when_the_queue_is_full(
 
 
 def test_exporter_sees_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exporter of the user's gets batches of ordinary spans, of the size that it is used to."""
+    """A custom exporter receives batches of ordinary spans of the usual size."""
     exporter = Taking()
     client = Client("shop", exporter=exporter)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", LATE_MS)

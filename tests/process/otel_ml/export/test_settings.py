@@ -16,7 +16,7 @@ def _no_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_odd_settings_are_said_once(tmp_path: Path) -> None:
-    """Each odd setting is one warning however many clients resolve it, and shows no secret."""
+    """Each invalid setting is logged once for all clients, without secrets."""
     result = run_script(
         tmp_path,
         """
@@ -42,7 +42,7 @@ def test_odd_settings_are_said_once(tmp_path: Path) -> None:
 
 
 def test_unknown_protocol_is_http(tmp_path: Path) -> None:
-    """A protocol that we do not know is said, and HTTP taken."""
+    """An unknown protocol is logged, and HTTP is used."""
     result = run_script(
         tmp_path,
         "from otel_ml.export.settings import resolve; print(resolve(None, '', None).protocol)",
@@ -56,7 +56,7 @@ def test_unknown_protocol_is_http(tmp_path: Path) -> None:
 
 
 def test_undecodable_environment_is_borne(tmp_path: Path) -> None:
-    """Bytes that are no text in the variables raise nothing."""
+    """Undecodable bytes in environment variables do not raise."""
     result = run_script(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""Documents that are too long for an event: uploaded, once, and accounted for."""
+"""Documents that are too long for an event are uploaded once and accounted for."""
 
 import hashlib
 import json
@@ -65,7 +65,7 @@ def puts(sink: Sink) -> list[Received]:
 
 
 def for_puts(reply: Reply) -> Any:
-    """Answer uploads so, and spans with success."""
+    """Return a reply function that answers uploads with `reply`, and spans with success."""
     return lambda request: reply if request.path.startswith(BELOW) else Reply()
 
 
@@ -74,9 +74,9 @@ def values(sink: Sink) -> list[Any]:
 
 
 def test_document_is_stored_under_its_hash(client: Client, sink: Sink) -> None:
-    """A long document is uploaded as JSON under its hash, beside the run."""
+    """A long document is uploaded as JSON under its hash, in addition to the run."""
     log(client)
-    assert client.flush() == Delivery(delivered=3)  # the start, the run, the document
+    assert client.flush() == Delivery(delivered=3)  # the run's start, the run, the document
     [(path, body)] = sink.documents.items()
     assert path == BELOW + hashlib.sha256(body).hexdigest()
     assert types.load(body).data == LONG
@@ -85,7 +85,7 @@ def test_document_is_stored_under_its_hash(client: Client, sink: Sink) -> None:
 
 
 def test_key_and_compression(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload carries the key, and is not compressed: its hash is that of the body."""
+    """An upload has the key, and is not compressed because the hash is that of the body."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     with opened(sink.address, api_key="secret-key") as client:
         log(client)
@@ -95,7 +95,7 @@ def test_key_and_compression(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_odd_project_and_base_path(sink: Sink) -> None:
-    """Project and base path stand in the address as they are, encoded."""
+    """Project and base path are percent-encoded in the upload's path."""
     client = Client("a/b ü", endpoint=f"{sink.address}/base/", join=False)
     log(client)
     assert client.flush()
@@ -105,7 +105,7 @@ def test_odd_project_and_base_path(sink: Sink) -> None:
 
 
 def test_same_document_is_uploaded_once(client: Client, sink: Sink) -> None:
-    """What this process uploaded is not uploaded again."""
+    """A process does not upload the same document again."""
     for _ in range(3):
         log(client)
         assert client.flush()
@@ -115,7 +115,7 @@ def test_same_document_is_uploaded_once(client: Client, sink: Sink) -> None:
 
 
 def test_joined_provider_with_an_endpoint(sink: Sink) -> None:
-    """Under a provider that is not ours, documents go to the endpoint that is named."""
+    """With a joined provider, documents are uploaded to the given endpoint."""
     provider = TracerProvider()
     client = Client("shop", endpoint=sink.address, tracer_provider=provider)
     log(client)
@@ -125,7 +125,7 @@ def test_joined_provider_with_an_endpoint(sink: Sink) -> None:
 
 
 def test_receiver_that_comes_later() -> None:
-    """A document waits for a receiver that is away, and flush says so until then."""
+    """A document stays pending until the receiver is back, and flush reports it as pending."""
     address = closed_address()
     with opened(address) as client:
         log(client)
@@ -138,7 +138,7 @@ def test_receiver_that_comes_later() -> None:
 
 
 def test_busy_receiver_is_left_alone(client: Client, sink: Sink) -> None:
-    """A receiver that is busy gets the document again, not before the time that it asked for."""
+    """A document for a busy receiver is sent again after the requested delay."""
     busy = [Reply(503, {"retry-after": "1"})]
     sink.reply = lambda request: busy.pop() if request.path.startswith(BELOW) and busy else Reply()
     log(client)
@@ -152,7 +152,7 @@ def test_busy_receiver_is_left_alone(client: Client, sink: Sink) -> None:
     ("status", "reason"), [(404, "404 Not Found"), (413, "413 "), (400, "400 Bad Request")]
 )
 def test_refused_document_is_lost(client: Client, sink: Sink, status: int, reason: str) -> None:
-    """A document that is refused is counted as lost, with the reason, and not sent again."""
+    """A refused document counts as lost with the reason, and is not sent again."""
     sink.reply = for_puts(Reply(status))
     log(client)
     delivery = client.flush()
@@ -164,7 +164,7 @@ def test_refused_document_is_lost(client: Client, sink: Sink, status: int, reaso
 
 
 def test_slow_receiver_does_not_slow_the_run(client: Client, sink: Sink) -> None:
-    """While a document is on its way, calls return and spans are delivered."""
+    """While a document is being uploaded, calls return and spans are delivered."""
     over = threading.Event()
     sink.reply = lambda request: (
         Reply() if not request.path.startswith(BELOW) or over.wait(LONG_S) else Reply(500)
@@ -177,10 +177,10 @@ def test_slow_receiver_does_not_slow_the_run(client: Client, sink: Sink) -> None
 
 
 def test_full_queue_takes_no_more() -> None:
-    """What does not fit into the queue is not taken; its room comes back when it is settled."""
+    """A document that does not fit into the queue is refused until removed ones make room."""
     queue = DocumentQueue(max_bytes=10)
     assert queue.put(HashedText("a", b"12345678"))
-    assert queue.put(HashedText("a", b"12345678"))  # it is there
+    assert queue.put(HashedText("a", b"12345678"))  # already in the queue
     assert not queue.put(HashedText("b", b"123"))
     taken = queue.take(1, 1)
     assert taken is not None
@@ -197,7 +197,7 @@ def test_exit_delivers(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
-    """Without a receiver the process ends, and says what is lost."""
+    """Without a receiver, the process ends and reports the lost documents."""
     address = closed_address()
     ended = run_script(tmp_path, PROGRAM.format(address=address, spool=None))
     text = f"1 artifacts could not be delivered to {address}: connection refused"
@@ -205,7 +205,7 @@ def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
 
 
 def test_forked_child_uploads_its_own(tmp_path: Path, sink: Sink) -> None:
-    """A forked child uploads what it logs, its parent what the parent logged."""
+    """A forked child uploads the documents it logs, and its parent its own."""
     child = """
     pid = os.fork()
     with client.run("fit") as run:
@@ -225,7 +225,7 @@ def test_forked_child_uploads_its_own(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_killed_process_loses_no_document(tmp_path: Path, sink: Sink) -> None:
-    """With a spool a document that was logged outlives a kill; the next process uploads it."""
+    """With a spool, a logged document survives a kill, and the next process uploads it."""
     spool = str(tmp_path / "spool")
     program = PROGRAM.format(address=closed_address(), spool=spool)
     run_script(tmp_path, program + "os.kill(os.getpid(), 9)\n", status=-9)
@@ -237,7 +237,7 @@ def test_killed_process_loses_no_document(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_spool_keeps_what_is_not_delivered(tmp_path: Path) -> None:
-    """Without a receiver nothing is lost at the end: it stays in the spool."""
+    """Without a receiver, documents stay in the spool and are not lost."""
     spool = tmp_path / "spool"
     program = PROGRAM.format(address=closed_address(), spool=str(spool))
     text = program + "import json\nclient.close()\nprint(json.dumps(dict(client.stats().lost)))\n"
@@ -247,7 +247,7 @@ def test_spool_keeps_what_is_not_delivered(tmp_path: Path) -> None:
 
 
 def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
-    """What a killed process did not finish to write is not uploaded, and removed an hour later."""
+    """Partly written files of a killed process are not uploaded, and removed an hour later."""
     sha256 = "a" * 64
     fresh, old = (tmp_path / f"{sha256}.{number}.new" for number in (1, 2))
     for path in (fresh, old):
@@ -259,7 +259,7 @@ def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
 
 
 def test_spool_is_bounded(tmp_path: Path) -> None:
-    """A spool of documents takes no more than its bound, what other processes left included."""
+    """A document spool does not exceed its limit, including documents of other processes."""
     first, second = DocumentQueue(tmp_path, 10), DocumentQueue(tmp_path, 10)
     assert first.put(HashedText("a" * 64, b"12345678"))
     assert second.take(1, 1) is not None
@@ -267,7 +267,7 @@ def test_spool_is_bounded(tmp_path: Path) -> None:
 
 
 def test_event_names_the_address(client: Client, sink: Sink) -> None:
-    """The event of an uploaded document holds no document, but where it is."""
+    """The event of an uploaded document has its address instead of the document."""
     log(client)
     assert client.flush()
     [path] = sink.documents
@@ -283,7 +283,7 @@ def artifact_events(sink: Sink) -> list[dict[str, Any]]:
 
 
 def test_large_array_is_recorded_as_it_was(client: Client, sink: Sink) -> None:
-    """An array that changes right after it was logged is stored as it was."""
+    """An array that changes right after it was logged is stored as it was when logged."""
     array = LARGE.copy()
     with client.run("fit") as run:
         run.log("a", array)
@@ -304,7 +304,7 @@ def test_large_array_is_recorded_as_it_was(client: Client, sink: Sink) -> None:
 
 
 def test_large_array_is_not_written_on_the_caller(client: Client, sink: Sink) -> None:
-    """`log` of a large array copies it. The thread that sends writes and hashes it."""
+    """`log` copies a large array; the sending thread serializes and hashes it."""
     called: set[str] = set()
     with client.run("fit") as run:
         sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_name))
@@ -319,7 +319,7 @@ def test_large_array_is_not_written_on_the_caller(client: Client, sink: Sink) ->
 
 
 def test_copies_of_large_arrays_are_bounded(client: Client, sink: Sink) -> None:
-    """If 32 MiB of copies wait already, an array is written during the call."""
+    """If 32 MiB of copies are pending, an array is serialized during the call."""
     waiting = DeferredAttributes(dict, MOST_BYTES)
     assert copy_large("a", LARGE, Redaction()) is None
     log(client, LARGE)
@@ -334,10 +334,10 @@ def test_copies_of_large_arrays_are_bounded(client: Client, sink: Sink) -> None:
     [LARGE[:1], np.zeros((4_000, 1_000)), LARGE.astype(object), LARGE.tolist(), "x" * 10**6],
 )
 def test_values_that_are_not_copied(value: Any) -> None:
-    """Small, very large and other values are written during the call."""
+    """Small, very large and non-array values are serialized during the call."""
     assert copy_large("a", value, Redaction()) is None
 
 
 def test_secret_array_is_not_copied() -> None:
-    """Of a value with a secret name, nothing is kept."""
+    """A value with a secret name is not copied."""
     assert copy_large("password", LARGE, Redaction()) is None

@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 
 
 def test_run_in_the_api(collector: CollectorProcess) -> None:
-    """The API tells provider, provider's model and tokens of a traced chat."""
+    """The API returns the provider, its model and the tokens of a traced chat."""
     client = Client("generative calls", endpoint=collector.endpoint)
 
     @client.trace(kind="chat", provider="openai", model="gpt-4o", name="answer")

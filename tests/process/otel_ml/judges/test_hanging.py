@@ -27,7 +27,7 @@ from tests.support.sampling import sampled
 def test_hanging_judges_delay_no_exit(
     tmp_path: Path, sink: Sink, rubric: str, timeout_s: float
 ) -> None:
-    """A script whose judges hang ends within 2 s and a little, quietly, with its runs delivered."""
+    """A script with hanging judges ends within about 2 s, without errors, and delivers its runs."""
     program = f"""
 import asyncio, atexit, threading, time
 import otel_ml
@@ -41,7 +41,7 @@ for number in range(8):
     model(number)
 ended = time.monotonic()
 """
-    # What is registered first is called last.
+    # The function registered first is called last.
     watch = "import atexit, time\nended = time.monotonic()\n"
     tell = "atexit.register(lambda: print(time.monotonic() - ended))\n"
     result = run_script(tmp_path, watch + tell + program, OTEL_ML_ENDPOINT=sink.address)

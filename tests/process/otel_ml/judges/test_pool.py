@@ -6,7 +6,7 @@ from tests.support.otel_ml.scripts import run_script
 
 
 def test_threads_that_cannot_start_cost_no_word(tmp_path: Path) -> None:
-    """A judged call that gets no thread ends with an error, and the next one with a score."""
+    """A judged call without a thread for its judge gets an error; the next one gets a score."""
     text = """
         import threading
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

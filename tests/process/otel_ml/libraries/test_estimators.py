@@ -35,7 +35,7 @@ Y: Final = (X[:, 0] > 0).astype(int)
 
 @pytest.fixture
 def recorded(client: Client) -> Iterator[Client]:
-    """A client that records scikit-learn."""
+    """Yield a client that records scikit-learn."""
     client.instrument("sklearn")
     yield client
     client.uninstrument("sklearn")
@@ -46,15 +46,15 @@ def fitted(model: Any = None) -> Any:
 
 
 def all_classes() -> list[type]:
-    """The classes of all estimators that are imported, and their bases."""
+    """Return the classes of all imported estimators, and their bases."""
     kinds: list[type] = [BaseEstimator]
-    for kind in kinds:  # the list grows
+    for kind in kinds:  # the list grows during the loop
         kinds += kind.__subclasses__()
     return [*dict.fromkeys(base for kind in kinds for base in kind.__mro__[:-1])]
 
 
 def attributes_of_classes() -> dict[type, list[tuple[str, object]]]:
-    # pickle keeps its own note on a class
+    # pickle stores __slotnames__ on classes
     return {
         kind: [pair for pair in vars(kind).items() if pair[0] != "__slotnames__"]
         for kind in all_classes()
@@ -62,7 +62,7 @@ def attributes_of_classes() -> dict[type, list[tuple[str, object]]]:
 
 
 def test_a_prediction_is_a_run(recorded: Client) -> None:
-    """A run of a prediction has the model, inputs, outputs, rows, parameters and a version."""
+    """The run of a prediction has the model, inputs, outputs, rows, parameters and a version."""
     model = fitted(LogisticRegression(C=2.0))
     with record(recorded) as calls:
         labels = model.predict(X[:2])
@@ -84,14 +84,14 @@ def version(run: RecordedRun) -> object:
 
 
 def test_version_is_of_parameters_and_weights(recorded: Client) -> None:
-    """All methods share a version; another fit opens a new one, the same fit does not."""
+    """All methods share a version; a different fit gives a new one, the same fit does not."""
     model = fitted()
     with record(recorded) as calls:
         model.predict(X)
         model.predict_proba(X[:1])
         fitted().predict(X)
         fitted(LogisticRegression(C=0.1)).predict(X)
-        assert len(calls.runs) == 6  # their weights were read
+        assert len(calls.runs) == 6  # waits until their weights were read
         model.fit(X, 1 - Y)
         model.predict(X)
     versions = [version(run) for run in calls.runs if run.kind == "model"]
@@ -100,7 +100,7 @@ def test_version_is_of_parameters_and_weights(recorded: Client) -> None:
 
 
 def test_only_the_outermost_call_is_a_run(recorded: Client) -> None:
-    """Calls inside a call are no runs: of steps, of trees in threads, of a parent class."""
+    """Only the outermost call is a run, not those of steps, trees in threads or parent classes."""
     pipeline = fitted(make_pipeline(StandardScaler(), LogisticRegression()))
     forest = fitted(RandomForestClassifier(8, n_jobs=2))
     with record(recorded) as calls:
@@ -126,7 +126,7 @@ def test_depth_records_calls_inside(client: Client) -> None:
 
 
 def test_transform_of_a_pipeline_is_a_run(recorded: Client) -> None:
-    """The transform of a pipeline is a run, that of one step is none."""
+    """The transform of a pipeline is a run, that of a single step is not."""
     model = make_pipeline(StandardScaler(), FunctionTransformer(np.abs)).fit(X)
     with record(recorded) as calls:
         model.transform(X)
@@ -139,7 +139,7 @@ def test_transform_of_a_pipeline_is_a_run(recorded: Client) -> None:
 
 
 def test_names(client: Client) -> None:
-    """Models are named by a mapping or by a function; the others keep their own names."""
+    """Models are named by a mapping or a function; all others keep their default names."""
     churn, other = fitted(), fitted()
     for names in ({churn: "churn"}, lambda model: "churn" if model is churn else None):
         client.instrument("sklearn", names=names)
@@ -151,7 +151,7 @@ def test_names(client: Client) -> None:
 
 
 def test_a_run_per_row(client: Client) -> None:
-    """With rows="each", a call with several rows is a run per row, with its input and output."""
+    """With rows="each", a call with several rows is recorded as one run per row."""
     table = pd.DataFrame({"age": [31.0, 52.0, 18.0], "plan": ["a", "b", "a"]})
     columns = [("plan", OneHotEncoder(), ["plan"])]
     model = make_pipeline(
@@ -174,7 +174,7 @@ def test_a_run_per_row(client: Client) -> None:
 
 
 def test_a_run_for_each_of_1000_rows(client: Client) -> None:
-    """A larger call is recorded by its first 1,000 rows."""
+    """With rows="each", only the first 1,000 rows of a call are recorded."""
     model = fitted()
     many = RANDOM.normal(size=(1_001, 3))
     client.instrument("sklearn", rows="each")
@@ -186,7 +186,7 @@ def test_a_run_for_each_of_1000_rows(client: Client) -> None:
 
 
 def test_a_fit_is_a_training_run(recorded: Client) -> None:
-    """The run of a fit has the parameters, those of steps included, and the number of rows."""
+    """The run of a fit has the parameters, including those of steps, and the number of rows."""
     with record(recorded) as calls:
         fitted(make_pipeline(StandardScaler(), LogisticRegression(C=0.5)))
     run = calls.run
@@ -219,7 +219,7 @@ def test_a_fit_is_a_training_run(recorded: Client) -> None:
     ids=["boosting", "histograms", "network"],
 )
 def test_a_fit_has_curves(recorded: Client, model: Any, curves: dict[str, int]) -> None:
-    """What a library keeps per round is a metric of the training run."""
+    """Values that a library stores per round become metrics of the training run."""
     with record(recorded) as calls:
         fitted(model)
     metrics = calls.run.metrics
@@ -229,7 +229,7 @@ def test_a_fit_has_curves(recorded: Client, model: Any, curves: dict[str, int]) 
 
 
 def test_without_fit(client: Client) -> None:
-    """With fit=False, no training is a run, and neither are the predictions inside it."""
+    """With fit=False, trainings and the predictions inside them are not recorded."""
     client.instrument("sklearn", fit=False)
     with record(client) as calls:
         model = fitted(
@@ -241,9 +241,9 @@ def test_without_fit(client: Client) -> None:
 
 
 def test_errors_are_the_same(recorded: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """An error is raised as it is, and recorded once."""
+    """An error is raised unchanged, and recorded once."""
     model = LogisticRegression()
-    model.large = np.zeros(5_000_000)  # still being hashed when the call has raised
+    model.large = np.zeros(5_000_000)  # still being hashed when the call raises
     with record(recorded) as calls, pytest.raises(NotFittedError, match="not fitted yet"):
         model.predict(X)
     assert (calls.run.outcome, calls.run.error_type) == (
@@ -254,7 +254,7 @@ def test_errors_are_the_same(recorded: Client, caplog: pytest.LogCaptureFixture)
 
 
 def test_missing_methods_stay_missing(recorded: Client) -> None:
-    """A method that an estimator offers by condition is there by the same condition."""
+    """A method that an estimator offers under a condition stays available under that condition."""
     assert not hasattr(make_pipeline(StandardScaler()), "predict")
     assert hasattr(make_pipeline(LogisticRegression()), "predict")
     with pytest.raises(AttributeError, match="has no attribute 'predict'"):
@@ -262,7 +262,7 @@ def test_missing_methods_stay_missing(recorded: Client) -> None:
 
 
 def test_inside_a_traced_function(recorded: Client) -> None:
-    """Inside a traced function, the call is its child."""
+    """A call inside a traced function is a child run."""
     model = fitted()
 
     @recorded.trace
@@ -280,7 +280,7 @@ def test_inside_a_traced_function(recorded: Client) -> None:
 
 
 def test_uninstrument_restores_the_classes(client: Client) -> None:
-    """Afterwards each class has exactly the attributes that it had."""
+    """After uninstrumenting, each class has exactly its original attributes."""
     before = attributes_of_classes()
     client.instrument("sklearn")
     assert attributes_of_classes() != before
@@ -297,7 +297,7 @@ def test_close_restores_the_classes(recording: Recording) -> None:
 
 
 def test_classes_of_other_packages(recorded: Client) -> None:
-    """A class that is defined later is recorded, its mixins included, and restored."""
+    """A class that is defined later is recorded, including its mixins, and restored."""
 
     class Words:
         def predict(self, table: Any) -> Any:
@@ -336,7 +336,7 @@ def test_classes_of_other_packages(recorded: Client) -> None:
 
 
 def test_pickles_and_clones_are_the_same(client: Client) -> None:
-    """A model is pickled to the same bytes, and cloned to the same parameters."""
+    """A recorded model has the same pickled bytes, and its clone the same parameters."""
     bare = fitted()
     expected, class_before = pickle.dumps(bare), LogisticRegression
     client.instrument("sklearn")
@@ -350,7 +350,7 @@ def test_pickles_and_clones_are_the_same(client: Client) -> None:
 
 
 def test_a_model_is_not_kept_alive(recorded: Client) -> None:
-    """A model that nobody else names is freed, after its weights were read."""
+    """A model without other references is freed once its weights are read."""
     import weakref
 
     model = fitted()
@@ -363,7 +363,7 @@ def test_a_model_is_not_kept_alive(recorded: Client) -> None:
 
 
 def test_settings_apply(recorded: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Capture switches, hidden columns and pauses apply to these runs."""
+    """Capture settings, redacted columns and `disabled` apply to these runs."""
     table = pd.DataFrame(X, columns=["age", "token", "use"])
     model = fitted()
     model.fit(table, Y)
@@ -382,7 +382,7 @@ def test_settings_apply(recorded: Client, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_sampling_applies() -> None:
-    """Predictions that the sampler drops are not recorded, and return the same."""
+    """Predictions that the sampler drops are not recorded, and return the same results."""
     spans = InMemorySpanExporter()
     provider = TracerProvider(sampler=ALWAYS_OFF)
     provider.add_span_processor(SimpleSpanProcessor(spans))
@@ -411,7 +411,7 @@ def test_sampling_applies() -> None:
     ],
 )
 def test_invalid_options(client: Client, options: Any, message: str) -> None:
-    """A wrong option is named, and nothing is replaced."""
+    """An invalid option raises an error that names it, and nothing is instrumented."""
     before = attributes_of_classes()
     with pytest.raises(ValueError, match=message):
         client.instrument("sklearn", **options)
@@ -419,7 +419,7 @@ def test_invalid_options(client: Client, options: Any, message: str) -> None:
 
 
 def test_invalid_library(client: Client) -> None:
-    """Names are checked first, so that a wrong one leaves nothing instrumented."""
+    """Library names are checked first, so that an invalid one leaves nothing instrumented."""
     before = attributes_of_classes()
     wrong: Any = 5
     with pytest.raises(ValueError, match="Invalid libraries 5"):
@@ -428,13 +428,13 @@ def test_invalid_library(client: Client) -> None:
 
 
 def test_options_are_for_models_only(client: Client) -> None:
-    """Options of models with another library are refused."""
+    """Options for model libraries are refused for other libraries."""
     with pytest.raises(ValueError, match="Invalid library 'openai' with depth: expected one of"):
         client.instrument("openai", depth=2)
 
 
 def test_two_clients(recorded: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """The first client that records a library keeps it, and the second one gets a warning."""
+    """The first client that records a library keeps doing so; a second one gets a warning."""
     other = Client("other")
     other.instrument("sklearn")
     assert "sklearn is already instrumented: its runs go to another client" in caplog.text

@@ -1,4 +1,4 @@
-"""Every estimator of scikit-learn: the recorded one does what the bare one does."""
+"""Every estimator of scikit-learn behaves the same whether or not it is recorded."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ THREADS: Final = 3
 
 
 def use(name: str, model: Any) -> tuple[Any, str]:
-    """Fit a model; returns what to ask it, and what it answers or raises."""
+    """Fit a model; return the probe for it, and its results or error as text."""
     try:
         probe = fit(name, model, 1)
     except Exception as error:  # noqa: BLE001 - both must raise the same
@@ -27,7 +27,7 @@ def use(name: str, model: Any) -> tuple[Any, str]:
 
 
 def compare(name: str, bare: Any, recorded: Any, client: Client) -> None:
-    """Use two equal models, and record one of them."""
+    """Use two equal models and record one of them."""
     _, expected = use(name, bare)
     client.instrument("sklearn")
     with record(client) as calls:
@@ -41,7 +41,7 @@ def compare(name: str, bare: Any, recorded: Any, client: Client) -> None:
         assert (name, answers) == (name, {expected})
         for method in RECORDED_METHODS:
             before = len(calls.runs)
-            with suppress(Exception):  # the probe does not fit each method
+            with suppress(Exception):  # the probe does not suit every method
                 getattr(recorded, method)(probe)
             there = hasattr(recorded, method)
             assert (name, method, len(calls.runs) - before) == (name, method, int(there))
@@ -50,7 +50,7 @@ def compare(name: str, bare: Any, recorded: Any, client: Client) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @sampled(2)
 def test_same_answers(part: int, client: Client) -> None:
-    """Recorded estimators answer as bare ones do, in threads too, and each call is one run."""
+    """Recorded estimators give the same results, also in threads, and each call is one run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pairs = zip([*make_all()][part::PARTS], [*make_all()][part::PARTS], strict=True)

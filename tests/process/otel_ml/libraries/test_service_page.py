@@ -1,4 +1,4 @@
-"""The service on the page about scikit-learn, started and asked as the page does."""
+"""The service from the scikit-learn page, started and called as the page describes."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.support.otel_ml.service_pages import follow_page
 
 
 def test_service_of_the_page(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the page has a training and a prediction."""
+    """After following the page, there are a training run and a prediction run."""
     answer = follow_page(
         "scikit-learn.md",
         Path(sys.executable).parent,

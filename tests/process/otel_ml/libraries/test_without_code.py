@@ -1,4 +1,4 @@
-"""Models are recorded in a program that does not name otel-ml, by `opentelemetry-instrument`."""
+"""`opentelemetry-instrument` records models in a program that does not use otel-ml."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ if __name__ == "__main__":
 
 
 def run_program(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Start ``python -m shop.main`` with `opentelemetry-instrument`."""
+    """Run ``python -m shop.main`` with `opentelemetry-instrument`."""
     shop = folder / "shop"
     shop.mkdir()
     (shop / "main.py").write_text(MAIN)
@@ -40,7 +40,7 @@ def run_program(folder: Path, **variables: str) -> subprocess.CompletedProcess[s
 
 
 def test_models_are_recorded(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The program's trainings and predictions are runs; a grid search's workers record nothing."""
+    """Trainings and predictions are runs; a grid search's workers record nothing."""
     ended = run_program(
         tmp_path,
         OTEL_ML_INSTRUMENT="sklearn",
@@ -56,7 +56,7 @@ def test_models_are_recorded(collector: CollectorProcess, tmp_path: Path) -> Non
 
 
 def test_an_unknown_library(tmp_path: Path) -> None:
-    """A wrong name is logged, and the program runs as without it."""
+    """An unknown library is logged, and the program runs as without it."""
     ended = run_program(tmp_path, OTEL_ML_INSTRUMENT="skleran")
     assert (ended.stdout, ended.returncode) == ("[0, 1]\n", 0)
     assert "Invalid OTEL_ML_INSTRUMENT: Invalid library 'skleran'" in ended.stderr

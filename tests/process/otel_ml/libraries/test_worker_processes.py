@@ -1,6 +1,6 @@
-"""Grid searches and other pools: their workers record nothing, and answer as always.
+"""Workers of grid searches and other pools record nothing, and return the same results.
 
-Each case is a program, because worker processes inherit what their parent did.
+Each case is a program, because worker processes inherit their parent's state.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.otel_ml.scripts import ask_script
 
-# A class of a script is pickled by value, with its methods.
+# A class defined in a script is pickled by value, with its methods.
 PREAMBLE: Final = """
 import json, sys
 import joblib
@@ -55,7 +55,7 @@ def is_patched(method):
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
 @pytest.mark.parametrize("model", ["LogisticRegression", "Own"])
 def test_grid_search(model: str, backend: str, tmp_path: Path) -> None:
-    """A grid search with two workers is one training run, and finds what it finds without us."""
+    """A grid search with two workers is one training run, with the same result as unrecorded."""
     name = "C" if model == "LogisticRegression" else "c"
     found = ask_script(
         tmp_path,
@@ -76,7 +76,7 @@ if __name__ == "__main__":
 
 
 def test_worker_of_a_class_by_value(tmp_path: Path) -> None:
-    """A class of a script that is pickled by value works in a process without otel-ml."""
+    """A class of a script pickled by value works in a process without otel-ml."""
     found = ask_script(
         tmp_path,
         f"""{PREAMBLE}
@@ -95,7 +95,7 @@ if __name__ == "__main__":
 
 
 def test_workers_that_are_forked(tmp_path: Path) -> None:
-    """A forked worker of joblib records nothing; one of a pool that the program made does."""
+    """A forked worker of joblib records nothing; a worker of the program's own pool records."""
     found = ask_script(
         tmp_path,
         f"""{PREAMBLE}
@@ -119,7 +119,7 @@ if __name__ == "__main__":
 
 
 def test_calls_in_threads_of_a_pool(tmp_path: Path) -> None:
-    """Calls that the program itself makes in a pool of threads are a run each."""
+    """Calls that the program itself makes in a pool of threads are each a run."""
     found = ask_script(
         tmp_path,
         f"""{PREAMBLE}

@@ -1,4 +1,4 @@
-"""Servers that stand where a collector should: they answer as they are told, and count."""
+"""Servers that replace a collector: they send given responses and count requests."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Server:
-    """One that is asked at `endpoint`; `asked` are the paths of the requests, in order."""
+    """A server at `endpoint`; `asked` has the paths of its requests, in order."""
 
     endpoint: str = ""
     asked: list[str] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Server:
 
 @contextmanager
 def answering(answer: Callable[[str], Answer]) -> Iterator[Server]:
-    """Serve what a function answers to a path."""
+    """Serve the responses that a function returns for each path."""
     server = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ def answering(answer: Callable[[str], Answer]) -> Iterator[Server]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """Its clients go away when they have waited enough."""
+            """Ignore errors, because clients time out and disconnect."""
 
     with Quiet(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
@@ -60,7 +60,7 @@ def answering(answer: Callable[[str], Answer]) -> Iterator[Server]:
 
 
 def passing_on(endpoint: str) -> Callable[[str], Answer]:
-    """Answer as a real collector does."""
+    """Return a function that passes requests on to a real collector."""
 
     def answer(path: str) -> Answer:
         with urlopen(endpoint + path, timeout=120) as response:

@@ -1,4 +1,4 @@
-"""What the reader raises when there is no answer, and how often it asks before."""
+"""The errors that the reader raises when a request fails, and how often it retries first."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def reader(collector: CollectorProcess) -> Iterator[Reader]:
 
 
 def test_bad_filter_shows_its_place(reader: Reader) -> None:
-    """A filter that makes no sense is an error that points at the place."""
+    """The error for an invalid filter points at the position."""
     where = 'kind == "model" and colour == 3'
     with pytest.raises(BadQuery) as raised:
         list(reader.runs(where))
@@ -50,7 +50,7 @@ def test_bad_filter_shows_its_place(reader: Reader) -> None:
 
 
 def test_what_is_not_there(reader: Reader) -> None:
-    """A record that is not there is not found, an id that is none is a bad question."""
+    """A missing record raises NotFound, an invalid id BadQuery."""
     for ask in (
         lambda: reader.run(RUN_ID),
         lambda: reader.trace("none"),
@@ -68,7 +68,7 @@ def test_what_is_not_there(reader: Reader) -> None:
 
 
 def test_no_collector() -> None:
-    """Where nobody listens there is no answer, and that is a ConnectionError."""
+    """If the connection is refused, the reader raises a ConnectionError."""
     with pytest.raises(Unreachable, match=r"^No answer from http://127\.0\.0\.1:9: connection ref"):
         Reader(endpoint="http://127.0.0.1:9").projects()
     with pytest.raises(Refused, match=r"^Invalid endpoint"):
@@ -76,7 +76,7 @@ def test_no_collector() -> None:
 
 
 def test_keys(own_collector: CollectorProcess) -> None:
-    """A closed collector forbids without a key, and without the scope; with both it answers."""
+    """A collector with keys refuses requests without a key or without the scope."""
     made = own_collector.post(
         "/api/v1/keys",
         json.dumps({"scopes": ["read"], "projects": [PROJECT]}).encode(),
@@ -93,7 +93,7 @@ def test_keys(own_collector: CollectorProcess) -> None:
 
 
 def test_later_is_asked_again() -> None:
-    """A collector that cannot answer now is asked three times, as late as it says, then busy."""
+    """A busy collector is asked three times, after its Retry-After; then the reader raises Busy."""
     with answering(lambda _: (503, {}, b'{"error": {"message": "full"}}')) as server:
         with pytest.raises(Busy, match="cannot answer now: full"):
             Reader(endpoint=server.endpoint).projects()
@@ -112,7 +112,7 @@ def test_later_is_asked_again() -> None:
 
 
 def test_export_is_asked_again_before_it_begins() -> None:
-    """An export that cannot begin now is asked again; a redirect is none of its parts."""
+    """An export that cannot start is retried, and a redirect raises an error."""
     answers: list[Answer] = [(200, {}, b"x" * 100_000), (503, {}, b""), (302, {}, b"elsewhere")]
     with answering(lambda _: answers.pop()) as server:
         with pytest.raises(Refused):
@@ -121,7 +121,7 @@ def test_export_is_asked_again_before_it_begins() -> None:
 
 
 def test_wait_that_is_too_long_is_not_waited() -> None:
-    """A collector that asks for more time than there is is not waited for."""
+    """If Retry-After exceeds the time left, the reader raises at once."""
     with answering(lambda _: (503, {"retry-after": "60"}, b"")) as server:
         began = time.monotonic()
         with pytest.raises(Busy):
@@ -130,7 +130,7 @@ def test_wait_that_is_too_long_is_not_waited() -> None:
 
 
 def test_server_that_says_nothing() -> None:
-    """A server that takes the request and sends a byte now and then is left in time."""
+    """A server that sends single bytes slowly is abandoned at the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         stop = threading.Event()
 
@@ -166,7 +166,7 @@ def test_server_that_says_nothing() -> None:
     ids=["page", "no page", "failed", "redirect", "cut", "no gzip", "escape"],
 )
 def test_what_is_no_answer(answer: Answer, error: type[ReaderError]) -> None:
-    """What is no answer of a collector raises one error, which does nothing to a terminal."""
+    """An invalid response raises one error with a printable message."""
     with answering(lambda _: answer) as server:
         with pytest.raises(ReaderError) as raised:
             Reader(endpoint=server.endpoint, timeout_s=2).projects()
@@ -175,7 +175,7 @@ def test_what_is_no_answer(answer: Answer, error: type[ReaderError]) -> None:
 
 
 def test_key_is_sent_and_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of the environment goes to the endpoint, and nowhere else."""
+    """The API key from the environment is sent to the endpoint only; redirects are not followed."""
     monkeypatch.setenv("OTEL_ML_API_KEY", "omk_secret")
     with answering(lambda _: (200, {}, b"{}")) as other:
         with answering(lambda _: (302, {"location": other.endpoint}, b"")) as server:
@@ -186,7 +186,7 @@ def test_key_is_sent_and_redirects_are_not_followed(monkeypatch: pytest.MonkeyPa
 
 
 def test_proxy_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests go through the proxy of the environment, as spans do."""
+    """Requests use the proxy from the environment, as the exporter does."""
     with answering(lambda _: (200, {}, b'{"projects": []}')) as proxy:
         monkeypatch.setenv("http_proxy", proxy.endpoint)
         monkeypatch.setenv("no_proxy", "")
@@ -195,7 +195,7 @@ def test_proxy_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over TLS the certificate must be trusted: by the variable that spans heed too."""
+    """With TLS, the certificate must be trusted, for which the exporter's variable is used too."""
     certificate = make_certificate(tmp_path)
     arguments = ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key))
     with running(tmp_path / "data", *arguments) as collector:
@@ -206,7 +206,7 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_child_shares_no_connection(reader: Reader) -> None:
-    """A forked child opens connections of its own."""
+    """A forked child opens new connections."""
     assert reader.models() == []
     child = os.fork()
     if child == 0:
@@ -219,7 +219,7 @@ def test_child_shares_no_connection(reader: Reader) -> None:
 
 
 def test_optional_packages_are_not_loaded() -> None:
-    """Importing the reader loads neither the collector nor what tables need."""
+    """Importing the reader loads neither the collector nor the packages for tables."""
     script = (
         "import sys, otel_ml.reader\n"
         "print([name for name in sys.modules if name.split('.')[0] in "

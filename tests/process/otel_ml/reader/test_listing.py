@@ -1,4 +1,4 @@
-"""Lists of runs are counted, indexed and shown, at a bounded cost."""
+"""Lists of runs are counted, indexed and displayed at a bounded cost."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ MARKUP: Final = "<script>alert(1)</script>"
 
 
 def html_of(shown: object) -> str:
-    """What a notebook asks for."""
+    """Return the HTML that a notebook displays."""
     html = getattr(shown, "_repr_html_")()  # noqa: B009 - the name is IPython's
     assert isinstance(html, str)
     return html
@@ -35,7 +35,7 @@ def ids(runs: list[Run]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stored(collector: CollectorProcess) -> list[str]:
-    """The ids of the runs of a project, the oldest first."""
+    """Store the runs of a project; return their ids, oldest first."""
     request = make_request(PROJECT, RUNS)
     collector.deliver(request.SerializeToString(), PROTOBUF)
     return list(run_ids(request))
@@ -43,7 +43,7 @@ def stored(collector: CollectorProcess) -> list[str]:
 
 @pytest.fixture
 def server(collector: CollectorProcess) -> Iterator[Server]:
-    """Stands before the collector and counts what is asked."""
+    """Yield a server that passes requests to the collector and counts them."""
     with answering(passing_on(collector.endpoint)) as between:
         yield between
 
@@ -55,7 +55,7 @@ def runs(server: Server, stored: list[str]) -> Runs:
 
 
 def test_length_is_counted_page_by_page(runs: Runs, server: Server) -> None:
-    """The length costs a request for 500 runs, and a list of all reads each page once."""
+    """`len` costs one request per 500 runs, and listing all runs reads each page once."""
     assert len(runs) == RUNS
     assert len(server.asked) == 3
     assert len(list(runs)) == RUNS
@@ -72,7 +72,7 @@ def test_length_of_a_part(server: Server, stored: list[str]) -> None:
 
 
 def test_list_that_is_filled_while_others_walk(runs: Runs, stored: list[str]) -> None:
-    """Walks over one list do not disturb one another, whenever its length is asked."""
+    """Several iterators over one list are independent, even if its length is requested between."""
     first, second = iter(runs), iter(runs)
     assert next(first).run_id == stored[0]
     assert len(runs) == RUNS
@@ -83,7 +83,7 @@ def test_list_that_is_filled_while_others_walk(runs: Runs, stored: list[str]) ->
 
 
 def test_truth_asks_for_one(runs: Runs, server: Server) -> None:
-    """Whether there is a run costs one request for one run."""
+    """`bool` costs one request for one run."""
     assert runs
     assert [path.partition("?")[2] for path in server.asked] == ["order=asc&limit=1"]
     assert not Reader("nothing", endpoint=server.endpoint).runs()
@@ -92,13 +92,13 @@ def test_truth_asks_for_one(runs: Runs, server: Server) -> None:
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("place", [0, 1, 700, RUNS - 1, -1, -3, -RUNS])
 def test_index(server: Server, stored: list[str], order: Any, place: int) -> None:
-    """An index from either end gives the run that stands there in the list."""
+    """An index from either end returns the run at that position in the list."""
     runs = Reader(PROJECT, endpoint=server.endpoint).runs(order=order)
     assert runs[place].run_id == (stored if order == "asc" else stored[::-1])[place]
 
 
 def test_first_and_last_cost_one_run(runs: Runs, server: Server, stored: list[str]) -> None:
-    """The first and the last run are one request for one run each."""
+    """The first and the last run each cost one request for one run."""
     assert (runs[0].run_id, runs[-1].run_id) == (stored[0], stored[-1])
     assert [path.partition("?")[2] for path in server.asked] == [
         "order=asc&limit=1",
@@ -107,7 +107,7 @@ def test_first_and_last_cost_one_run(runs: Runs, server: Server, stored: list[st
 
 
 def test_index_of_a_limited_list(server: Server, stored: list[str]) -> None:
-    """The last of a list with a limit is the last of those, not of the project."""
+    """The last run of a list with a limit is the last within the limit."""
     runs = Reader(PROJECT, endpoint=server.endpoint).runs(order="asc", limit=10)
     assert (runs[-1].run_id, runs[-10].run_id) == (stored[9], stored[0])
     for place in (10, -11):
@@ -117,14 +117,14 @@ def test_index_of_a_limited_list(server: Server, stored: list[str]) -> None:
 
 @pytest.mark.parametrize("place", [RUNS, -RUNS - 1])
 def test_index_beyond_the_list(runs: Runs, place: int) -> None:
-    """An index that no run has is an error that names it."""
+    """An index out of range raises an error that names it."""
     with pytest.raises(IndexError, match=f"Invalid index {place}"):
         runs[place]
 
 
 @pytest.mark.parametrize("at", ["0", 1.5, None, slice("a", None)])
 def test_index_that_is_none(runs: Runs, at: Any) -> None:
-    """What is neither a whole number nor a slice is a TypeError, and never asked."""
+    """An index that is neither an integer nor a slice raises a TypeError without a request."""
     with pytest.raises(TypeError):
         runs[at]
 
@@ -134,24 +134,24 @@ def test_index_that_is_none(runs: Runs, at: Any) -> None:
     [slice(3), slice(2, 9, 3), slice(600, 602), slice(5, 2), slice(-4, None), slice(1127, None)],
 )
 def test_slice(runs: Runs, stored: list[str], at: slice) -> None:
-    """A slice is the list of the runs that stand there."""
+    """A slice is the list of the runs in that range."""
     assert ids(runs[at]) == stored[at]
 
 
 def test_beginning_costs_no_more(runs: Runs, server: Server) -> None:
-    """The first three are one request for three runs."""
+    """The first three runs cost one request for three runs."""
     assert len(runs[:3]) == 3
     assert [path.partition("?")[2] for path in server.asked] == ["order=asc&limit=3"]
 
 
 def test_nobody_walks_backwards_by_accident(runs: Runs) -> None:
-    """A list is not walked backwards run by run: another order is asked for instead."""
+    """`reversed` is refused, because it would cost a request per run; use `order` instead."""
     with pytest.raises(TypeError, match="not reversible"):
         reversed(runs)
 
 
 def test_errors_are_raised_by_length_and_list(collector: CollectorProcess) -> None:
-    """A wrong filter is the reader's error wherever the list is read."""
+    """An invalid filter raises the reader's error wherever the list is read."""
     wrong = Reader(PROJECT, endpoint=collector.endpoint).runs("colour == 3")
     for read in (len, list, bool, lambda runs: runs[0]):
         with pytest.raises(BadQuery):
@@ -159,7 +159,7 @@ def test_errors_are_raised_by_length_and_list(collector: CollectorProcess) -> No
 
 
 def test_list_shows_itself_without_a_question(runs: Runs, server: Server) -> None:
-    """The line of a list names project, filter and page, and asks nothing."""
+    """The repr of a list has project, filter and page, and makes no request."""
     page = f"{server.endpoint}/projects/{PROJECT}/runs"
     assert repr(runs) == f"<Runs {PROJECT} {page}?order=oldest>"
     filtered = Reader("a/b", endpoint=server.endpoint).runs('model == "x"', limit=5)
@@ -172,7 +172,7 @@ def test_list_shows_itself_without_a_question(runs: Runs, server: Server) -> Non
 
 
 def test_table_of_a_notebook(runs: Runs, server: Server, stored: list[str]) -> None:
-    """A notebook shows 20 runs with links to their pages and says how many are left."""
+    """A notebook displays 20 runs with links to their pages and how many more there are."""
     html = html_of(runs)
     assert html.count("<tr>") == 1 + 20
     for run_id in stored[:20]:
@@ -187,7 +187,7 @@ def test_table_of_a_notebook(runs: Runs, server: Server, stored: list[str]) -> N
 
 
 def test_markup_of_records_is_escaped(collector: CollectorProcess) -> None:
-    """Markup in project, model, inputs, outputs and filter is text in a notebook."""
+    """Markup in project, model, inputs, outputs and filter is escaped in a notebook."""
     project = f"{MARKUP}&\"'"
     client = Client(project, endpoint=collector.endpoint, join=False)
     record = client.trace(name=MARKUP, tags={"a": MARKUP})
@@ -224,7 +224,7 @@ def test_markup_of_records_is_escaped(collector: CollectorProcess) -> None:
 
 
 def test_run_of_a_hostile_collector_has_no_link() -> None:
-    """An address that is none of http or https, and a hidden character, never become markup."""
+    """Links without http or https and invisible characters never become markup."""
     run = Run(run_id="a\u202e\ud800", trace_id="", project=MARKUP, name=MARKUP)
     assert html_of(run) == "<div>Run a\\u202e\\ud800 · &lt;script&gt;alert(1)&lt;/script&gt;</div>"
     html = html_of(replace(run, model="x" * 10_000))
@@ -246,7 +246,7 @@ def test_pages_of_records_answer(collector: CollectorProcess, stored: list[str])
 
 
 def test_nobody_is_there() -> None:
-    """With the collector away a notebook shows a line that says so."""
+    """If the collector is down, a notebook displays a line that says so."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     html = html_of(Reader("shop", endpoint=f"http://127.0.0.1:{port}").runs())
@@ -255,7 +255,7 @@ def test_nobody_is_there() -> None:
 
 
 def test_collector_that_hangs_is_not_waited_for() -> None:
-    """Of a collector that takes the request and is silent a notebook soon says so."""
+    """If the collector is silent, a notebook soon displays that it timed out."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         begun = time.monotonic()
@@ -270,28 +270,28 @@ def test_collector_that_hangs_is_not_waited_for() -> None:
     [b"null", b"[]", b"{}", b'{"runs": 5, "next_cursor": null}', b'{"runs": [{}]}', b"<html>"],
 )
 def test_answer_of_somebody_else(body: bytes) -> None:
-    """What is no answer of a collector is a line, never an error of the notebook."""
+    """An invalid response is displayed as a line and does not raise in a notebook."""
     with answering(lambda _: (200, {}, body)) as server:
         html = html_of(Reader("shop", endpoint=server.endpoint).runs())
     assert "Not shown: " in html
 
 
 def test_busy_collector_is_asked_once() -> None:
-    """A notebook asks once, however often a question would be asked."""
+    """A notebook makes one request without retries."""
     with answering(lambda _: (503, {"retry-after": "1"}, b"{}")) as server:
         assert "cannot answer now" in html_of(Reader("shop", endpoint=server.endpoint).runs())
         assert len(server.asked) == 1
 
 
 def test_wrong_filter_is_a_line(collector: CollectorProcess) -> None:
-    """A wrong filter is said below the line, escaped."""
+    """The error for an invalid filter is displayed, escaped."""
     html = html_of(Reader("shop", endpoint=collector.endpoint).runs(f"colour == '{MARKUP}'"))
     assert "Not shown: " in html
     assert "<script" not in html
 
 
 def test_list_is_read_by_several_threads(runs: Runs, stored: list[str]) -> None:
-    """Threads that list and count the same runs at once all get them whole."""
+    """Threads that list and count the same runs at the same time all get complete lists."""
     found: list[list[str]] = []
     threads = [threading.Thread(target=lambda: found.append(ids(list(runs)))) for _ in range(4)]
     for thread in threads:

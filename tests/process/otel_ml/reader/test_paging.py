@@ -1,4 +1,4 @@
-"""Lists of several pages, while others write."""
+"""Lists of several pages, read while others write."""
 
 import threading
 from typing import Final
@@ -15,7 +15,7 @@ RUNS: Final = 1_700  # four pages
 
 
 def send(collector: CollectorProcess, runs: int, model: str = "load") -> list[str]:
-    """Store runs; returns their ids, oldest first."""
+    """Store runs; return their ids, oldest first."""
     request = make_request(PROJECT, runs, model=model)
     collector.deliver(request.SerializeToString(), PROTOBUF)
     return list(run_ids(request))
@@ -27,7 +27,7 @@ def stored(collector: CollectorProcess) -> list[str]:
 
 
 def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: list[str]) -> None:
-    """Reading the payload of every run asks twice a page, not once a run."""
+    """Reading every run's payload costs two requests per page, not one per run."""
     with answering(passing_on(collector.endpoint)) as between:
         reader = Reader(PROJECT, endpoint=between.endpoint)
         runs = reader.runs('model == "load"', order="asc")
@@ -37,7 +37,7 @@ def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: l
 
 
 def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> None:
-    """A limit beyond a page ends where it says, as objects and as a table."""
+    """A limit of more than a page is respected, for objects and for tables."""
     reader = Reader(PROJECT, endpoint=collector.endpoint)
     runs = reader.runs('model == "load"', limit=1_203)
     assert [run.run_id for run in runs] == stored[:-1_204:-1]
@@ -45,7 +45,7 @@ def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> Non
 
 
 def test_one_reader_for_several_threads(collector: CollectorProcess, stored: list[str]) -> None:
-    """Threads share a reader."""
+    """Several threads can share a reader."""
     reader = Reader(PROJECT, endpoint=collector.endpoint)
     found: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What was recorded is read back: as objects, as tables, as the values that were logged."""
+"""Recorded data is read back as objects, as tables and as the logged values."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def brief(outputs: dict[str, str]) -> int:
 
 @pytest.fixture(scope="module")
 def reader(collector: CollectorProcess) -> Iterator[Reader]:
-    """A reader of a project with a model of two versions, a training and logged data."""
+    """Yield a reader of a project with a two-run model, a training and logged data."""
     client = Client(PROJECT, endpoint=collector.endpoint)
 
     @client.assess(Judge("brief", "", brief, lambda score: score < 5), name="answer", inline=True)
@@ -60,7 +60,7 @@ def training(reader: Reader) -> Run:
 
 
 def test_runs_are_objects(reader: Reader) -> None:
-    """A run has what was recorded, whichever of it is asked for first."""
+    """A run has everything that was recorded, whichever attribute is read first."""
     long, short = reader.runs('model == "answer"')
     assert (short.inputs, short.outputs) == ({"question": "ab", "n": 2}, {"text": "abab"})
     assert (long.inputs_preview, long.inputs) == (
@@ -87,13 +87,13 @@ def test_runs_are_objects(reader: Reader) -> None:
 
 
 def test_run_shows_itself_in_a_line(reader: Reader) -> None:
-    """A run that is printed names its id, its model and how it ended."""
+    """The repr of a run has its id, its model and its outcome."""
     run = training(reader)
     assert repr(run).startswith(f"<Run {run.run_id} {run.model} ok ")
 
 
 def test_run_by_its_id_is_that_of_the_list(reader: Reader) -> None:
-    """A run that is read by its id says the same as one of a list."""
+    """A run read by its id has the same attributes as in a list."""
     listed = training(reader)
     run = reader.run(listed.run_id)
     for name in ("start_ns", "inputs", "outputs", "params", "metrics", "resource", "tags"):
@@ -102,7 +102,7 @@ def test_run_by_its_id_is_that_of_the_list(reader: Reader) -> None:
 
 
 def make_version(collector: CollectorProcess, name: str, **body: Any) -> dict[str, Any]:
-    """Make a version of a data set as the API does."""
+    """Create a version of a data set through the API."""
     request = Request(
         f"{collector.endpoint}/api/v1/projects/{quote(PROJECT)}/datasets/{name}/items",
         json.dumps(body).encode(),
@@ -114,7 +114,7 @@ def make_version(collector: CollectorProcess, name: str, **body: Any) -> dict[st
 
 
 def test_data_sets(reader: Reader, collector: CollectorProcess) -> None:
-    """Data sets, their versions, items and what changed are read; typed values as they were."""
+    """Data sets, their versions, items and changes are read, with typed values unchanged."""
     [array] = [one for one in training(reader).artifacts if one.ref == "array"]
     typed = {"otel_ml.artifact.type": array.type, "otel_ml.artifact.sha256": array.sha256}
     tags = {"topic": "sums"}
@@ -143,7 +143,7 @@ def test_data_sets(reader: Reader, collector: CollectorProcess) -> None:
 
 
 def test_filter_and_times(reader: Reader) -> None:
-    """The filter is that of the API, times are texts or datetimes, an order can be chosen."""
+    """Lists of runs accept the API's filters, times as texts or datetimes, and an order."""
     now, hour = datetime.now(UTC), timedelta(hours=1)
 
     def models(where: str = "", **bounds: Any) -> list[str]:
@@ -166,7 +166,7 @@ def test_trace(reader: Reader) -> None:
 
 
 def test_values_are_what_was_logged(reader: Reader) -> None:
-    """Arrays, tables and images come back with type, dtype, shape and content."""
+    """Arrays, tables and images are read back with type, dtype, shape and content."""
     run = training(reader)
     array = reader.artifact("array", run_id=run.run_id)
     assert (array.dtype, array.tolist()) == (ARRAY.dtype, ARRAY.tolist())
@@ -183,7 +183,7 @@ def test_values_are_what_was_logged(reader: Reader) -> None:
 
 
 def test_models_versions_and_projects(reader: Reader) -> None:
-    """Models, versions with their source, and projects are objects."""
+    """Models, versions with their source, and projects are read as objects."""
     assert {(one.model, one.runs, one.versions) for one in reader.models()} == {
         ("answer", 2, 1),
         ("fit", 1, 0),
@@ -206,7 +206,7 @@ def test_models_versions_and_projects(reader: Reader) -> None:
 
 
 def test_metrics(reader: Reader) -> None:
-    """A metric is its points in order, and a table of pandas."""
+    """A metric has its points in order, and converts to a pandas table."""
     loss = reader.metrics(training(reader).run_id, "loss")["loss"]
     assert (loss.count, loss.values) == (3, [1.0, 0.5, 1 / 3])
     frame = loss.to_pandas()
@@ -215,7 +215,7 @@ def test_metrics(reader: Reader) -> None:
 
 
 def test_metrics_of_a_version(reader: Reader) -> None:
-    """What was logged for a version has its steps, too; nothing in between is asked for."""
+    """The metrics of a version have their steps."""
     accuracy = reader.metrics(model="weights", version=1)["accuracy"]
     assert (accuracy.values, accuracy.to_pandas()["step"].tolist()) == ([0.5], [7])
     with pytest.raises(NotFound, match="no version 2"):
@@ -225,7 +225,7 @@ def test_metrics_of_a_version(reader: Reader) -> None:
 
 
 def test_tables(reader: Reader) -> None:
-    """A list becomes a table of Arrow or pandas, in its order, with the columns one wants."""
+    """A list converts to an Arrow or pandas table, in its order, with the selected columns."""
     listed = [run.run_id for run in reader.runs()]
     whole = reader.runs().to_arrow()
     assert whole["run_id"].to_pylist() == listed
@@ -240,7 +240,7 @@ def test_tables(reader: Reader) -> None:
 
 
 def test_export(reader: Reader, tmp_path: Any) -> None:
-    """An export is the parts of a file."""
+    """An export yields the parts of a file."""
     file = tmp_path / "runs.parquet"
     with file.open("wb") as out:
         out.writelines(reader.export("parquet", 'kind == "training"', columns="model,params"))
@@ -248,7 +248,7 @@ def test_export(reader: Reader, tmp_path: Any) -> None:
 
 
 def test_feedback(reader: Reader) -> None:
-    """What a person says of a run stands there when the call returns, once, however often."""
+    """Feedback on a run is stored once when the call returns, even if repeated."""
     run = training(reader)
     for _ in range(2):
         told = reader.feedback(
@@ -267,7 +267,7 @@ def test_feedback(reader: Reader) -> None:
 
 
 def test_roots(collector: CollectorProcess) -> None:
-    """Runs inside another one are left out, in a list, its length and its table."""
+    """With `roots=True`, child runs are excluded from a list, its length and its table."""
     client = Client("nested", endpoint=collector.endpoint, join=False)
 
     @client.trace(name="inner")
@@ -294,9 +294,9 @@ def test_roots(collector: CollectorProcess) -> None:
 
 
 def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
-    """A root that says nothing has the words and the worst score of the calls inside it.
+    """A root without inputs and outputs has those and the worst score of the calls inside it.
 
-    So has one that is read by its id, and a run that is no root has none.
+    This also holds for a root read by its id. A run that is not a root has no such summary.
     """
     client = Client("silent roots", endpoint=collector.endpoint, join=False)
 
@@ -332,7 +332,7 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
 
 
 def test_sums(reader: Reader, collector: CollectorProcess) -> None:
-    """The sums of a list are those above its page, whatever its limit, and each group has its runs.
+    """A list's sums ignore its limit and equal its page's, and each group's filter lists its runs.
 
     An unknown group is refused.
     """

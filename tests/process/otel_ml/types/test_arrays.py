@@ -20,6 +20,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system counts otherwise")
 def test_writing_takes_a_few_times_the_size() -> None:
-    """An array of 64 MiB is written with less than four times that on top of it."""
+    """Writing an array of 64 MiB takes less than four times that in additional memory."""
     done = subprocess.run([sys.executable, "-c", BIG], capture_output=True, check=True, timeout=180)
     assert int(done.stdout) < 4 * 64 * 1024

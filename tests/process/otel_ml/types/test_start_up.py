@@ -1,4 +1,4 @@
-"""What numpy, pandas and Pillow cost is paid by who uses them."""
+"""numpy, pandas and Pillow are only loaded if values need them."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ print(sorted(packages & set(sys.modules)))
 
 
 def test_packages_are_not_loaded() -> None:
-    """Who has no array, table or image loads no package for them."""
+    """Values that are not arrays, tables or images load no package for those."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,7 +1,7 @@
-"""Digests that must stay as they are: on every Python, in every release.
+"""Digests that must be the same on every Python version and in every release.
 
-Any Python with orjson checks itself, in the root of the repository:
-``python -m tests.process.otel_ml.versions.golden_digests``.
+Any Python with orjson can check them, in the root of the repository: ``python -m
+tests.process.otel_ml.versions.golden_digests``.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Final
 from otel_ml.versions.definition import define
 from tests.process.otel_ml.versions import golden_sources
 
-# Taken once, the same on Python 3.10, 3.11, 3.12 and 3.13.
+# Recorded once; Python 3.10, 3.11, 3.12 and 3.13 gave the same digests.
 DIGESTS: Final = {
     "plain": "c924f17ad064bad4",
     "texts": "51a029a652edd075",
@@ -36,7 +36,7 @@ DIGESTS: Final = {
 
 
 def differences() -> list[str]:
-    """Name the functions whose digest is not the one that is written down."""
+    """Return descriptions of the functions whose digest differs from the recorded one."""
     found = {name: define(attrgetter(name)(golden_sources)) for name in DIGESTS}
     return [
         f"{name}: {'no source' if one.source is None else one.digest}, not {DIGESTS[name]}"

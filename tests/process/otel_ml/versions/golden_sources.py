@@ -1,8 +1,8 @@
-"""Functions whose digests are written down: they must be the same on every Python, for ever.
+"""Functions whose recorded digests must never change, on any Python version.
 
-Changing one of them changes its digest; add a new one instead. Nothing here is ever called.
+Changing a function changes its digest, so add a new one instead. No function here is called.
 """
-# Odd ways to write things are what this file is for: neither linter nor formatter may tidy them.
+# Unusual syntax is intended in this file, so linter and formatter must not tidy it.
 # ruff: noqa: B007, E501, E731, F841, PIE800, PLR0402, PLW0120, PLW0602, PTH118, PTH123, UP033, UP050
 # fmt: off
 

@@ -1,8 +1,8 @@
-"""What people change in their models' code: sources, one edit each, and whether it is a version.
+"""Typical changes to the code of models: sources with one edit each, and the expected versions.
 
-Each shape is a package ``shop``. Its first module defines ``model`` and, where it needs them,
-``ARGUMENTS``: what it is called with, once each. It runs as ``python -m tests.process.otel_ml.versions.shapes``
-in a process of its own, which prints the version of each call.
+Each shape is a package ``shop``. Its first module defines ``model`` and optionally ``ARGUMENTS``, a
+list of arguments for one call each. ``python -m tests.process.otel_ml.versions.shapes`` runs
+packages in another process and prints the version of each call.
 """
 
 # Sources of one line each are easier to compare.
@@ -23,18 +23,18 @@ from otel_ml import Client
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A source, and an edit of it.
+    """A source and an edit of it.
 
     Attributes:
-        name: Of what is tried.
-        source: Of the module that defines ``model``.
-        old: What the edit replaces; empty where only the data varies.
-        new: By what.
-        opens: Whether the edit is a version of its own.
-        versions: How many versions the calls of one source are, at most.
-        others: Further modules, by their names.
-        needs: A library without which it is left out.
-        commit: Whether each commit tries it.
+        name: A name for the tested change.
+        source: The module that defines ``model``.
+        old: The text that the edit replaces; empty if only the data varies.
+        new: The replacement text.
+        opens: Whether the edit creates a new version.
+        versions: The maximum number of versions among the calls of one source.
+        others: Further modules by path.
+        needs: A library that the shape requires.
+        commit: Whether each commit tests the shape.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Shape:
     needs: str = ""
 
     def files(self, *, edited: bool) -> dict[str, str]:
-        """Return the text of each module by its path, as it is or as it was edited."""
+        """Return the text of each module by its path, unedited or edited."""
         texts = {"shop/model.py": self.source, **self.others}
         texts = {path: dedent(text).lstrip("\n") for path, text in texts.items()}
         if not edited or not self.old:
@@ -61,7 +61,7 @@ def _method(body: str, use: str, before: str = "") -> str:
 
 
 SHAPES: Final = (
-    # Values that the function names.
+    # Values that the function refers to.
     Shape("dict", 'CFG = {"t": 1}\ndef model(a=1): return a * CFG["t"]\n', '"t": 1', '"t": 2'),
     Shape("dict, order", 'CFG = {"t": 1, "u": 2}\ndef model(a=1): return CFG["t"]\n', '"t": 1, "u": 2', '"u": 2, "t": 1', opens=False),
     Shape("dict of a class of its own", 'class Cfg(dict):\n    def __getattr__(self, name): return self[name]\nCFG = Cfg(t=1)\ndef model(a=1): return CFG.t\n', "t=1", "t=2"),
@@ -121,7 +121,7 @@ SHAPES: Final = (
     # Output.
     Shape("key of an output", 'KEY = "a"\ndef model(a=1): return {KEY: 1}\n', 'KEY = "a"', 'KEY = "b"'),
     Shape("columns of a table", 'import pandas\ndef model(a=1): return pandas.DataFrame(columns())\ndef columns(): return {"a": [1]}\n', '"a": [1]', '"b": [1]', needs="pandas"),
-    # What is only data, or state: no edit, several calls, and the process begins anew each time.
+    # Data or state only: no edit, several calls, and a new process each time.
     Shape("keys that are data", 'ARGUMENTS = [[x] for x in range(6)]\ndef model(x): return {f"user{x}": 1}\n', versions=2),
     Shape("probabilities by class", 'ARGUMENTS = [["cat"], ["dog"], ["cow"], ["cat"]]\ndef model(x): return {x: 0.5, "rest": 0.5}\n', versions=2),
     Shape("shapes that alternate", 'ARGUMENTS = [[x] for x in range(9)]\ndef model(x): return ["a", {"a": 1}, [1]][x % 3]\n', versions=2),
@@ -143,7 +143,7 @@ SHAPES: Final = (
 
 
 def versions_of(model: Any, arguments: list[list[Any]]) -> list[tuple[str, str]]:
-    """Call a model once with each of the arguments; returns digest and structure of each run."""
+    """Call a model once per arguments; return digest and structure of each run."""
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter, join=False)
     traced = client.trace(name="model")(model)
@@ -159,7 +159,7 @@ def versions_of(model: Any, arguments: list[list[Any]]) -> list[tuple[str, str]]
 
 
 def main(folders: list[str]) -> None:
-    """Print the versions of the packages in some folders, one after the other."""
+    """Print the versions of the packages in the folders."""
     found = {}
     for folder in folders:
         sys.path.insert(0, folder)

@@ -1,4 +1,4 @@
-"""Outputs that always look otherwise open a bounded number of versions in a real collector."""
+"""Outputs with ever-changing structures create a bounded number of versions."""
 
 import random
 
@@ -19,7 +19,7 @@ def flapping(seed: int) -> object:
 
 @harder
 def test_flapping_outputs_open_few_versions(collector: CollectorProcess) -> None:
-    """Thousands of outputs of random shapes open one version and one further."""
+    """Thousands of outputs with random structures create only two versions."""
     client = Client("flapping", endpoint=collector.endpoint)
     model = client.trace(name="model")(flapping)
     for seed in range(CALLS):
@@ -34,7 +34,7 @@ def test_flapping_outputs_open_few_versions(collector: CollectorProcess) -> None
 
 @harder
 def test_empty_outputs_open_no_version(collector: CollectorProcess) -> None:
-    """Nulls and empty lists belong to the version that is there."""
+    """Nulls and empty lists do not create a version."""
     client = Client("empty", endpoint=collector.endpoint)
     model = client.trace(name="model")(lambda output: output)
     for output in ({"a": 1}, None, [], {"a": None}, {"a": [], "b": 2}, {"a": 2}, [[], [1]]):

@@ -40,7 +40,7 @@ print(json.dumps([span.attributes[key] for span in exporter.get_finished_spans()
 
 @pytest.mark.parametrize("script", [False, True], ids=["console", "after a script"])
 def test_real_console_has_its_versions(tmp_path: Path, script: bool) -> None:
-    """A session that is typed into ``python -i`` has its versions, with and without a script."""
+    """Functions typed into ``python -i`` get the expected versions, with and without a script."""
     (tmp_path / "script.py").write_text("")
     typed = [f"{text}\ncalled = model('x')\n" for text in SESSION]
     statements = [

@@ -6,7 +6,7 @@ from tests.support.otel_ml.scripts import ask_script
 
 
 def test_digest_is_the_same_in_each_process(tmp_path: Path) -> None:
-    """A callable object's digest does not hold its address."""
+    """The digest of a callable object does not depend on its address."""
     script = """
         import functools, json
         from otel_ml.versions.definition import define

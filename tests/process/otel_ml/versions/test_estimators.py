@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.otel_ml.versions.estimators import survey, write
 
-# One estimator for each way in which loading or use once changed the version, and some controls.
+# One estimator for each case in which loading or use once changed the version, and controls.
 _FEW = (
     *("CountVectorizer", "TfidfVectorizer", "HashingVectorizer", "MultiLabelBinarizer"),
     *("KNeighborsClassifier", "KNeighborsClassifier by balls", "KernelDensity", "Isomap"),
@@ -24,13 +24,13 @@ def _check(names: tuple[str, ...]) -> int:
 
 
 def test_few_estimators() -> None:
-    """Fitted anew, used, loaded or mapped an estimator is one version, of other data another."""
+    """An estimator keeps its version when refitted, used or loaded; other data give another one."""
     assert _check(_FEW) == len(_FEW)
 
 
 @pytest.fixture(autouse=True)
 def quiet() -> Any:
-    """Let scikit-learn say nothing of small data."""
+    """Ignore scikit-learn's warnings about small data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Digests that must stay as they are: on every Python, in every release."""
+"""Digests are the same on every Python version and in every release."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ from tests.support.folders import ROOT
 
 
 def test_digests_stay() -> None:
-    """Each function's digest is that of its source, and the one that is written down."""
+    """The digest of each function's source equals the recorded one."""
     assert differences() == []
 
 
 @pytest.mark.parametrize("flags", [["-W", "error"], ["-O"], ["-OO"], ["-B", "-I"]])
 def test_digests_do_not_depend_on_flags(flags: list[str]) -> None:
-    """However Python is started, the digests are the same."""
+    """The digests do not depend on Python's flags."""
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['golden']"
     module = "tests.process.otel_ml.versions.golden_digests"
     run = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"

@@ -1,4 +1,4 @@
-"""Versions as recorded spans tell them, from one state of a model's source to the next."""
+"""Versions in recorded spans, as the source of a model changes."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ SOURCES: Final = {
     "shop.fourth": "def fourth(a): return a\n",
     "shop.settings": "MODE = '.'\n",
 }
-# A change of the first state each, and whether it is a version of its own.
+# Single changes of the first state, and whether each creates a new version.
 CHANGES: Final = [
     ("shop.model", "Answer: ", "Say: ", True),
     ("shop.model", 'mark="!"', 'mark="?"', True),
@@ -53,7 +53,7 @@ CHANGES: Final = [
 
 
 def test_each_state_has_its_version(recording: Recording, tmp_path: Path) -> None:
-    """Each change that can change behaviour is a version; going back is the first one again."""
+    """Each change of behaviour gives a new version; reverting it gives the first version again."""
     states = [SOURCES]
     for module, old, new, _ in CHANGES:
         assert SOURCES[module].count(old) == 1
@@ -69,7 +69,7 @@ def test_each_state_has_its_version(recording: Recording, tmp_path: Path) -> Non
 
 
 def test_module_that_is_run_has_the_same_digest(tmp_path: Path) -> None:
-    """A module that is run by ``python -m`` has the digest that it has when it is imported."""
+    """A module run with ``python -m`` has the same digest as when it is imported."""
     text = """
         from shop.first import first
 

@@ -1,4 +1,4 @@
-"""The table of what people change in their models' code, and which of it are versions."""
+"""Typical changes to the code of models create the expected versions."""
 
 import importlib.util
 import json
@@ -16,13 +16,13 @@ from tests.support.folders import ROOT
 from tests.support.sampling import sampled
 
 Pair = tuple[str, str]
-# Several shapes share a process; the three states of one never do.
+# Several shapes share a process, but the three states of one shape never do.
 _AT_ONCE: Final = 24
 PARTS: Final = range(-(-len(SHAPES) // _AT_ONCE))
 
 
 def run(folders: Iterable[Path]) -> dict[str, list[Pair]]:
-    """Run packages in a new process of Python; returns the versions of each one's calls."""
+    """Run packages in a new Python process; return the versions of each package's calls."""
     command = [sys.executable, "-m", "tests.process.otel_ml.versions.shapes", *map(str, folders)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
@@ -35,7 +35,7 @@ def run(folders: Iterable[Path]) -> dict[str, list[Pair]]:
 
 
 def numbered(states: list[list[Pair]]) -> list[list[int]]:
-    """Number versions as the store does, in the order in which they come."""
+    """Number the versions as the store does, in their order of arrival."""
     structures: dict[str, list[str]] = {}
     for digest, structure in (pair for state in states for pair in state):
         known = structures.setdefault(digest, [])
@@ -59,7 +59,7 @@ def is_there(shape: Shape) -> bool:
 
 
 def test_there_are_many_shapes() -> None:
-    """The table has edits that are versions, edits that are none, and what is only data."""
+    """The table has enough edits with and without a new version, and data-only shapes."""
     assert len({shape.name for shape in SHAPES}) == len(SHAPES) >= 45
     kinds = [(bool(shape.old), shape.opens) for shape in SHAPES]
     assert kinds.count((True, True)) >= 45
@@ -70,21 +70,21 @@ def test_there_are_many_shapes() -> None:
 @sampled(1)
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"part {part + 1}")
 def test_edits_open_versions(tmp_path: Path, part: int) -> None:
-    """Each shape goes from v1 to its edit and back to v1, a process for each of the three."""
+    """Each shape has the expected versions before its edit, after it, and once it is reverted."""
     check([shape for shape in SHAPES[part * _AT_ONCE :][:_AT_ONCE] if is_there(shape)], tmp_path)
 
 
 @sampled(only=("method of a*",))
 @pytest.mark.parametrize("shape", SHAPES, ids=attrgetter("name"))
 def test_edit_alone_opens_a_version(tmp_path: Path, shape: Shape) -> None:
-    """A shape goes from v1 to its edit and back to v1 where no other shape is in the process."""
+    """Each shape also has the expected versions if no other shape is in its processes."""
     if not is_there(shape):
         pytest.skip(f"{shape.needs} is not installed")
     check([shape], tmp_path)
 
 
 def check(shapes: Sequence[Shape], tmp_path: Path) -> None:
-    """Run the three states of some shapes and print what versions they have."""
+    """Run the three states of some shapes, and check and print their versions."""
     states: list[dict[str, list[Pair]]] = []
     for state in range(3):
         folders = [
@@ -109,5 +109,5 @@ def check(shapes: Sequence[Shape], tmp_path: Path) -> None:
 
 
 def expected(shape: Shape) -> int:
-    """How many versions a shape may have in all."""
+    """Return the maximum number of versions of a shape."""
     return 2 if shape.old and shape.opens else shape.versions

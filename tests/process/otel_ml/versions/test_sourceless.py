@@ -38,7 +38,7 @@ def make_application(directory: Path) -> Path:
 
 
 def test_zip_application_has_its_source(tmp_path: Path) -> None:
-    """A model in a zip file is the version that it is in a folder."""
+    """A model in a zip file has the same version as in a folder."""
     root = make_application(tmp_path)
     zipapp.create_archive(root, tmp_path / "app.pyz")
     expected = [definition_here(tmp_path), "True"]
@@ -47,12 +47,12 @@ def test_zip_application_has_its_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["-O", "-OO"])
 def test_optimised_code_has_the_same_digest(tmp_path: Path, flag: str) -> None:
-    """A model is the same version with and without optimisation."""
+    """A model has the same version with and without optimisation."""
     assert run(flag, make_application(tmp_path)) == [definition_here(tmp_path), "True"]
 
 
 def test_compiled_code_alone_has_a_digest(tmp_path: Path) -> None:
-    """A model whose source file is missing has a digest, the same each time."""
+    """A model without a source file has a digest that is the same each time."""
     root = make_application(tmp_path)
     source = root / "shop" / "model.py"
     py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")), doraise=True)
@@ -63,7 +63,7 @@ def test_compiled_code_alone_has_a_digest(tmp_path: Path) -> None:
 
 
 def test_warnings_as_errors_change_no_version(tmp_path: Path) -> None:
-    """Code that Python warns of is the same version where warnings are errors, and stays quiet."""
+    """If warnings are errors, code that causes a warning still has its source, without output."""
     script = """
         import warnings
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""Notifications reach their targets at least once, each under one id, also after a kill."""
+"""Each notification reaches its receivers at least once, under one id, even after a kill."""
 
 import json
 import time
@@ -26,7 +26,7 @@ RESOLVED: Final = replace(FALLS, status="resolved", changed_ns=FALLS.changed_ns 
 def delivering(
     store: Store, *targets: AlertTarget, numbers: AlertSendNumbers | None = None, **options: Any
 ) -> Iterator[AlertDelivery]:
-    """Deliver from a store, with short pauses."""
+    """Run the delivery of a store's notifications with short pauses."""
     numbers = numbers or AlertSendNumbers()
     box = NotificationBox(store.connections)
     delivery = AlertDelivery(targets, box, numbers, **{"first_rest_s": 0.01, **options})
@@ -38,18 +38,18 @@ def delivering(
 
 
 def ids_of(sink: Sink) -> list[str]:
-    """List the ids of the messages of a webhook, in the order in which they came."""
+    """List the ids of the messages that a webhook received, in order."""
     return [json.loads(sent.body)["id"] for sent in sink.requests]
 
 
 def states_of(store: Store, project: str, target: str = "oncall") -> list[str]:
-    """List the states of a project's notifications at a target, the newest first."""
+    """List the states of a project's notifications for a receiver, newest first."""
     rows = read_deliveries(store.reader, project, 100)
     return [row["state"] for row in rows if row["target"] == target]
 
 
 def test_sent_once(store: Store, project: str) -> None:
-    """A notification that is announced at every look is sent once."""
+    """A notification that is announced in every pass is sent once."""
     falls = replace(FALLS, project=project)
     with (
         http_sink(takes_otlp=False) as sink,
@@ -71,7 +71,7 @@ def test_sent_once(store: Store, project: str) -> None:
 
 
 def test_retried_under_one_id(store: Store, project: str) -> None:
-    """A notification that a target does not take is sent again under the same id."""
+    """A notification that a receiver does not accept is sent again under the same id."""
     falls = replace(FALLS, project=project)
     numbers = AlertSendNumbers()
     with http_sink(takes_otlp=False) as sink:
@@ -98,13 +98,13 @@ def test_retried_under_one_id(store: Store, project: str) -> None:
 
 
 def test_given_up(store: Store, project: str) -> None:
-    """After an hour a notification is given up, and shown with what was wrong."""
+    """A notification is given up after an hour and shown with the receiver's error."""
     now_ns = time.time_ns()
     ticks = iter(range(100))
     with http_sink(takes_otlp=False) as sink:
         sink.replies += [Reply(503, body=b"down")] * 100
         target = make_target("webhook", sink.address)
-        # An hour passes with every third look at the clock.
+        # Every third read of the clock is an hour later.
         with delivering(
             store, target, clock=lambda: now_ns + next(ticks) * HOUR_NS // 3
         ) as delivery:
@@ -117,7 +117,7 @@ def test_given_up(store: Store, project: str) -> None:
 
 
 def test_refused_for_good(store: Store, project: str) -> None:
-    """What a target can never take fails at once, and holds up no other."""
+    """A notification that a receiver refuses for good fails at once and blocks no other."""
     other = replace(FALLS, project=project, rule="other")
     with http_sink(takes_otlp=False) as sink:
         sink.replies.append(Reply(400))
@@ -129,7 +129,7 @@ def test_refused_for_good(store: Store, project: str) -> None:
 
 
 def test_order_of_a_rule(store: Store, project: str) -> None:
-    """That a rule is resolved comes after that it fires, also when the target was away."""
+    """A resolved notification follows its firing notification, even if the receiver was down."""
     falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
     with http_sink(takes_otlp=False) as sink:
         sink.replies += [Reply(500)] * 3
@@ -142,7 +142,7 @@ def test_order_of_a_rule(store: Store, project: str) -> None:
 
 
 def test_resolved_alone(store: Store, project: str) -> None:
-    """That a rule is resolved is not told to those who did not hear that it fires."""
+    """A resolved notification is not sent to receivers that did not get the firing one."""
     with (
         http_sink(takes_otlp=False) as sink,
         delivering(store, make_target("webhook", sink.address)) as delivery,
@@ -153,7 +153,7 @@ def test_resolved_alone(store: Store, project: str) -> None:
 
 
 def test_resolved_goes_to_those_who_heard(store: Store, project: str) -> None:
-    """A rule whose targets were changed is resolved where it was told to fire."""
+    """A resolved notification goes to the receivers of the firing one, even if the rule changed."""
     with (
         http_sink(takes_otlp=False) as sink,
         delivering(store, make_target("webhook", sink.address)) as delivery,
@@ -165,7 +165,7 @@ def test_resolved_goes_to_those_who_heard(store: Store, project: str) -> None:
 
 
 def test_unknown_target(store: Store, project: str) -> None:
-    """A target that the settings do not have is shown as such, and counted."""
+    """A receiver that is missing from the settings is shown as missing, and counted."""
     numbers = AlertSendNumbers()
     with delivering(store, numbers=numbers) as delivery:
         delivery.announce(replace(FALLS, project=project))
@@ -179,7 +179,7 @@ def test_unknown_target(store: Store, project: str) -> None:
 
 
 def test_found_by_target(store: Store, project: str) -> None:
-    """A page finds the newest notifications of each target, and targets without any."""
+    """A page finds the newest notifications of each receiver, and receivers without any."""
     falls = replace(FALLS, project=project, notify=("oncall", "nobody"))
     with http_sink(takes_otlp=False) as sink:
         sink.replies.append(Reply(503, body=b"down"))
@@ -205,7 +205,7 @@ def test_found_by_target(store: Store, project: str) -> None:
 
 
 def test_other_targets_go_on(store: Store, project: str) -> None:
-    """A target that is away does not hold up another."""
+    """A receiver that is down does not delay another one."""
     falls = replace(FALLS, project=project, notify=("oncall", "away"))
     with http_sink(takes_otlp=False) as sink:
         away = replace(make_target("webhook", f"127.0.0.1:{free_port()}"), name="away")
@@ -216,7 +216,7 @@ def test_other_targets_go_on(store: Store, project: str) -> None:
 
 
 def test_withdrawn(store: Store, project: str) -> None:
-    """A rule that is muted is not told of until it is announced again, under the same id."""
+    """A muted rule sends nothing until it is announced again, under the same id."""
     falls = replace(FALLS, project=project)
     with http_sink(takes_otlp=False) as sink:
         sink.may_answer.clear()
@@ -236,7 +236,7 @@ def test_withdrawn(store: Store, project: str) -> None:
 
 
 def test_deleted_while_firing(store: Store, project: str) -> None:
-    """A rule that was withdrawn is resolved where it had been told to fire, and nowhere else."""
+    """A deleted rule is resolved only at the receivers that got its firing notification."""
     falls = replace(FALLS, project=project, notify=("oncall", "away"))
     with http_sink(takes_otlp=False) as sink:
         target = make_target("webhook", sink.address)
@@ -252,13 +252,13 @@ def test_deleted_while_firing(store: Store, project: str) -> None:
 
 
 def alerts_of(sink: Sink, project: str) -> list[dict[str, Any]]:
-    """List the alerts of a project that an Alertmanager was told, in their order."""
+    """List a project's alerts that an Alertmanager received, in order."""
     alerts = [alert for sent in [*sink.requests] for alert in json.loads(sent.body)]
     return [alert for alert in alerts if alert["labels"]["project"] == project]
 
 
 def test_told_again_while_firing(store: Store, project: str) -> None:
-    """An Alertmanager is told again of what fires until it is resolved, and then no more."""
+    """An Alertmanager gets a firing alert again and again until it is resolved."""
     falls, resolved = (replace(change, project=project) for change in (FALLS, RESOLVED))
     with (
         http_sink(takes_otlp=False) as sink,
@@ -278,7 +278,7 @@ def test_told_again_while_firing(store: Store, project: str) -> None:
 
 
 def test_told_no_more_when_withdrawn(store: Store, project: str) -> None:
-    """An Alertmanager is not told again of a rule that was muted."""
+    """An Alertmanager gets no further messages about a muted rule."""
     falls, other = (replace(FALLS, project=project, rule=rule) for rule in ("a", "b"))
     with (
         http_sink(takes_otlp=False) as sink,
@@ -288,7 +288,7 @@ def test_told_no_more_when_withdrawn(store: Store, project: str) -> None:
         delivery.announce(other)
         wait_until(lambda: states_of(store, project) == ["sent", "sent"])
         delivery.withdraw(project, "a")
-        before = len(alerts_of(sink, project)) + 2  # what was on its way
+        before = len(alerts_of(sink, project)) + 2  # requests in flight
         wait_until(lambda: len(alerts_of(sink, project)) >= before + 3)
         later = alerts_of(sink, project)[before:]
     assert {alert["labels"]["alertname"] for alert in later} == {"b"}

@@ -1,8 +1,8 @@
-"""A kill -9 of a process that evaluates rules loses nothing and doubles nothing, at any moment.
+"""A kill -9 of a process that evaluates alert rules loses and duplicates nothing, at any moment.
 
-Each process is of its own: it opens the store, looks at the rules at the times of a course, and
-delivers to a webhook. It kills itself at a call or a return of a function of the evaluation, of
-what stores its states, or of what sends; the next process goes on at the look that did not end.
+Each process opens the store, evaluates the rules at the times of `LOOKS_NS` and delivers to a
+webhook. It kills itself at a call or a return of a function that evaluates rules, stores their
+states, or sends. The next process repeats the evaluation that was interrupted.
 """
 
 import json
@@ -38,7 +38,7 @@ from tests.support.otlp_sink import Sink, http_sink
 from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
-# Remax fails in hours 4 and 3, Century in hours 3 and 2: four changes of what fires.
+# Remax fails in hours 4 and 3, Century in hours 3 and 2: four changes of the firing slices.
 PASSED: Final = {
     5: {"Remax": 20, "Century": 19},
     4: {"Remax": 8, "Century": 19},
@@ -49,11 +49,11 @@ PASSED: Final = {
 LOOKS_NS: Final = [END_NS - hour * HOUR_NS + 5 * MINUTE_NS for hour in (4, 3, 2, 1, 0)]
 RULES: Final[dict[str, dict[str, Any]]] = {
     "grounded falls": {**RULE, "hold": "1 of 1"},
-    # The worst of all runs, and a rule that no look can ask.
+    # A rule over all runs together, and a rule that cannot be evaluated.
     "all fall": {**RULE, "when": 'pass_rate("grounded") < 0.5', "by": [], "hold": "1 of 1"},
     "no target": {"when": 'accuracy("none") < 0.5', "window": "1h", "notify": ["oncall"]},
 }
-# Of these files a process may end at each call and each return.
+# A process may kill itself at each call and each return in these files.
 _MODULES: Final = (evaluation, states, delivery, sender, stored, box)
 _FILES: Final = frozenset(
     module.__file__ for module in (evaluation, states, delivery, sender, stored, box)
@@ -64,14 +64,14 @@ _PATIENCE_S: Final = 120.0
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process ends itself.
+    """The moment at which a process kills itself.
 
     Attributes:
-        times: At the how manieth call or return of a watched file; 0 for never.
-        event: ``call`` or ``return``, where it is of a function.
-        function: Its name.
-        file: The end of its file's name.
-        caller: The function that calls it.
+        times: The number of the matching call or return, from 1; 0 for never.
+        event: ``call`` or ``return``, if a function is given.
+        function: The name of the function; any function of the watched files if empty.
+        file: The end of the path of the function's file.
+        caller: The name of the calling function.
     """
 
     times: int = 0
@@ -102,7 +102,7 @@ MOMENTS: Final = {
 
 
 class Ending:
-    """Ends its own process at a moment, as a crash would; counts calls and returns until then."""
+    """Kills its own process at a moment, as a crash would; counts calls and returns until then."""
 
     def __init__(self, moment: Moment) -> None:
         self.count = 0
@@ -110,7 +110,7 @@ class Ending:
         self._lock = threading.Lock()
 
     def watch(self) -> None:
-        """Watch this thread, and those that begin later."""
+        """Watch this thread, and threads that start later."""
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
@@ -136,7 +136,7 @@ class Ending:
 
 
 def fill(folder: Path) -> None:
-    """Store the runs of the course, and the rules."""
+    """Store the runs and the rules."""
     with open_store(folder) as store:
         spans = [tell("j1")]
         for hour, clients in PASSED.items():
@@ -150,9 +150,9 @@ def fill(folder: Path) -> None:
 
 
 def look(folder: Path, address: str, moment: Moment) -> None:
-    """Go on with the course; in the end its outcome lies in the folder.
+    """Continue the evaluations, then write the outcome to the folder.
 
-    Each look that ended, with all that it announced delivered, is a line in a file.
+    Each completed evaluation whose notifications are all delivered adds a line to a file.
     """
     ended = folder / "ended"
     first = len(ended.read_text().splitlines()) if ended.exists() else 0
@@ -178,7 +178,7 @@ def look(folder: Path, address: str, moment: Moment) -> None:
 
 
 def read_outcome(store: Store) -> dict[str, Any]:
-    """Read states, changes and notifications, without what differs from process to process."""
+    """Read states, changes and notifications, without the fields that differ between processes."""
     rows = [asdict(row) for row in read_alert_rows(store.reader, "p")]
     for row in rows:
         del row["evaluator"], row["version"]
@@ -193,7 +193,7 @@ def read_outcome(store: Store) -> dict[str, Any]:
 
 
 def run_process(target: Callable[..., None], *arguments: object) -> int | None:
-    """Run a function in a process of its own; returns how it ended."""
+    """Run a function in a separate process; return its exit code."""
     process = _FORKING.Process(target=target, args=arguments)
     process.start()
     process.join(_PATIENCE_S)
@@ -203,7 +203,7 @@ def run_process(target: Callable[..., None], *arguments: object) -> int | None:
 
 
 def finish(folder: Path, sink: Sink, moments: Iterable[Moment]) -> int:
-    """Run the course to its end, by processes that end at moments; returns how many were killed."""
+    """Run processes, each killed at its moment, until one completes; return the number of kills."""
     for kills, moment in enumerate((*moments, Moment())):
         status = run_process(look, folder, sink.address, moment)
         if status == 0:
@@ -213,7 +213,7 @@ def finish(folder: Path, sink: Sink, moments: Iterable[Moment]) -> int:
 
 
 def heard(sink: Sink) -> dict[str, tuple[str, str, str]]:
-    """Read what the webhook was sent: rule, status and time of the change, by id."""
+    """Return the messages that the webhook received: rule, status and time of the change, by id."""
     messages = [json.loads(sent.body) for sent in sink.requests]
     return {
         message["id"]: (message["rule"], message["status"], message["changed_at"])
@@ -223,7 +223,7 @@ def heard(sink: Sink) -> dict[str, tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the runs and the rules, at which no process has looked."""
+    """A data directory with the runs and the rules that no process has evaluated yet."""
     folder = tmp_path_factory.mktemp("course") / "data"
     assert run_process(fill, folder) == 0
     return folder
@@ -231,7 +231,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The course without a kill."""
+    """The outcome of all evaluations without a kill."""
 
     outcome: dict[str, Any]
     calls: int
@@ -240,7 +240,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The outcome of the course when nobody is killed."""
+    """The outcome of all evaluations without a kill."""
     folder = tmp_path_factory.mktemp("undisturbed") / "data"
     shutil.copytree(course, folder, symlinks=True)
     with http_sink(takes_otlp=False) as sink:
@@ -250,14 +250,14 @@ def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undis
 
 
 def check(outcome: dict[str, Any], sink: Sink, undisturbed: Undisturbed) -> None:
-    """Check that an outcome is that of a course that nobody disturbed."""
+    """Check that an outcome equals that of a course without a kill."""
     outcome = {name: part for name, part in outcome.items() if name != "calls"}
     assert outcome == undisturbed.outcome
     assert heard(sink) == undisturbed.messages
 
 
 def test_course(undisturbed: Undisturbed) -> None:
-    """The course without a kill has changes of each kind, each with one message."""
+    """Without a kill there are changes of each kind, each with one message."""
     changes = [(rule, status, time[11:16]) for rule, status, time in undisturbed.messages.values()]
     assert sorted(changes) == [
         ("all fall", "firing", "05:00"),
@@ -273,7 +273,7 @@ def test_course(undisturbed: Undisturbed) -> None:
 @sampled(2)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed_at(name: str, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """A process that is killed at a moment has lost and doubled nothing once another went on."""
+    """If a process is killed here and another one continues, nothing is lost or doubled."""
     folder = tmp_path / "data"
     shutil.copytree(course, folder, symlinks=True)
     with http_sink(takes_otlp=False) as sink:

@@ -1,4 +1,4 @@
-"""Where messages about alerts go, and where they never do."""
+"""Tests of the destinations of alert messages: which ones are allowed, and which are never used."""
 
 import socket
 import threading
@@ -48,7 +48,7 @@ PRIVATE: Final = (
     "2001:db8::1",
 )
 NEVER: Final = ("0.0.0.0", "::", "224.0.0.1", "ff02::1", "::ffff:0.0.0.0", "", "localhost", "1")  # noqa: S104
-# Names and spellings of this machine, as attackers write them.
+# Names and spellings of this machine that attackers use.
 DISGUISED: Final = (
     "localhost",
     "127.1",
@@ -65,19 +65,19 @@ DISGUISED: Final = (
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses(address: str) -> None:
-    """A private, loopback or link-local address is reached only where the file allows it."""
+    """A private, loopback or link-local address is refused unless the settings allow it."""
     assert not is_allowed(address, allow_private=False)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
 def test_public_addresses(address: str) -> None:
-    """An address of the internet is allowed."""
+    """A public address is allowed."""
     assert is_allowed(address, allow_private=False)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.1.1", "fd00::1", "::1"])
 def test_allowed_private_addresses(address: str) -> None:
-    """Where the file allows it, a private address is reached."""
+    """A private address is allowed if the settings allow private addresses."""
     assert is_allowed(address, allow_private=True)
 
 
@@ -86,20 +86,20 @@ def test_allowed_private_addresses(address: str) -> None:
     ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"],
 )
 def test_link_local_addresses(address: str) -> None:
-    """Where link-local addresses are excluded, none is reached, however it is written."""
+    """A link-local address in any spelling is refused if link-local addresses are excluded."""
     assert is_allowed(address, allow_private=True)
     assert not is_allowed(address, allow_private=True, allow_link_local=False)
 
 
 @pytest.mark.parametrize("address", NEVER)
 def test_no_machine(address: str) -> None:
-    """What is the address of no single machine is never allowed."""
+    """An address that does not belong to one machine is never allowed."""
     assert not is_allowed(address, allow_private=True)
 
 
 @pytest.mark.parametrize("host", DISGUISED)
 def test_disguised_addresses(host: str) -> None:
-    """However this machine is written, it is not connected to unless the file allows it."""
+    """No spelling of this machine's address is connected to, unless the settings allow it."""
     with http_sink() as sink:
         port = sink.address.rpartition(":")[2]
         target = AlertTarget("oncall", "webhook", f"http://{host}:{port}/")
@@ -109,7 +109,7 @@ def test_disguised_addresses(host: str) -> None:
 
 
 def test_name_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address that was checked is the one that is connected to: a name is asked for once."""
+    """A name is resolved once, so the address that was checked is the one connected to."""
     asked: list[object] = []
     answers = ["127.0.0.1", "93.184.216.34", "127.0.0.1"]
 
@@ -127,7 +127,7 @@ def test_name_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_post() -> None:
-    """A message arrives with its headers and those of the target."""
+    """A message arrives with its own headers and the headers of its receiver."""
     with http_sink() as sink:
         target = make_target("webhook", sink.address, "/a?b=c", headers=(("x-team", "ml"),))
         post(target, REQUEST)
@@ -148,7 +148,7 @@ def test_post() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects(status: int) -> None:
-    """A redirect is not followed, and its address is not told."""
+    """A redirect is not followed, and the error does not contain its address."""
     with http_sink() as sink, http_sink() as other:
         headers = [("Location", f"http://{other.address}/secret")]
         sink.replies.append(Reply(status, headers))
@@ -162,7 +162,7 @@ def test_redirects(status: int) -> None:
     [(400, True), (413, True), (422, True), (401, False), (404, False), (429, False), (500, False)],
 )
 def test_refusals(status: int, is_final: bool) -> None:
-    """What a target can never take is told apart from what it may take later."""
+    """An error tells whether the receiver refuses the message for good or may accept it later."""
     with http_sink() as sink:
         sink.replies.append(Reply(status, body=b"invalid_blocks\r\n\x1b[31m" + b"x" * 10_000))
         with pytest.raises(Undelivered) as refused:
@@ -177,7 +177,7 @@ def test_refusals(status: int, is_final: bool) -> None:
     ("text", "rest_s"), [("7", 7.0), ("99999", 600.0), ("-1", None), ("soon", None), ("²", None)]
 )
 def test_retry_after(text: str, rest_s: float | None) -> None:
-    """A target says for how long it rests, at most ten minutes."""
+    """The Retry-After header of a receiver is obeyed, up to ten minutes."""
     with http_sink() as sink:
         sink.replies.append(Reply(429, [("Retry-After", text)]))
         with pytest.raises(Undelivered) as refused:
@@ -186,7 +186,7 @@ def test_retry_after(text: str, rest_s: float | None) -> None:
 
 
 def test_secrets_are_not_told() -> None:
-    """A target that repeats its secrets gets none of them into an error."""
+    """If a receiver's response repeats its secrets, the error does not contain them."""
     with http_sink() as sink:
         sink.replies.append(Reply(500, body=b"/services/T0/B0/s3cret Bearer t0ken hunter2hunter2"))
         target = make_target(
@@ -204,7 +204,7 @@ def test_secrets_are_not_told() -> None:
 
 @contextmanager
 def dripping(line: bytes) -> Iterator[str]:
-    """Serve an answer that never ends, a piece every tenth of a second."""
+    """Serve a response that never ends, one piece every tenth of a second."""
     ends = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -229,23 +229,23 @@ def dripping(line: bytes) -> Iterator[str]:
 
 @pytest.mark.parametrize("line", [b"", b"HTTP/1.1 200 OK\r\n", b"x"])
 def test_slow_target(line: bytes) -> None:
-    """A target that answers piece by piece is left after its time."""
+    """A request to a receiver that responds piece by piece ends at its timeout."""
     with dripping(line) as address:
         began_s = time.monotonic()
-        with suppress(Undelivered):  # what has said that it took it has taken it
+        with suppress(Undelivered):  # a complete status line of 200 counts as delivered
             post(make_target("webhook", address, timeout_s=1), REQUEST)
         assert time.monotonic() - began_s < 5
 
 
 def test_long_answer() -> None:
-    """Of a long answer only the beginning is read."""
+    """Only the beginning of a long response is read."""
     with http_sink() as sink:
         sink.replies.append(Reply(200, body=b"x" * 50_000_000))
         post(make_target("webhook", sink.address), REQUEST)
 
 
 def test_nobody_there() -> None:
-    """A target that nobody answers for is told as such."""
+    """The error for a receiver that does not listen names the refused connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(Undelivered, match="ConnectionRefusedError"):
@@ -254,7 +254,7 @@ def test_nobody_there() -> None:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[SSLContext, Path]:
-    """A server's side of TLS, and the certificate that vouches for it."""
+    """A TLS context for a server, and the certificate to trust."""
     made = make_certificate(tmp_path_factory.mktemp("tls"))
     context = SSLContext(PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.cert, made.key)
@@ -262,7 +262,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[SSLContext, Path]:
 
 
 def test_tls(tls: tuple[SSLContext, Path]) -> None:
-    """A target with a certificate that the file vouches for is spoken to over TLS."""
+    """A message is sent over TLS to a receiver whose certificate is trusted by the settings."""
     with http_sink(tls=tls[0]) as sink:
         port = sink.address.rpartition(":")[2]
         url = f"https://localhost:{port}/"
@@ -271,7 +271,7 @@ def test_tls(tls: tuple[SSLContext, Path]) -> None:
 
 
 def test_unknown_certificate(tls: tuple[SSLContext, Path]) -> None:
-    """A certificate that nobody vouches for is refused."""
+    """A receiver whose certificate is not trusted gets nothing."""
     with http_sink(tls=tls[0]) as sink:
         port = sink.address.rpartition(":")[2]
         target = AlertTarget("oncall", "webhook", f"https://localhost:{port}/", allow_private=True)

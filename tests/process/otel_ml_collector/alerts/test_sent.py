@@ -1,4 +1,4 @@
-"""Notifications of targets, as the page of a rule and the API show them."""
+"""Tests of a receiver's notifications on the page of a rule and in the API."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ SECRETS: Final = ("not-to-be-shown", "0123456789abcdef")
 
 
 def test_sent(tmp_path: Path) -> None:
-    """A rule's page and the API say what was delivered and given up, and no secret of a target."""
+    """A rule's page and the API show sent and failed notifications, and no secret of a receiver."""
     with http_sink() as sink:
         sink.replies += [Reply(400, body=b"no such channel")]
         desk = {

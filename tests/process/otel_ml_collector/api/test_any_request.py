@@ -1,6 +1,7 @@
-"""Tests of the API against any request that its description allows, and many that it does not.
+"""Tests of the API with any request that its description allows, and many that it does not.
 
-Left out are what is told live, which never ends by itself, and what works on the whole disk.
+Live streams are left out because they never end; purge and backup because they work on the
+whole disk.
 """
 
 import json
@@ -25,9 +26,9 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
 from tests.support.sampling import harder, sampled
 
-# Each operation with so many requests by each key; `make soak` asks for more.
+# The number of requests per operation and key; `make soak` raises it.
 EXAMPLES: Final = int(os.environ.get("OTEL_ML_TEST_REQUESTS", examples(5, on_commit=1)))
-# At least so many operations were asked: few can be asked wrongly.
+# The least number of operations tested; for many operations no wrong request exists.
 OPERATIONS: Final = {GenerationMode.POSITIVE: 25, GenerationMode.NEGATIVE: 10}
 LEFT_OUT: Final = "/(live|purge|backup)$"
 JSON: Final = {"content-type": "application/json"}
@@ -41,7 +42,7 @@ CHECKS: Final = [
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with a run."""
+    """A collector with one run."""
     with running(tmp_path_factory.mktemp("data")) as collector:
         told = {"otel_ml.project": "shop", "otel_ml.model.name": "answer"}
         span = {
@@ -61,13 +62,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProces
 
 @pytest.fixture(scope="module")
 def everything(served: CollectorProcess) -> str:
-    """A key of all projects."""
+    """A key for all projects."""
     return make_key(served, "", "*")
 
 
 @pytest.fixture(scope="module")
 def single(served: CollectorProcess, everything: str) -> str:
-    """A key of one project."""
+    """A key for one project."""
     return make_key(served, everything, "shop")
 
 
@@ -83,7 +84,7 @@ def make_key(collector: CollectorProcess, admin: str, project: str) -> str:
 
 @pytest.fixture(scope="module")
 def api(served: CollectorProcess, everything: str) -> Any:
-    """The description that the collector serves, without what is left out."""
+    """The API description that the collector serves, without the operations left out."""
     headers = {"x-api-key": everything}
     described = schemathesis.openapi.from_url(
         served.endpoint + "/openapi.json", headers=headers, timeout=120
@@ -92,7 +93,7 @@ def api(served: CollectorProcess, everything: str) -> Any:
 
 
 def bounded(mode: GenerationMode) -> settings:
-    """So many requests that the whole takes half a minute; wrong ones take long to think of."""
+    """Limit the requests to about half a minute in total; wrong ones take long to generate."""
     return settings(
         max_examples=EXAMPLES if mode is GenerationMode.POSITIVE else max(EXAMPLES // 5, 1),
         phases=[Phase.generate],
@@ -117,9 +118,9 @@ def bounded(mode: GenerationMode) -> settings:
 def test_any_request(
     api: Any, whose: str, mode: GenerationMode, request: pytest.FixtureRequest
 ) -> None:
-    """No request makes the API fail, and every answer is one that it describes.
+    """No request makes the API fail, and every response matches the description.
 
-    By a key of all projects and of a single one; also of requests that are not as described.
+    This holds for a key of all projects, for a key of one project, and for invalid requests.
     """
     headers = {"x-api-key": request.getfixturevalue(whose)}
     asked: set[str] = set()
@@ -128,10 +129,10 @@ def test_any_request(
 
         @bounded(mode)
         @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: Any) -> None:  # it is called before the next one is made
+        def ask(case: Any) -> None:  # it is called before the next operation
             asked.add(f"{case.method} {case.path}")
             case.call_and_validate(checks=CHECKS, headers=headers, timeout=20)
 
-        with suppress(Unsatisfiable):  # of an operation without parameters no request is wrong
+        with suppress(Unsatisfiable):  # an operation without parameters has no wrong request
             ask()
     assert len(asked) > OPERATIONS[mode]

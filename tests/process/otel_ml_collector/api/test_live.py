@@ -1,4 +1,4 @@
-"""Tests of what is told live: each run once, to everyone who asked for it."""
+"""Tests of live streams: every listener receives each run once."""
 
 import http.client
 import json
@@ -18,17 +18,17 @@ NOW_NS = 1_795_158_000 * 10**9
 
 
 class Heard:
-    """A stream of events, read one after the other."""
+    """Reads the events of a stream."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
 
     def line(self) -> str:
-        """The next line, without its end; empty at the end of the stream too."""
+        """Return the next line without its end; empty at the end of the stream too."""
         return self._response.readline().decode().rstrip("\n")
 
     def event(self) -> tuple[str, dict[str, Any]]:
-        """The id and run of the next event; lines that are no event are passed over."""
+        """Return the id and the run of the next event; other lines are skipped."""
         told: dict[str, str] = {}
         while "data" not in told:
             raw = self._response.readline()
@@ -39,7 +39,7 @@ class Heard:
         return told["id"], json.loads(told["data"])
 
     def rest(self) -> bytes:
-        """What comes until the end; raises when it breaks off."""
+        """Return everything up to the end; raise if the stream breaks off."""
         return self._response.read()
 
 
@@ -47,7 +47,7 @@ class Heard:
 def listening(
     collector: CollectorProcess, project: str, last: str = "", **asked: str
 ) -> Iterator[Heard]:
-    """Listen to a project; what is recorded from here on is heard."""
+    """Listen to a project; events of runs recorded from now on arrive."""
     connection = http.client.HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=120)
     headers = {"last-event-id": last} if last else {}
     path = f"/api/v1/projects/{quote(project)}/live?{urlencode(asked)}"
@@ -65,7 +65,7 @@ def listening(
 
 
 def record(collector: CollectorProcess, project: str, *numbers: int, model: str = "answer") -> None:
-    """Record runs; a number always makes the same one."""
+    """Record runs; the same number always makes the same run."""
     spans = [
         {
             "traceId": f"{number + 1:032x}",
@@ -93,13 +93,13 @@ def numbers_of(heard: Heard, count: int) -> list[int]:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """A project name that only this test uses."""
     name: str = request.node.name
     return name
 
 
 def test_filter(collector: CollectorProcess, name: str) -> None:
-    """Runs that match are told as a list shows them, in the order of storing; others are not."""
+    """Matching runs arrive as the list shows them, in the order they were stored; others do not."""
     record(collector, name, 0)
     with listening(collector, name, where='tags["number"] >= 2') as heard:
         record(collector, name, 1, 2)
@@ -112,7 +112,7 @@ def test_filter(collector: CollectorProcess, name: str) -> None:
 
 
 def test_everyone(collector: CollectorProcess, name: str) -> None:
-    """All who listen hear the same, whenever they came."""
+    """All listeners receive the same events, no matter when they connected."""
     with listening(collector, name) as first:
         record(collector, name, 1)
         assert numbers_of(first, 1) == [1]
@@ -122,7 +122,7 @@ def test_everyone(collector: CollectorProcess, name: str) -> None:
 
 
 def test_again(collector: CollectorProcess, name: str) -> None:
-    """A run that is delivered again is not told again."""
+    """A run that is delivered again causes no second event."""
     with listening(collector, name) as heard:
         record(collector, name, 1)
         assert numbers_of(heard, 1) == [1]
@@ -132,7 +132,7 @@ def test_again(collector: CollectorProcess, name: str) -> None:
 
 
 def test_shutdown(own_collector: CollectorProcess, name: str) -> None:
-    """When the collector is told to end, a stream ends in an orderly way."""
+    """A stream ends in an orderly way when the collector shuts down."""
     with listening(own_collector, name) as heard:
         own_collector.ask_to_end()
         assert heard.rest().strip() in {b"", b": listening"}

@@ -1,4 +1,4 @@
-"""Tests of the API's description: of every question an example, and of its answer."""
+"""Tests of the API's description: each operation has an example of its request and response."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ TEXTS = ("application/json", "application/x-ndjson", "text/")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, dict[str, Asked]]]:
-    """The description of a service, and each of its operations as it was asked."""
+    """The description of a service, and the requests and responses of all its operations."""
     with open_service(tmp_path_factory.mktemp("data")) as service:
         folder = tmp_path_factory.mktemp("backup")
         yield service.app.openapi(), ask_all(service, folder)
@@ -36,7 +36,7 @@ def operations(described: Any) -> list[tuple[str, Any]]:
 
 
 def parts(operation: Any) -> Iterator[tuple[str, Any]]:
-    """What has a schema of an operation: needed parameters, its body, its textual answers."""
+    """Yield the parts of an operation that have a schema: parameters, body, text responses."""
     for parameter in operation.get("parameters", []):
         if parameter.get("required") or "example" in parameter:
             yield parameter["name"], parameter
@@ -56,7 +56,7 @@ def is_picture(contents: Any) -> bool:
 
 
 def lacking(described: Any) -> list[str]:
-    second = {"200 application/json"}  # of a document that is there already: as when it is stored
+    second = {"200 application/json"}  # a document that exists already: same as the 201 response
     return [
         f"{name}: {part}"
         for name, operation in operations(described)
@@ -66,19 +66,19 @@ def lacking(described: Any) -> list[str]:
 
 
 def test_every_operation_has_examples(described: Any) -> None:
-    """Each needed parameter, each body and each answer that is text has an example."""
+    """Each required parameter, each body and each text response has an example."""
     assert lacking(described) == []
 
 
 def test_examples_are_valid(described: Any) -> None:
-    """Each example is one by its own schema."""
+    """Each example is valid for its own schema."""
     schemas, examples = {}, {}
     for name, operation in operations(described):
         for part, content in parts(operation):
             if "example" in content:
                 schemas[f"{name}: {part}"] = content.get("schema", {})
                 examples[f"{name}: {part}"] = content["example"]
-    # All in one schema: each of its own would take a copy of all components.
+    # One schema for all: separate ones would each take a copy of all components.
     schema = {"properties": schemas, "components": described["components"]}
     problems = list(jsonschema_rs.Draft202012Validator(schema).iter_errors(examples))
     assert not problems, problems[0]
@@ -86,7 +86,7 @@ def test_examples_are_valid(described: Any) -> None:
 
 
 def test_examples_are_shaped_as_answers(world: tuple[Any, dict[str, Asked]]) -> None:
-    """Each answer of the examples has the fields and types of a real one."""
+    """Each example response has the fields and types of a real response."""
     described, asked = world
     wanted = json.loads(EXAMPLES.read_text())
     found = json.loads(json.dumps(examples_of(asked, described["paths"])))
@@ -96,7 +96,7 @@ def test_examples_are_shaped_as_answers(world: tuple[Any, dict[str, Asked]]) -> 
 
 
 def shape(value: Any) -> Any:
-    """What a value looks like, without its texts and numbers."""
+    """Return the structure of a value: its fields and types, without texts and numbers."""
     if isinstance(value, dict):
         return {name: shape(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -105,7 +105,7 @@ def shape(value: Any) -> Any:
 
 
 def test_no_framework_errors(described: Any) -> None:
-    """No operation speaks of an error in another shape than the one there is."""
+    """Every error response has the same schema."""
     for name, operation in operations(described):
         for status, answer in operation["responses"].items():
             if status >= "4":

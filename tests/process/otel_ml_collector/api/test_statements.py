@@ -1,7 +1,7 @@
-"""Tests of how many statements a page or a question of the API asks: most of its time is theirs.
+"""Tests of how many SQL statements a page or API call runs: they take most of its time.
 
-A number that grows is a page that got slower. Asked is twice, and counted the second time, by the
-engine itself.
+A number that grows means that a page got slower. Each path is requested again after a first
+request, and the engine itself counts the statements.
 """
 
 import time
@@ -27,7 +27,7 @@ SCORED: Mapping[str, Value] = {"otel_ml.score.grounded": 0.5, "otel_ml.model.ver
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A project that has everything, and a plain one: calls with a score, of two traces."""
+    """A project with every kind of record, and a plain one: scored calls in two traces."""
     with open_service(tmp_path_factory.mktemp("data")) as service:
         fill(service)
         root = make_call("answer", SCORED, trace_id=trace_id(9), span_id=span_id(9))
@@ -36,14 +36,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             for number in range(10, 50)
         ]
         service.store.take(PLAIN, root, *below, make_call("answer", SCORED))
-        ask(service.app, f"/api/v1/projects/{PLAIN}/runs")  # learns what the project does not have
+        ask(service.app, f"/api/v1/projects/{PLAIN}/runs")  # finds out what the project lacks
         yield service
 
 
 def count(service: Service, path: str) -> int:
-    """Ask three times; return how many statements the second or the third answer took.
+    """Request a path three times; return the statements of the second or third request.
 
-    The lesser of both: what watches the store may ask beside one of them.
+    The smaller number is returned, because background jobs may run statements at the same time.
     """
     assert ask(service.app, path).status == 200, path
     counts = []
@@ -58,12 +58,12 @@ def count(service: Service, path: str) -> int:
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("/projects/{}/runs", 5),  # one for each window that has too few, up to all of time
+        ("/projects/{}/runs", 5),  # one for each window with too few runs, up to all time
         ("/projects/{}/runs?where=outcome+%3D%3D+%22ok%22", 3),
         ("/projects/{}/runs?where=scores%5B%22grounded%22%5D+%3C+1", 3),
         ("/projects/{}/runs/{run}", 4),
         ("/traces/{trace}", 4),
-        ("/traces/{trace}?format=zip", 8),  # of 41 runs as of one
+        ("/traces/{trace}?format=zip", 8),  # as many for 41 runs as for one
         ("/projects/{}/stats?group=version", 2),
         ("/projects/{}/stats", 2),
         ("/stats", 1),
@@ -75,24 +75,24 @@ def count(service: Service, path: str) -> int:
     ],
 )
 def test_api(shop: Service, path: str, most: int) -> None:
-    """A question of the API about a plain project asks no more than that."""
+    """An API call about a plain project runs no more statements than this."""
     assert count(shop, "/api/v1" + of_plain(path)) <= most
 
 
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("/", 5),  # one for the clock of the last pass of retention
+        ("/", 5),  # one for the clock of the last retention pass
         ("/projects/{}/runs", 7),
         ("/projects/{}/chart", 2),
         ("/projects/{}/chart?roots=1", 3),
-        ("/projects/{}/runs/{run}", 13),  # one for what is usual of the models of long spans
+        ("/projects/{}/runs/{run}", 13),  # one for the usual durations of the models of long spans
         ("/projects/{}/models", 6),
         ("/projects/{}/models/answer", 6),
         (
             "/projects/{}",
             11,
-        ),  # its runs are old: six ask what else there is, one chooses the groups
+        ),  # its runs are old: six look for other records, one chooses the groups
         ("/projects/{}/news", 6),
         ("/projects/{}/judges", 4),  # one for judges without code
         ("/projects/{}/judges/grounded", 6),
@@ -100,7 +100,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
     ],
 )
 def test_pages(shop: Service, path: str, most: int) -> None:
-    """A page of a plain project asks no more than that."""
+    """A page of a plain project runs no more statements than this."""
     assert count(shop, of_plain(path)) <= most
 
 
@@ -111,11 +111,11 @@ def test_pages(shop: Service, path: str, most: int) -> None:
         (f"/projects/{SHOP}/runs", 12),
         (f"/projects/{SHOP}/runs/{FIRST}", 16),
         (f"/traces/{FIRST[:32]}", 10),
-        (f"/projects/{SHOP}/models/answer/versions", 14),  # experiments beside all else
+        (f"/projects/{SHOP}/models/answer/versions", 14),  # experiments, besides all else
     ],
 )
 def test_everything(shop: Service, path: str, most: int) -> None:
-    """A question about a project that has everything asks no more than that."""
+    """An API call about a project with every kind of record runs no more statements than this."""
     assert count(shop, "/api/v1" + path) <= most
 
 
@@ -131,25 +131,25 @@ def test_everything(shop: Service, path: str, most: int) -> None:
     ],
 )
 def test_pages_of_everything(shop: Service, path: str, most: int) -> None:
-    """A page or answer of a project that has everything asks no more than that."""
+    """A page about a project with every kind of record runs no more statements than this."""
     assert count(shop, path) <= most
 
 
 def test_jaeger(shop: Service) -> None:
-    """A search of Jaeger's asks as much for all traces as for one."""
+    """A Jaeger search runs as many statements for all traces as for one."""
     search = "/jaeger/api/traces?service=unknown_service&start=0"
     found = [ask(shop.app, f"{search}&limit={limit}").json["data"] for limit in (1, 100)]
     assert len(found[0]) == 1 < len(found[1])
-    assert count(shop, f"{search}&limit=100") <= 14  # of two projects
+    assert count(shop, f"{search}&limit=100") <= 14  # for two projects
 
 
 def of_plain(path: str) -> str:
-    """Put the plain project, and its run with many below it, into a path."""
+    """Fill the plain project, and its run with many children, into a path."""
     return path.replace("{}", PLAIN).format(run=RUN_ID, trace=RUN_ID[:32])
 
 
 def test_home_of_projects_without_runs(shop: Service) -> None:
-    """Of projects without a run Home asks in one statement, however many there are."""
+    """Home runs one statement for all projects without runs, however many there are."""
     before = count(shop, "/")
     for number in range(4):
         shop.store.take(f"spans {number}", make_span("step", trace_id=trace_id(90 + number)))
@@ -158,7 +158,7 @@ def test_home_of_projects_without_runs(shop: Service) -> None:
 
 @pytest.mark.parametrize("more", ["", "&pairs=true"])
 def test_slices_of_many_tags(shop: Service, more: str) -> None:
-    """Slices by thirty tags take as many statements as slices by two: no grouping each."""
+    """Slices by thirty tags run as many statements as slices by two: not one per tag."""
     now_ns = time.time_ns()
     asked = {}
     for tags in (2, 30):

@@ -1,4 +1,4 @@
-"""Tests of long answers over a real connection: cut off, given up, compressed."""
+"""Tests of long responses over a real connection: cut off, abandoned, compressed."""
 
 import gzip
 import http.client
@@ -23,7 +23,7 @@ LARGE = "/api/v1/projects/long-answers/export?columns=run_id,inputs"
 
 @contextmanager
 def served(service: Service) -> Iterator[str]:
-    """Serve an application at an address of this machine."""
+    """Serve an application at a local address."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -39,7 +39,7 @@ def served(service: Service) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
-    """Where a service answers that has more runs than a connection holds: 48 MB."""
+    """The address of a service with more runs than a connection buffers: 48 MB."""
     inputs = json.dumps("x" * 16_000)
     for first in range(0, 3_000, 500):
         calls = [
@@ -58,14 +58,14 @@ def begin(address: str, path: str = LARGE) -> tuple[http.client.HTTPConnection, 
 
 
 def test_whole(address: str) -> None:
-    """A large export comes whole."""
+    """A large export arrives complete."""
     connection, response = begin(address)
     assert len(response.read().splitlines()) == 3_000
     connection.close()
 
 
 def test_broken(address: str, service: Service) -> None:
-    """An export that cannot be finished is seen to be cut off, not taken for a short one."""
+    """If an export fails in the middle, the client sees that it is incomplete."""
     connection, response = begin(address)
     assert response.read(1_000)
     client = service.store.connections.open()
@@ -79,7 +79,7 @@ def test_broken(address: str, service: Service) -> None:
 
 
 def test_given_up(address: str) -> None:
-    """Whoever goes away frees the place of its export; no more than two are written at once."""
+    """At most two exports run at once; a client that disconnects frees its place."""
     started = [begin(address) for _ in range(2)]
     assert [response.status for _, response in started] == [200, 200]
     third, refused = begin(address)
@@ -106,7 +106,7 @@ GZIP = {"accept-encoding": "br, gzip;q=0.8"}
     "path", ["/runs", "/export", "/export?format=csv"], ids=["json", "lines", "csv"]
 )
 def test_compressed(service: Service, project: str, path: str) -> None:
-    """Lists and exports are compressed for those who take gzip, and only for those."""
+    """Lists and exports are compressed only for clients that accept gzip."""
     service.store.take(project, *[make_call() for _ in range(20)])
     address = f"/api/v1/projects/{project}{path}"
     plain, packed = ask(service.app, address), ask(service.app, address, headers=GZIP)
@@ -122,7 +122,7 @@ def test_compressed(service: Service, project: str, path: str) -> None:
 
 
 def test_not_compressed(service: Service, project: str) -> None:
-    """What is short, compressed already or tells a secret is sent as it is."""
+    """Short responses, compressed formats and responses with secrets are not compressed."""
     service.store.take(project, *[make_call() for _ in range(20)])
     for path in (
         f"/projects/{project}/export?format=parquet",

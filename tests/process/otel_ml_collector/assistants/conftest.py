@@ -1,4 +1,4 @@
-"""A collector whose project shop has versions, errors, scores and experiments that are known."""
+"""A collector whose project shop has known versions, errors, scores and experiments."""
 
 from tests.support.otel_ml_collector.assistants.fixtures import service
 

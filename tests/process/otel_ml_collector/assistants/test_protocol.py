@@ -1,4 +1,4 @@
-"""The ways in: the protocol's own client over HTTP and standard input, the shell, keys, limits."""
+"""Tests of MCP access: its own client over HTTP and standard input, the shell, keys, limits."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ NOBODY: Final = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector whose project asked has three runs."""
+    """A collector whose project `asked` has three runs."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Recorder("asked", endpoint=opened.endpoint, join=False)
 
@@ -66,9 +66,9 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 
 def test_nobody_asks(tmp_path: Path) -> None:
-    """A collector that nobody asks has not loaded the protocol; the first question does."""
+    """A collector loads the MCP package with the first MCP request, not before."""
     with running(tmp_path) as quiet:
-        # What the package of the protocol brings, and nothing else here does.
+        # The MCP package loads this one, and nothing else does.
         loaded = Path(f"/proc/{quiet.pid}/maps").read_text()
         assert "cryptography" not in loaded
         before = quiet.resident_mb
@@ -79,7 +79,7 @@ def test_nobody_asks(tmp_path: Path) -> None:
 
 
 def test_import() -> None:
-    """Neither the program nor the server's modules load the protocol's package."""
+    """Neither the command nor the server's modules load the MCP package."""
     code = "import sys, otel_ml_collector.serve.app; print('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -94,7 +94,7 @@ def test_import() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_http_client(collector: CollectorProcess, mode: Any) -> None:
-    """The protocol's own client lists the tools and calls one, by the newest revision and older."""
+    """MCP's own client lists the tools and calls one, in the newest and in an older revision."""
 
     async def talk() -> tuple[list[str], Any]:
         async with Client(f"{collector.endpoint}/mcp", mode=mode) as client:
@@ -130,14 +130,14 @@ async def _over_stdio(endpoint: str) -> tuple[str | None, list[str], Any]:
 
 
 def test_stdio_client(collector: CollectorProcess) -> None:
-    """The protocol's own client asks over standard input and output; the project is filled in."""
+    """MCP's own client works over standard input and output; the project is filled in."""
     instructions, names, found = asyncio.run(_over_stdio(collector.endpoint))
     assert (instructions, names) == (INSTRUCTIONS, list(TOOLS))
     assert found.structured_content["rows"][0][:2] == [3, 0]
 
 
 def test_stdio_without_collector() -> None:
-    """Without a collector the tools are listed, and a call says how to start one."""
+    """Without a collector the tools are listed, and a call returns how to start a collector."""
     instructions, names, found = asyncio.run(_over_stdio(NOBODY))
     assert (instructions, names) == (INSTRUCTIONS, list(TOOLS))
     assert found.is_error
@@ -145,7 +145,7 @@ def test_stdio_without_collector() -> None:
 
 
 def test_stdio_lines(collector: CollectorProcess) -> None:
-    """Each line has one answer, notifications none, and what is no request is said to be none."""
+    """Each request line gets one response, notifications none, and invalid lines an error."""
     lines = [
         b"nonsense",
         b"[]",
@@ -170,7 +170,7 @@ def test_stdio_lines(collector: CollectorProcess) -> None:
 
 
 def test_shell(collector: CollectorProcess) -> None:
-    """A shell gets the answer as one line; a refusal goes to the standard error, with status 1."""
+    """The shell prints the response as one line; an error goes to stderr with status 1."""
     done = otel_ml(collector.endpoint, "mcp", "call", "statistics", "project=asked", "limit=5")
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["rows"][0][:2] == [3, 0]
@@ -183,7 +183,7 @@ def test_shell(collector: CollectorProcess) -> None:
 
 
 def test_metrics(collector: CollectorProcess) -> None:
-    """Calls are counted by tool and outcome, and the characters of answers by tool."""
+    """Metrics count calls by tool and outcome, and response characters by tool."""
     before = read_metrics(collector)
     body = json.dumps(CALL).encode()
     _, _, answered = collector.post("/mcp", body, JSON)
@@ -213,13 +213,13 @@ def post(service: Service, body: object = CALL, **headers: str) -> Answered:
 
 
 def test_one_json(service: Service) -> None:
-    """An answer is one JSON without a session, whatever the client takes besides."""
+    """A response is one JSON without a session, even if the client accepts event streams."""
     listed = post(service, {**CALL, "method": "tools/list", "params": {}})
     assert listed.headers["content-type"] == "application/json"
     assert "mcp-session-id" not in listed.headers
     assert [tool["name"] for tool in listed.json["result"]["tools"]] == list(TOOLS)
     assert all(tool["annotations"]["readOnlyHint"] for tool in listed.json["result"]["tools"])
-    for name in ("drop", *WRITING_TOOLS):  # those that write are not there unless they are let
+    for name in ("drop", *WRITING_TOOLS):  # writing tools are off by default
         unknown = post(service, {**CALL, "params": {"name": name, "arguments": {}}}).json
         expected = {"code": -32602, "message": f"Unknown tool {name!r}"}
         assert unknown["error"] == expected
@@ -227,7 +227,7 @@ def test_one_json(service: Service) -> None:
 
 @pytest.mark.parametrize("project", ["", "below"])
 def test_links_below_a_path(service: Service, project: str) -> None:
-    """Links of an answer begin with the path of the proxy."""
+    """Links in a response begin with the path of the proxy."""
     service.store.take("below", make_call("answer"))
     asked = {"project": project} if project else {}
     body = {**CALL, "params": {"name": "overview", "arguments": asked}}
@@ -238,25 +238,25 @@ def test_links_below_a_path(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
 def test_post_only(service: Service, method: str) -> None:
-    """All else than POST is answered with 405."""
+    """Methods other than POST are answered with 405."""
     assert ask(service.app, "/mcp", method=method).status == 405
 
 
 def test_bodies(service: Service) -> None:
-    """A body that is too large, or no JSON by its type, is refused before it is read."""
+    """A body that is too large, or whose content type is not JSON, is refused before it is read."""
     assert post(service, b"x" * (BODY_BYTES + 1)).status == 413
     assert post(service, b"{}", **{"content-type": "text/plain"}).status == 415
 
 
 def test_other_sites(service: Service) -> None:
-    """Another name of the service, and a page of another site, are refused."""
+    """A foreign host name and a page of another site are refused."""
     assert post(service, host="evil.example").status == 403
     assert post(service, origin="http://evil.example").status == 403
     assert post(service, origin=f"http://{HOST}").status == 200
 
 
 def test_limit(service: Service) -> None:
-    """A call that takes too long is answered with what to narrow, and counted as such."""
+    """A call that takes too long returns how to narrow it, and counts as a timeout."""
     telemetry = service.app.state.services.find(Telemetry)
     route = make_route(service.store.reader, telemetry, Pressure(), limit_s=1e-4)
     hurried = Starlette(routes=[route])
@@ -270,7 +270,7 @@ def test_limit(service: Service) -> None:
 
 
 def test_busy_with_what_is_sent() -> None:
-    """While requests that store take all there is, calls come one by one, and far apart."""
+    """While requests that store data use all CPUs, calls run one at a time, with long pauses."""
     now_s = 0.0
     pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
     yielding = Yielding(pressure, cores=2)
@@ -281,7 +281,7 @@ def test_busy_with_what_is_sent() -> None:
 
     async def call_all() -> None:
         nonlocal now_s
-        await asyncio.gather(*(call(0.0) for _ in range(5)))  # nothing is sent yet
+        await asyncio.gather(*(call(0.0) for _ in range(5)))  # nothing is being stored yet
         with pressure.work():
             now_s += 10
             await call(0.2)
@@ -294,7 +294,7 @@ def test_busy_with_what_is_sent() -> None:
 
 
 def test_turn_of_a_call(service: Service) -> None:
-    """The calls of the protocol wait for that turn, and are told when it does not come."""
+    """MCP calls wait for their turn, and return an error if it does not come."""
     telemetry, now_s = service.app.state.services.find(Telemetry), 0.0
     pressure = Pressure(lambda: now_s, lambda: 2 * now_s)
     busy = Starlette(routes=[make_route(service.store.reader, telemetry, pressure, limit_s=0.04)])
@@ -317,14 +317,14 @@ def test_turn_of_a_call(service: Service) -> None:
 
 
 def test_no_mcp(tmp_path: Path) -> None:
-    """Where it is turned off there is no such address."""
+    """With ``--no-mcp`` the address does not exist."""
     with running(tmp_path, "--no-mcp") as collector:
         assert collector.post("/mcp", json.dumps(CALL).encode(), JSON)[0] == 404
 
 
 @pytest.mark.parametrize(("key_id", "limits"), [("k", OF_KEY), ("", OF_ALL)])
 def test_pace(key_id: str, limits: tuple[int, int]) -> None:
-    """A key has so many calls at once and a minute, and is told when to come again."""
+    """A key has a limit of calls at once and per minute, and the error says when to try again."""
     now_s = [100.0]
     pace = CallLimits(lambda: now_s[0])
     at_once, a_minute = limits

@@ -1,4 +1,4 @@
-"""The tools that write: who has them, what they store, and that it is stored once."""
+"""Tests of the tools that write: who has them, what they store, and that they store it once."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ def list_tools(service: Service, **headers: str) -> list[Any]:
 def call(
     service: Service, tool: str, headers: Mapping[str, str] | None = None, /, **given: Any
 ) -> Any:
-    """Call a tool over HTTP; its answer, or what it refuses with."""
+    """Call a tool over HTTP; return its result or its error message."""
     body = {**CALL, "params": {"name": tool, "arguments": given}}
     answered = post(service, body, **(headers or {})).json
     if "error" in answered:
@@ -51,7 +51,7 @@ def call(
 
 @pytest.fixture
 def runs(writing: Service, project: str) -> list[Span]:
-    """Three runs, of which a person said good of each, and of the first the truth is known."""
+    """Three runs with a reviewer's score each; the first one has ground truth."""
     told: list[dict[str, Value]] = [
         {"otel_ml.inputs": json.dumps({"question": place}), "otel_ml.outputs": f'"answer {place}"'}
         for place in range(RUNS)
@@ -81,7 +81,7 @@ GOOD: Final = ("good", "human", 1.0, None, "", "", "")
 
 
 def test_on(writing: Service) -> None:
-    """Where it is on ten tools are listed, and what a host is told of them says which write."""
+    """If writing is enabled, ten tools are listed, and their annotations show which ones write."""
     listed = {tool["name"]: tool["annotations"] for tool in list_tools(writing)}
     assert list(listed) == list(ALL_TOOLS)
     reads = [name for name, one in listed.items() if one["readOnlyHint"]]
@@ -91,7 +91,7 @@ def test_on(writing: Service) -> None:
 
 
 def test_feedback(writing: Service, project: str, runs: list[Span]) -> None:
-    """What an agent says stands beside what people said, and their scores stay as they are."""
+    """An agent's feedback is stored next to reviewers' scores, which stay unchanged."""
     short = [id_of(run)[-16:] for run in runs[:2]]
     before = ask(
         writing.app, f"/api/v1/projects/{project}/stats?start=2026-11-01&end=2026-12-01"
@@ -114,7 +114,7 @@ def test_feedback(writing: Service, project: str, runs: list[Span]) -> None:
 
 @pytest.mark.parametrize("request_of", [{}, {"request": "r-1"}])
 def test_once(writing: Service, project: str, runs: list[Span], request_of: dict[str, str]) -> None:
-    """The same request, or the same words without one, is stored once under the same ids."""
+    """The same request id, or the same content without one, is stored once under the same ids."""
     given = {"project": project, "runs": [id_of(runs[0])], "judge": "seen", "label": "yes"}
     first, second = (call(writing, "add_feedback", **given, **request_of) for _ in range(2))
     assert (first["stored"], second["stored"], second["already_there"]) == (1, 0, 1)
@@ -126,7 +126,7 @@ def test_once(writing: Service, project: str, runs: list[Span], request_of: dict
 
 
 def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
-    """A request that comes again with other words is refused, and nothing of it is stored."""
+    """A request id that is reused with different content is refused, and nothing is stored."""
     given = {"project": project, "runs": [id_of(runs[0])], "request": "r-2"}
     call(writing, "add_feedback", judge="seen", label="yes", **given)
     for other in ({"judge": "seen", "label": "no"}, {"judge": "heard", "label": "yes"}):
@@ -154,14 +154,14 @@ def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
 def test_wrong_feedback(
     writing: Service, project: str, runs: list[Span], given: dict[str, Any], told: str
 ) -> None:
-    """Wrong feedback is refused with what would be right, and nothing is stored."""
+    """Wrong feedback is refused with a message that names the problem, and nothing is stored."""
     whole = {"project": project, "runs": [id_of(runs[0])], "judge": "good", **given}
     assert call(writing, "add_feedback", **whole).startswith(told)
     assert evaluations(writing, runs[0]) == [GOOD]
 
 
 def test_tests(writing: Service, project: str, runs: list[Span]) -> None:
-    """Runs become items of a new version, with what was answered as expected; once each."""
+    """Runs become items of a new version with their outputs as expected values, each run once."""
     ids = [id_of(run) for run in runs]
     given = {"project": project, "dataset": "qa", "expected": "outputs"}
     first = call(writing, "save_as_tests", runs=ids[:2], **given)
@@ -179,7 +179,7 @@ def test_tests(writing: Service, project: str, runs: list[Span]) -> None:
 
 
 def test_tests_beside_others(tmp_path: Path) -> None:
-    """Of agents and people who change a data set at once none loses an item of another's."""
+    """Agents and people change a data set at once, and no item is lost."""
     with running(tmp_path, "--mcp-writes") as collector:
         client = Client("shop", endpoint=collector.endpoint, join=False)
 
@@ -216,7 +216,7 @@ def test_tests_beside_others(tmp_path: Path) -> None:
 
 
 def test_truth_as_expected(writing: Service, project: str, runs: list[Span]) -> None:
-    """Where the truth is wanted, runs without one are left out, counted with the reason."""
+    """If ground truth is required, runs without it are left out and counted with the reason."""
     given = {"project": project, "dataset": "true", "expected": "actual"}
     found = call(writing, "save_as_tests", runs=[id_of(run) for run in runs], **given)
     assert (found["added"], found["not_saved"]) == (1, {"without ground truth": 2})
@@ -227,7 +227,7 @@ def test_truth_as_expected(writing: Service, project: str, runs: list[Span]) -> 
 def test_log(
     writing: Service, project: str, runs: list[Span], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is written is logged with the key's id, and nothing of what it says."""
+    """The log shows the key's id for a write, but no content."""
     with caplog.at_level(logging.INFO, "otel_ml_collector.assistants"):
         given = {"project": project, "runs": [id_of(runs[0])], "judge": "seen"}
         call(writing, "add_feedback", label="a secret", **given)
@@ -237,7 +237,7 @@ def test_log(
 
 
 def test_shell(tmp_path: Path) -> None:
-    """A shell writes as well, by the setting of a collector that it asks."""
+    """The shell writes as well, if the collector's settings enable it."""
     with running(tmp_path, "--mcp-writes") as collector:
         run = replace(make_call("answer"), attributes={"otel_ml.project": "shop"})
         sent = {

@@ -1,4 +1,4 @@
-"""A trial is sent to a target of the settings from a shell."""
+"""Tests of `otel-ml alerts test`, which sends a test notification to a receiver."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support.otlp_sink import Reply, Sink, http_sink
 def try_target(
     folder: Path, address: str, target: str = "desk"
 ) -> "subprocess.CompletedProcess[str]":
-    """Send a trial with a file of settings that has a webhook."""
+    """Send a test notification with a settings file that has a webhook."""
     (folder / "otel-ml.toml").write_text(
         f"""
         public_url = "https://ml.example"
@@ -39,7 +39,7 @@ def try_target(
 
 
 def test_trial(tmp_path: Path) -> None:
-    """The target gets a signed message, and the shell is told its id."""
+    """The receiver gets a signed message, and the command prints its id."""
     with http_sink() as sink:
         done = try_target(tmp_path, sink.address)
         [sent] = sink.requests
@@ -51,7 +51,7 @@ def test_trial(tmp_path: Path) -> None:
 
 
 def test_trial_that_is_refused(tmp_path: Path) -> None:
-    """What the target answers is said, without the address, which may be a secret."""
+    """The receiver's error is printed, without its address, which may be secret."""
     with http_sink() as sink:
         sink.replies.append(Reply(500, body=b"/s3cret is broken"))
         done = try_target(tmp_path, sink.address)
@@ -64,7 +64,7 @@ def test_trial_that_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_target(tmp_path: Path) -> None:
-    """A target that the settings do not have is named with one that they do."""
+    """For an unknown receiver, the command suggests one from the settings."""
     done = try_target(tmp_path, "127.0.0.1:9", "desc")
     assert (done.returncode, done.stderr) == (
         5,
@@ -74,7 +74,7 @@ def test_unknown_target(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
-    """The receiver of the running collector."""
+    """The server behind the running collector's receiver."""
     with http_sink() as opened:
         yield opened
 
@@ -122,7 +122,7 @@ def test_trial_of_a_collector(tmp_path: Path, collector: CollectorProcess, sink:
 def test_unknown_target_of_a_collector(
     tmp_path: Path, collector: CollectorProcess, target: str, hint: str
 ) -> None:
-    """The receivers are those of the collector, not those of the folder."""
+    """The receivers are those of the collector, not those of the current folder."""
     done = try_collector(tmp_path, target, "--endpoint", collector.endpoint)
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr == f"otel-ml: There is no receiver {target!r} in the settings: {hint}\n"

@@ -1,4 +1,4 @@
-"""`otel-ml alerts` and the reader's methods, over a collector whose rule fires."""
+"""`otel-ml alerts` and the reader's methods, with a collector whose rule fires."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.otlp_sink import http_sink
 from tests.support.waiting import wait_until
 
-# The end of a whole hour; from two hours before it on all runs fail.
+# The end of a full hour. All runs of the two hours before it fail.
 HOUR_END_NS: Final = (time.time_ns() - MINUTE_NS) // HOUR_NS * HOUR_NS
 FIRED_NS: Final = HOUR_END_NS - HOUR_NS
 PASSWORD: Final = "/hook/not-to-be-shown"
@@ -33,7 +33,7 @@ RULE: Final = {
     "every": "1h",
     "hold": "1 of 1",
     "min_runs": 5,
-    "keep": "1d",  # or it ends without runs, if an hour ends during the test
+    "keep": "1d",  # otherwise the alert ends without runs if an hour ends during the test
     "by": ['tags["client"]'],
     "notify": ["desk"],
 }
@@ -45,7 +45,7 @@ def write_time(time_ns: int) -> str:
 
 
 def fire(service: Service) -> None:
-    """Store runs of four hours that fail in the last two, and look at their rule by then."""
+    """Store four hours of runs that fail in the last two, and evaluate their rule."""
     store = service.store
     for hour in range(4, 0, -1):
         runs = [
@@ -92,13 +92,13 @@ def reader(collector: CollectorProcess) -> Iterator[Reader]:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that ends well, and return what it writes."""
+    """Run a command that succeeds, and return its output."""
     assert main(["alerts", *arguments]) == 0
     return capsys.readouterr().out
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    """Rules are listed with their states, and whom they fire for."""
+    """Rules are listed with their states and the slices they fire for."""
     shown = run(capsys, "list", "--format", "csv", "--columns", "state,name,for,fired")
     assert shown == "state,name,for,fired\nfiring,errors,client = acme,1\n"
     [alert] = json.loads(run(capsys, "list", "--json"))["alerts"]
@@ -107,7 +107,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
-    """A rule's past is listed: when it would have fired, for whom, and how bad it was."""
+    """`check` lists when the rule would have fired, for which slice, and the worst value."""
     columns = ("--format", "csv", "--columns", "start,end,slice,worst")
     shown = run(capsys, "check", "errors", "--since", "6h", *columns)
     assert shown == f"start,end,slice,worst\n{write_time(FIRED_NS)},,client = acme,1.0\n"
@@ -121,7 +121,7 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_with_too_few_runs(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If no window has enough runs, the command says why, instead of reporting zero alerts."""
+    """If no window has enough runs, the command prints the reason instead of zero alerts."""
     rules: dict[str, tuple[dict[str, object], str]] = {
         "rare": ({"min_runs": 1_000_000}, '. No recent run has the tag "client".'),
         "none": ({"by": []}, ": no run matches it in the "),
@@ -143,7 +143,7 @@ def test_check_with_too_few_runs(
 
 
 def test_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    """What targets were sent is listed, with how often it was tried, and without their secrets."""
+    """Sent notifications are listed with their number of tries and without receivers' secrets."""
     shown = run(capsys, "sent", "--format", "csv", "--columns", "target,rule,status,tries,trouble")
     assert shown == "target,rule,status,tries,trouble\ndesk,errors,firing,1,\n"
     whole = run(capsys, "sent", "errors", "--json")
@@ -154,7 +154,7 @@ def test_sent(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_mute(capsys: pytest.CaptureFixture[str]) -> None:
-    """A mute is made for a while, with who and why, and stands in the list."""
+    """A mute has an end, an author and a reason, and shows in the list of rules."""
     words = ("--where", 'client == "acme"', "--last", "2h", "--who", "mira", "--why", "known")
     mute = json.loads(run(capsys, "mute", "errors", *words, "--json"))
     assert [mute[name] for name in ("rule", "where", "who", "why")] == [
@@ -174,7 +174,7 @@ def test_mute(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings(reader: Reader) -> None:
-    """A reader reads the receivers, the retention and the sizes of its project."""
+    """A reader returns the receivers, the retention and the sizes of its project."""
     settings = reader.settings()
     assert settings["receivers"] == []
     assert settings["retention"]["holds_record_days"] == 0
@@ -183,7 +183,7 @@ def test_settings(reader: Reader) -> None:
 
 
 def test_reader(reader: Reader) -> None:
-    """A reader lists rules, says when they would have fired, what was sent, and saves one."""
+    """A reader lists rules, past firings and sent notifications, and saves a rule."""
     [alert] = reader.alerts()["alerts"]
     assert (alert["rule"]["name"], alert["state"]) == ("errors", "firing")
     assert reader.check_alert("errors", since="6h")["firings"][0]["start"] == write_time(FIRED_NS)

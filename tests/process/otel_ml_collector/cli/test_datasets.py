@@ -1,4 +1,4 @@
-"""`otel-ml dataset`: made, listed, shown, compared, changed and written over a collector."""
+"""Tests of `otel-ml dataset`: add, list, show, compare, change and export data sets."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def invert(a: int) -> float:
 
 
 def write(path: Path, *numbers: int, right: int = 1) -> str:
-    """Write a file of items that are called after their numbers."""
+    """Write a file of items that are named after their numbers."""
     rows = [{"id": f"n{n}", "inputs": {"a": n}, "expected": n + right} for n in numbers]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return str(path)
@@ -44,7 +44,7 @@ def write(path: Path, *numbers: int, right: int = 1) -> str:
 def test_file_to_file(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was added, replaced and removed is what a file has at last."""
+    """An exported file has the items that were added and replaced, and none that were removed."""
     assert main(["dataset", "add", "qa", "--file", write(tmp_path / "a.jsonl", *range(30))]) == 0
     more = write(tmp_path / "b.jsonl", 29, 30, right=2)
     assert main(["dataset", "add", "qa", "--file", more]) == 0
@@ -75,7 +75,7 @@ def test_file_to_file(
 def test_changes_beside_a_half_written_version(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file adds to the newest whole version, which is shown and loaded, too."""
+    """A file is added to the newest complete version, which is also shown and loaded."""
     items = {f"n{n}": make_item({"a": n}, n) for n in range(3)}
     half = make_versions("half", items)[0]
     half.events.clear()  # type: ignore[attr-defined]
@@ -106,10 +106,10 @@ def test_changes_beside_a_half_written_version(
 def test_reasons(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Why each version was made stands in the list, and stays when the same is saved again."""
+    """The reason for each version is in the list, and stays if the same items are saved again."""
     client = Client("sets", endpoint=collector.endpoint, join=False)
     first = Dataset("why", [{"id": f"n{n}", "inputs": {"a": n}, "expected": n} for n in range(3)])
-    client.evaluate(lambda a: a, first, [exact])  # it sends the data set, without a reason
+    client.evaluate(lambda a: a, first, [exact])  # sends the data set without a reason
     assert client.save(first, reason="from the tutorial") == "why:v1"
     client.close()
     added = write(tmp_path / "more.jsonl", 3)
@@ -131,7 +131,7 @@ def test_reasons(
 
 
 def test_runs_become_items(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """Runs that match are items with what they answered; those that can be none are counted."""
+    """Matching runs become items with their outputs; runs without a complete output are counted."""
     client = Client("sets", endpoint=collector.endpoint, join=False)
     traced = client.trace(invert)
     for number in (1, 2, 4):
@@ -152,7 +152,7 @@ def test_runs_become_items(collector: CollectorProcess, capsys: pytest.CaptureFi
 def test_typed_values_are_in_no_line(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An array is shown as what it is; a file that could not hold it is not written."""
+    """An array is shown as an array; a file that cannot contain it is not written."""
     client = Client("sets", endpoint=collector.endpoint, join=False)
     client.save(Dataset("arrays", [{"id": "one", "inputs": {"a": np.arange(3)}}]))
     client.close()
@@ -189,7 +189,7 @@ def test_refused(
     status: int,
     why: str,
 ) -> None:
-    """What is wrong is said in a line, and nothing is changed."""
+    """An error is one line, and nothing is changed."""
     assert main(["dataset", "add", "known", "--file", write(tmp_path / "k.jsonl", 1)]) == 0
     capsys.readouterr()
     assert main(["dataset", *words]) == status

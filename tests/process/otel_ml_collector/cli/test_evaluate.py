@@ -1,4 +1,4 @@
-"""`otel-ml evaluate`: what it prints and writes, and its exit status, case by case."""
+"""`otel-ml evaluate`: its output, its files and its exit status, case by case."""
 
 import json
 import os
@@ -54,7 +54,7 @@ ROWS = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a program, its items and a baseline; nothing is recorded."""
+    """A folder with a program, items and two baselines; nothing is recorded."""
     from otel_ml_collector.cli import experiments
 
     (tmp_path / "app.py").write_text(APP)
@@ -150,7 +150,7 @@ def test_exit_status(
     arguments: tuple[str, ...],
     status: int,
 ) -> None:
-    """The status is 0 when all is well, 1 when a condition holds, 2 when it could not be run."""
+    """The status is 0 for success, 1 if a condition holds, 2 if the evaluation cannot run."""
     assert run(monkeypatch, changed, *arguments) == status
 
 
@@ -170,7 +170,7 @@ def test_near_names(
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    """A function or judge that is not there is told from one that is near."""
+    """For an unknown function or judge, the error suggests a similar name."""
     assert run(monkeypatch, "", *arguments) == 2
     assert message in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ def test_near_names(
 def test_reports(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table is printed; Markdown, JUnit and JSON say the same, and parsers read them."""
+    """The table is printed; Markdown, JUnit and JSON have the same results and can be parsed."""
     reports = ("--markdown", "report.md", "--junit", "report.xml", "--json", "report.json")
     assert run(monkeypatch, "worse", *BASE, *reports) == 1
     printed = capsys.readouterr()
@@ -199,7 +199,7 @@ def test_reports(
 
 
 def test_interrupted(folder: Path) -> None:
-    """Ctrl-C ends it with status 130, and what is done is printed."""
+    """After Ctrl-C the status is 130, and the results so far are printed."""
     (folder / "slow.py").write_text(
         "import os, signal\n\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n\n"
@@ -227,7 +227,7 @@ def test_interrupted(folder: Path) -> None:
 
 
 def test_nothing_of_the_collector_is_loaded(folder: Path) -> None:
-    """It works in the light install: none of the collector's packages are imported."""
+    """The command works in the light install: it imports none of the collector's packages."""
     program = """
 import sys
 from otel_ml_collector.cli import main

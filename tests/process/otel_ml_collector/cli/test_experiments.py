@@ -1,4 +1,4 @@
-"""`otel-ml experiments`, `compare` and `baseline` over a collector that has experiments."""
+"""`otel-ml experiments`, `compare` and `baseline` with a collector that has experiments."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture(scope="module")
 def results(collector: CollectorProcess) -> list[Result]:
-    """Two experiments, of which the second one is worse."""
+    """The results of two experiments; the second one is worse."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
     found = [client.evaluate(one, QA, [exact], name=one.__name__) for one in (right, wrong)]
     assert client.flush()
@@ -52,7 +52,7 @@ def _meant(collector: CollectorProcess, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_list(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
-    """Experiments are listed, the newest first; a filter chooses."""
+    """Experiments are listed newest first, and a filter selects from them."""
     assert main(["experiments", "--format", "csv", "--columns", "name,run_id,done"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "name,run_id,done",
@@ -67,7 +67,7 @@ def test_list(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None
 def test_list_says_what_came_of_each(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The list has each experiment's verdict, and the value of each of its judges."""
+    """The list shows each experiment's verdict and the value of each of its judges."""
     client = Client("listed", endpoint=collector.endpoint, join=False)
     first = client.evaluate(right, QA, [exact], name="first")
     client.evaluate(wrong, QA, [exact], name="second", baseline=first)
@@ -103,7 +103,7 @@ def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Resu
 
 
 def test_list_of_experiments_reads_once(collector: CollectorProcess, results: list[Result]) -> None:
-    """A list that is made of the reader's experiments asks for each page once."""
+    """Iterating over the reader's experiments requests each page once."""
     with answering(passing_on(collector.endpoint)) as between:
         listed = list(Reader("tried", endpoint=between.endpoint).experiments())
         assert {one.run_id for one in listed} >= {one.experiment.id for one in results}
@@ -130,13 +130,13 @@ def test_list_of_experiments_reads_once(collector: CollectorProcess, results: li
 def test_compare(
     results: list[Result], places: tuple[int, ...], more: tuple[str, ...], status: int
 ) -> None:
-    """The status says whether a condition holds of what is compared with the first."""
+    """The status tells whether a condition holds in the comparison with the first experiment."""
     ids = [results[place].experiment.id for place in places]
     assert main(["compare", *ids, *more]) == status
 
 
 def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
-    """A condition that is wrong is refused with its place, before anything is asked."""
+    """An error in a condition is shown with its position."""
     ids = [result.experiment.id for result in results]
     for text, message, column in (
         ("runs > 0 and regresions > 0", "did you mean regressions?", 13),
@@ -149,7 +149,7 @@ def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[
 
 
 def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is written and printed is what Python says."""
+    """The printed table and the files contain the verdict and the regressions."""
     first, second = (one.experiment.id for one in results)
     files = {name: str(tmp_path / name) for name in ("markdown", "json")}
     said = [word for name, path in files.items() for word in (f"--{name}", path)]
@@ -165,7 +165,7 @@ def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFi
 def test_baseline_is_named(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The experiment that is tagged is the baseline of the next one."""
+    """The tagged experiment is the baseline of the next one."""
     assert main(["baseline", "set", results[0].experiment.id]) == 0
     assert capsys.readouterr().out.startswith("baseline is now the experiment right on qa of ")
     client = Client("tried", endpoint=collector.endpoint, join=False)
@@ -185,13 +185,13 @@ def test_baseline_is_named(
     ],
 )
 def test_wrong_words(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not there is said in a line, with status 2."""
+    """A wrong argument exits with status 2 and an error message."""
     assert main([*words]) == 2
     assert capsys.readouterr().err
 
 
 def said_by(answer: str) -> Callable[[int], str]:
-    """Make a function whose source is its own, so that it is a version of its own."""
+    """Make a function whose source depends on the answer, so that each is a separate version."""
     if answer == "v2":
 
         def reply(question: int) -> str:
@@ -210,9 +210,9 @@ def rubric(outputs: str) -> float:
 
 @pytest.fixture(scope="module")
 def versions(collector: CollectorProcess) -> Reader:
-    """Two versions of a model in production, of which the first one is worse.
+    """Two versions of a model in production; the first one is worse.
 
-    Compared with the second it is somebody's choice: a release is judged when it is older.
+    The worse version is the older one, so a test chooses the newer one as the baseline.
     """
     for version in ("v1", "v2"):
         client = Client("tried", endpoint=collector.endpoint, join=False)
@@ -239,12 +239,12 @@ def versions(collector: CollectorProcess) -> Reader:
     ],
 )
 def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int) -> None:
-    """Versions are compared by their recorded runs; the status says whether a condition holds."""
+    """Versions are compared by their recorded runs; the status tells whether a condition holds."""
     assert main(["compare", *words]) == status
 
 
 def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """A version that is too new for a verdict is called so in the words of the pages."""
+    """A version that is too new for a verdict is "collecting data", as on the pages."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
     for function in (right, wrong):
         client.trace(name="fresh")(function)(1)
@@ -257,7 +257,7 @@ def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[
 def test_versions_of_two_models(
     versions: Reader, collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A comparison of two models is refused, so that a build does not pass by it."""
+    """A comparison of two models is refused, so that a build does not pass because of it."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
     client.trace(name="other")(rubric)("yes")
     assert client.flush()
@@ -274,7 +274,7 @@ def test_versions_have_the_words_of_the_page(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Command, API, reader and page say the same of two versions, digit by digit."""
+    """Command, API, reader and page show the same comparison of two versions, digit by digit."""
     report, told = tmp_path / "report.md", tmp_path / "told.json"
     words = ["reply:v2", "reply:v1", "--markdown", str(report), "--json", str(told)]
     assert main(["compare", *words]) == 1
@@ -293,7 +293,7 @@ def test_versions_have_the_words_of_the_page(
 
 @pytest.fixture(scope="module")
 def tuned(collector: CollectorProcess) -> list[Result]:
-    """Experiments of two versions of a model that nothing else called; the second is worse."""
+    """Experiments on two versions of a model without other runs; the second version is worse."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
     found = [
         client.evaluate(client.assess(name="tuned")(one), QA, [exact], name=f"tuned {one.__name__}")
@@ -317,14 +317,14 @@ def tuned(collector: CollectorProcess) -> list[Result]:
 def test_experiments_decide_about_versions(
     tuned: list[Result], words: tuple[str, ...], status: int
 ) -> None:
-    """Where both versions have experiments on one data set, these decide about the status."""
+    """If both versions have experiments on one data set, the experiments decide the status."""
     assert main(["compare", *words]) == status
 
 
 def test_versions_have_one_verdict(
     collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Model page, its side by side, command, API and reader say one thing."""
+    """Model page, side-by-side comparison, command, API and reader show the same verdict."""
     first, second = (one.experiment.id for one in tuned)
     sentence = load_result(second, first).judges["exact"].sentence
     with Reader("tried") as reader:
@@ -355,13 +355,13 @@ def test_versions_have_one_verdict(
     ):
         with urlopen(f"{collector.endpoint}/projects/tried/{path}") as page:
             text = page.read().decode()
-        assert sentence.partition(": ")[0] in text  # the values; the evidence is small
+        assert sentence.partition(": ")[0] in text  # the values; the evidence is in smaller type
         assert 'class="worse-w"' in text
         assert "tuned wrong vs tuned right" in text
 
 
 def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
-    """Experiments are compared by their names; one that is not there is told from what is near."""
+    """Experiments can be compared by name; for an unknown name the error suggests a similar one."""
     assert main(["compare", "right", "wrong"]) == 1
     by_name = capsys.readouterr()
     assert main(["compare", *(one.experiment.id for one in results)]) == 1
@@ -373,7 +373,7 @@ def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixtu
 def test_alias_is_a_baseline(
     collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A version's alias names it as a baseline, and where versions are compared."""
+    """A version's alias can be used as a baseline and in comparisons of versions."""
     with Reader("tried") as reader:
         reader.set_alias("tuned", "champion", 1)
         found = reader.compare(["tuned:v2", "tuned@champion"])
@@ -394,7 +394,7 @@ def test_alias_is_a_baseline(
 def test_experiments_have_the_digits_of_the_page(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Command, reader and page say the same of two experiments, digit by digit."""
+    """Command, reader and page show the same comparison of two experiments, digit by digit."""
     ids = [one.experiment.id for one in results]
     assert main(["compare", *ids]) == 1
     printed = capsys.readouterr().out
@@ -410,7 +410,7 @@ def test_experiments_have_the_digits_of_the_page(
 
 
 def test_reader_says_what_is_wrong(collector: CollectorProcess) -> None:
-    """What cannot be compared is an error of the reader's, in the words of the API."""
+    """The reader raises an error with the API's message if it cannot compare."""
     with Reader("tried", endpoint=collector.endpoint) as reader:
         with pytest.raises(BadQuery, match="expected 2 to 6 runs"):
             reader.compare(["reply:v1"])

@@ -1,4 +1,4 @@
-"""Exports by the command: whole files or none, watched on a terminal, stopped by Ctrl-C."""
+"""Exports by the command: complete files or none, progress on a terminal, broken responses."""
 
 import json
 import os
@@ -25,7 +25,7 @@ FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 
 @pytest.fixture(scope="module")
 def endpoint(collector: CollectorProcess) -> str:
-    """A collector with a project of runs."""
+    """The address of a collector with a project of runs."""
     body = make_request(PROJECT, RUNS).SerializeToString()
     collector.deliver(body, PROTOBUF)
     return collector.endpoint
@@ -36,7 +36,7 @@ def export(endpoint: str, *arguments: str) -> "subprocess.CompletedProcess[bytes
 
 
 def test_files_are_read_again(endpoint: str, tmp_path: Path) -> None:
-    """A file of each form holds every run, as others read it."""
+    """A file in each format contains every run, and other libraries can read it."""
     files = {kind: tmp_path / f"runs.{kind}" for kind in ("jsonl", "csv", "parquet")}
     for kind, file in files.items():
         done = export(endpoint, "--format", kind, "--columns", "*", "--output", str(file))
@@ -59,7 +59,7 @@ def _umask() -> int:
 
 
 def test_output(endpoint: str) -> None:
-    """Without a file all goes to the output."""
+    """Without a file the export goes to standard output."""
     done = export(endpoint, "--where", "scores['length'] > 8")
     assert [json.loads(line)["scores"] for line in done.stdout.splitlines()] == [
         {"length": 9.0}
@@ -67,7 +67,7 @@ def test_output(endpoint: str) -> None:
 
 
 def test_fields_of_filters(endpoint: str) -> None:
-    """A column may be whatever `--where` can ask about."""
+    """Any field that `--where` accepts can be a column."""
     asked = ("--columns", 'inputs.question,scores["length"],params["lr"],latency')
     done = export(endpoint, "--where", 'inputs.question == "question 7"', *asked)
     [line] = [json.loads(line) for line in done.stdout.splitlines()]
@@ -76,7 +76,7 @@ def test_fields_of_filters(endpoint: str) -> None:
 
 
 def test_progress_is_told_on_a_terminal(endpoint: str, tmp_path: Path) -> None:
-    """On a terminal one sees how far it is; the file is the same."""
+    """A terminal shows the progress of an export."""
     file = tmp_path / "runs.csv"
     asked = ("export", "--project", PROJECT, "--format", "csv", "--output", str(file))
     status, sent = on_terminal(endpoint, *asked)
@@ -85,7 +85,7 @@ def test_progress_is_told_on_a_terminal(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_unknown_ending_is_refused(endpoint: str, tmp_path: Path) -> None:
-    """A file is not written in a format that its name does not say."""
+    """An unknown file ending without --format is refused."""
     file = tmp_path / "runs.xlsx"
     done = export(endpoint, str(file))
     assert (done.returncode, done.stderr.decode()) == (
@@ -97,13 +97,13 @@ def test_unknown_ending_is_refused(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_device_is_written_to(endpoint: str) -> None:
-    """What is no file is written to and stays what it is."""
+    """A device can be written to and remains a device."""
     assert export(endpoint, "--output", "/dev/null").returncode == 0
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 def test_place_that_cannot_be_written(endpoint: str, tmp_path: Path) -> None:
-    """A file that cannot be written is one line and a status."""
+    """A file that cannot be written is reported in one line, with an exit status."""
     file = tmp_path / "none" / "runs.csv"
     done = export(endpoint, "--output", str(file))
     assert (done.returncode, done.stderr.decode()) == (
@@ -113,7 +113,7 @@ def test_place_that_cannot_be_written(endpoint: str, tmp_path: Path) -> None:
 
 
 class _Breaks(BaseHTTPRequestHandler):
-    """Sends a part of a body and then, when it is told to, breaks off."""
+    """Sends part of a body, waits for `go_on`, and closes the connection."""
 
     protocol_version = "HTTP/1.1"
     go_on = threading.Event()
@@ -135,7 +135,7 @@ class _Breaks(BaseHTTPRequestHandler):
 
 @contextmanager
 def breaking() -> Iterator[str]:
-    """A server whose answers break off once `go_on` is set."""
+    """Start a server that cuts its responses off once `go_on` is set."""
     _Breaks.go_on.clear()
     _Breaks.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), _Breaks) as server:
@@ -148,7 +148,7 @@ def breaking() -> Iterator[str]:
 
 
 def test_export_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
-    """An answer that breaks off is an error and leaves the file of before."""
+    """A response that is cut off is an error, and the old file is unchanged."""
     file = tmp_path / "runs.jsonl"
     file.write_text("before")
     with breaking() as endpoint:

@@ -1,4 +1,4 @@
-"""Queues are listed, shown and made in a shell."""
+"""`otel-ml queue` makes, lists and shows labelling queues."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ PLACE = ("--project", "shop")
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A collector with two answers."""
+    """The address of a collector with two runs."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Client("shop", endpoint=opened.endpoint)
         answer = client.trace(name="answer")(str.upper)
@@ -27,7 +27,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_queues(endpoint: str) -> None:
-    """A queue that was made is listed with how far it is, and shows its answers by their keys."""
+    """A new queue is listed with the runs left to label, and shows its answers by key."""
     labels = ("--label", "Yes=pass", "--label", "Middling", "--label", "Unclear=none")
     made = otel_ml(
         endpoint, "queue", "make", "tone", *PLACE, "--judge", "polite", "--people", "2", *labels
@@ -76,7 +76,7 @@ def test_queues(endpoint: str) -> None:
     ],
 )
 def test_refused(endpoint: str, flags: tuple[str, ...], status: int, said: bytes) -> None:
-    """What is wrong is said in a line, with the exit status of its kind."""
+    """An error is one line, and the exit status depends on its kind."""
     done = otel_ml(endpoint, "queue", *flags, *PLACE)
     assert done.returncode == status
     assert said in done.stderr

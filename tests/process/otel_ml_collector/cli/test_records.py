@@ -1,4 +1,4 @@
-"""Commands that list records: what they print in each form, and how they end."""
+"""Commands that list records: their output in each format, and their exit status."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ def brief(outputs: str) -> int:
 
 @pytest.fixture(scope="module")
 def endpoint(collector: CollectorProcess) -> str:
-    """A collector with two models, a score, metrics, and a project of a thousand runs."""
+    """A collector with three models, a score, metrics, and a project of 1,200 runs."""
     client = Client(PROJECT, endpoint=collector.endpoint)
 
     @client.trace(name="answer", tags={"client": "acme"})
@@ -55,12 +55,12 @@ def endpoint(collector: CollectorProcess) -> str:
 
 
 def rows(text: bytes) -> list[list[str]]:
-    """Cut a table that was printed into a pipe."""
+    """Split a table that was printed into a pipe."""
     return [line.split() for line in text.decode().splitlines()]
 
 
 def test_table(endpoint: str) -> None:
-    """A table in a pipe is plain text with every cell whole, newest run first."""
+    """In a pipe, a table is plain text with complete cells, newest run first."""
     done = otel_ml(
         endpoint, "runs", "--project", PROJECT, "--columns", "model,outcome,scores,tags,inputs"
     )
@@ -76,7 +76,7 @@ def test_table(endpoint: str) -> None:
 
 
 def test_sums(collector: CollectorProcess, endpoint: str) -> None:
-    """The sums of runs are a line, those of groups one each, and JSON is the answer of the API."""
+    """Sums are one line, or one per group; JSON is the response of the API."""
     asked = ("runs", "--project", PROJECT, "--where", 'kind == "model"')
     done = otel_ml(endpoint, *asked, "--sums", "--columns", "runs,errors")
     assert rows(done.stdout) == [["runs", "errors"], ["4", "0"]]
@@ -91,7 +91,7 @@ def test_sums(collector: CollectorProcess, endpoint: str) -> None:
 
 
 def test_silent_roots(endpoint: str) -> None:
-    """A root that says nothing has the words and the worst score of what is inside it."""
+    """A root without own texts and scores shows the texts and the worst score of its children."""
     client = Client("silent", endpoint=endpoint)
 
     @client.assess(Judge("brief", "", brief), name="judged", inline=True)
@@ -109,14 +109,14 @@ def test_silent_roots(endpoint: str) -> None:
 
 
 def test_filter_order_and_limit(endpoint: str) -> None:
-    """A filter, an order and a limit choose the runs."""
+    """A filter, an order and a limit select the runs."""
     asked = ("--where", 'model == "answer"', "--order", "asc", "--limit", "2")
     done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked, "--columns", "model,inputs")
     assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
 
 
 def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: str) -> None:
-    """JSON is what the API answers, over several of its pages too."""
+    """JSON is the response of the API, even over several of its pages."""
     few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
     assert json.loads(few.stdout) == collector.get("/projects/shop%2Frecords/runs", limit=2)
     many = otel_ml(
@@ -129,7 +129,7 @@ def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: st
 
 
 def test_csv_is_read_again(endpoint: str) -> None:
-    """CSV has plain cells, JSON in the others, and no formula for a spreadsheet."""
+    """CSV has plain cells, JSON for nested values, and no formulas for spreadsheets."""
     names = "model,inputs_preview,tags,scores"
     asked = ("--limit", "3", "--format", "csv", "--columns", names)
     done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked)
@@ -142,7 +142,7 @@ def test_csv_is_read_again(endpoint: str) -> None:
 
 
 def test_parquet_is_read_again(collector: CollectorProcess, endpoint: str) -> None:
-    """Parquet has the types of the columns, and the runs of the list."""
+    """Parquet has typed columns and the runs of the list."""
     asked = ("--limit", "4", "--format", "parquet")
     table = pq.read_table(
         io.BytesIO(otel_ml(endpoint, "runs", "--project", PROJECT, *asked).stdout)
@@ -154,7 +154,7 @@ def test_parquet_is_read_again(collector: CollectorProcess, endpoint: str) -> No
 
 
 def test_models_and_versions(endpoint: str) -> None:
-    """Models are listed, and the versions of one with what judges said."""
+    """Models are listed, and the versions of a model with their scores by judge."""
     models = otel_ml(endpoint, "models", "--project", PROJECT, "--columns", "model,runs,versions")
     assert sorted(rows(models.stdout)) == [
         ["answer", "3", "1"],
@@ -168,7 +168,7 @@ def test_models_and_versions(endpoint: str) -> None:
 
 
 def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
-    """With a filter models are counted by the runs that match, and metrics are of such runs."""
+    """A filter counts only matching runs of models, and lists metrics only of matching runs."""
     asked = ("--where", 'tags["client"] == "acme"', "--columns", "model,runs,errors")
     for start in ((), ("--start", f"{datetime.now(UTC) - timedelta(days=150):%Y-%m-%d}")):
         models = otel_ml(endpoint, "models", "--project", PROJECT, *asked, *start)
@@ -180,7 +180,7 @@ def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
 
 
 def test_metrics(endpoint: str) -> None:
-    """The runs that logged metrics are listed, and the points of one."""
+    """The runs that logged metrics are listed, and the points of one metric."""
     listed = otel_ml(endpoint, "metrics", "--project", PROJECT, "--format", "json")
     [run] = json.loads(listed.stdout)["runs"]
     assert (run["model"], run["names"], run["points"]) == ("fit", ["loss"], 3)
@@ -190,14 +190,14 @@ def test_metrics(endpoint: str) -> None:
 
 
 def test_projects(endpoint: str) -> None:
-    """Projects are listed with the numbers of their runs."""
+    """Projects are listed with their number of runs."""
     done = otel_ml(endpoint, "projects", "--columns", "project,runs", "--format", "csv")
     found = {line[0]: line[1] for line in csv.reader(io.StringIO(done.stdout.decode()))}
     assert (found[PROJECT], found["many records"]) == ("5", "1200")
 
 
 def test_storage(endpoint: str) -> None:
-    """Bytes on disk are told by project, what days would free on demand, and a purge runs."""
+    """`storage` lists bytes by project and what a number of days would free, and runs a purge."""
     told = json.loads(otel_ml(endpoint, "storage", "--free-days", "0", "--format", "json").stdout)
     shares = {one["project"]: one for one in told["projects"]}
     assert told["days"] == 0
@@ -243,7 +243,7 @@ def test_storage(endpoint: str) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, message: str) -> None:
-    """How a command ends says what a script can do about it; one line says it to people."""
+    """The exit status depends on the kind of error, and the error is one line."""
     where = () if "--project" in arguments else ("--project", PROJECT)
     done = otel_ml(endpoint, *arguments, *where)
     said = done.stderr.decode()
@@ -255,7 +255,7 @@ def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, messag
 
 
 def test_retention_of_an_unknown_project(endpoint: str) -> None:
-    """A misspelt project gets no retention."""
+    """A retention for a misspelt project is refused and not stored."""
     done = otel_ml(endpoint, "retention", "shp", "--records", "30")
     assert done.returncode == NOT_FOUND
     assert done.stderr.decode().startswith("otel-ml: There is no project 'shp': expected one of ")
@@ -264,7 +264,7 @@ def test_retention_of_an_unknown_project(endpoint: str) -> None:
 
 
 def test_place_in_a_filter(endpoint: str) -> None:
-    """What is wrong in a filter is pointed at, below the part of the filter around it."""
+    """An error in a filter is marked by a caret below the relevant part of the filter."""
     where = 'tags["日本"] == "x\x1b[2J" and ' + "model == 'a' and " * 20 + "colour > 3"
     done = otel_ml(endpoint, "runs", "--project", PROJECT, "--where", where)
     assert done.returncode == USAGE
@@ -281,7 +281,7 @@ def test_place_in_a_filter(endpoint: str) -> None:
 
 
 def test_reader_that_has_enough(endpoint: str) -> None:
-    """A command whose reader goes away ends without a word, as other programs do."""
+    """If the reader of its pipe goes away, a command exits silently like other programs."""
     command = [*PROGRAM, "runs", "--project", "many records", "--limit", "1200"]
     ours, theirs = os.pipe()
     process = subprocess.Popen(
@@ -294,7 +294,7 @@ def test_reader_that_has_enough(endpoint: str) -> None:
 
 
 def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
-    """A flag is heard before the environment, which is heard before a file of settings."""
+    """A flag overrides the environment, and the environment overrides a settings file."""
     file = tmp_path / "otel-ml.toml"
     file.write_text(f'http = "{endpoint.removeprefix("http://")}"\n')
     flags = ("--project", PROJECT, "--columns", "model", "--limit", "1")
@@ -309,7 +309,7 @@ def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
 
 
 def test_release(collector: CollectorProcess) -> None:
-    """A version that began just now is listed beside the one before it, and watched."""
+    """A new version is listed with the previous version, in the state of collecting data."""
     client = Client("released", endpoint=collector.endpoint)
 
     def make(text: str) -> None:
@@ -343,7 +343,7 @@ def test_release(collector: CollectorProcess) -> None:
 
 
 def test_variability(collector: CollectorProcess) -> None:
-    """Answers to the same inputs are compared in a shell and by the reader, with left-out runs."""
+    """Command and reader compare outputs of equal inputs; the order of keys does not matter."""
     client = Client("varied", endpoint=collector.endpoint)
     answers = iter(["x", "y", "x", "x"])
 
@@ -369,7 +369,7 @@ def test_variability(collector: CollectorProcess) -> None:
 
 
 def test_fields(collector: CollectorProcess) -> None:
-    """Fields of a model are listed with what is said of them, and one of them with its parts."""
+    """Fields of a model are listed with their verdict, and one field with its parts."""
     client = Client("fielded", endpoint=collector.endpoint)
 
     @client.trace(name="answer")
@@ -405,7 +405,7 @@ def test_fields(collector: CollectorProcess) -> None:
 
 
 def test_slices(collector: CollectorProcess) -> None:
-    """The client whose calls fail is told by the command, by the reader, and as a finding."""
+    """Command, reader and findings report the client whose calls fail."""
     client = Client("sliced", endpoint=collector.endpoint)
 
     @client.trace(name="serve")
@@ -435,7 +435,7 @@ def test_slices(collector: CollectorProcess) -> None:
 
 
 def test_words_about_a_session(collector: CollectorProcess) -> None:
-    """The command and the reader have what people say of a session, beside its turns."""
+    """Command and reader show reviewers' labels of a session along with its turns."""
     client = Client("talks", endpoint=collector.endpoint)
     with client.run("answer", session="chat/7"):
         pass
@@ -458,7 +458,7 @@ def test_words_about_a_session(collector: CollectorProcess) -> None:
     asked = ("sessions", "chat/7", "--project", "talks")
     done = otel_ml(collector.endpoint, *asked, "--columns", "outcome")
     assert (done.returncode, rows(done.stdout)) == (0, [["outcome"], ["ok"]])
-    # Both are of one time.
+    # Both have the same time, so their order is open.
     assert sorted(done.stderr.decode().splitlines()) == [
         r"helpful (human ann): Yes, at\n\x1b[1mlast",
         "helpful (human bob): fail, 0.25",

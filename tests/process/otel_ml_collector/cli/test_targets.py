@@ -1,4 +1,4 @@
-"""Tests of targets through the SDK, the reader and the command, against a real collector."""
+"""Tests of prediction targets in SDK, reader and command, with a real collector."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.otel_ml_collector.cli.program import otel_ml
 
 
 def test_targets(collector: CollectorProcess) -> None:
-    """A table of truths by a tag makes figures in the reader and the command, imported once."""
+    """Imported ground truth gives figures in reader and command; a second import adds nothing."""
     client = Client("quality", endpoint=collector.endpoint)
 
     def predict(visits: int) -> Any:
@@ -82,7 +82,7 @@ def test_targets(collector: CollectorProcess) -> None:
 
 
 def test_estimate(collector: CollectorProcess) -> None:
-    """The accuracy to expect stands in the reader's answer and in the command."""
+    """The expected accuracy is in the reader's answer and in the command's output."""
     client = Client("expected", endpoint=collector.endpoint)
 
     @client.trace(name="predict")
@@ -100,7 +100,8 @@ def test_estimate(collector: CollectorProcess) -> None:
     )
     client.close()
     with Reader("expected", endpoint=collector.endpoint) as reader:
-        # Of the surer ones all are right, of the others half; the truth of the surer comes later.
+        # All confident predictions are right, and half of the others.
+        # Of the confident ones, 30 have no ground truth yet.
         told = [
             {
                 "run_id": run.run_id,

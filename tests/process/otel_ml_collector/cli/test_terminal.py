@@ -1,4 +1,4 @@
-"""What reaches a terminal: tables of its width, and nothing of what data would do to it."""
+"""Tests of output to a terminal: tables fit its width, and data sends it no control characters."""
 
 import io
 import json
@@ -17,13 +17,13 @@ from tests.support.sampling import sampled
 PROJECT: Final = "hostile"
 LONG: Final = "x" * 1_000_000
 EVIL: Final = "\x1b[2J\x1b]0;own\x07 \x9b31m \u202etxt.exe\u2066 \r\n[bold]日本 العربية 👩‍💻"
-# What rich itself sends: bold, colours, and back.
+# The style sequences of rich: bold, colours, reset.
 _STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture(scope="module")
 def endpoint(collector: CollectorProcess) -> str:
-    """A collector with runs whose every text is hostile."""
+    """A collector with hostile text in every field of its runs."""
     client = Client(PROJECT, endpoint=collector.endpoint)
 
     @client.trace(name=EVIL[:100], tags={"evil": EVIL})
@@ -41,7 +41,7 @@ def endpoint(collector: CollectorProcess) -> str:
 
 
 def risky(text: str) -> list[str]:
-    """The characters of a text that do something to a terminal, line feeds left out."""
+    """Return the characters that a terminal would interpret, except line feeds."""
     return re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
@@ -49,7 +49,7 @@ def risky(text: str) -> list[str]:
 @pytest.mark.parametrize("columns", ["", "model,tags,error_message,inputs,outputs"])
 @pytest.mark.parametrize("kind", ["table", "json", "csv"])
 def test_data_does_nothing_to_a_terminal(endpoint: str, kind: str, columns: str) -> None:
-    """Whatever a run holds, a terminal is sent no control character of it."""
+    """No control character from a run reaches a terminal."""
     named = columns.replace("inputs,outputs", "inputs_preview") if kind == "csv" else columns
     asked = ("runs", "--project", PROJECT, "--format", kind, "--columns", named)
     status, sent = on_terminal(endpoint, *asked, COLUMNS="240")
@@ -58,7 +58,7 @@ def test_data_does_nothing_to_a_terminal(endpoint: str, kind: str, columns: str)
 
 
 def test_json_still_says_the_same(endpoint: str) -> None:
-    """What is escaped in JSON is read as it was."""
+    """Values that are escaped in JSON are read back unchanged."""
     done = otel_ml(endpoint, "runs", "--project", PROJECT, "--format", "json")
     [raised, _] = json.loads(done.stdout)["runs"]
     assert raised["tags"] == {"evil": EVIL}
@@ -66,7 +66,7 @@ def test_json_still_says_the_same(endpoint: str) -> None:
 
 
 def test_export_on_a_terminal(endpoint: str) -> None:
-    """An export to a terminal does nothing to it either; Parquet is not sent to one."""
+    """An export to a terminal sends it no control characters; Parquet to a terminal is refused."""
     for kind in ("csv", "jsonl"):
         asked = ("export", "--project", PROJECT, "--columns", "model,tags", "--format", kind)
         status, sent = on_terminal(endpoint, *asked)
@@ -81,7 +81,7 @@ def test_export_on_a_terminal(endpoint: str) -> None:
 
 
 def test_long_texts_are_whole_in_files(endpoint: str) -> None:
-    """What a table cuts is whole in a file."""
+    """An exported file contains the complete text of values that a table shortens."""
     asked = ("export", "--project", PROJECT, "--columns", "tags,outputs", "--format", "parquet")
     table = pq.read_table(io.BytesIO(otel_ml(endpoint, *asked).stdout))
     assert dict(table["tags"].to_pylist()[0]) == {"evil": EVIL}
@@ -91,7 +91,7 @@ def test_long_texts_are_whole_in_files(endpoint: str) -> None:
 @sampled(2)
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 400])
 def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
-    """A table on a terminal is no wider than that, and keeps what went in and out, and the id."""
+    """A table fits the width of the terminal and keeps the inputs, the outputs and the run id."""
     asked = ("runs", "--project", PROJECT)
     status, sent = on_terminal(endpoint, *asked, COLUMNS=str(width), NO_COLOR="1")
     lines = _STYLE.sub("", sent).splitlines()
@@ -103,12 +103,12 @@ def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
     assert (status, max(map(cell_len, lines)) <= width, len(lines)) == (0, True, 3)
     head = lines[0].split()
     assert head[-3:] == ["inputs", "outputs", "run_id"]
-    assert not {"scores", "cost", "tokens"} & set(head)  # nothing stands in them
+    assert not {"scores", "cost", "tokens"} & set(head)  # these columns are empty
     assert ("start_time" in head) is (width > 80)
 
 
 def test_table_at_80_columns(collector: CollectorProcess) -> None:
-    """At 80 columns one sees when, which model, how it ended, in, out, and an id that is known."""
+    """At 80 columns a table shows model, outcome, latency, inputs, outputs and a short run id."""
     client = Client("usual", endpoint=collector.endpoint)
 
     @client.trace(name="classify", tags={"client": "acme"})
@@ -143,7 +143,7 @@ def test_table_at_80_columns(collector: CollectorProcess) -> None:
 
 
 def test_times_are_as_on_the_pages(endpoint: str) -> None:
-    """On a terminal a time is how long ago it was; in a pipe it is exact."""
+    """On a terminal a time is relative, in a pipe it is exact."""
     asked = ("runs", "--project", PROJECT, "--columns", "start_time", "--limit", "1")
     _, sent = on_terminal(endpoint, *asked, NO_COLOR="1")
     assert re.fullmatch(r"start_time\s+\d+ (s|min) ago\s+", _STYLE.sub("", sent))
@@ -152,7 +152,7 @@ def test_times_are_as_on_the_pages(endpoint: str) -> None:
 
 
 def test_no_colour_anywhere(endpoint: str) -> None:
-    """A pipe gets no escape sequence at all, nor does a terminal that knows none."""
+    """Neither a pipe nor a terminal without colours gets an escape sequence."""
     asked = ("runs", "--project", PROJECT)
     assert b"\x1b" not in otel_ml(endpoint, *asked).stdout
     assert "\x1b" not in on_terminal(endpoint, *asked, TERM="dumb")[1]

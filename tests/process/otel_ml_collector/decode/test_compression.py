@@ -24,7 +24,7 @@ except TooLarge:
 @sampled(3)
 @on_each_compression
 def test_bomb(encoding: str) -> None:
-    """A small body of 256 MiB never takes more memory than a few times the limit."""
+    """A small body that unpacks to 256 MiB never takes more memory than a few times the limit."""
     bomb = COMPRESS[encoding](bytes(256 * MIB))
     command = [sys.executable, "-c", UNPACK, encoding]
     mebibytes = subprocess.run(command, input=bomb, capture_output=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Tests of forwarding OTLP: what becomes of a request at a target that answers this or that."""
+"""Tests of forwarding OTLP: what happens to a request for each response of a destination."""
 
 import asyncio
 import socket
@@ -40,23 +40,23 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A forward to some targets, with its numbers."""
+    """A forward to some destinations, with its metrics."""
 
     forward: OtlpForward
     telemetry: Telemetry
 
     def send(self, request: OtlpRequest, wait_s: float = WAIT_S) -> None:
-        """Pass a request on; its sender waits so long at most."""
+        """Forward a request; its sender waits at most `wait_s`."""
         asyncio.run(self.forward.pass_on(request, time.monotonic() + wait_s))
 
     def numbers(self, name: str) -> dict[str, float]:
-        """Read the numbers that are not 0, by their labels."""
+        """Return the values of a metric that are not 0, by their labels."""
         return numbers_in(self.telemetry.render().decode(), f"otel_ml_otlp_{name}")
 
 
 @contextmanager
 def forwarding(*targets: OtlpTarget) -> Iterator[Way]:
-    """Forward to targets until the block ends."""
+    """Forward to destinations until the block ends."""
     numbers, telemetry = OtlpForwardNumbers(), Telemetry()
     telemetry.register(numbers)
     forward = OtlpForward(targets, numbers)
@@ -77,14 +77,14 @@ def at(sink: Sink, **options: Any) -> OtlpTarget:
 
 
 def away(name: str = "away", scheme: str = "http", **options: Any) -> OtlpTarget:
-    """Name a place where nobody listens."""
+    """Return a destination where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     return OtlpTarget(name, f"{scheme}://127.0.0.1:{port}", **options)
 
 
 def make(body: bytes | None = None) -> OtlpRequest:
-    """Make a request that has been in one collector; each has other ids."""
+    """Make a request that has passed through one collector; each has different ids."""
     told = encode([make_call()]) if body is None else body
     return OtlpRequest(told, "identity", Signal.TRACES, Form.PROTOBUF, None, "here")
 
@@ -94,7 +94,7 @@ def bodies(sink: Sink) -> list[bytes]:
 
 
 def test_again_after_a_while(sink: Sink) -> None:
-    """A target that says when to come again is sent to then, and not before."""
+    """A request is sent again after the destination's Retry-After delay, and not before."""
     sink.replies.append(Reply(503, [("retry-after", "1")]))
     request = make()
     with forwarding(at(sink)) as way:
@@ -108,7 +108,7 @@ def test_again_after_a_while(sink: Sink) -> None:
 
 
 def asking_for(seconds: int) -> bytes:
-    """Write the details of an error that says when to come again."""
+    """Return the error details that carry a retry delay."""
     status = Status(code=14)
     status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
     written: bytes = status.SerializeToString()
@@ -117,7 +117,7 @@ def asking_for(seconds: int) -> bytes:
 
 @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
 def test_again_over_grpc(code: StatusCode) -> None:
-    """Over gRPC a target says when to come again in the details of its error."""
+    """Over gRPC the retry delay in the destination's error details is obeyed."""
     with grpc_sink() as sink:
         sink.replies.append(Reply(code=code, body=asking_for(1)))
         request = make()
@@ -139,7 +139,7 @@ def test_again_over_grpc(code: StatusCode) -> None:
     ids=str,
 )
 def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
-    """What a target refuses over gRPC is not sent again; its sender is told what concerns it."""
+    """A request refused over gRPC is not sent again; the sender's error depends on the code."""
     with grpc_sink() as sink:
         sink.replies.append(Reply(code=code))
         target = OtlpTarget("there", f"grpc://{sink.address}", required=True)
@@ -153,7 +153,7 @@ def test_refused_over_grpc(code: StatusCode, error: type[Exception]) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 308])
 def test_refused(sink: Sink, status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """What a target refuses for good is counted, not sent again, and no matter to its sender."""
+    """A request refused by an optional destination is dropped and counted; the sender succeeds."""
     sink.replies.append(Reply(status))
     requests = [make(), make()]
     with forwarding(at(sink)) as way:
@@ -168,7 +168,7 @@ def test_refused(sink: Sink, status: int, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_web_page(sink: Sink) -> None:
-    """A login page answers every request with 200. It has not stored anything."""
+    """An HTML page with status 200, such as a login page, does not count as stored."""
     sink.replies.append(Reply(200, [("content-type", "text/html; charset=utf-8")], b"<html>Log in"))
     with forwarding(at(sink, required=True)) as way:
         with pytest.raises(Unavailable) as caught:
@@ -190,7 +190,7 @@ def test_web_page(sink: Sink) -> None:
 def test_reason_in_log(
     sink: Sink, reply: Reply, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log names the reason on one line, without control characters of the destination."""
+    """The log has the reason on one line, without control characters of the destination."""
     sink.replies.append(reply)
     with forwarding(at(sink)) as way:
         way.send(make())
@@ -199,7 +199,7 @@ def test_reason_in_log(
 
 
 def test_no_answer(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says in words that a destination does not answer, and when a request is dropped."""
+    """The log reports that a destination does not answer, and when a request is dropped."""
     sink.may_answer.clear()
     with forwarding(at(sink, timeout_s=0.1, retry_s=1), away(retry_s=1)) as way:
         way.send(make())
@@ -216,7 +216,7 @@ def test_no_answer(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_partial(sink: Sink) -> None:
-    """What a target takes in part is forwarded, and counted as such."""
+    """A request with a partial success counts as forwarded and as partial."""
     partial = ExportTracePartialSuccess(rejected_spans=1, error_message="no")
     answer = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
     sink.replies.append(Reply(200, body=answer))
@@ -228,7 +228,7 @@ def test_partial(sink: Sink) -> None:
 
 
 def test_bounded() -> None:
-    """While a target is away so much waits for it as may; the rest is dropped and counted."""
+    """The queue of a destination that is down is bounded; more requests are dropped and counted."""
     targets = (away(queue_requests=3), away("narrow", "grpc", queue_bytes=1))
     with forwarding(*targets) as way:
         for _ in range(5):
@@ -250,7 +250,7 @@ def test_bounded() -> None:
 
 
 def test_log_of_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells at once that a request is dropped, and in the end how many more are."""
+    """The first dropped request is logged at once, and the number of others at the end."""
     with forwarding(away(queue_requests=1)) as way:
         for _ in range(4):
             way.send(make())
@@ -261,7 +261,7 @@ def test_log_of_dropped(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_given_up() -> None:
-    """What a target has not taken after its time is dropped and counted."""
+    """A request that is not accepted within the retry time is dropped and counted."""
     with forwarding(away(retry_s=1)) as way:
         way.send(make())
         wait_until(lambda: bool(way.numbers("forward_dropped_total")))
@@ -272,7 +272,7 @@ def test_given_up() -> None:
 
 
 def test_one_bad_request(sink: Sink) -> None:
-    """A request that a target fails on again and again holds up no other."""
+    """A request that a destination fails on does not block others."""
     sink.replies += [Reply(503), Reply(503)]
     requests = [make() for _ in range(5)]
     with forwarding(at(sink)) as way:
@@ -283,7 +283,7 @@ def test_one_bad_request(sink: Sink) -> None:
 
 
 def test_required_late(sink: Sink) -> None:
-    """A sender that came too early finds acknowledged what it sends again, and it is sent once."""
+    """After a late acknowledgement a sender's repeated request succeeds, and is forwarded once."""
     sink.may_answer.clear()
     request = make()
     with forwarding(at(sink, required=True)) as way:
@@ -297,7 +297,7 @@ def test_required_late(sink: Sink) -> None:
 
 
 def test_required_before_others(sink: Sink) -> None:
-    """While a required target is away, the others do not get each repetition of a sender."""
+    """While a required destination is down, the others do not get each repetition of a sender."""
     with forwarding(away(required=True), at(sink)) as way:
         for _ in range(2):
             with pytest.raises(Unavailable, match="the destination away"):
@@ -310,7 +310,7 @@ def test_required_before_others(sink: Sink) -> None:
     ("status", "error"), [(400, Rejected), (413, Rejected), (401, Unavailable), (404, Unavailable)]
 )
 def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> None:
-    """What is wrong with the data is told to its sender; a wrong key or address is our trouble."""
+    """The sender gets a final error for bad data, a temporary one for a wrong key or address."""
     sink.replies.append(Reply(status, body=Status(message="no").SerializeToString()))
     with forwarding(at(sink, required=True)) as way:
         with pytest.raises(error) as caught:
@@ -320,7 +320,7 @@ def test_required_refuses(sink: Sink, status: int, error: type[Exception]) -> No
 
 
 def test_required_full() -> None:
-    """What has no room is told to its sender at once."""
+    """If the queue of a required destination is full, the sender gets an error at once."""
     with forwarding(away(required=True, queue_requests=1)) as way:
         with pytest.raises(Unavailable):
             way.send(make(), 0.3)
@@ -342,7 +342,7 @@ def test_required_full() -> None:
     ],
 )
 def test_passed(sink: Sink, passed: str, expected: str | None) -> None:
-    """A request carries where it has been, and must not come back."""
+    """A request carries the collectors it passed through, and is refused if it returns to one."""
     with forwarding(at(sink)) as way:
         if expected:
             with pytest.raises(Rejected, match=expected):
@@ -355,7 +355,7 @@ def test_passed(sink: Sink, passed: str, expected: str | None) -> None:
 
 
 def test_many_senders(sink: Sink) -> None:
-    """Each of many requests that are sent at once arrives once."""
+    """Each of many concurrent requests arrives once."""
     requests = [make() for _ in range(100)]
     with forwarding(at(sink, required=True)) as way, ThreadPoolExecutor(8) as pool:
         list(pool.map(way.send, requests))
@@ -363,7 +363,7 @@ def test_many_senders(sink: Sink) -> None:
 
 
 def test_tls(tmp_path: Path) -> None:
-    """A target whose certificate is not known gets nothing."""
+    """A destination whose certificate is not trusted gets nothing."""
     made = make_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(made.cert, made.key)
@@ -381,7 +381,7 @@ def test_tls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_proxy(sink: Sink, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """A target is reached through the proxy of the environment, which is told our login there."""
+    """A destination is reached through the proxy of the environment, with the proxy's login."""
     monkeypatch.setenv("http_proxy", f"{scheme}me:p%40ss@{sink.address}")
     monkeypatch.setenv("no_proxy", "")
     with forwarding(OtlpTarget("there", "http://tempo.test:4318")) as way:
@@ -394,7 +394,7 @@ def test_proxy(sink: Sink, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None
 
 @pytest.mark.parametrize("proxy", ["socks5://me:secret@proxy:1080", "http://me:secret@proxy:x"])
 def test_wrong_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """A proxy that cannot be used is told at once, without its password."""
+    """A proxy that cannot be used is refused at the start, and the error hides its password."""
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(BadSetting) as caught, forwarding(OtlpTarget("there", "http://a.test:1")):

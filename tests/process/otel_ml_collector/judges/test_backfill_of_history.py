@@ -1,4 +1,4 @@
-"""Backfills of judges without code: a plan first, then scores of history within its budget."""
+"""Backfills of judges without code: first a plan, then scores of history within a budget."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedShop]:
 
 @pytest.fixture
 def shop(past: JudgedShop, request: pytest.FixtureRequest) -> Iterator[JudgedShop]:
-    """A project for a test, and an obedient model that nobody has asked."""
+    """A project for one test, and a compliant model without requests."""
     name = request.node.originalname.replace("test_", "past_", 1)
     yield JudgedShop(past.collector, past.model, name)
     past.model.statuses.clear()
@@ -37,7 +37,7 @@ def shop(past: JudgedShop, request: pytest.FixtureRequest) -> Iterator[JudgedSho
 
 
 def test_plan_then_scores(shop: JudgedShop) -> None:
-    """A plan asks nobody. Confirmed, each run of the time without a score gets one."""
+    """A plan does not call the model; once confirmed, each unscored run in range is scored."""
     too_old = shop.send(2, days_ago=40)
     sent = shop.send(5, days_ago=10)
     shop.save(is_on=False, calls_per_minute=60, dollars_per_day=1)
@@ -61,15 +61,15 @@ def test_plan_then_scores(shop: JudgedShop) -> None:
     assert ended["ended_time"]
     assert len(shop.model.requests) == 5
     assert not too_old & {run["run_id"] for run in shop.runs('scores["fits"] >= 0')}
-    # Its calls are not those of the day's live traffic.
+    # Backfill calls do not count towards the day's live calls.
     state = shop.call("GET", "/fits")[1]
     assert (state["state"], state["calls_today"]) == ("off", 0)
-    # The next plan knows what a call needs, and leaves out what has a score.
+    # The next plan uses the measured size of a call, and leaves out scored runs.
     shop.send(2, days_ago=1)
     again = shop.call("POST", "/fits/backfill-plan", {})[1]
     assert (again["runs"], again["based_on"], again["measured"]) == (2, "earlier calls", 5)
     assert again["cost"] == pytest.approx(2 * EACH)
-    # The scores belong to the time of their runs.
+    # A score counts at the time of its run.
     buckets = shop.collector.get(f"/projects/{shop.project}/judges/fits/versions")
     [of_past] = [one for one in buckets["versions"][0]["buckets"] if one["evaluations"]]
     [run] = [one for one in shop.runs() if one["run_id"] == min(sent)]
@@ -77,7 +77,7 @@ def test_plan_then_scores(shop: JudgedShop) -> None:
 
 
 def test_newest_runs(shop: JudgedShop) -> None:
-    """With a number of runs, the newest are scored; live traffic goes on at the same time."""
+    """With a number of runs, the newest are scored; live traffic is judged at the same time."""
     shop.send(4, days_ago=9)
     newer = shop.send(3, days_ago=2)
     shop.save(is_on=True)
@@ -86,12 +86,12 @@ def test_newest_runs(shop: JudgedShop) -> None:
     live = shop.send(2)
     assert {run["run_id"] for run in shop.judged(5)} == newer | live
     assert shop.backfilled()["calls"] == 3
-    assert set(shop.model.count_prompts().values()) <= {1, 2}  # runs of two requests look alike
+    assert set(shop.model.count_prompts().values()) <= {1, 2}  # the runs of two requests look alike
     assert shop.call("GET", "/fits")[1]["calls_today"] == 2
 
 
 def test_budget_of_a_backfill(shop: JudgedShop) -> None:
-    """A backfill never costs more than the confirmed dollars, and then says so."""
+    """A backfill never costs more than the confirmed dollars, and stops with the reason."""
     shop.send(20, days_ago=3)
     shop.save(is_on=False)
     shop.backfill(dollars=4.5 * EACH)
@@ -134,7 +134,7 @@ def _confirm(shop: JudgedShop) -> dict[str, Any]:
 
 
 def _is_quiet(shop: JudgedShop) -> bool:
-    """Whether nobody asks the model for longer than a backfill waits between calls."""
+    """Return whether the model gets no request for longer than a backfill pauses between calls."""
     before = len(shop.model.requests)
     for _ in range(20):
         shop.call("GET", "/fits")
@@ -142,7 +142,7 @@ def _is_quiet(shop: JudgedShop) -> bool:
 
 
 def test_refused_backfills(shop: JudgedShop) -> None:
-    """What cannot be planned or started is refused with what would be right."""
+    """A plan or backfill that is not possible is refused with the name of the wrong field."""
     shop.send(1, days_ago=3)
     shop.save(is_on=False)
     shop.save("free", is_on=False, model="unknown")
@@ -163,7 +163,7 @@ def test_refused_backfills(shop: JudgedShop) -> None:
 
 
 def test_errors_of_a_backfill(shop: JudgedShop) -> None:
-    """A run without an answer gets an error once. Runs that failed are not judged."""
+    """A run without a usable reply gets an error once and is not planned again."""
 
     def reply(request: ModelRequest) -> str:
         return "no" if "question 1" in request.prompt else LanguageModel.reply(request)
@@ -179,7 +179,7 @@ def test_errors_of_a_backfill(shop: JudgedShop) -> None:
 
 
 def test_commands_of_backfills(shop: JudgedShop, capsys: pytest.CaptureFixture[str]) -> None:
-    """`judge backfill` prints what it costs, and starts only with --yes if nobody can be asked."""
+    """`judge backfill` prints the cost, and without a terminal it starts only with --yes."""
     place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -207,7 +207,7 @@ def test_commands_of_backfills(shop: JudgedShop, capsys: pytest.CaptureFixture[s
 
 
 def test_killed_backfill(tmp_path: Path) -> None:
-    """A killed collector goes on with a backfill, and asks again only for answers it lacked."""
+    """A killed collector resumes a backfill, and repeats only calls without a stored reply."""
     with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:
         shop = JudgedShop(collector, model)
         shop.send(40, days_ago=3)
@@ -221,12 +221,12 @@ def test_killed_backfill(tmp_path: Path) -> None:
 
         model.answer = hang_later  # type: ignore[method-assign]  # a provider that gets stuck
         shop.backfill(dollars=1)
-        wait_until(lambda: len(model.requests) == 24)  # four threads wait for an answer
+        wait_until(lambda: len(model.requests) == 24)  # four threads wait for a reply
 
         def has_stored_calls() -> bool:
             return bool(shop.call("GET", "/fits/backfill")[1]["calls"] == 20)
 
-        wait_until(has_stored_calls)  # their scores may be on the way
+        wait_until(has_stored_calls)  # their scores may not be stored yet
         collector.kill()
         model.answer = asked  # type: ignore[method-assign]
         model.hangs.clear()
@@ -234,12 +234,12 @@ def test_killed_backfill(tmp_path: Path) -> None:
         collector.restart()
         ended = shop.backfilled()
         assert ended["scored"] == 40
-        assert ended["calls"] == len(model.requests) - 4  # all that were answered
+        assert ended["calls"] == len(model.requests) - 4  # all that got a reply
         assert 44 <= len(model.requests) <= 64
 
 
 def test_worker_scores_history(tmp_path: Path) -> None:
-    """A worker scores history for a collector that runs no judges itself, and ends the backfill."""
+    """A worker runs the backfill of a collector that runs no judges itself, and ends it."""
     with (
         language_model() as model,
         judging(tmp_path, model, "--judges", '{"run": false, "quiet_s": 0}') as collector,

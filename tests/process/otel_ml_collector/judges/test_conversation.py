@@ -1,4 +1,4 @@
-"""Judges without code that read a conversation: when they are asked, and what they see."""
+"""Judges without code that read a conversation: when they run, and which turns they see."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ TURNS: Final = 3
 
 
 def send_turns(shop: JudgedShop, session: str, *, cut: int = -1) -> None:
-    """Send the turns of a session, one of them with inputs that were cut."""
+    """Send the turns of a session; `cut` is the turn with truncated inputs."""
     request = make_request(shop.project, TURNS)
     for place, span in enumerate(request.resource_spans[0].scope_spans[0].spans):
         facts = {names.SESSION_ID: session}
@@ -30,18 +30,18 @@ def send_turns(shop: JudgedShop, session: str, *, cut: int = -1) -> None:
 
 
 def find_turns(request: ModelRequest) -> list[str]:
-    """The questions in the conversation of a prompt, in their order."""
+    """Return the numbers of the questions in a prompt's conversation, in order."""
     parts = request.prompt.split("question ")[1:]
     return [part[0] for part in parts if part[0].isdigit()]
 
 
 def test_conversation(tmp_path: Path) -> None:
-    """A judge of conversations waits for a quiet session, and then reads its turns in order."""
+    """A conversation judge waits until a session is quiet, and then reads its turns in order."""
     waits, quiet = ({"quiet_s": 0, "session_quiet_s": wait_s} for wait_s in (3_600, 0))
     with language_model() as model:
         with judging(tmp_path, model, "--judges", json.dumps(waits)) as collector:
             shop = JudgedShop(collector, model)
-            shop.save("z-each-run")  # it is judged after the other one
+            shop.save("z-each-run")  # it runs after the other judge
             shop.save("talk", instruction=CONVERSATION)
             send_turns(shop, "chat-1", cut=1)
             shop.judged(TURNS, "z-each-run")
@@ -55,13 +55,13 @@ def test_conversation(tmp_path: Path) -> None:
             shop.judged(2 * TURNS, "talk")
     turns = sorted(find_turns(request) for request in model.requests)
     assert turns == sorted(2 * [["0"], ["0", "1"], ["0", "1", "2"]])
-    # Of chat-1, the second and the third turn show that the second was cut.
+    # In chat-1, the prompts for turns 2 and 3 note that turn 2 was cut.
     marked = [request for request in model.requests if "cut when" in request.prompt]
     assert sorted(find_turns(request) for request in marked) == [["0", "1"], ["0", "1", "2"]]
 
 
 def test_sessions_are_sampled_as_a_whole(tmp_path: Path) -> None:
-    """Of a session all runs are in the sample, or none is."""
+    """The sample contains all runs of a session or none."""
     with language_model() as model, judging(tmp_path, model) as collector:
         shop = JudgedShop(collector, model)
         shop.save(sample=0.5)

@@ -1,4 +1,4 @@
-"""``otel-ml judge-worker``: judges of a collector run in a process of their own."""
+"""``otel-ml judge-worker`` runs a collector's judges in a separate process."""
 
 import json
 from contextlib import ExitStack
@@ -49,7 +49,7 @@ def test_worker_judges(tmp_path: Path) -> None:
             )
             assert set(model.count_prompts().values()) == {1}
             shown = "".join(request.prompt for request in model.requests)
-            # The collector removes what its own rules name before the worker sees it.
+            # The collector redacts by its own rules before it passes a run to the worker.
             assert "question 1" in shown
             assert "answer 1" not in shown
             path = "/api/v1/projects/elsewhere/rubric-judges/fits"
@@ -58,7 +58,7 @@ def test_worker_judges(tmp_path: Path) -> None:
 
 
 def test_killed_worker(tmp_path: Path) -> None:
-    """A killed worker goes on after its restart, and does not ask for stored answers again."""
+    """A killed worker resumes after its restart, and repeats no call with a stored reply."""
     with (
         language_model() as model,
         running(tmp_path, *connected(model, ELSEWHERE)) as collector,
@@ -71,7 +71,7 @@ def test_killed_worker(tmp_path: Path) -> None:
             )
             model.hangs.set()
             collector.deliver(make_request("killed", 10).SerializeToString(), PROTOBUF)
-            wait_until(lambda: len(model.requests) == 14)  # four threads wait for an answer
+            wait_until(lambda: len(model.requests) == 14)  # four threads wait for a reply
             worker.kill()
         model.hangs.clear()
         model.released.set()
@@ -79,12 +79,12 @@ def test_killed_worker(tmp_path: Path) -> None:
             wait_until(
                 lambda: count_fitting(collector, "killed") == 20, 60, about=lambda: worker.output
             )
-            # Only the four that had no answer when it was killed were asked about twice.
+            # Only the four calls without a reply at the kill were repeated.
             assert len(model.requests) == 24
 
 
 def test_restarted_collector(tmp_path: Path) -> None:
-    """A worker keeps its answers while the collector is away, and stores them afterwards."""
+    """A worker keeps its replies while the collector is down, and stores them afterwards."""
     place = ("--http", f"127.0.0.1:{free_port()}")
     with (
         language_model() as model,
@@ -103,7 +103,7 @@ def test_restarted_collector(tmp_path: Path) -> None:
 
 
 def test_workers_and_collector(tmp_path: Path) -> None:
-    """Two workers and the collector itself share the runs, and ask once about each."""
+    """Two workers and the collector itself share the runs, with one call for each run."""
     with (
         language_model() as model,
         running(tmp_path, *connected(model, HERE)) as collector,
@@ -122,13 +122,13 @@ def test_workers_and_collector(tmp_path: Path) -> None:
 
 
 def test_no_connection(capsys: pytest.CaptureFixture[str]) -> None:
-    """A worker that knows no language model ends with a line that says which setting is missing."""
+    """A worker without a model connection exits with one line that names the missing setting."""
     assert main(["judge-worker", "--judge-connections", ""]) == 2
     assert "set judge_connections" in capsys.readouterr().err
 
 
 def test_wrong_key(tmp_path: Path) -> None:
-    """A worker whose key is not valid ends with a line that says so."""
+    """A worker with an invalid key exits with one line that says so."""
     otel_ml("keys", "add", "--data-dir", str(tmp_path), "--project=*", "--scope=admin")
     with language_model() as model, running(tmp_path) as collector:
         settings = ("--endpoint", collector.endpoint, *connected(model, HERE))

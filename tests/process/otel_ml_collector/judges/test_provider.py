@@ -1,4 +1,4 @@
-"""How language models are asked: both interfaces, and providers that fail or lie."""
+"""Requests to language models: both interfaces, and providers that fail or respond wrongly."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def connect(model: LanguageModel, **keys: Any) -> Connection:
 
 
 def ask(connection: Connection, waits: list[float] | None = None) -> Any:
-    """Ask without waiting between attempts; `waits` gets the pauses."""
+    """Call the model without waiting between attempts; `waits` collects the pauses."""
 
     def stop(seconds: float) -> bool:
         (waits if waits is not None else []).append(seconds)
@@ -39,7 +39,7 @@ def ask(connection: Connection, waits: list[float] | None = None) -> Any:
 
 
 def test_chat(model: LanguageModel) -> None:
-    """OpenAI's interface: a system and a user message, a schema, and the counts of tokens."""
+    """OpenAI's interface gets two messages and a schema, and its token counts are read."""
     answer = ask(connect(model))
     assert RUBRIC.read(answer.text) == RubricVerdict(1.0, True, None, "It does.")
     assert (answer.model, answer.tokens) == ("small-2026-01-01", Tokens(1_000, 20))
@@ -61,7 +61,7 @@ def test_chat(model: LanguageModel) -> None:
 
 
 def test_messages(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anthropic's interface: a forced tool for structured output, and cached tokens added."""
+    """Anthropic's interface gets a forced tool for structured output; cached tokens are added."""
     monkeypatch.setenv("MODEL_KEY", KEY)
     answer = ask(connect(model, kind="anthropic", key_env="MODEL_KEY"))
     assert RUBRIC.read(answer.text) == RubricVerdict(1.0, True, None, "It does.")
@@ -76,7 +76,7 @@ def test_messages(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_without_structured_output(model: LanguageModel, kind: str) -> None:
-    """An endpoint that refuses schemas is asked without, and the next time at once."""
+    """If an endpoint refuses schemas, the request is repeated without; later requests have none."""
     model.refuses_schemas = True
     caller = ModelCaller(lambda _: False)
     for _ in range(2):
@@ -86,14 +86,14 @@ def test_without_structured_output(model: LanguageModel, kind: str) -> None:
 
 
 def test_key_in_its_header(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is sent in the header that the settings name."""
+    """The key is sent in the header given in the settings."""
     monkeypatch.setenv("MODEL_KEY", KEY)
     ask(connect(model, key_env="MODEL_KEY", key_header="api-key"))
     assert model.requests[0].headers["api-key"] == KEY
 
 
 def test_retries(model: LanguageModel) -> None:
-    """Five attempts with growing pauses; the provider's own pause counts if it is longer."""
+    """There are five attempts with growing pauses; a longer Retry-After of the provider counts."""
     model.statuses.extend([500, 429, 503, 502])
     model.retry_after = "7"
     waits: list[float] = []
@@ -109,7 +109,7 @@ def test_retries(model: LanguageModel) -> None:
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 302])
 def test_misconfigured(model: LanguageModel, status: int) -> None:
-    """A wrong key, model or address is not tried again, and no run gets an error for it."""
+    """A wrong key, model or address is not retried, and the error applies to all runs."""
     model.statuses.append(status)
     with pytest.raises(NoAnswer) as failed:
         ask(connect(model))
@@ -145,7 +145,7 @@ def test_redirect_is_not_followed(model: LanguageModel) -> None:
     ids=range(11),
 )
 def test_lies(model: LanguageModel, raw: bytes) -> None:
-    """A response in any other format is an error: a stream, two choices, no text, too much."""
+    """A response in any other format is an error: a stream, two choices, no text, or too long."""
     model.raw = raw
     with pytest.raises(NoAnswer, match="not in the provider's format"):
         ask(connect(model))
@@ -162,7 +162,7 @@ def test_two_answers_are_none(model: LanguageModel) -> None:
 
 
 def test_loopback_only_if_allowed(model: LanguageModel) -> None:
-    """Without the word of the settings, an endpoint on this machine is not connected to."""
+    """Unless the settings allow it, an endpoint on this machine is not connected to."""
     with pytest.raises(NoAnswer, match="has no public address") as failed:
         ask(connect(model, allow_private=False))
     assert failed.value.is_for_all
@@ -170,7 +170,7 @@ def test_loopback_only_if_allowed(model: LanguageModel) -> None:
 
 
 def test_hanging_provider(model: LanguageModel) -> None:
-    """A provider that hangs is given up after the time of the settings."""
+    """A provider that hangs is given up after the timeout in the settings."""
     model.hangs.set()
     waits: list[float] = []
 

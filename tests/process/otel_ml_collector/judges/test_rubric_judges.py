@@ -1,4 +1,4 @@
-"""Judges without code on live traffic: a collector asks a language model about new runs."""
+"""Judges without code on live traffic: a collector calls a language model for new runs."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.judged_shop import FITS, SHOP, JudgedShop, judging
 from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
 from tests.support.waiting import wait_until
 
-# Every test has a project of its own, and the connection lists all but one.
+# Each test has its own project, and the connection lists all but one of them.
 PROJECTS: Final = [
     *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
     *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
@@ -38,7 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgedShop]:
 
 @pytest.fixture
 def shop(world: JudgedShop, request: pytest.FixtureRequest) -> Iterator[JudgedShop]:
-    """A project for a test, and an obedient model that nobody has asked."""
+    """A project for one test, and a compliant model without requests."""
     model = world.model
     yield JudgedShop(world.collector, model, request.node.originalname.removeprefix("test_"))
     model.statuses.clear()
@@ -47,7 +47,7 @@ def shop(world: JudgedShop, request: pytest.FixtureRequest) -> Iterator[JudgedSh
 
 
 def test_new_runs(shop: JudgedShop) -> None:
-    """Each new run is asked about once; the score has the rubric's version, the call its cost."""
+    """Each new run is judged once; the score has the rubric's version, the call its cost."""
     before = shop.send(2)
     saved = shop.save()
     sent = shop.send(3)
@@ -57,7 +57,7 @@ def test_new_runs(shop: JudgedShop) -> None:
     [version] = shop.collector.get(f"/projects/{shop.project}/judges/fits/versions")["versions"]
     names = ("digest", "evaluations", "passed", "errors")
     assert [version[name] for name in names] == [saved["digest"], 3, 3, 0]
-    # 1,000 tokens in at $ 1 and 20 out at $ 2 per million, three times.
+    # Three calls, each with 1,000 input tokens at $ 1 and 20 output tokens at $ 2 per million.
     assert version["cost"] == pytest.approx(3 * 0.00104)
     calls = shop.runs('kind == "judge"')
     assert {call["tags"]["otel_ml.judging.run"] for call in calls} == sent
@@ -71,7 +71,7 @@ def test_new_runs(shop: JudgedShop) -> None:
 
 
 def test_evaluation_of_a_run(shop: JudgedShop) -> None:
-    """A run shows score, verdict and reason; a reply that is no answer is an error, not a score."""
+    """A run shows score, verdict and reason; an unusable reply is an error, not a score."""
 
     def reply(request: ModelRequest) -> str:
         if "question 0" in request.prompt:
@@ -92,8 +92,8 @@ def test_evaluation_of_a_run(shop: JudgedShop) -> None:
 
 
 def test_key_stays_secret(shop: JudgedShop) -> None:
-    """The key reaches the provider, and no answer, log or error that a user can see."""
-    shop.model.statuses.extend([400, 400])  # their bodies repeat the key
+    """The provider gets the key, and no response, log or error that users see contains it."""
+    shop.model.statuses.extend([400, 400])  # the error responses repeat the key
     shop.save()
     shop.send(1)
     wait_until(lambda: any(run["failed_judges"] for run in shop.runs()))
@@ -111,7 +111,7 @@ def test_key_stays_secret(shop: JudgedShop) -> None:
 
 
 def test_redaction(shop: JudgedShop) -> None:
-    """What the rules of the settings match does not reach the model."""
+    """Text that matches the redaction rules of the settings does not reach the model."""
     shop.save(where='"question 77" in input')
     shop.send(80)
     shop.judged(1)
@@ -122,7 +122,7 @@ def test_redaction(shop: JudgedShop) -> None:
 
 
 def test_misconfigured_connection(shop: JudgedShop) -> None:
-    """A refused key stops the judge, which says so, and gives no run an error."""
+    """A refused key stops the judge with the reason as its state, and no run gets an error."""
     shop.model.statuses.extend([401] * 100)
     shop.save()
     shop.send(8)
@@ -133,7 +133,7 @@ def test_misconfigured_connection(shop: JudgedShop) -> None:
 
 
 def test_busy_provider(shop: JudgedShop) -> None:
-    """429 and 5xx are tried again until there is an answer."""
+    """Responses 429 and 5xx are retried until there is a reply."""
     shop.model.statuses.extend([429, 503])
     shop.save()
     shop.send(1)
@@ -142,29 +142,29 @@ def test_busy_provider(shop: JudgedShop) -> None:
 
 
 def test_budget_in_calls(shop: JudgedShop) -> None:
-    """When the calls of the day are used up, the judge stops and says so."""
+    """When the calls of the day are used up, the judge stops and its state says so."""
     shop.save(calls_per_day=3)
     shop.send(8)
     shop.judged(3)
     wait_until(lambda: shop.state() == "budget used up")
     assert len(shop.model.requests) == 3
-    # A larger budget lets it go on with the others.
+    # With a larger budget it continues.
     shop.save(calls_per_day=100)
     shop.judged(8)
     assert set(shop.model.count_prompts().values()) == {1}
 
 
 def test_budget_in_dollars(shop: JudgedShop) -> None:
-    """A budget in dollars stops the judge; what is under way may end."""
+    """A budget in dollars stops the judge; running calls may complete."""
     shop.save(dollars_per_day=0.003)
     shop.send(12)
     wait_until(lambda: shop.state() == "budget used up")
-    # Three calls of $ 0.00104 use it up, and at most three more were under way.
+    # Three calls of $ 0.00104 use it up, and at most three more were running.
     assert 3 <= len(shop.model.requests) <= 6
 
 
 def test_many_at_once(shop: JudgedShop) -> None:
-    """Runs are judged that arrive right after more runs than are read at once."""
+    """Runs that arrive right after more runs than one read returns are judged."""
     shop.save(sample=0.05)
     wanted: set[str] = set()
     for number in (600, 200):
@@ -174,7 +174,7 @@ def test_many_at_once(shop: JudgedShop) -> None:
 
 
 def test_filter_and_off(shop: JudgedShop) -> None:
-    """Only runs that match the filter are judged, and none after the judge was turned off."""
+    """Only runs that match the filter are judged, and none after the judge is turned off."""
     shop.save(where='"question 1" in input')
     shop.send(3)
     [run] = shop.judged(1)
@@ -188,7 +188,7 @@ def test_filter_and_off(shop: JudgedShop) -> None:
 
 
 def test_trial(shop: JudgedShop) -> None:
-    """A trial shows answers next to labels, disagreements first, and stores calls but no score."""
+    """A trial shows answers next to labels, disagreements first, and stores calls but no scores."""
 
     def reply(request: ModelRequest) -> str:
         score = "fail" if "question 1" in request.prompt else "pass"
@@ -231,7 +231,7 @@ def test_trial(shop: JudgedShop) -> None:
 
 
 def test_trial_finds_trouble(shop: JudgedShop) -> None:
-    """A trial with a misconfigured connection says what is wrong with it."""
+    """A trial with a misconfigured connection returns the provider's error."""
     shop.send(1)
     shop.model.statuses.append(404)
     status, answer = shop.call("POST", "/fits/try", {"judge": FITS})
@@ -294,7 +294,7 @@ def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFi
     assert printed.err.startswith(summary)
     assert printed.err.endswith("; $ 0.0416 in total. No score was stored.\n")
     assert len(printed.out.splitlines()) == 41
-    # 17 of the 40 examples have the label that the model gives to all; one has no usable reply.
+    # The model's label is right for 17 of the 40 examples, and one reply is unusable.
     assert [check[name] for name in ("answered", "errors", "agreed")] == [39, 1, 17]
     agreement = check["agreement"]
     assert agreement["value"] == pytest.approx(17 / 39)
@@ -312,7 +312,7 @@ def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_killed_while_asking(tmp_path: Path) -> None:
-    """A killed collector goes on after its restart, and does not ask for stored answers again."""
+    """A killed collector resumes after its restart, and repeats no call with a stored reply."""
     with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:
         shop = JudgedShop(collector, model)
         shop.save()
@@ -322,18 +322,18 @@ def test_killed_while_asking(tmp_path: Path) -> None:
         assert set(stored.values()) == {1}
         model.hangs.set()
         sent = shop.send(20)
-        wait_until(lambda: len(model.requests) == 24)  # four threads wait for an answer
+        wait_until(lambda: len(model.requests) == 24)  # four threads wait for a reply
         collector.kill()
         model.hangs.clear()
         model.released.set()
         collector.restart()
         assert {run["run_id"] for run in shop.judged(40)} >= sent
-        # Only the four that had no answer when it was killed were asked about twice.
+        # Only the four calls without a reply at the kill were repeated.
         assert len(model.requests) == 44
 
 
 def test_judge_of_the_file(tmp_path: Path) -> None:
-    """A judge of the configuration file is on, cannot be changed elsewhere, and leaves with it."""
+    """A judge of the settings file is on, cannot be changed elsewhere, and disappears with it."""
     table = json.dumps([{**FITS, "name": "filed", "project": SHOP}])
     with language_model() as model:
         with judging(tmp_path, model, "--judge", table) as collector:
@@ -361,14 +361,14 @@ def test_judge_of_the_file(tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refused(shop: JudgedShop, changes: dict[str, Any], field: str, message: str) -> None:
-    """A judge that could not run is refused with the field and what would be right."""
+    """A judge that could not run is refused with the wrong field and how to fix it."""
     status, answer = shop.call("PUT", "/fits", {**FITS, **changes})
     assert (status, answer["error"]["field"]) == (400, field)
     assert message in answer["error"]["message"]
 
 
 def test_project_that_may_not_be_sent(shop: JudgedShop) -> None:
-    """Data of a project that a connection does not list is never sent there."""
+    """Data is never sent to a connection that does not list the project."""
     status, answer = shop.call("PUT", "/fits", FITS)
     assert (status, answer["error"]["field"]) == (400, "connection")
     assert "may not be sent" in answer["error"]["message"]

@@ -19,7 +19,7 @@ def backend() -> Iterator[Backend]:
 
 
 def test_taken_port(backend: Backend) -> None:
-    """A port that is taken is told in one line."""
+    """If the port is taken, the error is one line."""
 
     async def listen(address: str) -> None:
         make_server(backend.pipeline, backend.telemetry, address, let_in)

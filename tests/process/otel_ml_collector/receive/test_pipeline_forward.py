@@ -1,4 +1,4 @@
-"""Tests of what the pipeline hands on to other collectors, and when."""
+"""Tests of which requests the pipeline forwards to other collectors, and when."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ DROPPED = 'otel_ml_otlp_forward_dropped_total{reason="not_allowed",signal="trace
 
 @dataclass
 class Way:
-    """A pipeline before a store that can be held, or fail, and a target."""
+    """A pipeline with one destination and a store that can block or fail."""
 
     sink: Sink
     signals: frozenset[str] = frozenset({"traces"})
@@ -91,7 +91,7 @@ def make_now(project: str = "") -> Span:
 
 
 def test_after_commit(way: Way) -> None:
-    """A request goes on when it is stored, and not before."""
+    """A request is forwarded after it is stored, not before."""
 
     async def send() -> None:
         way.may_write.clear()
@@ -109,7 +109,7 @@ def test_after_commit(way: Way) -> None:
 
 
 def test_not_stored(way: Way) -> None:
-    """What could not be stored does not go on: its sender comes again."""
+    """A request that could not be stored is not forwarded, because its sender sends it again."""
 
     async def send() -> None:
         way.fails = True
@@ -125,7 +125,7 @@ def test_not_stored(way: Way) -> None:
 
 
 def test_not_allowed(way: Way) -> None:
-    """A request with a span that its key may not write stays here, and is counted."""
+    """A request with a span that its key may not write is not forwarded, and counted."""
 
     async def send() -> None:
         mixed = encode([make_now("shop"), make_now("bank")])
@@ -142,7 +142,7 @@ def test_not_allowed(way: Way) -> None:
 
 
 def test_back_again(way: Way) -> None:
-    """What has been here already is refused before it is stored."""
+    """A request that already passed through this collector is refused before it is stored."""
     passed = way.forward.add_self("elsewhere")
     export = Export(encode([make_now()]), "identity", None, passed=passed)
     with pytest.raises(Rejected, match="The destinations form a loop"):
@@ -156,7 +156,7 @@ _GROUP.scope_metrics.add().metrics.add(name="m").gauge.data_points.add(as_int=1)
 
 
 def test_metrics_go_on() -> None:
-    """A target that takes metrics gets them, and their sender an empty answer."""
+    """A destination for metrics gets them, and their sender gets an empty response."""
     with http_sink() as sink:
         way = Way(sink, frozenset({"traces", "metrics"}))
 
@@ -172,7 +172,7 @@ def test_metrics_go_on() -> None:
 
 
 def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> None:
-    """Metrics that nobody takes are answered with success, counted, and named once a day."""
+    """Metrics without a destination are answered with success, counted, and logged once a day."""
     caplog.set_level("INFO")
     export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
 
@@ -200,7 +200,7 @@ def test_metrics_that_go_nowhere(way: Way, caplog: pytest.LogCaptureFixture) -> 
 def test_names_of_metrics_that_go_nowhere(
     way: Way, caplog: pytest.LogCaptureFixture, others: list[str], listed: str, form: Form
 ) -> None:
-    """The log names the metrics that are not stored, and none that are."""
+    """The log names only metrics that are not stored."""
     caplog.set_level("INFO")
     request = ExportMetricsServiceRequest()
     metrics = request.resource_metrics.add().scope_metrics.add().metrics
@@ -220,7 +220,7 @@ def test_names_of_metrics_that_go_nowhere(
 
 
 def test_refused_metrics() -> None:
-    """Where the settings say so, metrics that nobody takes are refused with their number."""
+    """If the settings say so, metrics without a destination are rejected with their number."""
     with http_sink() as sink:
         way = Way(sink, refuses_metrics=True)
         export = Export(METRICS.SerializeToString(), "identity", None, Signal.METRICS)
@@ -231,7 +231,7 @@ def test_refused_metrics() -> None:
 
 
 def test_other_signals(way: Way) -> None:
-    """A target gets the signals that it wants, and metrics only where it names them."""
+    """A destination gets only its configured signals; metrics are not among the default ones."""
 
     async def send() -> None:
         for signal in (Signal.LOGS, Signal.METRICS):

@@ -1,4 +1,4 @@
-"""Tests of what one client may take, against a real collector with small limits."""
+"""Tests of the limits for a client, with a real collector whose limits are small."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ LARGE = f"The head is too large: expected at most {HEADERS} headers and {HEAD_BY
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that waits a second for a request and takes few connections."""
+    """A collector with a request timeout of one second and a low limit of connections."""
     with running(
         tmp_path_factory.mktemp("data"),
         *("--request-timeout-s", "1", "--max-connections", str(CONNECTIONS)),
@@ -55,7 +55,7 @@ def connect(address: str) -> Iterator[socket.socket]:
 
 
 def read(connection: socket.socket) -> tuple[int, str]:
-    """Read to the end of the connection; returns status and body of the answer, 0 for none."""
+    """Read to the end of the connection; return status and body of the response, 0 for none."""
     answer = b""
     while part := connection.recv(65_536):
         answer += part
@@ -64,7 +64,7 @@ def read(connection: socket.socket) -> tuple[int, str]:
 
 
 def hold_all(collector: CollectorProcess, stack: ExitStack) -> list[socket.socket]:
-    """Hold as many answered connections as it takes, once those of other tests are gone."""
+    """Open as many served connections as allowed, after those of other tests are gone."""
     held: list[socket.socket] = []
 
     def hold_next() -> bool:
@@ -94,7 +94,7 @@ def hold_all(collector: CollectorProcess, stack: ExitStack) -> list[socket.socke
     ids=["silent", "blank", "line", "head", "body", "headers", "long", "nonsense"],
 )
 def test_refused(collector: CollectorProcess, sent: bytes, answer: tuple[int, str]) -> None:
-    """What never becomes a request that can be answered ends with its connection."""
+    """If no valid request arrives, the connection is closed, with an error if one was begun."""
     with connect(collector.endpoint) as connection:
         connection.sendall(sent)
         assert read(connection) == answer
@@ -112,7 +112,7 @@ def test_refused(collector: CollectorProcess, sent: bytes, answer: tuple[int, st
     ],
 )
 def test_smuggled(collector: CollectorProcess, header: bytes, message: str) -> None:
-    """A head that two servers may read in two ways is refused, and its connection ends."""
+    """A head that two servers may read differently is refused, and the connection is closed."""
     head = POST.replace(b"content-length: %d", header)
     with connect(collector.endpoint) as connection:
         connection.sendall(head + b"0\r\n\r\n" + GET + b"\r\n")
@@ -120,7 +120,7 @@ def test_smuggled(collector: CollectorProcess, header: bytes, message: str) -> N
 
 
 def test_chunked(collector: CollectorProcess) -> None:
-    """A body in chunks is taken, however the word is written."""
+    """A chunked body is accepted in any spelling of the header."""
     head = POST.replace(b"content-length: %d", b"Transfer-Encoding:  Chunked ")
     with connect(collector.endpoint) as connection:
         connection.sendall(head + b"0\r\n\r\n")
@@ -128,7 +128,7 @@ def test_chunked(collector: CollectorProcess) -> None:
 
 
 def test_endless_header(collector: CollectorProcess) -> None:
-    """A header without an end is cut off before it has taken much memory."""
+    """A header without an end is cut off before it takes much memory."""
     with connect(collector.endpoint) as connection:
         connection.sendall(GET + b"x: ")
         with pytest.raises(ConnectionError):
@@ -136,7 +136,7 @@ def test_endless_header(collector: CollectorProcess) -> None:
 
 
 def test_endless_trailer(collector: CollectorProcess) -> None:
-    """Headers behind the last chunk are bounded as those before the first."""
+    """Headers after the last chunk have the same limit as those before the body."""
     head = POST.replace(b"content-length: %d", b"transfer-encoding: chunked")
     with connect(collector.endpoint) as connection:
         connection.sendall(head + b"1\r\n!\r\n0\r\n" + b"x: 1\r\n" * HEADERS)
@@ -144,14 +144,14 @@ def test_endless_trailer(collector: CollectorProcess) -> None:
 
 
 def test_slow_body_of_answered_request(collector: CollectorProcess) -> None:
-    """A body that nobody waits for any more does not keep its connection."""
+    """Once a request is answered, the rest of its body does not keep the connection open."""
     with connect(collector.endpoint) as connection:
         connection.sendall(POST.replace(b"/v1/traces", b"/nowhere") % 100 + b"half")
         assert read(connection)[0] == 404
 
 
 def test_fast_body(collector: CollectorProcess) -> None:
-    """A body that comes fast enough may take longer than a request may take."""
+    """A body that arrives fast enough may take longer than the request timeout."""
     parts = 8
     head = POST.replace(b"host:", b"connection: close\r\nhost:") % (parts * BODY_BYTES_PER_S)
     with connect(collector.endpoint) as connection:
@@ -159,11 +159,11 @@ def test_fast_body(collector: CollectorProcess) -> None:
         for _ in range(parts):
             connection.sendall(b"\xff" * BODY_BYTES_PER_S)
             wait_until(elapsed(0.25))
-        assert read(connection)[0] == 400  # it came whole, and is no protobuf
+        assert read(connection)[0] == 400  # it arrived complete, and is no protobuf
 
 
 def test_half_closed(collector: CollectorProcess) -> None:
-    """A client that has said all and only listens gets its answer."""
+    """A client that has closed its sending side gets its response."""
     with connect(collector.endpoint) as connection:
         connection.sendall(GET + b"\r\n")
         connection.shutdown(socket.SHUT_WR)
@@ -171,13 +171,13 @@ def test_half_closed(collector: CollectorProcess) -> None:
 
 
 def test_many_connections(collector: CollectorProcess) -> None:
-    """A connection beyond the limit is refused, but it can ask for health. Others are served."""
+    """A connection beyond the limit may only ask for health; the others are served."""
     with ExitStack() as stack:
         held = hold_all(collector, stack)
         refused = (503, f"All {CONNECTIONS} connections are in use: try again later")
         for request, answer in (
             (GET.replace(b"/healthz", b"/api/v1/projects"), refused),
-            (b"", refused),  # a client that asks for nothing
+            (b"", refused),  # a client that sends nothing
             (GET, (200, ALIVE)),
         ):
             with connect(collector.endpoint) as connection:
@@ -190,7 +190,7 @@ def test_many_connections(collector: CollectorProcess) -> None:
 
 
 def test_many_grpc_connections(collector: CollectorProcess) -> None:
-    """Of too many connections to gRPC those beyond the limit are closed."""
+    """Connections to gRPC beyond the limit are closed."""
 
     def answered() -> int:
         count = 0
@@ -205,11 +205,11 @@ def test_many_grpc_connections(collector: CollectorProcess) -> None:
         assert count <= CONNECTIONS
         return count
 
-    wait_until(lambda: answered() == CONNECTIONS)  # those of other tests are gone then
+    wait_until(lambda: answered() == CONNECTIONS)  # those of other tests are gone by then
 
 
 def test_log_of_refusals(collector: CollectorProcess) -> None:
-    """A sender that goes on sending nonsense has one line in the log."""
+    """A sender of many invalid requests causes one log line."""
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "p"}
     for _ in range(20):
         assert collector.post("/v1/traces", b"\xff", headers)[0] == 400
@@ -224,12 +224,12 @@ def test_log_of_refusals(collector: CollectorProcess) -> None:
 
 
 def limit_files(count: int) -> tuple[str, ...]:
-    """Return the start of a command line that may open this many files."""
+    """Return the start of a command line with this limit of open files."""
     return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
 
 
 def test_few_files(tmp_path: Path) -> None:
-    """With few files, half of them stay free for the store, so a flood does not stop ingest."""
+    """With a low file limit, half the files stay free for the store, so ingest survives a flood."""
     process = CollectorProcess(tmp_path, "--max-connections", "300", launcher=limit_files(600))
     try:
         process.wait_ready()
@@ -251,7 +251,7 @@ def test_few_files(tmp_path: Path) -> None:
 
 
 def test_too_few_files(tmp_path: Path) -> None:
-    """With fewer than 300 files the collector refuses to start, in one line."""
+    """With a limit below 300 files, the collector refuses to start with one line."""
     command = [*limit_files(299), sys.executable, "-m", "otel_ml_collector", "serve"]
     done = subprocess.run(
         [*command, "--data-dir", tmp_path / "data"],

@@ -1,4 +1,4 @@
-"""Tests of the start and the end under a service manager, with real collectors."""
+"""Tests of start and shutdown under a service manager, with real collectors."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 
 @contextmanager
 def manager(path: Path) -> Iterator[socket.socket]:
-    """Listen as a service manager does."""
+    """Listen for notifications as a service manager does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
         listener.settimeout(60)
@@ -49,7 +49,7 @@ def test_hangup(tmp_path: Path) -> None:
 
 
 def test_store_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collector that starts before its server waits for it, and then takes spans."""
+    """A collector that starts before its server waits for the server, and then accepts spans."""
     path = tmp_path / "notify"
     monkeypatch.setenv("NOTIFY_SOCKET", str(path))
     with clickhouse(tmp_path / "server") as server, manager(path) as listener:
@@ -80,7 +80,7 @@ def test_store_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("wait_s", ["0", "1"])
 def test_gives_up(wait_s: str) -> None:
-    """A collector that has waited long enough ends with status 1, so that its manager starts it."""
+    """After the maximum wait a collector exits with status 1, so that its manager restarts it."""
     store = f"clickhouse://otel@127.0.0.1:{free_port()}/default"
     done = subprocess.run(
         [

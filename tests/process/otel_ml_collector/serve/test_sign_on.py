@@ -1,4 +1,4 @@
-"""Single sign-on: a trusted proxy names the user in a header, and nobody else may."""
+"""Single sign-on: a trusted proxy names the user in a header, and nobody else can."""
 
 import http.client
 import json
@@ -49,7 +49,7 @@ def ask_from(
     method: str = "GET",
     body: bytes = b"",
 ) -> Answered:
-    """Send one request over a connection from an address of this machine."""
+    """Send one request from a local source address."""
     host = urlsplit(collector.endpoint).netloc
     with closing(http.client.HTTPConnection(host, timeout=120, source_address=(source, 0))) as line:
         line.request(method, path, body, headers)
@@ -63,7 +63,7 @@ def ask(collector: CollectorProcess, path: str, headers: dict[str, str], **other
 
 
 def test_only_the_proxy_names_the_user(collector: CollectorProcess) -> None:
-    """The same request is answered for the proxy, and refused, logged and counted for others."""
+    """A user header is accepted from the proxy; from others it is refused, logged and counted."""
     before = refusals(collector)
     for path in ("/api/v1/projects", "/projects/signed", "/healthz"):
         assert ask_from(PROXY, collector, path, ADA).status == 200
@@ -75,7 +75,7 @@ def test_only_the_proxy_names_the_user(collector: CollectorProcess) -> None:
     assert refusals(collector) - before == 3
     assert f"peer={STRANGER}:" in collector.output
     assert "The header x-forwarded-email is accepted only from" in collector.output
-    # Neither an address in a header nor a key of its own helps.
+    # Forwarding headers or a key of the stranger's do not help.
     for more in ({"x-forwarded-for": PROXY}, {"forwarded": f"for={PROXY}"}):
         assert ask_from(STRANGER, collector, "/api/v1/projects", {**ADA, **more}).status == 401
     key = make_key(collector, "read", "*")
@@ -91,7 +91,7 @@ def refusals(collector: CollectorProcess) -> float:
 
 
 def test_without_a_user(collector: CollectorProcess) -> None:
-    """Without the header a key is needed, also by the proxy and on this machine."""
+    """Without the header a key is required, even for the proxy and on this machine."""
     for source in (PROXY, STRANGER):
         assert ask_from(source, collector, "/api/v1/projects", {}).status == 401
         page = ask_from(source, collector, "/projects/signed", {})
@@ -128,7 +128,7 @@ def test_scopes(
 
 
 def test_pages_show_the_user(collector: CollectorProcess) -> None:
-    """Pages name the user, and only the proxy signs out."""
+    """Pages show the user, and signing out goes through the proxy."""
     page = ask(collector, "/projects/signed", ADA)
     assert '<small id="user" title="ada@example.com">ada@example.com</small>' in page.text
     assert '<a class="set" href="/oauth2/sign_out">Sign out</a>' in page.text
@@ -144,7 +144,7 @@ def test_pages_show_the_user(collector: CollectorProcess) -> None:
 
 
 def test_other_sites_act_for_no_user(collector: CollectorProcess) -> None:
-    """A page of another site changes nothing with the user's session at the proxy."""
+    """A page of another site cannot change anything with the user's session at the proxy."""
     body = json.dumps({"scopes": ["read"], "projects": ["*"]}).encode()
     for foreign in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
         headers = {**ADA, **foreign, "content-type": "application/json"}
@@ -152,7 +152,7 @@ def test_other_sites_act_for_no_user(collector: CollectorProcess) -> None:
 
 
 def test_keys_beside_users(collector: CollectorProcess) -> None:
-    """A key of the request counts before its user; credentials of the proxy do not."""
+    """A key in the request takes precedence over the user; Basic credentials do not."""
     key = {"x-api-key": make_key(collector, "read", "signed")}
     assert ask(collector, "/api/v1/keys", {**ADA, **key}).status == 403
     for wrong in ({"x-api-key": "omk_no"}, {"authorization": "Bearer omk_no"}):
@@ -183,7 +183,7 @@ def make_key(collector: CollectorProcess, scope: str, project: str) -> str:
 
 
 def test_a_key_for_a_user_without_access(collector: CollectorProcess) -> None:
-    """A user whom the table does not name may sign in with a key."""
+    """A user who is missing from the access table may sign in with a key."""
     key = make_key(collector, "read", "other")
     form = {"content-type": "application/x-www-form-urlencoded"}
     body = urlencode({"key": key}).encode()
@@ -195,7 +195,7 @@ def test_a_key_for_a_user_without_access(collector: CollectorProcess) -> None:
 
 
 def test_unsafe_settings(tmp_path: Path) -> None:
-    """A collector that anyone could enter as anyone does not start."""
+    """A collector that would let anyone name any user does not start."""
     access = ("--auth-access", json.dumps(ACCESS), "--auth-groups-header", "X-Forwarded-Groups")
     process = CollectorProcess(tmp_path, "--auth-header", "X-Forwarded-Email", *access)
     assert process.wait_end() == 2

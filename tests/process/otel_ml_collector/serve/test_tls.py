@@ -1,4 +1,4 @@
-"""Tests of the settings of TLS and of origins: what is wrong is told before anything listens."""
+"""Tests of the TLS and origin settings: errors are found before the collector listens."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from tests.support.certificates import make_certificate
 
 
 def problem(**flags: str) -> str:
-    """Load settings that are not to be taken; returns why."""
+    """Load settings that are refused; return the error."""
     with pytest.raises(BadSetting) as caught:
         load(flags, {}, None)
     return str(caught.value)
 
 
 def test_neither() -> None:
-    """Without certificate and key there is no TLS."""
+    """Without a certificate and a key, TLS is off."""
     settings = load({}, {}, None)
     assert (settings.tls_cert, settings.tls_key) == (None, None)
 
 
 def test_both(tmp_path: Path) -> None:
-    """A certificate and its key are taken."""
+    """A certificate with its key is accepted."""
     made = make_certificate(tmp_path)
     settings = load({"tls_cert": str(made.cert), "tls_key": str(made.key)}, {}, None)
     assert (settings.tls_cert, settings.tls_key) == (made.cert, made.key)
@@ -31,7 +31,7 @@ def test_both(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("given", "missing"), [("cert", "key"), ("key", "cert")])
 def test_one(tmp_path: Path, given: str, missing: str) -> None:
-    """One of both is refused, with the name of the other."""
+    """A certificate without a key, or a key without a certificate, is refused."""
     file = tmp_path / "one.pem"
     file.write_text("")
     said = problem(**{f"tls_{given}": str(file)})
@@ -39,7 +39,7 @@ def test_one(tmp_path: Path, given: str, missing: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    """A file that is not there is refused, and is the only thing that is said."""
+    """A missing file is refused; the error concerns only that file."""
     made = make_certificate(tmp_path)
     said = problem(tls_cert=str(tmp_path / "none"), tls_key=str(made.key))
     assert said.startswith("Invalid --tls-cert ")
@@ -47,7 +47,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_no_certificate(tmp_path: Path) -> None:
-    """A file that holds no certificate is refused."""
+    """A file without a certificate is refused."""
     made = make_certificate(tmp_path)
     made.cert.write_text("no certificate")
     said = problem(tls_cert=str(made.cert), tls_key=str(made.key))
@@ -58,7 +58,7 @@ def test_no_certificate(tmp_path: Path) -> None:
 
 
 def test_other_key(tmp_path: Path) -> None:
-    """A key of another certificate is refused."""
+    """The key of another certificate is refused."""
     made = make_certificate(tmp_path)
     (tmp_path / "other").mkdir()
     other = make_certificate(tmp_path / "other")
@@ -66,7 +66,7 @@ def test_other_key(tmp_path: Path) -> None:
 
 
 def test_locked_key(tmp_path: Path) -> None:
-    """A key with a password is refused, and nothing asks for it at a terminal."""
+    """A key with a password is refused, without a prompt on the terminal."""
     made = make_certificate(tmp_path, password="secret")
     said = problem(tls_cert=str(made.cert), tls_key=str(made.key))
     assert said.endswith("(the key has a password)")
@@ -77,7 +77,7 @@ def test_locked_key(tmp_path: Path) -> None:
     ["*", "shop.example", "https://shop.example/", "ftp://shop.example", "null", "https://"],
 )
 def test_no_origin(origins: str) -> None:
-    """What is no origin is refused, a star too: every page could send."""
+    """An invalid origin is refused, also a star, because any page could then send."""
     assert problem(cors_origins=origins) == (
         f"Invalid --cors-origins {origins!r}: expected SCHEME://HOST[:PORT], such as "
         "https://shop.example"
@@ -85,6 +85,6 @@ def test_no_origin(origins: str) -> None:
 
 
 def test_origins() -> None:
-    """Origins are read in the case in which browsers send them."""
+    """Origins are converted to lower case, as browsers send them."""
     settings = load({"cors_origins": "HTTPS://Shop.example, http://[::1]:3000"}, {}, None)
     assert settings.cors_origins == ("https://shop.example", "http://[::1]:3000")

@@ -1,4 +1,4 @@
-"""Tests of the bound on clients that do not read their answers."""
+"""Tests of the limit on clients that do not read their responses."""
 
 import asyncio
 import socket
@@ -16,9 +16,10 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
 
 
 async def ask(reads: bool) -> int:
-    """Let a client ask for more than buffers hold; returns how much of it came to be read.
+    """Request more than the buffers hold; return the number of bytes that the client read.
 
-    Ends when whoever answers is free again, and the connection is gone while the client holds it.
+    This returns once the application is done and the server has dropped the connection, while the
+    client still holds it.
     """
     ended = asyncio.Event()
 
@@ -46,10 +47,10 @@ async def ask(reads: bool) -> int:
 
 
 def test_unread_answer() -> None:
-    """A client that does not read is left after a while."""
+    """A client that does not read its response is disconnected after a while."""
     assert asyncio.run(asyncio.wait_for(ask(reads=False), 20)) == 0
 
 
 def test_read_answer() -> None:
-    """A client that reads gets all of an answer that is larger than buffers are."""
+    """A client that reads gets a complete response, even if it is larger than the buffers."""
     assert asyncio.run(asyncio.wait_for(ask(reads=True), 20)) > CHUNKS * len(CHUNK)

@@ -9,7 +9,7 @@ from tests.support.certificates import make_certificate
 
 
 def test_whole(tmp_path: Path) -> None:
-    """A table says all that there is to say."""
+    """A table can set every option of a destination."""
     made = make_certificate(tmp_path)
     table = {
         "endpoint": "grpcs://[::1]:4317",

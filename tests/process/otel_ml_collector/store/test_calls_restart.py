@@ -1,4 +1,4 @@
-"""Tests of calls that are recorded twice, in a store that is opened again."""
+"""Tests of calls recorded by two instrumentations, in a store that is reopened."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.support.otel_ml_collector.stores import open_service, open_store
 
 
 def test_what_was_left(tmp_path: Path) -> None:
-    """What a collector stored and did not look at is settled after the next start."""
+    """Spans that a collector stored but did not resolve are resolved after the next start."""
     with open_store(tmp_path) as store:
         for span in make_answer(1):
             store.take("p", span)
@@ -17,7 +17,7 @@ def test_what_was_left(tmp_path: Path) -> None:
 
 
 def test_late_after_a_restart(tmp_path: Path) -> None:
-    """A record that comes after a restart is of the call that was stored before it."""
+    """A record that arrives after a restart joins the call that was stored before it."""
     spans = make_answer(1)
     with open_store(tmp_path) as store:
         store.take("p", *spans[:2])

@@ -1,4 +1,4 @@
-"""Tests of opening and closing the store; each opens stores of its own."""
+"""Tests of opening and closing the store; each test has its own stores."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.sampling import sampled
 
-# Another process opens the store and says what became of it.
+# Another process opens the store and prints the outcome.
 OPENER = """
 import sys
 from otel_ml_collector.errors import BadSetting
@@ -34,7 +34,7 @@ NAMES = Sql("SELECT name FROM runs ORDER BY name")
 
 
 def open_elsewhere(path: Path) -> str:
-    """Open the store of a folder in another process; returns what it prints."""
+    """Open the store of a folder in another process; return what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", OPENER, f"chdb://{path}"],
         capture_output=True,
@@ -46,7 +46,7 @@ def open_elsewhere(path: Path) -> str:
 
 
 def test_reopen(tmp_path: Path) -> None:
-    """What was stored is there when the store is opened again."""
+    """Stored runs are still there when the store is reopened."""
     with open_store(tmp_path) as store:
         store.take("p", make_call("one"), make_call("two"))
     with open_store(tmp_path) as store:
@@ -54,7 +54,7 @@ def test_reopen(tmp_path: Path) -> None:
 
 
 def test_two_folders(tmp_path: Path) -> None:
-    """Two stores that are opened one after the other have nothing of each other."""
+    """Two stores that are opened one after the other share nothing."""
     with open_store(tmp_path / "a") as store:
         store.take("p", make_call("one"))
     with open_store(tmp_path / "b") as store:
@@ -62,13 +62,13 @@ def test_two_folders(tmp_path: Path) -> None:
 
 
 def test_made_folder(tmp_path: Path) -> None:
-    """A folder that is not there is made, with those above it."""
+    """A missing folder is created, together with its parents."""
     connect(f"chdb://{tmp_path}/above/data").close()
     assert (tmp_path / "above/data/store").is_dir()
 
 
 def test_backup_as_folder(tmp_path: Path) -> None:
-    """A backup is no data directory: a collector would start in it without its records."""
+    """A backup is refused as a data directory: the collector would not find its records."""
     (tmp_path / "backup.json").write_text("{}")
     with pytest.raises(BadSetting) as caught:
         connect(f"chdb://{tmp_path}")
@@ -82,21 +82,21 @@ def test_backup_as_folder(tmp_path: Path) -> None:
 @sampled(3)
 @pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü", "a&b=c"])
 def test_quoted_folder(tmp_path: Path, name: str) -> None:
-    """A folder of any name can be written in an address, and nothing is written beside it."""
+    """A folder with any name can be given in an address, and nothing is written outside it."""
     connect(f"chdb://{quote(str(tmp_path / name))}").close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "store").is_dir()
 
 
 def test_folder_that_the_engine_misreads(tmp_path: Path) -> None:
-    """Nothing is stored beside a folder in whose name the engine would see options."""
+    """If a folder's name looks like options to the engine, nothing is written outside it."""
     with contextlib.suppress(BadSetting):
         connect(f"chdb://{quote(str(tmp_path / 'what?'))}").close()
     assert {path.name for path in tmp_path.iterdir()} <= {"what?"}
 
 
 def test_second_process(tmp_path: Path) -> None:
-    """A second process that opens the folder is told which one holds it."""
+    """For a second process the error names the process that uses the folder."""
     with open_store(tmp_path):
         assert open_elsewhere(tmp_path) == (
             f"The data directory {tmp_path} is in use by another collector "
@@ -105,7 +105,7 @@ def test_second_process(tmp_path: Path) -> None:
 
 
 def test_second_process_leaves_no_trace(tmp_path: Path) -> None:
-    """The process that holds a folder goes on when a second one was sent away."""
+    """The first process continues after a second one was refused."""
     with open_store(tmp_path) as store:
         open_elsewhere(tmp_path)
         store.take("p", make_call("one"))
@@ -127,13 +127,13 @@ def test_close_twice(tmp_path: Path) -> None:
 
 
 def test_private(tmp_path: Path) -> None:
-    """Records are in a folder that other users of the machine cannot look into."""
+    """Other users of the machine cannot read the folder of the records."""
     with open_store(tmp_path):
         assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
 
 
 def test_newer_schema(tmp_path: Path) -> None:
-    """The store of a newer program is not opened, and nothing in it is changed."""
+    """A store with a newer schema is refused and left unchanged."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
         client.command(META)
         client.insert("store_meta", [["schema", 99]], column_names=["name", "value"])
@@ -150,7 +150,7 @@ def test_newer_schema(tmp_path: Path) -> None:
 
 
 def test_same_schema(tmp_path: Path) -> None:
-    """Opening a store again does not make it again."""
+    """Reopening a store does not create it again."""
     for _ in range(2):
         with open_store(tmp_path) as store:
             sql = Sql("SELECT name, value FROM store_meta ORDER BY name")
@@ -162,7 +162,7 @@ def test_same_schema(tmp_path: Path) -> None:
 
 
 def test_interrupted_creation(tmp_path: Path) -> None:
-    """A store whose creation was cut short is completed when it is opened again."""
+    """A store whose creation was interrupted is completed when it is reopened."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:
         client.command(META)
         client.command(RUNS.ddl)
@@ -188,7 +188,7 @@ def test_interrupted_creation(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_address(address: str) -> None:
-    """An address that cannot be read is told with what would be right."""
+    """For an invalid address the error contains the expected form."""
     with pytest.raises(BadSetting) as caught:
         connect(address)
     assert str(caught.value) == (
@@ -198,7 +198,7 @@ def test_invalid_address(address: str) -> None:
 
 
 def test_invalid_address_with_password() -> None:
-    """An error about an address does not tell its password."""
+    """An error about an address hides its password."""
     with pytest.raises(BadSetting) as caught:
         connect("mysql://me:geheim@localhost/db")
     assert "geheim" not in str(caught.value)
@@ -206,7 +206,7 @@ def test_invalid_address_with_password() -> None:
 
 
 def test_no_server() -> None:
-    """A server that does not answer is told without its password."""
+    """An error about an unreachable server hides its password."""
     with pytest.raises(BadSetting) as caught:
         connect("clickhouse://me:geheim@127.0.0.1:1/db")
     message = str(caught.value)
@@ -215,13 +215,13 @@ def test_no_server() -> None:
 
 
 def test_unknown_option() -> None:
-    """An option of a server's address that nobody knows is told as such."""
+    """An unknown option in a server's address is named in the error."""
     with pytest.raises(BadSetting, match="colour"):
         connect("clickhouse://127.0.0.1:1/db?colour=blue")
 
 
 def test_file_in_the_way(tmp_path: Path) -> None:
-    """A file that stands where the folder should be is told in one line."""
+    """If a file exists in place of the folder, the error is one line."""
     (tmp_path / "data").write_text("")
     with pytest.raises(BadSetting, match=r"^The data directory .* cannot be used: ") as caught:
         connect(f"chdb://{tmp_path}/data")

@@ -1,4 +1,4 @@
-"""Tests of documents: of two who save at once one comes first, through whichever collector."""
+"""Tests of documents: concurrent saves are ordered, even through several collectors."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +30,13 @@ WAIT_S: Final = 60
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test, so that the next one may open another."""
+    """A store that only one test uses, so that the next test can open another one."""
     with open_store(tmp_path) as opened:
         yield opened
 
 
 def test_kinds(store: Store, project: str) -> None:
-    """Documents of one name are others in another kind and in another project."""
+    """Documents with the same name are separate for each kind and project."""
     documents = Documents(store.connections)
     documents.save(store.reader, project, RULE, "a", {"of": "rule"})
     documents.save(store.reader, project, MUTE, "a", {"of": "mute"})
@@ -50,7 +50,7 @@ def test_kinds(store: Store, project: str) -> None:
 
 
 def test_large(store: Store, project: str) -> None:
-    """A document that is larger than its kind may be is refused, and the former one stays."""
+    """A document above its kind's size limit is refused, and the previous one stays."""
     documents = Documents(store.connections)
     documents.save(store.reader, project, RULE, "a", {"text": "é" * 94})
     with pytest.raises(BadInput, match="expected at most 200"):
@@ -59,7 +59,7 @@ def test_large(store: Store, project: str) -> None:
 
 
 def test_collectors_at_once(store: Store, project: str) -> None:
-    """What several collectors add to a document at once, each to what it has read, is all there."""
+    """Several collectors add to a document concurrently, and no addition is lost."""
     Documents(store.connections).save(store.reader, project, RULE, "sum", {"sum": 0})
     refused = []
 
@@ -78,11 +78,11 @@ def test_collectors_at_once(store: Store, project: str) -> None:
 
     in_threads(add)
     assert read_document(store.reader, project, RULE, "sum").body == {"sum": 5 * THREADS}
-    assert refused  # they did meet
+    assert refused  # some saves did conflict
 
 
 class SlowReader(Reader):
-    """A reader that is so slow that something else happens before a save is confirmed."""
+    """A reader that runs a function before a save is confirmed, as if it were slow."""
 
     def __init__(self, store: Store, meanwhile: Callable[[], object]) -> None:
         super().__init__(store.connections)
@@ -97,7 +97,7 @@ class SlowReader(Reader):
 
 
 def test_replaced_before_it_is_confirmed(store: Store, project: str) -> None:
-    """A save succeeds even if another one replaces it and a merge removes it at once."""
+    """A save succeeds even if it is replaced and merged away before it is confirmed."""
     first, second = Documents(store.connections), Documents(store.connections)
 
     def replace() -> None:
@@ -110,7 +110,7 @@ def test_replaced_before_it_is_confirmed(store: Store, project: str) -> None:
 
 
 def test_collectors_at_once_make_no_more(store: Store, project: str) -> None:
-    """Several collectors that make documents at once make as many as a project may have."""
+    """Collectors that create documents concurrently do not exceed the limit of a project."""
     made = []
     names = iter(range(100))
 
@@ -139,7 +139,7 @@ def in_threads(target: object) -> None:
 
 
 def test_deleted_project(store: Store, project: str) -> None:
-    """A project that was deleted has none of its documents, and takes new ones from version 1."""
+    """A deleted project has no documents, and new ones start at version 1."""
     documents = Documents(store.connections)
     deleter = Deleter(store.connections, Tombstones(store.connections))
     for _ in range(3):
@@ -150,7 +150,7 @@ def test_deleted_project(store: Store, project: str) -> None:
 
 
 def test_lost_rows(store: Store, project: str) -> None:
-    """A store whose files of documents were lost takes documents again."""
+    """A store that lost its rows of documents accepts documents again."""
     documents = Documents(store.connections)
     for _ in range(3):
         assert documents.save(store.reader, project, RULE, "a", {}).version == 1
@@ -160,7 +160,7 @@ def test_lost_rows(store: Store, project: str) -> None:
 
 
 def test_kept(tmp_path: Path) -> None:
-    """Documents are there when the store is opened again, and their versions go on."""
+    """Documents survive a restart, and their versions continue."""
     with open_store(tmp_path) as store:
         Documents(store.connections).save(store.reader, "p", RULE, "a", {"n": 1})
     with open_store(tmp_path) as store:

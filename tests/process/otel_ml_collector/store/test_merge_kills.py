@@ -1,4 +1,4 @@
-"""Kills in the middle of merges, while the parts that they replace are being deleted."""
+"""Tests of kills during merges, while the replaced parts are being deleted."""
 
 import random
 import subprocess
@@ -18,7 +18,7 @@ STORED: Final = GROUPS * RUNS
 
 @harder
 def test_kill_during_merges(tmp_path: Path) -> None:
-    """After a kill in the middle of merges every stored run and payload is there, once."""
+    """After a kill during merges every stored run and payload exists once."""
     moments = random.Random(53)  # noqa: S311 - any moments will do
     found = []
     for _ in range(KILLS + 1):
@@ -26,7 +26,7 @@ def test_kill_during_merges(tmp_path: Path) -> None:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             found.append(process.stdout.readline().split())
-            process.stdout.readline()  # all is acknowledged
-            wait_until(elapsed(moments.uniform(0, 0.5)))  # the moment is what is tried here
+            process.stdout.readline()  # everything is acknowledged
+            wait_until(elapsed(moments.uniform(0, 0.5)))  # the time of the kill varies
             process.kill()
     assert found == [[str(STORED * kills)] * 2 for kills in range(KILLS + 1)]

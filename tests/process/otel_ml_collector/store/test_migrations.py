@@ -1,4 +1,4 @@
-"""Tests of older stores: today's program opens each, and answers as if it had always been there."""
+"""Tests of older stores: this version opens each and gives the same answers as for a new store."""
 
 import re
 import shutil
@@ -47,11 +47,11 @@ from tests.support.otel_ml_collector.stores import Service, Store, open_service,
 from tests.support.sampling import sampled
 from tests.support.waiting import elapsed, wait_until
 
-# Tables that keep replaced parts as long as stores of older programs did.
+# Tables that keep replaced parts for as long as older stores did.
 KEPT_LONG: Final = Sql("SELECT name FROM system.tables WHERE engine_full LIKE '%lifetime = 480%'")
 SCHEMA: Final = Sql("SELECT max(value) AS version FROM store_meta WHERE name = 'schema'")
 VERSIONS: Final = range(OLDEST_SCHEMA, SCHEMA_VERSION + 1)
-# Opens a store, as a collector does; says when it begins.
+# Opens a store as a collector does; prints a line when it begins.
 OPENER: Final = """
 import sys
 from otel_ml_collector.store.migrations import connect
@@ -64,12 +64,12 @@ _COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? (?!.*EPHEMERAL)", re.MULTILI
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """What a program of an older schema kept.
+    """The contents of a store with an older schema.
 
     Attributes:
-        rows: Columns and rows of each table, as the engine writes them.
-        spans: Of what they were made.
-        expected: What is answered of them, by path.
+        rows: Columns and rows of each table, in the engine's format.
+        spans: The spans behind the rows.
+        expected: The expected response for each path.
     """
 
     rows: Mapping[str, tuple[list[str], bytes]]
@@ -78,10 +78,10 @@ class Old:
 
 
 class Olds:
-    """What older programs kept, by schema: read when it is first asked for, before a store is open.
+    """Contents of older stores by schema; each is made on first use, before a test opens its store.
 
     Args:
-        folder: A store of today, where each has a project.
+        folder: A store with the current schema, in which each version has a project.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -106,7 +106,7 @@ def olds(tmp_path_factory: pytest.TempPathFactory) -> Olds:
 
 
 def spans_of(version: int) -> list[Span]:
-    """Make spans of which a program of a schema kept everything."""
+    """Make spans that a program with this schema stored completely."""
     numbered: dict[str, Value] = {"otel_ml.process": "0000000a", "otel_ml.seq": 1}
     line = Event("otel_ml.log", NOW_NS, {"otel_ml.log.message": "a line"})
     call = make_call(
@@ -133,7 +133,7 @@ def spans_of(version: int) -> list[Span]:
     below = make_span(
         "below", trace_id=call.trace_id, parent_span_id=call.span_id, start_ns=NOW_NS + MS_NS
     )
-    # What came true was told as a word, a score or a pass before it had a value.
+    # Before ground truth had values it was recorded as a label, a score or a pass.
     truth: dict[str, Value] = {
         "otel_ml.judge.name": "churned",
         "otel_ml.source": "actual",
@@ -157,7 +157,7 @@ def spans_of(version: int) -> list[Span]:
 
 
 def id_of_number(number: int) -> str:
-    """Return the id of the run of a number."""
+    """Return the run id for a number."""
     return f"{number:032x}-{number:016x}"
 
 
@@ -167,7 +167,7 @@ def write(service: Service, version: int, spans: Sequence[Span]) -> None:
 
 
 def save_view(service: Service, version: int) -> None:
-    """Save a view."""
+    """Save a view in the project of the version."""
     view = {"page": "runs", "parameters": {"where": 'tags["client"] == "big\\"shot"'}}
     address = f"/api/v1/projects/p{version}/views/a%20view"
     headers = {"content-type": "application/json"}
@@ -176,7 +176,7 @@ def save_view(service: Service, version: int) -> None:
 
 
 def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, str]:
-    """Ask everything about the spans, by path."""
+    """Request every kind of answer about the spans; return the responses by path."""
     call, older = spans[0], spans[3]
     conditions = (
         *('tags["client"] == "bigshot"', 'scores["grounded"] < 1', "tags['late'] == 1"),
@@ -197,7 +197,7 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
         "metrics",
         "views",
         f"objects?trace_id={trace_id}",
-        "loss?start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z",  # the last day moves on
+        "loss?start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z",  # a fixed last day
     ]
     paths = [f"projects/p{version}/{path}" for path in of_project]
     paths += [f"traces/{trace_id}", f"traces/order%20{version}", "keys"]
@@ -205,7 +205,7 @@ def answers(service: Service, version: int, spans: Sequence[Span]) -> dict[str, 
 
 
 def told_truth(service: Service, version: int, call: Span) -> object:
-    """Tell a truth with a value, and read which one holds."""
+    """Record ground truth with a value; return the value that applies."""
     attributes: dict[str, Value] = {
         "otel_ml.judge.name": "churned",
         "otel_ml.actual": [1, "no"],
@@ -218,7 +218,7 @@ def told_truth(service: Service, version: int, call: Span) -> object:
 
 
 def name_version(service: Service, version: int, call: Span) -> object:
-    """Name a version of a model, and read which one has the name."""
+    """Set an alias for a version of a model; return the alias and its version."""
     told: dict[str, Value] = {
         "otel_ml.target.model": "answer",
         "otel_ml.target.version": "aa",
@@ -239,15 +239,15 @@ def file_of(version: int) -> Path:
 
 
 def statements_of(version: int) -> list[str]:
-    """Read the statements that made the tables of a schema."""
+    """Return the statements that created the tables of a schema."""
     text = file_of(version).read_text()
-    if version == OLDEST_SCHEMA:  # its programs kept replaced parts for longer
+    if version == OLDEST_SCHEMA:  # older programs kept replaced parts for longer
         text = text.replace("old_parts_lifetime = 8", "old_parts_lifetime = 480")
     return [statement for statement in text.split(";\n") if statement.strip()]
 
 
 def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], bytes]]:
-    """Read what the tables of a schema would hold of today's."""
+    """Read from the current store the columns that the tables of a schema have."""
     client = service.store.connections.open()
     found: dict[str, tuple[list[str], bytes]] = {}
     for match in filter(None, map(_TABLE.search, statements_of(version))):
@@ -266,12 +266,12 @@ def read_tables(service: Service, version: int) -> dict[str, tuple[list[str], by
 
 
 def test_each_older_schema_is_kept() -> None:
-    """The tables of every schema that is upgraded are kept, so that its stores can be made."""
+    """The statements of every upgradable schema are kept, so that tests can make such stores."""
     assert {*SCHEMAS.glob("schema_*.sql")} == {*map(file_of, VERSIONS)}
 
 
 def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], bytes]]) -> None:
-    """Make a store of a schema and fill it."""
+    """Make a store with an older schema and fill it."""
     with open_raw(folder) as client:
         for statement in statements_of(version):
             client.command(statement)
@@ -282,12 +282,12 @@ def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], byt
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
-    """A store of an older schema answers what a new one with the same records answers."""
+    """A store with an older schema answers like a new store with the same records."""
     old = olds[version]
     make_old(tmp_path, version, old.rows)
     with open_service(tmp_path) as service:
         assert answers(service, version, old.spans) == old.expected
-        write(service, version, old.spans)  # it takes all that comes today
+        write(service, version, old.spans)  # it accepts all current records
         assert told_truth(service, version, old.spans[0]) == {"churned": [1, "no"]}
         assert name_version(service, version, old.spans[0]) == ("champion", "aa")
         rows = service.store.reader.rows(SCHEMA, {})
@@ -297,7 +297,7 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
 
 
 def test_keys_of_an_older_store(tmp_path: Path) -> None:
-    """Keys of a store from before schema 29 stay valid; nobody knows who made them."""
+    """Keys from before schema 29 stay valid, with an unknown creator."""
     make_old(tmp_path, 28, {})
     columns = ["id", "hash", "name", "scopes", "projects", "created_ns", "version"]
     row = ["0" * 16, "1" * 64, "ci", ["read"], ["*"], NOW_NS, 1]
@@ -309,7 +309,7 @@ def test_keys_of_an_older_store(tmp_path: Path) -> None:
 
 
 def make_backup(folder: Path, version: int, backup: Path) -> None:
-    """Write a backup of an older store, as the first programs that could did."""
+    """Back up an older store as the first programs with backups did."""
     tables: dict[str, dict[str, dict[str, int]]] = {}
     with open_raw(folder) as client:
         asked = (
@@ -341,17 +341,17 @@ def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
-        wait_until(elapsed(delay_s))  # the moment is what is tried here
+        wait_until(elapsed(delay_s))  # the time of the kill varies
         process.kill()
     with open_service(tmp_path) as service:
         assert answers(service, OLDEST_SCHEMA, old.spans) == old.expected
 
 
 def test_numbers_of_an_older_store_stay(tmp_path: Path) -> None:
-    """A store keeps the numbers that it gave, and opens one more for further structures."""
+    """A store keeps its version numbers; more structures of an old version share one new number."""
     with open_store(tmp_path) as store:
         arrive(store, "p", ("a", "s"), ("a", "t"), ("a", "u"), ("b", "s"))
-    with open_raw(tmp_path) as client:  # as the program before the rule left it
+    with open_raw(tmp_path) as client:  # as an older program left it, before it knew this rule
         client.command("ALTER TABLE store_meta DELETE WHERE name = 'two_structures'")
     with open_store(tmp_path) as store:
         before = {("a", "s"): 1, ("a", "t"): 2, ("a", "u"): 3, ("b", "s"): 4}
@@ -374,7 +374,7 @@ def test_numbers_of_an_older_store_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [1, OLDEST_SCHEMA - 1])
 def test_too_old_store(tmp_path: Path, version: int) -> None:
-    """A store that is too old is refused, with the last commit that upgrades it."""
+    """A store that is too old is refused with the last commit that can upgrade it."""
     with open_raw(tmp_path) as client:
         client.command(META)
         client.insert("store_meta", [["schema", version]], column_names=["name", "value"])
@@ -392,7 +392,7 @@ def test_too_old_store(tmp_path: Path, version: int) -> None:
 
 @pytest.mark.parametrize("version", [OLDEST_SCHEMA - 1, OLDEST_SCHEMA])
 def test_backup_of_an_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
-    """A backup of an older store has the same answers once it is restored, or is refused."""
+    """A restored backup of an older store gives the same answers; a too old backup is refused."""
     old = olds[OLDEST_SCHEMA]
     make_old(tmp_path / "old", OLDEST_SCHEMA, old.rows)
     make_backup(tmp_path / "old", version, tmp_path / "backup")

@@ -1,4 +1,4 @@
-"""What the engine refuses for real is told to the senders: nothing of it is acknowledged."""
+"""Tests of real errors of the engine: senders get them, and nothing is acknowledged."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ REQUESTS: Final = 8
 
 
 class LimitedConnections(Connections):
-    """A store whose clients take limits while they are in use."""
+    """Connections whose clients can get limits while they are in use."""
 
     def __init__(self, url: str) -> None:
         self._opened: list[Any] = []
@@ -52,7 +52,7 @@ class LimitedConnections(Connections):
 
 
 class Engine:
-    """A store with the real writer before it, and a commit before that."""
+    """A store with the real writer and commit."""
 
     def __init__(self, path: Path) -> None:
         self.connections = LimitedConnections(f"chdb://{path}")
@@ -63,7 +63,7 @@ class Engine:
         self._client = self.connections.open()
 
     def submit(self, *requests: Records) -> list[tuple[type[BaseException], str] | None]:
-        """Hand over requests, all before the first group; returns what their senders are told."""
+        """Submit requests before the first group starts; return each sender's error or None."""
         answers: list[Future[Counter[str]]] = [
             self._commit.submit(request, time.monotonic() + WAIT_S) for request in requests
         ]
@@ -102,17 +102,17 @@ def call(name: str, start_ns: int = NOW_NS) -> Records:
 
 
 def setting(name: str, tight: float, usual: float) -> Callable[[Engine, bool], None]:
-    """Make a trouble of a limit that is too tight for any insert."""
+    """Return a function that sets a limit too tight for any insert, or resets it."""
     return lambda engine, begins: engine.connections.limit(name, tight if begins else usual)
 
 
 def statements(begin: Sequence[Sql], end: Sequence[Sql]) -> Callable[[Engine, bool], None]:
-    """Make a trouble of what statements do to a table, and those that mend it."""
+    """Return a function that runs statements which damage a table, or repair it."""
     return lambda engine, begins: engine.command(*(begin if begins else end))
 
 
-# How the store comes to refuse a run named "bad", as the engine calls it, what its sender is to be
-# told, and whether other runs are refused as well.
+# Reasons why the store refuses a run named "bad": a function that starts and ends the trouble, and
+# the error for the sender.
 TROUBLES: Final = {
     "memory": (
         setting("max_memory_usage", 1_000, 1_000_000_000),
@@ -166,7 +166,7 @@ TROUBLES: Final = {
 @sampled(3)
 @pytest.mark.parametrize("name", TROUBLES)
 def test_refusal(engine: Engine, name: str) -> None:
-    """What the engine refuses is told as it is, nothing of it is a run, and then it is stored."""
+    """The sender gets the engine's error, nothing is stored, and a later attempt succeeds."""
     trouble, told = TROUBLES[name]
     bad = call("bad")
     assert engine.submit(call("first")) == [None]
@@ -179,7 +179,7 @@ def test_refusal(engine: Engine, name: str) -> None:
 
 
 def test_closed(engine: Engine) -> None:
-    """An engine that was closed acknowledges nothing."""
+    """A closed engine acknowledges nothing."""
     assert engine.submit(call("first")) == [None]
     engine.connections.close()
     assert engine.submit(call("bad")) == [(Unavailable, "The store has trouble: ProgrammingError")]
@@ -190,7 +190,7 @@ def test_closed(engine: Engine) -> None:
     ("table", "place"), [("runs", 0), ("runs", 3), ("runs", 7), ("payloads", 4), ("trace_index", 5)]
 )
 def test_poison(engine: Engine, table: str, place: int) -> None:
-    """Of a group only the request that the engine refuses is refused; its neighbours are stored."""
+    """If the engine refuses one request of a group, the others of the group are stored."""
     bad = make_call("bad", {"otel_ml.inputs": '"bad"'})
     trace_id = bad.trace_id.hex()
     condition = {
@@ -213,7 +213,7 @@ def test_poison(engine: Engine, table: str, place: int) -> None:
 
 
 def test_many_months(engine: Engine) -> None:
-    """Runs of 150 months are stored together: a table takes 100 partitions an insert by itself."""
+    """Runs of 150 months are stored in one insert; by default a table allows 100 partitions."""
     records = Records()
     for number in range(150):
         start_ns = NOW_NS - number * 31 * DAY_NS
@@ -224,7 +224,7 @@ def test_many_months(engine: Engine) -> None:
 
 
 class Troubled:
-    """A store on a small disk, in a process of its own."""
+    """A store on a small disk, in a separate process."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -242,7 +242,7 @@ class Troubled:
         return self._process.pid
 
     def store(self, name: str) -> tuple[str, list[str]]:
-        """Store a run; returns what its sender is told, and which runs are there."""
+        """Store a run; return the sender's error and the names of the stored runs."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(name + "\n")
@@ -259,7 +259,7 @@ class Troubled:
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
 def test_disk(tmp_path: Path, kind: Kind, trouble: str) -> None:
-    """A disk that is full or read-only refuses for now; later the same store takes runs again."""
+    """A full or read-only disk is a temporary error; later the same store accepts runs again."""
     with open_disk(tmp_path, kind=kind) as disk:
         troubled = Troubled(disk)
         try:

@@ -1,4 +1,4 @@
-"""SQL is built from literals, and from nothing else."""
+"""Tests that SQL is built only from literals."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ def ask(typed: str) -> None:
 
 
 def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
-    """Mypy finds an error in each line that puts other text into SQL, and in no other line."""
+    """Mypy reports each line that puts outside text into SQL, and no other line."""
     sample = tmp_path / "sample.py"
     sample.write_text(SAMPLE)
     done = subprocess.run(
@@ -62,7 +62,7 @@ def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
 
 
 def test_sql_is_only_called() -> None:
-    """No file of the collector hands `Sql` to other code, where mypy would not see its calls."""
+    """The collector never passes `Sql` as an argument, where mypy would not see its calls."""
     found = []
     for path in (ROOT / "collector/otel_ml_collector").rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -73,7 +73,7 @@ def test_sql_is_only_called() -> None:
 
 
 def test_lint_that_finds_injection_is_on() -> None:
-    """Ruff looks for SQL that is built of text in every file, and no line is left out."""
+    """Ruff's check for SQL injection is on in every file, without exceptions."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
     in_files = settings["per-file-ignores"].values()
     left_out = [*settings["ignore"], *(rule for rules in in_files for rule in rules)]
@@ -85,14 +85,14 @@ def test_lint_that_finds_injection_is_on() -> None:
 
 
 def test_one_file_declares() -> None:
-    """Only the tables of records make SQL of a text: the statement that makes the table."""
+    """Only `sql.py` and `tables.py` make SQL from text, for the statements that create tables."""
     files = (ROOT / "collector/otel_ml_collector").rglob("*.py")
     found = {path.name for path in files if re.search(r"\b(declare|_trust)\(", path.read_text())}
     assert found == {"sql.py", "tables.py"}
 
 
 def test_pieces_stand_for_names() -> None:
-    """A piece is put for each name; parameters stay as they are."""
+    """Each name is replaced by its piece; parameters stay unchanged."""
     sql = Sql("SELECT {columns}, {columns} FROM runs WHERE a = {a:String} LIMIT {most}")
     assert sql.fill(columns=Sql("{b:Int64}"), most=3) == (
         "SELECT {b:Int64}, {b:Int64} FROM runs WHERE a = {a:String} LIMIT 3"
@@ -100,28 +100,28 @@ def test_pieces_stand_for_names() -> None:
 
 
 def test_pieces_are_joined() -> None:
-    """Joined or added pieces are SQL again."""
+    """Joining or adding pieces gives SQL again."""
     both = join_sql(" OR ", [Sql("a"), Sql("b") + Sql("c")])
     assert (both, type(both)) == ("a OR bc", Sql)
 
 
 @pytest.mark.parametrize("parts", [{}, {"a": Sql("1"), "b": Sql("2")}, {"a": "1"}])
 def test_wrong_pieces_are_refused(parts: dict[str, Sql]) -> None:
-    """A missing piece, one too much, and a text are refused."""
+    """A missing piece, a superfluous piece and plain text are refused."""
     with pytest.raises(TypeError):
         Sql("SELECT {a}").fill(**parts)
 
 
 @pytest.mark.parametrize("name", ["runs; DROP TABLE runs", "other", ""])
 def test_unknown_names_are_refused(name: str) -> None:
-    """A table or a column that is not declared is no identifier."""
+    """A table or column that is not declared is refused as an identifier."""
     with pytest.raises(ValueError, match="Unknown identifier"):
         identifier(name, {"runs", "runs; DROP TABLE runs"})
 
 
 @pytest.mark.parametrize("name", ["f1:String} OR {f2", ""])
 def test_wrong_names_of_parameters_are_refused(name: str) -> None:
-    """Text that would end the parameter is no name of it."""
+    """Text that would end a parameter is refused as its name."""
     with pytest.raises(ValueError, match="Invalid name of a parameter"):
         parameter(name, "String")
 
@@ -133,7 +133,7 @@ def test_short_list() -> None:
 
 
 def test_long_list(store: Store) -> None:
-    """A long list is several parameters, none of them too long, and means the same."""
+    """A long list is split into several parameters below the size limit, with the same result."""
     wanted = [f"{number:049}" for number in range(10_000)]
     _, split = split_long_values(WANTED, {"wanted": wanted})
     assert len(split) > 1
@@ -142,6 +142,6 @@ def test_long_list(store: Store) -> None:
 
 
 def test_characters_that_are_escaped() -> None:
-    """Text that takes more room on its way is cut earlier."""
+    """Text that grows when it is escaped is split into smaller parameters."""
     _, split = split_long_values(WANTED, {"wanted": ["ü'\\"] * 30_000})
     assert all(len(part) * 12 < 128 * 1024 for part in split.values())

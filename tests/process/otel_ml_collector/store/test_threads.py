@@ -1,4 +1,4 @@
-"""Tests of how many threads the engine starts when it removes what was merged away."""
+"""Tests of how many threads the engine starts when it removes parts."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 PARTS: Final = 150
-# In a process of its own, so that no other store has started threads before.
+# A separate process, so that no other store has started threads before.
 PROGRAM: Final = """
 import sys
 from pathlib import Path

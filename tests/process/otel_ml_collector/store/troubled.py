@@ -1,4 +1,4 @@
-"""A store in a process of its own, to which a disk can do what it does to no test's own process."""
+"""Runs a store in a separate process, so that a full disk does not affect the process of a test."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ _WAIT_S = 60
 
 
 def main(folder: str) -> None:
-    """Store a run for each name that is read; say what its sender is told, and which are there."""
+    """Store a run for each name on standard input; print the error and the names of stored runs."""
     with open_store(Path(folder)) as store:
         commit = Commit(store.writer.write, Telemetry(), collect_s=0)
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Tests of the home page of very many projects, and of the same list as JSON."""
+"""Tests of the home page with very many projects, and of the same list as JSON."""
 
 import html
 import json
@@ -24,7 +24,7 @@ ROW: Final = re.compile(r'<td class="l1"[^>]*><a href="/projects/[^"/]+">([^<]+)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with many projects, of which each ran a second before the one that follows."""
+    """A service with many projects, in the order of their last run, newest first."""
     now_ns = time.time_ns()
     calls = [
         make_call("m", {"otel_ml.project": name}, start_ns=now_ns - number * SECOND_NS)
@@ -47,7 +47,7 @@ def names_on(service: Service, address: str) -> list[str]:
 
 
 def test_size(service: Service) -> None:
-    """The page is no larger for a thousand projects than for a few hundred."""
+    """The page for a thousand projects is no larger than for a few hundred."""
     page = ask(service.app, "/")
     assert len(page.body) < 150_000
     assert ROW.findall(page.text) == NAMES[:50]
@@ -56,14 +56,14 @@ def test_size(service: Service) -> None:
 
 
 def test_empty(tmp_path: Path) -> None:
-    """Before the first run the page says what to do."""
+    """Before the first run the page shows the next step."""
     with running(tmp_path / "data") as collector:
         page = collector.get_text("/")
         assert (collector.status("/"), "No runs yet" in page) == (200, True)
 
 
 def test_walk(service: Service) -> None:
-    """The parts follow each other, and together they are all projects in their order."""
+    """Following "Next" visits all projects in order, each once."""
     address, found = "/", list[str]()
     while True:
         text = ask(service.app, address).text
@@ -77,7 +77,7 @@ def test_walk(service: Service) -> None:
 
 @pytest.mark.parametrize("find", ["project 01", "PROJECT 01", " ject 01"])
 def test_find(service: Service, find: str) -> None:
-    """Projects are found by a part of their name, on the page and in its JSON alike."""
+    """Projects are found by a part of their name, on the page and in JSON."""
     wanted = [name for name in NAMES if "ject 01" in name]
     assert names_on(service, f"/?find={quote(find)}") == wanted[:50]
     assert names_on(service, f"/?find={quote(find)}&projects_from=50") == wanted[50:]
@@ -86,14 +86,14 @@ def test_find(service: Service, find: str) -> None:
 
 
 def test_nothing_found(service: Service) -> None:
-    """Where no name has the text, that is said with the text as it was typed."""
+    """If no name matches, the page repeats the escaped search text."""
     text = ask(service.app, "/?find=%3Cb%3Enothing").text
     assert "No project has “&lt;b&gt;nothing” in its name" in text
     assert ROW.findall(text) == []
 
 
 def test_cursor(service: Service) -> None:
-    """The JSON goes on behind its cursor until all projects were told, each once."""
+    """Following the JSON cursor returns all projects, each once."""
     found, pages, address = list[str](), 0, "/api/v1/projects?limit=500"
     while address:
         answer = ask(service.app, address).json
@@ -105,27 +105,27 @@ def test_cursor(service: Service) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "WzEsMl0", "WyIyMDI2IiwgMV0", "WyJub3doZW4iLCJhIl0"])
 def test_wrong_cursor(service: Service, cursor: str) -> None:
-    """What is no cursor of an answer is refused, with its name."""
+    """An invalid cursor is refused, and the error names the field."""
     answer = ask(service.app, f"/api/v1/projects?cursor={cursor}")
     assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")
 
 
 def test_switcher(service: Service) -> None:
-    """The list in the top bar has those that ran last, and the way to the others."""
+    """The list in the top bar has the projects that ran last, and a link to all."""
     text = ask(service.app, "/switcher").text
     assert text.count("<a ") == 51
     assert "All projects <small>1,120</small>" in text
 
 
 def test_figures(service: Service) -> None:
-    """Home has no figure of artifacts, and names the cost."""
+    """Home shows the cost, and no number of artifacts."""
     page = ask(service.app, "/").text
     assert "Artifacts" not in page
     assert "<dt>Cost, last 24 h</dt>" in page
 
 
 def test_status(service: Service) -> None:
-    """Home says whether anything is wrong anywhere, a few projects after the other."""
+    """Home checks a few projects at a time and then shows how many problems there are."""
     failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}
     send(service, [make_call("m", failed, start_ns=time.time_ns())])
     page = ask(service.app, "/").text
@@ -146,7 +146,7 @@ def test_status(service: Service) -> None:
 
 
 def test_status_of_quiet_projects(service: Service) -> None:
-    """Home says that nothing is wrong, and which projects it could not check."""
+    """Home shows that there are no problems, and how many projects it could not check."""
     quiet = ask(service.app, "/status?project=Project%200007&of=1").text
     assert "<b>No problems found.</b>" in quiet
     assert "1 project that has runs in the last 24 hours was checked." in quiet
@@ -157,12 +157,12 @@ def test_status_of_quiet_projects(service: Service) -> None:
 
 @pytest.mark.parametrize("query", ["", "project=a", "project=a&of=51", "project=a&of=x"])
 def test_wrong_status(service: Service, query: str) -> None:
-    """A part of the page that names no projects, or too many, is refused."""
+    """A status request without projects, or with too many, is refused."""
     assert ask(service.app, f"/status?{query}").status == 400
 
 
 def test_metrics_that_went_nowhere(service: Service) -> None:
-    """Home shows how many data points of OTLP metrics were left out, once there are some."""
+    """Home shows how many data points of OTLP metrics were dropped, once there are any."""
     point = {"asInt": "1", "timeUnixNano": "1"}
     told = {"name": "turns", "gauge": {"dataPoints": [point, point]}}
     body = json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [told]}]}]}).encode()

@@ -1,4 +1,4 @@
-"""Tests of the pages: every one is answered, whatever the records hold."""
+"""Tests of the pages: each one loads, whatever the records contain."""
 
 import html
 import json
@@ -42,12 +42,12 @@ HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """The home page shows the newest projects of a store."""
+    """A service with its own store, because the home page shows all projects of a store."""
     return own_service
 
 
 class Links(HTMLParser):
-    """Collects the addresses that a page leads to, and the texts of its scripts."""
+    """Collects the links of a page, and its inline scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def links_of(page: str) -> Links:
 
 
 def make_story(name: str) -> list[Span]:
-    """Make a trace in which every text is the same, of a model with two versions."""
+    """Make a trace in which every text is `name`, of a model with two versions."""
     attributes: dict[str, Value] = {
         "otel_ml.model.version": "aa",
         "otel_ml.model.definition": f'{{"source": "def f(): ...\\n{name[:3]}", "signature": "()"}}',
@@ -145,7 +145,7 @@ def make_story(name: str) -> list[Span]:
 
 
 def addresses_of(service: Service, project: str, name: str) -> list[str]:
-    """Store a story; returns the addresses of all its pages."""
+    """Store a story; return the addresses of all its pages."""
     story = make_story(name)
     service.store.take(project, *story)
     base = f"/projects/{quote(project, safe='')}"
@@ -169,13 +169,13 @@ def addresses_of(service: Service, project: str, name: str) -> list[str]:
 @sampled(2)
 @pytest.mark.parametrize("name", ["answer", HOSTILE, "a/b", "50%?#", " "], ids=ascii)
 def test_all_pages(service: Service, name: str) -> None:
-    """Every page of a project is answered, whatever its names and texts are."""
+    """Every page of a project loads, whatever its names and texts are."""
     for address in addresses_of(service, f"pages of {name}", name):
         assert get(service, address).status == 200, address
 
 
 def test_escaped(service: Service) -> None:
-    """No text of a record is markup or script on any page."""
+    """No text of a record becomes markup or script on any page."""
     for address in addresses_of(service, HOSTILE, HOSTILE):
         page = get(service, address).text
         assert "<script>alert" not in page
@@ -183,11 +183,11 @@ def test_escaped(service: Service) -> None:
 
 
 def choose_links(links: Iterable[str], each: int) -> list[str]:
-    """Choose links of each kind: those with the same path and the same parameters, which differ.
+    """Choose some links from each group with the same path and the same parameter names.
 
     Args:
         links: All links.
-        each: How many of each kind.
+        each: The number of links from each group.
     """
     kinds: dict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
     for link in sorted(links):
@@ -198,7 +198,7 @@ def choose_links(links: Iterable[str], each: int) -> list[str]:
 
 @harder
 def test_links(service: Service) -> None:
-    """Every link of every page leads to a page, also where names are unusual."""
+    """Every link on every page works, even with unusual names."""
     project = "a/b? 50% #1"
     pages = addresses_of(service, project, "m/n? 50% #1")
     found = {link for page in pages for link in links_of(get(service, page).text).addresses}
@@ -209,7 +209,7 @@ def test_links(service: Service) -> None:
 
 
 def test_assets(service: Service) -> None:
-    """What a page loads comes from here."""
+    """All assets of a page are served by the collector."""
     links = links_of(get(service, "/").text)
     assets = [link for link in links.addresses if link.startswith("/static")]
     assert len(assets) >= 3
@@ -218,7 +218,7 @@ def test_assets(service: Service) -> None:
 
 
 def test_narrowed(service: Service, project: str) -> None:
-    """A link in a list that is filtered by alternatives narrows all of them."""
+    """A link that narrows a list applies to all alternatives of an `or` filter."""
     calls = [
         make_call(model, start_ns=NOW_NS - place) for place, model in enumerate(["a", "b", "c"])
     ]
@@ -231,7 +231,7 @@ def test_narrowed(service: Service, project: str) -> None:
 
 
 def test_more_rows(service: Service, project: str) -> None:
-    """The last row of a list leads to the rows behind it."""
+    """The last row of a list loads the rows after it."""
     calls = [make_call(f"m{age}", start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
     service.store.take(project, *calls)
     rows = get(service, f"/projects/{project}/runs?limit=2").text
@@ -248,7 +248,7 @@ def test_more_rows(service: Service, project: str) -> None:
 
 
 def test_bad_filter(service: Service, project: str) -> None:
-    """A list with a wrong filter is answered 400 with what is wrong."""
+    """A list with a wrong filter returns 400 and shows the error."""
     service.store.take(project, make_call())
     answered = get(service, f"/projects/{project}/runs?where={quote('colour == 1')}")
     assert answered.status == 400
@@ -268,27 +268,27 @@ def test_bad_filter(service: Service, project: str) -> None:
     ],
 )
 def test_error_page(service: Service, path: str, status: int, text: str) -> None:
-    """An error is a page that says what happened."""
+    """An error page shows the error."""
     answered = get(service, path)
     assert answered.status == status
     assert text in answered.text
 
 
 def test_project_without_runs(service: Service) -> None:
-    """The pages of a project that nobody wrote to are answered."""
+    """The pages of a project without runs load."""
     for page in ("runs", "models", "metrics"):
         assert get(service, f"/projects/nobody/{page}").status == 200
 
 
 def take_now(service: Service, project: str, *spans: Span) -> None:
-    """Store spans of the present, by which the pages tell running from crashed."""
+    """Store spans with the current time, because pages distinguish running from crashed by it."""
     records = map_spans(spans, Filing(project, time.time_ns()))
     assert not records.rejected
     service.store.writer.write(records)
 
 
 def begin(service: Service, project: str, *, goodbye: bool, age_s: int = 90) -> Span:
-    """Store the start of a run, and whether its process has ended; returns the run."""
+    """Store the start of a run, and optionally the end of its process; return the run."""
     now_ns = time.time_ns()
     run = make_call("train", start_ns=now_ns - age_s * SECOND_NS)
     child = make_call(
@@ -304,7 +304,7 @@ def begin(service: Service, project: str, *, goodbye: bool, age_s: int = 90) -> 
 
 
 def test_running(service: Service, project: str) -> None:
-    """A run that has no end stands in the list with its state, its inputs and how long it runs."""
+    """An unfinished run is listed with its state, its inputs and its time so far."""
     run = begin(service, project, goodbye=False)
     page = get(service, f"/projects/{project}/runs").text
     assert '<span class="run">running</span>' in page
@@ -314,7 +314,7 @@ def test_running(service: Service, project: str) -> None:
 
 
 def test_page_of_a_running_run(service: Service, project: str) -> None:
-    """The page of a run that has no end says how long it runs, and that there is no output yet."""
+    """The page of a running run shows its time so far, and that there is no output yet."""
     run = begin(service, project, goodbye=False)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}").text
     assert re.search(r"<dt>Running for</dt> <dd>[12] min</dd>", page)
@@ -326,7 +326,7 @@ def test_page_of_a_running_run(service: Service, project: str) -> None:
 
 
 def test_page_of_a_crashed_run(service: Service, project: str) -> None:
-    """The page of a crashed run says since when its process is silent."""
+    """The page of a crashed run shows since when its process has been silent."""
     before = time.time_ns()
     run = begin(service, project, goodbye=True)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}").text
@@ -341,7 +341,7 @@ def test_page_of_a_crashed_run(service: Service, project: str) -> None:
 
 
 def test_no_such_address(service: Service) -> None:
-    """A browser gets a page where nothing is, a program what the API says of it."""
+    """For an unknown address a browser gets a page, and a program the API's error."""
     accept = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
     page = ask(service.app, "/nothing", headers=accept)
     assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
@@ -352,7 +352,7 @@ def test_no_such_address(service: Service) -> None:
 
 
 def test_only_open_runs(service: Service, project: str) -> None:
-    """A project whose first run goes on is no empty project, also where a filter leaves it out."""
+    """A project with only an unfinished run is not empty, even if a filter excludes the run."""
     take_now(service, project, make_start(make_call("train", start_ns=time.time_ns())))
     where = quote('model == "other"')
     page = get(service, f"/projects/{project}/runs?where={where}").text
@@ -361,7 +361,7 @@ def test_only_open_runs(service: Service, project: str) -> None:
 
 
 def test_metrics_page_of_an_open_run(service: Service, project: str) -> None:
-    """The metrics page of a run that has no end names its model and its state."""
+    """The metrics page of an unfinished run shows its model and its state."""
     run = begin(service, project, goodbye=False)
     update = make_record(
         "update",
@@ -376,7 +376,7 @@ def test_metrics_page_of_an_open_run(service: Service, project: str) -> None:
 
 
 def test_metrics_alone(service: Service, project: str) -> None:
-    """Metrics of a run of which nothing else came are shown."""
+    """Metrics are shown even if nothing else of their run has arrived."""
     update = make_record(
         "update",
         make_call(),
@@ -389,7 +389,7 @@ def test_metrics_alone(service: Service, project: str) -> None:
 
 
 def test_metrics_without_numbers(service: Service, project: str) -> None:
-    """Points that are no numbers are gaps in a curve."""
+    """Points that are not numbers are left out of a curve."""
     call = make_call()
     update = make_record(
         "update",
@@ -402,7 +402,7 @@ def test_metrics_without_numbers(service: Service, project: str) -> None:
 
 
 def test_huge_trace(service: Service, project: str) -> None:
-    """Of a trace of 601 spans the page has 500, and loads the others where they belong."""
+    """The page of a trace with 601 spans shows 500 and loads the others in place."""
     root = make_call("root", trace_id=trace_id(77), span_id=span_id(1))
     spans = [
         make_span(f"s{n}", trace_id=trace_id(77), parent_span_id=root.span_id) for n in range(600)
@@ -419,7 +419,7 @@ def test_huge_trace(service: Service, project: str) -> None:
 
 
 def test_deep_payload(service: Service, project: str) -> None:
-    """A page of a deep payload is answered."""
+    """The page of a deeply nested payload loads."""
     deep = "[" * 200 + "]" * 200
     call = make_call(
         attributes={"otel_ml.inputs": deep, "otel_ml.outputs": '{"a":' * 99 + "1" + "}" * 99}
@@ -429,7 +429,7 @@ def test_deep_payload(service: Service, project: str) -> None:
 
 
 def test_project_opens_on_its_overview(service: Service) -> None:
-    """The address of a project is its overview, to which its name and Home lead."""
+    """The address of a project is its overview; the project's name and Home link to it."""
     service.store.take("a/b", make_call())
     answered = get(service, "/projects/a%2Fb")
     assert answered.status == 200
@@ -440,7 +440,7 @@ def test_project_opens_on_its_overview(service: Service) -> None:
 
 
 def test_what_a_version_does_not_see_is_said(service: Service) -> None:
-    """The page of a model says what the version that it shows does not see, and only then."""
+    """The page of a model lists the untracked objects of its version, if there are any."""
     told = {"source": "def f(): ...", "unseen": ["attributes of `client`", "`<b>`, too"]}
     for name, definition in (("partly", json.dumps(told)), ("wholly", '{"source": "x"}')):
         attributes: dict[str, Value] = {
@@ -455,7 +455,7 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_switch_of_projects(service: Service, part: str) -> None:
-    """From any page of a project the list leads to the same sort of page of the others."""
+    """On each page of a project, the project list links to the same page of other projects."""
     for name in ("switched from", "switched to"):
         service.store.take(name, make_call())
     page = get(service, f"/projects/{quote('switched from')}/{part}").text
@@ -466,12 +466,12 @@ def test_switch_of_projects(service: Service, part: str) -> None:
 
 
 def test_no_switch_to_an_unknown_part(service: Service) -> None:
-    """What is no part of a project is refused."""
+    """An unknown part of a project is refused."""
     assert get(service, "/switcher?part=keys").status == 400
 
 
 def test_sign_in_without_keys(service: Service) -> None:
-    """A collector without keys says that it has none, and asks for none."""
+    """A collector without keys shows that it has none, and has no sign-in form."""
     answered = get(service, "/sign-in?next=/projects/ours/runs")
     assert answered.status == 200
     assert "This collector has no keys" in answered.text

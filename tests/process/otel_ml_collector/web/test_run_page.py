@@ -1,4 +1,4 @@
-"""Tests of the page of a run: what is told of its trace, and what of a trace that is too long."""
+"""Tests of the page of a run: its trace, long traces, streams and messages."""
 
 import json
 import re
@@ -20,7 +20,7 @@ HOST = Scope({"service.name": "host"}, "tests", "1", {})
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """An empty page names every project that has runs."""
+    """A service with its own store, because an empty page lists all projects with runs."""
     return own_service
 
 
@@ -46,14 +46,14 @@ def make_root(end_ms: int = 100) -> Span:
 
 
 def test_no_link(service: Service, project: str) -> None:
-    """Without a setting the page links to no other place."""
+    """Without the setting the page has no link to an external trace viewer."""
     root = make_root()
     service.store.take(project, root)
     assert "open at" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
 
 
 def test_experiment_without_an_id(service: Service, project: str) -> None:
-    """A run that says it is of an experiment which no run id names has its page all the same."""
+    """A run whose experiment is not a valid run id still has a page."""
     call = make_call(attributes={"otel_ml.experiment": "</script>"})
     service.store.take(project, call)
     text = ask(service.app, f"/projects/{project}/runs/{id_of(call)}").text
@@ -62,14 +62,14 @@ def test_experiment_without_an_id(service: Service, project: str) -> None:
 
 
 def test_left_running(service: Service, project: str) -> None:
-    """A span that outlives its parent in one process is no matter of clocks."""
+    """A span that outlives its parent in the same process gives no clock warning."""
     root = make_root()
     service.store.take(project, root, below(root, "later", 50, 200))
     assert "after its parent" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
 
 
 def test_rows_that_come_later(service: Service, project: str) -> None:
-    """Spans that are loaded later tell of their clocks too, and stand within the picture."""
+    """Spans that are loaded later also show clock differences, and are drawn within the axis."""
     root = make_root(1_000)
     middle = below(root, "middle", 900, 950)
     first = [below(root, f"s{n}", n, n + 1) for n in range(500)]
@@ -88,11 +88,11 @@ def test_rows_that_come_later(service: Service, project: str) -> None:
 
 
 def test_outside_of_the_picture(service: Service, project: str) -> None:
-    """A bar whose times are outside of the axis that is asked for is drawn at its edge."""
+    """A bar outside the requested axis is drawn at its edge."""
     root = make_root()
     service.store.take(project, root, below(root, "a", 50, 60))
     address = f"/projects/{project}/runs/{id_of(root)}/spans"
-    for start_ms, x in ((1_000, 0), (-1_000, 97.5)):  # where the least bar has room
+    for start_ms, x in ((1_000, 0), (-1_000, 97.5)):  # the smallest bar still fits
         axis = f"start_ns={NOW_NS + start_ms * MS_NS}&length_ms=10"
         rows = get(service, f"{address}?{axis}")
         [found] = re.findall('x="([0-9.]+)%" width="([0-9.]+)%"', rows)
@@ -100,7 +100,7 @@ def test_outside_of_the_picture(service: Service, project: str) -> None:
 
 
 def test_outline(service: Service, project: str) -> None:
-    """The longest spans and the sums of a long trace are a part of their own."""
+    """The longest spans and the totals of a long trace are loaded as a separate part."""
     root = make_root(1_000)
     slow = below(root, "slow", 500, 900)
     service.store.take(project, root, slow, *(below(root, "s", n, n + 1) for n in range(100)))
@@ -111,7 +111,7 @@ def test_outline(service: Service, project: str) -> None:
 
 
 def test_outline_counts_once(service: Service, project: str) -> None:
-    """A span that was delivered twice counts once in what a trace used up."""
+    """A span that was delivered twice counts once in the usage of a trace."""
     call = make_call("call", {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 2})
     service.store.take(project, call)
     service.store.take(project, call)
@@ -121,7 +121,7 @@ def test_outline_counts_once(service: Service, project: str) -> None:
 
 
 def test_tokens_of_an_embedding(service: Service, project: str) -> None:
-    """A call that only has input tokens names no others."""
+    """A call with only input tokens shows no output tokens."""
     call = make_call("embed", {"gen_ai.usage.input_tokens": 5})
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
@@ -129,7 +129,7 @@ def test_tokens_of_an_embedding(service: Service, project: str) -> None:
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:
-    """A stream's page shows the message, its chunks a click away and not among the attributes."""
+    """A stream's page shows the message; its chunks are folded and not among the attributes."""
     chunks = {"otel_ml.outputs.chunks": '["Sunny", " in", " Ghent"]'}
     run = make_call("say", {"otel_ml.outputs": '"Sunny in Ghent"', **chunks})
     service.store.take(project, run)
@@ -148,7 +148,7 @@ STREAM: dict[str, Any] = {
 
 
 def test_pace_of_a_stream(service: Service, project: str) -> None:
-    """A stream's page says its chunks, when the first came, and how fast its tokens did."""
+    """A stream's page shows its chunks, the time to the first token, and tokens per second."""
     run = make_call("say", {**STREAM, "gen_ai.usage.output_tokens": 7})
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
@@ -162,7 +162,7 @@ def test_pace_of_a_stream(service: Service, project: str) -> None:
 
 
 def test_stream_without_tokens(service: Service, project: str) -> None:
-    """The page of a stream that said no tokens says why, and what to set."""
+    """The page of a stream without token counts shows which option is missing."""
     run = make_call("say", STREAM)
     service.store.take(project, run)
     page = get(service, f"/projects/{project}/runs/{id_of(run)}")
@@ -172,7 +172,7 @@ def test_stream_without_tokens(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("odd", ["x", -1.0, 1e300, "NaN"])
 def test_odd_pace(service: Service, project: str, odd: Any) -> None:
-    """A time to the first chunk that cannot be one is not shown as one."""
+    """An impossible time to the first chunk is not shown."""
     told = {**STREAM, "otel_ml.stream.chunks": "many", "otel_ml.stream.first_chunk_ms": odd}
     run = make_call("say", {**told, "gen_ai.usage.output_tokens": 7})
     service.store.take(project, run)
@@ -181,7 +181,7 @@ def test_odd_pace(service: Service, project: str, odd: Any) -> None:
 
 
 def test_stream_that_is_not_followed(service: Service, project: str) -> None:
-    """The page of a call that returned a stream says how to have what the stream gives."""
+    """The page of a call that returned an untracked stream shows how to record its output."""
     told = {"otel_ml.outputs": '{"type":"openai.Stream"}'}
     run = make_call("say", {**told, "otel_ml.capture": '{"outputs":["not_followed"]}'})
     service.store.take(project, run)
@@ -190,7 +190,7 @@ def test_stream_that_is_not_followed(service: Service, project: str) -> None:
 
 
 def test_answer_is_a_chat(service: Service, project: str) -> None:
-    """The page of a call shows a provider's response as a message, and the list its text."""
+    """The page of a call shows a provider's response as a message, and the list shows its text."""
     response = {"id": "c1", "choices": [{"message": {"role": "assistant", "content": "Spam."}}]}
     run = make_call("say", {"otel_ml.outputs": json.dumps(response)})
     service.store.take(project, run)
@@ -203,7 +203,7 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("page", ["runs", "models"])
 def test_where_runs_are(service: Service, project: str, page: str) -> None:
-    """The empty page of a project says which projects have runs, and leads to them."""
+    """The empty page of a project lists and links the projects that have runs."""
     service.store.take(project, *(make_call("say", start_ns=NOW_NS + n) for n in (1, 2)))
     text = get(service, f"/projects/{project}-empty/{page}")
     assert f"No runs in project {project}-empty" in text
@@ -211,7 +211,7 @@ def test_where_runs_are(service: Service, project: str, page: str) -> None:
 
 
 def test_words_of_a_silent_root(service: Service, project: str) -> None:
-    """A run that says nothing itself shows what was asked and answered inside it, and by whom."""
+    """A run without own texts shows and links the input, output and worst score of runs inside."""
     root = make_call("turn", {"otel_ml.kind": "chain"})
     asked, answered = (
         make_call(

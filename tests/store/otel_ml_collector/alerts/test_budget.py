@@ -1,4 +1,4 @@
-"""Alerts on the daily budget of a judge without code."""
+"""Alert rules on the daily budget of a rubric judge."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -30,7 +30,7 @@ STOPPED: Final = {
 
 
 def judge_calls(times_ns: list[int], cost: float) -> list[Any]:
-    """Calls of the judge's model at some times."""
+    """Make one call of the judge's model at each of the given times."""
     facts: dict[str, Value] = {
         "otel_ml.kind": "judge",
         "otel_ml.judging": "polite",
@@ -43,7 +43,7 @@ def judge_calls(times_ns: list[int], cost: float) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A judge that made four calls of $ 0.5 on one day, the last one two hours before midnight."""
+    """Open a service whose judge made four $0.50 calls in one day, the last 2 h before midnight."""
     folder = tmp_path_factory.mktemp("budgets")
     with open_service(folder, alert_targets=targets_of("oncall")) as service:
         times_ns = [USED_AT_NS - place * HOUR_NS for place in range(4)]
@@ -92,13 +92,13 @@ def test_used_up(service: Service, project: str) -> None:
     ids=["where", "by", "runs", "previous", "surely"],
 )
 def test_budget_of_runs(service: Service, changes: dict[str, Any], field: str) -> None:
-    """A budget belongs to a judge: a rule that asks for that of some runs is refused."""
+    """A budget rule with filters, groups or run figures is refused: budgets belong to judges."""
     answered = call(service, "PUT", "calls/alerts/wrong", {**STOPPED, **changes})
     assert (answered["status"], answered["error"]["field"]) == (400, field), answered
 
 
 def test_past(service: Service) -> None:
-    """The check of a rule shows when it would have fired."""
+    """Checking a rule reports when it would have fired."""
     rule = {**STOPPED, "window": "1h", "every": "1h"}
     unsaved = make_unsaved(WantedAlert.model_validate(rule))
     now_ns = DAY_END_NS + DAY_NS
@@ -107,7 +107,7 @@ def test_past(service: Service) -> None:
 
 
 def test_unknown_judge(service: Service) -> None:
-    """The check of a rule on a judge that does not exist says so."""
+    """Checking a rule on an unknown judge returns 404 and names the judge."""
     rule = {**STOPPED, "when": 'budget_used("other") >= 1'}
     answered = call(service, "POST", "calls/alert-check?since=1d", rule)
     assert (answered["status"], answered["error"]["message"]) == (

@@ -1,4 +1,4 @@
-"""Alerts on runs that crashed: their process was gone before they ended."""
+"""Alerts on crashed runs: runs whose process disappeared before they ended."""
 
 import time
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ CRASHES: Final = {
 
 @pytest.fixture(scope="module")
 def heard_ns() -> int:
-    """When the process is heard last: the store stamps what arrives with the real time."""
+    """Return the time of the process's last signal, which the store stamps with the real time."""
     return time.time_ns()
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, heard_ns: int) -> Iterator[Service]:
-    """A training that began two hours before its process was heard last."""
+    """Open a service with a training that started two hours before its process's last signal."""
     with open_service(tmp_path_factory.mktemp("crashes"), alert_targets=targets_of("oncall")) as it:
         run = make_call("train", start_ns=heard_ns - 2 * HOUR_NS)
         it.store.take("crashes", make_start(run), now_ns=heard_ns)
@@ -38,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, heard_ns: int) -> Iterator
 
 
 def test_fires(service: Service, heard_ns: int) -> None:
-    """A rule fires once when the process is silent for too long, and is resolved later."""
+    """A rule fires once when the process has been silent for too long, and is resolved later."""
     assert call(service, "PUT", "crashes/alerts/crashed runs", CRASHES)["status"] == 200
     told = Told("crashes")
     counts = []
@@ -63,6 +63,6 @@ def test_fires(service: Service, heard_ns: int) -> None:
     ],
 )
 def test_invalid(service: Service, change: dict[str, Any], field: str) -> None:
-    """Crashes are counted alone, for all runs."""
+    """A rule on crashes counts all runs and has no other condition, filter or group."""
     answer = call(service, "PUT", "crashes/alerts/wrong", {**CRASHES, **change})
     assert (answer["status"], answer["error"]["field"]) == (400, field), answer

@@ -1,4 +1,4 @@
-"""Rules over a real store: measured, judged window by window, remembered, and told."""
+"""Alert rules over a real store: evaluating windows, storing states and sending notifications."""
 
 import json
 import time
@@ -25,7 +25,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 
-# A whole hour.
+# The end of the newest window, on a whole hour.
 END_NS: Final = NOW_NS // HOUR_NS * HOUR_NS
 RULE: Final = {
     "where": 'model == "answer"',
@@ -45,7 +45,7 @@ RULE: Final = {
 def make_hour(
     hour: int, client: str, passed: int, *, version: str = "j1", last_ns: int = END_NS
 ) -> list[Span]:
-    """Make the 20 runs of a client in the hour that begins so many hours before the end."""
+    """Make a client's 20 runs of one hour, which starts `hour` hours before `last_ns`."""
     spans: list[Span] = []
     for place in range(20):
         start_ns = last_ns - hour * HOUR_NS + place * MINUTE_NS
@@ -66,7 +66,7 @@ def make_hour(
 
 @dataclass
 class Told:
-    """What targets were told of a project; of each change once, as delivery does."""
+    """Collect a project's notifications, each state change once, as delivery does."""
 
     project: str
     notifications: dict[str, Notification] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with five hours of two clients: Remax fails in hours 3 and 2, then no more."""
+    """Open a collector with five hours of two clients; Remax fails in hours 3 and 2 only."""
     with open_service(
         tmp_path_factory.mktemp("alerts"), alert_targets=targets_of("oncall")
     ) as service:
@@ -114,7 +114,7 @@ def call(service: Service, method: str, path: str, body: object = None) -> Any:
 
 
 def look(service: Service, told: Told, now_ns: int) -> AlertEvaluator:
-    """Look at all rules at a time, as a process that has just begun."""
+    """Evaluate all rules at a given time with a new evaluator, like a process that just started."""
     evaluator = AlertEvaluator(
         service.store.reader, service.store.connections, told, clock=lambda: now_ns
     )
@@ -123,13 +123,13 @@ def look(service: Service, told: Told, now_ns: int) -> AlertEvaluator:
 
 
 def test_course(service: Service) -> None:
-    """A slice fires once enough of its windows were bad, and ends; each change is told once."""
+    """A slice fires once enough windows are bad, then resolves; each change is announced once."""
     assert call(service, "PUT", "p/alerts/grounded%20falls", RULE)["version"] == 1
     told = Told("p")
     states = []
     for hour in (4, 3, 2, 1, 0):
         now_ns = END_NS - hour * HOUR_NS + 5 * MINUTE_NS
-        for _ in range(2):  # a second look, also after a kill, changes nothing
+        for _ in range(2):  # a second evaluation, like one after a kill, changes nothing
             look(service, told, now_ns)
         rows = {row.slice: row.state for row in read_alert_rows(service.store.reader, "p")}
         states.append((rows['["Remax"]'], rows['["Century"]']))
@@ -164,7 +164,7 @@ def test_course(service: Service) -> None:
 
 
 def test_failed_run_without_score(service: Service) -> None:
-    """A rule about scores fires as soon as the window ends, although a failed run has no score."""
+    """A rule on scores fires as soon as the window ends, even if a failed run has no score."""
     call(service, "PUT", "fails/alerts/a", {**RULE, "hold": "1 of 1"})
     failed, _, *others = make_hour(1, "Remax", 5)
     service.store.take("fails", tell("j1"), failed, *others)
@@ -176,9 +176,9 @@ def test_failed_run_without_score(service: Service) -> None:
 
 @pytest.mark.parametrize(("name", "is_import"), [("live", False), ("history", True)])
 def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
-    """An import never fires an alert for the past, although live runs with the same values do.
+    """Imported past runs never fire an alert, although live runs with the same values do.
 
-    The check of a rule shows what it would have done, with imported runs.
+    Checking the rule still reports when it would have fired, including imported runs.
     """
     spans = [*make_hour(2, "Remax", 8), *make_hour(3, "Remax", 8)]
     if is_import:
@@ -201,7 +201,7 @@ def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
 
 
 def test_changed(service: Service) -> None:
-    """A changed rule starts afresh, and what fired of it is told to have ended."""
+    """A changed rule starts with a new state, and the alerts it had fired are resolved."""
     rule = {**RULE, "hold": "1 of 1"}
     call(service, "PUT", "q/alerts/a", rule)
     told = Told("q")
@@ -214,7 +214,7 @@ def test_changed(service: Service) -> None:
 
 
 def test_muted(service: Service) -> None:
-    """What is muted is computed and shown, and not told."""
+    """A muted alert is still evaluated and shown, but not sent."""
     call(service, "PUT", "r/alerts/a", {**RULE, "hold": "1 of 1"})
     mute = {
         "rule": "a",
@@ -241,7 +241,7 @@ def test_muted(service: Service) -> None:
 
 
 def test_versions_of_a_mute(service: Service) -> None:
-    """A mute that is saved again has one more version, and the one before it is still read."""
+    """Saving a mute again adds a version, and earlier versions can still be read."""
     call(service, "PUT", "m/alerts/a", {**RULE, "hold": "1 of 1"})
     service.store.take("m", tell("j1"), *make_hour(1, "Remax", 5), *make_hour(1, "Century", 5))
     mutes = [
@@ -269,7 +269,7 @@ def test_versions_of_a_mute(service: Service) -> None:
     assert refused["status"] == 409
     assert "newest version of the mute 'known' is 2, not 1" in refused["error"]["message"]
     assert call(service, "GET", "m/mutes/known?version=3")["status"] == 404
-    # The newest alone says who is silent.
+    # Only the newest version decides which slice is muted.
     told = Told("m")
     look(service, told, END_NS + MINUTE_NS)
     assert told.lines == ["firing Remax"]
@@ -283,7 +283,7 @@ def test_versions_of_a_mute(service: Service) -> None:
 
 
 def test_check(service: Service) -> None:
-    """The past of a rule says when it would have fired, without a state being stored."""
+    """Checking a rule reports when it would have fired, without storing a state."""
     rule = make_unsaved(WantedAlert.model_validate({**RULE, "hold": "1 of 1"}))
     history = check_rule(service.store.reader, "s", rule, END_NS - 6 * HOUR_NS, END_NS + MINUTE_NS)
     assert [(firing.slice, firing.hours, firing.worst) for firing in history.firings] == [
@@ -296,7 +296,7 @@ def test_check(service: Service) -> None:
 
 
 def test_check_that_takes_too_long(service: Service) -> None:
-    """Without time for all windows the newest are checked, and the sentence names their period."""
+    """If time runs out, only the newest windows are checked; the sentence names the period."""
     wanted = {**RULE, "hold": "1 of 1", "window": "30m", "every": "30m"}
     rule = make_unsaved(WantedAlert.model_validate(wanted))
     reader, now_ns = service.store.reader, END_NS + MINUTE_NS
@@ -313,7 +313,7 @@ def test_check_that_takes_too_long(service: Service) -> None:
 
 
 def test_saved(service: Service) -> None:
-    """Whoever saves a rule learns how often it would have fired in the last 7 days."""
+    """The response to saving a rule reports how often it would have fired in the last 7 days."""
     now_ns = time.time_ns() // HOUR_NS * HOUR_NS
     spans = [tell("j1"), *make_hour(20, "Remax", 20, last_ns=now_ns)]
     spans += make_hour(16, "Remax", 0, last_ns=now_ns) + make_hour(2, "Remax", 0, last_ns=now_ns)
@@ -321,7 +321,7 @@ def test_saved(service: Service) -> None:
     wanted = {**RULE, "hold": "1 of 1"}
     past = call(service, "PUT", "saved/alerts/a", wanted)["past"]
     assert past["fired"] == 2
-    # On a busy machine not all of the 7 days are checked in time.
+    # A busy machine may not check all 7 days in time.
     assert past["sentence"].startswith("The rule would have fired 2 times ")
     never = {**wanted, "when": "error_share > 0.9"}
     past = call(service, "PUT", "saved/alerts/b", never)["past"]
@@ -349,7 +349,7 @@ def test_saved(service: Service) -> None:
     ],
 )
 def test_unknown_name(service: Service, when: str, sentence: str) -> None:
-    """A rule with a judge or tag that the project does not have is saved, and that is said."""
+    """A rule with an unknown judge or tag is saved, and the response names it."""
     now_ns = time.time_ns() // HOUR_NS * HOUR_NS
     service.store.take(
         "names", tell("j1"), *make_hour(2, "Remax", 20, last_ns=now_ns), now_ns=now_ns
@@ -371,7 +371,7 @@ def test_unknown_name(service: Service, when: str, sentence: str) -> None:
     "wrong", [{"where": 'tags["cleint"] == "Remax"'}, {"by": 'tags["cleint"]'}]
 )
 def test_unknown_tag(service: Service, wrong: dict[str, str]) -> None:
-    """A tag that no run has is reported, also if the rule filters or groups by it."""
+    """An unknown tag is reported, also if the rule filters or groups by it."""
     now_ns = time.time_ns() // HOUR_NS * HOUR_NS
     service.store.take(
         "tags", tell("j1"), *make_hour(2, "Remax", 20, last_ns=now_ns), now_ns=now_ns
@@ -383,7 +383,7 @@ def test_unknown_tag(service: Service, wrong: dict[str, str]) -> None:
 
 
 def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """The log has the same sentence about each rule of the configuration file, once."""
+    """The log has the same sentence once for each rule from the configuration file."""
     alerts = read_file_alerts([{"name": "filed", "project": "s", **RULE, "hold": "1 of 1"}])
     evaluator = AlertEvaluator(
         service.store.reader, service.store.connections, Told("s"), alerts, lambda: END_NS
@@ -402,7 +402,7 @@ def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture)
 
 
 def test_two_processes(service: Service) -> None:
-    """A second process finds the rows of the first, tells nothing twice, and says so."""
+    """A second process repeats no notification of the first, and reports that others run."""
     call(
         service,
         "PUT",
@@ -420,7 +420,7 @@ def test_two_processes(service: Service) -> None:
     first.evaluate()
     second.evaluate()
     assert (first.numbers.has_others, second.numbers.has_others) == (False, True)
-    # One that began behind both may be the same, started again.
+    # An evaluator that started after both may be the same process, restarted.
     third = AlertEvaluator(
         service.store.reader, service.store.connections, told, clock=lambda: now_ns + 1
     )
@@ -433,7 +433,7 @@ def test_two_processes(service: Service) -> None:
 
 
 def test_file(service: Service) -> None:
-    """Rules of the configuration file are there at the first look, and change there alone."""
+    """Rules from the configuration file exist after the first evaluation and only change there."""
     alerts = read_file_alerts([{"name": "filed", "project": "file", **RULE}])
     for wanted in (alerts, []):
         AlertEvaluator(
@@ -464,7 +464,7 @@ def test_file(service: Service) -> None:
     ],
 )
 def test_refused(service: Service, part: Any, field: str, column: int | None) -> None:
-    """A rule that is wrong is refused with what is wrong, and its column."""
+    """An invalid rule is refused with the field that is wrong, and its column."""
     rule = {**RULE, **part}
     if field == "window" and "drift" in rule["when"]:
         rule["window"] = rule["every"] = "2h"
@@ -478,17 +478,18 @@ def test_refused(service: Service, part: Any, field: str, column: int | None) ->
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
-        # Runs take 195 ms on average. Their mean is certainly above 100, not above 190.
+        # Runs take 195 ms on average. Their mean is certainly above 100, but not certainly above
+        # 190.
         ("surely(mean(latency_ms) > 100)", ["bad", "bad", "bad", "bad", "bad"]),
         ("surely(mean(latency_ms) > 190)", ["good", "good", "good", "good", "good"]),
         ("mean(latency_ms) > 190", ["bad", "bad", "bad", "bad", "bad"]),
-        # Of 20 scores 20, 18, 8, 9 and 19 are 1. The first window shows the range.
+        # Of the 20 scores per window, 20, 18, 8, 9 and 19 are 1. The first window shows the range.
         ('surely(mean_score("grounded") < 0.8)', ["good", "good", "good", "bad", "good"]),
         ('surely(mean_score("grounded") < 0.3)', ["good", "good", "good", "good", "good"]),
     ],
 )
 def test_means_must_be_certain(service: Service, when: str, expected: list[str]) -> None:
-    """With surely, a mean is bad only if the runs so far show that it is beyond its limit."""
+    """With surely, a mean is bad only if the runs so far prove that it is beyond its limit."""
     wanted = {**RULE, "when": when, "where": 'tags["client"] == "Remax"', "by": []}
     wanted |= {"windows_between": 20, "hold": "1 of 1"}
     rule = make_unsaved(WantedAlert.model_validate(wanted))
@@ -497,7 +498,7 @@ def test_means_must_be_certain(service: Service, when: str, expected: list[str])
 
 
 def test_range_is_remembered(service: Service) -> None:
-    """A process that starts anew knows the range of scores that windows before have shown."""
+    """A restarted process knows the range of scores that earlier windows have shown."""
     rule = {**RULE, "when": 'surely(mean_score("grounded") < 0.8)', "windows_between": 20}
     call(service, "PUT", "range/alerts/a", {**rule, "hold": "1 of 1"})
     service.store.take("range", tell("j1"), *make_hour(2, "Remax", 15), *make_hour(1, "Remax", 0))
@@ -512,7 +513,7 @@ def test_range_is_remembered(service: Service) -> None:
 
 @pytest.mark.parametrize("no_data", ["end", "notify"])
 def test_runs_stop(service: Service, no_data: str) -> None:
-    """An alert whose runs stop shows since when and no value; then it ends or notifies of that."""
+    """If runs stop, the alert shows "no runs since" and no value, then ends or notifies."""
     project = f"stop-{no_data}"
     spans = [tell("j1")]
     for hour, passed in ((3, 8), (2, 9)):
@@ -552,7 +553,7 @@ def test_runs_stop(service: Service, no_data: str) -> None:
 
 @pytest.mark.parametrize("notify", [["nobody"], ["oncall", "oncal"]])
 def test_unknown_receiver(service: Service, notify: list[str]) -> None:
-    """A rule that names an unknown receiver is refused, also by the form and in the file."""
+    """A rule with an unknown receiver is refused by the API and in the configuration file."""
     refused = call(service, "PUT", "p/alerts/unknown", {**RULE, "notify": notify})
     assert (refused["status"], refused["error"]["field"]) == (400, "notify")
     assert refused["error"]["message"].startswith(f"There is no receiver {notify[-1]!r}: ")

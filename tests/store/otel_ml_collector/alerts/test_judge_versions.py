@@ -1,4 +1,4 @@
-"""Rules over scores, across another version of the judge."""
+"""Rules on scores across a change of the judge's version."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.support.otel_ml_collector.stores import open_service
 
 
 def test_other_judge(tmp_path: Path) -> None:
-    """Another version of a judge starts a rule afresh: what fired by the one before has ended."""
+    """A new version of a judge restarts the rule, and alerts of the old version are resolved."""
     with open_service(tmp_path, alert_targets=targets_of("oncall")) as service:
         store = service.store
         call(service, "PUT", "judged/alerts/a", RULE)
@@ -25,7 +25,7 @@ def test_other_judge(tmp_path: Path) -> None:
         last_ns = change_ns // HOUR_NS * HOUR_NS + 3 * HOUR_NS
         told, states = Told("judged"), []
         for hour in (5, 4, 3, 2, 1):
-            # The second version came in hour 3.
+            # The second version starts in hour 3.
             version = "j1" if hour > 3 else "j2"
             spans = make_hour(hour, "Remax", 8, version=version, last_ns=last_ns)
             store.take("judged", *spans, now_ns=last_ns)

@@ -1,4 +1,4 @@
-"""Figures of rules as they are measured: each beside what the runs that were made say."""
+"""The figures that alert rules measure, compared with the known values of generated runs."""
 
 import json
 import math
@@ -22,7 +22,7 @@ RUNS: Final = 20
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Two hours of one client: 20 runs each, of which 15 and 10 passed."""
+    """Open a store with two hours of one client: 20 runs each, 15 and 10 of which passed."""
     with open_store(tmp_path_factory.mktemp("measured") / "store") as store:
         store.take("p", tell("j1"), *make_hour(2, "Remax", 15), *make_hour(1, "Remax", 10))
         yield store
@@ -64,7 +64,7 @@ def ask(
     ],
 )
 def test_figure(store: Store, figure: str, expected: float) -> None:
-    """A figure of the last hour is that of its runs; without a value it is none."""
+    """A figure of the last hour is computed from its runs; without values it is NaN."""
     measured = ask(store, f"{figure} > 0")[END_NS][SliceKey("[]")]
     key = key_of(make_plan(WantedAlert(when=f"{figure} > 0")).condition.main)
     assert measured.runs == RUNS
@@ -72,20 +72,20 @@ def test_figure(store: Store, figure: str, expected: float) -> None:
 
 
 def test_windows(store: Store) -> None:
-    """Several windows and slices are one answer, each with its own runs."""
+    """One query returns several windows and slices, each with its own runs."""
     answer = ask(store, 'pass_rate("grounded") < 0.9', 'tags["client"]')
     rates = {end_ns: own[SliceKey('["Remax"]')].numbers for end_ns, own in answer.items()}
     assert [[*rates[end_ns].values()] for end_ns in sorted(rates)] == [[0.75], [0.5]]
 
 
 def test_previous(store: Store) -> None:
-    """An earlier figure stands beside that of the window."""
+    """The figure of the previous window is measured together with the current one."""
     measured = ask(store, 'pass_rate("grounded") < 0.9 * previous("1h")')[END_NS][SliceKey("[]")]
     assert sorted(measured.numbers.values()) == [0.5, 0.75]
 
 
 def test_means(store: Store) -> None:
-    """What must be certain is counted by session, a quantile as the share of runs beyond it."""
+    """With surely, values are counted per session, a quantile as the share of runs beyond it."""
     measured = ask(store, "surely(p90(latency_ms) > 200)")[END_NS][SliceKey("[]")]
     assert dict(measured.means) == {0.0: 11, 1.0: 9}
 
@@ -93,14 +93,14 @@ def test_means(store: Store) -> None:
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
-        # Latencies are 100, 110, ... 290 ms; the first and last digits of each are kept.
+        # Latencies are 100, 110, … 290 ms.
         ("surely(mean(latency_ms) > 200)", {100.0 + 10 * place: 1 for place in range(20)}),
         ('surely(mean_score("grounded") < 0.7)', {1.0: 10, 0.0: 10}),
         ('surely(mean_score("grounded") > 0.7)', {1.0: 10, 0.0: 10}),
     ],
 )
 def test_means_of_numbers(store: Store, when: str, expected: dict[float, int]) -> None:
-    """What must be certain of a mean is counted by session, in its own unit."""
+    """With surely, a mean is counted per session, in its own unit."""
     assert dict(ask(store, when)[END_NS][SliceKey("[]")].means) == expected
 
 
@@ -114,7 +114,7 @@ def test_means_of_numbers(store: Store, when: str, expected: dict[float, int]) -
 def test_means_are_rounded_to_the_good_side(
     store: Store, sign: str, expected: dict[float, int]
 ) -> None:
-    """Three digits of a session's mean are kept, so that windows stay small."""
+    """A session's mean is rounded to three digits, toward the good side, to keep windows small."""
     values = [-1.345, 0.0, 0.001, 123.5, 124_700.0]
     runs = [
         make_call(
@@ -132,7 +132,7 @@ def test_means_are_rounded_to_the_good_side(
 
 
 def test_version(store: Store) -> None:
-    """Versions are told apart by their small numbers."""
+    """Slices by version use the version's small number."""
     assert [*ask(store, "runs > 0", "version")[END_NS]] == [SliceKey('["1"]')]
 
 
@@ -144,14 +144,14 @@ def test_version(store: Store) -> None:
         ("failed without score", {0: None, 1: None}, True),
         ("judge failed", {5: "ValueError"}, True),
         ("no score yet", {5: None}, False),
-        # The score of a failed run does not stand in for that of another run.
+        # The score of a failed run does not replace the missing score of another run.
         ("one of each", {0: None, 5: None}, False),
     ],
 )
 def test_waits_for_scores(
     store: Store, figure: str, name: str, lost: dict[int, str | None], *, is_in: bool
 ) -> None:
-    """A window waits for the scores of its runs, except for failed runs: judges leave these out."""
+    """A window waits for the scores of its runs, except failed runs, which judges skip."""
     project = f"waits {name}"
     spans = make_hour(1, "Remax", 15)
     pairs = dict(enumerate(zip(spans[::2], spans[1::2], strict=True)))

@@ -1,4 +1,4 @@
-"""Figures that the monitor finds, in rules: each with its value, of all runs and by slice."""
+"""Monitor figures in alert rules: their values for all runs and by slice."""
 
 import json
 import math
@@ -23,8 +23,8 @@ from tests.support.otel_ml_collector.stores import Store, open_store
 
 END_NS: Final = NOW_NS // DAY_NS * DAY_NS
 PER_HOUR: Final = 120  # a verdict needs 100 runs on each side
-DRIFTED: Final = 40  # of the 100 runs of client a on the last day
-OLD_PASSED: Final = 114  # of 120
+DRIFTED: Final = 40  # out of 100 runs of client a on the last day
+OLD_PASSED: Final = 114  # out of 120
 FALLEN: Final = 60
 
 
@@ -45,7 +45,7 @@ def make_run(start_ns: int, version: str = "v1", **more: Any) -> Span:
 
 
 def make_fall(version: str) -> list[Span]:
-    """Make seven hours of two clients, of which Remax falls in the last one."""
+    """Make seven hours of two clients; Remax gets worse in the last hour."""
     spans = [tell("j1")]
     for hour in range(7, 0, -1):
         for client in ("Remax", "Century"):
@@ -63,7 +63,7 @@ def make_fall(version: str) -> list[Span]:
 
 
 def make_drift() -> list[Span]:
-    """Make eleven days of two clients, of which a has another language in the last one."""
+    """Make eleven days of two clients; client a changes its language on the last day."""
     spans = []
     for day in range(11, 0, -1):
         for place in range(200):
@@ -80,7 +80,7 @@ def make_drift() -> list[Span]:
 
 
 def make_excess() -> list[Span]:
-    """Make an hour in two regions, of which one has a client that fails."""
+    """Make an hour of runs in two regions; in one of them, one client's runs fail."""
     spans = []
     for place in range(400):
         region, client = ("eu", "us")[place % 2], f"c{place // 2 % 4}"
@@ -95,12 +95,12 @@ def make_excess() -> list[Span]:
 
 
 def fill_release(store: Store, project: str) -> None:
-    """Store seven hours of a model, whose second version came in the last one, and fell."""
+    """Store seven hours of a model whose second version starts in the last hour and is worse."""
     spans = make_fall("v2")
     older = [span for span in spans if span.attributes.get("otel_ml.model.version") != "v2"]
     store.take(project, *older)
     newer = [span for span in spans if span.attributes.get("otel_ml.model.version") == "v2"]
-    store.take(project, *newer, now_ns=NOW_NS + SECOND_NS)  # it arrives second
+    store.take(project, *newer, now_ns=NOW_NS + SECOND_NS)  # it arrives after the first version
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def ask(
     store: Store, project: str, when: str, *, by: str = "", window: str = "1h", end_ns: int = END_NS
 ) -> Mapping[str, float]:
-    """Measure the first figure of a condition in a window, by slice."""
+    """Return a condition's first figure in a window, by slice."""
     wanted = {"when": when, "where": 'model == "answer"', "window": window, "by": by}
     plan = make_plan(WantedAlert.model_validate(wanted))
     asked = Measurement(project, plan.where, plan.by, plan.condition.figures, None, end_ns)
@@ -136,7 +136,7 @@ CLIENT: Final = 'tags["client"]'
 def test_worse_than_before(
     store: Store, figure: str, remax: float | None, century: float | None
 ) -> None:
-    """A window is worse than the time before for the client that fell, and for no other."""
+    """A window is worse than the time before only for the client that got worse."""
     values = ask(store, "fall", f'worse("{figure}", than="previous 6h")', by=CLIENT)
     expected = {
         name: math.nan if value is None else value
@@ -146,22 +146,22 @@ def test_worse_than_before(
 
 
 def test_worse_of_all(store: Store) -> None:
-    """Without slices all runs are compared; an hour in which nothing changed is no worse."""
+    """Without slices all runs are compared, and an unchanged hour is not worse."""
     when = 'worse("grounded", than="previous 3h")'
     assert ask(store, "fall", when) == {"[]": 1.0}
     assert ask(store, "fall", when, end_ns=END_NS - HOUR_NS) == {"[]": 0.0}
 
 
 def test_nothing_before(store: Store) -> None:
-    """A window without a hundred runs before it is not judged."""
+    """A window with fewer than 100 runs before it is not judged."""
     when = 'worse("grounded", than="previous 6h")'
     first = ask(store, "fall", when, end_ns=END_NS - 6 * HOUR_NS)
     assert first == pytest.approx({"[]": math.nan}, nan_ok=True)
 
 
 def test_worse_version(store: Store) -> None:
-    """A new version is worse for the client that lost by it, and for no other."""
-    later_ns = END_NS + HOUR_NS  # its windows are over, and slow runs in
+    """A new version is worse only for the client whose results got worse with it."""
+    later_ns = END_NS + HOUR_NS  # after its windows have ended and slow runs have arrived
     assert ask(store, "release", 'worse("grounded")', window="2h", end_ns=later_ns) == {"[]": 1.0}
     values = ask(store, "release", 'worse("grounded")', by=CLIENT, window="2h", end_ns=later_ns)
     assert values == {'["Remax"]': 1.0, '["Century"]': 0.0}
@@ -170,7 +170,7 @@ def test_worse_version(store: Store) -> None:
 
 
 def test_words_of_a_version(store: Store) -> None:
-    """Many times at once have the same words as each by itself, whichever is asked for first."""
+    """Judging many times at once gives the same words as judging each, in any order."""
     times_ns = [END_NS - HOUR_NS + minutes * MINUTE_NS for minutes in range(0, 180, 15)]
     expected = {}
     for time_ns in times_ns:
@@ -186,7 +186,7 @@ def test_words_of_a_version(store: Store) -> None:
 
 
 def test_drift(store: Store) -> None:
-    """The figure is the distance of the field's values from those of the days before."""
+    """The figure is the distance between the field's values and those of the days before."""
     when = "drift(inputs.language) > 0.1"
     every = ask(store, "drift", when, window="1d")
     part = DRIFTED / 200
@@ -201,19 +201,19 @@ def test_drift(store: Store) -> None:
 
 
 def test_excess(store: Store) -> None:
-    """The figure is what the worst slice lost, as the monitor says it."""
+    """The figure is the number of extra failures of the worst slice, as the monitor computes it."""
     query = SlicesQuery("excess", "", "errors", start_ns=END_NS - HOUR_NS, end_ns=END_NS)
     worst = max(item.excess for item in find_slices(store.reader, query, END_NS).slices)
     assert worst > 20
     assert ask(store, "excess", 'excess("errors") > 20') == {"[]": worst}
     by_region = ask(store, "excess", 'excess("errors") > 20', by='tags["region"]')
     assert by_region['["us"]'] == 0.0
-    # All 50 runs of that client in that region fail, and no other one does.
+    # All 50 runs of that client in that region fail, and no others do.
     assert 40 < by_region['["eu"]'] <= 50
 
 
 def test_silent_judge(store: Store) -> None:
-    """The excess by a judge that did not speak in a window has no value."""
+    """The excess by a judge that scored no run in the window has no value."""
     values = ask(store, "excess", 'excess("grounded") > 20')
     assert values == pytest.approx({"[]": math.nan}, nan_ok=True)
 
@@ -233,7 +233,7 @@ def test_silent_judge(store: Store) -> None:
     ],
 )
 def test_refused(wanted: dict[str, str], message: str) -> None:
-    """What a verdict or a field cannot be held against is refused before it is saved."""
+    """A rule that asks for an impossible comparison is refused before it is saved."""
     with pytest.raises(BadInput) as caught:
         make_plan(WantedAlert.model_validate(wanted))
     assert message in str(caught.value)

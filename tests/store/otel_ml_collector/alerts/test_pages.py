@@ -1,4 +1,4 @@
-"""The pages of alerts: rules with their states, the form with its past, mutes, what fires first."""
+"""The alert pages: rules and their states, the form with its check, mutes, and firing alerts."""
 
 import random
 import re
@@ -44,7 +44,7 @@ BAD_HOURS: Final = frozenset({1, 2, 3, 4, 20, 21, 22, 23})
 
 
 class Nobody:
-    """A target list without targets."""
+    """A notifier without receivers."""
 
     def announce(self, notification: Notification) -> None: ...
 
@@ -52,7 +52,7 @@ class Nobody:
 
 
 def make_hours() -> list[Span]:
-    """Make 30 hours of two clients; acme fails lately, and failed a day ago, the other never."""
+    """Make 30 hours of two clients; acme fails recently and a day ago, the other client never."""
     draw = random.Random(5)  # noqa: S311 - not for secrets
     spans = [tell("j1")]
     for hour in range(30, 0, -1):
@@ -82,7 +82,7 @@ def read(service: Service, path: str, query: Mapping[str, str] | None = None) ->
 
 
 def look(service: Service, *hours_ago: int) -> None:
-    """Look at all rules as the collector does, at some times."""
+    """Evaluate all rules at each of the given times, like the collector."""
     store = service.store
 
     def look_at(now_ns: int) -> None:
@@ -121,7 +121,7 @@ def test_list(service: Service) -> None:
 
 
 def test_rule(service: Service) -> None:
-    """A rule's page has its state by slice, what changed, and a form to mute it."""
+    """A rule's page has its state by slice, its changes, and a form to mute it."""
     page = read(service, "shop/alerts/grounded%20falls")
     assert '<span class="err">firing</span>' in page
     slices = page.partition('id="slices"')[2].partition("</table>")[0]
@@ -135,14 +135,14 @@ def test_rule(service: Service) -> None:
 
 
 def test_past(service: Service) -> None:
-    """The form shows when the rule would have fired: both times that acme failed."""
+    """The form shows when the rule would have fired: both times acme failed."""
     past = read(service, "shop/alert-past", RULE)
     assert "The rule would have fired 2 times " in past
     fired = past.partition('id="fired"')[2]
     assert fired.count("client = acme") == 2
     assert "still firing" in fired
     assert past.count("<rect") == 2
-    # The axis is that of the history, though acme's first run is a day old.
+    # The axis covers the whole history, although acme's first run is one day old.
     first = (NOW_NS - 30 * DAY_NS) // DAY_NS * DAY_NS
     labels = re.findall(r'<text class="b" x="0.0%"[^>]*>([^<]*)<', past)
     assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
@@ -158,7 +158,7 @@ def test_past(service: Service) -> None:
 
 
 def test_form(service: Service) -> None:
-    """The form of a saved rule has all of its fields; an error is shown above the form."""
+    """The form of a saved rule has all its fields; an error appears above the form."""
     page = read(service, "shop/alert-rule", {"edit": "grounded falls"})
     for name, value in RULE.items():
         assert (
@@ -178,14 +178,14 @@ def test_form(service: Service) -> None:
 
 @pytest.mark.parametrize("field", ["when", "window", "hold", "min_runs", "severity"])
 def test_emptied_field(field: str) -> None:
-    """A field that must have something is refused when it was emptied, with its name."""
+    """Emptying a required field is refused, and the error names the field."""
     form = RuleForm.model_validate({"when": "runs > 3"} | {field: ""})
     with pytest.raises(BadInput, match=field):
         _ = form.wanted
 
 
 def test_mute(service: Service) -> None:
-    """A muted rule that fires says both, who muted it and why; a mute that ends is gone."""
+    """A muted firing rule shows both states, who muted it and why; deleting the mute removes it."""
     path = "shop/alerts/grounded%20falls"
     fields = {"length": "4h", "who": "mira", "why": "known <b>", "where": 'client == "acme"'}
     assert call(service, f"{path}/mute", "POST", **fields).status == 303
@@ -208,7 +208,7 @@ def test_mute(service: Service) -> None:
 
 
 def test_first(service: Service) -> None:
-    """A firing alert is part of the problem that caused it; Monitor lists it before all else."""
+    """A firing alert belongs to the problem that caused it, and the Monitor page lists it first."""
     news = read(service, "shop/news")
     [first, *_] = news.partition("<ol")[2].split("<li>")[1:]
     assert "client acme" in first
@@ -223,7 +223,7 @@ def test_first(service: Service) -> None:
 
 
 def test_assistants(service: Service) -> None:
-    """The overview of assistants begins with what fires: the rule, for whom, and the filter."""
+    """The assistants' overview starts with firing alerts: the rule, the slice, and the filter."""
     given = {"project": "shop"}
     overview = answer("overview", given, service.store.reader, "http://here", NOW_NS)
     firing = overview["firing"]
@@ -235,7 +235,7 @@ def test_assistants(service: Service) -> None:
 
 
 def test_delete(service: Service) -> None:
-    """A deleted rule is gone from the list."""
+    """A deleted rule disappears from the list."""
     assert call(service, "shop/alert-rule", "POST", **{**RULE, "name": "away"}).status == 303
     assert "away" in read(service, "shop/alerts")
     assert call(service, "shop/alerts/away/delete", "POST").status == 303
@@ -243,7 +243,7 @@ def test_delete(service: Service) -> None:
 
 
 def test_alert_on_slice(service: Service) -> None:
-    """The page of a slice that does worse opens a form whose rule would have fired then."""
+    """A worse slice's page links to a form whose rule would have fired at that time."""
     query = {"model": "answer", "where": 'tags["client"] == "acme"', "last": "24h"}
     page = read(service, "shop/monitor/slice", query)
     link = unescape(page.partition('href="/projects/shop/alert-rule?')[2].partition('"')[0])
@@ -253,7 +253,7 @@ def test_alert_on_slice(service: Service) -> None:
 
 
 def test_new_form(service: Service) -> None:
-    """A new form asks for four things, opens without an error, and lists the receivers."""
+    """A new form has four fields, shows no error, and lists the receivers."""
     page = read(service, "shop/alert-rule")
     asked, _, more = page.partition('<details id="more">')
     assert re.findall(r'name="(\w+)" value', asked) == ["base", "where", "when", "by", "notify"]
@@ -272,7 +272,7 @@ def test_new_form(service: Service) -> None:
 
 
 def test_receiver_typo(service: Service) -> None:
-    """The form and the API refuse a receiver with a typo; the form shows it next to the others."""
+    """The form and the API refuse a misspelled receiver; the form lists it with the others."""
     fields = {**RULE, "name": "typo"}
     wrong = call(service, "shop/alert-rule", "POST", **fields, notify="oncal")
     assert wrong.status == 400
@@ -290,7 +290,7 @@ def test_receiver_typo(service: Service) -> None:
 
 
 def test_named_by_its_condition(service: Service) -> None:
-    """A rule without a name is named after its model, its condition and its groups."""
+    """A rule saved without a name is named after its model, condition and groups."""
     saved = call(service, "shop/alert-rule", "POST", **{**RULE, "name": ""}, notify="oncall")
     location = "/projects/shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client"
     assert (saved.status, saved.headers["location"]) == (303, location)

@@ -1,6 +1,6 @@
-"""A simulated day in which nothing is wrong: a rule with `surely` stays quiet.
+"""A simulated day without problems: a rule with `surely` does not fire.
 
-The week with all rules is in tests/nightly/otel_ml_collector/alerts/test_quiet_week.py.
+The test of a week with all rules is in tests/nightly/otel_ml_collector/alerts/test_quiet_week.py.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.otel_ml_collector.stores import open_store
 
 
 def test_quiet_day(tmp_path: Path) -> None:
-    """On a day without any change, a rule fires for nothing, and with `surely` it does not."""
+    """On a day without changes a plain rule fires falsely; with surely it does not."""
     with open_store(tmp_path / "store") as store:
         for spans in draw_hours(3, 24, {"acme": 16}):
             store.take(PROJECT, *spans)

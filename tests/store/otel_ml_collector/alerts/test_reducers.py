@@ -1,4 +1,4 @@
-"""Raymon's reducers as rules of alerts: checks of slices, "k of last n checks", mutes by slice."""
+"""Raymon's reducers as alert rules: checks by slice, "k of last n checks", mutes by slice."""
 
 import json
 import re
@@ -19,9 +19,9 @@ from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 PAGE: Final = ROOT / "docs/how-to/from-raymon.md"
-# As Raymon writes a slice.
+# Raymon's syntax for a slice.
 SLICE: Final = "client==Remax && app==v1.0.0"
-# Of each slice whether its last checks were bad, the oldest first.
+# The last checks of each slice, oldest first; b is bad.
 CHECKS: Final = {
     ("Remax", "v1.0.0"): "bbb",
     ("Remax", "v1.1.0"): "b.b",
@@ -66,7 +66,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def look_thrice(service: Service, project: str) -> Told:
-    """Look at the rules of a project after each of the three hours."""
+    """Evaluate a project's rules after each of the three hours."""
     told = Told(project)
     for hour in (2, 1, 0):
         look(service, told, END_NS - hour * HOUR_NS + 5 * MINUTE_NS)
@@ -74,7 +74,7 @@ def look_thrice(service: Service, project: str) -> Told:
 
 
 def test_k_of_last_n_checks(service: Service) -> None:
-    """A slice with 2 bad ones of its last 3 checks is told of, unless that slice is muted."""
+    """A slice with 2 bad checks of its last 3 is announced, unless the slice is muted."""
     assert call(service, "PUT", "checked/alerts/errors", RULE)["status"] == 200
     mute = {
         "rule": "errors",
@@ -107,7 +107,7 @@ def test_k_of_last_n_checks(service: Service) -> None:
 
 
 def test_rule_of_one_slice(service: Service) -> None:
-    """A slice in Raymon's words narrows a rule to its runs."""
+    """A filter in Raymon's slice syntax limits a rule to the runs of that slice."""
     rule = {**RULE, "where": to_filter(SLICE), "by": []}
     assert call(service, "PUT", "narrowed/alerts/errors", rule)["status"] == 200
     told = look_thrice(service, "narrowed")
@@ -117,7 +117,7 @@ def test_rule_of_one_slice(service: Service) -> None:
 
 
 def test_words_of_the_page() -> None:
-    """The page for users of Raymon has a rule in place of a reducer."""
+    """The page for Raymon users shows a valid rule that replaces a reducer."""
     [row] = [line for line in PAGE.read_text().splitlines() if "profile_reducer" in line]
     assert '"k of last n checks", muted by slice' in row
     words = dict(re.findall(r"`(\w+) = [\"'](.+?)[\"']`", row))

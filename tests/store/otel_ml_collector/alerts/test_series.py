@@ -1,4 +1,4 @@
-"""Series for Prometheus say what the API says, and are computed while somebody reads them."""
+"""Prometheus series have the API's values, and are computed only while someone reads them."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ PROJECT: Final = "shop"
 
 
 def make_answers() -> list[Span]:
-    """Make answers of the last hours: those for acme fail in 8 of 10."""
+    """Make answers of the last hour; 8 of 10 fail for client acme."""
     spans = []
     for place in range(200):
         client = "acme" if place % 2 else "other"
@@ -48,7 +48,7 @@ def make_answers() -> list[Span]:
 
 
 def make_predictions() -> list[Span]:
-    """Make five predictions: the truth of four is here, and three were right."""
+    """Make five predictions: four have ground truth, and three of those were right."""
     spans = []
     for place, came in enumerate(("yes", "yes", "yes", "no", None)):
         start_ns = NOW_NS - 2 * HOUR_NS + place * MINUTE_NS
@@ -62,7 +62,7 @@ def make_predictions() -> list[Span]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a field that broke, a bad client, a target and an experiment."""
+    """Open a collector with a broken field, a failing client, a target and an experiment."""
     with open_service(tmp_path_factory.mktemp("series")) as service:
         spans = make_day("pays", 1, 130, pay_broken)
         for day in range(2, 10):
@@ -77,7 +77,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def page(service: Service) -> Numbers:
-    """What a scrape reads once the series are computed."""
+    """Return the series of a scrape after they are computed."""
     series = ComputedSeries()
     read_collector(series)
     SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
@@ -85,12 +85,12 @@ def page(service: Service) -> Numbers:
 
 
 def rows_of(page: Numbers, name: str) -> dict[tuple[str, ...], float]:
-    """Pick the series of a sort, by their labels in the order of the labels' names."""
+    """Return the series of one family by label values, in the order of the label names."""
     return {labels: value for (family, labels), value in page.items() if family == name}
 
 
 def test_drift(service: Service, page: Numbers) -> None:
-    """The distance of each judged field is that of the page of fields."""
+    """The series of each judged field has the distance that the fields page shows."""
     asked = ask_fields(service.store.reader, PROJECT, FieldsAsked(model="pays"), NOW_NS)
     distances = {
         (field.field, "pays", PROJECT): field.distance
@@ -105,37 +105,37 @@ def test_drift(service: Service, page: Numbers) -> None:
 
 
 def test_slices(page: Numbers) -> None:
-    """The client that fails most has lost most runs."""
+    """The client that fails most has the most extra failures."""
     series = rows_of(page, "otel_ml_slice_excess_runs")
     worst = max(series, key=lambda labels: series[labels])
     assert worst == ("answer", PROJECT, "client = acme")
-    # Of 100 runs 80 failed, and none of the rest: at least so many were lost, for certain.
+    # 80 of its 100 runs failed and no others did, so the certain extra failures are over 50.
     assert 50 < series[worst] < 80
 
 
 def test_truth(page: Numbers) -> None:
-    """Scores of a target are those of predictions with a truth, beside its coverage."""
+    """A target has the accuracy of its predictions with ground truth, and their coverage."""
     scores = rows_of(page, "otel_ml_actual_score")
     assert scores["accuracy", PROJECT, "churned"] == 0.75
     assert rows_of(page, "otel_ml_actual_coverage") == {(PROJECT, "churned"): 0.8}
 
 
 def test_experiments(page: Numbers) -> None:
-    """The newest experiment of a version has a pass rate by each judge."""
+    """A version's newest experiment has a pass rate for each judge."""
     assert rows_of(page, "otel_ml_experiment_score") == {
         ("qa", "grounded", "answer", PROJECT, "8c1f0e6d"): 0.5
     }
 
 
 def test_nobody_reads(service: Service) -> None:
-    """While nobody reads the metrics nothing is computed."""
+    """Nothing is computed while nobody reads the metrics."""
     series = ComputedSeries()
     SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
     assert read_collector(series) == {}
 
 
 def test_once_an_hour(service: Service) -> None:
-    """A project is computed again after an hour."""
+    """A project's series are computed again after an hour."""
     series = ComputedSeries()
     read_collector(series)
     watch = SeriesWatch(service.store.reader, series)
@@ -149,7 +149,7 @@ def test_once_an_hour(service: Service) -> None:
 
 
 def make_row(rule: AlertRule, key: str, state: AlertStateName, digest: str = "") -> AlertRow:
-    """Make the stored state of a slice of a rule."""
+    """Make the stored state of one slice of a rule."""
     return AlertRow(
         project=PROJECT,
         rule=rule.name,
@@ -166,7 +166,7 @@ def make_row(rule: AlertRule, key: str, state: AlertStateName, digest: str = "")
 
 
 def test_alerts(service: Service) -> None:
-    """States of alerts are told slice by slice, those of an older rule and of none are not."""
+    """Alert states are exported by slice, except states of a changed rule or a deleted rule."""
     store = service.store
     wanted = WantedAlert(when="error_share > 0.5", by=['tags["client"]'], severity="page")
     body = wanted.model_dump()
@@ -184,7 +184,7 @@ def test_alerts(service: Service) -> None:
     read_collector(series)
     SeriesWatch(store.reader, series).run_pass(NOW_NS)
     page = rows_of(read_collector(series), "otel_ml_alert")
-    # By the names of the labels: project, rule, severity, slice, state.
+    # The labels in the order of their names: project, rule, severity, slice, state.
     assert page == {
         (PROJECT, "fails", "page", "client = acme", "firing"): 1,
         (PROJECT, "fails", "page", "client = acme", "pending"): 0,

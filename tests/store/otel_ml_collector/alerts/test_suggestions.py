@@ -1,4 +1,4 @@
-"""Rules that pages suggest: each would have fired at the time of what it is suggested for."""
+"""Suggested rules: each would have fired for the problem it is suggested for."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,14 +44,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def check(
     store: Store, project: str, suggestion: Mapping[str, str] | None, length_ns: int
 ) -> AlertHistory:
-    """Check a suggested rule, as the form makes it, over a time up to now."""
+    """Check a suggested rule over the time up to now, as the form does."""
     assert suggestion is not None
     rule = make_unsaved(RuleForm.model_validate(suggestion).wanted)
     return check_rule(store.reader, project, rule, NOW_NS - length_ns, NOW_NS)
 
 
 def test_error(store: Store) -> None:
-    """The rule for a new error fires as long as runs fail with it."""
+    """The rule suggested for a new error fires while runs fail with that error."""
     suggestion = suggest_for_error("ValueError", 'outcome == "error"')
     history = check(store, "slice", suggestion, HOUR_NS)
     assert history.fired == 1
@@ -60,7 +60,7 @@ def test_error(store: Store) -> None:
 
 
 def test_slice(store: Store) -> None:
-    """The rule for a slice that does worse fires in the hour in which it did, and for it alone."""
+    """The rule for a worse slice fires in the hour in which the slice got worse, only for it."""
     query = SlicesQuery("slice", "", "errors", start_ns=END_NS - HOUR_NS, end_ns=END_NS)
     slices = find_slices(store.reader, query, NOW_NS)
     suggestion = suggest_for_slice(slices.slices[0], slices.figures, "1h")
@@ -73,7 +73,7 @@ def test_slice(store: Store) -> None:
 
 
 def test_field(store: Store) -> None:
-    """The rule for a field that drifts fires by the day that is other than those before."""
+    """The rule for a drifted field fires on the day whose values differ from earlier days."""
     question = FieldsQuestion(store.reader, "field", "answer", NOW_NS, last="24h")
     report = find_field(question, "inputs.language")
     assert report.word == "drift"
@@ -84,7 +84,7 @@ def test_field(store: Store) -> None:
 
 
 def test_release(store: Store) -> None:
-    """The rule for a version that got worse fires in the hour in which it is found."""
+    """The rule for a worse version fires in the hour in which the version is found to be worse."""
     later_ns = END_NS + HOUR_NS
     [finding, *_] = find_worse_releases(
         find_releases(store.reader, "release", later_ns, "answer"), later_ns

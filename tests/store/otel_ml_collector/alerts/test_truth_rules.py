@@ -1,4 +1,4 @@
-"""Rules over figures of truth: none fires before the truth is in, and each does once it is."""
+"""Alert rules on ground truth: none fires before the ground truth arrives, each fires after."""
 
 import time
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tests.store.otel_ml_collector.quality.test_quality import figures_of, get, 
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import Service, open_service
 
-# The day 20 days ago is day 0.
+# Day 0 was 20 days ago.
 FIRST_NS: Final = time.time_ns() // DAY_NS * DAY_NS - 20 * DAY_NS
 PER_DAY: Final = 40
-# Truth comes after a day and a half.
+# Ground truth arrives after a day and a half.
 DELAY_NS: Final = 36 * HOUR_NS
 BAD_DAY: Final = 10
 LOST_DAY: Final = 11
@@ -47,7 +47,7 @@ RULE: Final = {
 
 
 def make_day(day: int, client: str = "") -> list[Span]:
-    """Make the predictions of a day, of which every second is yes."""
+    """Make the predictions of one day; every second one is yes."""
     start_ns = FIRST_NS + day * DAY_NS
     tags = {"client": client} if client else {}
     return [
@@ -57,7 +57,7 @@ def make_day(day: int, client: str = "") -> list[Span]:
 
 
 def tell_day(runs: list[Span], right: int, delay_ns: int = DELAY_NS) -> list[Span]:
-    """Say of runs what came, after a day and a half: the first so many were right."""
+    """Report ground truth after `delay_ns`; the first `right` predictions are right."""
     return [
         tell(run, _label(place, is_right=place < right), run.start_ns + delay_ns)
         for place, run in enumerate(runs)
@@ -81,7 +81,7 @@ def take(service: Service, project: str, spans: list[Span], now_ns: int) -> None
 
 
 def test_late_truth(service: Service) -> None:
-    """A rule waits for the truth of each window, and fires by the window that was bad."""
+    """A rule waits for the ground truth of each window, and fires for the bad window."""
     project = "churn"
     days = {day: make_day(day) for day in range(15)}
     known = [run for day in range(9) for run in [*days[day], *tell_day(days[day], USUALLY_RIGHT)]]
@@ -92,7 +92,7 @@ def test_late_truth(service: Service) -> None:
     for day in range(9, 15):
         now_ns = FIRST_NS + (day + 1) * DAY_NS + 5 * MINUTE_NS
         spans = [*days[day]]
-        if day == BAD_DAY:  # the truth of most that were wrong comes at once
+        if day == BAD_DAY:  # the ground truth of most wrong predictions arrives early
             spans += tell_day(days[BAD_DAY], RIGHT_WHEN_BAD, HOUR_NS)[RIGHT_WHEN_BAD:]
         before = day - 1
         if before == BAD_DAY:
@@ -109,18 +109,18 @@ def test_late_truth(service: Service) -> None:
             if row.slice == "[]"
         ]
     assert states == [
-        # On day 9 the truth of its runs is not in: nothing is judged.
-        (10, "inactive", 10),  # it is; of day 10 only what was wrong is, which is too early
-        (11, "firing", 11),  # all of day 10 is
-        (12, "firing", 11),  # day 11 waits: most of its truth is lost
+        # On day 9 the ground truth of its runs has not arrived, so nothing is judged.
+        (10, "inactive", 10),  # day 9 is in; day 10 only in part
+        (11, "firing", 11),  # day 10 is in
+        (12, "firing", 11),  # day 11 waits: most of its ground truth is lost
         (13, "firing", 11),
-        (14, "inactive", 14),  # it is waited for no longer, and days 12 and 13 are good
+        (14, "inactive", 14),  # day 11 is no longer waited for, and days 12 and 13 are good
     ]
     assert [item.status for item in told.notifications.values()] == ["firing", "resolved"]
     firing, resolved = told.notifications.values()
     assert firing.changed_ns == FIRST_NS + (BAD_DAY + 1) * DAY_NS
     assert firing.slices[0].value == RIGHT_WHEN_BAD / PER_DAY
-    assert resolved.changed_ns == FIRST_NS + 12 * DAY_NS  # without truth it ends when keep is over
+    assert resolved.changed_ns == FIRST_NS + 12 * DAY_NS  # no truth: ends after `keep`
     history = call(service, "GET", f"{project}/alerts/falls/check?since=30d")
     assert [(item["start"], item["worst"]) for item in history["firings"]] == [
         (day_of(BAD_DAY + 1), RIGHT_WHEN_BAD / PER_DAY)
@@ -130,17 +130,17 @@ def test_late_truth(service: Service) -> None:
 
 
 def day_of(day: int) -> str:
-    """Write where a day begins."""
+    """Return the start of a day as text."""
     return day_at(FIRST_NS + day * DAY_NS)
 
 
 def day_at(start_ns: int) -> str:
-    """Write the start of a day."""
+    """Format the start of a day."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000000000Z", time.gmtime(start_ns // 10**9))
 
 
 def test_told_delay(service: Service) -> None:
-    """A rule that says how long it waits leaves a window out behind that."""
+    """A rule with a delay skips a window whose ground truth does not arrive within that delay."""
     project = "told"
     runs = make_day(0)
     take(service, project, runs, FIRST_NS + DAY_NS)
@@ -159,17 +159,17 @@ def test_told_delay(service: Service) -> None:
 
 @pytest.mark.parametrize(
     ("figure", "all_value", "a_value"),
-    # Of 40 predictions of client a the last 20 are wrong, of as many of b the last 4.
+    # Of 40 predictions per client, the last 20 of client a and the last 4 of client b are wrong.
     [
         ("accuracy", (20 + 36) / 80, 0.5),
-        # Yes is every second of both: 20 times each, right 10 and 18 times.
+        # Both clients have 20 yes predictions, of which 10 and 18 are right.
         ("precision", (10 + 18) / 40, 0.5),
-        # Yes came where it was said and right, and where no was said and wrong.
+        # Actual yes: predicted yes and right, or predicted no and wrong.
         ("recall", (10 + 18) / (10 + 18 + 10 + 2), 0.5),
     ],
 )
 def test_values(service: Service, figure: str, all_value: float, a_value: float) -> None:
-    """A figure of truth is that of the window's predictions, also by slice."""
+    """A ground-truth figure is computed from the window's predictions, also by slice."""
     project = f"values {figure}"
     a, b = make_day(0, "a"), make_day(0, "b")
     truths = [*tell_day(a, 20), *tell_day(b, 36)]
@@ -191,7 +191,7 @@ def test_values(service: Service, figure: str, all_value: float, a_value: float)
 
 
 def test_mean_error(service: Service) -> None:
-    """The mean error of numbers is that of the predictions whose truth is here."""
+    """The mean absolute error is computed from the predictions that have ground truth."""
     runs = [make_run(FIRST_NS + place * MINUTE_NS, {"minutes": 10.0}) for place in range(12)]
     truths = [tell(run, 10.0 + place, FIRST_NS + HOUR_NS) for place, run in enumerate(runs)]
     take(service, "late", [*runs, *truths], FIRST_NS + 5 * DAY_NS)
@@ -205,7 +205,7 @@ def test_mean_error(service: Service) -> None:
 
 
 def measure_whole(service: Service, project: str, figure: str, now_ns: int) -> float:
-    """Measure a figure of all predictions of `kept.make_runs` in one window."""
+    """Return a figure of all predictions of `kept.make_runs` in one window."""
     plan = make_plan(WantedAlert(when=f"{figure} > 0", window="3d"))
     asked = Measurement(project, "", (), plan.condition.figures, None, now_ns)
     end_ns = kept.FIRST_NS + kept.DAYS * DAY_NS
@@ -216,7 +216,7 @@ def measure_whole(service: Service, project: str, figure: str, now_ns: int) -> f
 
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_same_as_quality(service: Service, is_kept: bool) -> None:
-    """A rule reads the same figures as the page Quality, also from materialized days."""
+    """A rule has the same figures as the Quality page, also from materialized days."""
     project = f"same {is_kept}"
     runs = kept.make_runs(5)
     kept.take(service, project, [*runs, *kept.tell_all(runs)])
@@ -239,7 +239,7 @@ def test_same_as_quality(service: Service, is_kept: bool) -> None:
 
 
 def test_figure_of_another_kind(service: Service) -> None:
-    """A figure that a prediction target does not have is refused by name."""
+    """A figure that a prediction target does not have is refused with the figures it has."""
     project = "another kind"
     runs = kept.make_runs(6)
     kept.take(service, project, [*runs, *kept.tell_all(runs)])

@@ -1,4 +1,4 @@
-"""Tests of what agents say of runs: a word of its own, under a judge that people use as well."""
+"""Agents' labels are separate from scores, even if reviewers label with the same judge."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ DAY_NS = 86_400 * 10**9
 
 @dataclass(frozen=True)
 class Told:
-    """A run of which a person said 1, and then an agent 0 and wrong."""
+    """A run that a person scored 1, and an agent then scored 0 and labelled wrong."""
 
     project: str
     call: Span
@@ -67,7 +67,7 @@ def found(service: Service, told: Told, where: str) -> bool:
 
 
 def test_run(service: Service, told: Told) -> None:
-    """A run has the agent's word apart from scores and from what people said."""
+    """A run keeps the agent's label separate from scores and reviewer labels."""
     run = ask(service.app, f"/api/v1/runs/{id_of(told.call)}").json
     assert (run["scores"], run["passed"]) == ({"correct": 1.0}, {"correct": True})
     assert (run["label"], run["agent"], run["truth"]) == ({"correct": 1}, {"correct": "wrong"}, {})
@@ -75,7 +75,7 @@ def test_run(service: Service, told: Told) -> None:
 
 
 def test_filters(service: Service, told: Told) -> None:
-    """Filters find the agent's word as such alone, and complete it."""
+    """Only the agent filter finds the agent's label, and filters complete it."""
     assert found(service, told, 'agent["correct"] == "wrong"')
     assert found(service, told, '"correct" in agent')
     assert found(service, told, 'scores["correct"] == 1 and passed["correct"] == True')
@@ -93,7 +93,7 @@ def test_filters(service: Service, told: Told) -> None:
 
 
 def test_statistics(service: Service, told: Told) -> None:
-    """Statistics of runs and of the judge are those of the person alone."""
+    """The statistics of runs and of the judge use only the person's score."""
     stats = ask(
         service.app, f"/api/v1/projects/{told.project}/stats?start=2026-11-01&end=2026-12-01"
     ).json
@@ -102,7 +102,7 @@ def test_statistics(service: Service, told: Told) -> None:
 
 
 def test_export(service: Service, told: Told) -> None:
-    """An export has what agents said in a column of its own."""
+    """An export has agents' labels in a separate column."""
     path = f"/api/v1/projects/{told.project}/export?format=csv&columns=scores,label,agent"
     [row] = csv.DictReader(io.StringIO(ask(service.app, path).text))
     assert {name: json.loads(text) for name, text in row.items()} == {
@@ -113,7 +113,7 @@ def test_export(service: Service, told: Told) -> None:
 
 
 def test_pages(service: Service, told: Told) -> None:
-    """The run's page marks the agent's word, and lists have it as a column that can be chosen."""
+    """The run's page marks the agent's label, and lists offer it as a column."""
     page = ask(service.app, f"/projects/{told.project}/runs/{id_of(told.call)}").text
     assert page.count('title="Reported by an agent: not part of the scores') == 1
     assert '<td class="wrap">wrong</td>' in page

@@ -1,4 +1,4 @@
-"""Tests of how far people agree with each other and with a judge, and of the corrected rate."""
+"""Agreement between reviewers, their agreement with a judge, and the corrected pass rate."""
 
 import json
 import re
@@ -46,7 +46,7 @@ NOTHING: Final = {"value": None, "low": None, "high": None}
 
 
 def take(service: Service, project: str, verdicts: Sequence[bool]) -> list[Span]:
-    """Store runs with what version 1 of a judge said of each; an older digest says otherwise."""
+    """Store runs with the given scores of the judge's version 1."""
     runs = [make_call(start_ns=NOW_NS - place * MS_NS) for place in range(len(verdicts))]
     said = [say(run, "a1", float(told)) for run, told in zip(runs, verdicts, strict=True)]
     service.store.take(project, tell("a1"), *runs)
@@ -55,7 +55,7 @@ def take(service: Service, project: str, verdicts: Sequence[bool]) -> list[Span]
 
 
 def refresh(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Give recorded words times of the last hour, in their order: the API takes no old ones."""
+    """Move recorded times into the last hour, in their order, because the API refuses old times."""
     times = sorted({word[name] for word in listed})
     start_ns = time.time_ns() - HOUR_NS
     return [
@@ -79,7 +79,7 @@ def answer(service: Service, project: str, who: str, run: Span, label: str) -> N
 
 
 def test_nobody(service: Service, project: str) -> None:
-    """Without an answer there are no figures, and no error."""
+    """Without answers there are no figures, and no error."""
     take(service, project, [True])
     ask_json(service, project, "queues/q", "PUT", QUEUE)
     nothing: dict[str, Any] = {
@@ -103,7 +103,7 @@ def test_nobody(service: Service, project: str) -> None:
 
 
 def test_confusion(service: Service, project: str) -> None:
-    """Each person's word stands beside the verdict of each version, which are never joined."""
+    """Each reviewer's answer is compared with each version's verdict; versions are never mixed."""
     verdicts = [True, True, False, False]
     runs = take(service, project, verdicts)
     ask_json(service, project, "queues/q", "PUT", QUEUE)
@@ -142,7 +142,7 @@ def test_confusion(service: Service, project: str) -> None:
         people = found["people"]
         assert (people["people"], people["runs"], people["level"]) == (2, 3, "nominal")
         assert people["alpha"]["value"] == pytest.approx(alpha, rel=1e-9)
-        # Compared with the newest version, which scored the first run alone.
+        # The newest version scored only the first run.
         assert people["same"] == 2
         assert people["reviewers"] == [
             {
@@ -160,7 +160,7 @@ def test_confusion(service: Service, project: str) -> None:
 
 
 def test_order(service: Service, project: str) -> None:
-    """The table stands before the figures, and the runs first that only the judge lets pass."""
+    """The table precedes the figures, and runs that only the judge passes are listed first."""
     runs = [make_call(trace_id=bytes([place]) * 16) for place in range(1, 7)]
     verdicts = [False, False, False, True, True, True]
     scores = [say(run, "a1", float(passed)) for run, passed in zip(runs, verdicts, strict=True)]
@@ -180,7 +180,7 @@ def test_order(service: Service, project: str) -> None:
 
 
 def test_other_judges(service: Service, project: str) -> None:
-    """The newest versions of two judges stand side by side on the runs that both judged."""
+    """The newest versions of two judges are compared on the runs that both scored."""
     cells = {(True, True): 12, (True, False): 5, (False, True): 2, (False, False): 11}
     verdicts = [cell for cell, count in cells.items() for _ in range(count)]
     runs = take(service, project, [own for own, _ in verdicts])
@@ -193,7 +193,7 @@ def test_other_judges(service: Service, project: str) -> None:
         {"run_id": id_of(run), "judge": name, "passed": False}
         for run in runs[:2]
         for name in ("grounded", "thumbs")
-    ]  # of people, who are no judges
+    ]  # reviewers' labels, which do not make a judge
     ask_json(service, project, "evaluations", "POST", {"evaluations": words})
     [other] = ask_json(service, project, "judges/grounded/agreement")["judges"]
     assert (other["judge"], other["version"], other["runs"]) == ("polite", None, 30)
@@ -215,13 +215,13 @@ def test_other_judges(service: Service, project: str) -> None:
 
 
 def say_as(judge: str, run: Span, *, passed: bool) -> Span:
-    """Make what a judge without a version says of a run."""
+    """Make a score of a run by a judge without a version."""
     told: dict[str, Value] = {"otel_ml.judge.name": judge, "otel_ml.passed": passed}
     return make_record("evaluation", run, {**told, "otel_ml.target.start_ns": run.start_ns})
 
 
 def test_ranks(service: Service, project: str) -> None:
-    """Numbers of a scale are ranks: far answers count more than near ones."""
+    """Numbers on a scale are ordinal: distant answers count more than close ones."""
     runs = take(service, project, [True] * 4)
     scale = {"labels": [], "scale": {"low": 1, "high": 5}, "people": 2}
     ask_json(service, project, "queues/q", "PUT", {**QUEUE, **scale})
@@ -237,7 +237,7 @@ def test_ranks(service: Service, project: str) -> None:
 
 
 def correct(service: Service, project: str, limit: int = 30, **more: Any) -> Any:
-    """Judge the first half of runs as a queue draws them: of the judge's passes one in 5 fails."""
+    """Label as many runs as the limit allows; the reviewer fails one in 5 of the judge's passes."""
     runs = take(service, project, [place % 3 > 0 for place in range(2 * limit)])
     verdicts = {id_of(run): place % 3 > 0 for place, run in enumerate(runs)}
     by_id = {id_of(run): run for run in runs}
@@ -251,12 +251,12 @@ def correct(service: Service, project: str, limit: int = 30, **more: Any) -> Any
 
 @pytest.fixture(scope="module")
 def corrected(service: Service) -> tuple[str, Any]:
-    """A project whose queue drew 50 of 100 runs at random, and how far its reviewers agree."""
+    """Return a project whose queue drew 50 of 100 runs at random, and its reviewer agreement."""
     return "drawn at random", correct(service, "drawn at random", limit=50)
 
 
 def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
-    """Of runs that were drawn at random the judge's rate is corrected by what people said."""
+    """The judge's pass rate is corrected by reviewers' labels of runs that were drawn at random."""
     project, found = corrected
     confusion = found["versions"][0]["confusion"]
     shifts = [(-1.0, 1)] * confusion["judge_passes"]
@@ -279,11 +279,11 @@ def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
 
 
 def test_not_corrected(service: Service, project: str) -> None:
-    """Runs that were not drawn at random correct nothing: by disagreement, or by own choice."""
+    """Labels of runs that were not drawn at random do not correct the pass rate."""
     found = correct(service, project, limit=8, order="disagreement")
     [version] = found["versions"]
     assert (version["runs"], found["corrected"]) == (8, None)
-    # With few answers the page has plain counts, and no statistics.
+    # With few answers the page shows plain counts and no statistics.
     alike = version["confusion"]["both_pass"] + version["confusion"]["both_fail"]
     page = ask(service.app, f"/projects/{quote(project)}/queues/q/agreement").text
     assert f"agrees with reviewers on {alike} of 8 answers." in page
@@ -303,7 +303,7 @@ def test_not_corrected(service: Service, project: str) -> None:
 
 
 def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
-    """The pages say the same: of the queue, and as a part of the judge's page."""
+    """The queue's page and the judge's page show the same figures."""
     project, found = corrected
     whole = f"{100 * found['corrected']['rate']['value']:.1f}"
     for path in ("queues/q/agreement", "judge-people?judge=grounded"):
@@ -324,7 +324,7 @@ def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
 
 
 def label_together(service: Service, project: str, labels: Sequence[tuple[str, str]]) -> Any:
-    """Let two people answer about runs that the judge passes; returns the agreement."""
+    """Add two reviewers' labels of runs that the judge passes; return the agreement."""
     runs = take(service, project, [True] * len(labels))
     ask_json(service, project, "queues/q", "PUT", QUEUE)
     told = [
@@ -344,7 +344,7 @@ def label_together(service: Service, project: str, labels: Sequence[tuple[str, s
 
 
 def test_worse_than_reviewers(service: Service, project: str) -> None:
-    """A judge that reviewers contradict more often than each other gets a warning on its page."""
+    """A judge that reviewers contradict more often than each other has a warning on its page."""
     found = label_together(service, project, [("Yes", "Yes")] * 18 + [("No", "No")] * 10)
     benchmark = found["benchmark"]
     difference = benchmark.pop("difference")
@@ -366,7 +366,7 @@ def test_worse_than_reviewers(service: Service, project: str) -> None:
 
 
 def test_as_good_as_reviewers(service: Service, project: str) -> None:
-    """A judge that reviewers contradict as often as each other gets no warning."""
+    """A judge that reviewers contradict as often as each other has no warning."""
     mixed = [("Yes", "Yes")] * 20 + [("Yes", "No")] * 8 + [("No", "No")] * 2
     benchmark = label_together(service, project, mixed)["benchmark"]
     assert (benchmark["judge"], benchmark["people"]) == pytest.approx((24 / 30, 22 / 30))
@@ -377,7 +377,7 @@ def test_as_good_as_reviewers(service: Service, project: str) -> None:
 
 
 def test_too_few_shared_runs(service: Service, project: str) -> None:
-    """With fewer than 50 answers about shared runs, the page says so, and does not warn."""
+    """With fewer than 50 answers about shared runs, the page reports that and does not warn."""
     found = label_together(service, project, [("No", "No")] * 20)
     assert found["benchmark"]["difference"]["high"] < 0
     assert (found["benchmark"]["is_few"], found["benchmark"]["is_worse"]) == (True, False)
@@ -387,7 +387,7 @@ def test_too_few_shared_runs(service: Service, project: str) -> None:
 
 
 def read_recipes() -> dict[str, Any]:
-    """Run the block of the docs that writes words of Langfuse and Phoenix as feedback."""
+    """Run the code block of the docs that converts Langfuse and Phoenix labels to feedback."""
     text = (ROOT / "docs/how-to/people.md").read_text()
     [block] = [
         one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "of_langfuse" in one
@@ -398,7 +398,7 @@ def read_recipes() -> dict[str, Any]:
 
 
 def take_recorded(service: Service, project: str, name: str) -> tuple[Any, dict[str, str]]:
-    """Store the spans that a real client exported; return its recording, and traces by span."""
+    """Store the spans of a recorded client; return the recording, and trace ids by span id."""
     recording = json.loads((RECORDINGS / f"{name}.json").read_text())
     spans = decode_json_traces(json.dumps(recording["request"]).encode())
     service.store.take(project, *spans, now_ns=max(span.end_ns for span in spans))
@@ -411,7 +411,7 @@ def listed_runs(service: Service, project: str, where: str) -> list[str]:
 
 
 def read_words(service: Service, project: str, run_id: str) -> list[tuple[Any, ...]]:
-    """List what people said of a run: the name, who, and what."""
+    """List reviewers' labels of a run: judge, annotator, label, score, passed."""
     run = ask(service.app, f"/api/v1/runs/{run_id}").json
     return sorted(
         (word["judge"], word["annotator"], word["label"], word["score"], word["passed"])
@@ -421,28 +421,28 @@ def read_words(service: Service, project: str, run_id: str) -> list[tuple[Any, .
 
 
 def read_session(service: Service, project: str, session: str) -> list[tuple[Any, ...]]:
-    """List what people said of a session: the name, who, and what."""
+    """List reviewers' labels of a session: judge, annotator, label, score, passed, explanation."""
     answer = ask_json(service, project, f"sessions/{quote(session)}")
     names = ("judge", "annotator", "label", "score", "passed", "explanation")
     return [tuple(word[name] for name in names) for word in answer["evaluations"]]
 
 
 def test_people_of_phoenix(service: Service, project: str) -> None:
-    """Two people's words on one span, one said later and two by Phoenix's client are five.
+    """Five reviewers' labels of one span are stored: two on the span, one later, two by the client.
 
-    What its client says of the trace and of the session is about these.
+    Annotations of the trace and of the session that Phoenix's client sends are stored for these.
     """
     recording, traces = take_recorded(service, project, "phoenix_people")
     recipe = read_recipes()["of_phoenix"]
     listed = refresh(recording["listed"], "updated_at")
     span_id = listed[0]["span_id"]
     run_id = f"{traces[span_id]}-{span_id}"
-    # Of what the client sends nothing comes with the spans.
+    # The client's own annotations do not arrive with the spans.
     assert {who for _, who, *_ in read_words(service, project, run_id)} == {"ann", "bob", "cyd"}
     words = [
         recipe(word, word.get("trace_id") or traces.get(word.get("span_id", ""))) for word in listed
     ]
-    for _ in range(2):  # sent again it is stored once
+    for _ in range(2):  # sent again, it is stored once
         ask_json(service, project, "evaluations", "POST", {"evaluations": words})
         take_recorded(service, project, "phoenix_people")
     assert read_words(service, project, run_id) == [
@@ -462,7 +462,7 @@ def test_people_of_phoenix(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("is_later", [False, True])
 def test_people_about_a_trace(service: Service, project: str, *, is_later: bool) -> None:
-    """What people say of a trace are words about its root, on a span of it or on a later one."""
+    """Trace annotations are labels of the root, whether on a span of the trace or a later one."""
     said: dict[str, Value] = {"openinference.span.kind": "EVALUATOR" if is_later else "CHAIN"}
     for place, (who, label) in enumerate((("ann", "Yes"), ("bob", "No"))):
         word = {"name": "grounded", "label": label, "annotator_kind": "HUMAN", "identifier": who}
@@ -475,7 +475,7 @@ def test_people_about_a_trace(service: Service, project: str, *, is_later: bool)
     if is_later:
         link = Link(below.trace_id, below.span_id, {})
         carrier = make_call("said", said, links=[link])
-    for _ in range(2):  # sent again each is stored once
+    for _ in range(2):  # sent again, each is stored once
         service.store.take(project, carrier)
         service.store.take(project, root, below)
     assert read_words(service, project, id_of(root)) == [
@@ -490,7 +490,7 @@ def test_people_about_a_trace(service: Service, project: str, *, is_later: bool)
 
 
 def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None:
-    """An annotation of a trace, as Phoenix's server lists it, is a word about the trace's root."""
+    """A trace annotation, as Phoenix's server lists it, is a label of the trace's root."""
     [run] = take(service, project, [True])
     listed = {
         "id": "annotation-1",
@@ -508,12 +508,12 @@ def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None
 
 
 def test_people_of_langfuse(service: Service, project: str) -> None:
-    """What Langfuse's client lists of an observation, its trace and its session is about these."""
+    """Langfuse scores of an observation, trace and session are stored for the run or session."""
     recording, traces = take_recorded(service, project, "langfuse_people")
     recipe = read_recipes()["of_langfuse"]
     [(span_id, trace_id)] = traces.items()
     run_id = f"{trace_id}-{span_id}"
-    assert read_words(service, project, run_id) == []  # nothing of it comes with the spans
+    assert read_words(service, project, run_id) == []  # labels do not arrive with the spans
     scores = refresh(recording["listed"], "timestamp")
     body = {"evaluations": [recipe(score) for score in scores]}
     for _ in range(2):
@@ -536,7 +536,7 @@ def test_people_of_langfuse(service: Service, project: str) -> None:
 
 
 def test_people_about_a_session(service: Service, project: str) -> None:
-    """Scores of a session, as Langfuse and Phoenix list them, are words about no run of it."""
+    """Session scores from Langfuse and Phoenix are labels of the session, and of no run."""
     run = make_call(attributes={"session.id": "chat 7"})
     service.store.take(project, run)
     of_langfuse = {
@@ -571,7 +571,7 @@ def test_people_about_a_session(service: Service, project: str) -> None:
 
 
 def test_people_beside_the_judge(service: Service, project: str) -> None:
-    """Words that spans and feedback brought stand in the confusion table, each person's once."""
+    """Labels from spans and from feedback are in the confusion table, each reviewer's once."""
     [run] = take(service, project, [True])
     words = {
         "openinference.span.kind": "CHAIN",

@@ -1,4 +1,4 @@
-"""Tests of the JSON API: its addresses, parameters and errors."""
+"""The JSON API: its addresses, parameters and errors."""
 
 import html
 import math
@@ -29,7 +29,7 @@ NAMES = [
 
 
 def get(service: Service, path: str) -> Any:
-    """Ask for a path below ``/api/v1`` and read its answer."""
+    """Request a path below ``/api/v1`` and return the parsed response."""
     answered = ask(service.app, f"/api/v1{path}")
     assert (answered.status, answered.headers["content-type"]) == (200, "application/json")
     return answered.json
@@ -76,7 +76,7 @@ def test_trace_by_its_key(service: Service, project: str, key: str) -> None:
 
 
 def test_pages(service: Service, project: str) -> None:
-    """A list is read page by page with the cursor of the page before."""
+    """A list is read page by page with the cursor of the previous page."""
     calls = [make_call(start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
     service.store.take(project, *calls)
     path = f"/projects/{project}/runs?limit=2&order=asc"
@@ -90,7 +90,7 @@ def test_pages(service: Service, project: str) -> None:
 
 
 def test_parameters(service: Service, project: str) -> None:
-    """A list is narrowed by filter, start and end."""
+    """A list is limited by filter, start and end."""
     calls = [make_call(f"m{age}", start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
     service.store.take(project, *calls)
     where = quote('model != "m2"')
@@ -120,14 +120,14 @@ def test_parameters(service: Service, project: str) -> None:
     ],
 )
 def test_bad_parameter(service: Service, parameters: str, field: str, message: str) -> None:
-    """A wrong parameter is answered 400 with its name and what would be right."""
+    """An invalid parameter gets a 400 response with its name and the expected value."""
     status, error = error_of(service, f"/projects/p/runs?{parameters}")
     assert (status, error["code"], error["field"]) == (400, "bad_query", field)
     assert error["message"].startswith(message)
 
 
 def test_column(service: Service) -> None:
-    """A wrong filter is answered with the column where it is wrong."""
+    """An error in a filter is reported with its column."""
     status, error = error_of(service, f"/projects/p/runs?where={quote('model == 1')}")
     assert (status, error) == (
         400,
@@ -151,7 +151,7 @@ def test_column(service: Service) -> None:
     ],
 )
 def test_not_found(service: Service, path: str, message: str) -> None:
-    """What is not there is answered 404 in the shape of every error."""
+    """A missing resource gets a 404 response in the common error format."""
     assert error_of(service, path) == (
         404,
         {"code": "not_found", "message": message, "field": None, "column": None},
@@ -159,7 +159,7 @@ def test_not_found(service: Service, path: str, message: str) -> None:
 
 
 def test_unknown_path_below_a_project(service: Service) -> None:
-    """A wrong path below a project is named, by the API and by pages."""
+    """The API and pages report an unknown path below a project."""
     service.store.take("shop/orders", make_call())
     message = "There is no path '/datasets/nope' in project 'shop/orders'"
     status, error = error_of(service, "/projects/shop/orders/datasets/nope")
@@ -171,13 +171,13 @@ def test_unknown_path_below_a_project(service: Service) -> None:
 
 
 def test_bad_run_id(service: Service) -> None:
-    """A run id that is none is answered 400."""
+    """An invalid run id gets a 400 response."""
     status, error = error_of(service, "/runs/nonsense")
     assert (status, error["field"]) == (400, "run_id")
 
 
 def test_other_method(service: Service) -> None:
-    """A method that is not served is answered 405 in the shape of every error."""
+    """An unsupported method gets a 405 response in the common error format."""
     answered = ask(service.app, "/api/v1/projects", method="POST")
     assert (answered.status, answered.json["error"]["code"]) == (405, "wrong_method")
 
@@ -188,7 +188,7 @@ def test_other_method(service: Service) -> None:
     ids=str,
 )
 def test_no_number(service: Service, project: str, value: float, shown: str | None) -> None:
-    """A metric, a score and a tag that are no numbers are answered as JSON."""
+    """Metrics, scores and tags that are NaN or infinite are returned as valid JSON."""
     call = make_call(attributes={"otel_ml.score.j": value, "otel_ml.tag.t": value})
     update = make_record(
         "update",
@@ -205,7 +205,7 @@ def test_no_number(service: Service, project: str, value: float, shown: str | No
 
 
 def test_huge_numbers(service: Service, project: str) -> None:
-    """Numbers of 64 bits are answered whole."""
+    """64-bit integers are returned without loss."""
     call = make_call(
         attributes={
             "otel_ml.inputs": str(2**63 - 1),
@@ -219,7 +219,7 @@ def test_huge_numbers(service: Service, project: str) -> None:
 
 
 def test_cursor_of_the_future(service: Service, project: str) -> None:
-    """A cursor far from every run is answered with what is behind it."""
+    """A cursor far from every run returns the runs after it."""
     service.store.take(project, make_call())
     for start_ns, number in ((2**63 - 1, 1), (-(2**63) + 1, 0)):
         cursor = write_cursor(Key(start_ns, "f" * 32, "f" * 16))
@@ -228,7 +228,7 @@ def test_cursor_of_the_future(service: Service, project: str) -> None:
 
 
 def test_description(service: Service) -> None:
-    """The API describes itself at an address of its own, each method of an address."""
+    """The API serves its OpenAPI description, with each method of an address."""
     described = ask(service.app, "/openapi.json").json
     assert sorted(described["paths"]["/api/v1/projects/{project}/artifacts/{sha256}"]) == [
         "get",

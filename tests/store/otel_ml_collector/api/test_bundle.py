@@ -1,4 +1,4 @@
-"""Tests of a trace as one zip file."""
+"""A trace as one zip file."""
 
 import io
 import json
@@ -27,7 +27,7 @@ DOCUMENT = '{"type": "otel_ml.types.Native", "params": {"data": "../../etc/passw
 
 
 def unpack(service: Service, key: str) -> dict[str, Any]:
-    """Read the files of a trace's zip file, each of which must be whole."""
+    """Return the files of a trace's zip file after checking that each is intact."""
     answered = ask(service.app, f"/api/v1/traces/{key}?format=zip")
     assert (answered.status, answered.headers["content-type"]) == (200, "application/zip")
     with zipfile.ZipFile(io.BytesIO(answered.body)) as bundle:
@@ -36,7 +36,7 @@ def unpack(service: Service, key: str) -> dict[str, Any]:
 
 
 def test_bundle(service: Service, project: str) -> None:
-    """It holds each run whole, each document once, and a list of both, under safe names."""
+    """The file holds each run, each document once, and a manifest of both, under safe names."""
     logged = [make_artifact(ref, DOCUMENT) for ref in ("../../table", "again")]
     root = make_call(
         "../answer", {"otel_ml.trace_key": "order-17", "otel_ml.inputs": '"a"'}, events=logged
@@ -64,9 +64,9 @@ def test_bundle(service: Service, project: str) -> None:
 
 @harder
 def test_many_runs(service: Service, project: str) -> None:
-    """Runs that are read together are what each of them is alone, whatever was told of them.
+    """Runs that are read together equal the runs read alone, whatever records refer to them.
 
-    They are more than are read at once, of two traces with one key and spans of the same ids.
+    They are more than one batch holds, from two traces with one key and the same span ids.
     """
     spans: list[Span] = []
     for trace in (901, 902):
@@ -112,7 +112,7 @@ def test_many_runs(service: Service, project: str) -> None:
 
 
 def test_no_document(service: Service, project: str) -> None:
-    """An artifact whose document is not here is in the list, without a file."""
+    """An artifact whose document is missing is in the manifest, without a file."""
     gone = make_artifact("gone", sha256="ab" * 32, bytes=5)
     call = make_call(events=[gone])
     service.store.take(project, call)
@@ -122,5 +122,5 @@ def test_no_document(service: Service, project: str) -> None:
 
 
 def test_no_trace(service: Service) -> None:
-    """There is no file of a trace that is not here."""
+    """An unknown trace gets a 404 response."""
     assert ask(service.app, "/api/v1/traces/nothing?format=zip").status == 404

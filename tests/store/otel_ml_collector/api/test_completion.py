@@ -1,4 +1,4 @@
-"""Tests of the call that completes filters."""
+"""The API call that completes filters."""
 
 from urllib.parse import urlencode
 
@@ -12,7 +12,7 @@ URL = "/api/v1/projects/completion-api/completion"
 
 
 def test_completion(service: Service) -> None:
-    """The API tells what stands where in a filter then, and how many runs have it."""
+    """The API returns completions of a filter, their position, and the number of runs with each."""
     service.store.take("completion-api", make_call(attributes={"otel_ml.tag.client": "bigshot"}))
     asked = {
         "where": 'tags["client"] == "bi',
@@ -49,6 +49,6 @@ def test_completion(service: Service) -> None:
     ids=["start", "none", "many", "long"],
 )
 def test_wrong_parameter(service: Service, asked: dict[str, str], field: str) -> None:
-    """A parameter out of its bounds is named."""
+    """The error names a parameter that is out of bounds."""
     answered = ask(service.app, f"{URL}?{urlencode(asked)}")
     assert (answered.status, answered.json["error"]["field"]) == (400, field)

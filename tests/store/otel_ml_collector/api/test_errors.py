@@ -1,4 +1,4 @@
-"""Tests of errors, which all have one shape, and of what answers without a body."""
+"""Errors in the common format, and responses without a body."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def error(code: str, message: str, field: str | None = None) -> dict[str, Any]:
     ],
 )
 def test_shape(service: Service, method: str, path: str, status: int, wanted: Any) -> None:
-    """What the framework refuses has the shape of every other error."""
+    """Errors from the framework have the common format."""
     answered = ask(service.app, path, method=method)
     assert (answered.status, answered.json) == (status, wanted)
 
@@ -78,19 +78,19 @@ def test_shape(service: Service, method: str, path: str, status: int, wanted: An
 def test_bodies(
     service: Service, headers: dict[str, str], body: list[bytes], status: int, wanted: Any
 ) -> None:
-    """A body is JSON of a bounded size without an encoding, or it is refused."""
+    """A body that is not JSON, is too large, or has a content encoding is refused."""
     answered = ask(service.app, EVALUATIONS, method="POST", headers=headers, body=body)
     assert (answered.status, answered.json) == (status, wanted)
 
 
 def test_deep_body(service: Service) -> None:
-    """A body that is nested without end is refused, and harms nobody."""
+    """A deeply nested body is refused, and does no harm."""
     answered = ask(service.app, EVALUATIONS, method="POST", headers=JSON, body=[b"[" * 1_000_000])
     assert (answered.status, answered.json["error"]["code"]) == (400, "bad_request")
 
 
 def test_head(service: Service, project: str) -> None:
-    """HEAD answers what GET answers, but for the body; an export and a zip file have none."""
+    """HEAD returns GET's status and headers without a body; exports and zip files refuse HEAD."""
     call = make_call(events=[make_artifact("table", "[1]")])
     service.store.take(project, call)
     base = f"/api/v1/projects/{project}"

@@ -1,4 +1,4 @@
-"""Tests of exports: every run once, in each form, whole or not at all."""
+"""Exports: every run once, in each format, complete or not at all."""
 
 import csv
 import io
@@ -54,7 +54,7 @@ def make_answer(number: int, **told: Any) -> Span:
 
 
 def test_as_lists(service: Service, project: str) -> None:
-    """A line has what a list and a run tell of it, under the same names."""
+    """A line has the same fields and values as a run in lists and on its own."""
     answer = make_answer(1, **{"otel_ml.trace_key": "order-17", "gen_ai.usage.input_tokens": 3})
     service.store.take(project, answer)
     (line,) = lines(service, project, columns="*")
@@ -68,12 +68,12 @@ def test_as_lists(service: Service, project: str) -> None:
     assert set(line) == set(TYPES)
 
 
-# Null in a line, empty in a run; or told by lines of other spans too.
+# Null in a line but empty in a run, or also set by records of other spans.
 TOLD_OTHERWISE = {"logs", "events", "links", "attributes", "params", "tag_details"}
 
 
 def test_order_of_all(service: Service, project: str) -> None:
-    """All ended model calls are there once, oldest first, however they were delivered."""
+    """All ended model calls are exported once, oldest first, in any order of delivery."""
     answers = [make_answer(number) for number in range(7)]
     service.store.take(project, *reversed(answers), make_span("GET /ask"))
     service.store.take(project, *answers[2:5], make_start(make_call("open")))
@@ -81,7 +81,7 @@ def test_order_of_all(service: Service, project: str) -> None:
 
 
 def test_one_instant(service: Service, project: str) -> None:
-    """Runs that started in the same nanosecond are there once, also when a batch ends in them."""
+    """Runs with the same start are exported once, also if a batch ends between them."""
     answers = [make_call("answer") for _ in range(1_200)]
     service.store.take(project, *answers)
     found = [line["run_id"] for line in lines(service, project, columns="run_id")]
@@ -89,7 +89,7 @@ def test_one_instant(service: Service, project: str) -> None:
 
 
 def test_written_meanwhile(service: Service, project: str) -> None:
-    """A run that is stored while an export is under way is in it at most once."""
+    """A run that is stored during an export appears in it at most once."""
     answers = [make_answer(number) for number in range(0, 2_000, 2)]
     store = service.store
     store.take(project, *answers)
@@ -106,7 +106,7 @@ def test_written_meanwhile(service: Service, project: str) -> None:
 
 
 def test_filter(service: Service, project: str) -> None:
-    """Only runs that match and started within the times are there."""
+    """Only runs that match the filter and started in the interval are exported."""
     service.store.take(project, *[make_answer(number) for number in range(6)])
     found = lines(
         service,
@@ -121,7 +121,7 @@ def test_filter(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("columns", ["", "*"])
 def test_told_later(service: Service, project: str, columns: str) -> None:
-    """Tags and scores that came by other records stand in an export as they stand in a list."""
+    """Tags and scores from later records are the same in an export and in a list."""
     first, second = make_answer(1, **{"otel_ml.trace_key": "key"}), make_answer(2)
     about_key: dict[str, Value] = {"otel_ml.target.trace_key": "key", "otel_ml.tag.told": 5}
     judged: dict[str, Value] = {
@@ -144,7 +144,7 @@ def test_told_later(service: Service, project: str, columns: str) -> None:
 
 
 def test_whole(service: Service, project: str) -> None:
-    """Metrics and artifacts of a run stand in its line when they are asked for."""
+    """Metrics and artifacts of a run are in its line if the request asks for them."""
     answer = make_answer(1)
     answer.events = [make_artifact("table", "[1]", type="otel_ml.types.Native")]
     points: dict[str, Value] = {
@@ -159,7 +159,7 @@ def test_whole(service: Service, project: str) -> None:
 
 
 def test_beside_attributes(service: Service, project: str) -> None:
-    """Trace state, flags, schema URLs and dropped counts are exported as they came."""
+    """Trace state, flags, schema URLs and dropped counts are exported unchanged."""
     answer = make_call(
         "answer",
         scope=Scope({"service.name": "shop"}, "lib", "1", {}, "url/scope", 1, "url/resource", 2),
@@ -197,7 +197,7 @@ def test_beside_attributes(service: Service, project: str) -> None:
 
 
 def test_parquet(service: Service, project: str) -> None:
-    """A Parquet file has typed columns, and maps for what has names of its own."""
+    """A Parquet file has typed columns, and maps for tags, scores and verdicts."""
     service.store.take(project, make_answer(1), make_call("plain"))
     file = io.BytesIO(download(service, project, format="parquet").body)
     plain, answer = pq.read_table(file).to_pylist()
@@ -211,7 +211,7 @@ def test_parquet(service: Service, project: str) -> None:
 
 
 def test_csv(service: Service, project: str) -> None:
-    """A text that a spreadsheet would calculate has an apostrophe before it; numbers have none."""
+    """Text that a spreadsheet would evaluate is prefixed with an apostrophe; numbers are not."""
     answer = make_answer(-3, **{"otel_ml.outputs.preview": "=1+1", "session.id": "@now"})
     service.store.take(project, answer)
     columns = "session,outputs_preview,tags,start_time,latency_ms"
@@ -248,7 +248,7 @@ FIELDS = {
     "parent": None,
     "model": "answer",
 }
-# What is no plain value is JSON text there; what may be of any type is text in both.
+# Values that are not plain are JSON text in CSV; values of any type are text.
 CSV = {
     **{name: "" if value is None else str(value) for name, value in FIELDS.items()},
     "params.deep[0].x": "true",
@@ -276,13 +276,13 @@ def take_fields(service: Service, project: str) -> str:
 
 
 def test_fields_of_filters(service: Service, project: str) -> None:
-    """All that filters know can be a column; in JSON lines each value keeps its type."""
+    """Every filter field can be a column; in JSON lines each value keeps its type."""
     columns = take_fields(service, project)
     assert lines(service, project, columns=columns) == [FIELDS]
 
 
 def test_fields_of_filters_in_files(service: Service, project: str) -> None:
-    """In CSV and Parquet they are the same, as texts where they may be of any type."""
+    """CSV and Parquet have the same columns, as text if a column can have any type."""
     columns = take_fields(service, project)
     (row,) = csv.DictReader(
         io.StringIO(download(service, project, format="csv", columns=columns).text)
@@ -300,7 +300,7 @@ def test_fields_of_filters_in_files(service: Service, project: str) -> None:
 
 
 def test_every_field_is_a_column() -> None:
-    """Each field of the language is a column by its own name, or is made of some."""
+    """Each filter field is a column of the same name, or is derived from columns."""
     assert set(FIELD_NAMES) - set(TYPES) == {
         *("start", "end", "latency"),
         *("failed", "judge_version", "inputs_digest"),
@@ -309,7 +309,7 @@ def test_every_field_is_a_column() -> None:
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 def test_nothing(service: Service, project: str, form: str) -> None:
-    """An export of nothing is a file of its kind without rows."""
+    """An export without runs is a valid file without rows."""
     body = download(service, project, format=form, columns="run_id,tags").body
     if form == "parquet":
         assert pq.read_table(io.BytesIO(body)).column_names == ["run_id", "tags"]
@@ -328,7 +328,7 @@ def test_nothing(service: Service, project: str, form: str) -> None:
     ],
 )
 def test_wrong(service: Service, project: str, asked: dict[str, str], field: str) -> None:
-    """What makes no sense is refused before the answer begins, with the field that is wrong."""
+    """An invalid request is refused before the response starts, with the field that is wrong."""
     service.store.take(project, make_answer(1))
     answered = ask(service.app, f"/api/v1/projects/{project}/export?{urlencode(asked)}")
     assert (answered.status, answered.json["error"]["field"]) == (400, field)

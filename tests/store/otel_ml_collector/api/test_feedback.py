@@ -1,4 +1,4 @@
-"""Tests of feedback and late truth: stored once, whatever it is about, and when."""
+"""Feedback and late ground truth: stored once, for any subject and at any time."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def said(service: Service, run_id: str) -> list[tuple[str, str, float | None, bo
 
 
 def test_of_a_run(service: Service, project: str) -> None:
-    """A person's word on a run stands in the run, and filters find it, once it is answered."""
+    """A person's label of a run is in the run and found by filters as soon as it is accepted."""
     call = make_call()
     service.store.take(project, call)
     answered = post(service, project, {**THUMB, "run_id": id_of(call), "score": 0.5})
@@ -40,7 +40,7 @@ def test_of_a_run(service: Service, project: str) -> None:
 
 
 def test_byte_order_mark_is_ignored(service: Service, project: str) -> None:
-    """The body of a request may begin with a byte order mark."""
+    """A request body may start with a byte order mark."""
     call = make_call()
     service.store.take(project, call)
     body = json.dumps({"evaluations": [{**THUMB, "run_id": id_of(call)}]}).encode("utf-8-sig")
@@ -51,7 +51,7 @@ def test_byte_order_mark_is_ignored(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("is_first", [False, True])
 def test_order(service: Service, project: str, is_first: bool) -> None:
-    """What is told of a run that is not here is stored, and holds when the run comes."""
+    """Feedback on an unknown run is stored, and applies once the run arrives."""
     call = make_call()
     if is_first:
         service.store.take(project, call)
@@ -62,7 +62,7 @@ def test_order(service: Service, project: str, is_first: bool) -> None:
 
 
 def test_of_a_trace(service: Service, project: str) -> None:
-    """The truth of a trace, by its id or key, is about its roots."""
+    """Ground truth for a trace, by its id or key, applies to its root runs."""
     root = make_call(attributes={"otel_ml.trace_key": f"key-{project}"})
     child = make_call(trace_id=root.trace_id, parent_span_id=root.span_id)
     service.store.take(project, root, child)
@@ -76,7 +76,7 @@ def test_of_a_trace(service: Service, project: str) -> None:
 
 
 def test_of_a_tag(service: Service, project: str) -> None:
-    """What is told of a tag is about every run that has it."""
+    """Feedback on a tag applies to every run with that tag."""
     calls = [make_call(attributes={"otel_ml.tag.order": order}) for order in ("a", "a", "b")]
     service.store.take(project, *calls)
     answered = post(service, project, {"judge": "returned", "label": "yes", "tag": "order=a"})
@@ -86,13 +86,13 @@ def test_of_a_tag(service: Service, project: str) -> None:
 
 
 def read_session(service: Service, project: str) -> list[str]:
-    """List the words about a session in the order of its answer."""
+    """List a session's labels in the order of the response."""
     session = ask(service.app, f"/api/v1/projects/{project}/sessions/chat").json
     return [word["label"] for word in session["evaluations"]]
 
 
 def test_words_of_one_request(service: Service, project: str) -> None:
-    """Words without a time follow each other as they stand in their request."""
+    """Labels without a time keep the order of their request."""
     call = make_call(attributes={"session.id": "chat"})
     service.store.take(project, call)
     labels = [str(place) for place in (3, 11, 1, 10, 0, 7, 2, 9, 4, 8, 5, 6)]
@@ -105,7 +105,7 @@ def test_words_of_one_request(service: Service, project: str) -> None:
 
 
 def test_words_of_one_time(service: Service, project: str) -> None:
-    """Words of one time stand in the order of their records, whichever came first."""
+    """Labels with the same time are sorted by record, in any order of arrival."""
     call = make_call(attributes={"session.id": "chat"})
     service.store.take(project, call)
     time = hours_ago(1)
@@ -131,7 +131,7 @@ def test_words_of_one_time(service: Service, project: str) -> None:
 
 
 def test_twice(service: Service, project: str) -> None:
-    """A statement that is sent again under its id is stored once."""
+    """Feedback that is sent again with the same id is stored once."""
     call = make_call()
     service.store.take(project, call)
     click = {**THUMB, "run_id": id_of(call), "id": "click-1"}
@@ -142,7 +142,7 @@ def test_twice(service: Service, project: str) -> None:
 
 
 def test_latest_holds(service: Service, project: str) -> None:
-    """Of two statements of one name the later one holds, whichever came first."""
+    """If a run has two scores of one name, the later one counts, in any order of arrival."""
     call = make_call()
     service.store.take(project, call)
     about = {"judge": "stars", "run_id": id_of(call)}
@@ -176,7 +176,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @sampled(4)
 @pytest.mark.parametrize(("wrong", "field"), WRONG)
 def test_wrong(service: Service, project: str, wrong: dict[str, Any], field: str) -> None:
-    """What makes no sense is refused with its place, and nothing of the request is stored."""
+    """Invalid feedback is refused with its position, and nothing of the request is stored."""
     call = make_call()
     service.store.take("wrong", call)
     answered = post(service, "wrong", wrong, {**THUMB, "run_id": id_of(call)})
@@ -185,6 +185,6 @@ def test_wrong(service: Service, project: str, wrong: dict[str, Any], field: str
 
 
 def test_too_many(service: Service, project: str) -> None:
-    """A request holds at most 1,000 statements."""
+    """A request holds at most 1,000 evaluations."""
     answered = post(service, project, *[{**THUMB, "tag": "a=b"}] * 1_001)
     assert (answered.status, answered.json["error"]["field"]) == (400, "evaluations")

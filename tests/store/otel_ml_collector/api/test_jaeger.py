@@ -1,7 +1,7 @@
-"""Tests of Jaeger's query API: what Grafana's Jaeger data source asks, answered field by field.
+"""Jaeger's query API: the requests of Grafana's Jaeger data source, field by field.
 
-Shapes: `model/json/model.go` and `cmd/query/app/http_handler.go` of jaegertracing/jaeger, requests
-`pkg/tsdb/jaeger/client.go` of grafana/grafana.
+Formats: `model/json/model.go` and `cmd/query/app/http_handler.go` of jaegertracing/jaeger.
+Requests: `pkg/tsdb/jaeger/client.go` of grafana/grafana.
 """
 
 import time
@@ -43,7 +43,7 @@ NAMELESS = Scope({}, "lib", "1.2", {})
 
 
 def story() -> list[Span]:
-    """A trace of two services with a failed child, and a call of a nameless sender."""
+    """Make a trace of two services with a failed child, and a call without a service name."""
     first: dict[str, Value] = {"http.status": 200, "ratio": 0.5, "cached": True, "big": 2**60}
     root = make_call(
         "order",
@@ -79,7 +79,7 @@ def story() -> list[Span]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector that has a story in one project, and a call in another one."""
+    """Open a collector with the story and a running call in one project, and a call in another."""
     with open_service(tmp_path_factory.mktemp("data")) as opened:
         hidden = make_call("secret", trace_id=trace_id(3), start_ns=START_NS, scope=SHOP)
         began = make_start(make_call("train", trace_id=trace_id(4), start_ns=START_NS), scope=BANK)
@@ -89,24 +89,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def get(shop: Service, path: str, **parameters: object) -> Answered:
-    """Ask as Grafana does."""
+    """Send a request as Grafana does."""
     query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
     return ask(shop.app, f"/jaeger/api{path}{query}")
 
 
 def traces(shop: Service, **parameters: object) -> list[str]:
-    """Search; returns the ids that were found."""
+    """Search; return the trace ids without leading zeros."""
     found = get(shop, "/traces", **parameters).json
     return [trace["traceID"].lstrip("0") for trace in found["data"]]
 
 
 def tags(span: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Type and value of each tag of a span or process."""
+    """Return the type and value of each tag of a span or process."""
     return {tag["key"]: (tag["type"], tag["value"]) for tag in span["tags"]}
 
 
 def test_services(shop: Service) -> None:
-    """Services are the names in the resources of spans."""
+    """Services are the service names in the resources of spans."""
     assert get(shop, "/services").json == {
         "data": ["bank", "shop", "unknown_service"],
         "total": 3,
@@ -117,7 +117,7 @@ def test_services(shop: Service) -> None:
 
 
 def test_operations_of_a_service(shop: Service) -> None:
-    """Grafana's list of operations is the names of a service's spans."""
+    """Grafana's list of operations has the names of a service's spans."""
     answer = get(shop, "/services/shop/operations").json
     assert (answer["data"], answer["total"]) == (["order", "secret"], 2)
 
@@ -130,19 +130,19 @@ def test_operations_of_a_service(shop: Service) -> None:
     ],
 )
 def test_operations(shop: Service, kind: dict[str, str], expected: list[tuple[str, str]]) -> None:
-    """Jaeger's list of operations is names and kinds."""
+    """Jaeger's list of operations has the names and kinds of spans."""
     answer = get(shop, "/operations", service="shop", **kind).json
     assert answer["data"] == [{"name": name, "spanKind": told} for name, told in expected]
 
 
 def test_dependencies(shop: Service) -> None:
-    """There are no dependencies."""
+    """The response lists no dependencies."""
     answer = get(shop, "/dependencies", endTs=NOW_NS // MS, lookback=1000).json
     assert (answer["data"], answer["errors"]) == ([], None)
 
 
 def test_trace(shop: Service) -> None:
-    """A trace is its spans with ids, times in microseconds, references, logs and processes."""
+    """A trace has its spans with ids, times in microseconds, references, logs and processes."""
     answer = get(shop, f"/traces/{trace_id(1).hex()}", start=1, end=2).json
     assert {name: answer[name] for name in ("total", "limit", "offset", "errors")} == {
         "total": 0,
@@ -207,7 +207,7 @@ def test_trace(shop: Service) -> None:
 
 
 def test_tags(shop: Service) -> None:
-    """A tag has the type of its value; a number that a browser rounds is text, a list is JSON."""
+    """A tag has its value's type; integers too large for a browser are text, lists are JSON."""
     (trace,) = get(shop, "/traces/1").json["data"]
     found = tags(trace["spans"][0])
     assert {name: found.get(name) for name in ("http.status", "ratio", "cached", "big")} == {
@@ -224,7 +224,7 @@ def test_tags(shop: Service) -> None:
 
 
 def test_error(shop: Service) -> None:
-    """A span that failed has Jaeger's tags of an error."""
+    """A failed span has Jaeger's error tags."""
     (trace,) = get(shop, "/traces/1").json["data"]
     found = tags(trace["spans"][1])
     assert found["error"] == ("bool", True)
@@ -233,7 +233,7 @@ def test_error(shop: Service) -> None:
 
 
 def test_open_span(shop: Service) -> None:
-    """A span without an end lasts nothing and says so."""
+    """An open span has a duration of 0 and a warning."""
     (trace,) = get(shop, "/traces/4").json["data"]
     (span,) = trace["spans"]
     assert (span["operationName"], span["duration"]) == ("train", 0)
@@ -265,28 +265,28 @@ def test_open_span(shop: Service) -> None:
     ],
 )
 def test_search(shop: Service, asked: dict[str, object], expected: set[str]) -> None:
-    """A trace is found when one span of the service is all that is asked."""
+    """A trace is found if one span of the service matches all conditions."""
     assert set(traces(shop, **asked)) == expected
 
 
 def test_search_is_limited(shop: Service) -> None:
-    """A search answers with no more traces than its limit."""
+    """A search returns at most as many traces as its limit."""
     assert len(traces(shop, service="shop", limit=1)) == 1
 
 
 def test_found_trace_is_whole(shop: Service) -> None:
-    """A trace that is found has the spans of all services."""
+    """A trace that is found includes the spans of all services."""
     (found,) = get(shop, "/traces", service="bank").json["data"]
     assert [found] == get(shop, "/traces/1").json["data"]
 
 
 def test_traces_by_id(shop: Service) -> None:
-    """Several traces are read by their ids; those that are not here are left out."""
+    """Several traces are read by their ids; unknown ids are left out."""
     assert traces(shop, traceID=["1", "2", "77"]) == ["1", "2"]
 
 
 def test_root(shop: Service) -> None:
-    """The same is there without a prefix, where some releases of Grafana search."""
+    """The API is also served without the prefix, because some Grafana releases search there."""
     path = "/api/traces?service=bank"
     assert ask(shop.app, path).json == ask(shop.app, f"/jaeger{path}").json
 
@@ -323,7 +323,7 @@ def test_root(shop: Service) -> None:
     ],
 )
 def test_wrong_question(shop: Service, path: str, status: int, message: str) -> None:
-    """A question that makes no sense is answered as Jaeger answers it."""
+    """An invalid request gets Jaeger's error response."""
     answer = get(shop, path)
     assert (answer.status, answer.json) == (
         status,
@@ -338,7 +338,7 @@ def test_wrong_question(shop: Service, path: str, status: int, message: str) -> 
 
 
 def test_projects_of_a_key(shop: Service) -> None:
-    """A key sees services, operations and traces of its own projects alone."""
+    """A key can read services, operations and traces of its projects only."""
     access = Access("id", "name", frozenset({READ}), ("other",))
     reader = shop.store.reader.narrow(access)
     assert find_services(reader, NOW_NS) == ["shop"]

@@ -1,6 +1,6 @@
-"""Tests that Jaeger's query API tells all that spans said, and finds them by all of it.
+"""Jaeger's query API returns all the data of spans, and finds spans by all of it.
 
-What Jaeger itself answers about the same spans: `tests/nightly/neighbours`.
+`tests/nightly/neighbours` compares it with Jaeger's own responses for the same spans.
 """
 
 import json
@@ -27,7 +27,7 @@ NOW_NS = time.time_ns()
 
 
 def large() -> list[Span]:
-    """Make three traces of a hundred spans, of which an answer does not hold all inputs."""
+    """Make three traces of 100 spans; their inputs are too large for one response."""
     told: dict[str, Value] = {"otel_ml.inputs": json.dumps("x" * VALUE_CHARS)}
     scope = Scope({"service.name": "large"}, "", "", {})
     ids = [trace_id(0x800 + number // 100) for number in range(300)]
@@ -35,7 +35,7 @@ def large() -> list[Span]:
 
 
 def many(number: int, count: int) -> list[Span]:
-    """Make a trace of many spans; of two traces the higher number began last."""
+    """Make a trace of many spans; the trace with the higher number starts later."""
     scope = Scope({"service.name": "many"}, "", "", {})
     began_ns = NOW_NS + number * 10**6
     return [
@@ -45,7 +45,7 @@ def many(number: int, count: int) -> list[Span]:
 
 
 def shared() -> list[Span]:
-    """Make 200 spans of which 10 share an id, and a client and a server that share one."""
+    """Make 200 spans of which 10 share an id, and a client and a server span that share one."""
     ids = [1 if number % 20 == 0 else number + 1 for number in range(200)]
     repeated = [
         make_span("many", trace_id=trace_id(0xA01), span_id=span_id(one), start_ns=NOW_NS + number)
@@ -68,7 +68,7 @@ def shared() -> list[Span]:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector that has the story, and what is too large to be shown whole."""
+    """Open a collector with the story and with traces that are too large to be shown in full."""
     with open_service(tmp_path_factory.mktemp("data")) as opened:
         long = make_call(
             "long",
@@ -79,7 +79,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         opened.store.writer.write(map_spans([*SPANS, long], Filing(PROJECT, NOW_NS)))
         for spans in (large(), many(0x900, 3), many(0x901, 10_008)):
             opened.store.writer.write(map_spans(spans, Filing(PROJECT, NOW_NS)))
-        for spans in (shared()[::2], shared()[::-1], shared()):  # apart, in any order, again
+        for spans in (shared()[::2], shared()[::-1], shared()):  # split, reversed, repeated
             records = map_spans(spans, Filing(PROJECT, NOW_NS))
             assert not records.rejected
             opened.store.writer.write(records)
@@ -92,21 +92,21 @@ def get(told: Service, path: str, **parameters: object) -> Answered:
 
 
 def read_span(told: Service, number: int) -> dict[str, Any]:
-    """Read the tags of a span: type and value by name."""
+    """Return the tags of a span, type and value by name."""
     (trace,) = get(told, f"/traces/{IDS[span_id(number).hex()]}").json["data"]
     [span] = [one for one in trace["spans"] if one["spanID"] == span_id(number).hex()]
     return {tag["key"]: (tag["type"], tag["value"]) for tag in span["tags"]}
 
 
 def found(told: Service, service: str, tags: dict[str, str]) -> set[str]:
-    """Search; returns the ids of traces."""
+    """Search; return the trace ids."""
     answer = get(told, "/traces", service=service, tags=json.dumps(tags)).json
     assert answer["errors"] is None, answer
     return {trace["traceID"] for trace in answer["data"]}
 
 
 def test_values(told: Service) -> None:
-    """Empty text, bytes, whole numbers and lists are what Jaeger makes of them."""
+    """Empty text, bytes, integers and lists have Jaeger's types and formats."""
     tags = read_span(told, 1)
     assert {name: tags[name] for name in tags if name.startswith("a.")} == {
         "a.text": ("string", "plain"),
@@ -158,14 +158,14 @@ def test_values(told: Service) -> None:
     ],
 )
 def test_status(told: Service, number: int, expected: dict[str, Any]) -> None:
-    """A status is told as it came: OK, nothing, or an error with its own description."""
+    """A status is returned as it was recorded: OK, unset, or an error with its description."""
     tags = read_span(told, number)
     names = ("error", "otel.status_code", "otel.status_description")
     assert {name: tags[name] for name in names if name in tags} == expected
 
 
 def test_own_fields(told: Service) -> None:
-    """A run shows version, scores, latency, parameters, and inputs and outputs whole."""
+    """A run shows its version, scores, latency and parameters, and full inputs and outputs."""
     tags = read_span(told, 4)
     expected = {
         "otel_ml.model.version": ("string", "0123456789abcdef"),
@@ -186,7 +186,7 @@ def test_own_fields(told: Service) -> None:
 
 
 def test_long_input_is_cut(told: Service) -> None:
-    """An input is shown up to 65,536 characters, and that it was cut is said."""
+    """An input is shown up to 65,536 characters, with a warning that it is cut."""
     (trace,) = get(told, "/traces/777").json["data"]
     [span] = trace["spans"]
     tags = {tag["key"]: tag["value"] for tag in span["tags"]}
@@ -195,7 +195,7 @@ def test_long_input_is_cut(told: Service) -> None:
 
 
 def test_answer_is_bounded(told: Service) -> None:
-    """Beyond 16 MiB of inputs in one answer they are left out, and that is said of each span."""
+    """Inputs beyond 16 MiB per response are left out, with a warning on each span."""
     found = get(told, "/traces", service="large").json["data"]
     shown = [span for trace in found for span in trace["spans"]]
     whole = [span for span in shown if any(t["key"] == "otel_ml.inputs" for t in span["tags"])]
@@ -205,7 +205,7 @@ def test_answer_is_bounded(told: Service) -> None:
 
 
 def test_shared_ids(told: Service) -> None:
-    """All 200 spans of a trace are shown once, also the 10 of them that share an id."""
+    """All 200 spans of a trace are shown once, including the 10 that share an id."""
     (trace,) = get(told, "/traces/a01").json["data"]
     assert sorted(span["spanID"] for span in trace["spans"]) == sorted(
         span.span_id.hex() for span in shared()[:200]
@@ -214,7 +214,7 @@ def test_shared_ids(told: Service) -> None:
 
 
 def test_client_and_server_of_one_id(told: Service) -> None:
-    """A client and a server that share an id are both shown, each with what it said, and found."""
+    """A client and a server with the same id are both shown with their own data, and both found."""
     (trace,) = get(told, "/traces/a02").json["data"]
     tags = [{tag["key"]: tag["value"] for tag in span["tags"]} for span in trace["spans"]]
     services = [trace["processes"][span["processID"]]["serviceName"] for span in trace["spans"]]
@@ -235,7 +235,7 @@ def test_client_and_server_of_one_id(told: Service) -> None:
 
 
 def test_runs_of_a_shared_id(told: Service) -> None:
-    """The trace's own answer and page have both spans of an id, its run is one of them."""
+    """The trace's response and page have both spans with the same id; its run is one of them."""
     answer = ask(told.app, f"/api/v1/traces/{trace_id(0xA02).hex()}").json
     assert [run["name"] for run in answer["runs"]] == ["pay client", "pay server"]
     [run_id] = {run["run_id"] for run in answer["runs"]}
@@ -251,7 +251,7 @@ LEFT_OUT = "Traces left out: 1, an answer can contain 10000 spans"
 
 
 def spans_of(answer: Answered) -> list[dict[str, Any]]:
-    """Read the spans of an answer of the third version."""
+    """Return the spans of an API v3 response."""
     return [
         span
         for resource in answer.json["result"]["resourceSpans"]
@@ -261,7 +261,7 @@ def spans_of(answer: Answered) -> list[dict[str, Any]]:
 
 
 def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
-    """Read how many spans an answer of the third version has, and what they warn of."""
+    """Return the number of spans of an API v3 response, and their warnings."""
     spans = spans_of(answer)
     lists = [
         pair["value"]["arrayValue"]["values"]
@@ -273,14 +273,14 @@ def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
 
 
 def test_cut_trace_says_so(told: Service) -> None:
-    """Of a trace of 10,008 spans both versions show 10,000, and say that there are more."""
+    """Both API versions show 10,000 of 10,008 spans, and warn that there are more."""
     (trace,) = get(told, "/traces/901").json["data"]
     assert (len(trace["spans"]), trace["warnings"]) == (10_000, [MORE])
     assert new_warnings(get(told, "/v3/traces/901")) == (10_000, [[MORE]])
 
 
 def test_cut_search_says_so(told: Service) -> None:
-    """A search that has no room for all traces says how many it leaves out, in both versions."""
+    """A search without room for all traces warns how many are left out, in both API versions."""
     (trace,) = get(told, "/traces", service="many").json["data"]
     assert (len(trace["spans"]), trace["warnings"]) == (10_000, [MORE, LEFT_OUT])
     times = {
@@ -292,7 +292,7 @@ def test_cut_search_says_so(told: Service) -> None:
 
 
 def test_traces_without_room(told: Service) -> None:
-    """Of several traces by their ids, one without room is told apart from one that is not here."""
+    """Reading traces by id, the errors distinguish a trace without room from an unknown trace."""
     ids = [trace_id(number).hex() for number in (0x901, 0x900, 0x902)]
     assert get(told, "/traces", traceID=ids).json["errors"] == [
         {"traceID": ids[1], "msg": "an answer can contain 10000 spans"},
@@ -303,12 +303,12 @@ def test_traces_without_room(told: Service) -> None:
 @sampled(3)
 @pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
 def test_what_is_shown_is_found(told: Service, span: Any) -> None:
-    """A trace is found by each tag that one of its spans shows, but for details of judges."""
+    """A trace is found by each tag that one of its spans shows, except details of judges."""
     (trace,) = get(told, f"/traces/{span.trace_id.hex()}").json["data"]
     [shown] = [one for one in trace["spans"] if one["startTime"] == span.start_ns // 1_000]
     process = trace["processes"][shown["processID"]]
     fields = [field for log in shown["logs"] for field in log["fields"] if field["key"] != "event"]
-    # A search for several tags finds what has all of them: it takes 20 tags, 4,000 characters.
+    # A search for several tags finds traces with all of them. It accepts 20 tags, 4,000 characters.
     searches: list[dict[str, str]] = [{}]
     for tag in [*shown["tags"], *process["tags"], *fields]:
         name, text = tag["key"], to_text(tag["value"])
@@ -368,12 +368,12 @@ def test_another_value_is_not_found(told: Service, span: Any) -> None:
     ],
 )
 def test_search(told: Service, service: str, tags: dict[str, str], is_found: bool) -> None:
-    """Fields of the span, its resource, its scope and its events are searched by their text."""
+    """A search compares the text of fields of the span, its resource, scope and events."""
     assert bool(found(told, service, tags)) is is_found
 
 
 def test_dependencies(told: Service) -> None:
-    """Dependencies count spans by the service above and their own."""
+    """Dependencies count spans by their parent's service and their own."""
     end = time.time_ns() // 10**6
     found = get(told, "/dependencies", endTs=end, lookback=3_600_000).json["data"]
     assert found == [
@@ -387,12 +387,12 @@ def test_dependencies(told: Service) -> None:
 
 
 def test_unknown_operations(told: Service) -> None:
-    """Operations of a service that nobody knows are null."""
+    """The operations of an unknown service are null."""
     assert get(told, "/services/nobody/operations").json["data"] is None
 
 
 def test_missing_trace_is_named(told: Service) -> None:
-    """Of several traces those that are not here are named among the errors."""
+    """Reading several traces, the errors name the unknown ones."""
     answer = get(told, "/traces", traceID=["777", "778"]).json
     assert [trace["traceID"] for trace in answer["data"]] == [f"{0x777:032x}"]
     assert answer["errors"] == [{"msg": "trace not found", "traceID": f"{0x778:032x}"}]
@@ -405,12 +405,12 @@ WINDOW = {
 
 
 def newly(told: Service, **parameters: object) -> Answered:
-    """Search in the third version."""
+    """Search with API v3."""
     return get(told, "/v3/traces", **{**WINDOW, **{f"query.{k}": v for k, v in parameters.items()}})
 
 
 def names_of(answer: Answered) -> list[str]:
-    """List the names of all spans of a result."""
+    """List the names of all spans in a result."""
     return sorted(
         span["name"]
         for resource in answer.json["result"]["resourceSpans"]
@@ -420,7 +420,7 @@ def names_of(answer: Answered) -> list[str]:
 
 
 def test_new_services(told: Service) -> None:
-    """The third version lists services and operations."""
+    """API v3 lists services and operations."""
     assert get(told, "/v3/services").json == {
         "services": [
             *("bank", "large", "ledger", "many", "models", "shop", "till", "unknown_service"),
@@ -433,7 +433,7 @@ def test_new_services(told: Service) -> None:
 
 
 def test_new_trace(told: Service) -> None:
-    """A trace of the third version is OTLP as JSON."""
+    """API v3 returns a trace as OTLP JSON."""
     answer = get(told, f"/v3/traces/{IDS[span_id(2).hex()]}").json
     [found] = [
         (one["resource"], scope["scope"], span)
@@ -488,7 +488,7 @@ def test_new_trace(told: Service) -> None:
     ],
 )
 def test_new_search(told: Service, asked: dict[str, object], expected: list[str]) -> None:
-    """The third version searches traces, also those of all services."""
+    """API v3 searches traces, with or without a service."""
     assert names_of(newly(told, **asked)) == expected
 
 
@@ -507,7 +507,7 @@ def test_new_search(told: Service, asked: dict[str, object], expected: list[str]
     ],
 )
 def test_new_wrong_question(told: Service, path: str, status: int, message: str) -> None:
-    """The third version has errors of its own shape."""
+    """API v3 has its own error format."""
     answer = get(told, path)
     assert (answer.status, answer.json) == (
         status,
@@ -534,6 +534,6 @@ def test_new_wrong_question(told: Service, path: str, status: int, message: str)
     ],
 )
 def test_text(value: object, text: str) -> None:
-    """A value is written as Go writes it, and such a text may be that value."""
+    """A value is formatted as in Go, and reading the text can give the value again."""
     assert to_text(value) == text
     assert isinstance(value, str | None) or value in readings(text)

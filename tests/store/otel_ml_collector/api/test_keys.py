@@ -1,4 +1,4 @@
-"""Tests of keys over the API: for the scope admin, over no more projects than it has."""
+"""Managing keys with the API: it needs the scope admin, and is limited to the key's projects."""
 
 import json
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ IMPOSSIBLE: Final[list[tuple[dict[str, Any], str]]] = [
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """A key closes a store to everyone without one."""
+    """Return a separate service, because a key closes the store to everyone without one."""
     return own_service
 
 
 @pytest.fixture
 def open_to_all(tmp_path: Path) -> Iterator[Service]:
-    """A service that never had a key."""
+    """Open a service without keys."""
     with open_service(tmp_path) as opened:
         yield opened
 
@@ -58,7 +58,7 @@ def call(
 
 
 def test_key(open_to_all: Service) -> None:
-    """A key is made with its text, listed without, and revoked for ever."""
+    """Creating a key returns its text, listing it does not, and revoking it is final."""
     service = open_to_all
     admin = make_admin(service)
     made = call(service, "POST", key=admin, body=WANTED)
@@ -88,7 +88,7 @@ def test_key(open_to_all: Service) -> None:
 
 
 def test_changes(open_to_all: Service) -> None:
-    """Each change of a key is listed, newest first, with the key that made it."""
+    """Each change of a key is listed, newest first, with the key that made the change."""
     service = open_to_all
     admin = make_admin(service)
     admin_id = admin.split("_")[1]
@@ -106,7 +106,7 @@ def test_changes(open_to_all: Service) -> None:
 
 
 def test_first_key(open_to_all: Service) -> None:
-    """The first key is made without one, by this machine only."""
+    """The first key can be created without a key, but only from the same machine."""
 
     async def from_afar(scope, receive, send):  # type: ignore[no-untyped-def]
         await open_to_all.app({**scope, "client": ("10.0.0.7", 50_000)}, receive, send)
@@ -121,7 +121,7 @@ def test_first_key(open_to_all: Service) -> None:
 
 
 def test_beyond_own_projects(open_to_all: Service) -> None:
-    """An admin of some projects makes keys for no others, nor for all."""
+    """An admin of some projects cannot create keys for other projects or for all."""
     admin = make_admin(open_to_all, "a", "b")
     for projects in (["a", "c"], ["c"], ["*"], ["b", "*"]):
         refused = call(open_to_all, "POST", key=admin, body={**WANTED, "projects": projects})
@@ -131,7 +131,7 @@ def test_beyond_own_projects(open_to_all: Service) -> None:
 
 
 def test_all_projects(open_to_all: Service) -> None:
-    """A key of all projects is listed with a star."""
+    """A key for all projects is listed with a star."""
     body = {**WANTED, "projects": ["*"], "spans_per_second": 5, "bytes_per_second": 7}
     made = call(open_to_all, "POST", body=body).json
     assert (made["projects"], made["spans_per_second"], made["bytes_per_second"]) == (["*"], 5, 7)
@@ -140,7 +140,7 @@ def test_all_projects(open_to_all: Service) -> None:
 
 
 def test_impossible(open_to_all: Service) -> None:
-    """A key that cannot be is refused with the field that is wrong."""
+    """An invalid key is refused with the field that is wrong."""
     for body, field in IMPOSSIBLE:
         refused = call(open_to_all, "POST", body=body)
         assert (refused.status, refused.json["error"]["field"]) == (400, field)
@@ -148,6 +148,6 @@ def test_impossible(open_to_all: Service) -> None:
 
 
 def test_unknown_key(open_to_all: Service) -> None:
-    """A key that is not there cannot be revoked."""
+    """Revoking an unknown key gets a 404 response."""
     admin = make_admin(open_to_all)
     assert call(open_to_all, "DELETE", "/api/v1/keys/0", admin).status == 404

@@ -1,4 +1,4 @@
-"""Tests of who listens to what is recorded, over a store without a server."""
+"""Live listeners of new runs, over a store without a server."""
 
 import asyncio
 from typing import Final
@@ -26,7 +26,7 @@ async def heard_of_late(seat: Seat, store: Store, project: str) -> bytes:
 
 
 def test_burst(store: Store, project: str) -> None:
-    """As many runs as one look reads, all within the time it looks back, hold up no later one."""
+    """A batch that fills one poll, all within its overlap, does not delay a later run."""
     pace = LivePace(poll_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)
     store.take(project, *[make_call() for _ in range(pace.kept)])
 
@@ -41,13 +41,13 @@ def test_burst(store: Store, project: str) -> None:
 
 
 def test_gone_before_the_answer(store: Store, project: str) -> None:
-    """Who is gone before the answer begins has given its seat back."""
+    """A client that disconnects before the response starts releases its seat."""
 
     async def gone(message: Message) -> None:
         raise OSError("the reader is gone")
 
     async def receive() -> Message:
-        await asyncio.Event().wait()  # nothing comes
+        await asyncio.Event().wait()  # nothing arrives
         return {"type": "http.disconnect"}
 
     async def listen() -> None:

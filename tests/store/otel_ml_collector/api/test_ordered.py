@@ -1,4 +1,4 @@
-"""Tests of orders of lists at the API and on the page, of a project that has all there is."""
+"""Orders of lists in the API and on the page, for a project with every kind of record."""
 
 import re
 import time
@@ -21,7 +21,7 @@ HEADING: Final = re.compile(r"<th ([^>]*)><a href=\"([^\"]+)\" title=\"([^\"]+)\
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A project that has everything, and a call with a cost."""
+    """Open a project with every kind of record, and a call with a cost."""
     with open_service(tmp_path_factory.mktemp("data")) as service:
         fill(service)
         service.store.take(PROJECT, make_call("dear", {"gen_ai.usage.cost": 0.25}))
@@ -31,19 +31,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.mark.parametrize("tops", ["", "&roots=true", "&traces=true"])
 @pytest.mark.parametrize("order", NAMES)
 def test_answers(shop: Service, order: str, tops: str) -> None:
-    """Every order is answered, of runs, of roots and of traces."""
+    """Every order works for runs, root runs and traces."""
     assert ask(shop.app, f"/api/v1/projects/{PROJECT}/runs?order={order}{tops}").json["runs"]
 
 
 @pytest.mark.parametrize(("former", "name"), [("desc", "newest"), ("asc", "oldest")])
 def test_former_names(shop: Service, former: str, name: str) -> None:
-    """What the orders by time were called before means the same."""
+    """The old names of the orders by time still work."""
     path = f"/api/v1/projects/{PROJECT}/runs?limit=3&order="
     assert ask(shop.app, path + former).json == ask(shop.app, path + name).json
 
 
 def test_headings(shop: Service) -> None:
-    """A heading orders the list by its column, and says so; of a judge the worst comes first."""
+    """A heading sorts the list by its column and marks it; for a judge, the worst comes first."""
     columns = "&".join(f"columns={name}" for name in ("ago", "latency_ms", "cost", "tokens"))
     path = f"/projects/{PROJECT}/runs?{columns}&columns=score:grounded&columns=input"
     body = ask(shop.app, path).text
@@ -62,7 +62,7 @@ def test_headings(shop: Service) -> None:
 
 
 def test_days(shop: Service, project: str) -> None:
-    """Today and yesterday are days of UTC; a time that is written takes their place."""
+    """Today and yesterday are UTC days; an explicit start replaces them."""
     today_ns = time.time_ns() // DAY_NS * DAY_NS
     calls = {
         "before": make_call(start_ns=today_ns - DAY_NS - 1),
@@ -82,7 +82,7 @@ def test_days(shop: Service, project: str) -> None:
 
 
 def test_none_has_a_value(shop: Service, project: str) -> None:
-    """If no run has a value to sort by, the page says so and offers the newest runs."""
+    """If no run has a value to sort by, the page reports that and offers the newest runs."""
     shop.store.take(project, make_call())
     body = ask(shop.app, f"/projects/{quote(project)}/runs?order=costliest").text
     assert "No finished run has a value to sort by." in body
@@ -90,6 +90,6 @@ def test_none_has_a_value(shop: Service, project: str) -> None:
 
 
 def test_newest_is_usual(shop: Service) -> None:
-    """Without an order the newest come first."""
+    """Without an order, the newest runs come first."""
     path = f"/api/v1/projects/{PROJECT}/runs"
     assert ask(shop.app, path).json == ask(shop.app, f"{path}?order={NEWEST}").json

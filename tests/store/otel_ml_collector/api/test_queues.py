@@ -1,4 +1,4 @@
-"""Tests of queues: what is left is computed when read, and answers are statements of people."""
+"""Labelling queues: remaining runs are computed when read, and answers are reviewers' labels."""
 
 import json
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def save(service: Service, project: str, **wanted: Any) -> None:
 
 
 def take(service: Service, project: str, number: int = 4) -> list[Span]:
-    """Store runs with a judge's verdict each; beside them what is no run to judge."""
+    """Store runs with a judge's verdict each, and a judge's own call, which queues leave out."""
     runs = [
         make_call(
             attributes={
@@ -97,7 +97,7 @@ def evaluations(service: Service, run_id: str) -> list[tuple[str, str, str, bool
 
 
 def test_saved(service: Service, project: str) -> None:
-    """A queue is read as it was saved, with how far it is, until it is deleted."""
+    """A queue is returned as it was saved, with its progress, until it is deleted."""
     take(service, project)
     saved = call(service, "PUT", project, "q", YES_NO).json
     assert (saved["name"], saved["version"], saved["people"], saved["hidden"]) == ("q", 1, 1, True)
@@ -126,13 +126,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("wrong", "field"), WRONG)
 def test_wrong(service: Service, wrong: dict[str, Any], field: str) -> None:
-    """A queue that makes no sense is refused with its place."""
+    """An invalid queue is refused with the field that is wrong."""
     answered = call(service, "PUT", "wrong", "q", {**YES_NO, **wrong})
     assert (answered.status, answered.json["error"]["field"]) == (400, field), answered.text
 
 
 def test_worked(service: Service, project: str) -> None:
-    """Each run is judged once, until none is left; what was said is in the runs."""
+    """Each run is labelled once until none is left, and the labels are in the runs."""
     runs = take(service, project)
     save(service, project)
     for left in range(4, 0, -1):
@@ -150,7 +150,7 @@ def test_worked(service: Service, project: str) -> None:
 
 
 def test_shown(service: Service, project: str) -> None:
-    """Before the answer a run shows nothing that anybody said of it, and afterwards it does."""
+    """Before the answer, a run hides all its scores and labels; afterwards it shows them."""
     [run] = take(service, project, 1)
     below = make_call(
         "search", trace_id=run.trace_id, parent_span_id=run.span_id, span_id=span_id(77)
@@ -175,7 +175,7 @@ def test_shown(service: Service, project: str) -> None:
 
 
 def test_changed(service: Service, project: str) -> None:
-    """Of one person the last answer about a run holds, as one statement."""
+    """A reviewer's newer answer about a run replaces the earlier one."""
     [run] = take(service, project, 1)
     save(service, project)
     first = answer(service, project, "ann", id_of(run), "Yes")
@@ -186,7 +186,7 @@ def test_changed(service: Service, project: str) -> None:
 
 
 def test_taken_back(service: Service, project: str) -> None:
-    """A run whose answer was taken back waits again, and the run says so."""
+    """A run whose answer was taken back is offered again, and its label is empty."""
     [run] = take(service, project, 1)
     save(service, project)
     answer(service, project, "ann", id_of(run), "Yes")
@@ -206,13 +206,13 @@ def list_where(service: Service, project: str, where: str) -> list[str]:
 
 
 def test_taken_back_is_no_score(service: Service, project: str) -> None:
-    """After an answer is taken back what the judge said, and others, holds again everywhere."""
+    """After an answer is taken back, the judge's score and the other answers apply again."""
     [run] = take(service, project, 1)
     save(service, project, people=2)
     answer(service, project, "ann", id_of(run), "Yes")
     assert list_where(service, project, 'passed["grounded"] == True') == [id_of(run)]
     path = f"q/answers/{id_of(run)}"
-    for _ in range(2):  # again it is harmless
+    for _ in range(2):  # repeating it is harmless
         assert call(service, "DELETE", project, path, annotator="ann").status == 200
     assert list_where(service, project, 'passed["grounded"] == False') == [id_of(run)]
     assert list_where(service, project, 'scores["grounded"] == 0.25') == [id_of(run)]
@@ -225,7 +225,7 @@ def test_taken_back_is_no_score(service: Service, project: str) -> None:
 
 
 def test_people(service: Service, project: str) -> None:
-    """A run is left until as many different people answered as asked; one counts once."""
+    """A run is left until the requested number of different people answered; one counts once."""
     [run] = take(service, project, 1)
     save(service, project, people=2)
     for who, done in (("ann", 0), ("ann", 0), ("bob", 1)):
@@ -235,7 +235,7 @@ def test_people(service: Service, project: str) -> None:
 
 
 def test_two_in_a_nanosecond(service: Service, project: str) -> None:
-    """Two people's words about one run under one name are two, also at the same nanosecond."""
+    """Two people's labels of one run with the same judge and nanosecond are both stored."""
     [run] = take(service, project, 1)
     save(service, project, people=2)
     moment = hours_ago(1)
@@ -258,7 +258,7 @@ def test_two_in_a_nanosecond(service: Service, project: str) -> None:
 
 
 def test_cannot_say(service: Service, project: str) -> None:
-    """Who cannot say is not asked again, and the run waits for somebody else."""
+    """A reviewer who cannot say is not asked again, and the run waits for someone else."""
     [run] = take(service, project, 1)
     save(service, project)
     answer(service, project, "ann", id_of(run), "Cannot say")
@@ -267,7 +267,7 @@ def test_cannot_say(service: Service, project: str) -> None:
 
 
 def test_skipped(service: Service, project: str) -> None:
-    """Runs that are skipped come after all others."""
+    """Skipped runs come after all others."""
     take(service, project, 3)
     save(service, project)
     skipped: list[str] = []
@@ -278,7 +278,7 @@ def test_skipped(service: Service, project: str) -> None:
 
 
 def test_order(service: Service, project: str) -> None:
-    """Chance is the same for everyone, and another seed draws other runs."""
+    """The random order is the same for everyone, and another seed draws other runs."""
     take(service, project, 40)
     drawn: list[list[str]] = []
     for seed in (1, 1, 2):
@@ -294,7 +294,7 @@ def test_order(service: Service, project: str) -> None:
 
 
 def test_disagreement(service: Service, project: str) -> None:
-    """In that order the runs come first of which as many judges say one thing as the other."""
+    """By disagreement, the runs come first whose judges are most evenly split."""
     runs = take(service, project, 6)
     split = make_record(
         "evaluation",
@@ -307,13 +307,13 @@ def test_disagreement(service: Service, project: str) -> None:
     )
     service.store.take(project, split)
     save(service, project, order="disagreement", people=5)
-    # What people say moves nothing.
+    # Reviewers' labels do not change the order.
     answer(service, project, "bob", id_of(runs[2]), "Yes")
     assert next_of(service, project, "ann")["run"]["run_id"] == id_of(runs[4])
 
 
 def test_where(service: Service, project: str) -> None:
-    """Only recorded runs that match and count are in a queue."""
+    """A queue has only the runs that match its filter."""
     runs = take(service, project, 3)
     other = make_call("other", {"otel_ml.tag.client": "big"})
     service.store.take(project, other, make_call("other"))
@@ -325,7 +325,7 @@ def test_where(service: Service, project: str) -> None:
 
 
 def test_scale(service: Service, project: str) -> None:
-    """Numbers of a scale are scores, which pass from where the queue says."""
+    """Numbers on a scale are scores, and pass from the queue's limit up."""
     [run] = take(service, project, 1)
     wanted = {"labels": [], "scale": {"low": 1, "high": 5, "passes_from": 4}, "judge": "stars"}
     save(service, project, **wanted)
@@ -354,7 +354,7 @@ def test_scale(service: Service, project: str) -> None:
     ],
 )
 def test_wrong_answers(service: Service, project: str, more: dict[str, Any], field: str) -> None:
-    """An answer that is none of the choices is refused with its place, and nothing is stored."""
+    """An answer that is not one of the choices is refused with its field, and is not stored."""
     [run] = take(service, "wrong answers", 1)
     save(service, "wrong answers")
     answered = call(service, "POST", "wrong answers", "q/answers", {"run_id": id_of(run), **more})
@@ -364,7 +364,7 @@ def test_wrong_answers(service: Service, project: str, more: dict[str, Any], fie
 
 @pytest.mark.parametrize(("expected", "right"), [("label", "No"), ("outputs", "answer 0")])
 def test_saved_as_expected(service: Service, expected: str, right: str) -> None:
-    """An answered run becomes an item in the same step, which expects the answer or the output."""
+    """An answered run also becomes an item that expects the answer or the run's output."""
     project = f"expects the {expected}"
     [run] = take(service, project, 1)
     save(service, project, dataset="qa", expected=expected)
@@ -376,18 +376,18 @@ def test_saved_as_expected(service: Service, expected: str, right: str) -> None:
 
 
 def test_two_at_once(service: Service, project: str) -> None:
-    """Two people who work at once are given different runs, where one is enough for each."""
+    """Two reviewers at work get different runs while there are enough."""
     take(service, project, 2)
     save(service, project)
     first, second = (next_of(service, project, who)["run"]["run_id"] for who in ("ann", "bob"))
     assert first != second
     assert next_of(service, project, "ann")["run"]["run_id"] == first
-    # With no other run left a third one shares the first.
+    # If no other run is left, a third reviewer gets one that is already assigned.
     assert next_of(service, project, "eve")["run"] is not None
 
 
 def test_in_hand_ends() -> None:
-    """A run that lies before somebody for ten minutes is given to others."""
+    """A run that a reviewer got ten minutes ago is given to others."""
     now = [0.0]
     hand = RunsInHand(lambda: now[0])
     runs = [QueuedRun("a", 0, None), QueuedRun("b", 0, None)]
@@ -401,7 +401,7 @@ def test_in_hand_ends() -> None:
 
 @pytest.mark.parametrize("who", ["", "  "])
 def test_no_reviewer(service: Service, project: str, who: str) -> None:
-    """An answer without the name of a reviewer is refused, and so is taking one back."""
+    """An answer without a reviewer's name is refused, and so is taking one back."""
     [run] = take(service, project, 1)
     save(service, project)
     path = f"q/answers/{id_of(run)}"
@@ -437,7 +437,7 @@ def test_name_first(service: Service, project: str) -> None:
 
 
 def test_form(service: Service, project: str) -> None:
-    """The form makes a queue and opens it; a taken name is refused, and nothing is replaced."""
+    """The form makes a queue and opens it; a name in use is refused, and nothing is replaced."""
     take(service, project, 1)
     path = f"/projects/{quote(project)}/queue-form"
     shown = ask(service.app, f"{path}?where=latency_ms+%3E+5").text

@@ -1,4 +1,4 @@
-"""Tests of what can be done with selected runs: tags, labelling queues and deletion."""
+"""Actions on selected runs: tags, labelling queues and deletion."""
 
 import json
 from typing import Any, Final
@@ -45,7 +45,7 @@ def tags_of(service: Service, project: str) -> list[str]:
 
 
 def test_tags_are_undone(service: Service, project: str) -> None:
-    """Tags of selected runs are added at once, and taken back: earlier tags are valid again."""
+    """Tags are added to selected runs at once; undoing that restores the earlier tags."""
     runs = take(service, project)
     run_ids = [id_of(run) for run in runs[:2]]
     wanted = {"run_ids": run_ids, "tags": {"client": "y"}}
@@ -69,7 +69,7 @@ def test_invalid_tag(service: Service, project: str, value: object) -> None:
 
 
 def test_only_own_tags_are_undone(service: Service, project: str) -> None:
-    """Undoing takes back the tags of its records only."""
+    """Undo removes the tags of its records only."""
     run_ids = [id_of(run) for run in take(service, project, 2)]
     first = read(
         service, "POST", project, "run-tags", {"run_ids": run_ids, "tags": {"client": "y"}}
@@ -105,7 +105,7 @@ def test_runs_are_added_to_a_queue(service: Service, project: str) -> None:
 
 
 def test_added_runs_come_first(service: Service, project: str) -> None:
-    """The limit of a queue leaves out runs that match before runs that were added."""
+    """A queue's limit drops matching runs before runs that were added."""
     runs = take(service, project)
     read(service, "PUT", project, "queues/q", {**QUEUE, "where": 'model == "answer"', "limit": 1})
     read(service, "POST", project, "queues/q/runs", {"add": [id_of(runs[3]), id_of(runs[2])]})
@@ -120,7 +120,7 @@ def test_queue_of_selected_runs(service: Service, project: str) -> None:
 
 
 def test_queue_of_all_runs(service: Service, project: str) -> None:
-    """Nothing can be added to a queue of all runs."""
+    """No run can be added to a queue of all runs."""
     runs = take(service, project)
     read(service, "PUT", project, "queues/q", QUEUE)
     answered = call(service, "POST", project, "queues/q/runs", {"add": [id_of(runs[0])]})
@@ -129,7 +129,7 @@ def test_queue_of_all_runs(service: Service, project: str) -> None:
 
 
 def test_selected_runs_are_deleted(service: Service, project: str) -> None:
-    """Several runs are deleted at once, with the runs and spans inside them if wanted."""
+    """Several runs are deleted at once, and on request the runs and spans inside them."""
     kept, alone, top = take(service, project, 3)
     middle = make_span("middle", trace_id=top.trace_id, parent_span_id=top.span_id)
     inner = make_call("inner", trace_id=top.trace_id, parent_span_id=middle.span_id)

@@ -1,4 +1,4 @@
-"""Tests of saved views."""
+"""Saved views."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def names(service: Service, project: str) -> list[str]:
 
 
 def test_saved(service: Service, project: str) -> None:
-    """A view is read as it was saved, in the list and by its name."""
+    """A view is returned as it was saved, in the list and by its name."""
     saved = call(service, "PUT", project, "slow%20ones", SLOW)
     assert saved.status == 200
     saved_time = saved.json["saved_time"]
@@ -34,7 +34,7 @@ def test_saved(service: Service, project: str) -> None:
 
 
 def test_saved_again(service: Service, project: str) -> None:
-    """A view that is saved again is in the place of the former one."""
+    """Saving a view again replaces it."""
     call(service, "PUT", project, "a", SLOW)
     call(service, "PUT", project, "a", {"page": "models"})
     call(service, "PUT", project, "b", SLOW)
@@ -43,7 +43,7 @@ def test_saved_again(service: Service, project: str) -> None:
 
 
 def test_deleted(service: Service, project: str) -> None:
-    """A view that was deleted is gone, and its name is free."""
+    """A deleted view is gone, and its name can be used again."""
     call(service, "PUT", project, "a", SLOW)
     assert call(service, "DELETE", project, "a").json["parameters"] == SLOW["parameters"]
     assert call(service, "GET", project, "a").status == 404
@@ -65,14 +65,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("body", "field"), WRONG)
 def test_wrong(service: Service, project: str, body: dict[str, Any], field: str) -> None:
-    """A view that makes no sense is refused with its place."""
+    """An invalid view is refused with the field that is wrong."""
     answered = call(service, "PUT", "wrong", "a", body)
     assert (answered.status, answered.json["error"]["field"]) == (400, field)
     assert names(service, "wrong") == []
 
 
 def test_base(service: Service, project: str) -> None:
-    """A view is saved over the version that is named; when another one is the newest, it stays."""
+    """A view is saved only over the version it names; if another one is the newest, it stays."""
     for base, status in ((1, 409), (0, 200), (0, 409), (1, 200), (1, 409), (2, 200)):
         answered = call(service, "PUT", project, f"a?base={base}", SLOW)
         assert answered.status == status, (base, answered.text)

@@ -1,4 +1,4 @@
-"""A collector whose project shop has versions, errors, scores and experiments that are known."""
+"""A collector with known versions, errors, scores and experiments in project shop."""
 
 from tests.support.otel_ml_collector.assistants.fixtures import ask_tool, service
 

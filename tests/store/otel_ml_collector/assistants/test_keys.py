@@ -1,4 +1,4 @@
-"""Who may ask as an assistant, where there are keys."""
+"""The keys that assistants need."""
 
 from otel_ml_collector.access import INGEST, READ, Access
 from otel_ml_collector.keyring import Keyring
@@ -8,7 +8,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def test_keys(service: Service) -> None:
-    """Where there are keys one is needed, of the scope read; a cookie is none."""
+    """If the store has keys, a request needs a key with the scope read; a cookie is not enough."""
     ring: Keyring = service.app.state.services.find(Keyring)
     reads = ring.add(Access("", "reads", frozenset({READ}), ("asked",))).text
     sends = ring.add(Access("", "sends", frozenset({INGEST}), ("asked",))).text

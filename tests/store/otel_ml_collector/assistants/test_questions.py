@@ -1,4 +1,4 @@
-"""Questions with known answers: three calls and 9,000 characters at most lead to each."""
+"""Questions with known answers: at most three calls and 9,000 characters lead to each."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ DAY: Final = {"since": "2026-11-20T00:00:00Z", "where": 'model == "answer"'}
 ACME: Final = 'model == "answer" and tags["client"] == "acme"'
 
 Answered = Mapping[str, Any]
-# A tool, and its arguments: as they stand, or made of the answer before.
+# A tool and its arguments, which are fixed or made from the previous response.
 Step = tuple[str, Mapping[str, Any] | Callable[[Answered], Mapping[str, Any]]]
 
 
@@ -26,7 +26,7 @@ def cell(answered: Answered, column: str, row: int = 0) -> Any:
 
 
 def example(answered: Answered) -> Mapping[str, Any]:
-    """The example of the last group of errors."""
+    """Return the reference of the last error group's example."""
     return {"ref": cell(answered, "example", -1)}
 
 
@@ -46,7 +46,7 @@ def count(where: str, **more: str) -> Step:
     return "statistics", {"since": DAY["since"], "where": where, **more}
 
 
-# The question, its shortest path, and what stands in the last answer.
+# The question, its shortest path, and a part of the last response.
 QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
     "which projects are there?": ([("overview", {"project": None})], '["shop",'),
     "how many runs failed?": ([OVERVIEW], '"errors":15'),
@@ -152,7 +152,7 @@ QUESTIONS: Final[Mapping[str, tuple[list[Step], str]]] = {
 
 
 def follow(path: list[Step], ask_tool: Ask) -> tuple[Answered, int]:
-    """Take a path: the last answer, and the characters of all."""
+    """Follow a path; return the last response, and the characters of all responses."""
     found: dict[str, Any] = {}
     size = 0
     for tool, given in path:
@@ -164,7 +164,7 @@ def follow(path: list[Step], ask_tool: Ask) -> tuple[Answered, int]:
 @sampled(14)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_question(question: str, ask_tool: Ask) -> None:
-    """The shortest path leads to the answer, and costs little."""
+    """The shortest path leads to the answer, within the limits of calls and characters."""
     path, expected = QUESTIONS[question]
     found, size = follow(path, ask_tool)
     sys.stdout.write(f"{question:<38} {len(path)} calls {size:>6,} characters\n")
@@ -173,5 +173,5 @@ def test_question(question: str, ask_tool: Ask) -> None:
 
 
 def test_forty() -> None:
-    """There are forty questions."""
+    """QUESTIONS has forty questions."""
     assert len(QUESTIONS) == 40

@@ -1,4 +1,4 @@
-"""What read and the lists promise: bounds, pieces, references, pages, and what is never said."""
+"""Reading and listing by assistants: limits, parts, references, pages, and hidden records."""
 
 import re
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service
 
-# Quotes and line ends have two characters each in JSON.
+# Quotes and line ends take two characters each in JSON.
 LONG: Final = 'a "quoted" line\n' * 4_000
 WIDE: Final = 500
 DEEP: Final = 30
 
 
 def test_long_part(service: Service, ask_tool: Ask) -> None:
-    """A long part is opened in pieces of as many characters as are asked for; they are the part."""
+    """A long part is returned in pieces of at most the requested size that add up to the part."""
     run = make_call("long", {"otel_ml.outputs": orjson.dumps(LONG).decode()})
     service.store.take("long", run)
     given: Any = {"ref": id_of(run), "part": "outputs", "chars": 24_000, "project": "long"}
@@ -66,7 +66,7 @@ def test_long_part(service: Service, ask_tool: Ask) -> None:
 
 
 def test_read_run(service: Service, ask_tool: Ask) -> None:
-    """A run is read with its payload leaf by leaf, its error, scores, parent and children."""
+    """Reading a run returns its payload by leaf, its error, scores, parent and children."""
     root = make_call("agent", trace_id=trace_id(5_001))
     inner: dict[str, Any] = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
     told: dict[str, Value] = {
@@ -101,7 +101,7 @@ def test_read_run(service: Service, ask_tool: Ask) -> None:
 
 
 def test_read_version(ask_tool: Ask) -> None:
-    """A version is read with its statistics, judges, parameters and source."""
+    """Reading a version returns its statistics, judges, parameters and source."""
     found = ask_tool("read", ref="answer:v1")
     stats = found["statistics"]
     assert (found["what"], found["version"]) == ("version", "answer:v1")
@@ -112,7 +112,7 @@ def test_read_version(ask_tool: Ask) -> None:
 
 
 def test_large_trace(service: Service, ask_tool: Ask) -> None:
-    """Of a large trace at most 40 lines are shown, what failed and the critical path among them."""
+    """A large trace is shown in at most 40 lines, including failed runs and the critical path."""
     root = make_call("root", trace_id=trace_id(5_002), end_ns=NOW_NS + 900 * MS_NS)
     inner: dict[str, Any] = {"trace_id": root.trace_id}
     spans = [
@@ -149,7 +149,7 @@ def test_large_trace(service: Service, ask_tool: Ask) -> None:
 
 
 def test_references(service: Service, ask_tool: Ask) -> None:
-    """A key of the user's own, and a name with visible escapes, are references as well."""
+    """A user's trace key and a name with visible escapes are valid references."""
     run = make_call("answer", {"otel_ml.trace_key": "order 7"}, trace_id=trace_id(5_003))
     name = "odd\u202e"
     definition = {
@@ -171,7 +171,7 @@ def test_references(service: Service, ask_tool: Ask) -> None:
 
 
 def test_usual_size(service: Service, ask_tool: Ask) -> None:
-    """Unasked a list has ten rows, of texts of 160 characters."""
+    """By default a list has ten rows, with texts of up to 160 characters."""
     long = {"otel_ml.inputs": orjson.dumps("z" * 1_000).decode()}
     service.store.take("usual", *(make_call("answer", long) for _ in range(12)))
     found = ask_tool("find_runs", project="usual", since=SINCE, columns=["input"])
@@ -182,7 +182,7 @@ def test_usual_size(service: Service, ask_tool: Ask) -> None:
 
 
 def found_preview(service: Service) -> int:
-    """How much of the input a list of the API shows."""
+    """Return how much of the input the API shows in a list."""
     listed = ask(service.app, "/api/v1/projects/usual/runs?limit=1").json["runs"]
     return len(listed[0]["inputs"])
 
@@ -224,12 +224,12 @@ def found_preview(service: Service) -> int:
     ],
 )
 def test_bounds(ask_tool: Ask, tool: str, given: dict[str, Any], told: str) -> None:
-    """A wrong argument is refused with its name, the value, and what would be right."""
+    """An invalid argument is refused with its name, its value and the expected one."""
     assert refused(ask_tool, tool, **given).startswith(told)
 
 
 def test_empty(ask_tool: Ask) -> None:
-    """An empty answer says why it is empty, whatever was asked."""
+    """An empty answer gives the reason, whatever the question was."""
     none = 'model == "answer" and latency_ms > 1e9'
     for tool in ("find_runs", "statistics", "errors", "overview"):
         hint = ask_tool(tool, where=none, since=SINCE)["hint"]
@@ -238,13 +238,13 @@ def test_empty(ask_tool: Ask) -> None:
         )
     calm = ask_tool("errors", where='model == "answer" and version == 1 and outcome == "ok"')
     assert calm["hint"] == f"none of {OLD - 5} runs failed"
-    # A pattern may be asked of a window alone, and so nothing is said of the time before.
+    # Patterns are only allowed with a window, so the hint does not mention earlier runs.
     pattern = ask_tool("statistics", where='matches(input, "^nothing")', since=SINCE)
     assert pattern["hint"] == "no run since 2026-11-20T00:00Z matches"
 
 
 def test_records_of_others(service: Service) -> None:
-    """A run of another project and one that is not there are refused in the same words."""
+    """Reading a run of another project and an unknown run give the same error message."""
     reader = service.store.reader.narrow(Access("k", "k", frozenset({READ}), ("shop",)))
     secret = ask(service.app, "/api/v1/projects/other/runs").json["runs"][0]["run_id"]
     messages = set()
@@ -262,13 +262,13 @@ def test_records_of_others(service: Service) -> None:
 
 
 def test_again() -> None:
-    """Where the store has trouble it is said when to come again."""
+    """If the store is unavailable, the message has the time to wait."""
     told = explain(Unavailable("The store has trouble: NETWORK_ERROR", 3), "")
     assert told == "The store has trouble: NETWORK_ERROR: try again in 3 s"
 
 
 def test_completion(ask_tool: Ask) -> None:
-    """A filter is said to be valid or not, and why; what may stand next has its kind and count."""
+    """Completion reports whether a filter is valid or why not; items have a kind and a count."""
     whole = ask_tool("complete_filter", text='tags["client"] == "acme"')
     assert (whole["is_valid"], "problem" in whole) == (True, False)
     wrong = ask_tool("complete_filter", text="modell == 1")
@@ -286,7 +286,7 @@ def test_completion(ask_tool: Ask) -> None:
 
 
 def test_show(ask_tool: Ask) -> None:
-    """As many of the runs that got worse are shown as are asked for, each with both outputs."""
+    """The requested number of worse runs is shown, each with both outputs."""
     none = ask_tool("compare", a="answer:v1", b="answer:v2", show=0)
     assert "worse" not in none
     few = ask_tool("compare", a="answer:v1", b="answer:v2", show=2)["worse"]
@@ -299,7 +299,7 @@ def test_show(ask_tool: Ask) -> None:
 
 
 def test_worst_slice(service: Service, ask_tool: Ask) -> None:
-    """Where the items of one tag got worse by far, they are named with their difference."""
+    """If the items of one tag got much worse, the tag is named with its difference."""
     items = {
         f"q-{place:03}": make_item({"question": place}, region="north" if place < 30 else "south")
         for place in range(60)

@@ -1,4 +1,4 @@
-"""What the tools answer: the same as API and pages, shorter, and with nothing left out silently."""
+"""The assistants' tools return the data of API and pages, shortened, with omissions counted."""
 
 import random
 import re
@@ -39,11 +39,11 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import harder
 
-# Characters of the definitions: a change that makes them 5 % longer has to say so here.
+# Characters of the definitions. If they grow by more than 5 %, update this number.
 MEASURED: Final = 5_651
 SINCE: Final = "2026-11-20T00:00:00Z"
 UNTIL: Final = "2026-11-20T08:00:00Z"
-# Of a list that is paged through, and that arrive meanwhile.
+# The runs of the list, and the runs that arrive while it is read.
 PAGED: Final = 1_000
 ARRIVING: Final = 200
 
@@ -55,7 +55,7 @@ def refused(ask_tool: Ask, tool: str, **given: Any) -> str:
 
 
 def test_sizes() -> None:
-    """The definitions of eight tools have 8,000 characters at most, the instructions 1,200."""
+    """The definitions of eight tools have at most 8,000 characters, the instructions 1,200."""
     texts = [
         {name: tool.definition[name] for name in ("name", "description", "inputSchema")}
         for tool in TOOLS.values()
@@ -69,7 +69,7 @@ def test_sizes() -> None:
 
 
 def test_sizes_of_all() -> None:
-    """The definitions of ten tools, where there are those that write, have 9,500 at most."""
+    """With the writing tools, the definitions of all ten tools have at most 9,500 characters."""
     texts = [
         {name: tool.definition[name] for name in ("name", "description", "inputSchema")}
         for tool in ALL_TOOLS.values()
@@ -79,7 +79,7 @@ def test_sizes_of_all() -> None:
 
 
 def test_examples(ask_tool: Ask) -> None:
-    """Every example in the instructions and definitions works as it stands."""
+    """Every example in the instructions and definitions works unchanged."""
     match = re.search(r"Python-like: (.+?)\. complete_filter", INSTRUCTIONS)
     assert match is not None
     assert ask_tool("find_runs", where=match[1])["rows"] == []
@@ -93,7 +93,7 @@ def test_examples(ask_tool: Ask) -> None:
     orders = {one.name: one.about for one in TOOLS["find_runs"].arguments}["order"]
     for order in orders.replace(" or ", ", ").replace("JUDGE", "grounded").split(", "):
         found = ask_tool("find_runs", order=order, since=SINCE)
-        assert bool(found["rows"]) == (order != "most_tokens")  # none says its tokens
+        assert bool(found["rows"]) == (order != "most_tokens")  # no run has token counts
 
 
 def rows(answered: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def rows(answered: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_paging(service: Service, ask_tool: Ask) -> None:
-    """Paging by next lists each run once, also while others arrive."""
+    """Following `next` lists each run once, also while other runs arrive."""
     starts = [NOW_NS - (PAGED - place) * 10 * SECOND_NS for place in range(PAGED)]
     service.store.take("paged", *(make_call(start_ns=start_ns) for start_ns in starts))
     arguments = {"project": "paged", "since": SINCE, "limit": 50, "columns": ["run"]}
@@ -137,7 +137,7 @@ FIELDS: Final = (
 
 @harder
 def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
-    """Counts and figures of random filters are those of the API."""
+    """Counts and figures for random filters equal the API's."""
     draw = random.Random(7)  # noqa: S311 - it chooses filters
     for _ in range(examples(100, on_commit=12)):
         some = draw.sample(FIELDS, draw.randint(1, 3))
@@ -157,7 +157,7 @@ def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
 
 
 def test_orders(ask_tool: Ask) -> None:
-    """Runs are listed by latency, cost and a judge's score; what is not shown is counted."""
+    """Runs are sorted by latency, cost or a judge's score, and omitted runs are counted."""
     ours = {"where": 'model == "answer"', "since": SINCE, "limit": 3}
     slow = ask_tool("find_runs", order="slowest", columns=["ms", "input"], **ours)
     assert slow["rows"] == [[9_000, "why 77"], [500, "why 199"], [500, "why 149"]]
@@ -171,7 +171,7 @@ def test_orders(ask_tool: Ask) -> None:
 
 
 def test_errors(ask_tool: Ask) -> None:
-    """Failed runs are grouped by the shape of their message; what is new is said."""
+    """Failed runs are grouped by the shape of their message, and new errors are marked."""
     found = ask_tool("errors", where='model == "answer"', since=SINCE)
     first, second = rows(found)
     assert (first["type"], first["message"], first["runs"]) == (
@@ -193,7 +193,7 @@ def test_errors(ask_tool: Ask) -> None:
 
 
 def test_errors_of_the_page(service: Service, ask_tool: Ask) -> None:
-    """The runs page has the groups of errors that the tool has: shapes, counts, what is new."""
+    """The runs page and the tool have the same error groups: shapes, counts and new errors."""
     told = {"where": 'model == "answer"', "since": "2026-11-20T06:05:00Z", "until": UNTIL}
     found = rows(ask_tool("errors", **told))
     where = quote(told["where"])
@@ -222,7 +222,7 @@ def test_errors_of_the_page(service: Service, ask_tool: Ask) -> None:
 
 
 def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
-    """A verdict is that of the experiment's page, sentence for sentence."""
+    """The verdict has the same sentences as the experiment in the API."""
     listed = rows(ask_tool("find_experiments"))
     second, first = (row["experiment"] for row in listed)
     found = ask_tool("compare", a=first, b=second)
@@ -240,7 +240,7 @@ def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
 
 
 def test_versions(service: Service, ask_tool: Ask) -> None:
-    """A new version is compared as its release, as in the API; experiments are shown too."""
+    """A new version is compared as a release, as in the API, and its experiments are shown too."""
     found = ask_tool("compare", a="answer:v1", b="answer:v2")
     told = find_verdict(service.store.reader, "shop", "answer", 2, 1, now_ns=ASKED_NS)
     assert (told.basis, told.production) == ("release", None)
@@ -267,7 +267,7 @@ def test_versions(service: Service, ask_tool: Ask) -> None:
 
 
 def test_nested_params(service: Service, ask_tool: Ask) -> None:
-    """What changed within nested parameters is told by its dotted name, as on the page."""
+    """A changed nested parameter has its dotted name, as on the page."""
     for version, heat in (("v1", 0.2), ("v2", 0.9)):
         params = {"llm": {"name": "small", "temperature": heat}, "depth": 6}
         told = {
@@ -294,7 +294,7 @@ SECOND: Final = 'model == "answer" and version == 2'
 
 
 def test_filters_have_a_verdict(ask_tool: Ask) -> None:
-    """Two filters are compared by the function that compares a release, on all of their runs."""
+    """Two filters are compared on all their runs, by the same function as a release."""
     found = ask_tool("compare", a=FIRST, b=SECOND, since=SINCE)
     assert found["verdict"] == "worse"
     assert found["how"] == "unpaired production since 2026-11-20T00:00Z: 100 and 100 runs"
@@ -307,7 +307,7 @@ def test_filters_have_a_verdict(ask_tool: Ask) -> None:
 
 
 def test_widened(ask_tool: Ask) -> None:
-    """Where a side has too few runs since then, all of both are compared, and that is said."""
+    """If a side has too few runs in the window, the answer compares all runs and reports that."""
     found = ask_tool("compare", a=FIRST, b=SECOND, since="30m")
     assert re.fullmatch(
         r"unpaired production, widened to all time, as since \S+ there are 0 and 29 runs, and 100 "
@@ -319,7 +319,7 @@ def test_widened(ask_tool: Ask) -> None:
 
 
 def test_no_verdict(ask_tool: Ask) -> None:
-    """Where runs match both sides, or none match one, there is no verdict, and why is said."""
+    """If runs match both sides, or none match one, the answer has a reason and no verdict."""
     both = ask_tool("compare", a=FIRST, b='model == "answer"', since=SINCE)
     expected = "no verdict: 100 runs match both sides: choose filters that exclude each other"
     assert ("verdict" in both, both["because"]) == (False, expected)
@@ -328,7 +328,7 @@ def test_no_verdict(ask_tool: Ask) -> None:
 
 
 def test_trace(ask_tool: Ask) -> None:
-    """A trace is outlined: siblings folded, what failed and the critical path always there."""
+    """A trace outline folds siblings, and always includes failed runs and the critical path."""
     found = ask_tool("read", ref=TRACE.hex())
     lines = rows(found["lines"])
     assert [(line["name"], line["outcome"], line["times"]) for line in lines] == [
@@ -342,7 +342,7 @@ def test_trace(ask_tool: Ask) -> None:
 
 
 def test_children(ask_tool: Ask) -> None:
-    """The runs below one are listed page by page, each once."""
+    """The runs below a run are listed page by page, each once."""
     root = rows(ask_tool("read", ref=TRACE.hex())["lines"])[0]["run"]
     call: Any = {"ref": root, "part": "children", "chars": 2_000}
     names: list[str] = []
@@ -354,7 +354,7 @@ def test_children(ask_tool: Ask) -> None:
 
 
 def test_parts(ask_tool: Ask) -> None:
-    """A part is opened piece by piece; the pieces are the part."""
+    """A part is returned in pieces that add up to the part; an unknown part is refused."""
     source = ask_tool("read", ref="answer:v2", part="source")["text"]
     assert source == "def answer(question):\n    return ask(question, temperature=0.9)\n"
     wrong = refused(ask_tool, "read", ref="answer:v2", part="sauce")
@@ -362,7 +362,7 @@ def test_parts(ask_tool: Ask) -> None:
 
 
 def test_refusals(ask_tool: Ask) -> None:
-    """A refusal says what is wrong, the value, and what would be right."""
+    """A refusal names the wrong argument, its value, and the expected one."""
     assert refused(ask_tool, "find_runs", limit=500) == "limit: 500 is more than 50"
     assert "did you mean limit?" in refused(ask_tool, "find_runs", limt=5)
     assert refused(ask_tool, "read", ref="\ud800").startswith("ref: ")
@@ -384,7 +384,7 @@ def test_refusals(ask_tool: Ask) -> None:
 
 
 def test_projects_of_others(service: Service) -> None:
-    """A project that is not there and one of others are refused in one and the same sentence."""
+    """An unknown project and a project without access give the same error message."""
     reader = service.store.reader.narrow(Access("k", "k", frozenset({READ}), ("shop",)))
     messages = []
     for project in ("other", "never"):
@@ -397,7 +397,7 @@ def test_projects_of_others(service: Service) -> None:
 
 
 def test_short_ids(service: Service, ask_tool: Ask) -> None:
-    """Two runs with one short id are both named; a whole id tells them apart."""
+    """If two runs share a short id, the error names both, and the full id selects one."""
     twins = [
         make_call("twin", trace_id=trace_id(70 + place), span_id=span_id(7)) for place in range(2)
     ]
@@ -419,7 +419,7 @@ HOSTILE: Final = (
 
 
 def test_hostile(service: Service, ask_tool: Ask) -> None:
-    """Hostile content stays within bounds, in texts that are listed, and visible."""
+    """Hostile content stays within limits, in fields listed as foreign, with visible escapes."""
     deep = "[" * 900 + "]" * 900
     spans = [
         make_call(
@@ -461,7 +461,7 @@ def test_hostile(service: Service, ask_tool: Ask) -> None:
 
 
 def call_all(ask_tool: Ask) -> list[tuple[str, dict[str, Any]]]:
-    """Call every tool in every way that has an answer of its own form."""
+    """Call every tool in every way that has a different form of answer."""
     run = rows(ask_tool("find_runs", since=SINCE))[0]["run"]
     experiment = rows(ask_tool("find_experiments"))[0]["experiment"]
     calls: list[tuple[str, dict[str, Any]]] = [
@@ -485,13 +485,13 @@ def call_all(ask_tool: Ask) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_output_schemas(ask_tool: Ask) -> None:
-    """Every answer is what the schema of its tool says."""
+    """Every answer is valid under its tool's output schema."""
     for tool, answered in call_all(ask_tool):
         validator_for(TOOLS[tool].output_schema).validate(answered)
 
 
 def test_buckets_go_on(service: Service, ask_tool: Ask) -> None:
-    """Buckets that are too many for an answer go on with the next one; none is missing."""
+    """Buckets that exceed one answer continue with `next`, without a gap."""
     started = (NOW_NS - place * 1_200 * SECOND_NS for place in range(120))
     service.store.take("buckets", *(make_call(start_ns=start_ns) for start_ns in started))
     call: Any = {"project": "buckets", "bucket": "15m", "since": "2d", "until": UNTIL}
@@ -506,7 +506,7 @@ def test_buckets_go_on(service: Service, ask_tool: Ask) -> None:
 
 
 def test_next_is_a_call(ask_tool: Ask) -> None:
-    """Whatever stands in next can be called as it stands."""
+    """Every `next` in an answer can be called unchanged."""
     followed = 0
     for _, answered in call_all(ask_tool):
         parts = [answered, *(part for part in answered.values() if isinstance(part, dict))]

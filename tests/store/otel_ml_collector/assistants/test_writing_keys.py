@@ -1,4 +1,4 @@
-"""Who may write as an assistant, where there are keys."""
+"""The keys that assistants need for writing."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.stores import open_service
 
 
 def test_keys(tmp_path: Path) -> None:
-    """Where there are keys, those with the scope annotate write, and sign it."""
+    """If the store has keys, a key with the scope annotate can write; its name is recorded."""
     with open_service(tmp_path, mcp_writes="true") as service:
         ring: Keyring = service.app.state.services.find(Keyring)
         reads = ring.add(Access("", "reads", frozenset({READ, INGEST}), ("shop",))).text

@@ -1,4 +1,4 @@
-"""Fields of a model that drifted, from recorded runs, through the API, with nothing set up."""
+"""Drifted fields of a model, found from recorded runs without any setup, through the API."""
 
 import json
 import math
@@ -35,7 +35,7 @@ Payload = Mapping[str, Any]
 def make_day(
     model: str, day: int, runs: int, write: Callable[[random.Random], tuple[Payload, Payload]]
 ) -> list[Span]:
-    """Make runs of a day, so many days ago, with the inputs and outputs that are written."""
+    """Make the runs of one day `day` days ago, with inputs and outputs from `write`."""
     draw = random.Random(f"{model}{day}")  # noqa: S311 - not for secrets
     spans = []
     for place in range(runs):
@@ -57,7 +57,7 @@ def make_day(
 
 
 def pay(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write a payment as it usually is."""
+    """Make a normal payment."""
     inputs = {
         "amount": round(draw.lognormvariate(3, 0.5), 2),
         "card": draw.choice(["amex", "mastercard"]),
@@ -68,7 +68,7 @@ def pay(draw: random.Random) -> tuple[Payload, Payload]:
 
 
 def pay_broken(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write a payment that often has no amount, and now and then a new card."""
+    """Make a payment that often has no amount, and sometimes a new card."""
     inputs, outputs = pay(draw)
     changed = {**inputs, "card": "visa" if draw.random() < 0.2 else inputs["card"]}
     if draw.random() < 0.3:
@@ -77,13 +77,13 @@ def pay_broken(draw: random.Random) -> tuple[Payload, Payload]:
 
 
 def pay_refused(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write a payment as it usually is, which the model judges otherwise."""
+    """Make a normal payment with a changed output of the model."""
     inputs, _ = pay(draw)
     return inputs, {"label": "bad"}
 
 
 def sketch_days(connections: Connections, project: str, days: range) -> None:
-    """Make the sketches of days, so many days ago, as if they had been left alone for a minute."""
+    """Make the sketches of days, counted back from today, as if nothing changed for a minute."""
     client = connections.open()
     for day in days:
         now_ns = client.query(Sql("SELECT toUnixTimestamp64Nano(now64(9))")).result_rows[0][0]
@@ -92,7 +92,7 @@ def sketch_days(connections: Connections, project: str, days: range) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a model whose data broke yesterday, one that changed, and one as before."""
+    """Open a collector with three models: data broken yesterday, changed outputs, unchanged."""
     with open_service(tmp_path_factory.mktemp("fields")) as service:
         yesterday = {"broken": pay_broken, "changed": pay_refused, "same": pay}
         for model, write in yesterday.items():
@@ -116,7 +116,7 @@ def get_fields(service: Service, model: str, **asked: str) -> dict[str, Any]:
 
 
 def test_broken(service: Service) -> None:
-    """A field that is missing more often is broken data, said in words with its runs."""
+    """A field that is missing more often is broken data, with a sentence and its runs' filter."""
     amount = get_fields(service, "broken")["inputs.amount"]
     assert (amount["word"], amount["change"], amount["kind"]) == ("drift", "broken", "number")
     assert amount["sentence"].startswith("missing 0 → ")
@@ -126,7 +126,7 @@ def test_broken(service: Service) -> None:
 
 
 def test_new_value(service: Service) -> None:
-    """A new value of a category is named with its share, and opens as a list of runs."""
+    """A new value of a category is named with its share, and links to its runs."""
     card = get_fields(service, "broken")["inputs.card"]
     assert (card["word"], card["change"], card["kind"]) == ("drift", "traffic", "category")
     assert card["sentence"].startswith('new value "visa": ')
@@ -134,27 +134,27 @@ def test_new_value(service: Service) -> None:
 
 
 def test_model_changed(service: Service) -> None:
-    """An output that moved while the inputs are as before is a model that changed."""
+    """If an output drifts and the inputs do not, the model has changed."""
     fields = get_fields(service, "changed")
     assert fields["outputs.label"]["change"] == "model"
     assert {name for name, field in fields.items() if field["change"]} == {"outputs.label"}
 
 
 def test_as_before(service: Service) -> None:
-    """Of a model of which nothing changed no field drifts."""
+    """No field of an unchanged model drifts."""
     fields = get_fields(service, "same")
     assert {field["word"] for field in fields.values()} <= {"as before", "too few"}
     assert fields["inputs.note"]["kind"] == "text"
 
 
 def test_redacted(service: Service) -> None:
-    """Of a redacted value nothing is kept, and it is not missing either."""
+    """A redacted value is not stored, and it does not count as missing."""
     secret = get_fields(service, "same")["inputs.secret"]
     assert (secret["n"], secret["missing"]) == (0, 0.0)
 
 
 def test_of_runs(service: Service) -> None:
-    """Fields that are read from the runs, with a filter, say what those of the sketches say."""
+    """Fields computed from filtered runs equal those from sketches."""
     kept = get_fields(service, "broken")["inputs.card"]
     read = get_fields(service, "broken", where='outcome == "ok"')["inputs.card"]
     assert {**read, "distance": 0} == {**kept, "distance": 0}
@@ -162,7 +162,7 @@ def test_of_runs(service: Service) -> None:
 
 
 def test_report(service: Service) -> None:
-    """A report has both distributions, the distance of each day, and runs typical of the new."""
+    """A report has both distributions, each day's distance, and runs typical of the new values."""
     report = get(service, "fields/inputs.card?model=broken")
     (value,) = [one for one in report["histograms"] if one["part"] == "value"]
     visa = next(cell for cell in value["cells"] if cell["label"] == "visa")
@@ -175,7 +175,7 @@ def test_report(service: Service) -> None:
 
 
 def read_inputs(model: str, day: int, write: Callable[[random.Random], Any], name: str) -> Any:
-    """Return the values of an input that the runs of a day were given."""
+    """Return the values of an input in one day's runs."""
     inputs = [
         json.loads(str(span.attributes["otel_ml.inputs"]))
         for span in make_day(model, day, RUNS, write)
@@ -184,7 +184,7 @@ def read_inputs(model: str, day: int, write: Callable[[random.Random], Any], nam
 
 
 def read_both(name: str) -> tuple[list[Any], list[Any]]:
-    """Return the values of the model whose data broke: those before, and yesterday's."""
+    """Return an input's values for the broken model: those before, and yesterday's."""
     before = [value for day in range(2, DAYS) for value in read_inputs("broken", day, pay, name)]
     return before, read_inputs("broken", 1, pay_broken, name)
 
@@ -195,18 +195,18 @@ def get_part(service: Service, field: str, part: str = "value") -> Any:
 
 
 def test_kolmogorov_smirnov(service: Service) -> None:
-    """Of numbers the report has Kolmogorov and Smirnov's statistic, as scipy has it of the runs."""
+    """For numbers, the report has the Kolmogorov-Smirnov statistic that scipy computes."""
     value = get_part(service, "inputs.amount")
     assert value["ks"] == pytest.approx(ks_2samp(*read_both("amount")).statistic, abs=0.02)
     assert value["psi"] is None
 
 
 def test_population_stability(service: Service) -> None:
-    """Of categories the report has the population stability index, as its formula of the runs."""
+    """For categories, the report has the population stability index, computed by its formula."""
     before, after = (Counter(values) for values in read_both("card"))
     expected = 0.0
     for name in before | after:
-        # A value that one side lacks counts as half a run.
+        # A value that is missing on one side counts as half a run.
         low, high = (max(side[name], 0.5) / side.total() for side in (before, after))
         expected += (high - low) * math.log(high / low)
     value = get_part(service, "inputs.card")
@@ -215,7 +215,7 @@ def test_population_stability(service: Service) -> None:
 
 
 def test_page_of_both(service: Service) -> None:
-    """A fold of the page of a field shows both, and a dash for one that does not apply."""
+    """A field's page shows both statistics, and a dash for one that does not apply."""
     for field, name in (("inputs.amount", "ks"), ("inputs.card", "psi")):
         shown = get_part(service, field)[name]
         page = ask(service.app, f"/projects/p/fields/{field}?model=broken").text
@@ -228,7 +228,7 @@ def test_page_of_both(service: Service) -> None:
 
 
 def test_findings(service: Service) -> None:
-    """Broken data stands first among the findings, then the model that changed, then traffic."""
+    """Findings are ordered: broken data first, then changed models, then traffic."""
     findings = get(service, "findings")["findings"]
     assert [(one["kind"], one["model"]) for one in findings] == [
         ("broken", "broken"),
@@ -242,26 +242,26 @@ def test_findings(service: Service) -> None:
 
 @pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])
 def test_wrong_reference(service: Service, than: str) -> None:
-    """What cannot be a reference is refused, with what can be one."""
+    """An invalid reference is refused, and the error lists the valid ones."""
     answer = ask(service.app, f"/api/v1/projects/p/fields?model=same&than={quote(than)}")
     assert answer.status == 400
     assert "expected reference, a number of days such as 28d" in str(answer.json)
 
 
 def test_unknown(service: Service) -> None:
-    """A field that is not there is not found."""
+    """An unknown field gets a 404 response."""
     assert ask(service.app, "/api/v1/projects/p/fields/inputs.no?model=same").status == 404
 
 
 def test_page_of_unknown_model(service: Service) -> None:
-    """The page of fields refuses a model that the project does not have, with the nearest one."""
+    """The fields page refuses an unknown model and suggests the closest name."""
     answer = ask(service.app, "/projects/p/fields?model=brokn")
     assert answer.status == 404
     assert "Project &#39;p&#39; has no model &#39;brokn&#39;: did you mean broken?" in answer.text
 
 
 def test_page_of_fields(service: Service) -> None:
-    """The page lists the fields of a model, broken data first, each with what changed."""
+    """The page lists a model's fields, broken data first, each with its change."""
     page = ask(service.app, "/projects/p/fields?model=broken").text
     rows = page.partition('<table class="t fit sec" id="fields">')[2]
     assert rows.index("inputs.amount") < rows.index("inputs.card") < rows.index("outputs.label")
@@ -270,7 +270,7 @@ def test_page_of_fields(service: Service) -> None:
 
 
 def test_page_of_fields_without_values(service: Service) -> None:
-    """The page shows no kind for a field that has no value in any run."""
+    """The page shows no kind for a field without a value in any run."""
     field = get_fields(service, "same")["inputs.secret"]
     assert (field["n"], field["reference_n"]) == (0, 0)
     page = ask(service.app, "/projects/p/fields?model=same").text
@@ -279,7 +279,7 @@ def test_page_of_fields_without_values(service: Service) -> None:
 
 
 def test_page_of_a_field(service: Service) -> None:
-    """The page of a field draws its distance over time, and shows runs of the new value."""
+    """A field's page plots its distance over time, and lists runs with the new value."""
     page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text
     assert "new value &#34;visa&#34;: " in page
     assert page.count('class="dot"') == DAYS - 2
@@ -288,7 +288,7 @@ def test_page_of_a_field(service: Service) -> None:
 
 
 def test_finding_about_a_field_opens_its_page(service: Service) -> None:
-    """A finding about a field opens the field's page, over the time that was judged."""
+    """A finding about a field links to the field's page, for the same window."""
     page = ask(service.app, "/projects/p/monitor/findings?last=24h").text
     problem = "/projects/p/problems/broken-data-inputs-amount?last=24h"
     assert f'<a href="{problem}">broken: input amount is missing</a>' in page
@@ -299,7 +299,7 @@ def test_finding_about_a_field_opens_its_page(service: Service) -> None:
 
 
 def test_least_usual_texts(service: Service) -> None:
-    """The page of a field of texts that did not drift lists its least usual texts."""
+    """The page of a text field that did not drift lists its least usual texts."""
     page = ask(service.app, "/projects/p/fields/inputs.note?model=same").text
     assert "<h2>Most unusual values</h2>" in page
     table = page.partition('id="typical"')[2]
@@ -310,14 +310,14 @@ def test_least_usual_texts(service: Service) -> None:
 
 
 def test_page_of_numbers(service: Service) -> None:
-    """The page of a field of numbers draws both distributions on one axis."""
+    """The page of a number field draws both distributions on one axis."""
     page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
     assert page.count('<path class="area"') == page.count('<path class="a"') == 1
     assert "The data has been broken since" in page
 
 
 def test_other_references(service: Service) -> None:
-    """An hour is held against hours; a version or data set that is not there is not found."""
+    """An hour is compared with hours; an unknown version or data set gets a 404 response."""
     hour = get(service, "fields?model=same&last=1h")
     assert (hour["reference"], hour["runs"]) == ("the 7 days before", 0)
     for than in ("version", "version:7", "dataset:none"):
@@ -326,7 +326,7 @@ def test_other_references(service: Service) -> None:
 
 
 def test_data_set(service: Service) -> None:
-    """A data set whose items are unlike the traffic drifts from it, as scipy has it of both."""
+    """A data set that differs from the traffic drifts, by the distance that scipy computes."""
     draw = random.Random(17)  # noqa: S311 - not for secrets
     items = {
         f"q-{place}": make_item(
@@ -355,7 +355,7 @@ def test_data_set(service: Service) -> None:
 
 
 def test_window_of_days(service: Service) -> None:
-    """Two days may be the reference: those from the first to before the second."""
+    """Two days can be the reference: from the first day up to, but not including, the second."""
     days = [
         datetime.fromtimestamp((TODAY_NS - day * DAY_NS) / 10**9, UTC).date().isoformat()
         for day in (6, 3)
@@ -371,7 +371,7 @@ def test_window_of_days(service: Service) -> None:
 
 
 def test_version(service: Service) -> None:
-    """The newest version's runs of the window are held against those of the version before."""
+    """The newest version's runs in the window are compared with the previous version's."""
     spans = make_day("two", 2, 120, pay)
     for span in make_day("two", 1, 120, pay_refused):
         spans.append(replace(span, attributes={**span.attributes, "otel_ml.model.version": "v2"}))

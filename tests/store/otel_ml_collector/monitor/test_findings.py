@@ -1,4 +1,4 @@
-"""Tests of findings: which stands first, and what is said where some are missing."""
+"""Findings: their order, and how missing ones are reported."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from tests.support.otel_ml_collector.stores import Store
 
 
 def take_too_long(question: FindingsQuestion) -> list[Finding]:
-    """Ask the store something that it does not answer in time."""
+    """Run a query that exceeds its time limit."""
     slow = Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1")
     question.reader.rows(slow, {}, {"max_execution_time": 0.1})
     return []
@@ -44,7 +44,7 @@ SLOW = Contributor("slices", take_too_long)
 
 
 def test_contributor_that_times_out(store: Store) -> None:
-    """What the store does not answer in time is named, beside the findings of all others."""
+    """A contributor that times out is named as missing, next to the findings of the others."""
     broken = make_finding("broken", 1)
     question = make_question(store.reader, "shop", NOW_NS)
     gathered = find_findings(question, [SLOW, Contributor("fields", lambda _: [broken])])
@@ -52,7 +52,7 @@ def test_contributor_that_times_out(store: Store) -> None:
 
 
 def test_kept_answer_of_another_key(store: Store) -> None:
-    """An answer that is kept is told to nobody who may not read its project."""
+    """A cached answer is not returned to a key that cannot read its project."""
     assert find_monitor(store.reader, "shop", "24h", NOW_NS).findings == []
     theirs = store.reader.narrow(replace(store.reader.access, projects=("other",)))
     with pytest.raises(Missing):
@@ -60,14 +60,14 @@ def test_kept_answer_of_another_key(store: Store) -> None:
 
 
 def test_kept_answer_follows_what_arrives(store: Store) -> None:
-    """Within minutes nothing is worked out again, unless something was delivered."""
+    """A cached answer is reused for minutes, unless new runs arrive."""
     first = find_monitor(store.reader, "news", "24h", NOW_NS)
     assert find_monitor(store.reader, "news", "24h", NOW_NS + 1) is first
     store.take("news", make_call("buy", start_ns=NOW_NS - 5 * 10**9, end_ns=NOW_NS - 10**9))
     assert find_monitor(store.reader, "news", "24h", NOW_NS + 2) is not first
 
 
-# More than are looked at anew with each delivery.
+# More runs than are read again with each delivery.
 MANY: Final = Sql("""
     INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, rank)
     SELECT {project:String}, {start:Int64} - number, leftPad(toString(number), 16, '0'),
@@ -76,13 +76,13 @@ MANY: Final = Sql("""
 
 
 def store_many(store: Store, project: str, start_ns: int, runs: int = 50_001) -> None:
-    """Store more runs than a page of Monitor reads anew each time; the newest starts then."""
+    """Store more runs than Monitor reads again each time; the newest starts at `start_ns`."""
     values = {"project": project, "start": start_ns, "runs": runs}
     store.connections.open().command(MANY, parameters=values)
 
 
 def test_older_answer_of_many_runs(store: Store) -> None:
-    """Of many runs the answer of minutes ago is there at once, until half an hour went by."""
+    """For many runs, an answer a few minutes old is shown at once, for up to half an hour."""
     store_many(store, "large", NOW_NS - MINUTE_NS)
     assert find_kept_monitor(store.reader, "large", "24h", NOW_NS) is None
     first = find_monitor(store.reader, "large", "24h", NOW_NS)
@@ -102,7 +102,7 @@ MARK: Final = Sql("""
     INSERT INTO daily (project, day_ns, marked_ns)
     SELECT 'days', {day_ns:Int64}, toUnixTimestamp64Nano(now64(9))""")
 COUNT: Final = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
-# Two versions, releases and provider's models, of which each second one is new.
+# Two versions, releases and LLMs; the second one of each is new.
 VERSIONS: Final = Sql("""
     INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, digest, structure,
       release, provider_model, rank)
@@ -126,7 +126,7 @@ def count_statements(store: Store, ask: Callable[[], object]) -> int:
 
 
 def test_changes_are_asked_for_once(store: Store) -> None:
-    """Versions, releases and provider's models are read together, once for all contributors."""
+    """Versions, releases and LLMs are read together, once for all contributors."""
     client = store.connections.open()
     client.command(NUMBERED)
     client.command(VERSIONS, parameters={"start": NOW_NS - DAY_NS})
@@ -139,7 +139,7 @@ def test_changes_are_asked_for_once(store: Store) -> None:
     }
     assert [change.name for change in changes] == ["gpt-2", "r2", "buy:v2"]
     alone = count_statements(store, lambda: find_changes(store.reader, "changed", NOW_NS))
-    # All three are read together; each is counted beside its baseline; versions have numbers.
+    # All three are read together, each is counted with its baseline, and versions have numbers.
     assert alone <= 6
     question = make_question(store.reader, "changed", NOW_NS)
     contributors = [
@@ -150,7 +150,7 @@ def test_changes_are_asked_for_once(store: Store) -> None:
 
 
 def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
-    """Whole days that stay as they are need no second reading; other runs of them are judged."""
+    """Unchanged whole days are not read again; if their runs change, they are judged again."""
     spans = make_day("pay", 1, 130, pay_broken)
     for day in range(2, 10):
         spans += make_day("pay", day, 130, pay)
@@ -164,12 +164,12 @@ def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
         answers.append(drift.contribute(question))
 
     assert count_statements(store, contribute) > 2
-    assert count_statements(store, contribute) == 1  # which days have sketches
+    assert count_statements(store, contribute) == 1  # the query for days with sketches
     [broken] = [finding for finding in answers[0] if finding.kind == "broken"]
     assert broken.title == "pay: input amount is missing"
     assert answers[1] == answers[0]
     store.take("days", *make_day("pay", 1, 260, pay)[130:], now_ns=time.time_ns())
-    # A day is marked once in ten seconds; its sketches are made a minute later, not at once.
+    # A day is marked at most once in ten seconds, and its sketches are made a minute later.
     store.connections.open().command(MARK, parameters={"day_ns": TODAY_NS - DAY_NS})
     assert count_statements(store, contribute) > 2
     [again] = [finding for finding in answers[2] if finding.kind == "broken"]
@@ -177,7 +177,7 @@ def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
 
 
 def test_nothing_is_answered(store: Store) -> None:
-    """Where the store answers nothing, that is no answer without findings."""
+    """If every contributor times out, the result is an error and not an empty list."""
     with pytest.raises(StoreTimeout):
         find_findings(make_question(store.reader, "shop", NOW_NS), [SLOW])
 
@@ -193,7 +193,7 @@ def make_finding(
 
 
 def test_order() -> None:
-    """Broken data stands before models that changed, slices and traffic, whatever their size."""
+    """Broken data precedes changed models, slices and traffic, whatever their size."""
     broken, traffic = make_finding("broken", 1), make_finding("traffic", 9_000)
     slices = [make_finding("slice", size) for size in (312, 88)]
     changed = [make_finding("model", 700), make_finding("release", 481)]
@@ -202,13 +202,13 @@ def test_order() -> None:
 
 
 def test_same_size() -> None:
-    """Findings of one kind and size stand in the order of their words, however they came."""
+    """Findings of the same kind and size are sorted by their text."""
     first, second = make_finding("slice", 5, "a"), make_finding("slice", 5, "b")
     assert order_findings([second, first]) == order_findings([first, second]) == [first, second]
 
 
 def test_release_is_no_slice() -> None:
-    """A version that is worse is told of as a release, and not as a slice once more."""
+    """A worse version is listed as a release, and not also as a slice."""
     release = make_finding("release", 5, version=2)
     other = make_finding("slice", 7, version=1)
     assert order_findings([make_finding("slice", 9, version=2), other, release]) == [release, other]

@@ -1,4 +1,4 @@
-"""A broken field, a worse version and a bad client are the first findings, with nothing set up."""
+"""A broken field, a worse version and a bad client are the first findings, without any setup."""
 
 import json
 import random
@@ -37,7 +37,7 @@ def make_run(model: str, start_ns: int, draw: random.Random, **told: Value) -> S
 
 
 def make_screened(draw: random.Random) -> Iterator[Span]:
-    """Make runs of nine days, of whose last one in three lacks a number."""
+    """Make runs of nine days; on the last day, one in three lacks a number."""
     for day in range(9, 0, -1):
         for place in range(120):
             amount = {} if day == 1 and place % 3 == 0 else {"amount": draw.gauss(50, 9)}
@@ -54,10 +54,10 @@ PLANS: Final = ("basic", "pro")
 
 
 def make_diagnosed(draw: random.Random) -> Iterator[Span]:
-    """Make runs of nine days for three hospitals, of which C sends other data on the last day.
+    """Make nine days of runs for three hospitals; hospital C's data changes on the last day.
 
-    It sends no size, its ages are texts, and its device is a new one. The plan says nothing, and
-    so does a tag that nearly all runs have.
+    Its size is missing, its ages are text, and its device is new. The tag plan has no effect, and
+    the tag country has the same value for all runs.
     """
     for day in range(9, 0, -1):
         for place in range(300):
@@ -84,7 +84,7 @@ def make_diagnosed(draw: random.Random) -> Iterator[Span]:
 
 
 def make_asked(draw: random.Random) -> Iterator[Span]:
-    """Make runs of the last hours, of whose clients one fails often."""
+    """Make runs of the last hours; one client's runs often fail."""
     for place in range(360):
         client = ("bigshot", "acme", "internal")[place % 3]
         failed = {"outcome": "error"} if client == "acme" and draw.random() < 0.4 else {}
@@ -93,7 +93,7 @@ def make_asked(draw: random.Random) -> Iterator[Span]:
 
 
 def make_answered(draw: random.Random) -> Iterator[Span]:
-    """Make runs of a version, and of a newer one that fails more often."""
+    """Make runs of a version, and of a newer version that fails more often."""
     for place in range(900):
         is_new = place < 300
         age_ns = HOUR_NS + place * 90 * 10**9 + (0 if is_new else 2 * HOUR_NS)
@@ -112,26 +112,26 @@ def first_three(store: Store) -> list[Finding]:
 
 
 def test_broken_field_is_first(first_three: list[Finding]) -> None:
-    """The field that lacks values since the last whole day is the first finding."""
+    """The first finding is the field that lacks values since the last whole day."""
     assert first_three[0].kind == "broken"
     assert first_three[0].sentence.startswith("screen: input amount is missing in 33 % of runs")
 
 
 def test_worse_version_is_second(first_three: list[Finding]) -> None:
-    """The version that fails more often is found from its own traffic."""
+    """The second finding is the version that fails more often in its own traffic."""
     assert first_three[1].kind == "release"
     assert first_three[1].sentence.startswith("answer v2 fails in 25 % of runs, v1 in ")
 
 
 def test_bad_client_is_third(first_three: list[Finding]) -> None:
-    """The client whose runs fail more often than the rest is found among the slices."""
+    """The third finding is the client whose runs fail more often than others."""
     assert first_three[2].kind == "slice"
     assert first_three[2].sentence.startswith("ask fails for client acme in 50 % of runs, ")
 
 
 @pytest.fixture(scope="module")
 def of_hospitals(store: Store) -> dict[str, Finding]:
-    """The findings of a project where one hospital of three sends other data, by their fields."""
+    """Return findings by field, for a project where one of three hospitals' data changed."""
     spans = [*make_diagnosed(random.Random(6))]  # noqa: S311 - not for secrets
     store.take("hospitals", *spans, now_ns=NOW_NS)
     findings = find_project_findings(store.reader, "hospitals", NOW_NS).findings
@@ -139,7 +139,7 @@ def of_hospitals(store: Store) -> dict[str, Finding]:
 
 
 def test_missing_input_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
-    """A finding of missing values names the hospital that has nearly all of them."""
+    """A finding about missing values names the hospital with nearly all of them."""
     finding = of_hospitals["inputs.size"]
     assert finding.title == "diagnose: input size is missing for hospital C"
     assert finding.sentence.endswith(", never elsewhere")
@@ -149,19 +149,19 @@ def test_missing_input_names_its_slice(of_hospitals: dict[str, Finding]) -> None
 
 
 def test_wrong_type_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
-    """A finding of a different type names the hospital whose values have it."""
+    """A finding about a changed type names the hospital whose values have it."""
     assert of_hospitals["inputs.age"].sentence.endswith(", only for hospital C")
 
 
 def test_new_value_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
-    """A finding of a new value names the hospital that sends it."""
+    """A finding about a new value names the hospital that sends it."""
     sentence = of_hospitals["inputs.device"].sentence
     assert sentence.startswith('The inputs of diagnose changed. Input device: new value "new": ')
     assert sentence.endswith(", only for hospital C")
 
 
 def test_missing_input_of_all(of_hospitals: dict[str, Finding]) -> None:
-    """A finding of values that are missing for all hospitals alike names none."""
+    """A finding about values missing equally for all hospitals names none."""
     finding = of_hospitals["inputs.note"]
     assert finding.title == "diagnose: input note is missing"
     assert finding.sentence.endswith(", never before")

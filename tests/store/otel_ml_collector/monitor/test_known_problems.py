@@ -1,4 +1,4 @@
-"""Tests of problems that a user marked as known."""
+"""Problems that a user marked as known."""
 
 import json
 import re
@@ -19,14 +19,14 @@ JSON: Final = {"content-type": "application/json"}
 
 
 def count_problems(service: Service) -> list[list[str]]:
-    """Return how many problems the overview, Monitor and Home count."""
+    """Return the number of problems that the overview, Monitor and Home show."""
     parts = (f"{PAGE}/news", f"{PAGE}/monitor/findings", f"/status?project={PROJECT}&of=1")
     texts = [ask(service.app, part).text for part in parts]
     return [re.findall(r">(\d+) problems?\b", text)[:1] for text in texts]
 
 
 def test_mark_as_known(tmp_path: Path) -> None:
-    """A known problem is listed and counted nowhere, also after a restart, until it is undone."""
+    """A known problem is not counted anywhere, also after a restart, until the mark is removed."""
     now_ns = time.time_ns()
     with open_service(tmp_path) as service:
         service.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)

@@ -1,4 +1,4 @@
-"""Tests of the page of a problem: its examples, and pairs of them."""
+"""The page of a problem: its examples, and pairs of them."""
 
 import html
 import json
@@ -24,7 +24,7 @@ PROBLEM: Final = f"{PAGE}/problems/reply-v2-quality"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a help desk whose newest version is worse."""
+    """Open a service with a help desk whose newest version is worse."""
     with open_service(tmp_path_factory.mktemp("desk")) as opened:
         now_ns = time.time_ns()
         opened.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)
@@ -57,7 +57,7 @@ def ask_pairs(service: Service, project: str, where: str, now_ns: int) -> tuple[
 
 
 def test_pairs(service: Service) -> None:
-    """A failed run of the new version is shown with the baseline's newest run of its input."""
+    """A failed run of the new version is shown with the baseline's newest run of the same input."""
     now_ns = time.time_ns()
     calls = [
         make_answer(1, "aa", '{"text": "where", "client": "x"}', 0.7, now_ns - 2 * DAY_NS),
@@ -77,7 +77,7 @@ def test_pairs(service: Service) -> None:
 
 
 def test_small_worst_value(service: Service) -> None:
-    """The value of a tag that the release calls worst is worse, also with fewer than 100 runs."""
+    """The tag value that the release calls worst is marked worse, even with fewer than 100 runs."""
     began_ns = time.time_ns() - 60 * MINUTE_NS
     calls = []
     for place in range(360):
@@ -95,7 +95,7 @@ def test_small_worst_value(service: Service) -> None:
 
 
 def test_pair_of_an_old_input(service: Service) -> None:
-    """An input is found behind a hundred newer ones, which only the new version got."""
+    """A pair is found although a hundred newer inputs went only to the new version."""
     now_ns = time.time_ns()
     calls = [
         make_answer(1, "aa", '{"text": "old"}', 0.9, now_ns - DAY_NS),
@@ -112,12 +112,12 @@ def test_pair_of_an_old_input(service: Service) -> None:
 
 
 def test_no_pairs(service: Service) -> None:
-    """If the versions have no input in common, the examples stay as they are."""
+    """If the versions share no input, the response is empty and the examples stay."""
     assert ask_pairs(service, "pairs", 'input == "nothing"', time.time_ns()) == (204, "")
 
 
 def test_ticks(service: Service) -> None:
-    """Examples can be ticked, with the actions of the list of runs."""
+    """Examples can be selected, with the same actions as in the list of runs."""
     page = ask(service.app, PROBLEM).text
     assert page.count('name="of"') == 5
     for action in ('data-save-test="selected"', 'data-open="queue-runs"', 'data-open="tag-runs"'):

@@ -1,4 +1,4 @@
-"""Profiles that clients have sent are listed, and what is no profile is not."""
+"""Profiles sent by clients are listed; invalid ones are not."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def send(name: str, digest: str, document: object) -> Span:
-    """Make the record that says what a version of a profile is."""
+    """Make the record that defines a profile's version."""
     return make_span(
         "otel_ml.update",
         {
@@ -49,7 +49,7 @@ def profiles(service: Service) -> list[dict[str, Any]]:
 
 
 def test_newest_version(profiles: list[dict[str, Any]]) -> None:
-    """The newest version of each is told with what it looks at."""
+    """Each profile is listed in its newest version, with its components."""
     (profile,) = profiles
     assert (profile["tag"], profile["number"]) == ("churn@1.0.0", 2)
     assert profile["than"] == "profile:churn:v2"
@@ -61,7 +61,7 @@ def test_newest_version(profiles: list[dict[str, Any]]) -> None:
 
 
 def test_page(service: Service, profiles: list[dict[str, Any]]) -> None:
-    """The page shows each with its bounds, and leads to what is held against it."""
+    """The page shows each profile with its bounds, and links to the comparison with it."""
     page = ask(service.app, "/projects/profiles/profiles").text
     assert "churn@1.0.0" in page
     assert "/projects/profiles/fields?than=profile%3Achurn%3Av2" in page

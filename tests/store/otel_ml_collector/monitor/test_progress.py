@@ -1,4 +1,4 @@
-"""Tests of the days that the page Monitor has checked for drift of fields."""
+"""The days that the Monitor page has checked for drifted fields."""
 
 import time
 from typing import Final
@@ -23,7 +23,7 @@ MARK_DAY: Final = Sql("""
 
 
 def import_day(service: Service, project: str, day: int, runs: int = 50_001) -> None:
-    """Store more runs of a day, so many days ago, than are read without sketches."""
+    """Store a day of runs, `day` days ago; by default more than are read without sketches."""
     day_ns = TODAY_NS - day * DAY_NS
     store_many(service.store, project, day_ns + DAY_NS - 1, runs)
     service.store.connections.open().command(
@@ -32,7 +32,7 @@ def import_day(service: Service, project: str, day: int, runs: int = 50_001) -> 
 
 
 def test_checks_that_wait_are_shown(service: Service, project: str) -> None:
-    """After a large import the page shows how many days are checked, and then what was found."""
+    """After a large import the page shows how many days are checked, and later the findings."""
     store, path = service.store, f"/projects/{project}/monitor"
     store.take(project, make_call("buy", start_ns=TODAY_NS - 3 * DAY_NS))
     sketch_days(store.connections, project, range(3, 4))
@@ -53,7 +53,7 @@ def test_checks_that_wait_are_shown(service: Service, project: str) -> None:
 
 
 def test_import_into_a_checked_day_is_waited_for(service: Service, project: str) -> None:
-    """A day that was checked is checked again when more is imported into it."""
+    """A day that was checked is checked again after an import into it."""
     store = service.store
     import_day(service, project, 1)
     sketch_days(store.connections, project, range(1, 2))
@@ -64,7 +64,7 @@ def test_import_into_a_checked_day_is_waited_for(service: Service, project: str)
 
 
 def test_answer_of_fewer_runs_follows_the_checks(service: Service, project: str) -> None:
-    """Where each delivery changes the answer, each day that is checked changes it too."""
+    """In a project whose answer changes with each delivery, each checked day changes it too."""
     store = service.store
     import_day(service, project, 1, runs=25_000)
     assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(0, 1)
@@ -74,6 +74,6 @@ def test_answer_of_fewer_runs_follows_the_checks(service: Service, project: str)
 
 @pytest.mark.parametrize("last", ["1h", "7d", "30d"])
 def test_day_that_is_not_over_is_not_waited_for(service: Service, project: str, last: Past) -> None:
-    """Today's runs are not among those that are checked, however many they are."""
+    """Today's runs are not waited for, however many there are."""
     store_many(service.store, project, NOW_NS - 1)
     assert find_checked_days(service.store.reader, project, last, NOW_NS).is_complete

@@ -25,7 +25,7 @@ MINUTE_NS: Final = 60 * SECOND_NS
 
 
 def make_version(number: int, right: float, covered: float = 1.0) -> list[Span]:
-    """Make the runs of a version, and the ground truth of some; a share of them is right."""
+    """Make the runs of a version, and ground truth for a share of them; `right` is the accuracy."""
     draw = random.Random(number)  # noqa: S311 - not for secrets
     first_ns = BEGAN_NS - 20 * HOUR_NS if number == 1 else BEGAN_NS
     step_ns = MINUTE_NS if number == 1 else 20 * SECOND_NS
@@ -55,7 +55,7 @@ def take_versions(service: Service, project: str, *versions: list[Span]) -> None
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a version whose predictions are worse."""
+    """Open a collector with a version whose predictions are worse."""
     with open_service(tmp_path_factory.mktemp("release-truths")) as service:
         take_versions(service, "worse", make_version(1, 0.9), make_version(2, 0.6))
         save(service, "worse", positive="", probability="")
@@ -103,7 +103,7 @@ def test_one_finding(service: Service) -> None:
 
 
 def test_page(service: Service) -> None:
-    """The page of the model shows the verdict by ground truth."""
+    """The model's page shows the verdict based on ground truth."""
     page = ask(service.app, "/projects/worse/models/predict").text
     (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', page)
     part = ask(service.app, html.unescape(address)).text
@@ -129,7 +129,7 @@ def test_unchanged(service: Service) -> None:
 
 
 def test_recent_runs_have_no_truth(service: Service) -> None:
-    """Runs of the new version whose ground truth is yet to come do not delay the verdict."""
+    """Recent runs of the new version without ground truth do not delay the verdict."""
     take_versions(service, "recent", make_version(1, 0.9), make_version(2, 0.5, covered=0.6))
     save(service, "recent", positive="", probability="")
     figure = get_figure(get_release(service, "recent"))
@@ -138,7 +138,7 @@ def test_recent_runs_have_no_truth(service: Service) -> None:
 
 
 def test_too_little_truth(service: Service) -> None:
-    """With ground truth for few runs of the baseline, the release says so and compares others."""
+    """With ground truth for few baseline runs, the release reports that; other figures decide."""
     take_versions(service, "few", make_version(1, 0.9, covered=0.5), make_version(2, 0.5))
     save(service, "few", positive="", probability="")
     release = get_release(service, "few")

@@ -1,4 +1,4 @@
-"""A new version is judged unasked: from recorded runs, through the API, with nothing set up."""
+"""New versions are judged automatically from recorded runs, without any setup, through the API."""
 
 import html
 import json
@@ -36,7 +36,7 @@ def make_runs(
     runs: int = RUNS,
     **attributes: Any,
 ) -> list[Span]:
-    """Make runs of which about so many pass, and what a judge said of them."""
+    """Make runs with a judge's score each, of which a share of about `rate` passes."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     spans = []
     for place in range(runs):
@@ -57,7 +57,7 @@ def make_runs(
 
 
 def make_release(model: str, now: float, *, seed: int = 1, **attributes: Any) -> list[Span]:
-    """Make 800 runs of a version before a release, and 800 of the version that it brought."""
+    """Make 800 runs of the version before a release, and 800 of the version it introduced."""
     before = make_runs(
         model,
         "v1",
@@ -86,7 +86,7 @@ def take(store: Store, project: str, spans: Sequence[Span]) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a version that is worse, and with one that is not."""
+    """Open a collector with a worse version, and with one that is not worse."""
     with open_service(tmp_path_factory.mktemp("releases")) as service:
         take(service.store, "releases", [tell("a1"), *make_release("answer", 0.7)])
         take(service.store, "releases", make_release("chat", 0.9, seed=3))
@@ -98,7 +98,7 @@ def get(service: Service, path: str, project: str = "releases") -> Any:
 
 
 def test_worse(service: Service) -> None:
-    """A version of which fewer runs pass is worse, by so many points, since a time."""
+    """A version with fewer passing runs is worse; its sentence has the difference and the time."""
     (release,) = get(service, "models/answer/release")["releases"]
     assert (release["word"], release["dimension"]) == ("worse", "version")
     assert release["candidate"] == {
@@ -122,7 +122,7 @@ def test_worse(service: Service) -> None:
 
 
 def test_labels_of_one_version(service: Service) -> None:
-    """Labels of the new version alone are no judge that has yet to score the baseline."""
+    """Reviewers' labels of only the new version are not a judge that misses the baseline."""
     spans = [tell("a1"), *make_release("labelled", 0.9)]
     take(service.store, "labelled", spans)
     queue = {"judge": "tone", "labels": [{"label": "Good", "passed": True}], "people": 1}
@@ -145,7 +145,7 @@ def test_labels_of_one_version(service: Service) -> None:
 
 
 def test_found_unasked(service: Service) -> None:
-    """It is among the findings of the project, and the version that is not worse is not."""
+    """The worse version is among the project's findings; the other new version is not."""
     findings = [item for item in get(service, "findings")["findings"] if item["kind"] == "release"]
     (finding,) = findings
     assert finding["where"].startswith('model == "answer" and version == 2 and passed["grounded"]')
@@ -170,13 +170,13 @@ def test_found_unasked(service: Service) -> None:
 
 
 def test_undecided_version_is_named(service: Service) -> None:
-    """The list of new versions names the version that it is too early to judge."""
+    """The list of new versions names a version that it is too early to judge."""
     news = ask(service.app, "/projects/releases/news").text
     assert ">Too early to say whether chat v2 is better: " in news.replace("\u202f", " ")
 
 
 def test_model_page(service: Service) -> None:
-    """The page of a model starts with the verdict, and lists the runs behind a worse one."""
+    """A model's page starts with the verdict, and links to the runs behind a worse one."""
     parts = {}
     for model in ("answer", "chat"):
         page = ask(service.app, f"/projects/releases/models/{model}").text
@@ -205,7 +205,7 @@ def test_model_page(service: Service) -> None:
 
 
 def test_one_verdict(service: Service) -> None:
-    """The model's page, the API and the overview show the release."""
+    """The API, the model's page and the overview show the release's verdict."""
     (release,) = get(service, "models/answer/release")["releases"]
     verdict = get(service, "models/answer/versions/2/verdict?against=1")
     assert (verdict["basis"], verdict["word"]) == ("release", release["word"])
@@ -240,7 +240,7 @@ def test_a_choice_is_no_release(service: Service) -> None:
 
 
 def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
-    """Where nobody chose a pair, the model's page compares with the version that had most runs."""
+    """Without a chosen pair, the model's page compares with the version that had the most runs."""
     spans = make_release("third", 0.9, seed=41)
     middle = make_runs(
         "third", "v3", 0.9, seed=43, first_ns=BEGAN_NS + HOUR_NS, step_ns=20 * SECOND_NS, runs=40
@@ -260,7 +260,7 @@ def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
 
 
 def test_a_single_run(service: Service) -> None:
-    """With one run on a side there are only counts: no interval, and no latency."""
+    """With one run on a side only counts are shown, without an interval or latency."""
     before = make_runs(
         "one", "v1", 0.9, seed=1, first_ns=BEGAN_NS - 20 * HOUR_NS, step_ns=MINUTE_NS, runs=514
     )
@@ -280,7 +280,7 @@ def test_a_single_run(service: Service) -> None:
 
 
 def test_cost_of_calls_inside(service: Service) -> None:
-    """A version that costs three times as much is worse, where calls inside it have the cost."""
+    """A version that costs three times as much is worse, even if only inner calls have costs."""
     spans = []
     for version, cost, first_ns in (
         ("v1", 0.01, BEGAN_NS - 20 * HOUR_NS),
@@ -323,7 +323,7 @@ def test_cost_of_calls_inside(service: Service) -> None:
 
 
 def test_quality_comes_before_tokens(service: Service) -> None:
-    """If pass rate and tokens got worse, the pass rate decides, however sure the tokens are."""
+    """If pass rate and tokens got worse, the pass rate decides, however certain tokens are."""
     spans = [tell("a1")]
     for version, rate, tokens, age_ns in (
         ("v1", 0.9, 100, 20 * HOUR_NS),
@@ -350,7 +350,7 @@ def test_quality_comes_before_tokens(service: Service) -> None:
 
 
 def test_evidence_counts_scored_runs(service: Service) -> None:
-    """The evidence names as many runs as the pass rates in its sentence are of."""
+    """The evidence counts the scored runs, on which the pass rates in its sentence are based."""
     spans = make_release("partly", 0.7, seed=9)
     scores = [span for span in spans if "otel_ml.record" in span.attributes]
     unscored = {id(span) for span in scores[::4]}
@@ -367,7 +367,7 @@ def test_evidence_counts_scored_runs(service: Service) -> None:
 
 
 def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
-    """Without a judge, a version whose calls do not fail is not called as good as the other."""
+    """Without a judge, a version is not called equally good only because its calls do not fail."""
     plain = [span for span in make_release("plain", 0.9) if "otel_ml.record" not in span.attributes]
     take(service.store, "plain", plain)
     (release,) = get(service, "models/plain/release", "plain")["releases"]
@@ -383,7 +383,7 @@ def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
 
 
 def test_no_run_is_old_enough(service: Service) -> None:
-    """A version that has just begun is not compared: nothing is claimed about its judges."""
+    """A version that has just started is not compared, and nothing is claimed about its judges."""
     now_ns = time.time_ns()
     ages = (("v1", 0.9, 20 * HOUR_NS), ("v2", 0.7, 10 * SECOND_NS))
     spans = [
@@ -401,7 +401,7 @@ def test_no_run_is_old_enough(service: Service) -> None:
 
 
 def test_watching(service: Service) -> None:
-    """Of a version that is not worse it is said how many runs there are, and about how many do."""
+    """For a version that is not worse, the sentence has the runs needed to see a smaller change."""
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("watching", "watching")
@@ -409,7 +409,7 @@ def test_watching(service: Service) -> None:
 
 
 def test_any_order_twice(service: Service) -> None:
-    """Delivered twice, and in another order, the same runs give the same answer."""
+    """The same runs, delivered twice and in another order, give the same answer."""
     spans = [tell("a1"), *make_release("answer", 0.7)]
     shuffled = [*spans, *spans]
     random.Random(5).shuffle(shuffled)  # noqa: S311 - not for secrets
@@ -421,7 +421,7 @@ def test_any_order_twice(service: Service) -> None:
 
 
 def test_provider_model(service: Service) -> None:
-    """A provider's model that changed without a new version is a change, too."""
+    """An LLM that changed without a new version is also compared."""
     names = {True: "gpt-4o-08", False: "gpt-4o-11"}
     spans = [
         replace(
@@ -458,7 +458,7 @@ def test_provider_model(service: Service) -> None:
 def test_failed_calls_name_no_llm(
     service: Service, project: str, requested: str, function: dict[str, str]
 ) -> None:
-    """Failed calls that report only the requested LLM are not compared as an LLM of their own."""
+    """Failed calls that only have the requested LLM are not compared as a separate LLM."""
     spans = []
     for place in range(300):
         has_failed = place > 200 and place % 2 == 0
@@ -491,7 +491,7 @@ def test_failing_llm_stays(service: Service) -> None:
 
 
 def test_another_mix_of_clients(service: Service) -> None:
-    """Where each client is as before, a new version is not worse for more runs of the worst."""
+    """If each client is unchanged, more runs of the worst client do not make a version worse."""
     spans = [tell("a1")]
     for version, share, first_ns in (
         ("v1", 10, BEGAN_NS - 20 * HOUR_NS),
@@ -513,12 +513,12 @@ def test_another_mix_of_clients(service: Service) -> None:
     (release,) = get(service, "releases", "mix")["releases"]
     assert (release["stratum"], release["word"]) == ("client", "watching")
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
-    # Of all runs 92 % passed before and 74 % now: that is the mix.
+    # Of all runs, 92 % passed before and 74 % pass now: only the mix changed.
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
 
 
 def make_conversations(version: str, first_ns: int, sessions: int = 200) -> list[Span]:
-    """Make sessions of turns 3 minutes apart, with a tag that may change from turn to turn.
+    """Make sessions with turns 3 minutes apart, and a tag that may change between turns.
 
     One session in ten has five questions, and the fourth of them fails. No other call fails.
     """
@@ -546,7 +546,7 @@ def make_conversations(version: str, first_ns: int, sessions: int = 200) -> list
 
 
 def test_tag_that_changes_within_a_session(service: Service) -> None:
-    """Two versions with the same sessions do not differ, though the turns have different tags."""
+    """Versions with equal sessions do not differ, even if a tag changes between turns."""
     spans = make_conversations("v1", BEGAN_NS - 20 * HOUR_NS) + make_conversations("v2", BEGAN_NS)
     take(service.store, "turns", spans)
     (release,) = get(service, "releases", "turns")["releases"]
@@ -559,7 +559,7 @@ def test_tag_that_changes_within_a_session(service: Service) -> None:
 
 
 def test_assistants(service: Service) -> None:
-    """The overview that coding agents ask for names it, the worst first."""
+    """The overview for coding agents lists the releases, the worst first."""
     reader = service.store.reader
     told = answer("overview", {"project": "releases"}, reader, "", time.time_ns())["releases"]
     assert told["columns"] == ["new", "before", "word", "says", "changed"]
@@ -568,9 +568,9 @@ def test_assistants(service: Service) -> None:
 
 
 def test_worst_client(service: Service) -> None:
-    """A version that is worse for one client names that client, as the slices page does.
+    """A version that is worse for one client names that client, like the slices page.
 
-    Another tag of as many runs, whose name sorts later, does not matter.
+    Another tag with as many runs, whose name sorts later, has no effect.
     """
     spans = [tell("a1")]
     for version, first_ns in (("v1", BEGAN_NS - 20 * HOUR_NS), ("v2", BEGAN_NS)):
@@ -612,7 +612,7 @@ def test_worst_client(service: Service) -> None:
 
 
 def test_empty_outputs(service: Service) -> None:
-    """A version that answers with an empty object has no output there."""
+    """An empty object as output counts as a missing output."""
     before = make_release("empty", 0.9, seed=21)[: 2 * RUNS]
     outputs: dict[str, Any] = {
         "otel_ml.outputs": lambda place: "{}" if place % 4 == 0 else '{"text": "yes"}'
@@ -627,7 +627,7 @@ def test_empty_outputs(service: Service) -> None:
 
 
 def test_scores_of_which_less_is_better(service: Service) -> None:
-    """A version with lower scores is no worse where its judge says that less is better."""
+    """Lower scores do not make a version worse if lower is better for its judge."""
     spans = make_release("errors", 0.5, seed=31)
     spans = [
         replace(
@@ -646,7 +646,7 @@ def test_scores_of_which_less_is_better(service: Service) -> None:
 
 
 def test_smallest_slice_that_explains_it(service: Service) -> None:
-    """The claim names the client that got worse, not the region that has all its failures too."""
+    """The claim names the client that got worse, not the region that includes all its failures."""
     take(service.store, "regions", [tell("a1")])
     clients = (
         ("Kessler", "EU", 0.4, 200),

@@ -1,4 +1,4 @@
-"""Drift of a field as a figure of slices: values that are other in a slice than in the rest."""
+"""Drift of a field as a slice figure: values in a slice that differ from all other runs."""
 
 import html
 import random
@@ -31,7 +31,7 @@ WORDS: Final = ("house", "garden", "street", "price", "view", "near", "old", "ne
 
 
 def make_value(client: str) -> dict[str, Any]:
-    """Draw the inputs of a run: those of Remax are other in each field but `size`."""
+    """Draw the inputs of a run; Remax's differ in each field except `size`."""
     is_other = client == "Remax"
     inputs: dict[str, Any] = {
         "language": DRAW.choices(LANGUAGES, (2, 7, 1) if is_other else (7, 2, 1))[0],
@@ -80,7 +80,7 @@ def make_run(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Runs of three clients, and tags that say nothing, of two values each."""
+    """Open a collector with runs of three clients, and runs with 48 random tags."""
     with open_service(tmp_path_factory.mktemp("slice-fields")) as service:
         spans = [make_run(place, client, inputs) for place, (client, inputs) in enumerate(CALLS)]
         for first in range(0, RUNS, 500):
@@ -113,7 +113,7 @@ def get(service: Service, figure: str, project: str = "p", status: int = 200, **
 
 
 def list_sides(field: str) -> tuple[list[Any], list[Any]]:
-    """The values of Remax and of the rest."""
+    """Return the values of Remax and of all other runs."""
     sides: tuple[list[Any], list[Any]] = ([], [])
     for client, inputs in CALLS:
         sides[client != "Remax"].append(inputs[field])
@@ -121,7 +121,7 @@ def list_sides(field: str) -> tuple[list[Any], list[Any]]:
 
 
 def test_categories(service: Service) -> None:
-    """Remax has another language: first, with the distance of scipy, and the filter of its runs."""
+    """Remax, whose language differs, is first, with scipy's distance and the filter of its runs."""
     answer = get(service, "drift inputs.language")
     [figure] = answer["figures"]
     assert (figure["name"], figure["kind"]) == ("drift inputs.language", "drift")
@@ -140,7 +140,7 @@ def test_categories(service: Service) -> None:
 
 
 def test_numbers(service: Service) -> None:
-    """Remax is older: first, by Wasserstein's distance over the quartiles of the rest."""
+    """Remax, whose age is higher, is first, by Wasserstein's distance in interquartile ranges."""
     first = get(service, "drift inputs.age")["slices"][0]
     assert (first["name"], first["word"]) == ("client = Remax", "other")
     own, rest = list_sides("age")
@@ -157,42 +157,42 @@ def test_numbers(service: Service) -> None:
     [("text", "words"), ("street", "missing"), ("code", "text")],
 )
 def test_other_parts(service: Service, field: str, words: str) -> None:
-    """Longer texts, a field that is missing more often, and another type are other, too."""
+    """Longer texts, a field that is missing more often, and another type count as different."""
     first = get(service, f"drift inputs.{field}")["slices"][0]
     assert (first["name"], first["word"]) == ("client = Remax", "other")
     assert words in first["sentence"].split(": ", 1)[1]
 
 
 def test_what_is_alike(service: Service) -> None:
-    """A field that is drawn alike everywhere differs in no slice."""
+    """A field with the same distribution everywhere differs in no slice."""
     answer = get(service, "drift inputs.size")
     assert {item["name"] for item in answer["slices"]} >= {f"client = {name}" for name in CLIENTS}
     assert {item["word"] for item in answer["slices"]} == {"no different"}
 
 
 def test_figures_of_runs(service: Service) -> None:
-    """What every run has is a field, too, and no slice of it is held against itself."""
+    """Fields that every run has, such as outcome, work too, without slices of the field itself."""
     answer = get(service, "drift outcome")
     assert {item["dimension"] for item in answer["slices"]} == {"client"}
 
 
 @pytest.mark.parametrize("field", ["language", "age", "size", "text"])
 def test_slices_of_nothing(service: Service, field: str) -> None:
-    """Of nearly 100 slices that were drawn alike at most 1 % are called other."""
+    """Of about 100 slices with the same distribution, at most 1 is called different."""
     slices = get(service, f"drift inputs.{field}", "nulls")["slices"]
     assert len(slices) >= (NULLS // 4 if field == "text" else 2 * NULLS)
     assert sum(item["word"] == "other" for item in slices) <= 1
 
 
 def test_few_runs(service: Service) -> None:
-    """A slice of fewer than a hundred values is not judged."""
+    """A slice with fewer than 100 values is not judged."""
     answer = get(service, "drift inputs.age", where="inputs.age < 25")
     assert {item["word"] for item in answer["slices"]} == {"too few"}
     assert answer["slices"][0]["cells"][0]["shown"].startswith("n ")
 
 
 def test_where_narrows_both_sides(service: Service) -> None:
-    """A filter holds for the slice and the rest alike."""
+    """A filter applies to the slice and to all other runs."""
     slices = get(service, "drift inputs.age", where='tags["client"] != "Remax"')["slices"]
     assert {item["name"] for item in slices} == {"client = Century", "client = Zillow"}
     assert {item["word"] for item in slices} == {"no different"}
@@ -200,18 +200,18 @@ def test_where_narrows_both_sides(service: Service) -> None:
 
 @pytest.mark.parametrize("figure", ["drift inputs.nothing", "drift nothing", "drift "])
 def test_unknown_fields(service: Service, figure: str) -> None:
-    """A field that no run has is refused, by its name."""
+    """A field that no run has is refused."""
     error = get(service, figure, status=400)["error"]
     assert "expected the path of a field that runs have" in error["message"]
 
 
 def test_pairs_are_refused(service: Service) -> None:
-    """Two conditions at once have no drift."""
+    """Drift of pairs of conditions is refused."""
     assert "Pairs" in get(service, "drift inputs.age", status=400, pairs="true")["error"]["message"]
 
 
 def test_no_runs(service: Service) -> None:
-    """Where there are no runs there are no slices."""
+    """Without runs there are no slices."""
     answer = get(
         service, "drift inputs.age", end="2020-01-01T00:00:00Z", start="2019-01-01T00:00:00Z"
     )
@@ -219,7 +219,7 @@ def test_no_runs(service: Service) -> None:
 
 
 def get_part(service: Service, field: str) -> str:
-    """The part of the page of a field that lists slices, at the address that the page has."""
+    """Return the part of a field's page that lists slices, from the address in the page."""
     page = ask(service.app, f"/projects/yesterday/fields/{field}?model=answer")
     assert page.status == 200
     [address] = re.findall(r'hx-get="([^"]*/field-slices[^"]*)"', page.text)
@@ -229,7 +229,7 @@ def get_part(service: Service, field: str) -> str:
 
 
 def test_page_of_a_field(service: Service) -> None:
-    """The page of a field lists the slices in which it is other, with a link to their runs."""
+    """A field's page lists the slices in which the field differs, with links to their runs."""
     text = get_part(service, "inputs.language")
     assert ">client Remax</a>" in text
     [link] = re.findall(r'href="([^"]*/runs[^"]*Remax[^"]*)"', text)
@@ -238,7 +238,7 @@ def test_page_of_a_field(service: Service) -> None:
 
 
 def test_page_of_a_field_that_is_alike(service: Service) -> None:
-    """Where no slice differs the page says of how many that is known."""
+    """If no slice differs, the page reports that, with the number of slices compared."""
     assert "None of the 3 slices with at least 100 values differs from the other runs." in get_part(
         service, "inputs.size"
     )

@@ -1,4 +1,4 @@
-"""Quality by truth as a figure of slices, beside the same figure computed from the runs."""
+"""Quality by ground truth as a slice figure, compared with values computed from the runs."""
 
 import math
 import random
@@ -25,7 +25,7 @@ CLIENTS: Final = ("Remax", "Century", "Zillow")
 
 @dataclass(frozen=True)
 class Foretold:
-    """A run of a client with what it foretold of two truths, and what came; None for nothing."""
+    """A client's run with two predictions and their ground truth; None if there is none."""
 
     run: Span
     client: str
@@ -36,12 +36,12 @@ class Foretold:
 
     @property
     def is_right(self) -> float:
-        """Whether the class was right."""
+        """Return 1 if the predicted class was right, else 0."""
         return float(self.label == self.came)
 
 
 def foretell() -> list[Foretold]:
-    """Make runs of three clients; those of Remax foretell worse, and a third has no class yet."""
+    """Make runs of three clients; Remax's predictions are worse, a third lack the class's truth."""
     draw = random.Random(11)  # noqa: S311 - not for secrets
     foretold = []
     for place in range(RUNS):
@@ -64,7 +64,7 @@ FORETOLD: Final = foretell()
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with two targets of a model, and a client of which the truth is worse."""
+    """Open a collector with two prediction targets, and a client with worse predictions."""
     with open_service(tmp_path_factory.mktemp("slice-truths")) as service:
         spans = []
         for item in FORETOLD:
@@ -92,7 +92,7 @@ def get_cell(service: Service, client: str, figure: str, **asked: str) -> Any:
 
 
 def check_means(cell: Any, own: list[float], rest: list[float]) -> None:
-    """Check a cell against means and their variance, of runs that are sessions by themselves."""
+    """Check a cell against means and their variance; each run is its own session."""
     assert cell["n"] == len(own)
     assert (cell["value"], cell["rest"]) == pytest.approx((fmean(own), fmean(rest)))
     difference = fmean(own) - fmean(rest)
@@ -104,7 +104,7 @@ def check_means(cell: Any, own: list[float], rest: list[float]) -> None:
 
 
 def test_classes(service: Service) -> None:
-    """The share of right classes of a client stands beside that of the rest, in runs lost."""
+    """A client's share of right classes is compared with all other runs, as extra failures."""
     known = [item for item in FORETOLD if item.came is not None]
     own = [item.is_right for item in known if item.client == "Remax"]
     rest = [item.is_right for item in known if item.client != "Remax"]
@@ -116,7 +116,7 @@ def test_classes(service: Service) -> None:
 
 
 def test_numbers(service: Service) -> None:
-    """The mean absolute error of a client stands beside that of the rest."""
+    """A client's mean absolute error is compared with that of all other runs."""
     own = [abs(item.price - item.paid) for item in FORETOLD if item.client == "Remax"]
     rest = [abs(item.price - item.paid) for item in FORETOLD if item.client != "Remax"]
     cell = get_cell(service, "Remax", "truth price")
@@ -125,7 +125,7 @@ def test_numbers(service: Service) -> None:
 
 
 def test_figures(service: Service) -> None:
-    """The figures of targets are named with them, and may be asked for alone, of a part too."""
+    """Target figures have the target's name, and can be requested alone or with a filter."""
     figures = {item["name"]: item for item in get(service)["figures"]}
     assert figures["truth churned"]["target"] == "churned"
     assert (figures["truth churned"]["unit"], figures["truth price"]["lower_is_better"]) == (
@@ -147,7 +147,7 @@ def test_figures(service: Service) -> None:
 
 
 def test_page(service: Service) -> None:
-    """The heat map has a column for each target, and its cell opens the slice."""
+    """The heat map has a column for each prediction target, and its cells open the slice."""
     part = ask(service.app, "/projects/p/monitor/findings?last=24h").text
     assert "Correct predictions (churned), pts" in part
     assert "Prediction error (price)" in part
@@ -159,7 +159,7 @@ def test_page(service: Service) -> None:
 
 
 def test_no_truth(service: Service) -> None:
-    """A target of which no truth is here is no figure, and one that is asked for tells too few."""
+    """A target without ground truth adds no figure; if requested, its cells have too few runs."""
     service.store.take("none", *(item.run for item in FORETOLD[:400]), now_ns=NOW_NS)
     late = tell(make_run(NOW_NS - 10**15, {"label": "yes"}), "yes", NOW_NS)
     service.store.take("none", late, now_ns=NOW_NS)
@@ -170,7 +170,7 @@ def test_no_truth(service: Service) -> None:
 
 
 def test_new_version(service: Service) -> None:
-    """A new version with worse predictions is one problem, that of its release."""
+    """A new version with worse predictions is a single problem, that of its release."""
     draw = random.Random(3)  # noqa: S311 - not for secrets
     spans = []
     for version, rate, hours in (("a", 0.95, 20), ("b", 0.7, 10)):
@@ -202,7 +202,7 @@ def test_new_version(service: Service) -> None:
 
 
 def test_equal_to_the_output(service: Service) -> None:
-    """Of a truth without a target the whole output is held against it."""
+    """Ground truth without a prediction target is compared with the whole output."""
     spans = []
     for place, item in enumerate(FORETOLD[:400]):
         start_ns = NOW_NS - 10 * 3_600 * SECOND_NS + place * 60 * SECOND_NS

@@ -1,4 +1,4 @@
-"""Slices of recorded runs against the rest, through the API, with nothing set up."""
+"""Slices of recorded runs compared with all other runs, through the API, without any setup."""
 
 import html
 import random
@@ -29,7 +29,7 @@ APPS: Final = ("v1.0.0", "v1.0.1")
 def make_traffic(
     runs: int = RUNS, *, seed: int = 1, hours_ago: float = 20, **other: Any
 ) -> list[Span]:
-    """Make runs of four clients; those of Remax pass seldom, and more so in one app."""
+    """Make runs of four clients; Remax's pass less often, especially in one app."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     spans: list[Span] = []
     for place in range(runs):
@@ -63,7 +63,7 @@ def take(store: Store, project: str, spans: Sequence[Span]) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a client that does worse than the rest."""
+    """Open a collector with a client that does worse than the others."""
     with open_service(tmp_path_factory.mktemp("slices")) as service:
         take(service.store, "slices", [tell("a1"), *make_traffic()])
         yield service
@@ -75,7 +75,7 @@ def get(service: Service, path: str, project: str = "slices", **asked: Any) -> A
 
 
 def test_worst_first(service: Service) -> None:
-    """The client that does worse stands first, with how many runs it lost, and its filter."""
+    """The worst client is first, with its extra failures and its filter."""
     answer = get(service, "slices")
     assert (answer["runs"], answer["share"], answer["left_out"]) == (RUNS, 1.0, ["request"])
     first = answer["slices"][0]
@@ -100,14 +100,14 @@ def test_worst_first(service: Service) -> None:
 
 
 def test_opens_its_runs(service: Service) -> None:
-    """The filter of each slice lists as many runs as it counts."""
+    """The filter of each slice matches as many runs as the slice counts."""
     for one in get(service, "slices")["slices"]:
         found = get(service, "stats", where=one["where"], bucket="all")
         assert found["total"]["runs"] == one["runs"]
 
 
 def test_filter_of_tags(service: Service) -> None:
-    """Slices of a part of the runs are against the rest of that part, also in Raymon's text."""
+    """With a filter, slices are compared with the other matching runs, also in Raymon's syntax."""
     answer = get(service, "slices", where="client==Remax", figure="grounded")
     assert [one["name"] for one in answer["figures"]] == ["grounded"]
     worst, best = answer["slices"]
@@ -136,11 +136,11 @@ def test_versions_of_a_judge(service: Service) -> None:
     page = ask(service.app, "/projects/judged/monitor/findings").text
     heads = page.partition('id="slices"')[2]
     assert "grounded v2, pts" in heads
-    assert "grounded v1, pts" not in heads  # its slice's page has it
+    assert "grounded v1, pts" not in heads  # shown on the slice's page only
 
 
 def test_pairs(service: Service) -> None:
-    """Two conditions at once are told where they are worse than each alone."""
+    """A pair of conditions is reported if it is worse than each condition alone."""
     (pair,) = get(service, "slices", pairs="true")["slices"]
     assert set(pair["name"].split(" and ")) == {"client = Remax", "app = v1.0.0"}
     found = get(service, "stats", where=pair["where"], bucket="all")
@@ -148,14 +148,14 @@ def test_pairs(service: Service) -> None:
 
 
 def test_wrong_figure(service: Service) -> None:
-    """A figure that there is none of is refused, with those that there are."""
+    """An unknown figure is refused, and the error lists the valid ones."""
     refused = ask(service.app, "/api/v1/projects/slices/slices?figure=speed")
     assert refused.status == 400
     assert "expected one of errors, missing inputs, latency, cost, grounded" in refused.text
 
 
 def test_any_order_twice(service: Service) -> None:
-    """Delivered twice, and in another order, the same runs give the same slices."""
+    """The same runs, delivered twice and in another order, give the same slices."""
     spans = [tell("a1"), *make_traffic(400, seed=4)]
     shuffled = [*spans, *spans]
     random.Random(5).shuffle(shuffled)  # noqa: S311 - not for secrets
@@ -167,7 +167,7 @@ def test_any_order_twice(service: Service) -> None:
 
 
 def test_findings(service: Service) -> None:
-    """The slice is a finding of the project, and its sentence names its model."""
+    """The slice is a finding of the project, and its sentence names the model."""
     first = get(service, "findings")["findings"][0]
     assert (first["kind"], first["model"]) == ("slice", "answer")
     assert first["title"] == "answer is worse for client Remax"
@@ -178,7 +178,7 @@ def test_findings(service: Service) -> None:
 
 
 def test_late_tags(service: Service) -> None:
-    """A tag that came later counts as one that the run had."""
+    """A tag that arrives later counts like one of the run's own tags."""
     spans = [tell("a1"), *make_traffic(400, seed=6)]
     calls = [span for span in spans if "otel_ml.inputs" in span.attributes]
     take(service.store, "late", spans)
@@ -197,7 +197,7 @@ def test_late_tags(service: Service) -> None:
 
 
 def test_new_and_gone(service: Service) -> None:
-    """A client that none of the days before had, or that all had, is a finding of its own."""
+    """A client that is new, or that no longer has runs, is a finding."""
     spans = []
     for day in range(1, 11):
         for place in range(80):
@@ -229,7 +229,7 @@ def make_run_of(client: str, start_ns: int) -> Span:
 
 
 def test_page(service: Service) -> None:
-    """The page has a line for each finding, and a cell for each figure, which opens the slice."""
+    """The page has a row for each slice, and a cell for each figure that opens the slice."""
     page = ask(service.app, "/projects/slices/monitor").text
     assert "/projects/slices/monitor/findings?last=24h" in page
     part = ask(service.app, "/projects/slices/monitor/findings?last=24h").text
@@ -248,7 +248,7 @@ def test_page(service: Service) -> None:
 
 
 def test_page_of_few_runs(service: Service) -> None:
-    """A cell with too few runs to compare says how many it has, without a unit."""
+    """A cell with too few runs to compare shows their number, without a unit."""
     spans = make_traffic(70, seed=3)
     alone = {"otel_ml.model.version": "v1", "otel_ml.tag.client": "Remax"}
     start_ns = NOW_NS - HOUR_NS
@@ -261,7 +261,7 @@ def test_page_of_few_runs(service: Service) -> None:
 
 
 def test_page_of_many_runs(service: Service) -> None:
-    """A page of an older answer says since when, and asks for what came since."""
+    """A page with an older answer shows the answer's time, and requests a newer one."""
     now_ns = time.time_ns()
     made_ns = now_ns - 6 * MINUTE_NS
     store_many(service.store, "large-slices", made_ns - 1)
@@ -276,6 +276,6 @@ def test_page_of_many_runs(service: Service) -> None:
 
 
 def test_other_project_of_a_key(service: Service) -> None:
-    """A page of a project that has no runs says that there is no problem."""
+    """The page of a project without runs shows that there are no problems."""
     part = ask(service.app, "/projects/nothing/monitor/findings").text
     assert "No problems found." in part

@@ -1,4 +1,4 @@
-"""Columns of tables are fields by kind: their cells, their missing values, and their drift."""
+"""Columns of tables are fields of a kind, with cells, missing values and drift."""
 
 import random
 import time
@@ -27,7 +27,7 @@ Draw = Callable[[random.Random], tuple[Payload, Payload]]
 
 
 def write_table(draw: random.Random, *, older: float = 0.0, new: bool = False) -> pd.DataFrame:
-    """Write a table of customers: of an age, with a card, and a note of each."""
+    """Make a table of customers with an age, a card, an income and a note."""
     cards = ["amex", "mastercard"]
     return pd.DataFrame(
         {
@@ -45,23 +45,23 @@ def write_table(draw: random.Random, *, older: float = 0.0, new: bool = False) -
 
 
 def score(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write a call on a table and an array as they usually are."""
+    """Make a normal call with a table and an array."""
     return {"frame": write_table(draw), "array": write_array(draw)}, {"ok": True}
 
 
 def score_changed(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write a call on a table of older people with new cards, of which some lack an income."""
+    """Make a call with a table of older people with new cards, some without an income."""
     inputs = {"frame": write_table(draw, older=15, new=True), "array": write_array(draw, 2.0)}
     return inputs, {"ok": True}
 
 
 def write_array(draw: random.Random, shift: float = 0.0) -> Any:
-    """Write an array of rows, of which the second column may be shifted."""
+    """Make an array whose second column may be shifted."""
     return np.array([[draw.gauss(0, 1), draw.gauss(shift, 1)] for _ in range(ROWS)])
 
 
 def describing(write: Draw) -> Draw:
-    """Make of a payload what a client sends of it."""
+    """Convert payloads to the form that a client sends."""
 
     def make(draw: random.Random) -> tuple[Payload, Payload]:
         inputs, outputs = write(draw)
@@ -71,18 +71,18 @@ def describing(write: Draw) -> Draw:
 
 
 def read_column(model: str, day: int, write: Draw, name: str) -> list[Any]:
-    """Return the cells of a column, of all tables of a day, as they were written."""
+    """Return the original cells of a column from all tables of one day."""
     draw = random.Random(f"{model}{day}")  # noqa: S311 - not for secrets
     columns: list[list[Any]] = []
     for _ in range(RUNS):
         columns.append(write(draw)[0]["frame"][name].tolist())
-        draw.randrange(80, 120)  # as the latency is drawn
+        draw.randrange(80, 120)  # consumes the random number of the latency
     return [*chain(*columns)]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a model whose tables changed yesterday, and one with tables as before."""
+    """Open a collector with two models; the tables of one changed yesterday."""
     with open_service(tmp_path_factory.mktemp("tables")) as service:
         for model, write in (("risk", score_changed), ("same", score)):
             spans = make_day(model, 1, RUNS, describing(write))
@@ -104,7 +104,7 @@ def get_report(service: Service, field: str) -> Any:
 
 
 def test_kinds(service: Service) -> None:
-    """Each column has its own kind, and so many values as it has cells."""
+    """Each column has its own kind, and one value per cell."""
     fields = get_fields(service, "same")
     kinds = {name: fields[f"inputs.frame.cells.{name}"]["kind"] for name in ("age", "card", "note")}
     assert kinds == {"age": "number", "card": "category", "note": "text"}
@@ -119,7 +119,7 @@ def test_kinds(service: Service) -> None:
 
 
 def test_number(service: Service) -> None:
-    """A column of numbers drifts by the distance of its cells, as scipy has it of the raw ones."""
+    """A column of numbers drifts by the distance that scipy computes for its cells."""
     field = get_fields(service, "risk")["inputs.frame.cells.age"]
     before = [*chain(*(read_column("risk", day, score, "age") for day in range(2, DAYS)))]
     after = read_column("risk", 1, score_changed, "age")
@@ -132,7 +132,7 @@ def test_number(service: Service) -> None:
 
 
 def test_category(service: Service) -> None:
-    """A new value of a column is named with its share, and opens the runs that have it."""
+    """A new value in a column is named with its share, and its filter matches the runs with it."""
     field = get_fields(service, "risk")["inputs.frame.cells.card"]
     cells = Counter(read_column("risk", 1, score_changed, "card"))
     share = round(100 * cells["visa"] / cells.total())
@@ -152,7 +152,7 @@ def test_category(service: Service) -> None:
 
 
 def test_missing(service: Service) -> None:
-    """What is missing of a column is broken data, by share of its cells."""
+    """Missing values in a column are broken data, measured as a share of its cells."""
     field = get_fields(service, "risk")["inputs.frame.cells.income"]
     cells = read_column("risk", 1, score_changed, "income")
     share = sum(cell is None or cell != cell for cell in cells) / len(cells)  # noqa: PLR0124 - NaN
@@ -164,7 +164,7 @@ def test_missing(service: Service) -> None:
 
 
 def test_report(service: Service) -> None:
-    """The report has both distributions of a column's cells, and runs typical of the new."""
+    """The report has both distributions of a column's cells, and runs typical of the new values."""
     report = get_report(service, "inputs.frame.cells.card")
     (value,) = [part for part in report["histograms"] if part["part"] == "value"]
     cells = Counter(read_column("risk", 1, score_changed, "card"))
@@ -176,7 +176,7 @@ def test_report(service: Service) -> None:
 
 
 def test_page(service: Service) -> None:
-    """The pages show columns as they show other fields."""
+    """The pages show columns like other fields."""
     page = ask(service.app, "/projects/p/fields?model=risk").text
     rows = page.partition('<table class="t fit sec" id="fields">')[2]
     assert rows.index("inputs.frame.cells.income") < rows.index("inputs.frame.cells.card")
@@ -185,7 +185,7 @@ def test_page(service: Service) -> None:
 
 
 def test_of_runs(service: Service) -> None:
-    """Columns that are read from the runs, with a filter, say what those of the sketches say."""
+    """Columns computed from filtered runs equal those from sketches."""
     filtered = "&where=" + quote('outcome == "ok"')
     for name in ("inputs.frame.cells.card", "inputs.frame.cells.income"):
         kept = get_fields(service, "risk")[name]
@@ -195,7 +195,7 @@ def test_of_runs(service: Service) -> None:
 
 
 def make_rows(runs: int, columns: int, cells: int) -> Iterator[dict[str, Any]]:
-    """Make rows of the store with a table and five other values of each run."""
+    """Make rows of the store; each run has a table and five other values."""
     figures = dict.fromkeys(
         ("latency_ms", "first_token_ms", "stream_chunks", "input_tokens", "output_tokens", "cost")
     )
@@ -218,13 +218,13 @@ def make_rows(runs: int, columns: int, cells: int) -> Iterator[dict[str, Any]]:
 
 
 def test_bounds() -> None:
-    """At most 50 columns are kept beside other fields; of many cells those of the first runs."""
+    """At most 50 columns are kept, next to other fields, and the cells of the first runs only."""
     (fields,) = sketch_runs(make_rows(300, 60, 8), {}).values()
     columns = [path for path in fields.fields if path.startswith("inputs.frame.cells")]
     assert len(columns) == MOST_COLUMNS
     assert {f"inputs.f{n}" for n in range(5)} <= fields.fields.keys()
     filled = fields.filled(columns)
-    # 50 columns of 8 cells a run: 100,000 cells are reached with the 250th.
+    # 50 columns of 8 cells per run: the 250th run reaches 100,000 cells.
     assert {(own.n, own.runs, own.types["tables"]) for own in filled.values()} == {
         (2_000, 2_000, 250)
     }
@@ -235,20 +235,20 @@ BATCH_DAYS: Final = 12
 
 
 def predict_batch(draw: random.Random, *, late: float = 0.0) -> tuple[Payload, Payload]:
-    """Write a nightly call on 5,000 rows, whose last tenth may have other values."""
+    """Make a nightly call with 5,000 rows; the last tenth may have other values."""
     values = np.random.default_rng(draw.randrange(10**9)).normal(size=(BATCH_ROWS, 4))
     values[-BATCH_ROWS // 10 :, 1] += late
     return {"X": values}, {"ok": True}
 
 
 def predict_changed_batch(draw: random.Random) -> tuple[Payload, Payload]:
-    """Write such a call whose last 500 rows changed."""
+    """Make a nightly call whose last 500 rows changed."""
     return predict_batch(draw, late=4.0)
 
 
 @pytest.fixture
 def batches(service: Service) -> Service:
-    """A collector with two models that are called once a day; one of them changed yesterday."""
+    """Open a collector with two models that are called once a day; one changed yesterday."""
     spans = []
     for model, write in (("batches", predict_changed_batch), ("same batches", predict_batch)):
         spans += make_day(model, 1, 1, describing(write))
@@ -260,7 +260,7 @@ def batches(service: Service) -> Service:
 
 
 def test_end_of_a_batch(batches: Service) -> None:
-    """A change in the last tenth of the rows of one call a day is drift of that column alone."""
+    """A change in the last tenth of one daily call's rows is drift of that column only."""
     for model, drifted in (("batches", {'inputs.X.cells["1"]'}), ("same%20batches", set())):
         fields = get_fields(batches, model)
         assert fields['inputs.X.cells["1"]']["n"] == 500

@@ -1,4 +1,4 @@
-"""Tests of values of tags that are new or gone: what is kept of days that are over."""
+"""New and vanished tag values: the counts that are cached for past days."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -24,7 +24,7 @@ COMPUTED_DAYS: Final = [
 
 
 def make_traffic() -> list[Span]:
-    """Make runs of ten days of two clients, and of a day with another in place of the second."""
+    """Make ten days of runs of two clients, and a day on which another replaces the second."""
     spans = [
         make_run_of(client, NOW_NS - day * DAY_NS - place * MINUTE_NS)
         for day in range(1, 11)
@@ -40,13 +40,13 @@ def make_traffic() -> list[Span]:
 
 
 def tell(store: Store, project: str) -> Mapping[str, float]:
-    """Return how many runs the findings are of, by their filters."""
+    """Return the number of runs of each finding, by its filter."""
     findings = contribute(make_question(store.reader, project, NOW_NS, last="24h"))
     return {finding.where: finding.size for finding in findings}
 
 
 def test_days_that_are_over_are_read_once(store: Store) -> None:
-    """They are read again when a day was marked, and once more when it was computed; no oftener."""
+    """Past days are read again after they are marked, and once after they are computed."""
     store.take("over", *make_traffic())
 
     def count() -> int:
@@ -68,7 +68,7 @@ def test_days_that_are_over_are_read_once(store: Store) -> None:
 
 
 def test_what_runs_now_is_always_read(store: Store) -> None:
-    """Runs of the window count at once, whatever is kept of the days before."""
+    """Runs in the window count at once, even if earlier days are cached."""
     store.take("now", *make_traffic())
     store.compute("now", COMPUTED_DAYS)
     assert tell(store, "now") == {NEW: 50.0, GONE: 50.0}
@@ -78,7 +78,7 @@ def test_what_runs_now_is_always_read(store: Store) -> None:
 
 
 def test_late_tags_are_always_read(store: Store) -> None:
-    """A tag that came late changes no day, and counts all the same."""
+    """A tag that arrives late marks no day, but counts."""
     spans = make_traffic()
     store.take("late", *spans)
     store.compute("late", COMPUTED_DAYS)
@@ -88,8 +88,8 @@ def test_late_tags_are_always_read(store: Store) -> None:
     assert tell(store, "late") == {GONE: 50.0}
 
 
-# Of the runs before the window a share is counted, and all of those in it. A single run of the
-# time before is of the plan that is else new.
+# Only a sample of the runs before the window is counted, but all runs in it. One earlier run that
+# is not in the sample has the plan that otherwise looks new.
 WIDE: Final = Sql("""
     INSERT INTO runs (project, start_ns, trace_id, span_id, kind, model, name, tag_kv, rank)
     SELECT 'wide', {start:Int64} - number * 15840000000, leftPad(toString(number), 16, '0'),
@@ -105,7 +105,7 @@ UNCOUNTED_TRACE: Final = Sql("""
 
 
 def test_many_runs(store: Store) -> None:
-    """A value that runs before had that are not counted is not new."""
+    """A value is not new if earlier runs have it, even runs that are not counted."""
     (left_out,) = store.reader.rows(UNCOUNTED_TRACE, {})
     store.connections.open().command(
         WIDE, parameters={"start": NOW_NS - MINUTE_NS, "single": left_out["place"]}

@@ -1,4 +1,4 @@
-"""Tests of what is unusual of a run: its fields against the days before, and its slices."""
+"""Unusual properties of a run: its fields compared with earlier days, and its worse slices."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def id_of(run: Span) -> str:
 
 
 def take(service: Service, project: str) -> tuple[Span, Span]:
-    """Take a day of usual runs, then a usual run of another day, and one that is not."""
+    """Store a day of normal runs; return a normal and an unusual run of another day."""
     runs = [
         make_run(
             DAY_START_NS + place * 60 * 10**9,
@@ -50,7 +50,7 @@ def take(service: Service, project: str) -> tuple[Span, Span]:
     start_ns = NOW_NS - HOUR_NS
     usual = make_run(start_ns, USUAL)
     odd = make_run(start_ns, {"amount": 900, "card": "<b>none", "extra": True}, "a", failed=True)
-    # Client a fails today, the other never does.
+    # Client a's runs fail today; client b's never do.
     others = [
         make_run(start_ns - place * 10**9, USUAL, "ab"[place % 2], failed=place % 2 == 0)
         for place in range(1, 121)
@@ -64,7 +64,10 @@ def take(service: Service, project: str) -> tuple[Span, Span]:
 
 
 def test_unusual(service: Service) -> None:
-    """A number out of range, a new value, a new and a missing field are told, and a bad slice."""
+    """The unusual fields are a number out of range, a new value, a new field and a missing field.
+
+    The run's slice with more failures is listed too, and the page shows both.
+    """
     usual, odd = take(service, "shop")
     reader = service.store.reader
     found = find_unusual(reader, find_run(reader, id_of(odd), "shop", now_ns=NOW_NS))
@@ -87,7 +90,7 @@ def test_unusual(service: Service) -> None:
 
 
 def sketch_tables(tables: Iterable[dict[str, list[Any]]]) -> VersionFields:
-    """Sketch calls of three rows each on a table of these columns."""
+    """Sketch calls with a table of three rows each, with the given columns."""
     (row,) = make_rows(1, 1, 3)
     frames = (
         {"frame": {"type": "pandas.DataFrame", "shape": [3, len(cells)], "cells": cells}}
@@ -99,7 +102,7 @@ def sketch_tables(tables: Iterable[dict[str, list[Any]]]) -> VersionFields:
 
 
 def test_columns_of_tables() -> None:
-    """Of a column the unusual cell is named, and what is missing by its tables."""
+    """An unusual cell is reported by its column; a missing column only if all tables have it."""
     usual = sketch_tables(
         {
             "age": [20 + place / 7, 30 + place / 7, 60 - place / 11],
@@ -119,7 +122,7 @@ def test_columns_of_tables() -> None:
     assert (value, sentence.partition(" (")[0]) == ("900", "high")
     assert unusual == {
         "card": ("odd", "not seen in the last 450 runs"),
-        # Of the 150 tables 50 have a bonus, in 150 cells: that is usual to lack.
+        # 50 of the 150 tables have a bonus, in 150 cells: lacking one is normal.
         "income": ("", "missing here, present in all other runs"),
     }
     same = sketch_tables([{"age": [30, 40, 50], "card": ["amex"] * 3, "income": [3, 2, 1]}])
@@ -128,7 +131,7 @@ def test_columns_of_tables() -> None:
 
 
 def sketch_inputs(every: Iterable[dict[str, Any]]) -> VersionFields:
-    """Sketch calls with these inputs."""
+    """Sketch calls with the given inputs."""
     (row,) = make_rows(1, 1, 3)
     (fields,) = sketch_runs(({**row, "inputs": json.dumps(one)} for one in every), {}).values()
     return fields
@@ -140,7 +143,7 @@ QUESTIONS: Final = [f"where is order {place}" + " please" * (place % 5) for plac
 @pytest.mark.parametrize(
     "values",
     [
-        [QUESTIONS[place % 15] for place in range(150)],  # sentences that are often the same
+        [QUESTIONS[place % 15] for place in range(150)],  # sentences that often repeat
         [f"{QUESTIONS[place % 15]} {place}" + " today" * (place % 5) for place in range(150)],
         # short texts that mostly occur once
         [f"shoes {place}" if place % 20 == 0 else "red shoes" for place in range(150)],

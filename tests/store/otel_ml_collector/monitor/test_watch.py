@@ -1,4 +1,4 @@
-"""Tests of the watch over pages Monitor: who comes again finds an answer, and it costs little."""
+"""The poller that prefetches Monitor pages: a returning user finds an answer, at little cost."""
 
 import time
 from collections.abc import Iterator
@@ -26,32 +26,32 @@ PASTS: Final[tuple[Past, ...]] = ("1h", "24h", "7d", "30d")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a project of many runs."""
+    """Open a collector for a project with many runs."""
     with open_service(tmp_path_factory.mktemp("large")) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def large(service: Service) -> Store:
-    """The store of that."""
+    """Return the store with the project's runs."""
     store_many(service.store, "large", NOW_NS - MINUTE_NS)
     return service.store
 
 
 def kept_at(store: Store, now_ns: int, last: Past = "24h") -> int | None:
-    """Return when the answer was made that a page shows at a time without waiting."""
+    """Return when the answer was made that a page shows at `now_ns` without waiting."""
     kept = find_kept_monitor(store.reader, "large", last, now_ns)
     return kept.made_ns if kept else None
 
 
 def look_at_all(watch: MonitorWatch, now_ns: int) -> None:
-    """Work out what is due, of each page."""
+    """Run the poller until every page that is due is computed."""
     for _ in range(6):
         watch.run_pass(now_ns)
 
 
 def test_answer_is_there_for_days(large: Store) -> None:
-    """Of a page that was opened once there is an answer of the last half hour, for three days."""
+    """After a page was opened once, its answer stays at most 20 minutes old for three days."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
     made = find_shown_monitor(large.reader, "large", "30d", NOW_NS)
     watch.note("large", "30d", NOW_NS, made.made_ns)
@@ -71,7 +71,7 @@ def test_answer_is_there_for_days(large: Store) -> None:
 
 
 def test_large_project(large: Store) -> None:
-    """Of a large project the last day is there for whoever opens it first, and stays so."""
+    """A large project's last day is prefetched for the first visitor, and stays up to date."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
     now_ns = NOW_NS + 4 * DAY_NS + MINUTE_NS
     for _ in range(10):
@@ -82,7 +82,7 @@ def test_large_project(large: Store) -> None:
 
 
 def test_answer_is_that_of_a_person(large: Store) -> None:
-    """What is worked out ahead is what somebody who asks then gets."""
+    """A prefetched answer equals the answer to a request at that time."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
     watch.note("large", "7d", NOW_NS, NOW_NS)
     now_ns = NOW_NS + 21 * MINUTE_NS
@@ -98,7 +98,7 @@ def test_answer_is_that_of_a_person(large: Store) -> None:
 
 
 def test_requests_go_first(large: Store) -> None:
-    """While requests take all that the process can do, the store is asked nothing."""
+    """While requests use the whole process, the poller sends the store no query."""
     is_busy = [True]
     watch = MonitorWatch(large.reader, lambda: is_busy[0])
     now_ns = NOW_NS + 20 * DAY_NS
@@ -111,7 +111,7 @@ def test_requests_go_first(large: Store) -> None:
 
 
 def test_few_runs(large: Store) -> None:
-    """A page of few runs is forgotten: its answer is made when somebody asks, and soon."""
+    """A page with few runs is dropped, because its answer is computed quickly on request."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
     watch.run_pass(NOW_NS)
     watch.note("small", "24h", NOW_NS, NOW_NS - DAY_NS)
@@ -120,7 +120,7 @@ def test_few_runs(large: Store) -> None:
 
 
 def test_most_pages(large: Store) -> None:
-    """Of more pages than six those that were opened last are kept."""
+    """At most six pages are kept, those that were opened last."""
     watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
     now_ns = NOW_NS + 25 * DAY_NS
     watch.note("large", "1h", now_ns, now_ns - 2 * DAY_NS)
@@ -136,7 +136,7 @@ def test_most_pages(large: Store) -> None:
 
 
 def test_page_that_was_opened(service: Service, large: Store) -> None:
-    """Whoever opens the page has its answer made again."""
+    """Opening the page keeps its answer up to date."""
     watch = service.app.state.services.find(MonitorWatch)
     now_ns = time.time_ns()
     store_many(large, "large", now_ns - MINUTE_NS)

@@ -1,4 +1,4 @@
-"""Tests of kept predictions: the same answers as from payloads, whatever happens to the runs."""
+"""Materialized predictions give the same answers as payloads, whatever happens to the runs."""
 
 import json
 import random
@@ -33,14 +33,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def take(service: Service, project: str, spans: Sequence[Span]) -> None:
-    """Take spans by a writer of their own, which has marked no day yet."""
+    """Store spans with a new writer, which has not marked any day yet."""
     store = service.store
     writer = Store(store.connections, Writer(store.connections), store.reader)
     writer.take(project, *spans, now_ns=time.time_ns())
 
 
 def make_runs(seed: int, runs: int = DAYS * PER_DAY) -> list[Span]:
-    """Make runs over three days that foretell a class, a number and a ranking, with sessions."""
+    """Make runs over three days that predict a class, a number and a ranking, with sessions."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     spans = []
     for place in range(runs):
@@ -58,7 +58,7 @@ def make_runs(seed: int, runs: int = DAYS * PER_DAY) -> list[Span]:
 
 
 def tell_all(runs: Sequence[Span], seed: int = 0) -> list[Span]:
-    """Say of every second run what came."""
+    """Report the ground truth of every second run."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     return [
         tell(run, value, run.start_ns + 3_600 * SECOND_NS, name)
@@ -79,7 +79,7 @@ def save_all(service: Service, project: str) -> None:
 
 
 def keep(store: Store, project: str) -> None:
-    """Keep the predictions of all targets, of the three days as they stand."""
+    """Materialize the predictions of all targets for the three days."""
     client = store.connections.open()
     for name in ("churned", "minutes", "best"):
         rule = find_target(store.reader, project, name).rule
@@ -88,14 +88,14 @@ def keep(store: Store, project: str) -> None:
 
 
 def list_kept(store: Store, project: str, name: str = "churned") -> list[int]:
-    """List the days whose payloads are not read."""
+    """List the days that are answered without payloads."""
     rule = find_target(store.reader, project, name).rule
     kept = read_kept_days(store.reader, project, rule, FIRST_NS, time.time_ns())
     return [(day_ns - FIRST_NS) // DAY_NS for day_ns in kept.days]
 
 
 def rounded(value: Any) -> Any:
-    """Round all numbers in JSON: sums of several parts differ in the last digits."""
+    """Round all numbers in JSON, because sums of several parts differ in the last digits."""
     if isinstance(value, float):
         return round(value, 9)
     if isinstance(value, dict):
@@ -104,7 +104,7 @@ def rounded(value: Any) -> Any:
 
 
 def answers(service: Service, project: str) -> dict[str, Any]:
-    """Ask for the quality of all three targets, each whole and of a slice; numbers are rounded."""
+    """Return the rounded quality of all three targets, for all runs and for a slice."""
     asked = {}
     for name in ("churned", "minutes", "best"):
         for where in ("", "latency_ms < 1e9 and outputs.p > 0.3"):
@@ -118,17 +118,17 @@ def answers(service: Service, project: str) -> dict[str, Any]:
                 bucket="day",
             )
             del answer["target"]["saved_time"]
-            for point in answer["points"]:  # how old it is now
+            for point in answer["points"]:  # depends on the current time
                 del point["usual"]
             asked[name + where] = rounded(answer)
     return asked
 
 
 def test_deletion(service: Service) -> None:
-    """A deleted run leaves the kept predictions at once, and its day is read anew."""
+    """Deleting a run removes its materialized prediction at once, and its day is read again."""
     store = service.store
     runs = make_runs(3)
-    gone = runs[PER_DAY]  # the first of the second day
+    gone = runs[PER_DAY]  # the first run of the second day
     take(service, "gone", [*runs, *tell_all(runs)])
     save_all(service, "gone")
     take(
@@ -149,7 +149,7 @@ def test_deletion(service: Service) -> None:
 
 
 def test_nightly_import(service: Service) -> None:
-    """Truths of many orders, told by tag, mark the day of their runs and no other."""
+    """Ground truth for many orders, reported by tag, marks only the days of their runs."""
     store = service.store
     runs = make_runs(4)
     take(service, "import", runs)
@@ -182,7 +182,7 @@ def test_nightly_import(service: Service) -> None:
 
 
 def test_due(service: Service) -> None:
-    """Days that were left alone for a minute are kept by themselves, for each target once."""
+    """Days unchanged for a minute are materialized automatically, once for each target."""
     store = service.store
     client = store.connections.open()
     take(service, "due", make_runs(5, 3))
@@ -191,7 +191,7 @@ def test_due(service: Service) -> None:
     assert list_kept(store, "due") == [], "they changed just now"
     at_once = {"mutations_sync": 2}
     client.command(Sql("ALTER TABLE daily UPDATE marked_ns = 1 WHERE 1"), settings=at_once)
-    for _ in range(20):  # as often as the duty comes again
+    for _ in range(20):  # as often as the background job repeats
         if not keep_due(client, time.monotonic):
             break
     assert list_kept(store, "due", "minutes") == [0, 1, 2]
@@ -202,12 +202,12 @@ def test_due(service: Service) -> None:
     )
     keep_due(client, time.monotonic)
     rules = Sql("SELECT uniqExact(rule) FROM predicted WHERE project = 'due'")
-    # Nothing is kept for a target that is gone; the engine masks the rows behind the answer.
+    # Nothing is kept for a deleted target. The engine hides the rows only after it answers.
     wait_until(lambda: client.query(rules).result_rows == [(2,)])
 
 
 def test_no_payloads(service: Service) -> None:
-    """Thirty days of a target whose days are kept are answered without a row of ``payloads``."""
+    """Thirty days of a target with materialized days are answered without rows of ``payloads``."""
     store, project = service.store, "bare"
     runs = make_runs(6)
     take(service, project, [*runs, *tell_all(runs)])
@@ -237,7 +237,7 @@ def test_no_payloads(service: Service) -> None:
     left = client.query(Sql("SELECT count() FROM payloads WHERE project = 'bare'")).result_rows
     assert left == [(0,)]
     assert ask_quality() == expected
-    # A day that is not kept does read them: so this can tell.
+    # A day that is not materialized needs payloads, which proves that this test can fail.
     client.command(
         Sql("ALTER TABLE predicted DELETE WHERE project = 'bare' AND day_ns = {day:Int64}"),
         {"day": FIRST_NS},

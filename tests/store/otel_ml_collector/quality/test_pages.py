@@ -1,4 +1,4 @@
-"""Tests of the pages of quality."""
+"""The quality pages."""
 
 from tests.store.otel_ml_collector.quality.test_quality import (
     FORETOLD,
@@ -18,7 +18,7 @@ def read(service: Service, path: str) -> str:
 
 
 def test_page(service: Service) -> None:
-    """The page has the figures, the early buckets hatched, the table and a link to wrong runs."""
+    """The page has the figures, hatched early buckets, the table, and a link to the wrong runs."""
     page = read(service, "churn/targets/churned?last=30d&bucket=day")
     here = sum(one.came is not None for one in FORETOLD)
     wrong = sum(one.came not in {None, one.predicted} for one in FORETOLD)
@@ -32,7 +32,7 @@ def test_page(service: Service) -> None:
 
 
 def test_estimate(service: Service) -> None:
-    """The accuracy to expect is drawn dotted and named an estimate, with how far it was off."""
+    """The expected accuracy is a dotted line, called an estimate, with its average error."""
     address = "churn/targets/churned?last=30d&bucket=day"
     answer = ask(service.app, f"/api/v1/projects/{address}").json
     page = read(service, address)
@@ -47,25 +47,25 @@ def test_estimate(service: Service) -> None:
 
 
 def test_other_figure(service: Service) -> None:
-    """Another figure is drawn on demand."""
+    """The page draws another figure on request."""
     page = read(service, "churn/targets/churned?figure=brier")
     assert 'aria-label="Brier score by the time of the prediction"' in page
 
 
 def test_list(service: Service) -> None:
-    """The list leads to each target; a project without truths says how to begin."""
+    """The list links to each target; in a project without ground truth it explains how to start."""
     assert 'href="/projects/churn/targets/churned"' in read(service, "churn/targets")
     assert "No ground truth yet" in read(service, "nothing/targets")
 
 
 def test_no_runs(service: Service) -> None:
-    """A target whose model has not run says so."""
+    """The page shows that the target's model has no runs."""
     save(service, "empty", "late")
     assert "No predictions of late" in read(service, "empty/targets/late")
 
 
 def test_run_page(service: Service) -> None:
-    """The page of a run shows its truth beside what the target says that it foretold."""
+    """A run's page shows its ground truth next to its prediction."""
     foretold = next(one for one in FORETOLD if one.came is not None)
     run_id = f"{foretold.run.trace_id.hex()}-{foretold.run.span_id.hex()}"
     page = read(service, f"churn/runs/{run_id}")

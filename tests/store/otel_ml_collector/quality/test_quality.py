@@ -1,4 +1,4 @@
-"""Tests of targets: predictions beside their truth, whichever came first, by time and class."""
+"""Prediction targets: predictions and ground truth, in any order of arrival, by time and class."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 
 JSON: Final = {"content-type": "application/json"}
 HOUR_NS: Final = 3_600 * SECOND_NS
-# In the first hour of a day that is yesterday: its runs are none of the future.
+# Within the first hour of a day this is yesterday, so that no run is in the future.
 TODAY_NS: Final = (time.time_ns() - HOUR_NS) // DAY_NS * DAY_NS
 TARGET: Final = {
     "model": "predict",
@@ -36,7 +36,7 @@ LOST_DAY: Final = 12
 
 @dataclass(frozen=True)
 class Foretold:
-    """A run with what it said, and what came of it later; None for nothing yet."""
+    """A run with its prediction and its later ground truth; None if there is none."""
 
     run: Span
     day: int
@@ -65,7 +65,7 @@ def save(service: Service, project: str, name: str = "churned", **wanted: Any) -
 
 
 def tell(run: Span, value: Any, at_ns: int, name: str = "churned", **target: str) -> Span:
-    """Say of a run, later, what came."""
+    """Make a record with the ground truth of a run."""
     about = {f"otel_ml.target.{kind}": value for kind, value in target.items()}
     if isinstance(value, list):
         said: dict[str, Any] = {"otel_ml.actual.list": json.dumps(value)}
@@ -84,7 +84,7 @@ def make_run(start_ns: int, outputs: Any, model: str = "predict", **tags: str) -
 
 
 def foretell() -> list[Foretold]:
-    """Make twenty days of predictions; truth comes after two days, but for one day never."""
+    """Make 20 days of predictions; truth arrives after two days, and for one day never."""
     chance = random.Random(7)  # noqa: S311
     foretold = []
     for day in range(DAYS):
@@ -125,7 +125,7 @@ def figures_of(answer: Any) -> dict[str, float]:
 
 
 def test_counts_in_sessions(service: Service) -> None:
-    """A measure counts only runs with ground truth, also in sessions that have other runs."""
+    """A measure counts only runs with ground truth, even in sessions that have other runs."""
     said = ["yes", "yes", "no", "no", "no", "yes"] * 20
     came = ["yes", "no", "no", "yes", None, None] * 20
     runs = []
@@ -156,7 +156,7 @@ def test_counts_in_sessions(service: Service) -> None:
 
 
 def test_figures(service: Service) -> None:
-    """All figures of a class are those of scikit-learn over the runs whose truth is here."""
+    """All class figures equal scikit-learn's for the runs with ground truth."""
     answer = get(service, "churn/targets/churned", last="30d")
     here = [one for one in FORETOLD if one.came is not None]
     came, said = [one.came for one in here], [one.predicted for one in here]
@@ -189,7 +189,7 @@ def test_figures(service: Service) -> None:
 
 
 def test_coverage(service: Service) -> None:
-    """A day whose truth was lost, and days that are too young, are early; all others are not."""
+    """Only the day that lost its ground truth and days that are too recent are marked early."""
     answer = get(service, "churn/targets/churned", last="30d", bucket="day")
     assert answer["delay_s"] == 2 * 86_400
     days = {one["start_time"][:10]: one for one in answer["points"]}
@@ -208,11 +208,11 @@ def test_coverage(service: Service) -> None:
 
 
 def test_estimate(service: Service) -> None:
-    """The accuracy to expect is that of scikit-learn's curve over all other days."""
+    """The expected accuracy equals scikit-learn's isotonic regression over all other days."""
     answer = get(service, "churn/targets/churned", last="30d", bucket="day")
 
     def expect(known: Sequence[Foretold], asked: Sequence[Foretold]) -> float:
-        """Fit the curve to hundredths of how sure runs were, and read it for others."""
+        """Fit the curve to runs grouped by hundredths of confidence, and apply it to others."""
         curve = IsotonicRegression(out_of_bounds="clip").fit(
             *zip(*((sure, right) for sure, right, _ in gather(known)), strict=True),
             sample_weight=[number for *_, number in gather(known)],
@@ -232,12 +232,12 @@ def test_estimate(service: Service) -> None:
             came = sum(each.came == each.predicted for each in own) / len(own)
             errors.append(abs(point["estimate"] - came))
     assert answer["estimate_error"] == pytest.approx(sum(errors) / len(errors))
-    assert answer["estimate_error"] < 0.1  # of 40 runs a day
+    assert answer["estimate_error"] < 0.1  # with 40 runs a day
     assert {point["estimate"] for point in answer["versions"]} <= {None}
 
 
 def gather(foretold: Sequence[Foretold]) -> list[tuple[float, float, int]]:
-    """Gather runs in hundredths of how sure they were: how sure, the share right, how many."""
+    """Group runs by hundredths of confidence; return mean confidence, share right, and count."""
     bins: dict[int, list[tuple[float, bool]]] = {}
     for run in foretold:
         sure = run.p if run.predicted == "yes" else 1 - run.p
@@ -251,7 +251,7 @@ def gather(foretold: Sequence[Foretold]) -> list[tuple[float, float, int]]:
 
 
 def test_wrong_runs(service: Service) -> None:
-    """The runs that were wrong, and those of a cell, open as lists."""
+    """Wrong runs, and the runs of a cell of the confusion matrix, open as lists."""
     answer = get(service, "churn/targets/churned")
     wrong = [one for one in FORETOLD if one.came not in {None, one.predicted}]
     listed = get(service, "churn/runs", where=answer["wrong_where"], limit="500")["runs"]
@@ -265,20 +265,20 @@ def test_wrong_runs(service: Service) -> None:
 
 
 def test_wrong_runs_become_items(service: Service) -> None:
-    """The list of wrong runs goes into a data set that expects what came of this target."""
+    """The list of wrong runs becomes a data set that expects the target's ground truth."""
     project, runs = "items", []
     for place in range(12):
         start_ns = TODAY_NS - DAY_NS + place * 60 * SECOND_NS
         run = make_run(start_ns, {"label": "yes" if place % 2 else "no"}, order=str(place))
         inputs = {"otel_ml.inputs": json.dumps({"visits": place})}
         runs.append(replace(run, attributes={**run.attributes, **inputs}))
-    # Every third has the other class; one is known by its tag, and the last has no truth yet.
+    # Every third run has the other class. One is reported by tag, and the last has no truth yet.
     came = {place: "yes" if (place % 2 == 1) != (place % 3 == 0) else "no" for place in range(11)}
     truths = [
         tell(runs[place], value, TODAY_NS, **({"tag": "order=6"} if place == 6 else {}))
         for place, value in came.items()
     ]
-    # Each run has another truth too, which is none of this target.
+    # Each run also has ground truth for something other than this target.
     others = [tell(run, 7.5, TODAY_NS, "minutes") for run in runs]
     take(service, project, [*runs, *truths, *others])
     save(service, project, probability="")
@@ -292,13 +292,13 @@ def test_wrong_runs_become_items(service: Service) -> None:
     assert {item["inputs"]["visits"]: item["expected"] for item in items} == {
         place: came[place] for place in (0, 3, 6, 9)
     }
-    # The runs have several ground truths, and the request names none.
+    # The runs have several ground truths, and the request does not name one.
     unnamed = {"where": 'model == "predict"', "expected": "actual"}
     refused = call(service, "POST", f"{project}/datasets/any/runs", unnamed)
     assert refused.status == 400
     refusal = 'None of the 12 runs has ground truth named "output"; they have "'
     assert refused.json["error"]["message"].startswith(refusal)
-    # Named by a filter, a run that has another truth alone is left out.
+    # If the filter names one, a run that only has another ground truth is left out.
     named = {"where": 'model == "predict" and not truth["churned"] == "?"', "expected": "actual"}
     saved = call(service, "POST", f"{project}/datasets/named/runs", named)
     assert (saved.json["items"], saved.json["left_out"]) == (
@@ -310,7 +310,7 @@ def test_wrong_runs_become_items(service: Service) -> None:
 
 
 def test_slice(service: Service) -> None:
-    """A filter narrows the runs, as a slice does."""
+    """A filter limits the runs, like a slice."""
     answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
     own = [one for place, one in enumerate(FORETOLD) if place % 2 == 0]
     right = [one.predicted == one.came for one in own if one.came is not None]
@@ -319,10 +319,10 @@ def test_slice(service: Service) -> None:
 
 
 def test_versions(service: Service) -> None:
-    """Each version of the model has the figures of its own runs alone, the newest first."""
+    """Each version of the model has the figures of its own runs only, the newest version first."""
     project = "versions"
     chance = random.Random(11)  # noqa: S311
-    # By version: runs with a truth, as (predicted, came); the second is right less often.
+    # The (predicted, came) pairs of each version's runs with ground truth; version 2 is worse.
     known: dict[int, list[tuple[str, str]]] = {1: [], 2: []}
     spans: list[Span] = []
     for version, runs, right in ((1, 90, 0.9), (2, 60, 0.6)):
@@ -364,14 +364,14 @@ def test_versions(service: Service) -> None:
         narrowed = get(service, f"{project}/targets/churned", last="7d", where=where)
         assert narrowed["figures"] == point["figures"]
         assert [entry["version"] for entry in narrowed["versions"]] == [point["version"]]
-    # They differ by more than chance gives, and the whole is neither.
+    # They differ by more than chance, and the overall accuracy is between them.
     of_newest, of_oldest = newest["figures"][0]["value"], oldest["figures"][0]["value"]
     assert of_newest["high"] < of_oldest["low"]
     assert of_newest["value"] < figures_of(answer)["accuracy"] < of_oldest["value"]
 
 
 def test_worst_slices(service: Service) -> None:
-    """Values of tags are held against the rest of the runs whose truth is here, the worst first."""
+    """Tag values are compared with all other runs with ground truth, the worst value first."""
     project = "slices"
     runs = [
         make_run(
@@ -382,7 +382,7 @@ def test_worst_slices(service: Service) -> None:
         )
         for place in range(160)
     ]
-    # Of monthly every second is wrong, of the others one in twenty.
+    # Half of the monthly predictions are wrong, and one in twenty of the others.
     wrong = {place for place in range(160) if place % 8 == 0 or place % 20 == 3}
     truths = [
         tell(run, "no" if place in wrong else "yes", TODAY_NS) for place, run in enumerate(runs)
@@ -403,7 +403,7 @@ def test_worst_slices(service: Service) -> None:
 
 
 def test_slices_share_sessions(service: Service) -> None:
-    """Sessions with runs inside and outside of a slice count as sessions of both."""
+    """Sessions with runs inside and outside a slice count as sessions of both."""
     project = "slices-of-sessions"
     runs, truths = [], []
     for place in range(240):
@@ -423,13 +423,13 @@ def test_slices_share_sessions(service: Service) -> None:
         worst, best = get(service, f"{project}/targets/{target}", slices="true")["slices"]
         assert (worst["name"], worst["word"]) == ("plan = monthly", "worse")
         assert worst["value"]["clusters"] == worst["rest"]["clusters"] == 60
-        # Each slice is all other runs of the other one.
+        # The other runs of each slice are the other slice.
         assert worst["rest"] == pytest.approx(best["value"], abs=1e-9)
         assert best["rest"] == pytest.approx(worst["value"], abs=1e-9)
 
 
 def test_unsaved_target(service: Service) -> None:
-    """A truth without a target is held against the whole output."""
+    """Ground truth without a prediction target is compared with the whole output."""
     runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
     take(service, "plain", runs)
     truths = [tell(runs[0], "yes", TODAY_NS), tell(runs[1], "no", TODAY_NS)]
@@ -441,7 +441,7 @@ def test_unsaved_target(service: Service) -> None:
 
 
 def test_newest_truth_holds(service: Service) -> None:
-    """Of several truths of a run the newest holds, told by run, trace key or tag, in any order."""
+    """The newest of several truths counts, by run, trace key or tag, in any order of arrival."""
     project = "order"
     run = make_run(TODAY_NS - DAY_NS, {"label": "yes"}, order="17")
     at_ns = TODAY_NS - HOUR_NS
@@ -463,7 +463,7 @@ def test_newest_truth_holds(service: Service) -> None:
 
 
 def test_numbers(service: Service) -> None:
-    """Numbers have the figures of scikit-learn, and runs without a number are in none."""
+    """Number figures equal scikit-learn's, and ignore runs without a number."""
     said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 8.0, 1.5]
     runs = [
         make_run(TODAY_NS - place * HOUR_NS, {"minutes": value}) for place, value in enumerate(said)
@@ -496,7 +496,7 @@ def test_numbers(service: Service) -> None:
 
 
 def test_rankings(service: Service) -> None:
-    """Precision at k counts the first k of a list that are among what is relevant."""
+    """Precision at k is the share of relevant items among the first k of a list."""
     runs = [
         make_run(TODAY_NS - place * HOUR_NS, ["a", "b", "c", "d"], "search") for place in range(3)
     ]
@@ -514,7 +514,7 @@ def test_rankings(service: Service) -> None:
 
 
 def test_documents(service: Service) -> None:
-    """Targets are saved under versions, listed and deleted."""
+    """Prediction targets are saved as versions, listed and deleted."""
     saved = save(service, "kept")
     assert (saved["name"], saved["version"], saved["prediction"]) == ("churned", 1, "outputs.label")
     late = call(service, "PUT", "kept/targets/churned", TARGET, base="0")
@@ -536,13 +536,13 @@ def test_documents(service: Service) -> None:
     ],
 )
 def test_refused(service: Service, wanted: dict[str, Any], message: str) -> None:
-    """A target that cannot be is refused, with the reason."""
+    """An invalid prediction target is refused with the reason."""
     answered = call(service, "PUT", "kept/targets/wrong", {**TARGET, **wanted})
     assert answered.status in {400, 422}
     assert message in answered.text
 
 
 def test_too_many_buckets(service: Service) -> None:
-    """More buckets than fit an answer are refused."""
+    """More buckets than fit into one answer are refused."""
     answered = call(service, "GET", "churn/targets/churned", last="60d", bucket="hour")
     assert (answered.status, answered.json["error"]["field"]) == (400, "bucket")

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of questions."""
+"""Fixtures for the query tests."""
 
 from tests.support.otel_ml_collector.query.fixtures import arrivals, line, store
 

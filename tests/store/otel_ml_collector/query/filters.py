@@ -1,4 +1,4 @@
-"""Filters as text and, by hand, as functions over the runs that the API tells."""
+"""Strategies that draw filters, each with the equivalent Python predicate over an API run."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ ACTUALS: Final[list[str | int | float | bool | list[str | int]]] = [
     [],
 ]
 
-# The same language again, by hand: a filter is its text and a function over an API run.
+# A filter is its text plus a hand-written Python function that says whether an API run matches.
 Holds = Callable[[Mapping[str, Any]], bool]
 Filter = tuple[str, Holds]
 OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -60,12 +60,12 @@ MIRRORED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=":
 
 
 def as_text(value: object) -> str:
-    """Write a tag's value: the tags 3 and "3" are one to a filter."""
+    """Return a tag's value as text. Filters treat the tags 3 and "3" as equal."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def as_number(value: object) -> float | None:
-    """Read a tag's value where it is compared by order, also numeric text."""
+    """Return a tag's value as a number for order comparisons. Numeric text counts as a number."""
     if isinstance(value, bool):
         return None
     try:
@@ -77,7 +77,7 @@ def as_number(value: object) -> float | None:
 def texts(
     field: str, values: Sequence[str], read: Callable[[Mapping[str, Any]], str] | None = None
 ) -> st.SearchStrategy[Filter]:
-    """Draw filters on a text: compared, searched, and matched with a pattern."""
+    """Draw filters on a text field: comparisons, substring searches and pattern matches."""
     told = read or (lambda run: str(run[field]))
 
     def make(shape: str, value: str, more: list[str], cut: int) -> Filter:
@@ -104,7 +104,7 @@ def texts(
 
 
 def trace_keys() -> st.SearchStrategy[Filter]:
-    """Draw filters on the keys of a trace: one that fits is enough."""
+    """Draw filters on the keys of a trace. One matching key is enough."""
     values = [*(f"key {number}" for number in range(9)), "", "nobody's"]
 
     def make(operator: str, value: str) -> Filter:
@@ -122,7 +122,7 @@ def trace_keys() -> st.SearchStrategy[Filter]:
 
 
 def times(field: str, read: Callable[[Mapping[str, Any]], int | None]) -> st.SearchStrategy[Filter]:
-    """Draw filters on a time."""
+    """Draw filters on a time field."""
 
     def make(operator: str, ago_s: int) -> Filter:
         moment_ns = NOW_NS - ago_s * SECOND_NS
@@ -134,7 +134,7 @@ def times(field: str, read: Callable[[Mapping[str, Any]], int | None]) -> st.Sea
 
 
 def members(mapping: str, names: Sequence[str]) -> st.SearchStrategy[Filter]:
-    """Draw filters on whether a mapping has a name."""
+    """Draw filters on whether a mapping contains a name."""
 
     def make(name: str, *, is_in: bool) -> Filter:
         word = "in" if is_in else "not in"
@@ -144,7 +144,7 @@ def members(mapping: str, names: Sequence[str]) -> st.SearchStrategy[Filter]:
 
 
 def tag_texts(name: str) -> st.SearchStrategy[Filter]:
-    """Draw filters on what a tag has in it; one that is absent has nothing."""
+    """Draw substring filters on a tag's value. A run without the tag never matches."""
 
     def make(needle: str, *, is_in: bool) -> Filter:
         return (
@@ -166,7 +166,7 @@ def numbers(
     values: Sequence[float],
     operators: Sequence[str] = tuple(MIRRORED),
 ) -> st.SearchStrategy[Filter]:
-    """Draw filters on a number: as it stands, mirrored, and chained; absent ones never hold."""
+    """Draw plain, mirrored and chained filters on a number. A run without one never matches."""
 
     def make(operator: str, one: float, two: float, shape: int) -> Filter:
         compare = OPERATORS[operator]
@@ -196,7 +196,7 @@ def _known(value: float | None, holds: Callable[[float], bool]) -> bool:
 
 
 def tags(name: str) -> st.SearchStrategy[Filter]:
-    """Draw filters on a tag by equality; one that is absent compares false."""
+    """Draw equality filters on a tag. A run without the tag never matches."""
     field = f"tags[{name!r}]"
 
     def make(operator: str, value: object, more: list[object]) -> Filter:
@@ -220,7 +220,10 @@ def tags(name: str) -> st.SearchStrategy[Filter]:
 
 
 def words(field: str, name: str) -> st.SearchStrategy[Filter]:
-    """Draw filters on what a truth or a person said: types are strict, what is absent is false."""
+    """Draw filters on ground truth or a label.
+
+    Types are compared strictly, and a run without a value never matches.
+    """
 
     def is_same(one: object, other: object) -> bool:
         kinds = {bool if isinstance(item, bool) else float for item in (one, other)}
@@ -262,7 +265,7 @@ def words(field: str, name: str) -> st.SearchStrategy[Filter]:
 
 
 def passed(judge: str) -> st.SearchStrategy[Filter]:
-    """Draw filters on whether a run passed; one that nobody judged neither did nor did not."""
+    """Draw filters on whether a run passed. A run without a verdict never matches."""
 
     def make(operator: str, *, value: bool) -> Filter:
         return (
@@ -274,7 +277,7 @@ def passed(judge: str) -> st.SearchStrategy[Filter]:
 
 
 def lengths(field: str) -> st.SearchStrategy[Filter]:
-    """Draw filters on a length of time, told with its unit; runs without an end never hold."""
+    """Draw filters on a duration with a unit. Runs without an end never match."""
     units = {"ms": 1.0, "s": 1_000.0, "us": 0.001}
 
     def make(operator: str, number: float, unit: str) -> Filter:
@@ -289,7 +292,7 @@ def lengths(field: str) -> st.SearchStrategy[Filter]:
 
 
 def truths() -> st.SearchStrategy[Filter]:
-    """Draw fields that stand alone: they hold as Python says of what the run has there."""
+    """Draw filters that are a bare field. A run matches if Python treats its value as true."""
     fields: dict[str, Holds] = {
         "session": lambda run: bool(run["session"]),
         "error_message": lambda run: bool(run["error_message"]),
@@ -376,7 +379,7 @@ def _join(word: str, parts: list[Filter]) -> Filter:
 
 
 def joined(parts: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
-    """Draw filters of several parts: negated, and joined by ``and`` and ``or``."""
+    """Draw compound filters: negations, and parts joined by ``and`` or ``or``."""
     return st.recursive(
         parts,
         lambda inner: st.one_of(

@@ -1,4 +1,4 @@
-"""Tests of the fields that find calls by what their provider said."""
+"""Tests of the fields that filter calls by values that the provider reported."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ LIMITED: Final = ["limited", "quoted", "short"]
 
 @pytest.fixture(scope="module")
 def calls(service: Service) -> str:
-    """A project with a call of each sort."""
+    """Return a project with one call per entry of ``CALLS``."""
     for name, attributes in CALLS.items():
         service.store.take("calls", make_call(name, attributes))
     return "calls"
@@ -58,14 +58,14 @@ def calls(service: Service) -> str:
     ],
 )
 def test_found(service: Service, calls: str, where: str, expected: Sequence[str]) -> None:
-    """A filter finds calls by the error's last name, by why they stopped, by the answer's id."""
+    """A filter finds calls by the last part of the error type, finish reason and response ID."""
     answered = ask(service.app, f"/api/v1/projects/{calls}/runs?where={quote(where)}")
     assert answered.status == 200, answered.text
     assert sorted(run["model"] for run in answered.json["runs"]) == expected
 
 
 def test_exported(service: Service, calls: str) -> None:
-    """The same fields are columns of an export."""
+    """An export has columns for the response ID, finish reason and recorded run."""
     columns = "model,response_id,finish_reason,record_of"
     path = f"/api/v1/projects/{calls}/export?format=jsonl&columns={columns}&where="
     answered = ask(service.app, path + quote('model == "two"'))
@@ -74,7 +74,7 @@ def test_exported(service: Service, calls: str) -> None:
     )
 
 
-# Each took 12 ms and gave 30 tokens, whatever it says of its pieces.
+# Each call takes 12 ms and returns 30 tokens, regardless of its stream attributes.
 STREAMS: Final[Mapping[str, Mapping[str, Value]]] = {
     "silent": {},
     "ours": {"otel_ml.stream.chunks": 12, "otel_ml.stream.first_chunk_ms": 2.0},
@@ -86,7 +86,7 @@ STREAMS: Final[Mapping[str, Mapping[str, Value]]] = {
 
 @pytest.fixture(scope="module")
 def streams(service: Service) -> str:
-    """A project with calls that say in several ways how their answers came in pieces."""
+    """Return a project with calls that report streaming in different attributes."""
     for name, said in STREAMS.items():
         told = {"gen_ai.usage.output_tokens": 30, **said}
         end_ns = NOW_NS + 12 * MS_NS
@@ -108,7 +108,7 @@ def streams(service: Service) -> str:
     ],
 )
 def test_streams_found(service: Service, streams: str, where: str, expected: Sequence[str]) -> None:
-    """A filter finds streams by their first token, their pieces, and how fast tokens came."""
+    """A filter finds streams by time to first token, chunk count and tokens per second."""
     answered = ask(service.app, f"/api/v1/projects/{streams}/runs?where={quote(where)}")
     assert answered.status == 200, answered.text
     assert sorted(run["model"] for run in answered.json["runs"]) == expected
@@ -120,7 +120,7 @@ STREAMED: Final = {"first_token_ms": 2.0, "stream_chunks": 12, "tokens_per_secon
 
 
 def test_streams_exported(service: Service, streams: str) -> None:
-    """What is told of a stream are columns of an export."""
+    """An export has columns for time to first token, chunk count and tokens per second."""
     path = f"/api/v1/projects/{streams}/export?format=jsonl&columns={','.join(STREAMED)}&where="
     found = {
         name: ask(service.app, path + quote(f'model == "{name}"')).json for name in ("ours", "odd")
@@ -129,13 +129,13 @@ def test_streams_exported(service: Service, streams: str) -> None:
 
 
 def test_streams_listed(service: Service, streams: str) -> None:
-    """A list's page has a column of the first token where a run has one, and all when chosen."""
+    """The runs page shows the first-token column if a run has a value, and all chosen columns."""
     page = ask(service.app, f"/projects/{streams}/runs?where={quote(OURS)}").text
     assert re.search(r'<th class="[^"]*">First token ms</th>', page)
     chosen = "&".join(f"columns={name}" for name in STREAMED)
     page = ask(service.app, f"/projects/{streams}/runs?where={quote(OURS)}&{chosen}").text
     [row] = re.findall("<tr data-run.*?</tr>", page, re.DOTALL)
     cells = [re.sub("<.*?>", "", cell).strip() for cell in re.findall("<td.*?</td>", row)]
-    assert cells == ["", "– 2.0", "12", "3,000"]  # a box, and a link without inputs
+    assert cells == ["", "– 2.0", "12", "3,000"]  # a checkbox, then a link without inputs
     other = ask(service.app, f"/projects/{streams}/runs?where={quote(SILENT)}").text
     assert "First token ms" not in other.partition("<thead>")[2].partition("</thead>")[0]

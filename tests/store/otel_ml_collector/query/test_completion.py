@@ -1,4 +1,4 @@
-"""Tests of completion: what may be typed next, counted, and what stands there then."""
+"""Tests of filter completion: suggestions, their counts, and the text they insert."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -27,7 +27,7 @@ LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", "today", "yesterday")
 
 @pytest.fixture(scope="module")
 def filled(store: Store) -> Store:
-    """A store of a few runs of one project."""
+    """Return a store with a few runs in one project."""
     common: Mapping[str, Value] = {
         "otel_ml.tag.client": "bigshot",
         "otel_ml.tag.a b": 3,
@@ -97,19 +97,19 @@ def told(found: Completion) -> dict[str, int | None]:
     ],
 )
 def test_completion(filled: Store, where: str, items: dict[str, int | None]) -> None:
-    """What may come next is told by the newest runs, the most frequent first."""
+    """Suggestions come from the newest runs, the most frequent first."""
     assert list(told(complete(filled, where)).items()) == list(items.items())
 
 
 def test_fields(filled: Store) -> None:
-    """Where a condition begins, all fields are told, and what they are."""
+    """All fields are suggested at the start of a condition, each with a description."""
     items = complete(filled, 'model == "a" and ').items
     assert {"model", "tags", "input", "parent", "last", "not"} <= {item.text for item in items}
     assert next(item for item in items if item.text == "cost").about == "the cost of the run"
 
 
 def test_searched_fields(filled: Store) -> None:
-    """Behind a text and `in`, only fields are told that can have a text in them."""
+    """After a text and ``in``, only fields that can contain text are suggested."""
     found = told(complete(filled, '"refund" in '))
     assert "input" in found
     assert "latency_ms" not in found
@@ -128,7 +128,7 @@ def test_searched_fields(filled: Store) -> None:
     ],
 )
 def test_insert(filled: Store, where: str) -> None:
-    """What is inserted, item after item, becomes a filter that finds runs."""
+    """Accepting suggestions one after another produces a filter that finds runs."""
     for _ in range(4):
         found = complete(filled, where)
         assert found.end == len(where)
@@ -144,13 +144,13 @@ def test_insert(filled: Store, where: str) -> None:
 
 
 def test_window(filled: Store) -> None:
-    """Only runs of the time that is asked about are counted."""
+    """Only runs inside the time window are counted."""
     found = complete(filled, "model == ", Window(NOW_NS - DAY_NS, NOW_NS + 1))
     assert told(found) == {"answer": 3, "search": 1}
 
 
 def test_limit(filled: Store) -> None:
-    """No more items are told than are wanted."""
+    """The number of suggestions does not exceed the limit."""
     assert told(complete(filled, "model == ", limit=1)) == {"answer": 3}
 
 
@@ -169,7 +169,7 @@ def test_limit(filled: Store) -> None:
     ],
 )
 def test_caret(text: str, want: Want) -> None:
-    """What is wanted follows from what stands before."""
+    """The text before the caret determines the kind of suggestion."""
     assert read_caret(text).want is want
 
 
@@ -195,5 +195,5 @@ NOBODY: Final = "No run of the last 30 days has "
     ],
 )
 def test_unknown_names(filled: Store, where: str, hints: list[str]) -> None:
-    """The names and values of a filter that no run has are listed with the nearest known ones."""
+    """Names and values in a filter that no run has are reported with the nearest known ones."""
     assert explain_names(filled.reader, "completion", where, NOW_NS) == hints

@@ -1,7 +1,7 @@
-"""One project with calls inside agents, asked everywhere: what it cost is the same number.
+"""Every page and API reports the same cost for one project with calls inside agents.
 
-Some agents report the sum of their calls, some report nothing, and some report what their calls
-do not.
+Some agents report the sum of their calls, some report nothing, and some report usage that
+their calls do not report.
 """
 
 import time
@@ -25,7 +25,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 
 PROJECT: Final = "agents"
 TRACES: Final = 72
-# Dollars of the two calls of a request, and of the request, by client.
+# Cost in dollars by client: of the two calls in a request, and of the whole request.
 CALLS: Final = {"Remax": (0.02, 0.01), "Zillow": (0.06, 0.03)}
 COSTS: Final = {client: round(sum(calls), 2) for client, calls in CALLS.items()}
 WHOLE: Final = round(sum(COSTS.values()) * TRACES / 2, 6)
@@ -39,7 +39,7 @@ def use(cost: float, tokens: int) -> dict[str, Value]:
 
 
 def make_request(place: int) -> list[Span]:
-    """Make an agent with two calls and a judge. Every third agent alone reports what they used."""
+    """Make an agent with two calls and a judge. In every third, only the agent reports usage."""
     client = "Remax" if place < TRACES // 2 else "Zillow"
     start_ns = START_NS + place * 20 * SECOND_NS
     is_sum, is_alone = place % 3 == 0, place % 3 == 1
@@ -70,7 +70,7 @@ def make_request(place: int) -> list[Span]:
         )
         for at, (cost, tokens) in enumerate(zip(CALLS[client], (200, 100), strict=True), 1)
     ]
-    calls[1] = replace(calls[1], parent_span_id=calls[0].span_id)  # a tool of the first calls it
+    calls[1] = replace(calls[1], parent_span_id=calls[0].span_id)  # nested in the first call
     judge = make_call(
         "judged",
         {"otel_ml.judging": "grounded", "gen_ai.operation.name": "chat", **use(7.0, 1_000)},
@@ -96,7 +96,7 @@ def get(service: Service, path: str, **asked: Any) -> Any:
 
 
 def measured(service: Service, when: str, where: str = "") -> MeasuredSlice:
-    """Measure a figure of a rule over all requests."""
+    """Return the values of an alert rule's metric over all requests."""
     condition = make_plan(WantedAlert.model_validate({"when": when, "window": "2h"})).condition
     asked = Measurement(PROJECT, where, (), condition.figures, condition.sure, END_NS)
     windows = MeasuredWindows(END_NS, 2 * HOUR_NS, 1, 2 * HOUR_NS)
@@ -109,13 +109,13 @@ def read_only(numbers: Mapping[FigureKey, float]) -> float:
 
 
 def add(found: Iterable[Any]) -> tuple[float, int]:
-    """Add up cost and input tokens of answers."""
+    """Return the total cost and input tokens of the items."""
     pairs = [(item["cost"], item["tokens"]["input"]) for item in found]
     return round(sum(cost for cost, _ in pairs), 6), sum(tokens for _, tokens in pairs)
 
 
 def test_totals(service: Service) -> None:
-    """Statistics, sums of lists, requests, sessions and rules add up to one total."""
+    """Statistics, list sums, requests, sessions and alert rules add up to the same total."""
     found = {
         "statistics": add([get(service, "stats", bucket="all")["total"]]),
         "list of calls": add([get(service, "sums")["total"]]),
@@ -130,7 +130,7 @@ def test_totals(service: Service) -> None:
 
 
 def test_parts(service: Service) -> None:
-    """A trace adds up to its request in a list, and the turns of a session to the session."""
+    """A trace adds up to its listed request, and the turns of a session add up to the session."""
     requests = get(service, "runs", roots=True, limit=3)
     for run in requests["runs"]:
         outline = find_outline(service.store.reader, run["trace_id"])
@@ -142,7 +142,7 @@ def test_parts(service: Service) -> None:
 
 
 def test_costs_per_run(service: Service) -> None:
-    """A rule, slices and comparisons read the cost of an agent alike: with the calls inside it."""
+    """Alert rules, slices and comparisons all include the cost of the calls inside an agent."""
     mean = measured(service, "mean(cost) > 0", 'model == "support"')
     assert (read_only(mean.numbers), read_only(mean.counts)) == (round(WHOLE / TRACES, 6), TRACES)
     answer = get(service, "slices", where='model == "support"', figure="cost")

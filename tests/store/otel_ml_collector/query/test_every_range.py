@@ -1,4 +1,4 @@
-"""Lists and sums answer for every time range, over data of several days that the rollup knows."""
+"""Lists and sums work for every time range, over several days of data that is rolled up."""
 
 import re
 import time
@@ -79,7 +79,7 @@ def make_inner(root: Span, number: int, place: int) -> Span:
 
 @pytest.fixture(scope="module")
 def project(own_service: Service) -> str:
-    """Three agent runs with two calls on each of several days, and the rollup of these days."""
+    """Return a project with three two-call agent runs per day, and rolled-up past days."""
     spans: list[Span] = []
     for day in range(DAYS + 1):
         for at in range(A_DAY):
@@ -104,7 +104,7 @@ def read(service: Service, path: str, **asked: str) -> Any:
 
 
 def check_sums(service: Service, asked: dict[str, str], groups: Sequence[str]) -> None:
-    """Assert that the sums of a list count exactly its runs, or the runs inside of these."""
+    """Assert that the sums of a list count exactly its runs, or the runs inside them."""
     listed = read(service, "/api/v1/projects/ranges/runs", **asked).json["runs"]
     inside = len(TOPS[1].keys() & asked) or len(TOPS[2].keys() & asked)
     for group in groups:
@@ -116,7 +116,7 @@ def check_sums(service: Service, asked: dict[str, str], groups: Sequence[str]) -
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("tops", TOPS, ids=lambda tops: "-".join(tops) or "calls")
 def test_sums(own_service: Service, tops: dict[str, str]) -> None:
-    """Sums of every range are those of its runs."""
+    """The sums of every time range match its list of runs."""
     for asked in RANGES:
         check_sums(own_service, {**asked, **tops}, ("", "model"))
 
@@ -124,7 +124,7 @@ def test_sums(own_service: Service, tops: dict[str, str]) -> None:
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", WHERES)
 def test_filtered_sums(own_service: Service, where: str) -> None:
-    """Sums of a day that the rollup knows are those of its runs, by any filter and group."""
+    """The sums of a rolled-up day match its list of runs for any filter and group."""
     for tops in TOPS[:2]:
         asked = {"last": "yesterday", "where": where, **tops}
         check_sums(own_service, asked, ("", "user", 'tags["client"]'))
@@ -134,7 +134,7 @@ def test_filtered_sums(own_service: Service, where: str) -> None:
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("asked", RANGES, ids=lambda asked: quote(str(asked)))
 def test_pages(own_service: Service, asked: dict[str, str]) -> None:
-    """Every tab opens with every time range: without an error, and with sums for its rows."""
+    """Every tab opens without an error for every time range, and shows sums if it has rows."""
     for tops in TOPS[:3]:
         rows = read(own_service, "/projects/ranges/runs", **asked, **tops).text.count("data-run=")
         for page in ("chart", "sums", "error-groups", "switch"):
@@ -150,7 +150,7 @@ def test_pages(own_service: Service, asked: dict[str, str]) -> None:
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", EVERY_FILTER, ids=quote)
 def test_sums_of_every_filter(own_service: Service, where: str) -> None:
-    """Sums answer for every tab, filter, group and period."""
+    """Sums are available for every tab, filter, group and time range."""
     for (tops, asked), group in zip(product(TOPS[:3], RANGES), cycle(GROUPS), strict=False):
         given = {**asked, **tops, "where": where, "group": group}
         part = read(own_service, "/projects/ranges/sums", **given).text
@@ -159,7 +159,7 @@ def test_sums_of_every_filter(own_service: Service, where: str) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_switch(own_service: Service) -> None:
-    """The switch counts the rows of each choice, and leaves out traces that are the requests."""
+    """The switch counts the rows of each tab, and hides traces if they equal the requests."""
     part = read(own_service, "/projects/ranges/switch", last="yesterday", roots="1").text
     assert re.findall(r">(\w[\w ]*?)(?: <small>([\d,]+)</small>)?</a>", part) == [
         ("Requests", "3"),
@@ -169,7 +169,7 @@ def test_switch(own_service: Service) -> None:
 
 
 def test_switch_with_traces(own_service: Service) -> None:
-    """The switch shows traces if a plain span is at the top of one."""
+    """The switch shows the traces tab if a plain span is the root of a trace."""
     top = make_span("GET /", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)
     call = make_call(
         "ask",
@@ -188,7 +188,7 @@ def test_switch_with_traces(own_service: Service) -> None:
 
 
 def test_switch_without_matching_traces(own_service: Service) -> None:
-    """The switch leaves out traces if the filter matches calls inside, but no top span."""
+    """The switch hides the traces tab if the filter matches inner calls but no root span."""
     top = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)
     call = make_call(
         "ask",
@@ -211,7 +211,7 @@ def test_switch_without_matching_traces(own_service: Service) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_link_has_absolute_times(own_service: Service) -> None:
-    """The link to copy shows the same runs tomorrow: relative times become absolute."""
+    """The link to copy still shows the same runs tomorrow: relative times become absolute."""
     page = read(own_service, "/projects/ranges/runs", last="yesterday", roots="1").text
     [link] = re.findall(r'data-link="([^"]*)"', page)
     given = parse_qs(urlsplit(unescape(link)).query)

@@ -1,4 +1,4 @@
-"""Tests of filters as SQL: the same runs as the same filter in Python."""
+"""Tests that a filter in SQL finds the same runs as the same filter in Python."""
 
 import ast
 import random
@@ -48,7 +48,7 @@ RUNS: Final = 300
 
 
 def make_runs() -> list[Span]:
-    """Make runs of every sort, the same ones each time."""
+    """Make runs of every kind from a fixed random seed."""
     draw = random.Random(20261120)  # noqa: S311 - guards nothing
     spans: list[Span] = []
     for number in range(1, RUNS + 1):
@@ -57,7 +57,7 @@ def make_runs() -> list[Span]:
         spans.append(_begin(call, number) if is_open else call)
         if draw.random() < 0.3:
             changed = {f"otel_ml.tag.{draw.choice(['late', 'client'])}": draw.choice(TAG_VALUES)}
-            said_ns = draw.choice([NOW_NS, call.start_ns, call.end_ns])  # its own tags: at its end
+            said_ns = draw.choice([NOW_NS, call.start_ns, call.end_ns])  # own tags: at the end
             spans.append(make_record("update", call, changed, start_ns=said_ns))
         if draw.random() < 0.3:
             spans.append(_make_late_score(draw, call))
@@ -76,7 +76,7 @@ def make_runs() -> list[Span]:
 
 
 def _make_told(draw: random.Random, number: int) -> Span:
-    """Make an update or an evaluation by trace key or by tag."""
+    """Make an update or an evaluation that targets a trace key or a tag."""
     target = draw.choice(
         [
             {"otel_ml.target.trace_key": f"key {draw.randrange(9)}"},
@@ -102,7 +102,7 @@ def _make_told(draw: random.Random, number: int) -> Span:
 
 
 def _make_truth(draw: random.Random, target: dict[str, Value]) -> Span:
-    """Make a truth with a value."""
+    """Make a ground truth record with a value."""
     value = draw.choice(ACTUALS)
     told: dict[str, Value] = {
         "otel_ml.record": "evaluation",
@@ -114,7 +114,7 @@ def _make_truth(draw: random.Random, target: dict[str, Value]) -> Span:
 
 
 def _begin(call: Span, number: int) -> Span:
-    """Make the start of a run that has no end; every third one's process has ended."""
+    """Make the start record of an unfinished run. Every third one's process has said goodbye."""
     return make_start(call, {**call.attributes, "otel_ml.process": f"{number % 3:08x}"})
 
 
@@ -126,7 +126,7 @@ def _make_run(draw: random.Random, number: int) -> Span:
         "start_ns": start_ns,
         "end_ns": start_ns + draw.choice([0, 50, 150, 200, 250]) * MS_NS,
     }
-    if number % 4 == 0:  # the child of the one before it
+    if number % 4 == 0:  # a child of the previous run
         fields |= {"trace_id": trace_id(number - 1), "parent_span_id": span_id(number - 1)}
     kind = draw.choice(KINDS)
     if kind == "span":
@@ -156,7 +156,7 @@ def _make_run(draw: random.Random, number: int) -> Span:
 
 
 def _make_late_score(draw: random.Random, call: Span) -> Span:
-    """Make a newer word of a newer version of a judge, or of a person."""
+    """Make a later evaluation by a newer judge version or by a reviewer."""
     attributes: dict[str, Value] = {"otel_ml.judge.name": draw.choice(JUDGES)}
     source = draw.choice(["judge", "failed judge", "human"])
     if source == "human":
@@ -172,7 +172,7 @@ def _make_late_score(draw: random.Random, call: Span) -> Span:
 
 
 class Sample:
-    """A store of runs, and the runs as the API tells them."""
+    """A store of runs, and the runs in the form that the API returns them."""
 
     def __init__(self, store: Store, runs: Sequence[Mapping[str, Any]]) -> None:
         self.store = store
@@ -199,7 +199,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
 
 
 def _keys_of(spans: Sequence[Span]) -> dict[str, set[str]]:
-    """Gather the user's own keys by trace, from what was made."""
+    """Return the user's own trace keys by trace ID, read from the given spans."""
     keys: dict[str, set[str]] = {}
     for span in spans:
         if "otel_ml.trace_key" in span.attributes:
@@ -215,9 +215,9 @@ LENGTH: Final = re.compile(r"\b(\d+(?:\.\d+)?)(?:us|ms|s)\b")
 @settings(max_examples=examples(80, on_commit=3))
 @given(filters)
 def test_same_as_python(sample: Sample, made: Filter) -> None:
-    """A filter finds the runs for which the same expression holds in Python."""
+    """A filter finds exactly the runs for which the same expression holds in Python."""
     where, holds = made
-    plain = LENGTH.sub(r"\1", where)  # Python knows no lengths of time
+    plain = LENGTH.sub(r"\1", where)  # Python has no duration literals
     names = {node.id for node in ast.walk(ast.parse(plain)) if isinstance(node, ast.Name)}
     expected = {
         run["run_id"]
@@ -233,12 +233,12 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 @settings(max_examples=examples(30, on_commit=5))
 @given(any_text, any_text)
 def test_any_text_is_found(sample: Sample, name: str, value: str) -> None:
-    """A run with a tag and a session of any text is found by that text, and by it alone."""
+    """A run whose tag and session are any text is found by exactly that text."""
     call = make_call(attributes={f"otel_ml.tag.{name}": value, "session.id": value})
     sample.store.take("texts", call)
     for field in (f"tags[{name!r}]", "session"):
         if "\0" in name + value:
-            continue  # Python's own parser takes none
+            continue  # Python's own parser rejects NUL
         for where in (f"{field} == {value!r}", f"{field} in ({value!r},)"):
             query = RunsQuery("texts", where, limit=1_000)
             found = find_runs(sample.store.reader, query, NOW_NS).runs
@@ -247,7 +247,7 @@ def test_any_text_is_found(sample: Sample, name: str, value: str) -> None:
 
 
 def take_one(store: Store, project: str, *spans: Span) -> Callable[[str], int]:
-    """Store some spans; returns a function that counts the runs that a filter finds."""
+    """Store the spans, and return a function that counts the runs that match a filter."""
     store.take(project, *spans)
     return lambda where: len(find_runs(store.reader, RunsQuery(project, where), NOW_NS).runs)
 
@@ -274,7 +274,7 @@ def take_one(store: Store, project: str, *spans: Span) -> Callable[[str], int]:
 def test_tag_value(
     sample: Sample, request: pytest.FixtureRequest, tag: Value, where: str, found: int
 ) -> None:
-    """A tag is compared by its value, whether it came as a number or as numeric text."""
+    """A tag is compared by its value, whether it arrived as a number or as numeric text."""
     count = take_one(sample.store, request.node.name, make_call(attributes={"otel_ml.tag.n": tag}))
     assert count(where) == found
 
@@ -306,13 +306,13 @@ def test_tag_value(
     ],
 )
 def test_absent_field(sample: Sample, where: str, found: int) -> None:
-    """A field that a run does not have compares false, by whatever operator."""
+    """Every comparison with a field that the run does not have is false."""
     count = take_one(sample.store, f"absent in {where}", make_call())
     assert count(where) == found
 
 
 def test_newer_tag(sample: Sample, project: str) -> None:
-    """A tag that was changed later is found by its new value and no longer by its old one."""
+    """After a tag is changed, the run is found by the new value and not by the old one."""
     call = make_call(attributes={"otel_ml.tag.colour": "red"})
     late = make_record("update", call, {"otel_ml.tag.colour": "blue"}, start_ns=call.end_ns)
     count = take_one(sample.store, project, call, late)
@@ -320,7 +320,7 @@ def test_newer_tag(sample: Sample, project: str) -> None:
 
 
 def test_judge_that_failed_later(sample: Sample, project: str) -> None:
-    """A run whose newest evaluation failed has no score, as its page says."""
+    """A run whose newest evaluation failed has no score, neither in filters nor on its page."""
     call = make_call(attributes={"otel_ml.score.j": 0.5, "otel_ml.passed.j": True})
     failed = make_record(
         "evaluation",
@@ -334,7 +334,7 @@ def test_judge_that_failed_later(sample: Sample, project: str) -> None:
 
 @pytest.mark.parametrize("source", ["human", "actual"])
 def test_score_by_a_person(sample: Sample, project: str, source: str) -> None:
-    """A run is found by the score that a person or the truth gave it, as its row shows it."""
+    """A filter finds a run by a score from a reviewer or from ground truth."""
     call = make_call()
     feedback = make_record(
         "evaluation",
@@ -365,7 +365,7 @@ def test_score_by_a_person(sample: Sample, project: str, source: str) -> None:
     ids=lambda where: where[:30],
 )
 def test_hard_filter(sample: Sample, where: str) -> None:
-    """A filter of many parts, deep nesting or huge numbers is answered like any other."""
+    """Filters with many parts, deep nesting or huge numbers work."""
     ended = [run for run in sample.runs if run["latency_ms"] is not None]
     assert sample.find(where) == {run["run_id"] for run in ended if run["kind"] != "span"}
 
@@ -417,7 +417,7 @@ def test_hard_filter(sample: Sample, where: str) -> None:
     ],
 )
 def test_error(where: str, message: str, column: int) -> None:
-    """A filter that makes no sense is told with what was expected, and where."""
+    """An invalid filter is rejected with the expected form and the column of the error."""
     with pytest.raises(BadInput) as caught:
         compile_filter(where)
     assert str(caught.value).startswith(message)
@@ -425,7 +425,7 @@ def test_error(where: str, message: str, column: int) -> None:
 
 
 def test_no_input_in_the_sql() -> None:
-    """What a filter compares with is a parameter, never a part of the SQL."""
+    """Values from a filter become SQL parameters and never part of the SQL text."""
     injected = "x') OR 1=1; DROP TABLE runs; --"
     where = " or ".join(
         [

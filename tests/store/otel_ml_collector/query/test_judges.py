@@ -1,4 +1,4 @@
-"""Tests of judges as records: what each version said, and the filters that list its runs."""
+"""Tests of judge versions: their figures, and the filters that list the runs behind them."""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ RUBRIC: Final = {
 
 
 def tell(version: str, judge: str = "grounded", **definition: str | bool) -> Span:
-    """Make the record that says what a version of a judge is."""
+    """Make the record that defines a version of a judge."""
     attributes: dict[str, Value] = {
         "otel_ml.record": "update",
         "otel_ml.target.model": judge,
@@ -65,7 +65,7 @@ def say(
     after_s: float = 1,
     more: Mapping[str, Value] | None = None,
 ) -> Span:
-    """Make what a version said of a run: a score, which passes from 0.5 on, or why it failed."""
+    """Make an evaluation by a judge version: a score (0.5 or more passes) or an error type."""
     words: dict[str, Value] = {"error.type": said}
     if not isinstance(said, str):
         words = {"otel_ml.score.value": said, "otel_ml.passed": said >= 0.5}
@@ -81,7 +81,7 @@ def say(
 
 
 def calls(number: int, **attributes: Value) -> list[Span]:
-    """Make runs, one a day."""
+    """Make one run per day."""
     return [
         make_call(attributes=attributes, start_ns=NOW_NS - place * DAY_NS - SECOND_NS)
         for place in range(number)
@@ -93,7 +93,7 @@ def versions_of(store: Store, project: str, judge: str = "grounded") -> list[Jud
 
 
 def listed(store: Store, project: str, where: str) -> int:
-    """Count the runs of a list, page by page."""
+    """Count all runs that match a filter, page by page."""
     number, cursor = 0, None
     while True:
         query = RunsQuery(project, where, limit=3, cursor=cursor)
@@ -104,7 +104,7 @@ def listed(store: Store, project: str, where: str) -> int:
 
 
 def check_bars(store: Store, project: str, judge: str = "grounded") -> None:
-    """Hold each number of a judge to the length of the list that it opens."""
+    """Assert that each count of a judge equals the length of the list that it links to."""
     found = versions_of(store, project, judge)
     for one in found:
         assert listed(store, project, one.where) == one.evaluations
@@ -118,7 +118,7 @@ def check_bars(store: Store, project: str, judge: str = "grounded") -> None:
 
 
 def test_versions(store: Store, project: str) -> None:
-    """A version is told with its number, definition and what it said, the newest first."""
+    """A judge version has its number, definition and score figures. Versions are newest first."""
     one, two, three = calls(3)
     paid: dict[str, Value] = {"otel_ml.latency_ms": 4, "otel_ml.judge.cost": 0.25}
     store.take(project, tell("a1"), one, two, three)
@@ -172,7 +172,7 @@ def test_versions(store: Store, project: str) -> None:
 
 
 def test_judge_is_no_model(store: Store, project: str) -> None:
-    """A judge that was told stands among the judges, and not among the models."""
+    """A judge with a definition is listed as a judge and not as a model."""
     store.take(project, tell("a1"))
     assert find_models(store.reader, project) == []
     [judge] = find_judges(store.reader, project)
@@ -181,7 +181,7 @@ def test_judge_is_no_model(store: Store, project: str) -> None:
 
 
 def test_judge_without_a_definition(store: Store, project: str) -> None:
-    """A judge whose definition never came stands there by its name and the versions of scores."""
+    """A judge without a definition is listed by its name and the versions of its scores."""
     one, two = calls(2)
     foreign = {"otel_ml.score.foreign": 3, "otel_ml.score.grounded": 0.5}
     store.take(project, make_call(attributes=foreign, start_ns=NOW_NS - SECOND_NS))
@@ -197,7 +197,7 @@ def test_judge_without_a_definition(store: Store, project: str) -> None:
 
 
 def test_older_definition(store: Store, project: str) -> None:
-    """A definition that came with a score, from an older SDK, tells its criterion all the same."""
+    """A definition that an older SDK sent with a score still provides the pass criterion."""
     [call] = calls(1)
     old = '{"source": "def rubric(): ...", "helpers": {"passing_criteria": "def passes(): ..."}}'
     store.take(project, call, say(call, "a1", 1.0, more={"otel_ml.model.definition": old}))
@@ -207,7 +207,7 @@ def test_older_definition(store: Store, project: str) -> None:
 
 
 def test_people_are_no_judges(store: Store, project: str) -> None:
-    """What a person said has its score, and is no judge."""
+    """A label by a reviewer has a score but does not create a judge."""
     [call] = calls(1)
     told: dict[str, Value] = {"otel_ml.judge.name": "thumbs", "otel_ml.source": "human"}
     store.take(project, call, make_record("evaluation", call, {**told, "otel_ml.score.value": 1}))
@@ -215,7 +215,7 @@ def test_people_are_no_judges(store: Store, project: str) -> None:
 
 
 def test_people_beside_a_judge(store: Store, project: str) -> None:
-    """What people say under a judge's name is in none of its figures, and no version of it."""
+    """Labels under a judge's name do not count in the judge's figures or add a version."""
     runs = calls(2)
     store.take(project, tell("a1"), *runs, *(say(run, "a1", 1.0) for run in runs))
     told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.source": "human"}
@@ -227,14 +227,14 @@ def test_people_beside_a_judge(store: Store, project: str) -> None:
 
 
 def test_unknown_judge(store: Store, project: str) -> None:
-    """A judge that nobody spoke of is not found."""
+    """An unknown judge is not found."""
     with pytest.raises(Missing, match="has no judge 'nobody'"):
         versions_of(store, project, "nobody")
 
 
 @pytest.mark.parametrize("name", ["groundd", "Grounded", "ground"])
 def test_similar_judge(store: Store, project: str, name: str) -> None:
-    """The error for a name that is nearly right suggests the right one."""
+    """The error for a misspelled judge suggests the right name."""
     scores: dict[str, Value] = {
         "otel_ml.score.grounded": 1.0,
         "otel_ml.score.short": 0.0,
@@ -248,7 +248,7 @@ def test_similar_judge(store: Store, project: str, name: str) -> None:
 
 
 def test_bars_of_runs_that_are_not_there(store: Store, project: str) -> None:
-    """Bars count the runs of lists alone: no spans, no runs that never came; open ones too."""
+    """Bars count only listed runs, including open runs, but no plain spans or missing runs."""
     span = make_span("GET", start_ns=NOW_NS - SECOND_NS)
     begun, never = (make_call(start_ns=NOW_NS - SECOND_NS) for _ in range(2))
     store.take(project, span, make_start(begun))
@@ -259,7 +259,7 @@ def test_bars_of_runs_that_are_not_there(store: Store, project: str) -> None:
 
 
 def test_score_of_a_key(store: Store, project: str) -> None:
-    """What a judge said of a trace by its key counts for the run that it is about."""
+    """A score for a trace key counts for the run with that key."""
     call = make_call(attributes={"otel_ml.trace_key": "order"}, start_ns=NOW_NS - SECOND_NS)
     told: dict[str, Value] = {
         "otel_ml.judge.name": "grounded",
@@ -285,16 +285,16 @@ def test_score_of_a_key(store: Store, project: str) -> None:
     ],
 )
 def test_bounds(lowest: float, highest: float, is_whole: bool, bounds: list[float]) -> None:
-    """Bins are tenths from 0 to 1, also of booleans; else whole numbers, or ten of one width."""
+    """Bins are tenths for scores and booleans from 0 to 1, else whole numbers or ten equal bins."""
     assert bounds_of(lowest, highest, is_whole=is_whole) == pytest.approx(bounds)
 
 
 @pytest.fixture(scope="module")
 def rejudged(store: Store) -> tuple[Store, list[Span]]:
-    """Runs of which two versions of a judge spoke, in either order, one, or none.
+    """Return runs that two versions of a judge scored, in either order, with their store.
 
-    Scores by (v1, v2, which spoke last): 0 both v2, 1 both v1, 2 v1, 3 v2, 4 v2 failed, 5 nobody,
-    6 no version.
+    Scores by run: 0 both (v2 last), 1 both (v1 last), 2 v1 only, 3 v2 only, 4 v1, then v2
+    failed, 5 none, 6 by a judge without a version.
     """
     runs = calls(7)
     store.take("judged again", tell("a1"))
@@ -349,7 +349,7 @@ def rejudged(store: Store) -> tuple[Store, list[Span]]:
     ],
 )
 def test_filters(rejudged: tuple[Store, list[Span]], where: str, expected: set[int]) -> None:
-    """A filter tells versions of a judge apart, by number or digest, or by who spoke last."""
+    """A filter selects judge versions by number or digest, or by the newest score."""
     store, runs = rejudged
     found = find_runs(store.reader, RunsQuery("judged again", where), NOW_NS).runs
     places = {run.span_id.hex(): place for place, run in enumerate(runs)}
@@ -370,7 +370,7 @@ def test_filters(rejudged: tuple[Store, list[Span]], where: str, expected: set[i
     ],
 )
 def test_wrong_filters(rejudged: tuple[Store, list[Span]], where: str, message: str) -> None:
-    """A filter on a version that cannot be is refused with what would be right."""
+    """An invalid filter on a judge version is rejected with the expected form."""
     store, _ = rejudged
     with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery("judged again", where), NOW_NS)
@@ -378,7 +378,7 @@ def test_wrong_filters(rejudged: tuple[Store, list[Span]], where: str, message: 
 
 
 def test_bars_of_runs_that_were_judged_again(rejudged: tuple[Store, list[Span]]) -> None:
-    """A bar of an older version lists its runs, also those that a newer one judged since."""
+    """A bar of an older version lists its runs, including runs that a newer version also scored."""
     store, _ = rejudged
     newest, oldest, unversioned = versions_of(store, "judged again")
     assert [(one.name, one.evaluations, one.errors) for one in (newest, oldest, unversioned)] == [
@@ -409,7 +409,7 @@ PLACES: Final = iter(range(10_000))
 def test_any_order_twice(
     store: Store, said: list[tuple[int, str, float | str, float]], draw: Any
 ) -> None:
-    """Records in any order, some of them twice, give the same figures; bars are their lists."""
+    """Records in any order, with duplicates, give the same figures. Bars match their lists."""
     first, second = f"any{next(PLACES)}", f"any{next(PLACES)}"
     runs = calls(5)
     store.take(first, tell("a1"))
@@ -432,7 +432,7 @@ def test_any_order_twice(
 
 
 def test_call_of_several_records(store: Store, project: str) -> None:
-    """A call that three instrumentations recorded, each of them judged, is one evaluation."""
+    """A call that three instrumentations recorded and the judge scored each time counts once."""
     answer = make_answer(1)
     store.take(project, *answer, *(say(span, "aa", 0.75) for span in answer[1:]))
     check_bars(store, project)

@@ -1,4 +1,4 @@
-"""Tests of log records in a store: which run or trace they are read with, in whatever order."""
+"""Tests that log records are stored with the right run or trace, in any order of arrival."""
 
 import itertools
 import json
@@ -54,7 +54,7 @@ JUDGED: Final[dict[str, Value]] = {
 }
 
 
-# What two calls of one request were asked and answered.
+# The questions and answers of two calls in one request.
 DETAILS_OF_TALK: Final[Sequence[dict[str, Value]]] = [
     {
         "gen_ai.input.messages": json.dumps([{"role": "user", "content": asked}]),
@@ -65,7 +65,7 @@ DETAILS_OF_TALK: Final[Sequence[dict[str, Value]]] = [
 
 
 def place(number: int, parent: int = 0) -> dict[str, Any]:
-    """Where a span stands in the trace of these tests."""
+    """Return the IDs of a span in the test trace."""
     return {
         "trace_id": TRACE,
         "span_id": span_id(number),
@@ -86,12 +86,12 @@ def lines_of(lines: Sequence[RunLine]) -> list[str]:
 
 
 def loose_of(trace: Trace) -> dict[str | None, list[str]]:
-    """Return the lines of a trace that are those of no run, by span."""
+    """Return the lines of a trace that belong to no run, by span."""
     return {record.run_id: lines_of(record.logs) for record in trace.records}
 
 
 def test_line_of_a_run(store: Store, project: str) -> None:
-    """A line has everything that the log record said, and its time since the run's start."""
+    """A line contains all fields of the log record, and its offset from the run's start."""
     run = make_call(**place(1))
     log = make_log("Slow.", {"retry": 2}, of=run, time_ns=NOW_NS + 2 * MS_NS, event="cache.miss")
     store.take(project, run)
@@ -109,7 +109,7 @@ def test_line_of_a_run(store: Store, project: str) -> None:
 
 
 def test_every_sort_of_line(store: Store, project: str) -> None:
-    """Lines of log records stand among those of the span and of updates, by their times."""
+    """Lines from log records, span events and updates are merged in order of time."""
     told = {"otel_ml.log.message": "second"}
     run = make_call(**place(1), events=[Event("otel_ml.log", NOW_NS + 2, told)])
     update = make_record(
@@ -129,7 +129,7 @@ def test_every_sort_of_line(store: Store, project: str) -> None:
 
 
 def test_nearest_run(store: Store, project: str) -> None:
-    """The lines of a span that is no run are those of the nearest run above it, and of no other."""
+    """Lines of a span that is not a run belong only to the nearest run above the span."""
     outer = make_call("outer", **place(1))
     server = make_span("server", **place(2, 1))
     inner = make_call("inner", **place(3, 2))
@@ -149,7 +149,7 @@ def test_nearest_run(store: Store, project: str) -> None:
 
 
 def test_late_parent(store: Store, project: str) -> None:
-    """A line waits at its trace until the run above its span comes, and then is the run's."""
+    """A line belongs to its trace until the run above its span arrives, then to that run."""
     run, client = make_call(**place(1)), make_span("client", **place(2, 1))
     take(store, project, make_log("text", of=client))
     assert loose_of(read_trace(store, project)) == {id_of(client): ["text"]}
@@ -161,19 +161,19 @@ def test_late_parent(store: Store, project: str) -> None:
 
 
 def test_nearer_run_comes_late(store: Store, project: str) -> None:
-    """A line is that of the nearest run which is here, and moves when a nearer one comes."""
+    """A line belongs to the nearest run that has arrived, and moves if a nearer run arrives."""
     outer, inner = make_call("outer", **place(1)), make_call("inner run", **place(2, 1))
     client = make_span("client", **place(3, 2))
     store.take(project, outer, make_span("inner", **place(2, 1), end_ns=NOW_NS), client)
     take(store, project, make_log("text", of=client))
     assert lines_of(read_run(store, project, outer).logs) == ["text"]
-    store.take(project, inner)  # the longer delivery of the same span
+    store.take(project, inner)  # the longer delivery of this span makes it a run
     assert lines_of(read_run(store, project, outer).logs) == []
     assert lines_of(read_run(store, project, inner).logs) == ["text"]
 
 
 def test_open_run(store: Store, project: str) -> None:
-    """A run without an end has its lines, and those of the spans below it."""
+    """A run without an end has its own lines and those of the spans below it."""
     run, client = make_call(**place(1)), make_span("client", **place(2, 1))
     store.take(project, make_start(run), client)
     take(store, project, make_log("own", of=run), make_log("below", of=client, time_ns=NOW_NS + 1))
@@ -181,7 +181,7 @@ def test_open_run(store: Store, project: str) -> None:
 
 
 def test_no_run_above(store: Store, project: str) -> None:
-    """The lines of spans that have no run above them are the trace's, and on their own pages."""
+    """Lines of spans without a run above them belong to the trace and appear on the span's page."""
     server, client = make_span("server", **place(1)), make_span("client", **place(2, 1))
     lost = make_span("lost", **place(3, 9))
     run = make_call(**place(4, 1))
@@ -205,7 +205,7 @@ def test_circle(store: Store, project: str) -> None:
 
 
 def test_line_of_a_trace(store: Store, project: str) -> None:
-    """A line without a span is its trace's, and so stands at the root runs of it."""
+    """A line without a span belongs to the trace, and appears on the trace's root runs."""
     root = make_call("root", {"otel_ml.trace_key": project}, **place(1))
     child = make_call("child", **place(2, 1))
     take(store, project, make_log("text", of=root, span_id=b""))
@@ -218,7 +218,7 @@ def test_line_of_a_trace(store: Store, project: str) -> None:
 
 
 def test_many_lines_above(store: Store, project: str) -> None:
-    """Lines of a run that is here leave room for those of a hundred that are not."""
+    """Lines of 110 stored runs do not displace the lines of runs that have not arrived."""
     runs = [make_call(**place(number)) for number in range(1, 121)]
     store.take(project, *runs[:110])
     take(store, project, *[make_log("text", of=run) for run in runs])
@@ -227,7 +227,7 @@ def test_many_lines_above(store: Store, project: str) -> None:
 
 
 def test_other_project(store: Store, project: str) -> None:
-    """A line is that of its own project's run."""
+    """A line belongs only to the run of its own project."""
     run = make_call(**place(1))
     store.take(project, run)
     store.take(f"{project} b", run)
@@ -237,7 +237,7 @@ def test_other_project(store: Store, project: str) -> None:
 
 
 def test_evaluation(store: Store, project: str) -> None:
-    """The score of a log record is one of its run: in lists, filters and detail."""
+    """A score from a log record appears on its run in lists, filters and the run's details."""
     run = make_call(**place(1))
     store.take(project, run)
     take(store, project, make_log(None, JUDGED, of=run, event=EVALUATION))
@@ -250,7 +250,7 @@ def test_evaluation(store: Store, project: str) -> None:
 
 
 def test_evaluation_twice(store: Store, project: str) -> None:
-    """A score that comes as an event of its span and as a log record is one."""
+    """A score that arrives both as a span event and as a log record counts once."""
     run = make_call(**place(1), events=[Event(EVALUATION, NOW_NS, JUDGED)])
     log = make_log(None, JUDGED, of=run, event=EVALUATION)
     store.take(project, run)
@@ -264,7 +264,7 @@ def test_evaluation_twice(store: Store, project: str) -> None:
 def test_evaluation_of_a_response(
     store: Store, project: str, ids: dict[str, bytes], is_late: bool
 ) -> None:
-    """The score of a response is that of the run that got it, whichever came first."""
+    """A score for a response ID belongs to the run that received the response, in either order."""
     run = make_span("chat", {**CHAT, "gen_ai.response.id": "r-1"}, **place(1))
     other = make_span("chat", {**CHAT, "gen_ai.response.id": "r-2"}, **place(2))
     told = {**JUDGED, "gen_ai.response.id": "r-1"}
@@ -281,7 +281,7 @@ def test_evaluation_of_a_response(
 
 
 def test_evaluation_of_a_trace(store: Store, project: str) -> None:
-    """The score of a trace is one of its root run, and in the answer about the trace."""
+    """A score for a trace appears on its root run and in the API response for the trace."""
     root, child = make_call("root", **place(1)), make_call("child", **place(2, 1))
     store.take(project, root, child)
     take(store, project, make_log(None, JUDGED, of=root, span_id=b"", event=EVALUATION))
@@ -303,12 +303,12 @@ def said(
     told: dict[str, Value] | None = None,
     at: int = 0,
 ) -> Log:
-    """Make what an event says of a run."""
+    """Make a log record with an event about a run."""
     return make_log(body, told, of=run, event=name, time_ns=NOW_NS + at)
 
 
 def test_messages(store: Store, project: str) -> None:
-    """Messages that came as log records are the inputs and outputs of their run."""
+    """Messages from log records become the inputs and outputs of their run."""
     run = chat()
     logs = [
         said(run, "gen_ai.choice", {"index": 0, "message": {"content": "Here."}}, at=2),
@@ -327,7 +327,7 @@ def test_messages(store: Store, project: str) -> None:
 
 
 def test_details(store: Store, project: str) -> None:
-    """The details of a call are payload and tokens of a run that tells none itself."""
+    """The details event of a call provides payloads and token counts that the span lacks."""
     run = chat({"gen_ai.usage.output_tokens": 1, "gen_ai.output.messages": '"own"'})
     asked: list[Value] = [{"role": "user", "parts": [{"type": "text", "content": "Where?"}]}]
     told: dict[str, Value] = {
@@ -344,7 +344,7 @@ def test_details(store: Store, project: str) -> None:
 
 
 def test_exception(store: Store, project: str) -> None:
-    """The exception of a call says how its run failed, where the span does not."""
+    """The exception event of a failed call provides its error if the span has none."""
     told: dict[str, Value] = {"exception.type": "Timeout", "exception.message": "60 s"}
     name = "gen_ai.client.operation.exception"
     failed = make_span("chat", CHAT, **place(1), status_code=2)
@@ -358,7 +358,7 @@ def test_exception(store: Store, project: str) -> None:
 
 
 def test_content_of_other_spans(store: Store, project: str) -> None:
-    """Messages about a span below a run are lines of the run and none of its content."""
+    """Messages about a span below a run are lines of the run, but not its inputs or outputs."""
     run, client = chat(), make_span("client", **place(2, 1))
     store.take(project, run, client)
     take(store, project, said(client, "gen_ai.user.message", {"content": "Where?"}))
@@ -366,8 +366,8 @@ def test_content_of_other_spans(store: Store, project: str) -> None:
     assert (found.inputs, lines_of(found.logs)) == (None, ['{"content":"Where?"}'])
 
 
-# A trace in which everything is late for something: two runs, spans below and above them, one
-# whose parent never comes, lines, messages, scores and tags of all of them.
+# A trace whose parts can all arrive late: two runs, spans below and above them, a span whose
+# parent never arrives, and lines, messages, scores and tags for them.
 OUTER: Final = make_call("outer", **place(1, 5), end_ns=NOW_NS + SECOND_NS)
 INNER: Final = make_span("chat", {**CHAT, "gen_ai.response.id": "r-1"}, **place(2, 1))
 CLIENT: Final = make_span("client", **place(3, 2))
@@ -409,7 +409,7 @@ _NUMBERS: Final = itertools.count()
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[Part]:
-    """Split spans and logs over requests and two writers, in any order, some of them twice."""
+    """Split spans and logs into requests to two writers, in any order, some of them twice."""
     items: list[Span | Log] = [*SPANS, *LOGS]
     items = draw(st.permutations([*items, *draw(st.lists(st.sampled_from(items), max_size=6))]))
     cuts = sorted(draw(st.sets(st.integers(1, len(items) - 1), max_size=3)))
@@ -426,7 +426,7 @@ def deliveries(draw: st.DrawFn) -> list[Part]:
 
 @pytest.fixture(scope="module")
 def ask(store: Store) -> Callable[[list[Part]], Any]:
-    """Deliver parts to a project of their own, and read every answer about it."""
+    """Return a function that stores the parts in a new project and reads all answers about it."""
     writers = [store.writer, Writer(store.connections)]
 
     def answer(parts: list[Part]) -> Any:
@@ -446,19 +446,19 @@ def ask(store: Store) -> Callable[[list[Part]], Any]:
 
 @pytest.fixture(scope="module")
 def in_order(ask: Callable[[list[Part]], Any]) -> Any:
-    """What is answered when everything came at once, in order."""
+    """Return the answers after everything arrived at once, in order."""
     return ask([(SPANS, LOGS, 0)])
 
 
 @settings(max_examples=examples(8, on_commit=2))
 @given(parts=deliveries())
 def test_any_order(ask: Callable[[list[Part]], Any], in_order: Any, parts: list[Part]) -> None:
-    """Any order, repetition and split of spans and log records gives the same answers."""
+    """Spans and log records give the same answers in any order, repetition and split."""
     assert ask(parts) == in_order
 
 
 def test_answers_in_order(store: Store, project: str) -> None:
-    """What every order of that trace is compared with says what belongs to whom."""
+    """The in-order answers, the reference for the test above, assign each record correctly."""
     store.take(project, *SPANS)
     take(store, project, *LOGS)
     outer, inner = read_run(store, project, OUTER), read_run(store, project, INNER)
@@ -489,7 +489,7 @@ CHOSEN: Final[Value] = {
     "finish_reason": "stop",
     "message": {"role": "assistant", "content": "In Kyoto."},
 }
-# The content of one call, as an instrumentation writes it.
+# The content of one call in the forms that instrumentations send.
 CONTENTS: Final = {
     "messages": [
         make_log({"content": "Be short."}, event="gen_ai.system.message"),
@@ -545,7 +545,7 @@ def content_of(form: str, span: Span) -> list[Log]:
 @pytest.mark.parametrize("form", CONTENTS)
 @pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
 def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bool) -> None:
-    """The list shows what log records say of a call's content, whenever they come."""
+    """The list shows a call's content from log records, whether they arrive before or after it."""
     run = make_call(**place(1), attributes=CHAT)
     logs = content_of(form, run)
     if is_first:
@@ -560,7 +560,7 @@ def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bo
 @sampled(2)
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_filters(store: Store, project: str, form: str) -> None:
-    """Filters find a run by what log records say that it was asked and answered."""
+    """Filters find a run by the inputs and outputs from log records."""
     run, other = (make_call(**place(number), attributes=CHAT) for number in (1, 2))
     store.take(project, run, other)
     take(store, project, *content_of(form, run))
@@ -576,7 +576,7 @@ def test_content_in_filters(store: Store, project: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) -> None:
-    """What a filter reads of log records is, as JSON, what the page of the run shows."""
+    """The content that a filter reads from log records equals the JSON on the run's page."""
     run = make_call(**place(1), attributes=CHAT)
     store.take(project, run)
     take(store, project, *content_of(form, run))
@@ -591,7 +591,7 @@ def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) 
 
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_exports(store: Store, project: str, form: str) -> None:
-    """An export has the content that came as log records, and the lines of it."""
+    """An export contains the content and the previews from log records."""
     run = make_call(**place(1), attributes=CHAT)
     store.take(project, run)
     take(store, project, *content_of(form, run))
@@ -606,7 +606,7 @@ def test_content_in_exports(store: Store, project: str, form: str) -> None:
 
 
 def test_request(store: Store, project: str) -> None:
-    """A request shows the first question and the last answer that came as log records."""
+    """A request shows the first question and the last answer from log records."""
     root = make_span("workflow", {"gen_ai.operation.name": "invoke_workflow"}, **place(1))
     calls = [
         make_span("chat", CHAT, **place(number, 1), start_ns=NOW_NS + number) for number in (2, 3)

@@ -1,4 +1,4 @@
-"""Tests of what was sent but is not here, as the API and the pages tell it."""
+"""Tests of missing, refused and dropped spans in the API and on pages."""
 
 import time
 from dataclasses import replace
@@ -21,18 +21,18 @@ from tests.support.otel_ml_collector.stores import Service
 
 @cache
 def this_hour() -> int:
-    """The start of the hour in which the module begins, by the real clock: pages have no other."""
+    """Return the start of the hour in which this module began. Pages use the real clock."""
     return time.time_ns() // HOUR_NS * HOUR_NS
 
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """The home page shows the newest projects of a store."""
+    """Return a service for this module, because the home page shows only the newest projects."""
     return own_service
 
 
 def number(seq: int, hours_ago: int = 0, process: str = "0000000a") -> Span:
-    """Make a call that ended at the beginning of an hour, with its number."""
+    """Make a call that ended at the start of an hour, with its sequence number."""
     end_ns = this_hour() - hours_ago * HOUR_NS
     attributes: dict[str, Value] = {"otel_ml.process": process, "otel_ml.seq": seq}
     return make_call("answer", attributes, start_ns=end_ns, end_ns=end_ns)
@@ -52,7 +52,7 @@ def ask_loss(service: Service, project: str, **parameters: object) -> Any:
 
 
 def test_loss(service: Service, project: str) -> None:
-    """The API tells by hour and process what came, what is missing, late and dropped."""
+    """The API returns received, missing, late and dropped spans by hour and process."""
     late = "0000000b"
     take(service, project, number(2, hours_ago=2), number(4), goodbye(6, dropped=1))
     take(service, project, number(1, 2, late), goodbye(2, late))
@@ -96,7 +96,7 @@ def refused(answer: Any) -> dict[str, int]:
 
 
 def test_refused(service: Service, project: str) -> None:
-    """Spans that were refused for a reason are not missing, until they arrive."""
+    """Refused spans count by reason, and not as missing, until they arrive."""
     old = replace(number(2), start_ns=this_hour() - 500 * 24 * HOUR_NS)
     bad = replace(number(3), span_id=b"bad")
     take(service, project, number(1), old, bad, number(5))
@@ -110,7 +110,7 @@ def test_refused(service: Service, project: str) -> None:
 
 
 def test_refused_and_stored_as_history(service: Service, project: str) -> None:
-    """A span that was too old and then came with an import key is neither refused nor missing."""
+    """A span refused as too old that arrives again as an import is neither refused nor missing."""
     ended = this_hour() - 500 * 24 * HOUR_NS
     old = replace(number(2), start_ns=ended, end_ns=ended)
     take(service, project, number(1), old, number(3))
@@ -121,7 +121,7 @@ def test_refused_and_stored_as_history(service: Service, project: str) -> None:
 
 
 def test_refused_without_number(service: Service, project: str) -> None:
-    """Spans of other SDKs have no numbers; those that were refused are counted by reason."""
+    """Refused spans without sequence numbers, from other SDKs, are counted by reason."""
     old = make_call("answer", start_ns=this_hour() - 500 * 24 * HOUR_NS)
     take(service, project, old, old)
     answer = ask_loss(service, project)
@@ -131,14 +131,14 @@ def test_refused_without_number(service: Service, project: str) -> None:
 
 
 def test_limit(service: Service, project: str) -> None:
-    """Rows beyond the limit are counted, and are in the totals."""
+    """Rows beyond the limit are counted as left out, and are included in the totals."""
     take(service, project, number(1, 3), number(3, 2), number(5, 1), goodbye(5))
     answer = ask_loss(service, project, limit=1)
     assert (len(answer["hours"]), answer["left_out"], answer["totals"]["missing"]) == (1, 3, 2)
 
 
 def test_nothing(service: Service, project: str) -> None:
-    """A project without numbers has nothing missing."""
+    """A project without sequence numbers has no missing spans."""
     answer = ask_loss(service, project)
     assert (answer["hours"], answer["totals"]) == (
         [],
@@ -147,7 +147,7 @@ def test_nothing(service: Service, project: str) -> None:
 
 
 def test_times(service: Service, project: str) -> None:
-    """The hours told are those in which some moment of the time asked for lies."""
+    """The result contains every hour that overlaps the requested time range."""
     take(service, project, *(number(seq, 6 - seq) for seq in range(1, 6)))
     answer = ask_loss(
         service,
@@ -172,13 +172,13 @@ def test_times(service: Service, project: str) -> None:
     ],
 )
 def test_bounds(service: Service, parameters: dict[str, object], field: str) -> None:
-    """A time that is empty, too long or no time, or a limit out of bounds, is refused."""
+    """An empty, too long or invalid time range, or a limit out of bounds, is rejected."""
     answer = ask(service.app, f"/api/v1/projects/p/loss?{urlencode(parameters)}")
     assert (answer.status, answer.json["error"]["field"]) == (400, field)
 
 
 def test_wording(service: Service) -> None:
-    """The schema says what missing means."""
+    """The schema explains the meaning of missing."""
     schemas = ask(service.app, "/openapi.json").json["components"]["schemas"]
     assert schemas["LossCounts"]["properties"]["missing"]["description"].startswith(
         "Number of spans that were recorded but have not arrived, because they were lost"
@@ -186,7 +186,7 @@ def test_wording(service: Service) -> None:
 
 
 def test_pages(service: Service, project: str) -> None:
-    """Home and the project's page say what is missing, with the address of the API."""
+    """The home page and the project's page show the missing spans with a link to the API."""
     take(service, project, number(1), goodbye(4))
     service.app.state.services.find(LossWatch).run_pass(time.time_ns())
     address = f"/api/v1/projects/{quote(project)}/loss"
@@ -197,7 +197,7 @@ def test_pages(service: Service, project: str) -> None:
 
 
 def test_quiet_page(service: Service, project: str) -> None:
-    """A project of which nothing is missing has no such line."""
+    """A project without missing spans has no such line."""
     take(service, project, number(1), goodbye(2))
     service.app.state.services.find(LossWatch).run_pass(time.time_ns())
     assert (

@@ -1,4 +1,4 @@
-"""Tests of filters on metrics and on the time that has passed."""
+"""Tests of filters on metrics and on relative times."""
 
 import time
 
@@ -49,7 +49,7 @@ def find(store: Store, project: str, where: str, now_ns: int = NOW_NS) -> list[s
 def test_last_point(
     store: Store, project: str, points: list[tuple[str, list[float], int]], last: float
 ) -> None:
-    """A metric is compared by its last point, as the run's page shows it."""
+    """A filter compares the last point of a metric, the one that the run's page shows."""
     call = make_call()
     store.take(project, call, *(log(call, mode, *some, after_s=at) for mode, some, at in points))
     assert find(store, project, f'metrics["loss"] == {last}') == [id_of(call)]
@@ -57,7 +57,7 @@ def test_last_point(
 
 
 def test_absent_metric(store: Store, project: str) -> None:
-    """A run without the metric compares false, and its negation true."""
+    """A comparison with a metric that the run lacks is false, and its negation is true."""
     logged, other = make_call(start_ns=NOW_NS), make_call(start_ns=NOW_NS - SECOND_NS)
     store.take(project, logged, other, log(logged, "append", 1))
     assert find(store, project, 'metrics["loss"] != 5') == [id_of(logged)]
@@ -67,21 +67,21 @@ def test_absent_metric(store: Store, project: str) -> None:
 
 
 def test_not_a_number(store: Store, project: str) -> None:
-    """A last point that is NaN is neither less nor more."""
+    """If the last point is NaN, every order comparison is false."""
     call = make_call()
     store.take(project, call, log(call, "append", 1, float("nan")))
     assert find(store, project, 'metrics["loss"] < 5 or metrics["loss"] >= 5') == []
 
 
 def test_emptied_metric(store: Store, project: str) -> None:
-    """A metric without points is neither less nor more than a number."""
+    """If a metric has no points, every order comparison is false."""
     call = make_call()
     store.take(project, call, log(call, "append", 1), log(call, "clear", 0, after_s=1))
     assert find(store, project, 'metrics["loss"] < 5 or metrics["loss"] >= 5') == []
 
 
 def test_metric_of_an_open_run(store: Store, project: str) -> None:
-    """A run that has no end is found by what it logged so far."""
+    """A filter finds a run without an end by the metrics it has logged so far."""
     call = make_call()
     store.take(project, make_start(call), log(call, "append", 0.5))
     where = 'metrics["loss"] < 1 and outcome in ("running", "crashed")'
@@ -89,7 +89,7 @@ def test_metric_of_an_open_run(store: Store, project: str) -> None:
 
 
 def test_metric_by_trace_key(store: Store, project: str) -> None:
-    """A metric that was told under a trace key is one of the roots of its traces."""
+    """A metric logged for a trace key belongs to the root runs of its traces."""
     call = make_call(attributes={"otel_ml.trace_key": "k"})
     told: dict[str, Value] = {
         "otel_ml.record": "update",
@@ -102,7 +102,7 @@ def test_metric_by_trace_key(store: Store, project: str) -> None:
 
 
 def test_last_hours(store: Store, project: str) -> None:
-    """`last` counts from now."""
+    """``last`` counts back from now."""
     now_ns = time.time_ns()
     old, new = (make_call(start_ns=now_ns - ago_s * SECOND_NS) for ago_s in (7_200, 600))
     store.writer.write(map_spans([old, new], Filing(project, now_ns)))

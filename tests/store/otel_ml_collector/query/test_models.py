@@ -1,4 +1,4 @@
-"""Tests of finding projects, models, versions and metrics."""
+"""Tests of queries for projects, models, versions and metrics."""
 
 import json
 import math
@@ -30,7 +30,7 @@ DEFINITION: Final = '{"source": "def answer(): ...", "signature": "() -> str", "
 
 
 def make_version(digest: str, structure: str, age_s: int, **attributes: Any) -> Span:
-    """Make a call of a version that took as many milliseconds as it is seconds old."""
+    """Make a call of a version. Its latency in milliseconds equals its age in seconds."""
     start_ns = NOW_NS - age_s * SECOND_NS
     own = {
         "otel_ml.model.version": digest,
@@ -41,7 +41,7 @@ def make_version(digest: str, structure: str, age_s: int, **attributes: Any) -> 
 
 
 def test_projects(store: Store, project: str) -> None:
-    """A project is told with its runs and failures; plain spans are not among them."""
+    """A project has its numbers of runs and errors, without plain spans."""
     store.take(project, make_call(start_ns=NOW_NS - 5), make_call(status_code=2), make_span("GET"))
     (found,) = [one for one in find_projects(store.reader) if one.project == project]
     assert (found.runs, found.errors, found.last_start_time) == (
@@ -52,7 +52,7 @@ def test_projects(store: Store, project: str) -> None:
 
 
 def test_models(store: Store, project: str) -> None:
-    """A model is told with its runs, failures and versions."""
+    """A model has its numbers of runs, errors and versions."""
     store.take(
         project,
         make_version("aa", "s", 3),
@@ -85,7 +85,7 @@ def test_models(store: Store, project: str) -> None:
 
 
 def test_versions(store: Store, project: str) -> None:
-    """Versions are told newest first, each with definition, runs, latency and judges."""
+    """Versions are listed newest first, each with its definition, runs, latency and judges."""
     store.take(
         project,
         make_version("aa", "s", 9, **{"model.definition": DEFINITION}),
@@ -153,7 +153,7 @@ def test_versions(store: Store, project: str) -> None:
 
 
 def test_definition_of_another_structure(store: Store, project: str) -> None:
-    """A version whose own definition did not come has that of its source."""
+    """A version that arrived without a definition gets that of a version with the same digest."""
     store.take(project, make_version("aa", "s", 9, **{"model.definition": DEFINITION}))
     store.take(project, make_version("aa", "t", 8))
     newest, _ = models.find_versions(store.reader, project, "answer")
@@ -162,14 +162,14 @@ def test_definition_of_another_structure(store: Store, project: str) -> None:
 
 @pytest.mark.parametrize("text", ["def answer(): ...", '"text"', "[1]", '{"source": 3}'])
 def test_strange_definition(store: Store, project: str, text: str) -> None:
-    """A definition that is not in our form is shown as it came."""
+    """A definition in an unknown form is shown unchanged."""
     own_project = f"{project} {text}"
     store.take(own_project, make_version("aa", "s", 9, **{"model.definition": text}))
     assert models.find_version(store.reader, own_project, "answer", 1).definition.source == text
 
 
 def test_find_version(store: Store, project: str) -> None:
-    """One version is found by its number, and one that is not there is not."""
+    """A version is found by its number, and an unknown number is not found."""
     store.take(project, make_version("aa", "s", 9), make_version("bb", "s", 8))
     assert models.find_version(store.reader, project, "answer", 2).digest == "bb"
     with pytest.raises(Missing, match=r"^Model 'answer' has no version 3$"):
@@ -197,7 +197,7 @@ def make_points(call: Span, values: list[float], steps: list[int]) -> Span:
 
 
 def test_series(store: Store, project: str) -> None:
-    """The series of a run has its points with step and time, and a gap where none is a number."""
+    """A series has its points with step and time, and a gap for a value that is not a number."""
     call = make_call()
     store.take(project, call, make_points(call, [0.5, math.nan, 0.25], [-1, 7, 8]))
     (series,) = find_metrics(store.reader, project, id_of(call)).series
@@ -215,7 +215,7 @@ def test_series(store: Store, project: str) -> None:
 
 
 def test_series_by_name(store: Store, project: str) -> None:
-    """Of several series one is read by its name."""
+    """A series is selected by its name."""
     call = make_call()
     update = make_record(
         "update",
@@ -234,7 +234,7 @@ def test_series_by_name(store: Store, project: str) -> None:
 
 
 def test_owners(store: Store, project: str) -> None:
-    """Runs that logged metrics are listed with their model, the one that logged last first."""
+    """Runs with metrics are listed with their model, the run that logged last first."""
     early, late = make_call("early", start_ns=NOW_NS - 9), make_call("late", start_ns=NOW_NS - 8)
     store.take(
         project, early, late, make_points(late, [1, 2], [0, 1]), make_points(early, [1], [0])

@@ -1,4 +1,4 @@
-"""Tests of artifacts by the API: runs, objects, documents and images."""
+"""Tests of the artifact API: artifacts of runs, objects, documents and images."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ TIME: Final = "2026-11-20T07:00:00.000000000Z"
 
 
 class Api:
-    """One project of a collector: spans in, answers out."""
+    """One project in a collector, with helpers to store spans and call the API."""
 
     numbers = itertools.count()
 
@@ -76,7 +76,7 @@ def api(service: Service) -> Api:
 
 
 def logging_call(*refs: str, **fields: Any) -> Span:
-    """Make a run that logs something under each reference, one second after the other."""
+    """Make a run that logs an artifact under each reference, one second apart."""
     events = [
         make_artifact(ref, DOCUMENT, at_ns=NOW_NS + place * SECOND_NS)
         for place, ref in enumerate(refs)
@@ -85,7 +85,7 @@ def logging_call(*refs: str, **fields: Any) -> Span:
 
 
 def test_artifacts_of_a_run(api: Api) -> None:
-    """A run tells what it logged, newest first, with where each document is read."""
+    """A run lists its artifacts newest first, each with the URL of its document."""
     uploaded = api.upload(b'{"type":"x"}')
     call = make_call(
         events=[
@@ -140,7 +140,7 @@ def test_artifacts_of_a_run(api: Api) -> None:
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "ended"])
 @pytest.mark.parametrize("repeat", [1, 2])
 def test_artifacts_apart(api: Api, is_open: bool, repeat: int) -> None:
-    """What came by id, key and tag stands in the run, open or ended, once however often it came."""
+    """A run, open or ended, lists each artifact sent by ID, key or tag once, even if sent again."""
     key = f"{api.project}/key"
     tagged: dict[str, Value] = {"otel_ml.trace_key": key, "otel_ml.tag.order": 7}
     run = make_call("train", tagged)
@@ -172,7 +172,7 @@ def test_artifacts_apart(api: Api, is_open: bool, repeat: int) -> None:
 
 
 def test_key_without_a_run(api: Api) -> None:
-    """A key under which something was logged is a trace, also without any run."""
+    """A trace key with an artifact is a trace, even without any run."""
     key = f"{api.project}/3f8e"
     told: dict[str, Value] = {"otel_ml.record": "update", "otel_ml.target.trace_key": key}
     api.take(make_span("update", told, events=[make_artifact("sample", DOCUMENT)]))
@@ -187,7 +187,7 @@ def test_key_without_a_run(api: Api) -> None:
 
 
 def test_artifacts_of_a_version(api: Api) -> None:
-    """What is logged about a model's version stands there."""
+    """An artifact logged for a model version is listed on that version."""
     told: dict[str, Value] = {
         "otel_ml.record": "update",
         "otel_ml.target.model": "churn",
@@ -199,7 +199,7 @@ def test_artifacts_of_a_version(api: Api) -> None:
 
 
 def test_one_object(api: Api) -> None:
-    """A reference of a trace is answered with its newest document, and so is its id."""
+    """A reference in a trace returns its newest document, and so does the object's ID."""
     newer = DOCUMENT.replace("Zoë", "Zoe")
     call = make_call(
         "train",
@@ -224,7 +224,7 @@ def test_one_object(api: Api) -> None:
 
 
 def test_uploaded_object(api: Api) -> None:
-    """A large document is answered whole, with its length said before."""
+    """A large document is returned whole, with its content length."""
     document = json.dumps({"type": "x", "params": {"data": "日" * 3_000_000}}, ensure_ascii=False)
     sha256 = api.upload(document.encode())
     call = make_call(events=[make_artifact("sample", sha256=sha256)])
@@ -245,7 +245,7 @@ def test_uploaded_object(api: Api) -> None:
     ],
 )
 def test_absent_object(api: Api, query: str) -> None:
-    """A reference that is not there, or has no document, is answered 404."""
+    """An unknown reference, or one without a document, is answered with 404 or 400."""
     call = make_call(events=[make_artifact("sample", DOCUMENT), make_artifact("large")])
     api.take(call)
     answered = api.ask(f"/objects?{query.format(run=id_of(call))[:240]}")
@@ -255,13 +255,13 @@ def test_absent_object(api: Api, query: str) -> None:
 
 @pytest.mark.parametrize("obj_id", ["x", "W10", "WyJhIiwiYiIsMV0", "WyJhIiwiYiIsLTFd", "%2e%2e"])
 def test_absent_id(api: Api, obj_id: str) -> None:
-    """An id of nothing is answered 404."""
+    """An unknown object ID is answered with 404."""
     answered = api.ask(f"/objects/{obj_id}")
     assert (answered.status, answered.json["error"]["code"]) == (404, "not_found")
 
 
 def test_pages(api: Api) -> None:
-    """A list is read page by page, newest first, each artifact once."""
+    """A list is read page by page, newest first, and contains each artifact once."""
     calls = [logging_call(*"abc"), logging_call(*"abc")]
     api.take(*calls)
     found: list[Any] = []
@@ -284,13 +284,13 @@ def test_pages(api: Api) -> None:
 
 @pytest.mark.parametrize("cursor", ["x", "W10", "WzEsImEiLCJiIiwtMV0", "WyIxIiwiYSIsImIiLDFd"])
 def test_bad_cursor(api: Api, cursor: str) -> None:
-    """A cursor of nothing is answered 400."""
+    """An invalid cursor is answered with 400."""
     answered = api.ask(f"/objects?cursor={cursor}")
     assert (answered.status, answered.json["error"]["field"]) == (400, "cursor")
 
 
 def test_objects_anywhere(api: Api) -> None:
-    """A trace that one project has is enough; one of two projects is not, nor is none."""
+    """An object is found without a project only if exactly one project has its trace."""
     call = logging_call("sample")
     path = f"/api/v1/objects?run_id={id_of(call)}&ref=sample"
     assert ask(api.service.app, path).status == 404
@@ -304,7 +304,7 @@ def test_objects_anywhere(api: Api) -> None:
 
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
 def test_document(api: Api, is_uploaded: bool) -> None:
-    """A document is answered as an attachment that no browser runs, and never changes."""
+    """A document is sent as an immutable attachment that no browser executes."""
     if is_uploaded:
         api.upload(DOCUMENT.encode())
     else:
@@ -332,14 +332,14 @@ def test_document(api: Api, is_uploaded: bool) -> None:
     ["0" * 64, SHA256.upper(), SHA256[:-1], f"{SHA256}0", "..", "%2e%2e%2fx", "é" * 64],
 )
 def test_absent_document(api: Api, sha256: str) -> None:
-    """A hash that is none, or of nothing, is answered 404."""
+    """An invalid or unknown hash is answered with 404."""
     api.take(logging_call("sample"), make_call(events=[make_artifact("large")]))
     answered = api.ask(f"/artifacts/{quote(sha256, safe='%')}")
     assert (answered.status, answered.json["error"]["code"]) == (404, "not_found")
 
 
 def test_document_of_another_project(api: Api, service: Service) -> None:
-    """A document is found in its own project alone."""
+    """A document is found only in its own project."""
     other = Api(service)
     api.upload(b'{"type":"secret"}')
     api.take(logging_call("sample"))
@@ -355,7 +355,7 @@ def test_document_of_another_project(api: Api, service: Service) -> None:
 
 
 def png(width: int, rows: Sequence[bytes]) -> bytes:
-    """Write a PNG of 8-bit RGB by hand."""
+    """Return an 8-bit RGB PNG."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(name + content)
@@ -387,7 +387,7 @@ JPEG: Final = bytes.fromhex("ffd8 ffe00004 4a46 ffc0000b 08 0001 0001 01 011100"
     ids=["png", "jpeg", "raymon"],
 )
 def test_image(api: Api, content: bytes, kind: str, media_type: str) -> None:
-    """The image of a document is answered as what its first bytes say, under the strict policy."""
+    """An image is sent with the media type of its first bytes, under the strict content policy."""
     sha256 = api.upload(image_document(content, kind))
     answered = api.ask(f"/artifacts/{sha256}/image")
     assert (answered.status, answered.body) == (200, content)
@@ -418,7 +418,7 @@ def test_image(api: Api, content: bytes, kind: str, media_type: str) -> None:
     ],
 )
 def test_no_image(api: Api, document: bytes) -> None:
-    """What is no PNG or JPEG in an image's document, or a very large one, is answered 404."""
+    """Image content that is not PNG or JPEG, or is very large, is answered with 404."""
     sha256 = api.upload(document)
     answered = api.ask(f"/artifacts/{sha256}/image")
     assert (answered.status, answered.json["error"]["code"]) == (404, "not_found")
@@ -426,7 +426,7 @@ def test_no_image(api: Api, document: bytes) -> None:
 
 
 def test_counts(api: Api) -> None:
-    """A project tells how many different documents it has, and their bytes."""
+    """A project has its number of distinct documents and their total bytes."""
     size = len(DOCUMENT.encode())
     api.upload(DOCUMENT.encode())
     api.upload(b'{"type":"x"}')

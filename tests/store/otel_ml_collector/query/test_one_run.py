@@ -1,4 +1,4 @@
-"""Tests of finding one run with everything that is known of it, and traces."""
+"""Tests of reading one run with all its details, and of reading traces."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.support.otel_ml_collector.stores import Store
 
 
 def make_story() -> tuple[Span, list[Span]]:
-    """Make a run of which much is told, and the spans that tell it."""
+    """Make a run and the spans that provide all its details."""
     root = make_call(
         "request",
         {"session.id": "s-1", "user.id": "u-1", "otel_ml.trace_key": "order-7"},
@@ -97,7 +97,7 @@ def make_story() -> tuple[Span, list[Span]]:
 
 
 def test_find_run(store: Store, project: str) -> None:
-    """One run is read with everything that is known of it."""
+    """A run is read with all its details."""
     call, story = make_story()
     store.take(project, *story)
     assert RUN.dump_python(find_run(store.reader, id_of(call), project, now_ns=NOW_NS)) == {
@@ -239,7 +239,7 @@ def test_find_run(store: Store, project: str) -> None:
 
 
 def test_score_that_travels_twice(store: Store, project: str) -> None:
-    """A judge's score of a run is one, also when it came on the span and once more later."""
+    """A judge's score that arrives on the span and again later counts once, as the later value."""
     told = '{"j": {"version": "00000000000000bb"}}'
     call = make_call(attributes={"otel_ml.score.j": 0.25, "otel_ml.judges": told})
     later = make_record(
@@ -260,7 +260,7 @@ def test_score_that_travels_twice(store: Store, project: str) -> None:
 
 
 def test_find_bare_run(store: Store, project: str) -> None:
-    """Of a run of which nothing is told the parts that are absent are empty."""
+    """A run without details has empty parts."""
     call = make_call()
     store.take(project, call)
     run = find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
@@ -270,14 +270,14 @@ def test_find_bare_run(store: Store, project: str) -> None:
 
 
 def test_find_run_without_project(store: Store, project: str) -> None:
-    """A run that one project has is found by its id alone."""
+    """A run that only one project has is found by its ID alone."""
     call = make_call()
     store.take(project, call)
     assert find_run(store.reader, id_of(call), now_ns=NOW_NS).project == project
 
 
 def test_find_run_in_two_projects(store: Store, project: str) -> None:
-    """A run that two projects have is found only by the project's name."""
+    """A run that two projects have is found only with the project's name."""
     call = make_call()
     store.take(f"{project} a", call)
     store.take(f"{project} b", call)
@@ -294,7 +294,7 @@ def test_find_run_in_two_projects(store: Store, project: str) -> None:
 
 @pytest.mark.parametrize("run_id", ["", "nonsense", "A" * 32 + "-" + "B" * 16, "a" * 32])
 def test_find_run_by_bad_id(store: Store, run_id: str) -> None:
-    """What is no run id is told with what would be one."""
+    """The error for an invalid run ID states the expected form."""
     with pytest.raises(BadInput) as caught:
         find_run(store.reader, run_id, now_ns=NOW_NS)
     assert (
@@ -304,7 +304,7 @@ def test_find_run_by_bad_id(store: Store, run_id: str) -> None:
 
 
 def test_find_unknown_run(store: Store, project: str) -> None:
-    """A run that is not there, also one of a trace that is, is not found."""
+    """An unknown run is not found, even if its trace exists."""
     call = make_call()
     store.take(project, call)
     unknown = f"{call.trace_id.hex()}-{'f' * 16}"
@@ -315,7 +315,7 @@ def test_find_unknown_run(store: Store, project: str) -> None:
 
 
 def test_find_run_behind_many_roots(store: Store, project: str) -> None:
-    """A run of a trace that has many roots is found."""
+    """A run in a trace with many roots is found."""
     roots = [make_call(trace_id=trace_id(5), start_ns=NOW_NS - 200 + n) for n in range(150)]
     store.take(project, *roots)
     assert find_run(store.reader, id_of(roots[-1]), project, now_ns=NOW_NS).run_id == id_of(
@@ -324,7 +324,7 @@ def test_find_run_behind_many_roots(store: Store, project: str) -> None:
 
 
 def test_find_trace(store: Store, project: str) -> None:
-    """All runs of a trace are read, oldest first, also those that are no model calls."""
+    """A trace contains all its runs and plain spans, oldest first, each once."""
     spans = [
         make_call("b", trace_id=trace_id(6), start_ns=NOW_NS + 2),
         make_call("a", trace_id=trace_id(6), start_ns=NOW_NS + 1),
@@ -338,7 +338,7 @@ def test_find_trace(store: Store, project: str) -> None:
 
 
 def test_find_traces_by_key(store: Store, project: str) -> None:
-    """A key of the user's own finds all traces that have it, whole."""
+    """A user's own key finds all traces that have the key, with all their runs."""
     key = {"otel_ml.trace_key": f"{project}/order 7"}
     one = make_call("one", key, start_ns=NOW_NS - 9)
     child = make_call("child", trace_id=one.trace_id, start_ns=NOW_NS - 5, end_ns=NOW_NS)
@@ -351,7 +351,7 @@ def test_find_traces_by_key(store: Store, project: str) -> None:
 
 
 def test_key_of_one_span(store: Store, project: str) -> None:
-    """A key that one span of a trace carries finds the spans around it too."""
+    """A key on one span of a trace also finds the other spans of the trace."""
     root = make_span("GET", start_ns=NOW_NS - SECOND_NS)
     ids: dict[str, Any] = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
     keyed = make_call("keyed", {"otel_ml.trace_key": f"{project} key"}, **ids)
@@ -369,6 +369,6 @@ def test_long_key(store: Store, project: str) -> None:
 
 
 def test_find_unknown_trace(store: Store, project: str) -> None:
-    """A trace that is not there is not found."""
+    """An unknown trace is not found."""
     with pytest.raises(Missing, match=f"^There is no trace '{project}'$"):
         find_trace(store.reader, project, now_ns=NOW_NS)

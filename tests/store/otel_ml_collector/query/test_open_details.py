@@ -1,4 +1,4 @@
-"""Tests of what is shown of runs that have no end, and where they are not counted."""
+"""Tests of the details of runs without an end, and of the figures that exclude them."""
 
 from typing import Any, Final
 
@@ -34,12 +34,12 @@ HOSTILE: Final = "'; DROP TABLE runs; -- {x:String} \\ \" \x00 日本 <b>"
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Records without a process keep open runs of all projects alive."""
+    """Return a store for this module: records without a process keep all open runs alive."""
     return own_store
 
 
 def test_running(line: Timeline) -> None:
-    """A run that said that it began is listed with what is known of it."""
+    """A run that sent its start record is listed with all known fields."""
     run = line.call("train")
     told: dict[str, Value] = {
         "otel_ml.kind": "training",
@@ -110,7 +110,7 @@ def test_running(line: Timeline) -> None:
 
 
 def test_page_of_a_running_run(line: Timeline) -> None:
-    """A run without an end is read with what its start record and later updates brought."""
+    """A run without an end is read with data from its start record and later updates."""
     run = line.call("train")
     told: dict[str, Value] = {
         "otel_ml.params": '{"rate": 0.1}',
@@ -153,7 +153,7 @@ def test_page_of_a_running_run(line: Timeline) -> None:
 
 
 def test_bare_running_run(line: Timeline) -> None:
-    """Of a run of which only its start is known the parts that are absent are empty."""
+    """A run that sent only its start record has empty parts."""
     run = line.call()
     line.take(make_start(run))
     found = line.run(run)
@@ -162,7 +162,7 @@ def test_bare_running_run(line: Timeline) -> None:
 
 
 def test_statistics(line: Timeline) -> None:
-    """A run without an end is in no statistic, no count and no histogram."""
+    """A run without an end is excluded from all statistics, counts and histograms."""
     reader, project = line.reader, line.project
     version: dict[str, Value] = {"otel_ml.model.version": "00000000000000aa"}
     ended = line.call("train", attributes=version)
@@ -186,7 +186,7 @@ def test_statistics(line: Timeline) -> None:
 
 
 def test_project_of_open_runs(line: Timeline) -> None:
-    """A project whose first run goes on is listed, with no recorded run."""
+    """A project with only a run in progress is listed, with zero runs."""
     line.take(make_start(line.call()))
     (found,) = [one for one in find_projects(line.reader) if one.project == line.project]
     assert (found.runs, found.errors, found.other_spans) == (0, 0, 0)
@@ -194,7 +194,7 @@ def test_project_of_open_runs(line: Timeline) -> None:
 
 
 def test_version_that_never_ended(line: Timeline) -> None:
-    """A version is numbered from its first start on; its runs keep the number when they end."""
+    """A version is numbered at its first start record, and keeps the number when the run ends."""
     version: dict[str, Value] = {"otel_ml.model.version": "00000000000000aa"}
     run = line.call("train", attributes={**version, "otel_ml.model.output_schema": "flat"})
     line.take(make_start(run, version))
@@ -205,7 +205,7 @@ def test_version_that_never_ended(line: Timeline) -> None:
 
 
 def test_names_of_metric_owners(line: Timeline) -> None:
-    """A run without an end that logs metrics is named by its model."""
+    """A run without an end that logs metrics is listed with its model."""
     run = line.call("train")
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss"],
@@ -226,7 +226,7 @@ def test_names_of_metric_owners(line: Timeline) -> None:
 
 
 def test_trace(line: Timeline) -> None:
-    """A trace has its runs with and without an end, oldest first, below their parents."""
+    """A trace contains its ended and open runs, oldest first, with their parents."""
     root = line.call("root", attributes={})
     ids: dict[str, Any] = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
     child = line.call("child", **ids, start_ns=line.now_ns + 1)
@@ -242,7 +242,7 @@ def test_trace(line: Timeline) -> None:
 
 
 def test_two_projects(line: Timeline) -> None:
-    """A run that is open in one project and ended in another is each in its own."""
+    """A run that is open in one project and ended in another has its own state in each."""
     run, other = line.call(), f"{line.project} two"
     line.take(make_start(run))
     line.take(run, project=other)
@@ -264,14 +264,14 @@ def test_run_of_another_project(line: Timeline) -> None:
 
 
 def test_record_in_another_trace(line: Timeline) -> None:
-    """A start record that travels in a trace of its own is found where its run is."""
+    """A start record sent in a different trace is found in the trace of its run."""
     run = line.call()
     line.take(make_start(run, trace_id=trace_id(987_654), parent_span_id=b""))
     assert [found.run_id for found in line.trace(run.trace_id.hex()).runs] == [id_of(run)]
 
 
 def test_hostile_values(line: Timeline) -> None:
-    """A run without an end is told as it came, whatever its texts are."""
+    """A run without an end keeps hostile text values unchanged."""
     run = line.call(HOSTILE)
     told: dict[str, Value] = {
         "otel_ml.process": HOSTILE[:64],
@@ -294,7 +294,7 @@ def test_hostile_values(line: Timeline) -> None:
 
 
 def test_odd_values(line: Timeline) -> None:
-    """A start record whose values are of the wrong types is taken."""
+    """A start record with values of the wrong types is accepted."""
     odd: list[Value] = [None, True, -1, float("nan"), b"\xff", [], {"a": [None]}]
     names = ["model.name", "model.version", "params", "inputs.preview", "tags", "process", "seq"]
     runs = []
@@ -307,13 +307,13 @@ def test_odd_values(line: Timeline) -> None:
 
 
 def test_plain_spans_are_no_open_runs(line: Timeline) -> None:
-    """A span of a process that lives is a span."""
+    """A plain span is not an open run, even if its process is alive."""
     line.take(make_span("GET", {"otel_ml.process": "00000001"}, start_ns=line.now_ns))
     assert (line.names(), line.names('kind == "span"')) == ([], ["GET"])
 
 
 def test_only_start_of_a_trace(line: Timeline) -> None:
-    """A run of a trace that has an open one is not found when it is not there."""
+    """An unknown run is not found, even if its trace has an open run."""
     run = line.call()
     line.take(make_start(run))
     unknown = make_call(trace_id=run.trace_id)

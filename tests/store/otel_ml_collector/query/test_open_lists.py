@@ -1,4 +1,4 @@
-"""Tests of lists of runs with and without an end: their order, pages and filters."""
+"""Tests of lists of runs with and without an end: order, pages and filters."""
 
 import threading
 from typing import Final
@@ -24,12 +24,12 @@ from tests.support.sampling import sampled
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Records without a process keep open runs of all projects alive."""
+    """Return a store for this module: records without a process keep all open runs alive."""
     return own_store
 
 
 def make_mixture(line: Timeline, number: int) -> list[Span]:
-    """Make runs of which a third is open and some start at the same time; newest first."""
+    """Make runs, newest first. Every third is open, and pairs start at the same time."""
     base_ns = line.now_ns
     runs = [
         line.call(
@@ -49,7 +49,7 @@ def make_mixture(line: Timeline, number: int) -> list[Span]:
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_order(line: Timeline, limit: int, *, newest_first: bool) -> None:
-    """Runs with and without an end are listed in one order, page by page, each once."""
+    """Runs with and without an end are listed page by page in one order, each once."""
     runs = make_mixture(line, 20)
     expected = [id_of(run) for run in (runs if newest_first else reversed(runs))]
     assert [
@@ -59,7 +59,7 @@ def test_order(line: Timeline, limit: int, *, newest_first: bool) -> None:
 
 @pytest.mark.parametrize("limit", [1, 3, 50])
 def test_order_of_open_runs(line: Timeline, limit: int) -> None:
-    """A list of nothing but runs without an end has pages too."""
+    """A list that contains only runs without an end is paged too."""
     runs = [line.call(f"run {age}", start_ns=line.now_ns - age * SECOND_NS) for age in range(7)]
     line.take(*(make_start(run) for run in runs))
     assert [run.run_id for run in line.walk(limit)] == [id_of(run) for run in runs]
@@ -76,7 +76,7 @@ def test_many_open_runs(line: Timeline) -> None:
 
 
 def test_run_that_ends_between_pages(line: Timeline) -> None:
-    """A run that ends while its list is read is listed once."""
+    """A run that ends while its list is being paged is listed once."""
     runs = make_mixture(line, 9)
     found = []
     for run in line.walk(1):
@@ -86,7 +86,7 @@ def test_run_that_ends_between_pages(line: Timeline) -> None:
 
 
 def test_runs_that_end_while_they_are_listed(line: Timeline) -> None:
-    """A list that is read while its runs end has each of them once."""
+    """A list read while its runs are ending contains each of them once."""
     runs = [line.call(start_ns=line.now_ns - age) for age in range(20)]
     line.take(*(make_start(run) for run in runs))
 
@@ -103,7 +103,7 @@ def test_runs_that_end_while_they_are_listed(line: Timeline) -> None:
 
 
 def test_cursor_of_an_open_run(line: Timeline) -> None:
-    """The cursor of a run without an end lists what comes behind it."""
+    """The cursor of a run without an end lists the runs after it."""
     make_mixture(line, 9)
     runs = line.runs()
     for place, run in enumerate(runs):
@@ -111,7 +111,7 @@ def test_cursor_of_an_open_run(line: Timeline) -> None:
 
 
 def test_bounds(line: Timeline) -> None:
-    """Bounds of time hold for runs without an end: the first is in, the last is not."""
+    """Time bounds apply to runs without an end: the start is inclusive, the end exclusive."""
     runs = [line.call(f"run {age}", start_ns=line.now_ns - age) for age in range(4)]
     line.take(*(make_start(run) for run in runs))
     assert line.names(start_ns=line.now_ns - 2, end_ns=line.now_ns) == ["run 1", "run 2"]
@@ -128,7 +128,7 @@ OPEN_TOLD: Final[dict[str, Value]] = {
 
 @pytest.fixture(scope="module")
 def filtered(arrivals: Arrivals) -> Timeline:
-    """A running, a crashed and an ended run."""
+    """Return a project with a running, a crashed and an ended run."""
     line = Timeline(arrivals, "filtered")
     live = line.call("live", start_ns=line.now_ns - 2)
     dead = line.call("dead", start_ns=line.now_ns - 1)
@@ -187,12 +187,12 @@ def filtered(arrivals: Arrivals) -> Timeline:
     ],
 )
 def test_filter(filtered: Timeline, where: str, names: list[str]) -> None:
-    """Filters hold for runs without an end by the fields that they have."""
+    """Filters apply to runs without an end by the fields that they have."""
     assert filtered.names(where) == names
 
 
 def test_filter_among_pages(line: Timeline) -> None:
-    """A filter on runs without an end is paged like any other."""
+    """A filter on runs without an end is paged like any other filter."""
     runs = make_mixture(line, 20)
     expected = [id_of(run) for place, run in enumerate(runs) if place % 3 == 0]
     for limit in (1, 3, 50):

@@ -1,4 +1,4 @@
-"""Tests of runs that have no end: running, crashed, and ended after all."""
+"""Tests of runs without an end: running, crashed, and ended after a crash."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,13 +33,13 @@ ORDERS: Final = {
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Records without a process keep open runs of all projects alive."""
+    """Return a store for this module: records without a process keep all open runs alive."""
     return own_store
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 def test_end_wins(line: Timeline, order: Sequence[str]) -> None:
-    """A run that has an end has ended, in whatever order and how often start and end come."""
+    """A run with an end has ended, in any order and repetition of its start and end."""
     run = line.call(attributes={"otel_ml.outputs": '"done"'})
     told = {"start": make_start(run, {"otel_ml.params": "x" * 5_000}), "end": run}
     for together in order:
@@ -52,7 +52,7 @@ def test_end_wins(line: Timeline, order: Sequence[str]) -> None:
 
 
 def test_end_after_a_crash(line: Timeline) -> None:
-    """A run that was taken for crashed has ended when its end comes after all."""
+    """A run assumed to have crashed has ended once its end arrives."""
     run = line.call()
     line.take(make_start(run), make_sign("goodbye", line.now_ns + 1))
     line.wait(3_600)
@@ -62,7 +62,7 @@ def test_end_after_a_crash(line: Timeline) -> None:
 
 
 def test_start_twice(line: Timeline) -> None:
-    """A start record that comes twice, also to another collector, is one run."""
+    """A start record that arrives twice, even at another collector, is one run."""
     start = make_start(line.call())
     line.take(start)
     before = [replace(run, last_heard_ns=0) for run in line.runs()]
@@ -74,7 +74,7 @@ def test_start_twice(line: Timeline) -> None:
 
 @pytest.mark.parametrize("longer_first", [True, False])
 def test_two_starts_of_one_run(line: Timeline, *, longer_first: bool) -> None:
-    """Of two start records of one run the longer one is read, whichever came last."""
+    """The longer of two start records of a run is read, in any order of arrival."""
     run = line.call()
     starts = [make_start(run), make_start(run, {"otel_ml.params": '{"rate": 0.1}'})]
     for start in reversed(starts) if longer_first else starts:
@@ -83,7 +83,7 @@ def test_two_starts_of_one_run(line: Timeline, *, longer_first: bool) -> None:
 
 
 def test_goodbye(line: Timeline) -> None:
-    """A run whose process said goodbye has crashed at once."""
+    """A run whose process said goodbye has crashed immediately."""
     run = line.call()
     line.take(make_start(run))
     line.wait(1)
@@ -92,7 +92,7 @@ def test_goodbye(line: Timeline) -> None:
 
 
 def test_goodbye_first(line: Timeline) -> None:
-    """A start record that comes after its process' goodbye is that of a crashed run."""
+    """A run whose start record arrives after its process' goodbye has crashed."""
     run = line.call()
     line.take(make_sign("goodbye", line.now_ns + SECOND_NS))
     line.take(make_start(run))
@@ -109,7 +109,7 @@ def test_run_after_a_goodbye(line: Timeline) -> None:
 
 @pytest.mark.parametrize("last", ["heartbeat", "goodbye"])
 def test_heartbeat_and_goodbye(line: Timeline, last: str) -> None:
-    """Of heartbeat and goodbye the one that was said last counts, whichever comes last."""
+    """The later of heartbeat and goodbye by send time counts, in any order of arrival."""
     run = line.call()
     first = "goodbye" if last == "heartbeat" else "heartbeat"
     line.take(make_start(run), make_sign(last, line.now_ns + 2))
@@ -118,7 +118,7 @@ def test_heartbeat_and_goodbye(line: Timeline, last: str) -> None:
 
 
 def test_silence(line: Timeline) -> None:
-    """A run whose process is silent for 5 minutes has crashed, and says since when."""
+    """A run whose process is silent for 5 minutes has crashed, and shows when it was last heard."""
     run = line.call()
     line.take(make_start(run))
     heard_ns = line.now_ns
@@ -132,7 +132,7 @@ def test_silence(line: Timeline) -> None:
 
 
 def test_clock_of_the_sender(line: Timeline) -> None:
-    """Silence is counted by the collector's clock, whatever that of the sender says."""
+    """Silence is measured by the collector's clock, not by the sender's."""
     run = line.call(start_ns=line.now_ns - 30 * DAY_NS)
     line.take(make_start(run), make_sign("heartbeat", line.now_ns - 30 * DAY_NS))
     assert line.outcome(run) == "running"
@@ -153,7 +153,7 @@ def test_clock_of_the_sender(line: Timeline) -> None:
     ids=["heartbeat", "late heartbeat", "start", "end", "update"],
 )
 def test_signs_of_life(line: Timeline, make_sign_of_life: Callable[[Timeline], Span]) -> None:
-    """A run is running as long as anything of its process comes within 5 minutes."""
+    """A run is running as long as any record of its process arrives within 5 minutes."""
     run = line.call()
     line.take(make_start(run))
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_signs_of_life(line: Timeline, make_sign_of_life: Callable[[Timeline], S
     ("process", "elsewhere"), [("00000002", None), ("00000001", "signs of another project")]
 )
 def test_sign_of_another(line: Timeline, process: str, elsewhere: str | None) -> None:
-    """A sign of another process, or of the same one in another project, keeps nothing running."""
+    """A sign of life from another process or project does not keep a run running."""
     run = line.call()
     line.take(make_start(run))
     line.wait(301)
@@ -178,7 +178,7 @@ def test_sign_of_another(line: Timeline, process: str, elsewhere: str | None) ->
 
 
 def test_start_without_a_process(line: Timeline) -> None:
-    """A run of no known process is running for 5 minutes."""
+    """A run without a known process is running for 5 minutes."""
     run = line.call()
     line.take(make_start(run, {"otel_ml.process": None}))
     assert line.outcome(run) == "running"
@@ -187,7 +187,7 @@ def test_start_without_a_process(line: Timeline) -> None:
 
 
 def test_revived(line: Timeline) -> None:
-    """A run that was taken for crashed is running when its process is heard of again."""
+    """A run assumed to have crashed is running again after its process sends a sign of life."""
     run = line.call()
     line.take(make_start(run))
     line.wait(400)

@@ -1,4 +1,4 @@
-"""Tests of lists in another order than that of time."""
+"""Tests of lists in orders other than time."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -27,7 +27,7 @@ from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
 
 NAMES: Final = [one.name.replace(JUDGE, "grounded") for one in ORDERS if one.name not in BY_TIME]
-# What an order goes by, of a call whose number is known: many are the same, and some have none.
+# The ordering value of a call, by its number. Many values are equal, and some are missing.
 WORTH: Final[dict[str, Any]] = {
     "slowest": lambda at: at % 5 + 1,
     "costliest": lambda at: None if at % 7 == 0 else at % 4 * 0.1 + 1e-7,
@@ -41,7 +41,7 @@ WORTH: Final[dict[str, Any]] = {
 
 
 def make_calls(count: int) -> list[Span]:
-    """Make calls that differ in what lists are ordered by; several begin at one time."""
+    """Make calls with different ordering values. Several start at the same time."""
     calls = []
     for at in range(count):
         told: dict[str, Value] = {}
@@ -65,7 +65,7 @@ def make_calls(count: int) -> list[Span]:
 
 
 def expected(calls: list[Span], order: str) -> list[str]:
-    """The ids of calls in an order: the highest first, then the newest, then by their ids."""
+    """Return the IDs of calls in an order: the highest value first, then the newest, then by ID."""
     worth = [(WORTH[order](at), call) for at, call in enumerate(calls)]
     known = [(value, call) for value, call in worth if value is not None]
     known.sort(key=lambda one: (one[0], one[1].start_ns, one[1].trace_id), reverse=True)
@@ -74,7 +74,7 @@ def expected(calls: list[Span], order: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stored_calls(store: Store) -> list[Span]:
-    """Calls of the project *ordered*, in two commits, beside a run that has not ended."""
+    """Store the calls of project *ordered* in two writes, plus an open run. Return the calls."""
     project, calls = "ordered", make_calls(28)
     said = [
         say(call, "aa", at % 4 / 3)
@@ -91,13 +91,13 @@ def stored_calls(store: Store) -> list[Span]:
 @pytest.mark.parametrize("limit", [1, 7, 60])
 @pytest.mark.parametrize("order", NAMES)
 def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -> None:
-    """Page by page every run that has a value is there once: the highest first, then the newest."""
+    """Pages contain every run that has a value once: the highest value first, then the newest."""
     assert ids(walk(store, "ordered", limit, order=order)) == expected(stored_calls, order)
 
 
 @pytest.mark.parametrize("order", ["slowest", "costliest"])
 def test_delivered_twice(store: Store, project: str, order: str) -> None:
-    """A run that was delivered twice stands once, where its winning delivery says."""
+    """A run delivered twice is listed once, at the place of its winning delivery."""
     calls = make_calls(12)
     store.take(project, *calls)
     longer: dict[str, Value] = {
@@ -119,7 +119,7 @@ def test_delivered_twice(store: Store, project: str, order: str) -> None:
 
 
 def test_filter_and_time(store: Store, project: str) -> None:
-    """Filter and time hold in every order; a filter on payloads, too."""
+    """Filters, including payload filters, and time bounds apply in every order."""
     calls = make_calls(20)
     store.take(project, *calls)
     known = expected(calls, "slowest")
@@ -133,7 +133,7 @@ def test_filter_and_time(store: Store, project: str) -> None:
 
 
 def test_roots_by_what_is_inside(store: Store, project: str) -> None:
-    """A list of roots is ordered by tokens and cost of the calls in each, and its worst score."""
+    """Roots are ordered by the tokens and cost of their inner calls, and by their worst score."""
     spans: list[Span] = []
     roots = []
     for number, (cost, score) in enumerate([(0.1, 0.9), (0.4, 0.2), (0.2, 0.6)], 1):
@@ -181,9 +181,9 @@ def test_roots_by_what_is_inside(store: Store, project: str) -> None:
 
 
 def test_without_a_time(store: Store, project: str) -> None:
-    """Without a start the last 30 days of a project are in order, and the answer says since when.
+    """Without a start, a list covers the last 30 days and returns the start of that range.
 
-    Where that is all of it, nothing is said.
+    If the project has no older runs, no start is returned.
     """
     recent, old = make_calls(3), make_call("old", start_ns=NOW_NS - 40 * DAY_NS)
     store.take(project, *recent)
@@ -198,7 +198,7 @@ def test_without_a_time(store: Store, project: str) -> None:
 
 
 def test_cursor_of_another_order(store: Store, project: str) -> None:
-    """A cursor goes on in the order that it is of, and in no other."""
+    """A cursor is valid only in its own order."""
     store.take(project, *make_calls(5))
     page = find_runs(store.reader, RunsQuery(project, order="slowest", limit=1), NOW_NS)
     for order in ("costliest", "newest", "lowest:grounded"):
@@ -208,7 +208,7 @@ def test_cursor_of_another_order(store: Store, project: str) -> None:
 
 
 def score_turns(scores: list[float], passes: bool | None) -> tuple[list[str], list[Span]]:
-    """Make turns with a call in each that has a score; passes says whether the lower ones pass."""
+    """Make turns with two scored calls each. ``passes`` says whether the lower scores pass."""
     roots, spans = [], list[Span]()
     for number, score in enumerate(scores, 1):
         ids = {"trace_id": trace_id(number), "span_id": span_id(number * 10)}
@@ -244,7 +244,7 @@ def score_turns(scores: list[float], passes: bool | None) -> tuple[list[str], li
 def test_worst(
     store: Store, project: str, passes: bool | None, says: bool | None, worst: str
 ) -> None:
-    """The worst score is the highest where less is better, as a judge says or by what it passes."""
+    """The worst score is the highest if lower is better, by the judge's setting or verdicts."""
     roots, spans = score_turns([0.9, 0.1, 0.7], passes)
     told = [] if says is None else [tell("aa", lower_is_better=says)]
     store.take(project, *spans, *told)
@@ -265,7 +265,7 @@ def test_worst(
 
 
 def test_pages_of_the_worst(store: Store, project: str) -> None:
-    """The next page goes on where the worst ended, in the order that it came to."""
+    """The next page of the worst runs continues in the order that was chosen."""
     _, spans = score_turns([0.9, 0.1, 0.7], True)
     store.take(project, *spans)
     whole = ids(walk(store, project, 50, order="worst:grounded"))

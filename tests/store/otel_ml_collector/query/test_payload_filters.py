@@ -1,4 +1,4 @@
-"""Tests of filters that look into payloads: the same runs as the same filter in Python."""
+"""Tests that payload filters find the same runs as the same filter in Python."""
 
 import random
 import re
@@ -66,7 +66,7 @@ def make_payload(draw: random.Random) -> Any:
 
 
 class Sample:
-    """Runs in a store, and what each of them was made of."""
+    """Stored runs, and the values each was made from."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -103,7 +103,7 @@ def sample(store: Store) -> Sample:
 
 
 def part(made: Mapping[str, Any], path: Sequence[str | int]) -> Any:
-    """Walk into what a run was made of; null is as good as nothing."""
+    """Return the value at a path of a run's data. Null counts as absent."""
     value: Any = made
     for step in path:
         is_key = isinstance(value, Mapping) and isinstance(step, str) and step in value
@@ -122,7 +122,7 @@ def is_same(value: Any, wanted: Any) -> bool:
 
 
 def has(made: Mapping[str, Any], path: Sequence[str | int], needle: str) -> bool:
-    """A whole payload is searched as JSON text; a part as Python would."""
+    """Search a whole payload as JSON text, and a part as Python's ``in`` would."""
     value = part(made, path)
     if path in (("inputs",), ("outputs",)):
         inner = orjson.dumps(needle)[1:-1]
@@ -215,14 +215,14 @@ def test_same_as_python(sample: Sample, made: Filter) -> None:
 
 
 def test_beside_another_condition(sample: Sample) -> None:
-    """A condition on a payload that stands beside one on the run finds what both do."""
+    """A payload condition joined with a run condition finds the runs that match both."""
     both = sample.find("inputs.question == 3 and latency_ms >= 0")
     assert both == sample.find("inputs.question == 3") & sample.find("latency_ms >= 0")
     assert both != set()
 
 
 def test_beyond_the_preview(store: Store, project: str) -> None:
-    """A word at the end of a long input is found, where no preview reaches."""
+    """A filter finds a word at the end of a long input, beyond the preview."""
     told: dict[str, Value] = {"otel_ml.inputs": orjson.dumps("x" * 5_000 + " tail").decode()}
     store.take(project, make_call(attributes=told))
     found_runs = find_runs(store.reader, RunsQuery(project, '"x tail" in input'), NOW_NS).runs
@@ -230,7 +230,7 @@ def test_beyond_the_preview(store: Store, project: str) -> None:
 
 
 def test_resource(store: Store, project: str) -> None:
-    """A run is found by an attribute of the process that sent it."""
+    """A filter finds a run by a resource attribute of its process."""
     call = make_call(scope=Scope({"service.name": "shop"}, "tests", "1", {}))
     store.take(project, call, make_call())
     query = RunsQuery(project, 'resource["service.name"] == "shop"')

@@ -1,4 +1,4 @@
-"""Tests of lists of roots, and of what is inside each of them."""
+"""Tests of lists of root runs and traces, and of the totals of their inner calls."""
 
 from uuid import uuid4
 
@@ -33,7 +33,7 @@ USED: dict[str, Value] = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_
 
 
 def below(parent: Span, number: int, **fields: Value) -> Span:
-    """Make a call inside another run."""
+    """Make a call or plain span inside another run."""
     attributes = {name.replace("__", "."): value for name, value in fields.items()}
     make = make_span if fields.get("plain") else make_call
     return make(
@@ -52,7 +52,7 @@ def listed(store: Store, project: str, limit: int = 50) -> list[str]:
 
 
 def test_roots(store: Store, project: str) -> None:
-    """A run inside another one is no root, also where a plain span stands between them."""
+    """A run inside another run is not a root, even if plain spans lie between them."""
     request = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1))
     agent = below(request, 2)
     http = below(agent, 3, plain="yes")
@@ -64,7 +64,7 @@ def test_roots(store: Store, project: str) -> None:
 
 
 def test_roots_behind_many_spans(store: Store, project: str) -> None:
-    """A run inside another one is no root, however many plain spans stand between them."""
+    """A run inside another run is not a root, however many plain spans lie between them."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
     spans = [agent]
     for number in range(2, 42):
@@ -75,7 +75,7 @@ def test_roots_behind_many_spans(store: Store, project: str) -> None:
 
 
 def test_lost_above_many_spans(store: Store, project: str) -> None:
-    """A run under many plain spans whose own parent is not here is a root."""
+    """A run under many plain spans whose topmost parent has not arrived is a root."""
     spans = [below(make_call("lost", trace_id=trace_id(1), span_id=span_id(1)), 2, plain="yes")]
     for number in range(3, 43):
         spans.append(below(spans[-1], number, plain="yes"))
@@ -85,7 +85,7 @@ def test_lost_above_many_spans(store: Store, project: str) -> None:
 
 
 def test_handoff_as_one_row(store: Store, project: str) -> None:
-    """Agents that lie apart under a plain span are one row where its trace is asked for."""
+    """Agents under one plain span appear as one row if the filter selects the trace's root span."""
     request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
     agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
     calls = [below(agent, 10 + at, **USED) for at, agent in enumerate(agents)]
@@ -105,7 +105,7 @@ def test_handoff_as_one_row(store: Store, project: str) -> None:
 
 
 def listed_traces(store: Store, project: str, where: str = "", limit: int = 50) -> list[str]:
-    """List by traces, page after page."""
+    """Return the run IDs of all pages of a list of traces."""
     found: list[str] = []
     cursor: str | None = None
     while True:
@@ -119,7 +119,7 @@ def listed_traces(store: Store, project: str, where: str = "", limit: int = 50) 
 
 
 def test_traces(store: Store, project: str) -> None:
-    """A trace is one row, whatever stands at its top; one without a call is none."""
+    """Each trace with a call is one row, whatever its root. Traces without calls are not listed."""
     request = make_span("handoff", trace_id=trace_id(1), span_id=span_id(1))
     agents = [below(request, number, otel_ml__kind="agent") for number in (2, 3)]
     health = make_span("GET /health", trace_id=trace_id(2), span_id=span_id(4))
@@ -138,7 +138,7 @@ def test_traces(store: Store, project: str) -> None:
 
 
 def test_traces_of_experiments(store: Store, project: str) -> None:
-    """Runs over items are among the traces, and in their number, where a filter speaks of them."""
+    """Experiment runs are listed and counted as traces only if the filter asks for them."""
     experiment = make_experiment(1)
     alone = make_call("alone", start_ns=NOW_NS)
     store.take(project, alone, experiment, *make_runs(experiment, "pf"))
@@ -149,7 +149,7 @@ def test_traces_of_experiments(store: Store, project: str) -> None:
 
 
 def test_trace_without_its_first_span(store: Store, project: str) -> None:
-    """Of a trace whose first span is elsewhere the roots stand among the traces."""
+    """If a trace's first span has not arrived, its root runs are listed as traces."""
     lost = make_span("POST elsewhere", trace_id=trace_id(1), span_id=span_id(1))
     served = below(lost, 2, plain="yes")
     agent = below(served, 3, otel_ml__kind="agent")
@@ -163,7 +163,7 @@ def test_trace_without_its_first_span(store: Store, project: str) -> None:
 
 
 def test_call_in_a_wrapper(store: Store, project: str) -> None:
-    """A call that another record of it stands around is a root, and a row of traces."""
+    """A call inside another record of the same call is a root and one row of the trace list."""
     bare: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
     wrapper = make_span("predict", bare, trace_id=trace_id(1), span_id=span_id(1))
     call = make_span(
@@ -181,7 +181,7 @@ def test_call_in_a_wrapper(store: Store, project: str) -> None:
 
 
 def test_slices(store: Store, project: str) -> None:
-    """Slices filter traces as they filter runs."""
+    """Slices filter traces just as they filter runs."""
     tagged = [
         make_call(
             client,
@@ -196,7 +196,7 @@ def test_slices(store: Store, project: str) -> None:
 
 
 def count_of(store: Store, project: str, where: str = "", *, traces: bool = False) -> int:
-    """Count what the chart of roots or traces counts."""
+    """Return the number of roots or traces that the chart counts."""
     query = RunsQuery(project, where, roots=not traces, traces=traces)
     condition, _ = compile_query(store.reader, query)
     count = count_traces if query.traces else count_roots
@@ -213,13 +213,13 @@ def count_of(store: Store, project: str, where: str = "", *, traces: bool = Fals
 @settings(max_examples=examples(60, on_commit=8))
 @given(data=st.data())
 def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:
-    """The chart of roots or traces counts as many as there are rows, whatever the trees are."""
+    """The chart counts as many roots or traces as there are rows, for any tree of spans."""
     project = f"rows {uuid4().hex}"
     spans = []
     for trace in range(1, data.draw(st.integers(1, 4)) + 1):
         size = data.draw(st.integers(1, 6))
         for number in range(1, size + 1):
-            # Above 90 is elsewhere, and so is what did not come.
+            # Parent 99 is never stored, and some other parents are skipped below.
             parent = data.draw(st.sampled_from([0, 99, *range(1, number)]))
             kind = data.draw(st.sampled_from(["", "agent", "model", "judge"]))
             if not data.draw(st.booleans()) and number > 1:
@@ -244,7 +244,7 @@ def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:
 
 
 def test_wrong_filter_of_traces(store: Store, project: str) -> None:
-    """An error in a filter names the column that was typed."""
+    """The error for a bad filter of traces has the column that the user typed."""
     told = []
     for traces in (False, True):
         with pytest.raises(BadInput) as caught:
@@ -254,7 +254,7 @@ def test_wrong_filter_of_traces(store: Store, project: str) -> None:
 
 
 def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
-    """What has ended inside a run that goes on is no root."""
+    """A run that has ended inside a run still in progress is not a root."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
     ended, running = below(agent, 2), below(agent, 3)
     store.take(project, make_start(agent), make_start(running), ended)
@@ -262,7 +262,7 @@ def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
 
 
 def test_roots_among_many_calls(store: Store, project: str) -> None:
-    """A page of roots is full although each has many calls inside."""
+    """A page of roots is full even if each root has many inner calls."""
     roots = [
         make_call(
             "root", trace_id=trace_id(n), span_id=span_id(1_000 * n), start_ns=NOW_NS - n * 1_000
@@ -275,7 +275,7 @@ def test_roots_among_many_calls(store: Store, project: str) -> None:
 
 
 def test_what_is_inside(store: Store, project: str) -> None:
-    """A root tells tokens and number of the calls inside, and that there may be more."""
+    """A root has the token totals and number of its inner calls, and a flag for missing usage."""
     agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
     chain = below(agent, 2, otel_ml__kind="chain")
     first, second = below(chain, 3, **USED), below(agent, 4, **USED)
@@ -293,7 +293,7 @@ def test_what_is_inside(store: Store, project: str) -> None:
 
 
 def test_plain_function_lacks_no_tokens(store: Store, project: str) -> None:
-    """A traced function that names no provider and no model of one has no tokens to tell."""
+    """A traced function without a provider or provider model is not expected to report tokens."""
     agent = make_call("agent", {"otel_ml.kind": "agent"}, trace_id=trace_id(1), span_id=span_id(1))
     store.take(project, agent, below(agent, 2, **USED), below(agent, 3))
     page = find_roots(store.reader, RunsQuery(project, roots=True), LATER)
@@ -303,7 +303,7 @@ def test_plain_function_lacks_no_tokens(store: Store, project: str) -> None:
 
 
 def test_calls_inside(store: Store, project: str) -> None:
-    """The calls inside a root stand in the order of their tree, each with its depth."""
+    """The calls inside a root are listed in tree order, each with its depth."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
     chain = below(agent, 2)
     http = below(chain, 3, plain="yes")
@@ -319,7 +319,7 @@ def test_calls_inside(store: Store, project: str) -> None:
 
 
 def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -> None:
-    """Where roots were not asked for, all runs are listed, and nothing is added up."""
+    """A list of all runs includes inner runs and has no totals."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
     store.take(project, agent, below(agent, 2))
     page = find_roots(store.reader, RunsQuery(project), LATER)
@@ -327,7 +327,7 @@ def test_a_list_of_all_runs_tells_nothing_of_roots(store: Store, project: str) -
 
 
 def test_tool_that_ends_last(store: Store, project: str) -> None:
-    """A root that says nothing answers what the model said, although a tool ran after it."""
+    """A root without outputs shows the model's answer, even if a tool ends after it."""
     root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
     model = below(root, 2, otel_ml__outputs='"It is 42.50 kr."')
     tool = below(root, 3, otel_ml__kind="tool", otel_ml__outputs='"42.50 kr"')
@@ -337,9 +337,9 @@ def test_tool_that_ends_last(store: Store, project: str) -> None:
 
 
 def test_words_of_what_is_inside(store: Store, project: str) -> None:
-    """A root that says nothing has the first question and the last answer below it, and says whose.
+    """A root without payloads shows the first question and last answer below it, with their runs.
 
-    What it says itself stays, and so does that nobody says anything.
+    A root's own inputs and outputs take precedence. Without any, the texts are empty.
     """
     root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
     first = below(root, 2, otel_ml__inputs='"Where is my parcel?"')
@@ -366,9 +366,9 @@ def test_words_of_what_is_inside(store: Store, project: str) -> None:
 
 
 def test_worst_scores_of_what_is_inside(store: Store, project: str) -> None:
-    """A root has the lowest of the last scores of each judge, of itself and what is inside it.
+    """A root has the lowest current score of each judge, over itself and its inner runs.
 
-    A judge's earlier score does not count, nor does one of another root.
+    A judge's earlier score of a run and scores in other roots do not count.
     """
     root = make_call("turn", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
     first, second = below(root, 2), below(root, 3)

@@ -1,4 +1,4 @@
-"""Tests of listing runs: pages, bounds and repeated deliveries."""
+"""Tests of listing runs: pages, time bounds and repeated deliveries."""
 
 import itertools
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ FULL: Final = {"otel_ml.outputs": '"the whole answer"'}
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Its tests stop the merges of a table."""
+    """Return a store for this module, because some tests stop the merges of a table."""
     return own_store
 
 
 def make_calls(number: int, **fields: Any) -> list[Span]:
-    """Make calls, some of which start at the same time; from the newest to the oldest."""
+    """Make calls from the newest to the oldest, some with the same start."""
     return [
         make_call(
             f"call {place:03}",
@@ -66,7 +66,7 @@ def ask(store: Store, project: str, **parameters: Any) -> list[RunSummary]:
 def walk(
     store: Store, project: str, limit: int, cursor: str | None = None, **parameters: Any
 ) -> list[RunSummary]:
-    """Read a list page by page; every page but the last is full."""
+    """Read a list page by page. Assert that every page but the last is full."""
     runs: list[RunSummary] = []
     while True:
         query = RunsQuery(project, limit=limit, cursor=cursor, **parameters)
@@ -87,7 +87,7 @@ def ids(runs: Sequence[RunSummary]) -> list[str]:
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 @pytest.mark.parametrize("where", ["", 'kind == "model"'], ids=["all", "filtered"])
 def test_pages(store: Store, limit: int, newest_first: bool, where: str) -> None:
-    """All pages of a list together are every run once, in order."""
+    """All pages of a list together contain every run once, in order."""
     project = "pages"
     calls = make_calls(30)
     if not ask(store, project):
@@ -99,7 +99,7 @@ def test_pages(store: Store, limit: int, newest_first: bool, where: str) -> None
 
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 def test_redelivery_while_paging(store: Store, project: str, newest_first: bool) -> None:
-    """Runs that come again while a list is read are each shown once, as their best delivery."""
+    """Runs delivered again while a list is paged appear once, as their best delivery."""
     calls = make_calls(20)
     store.take(project, *calls)
     query = RunsQuery(project, limit=5, order=NEWEST if newest_first else OLDEST)
@@ -116,7 +116,7 @@ def test_redelivery_while_paging(store: Store, project: str, newest_first: bool)
 
 
 def test_lesser_delivery_while_paging(store: Store, project: str) -> None:
-    """A delivery that says less changes nothing that is shown."""
+    """A shorter delivery of a run does not change the list."""
     calls = make_calls(9, attributes=FULL)
     store.take(project, *calls)
     before = ask(store, project)
@@ -142,7 +142,7 @@ def test_any_deliveries(
     limit: int,
     newest_first: bool,
 ) -> None:
-    """Whatever came how often, in how many groups, is listed once, as its best delivery."""
+    """Any deliveries in any number of groups are listed once per run, as the best delivery."""
     project = f"any {next(COUNTER)}"
     for group in (first, second):
         spans = [
@@ -166,7 +166,7 @@ def test_any_deliveries(
 
 
 def make_losers(store: Store, project: str, number: int) -> list[Span]:
-    """Store runs that came as failures first and then, longer, as successes."""
+    """Store runs first as failures, then in longer deliveries as successes."""
     client = store.connections.open()
     client.command(Sql("SYSTEM STOP MERGES runs"))
     calls = make_calls(number, attributes={"otel_ml.outcome": "error"})
@@ -177,7 +177,7 @@ def make_losers(store: Store, project: str, number: int) -> list[Span]:
 
 
 def test_losers(store: Store, project: str) -> None:
-    """A run whose losing delivery alone matches a filter is not found."""
+    """A run is not found if only its losing delivery matches the filter."""
     calls = make_losers(store, project, 12)
     assert ask(store, project, where='outcome == "error"') == []
     assert ids(ask(store, project, where='outcome == "ok"')) == [id_of(call) for call in calls]
@@ -185,7 +185,7 @@ def test_losers(store: Store, project: str) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 50])
 def test_behind_many_losers(store: Store, project: str, limit: int) -> None:
-    """A run that stands behind many losing deliveries is found by a page of any size."""
+    """A run behind many losing deliveries is found with any page size."""
     make_losers(store, project, 150)
     oldest = make_call(
         attributes={"otel_ml.outcome": "error"}, start_ns=NOW_NS - 3_000 * 51 * SECOND_NS
@@ -208,7 +208,7 @@ def test_behind_many_losers(store: Store, project: str, limit: int) -> None:
     ],
 )
 def test_bounds(store: Store, start_ns: int, end_ns: int | None, found: list[str]) -> None:
-    """A list begins with its start and ends before its end."""
+    """The start of a list is inclusive, and its end is exclusive."""
     project = "bounds"
     if not ask(store, project):
         calls = [
@@ -234,7 +234,7 @@ def test_old_runs(store: Store, project: str, newest_first: bool) -> None:
 
 
 def test_neighbours(store: Store, project: str) -> None:
-    """A run's neighbours are those beside it in the list, however long ago; none at its ends."""
+    """A run's neighbour is the next run in the list, however old. The last run has none."""
     ages = [0, 59 * 60, 25 * 3_600, 31 * 86_400, 390 * 86_400]
     store.take(project, *[make_call(start_ns=NOW_NS - age * SECOND_NS) for age in ages])
     runs = ask(store, project)
@@ -247,7 +247,7 @@ def test_neighbours(store: Store, project: str) -> None:
 
 
 def test_clock_that_is_ahead(store: Store, project: str) -> None:
-    """Runs of a machine whose clock is ahead by less than an hour are listed."""
+    """Runs of a machine whose clock is less than an hour ahead are listed."""
     call = make_call(start_ns=NOW_NS + 3_599 * SECOND_NS)
     store.take(project, call)
     assert ids(ask(store, project)) == [id_of(call)]
@@ -265,7 +265,7 @@ def test_clock_that_is_ahead(store: Store, project: str) -> None:
     ],
 )
 def test_plain_spans(store: Store, where: str, names: list[str]) -> None:
-    """Spans that are no model calls are listed only by a filter that speaks of kinds."""
+    """Plain spans are listed only if the filter mentions kinds."""
     project = "plain spans"
     if not ask(store, project):
         store.take(project, make_call("call"), make_span("GET", start_ns=NOW_NS - 1))
@@ -273,28 +273,28 @@ def test_plain_spans(store: Store, where: str, names: list[str]) -> None:
 
 
 def test_nothing(store: Store, project: str) -> None:
-    """A project that nobody wrote to has an empty list."""
+    """A project without runs has an empty list."""
     page = find_runs(store.reader, RunsQuery(project), NOW_NS)
     assert (page.runs, page.next_cursor) == ([], None)
 
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bm9uc2Vuc2U", "W10"])
 def test_bad_cursor(store: Store, project: str, cursor: str) -> None:
-    """A cursor that no answer gave is told as such."""
+    """An invalid cursor is reported as such."""
     with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery(project, cursor=cursor), NOW_NS)
     assert caught.value.field == "cursor"
 
 
 def test_bad_filter(store: Store, project: str) -> None:
-    """A filter that cannot be read is told with its column."""
+    """An invalid filter is reported with the column of the error."""
     with pytest.raises(BadInput) as caught:
         ask(store, project, where='model == "a" and colour == 1')
     assert (caught.value.field, caught.value.column) == ("where", 17)
 
 
 def test_cursor_of_a_run(store: Store, project: str) -> None:
-    """The cursor of a run lists what comes behind it."""
+    """The cursor of a run lists the runs after it."""
     calls = make_calls(5)
     store.take(project, *calls)
     runs = ask(store, project)
@@ -302,7 +302,7 @@ def test_cursor_of_a_run(store: Store, project: str) -> None:
 
 
 def test_cursor_of_a_run_that_is_gone(store: Store, project: str) -> None:
-    """A cursor stays true when its run is no longer there."""
+    """A cursor remains valid if its run no longer exists."""
     calls = make_calls(5)
     store.take(project, *calls)
     place = write_cursor(Key(calls[2].start_ns, "f" * 32, "f" * 16))

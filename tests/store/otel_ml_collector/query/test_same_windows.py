@@ -1,4 +1,4 @@
-"""A range of time means the same to lists, sums, statistics, tiles, charts and filters."""
+"""Tests that lists, sums, statistics, tiles, charts and filters treat a time range alike."""
 
 import re
 import time
@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.stores import Service
 BERLIN: Final = read_zone("Europe/Berlin")
 PROJECT: Final = "same windows"
 RECENT: Final = "same days"
-# Days with a change of the clocks, whole and in part, to the nanosecond.
+# Whole and partial days with a clock change, to the nanosecond.
 RANGES: Final = (
     ("2026-03-29", "2026-03-30"),
     ("2026-03-28T23:00:00.000000001", "2026-03-29T02:59:59.999999999"),
@@ -45,7 +45,7 @@ def times_around(window: Window) -> set[int]:
 
 
 def starts_of_runs() -> list[int]:
-    """Return times at all edges, and every hour on the days around them."""
+    """Return times around all edges, and every hour on the days around them."""
     starts = {time_ns for edges in RANGES for time_ns in times_around(edges_of(*edges))}
     for day in ("2026-03-28", "2026-10-24"):
         first_ns = from_rfc3339(day, "start", BERLIN)
@@ -58,7 +58,7 @@ STARTS: Final = starts_of_runs()
 
 @pytest.fixture(scope="module")
 def runs(own_service: Service) -> str:
-    """Store runs at all edges."""
+    """Store runs around all edges, and return their project."""
     calls = [make_call(start_ns=start_ns, end_ns=start_ns + 1) for start_ns in STARTS]
     own_service.store.take(PROJECT, *calls)
     return PROJECT
@@ -66,7 +66,7 @@ def runs(own_service: Service) -> str:
 
 @pytest.fixture(scope="module", params=["runs", "rollup"])
 def stored(request: pytest.FixtureRequest, own_service: Service, runs: str) -> str:
-    """The same without a rollup, then with it."""
+    """Return the project first without a rollup, then with it."""
     if request.param == "rollup":
         own_service.store.compute(runs, sorted({at // DAY_NS * DAY_NS for at in STARTS}))
     return runs
@@ -84,7 +84,7 @@ def read(service: Service, path: str, **asked: str) -> Any:
 
 
 def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, int]:
-    """Count the runs of a range by each question of the API and on the pages."""
+    """Count the runs of a range with each API endpoint and on the pages."""
     path = f"/api/v1/projects/{project}"
     stats = {
         bucket: read(service, f"{path}/stats", bucket=bucket, **asked).json
@@ -108,7 +108,7 @@ def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, 
 
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> None:
-    """Everything counts the runs from the start, which is in, to the end, which is not."""
+    """Every count includes the start of the range and excludes its end."""
     start, end = edges
     counts = count_everywhere(own_service, stored, start=start, end=end, tz="Europe/Berlin")
     assert counts == dict.fromkeys(counts, count(edges_of(start, end)))
@@ -116,7 +116,7 @@ def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> No
 
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_filters(own_service: Service, runs: str, edges: tuple[str, str]) -> None:
-    """A date in a filter is of the zone that is asked for, as `start` and `end` are."""
+    """A date in a filter is read in the requested time zone, like ``start`` and ``end``."""
     start, end = edges
     asked = {
         "where": f'start >= "{start}" and start < "{end}"',
@@ -137,7 +137,7 @@ def test_filters(own_service: Service, runs: str, edges: tuple[str, str]) -> Non
     ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-10-24", 24)]
 )
 def test_buckets_of_a_day(own_service: Service, day: str, hours: int) -> None:
-    """Buckets begin with the range and at full hours of the zone, 23 or 25 on some days."""
+    """Buckets begin at the range's start and at full hours of the zone, for days of 23 to 25 h."""
     end = to_rfc3339(from_rfc3339(day, "end", BERLIN) + hours * HOUR_NS)
     asked = {"start": day, "end": end, "tz": "Europe/Berlin"}
     for bucket, most in (("1h", hours), ("6h", 4), ("1d", 1)):
@@ -150,7 +150,7 @@ def test_buckets_of_a_day(own_service: Service, day: str, hours: int) -> None:
 
 
 def test_first_bucket_is_cut(own_service: Service, runs: str) -> None:
-    """A range that begins within an hour has a first bucket that begins with it."""
+    """If a range begins within an hour, its first bucket begins at the range's start."""
     start = to_rfc3339(STARTS[0])
     stats = read(
         own_service, f"/api/v1/projects/{runs}/stats", start=start, end=to_rfc3339(STARTS[9])
@@ -159,7 +159,7 @@ def test_first_bucket_is_cut(own_service: Service, runs: str) -> None:
 
 
 def test_wrong_parameters(own_service: Service, runs: str) -> None:
-    """A wrong zone or time is refused with the name of the parameter and what is right."""
+    """An invalid zone or time is rejected with the parameter's name and the expected form."""
     for asked, field, message in (
         ({"tz": "Mars"}, "tz", "Invalid time zone 'Mars': expected an IANA name such as"),
         ({"last": "1 year"}, "last", "Invalid last '1 year': expected a number of s, m, h, d or w"),
@@ -178,7 +178,7 @@ def test_wrong_parameters(own_service: Service, runs: str) -> None:
 @pytest.mark.parametrize("day", ["today", "yesterday"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles"])
 def test_days_of_a_zone(own_service: Service, day: str, zone: str) -> None:
-    """*today* and *yesterday* are days of the zone that is asked for, in filters too."""
+    """*today* and *yesterday* are days of the requested zone, in filters too."""
     now_ns, project = time.time_ns(), f"{RECENT} {day} {zone}"
     window = find_day(day, now_ns, read_zone(zone))
     starts = sorted(at for at in times_around(window) if at <= now_ns)
@@ -194,7 +194,7 @@ def test_days_of_a_zone(own_service: Service, day: str, zone: str) -> None:
 
 
 def test_last_day(own_service: Service) -> None:
-    """The last 24 hours have the same runs on tiles, in lists, sums and statistics."""
+    """The last 24 hours have the same runs on tiles and in lists, sums and statistics."""
     store, project = own_service.store, "same last day"
     edges = Window(NOW_NS - DAY_NS + 7, NOW_NS + 7)
     starts = sorted({*times_around(edges), NOW_NS - 3 * HOUR_NS})
@@ -221,7 +221,7 @@ def test_last_day(own_service: Service) -> None:
 
 
 def test_week_before(own_service: Service) -> None:
-    """The time before a range is exactly as long, a week before it."""
+    """The comparison range is exactly as long and one week earlier."""
     store, project = own_service.store, "same week before"
     edges = Window(NOW_NS - DAY_NS + 7, NOW_NS + 7)
     starts = [at - 7 * DAY_NS for at in times_around(edges)]

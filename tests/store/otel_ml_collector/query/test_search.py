@@ -1,4 +1,4 @@
-"""Tests of searches: by words that an index finds, and by patterns beside something narrow."""
+"""Tests of word searches with an index, and of patterns narrowed by other conditions."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ def texts_of(number: int) -> Mapping[str, Value]:
 
 
 def make_second(call: Span, attributes: Mapping[str, Value]) -> Span:
-    """Make what an instrumentation records of a call inside its run."""
+    """Make a second record of a call, by another instrumentation, inside its run."""
     ids = {"trace_id": call.trace_id, "parent_span_id": call.span_id}
     times = {"start_ns": call.start_ns, "end_ns": call.end_ns}
     return make_span("chat", attributes, scope=Scope({}, "other", "1", {}), **ids, **times)
@@ -36,7 +36,7 @@ def make_second(call: Span, attributes: Mapping[str, Value]) -> Span:
 def test_pages(
     store: Store, request: pytest.FixtureRequest, where: str, *, newest_first: bool
 ) -> None:
-    """Pages of a search are all that match, each once and in order, however often delivered."""
+    """The pages of a search contain each matching run once, in order, despite redeliveries."""
     project = request.node.name
     numbers_made = range(0, 400, 2) if "half" not in where else range(400)
     calls = [
@@ -61,7 +61,7 @@ def test_pages(
 
 
 def test_index_is_used(store: Store, project: str) -> None:
-    """A search is answered by the index on words once parts are merged."""
+    """A search uses the word index once parts are merged."""
     for number in range(3):
         store.take(project, make_call(attributes=texts_of(number + 1)))
     client = store.connections.open()
@@ -78,7 +78,7 @@ def test_index_is_used(store: Store, project: str) -> None:
 
 
 def test_several_records_keep_the_index(store: Store, project: str) -> None:
-    """Where calls have several records a word goes by the index, whole runs without a join."""
+    """The word index works with several records per call, without a join if records are whole."""
     used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
     asked: dict[str, Value] = {"otel_ml.inputs": '"the needle"'}
     whole = make_call(attributes={**used, **asked, "otel_ml.outputs": '"hay"'})
@@ -110,7 +110,7 @@ def test_several_records_keep_the_index(store: Store, project: str) -> None:
     ],
 )
 def test_narrow_pattern(store: Store, where: str) -> None:
-    """A pattern is tried where something else that must hold finds few runs."""
+    """A pattern is accepted if another required condition narrows the runs."""
     assert find_runs(store.reader, RunsQuery("none", where), NOW_NS).runs == []
 
 
@@ -134,7 +134,7 @@ def test_narrow_pattern(store: Store, where: str) -> None:
 def test_refused_pattern(
     store: Store, where: str, start_ns: int, message: str, column: int
 ) -> None:
-    """A pattern that cannot be read, or that would read every run, is refused at its place."""
+    """A pattern that is invalid or would read every run is rejected with its column."""
     with pytest.raises(BadInput) as caught:
         find_runs(store.reader, RunsQuery("none", where, start_ns=start_ns), NOW_NS)
     assert str(caught.value).startswith(message)

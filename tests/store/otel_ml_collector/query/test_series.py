@@ -1,6 +1,6 @@
-"""Tests of metric points as metrics, after the vectors that DigitalHub's own code gives.
+"""Tests of metric points as series, with test vectors from DigitalHub's own code.
 
-Each runs through a store: which points count, and in what order, is resolved there.
+Each test goes through a store, which resolves the points that count and their order.
 """
 
 import itertools
@@ -30,7 +30,7 @@ THIRD: Final[list[Point]] = [*SECOND, ("append", "loss", 0.5), ("append", "loss"
 
 
 def make_updates(call: Span, groups: Sequence[Sequence[Point]]) -> list[Span]:
-    """Make updates of a run; some log at the same time, apart by their ids."""
+    """Make updates of a run. Some have the same time and differ only in their IDs."""
     return [
         make_record(
             "update",
@@ -48,7 +48,7 @@ def make_updates(call: Span, groups: Sequence[Sequence[Point]]) -> list[Span]:
 
 
 def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int]) -> Any:
-    """Store the updates of a run in some order, each alone, then the run; read the run."""
+    """Store a run's updates one by one in the given order, then the run, and read the run."""
     project = f"delivery {next(COUNTER)}"
     call = make_call()
     updates = make_updates(call, groups)
@@ -88,23 +88,23 @@ def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int
         ([("replace", "x", 1.0)], {"x": 1.0}),
         ([("replace", "x", 1.0), ("single", "x", 2.0)], {"x": 1.0}),
         ([("restart", "x", 1.0), ("single", "x", 2.0)], {"x": [1.0]}),
-        # A list on a key that holds a single value makes a series.
+        # Appending to a single value makes a series.
         ([("auto", "x", 1.0), ("append", "x", 2.0), ("append", "x", 3.0)], {"x": [1.0, 2.0, 3.0]}),
         ([("single", "x", 1.0), ("append", "x", 2.0)], {"x": [1.0, 2.0]}),
-        # What is emptied has no point, and is a series from then on.
+        # A cleared metric has no points, and is a series from then on.
         ([("append", "x", 1.0), ("clear", "x", 0.0)], {}),
         ([("auto", "x", 1.0), ("clear", "x", 0.0), ("auto", "x", 2.0)], {"x": [2.0]}),
         ([("clear", "x", 0.0), ("single", "x", 2.0)], {}),
         ([("clear", "x", 0.0), ("replace", "x", 2.0)], {"x": 2.0}),
         ([("auto", "x", 0.0), ("auto", "x", 0.0)], {"x": [0.0, 0.0]}),
-        # What is no number is a point too; JSON has no room for it.
+        # Infinity and NaN are points too. JSON cannot represent them as numbers.
         ([("append", "x", 1.0), ("append", "x", math.nan)], {"x": [1.0, None]}),
         ([("auto", "x", math.inf)], {"x": "Infinity"}),
         ([("append", "x", -math.inf)], {"x": ["-Infinity"]}),
     ],
 )
 def test_modes(store: Store, points: list[Point], metrics: dict[str, Any], order: str) -> None:
-    """Points of one name combine as their modes say, whatever order they came in."""
+    """Points of one name combine according to their modes, in any order of arrival."""
     places = list(range(len(points)))
     if order == "reversed":
         places.reverse()
@@ -116,7 +116,7 @@ def test_modes(store: Store, points: list[Point], metrics: dict[str, Any], order
 
 
 def resolve(points: Iterable[Point]) -> Mapping[str, Any]:
-    """Combine points by their modes, by hand."""
+    """Return the points combined by their modes, as the reference."""
     metrics: dict[str, Any] = {}
     for mode, name, value in points:
         known = metrics.get(name)
@@ -139,7 +139,7 @@ drawn = st.tuples(
 @settings(max_examples=examples(40, on_commit=10))
 @given(groups=st.lists(st.lists(drawn, min_size=1, max_size=3), max_size=5), data=st.data())
 def test_order_of_delivery(store: Store, groups: list[list[Point]], data: st.DataObject) -> None:
-    """Metrics do not depend on the order, the number and the parts in which points came."""
+    """Metrics do not depend on the order, number or grouping of deliveries."""
     order = data.draw(st.permutations([*range(len(groups))] * 2))
     expected = resolve(point for logged in groups for point in logged)
     run = deliver(store, groups, order)
@@ -162,30 +162,30 @@ def log_curve(store: Store, project: str, values: Sequence[float]) -> Span:
 
 
 def read_curve(store: Store, project: str, call: Span, most: int) -> tuple[int, list[Any]]:
-    """Read the curve again: how many points it has, and steps and values of those that came."""
+    """Return the curve's number of points, and the step and value of each returned point."""
     (series,) = find_metrics(store.reader, project, id_of(call), points=most).series
     return series.count, [(point.step, point.value) for point in series.points]
 
 
 def test_whole_curve(store: Store, project: str) -> None:
-    """A curve of no more points than are asked for comes whole."""
+    """A curve with no more points than the limit is returned whole."""
     values = [float(number % 7) for number in range(1_000)]
     call = log_curve(store, project, values)
     assert read_curve(store, project, call, 1_000) == (1_000, list(enumerate(values)))
 
 
 def test_thinned_curve(store: Store, project: str) -> None:
-    """A longer curve keeps its first point, its last, and the extremes of each stretch."""
+    """A longer curve keeps its first and last points, and the extremes of each segment."""
     values = [float(number % 10) for number in range(42)]
     call = log_curve(store, project, values)
-    # Four stretches of ten points each between the first point and the last.
+    # Four segments of ten points each between the first point and the last.
     steps = [0, 9, 10, 19, 20, 29, 30, 39, 40, 41]
     expected = [(step, float(step % 10)) for step in steps]
     assert read_curve(store, project, call, 10) == (42, expected)
 
 
 def test_peak_is_kept(store: Store, project: str) -> None:
-    """One high value among many points is not lost."""
+    """One high value among many points is kept."""
     values = [0.0] * 5_000
     values[3_333] = 100.0
     call = log_curve(store, project, values)
@@ -197,7 +197,7 @@ def test_peak_is_kept(store: Store, project: str) -> None:
 
 
 def test_gap_of_a_thinned_curve(store: Store, project: str) -> None:
-    """A stretch of nothing but NaN is a gap; one with a number shows the number."""
+    """A segment of only NaN becomes a gap. A segment with a number shows the number."""
     values = [float(number) for number in range(42)]
     values[11:21] = [math.nan] * 10
     values[25] = math.nan
@@ -209,7 +209,7 @@ def test_gap_of_a_thinned_curve(store: Store, project: str) -> None:
 
 
 def test_many_metrics(store: Store, project: str) -> None:
-    """A run of many metrics shows the first 1,000 by name, and at most 100,000 numbers."""
+    """A run with many metrics shows the first 1,000 by name, and at most 100,000 numbers."""
     call = make_call()
     for part in range(11):
         names = [f"m{part * 100 + number:04}" for number in range(100)] * 120

@@ -1,4 +1,4 @@
-"""Tests of whose conversation a run belongs to, and whom it serves: it says so, or its trace."""
+"""Tests that a run has its own session and user, or else those of its trace."""
 
 import random
 from collections import Counter
@@ -38,7 +38,7 @@ def find(store: Store, project: str, where: str = "") -> list[RunSummary]:
 
 
 def make_traces() -> list[list[Span]]:
-    """Make traces of which any runs name sessions and users, in trees of any form."""
+    """Make traces in random tree shapes, in which some runs name sessions and users."""
     draw = random.Random(20)  # noqa: S311 - the same traces each time
     return [
         [
@@ -60,14 +60,14 @@ def make_traces() -> list[list[Span]]:
 
 
 def named(trace: Sequence[Span], attribute: str) -> str:
-    """Tell what a trace names: its root, else the run that began first."""
+    """Return the value that a trace names: by a root if one does, else by its earliest run."""
     naming = [span for span in trace if span.attributes[attribute]]
     naming.sort(key=lambda span: (bool(span.parent_span_id), span.start_ns, span.span_id))
     return str(naming[0].attributes[attribute]) if naming else ""
 
 
 def expected(attribute: str) -> dict[str, str]:
-    """Tell what each run belongs to, by run id."""
+    """Return the expected value of each run, by run ID."""
     return {
         id_of(span): str(span.attributes[attribute] or named(trace, attribute))
         for trace in make_traces()
@@ -77,7 +77,7 @@ def expected(attribute: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def told(store: Store) -> str:
-    """Store the traces in any order, some of it twice; returns their project."""
+    """Store the traces in random order, some of them twice, and return the project."""
     spans = [span for trace in make_traces() for span in trace]
     random.Random(7).shuffle(spans)  # noqa: S311 - the same order each time
     for place in range(0, len(spans), 5):
@@ -90,7 +90,7 @@ def told(store: Store) -> str:
 def test_list_filter_page_and_statistics(
     store: Store, told: str, field: str, attribute: str
 ) -> None:
-    """What a run names, or else its trace, is in its row, on its page, in filters and groups."""
+    """A run's own or inherited value appears in lists, on its page, in filters and in groups."""
     wanted = expected(attribute)
     assert {run.run_id: getattr(run, field) for run in find(store, told)} == wanted
     for run_id, value in wanted.items():
@@ -123,7 +123,7 @@ def test_list_filter_page_and_statistics(
 
 
 def test_an_expression(store: Store, told: str) -> None:
-    """A regular expression is tried on what holds for the run, which may be nothing."""
+    """A regular expression is matched against a run's own or inherited session, if any."""
     wanted = expected("session.id")
     query = RunsQuery(told, 'matches(session, "^s-2?$")', limit=1_000, start_ns=1)
     found = {run.run_id for run in find_runs(store.reader, query, NOW_NS).runs}
@@ -131,7 +131,7 @@ def test_an_expression(store: Store, told: str) -> None:
 
 
 def test_root_that_is_no_call(store: Store, project: str) -> None:
-    """A request that names the session says so for the calls below it."""
+    """A plain request span's session applies to the calls below it."""
     request = make_span("GET /", {"session.id": "s-9"})
     call = make_call(trace_id=request.trace_id, parent_span_id=request.span_id)
     store.take(project, call)
@@ -143,7 +143,7 @@ def test_root_that_is_no_call(store: Store, project: str) -> None:
 
 @pytest.mark.parametrize("name", ["user.id", "enduser.id"])
 def test_user_of_a_request(store: Store, project: str, name: str) -> None:
-    """The user that an HTTP request names is that of the calls below it, and of the session."""
+    """The user of an HTTP request is the user of the calls below it and of the session."""
     request = make_span("GET /", {name: "ada"})
     call = make_call(
         attributes={"session.id": "s-5"},
@@ -161,13 +161,13 @@ def test_user_of_a_request(store: Store, project: str, name: str) -> None:
 
 
 def test_session_of_spans_alone(store: Store, project: str) -> None:
-    """Where no call is, there is no session."""
+    """A session without calls does not exist."""
     store.take(project, make_span("GET /", {"session.id": "s-6"}))
     assert find_sessions(store.reader, SessionsQuery(project), NOW_NS).sessions == []
 
 
 def test_open_run(store: Store, project: str) -> None:
-    """A run that began and names its session says so for what ended below it."""
+    """The session of an open run applies to ended runs below it."""
     root = make_call("chat")
     call = make_call(trace_id=root.trace_id, parent_span_id=root.span_id)
     store.take(project, make_start(root, {"session.id": "s-3"}), call)
@@ -176,7 +176,7 @@ def test_open_run(store: Store, project: str) -> None:
 
 
 def test_words_of_a_turn(store: Store, project: str) -> None:
-    """A turn whose own run says nothing has the first question and the last answer below it."""
+    """A turn without payloads shows the first question and the last answer below it."""
     turn = make_call("turn", {"session.id": "s-7", "otel_ml.kind": "chain"}, trace_id=trace_id(77))
     calls = [
         make_call(

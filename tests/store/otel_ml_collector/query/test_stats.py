@@ -1,4 +1,4 @@
-"""Tests of statistics: what they count, and that the daily rollup tells the same as the runs."""
+"""Tests of statistics: their figures, and their equality with and without the daily rollup."""
 
 import json
 import time
@@ -64,7 +64,7 @@ def days_of_rollup(store: Store, project: str) -> int:
 
 
 def take_week(store: Store, project: str, runs: int = 400) -> None:
-    """Store a week of many versions, scores and outcomes, some of it twice."""
+    """Store a week of runs with many versions, scores and outcomes, some of them twice."""
     dataset = Dataset(Plan(runs, TODAY_NS - HOUR_NS, days=6.5))
     for body, _ in dataset.requests():
         spans = [
@@ -75,7 +75,7 @@ def take_week(store: Store, project: str, runs: int = 400) -> None:
 
 
 def test_figures(store: Store, project: str) -> None:
-    """Errors, latency, tokens and scores are those of the runs that match."""
+    """Errors, latency, tokens and scores cover exactly the matching runs."""
     at_ns = WEEK.start_ns + HOUR_NS
     for place, latency_ms in enumerate((100, 200, 300)):
         told = {
@@ -116,7 +116,7 @@ def test_figures(store: Store, project: str) -> None:
 
 
 def test_quantiles(store: Store, project: str) -> None:
-    """Of 100 calls of 1 to 100 s the quantiles are within 1 % of 50, 90, 95 and 99 s."""
+    """Quantiles of 100 calls of 1 to 100 s are within 1 % of 50, 90, 95 and 99 s."""
     at_ns = WEEK.start_ns + HOUR_NS
     ends_ns = [at_ns + seconds * SECOND_NS for seconds in range(1, 101)]
     store.take(project, *(make_call(start_ns=at_ns, end_ns=end_ns) for end_ns in ends_ns))
@@ -126,7 +126,7 @@ def test_quantiles(store: Store, project: str) -> None:
 
 
 def test_totals_of_groups(store: Store, project: str) -> None:
-    """The totals of some groups are those of the statistics by group, without other groups."""
+    """The totals of selected groups equal those in the statistics by group."""
     at_ns = WEEK.start_ns + HOUR_NS
     for place, model in enumerate(("answer", "rank", "answer", "embed"), 1):
         store.take(project, make_call(model, start_ns=at_ns, end_ns=at_ns + place * SECOND_NS))
@@ -173,7 +173,7 @@ def test_versions_agree(store: Store, project: str, is_computed: bool) -> None:
 
 
 def say(version: str, score: float, *, passed: bool, at_ns: int = WEEK.start_ns) -> Span:
-    """Make a run that a version of a judge scored."""
+    """Make a run with a score by a judge version."""
     told = {"grounded": {"version": version}}
     return make_call(
         attributes={
@@ -195,7 +195,7 @@ def told(figures: Sequence[JudgeFigures]) -> list[tuple[str, int, float | None, 
 def test_versions_of_a_judge_are_never_joined(
     store: Store, project: str, is_computed: bool
 ) -> None:
-    """What versions of a judge said stands apart, the newest first, from runs or the rollup."""
+    """The figures of judge versions stay separate, newest first, from runs or the rollup."""
     place = f"{project} {is_computed}"
     store.take(place, say("a1", 0.0, passed=False))
     rejudged = say("b2", 0.5, passed=True)
@@ -244,7 +244,7 @@ def test_newest_score_of_a_version_counts(store: Store, project: str, is_compute
 
 
 def test_other_groups(store: Store, project: str) -> None:
-    """Groups that are not told apart are counted as others."""
+    """Groups beyond the limit are counted together as others."""
     store.take(project, *(make_call(name, start_ns=WEEK.start_ns) for name in "aaabbc"))
     stats = ask(store, project, "model", groups=1)
     assert stats.other is not None
@@ -253,14 +253,14 @@ def test_other_groups(store: Store, project: str) -> None:
 
 
 def test_late_tag(store: Store, project: str) -> None:
-    """A tag that came later than its run is the one that it is grouped by."""
+    """Runs are grouped by a tag that arrived after the run."""
     call = make_call(attributes={"otel_ml.tag.client": "old"}, start_ns=WEEK.start_ns)
     store.take(project, call, make_record("update", call, {"otel_ml.tag.client": "new"}))
     assert [group.group for group in ask(store, project, "tags['client']").groups] == ["new"]
 
 
 def test_rollup_is_the_same(store: Store, project: str) -> None:
-    """Statistics from the rollup are those from the runs, quantiles included."""
+    """Statistics from the rollup equal those from the runs, including quantiles."""
     take_week(store, project)
     store.take(project, make_call("today", start_ns=TODAY_NS))
     before = [ask(store, project, group) for group in GROUPS]
@@ -290,7 +290,7 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
 def test_hours_of_the_rollup_are_the_same(
     *, store: Store, project: str, hours: tuple[float, float], step: int, days: int, zone: str
 ) -> None:
-    """Statistics by the hour or day from the rollup are those from the runs, from any time on."""
+    """Hourly and daily statistics from the rollup equal those from the runs, for any start."""
     take_week(store, project)
     start_ns, end_ns = (WEEK.start_ns + int(hour * HOUR_NS) for hour in hours)
     window = Window(start_ns, end_ns, read_zone(zone))
@@ -309,7 +309,7 @@ def test_hours_of_the_rollup_are_the_same(
 def test_groupings_at_once_are_the_same(
     store: Store, project: str, groups: int, where: str
 ) -> None:
-    """Statistics by several groupings that are read at once are those of each on its own."""
+    """Statistics for several groupings in one read equal those of separate reads."""
     take_week(store, project)
     talked = make_call("talked", {"session.id": "s1"}, start_ns=WEEK.start_ns + HOUR_NS)
     store.take(project, talked, say("aa", 0.3, passed=False, at_ns=WEEK.start_ns + 2 * HOUR_NS))
@@ -329,7 +329,7 @@ def test_groupings_at_once_are_the_same(
 
 
 def test_hours_of_two_buckets(store: Store, project: str) -> None:
-    """In a zone that is half an hour off, days come from the rollup but for their first hours."""
+    """In a zone with a half-hour offset, days come from the rollup except their first hours."""
     take_week(store, project)
     window = Window(WEEK.start_ns + 1, WEEK.end_ns - 1, read_zone("Asia/Kolkata"))
     query = StatsQuery(project, "", "version", window, DAY_NS, 10)
@@ -345,7 +345,7 @@ def judged(stats: RunStats) -> Sequence[JudgeFigures]:
 
 
 def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More versions than go with a question have the figures that they have otherwise."""
+    """Versions have the same figures if there are too many to name in the query."""
     take_week(store, project)
     filters = ("", 'outcome == "ok" and model == "answer"')
     few = [ask(store, project, "version", where) for where in filters]
@@ -356,7 +356,7 @@ def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_models_without_versions(store: Store, project: str) -> None:
-    """A model without versions is a group beside versions, also where there was none before."""
+    """A model without versions is a group next to versions, even if the model is new."""
     version = {"otel_ml.model.version": "aa"}
     store.take(project, *(make_call("answer", version, start_ns=WEEK.start_ns) for _ in range(2)))
     first = ask(store, project, "version")
@@ -371,7 +371,7 @@ def test_models_without_versions(store: Store, project: str) -> None:
 
 
 def test_late_score(store: Store, project: str) -> None:
-    """A score that comes after its day was computed is told at once."""
+    """A score that arrives after its day's rollup counts immediately."""
     call = make_call(start_ns=WEEK.start_ns)
     store.take(project, call)
     compute(store, project)
@@ -382,7 +382,7 @@ def test_late_score(store: Store, project: str) -> None:
         "otel_ml.target.start_ns": call.start_ns,
     }
     records = map_spans([make_record("evaluation", call, told)], Filing(project, NOW_NS))
-    Writer(store.connections).write(records)  # by a collector that did not mark the day just now
+    Writer(store.connections).write(records)  # by a collector that did not mark the day
     said = JudgeFigures(
         judge="grounded",
         version=None,
@@ -398,13 +398,13 @@ def test_late_score(store: Store, project: str) -> None:
 
 
 def test_score_without_a_start(store: Store, project: str) -> None:
-    """A score of a run whose start is not told makes the days of its trace wait, and no other."""
+    """A score without its run's start invalidates only the rolled-up days of its trace."""
     call = make_call(start_ns=WEEK.start_ns)
     store.take(project, call)
     compute(store, project)
     told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.25}
     records = map_spans([make_record("evaluation", call, told)], Filing(project, NOW_NS))
-    Writer(store.connections).write(records)  # by a collector that did not mark the day just now
+    Writer(store.connections).write(records)  # by a collector that did not mark the day
     assert days_of_rollup(store, project) == 6
     assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
     compute(store, project)
@@ -413,7 +413,7 @@ def test_score_without_a_start(store: Store, project: str) -> None:
 
 
 def test_score_before_its_run(store: Store, project: str) -> None:
-    """A score that comes before its run makes no day wait; the run does so when it comes."""
+    """A score that arrives before its run invalidates no day. The run then does."""
     call = make_call(start_ns=WEEK.start_ns)
     compute(store, project)
     told: dict[str, Value] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.25}
@@ -425,7 +425,7 @@ def test_score_before_its_run(store: Store, project: str) -> None:
 
 
 def test_scores_of_keys_beside_the_rollup(store: Store, project: str) -> None:
-    """Where scores are told by key, runs come from the rollup, and the figures are the same."""
+    """If scores target trace keys, runs come from the rollup, with the same figures."""
     take_week(store, project)
     call = make_call(attributes={"otel_ml.trace_key": "order 1"}, start_ns=WEEK.start_ns)
     told: dict[str, Value] = {
@@ -442,20 +442,20 @@ def test_scores_of_keys_beside_the_rollup(store: Store, project: str) -> None:
 
 
 def test_too_many_buckets(store: Store, project: str) -> None:
-    """More buckets than an answer can contain are refused, with how many it holds."""
+    """More buckets than a response can contain are rejected with the maximum."""
     query = StatsQuery(project, "", "", WEEK, SECOND_NS, 10)
     with pytest.raises(BadInput, match="604,800 buckets: expected at most 750"):
         find_stats(store.reader, query)
 
 
 def test_unknown_group(store: Store, project: str) -> None:
-    """What runs cannot be grouped by is named."""
+    """The error for an unknown group names it."""
     with pytest.raises(BadInput, match="Invalid group 'colour'"):
         ask(store, project, "colour")
 
 
 def test_all_projects(store: Store, project: str) -> None:
-    """The last day of every project is told by the hour, with what it cost."""
+    """The last day of every project is returned by the hour, with its cost."""
     store.take(project, make_call("m", {"gen_ai.usage.cost": 0.25}), make_call())
     groups = find_all_stats(store.reader, NOW_NS + 1).groups
     [found] = [one for one in groups if one.project == project]
@@ -464,7 +464,7 @@ def test_all_projects(store: Store, project: str) -> None:
 
 
 def test_quantiles_of_all_projects(store: Store, project: str) -> None:
-    """The p95 of a project is that of its runs: of 100 calls of 1 to 100 s, 95 s."""
+    """The p95 of a project is that of its runs: 95 s for 100 calls of 1 to 100 s."""
     start_ns = NOW_NS - HOUR_NS
     ends_ns = [start_ns + seconds * SECOND_NS for seconds in range(1, 101)]
     store.take(project, *(make_call(start_ns=start_ns, end_ns=end_ns) for end_ns in ends_ns))
@@ -473,7 +473,7 @@ def test_quantiles_of_all_projects(store: Store, project: str) -> None:
 
 
 def test_calls_of_judges(store: Store, project: str) -> None:
-    """What a judge calls is counted with no model, list or session, and found by its kind."""
+    """A judge's calls count only in queries for their kind, not in models, lists or sessions."""
     spent: dict[str, Value] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "gpt-4o",
@@ -498,7 +498,7 @@ def test_calls_of_judges(store: Store, project: str) -> None:
 
 
 def test_failing_turn_of_nested_runs(store: Store, project: str) -> None:
-    """A turn of three nested runs that fails is three failed runs, and one trace that failed."""
+    """A failing turn of three nested runs counts as three failed runs and one failed trace."""
     fails: dict[str, Value] = {"otel_ml.outcome": "error"}
     now_ns = time.time_ns()
     spans = [

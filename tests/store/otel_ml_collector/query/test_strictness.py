@@ -1,4 +1,4 @@
-"""Tests of two versions of a judge on the runs that both judged, as the store answers."""
+"""Tests of the strictness of two judge versions on runs that both scored."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from tests.support.otel_ml_collector.stores import Store
 def judge_twice(
     store: Store, project: str, scores: Sequence[tuple[float | str, float | str]], **told: Value
 ) -> list[Span]:
-    """Store runs that v1 and v2 of a judge scored, a minute apart."""
+    """Store runs, one minute apart, that v1 and v2 of a judge scored."""
     runs = [
         make_call(attributes=told, start_ns=NOW_NS - (place + 1) * 60 * SECOND_NS)
         for place in range(len(scores))
@@ -30,7 +30,7 @@ def judge_twice(
 
 
 def check_links(store: Store, project: str, found: JudgeStrictness) -> None:
-    """Hold each number to the length of the list that it opens."""
+    """Assert that each count equals the length of the list that it links to."""
     for part in (found.both_pass, found.both_fail, found.flipped_to_pass, found.flipped_to_fail):
         assert part is not None
         assert listed(store, project, part.where) == part.runs, part.where
@@ -38,7 +38,7 @@ def check_links(store: Store, project: str, found: JudgeStrictness) -> None:
 
 
 def test_flips(store: Store, project: str) -> None:
-    """Each cell counts the runs of which the versions say so, and its filter lists them."""
+    """Each cell counts the runs with its pair of verdicts, and its filter lists them."""
     known = [(0.9, 0.1)] * 14 + [(0.9, 0.9)] * 15 + [(0.1, 0.9)] * 2 + [(0.1, 0.1)] * 3
     judge_twice(store, project, [*known, (0.9, "TimeoutError")])
     found = find_strictness(store.reader, project, "grounded", 2, 1)
@@ -54,7 +54,7 @@ def test_flips(store: Store, project: str) -> None:
 
 
 def test_turned_round(store: Store, project: str) -> None:
-    """Asked the other way round the old version is the more lenient one."""
+    """With the versions swapped, the old version is the more lenient one."""
     judge_twice(store, project, [(0.9, 0.1)] * 20 + [(0.9, 0.9)] * 10)
     found = find_strictness(store.reader, project, "grounded", 1, 2)
     assert found.word == "more lenient"
@@ -62,7 +62,7 @@ def test_turned_round(store: Store, project: str) -> None:
 
 
 def test_runs_of_one_version_alone(store: Store, project: str) -> None:
-    """Runs that only one version judged say nothing of the two."""
+    """Runs that only one version scored do not count."""
     runs = judge_twice(store, project, [(0.9, 0.1)] * 20)
     alone = make_call(start_ns=runs[0].start_ns)
     store.take(project, alone, say(alone, "b2", 0.9))
@@ -71,7 +71,7 @@ def test_runs_of_one_version_alone(store: Store, project: str) -> None:
 
 
 def test_experiments(store: Store, project: str) -> None:
-    """Where both judged no run of production, the runs of experiments are compared."""
+    """If neither version scored production runs, the runs of experiments are compared."""
     judge_twice(
         store,
         project,
@@ -84,7 +84,7 @@ def test_experiments(store: Store, project: str) -> None:
 
 
 def test_nothing_in_common(store: Store, project: str) -> None:
-    """Versions that judged no run together have no value, and the sentence says so."""
+    """Versions without a common run have no value, and the sentence explains it."""
     store.take(project, tell("a1"))
     store.take(project, tell("b2"))
     found = find_strictness(store.reader, project, "grounded", 2, 1)
@@ -93,7 +93,7 @@ def test_nothing_in_common(store: Store, project: str) -> None:
 
 
 def test_session_over_several_traces(store: Store, project: str) -> None:
-    """Runs of one session are one unit, though each has a trace of its own."""
+    """Runs of one session are one cluster, even if each has a separate trace."""
     judge_twice(store, project, [(0.9, 0.1)] * 20, **{"session.id": "one"})
     found = find_strictness(store.reader, project, "grounded", 2, 1)
     assert found.before is not None
@@ -101,7 +101,7 @@ def test_session_over_several_traces(store: Store, project: str) -> None:
 
 
 def test_unknown_version(store: Store, project: str) -> None:
-    """A version that nobody told of is missing."""
+    """An unknown judge version is not found."""
     store.take(project, tell("a1"))
     with pytest.raises(Missing, match="has no version 2"):
         find_strictness(store.reader, project, "grounded", 2, 1)

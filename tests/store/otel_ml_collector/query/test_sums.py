@@ -1,4 +1,4 @@
-"""Tests of what a list amounts to, in all and by groups."""
+"""Tests of the sums of a list, in total and by group."""
 
 import pytest
 
@@ -20,7 +20,7 @@ LATER = NOW_NS + 60 * SECOND_NS
 
 
 def turn(number: int, user: str, costs: list[float], **tags: str) -> list[Span]:
-    """Make an agent's turn of a user, with a call of a model for each cost inside it."""
+    """Make a user's agent turn that contains one model call per cost."""
     ids = {"trace_id": trace_id(number), "start_ns": NOW_NS + number}
     told: dict[str, Value] = {f"otel_ml.tag.{name}": value for name, value in tags.items()}
     root = make_span(
@@ -46,7 +46,7 @@ def turn(number: int, user: str, costs: list[float], **tags: str) -> list[Span]:
 
 @pytest.fixture
 def turns(store: Store, project: str) -> str:
-    """Two turns of ada, one of bob."""
+    """Return a project with two turns of ada and one of bob."""
     store.take(
         project,
         *turn(1, "ada", [0.25, 0.5], client="x"),
@@ -57,7 +57,7 @@ def turns(store: Store, project: str) -> str:
 
 
 def test_all(store: Store, turns: str) -> None:
-    """The sums of a list are of all that match, whatever its page."""
+    """The sums of a list cover all matching runs, not only its page."""
     query = RunsQuery(turns, 'model == "ask"', limit=1)
     sums = find_sums(store.reader, query, "", LATER)
     assert sums is not None
@@ -86,7 +86,7 @@ def test_groups(store: Store, turns: str, group: str, wanted: dict[str, float | 
 
 @pytest.mark.parametrize("top", ["roots", "traces"])
 def test_roots(store: Store, turns: str, top: str) -> None:
-    """Of roots and traces the calls inside count, by what stands at the top."""
+    """The sums of roots and traces include inner calls, selected and grouped by the top run."""
     query = RunsQuery(turns, 'tags["client"] == "x"', roots=top == "roots", traces=top == "traces")
     sums = find_sums(store.reader, query, "", LATER)
     assert sums is not None
@@ -107,7 +107,7 @@ def test_roots(store: Store, turns: str, top: str) -> None:
 
 
 def test_nothing(store: Store, project: str, turns: str) -> None:
-    """A project without a run has no sums; a wrong group is refused."""
+    """A project without runs has no sums, and an invalid group is rejected."""
     assert find_sums(store.reader, RunsQuery("nobody"), "", LATER) is None
     with pytest.raises(BadInput, match="Invalid group"):
         find_sums(store.reader, RunsQuery(turns), "tags[", LATER)

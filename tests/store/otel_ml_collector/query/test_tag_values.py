@@ -15,7 +15,7 @@ CLIENTS = ("Kessler", "Tanaka")
 
 @pytest.mark.parametrize("turns", [1, 4])
 def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
-    """Each value has the verdict that its runs have when they are compared alone.
+    """Each value has the same verdict as if its runs were compared alone.
 
     This also holds if the turns of a session alternate between two values.
     """

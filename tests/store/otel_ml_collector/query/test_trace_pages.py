@@ -1,4 +1,4 @@
-"""Tests of long traces: they are read page by page, or level by level."""
+"""Tests of long traces, which are read page by page or level by level."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ TRACE: Final = trace_id(0x7A)
 
 
 def test_pages(store: Store, project: str) -> None:
-    """The pages of a trace are the trace, with its runs that have no end."""
+    """The pages of a trace together contain all its runs, including those without an end."""
     spans = [
         make_call(trace_id=TRACE, span_id=span_id(place), start_ns=NOW_NS + place % 4 * MS_NS)
         for place in range(1, 12)
@@ -40,7 +40,7 @@ def test_pages(store: Store, project: str) -> None:
 
 
 def test_children(store: Store, project: str) -> None:
-    """The children of one run are read alone."""
+    """The children of one run can be read alone."""
     trace = trace_id(0x7B)
     root = make_call(trace_id=trace)
     child = make_call("child", trace_id=trace, parent_span_id=root.span_id)

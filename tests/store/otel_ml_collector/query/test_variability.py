@@ -1,4 +1,4 @@
-"""Tests of runs with equal inputs, as the store answers: what is the same, and what differs."""
+"""Tests of variability: equal inputs, differing outputs, and the runs left out."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Pair = tuple[object, object]
 def ask_often(
     store: Store, project: str, pairs: Sequence[Pair], version: str = "a", /, **more: Value
 ) -> list[Span]:
-    """Store runs with these inputs and outputs, a second apart, the newest last."""
+    """Store runs with these inputs and outputs, one second apart, the newest last."""
     runs = []
     for place, (inputs, outputs) in enumerate(pairs):
         told: dict[str, Value] = {"otel_ml.model.version": version}
@@ -41,7 +41,7 @@ def find(store: Store, project: str, **asked: int) -> ModelVariability:
 
 
 def test_figures(store: Store, project: str) -> None:
-    """Inputs of several runs are counted with how alike their answers are; others are not."""
+    """Repeated inputs count, with the agreement of their answers. Single inputs do not."""
     pairs: list[Pair] = [({"q": "a"}, "x"), ({"q": "a"}, "x"), ({"q": "a"}, "y")]
     ask_often(store, project, [*pairs, ({"q": "b"}, 1), ({"q": "b"}, 1), ({"q": "c"}, 2)])
     found = find(store, project)
@@ -51,13 +51,13 @@ def test_figures(store: Store, project: str) -> None:
     assert one.differing
     assert one.agreement
     assert (one.differing.value, one.differing.n) == (0.5, 2)
-    # Of three runs one pair in three agrees, of two the only one.
+    # Of three runs, one pair in three agrees. Of two runs, the only pair agrees.
     assert one.agreement.value == pytest.approx((1 / 3 + 1) / 2)
     assert (one.spreads, found.comparison, found.version) == ([], None, 1)
 
 
 def test_groups_open_their_runs(store: Store, project: str) -> None:
-    """The least alike input comes first, with its answers, and its filter lists just its runs."""
+    """The input with the least agreement comes first. Each group's filter lists just its runs."""
     ask_often(store, project, [({"q": "b"}, "1")] * 3 + [({"q": "a"}, "y")])
     ask_often(store, project, [({"q": "a"}, "x")] * 2, more="no matter")
     first, second = find(store, project).groups
@@ -84,7 +84,7 @@ def test_groups_open_their_runs(store: Store, project: str) -> None:
     ],
 )
 def test_equal(store: Store, project: str, one: str, other: str) -> None:
-    """The order of members, blanks and escapes are no part of a value."""
+    """The order of members, whitespace and escapes do not make values different."""
     ask_often(store, project, [(one, other), (other, one)])
     [version] = find(store, project).versions
     assert version.inputs == 1
@@ -105,7 +105,7 @@ def test_equal(store: Store, project: str, one: str, other: str) -> None:
     ],
 )
 def test_unequal(store: Store, project: str, one: str, other: str) -> None:
-    """Values that differ in anything else are others, as inputs and as outputs."""
+    """Any other difference makes values different, both as inputs and as outputs."""
     ask_often(store, project, [(one, 1), (other, 1), ({"q": 1}, one), ({"q": 1}, other)])
     [version] = find(store, project).versions
     assert (version.inputs, version.repeated) == (1, 2)
@@ -114,7 +114,7 @@ def test_unequal(store: Store, project: str, one: str, other: str) -> None:
 
 
 def test_left_out(store: Store, project: str) -> None:
-    """Runs of which inputs or outputs are not here as they were are counted by the reason."""
+    """Runs with missing, cut or hidden inputs or outputs are counted by reason."""
     array = {"type": "numpy.ndarray", "dtype": "float64", "shape": [900], "head": [1.0, 2.0]}
     small = {"type": "numpy.ndarray", "dtype": "float64", "shape": [2], "values": [1.0, 2.0]}
     ask_often(store, project, [({"x": small}, 1)] * 2)
@@ -138,7 +138,7 @@ def test_left_out(store: Store, project: str) -> None:
 
 
 def test_runs_that_failed(store: Store, project: str) -> None:
-    """A run that failed gave no answer, and is counted as such."""
+    """A failed run has no answer, and is counted as left out for that reason."""
     ask_often(store, project, [({"q": 1}, 1)] * 2)
     failed = make_call(
         attributes={"otel_ml.model.version": "a", "otel_ml.inputs": '{"q":1}'}, status_code=2
@@ -150,7 +150,7 @@ def test_runs_that_failed(store: Store, project: str) -> None:
 
 
 def test_no_experiments(store: Store, project: str) -> None:
-    """Runs of experiments are no production: neither counted nor listed."""
+    """Runs of experiments are neither counted nor listed."""
     ask_often(store, project, [({"q": 1}, 1)] * 2)
     told: dict[str, Value] = {
         "otel_ml.experiment": f"{'1' * 32}-{'1' * 16}",
@@ -163,7 +163,7 @@ def test_no_experiments(store: Store, project: str) -> None:
 
 
 def test_delivered_twice(store: Store, project: str) -> None:
-    """A run that came twice is one run."""
+    """A run delivered twice counts once."""
     runs = ask_often(store, project, [({"q": 1}, 1), ({"q": 1}, 2)])
     store.take(project, *runs)
     [version] = find(store, project).versions
@@ -171,7 +171,7 @@ def test_delivered_twice(store: Store, project: str) -> None:
 
 
 def test_spread_of_scores(store: Store, project: str) -> None:
-    """Scores of runs of one input lie apart: of a judge's newest version, never mixed."""
+    """The spread of scores for one input uses only the judge's newest version."""
     runs = ask_often(store, project, [({"q": 1}, 1)] * 2 + [({"q": 2}, 1)] * 2)
     store.take(project, tell("a1"))
     store.take(project, tell("b2"))
@@ -185,7 +185,7 @@ def test_spread_of_scores(store: Store, project: str) -> None:
 
 
 def test_versions(store: Store, project: str) -> None:
-    """Two versions are compared on the inputs that both had several times."""
+    """Two versions are compared on the inputs that both received several times."""
     for version, answers in (("a", ("x", "y")), ("b", ("x", "x"))):
         ask_often(
             store,
@@ -212,7 +212,7 @@ def test_versions(store: Store, project: str) -> None:
 
 
 def test_records_of_one_call(store: Store, project: str) -> None:
-    """Of two records of a call one counts, with the inputs that the other says."""
+    """Two records of a call count once."""
     for place in range(2):
         outer = make_call(
             "answer",
@@ -224,7 +224,7 @@ def test_records_of_one_call(store: Store, project: str) -> None:
 
 
 def test_inputs_of_another_record(store: Store, project: str) -> None:
-    """Runs whose inputs another record of their call says are of one input, as any."""
+    """If another record of the call has the inputs, the runs are grouped by them."""
     used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
     own: dict[str, Value] = {"otel_ml.model.version": "a", "otel_ml.outputs": '"1"'}
     message = json.dumps([{"role": "user", "content": "why"}])
@@ -242,7 +242,7 @@ def test_inputs_of_another_record(store: Store, project: str) -> None:
 
 
 def test_inputs_of_log_records(store: Store, project: str) -> None:
-    """Runs whose messages came as log records are of one input, which the group shows."""
+    """Runs whose messages arrived as log records are grouped by their input, which is shown."""
     runs = ask_often(store, project, [(None, None)] * 2, **{"gen_ai.operation.name": "chat"})
     said = {
         name: json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
@@ -259,7 +259,7 @@ def test_inputs_of_log_records(store: Store, project: str) -> None:
 
 
 def test_newest_runs_alone(store: Store, project: str) -> None:
-    """Of each version so many runs are looked at, the newest of each."""
+    """Only the newest runs of each version are read, up to the limit."""
     for version in ("a", "b"):
         ask_often(store, project, [({"q": 1}, "old")] * 3 + [({"q": 2}, 1)] * 2, version)
     answers = read_version_answers(store.reader, project, "answer", [1, 2], 3)
@@ -276,7 +276,7 @@ def test_no_order(where: str) -> None:
 
 
 def test_unknown(store: Store, project: str) -> None:
-    """What is not there is missing."""
+    """An unknown model or version is not found."""
     with pytest.raises(Missing):
         find(store, project)
     ask_often(store, project, [({"q": 1}, 1)])

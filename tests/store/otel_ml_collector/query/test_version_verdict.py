@@ -1,4 +1,4 @@
-"""The verdict between two versions of a model in production, against scipy and statsmodels."""
+"""Tests of the verdict on two model versions in production, against scipy and statsmodels."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 RUNS: Final = 150
 PASSED: Final = {"v1": 143, "v2": 103}
 SLOWER: Final = {"v1": 1.0, "v2": 1.5}
-# So long ago that neither version is new: they are no release.
+# So long ago that neither version counts as a new release.
 FAR_S: Final = 40 * 86_400
 # Failed calls, missing outputs and a judge share the 5 %.
 ALPHA: Final = 0.05 / 3
@@ -34,7 +34,7 @@ def latency_ms(place: int) -> int:
 
 
 def make_runs(model: str, version: str, session_of: int = 0) -> list[Span]:
-    """150 runs of a version; in sessions of so many where told."""
+    """Make 150 runs of a version, optionally in sessions of ``session_of`` runs."""
     first_ns = NOW_NS - (FAR_S if version == "v1" else FAR_S // 2) * SECOND_NS
     return [
         make_call(
@@ -53,7 +53,7 @@ def make_runs(model: str, version: str, session_of: int = 0) -> list[Span]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with models of two versions: judged alike, by other versions, in sessions."""
+    """Serve models with two versions: same judge, in sessions, and different judge versions."""
     with open_service(tmp_path_factory.mktemp("verdict")) as service:
         service.store.take("p", tell("a1"))
         service.store.take("p", tell("b2"))
@@ -62,10 +62,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
                 runs = make_runs(model, version, session_of)
                 digest = "b2" if (model, version) == ("unlike", "v2") else "a1"
                 said = [say(run, digest, float(at < passed)) for at, run in enumerate(runs)]
-                if model == "answer":  # another version of the judge, of some runs: never mixed
+                if model == "answer":  # scores of a second judge version, never mixed
                     said += [say(run, "b2", 0.0, after_s=2) for run in runs[:40] if version == "v1"]
                 service.store.take("p", *runs, *said)
-        # Runs over a data set, which are no production.
+        # Runs over a data set do not count as production.
         items = [
             replace(
                 run,
@@ -84,9 +84,9 @@ def verdict(service: Service, model: str, path: str = "versions/2/verdict?agains
 
 
 def test_pass_rates(service: Service) -> None:
-    """Pass rates have Newcombe's unpaired interval, shared over the three rates of a version.
+    """Pass rates use Newcombe's unpaired interval at a level shared by three rates.
 
-    The judge's version that both have counts, with failed calls and missing outputs.
+    The three are a judge version that scored both versions, failed calls and missing outputs.
     """
     found = verdict(service, "answer")
     assert (found["word"], found["version"], found["baseline"]) == ("worse", 2, 1)
@@ -108,7 +108,7 @@ def test_pass_rates(service: Service) -> None:
 
 
 def test_latency(service: Service) -> None:
-    """Latency is the ratio of geometric means. Its interval contains the truth and is worse."""
+    """Latency is the ratio of geometric means. Its interval contains the true ratio of 1.5."""
     amounts = {one["name"]: one for one in verdict(service, "answer")["amounts"]}
     assert list(amounts) == ["latency"]
     ratio = amounts["latency"]["ratio"]
@@ -123,14 +123,14 @@ def test_latency(service: Service) -> None:
 
 
 def test_sessions_are_clusters(service: Service) -> None:
-    """Runs of one session are one cluster: the rates are of 15 sessions a side, and wider."""
+    """Runs of one session are one cluster: 15 sessions a side give wider intervals."""
     [judge] = verdict(service, "chat")["judges"]
     assert (judge["baseline"]["n"], judge["baseline"]["clusters"]) == (150, 15)
     sums = [min(max(103 - 10 * place, 0), 10) for place in range(15)]
     rate = 103 / 150
     without = np.array([(103 - one) / 140 for one in sums])
     variance = 14 / 15 * ((without - rate) ** 2).sum()
-    assert sum(one < 10 for one in sums) < 10  # too few sessions with a fail: each counts as one
+    assert sum(one < 10 for one in sums) < 10  # too few with a fail: each counts as one
     size, t = min(rate * (1 - rate) / variance + 1, 15), stats.t.ppf(1 - ALPHA / 2, 14)
     half = t * np.sqrt(rate * (1 - rate) / size + t * t / size**2 / 4) / (1 + t * t / size)
     middle = (rate + t * t / size / 2) / (1 + t * t / size)
@@ -141,7 +141,7 @@ def test_sessions_are_clusters(service: Service) -> None:
 
 
 def test_judge_versions_are_never_mixed(service: Service) -> None:
-    """Without a version of the judge that spoke of both there is no verdict, and a reason."""
+    """Without a judge version that scored both versions, the verdict gives a reason."""
     found = verdict(service, "unlike")
     [judge] = found["judges"]
     assert (judge["word"], judge["difference"]) == ("inconclusive", None)
@@ -151,7 +151,7 @@ def test_judge_versions_are_never_mixed(service: Service) -> None:
 
 
 def test_page_says_the_same(service: Service) -> None:
-    """The top of the model's page shows the verdict of the API, and both versions' figures."""
+    """The top of the model's page shows the API's verdict and both versions' figures."""
     found = verdict(service, "answer")
     [judge] = found["judges"]
     path = "/projects/p/model-verdict?model=answer&version=2&against=1"
@@ -173,13 +173,13 @@ def test_page_says_the_same(service: Service) -> None:
 
 
 def test_unknown_version(service: Service) -> None:
-    """A version that is not there is not found."""
+    """An unknown version is not found."""
     path = "/api/v1/projects/p/models/answer/versions/2/verdict?against=9"
     assert ask(service.app, path).status == 404
 
 
 def test_experiments_stand_above_production(service: Service) -> None:
-    """Where both versions have experiments on one data set, their verdict is told as well."""
+    """If both versions have experiments on one data set, their verdict is shown as well."""
     before, after = (make_experiment(number, version) for number, version in ((0, "v1"), (1, "v2")))
     for experiment, signs in ((before, BEFORE), (after, AFTER)):
         service.store.take("p", experiment, *make_runs_of(experiment, signs))
@@ -195,7 +195,7 @@ def test_experiments_stand_above_production(service: Service) -> None:
 
 
 def test_versions_that_were_recorded_are_compared(service: Service) -> None:
-    """A version that nothing recorded is on the page, and is compared when somebody asks."""
+    """A version without production runs is listed, and compared only on request."""
     told = {"otel_ml.model.version": "v3", "otel_ml.model.output_schema": "s"}
     unseen = make_call("answer", {**told, "otel_ml.experiment": "e", "otel_ml.item.id": "i"})
     service.store.take("p", unseen)
@@ -206,7 +206,7 @@ def test_versions_that_were_recorded_are_compared(service: Service) -> None:
 
 
 def test_since_when_an_imported_version_runs(service: Service) -> None:
-    """A version that was imported is dated by its first run, on its page and among the new ones."""
+    """An imported version is dated by its first run, on its page and among new versions."""
     starts_ns = [NOW_NS - days * DAY_NS for days in (50, 40, 20, 10)]
     spans = [
         make_call(
@@ -227,7 +227,7 @@ def test_since_when_an_imported_version_runs(service: Service) -> None:
 
 
 def test_version_that_only_an_experiment_ran(service: Service) -> None:
-    """It is neither the title of the model's page nor among the new versions."""
+    """A version run only by an experiment is neither the page's title nor a new version."""
     told = {"otel_ml.model.version": "v4", "otel_ml.model.output_schema": "s"}
     unseen = make_call("answer", {**told, "otel_ml.experiment": "e", "otel_ml.item.id": "i"})
     service.store.take("p", unseen)

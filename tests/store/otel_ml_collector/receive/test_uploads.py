@@ -1,4 +1,4 @@
-"""Tests of the way of an upload: what is refused, what waits, and what is swept."""
+"""Receiving uploads: refused, delayed and later deleted ones."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ LIMIT = 1_000
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that only changes when it is set."""
 
     def __init__(self) -> None:
         self.now_ns = NOW_NS
@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 class Case:
-    """Uploads over a store, with a clock and counters of their own."""
+    """Uploads to a store, with a separate clock and counters."""
 
     def __init__(self, store: Store) -> None:
         self.clock = Clock()
@@ -60,7 +60,7 @@ async def parts_of(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 def test_accepted(case: Case, project: str) -> None:
-    """A document that comes in parts is stored, and its bytes are counted."""
+    """A document that arrives in parts is stored, and its bytes are counted."""
 
     async def story() -> tuple[int | None, int, int | None]:
         before = await case.uploads.find(project, SHA256)
@@ -82,7 +82,7 @@ def test_accepted(case: Case, project: str) -> None:
     ids=["cut", "empty", "large"],
 )
 def test_refused(case: Case, project: str, parts: list[bytes], error: type[Exception]) -> None:
-    """A body that is not what its hash says, or too large, is refused, and nothing is stored."""
+    """A body that does not match its hash, or is too large, is refused and not stored."""
 
     async def story() -> int | None:
         with pytest.raises(error):
@@ -93,7 +93,7 @@ def test_refused(case: Case, project: str, parts: list[bytes], error: type[Excep
 
 
 def test_silent_sender(case: Case, project: str) -> None:
-    """A sender that says nothing in the middle of its upload is told to come again."""
+    """A sender that stalls during its upload is asked to try again."""
 
     async def silent() -> AsyncIterator[bytes]:
         yield DOCUMENT[:3]
@@ -104,7 +104,7 @@ def test_silent_sender(case: Case, project: str) -> None:
 
 
 def test_too_many(case: Case, project: str) -> None:
-    """An upload beyond those that are taken at once is told to come again, and then is taken."""
+    """An upload beyond the concurrency limit is asked to try again, and is accepted later."""
 
     async def story() -> None:
         go_on, begun = asyncio.Event(), 0
@@ -131,7 +131,7 @@ def test_too_many(case: Case, project: str) -> None:
 
 
 def test_swept(case: Case, project: str) -> None:
-    """What no record names is deleted by the first sweep after its day, without another word."""
+    """An upload that no record refers to is deleted by the first sweep after its retention."""
 
     async def story() -> None:
         await case.uploads.accept(project, SHA256, parts_of(DOCUMENT), LIMIT)

@@ -1,4 +1,4 @@
-"""Tests of services that report their calls in metrics only, from OTLP to API and page."""
+"""Services that report their calls only as metrics, from OTLP to API and page."""
 
 import json
 import time
@@ -77,7 +77,7 @@ def send(service: Service, project: str, report: Report) -> bytes:
 
     def try_once() -> Answered | None:
         answer = ask(service.app, "/v1/metrics", method="POST", headers=headers, body=body)
-        assert answer.status in {200, 503}  # the store may be busy with its first group
+        assert answer.status in {200, 503}  # the store may be busy with its first insert
         return answer if answer.status == 200 else None
 
     return wait_until(try_once, about="a stored request").body
@@ -88,7 +88,7 @@ def reported(service: Service, project: str) -> Any:
 
 
 def test_cumulative(service: Service, project: str) -> None:
-    """Cumulative histograms are counted from the beginning of the time range."""
+    """Cumulative histograms count from the start of the time range."""
     for at_ns, times in ((NOW_NS - 25 * HOUR_NS, 1), (NOW_NS - HOUR_NS, 2), (NOW_NS, 3)):
         report = (
             Report()
@@ -98,7 +98,7 @@ def test_cumulative(service: Service, project: str) -> None:
             .histogram(USAGE, 20 * times, [0, 0, 0, times], at_ns, gen_ai__token__type="output")
         )
         assert send(service, project, report) == b""
-        assert send(service, project, report) == b""  # sent again: counted once
+        assert send(service, project, report) == b""  # sent again, it is counted once
     answer = reported(service, project)
     assert (answer["source"], answer["services"]) == ("metrics", ["shop"])
     (model,) = answer["models"]
@@ -121,7 +121,7 @@ def test_cumulative(service: Service, project: str) -> None:
 
 
 def test_delta(service: Service, project: str) -> None:
-    """Deltas of several processes are added up."""
+    """Deltas of several processes are added."""
     for name in ("one", "two"):
         for minutes in (1, 2):
             report = Report(name, DELTA)
@@ -135,7 +135,7 @@ def test_delta(service: Service, project: str) -> None:
 
 
 def test_newer_counters(service: Service, project: str) -> None:
-    """The newer counters win over the histogram, and are never added to it."""
+    """The newer counters replace the histogram and are never added to it."""
     name = "gen_ai.client.inference.usage."
     report = (
         Report(temporality=DELTA)
@@ -152,7 +152,7 @@ def test_newer_counters(service: Service, project: str) -> None:
 
 
 def test_exponential_histogram(service: Service, project: str) -> None:
-    """An exponential histogram has quantiles, too; JSON is read as protobuf is."""
+    """An exponential histogram has quantiles, and JSON is read like protobuf."""
     point = {
         "attributes": [{"key": "gen_ai.response.model", "value": {"stringValue": "claude"}}],
         "startTimeUnixNano": str(NOW_NS - MINUTE_NS),
@@ -178,7 +178,7 @@ def test_exponential_histogram(service: Service, project: str) -> None:
 
 
 def test_project(service: Service, project: str) -> None:
-    """A service that sends metrics only has a project, whose page marks where figures come from."""
+    """A service that sends only metrics has a project, and its page marks figures from metrics."""
     send(service, project, Report(temporality=DELTA).histogram(DURATION, 1.0, [41, 0, 0, 0]))
     counts = ask(service.app, f"/api/v1/projects/{quote(project, safe='')}").json
     assert (counts["project"], counts["runs"]) == (project, 0)
@@ -189,7 +189,7 @@ def test_project(service: Service, project: str) -> None:
 
 
 def test_never_added_to_runs(service: Service, project: str) -> None:
-    """Figures of runs do not contain what metrics report."""
+    """Figures of runs do not include calls reported by metrics."""
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": project}
     body = [encode([make_call("answer", start_ns=NOW_NS, end_ns=NOW_NS)])]
     assert ask(service.app, "/v1/traces", method="POST", headers=headers, body=body).status == 200
@@ -201,7 +201,7 @@ def test_never_added_to_runs(service: Service, project: str) -> None:
 
 
 def test_deleted(service: Service, project: str) -> None:
-    """A project of metrics can be deleted."""
+    """A project with only metrics can be deleted."""
     send(service, project, Report(temporality=DELTA).histogram(DURATION, 1.0, [41, 0, 0, 0]))
     path = f"/api/v1/projects/{quote(project, safe='')}"
     assert ask(service.app, path, method="DELETE").status == 200
@@ -211,6 +211,6 @@ def test_deleted(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("name", ["http.server.request.duration", "gen_ai.server.request.duration"])
 def test_other_metrics(service: Service, project: str, name: str) -> None:
-    """Other metrics are accepted and left out, as before."""
+    """Other metrics are accepted and ignored."""
     assert send(service, project, Report().histogram(name, 1.0, [1, 0, 0, 0])) == b""
     assert reported(service, project)["models"] == []

@@ -1,4 +1,4 @@
-"""Tests of the collector as a whole, without a network."""
+"""The collector as a whole, without a network."""
 
 import hashlib
 import itertools
@@ -25,7 +25,7 @@ PROTOBUF = "application/x-protobuf"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A collector for one test, so that the next one may open another."""
+    """Open a collector for one test only, so that the next test can open another."""
     with open_service(tmp_path) as opened:
         yield opened
 
@@ -42,14 +42,14 @@ def listed(service: Service, project: str) -> list[tuple[str, str, float | None]
 
 
 def test_sent_and_found(service: Service, project: str) -> None:
-    """A span that was taken is a run that can be asked for at once."""
+    """A span that was accepted is available as a run at once."""
     assert send(service, project).status == 200
     runs = ask(service.app, f"/api/v1/projects/{project}/runs").json["runs"]
     assert [run["model"] for run in runs] == ["answer"]
 
 
 def test_run_from_start_to_end(service: Service, project: str) -> None:
-    """A run is running from its start on, crashed by a goodbye, and ended by its end."""
+    """A run is running after its start record, crashed after a goodbye, and ended by its end."""
     now_ns = time.time_ns()
     run = make_call("train", start_ns=now_ns, end_ns=now_ns + 2_000_000)
     address = f"/api/v1/projects/{project}/runs/{id_of(run)}"
@@ -65,7 +65,7 @@ def test_run_from_start_to_end(service: Service, project: str) -> None:
 
 
 def test_silent_process(service: Service, project: str) -> None:
-    """A run of whose process nothing came for 5 minutes has crashed until a heartbeat comes."""
+    """A run crashes if its process is silent for 5 minutes, until a heartbeat arrives."""
     now_ns = time.time_ns()
     ago = itertools.count(now_ns - 301 * SECOND_NS)
     begun = map_spans([make_start(make_call("train", start_ns=now_ns))], Filing(project, now_ns))
@@ -76,7 +76,7 @@ def test_silent_process(service: Service, project: str) -> None:
 
 
 def test_bad_start(service: Service, project: str) -> None:
-    """A start record of no run is rejected by partial success, and those beside it are stored."""
+    """A start record without a run is rejected in partial success; the others are stored."""
     run = make_call("train", start_ns=time.time_ns())
     bad = make_start(run, {"otel_ml.target.run": "nonsense"})
     answered = send(service, project, bad, make_start(run))
@@ -92,13 +92,13 @@ def test_foreign_page(service: Service, project: str) -> None:
 
 
 def test_health(service: Service) -> None:
-    """A collector that lives and can answer says so."""
+    """A healthy collector reports that it is alive and ready."""
     assert ask(service.app, "/healthz").json == {"status": "alive", "program": "otel-ml"}
     assert ask(service.app, "/readyz").json == {"status": "ready"}
 
 
 def test_metrics(service: Service, project: str) -> None:
-    """The collector's numbers are read by Prometheus' own parser."""
+    """Prometheus's own parser can read the collector's metrics."""
     send(service, project)
     answered = ask(service.app, "/metrics")
     families = list(text_string_to_metric_families(answered.text))
@@ -107,18 +107,18 @@ def test_metrics(service: Service, project: str) -> None:
 
 
 def test_unknown_path(service: Service) -> None:
-    """A path that is not served is answered 404 with the strict headers."""
+    """An unknown path gets a 404 response with the strict headers."""
     answered = ask(service.app, "/unknown")
     assert (answered.status, answered.headers["x-content-type-options"]) == (404, "nosniff")
 
 
 def test_other_name(service: Service) -> None:
-    """A service on loopback answers to no other name."""
+    """A service on loopback refuses any other host name."""
     assert ask(service.app, "/healthz", headers={"host": "evil.example"}).status == 403
 
 
 def test_ended_store(service: Service, project: str) -> None:
-    """A collector that failed to write is alive and not ready."""
+    """A collector that failed to write is alive but not ready."""
     service.store.connections.close()
     assert send(service, project).status == 503
     assert ask(service.app, "/healthz").status == 200
@@ -128,7 +128,7 @@ def test_ended_store(service: Service, project: str) -> None:
 
 
 def test_full_disk(tmp_path: Path, project: str) -> None:
-    """While too little of the disk is free, everything that would be stored is to be sent again."""
+    """While too little disk space is free, senders are asked to send everything again."""
     given = {"data_dir": str(tmp_path), "min_free_disk_bytes": str(2**62)}
     settings = load(given, {}, None)
     collector = open_collector(settings)
@@ -160,7 +160,7 @@ def test_full_disk(tmp_path: Path, project: str) -> None:
 
 
 def test_open_service(tmp_path: Path) -> None:
-    """A service beyond loopback without a name answers to any, and with one to that."""
+    """Beyond loopback, a service without a host name accepts any, and with one only that."""
     collector = open_collector(load({"data_dir": str(tmp_path)}, {}, None))
     try:
         flags = {"http": "0.0.0.0:0", "insecure": "true"}

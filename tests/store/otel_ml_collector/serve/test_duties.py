@@ -1,4 +1,4 @@
-"""Tests of what is done again and again: what fails keeps nothing else from being done."""
+"""Background jobs: a failing job does not stop the others."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from otel_ml_collector.store.sql import Sql
 
 
 class Seconds:
-    """A clock that is set."""
+    """A clock that is set by the test."""
 
     now = 0.0
 
@@ -41,7 +41,7 @@ def run(lane: Lane) -> float:
 
 
 def test_each_in_its_time() -> None:
-    """Duties are done in their order when they are due, and the next time is told."""
+    """Jobs run in order when they are due, and the lane knows the next time."""
     clock, done = Seconds(), list[str]()
     lane = Lane(
         BackgroundJob(lambda: done.append("often"), 60, ""),
@@ -57,7 +57,7 @@ def test_each_in_its_time() -> None:
 
 
 def test_a_failure_stays_due(caplog: pytest.LogCaptureFixture) -> None:
-    """What failed is told, tried again after a minute, and keeps nothing else from being done."""
+    """A failed job is logged, tried again after a minute, and does not stop other jobs."""
     clock, done = Seconds(), list[str]()
     rooms: list[str] = []
 
@@ -77,7 +77,7 @@ def test_a_failure_stays_due(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_no_work() -> None:
-    """A job without work is skipped without a thread, and looked at again when it is due."""
+    """A job without work is skipped without a thread, and is checked again when it is due."""
     clock, done, waiting = Seconds(), list[str](), list[str]()
     lane = Lane(
         BackgroundJob(lambda: done.append("pending"), 1, "", has_work=lambda: bool(waiting)),
@@ -93,7 +93,7 @@ def test_no_work() -> None:
 
 
 def test_after_writes() -> None:
-    """A job over stored data runs each time while the store changes, else once in an hour."""
+    """A job over stored data runs each time while the store changes, otherwise once an hour."""
     clock, is_changing = Seconds(), [True]
     done = list[float]()
     lane = Lane(
@@ -113,7 +113,7 @@ def test_after_writes() -> None:
 
 
 def test_end(caplog: pytest.LogCaptureFixture) -> None:
-    """A lane that ends starts no further job, and reports no failure of the job in progress."""
+    """A lane that ends starts no further job, and does not report a failure of the current job."""
     done = list[str]()
 
     def fail() -> None:
@@ -148,7 +148,7 @@ def test_closing_ends_jobs(tmp_path: Path) -> None:
 
 
 def test_lanes_do_not_wait_for_each_other() -> None:
-    """A lane goes on while another one is at work, and none does after the block."""
+    """A lane continues while another is busy, and none continues after the block."""
     again, go_on = threading.Event(), threading.Event()
     times = 0
 
@@ -173,7 +173,7 @@ def test_lanes_do_not_wait_for_each_other() -> None:
 
 
 def test_duties_of_a_collector(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A key that is revoked elsewhere ends within a minute; a store in order causes no warning."""
+    """A key revoked elsewhere stops working within a minute; a healthy store logs no warning."""
     caplog.set_level(logging.WARNING)
     collector, clock = open_collector(load({"data_dir": str(tmp_path)}, {}, None)), Seconds()
     try:

@@ -1,6 +1,6 @@
-"""Tests of who gets past the gate, and of what a key sees behind it: its own projects only.
+"""Which requests the gate lets through, and that a key can only see its own projects.
 
-The roads are not listed here: they are the routes that the application has.
+The routes are not listed here: they are read from the application.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
 
-# Stands in everything that is the others', and in nothing that is asked for but names of theirs.
+# This word is in every record of the other project, and in requests only as part of its names.
 MARK: Final = "xyzzy"
 DOCUMENT: Final = f'"{MARK}"'
 SHA256: Final = hashlib.sha256(DOCUMENT.encode()).hexdigest()
 TRACE_KEY: Final = f"key-{MARK}"
 JSON: Final = {"content-type": "application/json"}
-FROM_THE_START: Final = {"last-event-id": "1"}  # what is live has been told already
-# What answers without a key, and says nothing of any project.
+FROM_THE_START: Final = {"last-event-id": "1"}  # live events that were already sent
+# These routes respond without a key, and contain nothing about any project.
 PUBLIC: Final = {"/healthz", "/readyz", "/favicon.ico", "/sign-in", "/sign-out", "/static"}
 ADMINISTERED: Final = (
     "/api/v1/keys",
@@ -57,7 +57,7 @@ OTLP: Final = {"/v1/traces", "/v1/logs", "/v1/metrics"}
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A collector with two projects, and keys of the scopes that are named."""
+    """A collector with two projects, which makes keys for given projects and scopes."""
 
     service: Service
     theirs: Span
@@ -83,14 +83,14 @@ class World:
         return ask(self.service.app, target, method=method, headers=headers, body=body)
 
     def roads(self) -> list[tuple[str, str]]:
-        """Method and address of every route, about what is the others'."""
+        """Return the method and address of every route, filled in for the other project."""
         return [
             (method, address + self._question(address))
             for path, methods in routes_of(self.service.app.routes)
             for address in [self._fill(path)]
             for method in methods
             if path not in PUBLIC | OTLP | {"/metrics"}
-            and (method, path) != ("POST", "/")  # it says where OTLP is
+            and (method, path) != ("POST", "/")  # it only has the address of OTLP
         ]
 
     def _fill(self, path: str) -> str:
@@ -155,7 +155,7 @@ class World:
 
 
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
-    """Every route of an application."""
+    """Yield the path and methods of every route of an application."""
     for route in routes:
         methods = getattr(route, "methods", None) or {"GET", "POST"}
         yield getattr(route, "path", ""), sorted(methods)
@@ -168,14 +168,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def without_names(text: str) -> str:
-    """Leave out what a question may be answered with because it said so itself."""
+    """Remove the names that a response may only repeat from its request."""
     for name in (f"model-{MARK}", f"judge-{MARK}", TRACE_KEY):
         text = text.replace(name, "")
     return text
 
 
 def fill(service: Service) -> World:
-    """Give the others one of everything; `ours` has a run without anything."""
+    """Give the project `theirs` one of everything; `ours` only has a bare run."""
     told: dict[str, Value] = {
         "otel_ml.inputs": f'{{"text": "{MARK}"}}',
         "otel_ml.outputs": f'"{MARK}"',
@@ -189,7 +189,7 @@ def fill(service: Service) -> World:
         "session.id": MARK,
     }
     artifact = make_artifact(f"ref-{MARK}", DOCUMENT, type="otel_ml.types.Native")
-    now_ns = time.time_ns()  # much of what is shown is of the last 24 hours
+    now_ns = time.time_ns()  # many pages only show the last 24 hours
     theirs = make_call(f"model-{MARK}", told, start_ns=now_ns, events=[artifact])
     points: dict[str, Value] = {
         "otel_ml.metric.names": [f"loss-{MARK}"],
@@ -291,20 +291,20 @@ def fill(service: Service) -> World:
 
 
 def test_roads(world: World) -> None:
-    """Every way to read leads to the others' records with their key: so they can be missed."""
+    """With their key, read routes return the other project's records, so leaks would be seen."""
     key = world.key("theirs")
-    blind = {"/openapi.json", "/api/v1/stats", "/api/v1/disk"}  # they tell no names
+    blind = {"/openapi.json", "/api/v1/stats", "/api/v1/disk"}  # these contain no names
     blind |= {f"/projects/theirs/{part}" for part in ("news", "chart", "error-groups", "sums")}
-    blind.add("/projects/theirs/switch")  # counts only
-    blind.add("/api/v1/projects/theirs/unread")  # nothing of a project that has runs
-    blind.add("/api/v1/projects/theirs/known-problems")  # none is known
-    blind.add("/api/v1/projects/theirs/findings")  # nothing is wrong there
+    blind.add("/projects/theirs/switch")  # has only counts
+    blind.add("/api/v1/projects/theirs/unread")  # empty for a project with runs
+    blind.add("/api/v1/projects/theirs/known-problems")  # no problem is known there
+    blind.add("/api/v1/projects/theirs/findings")  # there are no problems
     blind.add("/projects/theirs/monitor/findings")
-    blind.add("/projects/theirs/monitor/progress")  # it tells no names
+    blind.add("/projects/theirs/monitor/progress")  # contains no names
     blind.add("/api/v1/projects/theirs/reported")  # no metrics were reported there
-    blind.add("/api/v1/projects/theirs/deletions")  # none is in progress there
-    blind.add("/api/v1/rubric-judges")  # all are off
-    blind.add(f"/api/v1/projects/theirs/rubric-judges/judge-{MARK}/due")  # it is off
+    blind.add("/api/v1/projects/theirs/deletions")  # no deletion is in progress there
+    blind.add("/api/v1/rubric-judges")  # all judges are off
+    blind.add(f"/api/v1/projects/theirs/rubric-judges/judge-{MARK}/due")  # the judge is off
     blind.add("/api/v1/projects/theirs/alert-changes")  # nothing has changed there
     blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
@@ -338,21 +338,21 @@ def test_roads(world: World) -> None:
         if method == "GET" and is_seen:
             answered = world.ask(address, key)
             assert answered.status == 200, (address, answered.text)
-            told = (MARK, "00000001", '"theirs"', ">theirs<")  # what is first shown there
+            told = (MARK, "00000001", '"theirs"', ">theirs<")  # one of these is in the response
             silent += [] if any(word in answered.text for word in told) else [address]
     assert silent == []
 
 
 @pytest.mark.parametrize("projects", [("ours",), ("ours", "other"), ("ours", "their")])
 def test_other_projects(world: World, projects: tuple[str, ...]) -> None:
-    """No route tells a key of the others' projects anything, not even that they are there."""
+    """For a key without access, no route returns anything about other projects, not even a name."""
     world.key("theirs")
     key = world.key(*projects)
     for method, address in world.roads():
         answered = world.ask(address, key, method, body="{}")
         echo = without_names(answered.text)
         assert MARK not in echo, (method, address, answered.text)
-        if address.startswith("/status"):  # a project that cannot be read is not checked
+        if address.startswith("/status"):  # a project that the key cannot read is not checked
             assert "No project could be checked" in answered.text
         elif "theirs" in address:
             assert answered.status == 404, (method, address, answered.text)
@@ -360,7 +360,7 @@ def test_other_projects(world: World, projects: tuple[str, ...]) -> None:
 
 
 def test_other_projects_by_cookie(world: World) -> None:
-    """A session shows no more than its key does."""
+    """A session can read no more than its key."""
     ring = world.keyring
     access = ring.find_key(world.key("ours"))
     assert access is not None
@@ -376,7 +376,7 @@ def test_other_projects_by_cookie(world: World) -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_scopes(world: World, scope: str) -> None:
-    """A key without the scope that a route needs is refused by every one of them."""
+    """Every route refuses a key without the scope that the route needs."""
     key = world.key(scopes=[scope])
     for method, address in world.roads():
         if address != "/openapi.json":
@@ -386,21 +386,21 @@ def test_scopes(world: World, scope: str) -> None:
 
 
 def needs_of(method: str, address: str) -> Collection[str]:
-    """The scopes of which any one is enough for a route."""
+    """Return the scopes that are each enough for a route."""
     if "/mutes" in address or address.endswith("/mute"):
         return ["read"] if method == "GET" else ["annotate", "admin"]
     if "/targets/" in address and method in {"PUT", "DELETE"}:
-        return []  # both read and annotate: whoever saves a target says which outputs it shows
+        return []  # needs read and annotate: saving a target selects the outputs it shows
     is_marked = "/known" in address and method != "GET"
     if is_marked or "/settings/" in address or address.endswith("/queue-form"):
-        return []  # two scopes: the answer shows what only a reader may see
+        return []  # needs two scopes: the response has data for readers only
     at = address.partition("/queues")[2]
     if "/queues" not in address:
         return [need_of(method, address)]
     if at.endswith("/runs"):
-        return []  # both read and annotate: whoever adds runs to a queue must see them
+        return []  # needs read and annotate: adding runs to a queue requires seeing them
     if method in {"PUT", "DELETE"} and at.count("/") == 1:
-        return []  # both read and annotate: whoever saves a queue says which runs it shows
+        return []  # needs read and annotate: saving a queue selects the runs it shows
     if at.endswith("/agreement"):
         return ["read"]
     is_page_of_one = at.count("/") == 1 and not address.startswith("/api/")
@@ -409,7 +409,7 @@ def needs_of(method: str, address: str) -> Collection[str]:
 
 
 def need_of(method: str, address: str) -> str:
-    """The scope that a route needs."""
+    """Return the scope that a route needs."""
     if address.endswith(
         ("/retention", "/purge", "/delete-runs", "/deletions")
     ) or address.startswith(ADMINISTERED):
@@ -428,7 +428,7 @@ def need_of(method: str, address: str) -> str:
 
 
 def test_annotators(world: World) -> None:
-    """A key that annotates sees queues and the run to judge, and nothing of what was said of it."""
+    """A key with the scope annotate can read queues and their runs, but no scores or labels."""
     key = world.key("theirs", scopes=["annotate"])
     queue = f"/api/v1/projects/theirs/queues/queue-{MARK}"
     told = world.ask(f"{queue}/next", key).json
@@ -445,7 +445,7 @@ def test_annotators(world: World) -> None:
 
 
 def test_nobody(world: World) -> None:
-    """Without a key, or with a wrong one, no route answers but with the way to sign in."""
+    """Without a valid key, every route refuses or redirects to the sign-in page."""
     world.key()
     for headers in ({}, {"authorization": f"Bearer omk_{'0' * 16}_{'0' * 64}"}, {"cookie": "a=b"}):
         for method, address in world.roads():
@@ -463,7 +463,7 @@ def test_nobody(world: World) -> None:
 
 @pytest.mark.parametrize("path", sorted(OTLP))
 def test_otlp_without_a_key(world: World, path: str) -> None:
-    """A request of spans without a key is refused in its own form."""
+    """An OTLP request without a key gets an OTLP error."""
     world.key()
     sent = {"host": HOST, **JSON}
     answered = ask(world.service.app, path, method="POST", headers=sent, body=[b"{}"])
@@ -473,13 +473,13 @@ def test_otlp_without_a_key(world: World, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(OTLP))
 def test_otlp_without_the_scope(world: World, path: str) -> None:
-    """A request of spans whose key may not send is refused in its own form."""
+    """An OTLP request whose key lacks the scope gets an OTLP error."""
     answered = world.ask(path, world.key(scopes=["read"]), "POST", body="{}")
     assert (answered.status, answered.json["code"]) == (403, 7)
 
 
 def test_short_forms(world: World) -> None:
-    """A short form counts the readable projects only: with one of two, the run is found."""
+    """A run id without a project is looked up in the key's projects only."""
     run_id = id_of(world.theirs)
     world.service.store.take(
         "ours too", make_call("mine", trace_id=world.theirs.trace_id, span_id=world.theirs.span_id)
@@ -493,7 +493,7 @@ def test_short_forms(world: World) -> None:
 
 
 def test_hidden_parent(world: World) -> None:
-    """A parent in a project that may not be read is said to be hidden, and nothing else of it."""
+    """A parent in an unreadable project is listed as hidden, without any of its data."""
     child = make_call("child", trace_id=world.theirs.trace_id, parent_span_id=world.theirs.span_id)
     world.service.store.take("children", child)
     path = f"/api/v1/traces/{world.theirs.trace_id.hex()}"
@@ -505,7 +505,7 @@ def test_hidden_parent(world: World) -> None:
 
 
 def test_projects(world: World) -> None:
-    """A list of projects holds those of the key, and all of them for a key of all."""
+    """The list of projects has the key's projects, or all for a key for all projects."""
 
     def names(key: str) -> set[str]:
         projects = world.ask("/api/v1/projects", key).json["projects"]
@@ -516,7 +516,7 @@ def test_projects(world: World) -> None:
 
 
 def test_page_of_a_session(world: World) -> None:
-    """A page is shown to whoever has a session, with a way out."""
+    """A signed-in user can open a page, which has a way to sign out."""
     ring = world.keyring
     access = ring.find_key(world.key("ours"))
     assert access is not None
@@ -529,7 +529,7 @@ def test_page_of_a_session(world: World) -> None:
 
 
 def test_nothing_is_kept(world: World) -> None:
-    """What a key opened may be kept by no browser: pages, JSON and documents."""
+    """Browsers must not cache anything that needs a key: pages, JSON and documents."""
     ring = world.keyring
     key = world.key("theirs", scopes=["read"])
     access = ring.find_key(key)
@@ -553,7 +553,7 @@ def test_nothing_is_kept(world: World) -> None:
 
 
 def test_metrics(world: World) -> None:
-    """What is counted is told to keys that read all projects or administer."""
+    """Metrics are readable for keys that can read all projects or have the scope admin."""
     gate = Gate(PlainTextResponse("counts"), world.keyring, "nobody")
     for scopes, projects, status in (
         (["read"], (), 200),
@@ -577,7 +577,7 @@ def test_metrics(world: World) -> None:
     ],
 )
 def test_metrics_without_a_key(world: World, who: str, peer: str, status: int) -> None:
-    """Without a key it is told to whom the setting says, by default to this machine."""
+    """Without a key, the setting decides who can read metrics; by default this machine."""
     world.key()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Tests of settings: where they come from, and what is said of wrong ones."""
+"""Settings: their sources, and the messages about invalid ones."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from tests.support.sampling import sampled
 
 PAGE: Final = ROOT / "docs/configuration.md"
 
-# A setting's name, how it reads in three sources, and the values that these mean.
+# A setting's name, its text in the three sources, and the parsed values.
 SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
     (
         "http",
@@ -100,7 +100,7 @@ SOURCES: Final[list[tuple[str, list[str], list[Any]]]] = [
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, where no file of settings is."""
+    """Change to an empty folder without a settings file."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -123,7 +123,7 @@ def message_of(
 
 
 def test_defaults(folder: Path) -> None:
-    """Without a word the collector listens on loopback and keeps its store where it is."""
+    """By default the collector listens on loopback, with its store in the current folder."""
     assert load(flags(), {}, None) == Settings(
         http=Address("127.0.0.1", 4318),
         grpc=Address("127.0.0.1", 4317),
@@ -177,7 +177,7 @@ def test_defaults(folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "texts", "values"), SOURCES, ids=[row[0] for row in SOURCES])
 def test_precedence(folder: Path, name: str, texts: list[str], values: list[Any]) -> None:
-    """A flag stands over a variable, and a variable over the file."""
+    """A flag overrides a variable, and a variable overrides the file."""
     (folder / "otel-ml.toml").write_text(f'{name} = "{texts[2]}"')
     variable = {f"OTEL_ML_{name.upper()}": texts[1]}
     found = [
@@ -201,21 +201,21 @@ def test_precedence(folder: Path, name: str, texts: list[str], values: list[Any]
     ],
 )
 def test_store_or_folder(given: dict[str, str], environment: dict[str, str], store: str) -> None:
-    """Of a store and a folder the one that is said closer to the start counts."""
+    """If a store and a folder are set, the source with the higher precedence counts."""
     assert load(flags(**given), environment, None).store == store
 
 
 @sampled(2)
 @pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü"])
 def test_folder_of_any_name(folder: Path, name: str) -> None:
-    """The store of a folder is opened in that folder, whatever its name is."""
+    """The store is created in the given folder, whatever the folder's name."""
     settings = load(flags(data_dir=str(folder / name)), {}, None)
     connect(settings.store).close()
     assert [path.name for path in folder.iterdir()] == [name]
 
 
 def test_file(folder: Path) -> None:
-    """A file gives every setting, lists and switches in its own words."""
+    """A file can set everything; lists and switches use TOML's types."""
     settings = load_file(
         folder,
         """
@@ -230,7 +230,7 @@ def test_file(folder: Path) -> None:
 
 
 def test_named_file(folder: Path) -> None:
-    """A file that is named is read instead of the one that is there."""
+    """A named file is read instead of the default file."""
     (folder / "otel-ml.toml").write_text('log_level = "error"')
     (folder / "other.toml").write_text('log_level = "debug"')
     assert load(flags(), {}, folder / "other.toml").log_level == "debug"
@@ -238,18 +238,18 @@ def test_named_file(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["true", "TRUE", "1"])
 def test_switch_on(text: str) -> None:
-    """A switch is on by true or 1."""
+    """A switch is turned on by true or 1."""
     assert load(flags(), {"OTEL_ML_INSECURE": text}, None).insecure is True
 
 
 def test_empty_variable_is_unset() -> None:
-    """A variable that is empty counts as one that is not there."""
+    """An empty variable counts as unset."""
     assert load(flags(), {"OTEL_ML_HTTP": ""}, None).http == Address("127.0.0.1", 4318)
 
 
 @pytest.mark.parametrize("text", ["false", "False", "0"])
 def test_switch_off(text: str) -> None:
-    """A switch is off by false or 0."""
+    """A switch is turned off by false or 0."""
     assert load(flags(), {"OTEL_ML_INSECURE": text}, None).insecure is False
 
 
@@ -297,7 +297,7 @@ def test_switch_off(text: str) -> None:
     ],
 )
 def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
-    """A wrong value is told with its source, itself and what would be right."""
+    """An invalid value is reported with its source, the value and the expected one."""
     flag, variable = f"--{name.replace('_', '-')}", f"OTEL_ML_{name.upper()}"
     assert message_of(flags(**{name: text}), {}) == f"Invalid {flag} {text!r}: {expected}"
     assert message_of(flags(), {variable: text}) == f"Invalid {variable} {text!r}: {expected}"
@@ -322,7 +322,7 @@ def test_bad_value(folder: Path, name: str, text: str, expected: str) -> None:
     ],
 )
 def test_bad_file(folder: Path, content: str, message: str) -> None:
-    """A file that is wrong is told with what is wrong in it, and on which line."""
+    """An invalid file is reported with the problem and, if known, its line."""
     (folder / "otel-ml.toml").write_bytes(content.encode(errors="surrogateescape"))
     assert message_of(flags(), {}).startswith(message)
 
@@ -343,10 +343,10 @@ def test_secret_of_wrong_type(folder: Path, content: str, message: str) -> None:
 
 
 def test_all_problems(folder: Path) -> None:
-    """Everything that is wrong is told at once, a line each, wherever it stands."""
+    """All problems of all sources are reported at once, one per line."""
     (folder / "otel-ml.toml").write_text('colour = 1\n# a comment\n"log_level" = "loud"\n')
     given = message_of(flags(http="h"), {"OTEL_ML_GRPC": "g"})
-    names = ", ".join(sorted(flags())[:30])  # a line says no more
+    names = ", ".join(sorted(flags())[:30])  # the message lists at most 30 names
     assert given.splitlines() == [
         f"otel-ml.toml:1: Unknown key 'colour': expected one of {names} …",
         "Invalid --http 'h': expected HOST:PORT with a port from 0 to 65535",
@@ -365,7 +365,7 @@ def test_all_problems(folder: Path) -> None:
     ],
 )
 def test_password(said: str, shown: str) -> None:
-    """A password is never told."""
+    """A message never shows a password."""
     assert message_of(flags(store=said), {}) == (
         f"Invalid --store {shown!r}: expected chdb:///absolute/path or "
         "clickhouse://user:password@host:port/database"
@@ -373,7 +373,7 @@ def test_password(said: str, shown: str) -> None:
 
 
 def test_password_of_a_link() -> None:
-    """An address that many people will see holds no password."""
+    """An address that is shown to many people must not contain a password."""
     told = message_of(flags(trace_url="https://me:hush@jaeger/{trace_id}"), {})
     assert told.startswith("Invalid --trace-url 'https://me:***@jaeger/{trace_id}': expected the")
 
@@ -390,25 +390,25 @@ def test_password_of_a_link() -> None:
     ],
 )
 def test_unknown_variable(name: str, warnings: list[str]) -> None:
-    """A variable that nobody reads is told with the one that is nearest."""
+    """An unknown variable is reported with the closest known name."""
     assert warnings_of({name: "1"}) == warnings
 
 
 def test_variables_of_the_sdk() -> None:
-    """The variables that the SDK reads are known to the collector."""
+    """The collector knows all variables that the SDK reads."""
     sources = [path.read_text() for path in Path(otel_ml.__path__[0]).rglob("*.py")]
     read = {name for source in sources for name in re.findall(r"OTEL_ML_[A-Z_]+[A-Z]", source)}
     assert read == set(SDK_VARIABLES)
 
 
 def test_missing_file(folder: Path) -> None:
-    """A file that is named must be there."""
+    """A named file must exist."""
     file = folder / "missing.toml"
     assert message_of(flags(), {}, file).startswith(f"The file {file} cannot be read: ")
 
 
 def test_tables(folder: Path) -> None:
-    """Targets and prices may be tables of the file, and JSON elsewhere."""
+    """Destinations and prices can be tables in the file, and JSON in other sources."""
     content = """
         [forward_otlp.tempo]
         endpoint = "http://tempo"
@@ -442,7 +442,7 @@ def test_tables(folder: Path) -> None:
     ],
 )
 def test_bad_tables(folder: Path, content: str, message: str) -> None:
-    """What is wrong in a table is told with its place, and never what a header holds."""
+    """An error in a table is reported with its place, without the values of headers."""
     (folder / "otel-ml.toml").write_text(content)
     assert message_of(flags(), {}).startswith(message)
 
@@ -457,21 +457,21 @@ def test_bad_tables(folder: Path, content: str, message: str) -> None:
     ],
 )
 def test_address(text: str, address: Address, is_loopback: bool) -> None:
-    """An address is read, also an IPv6 one in brackets, and written as it was."""
+    """An address is parsed, including IPv6 in brackets, and is formatted unchanged."""
     found = load(flags(http=text), {}, None).http
     assert (found, str(found), found.is_loopback) == (address, text, is_loopback)
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 def test_names(setting: Setting) -> None:
-    """A setting is called alike as key, as flag and as variable."""
+    """A setting has the same name as key, flag and variable."""
     words = setting.name.split("_")
     assert setting.flag == f"--{'-'.join(words)}"
     assert setting.variable == f"OTEL_ML_{'_'.join(words).upper()}"
 
 
 def test_documented() -> None:
-    """The page of the settings has a row for each, in their order, with names and default."""
+    """The settings page has a row for each setting, in order, with its names and default."""
     table = [line.split("|")[1:5] for line in PAGE.read_text().splitlines() if "| `--" in line]
     assert [[cell.strip().strip("`") for cell in row] for row in table] == [
         [setting.flag, setting.variable, setting.name, setting.default] for setting in TABLE
@@ -479,7 +479,7 @@ def test_documented() -> None:
 
 
 def test_short_session_secret() -> None:
-    """A short secret of sessions is refused, and not shown."""
+    """A session secret that is too short is refused, and not shown."""
     with pytest.raises(BadSetting) as caught:
         load({"session_secret": "hush" * 7}, {}, None)
     assert str(caught.value) == (
@@ -541,7 +541,7 @@ SIGN_ON: Final = {
     ],
 )
 def test_unsafe_sign_on(changed: dict[str, str], name: str, reason: str) -> None:
-    """Settings of single sign-on that are unsafe or do nothing are refused, in one line each."""
+    """Unsafe or useless single sign-on settings are refused, with one line each."""
     load(flags(**SIGN_ON), {}, None)
     [line] = message_of(flags(**{**SIGN_ON, **changed}), {}).splitlines()
     assert line.startswith(f"Invalid --{name} ")
@@ -549,7 +549,7 @@ def test_unsafe_sign_on(changed: dict[str, str], name: str, reason: str) -> None
 
 
 def test_access_of_users(folder: Path) -> None:
-    """The table of the file says what users and groups may do."""
+    """The table `auth_access` in the file defines the access of users and groups."""
     settings = load_file(
         folder,
         """

@@ -1,4 +1,4 @@
-"""Tests of the numbers that processes give to their spans: which came, which are missing."""
+"""Tests of sequence numbers: received, missing, late and dropped spans per process."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -25,12 +25,12 @@ HOUR_NS: Final = 3600 * SECOND_NS
 HOUR: Final = NOW_NS // HOUR_NS
 TWO_DAYS: Final = (HOUR - 48, HOUR + 1)
 A, B = "0000000a", "0000000b"
-# Two minutes after everything came nothing counts as on its way.
+# Two minutes after the last arrival, no missing number counts as still on its way.
 LATER_NS: Final = NOW_NS + 120 * SECOND_NS
 
 
 def number(seq: int, process: str = A, ago_s: int = 0) -> Span:
-    """Make a call that ended some seconds ago, with its number."""
+    """Make a call that ended some seconds ago, with its sequence number."""
     end_ns = NOW_NS - ago_s * SECOND_NS
     attributes: dict[str, Value] = {"otel_ml.process": process, "otel_ml.seq": seq}
     return make_call("answer", attributes, start_ns=end_ns - 1_000, end_ns=end_ns)
@@ -41,14 +41,14 @@ def numbers(*seqs: int) -> list[Span]:
 
 
 def take(store: Store, project: str, *spans: Span, came_ns: int = NOW_NS) -> None:
-    """Store spans that came at a time."""
+    """Store spans that arrive at the given time."""
     store.writer.write(map_spans(spans, Filing(project, came_ns)))
 
 
 def loss(
     store: Store, project: str, now_ns: int = LATER_NS, hours: tuple[int, int] = TWO_DAYS
 ) -> list[tuple[str, int, int, int, int, int]]:
-    """Read process, hours ago, received, missing, late, dropped: the latest hour first."""
+    """Return process, hours ago, received, missing, late and dropped, the latest hour first."""
     return [
         (
             row["process"],
@@ -63,26 +63,26 @@ def loss(
 
 
 def test_nothing_missing(store: Store, project: str) -> None:
-    """Of a process whose numbers have no gap nothing is missing, whatever their order."""
+    """A process without gaps in its numbers has no missing spans, in any order of arrival."""
     take(store, project, *numbers(3, 1))
     take(store, project, *numbers(4, 2))
     assert loss(store, project) == [(A, 0, 4, 0, 0, 0)]
 
 
 def test_gap(store: Store, project: str) -> None:
-    """A number below one that is here is missing, also the first one."""
+    """A number below a received one is missing, including the first number."""
     take(store, project, *numbers(2, 5, 6))
     assert loss(store, project) == [(A, 0, 3, 3, 0, 0)]
 
 
 def test_processes(store: Store, project: str) -> None:
-    """Each process counts by itself."""
+    """Gaps are counted per process."""
     take(store, project, *numbers(1, 3), number(1, B), number(2, B), number(5, B))
     assert loss(store, project) == [(A, 0, 2, 1, 0, 0), (B, 0, 3, 2, 0, 0)]
 
 
 def test_projects(store: Store, project: str) -> None:
-    """Each project counts by itself, since a process numbers each from 1."""
+    """Gaps are counted per project, because a process numbers each project from 1."""
     take(store, project, *numbers(1, 2))
     take(store, f"{project} 2", *numbers(1, 4))
     assert loss(store, project) == [(A, 0, 2, 0, 0, 0)]
@@ -90,7 +90,7 @@ def test_projects(store: Store, project: str) -> None:
 
 
 def test_all_records(store: Store, project: str) -> None:
-    """Whatever a process sends has a number: calls, and what it tells of them and of itself."""
+    """All records of a process have numbers: calls, updates and signs of life."""
     call = number(1)
     told: dict[str, Value] = {"otel_ml.process": A, "otel_ml.seq": 2, "otel_ml.tag.late": 1}
     take(store, project, call, make_record("update", call, told))
@@ -99,7 +99,7 @@ def test_all_records(store: Store, project: str) -> None:
 
 
 def test_foreign_spans(store: Store, project: str) -> None:
-    """Spans of others have no number, and leave no row."""
+    """Spans from other SDKs have no number and add no row."""
     take(store, project, make_span("GET /"), make_call("answer"))
     sql = Sql("SELECT count() AS rows FROM arrivals WHERE project = {project:String}")
     assert store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
@@ -107,20 +107,20 @@ def test_foreign_spans(store: Store, project: str) -> None:
 
 @pytest.mark.parametrize("seq", [0, -1, 2**63, "7", 1.0, True])
 def test_odd_numbers(store: Store, project: str, seq: Value) -> None:
-    """What is no number of a span is not counted, and the span is stored."""
+    """An invalid number is not counted, but its span is stored."""
     odd = make_call("answer", {"otel_ml.process": A, "otel_ml.seq": seq})
     take(store, project, odd, number(1))
     assert loss(store, project) == [(A, 0, 1, 0, 0, 0)]
 
 
 def test_highest_number(store: Store, project: str) -> None:
-    """The highest number that there is counts like any other."""
+    """The highest possible number counts like any other."""
     take(store, project, *numbers(1, 2**63 - 1))
     assert loss(store, project) == [(A, 0, 2, 2**63 - 3, 0, 0)]
 
 
 def test_on_its_way(store: Store, project: str) -> None:
-    """A gap counts once a number above it has been here for a minute."""
+    """A gap counts as missing one minute after a higher number arrived."""
     take(store, project, *numbers(1, 4))
     take(store, project, number(9), came_ns=NOW_NS + 60 * SECOND_NS)
     missing = [
@@ -130,7 +130,7 @@ def test_on_its_way(store: Store, project: str) -> None:
 
 
 def test_goodbye(store: Store, project: str) -> None:
-    """What is not here when a process says goodbye is missing at once."""
+    """Numbers missing at a process' goodbye count as missing immediately."""
     take(store, project, *numbers(1, 3))
     assert loss(store, project, NOW_NS)[0][3] == 0
     take(store, project, make_sign("goodbye", NOW_NS, A, seq=5))
@@ -138,7 +138,7 @@ def test_goodbye(store: Store, project: str) -> None:
 
 
 def test_found_again(store: Store, project: str) -> None:
-    """A number that comes a day later is not missing any more."""
+    """A number that arrives a day later no longer counts as missing."""
     take(store, project, *numbers(1, 3))
     assert loss(store, project)[0][3] == 1
     take(store, project, number(2), came_ns=NOW_NS + 24 * HOUR_NS)
@@ -146,20 +146,20 @@ def test_found_again(store: Store, project: str) -> None:
 
 
 def test_late(store: Store, project: str) -> None:
-    """A span is late when it came more than 5 minutes after it ended."""
+    """A span is late if it arrives more than 5 minutes after its end."""
     take(store, project, number(1, ago_s=301), number(2, ago_s=300), number(3))
     assert loss(store, project) == [(A, 0, 1, 0, 0, 0), (A, 1, 2, 0, 1, 0)]
 
 
 def test_late_redelivery(store: Store, project: str) -> None:
-    """A span that came in time is not late because it comes again."""
+    """A span that arrived in time does not become late when it arrives again."""
     take(store, project, *numbers(1, 2))
     take(store, project, *numbers(1, 2, 3), came_ns=NOW_NS + HOUR_NS)
     assert loss(store, project) == [(A, 0, 3, 0, 1, 0)]
 
 
 def test_hours(store: Store, project: str) -> None:
-    """What is missing counts in the first hour in which a higher number ended."""
+    """A missing number counts in the first hour in which a span with a higher number ended."""
     hour = 3_600
     take(store, project, number(1, ago_s=3 * hour), number(4, ago_s=2 * hour))
     take(store, project, number(9), number(8), number(6, ago_s=2 * hour))
@@ -171,7 +171,7 @@ def test_hours(store: Store, project: str) -> None:
 
 
 def test_clock_set_back(store: Store, project: str) -> None:
-    """A process whose clock is set back by hours misses nothing by that."""
+    """A clock set back by hours does not make spans of its process count as missing."""
     hour = 3_600
     take(store, project, *numbers(1, 2), *(number(seq, ago_s=hour) for seq in (3, 4)))
     take(store, project, *(number(seq, ago_s=5 * hour - seq * hour // 2) for seq in (5, 6, 7)))
@@ -179,14 +179,14 @@ def test_clock_set_back(store: Store, project: str) -> None:
 
 
 def test_window(store: Store, project: str) -> None:
-    """What came before the hours that are asked for is known, and not told."""
+    """Earlier arrivals are taken into account, but only the requested hours are returned."""
     hour = 3_600
     take(store, project, number(5, ago_s=2 * hour), number(7, ago_s=hour), number(10))
     assert loss(store, project, hours=(HOUR - 1, HOUR)) == [(A, 1, 1, 1, 1, 0)]
 
 
 def test_dropped(store: Store, project: str) -> None:
-    """What a process tells that it dropped counts in the hour in which it told it first."""
+    """Dropped spans count in the hour in which the process first reported them."""
     before_ns = NOW_NS - HOUR_NS
     take(store, project, make_sign("heartbeat", before_ns, A, seq=5, dropped=3))
     take(store, project, make_sign("heartbeat", before_ns + 1, A, seq=6, dropped=4))
@@ -195,7 +195,7 @@ def test_dropped(store: Store, project: str) -> None:
 
 
 def scattered() -> list[Span]:
-    """Make spans of two processes over three hours, every third of them left out."""
+    """Make spans of two processes over three hours, leaving out every third."""
     kept = [
         number(seq, process, ago_s=7_200 - 60 * seq)
         for process in (A, B)
@@ -211,7 +211,7 @@ def deliver(store: Store, project: str, batches: Sequence[Sequence[Span]]) -> No
 
 
 def test_every_way_the_same(store: Store, project: str) -> None:
-    """Twice, in another order, in other groups, through two writers, merged: the same answer."""
+    """Duplicates, reordering, regrouping, two writers and merges do not change the result."""
     spans = scattered()
     deliver(store, project, [spans])
     expected = loss(store, project)

@@ -1,4 +1,4 @@
-"""Tests of uploaded documents in the store: whole or not there, once, and swept in the end."""
+"""Tests of uploaded documents: complete or absent, stored once, and deleted if unused."""
 
 import hashlib
 import io
@@ -22,13 +22,13 @@ from tests.support.otel_ml_collector.spans import NOW_NS, make_artifact, make_ca
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.sampling import sampled
 
-# Chunks begin in the middle of characters, and hold what no text holds.
+# Chunks begin in the middle of characters, and contain bytes that are not valid text.
 DOCUMENT: Final = b"\x00\xff\xc3" + "é日".encode() * 1_300_000
 SHA256: Final = hashlib.sha256(DOCUMENT).hexdigest()
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that changes only when it is set."""
 
     def __init__(self) -> None:
         self.now_ns = NOW_NS
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 class BrokenFile(io.BytesIO):
-    """A file that breaks after its first bytes, as one on a disk that fails."""
+    """A file whose second read fails, like one on a failing disk."""
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell():
@@ -53,7 +53,7 @@ class BrokenFile(io.BytesIO):
 
 
 def read(store: Store, project: str) -> bytes | None:
-    """Read the document by its hash; None when it is not there."""
+    """Return the document with the test hash, or None if it does not exist."""
     size = find_sizes(store.reader, project, [SHA256]).get(SHA256)
     if size is None:
         return None
@@ -68,7 +68,7 @@ def count(store: Store, table: str) -> int:
 
 
 def test_written_and_read(store: Store) -> None:
-    """A document of any bytes is read as it was written, in its own project alone."""
+    """A document of any bytes is read back unchanged, only in its own project."""
     writer = ArtifactWriter(store.connections)
     assert writer.find("p", SHA256) is None
     writer.write("p", SHA256, io.BytesIO(DOCUMENT))
@@ -80,7 +80,7 @@ def test_written_and_read(store: Store) -> None:
 @sampled(3)
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 4 * CHUNK_BYTES])
 def test_sizes(store: Store, size: int) -> None:
-    """A document that fills its chunks, or does not, is read as it was written."""
+    """A document is read back unchanged, whether or not it fills its chunks."""
     document = b"x" * size
     sha256 = hashlib.sha256(document).hexdigest()
     ArtifactWriter(store.connections).write("p", sha256, io.BytesIO(document))
@@ -89,7 +89,7 @@ def test_sizes(store: Store, size: int) -> None:
 
 
 def test_half_written(store: Store) -> None:
-    """A document of which only some chunks were written is not there, and can be written again."""
+    """A document with only some chunks written does not exist, and can be written again."""
     writer = ArtifactWriter(store.connections)
     with pytest.raises(Unavailable):
         writer.write("p", SHA256, BrokenFile(DOCUMENT))
@@ -100,7 +100,7 @@ def test_half_written(store: Store) -> None:
 
 
 def test_written_twice(store: Store) -> None:
-    """A document that two writers wrote is one, before the engine has merged it and after."""
+    """A document written by two writers exists once, before and after the engine merges it."""
     for _ in range(2):
         ArtifactWriter(store.connections).write("p", SHA256, io.BytesIO(DOCUMENT))
     assert read(store, "p") == DOCUMENT
@@ -110,7 +110,7 @@ def test_written_twice(store: Store) -> None:
 
 
 def test_sweep(store: Store) -> None:
-    """A document that no record names is deleted after a day; one that is named stays."""
+    """A document that no record refers to is deleted after a day. Others stay."""
     clock = Clock()
     writer = ArtifactWriter(store.connections, clock)
     writer.write("p", SHA256, io.BytesIO(DOCUMENT))
@@ -126,7 +126,7 @@ def test_sweep(store: Store) -> None:
 
 
 def test_sweep_of_a_half(store: Store) -> None:
-    """What an upload that was never finished left is deleted after a day."""
+    """Chunks of an unfinished upload are deleted after a day."""
     clock = Clock()
     writer = ArtifactWriter(store.connections, clock)
     with pytest.raises(Unavailable):
@@ -139,7 +139,7 @@ def test_sweep_of_a_half(store: Store) -> None:
 
 
 def test_renewed(store: Store) -> None:
-    """A document that is uploaded again stays for a while, for the record that will name it."""
+    """An upload or lookup keeps a document for another day, so that a record can refer to it."""
     clock = Clock()
     writer = ArtifactWriter(store.connections, clock)
     writer.write("p", SHA256, io.BytesIO(DOCUMENT))
@@ -154,7 +154,7 @@ def test_renewed(store: Store) -> None:
 
 
 def test_deleted_while_it_is_read(store: Store) -> None:
-    """A document that goes while it is read is never answered as whole."""
+    """A document deleted while it is read is never returned as complete."""
     ArtifactWriter(store.connections).write("p", SHA256, io.BytesIO(DOCUMENT))
     parts = read_chunks(store.reader, "p", SHA256, len(DOCUMENT))
     assert len(next(parts)) == 4 * CHUNK_BYTES

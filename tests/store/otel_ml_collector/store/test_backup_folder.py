@@ -1,4 +1,4 @@
-"""Tests of where a backup may be written, and of which data directories are opened."""
+"""Tests of the folders that accept a backup, and of the data directories that can be opened."""
 
 import shutil
 from collections.abc import Iterator

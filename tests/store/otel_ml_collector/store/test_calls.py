@@ -1,4 +1,4 @@
-"""Tests of calls that several instrumentations record: counted once, in every answer."""
+"""Tests that a call recorded by several instrumentations counts once everywhere."""
 
 import json
 import random
@@ -62,12 +62,12 @@ WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Other modules make traces with the same IDs."""
+    """Return a service for this module, because other modules make traces with the same IDs."""
     return own_service
 
 
 def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
-    """Make what our decorator, traceloop and anthropic itself record of one call below a chain."""
+    """Make three records of one call below a chain: by our decorator, traceloop and anthropic."""
     trace = trace_id(number)
     ids = [span_id(number * 10 + place) for place in range(4)]
     own: dict[str, Value] = {"otel_ml.model.name": "answer", "otel_ml.kind": "model"}
@@ -115,7 +115,7 @@ def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
 
 
 def resolve(store: Store) -> None:
-    """Look at all that is stored and was not looked at."""
+    """Resolve all stored runs that are not resolved yet."""
     store.resolve()
 
 
@@ -131,7 +131,7 @@ def used(figures: Any) -> tuple[int, int, int, float]:
 
 
 def count(service: Service, project: str, where: str = 'kind == "model"') -> Any:
-    """Read what statistics say of the calls of a project."""
+    """Return the call statistics of a project."""
     return used(api(service, project, f"stats?{WINDOW}&where={quote(where)}")["total"])
 
 
@@ -141,14 +141,14 @@ def names(service: Service, project: str, where: str = "") -> list[str]:
 
 
 def test_together(service: Service, project: str) -> None:
-    """Records of one call that come together count once as soon as they are there."""
+    """Records of one call in one batch count once immediately."""
     service.store.take(project, *make_answer(1))
     assert count(service, project) == ONCE
     assert names(service, project) == ["answer", "work"]
 
 
 def test_apart(service: Service, project: str) -> None:
-    """Records of one call that come one by one count once after a look, whatever came first."""
+    """Records of one call in separate batches count once after a pass, in any order."""
     for span in reversed(make_answer(2)):
         service.store.take(project, span)
     resolve(service.store)
@@ -156,13 +156,13 @@ def test_apart(service: Service, project: str) -> None:
     assert names(service, project) == ["answer", "work"]
 
 
-# Two groups that hold a run of a call are each settled before they are stored.
+# With these seeds, two batches with runs of one call are each resolved before they are stored.
 @example(seed=8)
 @example(seed=104)
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
-    """Whatever comes first, or twice, in whatever groups, through two writers, is one call."""
+    """Records in any order, grouping or repetition, by two writers, count as one call."""
     project, draw = f"order {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
     calls = [make_answer(1_000 + number) for number in range(2)]
     spans = [span for call in calls for span in call]
@@ -184,7 +184,7 @@ def test_any_order(service: Service, seed: int) -> None:
 
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) -> None:
-    """A call that its library wraps in a run without an answer counts once, in any order."""
+    """A call wrapped in a run without an answer by the same library counts once, in any order."""
     outer, inner = make_answer(30)[1:3]
     bare = {name: value for name, value in USED.items() if ".usage." not in name}
     spans = [replace(outer, attributes=bare, scope=TRACELOOP), inner]
@@ -206,7 +206,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
 
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_scope_that_records_a_call_twice(service: Service, project: str, order: str) -> None:
-    """A call that one scope records in a span inside another counts once, in any order."""
+    """A call recorded by one scope in two nested spans counts once, in any order."""
     outer, inner = (replace(span, scope=MLFLOW) for span in make_answer(40)[1:3])
     outer = replace(outer, attributes=USED, parent_span_id=b"")
     groups = {
@@ -230,7 +230,7 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
 
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
 def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
-    """A run that repeats the usage of a call of its own scope is no second call, in any order."""
+    """A run that repeats the usage of a call from its own scope is not a second call."""
     spent = {name: value for name, value in USED.items() if "operation" not in name}
     asked = {"gen_ai.output.messages": '[{"role": "assistant", "content": "In Kyoto."}]'}
     call = make_span(
@@ -265,7 +265,7 @@ def test_usage_beside_its_call(service: Service, project: str, order: str) -> No
 
 
 def test_every_answer(service: Service, project: str) -> None:
-    """The call is once in statistics, models, versions, projects, traces and lists."""
+    """A call counts once in statistics, models, versions, projects, traces and lists."""
     spans = make_answer(3)
     service.store.take(project, *spans)
     models = {one["model"]: one["runs"] for one in api(service, project, "models")["models"]}
@@ -284,7 +284,7 @@ def test_every_answer(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("order", ["newest", "oldest", "slowest"])
 def test_pages_are_full(service: Service, project: str, order: str) -> None:
-    """Of runs half of which record calls of others, pages have as many as asked for, each once."""
+    """Pages of a list are full, without duplicates, if half of the runs are second records."""
     for number in range(6):
         service.store.take(project, *make_answer(70 + number, NOW_NS + number * SECOND_NS))
     listed: list[str] = []
@@ -301,7 +301,7 @@ def test_pages_are_full(service: Service, project: str, order: str) -> None:
 
 
 def test_trace_and_session(service: Service, project: str) -> None:
-    """What a trace and a session used up has the call once; a tree has all spans."""
+    """The totals of a trace and a session include a call once, but the tree has all spans."""
     spans = make_answer(20)
     spans[0].attributes["session.id"] = "morning"  # type: ignore[index]
     service.store.take(project, *spans)
@@ -319,7 +319,7 @@ def test_trace_and_session(service: Service, project: str) -> None:
 
 
 def test_run_says_its_records(service: Service, project: str) -> None:
-    """The run that counts names its other records; each of these names it."""
+    """The run that counts lists its other records, and each of these refers to it."""
     _, own, beside, last = make_answer(4)
     service.store.take(project, *make_answer(4))
     run = api(service, project, f"runs/{id_of(own)}")
@@ -334,7 +334,7 @@ def test_run_says_its_records(service: Service, project: str) -> None:
 
 
 def test_content_of_whichever_has_it(service: Service, project: str) -> None:
-    """A run that counts shows the answer, tokens and cost that another record has."""
+    """A run that counts shows the answer, tokens and cost from another record of the call."""
     chain, own, _, last = make_answer(5)
     for name in ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cost"):
         del own.attributes[name]  # type: ignore[attr-defined]
@@ -351,7 +351,7 @@ def test_content_of_whichever_has_it(service: Service, project: str) -> None:
 
 
 def resolved(service: Service, project: str) -> list[Any]:
-    """Read what is settled of runs, but for what their own rows say just so."""
+    """Return the resolutions of runs, except those that only repeat the runs' own rows."""
     sql = Sql("""
         SELECT settled.* EXCEPT (project, rank) FROM settled FINAL
         INNER JOIN (
@@ -370,7 +370,7 @@ def resolved(service: Service, project: str) -> list[Any]:
 @settings(max_examples=examples(40, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_new(service: Service, seed: int) -> None:
-    """Redelivered in any order, told of late and partly deleted it is settled as if it was new."""
+    """Redelivered, late-targeted and partly deleted runs resolve as if they were new."""
     project, draw = f"settled {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
     number = 2_000 + draw.randrange(100_000)
     spans = [span for place in range(2) for span in make_answer(number + place)]
@@ -406,7 +406,7 @@ def test_settled_as_new(service: Service, seed: int) -> None:
             resolve(service.store)
     service.store.take(project, make_record("evaluation", spans[1], {"otel_ml.judge.name": "j"}))
     resolve(service.store)
-    # That a trace was of an experiment is known beyond the run that said so.
+    # A trace keeps its experiment even if the run that named it is deleted.
     deleted = draw.choice([span for span in spans if span is not item])
     connections = service.store.connections
     Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
@@ -426,7 +426,7 @@ def test_settled_as_new(service: Service, seed: int) -> None:
 
 
 def make_told(near: Span, key: str, *tags: str) -> list[Span]:
-    """Make evaluations of the runs that a trace key or tags name."""
+    """Make evaluations that target runs by trace key or tag."""
     owners: list[tuple[str, Value]] = [("trace_key", key), *(("tag", tag) for tag in tags)]
     return [
         make_record(
@@ -445,7 +445,7 @@ def make_told(near: Span, key: str, *tags: str) -> list[Span]:
 
 @pytest.mark.parametrize("order", ["told first", "told last", "read from the store"])
 def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> None:
-    """What is told of a key or a tag names its runs, whenever it comes, and no other runs."""
+    """Evaluations of a key or tag apply to exactly the matching runs, in any order of arrival."""
     chain, own, *others = make_answer(61)
     chain.attributes |= {"otel_ml.trace_key": project}  # type: ignore[operator]
     own.attributes |= {"otel_ml.tag.client": project}  # type: ignore[operator]
@@ -468,7 +468,7 @@ def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> No
 
 
 def test_projects_at_once(service: Service, project: str) -> None:
-    """A look over many projects asks as often as over a few, and settles what it settles of one."""
+    """A pass over many projects needs as many queries as over a few, with equal results."""
     asked = list[int]()
     for projects in (3, 60):
         watch = CallWatch(service.store.connections)
@@ -488,7 +488,7 @@ def test_projects_at_once(service: Service, project: str) -> None:
 
 
 def count_questions(service: Service) -> int:
-    """Count what the engine was asked so far."""
+    """Return the number of queries that the engine has run so far."""
     sql = Sql("SELECT sum(value) AS asked FROM system.events WHERE event = 'SelectQuery'")
     [row] = service.store.reader.rows(sql, {})
     return int(row["asked"])
@@ -552,7 +552,7 @@ ORDERS: Final = ("together", "outer first", "inner first", "twice", "two writers
 @sampled(2)
 @pytest.mark.parametrize("order", ORDERS)
 def test_what_one_record_alone_tells(service: Service, project: str, order: str) -> None:
-    """What only a record tells that does not count is on page, in list, filters and export."""
+    """Values that only a second record has appear on the page and in lists, filters and exports."""
     chain, own, beside, last = make_answer(30)
     for name in USED.keys() - {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"}:
         del own.attributes[name]  # type: ignore[attr-defined]
@@ -602,7 +602,7 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
 
 @pytest.mark.parametrize("late", ["arrival", "look"])
 def test_clock_that_was_set_back(service: Service, project: str, late: str) -> None:
-    """What comes, or is looked at, after the clock was set back is settled all the same."""
+    """Records that arrive, or are resolved, after the clock was set back are still resolved."""
     chain, own, *others = make_answer(60)
     behind = Writer(service.store.connections, lambda: time.time_ns() - 20 * SECOND_NS)
     behind.write(map_spans([make_answer(61)[0]], Filing(project, NOW_NS)))
@@ -621,7 +621,7 @@ def test_clock_that_was_set_back(service: Service, project: str, late: str) -> N
 
 
 def test_two_calls_of_a_loop(service: Service, project: str) -> None:
-    """Two calls that cost the same, one after the other, are two."""
+    """Two equal calls, one after the other, count as two."""
     first, second = make_answer(6), make_answer(6, NOW_NS + 200 * MS_NS)
     calls = [first[0], first[3]]
     second[3].span_id, second[3].parent_span_id = span_id(77), first[0].span_id
@@ -633,7 +633,7 @@ def test_two_calls_of_a_loop(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_days_that_are_over(service: Service, project: str, is_late: bool) -> None:
-    """A day of the rollup counts a call once, also when a record of it comes after that."""
+    """A rolled-up day counts a call once, even if another record of it arrives later."""
     start_ns = NOW_NS - 3 * DAY_NS
     spans = make_answer(7, start_ns)
     service.store.take(project, *(spans[:2] if is_late else spans))
@@ -655,7 +655,7 @@ def test_days_that_are_over(service: Service, project: str, is_late: bool) -> No
 
 
 def test_agent_beside_its_calls(service: Service, project: str) -> None:
-    """What an agent says in all is not added to what its calls say."""
+    """An agent's total usage is not added to that of its calls."""
     chain, own, *_ = make_answer(8)
     total: dict[str, Value] = {
         "otel_ml.kind": "agent",
@@ -672,7 +672,7 @@ def test_agent_beside_its_calls(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("has_usage", [True, False], ids=["calls report", "agent alone"])
 def test_agent_of_another_library(service: Service, project: str, has_usage: bool) -> None:
-    """What an agent reports counts where no call inside it reports any."""
+    """The usage of an agent counts if no call inside it reports any."""
     chain, _, call, *_ = make_answer(9)
     agent = replace(chain, attributes={**USED, "gen_ai.operation.name": "invoke_agent"})
     bare = {name: value for name, value in USED.items() if ".usage." not in name}
@@ -688,7 +688,7 @@ def test_agent_of_another_library(service: Service, project: str, has_usage: boo
 
 
 def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
-    """When the run that counts is deleted, another record of its call counts."""
+    """If the run that counts is deleted, another record of its call counts."""
     spans = make_answer(9)
     service.store.take(project, *spans)
     connections = service.store.connections
@@ -705,31 +705,31 @@ def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
 
 
 def test_retention(service: Service, project: str) -> None:
-    """What counts of runs leaves with them."""
+    """Resolutions are deleted with their runs by retention."""
     service.store.take(
         project, *make_answer(10, NOW_NS - 300 * DAY_NS), now_ns=NOW_NS - 300 * DAY_NS
     )
     days = Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS)
-    days.confirm()  # such a clock is not trusted by itself
+    days.confirm()  # Without confirmation, retention does not trust a clock this far ahead.
     days.sweep()
     sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
 def test_no_question_is_longer(service: Service, project: str) -> None:
-    """A project without such runs is known to have none."""
+    """A project without second records is remembered as having none."""
     service.store.take(project, make_answer(11)[1])
     api(service, project, "runs")
     known, is_resolved = service.store.connections.memory.recall(project)
     assert (known - {"quiet"}, is_resolved) == (
         frozenset(),
         True,
-    )  # quiet: nothing is told of its keys
+    )  # quiet: no records target its keys
 
 
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
-    """A call is counted once for Prometheus, whatever comes first; counters never fall."""
+    """Prometheus metrics count a call once, in any order of arrival, and never decrease."""
     watch = CallWatch(service.store.connections)
     numbers = RunNumbers((), lambda *asked: {}, watch.resolve)
     chain, *calls = make_answer(12)

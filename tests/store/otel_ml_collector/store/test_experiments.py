@@ -1,4 +1,4 @@
-"""Tests of runs over items of data sets: they are no production, in any answer."""
+"""Tests that runs over items of data sets are excluded from all production figures."""
 
 import random
 from itertools import pairwise
@@ -51,12 +51,12 @@ WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Retention acts on every project of a store."""
+    """Return a service for this module, because retention acts on every project of a store."""
     return own_service
 
 
 def make_item_run(number: int, start_ns: int = NOW_NS, repeat: int = 0) -> list[Span]:
-    """Make a run over an item, and a call below it that another process recorded."""
+    """Make a run over an item, and a call below it that another instrumentation recorded."""
     trace = trace_id(number)
     of_item: dict[str, Value] = {
         "otel_ml.experiment": EXPERIMENT,
@@ -90,7 +90,7 @@ def make_item_run(number: int, start_ns: int = NOW_NS, repeat: int = 0) -> list[
 
 
 def make_production(number: int, start_ns: int = NOW_NS) -> list[Span]:
-    """Make a run of production, and the call below it."""
+    """Make a production run, and the call below it."""
     run, call = make_item_run(number, start_ns)
     told = {
         key: value
@@ -108,7 +108,7 @@ def api(service: Service, project: str, path: str) -> Any:
 
 
 def count(service: Service, project: str, where: str = "") -> tuple[int, int | None]:
-    """Read how many runs statistics count, and their tokens."""
+    """Return the number of runs and input tokens in the statistics."""
     total = api(service, project, f"stats?{WINDOW}&where={quote(where)}")["total"]
     return total["runs"], total["tokens"]["input"]
 
@@ -119,7 +119,7 @@ def names(service: Service, project: str, where: str = "") -> list[str]:
 
 
 def test_fields(service: Service, project: str) -> None:
-    """A run says of which experiment, data set, item and repeat it is."""
+    """A run has its experiment, data set, item, item digest and repeat."""
     service.store.take(project, *make_item_run(1, repeat=2))
     [run] = api(service, project, "runs?where=" + quote('item == "item 1"'))["runs"]
     found = {name: run[name] for name in ("experiment", "dataset", "item", "item_digest", "repeat")}
@@ -147,7 +147,7 @@ def test_fields(service: Service, project: str) -> None:
     ],
 )
 def test_filters(service: Service, project: str, where: str, found: list[str]) -> None:
-    """Lists leave these runs, and all below them, out unless a filter speaks of them."""
+    """Lists exclude experiments, item runs and inner calls unless the filter asks for them."""
     experiment = make_call(
         "shorter prompt", {"otel_ml.kind": "experiment", "otel_ml.experiment.dataset": "qa"}
     )
@@ -157,7 +157,7 @@ def test_filters(service: Service, project: str, where: str, found: list[str]) -
 
 
 def test_every_answer(service: Service, project: str) -> None:
-    """They are in no statistics, models, versions, judges, sessions, projects or metrics."""
+    """Item runs are absent from all production answers, from statistics to metrics."""
     runs = [span for number in range(1, 5) for span in make_item_run(number)]
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss"],
@@ -187,7 +187,7 @@ def test_every_answer(service: Service, project: str) -> None:
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
-    """Whatever comes first, or twice, in whatever groups, through two writers, is left out."""
+    """Item runs are excluded in any order, grouping or repetition, by two writers."""
     project, draw = f"items {seed}", random.Random(seed)  # noqa: S311 - an order, no secret
     runs = [make_item_run(1_000 + number) for number in range(3)]
     starts = [make_start(run, {"otel_ml.experiment": EXPERIMENT}) for run, _ in runs]
@@ -207,7 +207,7 @@ def test_any_order(service: Service, seed: int) -> None:
 
 
 def test_open_runs(service: Service, project: str) -> None:
-    """One that has only begun is left out, too, with what is below it."""
+    """An item run that has only started is excluded, and so are the calls below it."""
     run, call = make_item_run(5)
     start = make_start(run, {"otel_ml.experiment": EXPERIMENT})
     service.store.take(project, start)
@@ -221,11 +221,11 @@ def test_open_runs(service: Service, project: str) -> None:
 def test_days_that_are_over(
     service: Service, project: str, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
 ) -> None:
-    """A day of the rollup has none of them, also when its root comes after it was computed.
+    """A rolled-up day excludes item runs, even if their root arrives after the rollup.
 
-    The run began on the evening before, and what is below it after midnight.
+    The run begins shortly before midnight, and the call below it after midnight.
     """
-    monkeypatch.setattr(rollup, "_AGAIN_S", 0.0)  # the day is computed sooner here than it would be
+    monkeypatch.setattr(rollup, "_AGAIN_S", 0.0)  # so that the day is recomputed without a delay
     day_ns = NOW_NS // DAY_NS * DAY_NS - 3 * DAY_NS
     run, call = make_item_run(7, day_ns - 10 * MS_NS)
     call.start_ns = day_ns + MS_NS
@@ -246,7 +246,7 @@ def test_days_that_are_over(
 
 
 def test_numbers_for_prometheus(service: Service, project: str) -> None:
-    """Counters leave them out, and what comes of their traces later."""
+    """Prometheus counters exclude item runs, and later calls in their traces."""
     numbers = RunNumbers((), lambda *asked: {})
     experiment = make_call("e", {"otel_ml.kind": "experiment"})
     run, call = make_item_run(11)
@@ -265,7 +265,7 @@ def test_numbers_for_prometheus(service: Service, project: str) -> None:
 
 
 def test_projects_without_pay_nothing(service: Service, project: str) -> None:
-    """A project that has none of them is asked about none."""
+    """A project without experiments is remembered as having none."""
     service.store.take(project, *make_production(13)[:1])
     api(service, project, "runs")
     known, is_resolved = service.store.connections.memory.recall(project)
@@ -275,14 +275,14 @@ def test_projects_without_pay_nothing(service: Service, project: str) -> None:
 @sampled(1)
 @pytest.mark.parametrize("kind", [RUN, PROJECT])
 def test_deletion(service: Service, project: str, kind: str) -> None:
-    """What is known of a trace goes with its last run."""
+    """The resolutions of a trace are deleted with its last run."""
     run, call = make_item_run(14)
     service.store.take(project, run, call)
     connections = service.store.connections
     deleter = Deleter(connections, Tombstones(connections))
     if kind == RUN:
         deleter.delete(project, RUN, id_of(run))
-        assert names(service, project) == []  # the call below it is no production still
+        assert names(service, project) == []  # the inner call is still not production
         deleter.delete(project, RUN, id_of(call))
     else:
         deleter.delete(project, PROJECT, "")
@@ -291,11 +291,11 @@ def test_deletion(service: Service, project: str, kind: str) -> None:
 
 
 def test_retention(service: Service, project: str) -> None:
-    """What is known of a trace leaves with its runs."""
+    """Resolutions of item runs are deleted with their runs by retention."""
     then_ns = NOW_NS - 300 * DAY_NS
     service.store.take(project, *make_item_run(15, then_ns), now_ns=then_ns)
     retention = Retention(service.store.connections, Days(records=1), clock=lambda: 2 * NOW_NS)
-    retention.confirm()  # such a clock is not trusted by itself
+    retention.confirm()  # Without confirmation, retention does not trust a clock this far ahead.
     retention.sweep()
     sql = Sql("SELECT count() AS rows FROM settled WHERE project = {project:String}")
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]

@@ -1,4 +1,4 @@
-"""What is acknowledged is on disk: the engine's own count of its fsyncs, which strace confirms."""
+"""Tests that acknowledged data is on disk, by the engine's fsync count, which strace confirms."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.spans import make_call, make_record
 from tests.support.otel_ml_collector.stores import Store, open_store
 
 EVENTS = Sql("SELECT event, value FROM system.events")
-# A view that copies keeps nothing itself.
+# A materialized view stores no data itself.
 TABLES = Sql("""
     SELECT name, engine_full FROM system.tables
     WHERE database = currentDatabase() AND engine != 'MaterializedView'""")
@@ -24,19 +24,19 @@ DURABLE = (
     "min_compressed_bytes_to_fsync_after_merge = 1",
     "old_parts_lifetime = 8",
 )
-# Data, marks, checksums, columns and count: what no part is readable without.
+# Data, marks, checksums, columns and count: no part is readable without these files.
 FILES_OF_A_PART = 5
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test: the engine counts from its beginning."""
+    """Return a store for one test, because the engine counts from its start."""
     with open_store(tmp_path) as opened:
         yield opened
 
 
 class Counted:
-    """What the engine did since this was made."""
+    """The increase of the engine's event counters since this object was created."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -50,7 +50,7 @@ class Counted:
 
 
 def take_all(store: Store) -> None:
-    """Store records of many tables: run, version, score, metric, tag, text."""
+    """Store a run, version, score, metric, tag and payload, which go to many tables."""
     call = make_call("answer", {"otel_ml.model.version": "aa", "otel_ml.score.grounded": 1.0})
     told: dict[str, Value] = {
         "otel_ml.metric.names": ["loss"],
@@ -61,7 +61,7 @@ def take_all(store: Store) -> None:
 
 
 def test_commit(store: Store) -> None:
-    """Every part of a commit is on disk, its files and its folder, before the sender is told."""
+    """The files and folders of every part are on disk before a commit is acknowledged."""
     take_all(store)
     for _ in range(3):
         counted = Counted(store)
@@ -74,7 +74,7 @@ def test_commit(store: Store) -> None:
 
 @pytest.mark.parametrize("table", ["runs", "payloads", "metrics", "trace_index"])
 def test_merge(store: Store, table: str) -> None:
-    """A merged part is on disk, each file and its folder, before what it replaces is deleted."""
+    """The files and folder of a merged part are on disk before its source parts are deleted."""
     for _ in range(3):
         take_all(store)
     counted = Counted(store)
@@ -83,15 +83,15 @@ def test_merge(store: Store, table: str) -> None:
     parts = store.reader.rows(PARTS, {"table": table})
     [merged] = [Path(part["path"]) for part in parts if part["active"]]
     replaced = [Path(part["path"]) for part in parts if not part["active"]]
-    # Files of the text indexes that are written first are flushed too.
-    assert counted["FileSync"] >= len([*merged.iterdir()]) - 1  # the engine's UUID is no data
+    # Temporary files of the text indexes, which are written first, are flushed too.
+    assert counted["FileSync"] >= len([*merged.iterdir()]) - 1  # the engine's UUID file is not data
     assert counted["DirectorySync"] >= 1
     assert len(replaced) >= 3
     assert [part.name for part in replaced if not part.is_dir()] == []
 
 
 def test_count(store: Store) -> None:
-    """Without our settings the engine counts none: it is they that put a commit on disk."""
+    """Without our settings the engine makes no fsync, so the settings make commits durable."""
     client = store.connections.open()
     for row in store.reader.rows(TABLES, {}):
         names = [setting.split()[0] for setting in DURABLE]
@@ -108,7 +108,7 @@ def test_count(store: Store) -> None:
 
 
 def test_settings(store: Store) -> None:
-    """Every table has the settings."""
+    """Every table has the durability settings."""
     tables = store.reader.rows(TABLES, {})
     assert len(tables) >= 15
     for table in tables:

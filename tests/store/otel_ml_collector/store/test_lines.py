@@ -1,4 +1,4 @@
-"""Tests of lines of text that came apart from their spans, and of who is above these."""
+"""Tests of late-arriving log lines, and of finding the calls above their spans."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ def below(parent: str) -> SpanNode:
 
 
 def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
-    """A text line that comes again in another month is read once."""
+    """A log line delivered again in another month is read once."""
     line = LateLog(project, OWNER, LineRecord(NOW_NS, "info", "text"), "aa", 0, "event", '{"a":1}')
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
@@ -48,7 +48,7 @@ def test_lines_that_come_again_next_month(store: Store, project: str) -> None:
 
 
 def test_lines_of_many_owners(store: Store, project: str) -> None:
-    """The lines of more owners than one question takes are read in the order of their times."""
+    """Lines of more owners than fit in one query are read in order of time."""
     owners = [f"{'0' * 31}1-{number:016x}" for number in range(2_500)]
     lines = [
         LateLog(project, owner, LineRecord(NOW_NS - number, "info", owner), "aa", 0)
@@ -60,7 +60,7 @@ def test_lines_of_many_owners(store: Store, project: str) -> None:
 
 
 def test_nodes(store: Store, project: str) -> None:
-    """A span stands where its winning delivery says, or its start record while it has no end."""
+    """A span's parent is that of its winning delivery, or of its start record if it has no end."""
     trace = trace_id(1)
     call = make_call(trace_id=trace, span_id=span_id(1))
     client = make_span(trace_id=trace, span_id=span_id(2), parent_span_id=span_id(1))
@@ -93,12 +93,12 @@ def test_nodes(store: Store, project: str) -> None:
     ],
 )
 def test_calls_above(nodes: dict[str, SpanNode], above: dict[str, str]) -> None:
-    """The nearest model call at or above a span is found from wherever one begins to look."""
+    """The nearest call at or above a span is found, whatever the order of the spans."""
     for spans in (["a", "b", "c", "z"], ["z", "c", "b", "a"]):
         assert find_calls_above(nodes, spans) == above
 
 
 def test_deep_chain() -> None:
-    """A chain of spans is as deep as it likes."""
+    """A chain of 50,000 spans is resolved."""
     nodes = {"0": CALL} | {str(depth): below(str(depth - 1)) for depth in range(1, 50_000)}
     assert set(find_calls_above(nodes, list(nodes)).values()) == {"0"}

@@ -1,4 +1,4 @@
-"""Tests of lists of projects that were asked for before there was what they leave out."""
+"""Tests that project lists stay correct after an earlier query found nothing to exclude."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.otel_ml_collector.stores import open_store
 
 
 def test_experiments(tmp_path: Path) -> None:
-    """A store that had none of them when all projects were asked for leaves out those that come."""
+    """Item runs that arrive after all projects were listed are excluded from the next list."""
     with open_store(tmp_path) as store:
         store.take("other", *make_production(16))
         for expected in (2, 3):
@@ -23,7 +23,7 @@ def test_experiments(tmp_path: Path) -> None:
 
 
 def test_calls(tmp_path: Path) -> None:
-    """A store in which no call had several records counts those once that come later."""
+    """Second records of a call that arrive after all projects were listed count once."""
     with open_store(tmp_path) as store:
         for expected in (0, 2):
             assert sum(one.runs for one in find_projects(store.reader)) == expected

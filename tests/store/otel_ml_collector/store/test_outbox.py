@@ -1,4 +1,4 @@
-"""Tests of what is sent on: the very records, each collector's own, none before its cursor."""
+"""Tests of forwarding: records arrive unchanged, once per collector, from the cursor on."""
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -24,7 +24,7 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Store, open_store
 
 END_NS: Final = 2**62
-# The name of a kind among records, where it is another one.
+# Attribute names in Records that differ from the name of the kind.
 FIELDS: Final = {"model_versions": "versions"}
 
 
@@ -72,7 +72,7 @@ def make_story() -> Records:
 
 
 def read_all(outbox: Outbox, cursors: dict[str, int] | None = None, limit: int = 100) -> Records:
-    """Read everything behind the cursors, and move them."""
+    """Read all records after the cursors, and advance the cursors."""
     found = Records()
     cursors = cursors if cursors is not None else outbox.cursors()
     for kind in KINDS:
@@ -83,7 +83,7 @@ def read_all(outbox: Outbox, cursors: dict[str, int] | None = None, limit: int =
 
 
 def bare(records: Records, kind: str) -> list[Any]:
-    """The records of a kind without what only the store knows, or does not."""
+    """Return the records of a kind without the fields that only one side fills in."""
     rows = getattr(records, FIELDS.get(kind, kind))
     if kind == "trace_keys":
         return sorted((row.project, row.trace_id, row.key) for row in rows if row.is_own)
@@ -97,7 +97,7 @@ def run_ids(records: Records) -> list[str]:
 
 
 def test_restored(store: Store) -> None:
-    """What is read of each kind is what was written."""
+    """The records read of each kind equal those that were written."""
     story = make_story()
     store.writer.write(story)
     found = read_all(Outbox(store.connections, "t", ""))
@@ -110,7 +110,7 @@ def test_restored(store: Store) -> None:
 
 
 def test_in_steps(store: Store) -> None:
-    """Read two at a time, in the order of arrival, everything comes once."""
+    """Records read two at a time arrive once each, in order of arrival."""
     records = map_all(*(make_call(f"call {number}") for number in range(7)), project="p")
     store.writer.write(records)
     outbox = Outbox(store.connections, "t", "")
@@ -121,7 +121,7 @@ def test_in_steps(store: Store) -> None:
 
 
 def test_cursor(tmp_path: Path) -> None:
-    """After an acknowledgement only what came later is read, also by the next process."""
+    """After an acknowledgement, only later records are read, even by the next process."""
     with open_store(tmp_path) as store:
         store.take("p", make_call())
         outbox = Outbox(store.connections, "t", "")
@@ -138,7 +138,7 @@ def test_cursor(tmp_path: Path) -> None:
 
 
 def test_clock_that_fell(tmp_path: Path) -> None:
-    """What comes after a fall of the clock is read, even when all that came before is deleted."""
+    """Records that arrive after the clock fell are read, even if all earlier ones are deleted."""
     with open_store(tmp_path) as store:
         ahead = Writer(store.connections, clock=lambda: NOW_NS * 2)
         ahead.write(map_all(make_call(), project="p"))
@@ -154,7 +154,7 @@ def test_clock_that_fell(tmp_path: Path) -> None:
 
 
 def test_two_collectors(store: Store) -> None:
-    """Of two collectors of one store each sends on what it stored, and together they send all."""
+    """Each of two collectors with one store forwards its own records. Together they forward all."""
     writers = {name: Writer(store.connections, collector=name) for name in ("a", "b")}
     stories = {"a": make_story(), "b": make_story()}
     for name, story in stories.items():
@@ -164,12 +164,12 @@ def test_two_collectors(store: Store) -> None:
         assert [bare(found, kind) for kind in ("runs", "metrics", "artifacts", "trace_keys")] == [
             bare(story, kind) for kind in ("runs", "metrics", "artifacts", "trace_keys")
         ]
-        # Both tell of the version that both know.
+        # Both collectors forward the version, because both know it.
         assert bare(found, "model_versions") == bare(story, "model_versions")
 
 
 def test_same_run_at_two_collectors(store: Store) -> None:
-    """A run that came to two collectors is sent on by one of them at least, also after a merge."""
+    """A run that arrived at two collectors is forwarded by at least one, even after a merge."""
     story = make_story()
     for name in ("a", "b"):
         Writer(store.connections, collector=name).write(story)
@@ -186,7 +186,7 @@ def test_same_run_at_two_collectors(store: Store) -> None:
 
 
 def test_definition_that_comes_later(store: Store) -> None:
-    """A version is read again when its definition comes, merged or not."""
+    """A version is read again after its definition arrives, merged or not."""
     known = {"otel_ml.model.version": "0123456789abcdef", "otel_ml.model.output_schema": "flat"}
     definition = {"otel_ml.model.definition": '{"source":"x"}'}
     outbox, cursors = Outbox(store.connections, "t", ""), dict.fromkeys(KINDS, -1)

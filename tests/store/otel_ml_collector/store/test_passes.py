@@ -1,4 +1,4 @@
-"""Tests of what a look at new runs costs in a project that grows."""
+"""Tests of the cost of a pass over new runs in a growing project."""
 
 import time
 from dataclasses import replace
@@ -24,12 +24,12 @@ SETTLED: Final = Sql("""
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Its tests empty tables."""
+    """Return a store for this module, because some tests empty tables."""
     return own_store
 
 
 def read_by_the_engine(store: Store) -> tuple[int, int]:
-    """Read how many rows the engine has read for questions so far, and how many it was asked."""
+    """Return the numbers of rows that the engine has read and of queries that it has run so far."""
     events = Sql("""
         SELECT sumIf(value, event = 'SelectedRows') AS rows,
           sumIf(value, event = 'SelectQuery') AS questions FROM system.events""")
@@ -38,9 +38,9 @@ def read_by_the_engine(store: Store) -> tuple[int, int]:
 
 
 def test_look_reads_what_is_new(tmp_path: Path) -> None:
-    """A look at new runs of several scopes reads no more of a project, however large it grows.
+    """A pass over new runs of several scopes reads no more as the project grows.
 
-    One trace goes on through all groups, as that of an agent does; it began after the second one.
+    One trace, like that of an agent, starts with the third batch and continues in all later ones.
     """
     reads: list[tuple[int, int]] = []
     with open_store(tmp_path) as store:
@@ -75,7 +75,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
 
 
 def test_killed_before_it_looked(tmp_path: Path) -> None:
-    """Feedback of a tag that was stored last, without a look, is settled by the next collector."""
+    """An evaluation of a tag, stored last and without a pass, is resolved by the next collector."""
     tag: dict[str, Value] = {"otel_ml.tag.order": 7}
     told: dict[str, Value] = {
         "otel_ml.record": "evaluation",
@@ -93,9 +93,9 @@ def test_killed_before_it_looked(tmp_path: Path) -> None:
 
 
 def test_new_project(tmp_path: Path) -> None:
-    """The first group of a project that is new is whole in memory; of one that was there it is not.
+    """The first batch of a new project is complete in memory. A batch of an existing one is not.
 
-    Nor is it behind a group that failed: a part of that may be stored.
+    After a failed batch it is not complete either, because part of that batch may be stored.
     """
     _, own, traceloop, anthropic = make_answer(1, time.time_ns())
     with open_store(tmp_path) as store:
@@ -110,7 +110,7 @@ def test_new_project(tmp_path: Path) -> None:
         _, before = read_by_the_engine(store)
         watch.run_pass()
         _, after = read_by_the_engine(store)
-        assert after - before <= 5  # an insert asks four of its own, and one counts
+        assert after - before <= 5  # four queries for an insert, and one that counts
         assert count_in(store, "new") == (2, 1)
         recent.doubt(store.writer.stamped_ns or 0)
         take(CallWatch(store.connections), store, "newer", [own, traceloop])
@@ -127,7 +127,7 @@ def test_new_project(tmp_path: Path) -> None:
         assert {count_in(store, project) for project in ("old", "newest")} == {(2, 1)}
     with open_store(tmp_path) as store:
         recent = store.connections.memory.calls
-        recent.doubt(0)  # of a group that failed before anything had a time of arrival
+        recent.doubt(0)  # A batch failed before any record had an arrival time.
         watch = CallWatch(store.connections)
         watch.run_pass()
         take(watch, store, "last", [own, traceloop])
@@ -135,7 +135,7 @@ def test_new_project(tmp_path: Path) -> None:
 
 
 def count_in(store: Store, project: str) -> tuple[int, int]:
-    """Count the runs of a project that record the call of another run, and those that count."""
+    """Return the number of runs that are second records, and of runs that have any."""
     sql = Sql("""
         SELECT countIf(record_of != toFixedString('', 8)) AS seconds,
           countIf(notEmpty(others)) AS firsts

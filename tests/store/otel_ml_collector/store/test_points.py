@@ -1,4 +1,4 @@
-"""Tests of what is asked about metric points, where rows repeat, and where there are many."""
+"""Tests of queries for metric points with repeated rows and with many points."""
 
 from typing import Any
 
@@ -29,13 +29,13 @@ def make_point(project: str, position: int, source: str = "logged") -> Metric:
 
 
 def read_all(store: Store, project: str) -> list[Any]:
-    """Read places and values of all points."""
+    """Return the position and value of all points."""
     rows = points.read_points(store.reader, project, [OWNER], "", 1_000)
     return [(place, value) for row in rows for place, value, _, _ in row["kept"]]
 
 
 def test_points_that_come_again_next_month(store: Store, project: str) -> None:
-    """A point that comes again in another month is read once."""
+    """A point delivered again in another month is read once."""
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
         client.insert_arrow("metrics", METRICS.to_arrow([make_point(project, 0)], [arrived_ns]))
@@ -43,14 +43,14 @@ def test_points_that_come_again_next_month(store: Store, project: str) -> None:
 
 
 def test_order_of_points(store: Store, project: str) -> None:
-    """Points of one record and time are read in their places, however many there are."""
+    """Any number of points with the same record and time are read in order of position."""
     logged = [make_point(project, position) for position in range(300)]
     store.writer.write(Records(metrics=logged[::-1]))
     assert read_all(store, project) == [(place + 1, float(place)) for place in range(300)]
 
 
 def test_evaluations_are_no_points(store: Store, project: str) -> None:
-    """Scores and logged points of one name are read apart."""
+    """Scores and logged points of the same name are read separately."""
     store.writer.write(
         Records(metrics=[make_point(project, 1), make_point(project, 2, source="human")])
     )

@@ -1,4 +1,4 @@
-"""Tests of asking the store from many threads, and of its trouble."""
+"""Tests of queries from many threads, and of store errors."""
 
 import threading
 from collections.abc import Iterator
@@ -33,13 +33,13 @@ COUNT = Sql("""
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test, so that the next one may close it."""
+    """Return a store for one test, so that the test can close it."""
     with open_store(tmp_path) as opened:
         yield opened
 
 
 def make_group(group: int) -> Records:
-    """Make runs that say their number twice, so that mixed-up rows show."""
+    """Make runs that contain their number twice, to detect mixed-up rows."""
     numbers = range(1 + group * GROUP_RUNS, 1 + (group + 1) * GROUP_RUNS)
     spans = [
         make_call(
@@ -55,7 +55,7 @@ def make_group(group: int) -> Records:
 
 
 def test_read_while_written(store: Store) -> None:
-    """Eight threads that read while one writes see whole groups, and every row in its place."""
+    """Eight threads that read during writes see complete batches and no mixed-up rows."""
     groups = [make_group(group) for group in range(GROUPS)]
     done = threading.Event()
     seen: list[tuple[int, int, int]] = []
@@ -85,7 +85,7 @@ def test_read_while_written(store: Store) -> None:
 
 
 def test_more_threads_than_clients(store: Store) -> None:
-    """Questions of more threads than the reader has clients are all answered."""
+    """Queries from more threads than the reader has clients all succeed."""
     answers: list[int] = []
 
     def ask(number: int) -> None:
@@ -101,18 +101,18 @@ def test_more_threads_than_clients(store: Store) -> None:
 
 
 def test_ping(store: Store) -> None:
-    """A store that answers is pinged without a word."""
+    """A query to a working store succeeds."""
     store.reader.rows(Sql("SELECT 1 AS one"), {})
 
 
 def test_trouble(store: Store) -> None:
-    """A question that the engine cannot answer is trouble of the store, told by its name."""
+    """A query that the engine rejects raises Unavailable with the name of the error."""
     with pytest.raises(Unavailable, match=r"^The store has trouble: UNKNOWN_TABLE$"):
         store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
 
 
 def test_after_trouble(store: Store) -> None:
-    """After trouble each client of the reader answers again."""
+    """After errors, each client of the reader works again."""
     for _ in range(8):
         with pytest.raises(Unavailable):
             store.reader.rows(Sql("SELECT 1 FROM nowhere"), {})
@@ -121,7 +121,7 @@ def test_after_trouble(store: Store) -> None:
 
 
 def test_timeout(store: Store) -> None:
-    """A question that takes longer than it may is told apart from other trouble."""
+    """A query that exceeds its time limit raises StoreTimeout."""
     with pytest.raises(StoreTimeout, match=r"^The store did not respond within 10 s$"):
         store.reader.rows(
             Sql("SELECT count() FROM numbers(1000000000000) WHERE sipHash64(number) = 1"),
@@ -131,7 +131,7 @@ def test_timeout(store: Store) -> None:
 
 
 def test_ended_store(store: Store) -> None:
-    """A question to a closed store is trouble, and no other error."""
+    """A query to a closed store raises Unavailable."""
     store.connections.close()
     with pytest.raises(Unavailable):
         store.reader.rows(Sql("SELECT 1 AS one"), {})
@@ -141,7 +141,7 @@ SOME = Access("id", "", frozenset({READ}), ("ours", "mine"))
 
 
 def test_own_project(store: Store) -> None:
-    """A narrow reader is asked about its own projects, and about no other one."""
+    """A restricted reader can query its permitted projects and no other project."""
     store.take("ours", make_call("known"))
     store.take("theirs", make_call("secret"))
     narrow = store.reader.narrow(SOME)
@@ -155,7 +155,7 @@ def test_own_project(store: Store) -> None:
 
 
 def test_readable_projects(store: Store) -> None:
-    """A question about several projects is answered of those that may be read."""
+    """A query over several projects returns only those that may be read."""
     for project in ("ours", "theirs", "mine"):
         store.take(project, make_call(project))
     sql = Sql("SELECT name FROM runs WHERE {readable} ORDER BY name").fill(readable=READABLE)
@@ -173,14 +173,14 @@ def test_readable_projects(store: Store) -> None:
     ],
 )
 def test_forgotten_project(store: Store, sql: Sql, parameters: dict[str, str]) -> None:
-    """A question that forgets whose records it wants is refused to a narrow reader."""
+    """A restricted reader rejects a query without a project condition."""
     with pytest.raises(NotPermitted):
         store.reader.narrow(SOME).rows(sql, parameters)
     store.reader.rows(sql, parameters)
 
 
 def test_asked_ahead_within(store: Store) -> None:
-    """Questions that ask ahead themselves are answered, more of them at once than threads."""
+    """Nested prefetched queries finish, even if there are more of them than threads."""
 
     def count(reader: Reader) -> int:
         [row] = reader.rows(COUNT, {"project": "a"})
@@ -197,7 +197,7 @@ def test_asked_ahead_within(store: Store) -> None:
 
 
 def test_trouble_asked_ahead_within(store: Store) -> None:
-    """The error of such a question is raised where its answer is asked for."""
+    """The error of a nested prefetched query is raised when its result is requested."""
 
     def fail(_: Reader) -> None:
         raise Missing("It is not there")

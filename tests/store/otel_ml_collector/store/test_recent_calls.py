@@ -1,4 +1,4 @@
-"""Tests of calls that are settled from what came of late, without a question to the store."""
+"""Tests of calls that are resolved from recent runs in memory, without a query."""
 
 import random
 import time
@@ -38,14 +38,14 @@ NOTHING_SETTLED: Final = ResolvedGroup([], is_complete=False)
 
 
 def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
-    """Store spans as one group, and tell the watch of it as the commit does."""
+    """Store spans as one batch, and notify the watch as a commit does."""
     records = map_spans(spans, Filing(project, time.time_ns()))
     store.writer.write(records)
     watch.note(records, store.writer.stamped_ns or 0)
 
 
 def follow(store: Store, project: str) -> CallWatch:
-    """Make a watch that follows a project, as its calls have two scopes."""
+    """Make a watch that keeps a project in memory because its calls have two scopes."""
     watch = CallWatch(store.connections)
     take(watch, store, project, make_answer(next(NUMBERS), time.time_ns() - 10 * 10**9)[1:3])
     watch.run_pass()
@@ -57,7 +57,7 @@ def follow(store: Store, project: str) -> CallWatch:
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, most: int, seed: int) -> None:
-    """Whatever comes first, or twice, in whatever groups and looks, is settled as one call."""
+    """Records in any order, repetition, batches and passes are resolved as one call."""
     project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
     store = service.store
     store.connections.memory.calls = RecentCalls(most)
@@ -76,7 +76,7 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
 
 
 def test_two_pairs_of_one_call(service: Service, project: str) -> None:
-    """A run that comes in two groups, each with another record, is settled with both of them."""
+    """A run that arrives in two batches, each with a different record, is resolved with both."""
     watch = follow(service.store, project)
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     take(watch, service.store, project, [own, traceloop])
@@ -87,7 +87,7 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
 
 @pytest.mark.parametrize("is_followed", [False, True])
 def test_link_that_comes_last(service: Service, project: str, *, is_followed: bool) -> None:
-    """A plain span between two records of a call, which comes alone and last, joins them."""
+    """A plain span that links two records of a call joins them, even if it arrives last."""
     store = service.store
     watch = follow(store, project) if is_followed else CallWatch(store.connections)
     before = (1, 50, 7, 0.25) if is_followed else (0, 0, 0, 0.0)
@@ -122,10 +122,10 @@ NAMES: Final = {"session.id": "morning", "user.id": "ada", "otel_ml.experiment":
 def test_name_of_another_group(
     service: Service, project: str, name: str, *, is_first: bool
 ) -> None:
-    """A session, user or experiment of a span that comes apart holds for the runs of its trace."""
+    """A session, user or experiment named by a separate span applies to the runs of its trace."""
     store = service.store
     watch = CallWatch(store.connections)
-    for _ in range(2):  # read from the store, then from memory
+    for _ in range(2):  # first read from the store, then from memory
         chain, own, *_ = make_answer(next(NUMBERS), time.time_ns() + 10**9)
         naming = replace(chain, attributes={**chain.attributes, name: NAMES[name]})
         for span in (naming, own) if is_first else (own, naming):
@@ -136,7 +136,7 @@ def test_name_of_another_group(
 
 
 def settled_names(store: Store, project: str, span: Span) -> list[str]:
-    """Read what the trace of a run names for it."""
+    """Return the session, user and experiment that a run inherits from its trace."""
     sql = Sql("""
         SELECT concat(session, user, experiment) AS name FROM settled FINAL
         WHERE project = {project:String} AND lower(hex(span_id)) = {span:String}""")
@@ -145,7 +145,7 @@ def settled_names(store: Store, project: str, span: Span) -> list[str]:
 
 
 def test_deleted(service: Service, project: str) -> None:
-    """Of a call of which a record was deleted, one that comes late is settled with what is left."""
+    """After one record of a call is deleted, a late record is resolved with the remaining ones."""
     watch = follow(service.store, project)
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     take(watch, service.store, project, [own])
@@ -160,11 +160,11 @@ def test_deleted(service: Service, project: str) -> None:
 
 
 def test_group_that_failed(service: Service, project: str) -> None:
-    """What a group left that failed in the middle is settled behind the next one."""
+    """Runs stored by a batch that failed midway are resolved after the next batch."""
     store = service.store
     watch = follow(store, project)
     _, own, traceloop, _ = make_answer(next(NUMBERS), time.time_ns())
-    for span in (own, traceloop):  # nobody is told of these, as of a group that failed
+    for span in (own, traceloop):  # no notification, as after a failed batch
         store.take(project, span, now_ns=time.time_ns())
     store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
     watch.run_pass()
@@ -174,7 +174,7 @@ def test_group_that_failed(service: Service, project: str) -> None:
 
 
 def test_held_runs_are_answered_from_memory(service: Service, project: str) -> None:
-    """What counts of runs of late is told as the store has it."""
+    """Resolutions of recent runs from memory equal those from the store."""
     watch = follow(service.store, project)
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     for span in (anthropic, traceloop, own):
@@ -194,7 +194,7 @@ def test_held_runs_are_answered_from_memory(service: Service, project: str) -> N
 
 
 def make_work(draw: random.Random) -> list[Span]:
-    """Make a call with names, the sum of an agent, and plain spans with and without usage."""
+    """Make a call with names, an agent's total, and plain spans with and without usage."""
     spans = make_answer(next(NUMBERS), time.time_ns())
     ids = [span.span_id for span in spans]
     for attributes in ({}, USED):
@@ -220,7 +220,7 @@ def make_work(draw: random.Random) -> list[Span]:
 @settings(max_examples=examples(60, on_commit=8))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_read(service: Service, seed: int) -> None:
-    """Of traces that come whole, in parts or again, nothing else is settled than reading tells."""
+    """Traces that arrive whole, in parts or repeatedly are resolved as if read from the store."""
     project, draw = f"recent {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
     store = service.store
     watch = follow(store, project)
@@ -246,7 +246,7 @@ def test_settled_as_read(service: Service, seed: int) -> None:
 
 
 def test_whole_trace_is_settled_once(service: Service, project: str) -> None:
-    """A trace whose runs all came in a single group is settled with it, until it goes on."""
+    """A trace that arrives in a single batch is resolved with it, until more runs arrive."""
     store = service.store
     watch = follow(store, project)
     spans = make_answer(next(NUMBERS), time.time_ns())
@@ -267,7 +267,7 @@ def test_whole_trace_is_settled_once(service: Service, project: str) -> None:
 
 
 def ranks_of(store: Store, project: str, span: Span) -> set[int]:
-    """Read the ranks of the settled rows of the runs of a trace."""
+    """Return the ranks of the resolutions in a trace."""
     sql = Sql("""
         SELECT rank FROM settled
         WHERE project = {project:String} AND lower(hex(trace_id)) = {trace:String}""")
@@ -276,7 +276,7 @@ def ranks_of(store: Store, project: str, span: Span) -> set[int]:
 
 
 def test_trace_that_made_room() -> None:
-    """A trace of which runs had to make room is whole no more, one that was kept is."""
+    """A trace that loses runs to make room is no longer complete, but a retained trace is."""
     recent = RecentCalls(most=3)
     recent.follow("recent")
     recent.note_others("recent", time.time_ns() - 10 * 10**9)

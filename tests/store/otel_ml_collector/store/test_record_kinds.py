@@ -1,4 +1,4 @@
-"""Tests of what is known of a project without asking: it is never less than what is stored."""
+"""Tests that the remembered record kinds of a project cover everything it has stored."""
 
 from dataclasses import fields, replace
 
@@ -42,7 +42,7 @@ def make_key(project: str, key: str) -> Records:
 
 
 def found(store: Store, project: str) -> set[str]:
-    """Name what a project has."""
+    """Return the names of the record kinds that a project has."""
     kinds = find_record_kinds(store.reader, project)
     return {one.name for one in fields(RecordKinds) if getattr(kinds, one.name)}
 
@@ -66,7 +66,7 @@ def found(store: Store, project: str) -> set[str]:
 def test_found(
     store: Store, project: str, stored: Records, expected: set[str], *, asked: bool
 ) -> None:
-    """What is stored is found, whether or not it was asked for when it was not there yet."""
+    """Stored kinds are found, even if an earlier query found none."""
     assert not asked or found(store, project) == set()
     store.writer.write(
         Records(
@@ -79,7 +79,7 @@ def test_found(
 
 
 def test_names_of_late_tags(store: Store, project: str) -> None:
-    """Late tags are looked at by filters on tags of their names alone, also of one stored since."""
+    """Only filters on a late tag's name read late tags, including tags stored afterwards."""
 
     def looks(where: str) -> bool:
         return "late_tags" in compile_where(store.reader, project, where)[0].sql
@@ -96,7 +96,7 @@ def test_names_of_late_tags(store: Store, project: str) -> None:
 
 
 def count_questions(store: Store) -> int:
-    """Count what the engine was asked until now."""
+    """Return the number of queries that the engine has run so far."""
     (row,) = store.reader.rows(
         Sql("SELECT sum(value) AS number FROM system.events WHERE event = 'Query'"), {}
     )
@@ -104,7 +104,7 @@ def count_questions(store: Store) -> int:
 
 
 def test_absent_names_of_late_tags(store: Store, project: str) -> None:
-    """That a project has no late tags of a name is asked once, until one comes."""
+    """The absence of late tags with a name is queried once, until such a tag arrives."""
     store.writer.write(make_tag(project))
     where = 'tags["reviewed"] == "yes"'
 
@@ -122,7 +122,7 @@ def test_absent_names_of_late_tags(store: Store, project: str) -> None:
 
 
 def test_many_names_of_late_tags(store: Store, project: str) -> None:
-    """Of late tags of more names than are remembered each one is looked at."""
+    """If late tags have more names than fit in memory, filters on any of them read late tags."""
     wheres = [f'tags["name {number}"] == 1' for number in (1, 699, 700)]
     assert not any(
         "late_tags" in compile_where(store.reader, project, where)[0].sql for where in wheres
@@ -141,7 +141,7 @@ def test_many_names_of_late_tags(store: Store, project: str) -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Whoever asks about many projects fills no memory, and what is there is never forgotten."""
+    """Queries for many projects do not fill the memory, and known kinds are never forgotten."""
     memory = Memory(is_alone=True)
     memory.note("shop", ["tags"], is_complete=True)
     names = [f"none {number}" for number in range(30_000)]

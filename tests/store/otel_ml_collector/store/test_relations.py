@@ -1,4 +1,4 @@
-"""Tests that recorded runs and scores are asked for by name, and of what the names mean."""
+"""Tests that runs and scores are queried through relations, and of the relations' contents."""
 
 import re
 from dataclasses import replace
@@ -32,15 +32,15 @@ from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
 
 _FOLDER: Final = Path(otel_ml_collector.__file__).parent
-# The steps of older schemas stay what they were.
+# Migrations of older schemas stay unchanged.
 _NAMING: Final = {"store/counted.py", "store/scores.py", "store/migrations.py"} | {
-    "store/passes.py"  # the newest arrival, of any run
+    "store/passes.py"  # the newest arrival of any run
 }
 _TABLES: Final = re.compile(r"\b(?:FROM|JOIN) (?:runs|scores)\b|(?<!_)\bruns FINAL\b")
 
 
 def test_asked_by_name() -> None:
-    """No statement names the tables of runs and scores but those of the relations."""
+    """Only the modules of the relations refer to the tables of runs and scores in SQL."""
     found = {
         str(file.relative_to(_FOLDER))
         for file in _FOLDER.rglob("*.py")
@@ -52,7 +52,7 @@ def test_asked_by_name() -> None:
 @sampled(3)
 @pytest.mark.parametrize("order", [*permutations(range(3))])
 def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) -> None:
-    """Of scores that were given at one time the same one is the last, wherever it is asked."""
+    """For scores with equal times, every query uses the same one as the newest."""
     call = make_call()
     scores = [say(call, "aa", 0.25), say(call, "bb", 0.75), say(call, "aa", 0.5, after_s=0.5)]
     store.take(project, call)
@@ -72,7 +72,7 @@ def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) ->
 
 
 def test_two_people_at_once(store: Store, project: str) -> None:
-    """What two people say in one nanosecond is kept of both; sent again, it is there once."""
+    """Two reviewers' labels of one nanosecond are both stored, once each even if sent again."""
     call = make_call()
     said: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
     words = [
@@ -87,11 +87,11 @@ def test_two_people_at_once(store: Store, project: str) -> None:
     )
     assert [row["score"] for row in rows] == [2.0, 4.0]
     [listed] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
-    assert listed.scores == {"liked": 2.0}  # of the higher id
+    assert listed.scores == {"liked": 2.0}  # the one with the higher ID
 
 
 def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
-    """What only experiments called says how many runs these were, apart from those that count."""
+    """Models and judges of experiments have a separate count of experiment runs."""
     experiment = make_experiment(1)
     store.take(project, experiment, *make_runs(experiment, "pfpx"))
     [model] = find_models(store.reader, project)
@@ -105,7 +105,7 @@ def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
 
 
 def test_left_out_alike(store: Store, project: str) -> None:
-    """A look, the join and a settled row leave the same runs out of those that count."""
+    """The lookup, the join and the stored resolutions exclude the same runs."""
     experiment = make_experiment(1)
     store.take(project, experiment, *make_runs(experiment, "pf"))
     store.take(project, *make_answer(81))

@@ -1,6 +1,6 @@
-"""Tests of writes that the system refuses, of which the embedded engine says nothing.
+"""Tests of failing file writes, which the embedded engine does not report.
 
-The limit of this process on the size of files stands for a disk that is full.
+A limit on the size of this process' files simulates a full disk.
 """
 
 import re
@@ -29,7 +29,7 @@ DELETE: Final = Sql("DELETE FROM runs WHERE name = 'm0'")
 
 @contextmanager
 def refusing(most_bytes: int = 0) -> Iterator[None]:
-    """Let no file of this process grow beyond so much."""
+    """Prevent files of this process from growing beyond a size."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:
@@ -40,7 +40,7 @@ def refusing(most_bytes: int = 0) -> Iterator[None]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store with a part for each of a few runs, which are not merged by themselves."""
+    """Return a store with one part for each of a few runs, without background merges."""
     with open_store(tmp_path) as opened:
         opened.connections.open().command(Sql("SYSTEM STOP MERGES runs"))
         for number in range(GROUPS):
@@ -66,7 +66,7 @@ def names(store: Store) -> list[str]:
 
 
 def test_merge(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """A merge that could not be written loses nothing: what it was made of is there again."""
+    """A merge whose files cannot be written loses no data: its source parts are restored."""
     repair, client = Repair(store.connections), store.connections.open(confirms=False)
     all_names = names(store)
     client.command(Sql("SYSTEM START MERGES runs"))
@@ -88,7 +88,7 @@ def test_merge(store: Store, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("most_bytes", [0, 500])
 def test_insert(store: Store, most_bytes: int) -> None:
-    """Rows that could not be written are not called stored, and keep no others from being read."""
+    """Rows that could not be written raise an error and do not prevent reading other rows."""
     repair = Repair(store.connections)
     client = store.connections.open()
     copy = Sql("INSERT INTO runs SELECT * REPLACE (name || '!' AS name) FROM runs")
@@ -101,7 +101,7 @@ def test_insert(store: Store, most_bytes: int) -> None:
 
 
 def test_group(tmp_path: Path) -> None:
-    """A group beside which a file could not be written is to be sent again: it may be its own."""
+    """If a file could not be written during a batch, the batch is rejected so it is sent again."""
     with open_store(tmp_path) as store:
         with refusing():
             probe = Sql("INSERT INTO store_meta VALUES ('probe', 1)")
@@ -114,7 +114,7 @@ def test_group(tmp_path: Path) -> None:
 
 
 def test_version_of_a_group(tmp_path: Path) -> None:
-    """What a group brought that may not be on disk is stored again, the version of its runs too."""
+    """After a failed write, a batch sent again is stored completely, including its version."""
     with open_store(tmp_path) as store:
         client = store.connections.open(confirms=False)
         client.command(Sql("SYSTEM STOP MERGES model_versions"))
@@ -130,7 +130,7 @@ def test_version_of_a_group(tmp_path: Path) -> None:
 
 
 def test_statement(store: Store, tmp_path: Path) -> None:
-    """A change that could not be noted is given up, and the store can be opened again."""
+    """A mutation that cannot be recorded is aborted, and works after the disk has room again."""
     client = store.connections.open()
     with refusing(), pytest.raises(Unavailable, match="The store cannot change runs now"):
         Mutator(client, store.connections.folder).run("runs", DELETE)
@@ -142,7 +142,7 @@ def test_statement(store: Store, tmp_path: Path) -> None:
 
 
 def test_statement_of_a_killed_collector(tmp_path: Path) -> None:
-    """A statement that was not written whole keeps no store from being opened."""
+    """A mutation file half-written by a killed collector does not prevent opening the store."""
     with open_store(tmp_path) as store:
         store.take("p", make_call("m"))
         rows = store.reader.rows(

@@ -1,4 +1,4 @@
-"""Tests of what is asked about runs, where rows repeat, and where there are many."""
+"""Tests of queries for runs with repeated rows and with many rows."""
 
 from otel_ml_collector.records import LateTag, Records, Tag
 from otel_ml_collector.store import runs
@@ -9,7 +9,7 @@ OWNER = f"{'0' * 31}1-{'0' * 15}2"
 
 
 def test_places(store: Store, project: str) -> None:
-    """A key is found in every project and trace that has it, with the bounds of their runs."""
+    """A key is found in every project and trace that has it, with the time bounds of their runs."""
     key = {"otel_ml.trace_key": project}
     for name, number, start_ns in (("b", 1, NOW_NS), ("a", 1, NOW_NS - 5), ("b", 2, NOW_NS + 5)):
         store.take(
@@ -24,7 +24,7 @@ def test_places(store: Store, project: str) -> None:
 
 
 def test_newest_tag(store: Store, project: str) -> None:
-    """Tags that came apart from their run are read oldest first, so that the newest stands."""
+    """Late-arriving tags are read oldest first, so that the newest value wins."""
     tags = [
         LateTag(project, OWNER, Tag("colour", value), NOW_NS + place, f"{place:016x}")
         for place, value in enumerate(["red", "green", "blue"])

@@ -1,4 +1,4 @@
-"""Tests of the tables: what they are, and that what they take is on disk."""
+"""Tests of the tables, their settings, and the durability of inserts and merges."""
 
 from typing import Final
 
@@ -54,9 +54,9 @@ TABLES: Final = [
     "trace_index",
     "trace_keys",
 ]
-# They have no rows of their own.
+# Views have no rows.
 VIEWS: Final = {"scores_of_metrics"}
-# Each makes an insert or a merge durable before it is acknowledged.
+# These settings make inserts and merges durable before they are acknowledged.
 DURABLE: Final = [
     "fsync_after_insert = 1",
     "fsync_part_directory = 1",
@@ -69,7 +69,7 @@ SYNCS: Final = Sql("""
 
 
 def count_syncs(store: Store) -> dict[str, int]:
-    """Count how often the engine has told the system to put files and folders on disk."""
+    """Return the number of file and directory fsyncs by the engine so far."""
     return {row["event"]: row["value"] for row in store.reader.rows(SYNCS, {})}
 
 
@@ -79,7 +79,7 @@ def new_syncs(store: Store, before: dict[str, int]) -> dict[str, int]:
 
 
 def test_tables(store: Store) -> None:
-    """The store has one table for each sort of record, and one that tells its schema."""
+    """The store has exactly the expected tables."""
     rows = store.reader.rows(
         Sql("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name"), {}
     )
@@ -87,7 +87,7 @@ def test_tables(store: Store) -> None:
 
 
 def test_lives(store: Store) -> None:
-    """Each table of projects says what its rows follow, but for those that outlive them."""
+    """Each table with projects defines its rows' lifetime, except tables that outlive records."""
     asked = Sql(
         "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'project'"
     )
@@ -110,7 +110,7 @@ def test_durable_settings(store: Store, table: str) -> None:
 
 
 def test_synced_inserts(store: Store, project: str) -> None:
-    """Each table that takes rows of a group puts their files and their folder on disk."""
+    """Each table that receives rows of a batch flushes their files and folder to disk."""
     numbered: dict[str, Value] = {"otel_ml.process": "0000000a", "otel_ml.seq": 1}
     call = make_call(attributes={"otel_ml.model.version": "aa", "otel_ml.score.j": 1.0, **numbered})
     update = make_record(
@@ -125,13 +125,13 @@ def test_synced_inserts(store: Store, project: str) -> None:
     before = count_syncs(store)
     store.take(project, call, update)
     syncs = new_syncs(store, before)
-    # Nine tables; a part has at least its data, marks, index and list of columns.
+    # Nine tables. A part has at least data, marks, an index and a list of columns.
     assert syncs["FileSync"] >= 9 * 4
     assert syncs["DirectorySync"] >= 9
 
 
 def test_synced_merge(store: Store, project: str) -> None:
-    """A merge puts its result on disk before it replaces what it was made of."""
+    """The result of a merge is flushed to disk."""
     for number in range(3):
         store.take(project, make_call(start_ns=NOW_NS - number))
     client = store.connections.open()
@@ -143,7 +143,7 @@ def test_synced_merge(store: Store, project: str) -> None:
 
 
 def test_syncs_are_counted(store: Store) -> None:
-    """The counters that these tests read stay where they are for a table that is not durable."""
+    """The fsync counters of these tests do not change for a table without durability settings."""
     client = store.connections.open()
     client.command(Sql("CREATE TABLE scratch (n UInt64) ENGINE = MergeTree ORDER BY n"))
     try:

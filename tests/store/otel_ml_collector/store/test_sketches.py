@@ -1,4 +1,4 @@
-"""Sketches of a day are those of the runs that count, however these came."""
+"""Tests that sketches of a day reflect the counted runs, however these arrived."""
 
 import json
 import random
@@ -35,12 +35,12 @@ RUNS: Final = 60
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """Sketches are made of every project of a store."""
+    """Return a store for this module, because sketches are made for every project of a store."""
     return own_store
 
 
 def make_runs(seed: int, runs: int = RUNS) -> list[Span]:
-    """Make runs over three hours, some of a session, with what a judge said of every second."""
+    """Make runs over three hours, some in sessions, and a judge's score of every second run."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     spans = [tell("a1")]
     for place in range(runs):
@@ -72,7 +72,7 @@ def sketch(store: Store, project: str) -> None:
 
 
 def read(store: Store, project: str, *, hourly: bool = False) -> dict[int, VersionFields]:
-    """Read the sketches of the day, or of its hours."""
+    """Return the sketches of the day or of its hours."""
     days = read_sketched_days(store.reader, project)
     end_ns = DAY_START_NS + DAY_NS
     step_ns = HOUR_NS if hourly else DAY_NS
@@ -86,7 +86,7 @@ def take(store: Store, project: str, *groups: Sequence[Span]) -> None:
 
 
 def test_order(store: Store) -> None:
-    """Delivered twice, in another order, with late scores: the sketches are the same."""
+    """Duplicates, reordering and late scores do not change the sketches."""
     spans = make_runs(1)
     take(store, "in order", spans)
     sketch(store, "in order")
@@ -103,7 +103,7 @@ def test_order(store: Store) -> None:
 
 
 def test_hours(store: Store) -> None:
-    """Hours add up to their day."""
+    """The sketches of the hours add up to the sketch of the day."""
     take(store, "hours", make_runs(2))
     sketch(store, "hours")
     (day,) = read(store, "hours").values()
@@ -115,7 +115,7 @@ def test_hours(store: Store) -> None:
 
 
 def test_deletion(store: Store) -> None:
-    """Without deleted runs the sketches are those of the runs that are left."""
+    """After runs are deleted, the sketches are those of the remaining runs."""
     kept, gone = make_runs(4), make_runs(5, 20)
     take(store, "kept", kept)
     take(store, "deleted", kept, gone)
@@ -134,12 +134,12 @@ def test_deletion(store: Store) -> None:
 
 
 def test_retention(store: Store) -> None:
-    """When payloads are gone their fields are gone from the sketches, and figures stay."""
+    """After retention deletes payloads, their fields leave the sketches, but figures stay."""
     take(store, "old", make_runs(6))
     sketch(store, "old")
     now_ns = time.time_ns() + 40 * DAY_NS
     retention = Retention(store.connections, Days(0, 30), clock=lambda: now_ns)
-    retention.confirm()  # such a clock is not trusted by itself
+    retention.confirm()  # Without confirmation, retention does not trust a clock this far ahead.
     retention.sweep()
     assert read(store, "old") == {}
     sketch(store, "old")
@@ -149,7 +149,7 @@ def test_retention(store: Store) -> None:
 
 
 def test_due(store: Store) -> None:
-    """A day that is over is sketched by itself once it was left alone for a minute."""
+    """A past day is sketched automatically after a minute without changes."""
     take(store, "due", make_runs(7))
     client = store.connections.open()
     job = SketchJob(client, store.connections.memory, time.monotonic)
@@ -162,7 +162,7 @@ def test_due(store: Store) -> None:
 
 
 def test_failing_day(store: Store) -> None:
-    """A day whose sketches always fail keeps no other day waiting, and is told."""
+    """A day whose sketches always fail raises its error, but does not block other days."""
     client = store.connections.open()
     broken_ns = DAY_START_NS + DAY_NS
     runs = [
@@ -178,7 +178,7 @@ def test_failing_day(store: Store) -> None:
     client.command(mark, {"day": DAY_START_NS, "broken": broken_ns})
     trouble = Sql("ALTER TABLE sketches ADD CONSTRAINT trouble CHECK day_ns != {day:Int64}")
     client.command(trouble, {"day": broken_ns})
-    clock = iter(range(0, 10_000, 100))  # each day takes all of the time that there is
+    clock = iter(range(0, 10_000, 100))  # Each day uses up the whole time budget.
     job = SketchJob(client, store.connections.memory, lambda: float(next(clock)))
     with pytest.raises(ClickHouseError, match="trouble"):
         job.run()
@@ -263,5 +263,5 @@ def test_failing_day(store: Store) -> None:
     ],
 )
 def test_values(payload: Any, values: dict[str, object]) -> None:
-    """Scalar values stand under the path by which a filter finds them; None is hidden."""
+    """Values have the path that filters use. None marks a hidden value."""
     assert dict(read_values("inputs", json.dumps(payload))) == values

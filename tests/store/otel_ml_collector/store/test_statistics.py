@@ -35,7 +35,7 @@ def call(age_s: int, latency_ms: int, attributes: dict[str, Any], **fields: Any)
 
 
 def test_projects(store: Store, project: str) -> None:
-    """Projects are listed with their runs, failures and other spans, the newest first."""
+    """Projects are listed with their runs, errors and other spans, the newest first."""
     store.take(f"{project} old", call(60, 1, {}), call(50, 1, {}, status_code=2))
     store.take(f"{project} new", call(40, 1, {}), make_span("GET"))
     rows = [row for row in statistics.list_projects(store.reader) if project in row["project"]]
@@ -58,7 +58,7 @@ def test_projects(store: Store, project: str) -> None:
 
 
 def test_models(store: Store, project: str) -> None:
-    """Models are listed with their runs and failures, the one that ran last first."""
+    """Models are listed with their runs and errors, the one that ran last first."""
     tool = {"otel_ml.kind": "tool"}
     store.take(
         project,
@@ -88,7 +88,7 @@ def test_models(store: Store, project: str) -> None:
 
 
 def test_version_runs(store: Store, project: str) -> None:
-    """Each version has its count, its failures, and quantiles of latency accurate to 1 %."""
+    """Each version has its runs, errors and latency quantiles accurate to 1 %."""
     first = [call(100 - ms, ms, V1, status_code=2 if ms == 5 else 0) for ms in range(1, 12)]
     store.take(project, *first)
     store.take(project, call(11, 7, V2), call(10, 9, V2), call(9, 9, V2))
@@ -117,7 +117,7 @@ def test_version_runs(store: Store, project: str) -> None:
 
 
 def test_version_runs_of_repetitions(store: Store, project: str) -> None:
-    """Runs that come again change no count and no quantile."""
+    """Runs delivered again change neither counts nor quantiles."""
     spans = [call(100 - ms, ms, V1) for ms in (1, 2, 3)]
     store.take(project, *spans)
     for span in (*spans, spans[0], spans[0]):
@@ -140,7 +140,7 @@ def evaluation(target: Any, judge: str, version: str, **attributes: Any) -> Any:
 
 
 def test_version_scores(store: Store, project: str) -> None:
-    """Each version has the mean of its judges' newest scores, and who passed and who failed."""
+    """Each version has the mean of its judges' newest scores, and counts of passes and failures."""
     one, two, three = (call(age, 1, V1) for age in (3, 2, 1))
     store.take(project, one, two, three)
     judge = {"otel_ml.judge.name": "grounded", "otel_ml.judge.version": "j1"}
@@ -172,7 +172,7 @@ def test_version_scores(store: Store, project: str) -> None:
 
 
 def test_count_runs(store: Store, project: str) -> None:
-    """Runs are counted by buckets of time within a window that is half open."""
+    """Runs are counted by time bucket within a half-open window."""
     spans = [call(age, 1, {}, status_code=2 if age == 12 else 0) for age in (31, 30, 12, 11, 10, 9)]
     store.take(project, *spans, *spans)
     start_ns, end_ns = NOW_NS - 30 * SECOND_NS, NOW_NS - 10 * SECOND_NS
@@ -201,7 +201,7 @@ def test_count_of_winners(store: Store, project: str) -> None:
 
 
 def test_count_of_roots(store: Store, project: str) -> None:
-    """Roots are the runs that stand inside no other one, however many plain spans are between."""
+    """A root is a run inside no other run, with any number of plain spans between."""
     failed = {"otel_ml.outcome": "error"}
     root, alone = call(20, 9, {}), call(20, 9, failed)
     child = call(19, 1, failed, trace_id=root.trace_id, parent_span_id=root.span_id)
@@ -229,7 +229,7 @@ def test_count_of_roots(store: Store, project: str) -> None:
 
 
 def test_bounds(store: Store, project: str) -> None:
-    """The bounds of a project reach from its first run to behind its last one."""
+    """The bounds of a project reach from its first run to just after its last run."""
     store.take(project, call(9, 1, {}), call(5, 1, {}), make_span("GET", start_ns=NOW_NS - DAY_NS))
     assert statistics.bound_runs(store.reader, project) == Window(
         NOW_NS - 9 * SECOND_NS, NOW_NS - 5 * SECOND_NS + 1
@@ -260,7 +260,7 @@ def point(project: str, name: str, position: int) -> Metric:
 
 
 def test_metric_owners(store: Store, project: str) -> None:
-    """Runs that logged metrics are listed with the names and the number of their points."""
+    """Runs that logged metrics are listed with the names and number of their points."""
     points = [point(project, name, place) for place, name in enumerate(["b", "a", "b"])]
     store.writer.write(Records(metrics=points))
     store.writer.write(Records(metrics=points))
@@ -276,7 +276,7 @@ def test_metric_owners(store: Store, project: str) -> None:
 
 
 def test_metric_owners_of_next_month(store: Store, project: str) -> None:
-    """A point that comes again in another month is counted once."""
+    """A point delivered again in another month counts once."""
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
         client.insert_arrow("metrics", METRICS.to_arrow([point(project, "a", 0)], [arrived_ns]))

@@ -1,4 +1,4 @@
-"""Tests of records as columns, and of the tables that are made of them."""
+"""Tests of records as columns, and of the tables that store them."""
 
 import re
 from dataclasses import replace
@@ -16,8 +16,7 @@ from tests.support.folders import SCHEMAS
 from tests.support.otel_ml_collector.spans import make_call, map_all, map_one, span_id
 from tests.support.otel_ml_collector.stores import Store
 
-# What older schemas called a table.
-# What became rows of another table.
+# Tables of older schemas whose rows moved to another table.
 DROPPED: Final = frozenset({"views", "experiment_traces"})
 _TABLE: Final = re.compile(
     r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\)\nENGINE", re.DOTALL | re.ASCII
@@ -40,19 +39,19 @@ _COLUMN: Final = re.compile(r"^  (?!INDEX)`?(\w+)`? [^\n]*(?:\n    [^\n]*)*", re
     ],
 )
 def test_text_of(value: TagValue, text: str) -> None:
-    """A tag's text is what a filter compares: a text as it is, other values as in JSON."""
+    """The text of a tag, used by filters, is a string unchanged and any other value as JSON."""
     assert text_of(value) == text
 
 
 def test_stamps() -> None:
-    """Each row has its own time of arrival, where the table has a column for it."""
+    """Each row has a distinct arrival time if the table has a column for it."""
     records = map_all(make_call(), make_call())
     assert RUNS.to_arrow(records.runs, [5, 6])["arrived_ns"].to_pylist() == [5, 6]
     assert "arrived_ns" not in TRACE_INDEX.to_arrow(records.trace_keys).column_names
 
 
 def test_root() -> None:
-    """A run without a parent has a parent of zeros."""
+    """A run without a parent has a parent ID of zeros."""
     run = map_one(make_call())
     child = replace(run, parent_span_id=span_id(7))
     parents = RUNS.to_arrow([run, child], [1, 2])["parent_span_id"].to_pylist()
@@ -60,7 +59,7 @@ def test_root() -> None:
 
 
 def test_misfit() -> None:
-    """A value that does not fit its column is an error of its column's making."""
+    """A value that does not fit its column raises an Arrow error."""
     run = replace(map_one(make_call()), trace_id=b"short")
     with pytest.raises(pa.ArrowException):
         RUNS.to_arrow([run], [1])
@@ -70,7 +69,7 @@ def test_misfit() -> None:
     "table", ["runs", "payloads", "metrics", "model_versions", "late_tags", "late_logs", "objects"]
 )
 def test_all_columns(store: Store, table: str) -> None:
-    """What is written has every column of its table."""
+    """Written records have every column of their table."""
     from otel_ml_collector.store import tables as declared
 
     tables: dict[str, declared.Table[Any]] = {
@@ -88,7 +87,7 @@ def test_all_columns(store: Store, table: str) -> None:
 
 
 def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
-    """Read how each column of each table is made, by table and name."""
+    """Return the definition of each column by table and name."""
     found: dict[tuple[str, str], str] = {}
     for table in _TABLE.finditer(text):
         for line in _COLUMN.finditer(table[2]):
@@ -98,7 +97,7 @@ def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
 
 @pytest.mark.parametrize("file", sorted(SCHEMAS.glob("schema_*.sql")), ids=lambda file: file.stem)
 def test_released_columns(file: Path) -> None:
-    """A column that a release made is made today with the same type, codec and words."""
+    """A released column still has the same type, codec and other definitions."""
     released = columns_of_schema(file.read_text())
     today = columns_of_schema(";\n".join(TABLES) + ";")
     assert len(released) > 50
@@ -122,5 +121,5 @@ def test_released_columns(file: Path) -> None:
     ],
 )
 def test_arrow_type(sql: str, expected: pa.DataType) -> None:
-    """The type in which values are sent is that of the column, whatever stands around it."""
+    """A value's Arrow type is that of its column, without wrappers, codecs and defaults."""
     assert arrow_type(sql) == expected

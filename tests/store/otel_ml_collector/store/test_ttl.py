@@ -17,14 +17,14 @@ from tests.support.otel_ml_collector.alerts.world import NOW_NS
 from tests.support.otel_ml_collector.stores import open_store
 
 WITH_TTL = Sql("SELECT name FROM system.tables WHERE engine_full LIKE '% TTL %'")
-# As stores of an older otel-ml have it.
+# This TTL is in stores made by an older otel-ml.
 OLD_TTL = Sql("""
     ALTER TABLE notifications
     MODIFY TTL toDateTime(intDiv(announced_ns, 1000000000)) + INTERVAL 1 YEAR""")
 
 
 def test_no_ttl(tmp_path: Path) -> None:
-    """No table of a store has a TTL, also if an older otel-ml has made the store."""
+    """No table of a store has a TTL, even if an older otel-ml made the store."""
     with open_store(tmp_path) as store:
         client = store.connections.open()
         assert client.query(WITH_TTL).result_rows == []

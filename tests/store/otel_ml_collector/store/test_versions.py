@@ -1,4 +1,4 @@
-"""Tests of the small numbers of model versions: their rank by first arrival."""
+"""Tests of model version numbers, which rank versions by first arrival."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ COUNTER = itertools.count()
 
 
 def arrive(store: Store, project: str, *pairs: Pair, name: str = "answer") -> None:
-    """Let versions of a model arrive one after the other, each in a group of its own."""
+    """Store versions of a model one by one, each in a separate batch."""
     for digest, structure in pairs:
         version = ModelVersion(project, "model", name, digest, structure, "", NOW_NS, NOW_NS)
         store.writer.write(Records(versions=[version]))
 
 
 def numbers(store: Store, project: str, name: str = "answer") -> dict[Pair, int]:
-    """Read the number of each pair of definition and structure."""
+    """Return the number of each pair of digest and output structure."""
     rows = versions.read_versions(store.reader, project, "model", [name])
     return {(row["digest"], row["structure"]): row["number"] for row in rows}
 
 
 def test_first_arrival(store: Store, project: str) -> None:
-    """Versions are numbered in the order in which they came first."""
+    """Versions are numbered in the order of their first arrival."""
     arrive(store, project, ("c", "s"), ("a", "s"), ("b", "s"))
     assert numbers(store, project) == {("c", "s"): 1, ("a", "s"): 2, ("b", "s"): 3}
 
 
 def test_first_start(store: Store, project: str) -> None:
-    """Versions that come together are numbered in the order of their first runs."""
+    """Versions that arrive together are numbered in the order of their first runs."""
     versions = [
         ModelVersion(project, "model", "answer", digest, "", "", NOW_NS + start, NOW_NS + start)
         for digest, start in (("a", 3), ("b", 1), ("a", 2), ("c", 0), ("b", 9))
@@ -56,21 +56,21 @@ def test_old_code(store: Store, project: str) -> None:
 
 
 def test_models_apart(store: Store, project: str) -> None:
-    """Each model has numbers of its own."""
+    """Versions are numbered separately for each model."""
     arrive(store, project, ("a", "s"), ("b", "s"))
     arrive(store, project, ("b", "s"), name="search")
     assert numbers(store, project, "search") == {("b", "s"): 1}
 
 
 def test_projects_apart(store: Store, project: str) -> None:
-    """Each project has numbers of its own."""
+    """Versions are numbered separately for each project."""
     arrive(store, f"{project} one", ("a", "s"))
     arrive(store, f"{project} two", ("b", "s"), ("a", "s"))
     assert numbers(store, f"{project} one") == {("a", "s"): 1}
 
 
 def test_new_structure(store: Store, project: str) -> None:
-    """Another structure of the output is another version."""
+    """A different structure of the output is a different version."""
     arrive(store, project, ("a", "s"), ("a", "t"))
     assert numbers(store, project) == {("a", "s"): 1, ("a", "t"): 2}
 
@@ -87,7 +87,7 @@ def test_no_structure_first(store: Store, project: str) -> None:
 
 
 def test_no_structure_later(store: Store, project: str) -> None:
-    """Runs without structure take the number of the first structure of their definition."""
+    """Runs without structure have the number of the first structure of their definition."""
     arrive(store, project, ("b", "s"), ("a", "t"), ("a", "u"), ("a", ""))
     assert numbers(store, project) == {
         ("b", "s"): 1,
@@ -104,14 +104,14 @@ def test_only_no_structure(store: Store, project: str) -> None:
 
 
 def test_many_structures(store: Store, project: str) -> None:
-    """From the second structure of a definition on all count as one version."""
+    """All structures of a definition from the second on count as one version."""
     arrive(store, project, *[("a", f"s{number:02}") for number in range(40)])
     expected = {("a", f"s{number:02}"): min(number + 1, 2) for number in range(40)}
     assert numbers(store, project) == expected
 
 
 def test_after_many_structures(store: Store, project: str) -> None:
-    """Another definition goes on counting behind those of many structures."""
+    """A later definition gets the next number after one with many structures."""
     arrive(store, project, *[("a", f"s{number:02}") for number in range(40)], ("b", "s"))
     arrive(store, project, ("a", "s99"))
     found = numbers(store, project)
@@ -119,7 +119,7 @@ def test_after_many_structures(store: Store, project: str) -> None:
 
 
 def test_judges(store: Store, project: str) -> None:
-    """Judges are numbered apart from models of the same name."""
+    """Judges are numbered separately from models of the same name."""
     arrive(store, project, ("a", "s"), ("b", "s"))
     judge = ModelVersion(project, "judge", "answer", "b", "", "", NOW_NS, NOW_NS)
     store.writer.write(Records(versions=[judge]))
@@ -129,7 +129,7 @@ def test_judges(store: Store, project: str) -> None:
 
 
 def test_unknown_name(store: Store, project: str) -> None:
-    """A model that nobody named has no version."""
+    """An unknown model has no versions."""
     assert numbers(store, project) == {}
 
 
@@ -137,7 +137,7 @@ pairs = st.tuples(st.sampled_from("abc"), st.sampled_from(["", "s", "t", "u"]))
 
 
 def expected_numbers(arrivals: Sequence[Pair]) -> dict[Pair, int]:
-    """Number pairs as the design says, by hand: a rank over definitions and their structures."""
+    """Return the expected numbers: ranks over definitions and their structures."""
     structures: dict[str, list[str]] = {}
     for digest, structure in arrivals:
         known = structures.setdefault(digest, [])
@@ -154,7 +154,7 @@ def expected_numbers(arrivals: Sequence[Pair]) -> dict[Pair, int]:
 @settings(max_examples=examples(30, on_commit=10))
 @given(arrivals=st.lists(pairs, min_size=1, max_size=10), data=st.data())
 def test_never_renumbered(store: Store, arrivals: list[Pair], data: st.DataObject) -> None:
-    """Numbers stay when everything comes again in any order, through another writer."""
+    """Numbers stay the same if everything arrives again in any order through a second writer."""
     project = f"again {next(COUNTER)}"
     arrive(store, project, *arrivals)
     first = numbers(store, project)
@@ -167,7 +167,7 @@ def test_never_renumbered(store: Store, arrivals: list[Pair], data: st.DataObjec
 @settings(max_examples=examples(30, on_commit=10))
 @given(arrivals=st.lists(pairs, min_size=1, max_size=10), later=st.lists(pairs, max_size=10))
 def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: list[Pair]) -> None:
-    """Numbers stay when more versions come."""
+    """Numbers stay the same if more versions arrive."""
     project = f"more {next(COUNTER)}"
     arrive(store, project, *arrivals)
     first = numbers(store, project)
@@ -177,13 +177,13 @@ def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: lis
 
 
 def known(store: Store, project: str, name: str = "answer") -> dict[Pair, int]:
-    """Read the same numbers as pages do, which ask for those alone that are not known."""
+    """Return the numbers as pages read them, with queries only for unknown versions."""
     found = versions.version_numbers(store.reader, project, "model", [name])
     return {(digest, structure): number for (_, digest, structure), number in found.items()}
 
 
 def test_known_numbers(store: Store, project: str) -> None:
-    """A version that comes after numbers were asked for has its number at once."""
+    """A version that arrives after numbers were read is numbered immediately."""
     arrive(store, project, ("a", "s"))
     assert known(store, project) == {("a", "s"): 1}
     arrive(store, project, ("b", "s"), ("a", "t"))
@@ -191,7 +191,7 @@ def test_known_numbers(store: Store, project: str) -> None:
 
 
 def test_numbers_of_two_writers(store: Store, project: str) -> None:
-    """What another writer to the same folder stores is known to who asked before."""
+    """Versions stored by another writer to the same folder get numbers in earlier readers."""
     arrive(store, project, ("a", "s"))
     assert known(store, project) == {("a", "s"): 1}
     other = Store(store.connections, Writer(store.connections), store.reader)
@@ -207,7 +207,7 @@ ALL: Final = Sql("SELECT digest, structure, number FROM ({versions}) WHERE last_
 @settings(max_examples=examples(30), deadline=None)
 @given(arrivals=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", *"stuv"]))))
 def test_numbers_in_filters(store: Store, arrivals: Sequence[Pair]) -> None:
-    """Filters and statistics number versions as pages do, whatever came in whatever order."""
+    """Filters and statistics number versions like pages do, for any arrivals in any order."""
     project = f"in filters {next(COUNTER)}"
     arrive(store, project, *arrivals)
     rows = store.reader.rows(ALL, {"project": project})

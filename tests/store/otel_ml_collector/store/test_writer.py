@@ -1,4 +1,4 @@
-"""Tests of writing: order, repetition, stamps of arrival and what the engine refuses."""
+"""Tests of writes: order, repetition, arrival times and rejected records."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -48,19 +48,19 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.sampling import sampled
 
-PART: Final = 3  # spans that are written together when a story comes in parts
-FUTURE_NS: Final = 2_000_000_000 * SECOND_NS  # 2033, when arrivals begin in the future
+PART: Final = 3  # spans per write when a story arrives in parts
+FUTURE_NS: Final = 2_000_000_000 * SECOND_NS  # 2033, for a clock that is ahead
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test, so that the next one may open another."""
+    """Return a store for one test, so that the next test can open another."""
     with open_store(tmp_path) as opened:
         yield opened
 
 
 def make_story() -> list[Span]:
-    """Make spans of every sort: versions, scores, failures, updates, feedback, a plain span."""
+    """Make spans of every kind: versions, scores, failures, updates, labels and a plain span."""
     spans: list[Span] = []
     for number in range(12):
         call = make_call(
@@ -88,7 +88,7 @@ def make_story() -> list[Span]:
 
 
 def make_starts(call: Span, number: int) -> list[Span]:
-    """Make the start records of a run that ends, of one that does not, and a sign of life."""
+    """Make start records of the given call and of an unfinished one, and a sign of life."""
     unfinished = make_call(
         "answer",
         {"otel_ml.tag.client": f"client {number % 3}"},
@@ -152,7 +152,7 @@ def make_records_about(call: Span, number: int) -> list[Span]:
 
 
 def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]:
-    """Ask everything that can be asked of a project, but for its name and times of arrival."""
+    """Return the results of all queries about a project, without its name and arrival times."""
     reader = store.reader
     window = Window(NOW_NS - DAY_NS, NOW_NS + DAY_NS)
     everything = runs.RunsQuery(project, 'kind != "none"', limit=1_000)
@@ -184,8 +184,8 @@ def answers(store: Store, project: str, story: Sequence[Span]) -> dict[str, Any]
 
 
 def plain(answer: Any, project: str) -> Any:
-    """Write an answer as plain values, without the project's name and times of arrival."""
-    answer = to_jsonable_python(answer, fallback=str)  # of a time zone
+    """Return plain values of a result, without the project's name and times of arrival."""
+    answer = to_jsonable_python(answer, fallback=str)  # fallback for time zones
     if isinstance(answer, list):
         return [plain(item, project) for item in answer]
     if isinstance(answer, dict):
@@ -199,10 +199,10 @@ def plain(answer: Any, project: str) -> Any:
 
 
 def test_order_and_repetition(store: Store) -> None:
-    """A story that comes twice, in other orders and parts, through two writers, reads the same."""
+    """A story delivered repeatedly, in other orders and parts, by two writers, reads the same."""
     story = make_story()
     store.take("once", *story)
-    store.take("again", *reversed(story))  # first arrivals stand in the order of the starts
+    store.take("again", *reversed(story))  # first arrivals in order of start
     for writer in (store.writer, Writer(store.connections)):
         parts = sorted(story, key=lambda span: span.span_id[-1] * 7 % 13)
         for at in range(0, len(parts), PART):
@@ -217,7 +217,7 @@ def test_order_and_repetition(store: Store) -> None:
 
 
 def test_winner_in_either_order(store: Store, project: str) -> None:
-    """Of two deliveries of a run the same one is read, whichever came last."""
+    """The longer of two deliveries of a run is read, in any order of arrival."""
     ids = {"trace_id": trace_id(7), "span_id": span_id(7)}
     short = make_call("answer", {"otel_ml.outputs": '"short"'}, **ids)
     longer = make_call("answer", {"otel_ml.outputs": '"the longer one"'}, **ids)
@@ -232,7 +232,7 @@ def test_winner_in_either_order(store: Store, project: str) -> None:
 
 
 def test_empty_group(store: Store, project: str) -> None:
-    """A group without records is written as nothing."""
+    """An empty batch writes nothing."""
     store.writer.write(Records())
     assert statistics.bound_runs(store.reader, project) is None
 
@@ -249,7 +249,7 @@ def stamps_of(store: Store) -> list[int]:
 
 
 def test_stamps(tmp_path: Path) -> None:
-    """No time of arrival is given twice, and none falls behind an earlier one."""
+    """No arrival time is used twice, and none is earlier than a previous one."""
     with open_store(tmp_path) as store:
         story = make_story()
         store.take("p", *story)
@@ -261,7 +261,7 @@ def test_stamps(tmp_path: Path) -> None:
 
 
 def test_stamps_after_reopening(tmp_path: Path) -> None:
-    """Times of arrival go on rising after the store was closed."""
+    """Arrival times keep rising after the store is reopened."""
     with open_store(tmp_path) as store:
         store.take("p", *make_story())
         last_ns = stamps_of(store)[-1]
@@ -288,7 +288,7 @@ def metric(name: str = "loss", **fields: Any) -> Metric:
 
 @pytest.mark.parametrize("table", [RUNS, METRICS], ids=["runs", "metrics"])
 def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
-    """Times of arrival go on rising when the clock was ahead before the store was closed."""
+    """Arrival times keep rising if the clock was ahead before the store was closed."""
     rows = map_all(make_call()).runs if table is RUNS else [metric()]
     with open_store(tmp_path) as store:
         arrow = table.to_arrow(rows, [FUTURE_NS])
@@ -300,7 +300,7 @@ def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
 
 @pytest.mark.parametrize("table", [OPEN_RUNS, PROCESSES], ids=["open runs", "processes"])
 def test_stamps_after_starts_and_signs(tmp_path: Path, table: Any) -> None:
-    """Times of arrival go on rising above those of start records and signs of life."""
+    """Arrival times keep rising above those of start records and signs of life."""
     rows = map_all(make_start(make_call())).open_runs
     with open_store(tmp_path) as store:
         arrow = table.to_arrow(rows if table is OPEN_RUNS else [SIGN], [FUTURE_NS])
@@ -318,7 +318,7 @@ SIGNS: Final = Sql("""
 
 
 def test_start_in_two_months(tmp_path: Path) -> None:
-    """A start record that comes again in another month is one run."""
+    """A start record delivered again in another month is one run."""
     run = make_call("train")
     records = map_spans([make_start(run)], Filing("p", NOW_NS))
     with open_store(tmp_path) as store:
@@ -330,7 +330,7 @@ def test_start_in_two_months(tmp_path: Path) -> None:
 
 
 def test_swept(tmp_path: Path) -> None:
-    """Start records of ended runs leave the store; those of others stay, and all reads the same."""
+    """Start records of ended runs are deleted, others stay, and all queries return the same."""
     open_run, ended = make_call("open", start_ns=NOW_NS + 1), make_call("ended")
     with open_store(tmp_path) as store:
         store.take("p", ended, make_start(ended), make_start(open_run))
@@ -345,7 +345,7 @@ def test_swept(tmp_path: Path) -> None:
 
 
 def test_start_is_swept_in_its_project_only(tmp_path: Path) -> None:
-    """The end of a run in one project leaves its start record in another one."""
+    """The end of a run in one project does not delete its start record in another."""
     run = make_call()
     with open_store(tmp_path) as store:
         store.take("q", run)
@@ -354,11 +354,11 @@ def test_start_is_swept_in_its_project_only(tmp_path: Path) -> None:
 
 
 def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A group is stored when old start records cannot be deleted; that is logged."""
+    """A batch is stored even if old start records cannot be deleted. The failure is logged."""
     run = make_call()
     with open_store(tmp_path) as store:
         client = store.connections.open()
-        client.command(  # a table with a projection refuses deletes
+        client.command(  # A table with a projection rejects deletes.
             Sql("ALTER TABLE open_runs MODIFY SETTING deduplicate_merge_projection_mode = 'drop'")
         )
         client.command(
@@ -371,7 +371,7 @@ def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_what_processes_tell(tmp_path: Path) -> None:
-    """Of a process the latest times and the highest counts are kept, in any order."""
+    """The latest times and highest counts of a process are kept, in any order of arrival."""
     signs = [
         replace(SIGN, heartbeat_ns=NOW_NS, seq=9, dropped=1),
         replace(SIGN, heartbeat_ns=NOW_NS - 1, seq=5, dropped=3),
@@ -386,8 +386,8 @@ def test_what_processes_tell(tmp_path: Path) -> None:
 
 
 def test_process_that_sends_much(tmp_path: Path) -> None:
-    """A process that sends runs all the time is noted once a minute."""
-    clock = itertools.count(NOW_NS, SECOND_NS // 4)  # it is asked more than once a write
+    """A process that sends runs continuously is recorded once a minute."""
+    clock = itertools.count(NOW_NS, SECOND_NS // 4)  # read several times per write
     with open_store(tmp_path) as store:
         writer = Writer(store.connections, clock.__next__)
         for _ in range(30):
@@ -413,7 +413,7 @@ def test_process_that_sends_much(tmp_path: Path) -> None:
     ids=str,
 )
 def test_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    """A run with a value that no column holds is refused for good, and no row of it is read."""
+    """A run with a value that fits no column is rejected, and none of its rows are read."""
     (run,) = map_all(make_call()).runs
     with open_store(tmp_path) as store:
         with pytest.raises(Rejected, match=r"^A value does not fit its column: \w+$"):
@@ -423,7 +423,7 @@ def test_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
 
 
 def test_refused_by_the_engine(store: Store) -> None:
-    """Rows that the engine itself will never take are refused for good, by its own name for it."""
+    """Rows that violate a constraint of the engine are rejected with the engine's error name."""
     client = store.connections.open()
     client.command(Sql("ALTER TABLE runs ADD CONSTRAINT good CHECK name != 'bad'"))
     with pytest.raises(Rejected, match=r"^The store refuses these rows: VIOLATED_CONSTRAINT$"):
@@ -433,7 +433,7 @@ def test_refused_by_the_engine(store: Store) -> None:
 
 
 def test_trouble(store: Store) -> None:
-    """Trouble of the store is told by its name; once it is over the same records are stored."""
+    """A store error raises Unavailable with its name. Afterwards the same records are stored."""
     client = store.connections.open()
     client.command(Sql("RENAME TABLE runs TO gone"))
     call = make_call()
@@ -445,7 +445,7 @@ def test_trouble(store: Store) -> None:
 
 
 def test_runs_come_last(tmp_path: Path) -> None:
-    """A group that breaks off leaves no run without what belongs to it."""
+    """A batch that fails midway leaves no run without its related records."""
     (run,) = map_all(make_call()).runs
     key = TraceKey("key", "p", b"short", NOW_NS, NOW_NS)
     with open_store(tmp_path) as store:
@@ -457,7 +457,7 @@ def test_runs_come_last(tmp_path: Path) -> None:
 
 
 def test_no_run_without_payload(store: Store) -> None:
-    """A run whose payload cannot be stored is not there either; sent again, both are."""
+    """A run whose payload cannot be stored is not stored. Sent again, both are."""
     client = store.connections.open()
     client.command(Sql("RENAME TABLE payloads TO gone"))
     call = make_call("answer", {"otel_ml.inputs": '{"question": "Where?"}'})
@@ -471,7 +471,7 @@ def test_no_run_without_payload(store: Store) -> None:
 
 
 def test_large_group(store: Store) -> None:
-    """The rows of a large group are one insert of each table."""
+    """The rows of a large batch are one insert per table."""
     (run,) = map_all(make_call()).runs
     many = [replace(run, span_id=span_id(number + 1)) for number in range(2_500)]
     store.writer.write(Records(runs=many))
@@ -483,7 +483,7 @@ def test_large_group(store: Store) -> None:
 
 
 def test_many_months(store: Store) -> None:
-    """A group whose runs are of 60 months is stored, each run in its month."""
+    """A batch with runs of 60 months is stored, each run in its month."""
     (run,) = map_all(make_call()).runs
     many = [
         replace(run, span_id=span_id(number + 1), start_ns=number * 31 * DAY_NS)
@@ -498,7 +498,7 @@ def test_many_months(store: Store) -> None:
 
 
 def test_claimed_starts(tmp_path: Path) -> None:
-    """Evaluations that claim any start of their runs are all stored."""
+    """Evaluations are stored whatever start of their run they claim."""
     evaluations = [
         make_record(
             "evaluation",
@@ -518,7 +518,7 @@ def test_claimed_starts(tmp_path: Path) -> None:
 
 
 def test_version_that_is_seen_again(tmp_path: Path) -> None:
-    """A version that is named by every run is written once, and again with its definition."""
+    """A version named by every run is written once, and again with its definition."""
     version = ModelVersion("p", "model", "answer", "aa", "", "", NOW_NS, NOW_NS)
     defined = replace(version, definition='{"source": "def answer(): ..."}')
     with open_store(tmp_path) as store:
@@ -533,7 +533,7 @@ def test_version_that_is_seen_again(tmp_path: Path) -> None:
 
 
 def test_definition_that_changes_at_once(tmp_path: Path) -> None:
-    """The greatest definition is kept, even if a smaller one was stored a moment before."""
+    """The greatest definition is kept, even if a smaller one was stored just before."""
     version = ModelVersion("p", "dataset", "qa", "aa", "", '{"items":1}', NOW_NS, NOW_NS)
     explained = replace(version, definition='{"reason":"new","items":1}')
     with open_store(tmp_path) as store:

@@ -1,4 +1,4 @@
-"""Stores of their own: what these tests run acts on more than their projects."""
+"""These tests use their own stores, because they change more than their own projects."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tests.support.otel_ml_collector.stores import Service, Store
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """The numbers of a collector cover every project of its store."""
+    """Return a separate store, because the collector's metrics cover all projects of a store."""
     return own_store
 
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """The numbers of a collector cover every project of its store."""
+    """Return a separate service, because the collector's metrics cover all projects of a store."""
     return own_service

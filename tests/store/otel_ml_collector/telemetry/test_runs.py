@@ -1,4 +1,4 @@
-"""Tests of the users' numbers: what is counted of recorded runs and of scores."""
+"""The metrics of recorded runs and scores."""
 
 import math
 import time
@@ -37,23 +37,23 @@ RUNS: Final = "otel_ml_runs_total"
 
 
 def no_versions(project: str, kind: VersionKind, names: Sequence[str]) -> Versions:
-    """A store that knows no versions."""
+    """Return no versions, like a store without any."""
     return {}
 
 
 def count(numbers: RunNumbers, *spans: Span, project: str = "p") -> None:
-    """Count what spans say, as if it was stored."""
+    """Count spans as if they were stored."""
     numbers.count(map_all(*spans, project=project))
 
 
 def read(numbers: RunNumbers, prefix: str = "otel_ml_") -> Numbers:
-    """Read the numbers that are not 0."""
+    """Read the metrics that are not 0."""
     page = read_collector(numbers)
     return {key: value for key, value in page.items() if value and key[0].startswith(prefix)}
 
 
 def evaluate(call: Span, judge: str, **told: str | float | bool) -> Span:
-    """Make the evaluation of a call that a judge sends later."""
+    """Make a judge's later evaluation of a call."""
     attributes = {f"otel_ml.{name}": value for name, value in told.items()}
     return make_record(
         "evaluation",
@@ -63,7 +63,7 @@ def evaluate(call: Span, judge: str, **told: str | float | bool) -> Span:
 
 
 def test_runs() -> None:
-    """Recorded runs are counted by project, model and version: how many, errors, time, tokens."""
+    """Runs, errors, durations and tokens are counted by project, model and version."""
     numbers = RunNumbers((), no_versions)
     tokens = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 7}
     count(
@@ -87,7 +87,7 @@ def test_runs() -> None:
 
 
 def test_cost() -> None:
-    """Dollars are added up of the runs whose cost is known, and of no others."""
+    """Costs are summed over the runs whose cost is known."""
     numbers = RunNumbers((), no_versions)
     for cost in (0.25, 0.5):
         count(numbers, make_call("answer", {"gen_ai.usage.cost": cost}))
@@ -101,7 +101,7 @@ def test_cost() -> None:
 
 
 def test_latency() -> None:
-    """A latency is in the buckets of its upper bound and of all that are above it."""
+    """A latency is counted in the bucket of its upper bound, and in all larger ones."""
     numbers = RunNumbers((), no_versions)
     count(numbers, make_call("answer", end_ns=NOW_NS + 40 * MS_NS))
     count(numbers, make_call("answer", end_ns=NOW_NS + 40 * MS_NS + 1))
@@ -113,14 +113,14 @@ def test_latency() -> None:
 
 
 def test_other_spans() -> None:
-    """Spans that are no model calls are not counted."""
+    """Spans that are not model calls are not counted."""
     numbers = RunNumbers((), no_versions)
     count(numbers, make_span("GET /"), make_call("answer"))
     assert read(numbers, RUNS) == {(RUNS, ("answer", "p", "")): 1}
 
 
 def test_redelivery() -> None:
-    """A run that is told of twice is counted once."""
+    """A run that is delivered twice is counted once."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     for _ in range(2):
@@ -129,7 +129,7 @@ def test_redelivery() -> None:
 
 
 def test_redelivery_to_another_project() -> None:
-    """A run that two projects have is counted in both."""
+    """A run that is in two projects is counted in both."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     count(numbers, call, project="p")
@@ -138,7 +138,7 @@ def test_redelivery_to_another_project() -> None:
 
 
 def test_forgotten_redelivery() -> None:
-    """A run that comes again after more than twice as many others as are remembered counts anew."""
+    """A run redelivered after more than twice as many others as are remembered is counted again."""
     numbers = RunNumbers((), no_versions, recent=10)
     call = make_call("answer")
     count(numbers, call, *(make_call("others") for _ in range(9)), call)
@@ -148,7 +148,7 @@ def test_forgotten_redelivery() -> None:
 
 
 def test_versions() -> None:
-    """A version is labelled with the small number that the store gives it, asked for once."""
+    """The label of a version is its number in the store, which is read once."""
     asked: list[tuple[str, Sequence[str]]] = []
 
     def versions(project: str, kind: VersionKind, models: Sequence[str]) -> Versions:
@@ -164,7 +164,7 @@ def test_versions() -> None:
 
 
 def test_versions_of_a_store_in_trouble() -> None:
-    """While the store does not answer, the first digits of the digest stand for the number."""
+    """While the store is unavailable, the first digits of the digest replace the number."""
 
     def versions(project: str, kind: VersionKind, models: Sequence[str]) -> Versions:
         raise Unavailable("The store has trouble")
@@ -175,7 +175,7 @@ def test_versions_of_a_store_in_trouble() -> None:
 
 
 def test_tags() -> None:
-    """The configured tags are labels; a run that lacks one has it empty."""
+    """The configured tags are labels; a missing tag has an empty label."""
     numbers = RunNumbers(("client", "is-new"), no_versions)
     count(
         numbers,
@@ -199,14 +199,14 @@ def test_tags() -> None:
 
 
 def test_long_tag() -> None:
-    """Of a tag's value no more than 100 characters are a label."""
+    """The label of a tag is cut to 100 characters."""
     numbers = RunNumbers(("client",), no_versions)
     count(numbers, make_call("answer", {"otel_ml.tag.client": "c" * 1_000}))
     assert read(numbers, RUNS) == {(RUNS, ("answer", "p", "c" * 100, "")): 1}
 
 
 def test_scores() -> None:
-    """Scores are counted by judge with the run's labels, whichever way they travel."""
+    """Scores are counted by judge with the run's labels, inside the run or as records."""
     numbers = RunNumbers((), no_versions)
     inside = make_call(
         "answer", {**VERSION, "otel_ml.score.grounded": 0.25, "otel_ml.passed.grounded": False}
@@ -227,7 +227,7 @@ def test_scores() -> None:
 
 
 def test_score_twice() -> None:
-    """A score of one run by one judge is counted once, also when another span brings it."""
+    """A judge's score of a run is counted once, even if two spans have it."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     count(numbers, call)
@@ -240,7 +240,7 @@ def test_score_twice() -> None:
 
 
 def test_versions_of_a_judge() -> None:
-    """What versions of a judge said is counted apart, under their small numbers once known."""
+    """Versions of a judge are counted separately, labelled with their numbers once known."""
 
     def versions(project: str, kind: VersionKind, names: Sequence[str]) -> Versions:
         return {("grounded", "a1", ""): 1} if kind == "judge" else {}
@@ -260,7 +260,7 @@ def test_versions_of_a_judge() -> None:
 
 
 def test_score_of_an_unknown_run() -> None:
-    """A score whose run was not counted lately has no model."""
+    """A score whose run was not counted recently has no model."""
     numbers = RunNumbers((), no_versions)
     count(numbers, evaluate(make_call("answer"), "grounded", **{"score.value": 0.75}))
     assert read(numbers, "otel_ml_judge_score_c") == {
@@ -269,7 +269,7 @@ def test_score_of_an_unknown_run() -> None:
 
 
 def test_people() -> None:
-    """What people say of a run is no score of a judge."""
+    """Reviewers' scores do not count as scores of a judge."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     count(numbers, call, evaluate(call, "feedback", source="human", **{"score.value": 1.0}))
@@ -277,7 +277,7 @@ def test_people() -> None:
 
 
 def test_bound() -> None:
-    """Runs beyond the bound of label sets are counted under the model other, and how many."""
+    """Runs beyond the limit of label sets are counted as model other, and in a separate metric."""
     numbers = RunNumbers((), no_versions, sets=2)
     count(numbers, *(make_call(f"m{number}") for number in (1, 2, 3, 4, 1)))
     assert read(numbers, "otel_ml_runs") == {
@@ -289,7 +289,7 @@ def test_bound() -> None:
 
 
 def test_bound_of_projects() -> None:
-    """Of 300 projects the first 100 have their own label set, and all others share one."""
+    """Of 300 projects, the first 100 have their own label sets, and all others share one."""
     numbers = RunNumbers((), no_versions)
     for number in range(300):
         count(numbers, make_call("m"), project=f"p{number}")
@@ -300,13 +300,14 @@ def test_bound_of_projects() -> None:
 
 
 def test_larger_project() -> None:
-    """A project that grows takes the label set of the smallest one, without counting twice."""
+    """A growing project takes over the smallest project's label set, without counting twice."""
     numbers = RunNumbers((), no_versions, projects=2)
     for project, runs in (("a", 9), ("b", 2), ("c", 7)):
         for _ in range(runs):
             call = make_call("m")
             count(numbers, call, evaluate(call, "j", **{"score.value": 1}), project=project)
-    # The first 4 runs of c counted as others; with the fifth, twice as many as b has, it took over.
+    # The first 4 runs of c counted as other. With the fifth it had twice as many as b and took
+    # over.
     assert read(numbers, RUNS) == {
         (RUNS, ("m", "a", "")): 9,
         (RUNS, ("other", "other", "")): 4,
@@ -319,7 +320,7 @@ def test_larger_project() -> None:
 
 
 def test_forgotten_sizes() -> None:
-    """However many projects there are, only a bounded number of them is remembered."""
+    """The number of remembered projects is limited."""
     largest = LargestProjects(1, sized=10)
     for _ in range(8):
         largest.add_run("large")
@@ -329,7 +330,7 @@ def test_forgotten_sizes() -> None:
 
 
 def test_bound_of_judges() -> None:
-    """Scores beyond the bound are counted under the judge other."""
+    """Scores beyond the limit are counted as judge other."""
     numbers = RunNumbers((), no_versions, sets=2)
     call = make_call("m")
     count(numbers, call)
@@ -343,7 +344,7 @@ def test_bound_of_judges() -> None:
 
 
 def test_infinite_score() -> None:
-    """A score that is infinite is an error of its judge, and nothing is added up."""
+    """An infinite score counts as an error of its judge, and is not summed."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     said = evaluate(call, "grounded", **{"score.value": math.inf, "passed": True})
@@ -354,7 +355,7 @@ def test_infinite_score() -> None:
 
 
 def test_failed_judge() -> None:
-    """A judge that failed has neither scored nor passed a run."""
+    """A failed judge counts neither as a score nor as a pass."""
     numbers = RunNumbers((), no_versions)
     call = make_call("answer")
     said = evaluate(call, "grounded", **{"score.value": math.nan, "passed": True})
@@ -365,7 +366,7 @@ def test_failed_judge() -> None:
 
 
 def test_scores_of_experiments() -> None:
-    """What judges say of runs over items of data sets is counted no more than these runs are."""
+    """Scores of experiment runs are not counted, like the runs themselves."""
     numbers = RunNumbers((), no_versions)
     experiment = make_experiment(1)
     count(numbers, experiment, *make_runs(experiment, "pfpf"))
@@ -378,7 +379,7 @@ def test_scores_of_experiments() -> None:
 
 
 def test_scores_of_older_experiments(tmp_path: Path) -> None:
-    """After a restart what judges say of experiments of before is not counted as production."""
+    """After a restart, scores of older experiments are not counted as production."""
     experiment, asked = make_experiment(1), make_call("answer")
     item_run, *_ = make_runs(experiment, "p")
     with open_store(tmp_path) as store:
@@ -397,7 +398,7 @@ def test_scores_of_older_experiments(tmp_path: Path) -> None:
 
 
 def test_scores_of_a_call_of_several_records(tmp_path: Path) -> None:
-    """A call that several instrumentations recorded, each of them judged, has one score."""
+    """If several records of one call are scored, a single score is counted."""
     with open_store(tmp_path) as store:
         watch = CallWatch(store.connections)
         numbers = RunNumbers((), no_versions, watch.resolve)

@@ -1,4 +1,4 @@
-"""Addresses below a project: a wrong one is not the page of a new project."""
+"""Addresses below a project: an unknown one is not the page of a new project."""
 
 import pytest
 
@@ -25,7 +25,7 @@ from tests.support.otel_ml_collector.stores import Service
     ],
 )
 def test_unknown_page(service: Service, project: str, path: str) -> None:
-    """An unknown page below a project is not found, whether the project exists or not."""
+    """An unknown page below a project gets a 404 response, whether the project exists or not."""
     assert ask(service.app, f"/projects/{project}/{path}").status == 404
     service.store.take(project, make_call("answer"))
     answered = ask(service.app, f"/projects/{project}/{path}")
@@ -36,7 +36,7 @@ def test_unknown_page(service: Service, project: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["", "/runs", "/models", "/datasets", "/alerts"])
 def test_project_below_another(service: Service, project: str, path: str) -> None:
-    """The pages of a project whose name has a slash are found, whatever is stored of it."""
+    """A project with a slash in its name has pages, whatever kind of record it has."""
     item = make_item({"q": 1})
     service.store.take(f"{project}/runs-only", make_call("answer"))
     service.store.take(f"{project}/set-only", item, *make_versions("qa", {"a": item}))
@@ -51,5 +51,5 @@ def test_project_below_another(service: Service, project: str, path: str) -> Non
 
 
 def test_new_project(service: Service, project: str) -> None:
-    """The page of a project without a slash is there before its first run."""
+    """A project without a slash in its name has a page before its first run."""
     assert ask(service.app, f"/projects/{project}").status == 200

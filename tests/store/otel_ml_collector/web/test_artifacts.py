@@ -1,4 +1,4 @@
-"""Tests of artifacts on the page of a run."""
+"""Artifacts on the page of a run."""
 
 import ast
 from typing import Any
@@ -40,19 +40,19 @@ def artifact(**told: Any) -> LinkedArtifact:
     ids=lambda value: str(value)[:20],
 )
 def test_facts(preview: Any, facts: list[tuple[str, str]]) -> None:
-    """A preview is shown as pairs of name and text, of an array with its shape and statistics."""
+    """A preview is shown as pairs of name and text, for arrays with shape and statistics."""
     (shown,) = lay_out_for([artifact(preview=preview)], SERVER)
     assert list(shown.facts) == facts
 
 
 def test_older() -> None:
-    """Of a reference that was logged twice the newest is told from the other."""
+    """If a reference was logged twice, the newest artifact is marked."""
     shown = lay_out_for([artifact(), artifact(ref="b"), artifact()], SERVER)
     assert [one.is_newest for one in shown] == [True, True, False]
 
 
 def test_code() -> None:
-    """The code names the document's address as Python does; without a document there is none."""
+    """The code contains the document's address as a string; without a document there is none."""
     shown = lay_out_for([artifact(url=URL), artifact()], SERVER)
     assert shown[0].code is not None
     texts = [
@@ -73,7 +73,7 @@ def test_code() -> None:
     ],
 )
 def test_image(told: dict[str, Any], image: str | None) -> None:
-    """An image that is here, and not very large, is shown."""
+    """An image is shown if its document is stored and not too large."""
     (shown,) = lay_out_for([artifact(**told)], SERVER)
     assert shown.image == image
 
@@ -83,12 +83,12 @@ def test_image(told: dict[str, Any], image: str | None) -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1_500, "1.5 kB"), (64_000_000, "64.0 MB")],
 )
 def test_size(value: int, text: str) -> None:
-    """A number of bytes is written in its largest unit."""
+    """A number of bytes is formatted in the largest fitting unit."""
     assert size(value) == text
 
 
 def test_hostile(service: Service, project: str) -> None:
-    """Whatever an artifact says of itself stands on the page as text."""
+    """An artifact's data is escaped on the page."""
     hostile = make_artifact(
         HOSTILE, '{"a":1}', type=HOSTILE, preview=f'{{"{"x" * 9}": "</pre><img src=x>"}}'
     )

@@ -1,4 +1,4 @@
-"""Tests of calls that say what cannot be: it is kept, said on the page, and makes no number."""
+"""Calls with invalid values: they are stored and shown on the page, but not counted."""
 
 import json
 import re
@@ -27,7 +27,7 @@ ASKED = "gen_ai.input.messages"
 
 
 def read(service: Service, project: str, attributes: dict[str, Value]) -> tuple[Any, str]:
-    """Store a call; read it as JSON, and its page."""
+    """Store a call; return its JSON and its page."""
     span = make_span("chat", {**CALL, **attributes})
     service.store.writer.write(map_spans([span], Filing(project, NOW_NS, prices=Prices())))
     run = ask(service.app, f"/api/v1/projects/{project}/runs/{id_of(span)}")
@@ -51,7 +51,7 @@ def read(service: Service, project: str, attributes: dict[str, Value]) -> tuple[
 def test_no_number(
     service: Service, name: str, value: Value, tokens: tuple[int | None, int | None]
 ) -> None:
-    """What is to be a number and is none is kept as it came, named on the page, and not counted."""
+    """An invalid number is stored unchanged, named on the page, and not counted."""
     run, page = read(service, "odd", {OUT: 5, name: value})
     assert (run["tokens"]["input"], run["tokens"]["output"]) == tokens
     assert run["cost"] is None
@@ -62,7 +62,7 @@ def test_no_number(
 
 
 def test_numbers_as_texts(service: Service) -> None:
-    """A number that comes as a text is a number, and nothing is said of it."""
+    """A number sent as text is read as a number, without a note on the page."""
     run, page = read(service, "texts", {GIVEN: "12", OUT: 5.0, COST: "0.5"})
     assert (run["tokens"]["input"], run["tokens"]["output"], run["cost"]) == (12, 5, 0.5)
     assert 'id="unread"' not in page
@@ -72,7 +72,7 @@ def test_numbers_as_texts(service: Service) -> None:
     "value", ["no list", '{"role": "user"}', "[1, null, [[]]]", '[{"role": 7, "parts": "x"}]', "["]
 )
 def test_messages_that_are_none(service: Service, value: str) -> None:
-    """Messages that are no list of messages are kept as they came, and their run has a page."""
+    """Invalid messages are stored unchanged, and their run has a page."""
     run, page = read(service, "messages", {ASKED: value})
     try:
         expected = json.loads(value)
@@ -83,7 +83,7 @@ def test_messages_that_are_none(service: Service, value: str) -> None:
 
 
 def test_ten_thousand_parts(service: Service) -> None:
-    """A message of 10,000 parts is kept whole, and its page is bounded."""
+    """A message with 10,000 parts is stored in full, and the size of its page is limited."""
     parts = [{"type": "text", "content": f"part {number}"} for number in range(10_000)]
     asked = [{"role": "user", "parts": parts}]
     run, page = read(service, "parts", {ASKED: json.dumps(asked), GIVEN: 12, OUT: 5})
@@ -93,7 +93,7 @@ def test_ten_thousand_parts(service: Service) -> None:
 
 
 def test_judge_call_without_a_run(service: Service) -> None:
-    """The call of a judge whose scored run is no ID has a page, without a link to it."""
+    """A judge's call with an invalid id of the scored run has a page without a link to the run."""
     judging: dict[str, Value] = {"otel_ml.judging": "grounded", "otel_ml.judging.run": 7}
     run, page = read(service, "bad-judging", {**judging, "otel_ml.kind": "judge"})
     assert run["kind"] == "judge"

@@ -1,4 +1,4 @@
-"""Pages below the path of a proxy: every link leads back below it.
+"""Pages below the path of a proxy: every link stays below that path.
 
 The path comes from `public_url`, or from `X-Forwarded-Prefix` of a trusted proxy.
 """
@@ -25,7 +25,7 @@ PREFIXED: Final = {"x-forwarded-prefix": BASE, "x-forwarded-proto": "https"}
 def below(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Mapping[str, str]]]:
-    """Yield a service, and the headers of each request to it."""
+    """Yield a service, and the headers for each request to it."""
     is_set = request.param == "public_url"
     public_url = f"https://ml.example{BASE}" if is_set else ""
     with open_service(tmp_path_factory.mktemp("below"), public_url=public_url) as service:
@@ -37,7 +37,7 @@ def below(
 def test_no_link_leaves_the_base_path(
     below: tuple[Service, Mapping[str, str]], is_stripped: bool
 ) -> None:
-    """Each link of each page begins with the path, and answers below it."""
+    """Each link of each page starts with the base path, and its target exists."""
     service, headers = below
     waiting, known = [f"{BASE}/"], {f"{BASE}/"}
     outside: list[tuple[str, str]] = []
@@ -61,7 +61,7 @@ def test_no_link_leaves_the_base_path(
 
 
 def test_redirects_stay_below_the_base_path(below: tuple[Service, Mapping[str, str]]) -> None:
-    """A redirect begins with the path too."""
+    """Redirects start with the base path too."""
     service, headers = below
     for path, target in (("/favicon.ico", "/static/icon.svg"), ("/projects/", "/")):
         answered = ask(service.app, f"{BASE}{path}", headers=headers)
@@ -69,7 +69,7 @@ def test_redirects_stay_below_the_base_path(below: tuple[Service, Mapping[str, s
 
 
 def test_addresses_in_examples(below: tuple[Service, Mapping[str, str]]) -> None:
-    """The code that an empty page shows sends to the collector below the path."""
+    """The code on an empty page uses the collector's address with the base path."""
     service, headers = below
     page = ask(service.app, "/projects/empty", headers=headers).text
     host = "localhost:4318" if headers else "ml.example"

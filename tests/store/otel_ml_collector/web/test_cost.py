@@ -1,4 +1,4 @@
-"""Tests of what a run's page says of its cost: how it was found, or why there is none."""
+"""A run's cost on its page: how it was calculated, or why it is missing."""
 
 import re
 from html import unescape
@@ -22,7 +22,7 @@ MINE = Prices([Price("ours", "mine-1", 1.0, 2.0)])
 
 
 def read_page(service: Service, attributes: dict[str, Value], prices: Prices | None) -> list[str]:
-    """Store a call as it would be with some prices; read what its page says of cost."""
+    """Store a call with the given prices; return the notes about cost from its page."""
     span = make_span("call", {**CALL, **attributes})
     service.store.writer.write(map_spans([span], Filing("cost", NOW_NS, prices=prices)))
     answered = ask(service.app, f"/projects/cost/runs/{id_of(span)}")
@@ -62,18 +62,18 @@ def read_page(service: Service, attributes: dict[str, Value], prices: Prices | N
     ids=repr,
 )
 def test_cost(service: Service, attributes: dict[str, Value], expected: str) -> None:
-    """A call's page says how its cost was found, or why it has none."""
+    """A call's page explains how its cost was calculated, or why it is missing."""
     assert read_page(service, attributes, Prices()) == [expected]
 
 
 def test_no_price_at_the_time(service: Service) -> None:
-    """A call that came before there was a price has no cost, and its page says so."""
+    """A call that was stored before a price existed has no cost, and its page has the reason."""
     expected = "no cost: there was no price when it was stored"
     assert read_page(service, {**OPENAI, **TOKENS}, None) == [expected]
 
 
 def test_price_of_cached_tokens(service: Service) -> None:
-    """Tokens that were read from a cache have a price of their own in the cost of a call."""
+    """Cached tokens have their own price in the cost of a call."""
     prices = Prices([Price("ours", "mine-1", 10.0, 20.0, cached=1.0)])
     told: dict[str, Value] = {
         **CALL,
@@ -86,11 +86,11 @@ def test_price_of_cached_tokens(service: Service) -> None:
     span = make_span("call", told)
     service.store.writer.write(map_spans([span], Filing("cached", NOW_NS, prices=prices)))
     run = ask(service.app, f"/api/v1/projects/cached/runs/{id_of(span)}").json
-    assert run["cost"] == 0.0084  # 600 x 10 + 400 x 1 + 100 x 20, by the million
+    assert run["cost"] == 0.0084  # 600 × 10 + 400 × 1 + 100 × 20, per million
 
 
 def test_own_price() -> None:
-    """A price of the user's own is told from those of the table, and whose it is."""
+    """A user's own price is marked as such, with its provider."""
     [named, alone] = [MINE.find("ours", "mine-1"), MINE.find("autogen", "mine-1")]
     assert named is not None
     assert alone is not None
@@ -108,11 +108,11 @@ def test_own_price() -> None:
     ids=["function", "tool", "failed"],
 )
 def test_nothing_to_say(service: Service, attributes: dict[str, Value]) -> None:
-    """What used no model, or failed, has no cost, and no page says why."""
+    """A run that used no LLM, or failed, has no cost and no note about it."""
     assert read_page(service, attributes, Prices()) == []
 
 
-SUM: str = "0.0003"  # which the sum of three binary fractions is not
+SUM: str = "0.0003"  # the sum of the binary fractions is not exactly this
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ SUM: str = "0.0003"  # which the sum of three binary fractions is not
     ids=["sessions", "session", "roots", "stats"],
 )
 def test_sums_of_money(service: Service, project: str, path: str) -> None:
-    """A sum of costs in JSON has the digits of money, not those of binary fractions."""
+    """A sum of costs in JSON is rounded like money, without errors of binary fractions."""
     root = make_span(
         "ask", {"gen_ai.operation.name": "invoke_agent", "session.id": "chat"}, span_id=b"a" * 8
     )

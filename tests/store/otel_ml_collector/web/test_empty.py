@@ -1,4 +1,4 @@
-"""Empty pages say how the first of what they are of is made, in code that runs."""
+"""Empty pages show how to create the first entry, with code that works."""
 
 import html
 import re
@@ -19,7 +19,7 @@ RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>',
     ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges", "targets"],
 )
 def test_recipe(service: Service, page: str) -> None:
-    """The page of a project without any has code, and a button that copies it."""
+    """An empty page has code that compiles, and a button that copies it."""
     answer = ask(service.app, f"/projects/nothing/{page}".rstrip("/"))
     (name, code), *_ = RECIPE.findall(answer.text)
     assert f'data-copy="#{name}">Copy code</button>' in answer.text
@@ -29,7 +29,7 @@ def test_recipe(service: Service, page: str) -> None:
 
 @pytest.mark.parametrize("page", ["alerts"])
 def test_command(service: Service, page: str) -> None:
-    """Without rules, a whole command that makes the first one is shown."""
+    """Without alert rules, the page shows a complete command that creates the first one."""
     answer = ask(service.app, f"/projects/not%20here/{page}")
     [(_, code)] = RECIPE.findall(answer.text)
     curl, *options, header, body = shlex.split(html.unescape(code))
@@ -42,7 +42,7 @@ def test_command(service: Service, page: str) -> None:
 
 
 def test_only_experiments(service: Service, project: str) -> None:
-    """A project that has only experiments links to them; it does not ask for a first run."""
+    """A project that has only experiments links to them, and does not ask for a first run."""
     run = make_call(
         "trial",
         {

@@ -1,4 +1,4 @@
-"""Tests of judges that fail on most runs: Home, the overview and the judge's page say so."""
+"""Judges that fail on most runs: Home, the overview and the judge's page report them."""
 
 import html
 import time
@@ -30,7 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def judge_runs(
     service: Service, failed: int, version: str = "a1", *, runs: int = RUNS, ago_ns: int = 0
 ) -> None:
-    """Store some runs. The judge fails on the first ones."""
+    """Store runs; the judge fails on the first `failed` ones."""
     now_ns = time.time_ns()
     calls = [make_call(start_ns=now_ns - ago_ns - (place + 2) * SECOND_NS) for place in range(runs)]
     said: Sequence[Span] = [
@@ -80,26 +80,26 @@ def test_some_runs(service: Service) -> None:
 
 @pytest.mark.parametrize(("failed", "runs"), [(12, 24), (9, 9)])
 def test_no_problem(service: Service, failed: int, runs: int) -> None:
-    """A judge that fails on half of the runs, or on few runs, is no problem."""
+    """A judge that fails on half of the runs, or on few runs, is not a problem."""
     judge_runs(service, failed, runs=runs)
     assert find(service) == []
 
 
 def test_repaired_judge(service: Service) -> None:
-    """A judge whose newer version scores runs is no problem any more."""
+    """A judge whose newer version scores runs is no longer a problem."""
     judge_runs(service, RUNS, ago_ns=1000 * SECOND_NS)
     judge_runs(service, 0, "b2")
     assert find(service) == []
 
 
 def test_old_failures(service: Service) -> None:
-    """Failures of more than a day ago are no problem."""
+    """Failures that are more than a day old are not a problem."""
     judge_runs(service, RUNS, ago_ns=2 * DAY_NS)
     assert find(service) == []
 
 
 def test_page_names_the_error(service: Service) -> None:
-    """The page of a judge that gave no score shows its newest error, with a link to the run."""
+    """The page of a judge without scores shows its newest error, with a link to the run."""
     judge_runs(service, RUNS)
     page = ask(service.app, "/projects/shop/judges/grounded").text
     assert "Newest error: <code>KeyError" in page

@@ -1,4 +1,4 @@
-"""How many files of ours must be read to follow one page."""
+"""The number of the collector's files that serving one page executes."""
 
 import sys
 import threading
@@ -12,8 +12,8 @@ from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import open_service
 
 OURS: Final = str(Path(otel_ml_collector.__file__).parent)
-MOST: Final = 34  # two more than before rooms that compute were kept free of page code
-# What every request passes, whatever it asks for.
+MOST: Final = 34  # two more than before computing packages stopped importing page code
+# Files that every request executes, whatever its address.
 EVERY_REQUEST: Final = {
     "access.py",
     "clock.py",
@@ -25,7 +25,7 @@ EVERY_REQUEST: Final = {
 
 
 def test_page_of_a_run(tmp_path: Path) -> None:
-    """A warm page of a run passes at most 34 files, not counting those of every request."""
+    """A warm page of a run executes at most 34 files, besides those of every request."""
     files: set[str] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
@@ -33,7 +33,7 @@ def test_page_of_a_run(tmp_path: Path) -> None:
         if event == "call" and name.startswith(OURS) and name.endswith(".py"):
             files.add(name.removeprefix(f"{OURS}/"))
 
-    threading.setprofile(note)  # of all threads that begin from now on: those of the store as well
+    threading.setprofile(note)  # all threads started from now on, including the store's
     try:
         with open_service(tmp_path) as service:
             call = make_call("call", {"otel_ml.tag.client": "bill"})

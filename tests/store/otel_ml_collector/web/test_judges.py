@@ -1,4 +1,4 @@
-"""Tests of the judges' API calls and pages."""
+"""The judges' API calls and pages."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -13,7 +13,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a judge of two versions."""
+    """Open a collector with a judge that has two versions."""
     with open_service(tmp_path_factory.mktemp("judges")) as service:
         runs = calls(4)
         service.store.take("a/b", tell("a1"))
@@ -30,7 +30,7 @@ def get(app: FastAPI, path: str) -> Any:
 
 
 def test_api(service: Service) -> None:
-    """The list and the versions are answered by the API, for a project whose name is a path."""
+    """The API returns the list and versions of judges, also for a project with a slash."""
     [judge] = get(service.app, "/api/v1/projects/a/b/judges")["judges"]
     assert (judge["judge"], judge["versions"], judge["newest"]["mean_score"]) == (
         "grounded",
@@ -57,7 +57,7 @@ PAGES: Final[Sequence[tuple[str, Callable[[str], bool]]]] = [
 
 @pytest.mark.parametrize(("path", "holds"), PAGES, ids=[path for path, _ in PAGES])
 def test_pages(service: Service, path: str, holds: Callable[[str], bool]) -> None:
-    """The pages show what the API tells."""
+    """The pages show the API's data."""
     page = ask(service.app, f"/projects/a/b/{path}")
     assert page.status == 200, page.text
     assert holds(page.text)

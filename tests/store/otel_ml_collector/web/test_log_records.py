@@ -1,4 +1,4 @@
-"""Tests of the page of a run of which log records told."""
+"""The page of a run with log records."""
 
 from html import escape
 from urllib.parse import quote
@@ -19,7 +19,7 @@ def page_of(service: Service, project: str, run_id: str) -> str:
 
 
 def test_lines(service: Service, project: str) -> None:
-    """A line is shown with its event, its attributes and its stack trace, as text."""
+    """A log line is shown with its event, attributes and stack trace, all escaped."""
     run = make_call()
     told: dict[str, Value] = {
         "retry": 2,
@@ -39,7 +39,7 @@ def test_lines(service: Service, project: str) -> None:
 
 
 def test_messages(service: Service, project: str) -> None:
-    """Messages that log records told are shown as input and output, and once."""
+    """Messages from log records are shown once, as input and output."""
     run = make_span("chat", {"gen_ai.operation.name": "chat"})
     logs = [
         make_log({"content": "Where is it?"}, of=run, event="gen_ai.user.message"),

@@ -1,4 +1,4 @@
-"""Tests of the page of metrics: whose they are, and what is told of each series."""
+"""The metrics page: the runs it shows, and the summary of each series."""
 
 import html
 import json
@@ -24,7 +24,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """The empty page names every project that has metrics."""
+    """Return a separate service, because an empty page names every project that has metrics."""
     return own_service
 
 
@@ -36,7 +36,7 @@ def series_of(*values: float | None, count: int = 0) -> MetricSeries:
 
 
 def test_plot() -> None:
-    """A figure tells last, lowest and highest of the points, and how many are no numbers."""
+    """A plot has the last, lowest and highest value, and the number of NaN points."""
     [plot] = make_plots("p", {"run_id": "r"}, [series_of(1.0, None, 3.0, 2.0, count=9)])
     assert plot == Plot(
         name="a b",
@@ -52,7 +52,7 @@ def test_plot() -> None:
 
 
 def test_plot_without_numbers() -> None:
-    """Of a series of nothing but NaN there is neither a lowest nor a highest."""
+    """A series of only NaN has no lowest or highest value."""
     [plot] = make_plots("p", {"run_id": "r"}, [series_of(None)])
     assert (plot.last, plot.low, plot.high, plot.not_numbers, plot.line) == (
         None,
@@ -64,7 +64,7 @@ def test_plot_without_numbers() -> None:
 
 
 def test_metrics_of_a_version(service: Service, project: str) -> None:
-    """What was logged for a version is answered by its number, apart from that of its runs."""
+    """Metrics of a version are returned by its number, separate from its runs' metrics."""
     call = make_call("churn", {"otel_ml.model.version": "aa"})
     told: dict[str, Value] = {
         "otel_ml.metric.names": ["accuracy"],
@@ -102,7 +102,7 @@ def test_metrics_of_a_version(service: Service, project: str) -> None:
 
 
 def train(number: int, params: dict[str, Value], **values: list[float]) -> list[Span]:
-    """Make a run of a sweep with its params, and the record of the points of its metrics."""
+    """Make a run with params, and the record of its metric points."""
     flat = [(name, step, value) for name, of in values.items() for step, value in enumerate(of)]
     told = {"otel_ml.kind": "training", "otel_ml.params": json.dumps(params)}
     run = make_call("fit", told, start_ns=NOW_NS + number)
@@ -117,7 +117,7 @@ def train(number: int, params: dict[str, Value], **values: list[float]) -> list[
 
 
 def cells(page: str) -> list[list[str]]:
-    """Read the table of a sweep, without its last two columns."""
+    """Return the cells of the sweep table, without its first two and last two columns."""
     table = page.partition('id="sweep"')[2].partition("</table>")[0]
     rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
     found = [re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL) for row in rows]
@@ -125,9 +125,9 @@ def cells(page: str) -> list[list[str]]:
 
 
 def test_sweep(service: Service, project: str) -> None:
-    """Of runs the params that differ and the last values stand beside one another, a line each.
+    """A sweep has one row per run, with the params that differ and the last metric values.
 
-    What all have alike is told once, a heading orders, and a metric of one point is a number.
+    Equal params are listed once, headings sort, and a metric with one point is a number.
     """
     runs = [
         *train(1, {"rate": 0.1, "seed": 7}, loss=[0.9, 0.5], best=[0.75]),
@@ -150,7 +150,7 @@ def test_sweep(service: Service, project: str) -> None:
         assert [row[1] for row in cells(ordered)[1:]] == wanted
     assert page.count('<figure class="curve') == 1  # both runs on one axis
     [current] = re.findall(r'<tr class="cur".*?</tr>', page, re.DOTALL)
-    assert id_of(runs[2]) in current  # the best one, not the newest
+    assert id_of(runs[2]) in current  # the best run, not the newest
     chosen = ask(service.app, f"/projects/{project}/metrics?run_id={id_of(runs[0])}").text
     assert "<dt>best</dt>" in chosen
 
@@ -162,7 +162,7 @@ MOVED = "Noise: in the last quarter of its steps, the best curve still changed b
 @pytest.mark.parametrize(
     ("runs", "expected"),
     [
-        # The next one is nearer than the best one moved in its last quarter: 0.91 to 0.93.
+        # The second run is closer than the best run moved in its last quarter, from 0.91 to 0.93.
         (
             [({"rate": 0.1}, RISING), ({"rate": 0.2}, [*RISING[:-1], 0.915])],
             "Best: a, with acc = 0.93 at rate 0.1. b is 0.015 lower, which is within the noise. "
@@ -173,7 +173,7 @@ MOVED = "Noise: in the last quarter of its steps, the best curve still changed b
             f"Best: a, with acc = 0.93 at rate 0.1. b is next, 0.3 lower: more than the noise. "
             f"{MOVED} Each setting ran once; another seed may differ more.",
         ),
-        # The second run repeats the first one: that tells what chance does.
+        # The second run repeats the first with another seed, which shows the noise.
         (
             [
                 ({"rate": 0.1, "seed": 7}, RISING),
@@ -207,7 +207,7 @@ def test_best(
     runs: list[tuple[dict[str, Value], list[float]]],
     expected: str,
 ) -> None:
-    """A list says which run is best, by how much, and whether that may be chance."""
+    """The list names the best run, its lead, and whether that may be noise."""
     sent = [train(number, params, acc=values) for number, (params, values) in enumerate(runs)]
     service.store.take(project, *(span for spans in sent for span in spans))
     page = ask(service.app, f"/projects/{quote(project)}/metrics").text
@@ -218,7 +218,7 @@ def test_best(
 
 
 def test_lowest_is_best(service: Service, project: str) -> None:
-    """Of a loss the lowest is best, unless a heading asks for the highest."""
+    """The lowest loss is the best, unless the list is sorted by the highest."""
     runs = [train(number, {"rate": number}, loss=[0.9, number / 2]) for number in (1, 2)]
     service.store.take(project, *(span for spans in runs for span in spans))
     low, high = (id_of(run)[-6:] for run, _ in runs)
@@ -229,7 +229,7 @@ def test_lowest_is_best(service: Service, project: str) -> None:
 
 
 def test_curves_on_one_axis(service: Service, project: str) -> None:
-    """The curves of a metric's best six runs stand on one axis, the best one in the accent."""
+    """The curves of the best six runs share one axis, with the best one highlighted."""
     runs = [train(number, {"rate": number}, acc=[0.1, number / 10]) for number in range(1, 9)]
     service.store.take(project, *(span for spans in runs for span in spans))
     page = ask(service.app, f"/projects/{project}/metrics").text
@@ -248,19 +248,19 @@ def test_curves_on_one_axis(service: Service, project: str) -> None:
     [("model=no&version=1", 404), ("model=no&version=0", 400), ("by=colour", 400)],
 )
 def test_wrong_question(service: Service, project: str, asked: str, status: int) -> None:
-    """What is not there, or is no parameter, is told on a page."""
+    """An unknown version or an invalid parameter gets an error page."""
     answered = ask(service.app, f"/projects/{project}/metrics?{asked}")
     assert answered.status == status
     assert answered.headers["content-type"].startswith("text/html")
 
 
 def test_empty_page_names_others(service: Service, project: str) -> None:
-    """The page of a project without metrics names those that have some, and how many runs."""
+    """The page of a project without metrics names projects with metrics, and their runs."""
     for call in (make_call(), make_call()):
         points: dict[str, Value] = {
             "otel_ml.metric.names": ["loss"],
             "otel_ml.metric.values": [0.5],
-            "otel_ml.metric.times": [2 * NOW_NS],  # later than all others
+            "otel_ml.metric.times": [2 * NOW_NS],  # later than all other metrics
         }
         service.store.take(f"{project} measured", call, make_record("update", call, points))
     service.store.take(project, make_call())

@@ -1,4 +1,4 @@
-"""Tests of the page of a model and of the list: they count the same."""
+"""The page of a model and the list of models show the same counts."""
 
 import time
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def test_versions_of_experiments(service: Service, project: str) -> None:
-    """The page of a model counts live runs, and says how many more experiments have."""
+    """The model's page counts live runs, and gives the number of experiment runs separately."""
     experiment = make_experiment(1)
     tried = [
         replace(run, attributes={**run.attributes, "otel_ml.model.version": "aa"})
@@ -31,7 +31,7 @@ def test_versions_of_experiments(service: Service, project: str) -> None:
 
 
 def test_verdict_of_few_runs(service: Service, project: str) -> None:
-    """The verdict on two versions with few runs says when they are compared."""
+    """The verdict on versions with few runs states when they will be compared."""
     now_ns = time.time_ns()
     for version, hours in (("aa", 3), ("bb", 2)):
         call = make_call(

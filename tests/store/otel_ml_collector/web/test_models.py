@@ -1,4 +1,4 @@
-"""Tests of the list of models, and of the page of a model of which no version was told."""
+"""The list of models, and the page of a model without versions."""
 
 import re
 import time
@@ -18,7 +18,7 @@ NAME: Final = re.compile(r'<td class="l1"[^>]*><span class="mv"><a href="([^"]+)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a help desk, whose providers' models have no versions."""
+    """Open a service with a help desk whose LLMs have no versions."""
     with open_service(tmp_path_factory.mktemp("desk")) as opened:
         now_ns = time.time_ns()
         opened.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)
@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_nothing_is_a_dead_end(service: Service) -> None:
-    """Each model of the list has a page: with versions, without one, and without a run."""
+    """Each model of the list has a page: with versions, without versions, and without runs."""
     links = NAME.findall(ask(service.app, PAGE).text)
     assert {name for _, name in links} == {
         *("reply", "gpt-4o", "claude-sonnet-4-5", "find_order", "index", "trial")
@@ -47,23 +47,23 @@ def test_nothing_is_a_dead_end(service: Service) -> None:
     ],
 )
 def test_order(service: Service, order: str, first: list[str]) -> None:
-    """A heading orders the whole list, and says that it does."""
+    """A heading sorts the whole list, and is marked as the sort column."""
     text = ask(service.app, f"{PAGE}?order={order}").text
     assert [name for _, name in NAME.findall(text)][: len(first)] == first
     assert text.count("aria-sort=") == 1
 
 
 def test_figures(service: Service) -> None:
-    """The list has p95, cost and what a judge passed of the last 30 days."""
+    """The list has p95, cost and the judge's pass rate of the last 30 days."""
     text = ask(service.app, PAGE).text
     row = text.partition(">gpt-4o</a>")[2].partition("</tr>")[0]
-    assert "2.27" in row  # 540 calls of 0.0042
+    assert "2.27" in row  # 540 calls at 0.0042 each
     passed = 300 * 0.9 + BEFORE * 0.9 + AFTER * 0.3
     assert f"{100 * passed / (300 + BEFORE + AFTER):.1f}" in text
 
 
 def test_page_without_a_version(service: Service) -> None:
-    """A model without a version shows its figures and users; each figure opens its runs."""
+    """A model without versions has figures and users; each figure links to its runs."""
     text = ask(service.app, f"{PAGE}/gpt-4o").text
     tiles = dict(re.findall(r"<dt>([^<]+)</dt><dd><a href=\"[^\"]+\">([^<]+)<", text))
     assert list(tiles) == ["Runs", "Errors", "Latency p95", "Cost"]
@@ -77,5 +77,5 @@ def test_page_without_a_version(service: Service) -> None:
 
 
 def test_no_model(service: Service) -> None:
-    """What no run names is not there."""
+    """A model without any run gets a 404 response."""
     assert ask(service.app, f"{PAGE}/nobody").status == 404

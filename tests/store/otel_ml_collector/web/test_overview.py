@@ -1,4 +1,4 @@
-"""Tests of a project at a glance: the page, its JSON, and what is said first."""
+"""The overview of a project: its page, its JSON, and the order of its findings."""
 
 import html
 import re
@@ -26,7 +26,7 @@ CALLS: Final = BEFORE + AFTER
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a help desk whose newest version is worse."""
+    """Open a service with a help desk whose newest version is worse."""
     with open_service(tmp_path_factory.mktemp("desk")) as opened:
         now_ns = time.time_ns()
         opened.store.take(PROJECT, *make_desk(now_ns), now_ns=now_ns)
@@ -41,7 +41,7 @@ def told(service: Service) -> Any:
 
 
 def test_worst_first(told: Any) -> None:
-    """The version that is worse comes first, then what fails for the first time, then crashes."""
+    """The worse version is first, then a new error, then a crash."""
     assert [(one["word"], one["subject"], one["by"]) for one in told["findings"]] == [
         ("worse", "reply:v2", "production"),
         ("new error", "OrderNotFound", "errors"),
@@ -55,14 +55,14 @@ def test_worst_first(told: Any) -> None:
 
 
 def test_each_opens_its_runs(service: Service, told: Any) -> None:
-    """The filter of what is found lists the runs that are counted."""
+    """The filter of each finding matches the runs it counts."""
     for one in told["findings"]:
         found = ask(service.app, f"/api/v1{PAGE}/runs?limit=1000&where={quote(one['where'])}").json
         assert len(found["runs"]) == one["runs"], one["subject"]
 
 
 def test_totals(told: Any) -> None:
-    """Runs of the last day are counted with a week before, and none of an experiment."""
+    """The last day's runs are counted, next to a week before, without experiment runs."""
     total, before = told["total"], told["before"]
     assert (total["runs"], total["errors"]) == (2 * CALLS + LOST, LOST)
     assert total["cost"] == pytest.approx(0.0042 * CALLS)
@@ -81,7 +81,7 @@ def test_totals(told: Any) -> None:
     ],
 )
 def test_models_sum_to_the_total(service: Service, models: str, names: set[str]) -> None:
-    """Groups of models are all runs of the project, whatever they go by."""
+    """The model groups add up to all runs of the project, for any grouping."""
     told = ask(service.app, f"{API}?models={models}").json
     assert {one["group"] for one in told["models"]["groups"]} == names
     totals = [one["total"] for one in told["models"]["groups"]]
@@ -101,7 +101,7 @@ def test_models_sum_to_the_total(service: Service, models: str, names: set[str])
     ],
 )
 def test_order(service: Service, order: str, key: Any, is_falling: bool) -> None:
-    """Users stand in the order that is asked for, the worst or the most first."""
+    """Users are sorted as requested, the worst or the highest first."""
     told = ask(service.app, f"{API}?order={order}").json
     values = [key(one["total"]) for one in told["users"]["groups"]]
     assert values == sorted(values, reverse=is_falling)
@@ -109,7 +109,7 @@ def test_order(service: Service, order: str, key: Any, is_falling: bool) -> None
 
 
 def test_by_tag(service: Service) -> None:
-    """The table of users can go by a tag instead; its rows lead to the runs that they count."""
+    """The users table can be grouped by a tag, and its rows link to the counted runs."""
     now_ns = time.time_ns()
     clients = {"acme": 120, "nova": 60}
     calls = [
@@ -136,7 +136,7 @@ def test_by_tag(service: Service) -> None:
 
 
 def test_page(service: Service) -> None:
-    """The page has each figure with a link to its runs, and says what is in none of them."""
+    """The page has each figure with a link to its runs, and lists the excluded runs."""
     text = ask(service.app, PAGE).text
     tiles = re.findall(r"<dt>([^<]+)</dt><dd><a href=\"[^\"]+/runs\?[^\"]+\">([^<]+)<", text)
     assert [name for name, _ in tiles] == [
@@ -153,7 +153,7 @@ def test_page(service: Service) -> None:
 
 
 def test_news(service: Service) -> None:
-    """What is wrong is counted, and each sentence leads to its runs."""
+    """Problems are counted, and listed in order of importance."""
     text = ask(service.app, f"{PAGE}/news?last=24h").text
     assert "3 problems." in text
     start = to_rfc3339(time.time_ns() - DAY_NS)
@@ -161,11 +161,11 @@ def test_news(service: Service) -> None:
     slices = sum(item["dimension"] != "outcome" for item in found)
     assert f"Checked 1 new version, 1 error type, {slices} slices and all input" in text
     assert text.index("reply v2") < text.index("OrderNotFound") < text.index("of index crashed")
-    assert '<span class="worse-w">worse</span>' in text  # of the newest versions
+    assert '<span class="worse-w">worse</span>' in text  # in the list of newest versions
 
 
 def test_curve_of_a_problem(service: Service) -> None:
-    """Overview and Monitor draw the figure of a problem over time, red since it began."""
+    """Overview and Monitor plot a problem's figure over time, in red since the problem began."""
     for part in ("news", "monitor/findings"):
         text = ask(service.app, f"{PAGE}/{part}").text
         [link] = re.findall(r'hx-get="([^"]+/problem-curve[^"]+)"', text)
@@ -181,14 +181,14 @@ def test_curve_of_a_problem(service: Service) -> None:
     [("tomorrow", "Invalid time"), ("2222-01-01T00:00:00Z", "Invalid start")],
 )
 def test_wrong_curve(service: Service, start: str, message: str) -> None:
-    """A curve whose time is invalid is refused with a reason."""
+    """A curve with an invalid time is refused with the reason."""
     asked = {"where": 'model == "reply"', "figure": "errors", "start": start}
     answer = ask(service.app, f"{PAGE}/problem-curve?{urlencode(asked)}")
     assert (answer.status, message in answer.text) == (400, True)
 
 
 def test_lists_agree_with_their_numbers(service: Service) -> None:
-    """The list of each problem has exactly as many runs as the problem says."""
+    """The list of each problem has exactly as many runs as the problem states."""
     found = find_problems(
         service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
     )
@@ -211,7 +211,7 @@ def test_same_number_everywhere(service: Service) -> None:
 
 
 def test_alert_on_each_problem(service: Service) -> None:
-    """The form of a rule opens without an error for each problem, a crash included."""
+    """The alert form opens without an error for each problem, including a crash."""
     found = find_problems(
         service.store.reader, PROJECT, "24h", time.time_ns(), sources=NewsSources([])
     )
@@ -224,7 +224,7 @@ def test_alert_on_each_problem(service: Service) -> None:
 
 
 def test_page_of_a_problem(service: Service) -> None:
-    """A problem opens a page with its versions, its course, its runs and what to do."""
+    """A problem's page has its versions, its history, its runs and actions."""
     page = ask(service.app, f"{PAGE}/problems/reply-v2-quality?last=24h").text
     assert 'hx-get="/switcher?part=monitor"' in page
     assert re.search(r"reply v2 is worse: \d+ % pass, \d+ % with v1", html.unescape(page))
@@ -236,7 +236,7 @@ def test_page_of_a_problem(service: Service) -> None:
 
 
 def test_visits(service: Service) -> None:
-    """The page says what is new and what is resolved since the visit before."""
+    """The page lists problems that are new or resolved since the last visit."""
     first = ask(service.app, f"{PAGE}/news")
     cookie = first.headers["set-cookie"].partition(";")[0]
     assert "Since " not in first.text
@@ -253,19 +253,19 @@ def test_visits(service: Service) -> None:
 
 
 def test_asleep(service: Service) -> None:
-    """A project that did nothing lately says when its last run began."""
+    """A project without recent runs shows when its last run started."""
     text = ask(service.app, "/projects/asleep").text
     assert "No runs in 24 hours. The last run started" in text
 
 
 def test_nothing_here(service: Service) -> None:
-    """A project without a run shows how to record one, and where there are some."""
+    """A project without runs shows how to record one, and links to projects with runs."""
     text = ask(service.app, "/projects/nothing-here").text
     assert 'Client("nothing-here", endpoint="http://' in text
     assert PROJECT in text
 
 
 def test_wrong_order(service: Service) -> None:
-    """What they cannot be ordered by is refused, with the name of the parameter."""
+    """An invalid order is refused with the parameter's name."""
     answer = ask(service.app, f"{API}?order=colour")
     assert (answer.status, answer.json["error"]["field"]) == (400, "order")

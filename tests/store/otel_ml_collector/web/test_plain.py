@@ -1,4 +1,4 @@
-"""Tests of the page of a project that nothing but plain spans came to."""
+"""The page of a project that received only plain spans."""
 
 import re
 
@@ -17,7 +17,7 @@ HEADING = "No model calls yet, only plain spans"
 
 
 def test_only_plain_spans(service: Service) -> None:
-    """A project that holds only plain spans says so, and lists its traces by their roots."""
+    """The page of a project with only plain spans reports that, and lists traces by their roots."""
     roots = [
         make_span(f"GET /{n}", trace_id=trace_id(n), span_id=span_id(n), start_ns=NOW_NS + n)
         for n in (1, 2)
@@ -32,7 +32,7 @@ def test_only_plain_spans(service: Service) -> None:
 
 
 def test_plain_spans_beside_runs(service: Service) -> None:
-    """A project with a run lists that, and says nothing of plain spans."""
+    """A project with a run lists the run, and does not mention plain spans."""
     service.store.take("mixed", make_span("GET /"), make_call("answer"))
     page = ask(service.app, "/projects/mixed/runs").text
     assert HEADING not in page
@@ -40,7 +40,7 @@ def test_plain_spans_beside_runs(service: Service) -> None:
 
 
 def test_nothing_at_all(service: Service) -> None:
-    """A project that nothing came to shows the first steps."""
+    """A project without spans shows the first steps."""
     page = ask(service.app, "/projects/nobody/runs").text
     assert HEADING not in page
     assert "Send the first run" in page

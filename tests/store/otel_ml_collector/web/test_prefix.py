@@ -1,4 +1,4 @@
-"""The path of a proxy that `X-Forwarded-Prefix` names: who may name it, and signing in below it."""
+"""The proxy path in `X-Forwarded-Prefix`: who may set it, and signing in below it."""
 
 from pathlib import Path
 from urllib.parse import urlencode

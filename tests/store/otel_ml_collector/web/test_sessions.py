@@ -1,4 +1,4 @@
-"""Tests of the sessions of a project: API, pages, and what they tell of each turn."""
+"""The sessions of a project: API, pages, and the data of each turn."""
 
 import json
 import re
@@ -24,14 +24,14 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
 
-CHAT: Final = "web 41/\u00e4"  # a name that an address has to escape
+CHAT: Final = "web 41/\u00e4"  # a name that must be escaped in addresses
 MANY: Final = 1_150
 
 
 def turn(
     number: int, asked: str, answered: str, attributes: dict[str, Value] | None = None
 ) -> list[Span]:
-    """Make a request with a retriever and a model call below it, which name no session."""
+    """Make a request with a retriever and a model call inside, which do not have the session."""
     start_ns = NOW_NS + number * 10 * SECOND_NS
     trace = trace_id(number)
     told: dict[str, Value] = {
@@ -76,7 +76,7 @@ def turn(
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a session of three turns, one that fails, and a session of one call."""
+    """Open a collector with a session of three turns, one failed, and a session of one call."""
     failed: dict[str, Value] = {
         "otel_ml.outcome": "error",
         "error.type": "openai.RateLimitError",
@@ -104,7 +104,7 @@ LONG: Final = (
 
 
 def test_markdown_of_answers(service: Service) -> None:
-    """An answer stands whole on the page: as Markdown without HTML of its own, and raw."""
+    """The page shows a full answer as Markdown without its own HTML, or raw."""
     path = f"/projects/md/sessions/{quote(CHAT, safe='')}"
     service.store.take("md", *turn(5, "Why?", LONG))
     page = ask(service.app, path).text
@@ -131,7 +131,7 @@ def session_of(service: Service) -> Any:
 
 
 def test_list(service: Service) -> None:
-    """Sessions stand in the order of their latest runs, with the sums of all their runs."""
+    """Sessions are sorted by their latest run, and have the sums of all their runs."""
     found = get(service, "a/b/sessions")
     assert [one["session"] for one in found["sessions"]] == [CHAT, "s-2"]
     first = found["sessions"][0]
@@ -152,14 +152,14 @@ def test_list(service: Service) -> None:
     ],
 )
 def test_filter(service: Service, where: str, found: list[str]) -> None:
-    """A filter chooses sessions of which a run matches; their figures are of all runs."""
+    """A filter selects sessions with a matching run; their figures count all runs."""
     sessions = get(service, f"a/b/sessions?where={quote(where)}")["sessions"]
     assert [one["session"] for one in sessions] == found
     assert all(one["runs"] in {1, 9} for one in sessions)
 
 
 def test_cursor(service: Service) -> None:
-    """A list goes on behind its cursor; what is none is refused."""
+    """A list continues at its cursor, and an invalid cursor is refused."""
     first = get(service, "a/b/sessions?limit=1")
     second = get(service, f"a/b/sessions?limit=1&cursor={first['next_cursor']}")
     assert [one["session"] for one in (*first["sessions"], *second["sessions"])] == [CHAT, "s-2"]
@@ -168,7 +168,7 @@ def test_cursor(service: Service) -> None:
 
 
 MINUTE_NS: Final = 60 * SECOND_NS
-# Sessions by how many minutes ago their last run began, and how many before that their root did.
+# Minutes since each session's last run started, and minutes between its root and its last run.
 AGES: Final = {
     "a": (1, 0),
     "b": (4, 200),
@@ -184,7 +184,7 @@ AGES: Final = {
 
 @pytest.fixture(scope="module")
 def aged(service: Service) -> str:
-    """A project with sessions of any age, named by the root alone; returns its name."""
+    """Store sessions of all ages, named on their root only; return the project's name."""
     for number, (name, (age, before)) in enumerate(AGES.items(), 1):
         last_ns = NOW_NS - age * MINUTE_NS
         root = make_call(
@@ -202,7 +202,7 @@ def aged(service: Service) -> str:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
 def test_order_of_any_age(service: Service, aged: str, limit: int) -> None:
-    """Sessions stand in the order of their last runs, however long ago these were."""
+    """Sessions are sorted by their last run, whatever their age."""
     names: list[str] = []
     cursor = None
     while True:
@@ -217,7 +217,7 @@ def test_order_of_any_age(service: Service, aged: str, limit: int) -> None:
 
 
 def test_sessions_of_a_window(service: Service, aged: str) -> None:
-    """In a window stand the sessions of which a run began in it, by the last of these."""
+    """A window lists sessions with a run that started in it, sorted by the last such run."""
     start_ns, end_ns = NOW_NS - 5_500 * MINUTE_NS, NOW_NS - 61 * MINUTE_NS
     query = SessionsQuery(aged, start_ns=start_ns, end_ns=end_ns)
     page = find_sessions(service.store.reader, query, NOW_NS)
@@ -225,7 +225,7 @@ def test_sessions_of_a_window(service: Service, aged: str) -> None:
 
 
 def test_a_session_of_many_traces(service: Service) -> None:
-    """The figures of a session are of all its runs, also where its traces are very many."""
+    """A session's figures count all its runs, even with thousands of traces."""
     calls = [
         make_call("ask", {"session.id": "long"}, trace_id=trace_id(number), span_id=span_id(1))
         for number in range(1, 2_101)
@@ -239,7 +239,7 @@ def test_a_session_of_many_traces(service: Service) -> None:
 
 
 def test_turns(service: Service) -> None:
-    """Turns stand in their order: what was asked, called and answered, and what it took."""
+    """Turns are in order, with question, calls, answer, latency and tokens."""
     session = session_of(service)
     assert (session["turns"], session["tokens"]["input"]) == (3, 300)
     first, _, last = session["conversation"]
@@ -252,7 +252,7 @@ def test_turns(service: Service) -> None:
 
 
 def test_a_turn_that_goes_on(service: Service) -> None:
-    """A session of which no run has ended is there, with what was asked."""
+    """A session without a finished run is found, with its question."""
     root = make_call("ask", start_ns=NOW_NS)
     start = make_start(root, {"session.id": "new", "otel_ml.inputs.preview": "Hello?"})
     service.store.take("open", start)
@@ -262,7 +262,7 @@ def test_a_turn_that_goes_on(service: Service) -> None:
 
 
 def test_many_runs(service: Service) -> None:
-    """A long session comes in parts that make up the whole."""
+    """A long session is returned in parts that add up to the whole."""
     first = get(service, "many/sessions/m")
     rest = get(service, f"many/sessions/m?cursor={first['next_cursor']}")
     assert (first["turns"], first["runs"], rest["next_cursor"]) == (MANY, MANY, None)
@@ -271,7 +271,7 @@ def test_many_runs(service: Service) -> None:
 
 
 def test_nobody(service: Service) -> None:
-    """A session that no run names is not there."""
+    """An unknown session gets a 404 response."""
     assert ask(service.app, "/api/v1/projects/a/b/sessions/none").status == 404
 
 
@@ -282,7 +282,7 @@ def page(service: Service, path: str) -> str:
 
 
 def test_pages(service: Service) -> None:
-    """The pages show what the API tells, and a run leads to its session and its user."""
+    """The pages show the API's data, and a run links to its session and its user."""
     address = f"/projects/a%2Fb/sessions/{quote(CHAT, safe='')}"
     listed = page(service, "sessions")
     assert address in listed
@@ -303,7 +303,7 @@ def test_pages(service: Service) -> None:
 
 
 def test_python_of_roots(service: Service) -> None:
-    """The line of Python below a list lists the same: roots, or traces."""
+    """The Python code below a list lists the same runs: roots or traces."""
     for asked, given in (("roots=1", "roots=True"), ("traces=1", "traces=True")):
         page = ask(service.app, f"/projects/md/runs?{asked}").text
         assert f"reader.runs({given})" in page

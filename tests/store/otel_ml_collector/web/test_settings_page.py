@@ -1,4 +1,4 @@
-"""Tests of the settings of a project: keys, receivers, retention, prices, deletion."""
+"""The settings of a project: keys, receivers, retention, prices and deletion."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from tests.support.otlp_sink import Sink, http_sink
 from tests.support.waiting import wait_until
 
 PAGE: Final = "/projects/keyed/settings"
-SECRET: Final = "s3cret"  # must be in no answer
+SECRET: Final = "s3cret"  # must not be in any response
 KEY_TEXT: Final = re.compile("omk_[0-9a-f]{16}_[0-9a-f]{64}")
 FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -34,7 +34,7 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory, sink: Sink) -> Iterator[Service]:
-    """A collector with a receiver, a price and a project that called three LLMs."""
+    """Open a collector with two receivers, a price, and a project that called three LLMs."""
     targets = {
         "desk": {
             "kind": "webhook",
@@ -85,7 +85,7 @@ def post(service: Service, cookie: str, path: str, **fields: str | list[str]) ->
 
 
 def test_first_key(keyed: Service) -> None:
-    """Without keys the page creates the first one, and says that it ends open access."""
+    """Without keys the page creates the first key, and warns that this ends open access."""
     page = see(keyed)
     assert "There are no keys" in page.text
     scopes = [READ, ADMIN]
@@ -101,7 +101,7 @@ def test_first_key(keyed: Service) -> None:
 
 
 def test_only_an_admin_key_manages(keyed: Service) -> None:
-    """A key without the scope admin sees no keys and no forms, and its posts are refused."""
+    """A key without the scope admin sees neither keys nor forms, and its posts are refused."""
     cookie = sign_in(keyed, READ)
     page = see(keyed, cookie)
     assert page.status == 200
@@ -113,7 +113,7 @@ def test_only_an_admin_key_manages(keyed: Service) -> None:
 
 
 def test_keys_are_created_and_revoked(keyed: Service) -> None:
-    """A key is shown once, listed with who made it, revoked, and kept in the list of changes."""
+    """A key is shown once, listed with its creator, revoked, and stays in the list of changes."""
     cookie = sign_in(keyed, READ, ADMIN)
     made = post(keyed, cookie, "keys", name="api-of-keyed", scopes=[INGEST])
     [text] = KEY_TEXT.findall(made.text)
@@ -134,7 +134,7 @@ def test_keys_are_created_and_revoked(keyed: Service) -> None:
 
 
 def test_impossible_key(keyed: Service) -> None:
-    """A key without a scope, or of projects beyond one's own, is refused with the reason."""
+    """A key without a scope, or for projects beyond one's own, is refused with the reason."""
     cookie = sign_in(keyed, READ, ADMIN)
     refused = post(keyed, cookie, "keys", name="x")
     assert refused.status == 400
@@ -145,7 +145,7 @@ def test_impossible_key(keyed: Service) -> None:
 
 
 def test_send_test(keyed: Service, sink: Sink) -> None:
-    """A test message is really sent, and the page shows whether it was accepted, and no secret."""
+    """A test message is really sent, and the page shows whether it was accepted, but no secret."""
     cookie = sign_in(keyed, READ, ADMIN)
     before = len(sink.requests)
     page = post(keyed, cookie, "receivers/desk/test")
@@ -158,7 +158,7 @@ def test_send_test(keyed: Service, sink: Sink) -> None:
 
 
 def test_send_test_from_a_rule(keyed: Service, sink: Sink) -> None:
-    """The form of a rule tests each receiver where it is chosen."""
+    """The form of an alert rule can test each receiver."""
     cookie = sign_in(keyed, READ, ADMIN)
     rule = "/projects/keyed/alert-rule"
     address = f"{rule}/receivers/desk/test"
@@ -178,7 +178,7 @@ def test_send_test_from_a_rule(keyed: Service, sink: Sink) -> None:
 
 
 def test_retention(keyed: Service) -> None:
-    """The page shows what a retention deletes before it is saved, then saves it."""
+    """The page shows what a retention would delete before it is saved, then saves it."""
     cookie = sign_in(keyed, READ, ADMIN)
     shown = see(keyed, cookie, f"{PAGE}?record_days=&payload_days=0")
     assert "If you save this, nothing is deleted now" in shown.text
@@ -191,7 +191,7 @@ def test_retention(keyed: Service) -> None:
 
 
 def test_prices(keyed: Service) -> None:
-    """Each LLM has its price and where it is from; one without a price has lines to add."""
+    """Each LLM has its price and the price's source; an LLM without one has lines to add."""
     cookie = sign_in(keyed, READ)
     answer = see(keyed, cookie, "/api/v1/projects/keyed/settings").json
     assert [(price["llm"], price["input"], price["source"]) for price in answer["prices"]] == [

@@ -1,4 +1,4 @@
-"""Tests of how a call that was read by its shape is marked."""
+"""How a call is marked that was recognized by its shape."""
 
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import id_of, make_call
@@ -7,7 +7,7 @@ from tests.support.otel_ml_collector.unknown_emitters import ANSWERED, ASKED, CA
 
 
 def test_marked(service: Service, project: str) -> None:
-    """The API, the filter and the run's page tell that no table knew the span."""
+    """The API, the filter and the run's page mark a span that no dialect table knows."""
     span = CALLS[0].span
     service.store.take(project, span, make_call("answer"))
     run = ask(service.app, f"/api/v1/projects/{project}/runs/{id_of(span)}").json
@@ -22,7 +22,7 @@ def test_marked(service: Service, project: str) -> None:
 
 
 def test_other_runs(service: Service, project: str) -> None:
-    """A run that a table knows is not marked."""
+    """A run that a dialect table knows is not marked."""
     span = make_call("answer")
     service.store.take(project, span)
     assert "by its shape" not in ask(service.app, f"/projects/{project}/runs/{id_of(span)}").text

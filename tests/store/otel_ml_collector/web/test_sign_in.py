@@ -1,4 +1,4 @@
-"""Tests of signing in to the pages with a key."""
+"""Signing in to the pages with a key."""
 
 import json
 from typing import Final
@@ -18,13 +18,13 @@ WRONG: Final = f"omk_{'0' * 16}_{'0' * 64}"
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """A key closes a store to everyone without one."""
+    """Return a separate service, because a key closes a store to everyone without one."""
     return own_service
 
 
 @pytest.fixture
 def closed(service: Service) -> Service:
-    """The service, which has a key, and to which no wrong one was sent yet."""
+    """Return the service with a key, and without any failed attempts."""
     make_key(service)
     service.app.state.services.put(Attempts())
     return service
@@ -41,7 +41,7 @@ def post(service: Service, path: str = "/sign-in", **fields: str) -> Answered:
 
 
 def test_sign_in(closed: Service) -> None:
-    """A key that may read gives a session, and leads to where its holder was going."""
+    """A key with the scope read opens a session, and leads to the requested page."""
     answered = post(closed, key=f" {make_key(closed)} ", next="/projects/ours/runs?where=a%20b")
     assert (answered.status, answered.headers["location"]) == (
         303,
@@ -54,7 +54,7 @@ def test_sign_in(closed: Service) -> None:
 
 
 def test_tls(closed: Service) -> None:
-    """A session that was opened over TLS travels over TLS only."""
+    """The cookie of a session opened over TLS is only sent over TLS."""
 
     async def over_tls(scope, receive, send):  # type: ignore[no-untyped-def]
         await closed.app({**scope, "scheme": "https"}, receive, send)
@@ -66,7 +66,7 @@ def test_tls(closed: Service) -> None:
 
 @pytest.mark.parametrize("scopes", [[], ["ingest", "admin", "import"]])
 def test_refused(closed: Service, scopes: list[str]) -> None:
-    """A wrong key, and one that may neither read nor annotate, give no session, and stay unseen."""
+    """An invalid key, or one without read and annotate, opens no session and is not shown."""
     key = make_key(closed, *scopes) if scopes else WRONG
     answered = post(closed, key=key, next="/projects/ours/runs")
     assert (answered.status, "set-cookie" in answered.headers) == (403, False)
@@ -79,14 +79,14 @@ def test_refused(closed: Service, scopes: list[str]) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"key", b"key=%ff", b"\xff", b"key=" + b"a" * 9_000])
 def test_odd_forms(closed: Service, body: bytes) -> None:
-    """A form that cannot be read holds no key."""
+    """A form that cannot be parsed counts as having no key."""
     make_key(closed)
     answered = ask(closed.app, "/sign-in", method="POST", headers=FORM, body=[body])
     assert answered.status == 403
 
 
 def test_sign_out(closed: Service) -> None:
-    """Signing out takes the session away."""
+    """Signing out ends the session."""
     answered = post(closed, "/sign-out")
     assert (answered.status, answered.headers["location"]) == (303, "/sign-in")
     assert 'otel_ml_session=""' in answered.headers["set-cookie"]
@@ -94,14 +94,14 @@ def test_sign_out(closed: Service) -> None:
 
 
 def test_other_site(closed: Service) -> None:
-    """No other site signs anyone in."""
+    """A page of another site cannot sign anyone in."""
     headers = {**FORM, "origin": "https://evil.example"}
     body = [urlencode({"key": make_key(closed)}).encode()]
     assert ask(closed.app, "/sign-in", method="POST", headers=headers, body=body).status == 403
 
 
 def test_right_key_after_wrong_ones(closed: Service) -> None:
-    """A right key opens a session, however many wrong ones its address has sent."""
+    """A valid key opens a session, however many wrong keys its address has sent."""
     key = make_key(closed)
     assert [post(closed, key=WRONG).status for _ in range(12)] == [403] * 10 + [429] * 2
     assert post(closed, key=key).status == 303
@@ -109,11 +109,11 @@ def test_right_key_after_wrong_ones(closed: Service) -> None:
 
 
 def test_many_wrong_keys(closed: Service) -> None:
-    """After ten wrong keys another wrong one is told to wait."""
+    """After ten wrong keys, another wrong key must wait."""
     make_key(closed)
     assert [post(closed, key=WRONG).status for _ in range(10)] == [403] * 10
     answered = post(closed, key=WRONG)
-    wait_s = answered.headers["retry-after"]  # less than six seconds where these ten took some
+    wait_s = answered.headers["retry-after"]  # below six seconds if the ten attempts took time
     assert (answered.status, wait_s in {"1", "2", "3", "4", "5", "6"}) == (429, True)
     assert f"Too many wrong keys: try again in {wait_s} s" in answered.text
 
@@ -126,7 +126,7 @@ class Clock:
 
 
 def test_attempts() -> None:
-    """Of each address, ten failures count at once, and one more each six seconds."""
+    """Each address has ten failed attempts at once, and one more every six seconds."""
     clock = Clock()
     attempts = Attempts(clock)
     for _ in range(10):
@@ -143,7 +143,7 @@ def test_attempts() -> None:
 
 
 def test_attempts_are_bounded() -> None:
-    """What is kept of failures does not grow with the addresses that they come from."""
+    """The memory for failed attempts is limited, however many addresses they come from."""
     attempts = Attempts(Clock())
     for _ in range(10):
         attempts.fail("first")
@@ -156,7 +156,7 @@ def test_attempts_are_bounded() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/projects/a%2Fb/runs?where=model%20==%20%22a%22&last=1h"])
 def test_local_path(path: str) -> None:
-    """A path of this server is where a session leads."""
+    """A local path is kept as the page after signing in."""
     assert local_path(path) == path
 
 
@@ -169,14 +169,14 @@ def test_local_path(path: str) -> None:
     ],
 )
 def test_other_addresses(closed: Service, address: str) -> None:
-    """Any other address becomes the first page."""
+    """Any other address is replaced by the home page."""
     assert local_path(address) == "/"
     page = ask(closed.app, f"/sign-in?next={quote(address, safe='')}")
     assert '<input type="hidden" name="next" value="/">' in page.text
 
 
 def sign_in_to_label(service: Service, *projects: str) -> tuple[str, str]:
-    """Sign in with a key that may only label; returns the address that follows, and the cookie."""
+    """Sign in with a key for labelling only; return the next address and the cookie."""
     ring: Keyring = service.app.state.services.find(Keyring)
     wanted = Access("", "ann", frozenset({ANNOTATE}), projects or None)
     answered = post(service, key=ring.add(wanted).text, next="/")
@@ -184,7 +184,7 @@ def sign_in_to_label(service: Service, *projects: str) -> tuple[str, str]:
 
 
 def test_reviewer_of_a_project(closed: Service) -> None:
-    """A key that may only label leads to the queues of its project, from every page."""
+    """A key for labelling only leads to its project's queues, from every page."""
     target, cookie = sign_in_to_label(closed, "ours")
     assert target == "/projects/ours/queues"
     page = ask(closed.app, target, headers={"cookie": cookie})
@@ -198,7 +198,7 @@ def test_reviewer_of_a_project(closed: Service) -> None:
 
 @pytest.mark.parametrize("projects", [("ours", "theirs"), ()])
 def test_reviewer_of_several_projects(closed: Service, projects: tuple[str, ...]) -> None:
-    """A key that labels in several projects leads to the queues of all of them."""
+    """A key for labelling in several projects leads to the queues of all of them."""
     body = {"judge": "grounded", "labels": [{"label": "Yes", "passed": True}, {"label": "No"}]}
     ring: Keyring = closed.app.state.services.find(Keyring)
     maker = ring.add(Access("", "", frozenset({READ, ANNOTATE}), None)).text

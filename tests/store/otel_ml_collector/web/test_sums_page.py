@@ -1,4 +1,4 @@
-"""Tests of the line of amounts above a list of runs."""
+"""The line of totals above a list of runs."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""Tests of what a model's page and the API say of answers to the same inputs."""
+"""The variability of answers to the same inputs, on a model's page and in the API."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 @pytest.fixture
 def repeated(service: Service, project: str) -> str:
-    """A model of two versions whose inputs were repeated, of which the newer is steadier."""
+    """Store a model of two versions with repeated inputs; the newer version is steadier."""
     for version, other in (("a", "y"), ("b", "x")):
         pairs: list[Pair] = [
             ({"q": place}, answer) for place in range(20) for answer in ("x", other)
@@ -19,7 +19,7 @@ def repeated(service: Service, project: str) -> str:
 
 
 def test_api(service: Service, repeated: str) -> None:
-    """The API has the versions, the comparison and the groups of the version asked for."""
+    """The API has the versions, the comparison, and the groups of the requested version."""
     path = f"/api/v1/projects/{repeated}/models/answer/variability"
     found = ask(service.app, path).json
     assert [one["version"] for one in found["versions"]] == [2, 1]
@@ -31,7 +31,7 @@ def test_api(service: Service, repeated: str) -> None:
 
 
 def test_page(service: Service, repeated: str) -> None:
-    """The page of the model says the same, and opens the runs of each input."""
+    """The model's page shows the API's data, and links to the runs of each input."""
     part = ask(service.app, f"/projects/{repeated}/model-variability?model=answer").text
     found = ask(service.app, f"/api/v1/projects/{repeated}/models/answer/variability").json
     assert found["comparison"]["sentence"].partition(" (")[0] in part
@@ -49,7 +49,7 @@ def test_page(service: Service, repeated: str) -> None:
 
 
 def test_nothing_repeated(service: Service, project: str) -> None:
-    """Where no input came twice the page says so, with the runs that are left out."""
+    """If no input was repeated, the page reports that, with the number of runs left out."""
     ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
     part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
     assert "no version got the same input twice" in part

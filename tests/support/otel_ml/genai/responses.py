@@ -1,4 +1,4 @@
-"""Responses of model providers as their classes dump them, without fields that nobody reads.
+"""Responses of model providers as their classes dump them, without unused fields.
 
 Recorded with openai 2.54.0, anthropic 2.11.0 and litellm 1.106.2.
 """
@@ -190,7 +190,7 @@ LITELLM_USAGE: Final[JSON] = {
 def chat_chunk(
     delta: JSON | None = None, reason: str | None = None, usage: JSON | None = None
 ) -> JSON:
-    """One chunk of a chat completion; without a delta the last one, which has the usage."""
+    """Return one chunk of a chat completion; without a delta, the last one, with usage."""
     silent = {"content": None, "function_call": None, "refusal": None, "role": None}
     choice = {
         "delta": {**silent, "tool_calls": None, **(delta or {})},
@@ -305,9 +305,9 @@ RESPONSE_EVENTS: Final[list[JSON]] = [
 
 
 def as_object(value: Any) -> Any:
-    """The same value with attributes instead of keys, as the providers' own classes have it.
+    """Return a value with attributes instead of keys, like the providers' own classes.
 
-    The input of a tool is a dict there as well.
+    Tool inputs stay dicts, as they do in those classes.
     """
     if isinstance(value, dict):
         fields = {key: item if key == "input" else as_object(item) for key, item in value.items()}

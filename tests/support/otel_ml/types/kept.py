@@ -1,4 +1,4 @@
-"""What is kept of a value: written, read again, and compared with what was promised of it."""
+"""Write a value, read it back, and compare it with the promised result."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _CHARS: Final = 60
 
 @dataclass(frozen=True)
 class Sample:
-    """A value and what it is read back as.
+    """A value and its expected form after reading.
 
     Attributes:
-        name: What it is called in the table.
-        make: Makes it.
-        plain: What it is read back as where that is less than itself; None where it is the same.
-        less: What `plain` lacks; empty where it is the same, or only its text.
-        equals: Compares it with what is read, where `same` does not know how.
+        name: Its name in the table.
+        make: Makes the value.
+        plain: The expected value if it is reduced; None if it stays the same.
+        less: What `plain` lacks; empty if nothing, ``text`` if only the text is kept.
+        equals: Compares the value with the one read, if `same` cannot.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Row:
 
     Attributes:
         kept: The wrapper, and the bytes of the document.
-        read: ``same``, ``plain data ...``, ``its text, said so``, or what is wrong.
+        read: ``same``, ``plain data ...``, ``its text, said so``, or the error.
     """
 
     value: str
@@ -45,7 +45,7 @@ class Row:
 
 
 def try_sample(sample: Sample) -> Row:
-    """Write a value, read it and compare."""
+    """Write a value, read it back and compare."""
     value = sample.make()
     data = wrap(value)
     document = dump(data)
@@ -63,13 +63,13 @@ def try_sample(sample: Sample) -> Row:
 
 
 def rows_of(samples: Mapping[str, Sample] | Iterable[Sample]) -> list[Row]:
-    """Try samples in their order."""
+    """Try samples in order."""
     each = samples.values() if isinstance(samples, Mapping) else samples
     return [try_sample(sample) for sample in each]
 
 
 def write_table(rows: Iterable[Row]) -> str:
-    """Write rows below each other."""
+    """Return the table as text."""
     lines = [("value", "what is kept", "what is read back")]
     lines += [(row.value, row.kept, row.read.replace("\n", " ")) for row in rows]
     return "\n".join(f"{a:<44} {b:<26} {c[:_CHARS]}" for a, b, c in lines)

@@ -1,4 +1,4 @@
-"""Values of Python, numpy, pandas, Pillow, scipy, pyarrow and polars, and what is kept of each."""
+"""Values of Python, numpy, pandas, Pillow, scipy, pyarrow and polars, with their expected form."""
 
 import array
 import datetime
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pandas as pd  # type: ignore[import-untyped]  # has no types
 import polars as pl
 import pyarrow as pa
 from PIL import Image
@@ -85,7 +85,7 @@ class Numbers(list[int]):
 
 
 def assured(check: Callable[[Any, Any], None]) -> Callable[[Any, Any], bool]:
-    """Make a comparison of an assertion."""
+    """Turn an assertion into a comparison."""
 
     def equals(left: Any, right: Any) -> bool:
         check(left, right)
@@ -103,7 +103,7 @@ def _same_attrs(check: Callable[[Any, Any], None]) -> Callable[[Any, Any], bool]
 
 
 def same_masked(left: Any, right: Any) -> bool:
-    """Tell whether masked arrays have one dtype, mask, fill value, hardness, and values below."""
+    """Return whether masked arrays have equal dtype, mask, fill value, hardness and masked data."""
     return bool(
         left.dtype == right.dtype
         and left.shape == right.shape
@@ -115,7 +115,7 @@ def same_masked(left: Any, right: Any) -> bool:
 
 
 def same_sparse(left: Any, right: Any) -> bool:
-    """Tell whether sparse matrices have one dtype, shape and the same elements."""
+    """Return whether sparse matrices have equal dtype, shape and elements."""
     return bool(
         (left.dtype, left.shape) == (right.dtype, right.shape)
         and np.array_equal(left.toarray(), right.toarray())
@@ -123,21 +123,21 @@ def same_sparse(left: Any, right: Any) -> bool:
 
 
 def same_arrow(left: Any, right: Any) -> bool:
-    """Tell whether values of pyarrow have one schema with its metadata and the same elements."""
+    """Return whether pyarrow values have equal schemas, with metadata, and equal elements."""
     if isinstance(right, pa.Table | pa.RecordBatch):
         return bool(left.schema.equals(right.schema, check_metadata=True) and left.equals(right))
     return bool(left.equals(right))
 
 
 def same_polars(left: Any, right: Any) -> bool:
-    """Tell whether values of polars have one schema and the same elements."""
+    """Return whether polars values have equal schemas and elements."""
     if isinstance(right, pl.Series):
         return bool(left.name == right.name and left.dtype == right.dtype and left.equals(right))
     return bool(left.schema == right.schema and left.equals(right))
 
 
 def same_image(left: Any, right: Any) -> bool:
-    """Tell whether images have one mode, size and orientation and the same pixels."""
+    """Return whether images have equal mode, size, orientation and pixels."""
     return bool(
         (left.mode, left.size, left.getexif().get(274), left.tobytes())
         == (right.mode, right.size, right.getexif().get(274), right.tobytes())
@@ -145,7 +145,7 @@ def same_image(left: Any, right: Any) -> bool:
 
 
 def photo(orientation: int, mode: str = "RGB", suffix: str = "JPEG") -> Image.Image:
-    """A photograph of 3 by 2 pixels that says how it was held."""
+    """Make a photograph of 3 by 2 pixels with an EXIF orientation."""
     exif = Image.Exif()
     exif[274] = orientation
     file = io.BytesIO()
@@ -391,7 +391,7 @@ def _pillow() -> Iterator[Sample]:
 
 
 def _as_plain(image: Image.Image) -> Image.Image:
-    """Return an image as one of no file: what is read back is one, too."""
+    """Return an image without its file, because a read image has none either."""
     return image.copy()
 
 

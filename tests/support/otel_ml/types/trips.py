@@ -1,21 +1,21 @@
-"""Values written and read again, and whether that left them the same, types and all."""
+"""Write and read values, and check that they are unchanged, including types."""
 
 import decimal
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]  # it carries no types
+import pandas as pd  # type: ignore[import-untyped]  # has no types
 
 from otel_ml.types import Data, dump, load, wrap
 
 
 def trip(value: Any) -> Any:
-    """Return a value as it is read."""
+    """Write a value and return it as read back."""
     return load(dump(wrap(value))).data
 
 
 def same(left: Any, right: Any) -> bool:
-    """Tell whether two values are the same, of the same types; one NaN is like another."""
+    """Return whether two values are equal and have equal types; NaN equals NaN."""
     if type(left) is not type(right):
         return False
     if isinstance(left, float | complex | decimal.Decimal):
@@ -32,7 +32,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def same_array(left: Any, right: Any) -> bool:
-    """Tell whether two arrays or scalars have one dtype, one shape and the same elements."""
+    """Return whether two arrays or scalars have equal dtype, shape and elements."""
     if (left.dtype, left.shape) != (right.dtype, right.shape):
         return False
     if left.dtype.hasobject:
@@ -41,7 +41,7 @@ def same_array(left: Any, right: Any) -> bool:
 
 
 def same_frame(left: Any, right: Any) -> None:
-    """Assert that two tables are the same: dtypes, indexes, and what is missing in which way."""
+    """Assert that two tables are equal, including dtypes, indexes, and kinds of missing values."""
     pd.testing.assert_frame_equal(
         left,
         right,
@@ -58,7 +58,7 @@ def same_frame(left: Any, right: Any) -> None:
 
 
 def same_series(left: Any, right: Any) -> None:
-    """Assert that two series are the same, name and index included."""
+    """Assert that two series are equal, including name and index."""
     pd.testing.assert_series_equal(left, right, check_exact=True, check_index_type=True)
     assert same(left.name, right.name)
     same_index(left.index, right.index)
@@ -66,7 +66,7 @@ def same_series(left: Any, right: Any) -> None:
 
 
 def same_index(left: Any, right: Any) -> None:
-    """Assert that two indexes are the same: kind, dtype, names, frequency."""
+    """Assert that two indexes are equal: kind, dtype, names, frequency."""
     assert type(left) is type(right)
     pd.testing.assert_index_equal(left, right, exact=True)
     assert same(list(left.names), list(right.names))

@@ -1,8 +1,9 @@
-"""Every estimator of scikit-learn, fitted: ``python -m tests.support.otel_ml.versions.estimators``.
+"""Fit every scikit-learn estimator: ``python -m tests.support.otel_ml.versions.estimators``.
 
-Prints a table with a row for each: whether a function that names it is one version in two processes
-that fit it, before and after use, and loaded from files; and whether other data open one, where
-they change what it answers. Names behind it choose rows. The end is bad when a promise is broken.
+Prints a table with a row for each. It shows whether a function that uses the estimator has the same
+version in two processes that fit it, before and after use, and loaded from files; and whether other
+data change the version if they change the predictions. Arguments select rows. The exit status is
+not 0 if a promise is broken.
 """
 
 import json
@@ -36,7 +37,7 @@ from sklearn.utils.estimator_checks import _enforce_estimator_tags_X, _enforce_e
 from otel_ml.versions.definition import define
 from tests.support.folders import ROOT
 
-# How an estimator comes to be in its process.
+# How the estimator of a process was made.
 WAYS: Final = ("fitted", "again", "used", "loaded", "mapped", "other")
 _MODULE: Final = "tests.support.otel_ml.versions.estimators"
 _ROWS: Final = 60
@@ -47,13 +48,13 @@ _USES: Final = (
 _WORDS: Final = ("span", "trace", "model", "run", "judge", "score", "data", "item", "tag", "log")
 _PLACES: Final = {"LabelEncoder", "LabelBinarizer"}
 _MISSING: Final = {"MissingIndicator", "SimpleImputer", "KNNImputer", "IterativeImputer"}
-# Each is the only thread of its process: many at once take many times as long.
+# One thread per process: many at once take many times as long.
 _THREADS: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """An estimator in one process: its version, what is not seen, and what it answers."""
+    """An estimator in one process: its version, unseen parts, and predictions."""
 
     name: str
     version: str = ""
@@ -64,27 +65,27 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An estimator in all processes, by the way in which it came there."""
+    """An estimator in all processes, by the way in which it was made."""
 
     name: str
     fitted: dict[str, Fitted]
 
     @property
     def error(self) -> str:
-        """Why it could not be fitted."""
+        """The error if it could not be fitted."""
         return next((fitted.error for fitted in self.fitted.values() if fitted.error), "")
 
     def is_same(self, way: str) -> bool:
-        """Tell whether it has the version that it has where it was fitted first."""
+        """Return whether its version equals that of the first process."""
         return self.fitted[way].version == self.fitted["fitted"].version
 
     @property
     def depends_on_data(self) -> bool:
-        """Tell whether it answers otherwise when it was fitted to other data."""
+        """Return whether its predictions change when it is fitted to other data."""
         return self.fitted["other"].answers != self.fitted["fitted"].answers
 
     def faults(self) -> list[str]:
-        """Name the promises that it breaks."""
+        """Return the promises that it breaks."""
         if self.error:
             return []
         broken = [f"another version {way}" for way in WAYS[1:-1] if not self.is_same(way)]
@@ -95,9 +96,9 @@ class Row:
 
 
 def make_all() -> Iterator[tuple[str, Any]]:
-    """Make each estimator as scikit-learn's own tests do, and what is made of several."""
+    """Make each estimator as scikit-learn's own tests do, and compositions of several."""
     for name, kind in all_estimators():
-        if name == "FrozenEstimator":  # fitted before it is made
+        if name == "FrozenEstimator":  # needs a fitted estimator
             continue
         for number, model in enumerate(_construct_instances(kind)):
             yield (f"{name} {number + 1}" if number else name), model
@@ -122,7 +123,7 @@ def make_all() -> Iterator[tuple[str, Any]]:
 
 
 def fit(name: str, model: Any, seed: int) -> Any:
-    """Fit an estimator to data of the form that it takes; returns some to ask it about."""
+    """Fit an estimator to suitable data; return data for predictions."""
     first, probe = _data(name, model, seed), _data(name, model, 0)
     settings = {"random_state": 0, "min_resources": _ROWS // 2}
     known = settings.keys() & model.get_params(deep=False)
@@ -135,7 +136,7 @@ def fit(name: str, model: Any, seed: int) -> Any:
 
 
 def _data(name: str, model: Any, seed: int) -> tuple[Any, Any]:
-    """Make data: other ones of each seed, with the classes and words of all."""
+    """Make data that differ by seed, with all classes and words."""
     x, classes = make_classification(
         _ROWS, 4, n_informative=3, n_redundant=1, random_state=seed, class_sep=1.5, shift=seed
     )
@@ -157,7 +158,7 @@ def _data(name: str, model: Any, seed: int) -> tuple[Any, Any]:
         forms = [{"word": text.split()[0], "size": len(text)} for text in texts]
     elif tags.input_tags.three_d_array and not tags.input_tags.two_d_array:
         forms = x.reshape(-1, 4, 4)
-    elif name == "SparseCoder":  # its dictionary is of three columns
+    elif name == "SparseCoder":  # its dictionary has three columns
         forms = x[:, :3]
     elif name in _MISSING:
         x[1, seed] = np.nan
@@ -168,12 +169,12 @@ def _data(name: str, model: Any, seed: int) -> tuple[Any, Any]:
 
 
 def ask(model: Any, probe: Any) -> str:
-    """Return the digest of all that an estimator says of some data."""
+    """Return a digest of all results of an estimator for some data."""
     found = sha256()
     for use in _USES:
         try:
             answer = getattr(model, use)(probe)
-        except Exception:  # noqa: BLE001, S112 - it has no such method, or wants other data
+        except Exception:  # noqa: BLE001, S112 - it lacks the method, or needs other data
             continue
         found.update(repr([use, _rounded(answer)]).encode())
     return found.hexdigest()[:16]
@@ -191,13 +192,13 @@ def _rounded(answer: Any) -> object:
 
 
 def fit_all(way: str, names: Sequence[str]) -> Iterator[Fitted]:
-    """Fit the estimators in this process, and tell the versions of functions that name them."""
+    """Fit the estimators in this process; yield the versions of functions that use them."""
     for name, model in make_all():
         if names and name not in names:
             continue
         try:
             probe = fit(name, model, 2 if way == "other" else 1)
-        except Exception as error:  # noqa: BLE001 - it stands in the table
+        except Exception as error:  # noqa: BLE001 - the table shows it
             yield Fitted(name, error=f"{type(error).__name__}: {error}"[:80])
             continue
         if way == "used":
@@ -223,7 +224,7 @@ def _naming(model: Any) -> Any:
 
 
 def survey(names: Sequence[str] = ()) -> list[Row]:
-    """Fit the estimators in a process for each way, with hashes of texts of its own."""
+    """Fit the estimators in a process for each way, each with a different hash seed."""
     command = [sys.executable, "-W", "ignore", "-m", _MODULE, "--way"]
     processes = {
         way: subprocess.Popen(
@@ -247,7 +248,7 @@ def survey(names: Sequence[str] = ()) -> list[Row]:
 
 
 def write(rows: Sequence[Row]) -> Iterator[str]:
-    """Write the table, and under it the sums."""
+    """Yield the table and its totals."""
     yield f"{'estimator':32}{'elsewhere':>11}{'used':>6}{'loaded':>8}{'mapped':>8}  other data"
     for row in rows:
         if row.error:
@@ -274,7 +275,7 @@ def write(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print the table, or as a process of it the versions of its way."""
+    """Print the table, or in a child process the versions of its way."""
     if sys.argv[1:2] == ["--way"]:
         warnings.simplefilter("ignore")
         for fitted in fit_all(sys.argv[2], sys.argv[3:]):

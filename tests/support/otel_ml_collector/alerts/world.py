@@ -1,4 +1,4 @@
-"""A notification and targets for the tests of what is sent."""
+"""A notification and receivers for the tests of delivery."""
 
 import json
 from typing import Any, Final
@@ -28,7 +28,7 @@ FALLS: Final = Notification(
 
 
 def targets_of(*names: str) -> str:
-    """Write the setting `alert_targets` with receivers to which nothing is sent in a test."""
+    """Return the setting `alert_targets` with receivers to which no test sends."""
     return json.dumps(
         {
             name: {"kind": "alertmanager", "url": "http://alertmanager.example:9093"}
@@ -38,5 +38,5 @@ def targets_of(*names: str) -> str:
 
 
 def make_target(kind: AlertTargetKind, address: str, path: str = "", **keys: Any) -> AlertTarget:
-    """Make a target on this machine."""
+    """Make a receiver on this machine."""
     return AlertTarget("oncall", kind, f"http://{address}{path}", allow_private=True, **keys)

@@ -1,6 +1,6 @@
-"""A small shop's month in a collector, and how each operation of the API is asked about it.
+"""A month of a small shop in a collector, and a request for each operation of the API.
 
-``python -m tests.support.otel_ml_collector.api.world`` writes the examples of the API anew.
+``python -m tests.support.otel_ml_collector.api.world`` regenerates the examples of the API.
 """
 
 import base64
@@ -46,15 +46,15 @@ PICTURE: Final = json.dumps(
 )
 TABLE: Final = json.dumps({"type": "otel_ml.types.Native", "params": {"data": [1, 2]}})
 PART_CHARS: Final = 600
-# A busy machine answers that it is to be asked again.
+# A busy machine responds that the request must be retried.
 _TRIES: Final = 30
-# In the examples; where one is really made a test says.
+# The folder in the examples; the tests replace it with a real one.
 BACKUP: Final = "/backups/monday"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How an operation is asked, beside what its path needs."""
+    """The arguments of an operation, in addition to those its path needs."""
 
     query: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ LINEAGE: Final = [
 
 
 def experiment() -> list[Span]:
-    """An experiment with runs over two items, which nothing else shows."""
+    """Make an experiment with runs over two items."""
     ids = trace_id(20), span_id(20)
     told: dict[str, Value] = {
         "otel_ml.kind": "experiment",
@@ -117,7 +117,7 @@ def sha256_of(text: str) -> str:
 
 
 def calls() -> list[Span]:
-    """Three answers, the first one with everything that may be told of a run."""
+    """Make three answers, the first with every attribute that a run can have."""
     told: dict[str, Value] = {
         "otel_ml.inputs": '{"question": "Where is my parcel?"}',
         "otel_ml.outputs": '"At the post office"',
@@ -159,7 +159,7 @@ def calls() -> list[Span]:
 
 
 def fill(service: Service) -> dict[str, str]:
-    """Fill a service; return what stands in the paths of its operations."""
+    """Fill a service; return the values for the paths of its operations."""
     first, second, third = calls()
     points: dict[str, Value] = {
         "otel_ml.metric.names": ["loss", "loss"],
@@ -188,7 +188,7 @@ def fill(service: Service) -> dict[str, str]:
     )
     service.store.take(PROJECT, item, *make_versions("qa", {"parcel": item}))
     service.store.take(PROJECT, *experiment())
-    # Of the last 24 hours, which some answers are about.
+    # In the last 24 hours, which some responses cover.
     now_ns = time.time_ns()
     latest = make_call("route", trace_id=trace_id(4), span_id=span_id(6), start_ns=now_ns)
     service.store.take("orders", latest, now_ns=now_ns)
@@ -290,13 +290,13 @@ ORDERS: Final = {"project": "orders"}
 KNOWN: Final = {"problem": "error-ordernotfound"}
 QA: Final = {"name": "qa"}
 TRIED: Final = {"run_id": f"{trace_id(20).hex()}-{span_id(20).hex()}"}
-# What fields are held against.
+# The reference for drift of fields.
 FIRST_DAYS: Final = "2026-11-19/2026-11-22"
-# What is asked beside what a path needs; all other operations need nothing more.
+# Arguments in addition to those of the path; operations without an entry need none.
 
 
 def _confirm_backfill() -> dict[str, Any]:
-    """A backfill of the judge `POLITE` as its plan names it."""
+    """Return a backfill of the judge `POLITE` as its plan describes it."""
     return {
         "digest": read_rubric(POLITE).digest,
         "start_ns": 0,
@@ -319,7 +319,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "GET /projects/{project}/mentions": Question({"who": "bigshot"}),
     "GET /projects/{project}/completion": Question({"where": "model == ", "start": "2026-11-01"}),
-    # About the last 24 hours and the same hours last week: the shop has no run of now.
+    # The project with runs in the last 24 hours, which the overview compares with last week.
     "GET /projects/{project}/overview": Question(path=ORDERS),
     "GET /projects/{project}/stats": Question(
         {"group": "version", "start": "2026-11-20T07:00:00Z", "end": "2026-11-20T09:00:00Z"}
@@ -356,7 +356,7 @@ QUESTIONS: Final[dict[str, Question]] = {
     "GET /projects/{project}/rubric-judges/{judge}/due": Question(
         {"digest": read_rubric(POLITE).digest}
     ),
-    # Of no run, because nobody answers.
+    # Selects no run, because there is no model to call.
     "POST /projects/{project}/rubric-judges/{judge}/try": Question(
         body={"runs": 20, "judge": {**POLITE, "where": 'model == "draft"'}}
     ),
@@ -439,7 +439,7 @@ QUESTIONS: Final[dict[str, Question]] = {
         body={"name": "nightly", "scopes": ["admin", "read"], "projects": ["*"]}
     ),
 }
-# Those that take something away are asked last, keys after all others: from then on one is needed.
+# Deleting operations run last, and those of keys last of all: after them a key is required.
 _LAST: Final = ("PUT", "POST", "DELETE")
 _DELETED: Final = (
     "views",
@@ -457,7 +457,7 @@ _DELETED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An operation as it was asked, and its answer."""
+    """An operation as it was called, and its response."""
 
     parameters: Mapping[str, str | Sequence[str]]
     body: Any
@@ -467,12 +467,12 @@ class Asked:
 def ask_all(
     service: Service, folder: Path, refused: Collection[str] = frozenset()
 ) -> dict[str, Asked]:
-    """Ask every operation that a service describes, once, by its name in the description.
+    """Call every operation in a service's description once; return the calls by operation.
 
     Args:
-        service: An empty one.
-        folder: Where a backup is made.
-        refused: Operations that it refuses.
+        service: An empty service.
+        folder: The folder for a backup.
+        refused: Operations that the service refuses.
     """
     places = fill(service)
     headers: dict[str, str] = {}
@@ -518,7 +518,7 @@ def _in_order(paths: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         rank = _LAST.index(method) if method in _LAST else -1
         topic = path.removeprefix("/api/v1/projects/{project}").strip("/").partition("/")[0]
         order = (*_DELETED, topic).index(topic) if topic else len(_DELETED) + 1
-        # What is below a thing goes before it does.
+        # Parts are deleted before the whole.
         return False, rank, order, -path.count("/") if method == "DELETE" else 0
 
     return sorted(found, key=place)
@@ -529,7 +529,7 @@ def _names(path: str) -> list[str]:
 
 
 def examples_of(asked: Mapping[str, Asked], paths: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the examples of the API's description."""
+    """Return the examples for the API's description."""
     examples: dict[str, Any] = {}
     for name, one in sorted(asked.items()):
         method, path = name.replace(" ", " /api/v1", 1).split(" ")
@@ -567,4 +567,4 @@ if __name__ == "__main__":
     lines = [
         f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in told.items()
     ]
-    EXAMPLES.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # a question a line
+    EXAMPLES.write_text("{\n" + ",\n".join(lines) + "\n}\n")  # one line per operation

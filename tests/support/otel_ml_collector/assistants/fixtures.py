@@ -1,4 +1,4 @@
-"""A collector whose project shop has versions, errors, scores and experiments that are known."""
+"""A collector whose project shop has known versions, errors, scores and experiments."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,7 +29,7 @@ from tests.support.otel_ml_collector.stores import Service, open_service
 
 ASKED_NS: Final = NOW_NS + 60 * SECOND_NS
 RUNS: Final = 200
-OLD: Final = 100  # of these of the first version
+OLD: Final = 100  # how many of these use the first version
 SOURCES: Final = {
     "v1": "def answer(question):\n    return ask(question, temperature=0.2)\n",
     "v2": "def answer(question):\n    return ask(question, temperature=0.9)\n",
@@ -41,7 +41,7 @@ Ask = Callable[..., dict[str, Any]]
 
 
 def start_of(place: int) -> int:
-    """A run a minute, the last one a minute before now."""
+    """Return the start of a run: one per minute, the last one a minute ago."""
     return NOW_NS - (RUNS - place) * 60 * SECOND_NS
 
 
@@ -94,7 +94,7 @@ def make_definition(version: str) -> Span:
 
 
 def make_tried(number: int, version: str, **told: Value) -> Span:
-    """Make an experiment of a version of the model."""
+    """Make an experiment with a version of the model."""
     span = make_experiment(number, **told)
     params = {"function": "answer", "version": version, "judges": {"exact": "a1"}}
     more: dict[str, Value] = {"otel_ml.params": orjson.dumps(params).decode()}
@@ -102,7 +102,7 @@ def make_tried(number: int, version: str, **told: Value) -> Span:
 
 
 def make_trace() -> list[Span]:
-    """Make a root with 60 children of one name, of which one failed, and a slow one at the end."""
+    """Make a root with 60 equally named children, one of them failed, and a slow one at the end."""
     root = make_call("agent", trace_id=TRACE, start_ns=NOW_NS, end_ns=NOW_NS + 900 * MS_NS)
     inner: dict[str, Any] = {"trace_id": TRACE, "parent_span_id": root.span_id}
     ranks = [
@@ -145,7 +145,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def ask_tool(service: Service) -> Ask:
-    """Call a tool of project shop, as somebody does without keys."""
+    """Return a function that calls a tool of project shop without a key."""
 
     def ask(tool: str, **given: Any) -> dict[str, Any]:
         given = {"project": "shop", **given}

@@ -1,4 +1,4 @@
-"""Runs ``otel-ml`` as its users do: in a pipe, or on a terminal of its own."""
+"""Runs ``otel-ml`` as its users do: in a pipe, or on a terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ _ENDS_S: Final = 60
 
 
 def environment(endpoint: str, **variables: str) -> Mapping[str, str]:
-    """The test's own environment without what the program would read of it."""
+    """Return the test's environment without the variables that the program reads."""
     words = ("OTEL_", "HTTP", "NO_", "ALL_PROXY", "COLUMNS", "FORCE_")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(words)}
     return {**kept, "OTEL_ML_ENDPOINT": endpoint, **variables}
@@ -23,7 +23,7 @@ def environment(endpoint: str, **variables: str) -> Mapping[str, str]:
 def otel_ml(
     endpoint: str, *arguments: str, **variables: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a command in a pipe until it ends."""
+    """Run a command in a pipe until it exits."""
     return subprocess.run(
         [*PROGRAM, *arguments],
         env=environment(endpoint, **variables),
@@ -34,7 +34,7 @@ def otel_ml(
 
 
 def on_terminal(endpoint: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Run a command on a terminal; returns its status and all that the terminal was sent."""
+    """Run a command on a terminal; return its exit status and the terminal's content."""
     ours, theirs = pty.openpty()
     shown = {"TERM": "xterm", "COLUMNS": "120", **variables}
     process = subprocess.Popen(
@@ -57,7 +57,7 @@ def _read_all(terminal: int) -> bytes:
     while poll.poll(1_000 * max(deadline - time.monotonic(), 0)):
         try:
             part = os.read(terminal, 65_536)
-        except OSError:  # as Linux says that the other end is closed
+        except OSError:  # Linux reports a closed terminal in this way
             return sent
         if not part:
             return sent

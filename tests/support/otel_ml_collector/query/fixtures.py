@@ -1,4 +1,4 @@
-"""Fixtures of the tests of questions."""
+"""Fixtures for the tests of queries."""
 
 import pytest
 
@@ -8,17 +8,17 @@ from tests.support.otel_ml_collector.stores import Store
 
 @pytest.fixture(scope="module")
 def store(own_store: Store) -> Store:
-    """A store of its own: a timeline stamps arrivals ahead of the clock, which deletions miss."""
+    """Return a separate store: a timeline stamps arrivals in the future, which deletions miss."""
     return own_store
 
 
 @pytest.fixture(scope="module")
 def arrivals(store: Store) -> Arrivals:
-    """Where everything arrives."""
+    """Return the store to which all timelines write."""
     return Arrivals(store)
 
 
 @pytest.fixture
 def line(arrivals: Arrivals, project: str) -> Timeline:
-    """A project of the test's own, at a time of its own."""
+    """Return a project that only this test uses, with a separate time."""
     return Timeline(arrivals, project)

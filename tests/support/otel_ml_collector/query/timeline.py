@@ -1,4 +1,4 @@
-"""A project of a real store, at a time that the test moves."""
+"""A project of a real store, with a clock that the test moves."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,17 +22,17 @@ from tests.support.otel_ml_collector.stores import Store
 
 
 class Arrivals:
-    """A store to which several projects write, each on a day of its own.
+    """A store to which several projects write, each on a separate day.
 
-    Times of arrival never fall in a store, so each project begins after those before it; it is
-    written to before the next one is.
+    Arrival times never decrease in a store, so each project begins after the previous ones and is
+    written before the next one.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.now_ns = NOW_NS
         self._writer = self.open_writer()
-        # The first start record that a writer stores sweeps: what follows is read unswept.
+        # A writer's first start record triggers a sweep, so everything after it is read unswept.
         self.write([make_start(make_call(start_ns=NOW_NS))], "other", NOW_NS)
 
     def open_writer(self) -> Writer:
@@ -46,7 +46,7 @@ class Arrivals:
 
 
 class Timeline:
-    """What arrives for a project, when, and what is read then."""
+    """The records that arrive for a project over time, and queries at the current time."""
 
     def __init__(self, arrivals: Arrivals, project: str) -> None:
         self._arrivals = arrivals
@@ -58,17 +58,17 @@ class Timeline:
         self.now_ns += int(seconds * SECOND_NS)
 
     def call(self, model: str = "train", **fields: Any) -> Span:
-        """Make a call that begins now; it takes a second."""
+        """Make a call that begins now and takes a second."""
         return make_call(
             model, **{"start_ns": self.now_ns, "end_ns": self.now_ns + SECOND_NS, **fields}
         )
 
     def take(self, *spans: Span, project: str | None = None) -> None:
-        """Store what arrives now."""
+        """Store spans that arrive now."""
         self._arrivals.write(spans, project or self.project, self.now_ns)
 
     def take_elsewhere(self, *spans: Span) -> None:
-        """Store what arrives now at another collector of the same store."""
+        """Store spans that arrive now at another collector of the same store."""
         self._arrivals.write(spans, self.project, self.now_ns, self._arrivals.open_writer())
 
     def runs(self, where: str = "", project: str | None = None, **query: Any) -> list[RunSummary]:
@@ -79,7 +79,7 @@ class Timeline:
         return [run.name for run in self.runs(where, **query)]
 
     def walk(self, limit: int, **query: Any) -> Iterator[RunSummary]:
-        """Read a list page by page."""
+        """Yield the runs of a list page by page."""
         cursor: str | None = None
         while True:
             asked = RunsQuery(self.project, limit=limit, cursor=cursor, **query)
@@ -98,7 +98,7 @@ class Timeline:
         return find_trace(self.reader, key, now_ns=self.now_ns)
 
     def outcome(self, span: Span) -> str:
-        """The outcome of a run, which its page and the list tell alike."""
+        """Return a run's outcome after checking that its page and the list agree."""
         outcome = self.run(span).outcome
         assert [run.outcome for run in self.runs() if run.run_id == id_of(span)] == [outcome]
         return outcome

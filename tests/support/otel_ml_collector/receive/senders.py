@@ -1,4 +1,4 @@
-"""A pipeline before a store that behaves as it is told, for the edges in front of it."""
+"""An intake pipeline over a fake store whose behaviour tests set, for tests of the receivers."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ from tests.support.otel_ml_collector.wire import encode
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What stands behind an edge; `stored` is what the store was given."""
+    """The pipeline behind a receiver; `stored` has the records that the store received."""
 
     pipeline: Intake
     telemetry: Telemetry
     stored: Records
 
     def requests(self) -> dict[str, float]:
-        """Read how many requests were counted, by transport and answer."""
+        """Return how many requests were counted, by transport and response."""
         lines = self.telemetry.render().decode().splitlines()
         counts = [line.rpartition(" ") for line in lines if line.startswith("otel_ml_requests_t")]
         return {name.partition("{")[2][:-1]: float(n) for name, _, n in counts if float(n)}

@@ -1,4 +1,4 @@
-"""Reads a page of metrics as Prometheus does."""
+"""Parses a metrics page as Prometheus does."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,12 +10,12 @@ from prometheus_client.registry import Collector
 from otel_ml_collector.telemetry.service import Telemetry
 
 Numbers = dict[tuple[str, tuple[str, ...]], float]
-# What the system tells of any process.
+# Metrics that the system provides for any process.
 _PROCESS: Final = "process_"
 
 
 def read_page(page: str) -> Numbers:
-    """Read the numbers by name and label values, these in order of their labels' names."""
+    """Return the numbers by name and label values; the values are ordered by label name."""
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(page)
@@ -25,12 +25,12 @@ def read_page(page: str) -> Numbers:
 
 
 def read(telemetry: Telemetry) -> Numbers:
-    """Read what a telemetry shows."""
+    """Return the current numbers of a telemetry."""
     return read_page(telemetry.render().decode())
 
 
 def read_collector(collector: Collector, without: Iterable[str] = ("_bucket",)) -> Numbers:
-    """Read what one collector shows, but for the samples with some endings."""
+    """Return the numbers of one collector, without samples that have given suffixes."""
     registry = CollectorRegistry()
     registry.register(collector)
     numbers = read_page(generate_latest(registry).decode())

@@ -1,4 +1,4 @@
-"""The first rows of frames and series of pandas: the text is the one that pandas prints."""
+"""The first rows of a pandas frame or series are recorded as the text that pandas prints."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from otel_ml.redaction import CapturedPayload, Redaction
 
 
 def head_of(value: object) -> str:
-    """Return the text of the first rows that is recorded of a value."""
+    """Return the text that is recorded for the first rows of a value."""
     captured = Redaction().capture({"x": value})
     assert isinstance(captured, CapturedPayload)
     head: str = orjson.loads(captured.encode().text)["x"]["head"]
@@ -81,7 +81,7 @@ def test_head_of_a_series(series: Any, name: str | None, first: int) -> None:
     """The first values of a series are recorded as pandas prints them."""
     series = series.rename(name)
     series.index = series.index if first < 0 else [first + 7 * n for n in range(len(series))]
-    # pandas adds the length only to a series whose values it leaves out
+    # pandas prints the length only if it leaves out values of the series
     assert head_of(series) == str(series.head(8))
 
 
@@ -106,7 +106,7 @@ FRAME = pd.DataFrame(
     ],
 )
 def test_options_of_pandas(option: str, value: object) -> None:
-    """A program that changes how pandas prints gets its own layout."""
+    """A program that changes pandas' display options gets its own layout."""
     with pd.option_context(option, value):
         assert head_of(FRAME) == str(FRAME)
         assert head_of(FRAME["column 8"]) == str(FRAME["column 8"])
@@ -114,7 +114,7 @@ def test_options_of_pandas(option: str, value: object) -> None:
 
 @pytest.mark.parametrize("width", ["20", "40", "79", "100", "300"])
 def test_width_of_the_terminal(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns that do not fit into the terminal are left out as pandas does it."""
+    """Columns that do not fit into the terminal are left out as in pandas."""
     monkeypatch.setenv("COLUMNS", width)
     assert head_of(FRAME) == str(FRAME)
 
@@ -134,5 +134,5 @@ def cost_s(function: Callable[[], object]) -> float:
     [FRAME, FRAME.assign(card="visa"), FRAME.assign(card=pd.Categorical([*"aabbccdd"])), FRAME[:1]],
 )
 def test_cost_of_a_frame(value: Any) -> None:
-    """To describe a frame of numbers and texts takes less than half the time to print it."""
+    """Describing a frame of numbers and texts takes less than half the time of printing it."""
     assert cost_s(lambda: head_of(value)) < cost_s(lambda: str(value)) / 2

@@ -1,4 +1,4 @@
-"""Each kind of value that a traced call takes: what is recorded of it, and when."""
+"""How each kind of value that a traced call takes is recorded, and at which moment."""
 
 import dataclasses
 import datetime
@@ -63,7 +63,7 @@ Pair = namedtuple("Pair", "a b")
 
 
 class Plain:
-    """It has attributes and no fields."""
+    """A class with attributes that declares no fields."""
 
     kind = "of the class"
 
@@ -90,7 +90,7 @@ class Awaitable:
 
 
 def on_gpu() -> Any:
-    """Make a stand-in for an array of CuPy, whose elements must not be read."""
+    """Return a stand-in for a CuPy array, whose elements must not be read."""
 
     class ndarray:  # noqa: N801 - as CuPy calls it
         dtype, shape = np.dtype("f4"), (3, 2)
@@ -106,7 +106,7 @@ def on_gpu() -> Any:
 
 
 def described(value: object) -> Any:
-    """What is recorded of a value, as JSON reads it."""
+    """Return the JSON that is recorded for a value."""
     captured = Redaction().capture({"x": value})
     text = captured if isinstance(captured, str) else captured.encode().text
     return orjson.loads(text)["x"]
@@ -122,7 +122,7 @@ OBJECTS = np.array([{}, None], object)
 MOMENT = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
 HERE = __name__
 
-# value, what is recorded of it, and its entry in the tables of `otel_ml.capture.taker`
+# name: (value, recorded JSON, entry in the tables of `otel_ml.capture.taker`)
 KINDS: dict[str, tuple[Any, Any, object]] = {
     "dict": ({1: np.int64(2)}, {"1": 2}, dict),
     "Counter": (Counter("aab"), {"a": 2, "b": 1}, dict),
@@ -336,27 +336,27 @@ KINDS: dict[str, tuple[Any, Any, object]] = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_kind_is_described(name: str) -> None:
-    """A value of each kind is recorded in the form that the docs name."""
+    """A value of each kind is recorded in its documented form."""
     value, expected, _ = KINDS[name]
     assert described(value) == expected
 
 
 def test_every_kind_has_a_row() -> None:
-    """A kind that the tables of `taker` name has a row above, or is tested with its library."""
+    """Each kind in the tables of `taker` has a row in `KINDS` or in `LIBRARY_KINDS`."""
     known = {*taker._BUILT_IN, *taker._LIBRARIES}
     here = {kind for *_, kind in KINDS.values()}
     assert known - here == {*LIBRARY_KINDS}
 
 
 def test_description_of_a_live_value_is_equal() -> None:
-    """A value that is described at once is described as its snapshot is."""
+    """Describing a value directly gives the same result as describing its snapshot."""
     for name, (value, expected, _) in KINDS.items():
         if isinstance(expected, dict) and "type" in expected:
             assert orjson.loads(Redaction().encode(value).text) == expected, name
     assert describe(b"a") == {"type": "bytes", "length": 1, "head": "61"}
 
 
-# How a value is changed right after the call.
+# Functions that change a value right after the call.
 def fill(array: Any) -> None:
     array[...] = array.dtype.type(0)
 
@@ -435,7 +435,7 @@ def read_only(array: Any) -> Any:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_recorded_as_it_was(name: str) -> None:
-    """A value that changes right after the call is recorded as it was at the call."""
+    """A value that changes right after the call is recorded as it was during the call."""
     make, change = CHANGES[name]
     expected = described(make())
     value = make()
@@ -443,7 +443,7 @@ def test_recorded_as_it_was(name: str) -> None:
     assert isinstance(captured, CapturedPayload)
     change(value)
     assert orjson.loads(captured.encode().text)["x"] == expected
-    assert described(value) != expected  # or the change shows nothing
+    assert described(value) != expected  # otherwise the change proves nothing
 
 
 FRAMES: dict[str, Callable[[], Any]] = {
@@ -480,7 +480,7 @@ FRAMES: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_frame_is_described_as_pandas_shows_it(name: str) -> None:
-    """The first rows are what pandas prints, the cells are those of evenly spaced rows."""
+    """The head is the text that pandas prints; the cells come from evenly spaced rows."""
     frame = FRAMES[name]()
     found = described(frame)
     assert found["head"] == str(frame.head(8))
@@ -514,7 +514,7 @@ def calls_on_this_thread() -> Iterator[set[tuple[str, str]]]:
 
 @pytest.mark.parametrize("name", ["NumPy array", "pandas DataFrame", "image", "dataclass"])
 def test_caller_describes_nothing(name: str) -> None:
-    """On the thread of the call nothing is described or formatted."""
+    """The thread of the traced call neither describes nor formats values."""
     value, *_ = KINDS[name]
     recording = Recording()
     traced = recording.client.trace(name="predict")(lambda value: value)
@@ -533,7 +533,7 @@ def test_caller_describes_nothing(name: str) -> None:
 
 
 def test_snapshot_keeps_no_large_object() -> None:
-    """A large value is freed although its run waits to be sent."""
+    """A large value is freed even if its run has not been sent yet."""
     captured = []
     for make in (
         lambda: np.zeros(1_000_000),
@@ -553,7 +553,7 @@ def test_snapshot_keeps_no_large_object() -> None:
 
 
 class Costly:
-    """Its ``repr`` asks a database."""
+    """A class whose ``repr`` would query a database."""
 
     asked = 0
 
@@ -563,7 +563,7 @@ class Costly:
 
 
 def test_foreign_repr_is_not_called() -> None:
-    """An object of another package is recorded without asking it for its ``repr``."""
+    """The ``repr`` of an object from another package is not called."""
     Costly.asked = 0
     body = {"__module__": "django.db.models.query", "__repr__": Costly.__repr__}
     foreign = type("QuerySet", (Costly,), body)
@@ -578,7 +578,7 @@ def test_foreign_repr_is_not_called() -> None:
 
 
 def test_large_containers_are_sampled() -> None:
-    """A container with a million parts is neither sorted nor copied whole."""
+    """A container with a million items is neither sorted nor copied completely."""
     numbers = set(range(1_000_000))
     for value in (numbers, dict.fromkeys(numbers).keys(), deque(numbers), dict.fromkeys(numbers)):
         captured = Redaction().capture({"x": value, "y": b""})
@@ -589,7 +589,7 @@ def test_large_containers_are_sampled() -> None:
 
 @pytest.mark.parametrize("count", [20, 40_000])
 def test_many_samples_are_bounded(count: int) -> None:
-    """However many arrays a value has, its snapshot stays small."""
+    """The snapshot of a value stays small however many arrays the value contains."""
     captured = Redaction().capture({"x": [np.zeros(8_000)] * count})
     assert isinstance(captured, CapturedPayload)
     assert captured.weight < 8_000_000
@@ -608,7 +608,7 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_only_chosen_columns_are_recorded(name: str) -> None:
-    """With ``columns=``, other columns of a table do not leave the process."""
+    """With ``columns=``, all other columns of a table stay in the process."""
     recording = Recording()
     traced = recording.client.trace(columns=["age"])(lambda table: [table])
     traced(TABLES[name])
@@ -621,7 +621,7 @@ def test_only_chosen_columns_are_recorded(name: str) -> None:
 
 @pytest.mark.parametrize("series", [pd.Series(["123"], name="ssn"), pl.Series("ssn", ["123"])])
 def test_series_that_is_not_chosen(series: Any) -> None:
-    """A series with another name leaves type and length."""
+    """A series whose name is not in ``columns`` is recorded without its values."""
     taker = ValueTaker(Taking(columns=frozenset({"age"})))
     taken: Any = taker.take(series)
     assert taken.describe()["shape"] == [1]
@@ -636,7 +636,7 @@ def test_wrong_columns_are_refused(columns: Any) -> None:
 
 
 def test_many_keys_of_one_type() -> None:
-    """Keys of a foreign type stay apart, and many of them cost no more than other keys."""
+    """Keys of a foreign type stay distinct, and many of them cost no more than other keys."""
     value = {Slotted(): number for number in range(30_000)}
     began_s = time.thread_time()
     taken: Any = ValueTaker().take(value)

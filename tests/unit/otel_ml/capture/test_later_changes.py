@@ -1,4 +1,4 @@
-"""Arrays, tables and nested values that a program changes right after the call."""
+"""Arrays, tables and nested values that the program changes right after the call."""
 
 import copy
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _INDEXES: tuple[Callable[[npt.NDArray[Any]], npt.NDArray[Any]], ...] = (
 
 @dataclass(frozen=True)
 class Changing:
-    """A value of a call, and how the program overwrites all of it."""
+    """A value of a call and a function that overwrites its memory."""
 
     value: Any
     change: Callable[[], object]
@@ -36,7 +36,10 @@ class Changing:
 
 @st.composite
 def arrays(draw: st.DrawFn) -> Changing:
-    """Draw an array that owns its memory or is a view, writable or not, and overwrite its base."""
+    """Draw an array that owns its memory or is a view, writable or not.
+
+    The change overwrites the base of the array.
+    """
     shape = draw(st.sampled_from(_SHAPES))
     base = np.arange(1, np.prod(shape) + 1).astype(draw(st.sampled_from(_DTYPES))).reshape(shape)
     array = draw(st.sampled_from(_INDEXES))(base)
@@ -48,7 +51,10 @@ def arrays(draw: st.DrawFn) -> Changing:
 
 @st.composite
 def frames(draw: st.DrawFn) -> Changing:
-    """Draw a table over memory of the program, with columns of several kinds, and overwrite it."""
+    """Draw a frame over memory of the program, with columns of several kinds.
+
+    The change overwrites the frame and its memory.
+    """
     rows, columns = draw(st.integers(1, 40)), draw(st.integers(1, 5))
     base = np.arange(1.0, rows * columns + 1).reshape(rows, columns)
     frame = pd.DataFrame(base, columns=[f"c{place}" for place in range(columns)], copy=False)
@@ -68,7 +74,7 @@ def frames(draw: st.DrawFn) -> Changing:
 
 @st.composite
 def series(draw: st.DrawFn) -> Changing:
-    """Draw a series over memory of the program, and overwrite it."""
+    """Draw a series over memory of the program. The change overwrites that memory."""
     base = np.arange(1, draw(st.integers(2, 200))).astype(draw(st.sampled_from(("f8", "i8", "?"))))
     column = pd.Series(base, copy=False)
     return Changing(column, lambda: base.fill(0))
@@ -76,7 +82,10 @@ def series(draw: st.DrawFn) -> Changing:
 
 @st.composite
 def containers(draw: st.DrawFn) -> Changing:
-    """Draw a list or dict of these, with a list inside, and overwrite and empty everything."""
+    """Draw a list or dict of arrays, frames and series, with a list inside.
+
+    The change overwrites all of them and empties both containers.
+    """
     parts = draw(st.lists(arrays() | frames() | series(), min_size=1, max_size=4))
     inner = draw(st.lists(st.integers() | st.text(max_size=5), min_size=1))
     values = [*(part.value for part in parts), inner]
@@ -93,7 +102,7 @@ def containers(draw: st.DrawFn) -> Changing:
 
 @given(arrays() | frames() | series() | containers())
 def test_recorded_as_at_the_call(changing: Changing) -> None:
-    """What is recorded is the value at the call, however its memory changes after that."""
+    """A value is recorded as it was at the call, even if its memory changes afterwards."""
     same = copy.deepcopy(changing.value)
     expected = Redaction().capture({"x": same})
     captured = Redaction().capture({"x": changing.value})

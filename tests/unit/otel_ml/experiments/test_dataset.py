@@ -1,4 +1,4 @@
-"""Data sets: what they are made of, what they are known by, and what is sent of them."""
+"""Data sets: their items, their digests, and the records that saving them sends."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SUM: dict[str, Any] = {
     "expected": "4",
     "tags": {"topic": "sums"},
 }
-# By sha256sum of the canonical texts.
+# Computed with sha256sum from the canonical texts.
 GOLDEN = [
     "48bbdbe588e6ce2d889ebba0ff8b32fc8d0da132f97bc0ee02427c6d6aebdad2",
     "82a75ca40bf9324bdb85b7e9f9430cf5744810ba9b291aa5f9f8346d221b20f6",
@@ -53,7 +53,7 @@ def digest(text: str) -> str:
 
 
 def test_digests_are_those_of_the_text() -> None:
-    """Digest, id and version are SHA-256 of canonical JSON: the same on any machine, for ever."""
+    """Digest, id and version are SHA-256 of canonical JSON and equal on every machine."""
     qa = Dataset("qa", [SUM])
     [item] = qa
     assert item.digest == digest(
@@ -65,14 +65,14 @@ def test_digests_are_those_of_the_text() -> None:
 
 
 def test_golden_digests() -> None:
-    """Digests never change from one release to the next."""
+    """Digests are the same in every release."""
     qa = Dataset("qa", [SUM, {"inputs": [1, 2.5, None, True, "é"], "id": "list"}])
     assert [one.digest for one in qa] == GOLDEN
     assert qa.digest == GOLDEN_VERSION
 
 
 def test_order_and_origin_do_not_count() -> None:
-    """The same items in another order, and of other runs, are the same version."""
+    """The order and the source runs of items do not change the version."""
     rows = [SUM, {**SUM, "expected": "four"}, {"inputs": {"question": "1+1"}, "id": "own"}]
     qa = Dataset("qa", rows)
     source = {"source_run": "a-b", "source_session": "morning"}
@@ -82,7 +82,7 @@ def test_order_and_origin_do_not_count() -> None:
 
 
 def test_one_source_a_content() -> None:
-    """Items of the same content are of one run in any order, as a store keeps them."""
+    """Items with the same content have the same source run and session in any order."""
     rows = [{"inputs": "hello", "source_run": f"r{n}", "source_session": f"s{n}"} for n in range(3)]
     rows.append({"inputs": "hello", "id": "own"})
     for given_rows in (rows, rows[::-1]):
@@ -93,7 +93,7 @@ def test_one_source_a_content() -> None:
 
 @given(st.lists(json_values, max_size=5))
 def test_content_comes_back(values: list[Any]) -> None:
-    """Any value of JSON is an item whose id and digest stay when it is read from a file."""
+    """An item with any JSON value keeps its id and digest when it is read from a file."""
     made = Dataset("any", [{"inputs": value} for value in values])
     lines = [json.loads(json.dumps({"inputs": one.inputs})) for one in made]
     assert Dataset("any", lines).digest == made.digest
@@ -101,7 +101,7 @@ def test_content_comes_back(values: list[Any]) -> None:
 
 
 def test_two_different_items_under_one_id_are_refused() -> None:
-    """An id that two different items have is an error that names both."""
+    """Two different items with one id raise an error that names both."""
     rows = [{"id": "a", "inputs": {"q": "one"}}, {"id": "a", "inputs": {"q": "two"}}]
     with pytest.raises(
         ValueError, match=r"^Two different items have the id 'a': .*one.* and .*two"
@@ -110,12 +110,12 @@ def test_two_different_items_under_one_id_are_refused() -> None:
 
 
 def test_the_same_item_under_one_id_is_there_once() -> None:
-    """An item that is given twice under its id is one item."""
+    """An item that is given twice with its id is stored once."""
     assert len(Dataset("qa", [{"id": "a", **SUM}, {"id": "a", **SUM}])) == 1
 
 
 def test_rows_of_any_form() -> None:
-    """Columns that are none of the parts become inputs, and so does a row that is no mapping."""
+    """Unknown columns become inputs, and so does a row that is not a mapping."""
     rows = [
         {"question": "2+2", "unit": None, "expected": 4, "id": 7},
         {"inputs": {"question": "3"}, "unit": "m", "id": "named"},
@@ -143,13 +143,13 @@ def test_rows_of_any_form() -> None:
     ],
 )
 def test_bad_rows_are_refused(data: Any, message: str) -> None:
-    """What is no item is refused where the data set is made, in words."""
+    """An invalid row raises an error when the data set is created."""
     with pytest.raises(ValueError, match=message):
         Dataset("qa", data)
 
 
 def test_items_do_not_change_with_what_they_were_made_of() -> None:
-    """Lists and dicts are copied: what becomes of them later changes nothing."""
+    """Items copy lists and dicts, so later changes to the originals have no effect."""
     words = ["a"]
     qa = Dataset("qa", [{"inputs": {"words": words}}])
     words.append("b")
@@ -180,7 +180,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("suffix", [*WRITERS])
 def test_files(tmp_path: Path, suffix: str) -> None:
-    """A file of each kind gives the items, under its own name unless told."""
+    """A file of each format yields its items. Without a name, the data set has the file's name."""
     path = tmp_path / f"qa.{suffix}"
     WRITERS[suffix](path)
     found = Dataset.read(path)
@@ -201,7 +201,7 @@ def test_files(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_byte_order_mark_is_ignored(tmp_path: Path, name: str, text: str) -> None:
-    """A file of text may begin with a byte order mark, as Excel and PowerShell write it."""
+    """A text file may begin with a byte order mark, as Excel and PowerShell write it."""
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
     [item] = Dataset.read(tmp_path / name)
     assert (item.inputs, item.expected) == ({"q": "hi"}, "yo")
@@ -216,7 +216,7 @@ def test_byte_order_mark_is_ignored(tmp_path: Path, name: str, text: str) -> Non
     ids=["pandas", "pyarrow"],
 )
 def test_columns_with_one_name_are_refused(frame: Any) -> None:
-    """A table whose items would lose a column is an error that names the column."""
+    """A table with a duplicate column name raises an error that names the column."""
     with pytest.raises(ValueError, match=r"^Columns of the table have the same name 'a'$"):
         Dataset.from_frame("qa", frame)
 
@@ -232,7 +232,7 @@ def test_columns_with_one_name_are_refused(frame: Any) -> None:
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
-    """A file that holds no items says which line is wrong."""
+    """A file that cannot be read as items raises an error that names the problem."""
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         Dataset.read(tmp_path / name)
@@ -245,7 +245,7 @@ FRAME = pd.DataFrame({"q": ["2+2", "3"], "a": ["4", float("nan")], "key": [1, 2]
     "make", [lambda: FRAME, lambda: pl.from_pandas(FRAME), lambda: pa.Table.from_pandas(FRAME)]
 )
 def test_tables(make: Callable[[], Any]) -> None:
-    """Tables of pandas, polars and pyarrow give the same items; a missing value is None."""
+    """Tables of pandas, polars and pyarrow produce the same items; a missing value is None."""
     found = Dataset.from_frame("qa", make(), inputs=["q"], expected="a", id="key", tags=["t"])
     assert plain(found) == [
         ("1", {"q": "2+2"}, "4", {"t": "x"}),
@@ -254,7 +254,7 @@ def test_tables(make: Callable[[], Any]) -> None:
 
 
 def test_table_without_the_column() -> None:
-    """A column that is not there is refused by its name."""
+    """A column that the table does not have raises an error that names the column."""
     with pytest.raises(
         ValueError, match=r"^Invalid expected 'b': expected one of the columns \['q'"
     ):
@@ -262,7 +262,10 @@ def test_table_without_the_column() -> None:
 
 
 def test_runs_become_items() -> None:
-    """Runs become items that keep their ids; what is right is what was answered, or is said."""
+    """Runs become items that keep their source.
+
+    The expected value is the output of the run, or the result of a given function.
+    """
     client = Client("runs")
 
     @client.trace(tags={"topic": "sums"})
@@ -289,7 +292,7 @@ def test_runs_become_items() -> None:
 
 
 def test_cut_inputs_are_no_item() -> None:
-    """A run whose inputs were cut is left out, and said to be."""
+    """Runs with truncated or uncaptured inputs are left out and counted in `left_out`."""
     client = Client("runs")
     with testing.record(client) as calls:
         client.trace(len)("x" * 100_000)
@@ -299,7 +302,7 @@ def test_cut_inputs_are_no_item() -> None:
 
 
 def test_sum_of_data_sets() -> None:
-    """A sum has each item once, under both names."""
+    """A sum of data sets contains each item once and combines both names."""
     one = Dataset("a", [SUM, {"inputs": 1}], "first")
     two = Dataset("b", [SUM, {**SUM, "expected": "5"}, {"inputs": 2, "id": "two"}], "second")
     both = one + two
@@ -309,13 +312,13 @@ def test_sum_of_data_sets() -> None:
 
 
 def test_sum_of_contradictions_is_refused() -> None:
-    """Two data sets that give one id to different items have no sum."""
+    """Adding data sets with different items under one id raises an error."""
     with pytest.raises(ValueError, match=r"^Two different items have the id 'x'"):
         Dataset("a", [{"id": "x", "inputs": 1}]) + Dataset("b", [{"id": "x", "inputs": 2}])
 
 
 def test_difference() -> None:
-    """A difference names what was added, removed and changed."""
+    """A difference lists the items that were added, removed and changed."""
     before = Dataset("qa", [{"id": "a", "inputs": 1}, {"id": "b", "inputs": 2}])
     after = Dataset("qa", [{"id": "b", "inputs": 3}, {"id": "c", "inputs": 4}])
     found = after.diff(before)
@@ -324,7 +327,10 @@ def test_difference() -> None:
 
 
 def test_chosen_items_are_the_same_each_time() -> None:
-    """A limit chooses by digest: the same items in any order, and more with a larger one."""
+    """A limit selects items by digest.
+
+    The selection does not depend on the order, and a larger limit adds items to it.
+    """
     qa = Dataset("qa", [{"inputs": number} for number in range(100)])
     turned = Dataset("qa", [{"inputs": number} for number in reversed(range(100))])
     few = {one.id for one in choose_items(qa, 10, 1.0)}
@@ -336,7 +342,7 @@ def test_chosen_items_are_the_same_each_time() -> None:
 
 
 def test_shown_in_a_line_and_as_a_table() -> None:
-    """A data set shows name, size and digest, and in a notebook its first items, escaped."""
+    """The repr shows name, size and digest; a notebook shows the first items, escaped."""
     qa = Dataset("qa", [{"inputs": {"q": "<b>"}, "id": str(number)} for number in range(21)])
     assert repr(qa) == f"<Dataset qa 21 items {qa.digest[:16]}>"
     html = qa._repr_html_()
@@ -346,7 +352,7 @@ def test_shown_in_a_line_and_as_a_table() -> None:
 
 
 def test_typed_values_are_known_by_content() -> None:
-    """Arrays and tables count by content, and stay what they are."""
+    """Arrays are compared by content and keep their type."""
     rows = [{"inputs": {"image": np.arange(4), "pair": (1, 2)}}]
     one, same = (
         Dataset("images", rows),
@@ -358,7 +364,7 @@ def test_typed_values_are_known_by_content() -> None:
 
 
 def test_saved_without_a_server() -> None:
-    """Items and version are sent, and what is answered is the name with the digest."""
+    """Saving sends the items and the version, and returns the name with the digest."""
     recording = Recording()
     source = {"source_run": "r", "source_session": "s"}
     qa = Dataset("qa", [SUM, {"inputs": {"image": np.arange(3)}, **source}], "sums")
@@ -403,7 +409,7 @@ def test_saved_without_a_server() -> None:
 
 
 def test_saved_twice_is_sent_once() -> None:
-    """What a process has sent a moment ago is not sent again."""
+    """A data set that the process has just sent is not sent again."""
     recording = Recording()
     qa = Dataset("qa", [SUM])
     assert recording.client.save(qa) == recording.client.save(qa)
@@ -411,7 +417,7 @@ def test_saved_twice_is_sent_once() -> None:
 
 
 def test_secrets_are_hidden_and_said_to_be() -> None:
-    """An item obeys redaction as a run does, and says that it is not whole."""
+    """Items are redacted like runs and recorded as redacted."""
     recording = Recording()
     recording.client.save(Dataset("qa", [{"inputs": {"password": "x", "q": 1}}]))
     said = attributes(recording.records("item")[0])
@@ -420,7 +426,7 @@ def test_secrets_are_hidden_and_said_to_be() -> None:
 
 
 def test_a_run_says_that_it_used_a_data_set() -> None:
-    """A run that uses a data set links to its version."""
+    """A run that uses a data set is linked to its version."""
     recording = Recording()
     qa = Dataset("qa", [SUM])
     with recording.client.run("training") as run:
@@ -435,7 +441,7 @@ def test_a_run_says_that_it_used_a_data_set() -> None:
 
 
 def test_item_is_found_by_its_id() -> None:
-    """An item is found by its id, and an unknown one is none."""
+    """An item can be looked up by its id; an unknown id raises KeyError."""
     qa = Dataset("qa", [Item("a", 1)])
     assert qa["a"].inputs == 1
     with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""What we say beside MLflow and pydantic-evals is what docs/benchmarks.md says."""
+"""The cases of the comparison with MLflow and pydantic-evals in docs/benchmarks.md."""
 
 from tests.bench.evals_cases import CASES, ITEMS, Case, expected
 from tests.bench.evals_peers import HEADS, NAMES
@@ -8,7 +8,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 
 
 def documented(name: str) -> list[list[str]]:
-    """Return the rows of both tables of the docs that are of one of the three, without times."""
+    """Return the documented rows of one library, without the column of times."""
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     of_cases = [row for row in rows if row[0] in CASES and row[1] == NAMES[name]]
@@ -16,14 +16,14 @@ def documented(name: str) -> list[list[str]]:
 
 
 def right(case: Case) -> tuple[int, int]:
-    """Count what versions A and B answer right, without waiting; a call that fails is not right."""
+    """Return how many items versions A and B answer correctly; a failed call is not correct."""
     a = sum(case.is_right_a(number) for number in range(ITEMS))
     b = sum(case.is_right_b(number) and number not in case.failing_calls for number in range(ITEMS))
     return a, b
 
 
 def test_items() -> None:
-    """A is right on 180 of 200 items and B on 164; a tenth of calls or scores fails."""
+    """Of 200 items, A is correct on 180 and B on 164; a tenth of the calls or scores fails."""
     assert len({expected(number) for number in range(ITEMS)}) == ITEMS == 200
     assert right(CASES["nothing fails"]) == (180, 164)
     assert right(CASES["10 % of B's calls"]) == (180, 147)

@@ -1,4 +1,4 @@
-"""Running a function over a data set: what is called, recorded, judged, and what ends it."""
+"""Evaluating a function on a data set: calls, recorded runs, scores, errors and interruption."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ def recording() -> Recording:
 
 
 def items(recording: Recording) -> list[dict[str, Any]]:
-    """The attributes of the runs over items, by item."""
+    """Return the attributes of the item runs, sorted by item and repeat."""
     found = [
         attributes(run) for run in recording.runs() if "otel_ml.item.id" in (run.attributes or {})
     ]
@@ -70,7 +70,7 @@ WAYS: dict[str, Callable[..., Result]] = {
 
 @pytest.mark.parametrize("way", [*WAYS])
 def test_every_way_gives_the_same(recording: Recording, way: str) -> None:
-    """Here, on threads and on a loop the rows are the same, in the order of the data set."""
+    """Calls in sequence, on threads and on a loop produce the same rows, in data set order."""
     result = WAYS[way](recording.client, SUMS, [exact], repeats=2)
     assert [(run.item, run.repeat, run.outputs, run.passed) for run in result.runs] == [
         ("one", 0, 3, True),
@@ -87,7 +87,7 @@ def test_every_way_gives_the_same(recording: Recording, way: str) -> None:
 
 @pytest.mark.parametrize("way", [*WAYS])
 def test_each_item_has_one_root_run(recording: Recording, way: str) -> None:
-    """Each run is the root of a trace of its own, linked to the experiment, and says its item."""
+    """Each item run is the root of its own trace, names its item, and links to the experiment."""
     result = WAYS[way](recording.client, SUMS, [exact], repeats=2, name="sums of today")
     runs = recording.runs()
     [experiment] = [run for run in runs if attributes(run)["otel_ml.kind"] == "experiment"]
@@ -124,7 +124,7 @@ def test_each_item_has_one_root_run(recording: Recording, way: str) -> None:
 
 
 def test_the_experiment_is_a_run_that_opens_at_once(recording: Recording) -> None:
-    """The experiment's run is told of before the first call, with all that it is about."""
+    """The start record of the experiment is sent before the first call, with all details."""
     seen: list[int] = []
 
     def look(a: int, b: int) -> int:
@@ -156,7 +156,7 @@ def test_the_experiment_is_a_run_that_opens_at_once(recording: Recording) -> Non
 
 @pytest.mark.parametrize("inner", [True, False])
 def test_a_traced_function_has_no_second_run(recording: Recording, inner: bool) -> None:
-    """A decorated function has one run an item, which says what its decorator says."""
+    """A decorated function has one run per item, with the attributes of its decorator."""
     client = recording.client
 
     @client.trace(name="adder", tags={"team": "a"}, kind="chain")
@@ -180,7 +180,7 @@ def test_a_traced_function_has_no_second_run(recording: Recording, inner: bool) 
 
 
 def test_judges_of_a_decorator_are_not_asked(recording: Recording) -> None:
-    """What assess adds to a function judges production, and no experiment."""
+    """Judges that assess adds to a function score production runs, not experiments."""
     asked: list[int] = []
 
     def look(outputs: int) -> float:
@@ -209,13 +209,13 @@ def test_judges_of_a_decorator_are_not_asked(recording: Recording) -> None:
 def test_how_the_function_is_called(
     recording: Recording, function: Callable[..., Any], row: Any, expected: Any
 ) -> None:
-    """Inputs are given by name; a single parameter of another name gets all of them."""
+    """Inputs are passed by name; a single parameter with another name receives all of them."""
     [run] = recording.client.evaluate(function, [{"inputs": row}]).runs
     assert (run.outputs, run.error) == (expected, "")
 
 
 def test_inputs_are_whole_again_for_each_repeat(recording: Recording) -> None:
-    """A function that changes its inputs changes none of the item, nor of its next run."""
+    """A function that changes its inputs changes neither the item nor the next repeat."""
 
     def drain(words: list[str]) -> int:
         count = len(words)
@@ -227,7 +227,7 @@ def test_inputs_are_whole_again_for_each_repeat(recording: Recording) -> None:
 
 
 def test_streams_are_joined(recording: Recording) -> None:
-    """The chunks of a generator are put together, as text where they are texts."""
+    """The chunks of a generator are joined into one text."""
 
     def spell(word: str) -> Iterator[str]:
         yield from word
@@ -249,7 +249,7 @@ def fail_on_two(a: int, b: int) -> int:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_errors_are_rows(recording: Recording, concurrency: int) -> None:
-    """A call that raises is a row that has not passed, with its run and the whole traceback."""
+    """A call that raises becomes a failed row with its run and the traceback."""
     result = recording.client.evaluate(fail_on_two, SUMS, [exact], concurrency=concurrency)
     [failed] = [run for run in result.runs if run.outcome == "error"]
     assert (failed.item, failed.error, failed.passed) == ("two", "KeyError: 'ten'", False)
@@ -262,7 +262,7 @@ def test_errors_are_rows(recording: Recording, concurrency: int) -> None:
 
 @pytest.mark.parametrize("leaves", [SystemExit(3), KeyboardInterrupt("of its own")])
 def test_exits_on_threads_are_rows(recording: Recording, leaves: BaseException) -> None:
-    """What a function on a thread raises to end the program is its row's error."""
+    """SystemExit or KeyboardInterrupt raised by a function on a thread is the error of its row."""
 
     def leave(a: int, b: int) -> int:
         raise leaves
@@ -272,7 +272,7 @@ def test_exits_on_threads_are_rows(recording: Recording, leaves: BaseException) 
 
 
 def test_slow_calls_are_errors(recording: Recording) -> None:
-    """A call beyond its time is an error at once, also where it never ends; the others go on."""
+    """A call that exceeds the timeout is an error, even if it never ends; the others continue."""
     hang = threading.Event()
 
     def slow(a: int, b: int) -> int:
@@ -289,7 +289,7 @@ def test_slow_calls_are_errors(recording: Recording) -> None:
 
 
 def test_slow_async_calls_are_errors(recording: Recording) -> None:
-    """So is one on a loop, also one that does not let itself be cancelled."""
+    """An async call that exceeds the timeout is an error, even if it resists cancellation."""
 
     async def slow(a: int, b: int) -> int:
         if a == 10:
@@ -305,7 +305,7 @@ def test_slow_async_calls_are_errors(recording: Recording) -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C interrupts, also where the tests run in the background of a shell."""
+    """Let Ctrl-C interrupt, even if the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -314,7 +314,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("way", ["here", "on threads", "async"])
 def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None:
-    """Ctrl-C ends an experiment with the rows that are done; its run says that it was cancelled."""
+    """Ctrl-C ends an experiment and keeps the finished rows; its run is recorded as cancelled."""
     asked, over = 0, threading.Event()
 
     def interrupt(a: int, b: int) -> int:
@@ -347,7 +347,7 @@ def test_interruption_keeps_what_is_done(recording: Recording, way: str) -> None
 
 
 def test_evaluate_is_refused_on_a_loop(recording: Recording) -> None:
-    """On a running loop evaluate says what to call instead."""
+    """On a running loop, evaluate raises an error that names aevaluate."""
 
     async def program() -> None:
         recording.client.evaluate(add_later, SUMS)
@@ -357,7 +357,7 @@ def test_evaluate_is_refused_on_a_loop(recording: Recording) -> None:
 
 
 def test_cancelled_aevaluate_is_cancelled(recording: Recording) -> None:
-    """A cancelled aevaluate is cancelled, and so is its run."""
+    """Cancelling aevaluate cancels the task and records its run as cancelled."""
 
     async def program() -> None:
         entered = asyncio.Event()
@@ -382,7 +382,7 @@ def test_cancelled_aevaluate_is_cancelled(recording: Recording) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_calls_see_the_callers_variables(recording: Recording, concurrency: int) -> None:
-    """A call sees the context variables of who evaluates, and leaves none of its own."""
+    """A call sees the caller's context variables, and its own changes do not leak out."""
 
     def look(a: int, b: int) -> str:
         found = WHERE.get()
@@ -400,7 +400,7 @@ def test_calls_see_the_callers_variables(recording: Recording, concurrency: int)
 
 
 def test_judges_name_what_they_want(recording: Recording) -> None:
-    """A judge may name outputs, inputs, an input, what is expected, and the item."""
+    """A judge may request outputs, inputs, a single input, the expected value and the item."""
     seen: dict[str, Any] = {}
 
     def look(outputs: int, inputs: dict[str, int], a: int, expected: int, item: Item) -> Score:
@@ -422,7 +422,7 @@ def test_judges_name_what_they_want(recording: Recording) -> None:
 
 
 def test_a_judge_that_raises_loses_no_row(recording: Recording) -> None:
-    """A rubric that raises on one row gives an error there, and scores on all others."""
+    """A judge that raises on one row has an error on that row and scores on all others."""
 
     def picky(outputs: int, expected: int) -> bool:
         if outputs == 30:
@@ -441,7 +441,7 @@ def test_a_judge_that_raises_loses_no_row(recording: Recording) -> None:
 
 
 def test_async_judges_of_sync_functions(recording: Recording) -> None:
-    """A judge may be async, whatever the function is."""
+    """An async judge works with sync and async functions."""
 
     async def later(outputs: int, expected: int) -> bool:
         await run_other_tasks()
@@ -453,7 +453,7 @@ def test_async_judges_of_sync_functions(recording: Recording) -> None:
 
 
 def test_what_a_judge_calls_is_the_judges(recording: Recording) -> None:
-    """Traced calls of a judge are marked as its own, and as the experiment's."""
+    """Traced calls of a judge are marked with the judge and the experiment."""
     inner = recording.client.trace(name="inner")(lambda outputs: outputs)
     result = recording.client.evaluate(
         add, SUMS, [Judge("asks", "", lambda outputs: inner(outputs) + 0)], limit=1
@@ -467,7 +467,7 @@ def test_what_a_judge_calls_is_the_judges(recording: Recording) -> None:
 
 
 def test_llm_judges_are_told_what_is_expected(recording: Recording) -> None:
-    """The prompt of a judge that asks a model holds what is expected."""
+    """The prompt of an LLM judge contains the expected value."""
     prompts: list[str] = []
 
     def ask(prompt: str) -> str:
@@ -484,7 +484,7 @@ def longer(outputs: str, baseline: str) -> int:
 
 
 def test_pairwise_judges_ask_in_both_orders(recording: Recording) -> None:
-    """A pairwise judge compares with the baseline; answers that contradict each other are a tie."""
+    """A pairwise judge compares with the baseline; contradictory answers are a tie."""
     rows = Dataset("words", [{"inputs": {"word": word}, "id": word} for word in ("a", "bb", "new")])
     before = recording.client.evaluate(lambda word: word, Dataset("words", rows.items[:2]))
     first = Judge("first", "", lambda outputs, baseline: 1, pairwise=True)
@@ -500,7 +500,7 @@ def test_pairwise_judges_ask_in_both_orders(recording: Recording) -> None:
 
 
 def test_pairwise_judges_judge_no_production(recording: Recording) -> None:
-    """A pairwise judge is refused where there is nothing to compare with."""
+    """A pairwise judge is refused for production runs, which have no baseline."""
     with pytest.raises(
         ValueError, match=r"^Invalid judge 'long': expected one that is not pairwise"
     ):
@@ -508,7 +508,10 @@ def test_pairwise_judges_judge_no_production(recording: Recording) -> None:
 
 
 def test_a_judge_of_which_less_is_better_says_so(recording: Recording) -> None:
-    """Its record says so, and the experiment's verdict turns round unless passes are counted."""
+    """A judge's record contains ``lower_is_better``.
+
+    The verdict of the experiment is inverted unless the judge decides passes.
+    """
 
     def distance(outputs: int, expected: int) -> float:
         return abs(outputs - expected)
@@ -534,7 +537,7 @@ def test_a_judge_of_which_less_is_better_says_so(recording: Recording) -> None:
 
 
 def test_odd_answer_of_a_pairwise_judge_is_its_error(recording: Recording) -> None:
-    """An answer that is none of the three is an error of the judge."""
+    """Any answer of a pairwise judge except 1, 0 and -1 is an error of the judge."""
     half = Judge("half", "", lambda outputs, baseline: 0.5, pairwise=True)
     before = recording.client.evaluate(add, SUMS, limit=1)
     result = recording.client.evaluate(add, SUMS, [half], limit=1, baseline=before)
@@ -543,7 +546,7 @@ def test_odd_answer_of_a_pairwise_judge_is_its_error(recording: Recording) -> No
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, TraceIdRatioBased(0.0)])
 def test_nothing_is_sampled_out(sampler: Any) -> None:
-    """Under a service's provider that samples nothing, all runs of an experiment are kept."""
+    """All runs of an experiment are recorded, even if the service's provider samples nothing."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -558,7 +561,7 @@ def test_nothing_is_sampled_out(sampler: Any) -> None:
 
 
 def test_spans_of_others_are_marked() -> None:
-    """What other instrumentations record within an item run says which experiment it is of."""
+    """Spans that other instrumentations record in an item run are marked with the experiment."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -579,7 +582,7 @@ def test_spans_of_others_are_marked() -> None:
 
 
 def test_without_recording_it_works_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is recorded the result is the same, without ids."""
+    """With recording disabled, the result is the same but has no ids."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     client = Client("shop")
     result = client.evaluate(add, SUMS, [exact], concurrency=2)
@@ -593,7 +596,7 @@ def test_without_recording_it_works_in_memory(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_limit_and_sample_choose_the_same_items(recording: Recording) -> None:
-    """A limit runs the same items each time."""
+    """A limit and a sample select the same items each time."""
     rows = Dataset("many", [{"inputs": {"a": number, "b": 0}} for number in range(50)])
     few = [run.item for run in recording.client.evaluate(add, rows, limit=5).runs]
     assert few == [run.item for run in recording.client.evaluate(add, rows, sample=0.1).runs]
@@ -601,7 +604,7 @@ def test_limit_and_sample_choose_the_same_items(recording: Recording) -> None:
 
 
 def test_flaky_items_are_named(recording: Recording) -> None:
-    """An item whose repeats differ is flaky."""
+    """An item whose repeats have different results is flaky."""
     asked = 0
 
     def sometimes(a: int, b: int) -> int:
@@ -614,7 +617,7 @@ def test_flaky_items_are_named(recording: Recording) -> None:
 
 
 def test_saved_results_come_back(recording: Recording, tmp_path: Any) -> None:
-    """A result that was saved and read is the same, also its typed values."""
+    """A result that is saved and read again is equal, including typed values."""
     result = recording.client.evaluate(
         lambda a, b: {"sum": a + b, "pair": (a, b)}, SUMS, [is_json], repeats=2
     )
@@ -624,7 +627,7 @@ def test_saved_results_come_back(recording: Recording, tmp_path: Any) -> None:
 
 
 def test_no_such_file_as_a_baseline(recording: Recording, tmp_path: Any) -> None:
-    """A file that is no result is refused, and so is one that is not there."""
+    """A baseline file that is missing or is not a saved result is refused."""
     (tmp_path / "odd.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(
         ValueError, match=r"^Invalid baseline .*: expected a file that Result\.save"
@@ -637,7 +640,7 @@ def test_no_such_file_as_a_baseline(recording: Recording, tmp_path: Any) -> None
 def test_the_source_counts_the_whole_package(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source's digest changes with any loaded file of the function's package."""
+    """The source digest depends on each loaded file of the function's package."""
     from importlib import import_module, reload
 
     from otel_ml.experiments.experiment import source_digest
@@ -689,7 +692,7 @@ def test_ready_judges(
     expected: Any,
     score: float | None,
 ) -> None:
-    """The judges that are there say what their names say; None stands for an error of theirs."""
+    """Each built-in judge returns its documented score; an expected None means that it fails."""
     rows = [{"inputs": {"value": outputs}, "expected": expected}]
     [run] = recording.client.evaluate(lambda value: value, rows, [judge]).runs
     said = run.judgements[judge.__name__]
@@ -698,7 +701,7 @@ def test_ready_judges(
 
 
 def test_parameters_of_a_ready_judge_are_its_version() -> None:
-    """How near is near enough is part of the judge's version."""
+    """The tolerance of `close` is part of the judge's version."""
     from otel_ml.judges.ready import as_judge
 
     versions = [as_judge(close(rel=rel)).version for rel in (0.1, 0.1, 0.2)]
@@ -717,7 +720,7 @@ def change_everything(outputs: list[int], inputs: Any, expected: list[int], item
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_judges_are_isolated(recording: Recording, concurrency: int) -> None:
-    """Neither other judges, nor repeats, nor the record see what a judge changes."""
+    """Changes that a judge makes affect neither other judges nor repeats nor the recorded run."""
     result = recording.client.evaluate(
         lambda l: [*sorted(l)],  # noqa: E741 - the input's name
         LISTS,
@@ -731,7 +734,7 @@ def test_judges_are_isolated(recording: Recording, concurrency: int) -> None:
 
 
 def test_an_infinite_score_is_an_error(recording: Recording) -> None:
-    """A judge that returns infinity has failed there, and its mean is that of other items."""
+    """An infinite score is an error of the judge, and the mean excludes that item."""
     loss = Judge("loss", "", lambda outputs: float("inf") if outputs == 3 else 1.0)
     result = recording.client.evaluate(add, SUMS, [loss])
     value = result.judges["loss"].value
@@ -744,7 +747,7 @@ def test_an_infinite_score_is_an_error(recording: Recording) -> None:
 
 @pytest.mark.parametrize("name", ["c", "baseline", "question"])
 def test_what_nobody_passes_is_refused(recording: Recording, name: str) -> None:
-    """A rubric that requires what no run has is refused before anything is called."""
+    """A judge that requires an unavailable parameter is refused before anything is called."""
     namespace = {
         "c": lambda c: 1.0,
         "baseline": lambda baseline: 1.0,
@@ -760,7 +763,7 @@ def test_what_nobody_passes_is_refused(recording: Recording, name: str) -> None:
 
 
 def test_what_somebody_passes_is_taken(recording: Recording) -> None:
-    """Inputs by name, what an experiment passes, defaults and unknown keywords are no error."""
+    """A judge may take inputs by name, values of an experiment, defaults and unknown keywords."""
     takes = [
         Judge("input", "", lambda a: 1.0),
         Judge("expected", "", lambda expected, item: 1.0),
@@ -774,7 +777,7 @@ def test_what_somebody_passes_is_taken(recording: Recording) -> None:
 
 
 def test_options_of_no_judge_are_refused(recording: Recording) -> None:
-    """An option for a judge that does not run is refused, with the name that was meant."""
+    """An option for an unknown judge raises an error that suggests a similar name."""
     with pytest.raises(
         ValueError,
         match=r"^Invalid margin 'exat': expected one of the judges exact; did you mean exact\?$",

@@ -1,4 +1,4 @@
-"""Recorded values as what a function's annotations ask for."""
+"""Recorded values are rebuilt as the types that a function's annotations require."""
 
 import dataclasses
 import datetime
@@ -59,7 +59,7 @@ ORDER = Order(DAY, decimal.Decimal("1.10"), [Order(DAY, decimal.Decimal(2))])
 
 
 def recorded(value: object) -> Any:
-    """What is read back of a value that was captured."""
+    """Return the JSON that is recorded for a value."""
     return orjson.loads(encode(value).text)
 
 
@@ -104,7 +104,7 @@ def recorded(value: object) -> Any:
     ],
 )
 def test_value_comes_back(value: object, hint: Any) -> None:
-    """A value that was captured comes back with its type where the annotation says it."""
+    """A captured value is rebuilt with its type if the annotation names the type."""
     found = rebuild(recorded(value), hint)
     assert (found, type(found)) == (value, type(value))
 
@@ -121,7 +121,7 @@ def test_value_comes_back(value: object, hint: Any) -> None:
 )
 @pytest.mark.parametrize("hint", [Any, np.ndarray])
 def test_short_array_comes_back(array: Any, hint: Any) -> None:
-    """An array of up to 64 elements comes back with dtype and shape, whatever is annotated."""
+    """An array of up to 64 elements is rebuilt with dtype and shape, with any annotation."""
     found = rebuild(recorded({"x": array}), dict[str, hint])["x"]
     assert (found.dtype, found.shape, found.tolist()) == (array.dtype, array.shape, array.tolist())
 
@@ -144,7 +144,7 @@ def test_short_array_comes_back(array: Any, hint: Any) -> None:
     ],
 )
 def test_too_little_is_no_value(value: object, hint: Any, of: str) -> None:
-    """Where too little was kept for the type there is no value, and the error names the type."""
+    """A value that was not recorded completely raises an error that names its type."""
     with pytest.raises(NotRebuiltError) as caught:
         rebuild(recorded(value), hint)
     assert caught.value.of.endswith(of)
@@ -182,7 +182,7 @@ def none(day: datetime.date = None) -> Any:  # type: ignore[assignment]  # noqa:
 def test_call_is_made_again(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """A call is made again with the arguments that it had, starred ones too."""
+    """A call can be repeated with its recorded arguments, including starred ones."""
     from otel_ml.functions import make_binder
 
     again = Recorded(function)

@@ -1,4 +1,4 @@
-"""Rejudged runs on disk: read as they were kept, compared as they are, in bounded memory."""
+"""Rejudged runs on disk can be read unchanged and compared in bounded memory."""
 
 import gc
 import random
@@ -35,15 +35,15 @@ WORDS: Final = [
 
 
 def keep(runs: Sequence[RejudgedRun]) -> RejudgedRuns:
-    """Keep runs in the order in which their judges end: any order."""
+    """Keep the runs in random order, because their judges finish in any order."""
     kept = RejudgedRuns()
     for place in DRAW.sample(range(len(runs)), len(runs)):
-        kept.keep(3 * place, runs[place])  # with gaps: runs that were left out
+        kept.keep(3 * place, runs[place])  # the gaps are runs that were left out
     return kept
 
 
 def test_as_they_were() -> None:
-    """What is read is what was kept, in the order of the list, as often as one likes."""
+    """Runs are read unchanged, in the order of the list, any number of times."""
     kept = keep(WORDS)
     assert list(kept) == list(kept) == WORDS
     assert kept[2:] == WORDS[2:]
@@ -57,7 +57,10 @@ def test_as_they_were() -> None:
 
 
 def test_flips_outlive_what_made_them() -> None:
-    """Those that fail now come first; who holds them alone, or a loop over runs, can read them."""
+    """Flips and iterators stay readable after the object that created them is freed.
+
+    Runs that newly fail come first.
+    """
     flips, runs = keep(WORDS).flips, iter(keep(WORDS))
     gc.collect()
     assert list(runs) == WORDS
@@ -67,7 +70,7 @@ def test_flips_outlive_what_made_them() -> None:
 
 
 def test_nothing_judged() -> None:
-    """Of no runs there is nothing to say."""
+    """Without rejudged runs, there is no comparison."""
     kept = RejudgedRuns()
     assert (list(kept), len(kept.flips), kept.compare()) == ([], 0, None)
     assert (kept.first_error, kept.cost) == (None, None)
@@ -75,7 +78,7 @@ def test_nothing_judged() -> None:
 
 
 def passes(place: int) -> RejudgedRun:
-    """Make a run of a session of one to seven, which some judges fail or say no pass of."""
+    """Return a run with passes, in which some judges fail or have a score without a pass."""
     before = JudgeScore(DRAW.random() < 0.8, DRAW.random(), "a1", failed=DRAW.random() < 0.02)
     if DRAW.random() < 0.03:
         before = JudgeScore(None, 0.5, "a1")
@@ -86,7 +89,7 @@ def passes(place: int) -> RejudgedRun:
 
 
 def scores(place: int) -> RejudgedRun:
-    """Make a run that has scores alone."""
+    """Return a run that has only scores."""
     before = None if DRAW.random() < 0.1 else JudgeScore(None, DRAW.randrange(5) / 4, "a1")
     cluster = f"session {DRAW.randrange(300)}" if place % 3 else f"trace {place}"
     return rejudged(place, before, cluster, score=DRAW.randrange(5) / 4)
@@ -94,7 +97,7 @@ def scores(place: int) -> RejudgedRun:
 
 @pytest.mark.parametrize("make", [passes, scores])
 def test_compared_as_one_by_one(make: Callable[[int], RejudgedRun]) -> None:
-    """Counted on disk, both versions differ as they do run by run."""
+    """The comparison on disk equals the comparison run by run."""
     runs = [make(place) for place in range(2_000)]
     change = keep(runs).compare()
     expected = compare_judge_versions(

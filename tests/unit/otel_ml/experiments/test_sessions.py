@@ -1,4 +1,4 @@
-"""Items that were made of runs of sessions: the verdict takes those of one session together."""
+"""The verdict of an experiment groups items by the session of their source runs."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ SIZES = (1, 2, 3, 9, 4, 4, 7, 1, 1, 12, 5, 6, 2, 8)
 
 
 def runs_of(values: Sequence[float], sessions: Sequence[str], tags: str = "") -> list[ItemRun]:
-    """One run an item, with a score; the first half of the items has the tag `a`, the rest `b`."""
+    """Return one scored run per item; the first half has the tag `a`, the second half `b`."""
     return [
         ItemRun(
             item=f"i{place:03}",
@@ -60,7 +60,7 @@ def draw_sides(sessions: Sequence[str]) -> tuple[list[float], list[float]]:
 
 
 def test_sessions_are_clusters() -> None:
-    """Sessions of one size have the cluster-robust interval of statsmodels."""
+    """With sessions of one size, the interval is the cluster-robust interval of statsmodels."""
     sessions = [f"chat {place % 24}" for place in range(120)]
     before, after = draw_sides(sessions)
     found = judged(runs_of(before, sessions), runs_of(after, sessions))
@@ -76,7 +76,7 @@ def test_sessions_are_clusters() -> None:
 
 
 def test_sessions_of_any_size() -> None:
-    """An item without a session is a cluster of its own, beside sessions of any size."""
+    """Sessions may have any size, and an item without a session is its own cluster."""
     sessions = [f"chat {at}" for at, size in enumerate(SIZES) for _ in range(size)] + [""] * 15
     before, after = draw_sides(sessions)
     found = judged(runs_of(before, sessions), runs_of(after, sessions)).difference
@@ -92,11 +92,11 @@ def test_sessions_of_any_size() -> None:
     assert judged(runs_of(before, sessions), runs_of(after, sessions), named).difference == found
     assert found.value == pytest.approx(changes.mean(), rel=1e-9)
     half = (found.high - found.low) / 2
-    assert 2.04 * error < half < 2.4 * error  # Student's t of 6 to 28 degrees
+    assert 2.04 * error < half < 2.4 * error  # Student's t with 6 to 28 degrees of freedom
 
 
 def test_a_named_cluster_wins() -> None:
-    """What somebody names is what items belong together by, whatever their sessions are."""
+    """A named cluster groups the items, whatever their sessions are."""
     sessions = [f"chat {place % 24}" for place in range(120)]
     before, after = draw_sides(sessions)
     given = runs_of(before, sessions), runs_of(after, sessions)
@@ -112,7 +112,7 @@ def test_a_named_cluster_wins() -> None:
 
 
 def test_sessions_of_one_item() -> None:
-    """Where no two items are of one session, passes have Newcombe's interval as without any."""
+    """If no two items share a session, the interval of passes is Newcombe's paired interval."""
     sides = [
         [
             ItemRun(

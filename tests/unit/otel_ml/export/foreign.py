@@ -1,4 +1,4 @@
-"""Spans that are not the SDK's own."""
+"""Spans that the SDK did not create."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.unit.otel_ml.export.official import CONTEXT, RESOURCE
 
 
 class Foreign(ReadableSpan):
-    """A span that keeps nothing where the SDK keeps it."""
+    """A span that does not use the SDK's private attributes."""
 
     def __init__(self, **parts: Any) -> None:
         self.parts = parts

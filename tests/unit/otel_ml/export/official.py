@@ -1,4 +1,4 @@
-"""The official encoder of the SDK that is installed, and what that version of it can write."""
+"""The official encoder of the installed SDK, and the values that its version can write."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def decode_only_span(body: bytes) -> Span:
 
 
 def attributes_of(span: ReadableSpan) -> dict[str, AnyValue]:
-    """Encode one span and read its attributes."""
+    """Encode one span and return its attributes."""
     encoded = encode_spans([span])
     assert (encoded.spans, encoded.failed) == (1, 0)
     return {pair.key: pair.value for pair in decode_only_span(encoded.body).attributes}
@@ -57,7 +57,7 @@ WRITES_SCOPE_URL = _writes_scope_url()
 
 
 def assert_official(spans: Sequence[ReadableSpan]) -> None:
-    """Compare our request with the official one, field by field, then byte by byte."""
+    """Assert that our request equals the official one, first by field, then by byte."""
     encoded = encode_spans(spans)
     assert (encoded.spans, encoded.failed) == (len(spans), 0)
     found = decode(encoded.body)
@@ -67,7 +67,7 @@ def assert_official(spans: Sequence[ReadableSpan]) -> None:
                 scope_spans.ClearField("schema_url")
     expected = encode_official(spans)
     assert str(found) == str(expected)
-    # Messages with NaN are never equal, and unknown fields are not in their text.
+    # Messages with NaN are never equal, and their text omits unknown fields.
     assert found.SerializeToString(deterministic=True) == expected.SerializeToString(
         deterministic=True
     )

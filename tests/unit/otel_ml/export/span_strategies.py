@@ -26,11 +26,11 @@ from opentelemetry.trace import (
 from tests.unit.otel_ml.export.official import WRITES_BYTES, WRITES_NONE
 
 text = st.text(max_size=200)
-# Few keys and short texts, so that examples meet what earlier ones left in the caches.
+# Few keys and short texts, so that examples hit cache entries of earlier examples.
 keys = st.sampled_from(["a", "otel_ml.kind", "é"]) | st.text(min_size=1, max_size=20)
 int64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 primitives = st.booleans() | int64 | st.floats() | st.sampled_from(["x", "model", "1"]) | text
-# Before 1.45 the SDK makes text of bytes, and None of those in a list that are no text.
+# Before 1.45, the SDK decodes bytes as text; in a list, undecodable bytes become None.
 _bytes = st.binary(max_size=100) if WRITES_NONE else text.map(str.encode)
 _leaves = (
     primitives
@@ -70,7 +70,7 @@ resources = st.builds(
     st.dictionaries(keys, st.integers(0, 3) | text, max_size=3),
     st.none() | st.just("https://opentelemetry.io/schemas/1.30.0"),
 )
-# A scope whose name is empty is the same as none on the wire, but not to the official encoder.
+# On the wire, a scope with an empty name equals no scope; the official encoder differs.
 scopes = st.builds(
     InstrumentationScope, keys, st.none() | keys, st.none() | st.just("https://example.org/1")
 )
@@ -113,7 +113,7 @@ _limits = st.builds(
 
 
 class _Ids(IdGenerator):
-    """Ids that are not random, as Hypothesis wants it."""
+    """Constant ids, because Hypothesis requires deterministic examples."""
 
     def generate_span_id(self) -> int:
         return 2**63 + 5
@@ -124,7 +124,7 @@ class _Ids(IdGenerator):
 
 @st.composite
 def recorded_spans(draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[ReadableSpan]:
-    """Record spans with a provider of the SDK's, within drawn limits."""
+    """Record spans with the SDK's provider and drawn limits."""
     memory = InMemorySpanExporter()
     provider = TracerProvider(
         resource=draw(resources),

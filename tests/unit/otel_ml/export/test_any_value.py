@@ -1,4 +1,4 @@
-"""Attributes of every type, short and long, good and bad."""
+"""Attributes of every type, short and long, valid and invalid."""
 
 import sys
 from collections import deque
@@ -24,7 +24,7 @@ from tests.unit.otel_ml.export.span_strategies import values
 
 @given(values)
 def test_every_value_as_official(value: object) -> None:
-    """A value is written alike on the first time, which learns its key, and on the second."""
+    """A value is encoded the same the first time, when its key is cached, and the second time."""
     span = make_span(attributes={"key": value})
     assert_official([span, span])
 
@@ -34,7 +34,7 @@ EDGES = [0, 1, 63, 64, 65, 127, 128, 129, 255, 256, 8191, 8192, 16_383, 16_384, 
 
 @pytest.mark.parametrize("letter", ["x", "é", "😀"])
 def test_text_of_any_length(letter: str) -> None:
-    """Text is written as the official encoder does, whatever bytes its length takes."""
+    """Text of any length is encoded like the official encoder does."""
     for length in EDGES:
         text = letter * length
         span = make_span(name=text, attributes={"k": text, text: "v"})
@@ -43,13 +43,13 @@ def test_text_of_any_length(letter: str) -> None:
 
 @pytest.mark.parametrize("number", [*EDGES, 4095, 4096, 2**31, 2**63 - 1])
 def test_integers(number: int) -> None:
-    """Integers within 64 bits are written as the official encoder does."""
+    """Integers within 64 bits are encoded like the official encoder does."""
     span = make_span(attributes={"plus": number, "minus": -number, "least": -number - 1})
     assert_official([span, span])
 
 
 def test_equal_values_of_other_types() -> None:
-    """Values that Python holds for equal keep their types, in any order."""
+    """Values that are equal in Python keep their types, in any order."""
     given = [True, 1, 1.0, "1", False, 0, 0.0, -0.0, "0", [True], [1], [1.0], 1]
     assert_official([make_span(attributes={"key": value}) for value in [*given, *given[::-1]]])
 
@@ -92,13 +92,13 @@ class Name(str):
     ids=lambda value: type(value).__name__,
 )
 def test_subclasses_and_relatives(value: object) -> None:
-    """A value of a type like one of OTLP's is written as the official encoder does."""
+    """A value whose type resembles one of OTLP's is encoded like the official encoder does."""
     span = make_span(attributes={"key": value})
     assert_official([span, span])
 
 
 def test_none_and_bytes() -> None:
-    """None and bytes are written as the newest encoder writes them, whatever is installed."""
+    """None and bytes are encoded like the newest encoder does, whatever version is installed."""
     found = attributes_of(make_span(attributes={"none": None, "bytes": b"\xff", "in": [None]}))
     assert found["none"] == AnyValue()
     assert found["bytes"] == AnyValue(bytes_value=b"\xff")
@@ -106,7 +106,7 @@ def test_none_and_bytes() -> None:
 
 
 def test_integers_outside_64_bits() -> None:
-    """An integer that does not fit is written as its decimal text, also within a list."""
+    """An integer beyond 64 bits is encoded as its decimal text, also in a list."""
     found = attributes_of(make_span(attributes={"a": 2**63, "b": -(2**63) - 1, "c": [2**64]}))
     assert found["a"] == AnyValue(string_value="9223372036854775808")
     assert found["b"] == AnyValue(string_value="-9223372036854775809")
@@ -115,7 +115,7 @@ def test_integers_outside_64_bits() -> None:
 
 @pytest.mark.parametrize("tail", ["", "x" * 100])
 def test_lone_surrogates_in_attributes(tail: str) -> None:
-    """A lone surrogate becomes a question mark, in a key, in short and long text, and nested."""
+    """A lone surrogate becomes a question mark in keys, in short and long text, and nested."""
     given: dict[str, Any] = {f"k\ud800{tail}": f"v\udfff{tail}", "in": {"\ud800": ["\udfff"]}}
     span = make_span(attributes=given)
     for found in (attributes_of(span), attributes_of(span)):
@@ -128,7 +128,7 @@ def test_lone_surrogates_in_attributes(tail: str) -> None:
 
 
 def nested(depth: int, *, mapping: bool) -> Any:
-    """Nest lists or maps in each other, `depth` deep."""
+    """Return lists or mappings nested in each other, `depth` deep."""
     value: Any = 1
     for _ in range(depth):
         value = {"k": value} if mapping else [value]
@@ -155,7 +155,7 @@ BAD_VALUES: dict[str, object] = {
 
 @pytest.mark.parametrize("bad", BAD_VALUES.values(), ids=BAD_VALUES)
 def test_bad_value_costs_its_attribute_alone(bad: object) -> None:
-    """A value that cannot be written is left out and counted, also where its key is known."""
+    """An invalid value is left out and counted, even if its key is cached."""
     before = trouble().get("encode", 0)
     good = {"first": 1, "last": "x"}
     for _ in range(2):
@@ -166,13 +166,13 @@ def test_bad_value_costs_its_attribute_alone(bad: object) -> None:
 
 
 def test_bad_key_costs_its_attribute_alone() -> None:
-    """An attribute whose key is no text is left out."""
+    """An attribute whose key is not text is left out."""
     assert set(attributes_of(make_span(attributes={5: "x", "good": 1, None: 2}))) == {"good"}
 
 
 @pytest.mark.parametrize("mapping", [True, False])
 def test_deep_values_can_be_read(mapping: bool) -> None:
-    """The deepest value that is written is not too deep for a reader, wherever it stands."""
+    """The deepest value that is encoded can be decoded, in spans and in events."""
     value = nested(30, mapping=mapping)
     span = make_span(attributes={"key": value}, events=[Event("e", {"key": value})])
     assert "key" in attributes_of(span)

@@ -1,4 +1,4 @@
-"""The encoder against the official one, and alone where that one fails."""
+"""The encoder compared with the official one, and its results where that one fails."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType, SimpleNamespace
@@ -36,18 +36,18 @@ from tests.unit.otel_ml.export.span_strategies import built_spans, recorded_span
 
 @given(st.lists(built_spans, max_size=4))
 def test_built_spans_as_official(spans: list[ReadableSpan]) -> None:
-    """Spans built directly are written as the official encoder writes them."""
+    """Spans that are built directly are encoded like the official encoder does."""
     assert_official(spans)
 
 
 @given(recorded_spans())
 def test_recorded_spans_as_official(spans: list[ReadableSpan]) -> None:
-    """Spans of the SDK are written as the official encoder writes them, dropped counts included."""
+    """Spans of the SDK and their dropped counts are encoded like the official encoder does."""
     assert_official(spans)
 
 
 def test_known_bytes() -> None:
-    """A span is the bytes that the protobuf definition says."""
+    """A span is encoded to the bytes that the protobuf definition specifies."""
     span = make_span(attributes={"k": "v"}, start_time=1, end_time=2, kind=SpanKind.CLIENT)
     trace_id, span_id = CONTEXT.trace_id.to_bytes(16, "big"), CONTEXT.span_id.to_bytes(8, "big")
     assert encode_span(span) == b"".join([
@@ -62,7 +62,7 @@ def test_known_bytes() -> None:
 
 @pytest.mark.parametrize(("is_remote", "flags"), [(True, 0x300), (False, 0x100)])
 def test_remote_parents_and_links(is_remote: bool, flags: int) -> None:
-    """Whether a parent and a link are remote is told by the flags."""
+    """The flags state whether a parent and a link are remote."""
     context = SpanContext(5, 6, is_remote=is_remote)
     span = make_span(parent=context, links=[Link(context, BoundedAttributes())])
     assert_official([span])
@@ -71,7 +71,7 @@ def test_remote_parents_and_links(is_remote: bool, flags: int) -> None:
 
 
 class Bare(Mapping[str, Any]):
-    """A mapping with no more than a mapping needs."""
+    """A mapping that has only the required methods."""
 
     def __getitem__(self, key: str) -> Any:
         return {"a": 1, "b": "x"}[key]
@@ -96,18 +96,18 @@ class Bare(Mapping[str, Any]):
     ],
 )
 def test_foreign_spans_as_official(span: ReadableSpan) -> None:
-    """A span is read by its public properties alone."""
+    """A span is read only through its public properties."""
     assert_official([span])
 
 
 @pytest.mark.parametrize("kind", [None, 7, "client"])
 def test_unknown_kind_is_unspecified(kind: object) -> None:
-    """A kind that is none of the standard's does not cost the span."""
+    """A span with an unknown kind is encoded with the kind unspecified."""
     assert decode_only_span(encode_spans([Foreign(kind=kind)]).body).kind == 0
 
 
 def test_items_without_counts() -> None:
-    """Events and links as SDK 1.25 makes them, without a count, tell what their limits cost."""
+    """Events and links of SDK 1.25, which has no dropped counts, report dropped attributes."""
 
     class Old:
         name = "old"
@@ -152,7 +152,7 @@ BAD_SPANS = {
 
 @pytest.mark.parametrize("bad", BAD_SPANS.values(), ids=BAD_SPANS)
 def test_bad_span_costs_itself_alone(bad: Any) -> None:
-    """A span that cannot be written is left out and counted, the others are delivered."""
+    """A span that cannot be encoded is left out and counted; the others are delivered."""
     before = trouble().get("encode", 0)
     good = [make_span(name="one"), make_span(name="two")]
     assert encode_spans([good[0], bad, good[1]]) == EncodedRequest(encode_spans(good).body, 2, 1)
@@ -166,7 +166,7 @@ def test_request_without_spans(spans: list[ReadableSpan]) -> None:
 
 
 def test_equal_resources_and_scopes_share_a_group() -> None:
-    """Spans are grouped as the official encoder does, though equal ones are other objects."""
+    """Spans with equal resources and scopes share a group, like in the official encoder."""
     pairs = [("service.name", "x"), ("other", "y")]
     spans = [
         make_span(
@@ -183,7 +183,7 @@ def test_equal_resources_and_scopes_share_a_group() -> None:
 
 
 def test_request_of_envelopes() -> None:
-    """Batches of equal envelopes are joined, batches without spans left out."""
+    """Batches with equal envelopes are joined, and batches without spans are left out."""
     scope = InstrumentationScope("scope", "1", "https://example.org/1")
     resource = Resource({"a": 1}, "https://example.org/2")
     spans = [make_span(name=name, resource=resource, instrumentation_scope=scope) for name in "abc"]
@@ -196,7 +196,7 @@ def test_request_of_envelopes() -> None:
 
 
 def test_envelope() -> None:
-    """An envelope holds the messages of resource and scope without a tag and a length."""
+    """An envelope contains the messages of resource and scope without tag and length."""
     scope = InstrumentationScope("s", None, "https://example.org/1")
     assert encode_envelope(Resource({"k": "v"}, "https://example.org/2"), scope) == Envelope(
         resource=b"\x0a\x08\x0a\x01k\x12\x03\x0a\x01v",

@@ -1,4 +1,4 @@
-"""What the encoder remembers: never wrong, never without bound."""
+"""The encoder's caches never return wrong bytes and never grow without bound."""
 
 import threading
 import tracemalloc
@@ -27,7 +27,7 @@ class FreshScope(Foreign):
 
 @pytest.mark.parametrize("make", [FreshResource, FreshScope])
 def test_fresh_envelopes(make: type[Foreign]) -> None:
-    """A resource or scope that is made anew for each span is never taken for another."""
+    """A resource or scope that is created anew for each span is never confused with another."""
     spans = [make(start_time=number) for number in range(1_500)]
     assert_official(spans)
     for span in spans[:300]:
@@ -35,7 +35,7 @@ def test_fresh_envelopes(make: type[Foreign]) -> None:
 
 
 def test_changed_value_is_written_anew() -> None:
-    """A list that the host changes between two exports is written as it is at each."""
+    """A list that changes between two exports is encoded with its value at each export."""
     value = ["a"]
     span = make_span(attributes={"key": value})
     assert_official([span])
@@ -44,18 +44,18 @@ def test_changed_value_is_written_anew() -> None:
 
 
 def distinct(count: int, begin: int = 0) -> Iterator[ReadableSpan]:
-    """Make spans of which no two share a name, a key or a value."""
+    """Yield spans with distinct names, keys and texts."""
     for n in range(begin, begin + count):
         yield make_span(name=f"name {n}", attributes={f"key {n}": f"text {n}", "same": f"{n}"})
 
 
 def test_ever_new_text() -> None:
-    """Text is written right though more of it was seen than is kept."""
+    """Text is encoded correctly even if there is more text than the cache keeps."""
     spans: Sequence[ReadableSpan] = list(distinct(5_000))
     assert_official([*spans, *spans[:100]])
 
 
-# Makers of spans with something that no other span has.
+# Functions that return a span with a part that no other span has.
 EVER_NEW: dict[str, Callable[[int], ReadableSpan]] = {
     "name": lambda number: make_span(name=f"{number}".rjust(60)),
     "key": lambda number: make_span(attributes={f"{number}".rjust(60): 1}),
@@ -69,7 +69,7 @@ EVER_NEW: dict[str, Callable[[int], ReadableSpan]] = {
 @sampled(2)
 @pytest.mark.parametrize("make", EVER_NEW.values(), ids=EVER_NEW)
 def test_memory_is_bounded(make: Callable[[int], ReadableSpan]) -> None:
-    """What is ever new does not fill the memory."""
+    """Memory stays bounded if each span has a new name, key, text, number or resource."""
     encode_spans([make(number) for number in range(100)])
     tracemalloc.start()
     try:
@@ -78,11 +78,11 @@ def test_memory_is_bounded(make: Callable[[int], ReadableSpan]) -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 1_500_000  # without bounds each takes more
+    assert held < 1_500_000  # without bounds, each case takes more
 
 
 def test_threads() -> None:
-    """Threads that encode at the same time do not meet each other's text."""
+    """Threads that encode at the same time do not mix up their text."""
     spans = [list(distinct(1_500, begin=begin)) * 2 for begin in (0, 1_000, 2_000, 3_000)]
     expected = [encode_spans(batch) for batch in spans]
     found: dict[int, EncodedRequest] = {}

@@ -1,4 +1,4 @@
-"""The spans of runs as the encoder writes them, beside other spans and the official encoder."""
+"""The encoded spans of runs, compared with other spans and with the official encoder."""
 
 import contextlib
 import gc
@@ -42,14 +42,14 @@ LIMITS: Final = (
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:
-    """The SDK warns of each attribute that the limits cost."""
+    """Disable warnings, because the SDK logs one for each attribute that the limits drop."""
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
 
 
 class Model:
-    """Traced functions under one set of limits, and the spans of their runs."""
+    """Traced functions with one set of limits, and the spans of their runs."""
 
     def __init__(self, limits: SpanLimits) -> None:
         provider, self._exporter = open_provider(span_limits=limits, sampler=ALWAYS_ON)
@@ -72,7 +72,7 @@ class Model:
         return self._said["answer"]
 
     def record(self, said: Mapping[str, Any]) -> list[RunSpan]:
-        """Record one call and, in it, one run that was opened by hand."""
+        """Record one traced call and one run that is opened by hand, and return their spans."""
         self._exporter.clear()
         self._said = said
         above = NonRecordingSpan(said["above"]) if said["above"] else trace.INVALID_SPAN
@@ -105,7 +105,7 @@ said = st.fixed_dictionaries(
 
 
 class Seen:
-    """A span of a run as a make that the encoder does not know: its public properties alone."""
+    """A run's span as a class that the encoder does not know, with public properties only."""
 
     def __init__(self, span: RunSpan) -> None:
         self._span = span
@@ -123,14 +123,14 @@ def official(span: RunSpan) -> bytes:
 
 @given(said=said, model=st.sampled_from(MODELS))
 def test_run_is_written_as_any_span(said: Mapping[str, Any], model: Model) -> None:
-    """Any run, and any record about one, is written byte for byte as a span of another make."""
+    """A run, or a record about one, is encoded to the same bytes as a span of another class."""
     for span in model.record(said):
         assert encode_span(span) == encode_span(cast("ReadableSpan", Seen(span)))
 
 
 @given(said=said, model=st.sampled_from(MODELS))
 def test_run_is_written_as_official(said: Mapping[str, Any], model: Model) -> None:
-    """Any run, and any record about one, is read as what the official encoder wrote."""
+    """A run, or a record about one, decodes to the same span as with the official encoder."""
     for span in model.record(said):
         message = Span.FromString(encode_span(span))
         assert message.SerializeToString(deterministic=True) == official(span)
@@ -138,7 +138,7 @@ def test_run_is_written_as_official(said: Mapping[str, Any], model: Model) -> No
 
 @given(shared=st.lists(contexts, max_size=3))
 def test_shared_links_are_written_as_any(shared: list[SpanContext]) -> None:
-    """Links that several spans share are written on each as the official encoder writes them."""
+    """Links that several spans share are encoded on each like the official encoder does."""
     links = tuple(Link(context, {}) for context in shared)
     for _ in range(2):
         span = open_span()
@@ -149,7 +149,7 @@ def test_shared_links_are_written_as_any(shared: list[SpanContext]) -> None:
         assert message.SerializeToString(deterministic=True) == official(span)
 
 
-# What is kept of a version.
+# The encoder's cache of versions.
 
 
 def open_span() -> RunSpan:
@@ -160,13 +160,13 @@ def open_span() -> RunSpan:
 
 
 def constants_of(span: RunSpan) -> dict[str, str]:
-    """What a reader of the bytes finds, without what differs from run to run."""
+    """Return the decoded attributes of a span that are the same in each run."""
     message = Span.FromString(encode_span(span))
     return {pair.key: pair.value.string_value for pair in message.attributes}
 
 
 def test_versions_are_not_confused() -> None:
-    """Of many thousand versions that come and go each run says its own."""
+    """Each run has its own version, even after thousands of short-lived versions."""
     span = open_span()
     identities = set()
     for number in range(5_000):
@@ -174,13 +174,13 @@ def test_versions_are_not_confused() -> None:
         identities.add(id(constants))
         span.write({}, constants)
         del constants
-        for _ in range(2):  # the first time it is written, then it is known
+        for _ in range(2):  # the first pass encodes the version, the second finds it in the cache
             assert constants_of(span) == {"otel_ml.model.version": f"{number:016x}"}
-    assert len(identities) < 5_000  # else this proves nothing
+    assert len(identities) < 5_000  # otherwise this proves nothing
 
 
 def test_living_versions_are_not_confused() -> None:
-    """Of versions that are used again and again, more than are kept, each run says its own."""
+    """Each run has its own version, even if more versions are in use than are cached."""
     span = open_span()
     versions = [{"otel_ml.model.version": f"{number:016x}"} for number in range(1_500)]
     order = random.Random(1)  # noqa: S311 - an order, no secret
@@ -190,10 +190,10 @@ def test_living_versions_are_not_confused() -> None:
 
 
 def test_versions_are_not_kept_for_ever() -> None:
-    """Of many thousand versions only some are kept in memory."""
+    """Of thousands of versions, only some stay in memory."""
 
     class Version(dict[str, str]):
-        """One that the collector can be asked about."""
+        """A class whose instances can be counted with the garbage collector."""
 
     span = open_span()
     for number in range(5_000):
@@ -203,7 +203,7 @@ def test_versions_are_not_kept_for_ever() -> None:
 
 
 def test_threads_do_not_confuse_versions() -> None:
-    """Threads that write runs of many versions at the same time write each its own."""
+    """Threads that encode runs of many versions at the same time do not mix them up."""
 
     def write(thread: int) -> bool:
         span = open_span()
@@ -219,7 +219,7 @@ def test_threads_do_not_confuse_versions() -> None:
 
 
 def test_open_run_is_written_without_an_end() -> None:
-    """A span that has not ended is written with an end of 0."""
+    """A span that has not ended is encoded with an end of 0."""
     span = open_span()
     message = Span.FromString(encode_span(span))
     assert (message.start_time_unix_nano, message.end_time_unix_nano) == (1, 0)

@@ -1,4 +1,4 @@
-"""The queue in memory: its bounds, its order, and what it counts as waiting."""
+"""The queue in memory: its bounds, its order, and its count of pending spans."""
 
 import sys
 import threading
@@ -29,7 +29,7 @@ def make_spans(number: int) -> list[ReadableSpan]:
 
 
 def make_run(size: int) -> ReadableSpan:
-    """A run of ours whose input has so many characters."""
+    """Return one of our runs, with an input of `size` characters."""
     exporter = InMemorySpanExporter()
     client = Client("shop", exporter=exporter, join=False)
     client.trace(name="model")(lambda text: None)("x" * size)
@@ -44,12 +44,12 @@ def names(batch: SpanBatch | None) -> list[str]:
 
 
 def count_fitting(queue: SpanQueue, span: ReadableSpan) -> int:
-    """Put a span until there is no room; returns how often that went well."""
+    """Put a span until there is no room; return how often the queue accepted it."""
     return next(number for number in count() if not queue.put(span))
 
 
 def test_first_in_is_first_out() -> None:
-    """Spans leave in the order in which they came."""
+    """Spans are taken in the order in which they were put."""
     queue = SpanQueue()
     assert all(queue.put(span) for span in make_spans(5))
     assert names(queue.take(3, ANY_BYTES)) == ["0", "1", "2"]
@@ -57,37 +57,37 @@ def test_first_in_is_first_out() -> None:
 
 
 def test_nothing_is_no_batch() -> None:
-    """An empty queue gives no batch."""
+    """An empty queue returns no batch."""
     assert SpanQueue().take(10, ANY_BYTES) is None
 
 
 @pytest.mark.parametrize("most", [1, 2, 1_000])
 def test_number_is_bounded(most: int) -> None:
-    """A queue takes as many spans as it was told, and no more."""
+    """A queue accepts `max_spans` spans and no more."""
     [span] = make_spans(1)
     assert count_fitting(SpanQueue(max_spans=most), span) == most
 
 
 @pytest.mark.parametrize("size", [10_000, 60_000])
 def test_bytes_are_bounded(size: int) -> None:
-    """A queue takes runs up to its bytes; the one that reaches the bound is the last."""
+    """A queue accepts runs up to `max_bytes`; the run that reaches the limit is the last."""
     queue = SpanQueue(max_bytes=1_000_000)
     assert abs(count_fitting(queue, make_run(size)) - 1_000_000 / size) <= 100_000 / size + 1
 
 
 def test_spans_of_others_have_a_weight() -> None:
-    """Spans that do not say what they weigh are bounded by bytes, too."""
+    """Spans that do not report their size are limited by bytes, too."""
     [span] = make_spans(1)
     assert count_fitting(SpanQueue(max_bytes=1_000_000), span) < 1_000
 
 
 def test_span_beyond_all_bytes_is_taken_alone() -> None:
-    """A run that is larger than the bound is taken while nothing else waits."""
+    """A run that is larger than the limit is accepted while the queue is empty."""
     assert count_fitting(SpanQueue(max_bytes=1_000), make_run(50_000)) == 1
 
 
 def test_taking_makes_room() -> None:
-    """What is taken makes room for as many."""
+    """Taking spans makes room for the same number of spans."""
     queue = SpanQueue(max_spans=10)
     [span] = make_spans(1)
     count_fitting(queue, span)
@@ -95,10 +95,10 @@ def test_taking_makes_room() -> None:
     assert count_fitting(queue, span) == 4
 
 
-@settings(deadline=None)  # the first example makes a client, which loads code
+@settings(deadline=None)  # the first example creates a client, which loads code
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 5)), max_size=20))
 def test_emptied_queue_is_as_large_as_a_new_one(steps: list[tuple[int, int]]) -> None:
-    """However a queue was filled and emptied, afterwards it takes as much as a new one."""
+    """After any puts and takes, an emptied queue accepts as much as a new one."""
     queue, run = SpanQueue(max_bytes=100_000), make_run(5_000)
     for puts, takes in steps:
         for _ in range(puts):
@@ -110,7 +110,7 @@ def test_emptied_queue_is_as_large_as_a_new_one(steps: list[tuple[int, int]]) ->
 
 
 def test_batch_is_bounded_by_bytes() -> None:
-    """A batch ends with the span that reaches its bytes, and holds at least one."""
+    """A batch ends with the span that reaches the byte limit, and contains at least one span."""
     queue = SpanQueue()
     for _ in range(10):
         queue.put(make_run(50_000))
@@ -121,7 +121,7 @@ def test_batch_is_bounded_by_bytes() -> None:
 
 
 def test_pending_until_settled() -> None:
-    """What was taken counts as waiting until it is settled."""
+    """Taken spans are pending until their batch is removed."""
     queue = SpanQueue()
     for span in make_spans(5):
         queue.put(span)
@@ -133,7 +133,7 @@ def test_pending_until_settled() -> None:
 
 
 def test_left_spans_are_lost() -> None:
-    """Spans that are given up after they were taken are lost, for memory ends with its process."""
+    """Spans of a batch that is given up are lost, because memory ends with its process."""
     queue = SpanQueue()
     for span in make_spans(5):
         queue.put(span)
@@ -143,7 +143,7 @@ def test_left_spans_are_lost() -> None:
 
 
 def test_close_loses_what_waits() -> None:
-    """Closing loses what waits, and what is on its way."""
+    """Closing loses waiting spans and taken spans."""
     queue = SpanQueue()
     for span in make_spans(5):
         queue.put(span)
@@ -153,7 +153,7 @@ def test_close_loses_what_waits() -> None:
 
 
 def test_cleared_queue_is_new() -> None:
-    """A cleared queue is empty, waits for nothing, and has all its room."""
+    """A cleared queue is empty, has nothing pending, and has all its room."""
     queue = SpanQueue(max_spans=10)
     [span] = make_spans(1)
     count_fitting(queue, span)
@@ -165,7 +165,7 @@ def test_cleared_queue_is_new() -> None:
 
 
 def test_halves_are_the_whole() -> None:
-    """The halves of a batch hold its spans, each once, in their order."""
+    """The halves of a batch contain its spans once each, in order."""
     first, second = SpanBatch(make_spans(5)).halves()
     assert names(first) + names(second) == ["0", "1", "2", "3", "4"]
     assert abs(first.count - second.count) <= 1
@@ -179,7 +179,7 @@ def make_large(name: str, size: int) -> ReadableSpan:
 
 
 def test_batch_above_16_mib_is_too_large() -> None:
-    """A batch of more than 16 MiB is to be split, a single span is written whatever its size."""
+    """A batch above 16 MiB must be split; a single span is encoded whatever its size."""
     batch = SpanBatch([make_large("0", 9 * MIB), make_large("1", 17 * MIB)])
     assert batch.encode().is_too_large
     written = [half.encode() for half in batch.halves()]
@@ -188,13 +188,13 @@ def test_batch_above_16_mib_is_too_large() -> None:
 
 
 def test_batch_is_written_once() -> None:
-    """A batch that is sent again is the same request."""
+    """A batch that is sent again is the same request object."""
     batch = SpanBatch(make_spans(3))
     assert batch.encode() is batch.encode()
 
 
 def test_batch_counts_what_cannot_be_written() -> None:
-    """A batch writes what can be written and counts the rest."""
+    """A batch encodes valid spans and counts invalid ones."""
     bad = ReadableSpan(name="no context", context=None)
     encoded = SpanBatch([bad, *make_spans(2)]).encode()
     request = ExportTraceServiceRequest.FromString(encoded.body)
@@ -203,7 +203,7 @@ def test_batch_counts_what_cannot_be_written() -> None:
 
 
 def test_threads_lose_nothing() -> None:
-    """Spans of four threads are each taken once while a fifth takes."""
+    """Spans that four threads put while a fifth takes are each taken once."""
     queue, done, taken = SpanQueue(), threading.Event(), list[ReadableSpan]()
     spans = make_spans(2_000)
 
@@ -230,7 +230,7 @@ def test_threads_lose_nothing() -> None:
 
 
 def test_taking_hides_nothing() -> None:
-    """While a batch is being taken, its spans count as waiting."""
+    """Spans stay pending while a batch is being taken."""
     queue, done, seen = SpanQueue(), threading.Event(), set[int]()
     for span in make_spans(20_000):
         queue.put(span)
@@ -254,7 +254,7 @@ def test_taking_hides_nothing() -> None:
 
 
 def test_caller_encodes_if_the_sender_is_behind() -> None:
-    """If the queue is over half full, the thread that calls describes its values itself."""
+    """If the queue is over half full, the calling thread describes its values itself."""
     shown: list[str] = []
 
     def hide(text: str) -> str:
@@ -267,7 +267,7 @@ def test_caller_encodes_if_the_sender_is_behind() -> None:
     for _ in range(8):
         traced(np.zeros(3))
     client.close()
-    before = len(shown)  # of the definition
+    before = len(shown)  # for the model's definition
     queue = SpanQueue(max_spans=10)
     queue.report_batch(1, ANY_BYTES, bool)
     encoded = []

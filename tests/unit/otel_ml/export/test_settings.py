@@ -1,4 +1,4 @@
-"""Settings, from argument and environment."""
+"""Export settings from arguments and from the environment."""
 
 import logging
 from string import printable
@@ -34,7 +34,7 @@ def url(endpoint: str | None = None) -> str:
 
 
 def test_defaults() -> None:
-    """Without argument and variables spans go, as they are, to port 4318 of this machine."""
+    """Without arguments and variables, spans go uncompressed to port 4318 of this machine."""
     assert resolve(None, "shop", None) == ExportSettings(
         url="http://localhost:4318/v1/traces",
         page="http://localhost:4318",
@@ -49,7 +49,7 @@ def test_defaults() -> None:
 
 
 def test_every_standard_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The general variables set everything."""
+    """The general variables determine all settings."""
     for name, text in {
         "ENDPOINT": "https://collector:4318",
         "HEADERS": "x-tenant=a",
@@ -76,7 +76,7 @@ def test_every_standard_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_variable_for_traces_wins(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The variable for traces wins over the general one."""
+    """The variable for traces takes precedence over the general variable."""
     texts = {
         "ENDPOINT": ("http://a", "http://b"),
         "HEADERS": ("x=a", "x=b"),
@@ -120,7 +120,7 @@ def test_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_base_address_becomes_the_traces_address(
     monkeypatch: pytest.MonkeyPatch, base: str, expected: str
 ) -> None:
-    """The path of traces is added once to a base address, wherever it was named."""
+    """The path for traces is added once to a base address, from any source."""
     assert url(base) == expected
     for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_ML_ENDPOINT"):
         monkeypatch.setenv(variable, base)
@@ -140,13 +140,13 @@ def test_base_address_becomes_the_traces_address(
 def test_address_of_traces_is_taken_as_it_is(
     monkeypatch: pytest.MonkeyPatch, exact: str, expected: str
 ) -> None:
-    """Nothing is added to the variable for traces."""
+    """Nothing is added to an address in the variable for traces."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", exact)
     assert url() == expected
 
 
 def test_precedence_of_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Argument, our variable, the one for traces, the general one: the first named wins."""
+    """The first of argument, own variable, traces variable and general variable wins."""
     found = []
     for variable, text in (
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general"),
@@ -168,7 +168,7 @@ def test_precedence_of_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     ["OTEL_ML_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
 )
 def test_environment_names_an_endpoint(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """An endpoint is named by argument or by any of the variables, the default is none."""
+    """An endpoint counts as named by argument or variable, but not by default."""
     assert not is_endpoint_named(None)
     assert is_endpoint_named("http://localhost:4318")
     monkeypatch.setenv(variable, "http://localhost:4318")
@@ -184,7 +184,7 @@ def test_environment_names_an_endpoint(monkeypatch: pytest.MonkeyPatch, variable
     ],
 )
 def test_page_is_the_base_address(endpoint: str, page: str) -> None:
-    """The address in log lines is the base, without what may be secret."""
+    """The address in log lines is the base address without possible secrets."""
     assert resolve(endpoint, "shop", None).page == page
 
 
@@ -193,7 +193,7 @@ def test_page_is_the_base_address(endpoint: str, page: str) -> None:
     ["http://[::1", "http://host:port", "http://host:0", "http://", "ftp://host", "http://:4318"],
 )
 def test_invalid_endpoint_goes_nowhere(endpoint: str) -> None:
-    """An address that requests cannot go to is none, and not replaced by the default."""
+    """An invalid address is not replaced by the default."""
     settings = resolve(endpoint, "shop", None)
     assert (settings.url, settings.page) == ("", "(invalid endpoint)")
 
@@ -210,7 +210,7 @@ def test_invalid_endpoint_goes_nowhere(endpoint: str) -> None:
 def test_grpc_takes_addresses_as_they_are(
     monkeypatch: pytest.MonkeyPatch, endpoint: str | None, expected: str
 ) -> None:
-    """With gRPC no path is added, and the default is port 4317."""
+    """With gRPC, no path is added, and the default port is 4317."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     settings = resolve(endpoint, "shop", None)
     assert (settings.url, settings.page, settings.protocol) == (expected, expected, "grpc")
@@ -223,7 +223,7 @@ def headers(
 
 
 def test_key_displaces_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API key displaces an authorization of the environment, in whatever case it is."""
+    """An API key replaces an authorization header of the environment, in upper or lower case."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20abc")
     assert headers()["authorization"] == "Basic abc"
     assert headers(api_key="sk-1") == {
@@ -233,19 +233,19 @@ def test_key_displaces_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_line_feed_of_a_key_is_left_out() -> None:
-    """A key that was read from a file works."""
+    """A line feed at the end of a key, as read from a file, is removed."""
     assert headers(api_key="sk-1\n")["authorization"] == "Bearer sk-1"
 
 
 def test_project_displaces_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project is the client's, not that of the environment's headers."""
+    """The client's project replaces the project in the environment's headers."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "X-Otel-ML-Project=other")
     assert headers() == {"x-otel-ml-project": "shop"}
 
 
 @pytest.mark.parametrize("project", ["épicerie", "a\nb", ""])
 def test_project_that_is_no_header(project: str) -> None:
-    """A project that no header can carry is in none."""
+    """A project that a header cannot contain is not sent."""
     assert headers(project) == {}
 
 
@@ -276,14 +276,14 @@ def test_login_of_an_address_becomes_a_header() -> None:
 def test_headers_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: dict[str, str]
 ) -> None:
-    """Headers are read as the SDK reads them; what no header can carry is left out."""
+    """Headers are parsed like in the SDK; headers that cannot be sent are left out."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", text)
     assert headers(project="") == expected
 
 
 @given(text=st.text(st.sampled_from(printable + "é%,=="), max_size=40))
 def test_headers_are_those_of_the_sdk(text: str) -> None:
-    """Any text gives the headers that the SDK reads, but for those that cannot be sent."""
+    """Any text yields the headers that the SDK parses, except those that cannot be sent."""
     theirs = {
         name: value
         for name, value in parse_env_headers(text, liberal=True).items()
@@ -299,7 +299,7 @@ def test_headers_are_those_of_the_sdk(text: str) -> None:
 def test_bad_timeout_is_the_default(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    """A timeout that is no positive number is said once, and 10 seconds taken."""
+    """An invalid timeout is logged once and replaced by 10 seconds."""
     caplog.set_level(logging.WARNING, "otel_ml")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", text)
     assert [resolve(None, "shop", None).timeout_s for _ in range(2)] == [10.0, 10.0]
@@ -312,7 +312,7 @@ def test_bad_timeout_is_the_default(
 def test_unknown_compression_is_none(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    """A compression that we do not know is said once, and none taken."""
+    """An unknown compression is logged once and replaced by none."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", text)
     assert [resolve(None, "shop", None).compression for _ in range(2)] == ["none", "none"]
     assert caplog.messages == [
@@ -321,7 +321,7 @@ def test_unknown_compression_is_none(
 
 
 def test_case_and_blanks_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words are read in any case, blanks around them left out."""
+    """The case of words and blanks around them are ignored."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", " GZip ")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", " gRPC ")
     settings = resolve(None, "shop", None)
@@ -329,6 +329,6 @@ def test_case_and_blanks_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_show_no_secret() -> None:
-    """What is printed of settings holds neither key, nor password, nor query."""
+    """The repr of settings contains no key, password or query."""
     settings = resolve("https://me:secret@host/?key=secret", "shop", "secret")
     assert "secret" not in repr(settings)

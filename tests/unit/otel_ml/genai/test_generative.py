@@ -1,4 +1,4 @@
-"""Runs of GenAI operations: what their spans say by the conventions."""
+"""The attributes that runs of GenAI operations record according to the conventions."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ SAID = [{"role": "user", "parts": [{"type": "text", "content": "Weather?"}]}]
 
 
 def gen_ai(span: ReadableSpan) -> dict[str, Any]:
-    """The standard attributes, those of content decoded."""
+    """Return the standard attributes, with JSON content decoded."""
     return {
         key: json.loads(value) if isinstance(value, str) and value[:1] in {"[", "{"} else value
         for key, value in attributes(span).items()
@@ -39,7 +39,7 @@ def gen_ai(span: ReadableSpan) -> dict[str, Any]:
 
 
 def test_chat(client: Client, recording: Recording) -> None:
-    """A chat says its operation, provider, model, request, response, tokens and messages."""
+    """A chat run records operation, provider, model, request, response, tokens and messages."""
 
     @client.trace(kind="chat", provider="openai", model="gpt-4o")
     def answer(
@@ -83,7 +83,7 @@ def test_chat(client: Client, recording: Recording) -> None:
 
 
 def test_run_keeps_its_own_name(client: Client, recording: Recording) -> None:
-    """The span is named by the convention, the model's versions gather under the function."""
+    """The span is named by the convention, but the model keeps its own name."""
 
     @client.trace(kind="chat", model="gpt-4o", name="answer")
     def answer(question: str) -> str:
@@ -111,7 +111,7 @@ def test_run_keeps_its_own_name(client: Client, recording: Recording) -> None:
 def test_actors(
     client: Client, recording: Recording, operation: str, expected: tuple[str, dict[str, str]]
 ) -> None:
-    """Tools, agents and workflows are named by the function, others by a model alone."""
+    """Tools, agents and workflows record the function's name; other operations do not."""
 
     @client.trace(kind=operation, name="weather")
     def weather(city: str) -> int:
@@ -127,7 +127,7 @@ def test_actors(
 
 
 def test_tool_tells_arguments(client: Client, recording: Recording) -> None:
-    """A tool's arguments and result stand where viewers of tool calls look for them."""
+    """A tool run records arguments and result in the attributes that viewers read."""
 
     @client.trace(kind="execute_tool", name="weather")
     def weather(city: str) -> dict[str, int]:
@@ -155,7 +155,7 @@ def test_tool_tells_arguments(client: Client, recording: Recording) -> None:
 def test_model_of_a_call(
     client: Client, recording: Recording, call: Callable[[Any], Any], expected: str
 ) -> None:
-    """A model that the decorator does not know is taken from the call, else from the response."""
+    """A model that the decorator does not set is read from the call, or else the response."""
 
     @client.trace(kind="chat")
     def ask(**inputs: Any) -> Any:
@@ -167,7 +167,7 @@ def test_model_of_a_call(
 
 
 def test_embeddings(client: Client, recording: Recording) -> None:
-    """Embeddings say model and tokens, no messages."""
+    """An embeddings run records model and tokens, but no messages."""
 
     @client.trace(kind="embeddings", provider="openai")
     def embed(input: list[str], model: str) -> Any:
@@ -189,7 +189,7 @@ def test_embeddings(client: Client, recording: Recording) -> None:
 
 
 def facts(span: ReadableSpan) -> dict[str, Any]:
-    """What of a response is no content."""
+    """Return the response attributes that are not content."""
     return {
         key: item
         for key, item in gen_ai(span).items()
@@ -210,7 +210,7 @@ OF_CHAT = {
 
 
 def test_stream(client: Client, recording: Recording) -> None:
-    """A stream says of its response what the same call says in one piece."""
+    """A streamed response records the same attributes as the response in one piece."""
 
     @client.trace(kind="chat")
     def answer(question: str) -> Iterator[Any]:
@@ -223,7 +223,7 @@ def test_stream(client: Client, recording: Recording) -> None:
 
 
 def test_async_stream(client: Client, recording: Recording) -> None:
-    """So does an async one."""
+    """An async stream records the attributes of its response."""
 
     @client.trace(kind="chat")
     async def answer(question: str) -> AsyncIterator[Any]:
@@ -247,7 +247,7 @@ def test_async_stream(client: Client, recording: Recording) -> None:
 
 
 def test_stream_that_was_left(client: Client, recording: Recording) -> None:
-    """A stream that was left says what it had said until then."""
+    """A stream that is closed early records the text that it produced until then."""
 
     @client.trace(kind="chat")
     def answer(question: str) -> Iterator[Any]:
@@ -264,7 +264,7 @@ def test_stream_that_was_left(client: Client, recording: Recording) -> None:
 
 
 def test_set_output(client: Client, recording: Recording) -> None:
-    """A function that returns the text alone tells the tokens by setting the response."""
+    """A function that returns only text records the tokens by setting the response."""
 
     @client.trace(kind="chat")
     def answer(question: str) -> str:
@@ -277,7 +277,7 @@ def test_set_output(client: Client, recording: Recording) -> None:
 
 
 def test_judges_see_the_output(client: Client, recording: Recording) -> None:
-    """Judges of a generative call score what it returned."""
+    """Judges of a generative call score its return value."""
 
     def length(outputs: str) -> int:
         return len(outputs)
@@ -294,7 +294,7 @@ def test_judges_see_the_output(client: Client, recording: Recording) -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_other_kinds(client: Client, recording: Recording, kind: str) -> None:
-    """A run of any other kind says nothing of these, whatever it returns."""
+    """A run of any other kind records no GenAI attributes, whatever it returns."""
 
     @client.trace(kind=kind)
     def answer(messages: Any) -> Any:
@@ -306,7 +306,7 @@ def test_other_kinds(client: Client, recording: Recording, kind: str) -> None:
 
 
 def test_kinds_of_operations() -> None:
-    """Each operation makes a run of a known kind."""
+    """Each operation maps to a known kind."""
     assert set(OPERATIONS.values()) <= KINDS
 
 
@@ -320,13 +320,13 @@ def test_kinds_of_operations() -> None:
     ids=str,
 )
 def test_wrong_kind(client: Client, arguments: dict[str, str], message: str) -> None:
-    """A kind that is none, or that has no provider, is refused where it stands."""
+    """An unknown kind, or a kind that has no provider or model, is refused by the decorator."""
     with pytest.raises(ValueError, match=message):
         client.trace(**arguments)  # type: ignore[call-overload]  # wrong on purpose
 
 
 def test_hostile_values(client: Client, recording: Recording) -> None:
-    """Of values that answer anything the run says nothing silly."""
+    """Values that answer every attribute access add no GenAI attributes."""
 
     @client.trace(kind="chat")
     def answer(messages: Any, temperature: Any, model: Any) -> Any:
@@ -340,7 +340,7 @@ def test_hostile_values(client: Client, recording: Recording) -> None:
 def test_request_parameters_are_numbers(
     client: Client, recording: Recording, value: object
 ) -> None:
-    """A parameter of the request that is no number of its sort is left out."""
+    """A request parameter that is not a number of its type is left out."""
 
     @client.trace(kind="chat")
     def answer(question: str, temperature: Any, seed: Any) -> str:
@@ -368,7 +368,7 @@ def test_request_parameters_are_numbers(
     ids=str,
 )
 def test_content_variable(monkeypatch: pytest.MonkeyPatch, text: str | None, wanted: bool) -> None:
-    """Content is wanted unless the variable of the convention turns it off by name."""
+    """Content is recorded unless the variable of the convention turns it off."""
     monkeypatch.delenv(CONTENT_VARIABLE, raising=False)
     if text is not None:
         monkeypatch.setenv(CONTENT_VARIABLE, text)
@@ -394,7 +394,7 @@ def ask(client: Client, **settings: Any) -> None:
 
 
 def test_no_content(client: Client, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without content the model, the parameters and the tokens remain."""
+    """Without content, the model, the parameters and the tokens are still recorded."""
     monkeypatch.setenv(CONTENT_VARIABLE, "false")
     ask(client, capture="all")
     found = attributes(recording.run())
@@ -424,7 +424,7 @@ def test_no_content(client: Client, recording: Recording, monkeypatch: pytest.Mo
 def test_set_output_without_content(
     client: Client, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without content a response that is set tells its tokens, and nothing of what was said."""
+    """Without content, a response that is set records its tokens but no text."""
     monkeypatch.setenv(CONTENT_VARIABLE, "NO_CONTENT")
 
     @client.trace(kind="chat")
@@ -447,7 +447,7 @@ def test_set_output_without_content(
     ],
 )
 def test_capture(client: Client, recording: Recording, capture: str, expected: set[str]) -> None:
-    """Messages travel where inputs and outputs do."""
+    """Messages are recorded if inputs or outputs are captured."""
     ask(client, capture=capture)
     assert CONTENT & attributes(recording.run()).keys() == expected
 
@@ -455,7 +455,7 @@ def test_capture(client: Client, recording: Recording, capture: str, expected: s
 def test_content_of_other_kinds(
     client: Client, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable of the convention says nothing of runs that are not generative."""
+    """The variable of the convention does not affect runs that are not generative."""
     monkeypatch.setenv(CONTENT_VARIABLE, "false")
 
     @client.trace
@@ -467,7 +467,7 @@ def test_content_of_other_kinds(
 
 
 def test_redaction() -> None:
-    """What the client hides is hidden in messages, tool calls and stop sequences."""
+    """The client's redaction applies to messages, tool calls and stop sequences."""
     exporter = InMemorySpanExporter()
     client = Client(
         "shop", exporter=exporter, redact=lambda text: text.replace("Paris", "[city]"), join=False
@@ -489,7 +489,7 @@ def test_redaction() -> None:
 
 
 def test_secret_argument(client: Client, recording: Recording) -> None:
-    """A secret among the arguments of a tool call is hidden, though they came as text."""
+    """A secret in the arguments of a tool call is redacted, even if they are JSON text."""
     function = {"name": "login", "arguments": '{"password":"open"}'}
     message = {
         "role": "assistant",
@@ -507,7 +507,7 @@ def test_secret_argument(client: Client, recording: Recording) -> None:
 
 
 def test_long_messages(client: Client, recording: Recording) -> None:
-    """Messages beyond the limit of a payload are cut, and stay JSON."""
+    """Messages above the payload limit are truncated and stay valid JSON."""
 
     @client.trace(kind="chat")
     def answer(messages: Any) -> str:
@@ -519,7 +519,7 @@ def test_long_messages(client: Client, recording: Recording) -> None:
 
 
 def test_foreign_provider() -> None:
-    """Spans of another provider carry the same attributes and name."""
+    """Spans of another tracer provider have the same attributes and name."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -555,7 +555,7 @@ LANGCHAIN_CHUNKS = [
 
 
 class Chunk:
-    """A chunk of a client whose classes are models of pydantic's."""
+    """A chunk from a client library whose classes are pydantic models."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.told = told
@@ -578,7 +578,7 @@ class Chunk:
 def test_chunks_are_one_message(
     client: Client, recording: Recording, kind: str, make: Any, chunks: list[Any]
 ) -> None:
-    """The output of a followed stream is its message, whoever makes the chunks and says so."""
+    """The output of a model's stream is one message, with any provider, chunk type or kind."""
 
     @client.trace(kind=kind)
     def answer(question: str) -> Iterator[Any]:
@@ -594,7 +594,7 @@ def test_chunks_are_one_message(
 
 
 def test_messages_are_one_version(client: Client, recording: Recording) -> None:
-    """Streams of one function are one version, whether they say a text or call a tool."""
+    """Streams of one function have one version, whether they return text or call a tool."""
 
     @client.trace
     def answer(last: int) -> Iterator[Any]:
@@ -609,7 +609,7 @@ def test_messages_are_one_version(client: Client, recording: Recording) -> None:
 def test_what_a_model_says_has_no_structure(
     client: Client, recording: Recording, kind: str
 ) -> None:
-    """A generative run has no output structure, whatever is answered: each is of one version."""
+    """A generative run has no output structure, so all answers belong to one version."""
     answers = iter(["a", {"text": "a"}, ["a"], {"choices": [], "usage": {"total": 1}}])
 
     @client.trace(kind=kind)
@@ -622,7 +622,7 @@ def test_what_a_model_says_has_no_structure(
 
 
 def test_tool_has_a_structure(client: Client, recording: Recording) -> None:
-    """What a tool returns has a structure, as what any function returns."""
+    """The return value of a tool has an output structure, like that of any function."""
     client.trace(kind="execute_tool", name="tool")(lambda: {"a": 1})()
     assert "otel_ml.model.output_schema" in attributes(recording.run())
 
@@ -637,7 +637,7 @@ def test_tool_has_a_structure(client: Client, recording: Recording) -> None:
     ids=repr,
 )
 def test_other_chunks_stay(client: Client, recording: Recording, chunks: list[Any]) -> None:
-    """What a stream of no model gives is its output, chunk by chunk."""
+    """The output of a stream that is not a model's is the list of its chunks."""
 
     @client.trace
     def rows() -> Iterator[Any]:

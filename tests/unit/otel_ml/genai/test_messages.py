@@ -1,4 +1,4 @@
-"""Messages of the host's, in the shape of the GenAI conventions."""
+"""Messages of the host, converted to the format of the GenAI conventions."""
 
 from typing import Any
 from unittest.mock import MagicMock
@@ -56,7 +56,7 @@ OF_ANTHROPIC = said("assistant", THOUGHT, TEXT, call("tu_1", CITY), finish_reaso
     ids=["chat", "completion", "response", "anthropic", "embeddings", "message"],
 )
 def test_output(shape: Any, response: Any, expected: Any) -> None:
-    """A response becomes messages, as a dict and as an object."""
+    """A response becomes messages, both as a dict and as an object."""
     assert find_output(shape(response)) == expected
 
 
@@ -74,12 +74,12 @@ def test_output(shape: Any, response: Any, expected: Any) -> None:
     ids=["chat", "response", "response left", "anthropic", "texts", "completion"],
 )
 def test_stream(shape: Any, chunks: list[Any], expected: Any) -> None:
-    """A stream becomes the messages that the same call gives in one piece."""
+    """A stream becomes the same messages as the response in one piece."""
     assert find_output(join_chunks(shape(chunks))) == expected
 
 
 def test_choices_of_a_stream() -> None:
-    """Each choice of a stream is a message."""
+    """Each choice of a stream becomes a message."""
     chunks = [
         {"choices": [{"index": index, "delta": {"content": text}}]}
         for index, text in [(1, "b"), (0, "a"), (1, "c")]
@@ -99,7 +99,7 @@ CONVERSATION = [
 
 
 def test_conversation() -> None:
-    """A history of OpenAI's keeps its order, its calls and what they gave."""
+    """An OpenAI history keeps its order, its tool calls and their results."""
     assert find_input({"messages": CONVERSATION, "model": "gpt-4o"}) == [
         *said("system", {"type": "text", "content": "Be kind"}),
         *said("user", {"type": "text", "content": "Weather?"}, name="ann"),
@@ -109,7 +109,7 @@ def test_conversation() -> None:
 
 
 def test_conversation_of_anthropic() -> None:
-    """A result of a tool within a message of the user's is a response to the call."""
+    """A tool result in a user message of Anthropic becomes a response to the tool call."""
     result = {"type": "tool_result", "tool_use_id": "tu_1", "content": "rainy"}
     messages = [{"role": "user", "content": [result, {"type": "text", "text": "hi"}]}]
     response = {"type": "tool_call_response", "id": "tu_1", "response": "rainy"}
@@ -117,7 +117,7 @@ def test_conversation_of_anthropic() -> None:
 
 
 def test_items_of_responses() -> None:
-    """Calls and their outputs stand between the messages of OpenAI's responses."""
+    """Tool calls and their outputs keep their place among messages of OpenAI's Responses API."""
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
         *RESPONSE["output"],
@@ -143,7 +143,7 @@ def test_items_of_responses() -> None:
     ids=str,
 )
 def test_prompt(inputs: dict[str, Any]) -> None:
-    """A lone text is what the user said."""
+    """A single text becomes a user message."""
     assert find_input(inputs) == said("user", TEXT)
 
 
@@ -199,7 +199,7 @@ def test_prompt(inputs: dict[str, Any]) -> None:
     ids=["image url", "data url", "anthropic image", "audio", "file", "unknown"],
 )
 def test_part(part: Any, expected: Any) -> None:
-    """Media say what they are and how big, an unknown part stays as it is."""
+    """A media part records its type and size; an unknown part stays unchanged."""
     assert find_input({"messages": [{"role": "user", "content": [part]}]}) == said("user", expected)
 
 
@@ -207,14 +207,14 @@ def test_part(part: Any, expected: Any) -> None:
     "system", ["Be kind", [{"type": "text", "text": "Be kind"}]], ids=["text", "blocks"]
 )
 def test_system(system: Any) -> None:
-    """Instructions beside the messages are parts of their own."""
+    """Instructions outside the messages become separate parts."""
     assert find_system({"system": system, "messages": []}) == [
         {"type": "text", "content": "Be kind"}
     ]
 
 
 def test_broken_arguments() -> None:
-    """Arguments that are no JSON, as a stream that was left has them, stay text."""
+    """Arguments that are not JSON, as in a stream that was closed early, stay text."""
     chunks = CHAT_CHUNKS[:4]
     assert find_output(join_chunks(chunks)) == said("assistant", TEXT, call("call_1", '{"city":'))
 
@@ -228,12 +228,12 @@ def test_arguments_without_number() -> None:
 
 
 def test_messages_are_messages() -> None:
-    """What is in the shape of the conventions stays as it is."""
+    """Messages in the format of the conventions stay unchanged."""
     assert find_input({"messages": said("user", TEXT)}) == said("user", TEXT)
 
 
 class Raising:
-    """A value whose every attribute raises."""
+    """A value that raises on access to any attribute."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -258,12 +258,12 @@ class Raising:
     ids=range(12),
 )
 def test_no_message(value: object) -> None:
-    """What does not look like a message is none, of a request as of a response."""
+    """A value that is not a message produces no messages, in requests and in responses."""
     assert (find_input({"messages": value, "other": value}), find_output(value)) == ([], [])
 
 
 def test_blocks_of_llama_index() -> None:
-    """LlamaIndex writes the parts of a message as blocks."""
+    """The blocks of a LlamaIndex message become its parts."""
     call = {
         "block_type": "tool_call",
         "tool_call_id": "call_1",
@@ -281,7 +281,7 @@ def test_blocks_of_llama_index() -> None:
 
 
 def test_tool_calls_beside_a_message() -> None:
-    """Tool calls are read from the additional arguments, unless the message lists them itself."""
+    """Tool calls are read from `additional_kwargs` unless the message lists them itself."""
     call = {"id": "call_1", "function": {"name": "fare", "arguments": '{"line": "M7"}'}}
     message = {"role": "assistant", "content": "", "additional_kwargs": {"tool_calls": [call]}}
     part = {"type": "tool_call", "id": "call_1", "name": "fare", "arguments": {"line": "M7"}}

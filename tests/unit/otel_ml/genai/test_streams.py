@@ -1,4 +1,4 @@
-"""The streams of models that functions return: one answer, and untouched for who reads them."""
+"""Returned model streams are recorded as one answer and reach their reader unchanged."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ CHUNKS = [as_object(chunk) for chunk in CHAT_CHUNKS]
 
 
 class Stream:
-    """Has its chunks as OpenAI's and Anthropic's classes do."""
+    """A stream that yields its chunks like the classes of OpenAI and Anthropic."""
 
     def __init__(self, chunks: list[Any] = CHUNKS, error: Exception | None = None) -> None:
         self._iterator = self._read(chunks, error)
@@ -65,7 +65,7 @@ def generator() -> Iterator[Any]:
 
 
 def asking(client: Client, make: Callable[[], Any], **options: Any) -> Callable[[], Any]:
-    """A traced function that returns what another one makes."""
+    """Return a traced function that returns the result of `make`."""
 
     @client.trace(**options or {"kind": "chat"})
     def ask() -> Any:
@@ -75,7 +75,7 @@ def asking(client: Client, make: Callable[[], Any], **options: Any) -> Callable[
 
 
 def said(recording: Recording) -> tuple[Any, ...]:
-    """What the only run says of its stream, and how many tokens it took."""
+    """Return the outcome, the number of chunks and the output tokens of the only run."""
     found = attributes(recording.run())
     return (
         found["otel_ml.outcome"],
@@ -94,7 +94,7 @@ WHOLE = ("ok", len(CHUNKS), 7)
 def test_returned_stream_is_one_answer(
     client: Client, recording: Recording, make: Callable[[], Any], read: Callable[[Any], list[Any]]
 ) -> None:
-    """A returned stream gives its reader the same chunks, and the run their whole answer."""
+    """A returned stream yields the same chunks to its reader and records their whole answer."""
     ask = asking(client, make)
     assert read(ask()) == CHUNKS
     assert said(recording) == WHOLE
@@ -104,7 +104,7 @@ def test_returned_stream_is_one_answer(
 
 
 def test_same_object(client: Client, recording: Recording) -> None:
-    """The reader gets the object that the function returned, with its own methods."""
+    """The reader receives the object that the function returned, with its own methods."""
     made = Stream()
     given = asking(client, lambda: made)()
     assert given is made
@@ -116,7 +116,7 @@ def test_same_object(client: Client, recording: Recording) -> None:
 
 
 def test_async(client: Client, recording: Recording) -> None:
-    """So is an async stream of a coroutine, whose steps call each other."""
+    """An async stream of a coroutine, whose methods call each other, is recorded as one answer."""
 
     @client.trace(kind="chat")
     async def ask() -> AsyncStream:
@@ -131,7 +131,7 @@ def test_async(client: Client, recording: Recording) -> None:
 
 
 def test_closed(client: Client, recording: Recording) -> None:
-    """A stream that is closed before its end says what it gave until then."""
+    """A stream that is closed early is recorded as abandoned, with its chunks until then."""
     with asking(client, Stream)() as stream:
         assert next(stream) is CHUNKS[0]
     assert stream.is_closed
@@ -139,7 +139,7 @@ def test_closed(client: Client, recording: Recording) -> None:
 
 
 def test_async_closed(client: Client, recording: Recording) -> None:
-    """An async stream that is closed answers as it does without us."""
+    """Closing an async stream returns the result of its own close method."""
 
     async def read() -> Any:
         stream = asking(client, AsyncStream)()
@@ -152,14 +152,14 @@ def test_async_closed(client: Client, recording: Recording) -> None:
 
 @pytest.mark.parametrize("make", [Stream, generator])
 def test_dropped(client: Client, recording: Recording, make: Callable[[], Any]) -> None:
-    """A stream that nobody holds any more ends its run, read or not."""
+    """A stream that is no longer referenced ends its run, even if it was not read."""
     asking(client, make)()
     gc.collect()
     assert said(recording) == ("abandoned", 0, None)
 
 
 def test_error(client: Client, recording: Recording) -> None:
-    """What a stream raises reaches its reader as it is, and fails the run."""
+    """An error in a stream reaches the reader unchanged and fails the run."""
     error = ConnectionError("cut")
     stream = asking(client, lambda: Stream(CHUNKS[:2], error))()
     with pytest.raises(ConnectionError) as raised:
@@ -169,7 +169,7 @@ def test_error(client: Client, recording: Recording) -> None:
 
 
 def test_manager(client: Client, recording: Recording) -> None:
-    """What makes a stream when it is entered is followed from there."""
+    """A stream that a context manager creates on entry is recorded."""
 
     class MessageStreamManager:
         __module__ = "anthropic.lib"
@@ -187,34 +187,37 @@ def test_manager(client: Client, recording: Recording) -> None:
 
 
 def test_others_are_left_alone(client: Client, recording: Recording) -> None:
-    """A stream of a function that calls no model keeps its class; its run ends with the call."""
+    """A stream of a function that calls no model keeps its class.
+
+    The run ends with the call.
+    """
     stream = asking(client, Stream, kind="model")()
     assert type(stream) is Stream
     assert attributes(recording.run())["otel_ml.outcome"] == "ok"
 
 
 def test_strange_chunks(client: Client, recording: Recording) -> None:
-    """Chunks that are none of a model's stay what they are."""
+    """Chunks that are not a model's are recorded unchanged."""
     assert list(asking(client, lambda: Stream([1, None, "a"]))()) == [1, None, "a"]
     assert outputs(recording.run()) == [1, None, "a"]
 
 
 def test_bounded(client: Client, recording: Recording) -> None:
-    """Of a very long stream the first chunks are kept, and all are counted."""
+    """The first 10,000 chunks of a stream are kept, and all are counted."""
     list(asking(client, lambda: Stream(["a"] * 10_001))())
     assert attributes(recording.run())["otel_ml.stream.chunks"] == 10_001
     assert outputs(recording.run()) == "a" * 10_000
 
 
 class Message:
-    """A message of LangChain's: its class has no such fields before it is made."""
+    """A LangChain message, whose class has no such fields before an instance is created."""
 
     def __init__(self, **fields: Any) -> None:
         vars(self).update(fields)
 
 
 def test_langchain(client: Client, recording: Recording) -> None:
-    """A message of LangChain's says model, reason, tokens and what came from a cache."""
+    """A LangChain message records model, finish reason, tokens and cached tokens."""
 
     @client.trace(kind="chat")
     def ask(question: str) -> Message:
@@ -249,7 +252,7 @@ def test_langchain(client: Client, recording: Recording) -> None:
 
 
 def test_cut_responses(client: Client, recording: Recording) -> None:
-    """Of a cut stream of OpenAI's responses text, thought and calls stay apart."""
+    """An incomplete stream of OpenAI's Responses API keeps text, reasoning and calls apart."""
     item = {"type": "function_call", "call_id": "call_1", "name": "weather"}
     events = [
         {"type": "response.created", "response": {"id": "resp_1", "output": []}},

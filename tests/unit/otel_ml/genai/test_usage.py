@@ -1,4 +1,4 @@
-"""Token counts, read from what the providers' classes say."""
+"""Token counts are read from the responses of the providers."""
 
 from typing import Any
 from unittest.mock import MagicMock
@@ -29,7 +29,7 @@ REASONING = "gen_ai.usage.reasoning.output_tokens"
 
 OF_CHAT = {IN: 20, OUT: 7, CACHE_READ: 16, REASONING: 3}
 OF_RESPONSE = {IN: 30, OUT: 9, CACHE_READ: 5, CACHE_WRITE: 0, REASONING: 4}
-# 10 that were read anew, 100 from the cache and 50 into it: the conventions count all as input.
+# 10 uncached, 100 read from the cache, 50 written to it: the conventions count all as input.
 OF_ANTHROPIC = {IN: 160, OUT: 6, CACHE_READ: 100, CACHE_WRITE: 50}
 
 CASES = [
@@ -52,7 +52,7 @@ CASES = [
 @pytest.mark.parametrize(("response", "expected"), [case[1:] for case in CASES])
 @pytest.mark.parametrize("shape", [lambda value: value, as_object], ids=["dict", "object"])
 def test_counts(shape: Any, response: Any, expected: dict[str, int]) -> None:
-    """A response says the same tokens whole and streamed, as a dict and as an object."""
+    """A response has the same counts whole and streamed, as a dict and as an object."""
     assert find_usage(shape(response)) == expected
 
 
@@ -71,7 +71,7 @@ def test_pydantic_model() -> None:
 
 
 def test_several_responses() -> None:
-    """Responses with ids of their own are added up."""
+    """The counts of responses with different ids are added up."""
     assert find_usage([CHAT, {**CHAT, "id": "chatcmpl-2"}]) == {
         IN: 40,
         OUT: 14,
@@ -81,13 +81,13 @@ def test_several_responses() -> None:
 
 
 def test_sums_of_one_stream() -> None:
-    """Of sums that every chunk of a response repeats the last one counts."""
+    """If every chunk of a response repeats the sum, the last sum is used."""
     chunks = [{"id": "a", "usage": {"completion_tokens": count}} for count in (1, 2, 3)]
     assert find_usage(chunks) == {OUT: 3}
 
 
 class Raising:
-    """A response whose every attribute raises."""
+    """A response that raises on access to any attribute."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -118,5 +118,5 @@ class Raising:
     ids=range(18),
 )
 def test_nothing_silly(output: object) -> None:
-    """What says no real number of tokens gives none."""
+    """Missing and invalid token counts are ignored."""
     assert find_usage(output) == {}

@@ -1,4 +1,4 @@
-"""Files that other tools export are read in parts."""
+"""Files that other tools export are read in chunks."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ LONG = [{"text": "a" * 3_000_000}, 5, {"text": "é" * 1_200_000}]
 
 
 def read(folder: Path, content: bytes) -> list[tuple[int, Any, str]]:
-    """Write a file; return number, value and problem of each of its records."""
+    """Write a file and return number, value and problem of each of its records."""
     path = folder / "export"
     path.write_bytes(content)
     found = [*read_export(path)]
@@ -50,19 +50,19 @@ def read(folder: Path, content: bytes) -> list[tuple[int, Any, str]]:
     ],
 )
 def test_formats(tmp_path: Path, content: bytes, expected: list[tuple[int, Any, str]]) -> None:
-    """The content shows the format; what cannot be read is yielded with the reason."""
+    """The content determines the format; unreadable records are returned with the reason."""
     assert read(tmp_path, content) == expected
 
 
 @pytest.mark.parametrize("indent", [None, 1])
 def test_long_elements(tmp_path: Path, indent: int | None) -> None:
-    """Elements of an array can be longer than the parts in which it is read."""
+    """Elements of an array can be longer than the chunks in which the file is read."""
     content = json.dumps(LONG, indent=indent).encode()
     assert [value for _, value, _ in read(tmp_path, content)] == LONG
 
 
 def test_numbers_at_the_end_of_a_part(tmp_path: Path) -> None:
-    """A number is read as a whole, wherever a part ends."""
+    """A number is read completely, wherever a chunk ends."""
     numbers = [123_456_789] * 200_000
     assert [value for _, value, _ in read(tmp_path, json.dumps(numbers).encode())] == numbers
 

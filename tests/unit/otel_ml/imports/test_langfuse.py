@@ -27,7 +27,7 @@ def make_observation(**fields: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, *records: Any) -> tuple[list[dict[str, Any]], LangfuseFiles]:
-    """Return the spans of an export with these records; all of them are valid."""
+    """Return the spans of an export with these records, and assert that all are valid."""
     path = folder / "export.json"
     path.write_text(json.dumps(records))
     export = LangfuseFiles([path], "p")
@@ -43,7 +43,7 @@ def read(folder: Path, *records: Any) -> tuple[list[dict[str, Any]], LangfuseFil
 
 
 def test_trace_with_one_root(tmp_path: Path) -> None:
-    """The outermost observation becomes the first span of its trace, and has what that has."""
+    """The outermost observation becomes the root span and has the attributes of the trace."""
     trace = make_trace(input="hi", output="ho", metadata={"long": "a" * 201, "plan": "pro"})
     inner = make_observation(id="1b" * 8, parentObservationId=ROOT, type="GENERATION")
     (root, child), _ = read(tmp_path, inner, make_observation(input="hi"), trace)
@@ -68,7 +68,7 @@ def test_trace_with_one_root(tmp_path: Path) -> None:
 
 
 def test_trace_with_several_roots(tmp_path: Path) -> None:
-    """A trace with several outermost observations becomes a span around them."""
+    """A trace with several outermost observations becomes a span that contains them."""
     other = make_observation(id="1b" * 8, parentObservationId="absent", endTime=None)
     (trace, *inner), _ = read(tmp_path, make_trace(input="hi"), make_observation(), other)
     assert (trace["name"], trace["attributes"]["langfuse.trace.input"]) == ("ask", "hi")
@@ -78,7 +78,7 @@ def test_trace_with_several_roots(tmp_path: Path) -> None:
 
 
 def test_other_ids(tmp_path: Path) -> None:
-    """IDs that are not OpenTelemetry's become such, the same in each import."""
+    """IDs in another format become OpenTelemetry IDs, the same in each import."""
     uuid = "0e37df2a-5b1d-4a43-9d20-1f2f0f5c7a11"
     records = (make_trace(id=uuid), make_observation(id="step 1", traceId=uuid))
     [[first], [second]] = [read(tmp_path, *records)[0] for _ in range(2)]
@@ -91,7 +91,7 @@ def test_other_ids(tmp_path: Path) -> None:
 
 
 def test_blob_storage(tmp_path: Path) -> None:
-    """Fields in snake case, times without a zone and counts as text mean the same."""
+    """Fields in snake case, times without a zone and counts as text are also read."""
     row = {
         "id": ROOT,
         "trace_id": TRACE,
@@ -135,7 +135,7 @@ def test_blob_storage(tmp_path: Path) -> None:
     ],
 )
 def test_costs(tmp_path: Path, fields: dict[str, Any], expected: dict[str, float] | None) -> None:
-    """Costs are those that Langfuse computed. If there are none, no cost of 0 is made up."""
+    """Costs are those that Langfuse computed. Without costs, no cost of 0 is recorded."""
     [span], _ = read(tmp_path, make_observation(**fields))
     text = span["attributes"].get("langfuse.observation.cost_details")
     assert (None if text is None else json.loads(text)) == expected
@@ -153,7 +153,7 @@ def test_costs(tmp_path: Path, fields: dict[str, Any], expected: dict[str, float
     ],
 )
 def test_tokens(tmp_path: Path, fields: dict[str, Any], expected: dict[str, int] | None) -> None:
-    """Tokens of older records are in other fields; counts of 0 mean that there are none."""
+    """Tokens are also read from the fields of older records; if all counts are 0, none is kept."""
     [span], _ = read(tmp_path, make_observation(**fields))
     text = span["attributes"].get("langfuse.observation.usage_details")
     assert (None if text is None else json.loads(text)) == expected
@@ -202,7 +202,7 @@ def test_values_of_scores(
 
 
 def test_score_of_a_trace_elsewhere(tmp_path: Path) -> None:
-    """A score of a trace that is not in the export is about the trace."""
+    """A score whose trace is not in the export refers to the trace by its trace key."""
     score = {
         "id": "s",
         "traceId": TRACE,
@@ -217,7 +217,7 @@ def test_score_of_a_trace_elsewhere(tmp_path: Path) -> None:
 
 
 def test_records_that_are_left_out(tmp_path: Path) -> None:
-    """Records that cannot be imported are counted by what they are."""
+    """Records that cannot be imported are counted by type."""
     _, export = read(
         tmp_path,
         make_observation(comments=[{"content": "a"}, {"content": "b"}]),
@@ -242,7 +242,7 @@ def test_records_that_are_left_out(tmp_path: Path) -> None:
 
 
 def test_trace_that_was_read_alone(tmp_path: Path) -> None:
-    """A trace with whole observations and scores inside it is read with these."""
+    """Observations and scores inside a trace are imported with the trace."""
     score = {"id": "s", "traceId": TRACE, "name": "tone", "source": "API", "value": 1}
     score["timestamp"] = "2024-05-01T12:00:05Z"
     trace = make_trace(observations=[make_observation()], scores=[score])

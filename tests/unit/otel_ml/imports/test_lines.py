@@ -15,7 +15,7 @@ def read_texts(path: Path, longest: int = 100) -> list[tuple[int, bytes, str]]:
 
 @pytest.mark.parametrize("is_gzip", [False, True])
 def test_lines(tmp_path: Path, is_gzip: bool) -> None:
-    """Blank lines and a byte order mark are left out; a line can be without its end."""
+    """Blank lines and a byte order mark are skipped; the last line may lack its line end."""
     path = tmp_path / "export.jsonl"
     content = b'\xef\xbb\xbf{"a": 1}\r\n\n{"b": 2}'
     path.write_bytes(gzip.compress(content) if is_gzip else content)
@@ -35,7 +35,7 @@ def test_a_long_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
-    """A gzip file that was cut ends with a line that has a problem."""
+    """A truncated gzip file ends with a line that reports the problem."""
     path = tmp_path / "export.jsonl.gz"
     path.write_bytes(gzip.compress(b"a line\n" * 1_000)[:-20])
     assert read_texts(path)[-1][2] == "the gzip file is damaged or incomplete"

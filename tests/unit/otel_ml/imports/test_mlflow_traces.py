@@ -19,12 +19,12 @@ PLACE: Final = SourcePlace("traces of support", 1)
 
 
 def as_base64(text: str) -> str:
-    """Return an ID as MLflow writes it."""
+    """Return an ID in MLflow's encoding."""
     return base64.b64encode(bytes.fromhex(text)).decode()
 
 
 def make_span(span_id: str, parent_id: str = "", **fields: Any) -> dict[str, Any]:
-    """Return a span of a second."""
+    """Return a span that lasts one second."""
     return {
         "trace_id": as_base64(TRACE_HEX),
         "span_id": as_base64(span_id),
@@ -56,7 +56,7 @@ def make_assessment(**fields: Any) -> dict[str, Any]:
 def convert(
     spans: list[dict[str, Any]], **info: Any
 ) -> tuple[list[dict[str, Any]], dict[str, int], list[BadRecord]]:
-    """Return the spans and scores of a trace, what is left out, and what is bad."""
+    """Return the spans and scores of a trace, the counts of left out records, and bad records."""
     left_out: Counter[str] = Counter()
     trace = {"info": {"trace_id": f"tr-{TRACE_HEX}", **info}, "data": {"spans": spans}}
     made, bad = [], []
@@ -73,7 +73,7 @@ def convert(
 
 
 def test_spans() -> None:
-    """Spans have the IDs, times and attributes of MLflow's; the first one has those of a trace."""
+    """Spans keep MLflow's IDs, times and attributes; the root also has those of the trace."""
     metadata = {
         "mlflow.trace.session": "s-1",
         "mlflow.trace.user": "u-1",
@@ -203,7 +203,7 @@ def test_assessments(fields: dict[str, Any], expected: dict[str, object]) -> Non
 
 
 def test_assessments_that_are_left_out() -> None:
-    """Assessments without a value, and those that were replaced, are counted."""
+    """Assessments without a value and replaced assessments are counted, not imported."""
     error = {"error": {"error_code": "ValueError"}}
     spans, left_out, _ = convert(
         [make_span(ROOT_HEX)],

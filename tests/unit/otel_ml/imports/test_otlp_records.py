@@ -1,4 +1,4 @@
-"""Records of an import, compared with how the official library reads OTLP/JSON."""
+"""Imported records, compared with how the official library reads OTLP/JSON."""
 
 import json
 import math
@@ -30,7 +30,7 @@ SCALARS = st.one_of(
 
 
 def read_value(value: AnyValue) -> Any:
-    """Return a value as plain Python; NaN as text, so that it is equal to itself."""
+    """Return a value as plain Python, with NaN as text so that it equals itself."""
     kind = value.WhichOneof("value") or ""
     if kind == "array_value":
         return [read_value(item) for item in value.array_value.values]
@@ -40,7 +40,7 @@ def read_value(value: AnyValue) -> Any:
 
 @given(value=st.one_of(SCALARS, st.lists(SCALARS, max_size=3)))
 def test_attributes(value: Any) -> None:
-    """Scalars and lists of scalars come back unchanged."""
+    """Scalars and lists of scalars are read back unchanged."""
     [encoded] = otlp_attributes({"key": value, "absent": None})
     read = read_value(Parse(json.dumps(encoded), KeyValue()).value)
     named = [value] if not isinstance(value, list) else value
@@ -94,7 +94,7 @@ def test_ids_of_scores() -> None:
 
 
 def test_partial_success() -> None:
-    """Rejected spans and log records are counted; garbage rejects nothing."""
+    """Rejected spans and log records are counted; an invalid body counts as none rejected."""
     spans = b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "why"}}'
     assert read_json_partial_success(spans) == (2, "why")
     assert read_json_partial_success(b'{"partialSuccess": {"rejectedLogRecords": 3}}') == (3, "")

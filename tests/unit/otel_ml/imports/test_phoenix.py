@@ -35,7 +35,7 @@ def read_spans(*files: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("form", ["rest_spans.json", "rest_otlp.json"])
 def test_every_form_has_the_same_spans(form: str) -> None:
-    """The table and both forms of the REST API give the same spans, attribute by attribute."""
+    """The table and both forms of the REST API have the same spans, attribute by attribute."""
     assert read_spans(EXPORTED / form) == read_spans(EXPORTED / "spans.parquet")
 
 
@@ -47,7 +47,7 @@ def write_rows(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_attributes_of_a_table(tmp_path: Path) -> None:
-    """Counts become integers again, mappings JSON text, lists of mappings several attributes."""
+    """Counts become integers, mappings JSON text, and lists of mappings several attributes."""
     row = {
         **{f"context.{name}": text for name, text in IDS.items()},
         "start_time": 1_705_312_800_000,
@@ -74,7 +74,7 @@ def test_attributes_of_a_table(tmp_path: Path) -> None:
 
 
 def test_metadata_of_the_api(tmp_path: Path) -> None:
-    """Attributes that were JSON text, which the API has flat, are JSON text again."""
+    """Attributes that the API flattened from JSON text become JSON text again."""
     attributes = {"metadata.a.b": 1, "metadata.list.0.c": 2, "metadata.list.1.c": 3}
     row = {"context": IDS, "start_time": "2024-01-15T10:00:00Z", "attributes": attributes}
     [span] = read_spans(write_rows(tmp_path, row))
@@ -85,7 +85,7 @@ def test_metadata_of_the_api(tmp_path: Path) -> None:
 def test_deep_values(tmp_path: Path) -> None:
     """A value that is nested too deeply is rejected; the next row is read."""
     row = json.dumps({"context": IDS, "start_time": "2024-01-15T10:00:00Z", "attributes": 0})
-    deep = '{"a":' * 1_000 + "1" + "}" * 1_000  # as many as Python has frames
+    deep = '{"a":' * 1_000 + "1" + "}" * 1_000  # as deep as Python's recursion limit
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join([row, row.replace(": 0", f": {deep}"), row]))
     records = read_export(path)

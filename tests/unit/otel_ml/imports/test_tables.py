@@ -1,4 +1,4 @@
-"""Tables that are read in pieces."""
+"""Tables that are read in chunks."""
 
 import json
 from datetime import date, datetime, timezone
@@ -29,13 +29,13 @@ ROWS: list[dict[str, Any]] = [
     dict.fromkeys(("age", "usage", "plan", "active", "since", "seen", "price", "extra")),
 ]
 COLUMNS = list(ROWS[0])
-# a decimal is a number
+# decimals are read as numbers
 EXPECTED = {name: [9.5 if name == "price" else row[name] for row in ROWS] for name in COLUMNS}
 EXPECTED["price"][1] = None
 
 
 def read(table: object, columns: list[str] | None = None) -> dict[str, list[Any]]:
-    """Return all columns of a table, read in pieces."""
+    """Return all columns of a table that is read in chunks."""
     opened = open_table(table)
     wanted = list(opened.columns) if columns is None else columns
     chunks = list(opened.read(wanted))
@@ -43,19 +43,22 @@ def read(table: object, columns: list[str] | None = None) -> dict[str, list[Any]
 
 
 def test_parquet_keeps_types(tmp_path: Path) -> None:
-    """Dates, decimals, bools and nested values of a Parquet file stay what they are."""
+    """Dates, bools and nested values of a Parquet file keep their types.
+
+    Decimals become numbers.
+    """
     parquet.write_table(pa.Table.from_pylist(ROWS), tmp_path / "t.parquet")
     assert read(str(tmp_path / "t.parquet")) == EXPECTED
 
 
 @pytest.mark.parametrize("make", [pa.Table.from_pylist, pl.DataFrame, list])
 def test_tables_in_memory(make: Any) -> None:
-    """A table of pyarrow or polars, and a list of mappings, give the same values."""
+    """A table of pyarrow or polars and a list of mappings have the same values."""
     assert read(make(ROWS)) == EXPECTED
 
 
 def test_pandas() -> None:
-    """NaN and NaT of pandas are missing values, scalars are Python values."""
+    """NaN and NaT of pandas become missing values, and scalars become Python values."""
     frame = pd.DataFrame(
         {
             "age": pd.array([41, None], "Int64"),
@@ -91,7 +94,7 @@ def test_csv_reads_numbers_bools_and_json(tmp_path: Path) -> None:
 
 
 def test_csv_column_has_one_type(tmp_path: Path) -> None:
-    """A column with several kinds of cells is text as a whole, wherever the first text is."""
+    """A CSV column with several kinds of cells is text, even if the first text comes late."""
     path = tmp_path / "t.csv"
     rows = ["12345,1,true,{},1"] * (CHUNK_ROWS + 1) + ["01234,2.5,1,[1],", ",,,,x"]
     path.write_text("zip,n,flag,doc,code\n" + "\n".join(rows) + "\n")
@@ -106,7 +109,7 @@ def test_csv_column_has_one_type(tmp_path: Path) -> None:
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    """A line that is no JSON object is broken; others keep their types."""
+    """A line that is not a JSON object is broken; other lines keep their types."""
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps({"a": 1, "b": {"c": None}}) + '\n\n{"a"\n[1]\n{"b": false}\n')
     [chunk] = open_table(path).read(["a", "b"])
@@ -134,12 +137,12 @@ def test_json_lines(tmp_path: Path) -> None:
     ],
 )
 def test_text_without_a_type(text: str, value: object) -> None:
-    """What looks like a number is one, except for codes."""
+    """Text that looks like a number becomes a number, except for codes."""
     assert read_text(text) == value
 
 
 def test_pieces(tmp_path: Path) -> None:
-    """A long table comes in pieces that name their first row."""
+    """A long table is read in chunks that state their first row."""
     table = pa.table({"a": range(CHUNK_ROWS * 2 + 1), "b": range(CHUNK_ROWS * 2 + 1)})
     parquet.write_table(table, tmp_path / "t.parquet")
     for given in (table, tmp_path / "t.parquet", table.to_pandas()):
@@ -160,6 +163,6 @@ def test_pieces(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table(table: object, expected: str) -> None:
-    """An error says what would be a table."""
+    """The error for an invalid table names the supported types."""
     with pytest.raises(ValueError, match=expected):
         open_table(table)

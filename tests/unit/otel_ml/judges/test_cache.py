@@ -1,4 +1,4 @@
-"""Scores that are remembered: by version, inputs and outputs, and by nothing less."""
+"""Cached scores: a score is reused only for equal judge version, inputs and outputs."""
 
 import datetime
 import enum
@@ -45,7 +45,7 @@ def score(judge: Judge, outputs: object, inputs: Mapping[str, object] | None = N
 
 
 def test_cached_score_says_so(recording: Recording) -> None:
-    """The second call of the same inputs and outputs has the first one's score, and says so."""
+    """A second call with equal inputs and outputs gets the first score, recorded as cached."""
     judge = Judge("counted", "", Counting(), cache=True)
     model = recording.client.assess(judge)(lambda a: a)
     for _ in range(2):
@@ -59,13 +59,13 @@ def test_cached_score_says_so(recording: Recording) -> None:
 
 
 def test_nothing_is_cached_unasked() -> None:
-    """A judge is asked each time, because it may answer differently, unless it is told not to."""
+    """Without ``cache=True``, a judge runs each time, because its answers may differ."""
     judge = Judge("counted", "", Counting())
     assert [score(judge, "same") for _ in range(2)] == [(1.0, False), (2.0, False)]
 
 
 def test_other_inputs_are_another_score() -> None:
-    """Other inputs or outputs are not the same call."""
+    """Calls with different inputs or outputs are scored separately."""
     judge = Judge("counted", "", Counting(), cache=True)
     found = [score(judge, "a", {"x": 1}), score(judge, "b", {"x": 1}), score(judge, "a", {"x": 2})]
     assert found == [(1.0, False), (2.0, False), (3.0, False)]
@@ -73,7 +73,7 @@ def test_other_inputs_are_another_score() -> None:
 
 
 def test_errors_are_not_cached() -> None:
-    """A judge that failed is asked again."""
+    """A judge that failed runs again."""
     counting = Counting()
     judge = Judge("counted", "", counting, cache=True)
     assert judge.evaluate({}, "wrong").error == judge.evaluate({}, "wrong").error
@@ -81,7 +81,7 @@ def test_errors_are_not_cached() -> None:
 
 
 def test_cache_is_bounded() -> None:
-    """The last 1,024 scores are kept, those that were asked for are the last ones."""
+    """The cache keeps the 1,024 most recently used scores."""
     judge = Judge("counted", "", Counting(), cache=True)
     for number in range(1_024):
         score(judge, number)
@@ -92,14 +92,14 @@ def test_cache_is_bounded() -> None:
 
 
 def test_cache_keeps_no_error() -> None:
-    """An evaluation with an error is not kept."""
+    """The cache does not keep a judgement with an error."""
     cache = ScoreCache()
     cache.keep(b"key", Judgement("any", "", error="wrong"))
     assert cache.find(b"key") is None
 
 
 def test_cache_stands_many_threads() -> None:
-    """Threads that keep and find scores at once disturb none of each other's."""
+    """Threads that use the cache at the same time receive their own scores."""
     judge = Judge("same", "", same, cache=True)
 
     def work(first: int) -> bool:
@@ -114,7 +114,7 @@ def same(outputs: float) -> float:
 
 
 def test_judge_with_a_cache_can_be_pickled() -> None:
-    """A judge that remembers goes to another process like any other one."""
+    """A judge with a cache can be pickled like any other judge."""
     judge = pickle.loads(pickle.dumps(Judge("same", "", same, cache=True)))  # noqa: S301 - our own
     assert [score(judge, 1), score(judge, 1)] == [(1.0, False), (1.0, True)]
 
@@ -154,26 +154,26 @@ class Answer:
     ids=lambda value: type(value).__name__,
 )
 def test_what_json_does_not_say_is_not_cached(value: object) -> None:
-    """A value that was cut, is opaque or changes on its way has no key."""
+    """A value that is truncated, opaque or changed by JSON has no cache key."""
     assert cache_key("v", {}, value) is None
     assert cache_key("v", {"a": value}, 1) is None
 
 
 def test_order_of_keys_does_not_count() -> None:
-    """Inputs and outputs are the same in any order of their keys."""
+    """The order of keys in inputs and outputs does not change the cache key."""
     one = cache_key("v", {"a": 1, "b": 2}, {"c": 3, "d": 4})
     assert one is not None
     assert cache_key("v", {"b": 2, "a": 1}, {"d": 4, "c": 3}) == one
 
 
 def test_version_counts() -> None:
-    """Another version of a judge has scores of its own."""
+    """Different versions of a judge have different cache keys."""
     assert cache_key("v", {}, 1) != cache_key("w", {}, 1)
 
 
 @given(plain, plain)
 def test_key_tells_values_apart(one: object, other: object) -> None:
-    """Two values of the same key are equal; of the equal ones 1, 1.0 and True differ."""
+    """Two values with the same cache key are equal; 1, 1.0 and True have different keys."""
     first, second = cache_key("v", {"a": one}, other), cache_key("v", {"a": other}, one)
     if first is not None and first == second:
         assert one == other

@@ -1,4 +1,4 @@
-"""Judges that do not end: an error of theirs, never a score, and no harm to others."""
+"""Judges that never finish have an error and no score, and do not delay other judges."""
 
 import asyncio
 import threading
@@ -37,7 +37,7 @@ class Hanging:
 
 
 class Said(list[Judgement]):
-    """What was said of calls, in time or late."""
+    """The judgements of calls, in time or late."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def hanging() -> Iterator[Hanging]:
 
 @pytest.fixture
 def pool() -> Iterator[JudgePool]:
-    """A pool that holds runs until their judges have spoken."""
+    """Yield a pool that keeps runs pending until their judges finish."""
     pool = JudgePool(hold_s=60)
     yield pool
     pool.close(0)
@@ -86,7 +86,7 @@ def fast(name: str = "fast") -> Judge:
 
 
 def test_hanging_rubric_is_an_error(recording: Recording, hanging: Hanging) -> None:
-    """A rubric that hangs is an error of its run, never a score and never a pass."""
+    """A rubric that hangs records an error for its run, but no score and no pass."""
     recording.client.assess(judge(hanging))(lambda: 1)()
     assert recording.client.flush(WAIT_S)
     [run], [*records] = recording.runs(), recording.records("evaluation")
@@ -98,7 +98,7 @@ def test_hanging_rubric_is_an_error(recording: Recording, hanging: Hanging) -> N
 
 
 def test_late_answer_is_thrown_away(pool: JudgePool, hanging: Hanging) -> None:
-    """What a rubric answers after its time is neither a score nor told at all."""
+    """An answer of a rubric after its timeout is discarded."""
     said = Said()
     pool.submit(said.call(judge(hanging)))
     said.wait_for(1)
@@ -113,7 +113,7 @@ def test_late_answer_is_thrown_away(pool: JudgePool, hanging: Hanging) -> None:
 
 
 def test_slow_rubric_is_an_error(pool: JudgePool) -> None:
-    """A rubric that comes back by itself, but too late, is an error as well."""
+    """A rubric that returns after its timeout has an error, too."""
     said = Said()
 
     def rubric() -> float:
@@ -126,7 +126,7 @@ def test_slow_rubric_is_an_error(pool: JudgePool) -> None:
 
 
 def test_hanging_thread_is_replaced(hanging: Hanging) -> None:
-    """Judges are heard though another one hangs on the only thread."""
+    """Other judges run even if a rubric hangs on the only thread."""
     pool, said = JudgePool(hold_s=60, workers=1), Said()
     before = trouble().get("judge hangs", 0)
     pool.submit(said.call(judge(hanging)))
@@ -138,7 +138,7 @@ def test_hanging_thread_is_replaced(hanging: Hanging) -> None:
 
 
 def test_four_may_hang_in_one_judge(pool: JudgePool, hanging: Hanging) -> None:
-    """A judge in which four threads hang is lost and counted, others are heard."""
+    """If four threads hang in a judge, its calls are lost and counted; other judges run."""
     said, others = Said(), Said()
     before = trouble().get("judge lost", 0)
     slow = judge(hanging)
@@ -158,7 +158,7 @@ def test_four_may_hang_in_one_judge(pool: JudgePool, hanging: Hanging) -> None:
 
 
 def test_judge_that_comes_back_is_asked_again(pool: JudgePool, hanging: Hanging) -> None:
-    """A judge is lost only while its threads hang."""
+    """The calls of a judge are lost only while its threads hang."""
     said = Said()
     slow = judge(hanging)
     for _ in range(4):
@@ -175,7 +175,7 @@ def test_judge_that_comes_back_is_asked_again(pool: JudgePool, hanging: Hanging)
 
 
 def test_too_many_hanging_threads_lose_all(pool: JudgePool, hanging: Hanging) -> None:
-    """When 20 threads hang all judges are lost, and heard again when these come back."""
+    """If 20 threads hang, the calls of all judges are lost until those threads return."""
     said, others = Said(), Said()
     for number in range(5):
         slow = judge(hanging, name=str(number))
@@ -197,7 +197,7 @@ def test_too_many_hanging_threads_lose_all(pool: JudgePool, hanging: Hanging) ->
 
 
 def test_threads_end_at_their_number(pool: JudgePool, hanging: Hanging) -> None:
-    """When hanging threads come back there are again as many as before."""
+    """After hanging threads return, the pool has as many threads as before."""
     said = Said()
     before = threading.active_count()
     pool.submit(said.call(fast()))
@@ -213,7 +213,7 @@ def test_threads_end_at_their_number(pool: JudgePool, hanging: Hanging) -> None:
 
 
 def test_slow_judge_stops_no_other(pool: JudgePool, hanging: Hanging) -> None:
-    """A judge with a hundred calls in line does not keep another one's call waiting."""
+    """A judge with a hundred queued calls does not delay the call of another judge."""
     slow_said, said = Said(), Said()
     slow = judge(hanging, 60)
     for _ in range(100):
@@ -226,7 +226,7 @@ def test_slow_judge_stops_no_other(pool: JudgePool, hanging: Hanging) -> None:
 
 
 def test_slow_judge_stops_none_of_its_own_call(pool: JudgePool, hanging: Hanging) -> None:
-    """Of a call with two judges the fast one speaks while the slow one is at work."""
+    """The fast judge of a call runs while the slow judge of the same call is running."""
     heard = threading.Event()
 
     def rubric() -> float:
@@ -243,7 +243,7 @@ def test_slow_judge_stops_none_of_its_own_call(pool: JudgePool, hanging: Hanging
 
 
 def test_async_rubric_is_cancelled(pool: JudgePool) -> None:
-    """An async rubric that never ends is really cancelled; its thread judges on."""
+    """An async rubric that never ends is cancelled, and its thread runs other judges."""
     stopped, said = threading.Event(), Said()
 
     async def rubric() -> float:
@@ -264,7 +264,7 @@ def test_async_rubric_is_cancelled(pool: JudgePool) -> None:
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["is not cancelled", "blocks its loop"])
 def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> None:
-    """An async rubric that blocks its loop, or is not cancelled, is left behind with its loop."""
+    """An async rubric that blocks its loop or resists cancellation is left with its loop."""
     over, said, others = threading.Event(), Said(), _loops()
 
     async def stubborn() -> float:
@@ -297,7 +297,7 @@ def test_stubborn_async_rubric_stops_no_other(pool: JudgePool, blocks: bool) -> 
 
 
 def test_blocked_loop_is_not_the_others_fault(pool: JudgePool) -> None:
-    """Judges that wait on a loop which another one blocks time out and do not count as hanging."""
+    """Judges on a loop that another judge blocks time out, but do not count as hanging."""
     over, said = threading.Event(), Said()
     good = judge(later_half, name="good")
     for number in (1, 2):
@@ -313,7 +313,7 @@ def test_blocked_loop_is_not_the_others_fault(pool: JudgePool) -> None:
         for _ in range(3):
             pool.submit(said.call(good))
         said.wait_for(4 * number)
-    assert said.errors.count(TIMED_OUT) >= 6  # one that came later has another loop
+    assert said.errors.count(TIMED_OUT) >= 6  # a judge that starts later may run on a new loop
     patient = judge(later_half, 60, "good")
     pool.submit(said.call(patient))
     pool.submit(said.call(good))

@@ -1,4 +1,4 @@
-"""Judges before the call returns: the scores are there, the call is as without them."""
+"""Inline judges: the scores are there when the call returns, and the call is unaffected."""
 
 import asyncio
 import copy
@@ -37,7 +37,7 @@ def lasting(time_s: float) -> Callable[[], float]:
 
 
 def exported(recording: Recording) -> list[ReadableSpan]:
-    """What was handed over until now, without a flush that would wait for judges."""
+    """Return the spans that are exported so far, without a flush that would wait for judges."""
     return list(recording.exporter.get_finished_spans())
 
 
@@ -72,7 +72,7 @@ class NotingLater(Noting):
 
 
 def test_sync_call_is_judged_before_it_returns(recording: Recording) -> None:
-    """The run of a sync call is handed over with its scores when the call returns."""
+    """The run of a sync call is exported with its scores before the call returns."""
     noting = Noting()
     first = judge(noting, lambda score: score > 1)
     second = Judge("second", "", lambda a: a)
@@ -92,7 +92,7 @@ def test_sync_call_is_judged_before_it_returns(recording: Recording) -> None:
 
 
 def test_judge_lengthens_no_run(recording: Recording) -> None:
-    """The run ends when the function returned, not when its judge did."""
+    """The run ends when the function returns, not when its judge finishes."""
     began: list[int] = []
 
     def rubric(outputs: float) -> float:
@@ -104,9 +104,9 @@ def test_judge_lengthens_no_run(recording: Recording) -> None:
 
 
 def test_judge_is_no_cost_of_ours(recording: Recording) -> None:
-    """What an inline judge takes is not counted as the cost of recording."""
+    """The time of an inline judge does not count as cost of recording."""
     model = recording.client.assess(judge(lasting(0.2)), inline=True)(lambda: 1)
-    for _ in range(3):  # the first one loads what judges need
+    for _ in range(3):  # the first call loads modules that judges need
         model()
     cost_us = recording.client.stats().cost_p50_us
     assert cost_us is not None
@@ -114,7 +114,7 @@ def test_judge_is_no_cost_of_ours(recording: Recording) -> None:
 
 
 def test_sync_call_may_have_async_judges(recording: Recording) -> None:
-    """Async rubric and criterion of a sync call run on a loop of ours, in the call's context."""
+    """Async rubrics and criteria of a sync call run on another thread, in the call's context."""
     noting = NotingLater()
 
     async def criteria(score: float) -> bool:
@@ -146,7 +146,7 @@ def test_async_judges_share_a_loop(recording: Recording) -> None:
 
 
 def test_sync_stream_is_judged_at_its_end(recording: Recording) -> None:
-    """A generator is judged before its reader is told that it ended."""
+    """A generator is judged before its reader receives the end of the stream."""
     ended = []
 
     def rubric(outputs: list[int]) -> float:
@@ -165,7 +165,7 @@ def test_sync_stream_is_judged_at_its_end(recording: Recording) -> None:
 
 
 def test_failed_call_is_not_judged(recording: Recording) -> None:
-    """A call that raises does so at once, and has no score."""
+    """A call that raises is not judged."""
     model = recording.client.assess(judge(lambda: 1), inline=True)(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model()
@@ -173,7 +173,7 @@ def test_failed_call_is_not_judged(recording: Recording) -> None:
 
 
 def test_inner_call_is_judged_within_an_async_one(recording: Recording) -> None:
-    """A sync call within an async one is judged itself, each with its own output."""
+    """A sync call inside an async call is judged separately, with its own output."""
     echo = judge(lambda outputs: outputs)
     inner = recording.client.assess(echo, inline=True, name="inner")(lambda: 1.0)
 
@@ -213,7 +213,7 @@ ERRORS = [
 def test_error_of_a_rubric_is_not_the_host_s(
     recording: Recording, error: BaseException, is_later: bool, is_async: bool
 ) -> None:
-    """A call returns though its inline rubric raises anything; the error is on the run."""
+    """A call returns even if its inline rubric raises anything; the error is on the run."""
 
     def rubric() -> float:
         raise error
@@ -245,18 +245,18 @@ def call(recording: Recording, of: Judge, is_async: bool, answer: Any = "answer"
 def test_odd_answers_are_not_the_host_s(
     recording: Recording, make: Callable[[], object], is_async: bool
 ) -> None:
-    """A call returns its own output, whatever it is and its inline rubric makes of it."""
+    """A call returns its own output, even if its inline rubric cannot score the output."""
     answer = make()
     assert call(recording, judge(lambda outputs: outputs), is_async, answer) is answer
     assert error_of(recording)
 
 
-# What is the host's.
+# Interrupts, signals and cancellation, which reach the host.
 
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    """As in a terminal: a job in the background of a shell ignores Ctrl-C."""
+    """Enable Ctrl-C as in a terminal, because background jobs of a shell ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -264,7 +264,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_interruptible")
 def test_interrupt_goes_to_the_host(recording: Recording) -> None:
-    """Ctrl-C while an inline judge runs reaches the host; the run is recorded, its judges lost."""
+    """Ctrl-C during an inline judge reaches the host; the run is recorded with lost judges."""
 
     def rubric() -> float:
         signal.raise_signal(signal.SIGINT)
@@ -284,7 +284,7 @@ def test_interrupt_goes_to_the_host(recording: Recording) -> None:
 
 @pytest.mark.parametrize("is_later", [False, True], ids=["sync rubric", "async rubric"])
 def test_signal_goes_to_the_host(recording: Recording, is_later: bool) -> None:
-    """What a handler of a signal raises while an inline judge runs reaches the host."""
+    """An exception from a signal handler during an inline judge reaches the host."""
 
     def stop(*_: object) -> None:
         raise SystemExit(7)
@@ -309,7 +309,7 @@ def test_signal_goes_to_the_host(recording: Recording, is_later: bool) -> None:
 
 
 def test_cancel_goes_to_the_host(recording: Recording) -> None:
-    """A task that is cancelled while an inline judge runs is cancelled; the run is recorded."""
+    """Cancelling a task during an inline judge cancels the task, and the run is recorded."""
     stopped = threading.Event()
 
     async def main() -> None:
@@ -367,7 +367,7 @@ def test_async_call_is_judged_before_it_returns(recording: Recording) -> None:
 
 
 def test_loop_goes_on_while_a_judge_runs(recording: Recording) -> None:
-    """A sync rubric that waits for the loop gets what it waits for: the loop is not blocked."""
+    """A sync rubric of an async call does not block the loop of the call."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -389,7 +389,7 @@ def test_loop_goes_on_while_a_judge_runs(recording: Recording) -> None:
 
 
 def test_sync_rubric_may_return_an_awaitable(recording: Recording) -> None:
-    """A sync rubric that returns a coroutine is awaited, and so is its criterion."""
+    """A coroutine that a sync rubric or criterion returns is awaited."""
     assert call(recording, judge(lambda outputs: later_half(), lambda score: later_true()), True)
     assert attributes(recording.run())["otel_ml.score.any"] == 0.5
     assert attributes(recording.run())["otel_ml.passed.any"] is True
@@ -404,7 +404,7 @@ async def later_true() -> bool:
 
 
 def test_async_stream_is_judged_at_its_end(recording: Recording) -> None:
-    """An async generator is judged before its reader is told that it ended."""
+    """An async generator is judged before its reader receives the end of the stream."""
 
     @recording.client.assess(judge(sum_later), inline=True)
     async def model() -> AsyncGenerator[int, int]:
@@ -428,7 +428,7 @@ async def sum_later(outputs: list[int]) -> float:
 
 
 def test_stream_that_is_left_is_not_judged(recording: Recording) -> None:
-    """An async generator that its reader leaves is abandoned, not judged."""
+    """An async generator that is closed early is recorded as abandoned and not judged."""
 
     @recording.client.assess(judge(sum_later), inline=True)
     async def model() -> AsyncGenerator[int, None]:
@@ -452,7 +452,7 @@ class Callable_:  # noqa: N801 - the name of the type is taken
 
 @pytest.mark.parametrize("function", [Callable_(), functools.partial(same_later)])
 def test_async_objects_are_judged(recording: Recording, function: Callable[..., Any]) -> None:
-    """An object whose call is async is judged before it returns."""
+    """A call of an object with an async call method is judged before the call returns."""
     model = recording.client.assess(judge(lambda outputs: outputs), inline=True)(function)
     assert inspect.iscoroutinefunction(model) == inspect.iscoroutinefunction(function)
 
@@ -464,7 +464,7 @@ def test_async_objects_are_judged(recording: Recording, function: Callable[..., 
 
 
 def test_copy_of_an_async_object_is_judged(recording: Recording) -> None:
-    """A copy of a traced async object is judged before its call returns, as the object is."""
+    """A copy of a traced async object is judged like the object."""
     model = recording.client.assess(judge(lambda outputs: outputs), inline=True)(Callable_())
 
     async def main() -> tuple[float, float | None]:
@@ -473,12 +473,12 @@ def test_copy_of_an_async_object_is_judged(recording: Recording) -> None:
     assert asyncio.run(main()) == (2.0, 2.0)
 
 
-# Time.
+# Timeouts.
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync call", "async call"])
 def test_slow_async_rubric_is_cancelled(recording: Recording, is_async: bool) -> None:
-    """A call waits for its inline judge no longer than the judge may take; it is cancelled."""
+    """A call waits for its inline judge up to the timeout, then the rubric is cancelled."""
     stopped = threading.Event()
 
     async def rubric() -> float:
@@ -494,7 +494,7 @@ def test_slow_async_rubric_is_cancelled(recording: Recording, is_async: bool) ->
 
 
 def test_stubborn_rubric_holds_no_caller(recording: Recording) -> None:
-    """An async rubric that does not let itself be cancelled holds the call for a moment only."""
+    """An async rubric that resists cancellation delays the call only for a moment."""
     over = threading.Event()
 
     async def rubric() -> float:
@@ -511,7 +511,7 @@ def test_stubborn_rubric_holds_no_caller(recording: Recording) -> None:
 
 
 def test_slow_sync_rubric_holds_no_loop(recording: Recording) -> None:
-    """An async call waits for a sync rubric no longer than it may take."""
+    """An async call waits for a sync rubric only up to the timeout."""
     over = threading.Event()
 
     def rubric() -> float:
@@ -524,6 +524,6 @@ def test_slow_sync_rubric_holds_no_loop(recording: Recording) -> None:
 
 
 def test_slow_sync_rubric_of_a_sync_call_has_no_score(recording: Recording) -> None:
-    """A sync rubric on the caller cannot be stopped, but what it says too late does not count."""
+    """A sync rubric of a sync call cannot be stopped, but its late score is discarded."""
     assert call(recording, judge(lasting(0.05), timeout_s=0.01), False) == "answer"
     assert error_of(recording) == "timed out after 0.01 s"

@@ -1,4 +1,4 @@
-"""Judges: rubric, criterion, version."""
+"""Judges: rubric, criterion and version."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def score_output(output: str) -> int:
 
 
 def evaluate(rubric: Any, criteria: Any = None) -> Judgement:
-    """What a judge says of one run, apart from its version and latency."""
+    """Return the judgement of one run, without its version and latency."""
     judge = Judge("grounded", "", rubric, criteria)
     found = judge.evaluate(INPUTS, "because")
     assert found.latency_ms is not None
@@ -63,19 +63,19 @@ def said(**facts: Any) -> Judgement:
     ],
 )
 def test_rubric_takes_what_it_names(rubric: Callable[..., float]) -> None:
-    """A rubric's parameters are outputs, inputs, or inputs by their names."""
+    """A rubric's parameters receive outputs, inputs, or single inputs by name."""
     assert evaluate(rubric) == said(score=7.0)
 
 
 def test_rubric_s_inputs_are_a_copy() -> None:
-    """A rubric that changes the inputs changes nothing but its own copy of the mapping."""
+    """A rubric that changes the inputs changes only its own copy of the mapping."""
     inputs = {"a": 1}
     Judge("grounded", "", lambda inputs: inputs.clear() or 1).evaluate(inputs, None)
     assert inputs == {"a": 1}
 
 
 def test_unknown_parameter_is_an_error() -> None:
-    """A rubric that wants what the run has not is an error that names what it has."""
+    """A rubric with an unknown parameter has an error that names the available ones."""
     assert evaluate(lambda answer: 1) == said(
         error=(
             "TypeError: scoring_rubric of judge 'grounded' has the parameter 'answer': expected "
@@ -110,7 +110,7 @@ async def later(outputs: str) -> float:
     ],
 )
 def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Judgement) -> None:
-    """A number, a bool, a number with its explanation, or a Score is a score."""
+    """A rubric may return a number, a bool, a number with an explanation, or a Score."""
     assert evaluate(rubric) == expected
 
 
@@ -122,7 +122,7 @@ def test_rubric_s_answer_is_a_score(rubric: Callable[..., Any], expected: Judgem
     ],
 )
 def test_no_number_is_an_error(answer: object) -> None:
-    """What is no finite number is an error, never a score and never a pass."""
+    """An answer that is not a finite number is an error, never a score or a pass."""
     found = evaluate(lambda: answer, lambda score: True)
     shown = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
     shown = float(shown) if isinstance(shown, np.floating) else shown
@@ -152,7 +152,7 @@ def test_no_number_inside_is_an_error(rubric: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), np.array([0.5]), 0.5])
 def test_score_takes_numbers_of_others(value: Any) -> None:
-    """A Score is made of any number, also of a scalar of numpy or an array of one element."""
+    """A Score accepts any number, including numpy scalars and arrays with one element."""
     assert evaluate(lambda: Score(value)).score == 0.5
 
 
@@ -164,47 +164,47 @@ def raising(error: BaseException) -> Callable[[], float]:
 
 
 def test_raising_rubric_is_an_error() -> None:
-    """A rubric that raises is an error, never a score and never a pass."""
+    """A rubric that raises has an error, but no score and no pass."""
     found = evaluate(raising(ValueError("wrong")), lambda score: True)
     assert found == said(error="ValueError: wrong")
 
 
 def test_hostile_error_is_an_error() -> None:
-    """An error that cannot be read is told by its type."""
+    """An error whose text cannot be read is recorded by its type."""
     assert (evaluate(raising(HostileError())).error or "").startswith("HostileError")
 
 
 @pytest.mark.parametrize("stop", [SystemExit(1), asyncio.CancelledError()])
 def test_stopping_rubric_is_an_error(stop: BaseException) -> None:
-    """A rubric that exits, or whose task is cancelled, is an error like one that raises."""
+    """A rubric that exits or is cancelled has an error, like one that raises."""
     assert (evaluate(raising(stop)).error or "").startswith(type(stop).__name__)
 
 
 def test_long_error_is_cut() -> None:
-    """An error is told in at most 1,024 characters."""
+    """An error is truncated to 1,024 characters."""
     assert evaluate(raising(ValueError("x" * 5_000))).error == "ValueError: " + "x" * 1_012
 
 
 @pytest.mark.parametrize(("score", "passed"), [(6, True), (5, False)])
 def test_criteria_says_whether_it_passed(score: int, passed: bool) -> None:
-    """The passing criterion takes the score and says whether the run passed."""
+    """The passing criterion receives the score and decides whether the run passed."""
     found = evaluate(lambda: score, lambda score: score > 5)
     assert found == said(score=float(score), passed=passed)
 
 
 def test_criteria_wins_over_a_bool() -> None:
-    """With a criterion a bool score does not say itself whether the run passed."""
+    """With a criterion, a bool score does not decide whether the run passed."""
     assert evaluate(lambda: True, lambda score: score > 1) == said(score=1.0, passed=False)
 
 
 def test_numpy_truth_is_a_pass() -> None:
-    """A numpy bool of the criterion is a bool."""
+    """A numpy bool that the criterion returns counts as a bool."""
     assert evaluate(lambda: 1, lambda score: np.float64(score) > 0) == said(score=1.0, passed=True)
 
 
 @pytest.mark.parametrize("answer", [1, None, "yes"])
 def test_criteria_that_is_no_bool_is_an_error(answer: object) -> None:
-    """A criterion that returns no bool is an error and no pass; the score stays."""
+    """A criterion that does not return a bool is an error and no pass; the score is kept."""
     assert evaluate(lambda: 1, lambda score: answer) == said(
         score=1.0,
         error=(
@@ -215,7 +215,7 @@ def test_criteria_that_is_no_bool_is_an_error(answer: object) -> None:
 
 
 def test_raising_criteria_is_an_error() -> None:
-    """A criterion that raises is an error and no pass; the score stays."""
+    """A criterion that raises is an error and no pass; the score is kept."""
     assert evaluate(lambda: 1, lambda score: 1 / 0) == said(
         score=1.0, error="ZeroDivisionError: division by zero"
     )
@@ -247,7 +247,7 @@ class LaterCriteria:
 @pytest.mark.parametrize("criteria", [is_long_later, LaterCriteria(), partial(is_long_later)])
 @pytest.mark.parametrize("rubric", [later, score_length])
 def test_criteria_may_be_async(rubric: Callable[..., Any], criteria: Callable[..., Any]) -> None:
-    """A passing criterion may be async, whatever its rubric is."""
+    """A passing criterion may be async, with a sync or an async rubric."""
     assert evaluate(rubric, criteria) == said(score=7.0, passed=True)
 
 
@@ -256,7 +256,7 @@ async def raise_later(score: float) -> bool:
 
 
 def test_raising_async_criteria_is_an_error() -> None:
-    """An async criterion that raises is an error and no pass; the score stays."""
+    """An async criterion that raises is an error and no pass; the score is kept."""
     assert evaluate(later, raise_later) == said(score=7.0, error="ValueError: wrong")
 
 
@@ -277,20 +277,20 @@ def slow_and_raising(outputs: str) -> float:
 
 @pytest.mark.parametrize("rubric", [never_ending, slow, slow_and_raising])
 def test_slow_rubric_is_an_error(rubric: Callable[..., Any]) -> None:
-    """A rubric that takes longer than its time is an error, never a score and never a pass."""
+    """A rubric that exceeds its timeout has an error, but no score and no pass."""
     found = Judge("grounded", "", rubric, lambda score: True, timeout_s=0.01).evaluate({}, "")
     assert replace(found, version="", latency_ms=None) == said(error="timed out after 0.01 s")
 
 
 def test_slow_criteria_is_an_error() -> None:
-    """With a criterion that takes too long there is no score either."""
+    """If the criterion exceeds the timeout, there is no score either."""
     judge = Judge("grounded", "", lambda: 1, lambda score: slow("") > 0, timeout_s=0.01)
     found = judge.evaluate({}, "")
     assert replace(found, version="", latency_ms=None) == said(error="timed out after 0.01 s")
 
 
 def test_slow_async_rubric_is_cancelled() -> None:
-    """An async rubric that takes too long is really cancelled."""
+    """An async rubric that exceeds its timeout is cancelled."""
     stopped = threading.Event()
 
     async def rubric() -> float:
@@ -306,7 +306,7 @@ def test_slow_async_rubric_is_cancelled() -> None:
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
 def test_impossible_timeout_is_refused(timeout_s: float) -> None:
-    """A timeout that is no positive number of seconds is refused, with the value."""
+    """A timeout that is not a positive number raises an error that shows the value."""
     with pytest.raises(
         ValueError,
         match=rf"^Invalid timeout_s {timeout_s!r}: expected a positive number of seconds$",
@@ -344,7 +344,7 @@ class Answering:
 @settings(deadline=None)  # parsing the classes takes a while, once
 @given(answers, answers)
 def test_any_answer_is_a_score_or_an_error(answer: object, verdict: object) -> None:
-    """Whatever rubric and criterion return: a pass only with a score, neither with both wrong."""
+    """Any answers give a finite score or an error, and a pass only with a score."""
     found = evaluate(Answering(answer), Answering(verdict))
     assert found.score is None or math.isfinite(found.score)
     assert (found.error is None) == (found.passed is not None)
@@ -358,7 +358,7 @@ def test_any_answer_is_a_score_or_an_error(answer: object, verdict: object) -> N
 )
 @pytest.mark.parametrize("is_async", [False, True])
 def test_any_exception_is_an_error(error: BaseException, is_async: bool) -> None:
-    """A rubric that raises anything at all, sync or async, is an error."""
+    """Any exception of a sync or async rubric becomes an error."""
 
     def rubric() -> float:
         raise error
@@ -373,13 +373,13 @@ def test_any_exception_is_an_error(error: BaseException, is_async: bool) -> None
 
 @pytest.mark.parametrize("rubric", [type, lambda outputs, /: 1, [].append])
 def test_rubric_without_names_is_refused(rubric: Callable[..., Any]) -> None:
-    """A rubric whose parameters have no names is refused when the judge is made."""
+    """A rubric whose parameters have no names is refused when the judge is created."""
     with pytest.raises(ValueError, match="expected a function whose parameters can be passed by"):
         Judge("grounded", "", rubric)
 
 
 class Reply:
-    """An output of a class of the user's."""
+    """An output of a user's own class."""
 
     def __init__(self, *words: str) -> None:
         self.words = [*words]
@@ -400,12 +400,12 @@ class Reply:
 def test_judges_see_no_change_of_others(
     outputs: Any, change: Callable[[Any], object], read: Callable[[Any], object]
 ) -> None:
-    """What a judge changes in outputs and inputs is its own copy."""
+    """A judge that changes outputs or inputs changes only its own copy."""
     inputs = {"seen": outputs}
 
     def changing(outputs: Any, seen: Any) -> float:
         change(outputs)
-        assert seen is outputs  # one object in two places is one copy
+        assert seen is outputs  # an object that occurs twice is copied once
         return 1.0
 
     judge = Judge("changing", "", changing)
@@ -416,7 +416,7 @@ def test_judges_see_no_change_of_others(
 
 
 def test_what_cannot_be_copied_is_passed() -> None:
-    """A judge gets an output that cannot be copied, or that contains itself."""
+    """A judge receives an output that cannot be copied, or that contains itself."""
     lock, own = threading.Lock(), [1]
     own.append(own)  # type: ignore[arg-type]  # on purpose
     assert Judge("same", "", lambda outputs: outputs is lock).evaluate({}, lock).passed
@@ -445,7 +445,7 @@ def test_code_opens_a_version(tmp_path: Path, old: str, new: str) -> None:
     ids=["comment", "no comment", "spaces"],
 )
 def test_writing_opens_no_version(tmp_path: Path, old: str, new: str) -> None:
-    """A judge's version does not change with comments and spaces."""
+    """Comments and spaces do not change a judge's version."""
     assert version(tmp_path, JUDGE) == version(tmp_path, JUDGE.replace(old, new))
 
 
@@ -465,7 +465,7 @@ def criteria(score):
 
 
 def test_rubric_may_use_what_its_module_imports(tmp_path: Path) -> None:
-    """A rubric runs where it was written, with what its module imports."""
+    """A rubric can use the imports of its module."""
     with imported(tmp_path, {"shop.judge": RANDOM}, "shop.judge") as module:
         found = Judge("random", "", module.rubric, module.criteria).evaluate({}, "")
     assert found.error is None
@@ -475,7 +475,7 @@ def test_rubric_may_use_what_its_module_imports(tmp_path: Path) -> None:
 
 
 def test_criteria_opens_a_version() -> None:
-    """A judge with a criterion is another version than one without."""
+    """A judge with a criterion has another version than the judge without one."""
     with_criteria = Judge("grounded", "", score_length, is_long)
     assert with_criteria.version != Judge("grounded", "", score_length).version
 
@@ -488,7 +488,7 @@ def test_tag_is_name_and_version() -> None:
 
 
 def test_json_shows_the_judge() -> None:
-    """A judge's JSON holds name, description, version and both sources."""
+    """A judge's JSON contains name, description, version and both sources."""
     judge = Judge("grounded", "Looks at length", score_length, is_long)
     assert json.loads(judge.to_json()) == {
         "name": "grounded",

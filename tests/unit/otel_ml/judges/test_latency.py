@@ -1,4 +1,4 @@
-"""What a caller feels of a judge: nothing."""
+"""A judge does not delay the caller."""
 
 import statistics
 import time
@@ -29,10 +29,10 @@ def time_of(call: Callable[[], int]) -> float:
 
 
 def test_caller_waits_for_no_judge(recording: Recording) -> None:
-    """A call's median time with a judge of 100 ms is within 5 % of that without one.
+    """A call's median time with a judge of 100 ms is within 5 % of the time without one.
 
-    The calls alternate, so that what else the machine does falls on both; the best of some rounds
-    counts, because it is never faster than the code.
+    The calls alternate, so that other load on the machine affects both. The best of several
+    rounds counts, because it is never faster than the code.
     """
     traced = recording.client.trace(model)
     judged = recording.client.assess(Judge("slow", "", rubric))(model)

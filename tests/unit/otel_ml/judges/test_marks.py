@@ -1,4 +1,4 @@
-"""Tests that the calls which a judge makes are marked as the judge's, and no others."""
+"""Calls that a judge makes are marked with the judge, and other calls are not."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def mark_of(span: ReadableSpan) -> tuple[Any, Any]:
 
 
 def check(recording: Recording, call: Callable[[], object]) -> None:
-    """Make a judged call, and one more after it; only what the judge called is marked."""
+    """Make a judged call and a later call; assert that only the judge's calls are marked."""
     call()
     assert recording.client.flush()
     recording.client.trace(name="after")(lambda: 1)()
@@ -39,7 +39,7 @@ def check(recording: Recording, call: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("is_inline", [False, True], ids=["later", "inline"])
 def test_traced_call(recording: Recording, *, is_inline: bool) -> None:
-    """A call that a judge makes under our decorator names the judge and the run it judges."""
+    """A traced call in a judge is marked with the judge and the run that it scores."""
 
     @recording.client.trace(name="asked")
     def ask(prompt: str) -> str:
@@ -51,7 +51,7 @@ def test_traced_call(recording: Recording, *, is_inline: bool) -> None:
 
 @pytest.mark.parametrize("is_inline", [False, True], ids=["later", "inline"])
 def test_async_call(recording: Recording, *, is_inline: bool) -> None:
-    """So does the call of an async judge, on the loop of the call and on that of the judges."""
+    """A call in an async judge is marked, both on the call's loop and on the judges' loop."""
 
     @recording.client.trace(name="asked")
     async def ask() -> float:
@@ -69,7 +69,7 @@ def test_async_call(recording: Recording, *, is_inline: bool) -> None:
 
 
 def test_sync_step_of_an_async_call(recording: Recording) -> None:
-    """So does the call of a plain judge of an async function, on a thread of the pool."""
+    """A call in a sync judge of an async function is marked, on a thread of the pool."""
     ask = recording.client.trace(name="asked")(lambda: 1.0)
 
     @recording.client.assess(Judge("grounded", "", ask), inline=True, name="model")
@@ -81,7 +81,7 @@ def test_sync_step_of_an_async_call(recording: Recording) -> None:
 
 @pytest.mark.parametrize("way", ["own", "lent", "joined", "endpoint"])
 def test_instrumented_client(way: str) -> None:
-    """The span of a client that somebody else instrumented is marked within a judge alone."""
+    """A span of another instrumentation is marked only inside a judge."""
     provider, exporter, direct = TracerProvider(), InMemorySpanExporter(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     ways: dict[str, dict[str, Any]] = {

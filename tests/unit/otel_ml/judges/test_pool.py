@@ -1,4 +1,4 @@
-"""Judges at work: off the caller's path, in time or late, and never silently lost."""
+"""Judges run off the caller's path, in time or late, and are never lost silently."""
 
 import threading
 import time
@@ -51,7 +51,7 @@ class Gate:
 
 
 class Handed(list[Any]):
-    """Evaluations handed over, in order: a tuple with the run, single ones late."""
+    """The judgements handed over, in order: a tuple with the run, or a single late one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def judge(name: str, rubric: Callable[..., Any]) -> Judge:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """A judge that waits; it is let go at the end at the latest."""
+    """Yield a judge that waits, and release it at the end of the test."""
     gate = Gate()
     yield gate
     gate.open.set()
@@ -89,7 +89,7 @@ def gate() -> Iterator[Gate]:
 
 @pytest.fixture
 def pool() -> Iterator[JudgePool]:
-    """A pool that holds runs for so long that only their judges release them."""
+    """Yield a pool that keeps runs pending for so long that only their judges release them."""
     pool = JudgePool(hold_s=60)
     yield pool
     pool.close()
@@ -115,7 +115,7 @@ LOST = "lost: the judge was not run"
 
 
 def test_score_in_time_is_on_the_run(recording: Recording) -> None:
-    """Scores that are known soon are attributes of the run's own span."""
+    """Scores that arrive in time are attributes of the run's own span."""
 
     def counted(outputs: str) -> tuple[int, str]:
         return len(outputs), "counted"
@@ -150,7 +150,7 @@ def test_score_in_time_is_on_the_run(recording: Recording) -> None:
 
 
 def test_late_score_is_a_record(recording: Recording, gate: Gate) -> None:
-    """A score that comes after the run was handed over is a record about that run."""
+    """A score that arrives after the run was exported is a record about that run."""
     slow = Judge("slow", "", gate)
     recording.client.assess(slow)(lambda: 1)()
     assert gate.entered.wait(WAIT_S)
@@ -171,13 +171,13 @@ def test_late_score_is_a_record(recording: Recording, gate: Gate) -> None:
 
 
 def wait_for_run(recording: Recording) -> Any:
-    """The run, as soon as it was handed over: its judge may still be waiting."""
+    """Return the run as soon as it is exported, even if its judge is still waiting."""
     finished = recording.exporter.get_finished_spans
     return wait_until(finished, WAIT_S, about="a run that is handed over")[0]
 
 
 def test_early_score_waits_for_no_late_one(recording: Recording, gate: Gate) -> None:
-    """The run carries the scores that are in time, the late one follows alone."""
+    """The run has the scores that are in time; a late score follows as a record."""
     recording.client.assess(judge("fast", lambda: 1), judge("slow", gate))(lambda: 1)()
     span = wait_for_run(recording)
     assert attributes(span)["otel_ml.score.fast"] == 1.0
@@ -196,14 +196,14 @@ def test_judge_lengthens_no_run(recording: Recording, gate: Gate) -> None:
 
 
 def test_caller_waits_for_no_judge(recording: Recording, gate: Gate) -> None:
-    """Calls return while every judge hangs."""
+    """Calls return even if every judge hangs."""
     traced = recording.client.assess(judge("slow", gate))(lambda a: a)
     assert [traced(number) for number in range(50)] == list(range(50))
     assert gate.entered.wait(WAIT_S)
 
 
 def test_judge_is_told_once(recording: Recording) -> None:
-    """A judge says what it is when it first speaks, in a record and a trace of its own."""
+    """A judge's definition is recorded once, with its first score, in a separate trace."""
     one = Judge("length", "how long it is", length, is_long)
     traced = recording.client.assess(one)(lambda: "a")
     for _ in range(3):
@@ -229,7 +229,7 @@ def test_judge_is_told_once(recording: Recording) -> None:
 
 
 def test_each_version_of_a_judge_is_told(recording: Recording) -> None:
-    """Two definitions under one name are two versions, each told by itself."""
+    """Two definitions with one name are two versions, and both are recorded."""
     for rubric in (length, half):
         recording.client.assess(judge("length", rubric), name="model")(lambda: "a")()
     recording.client.flush()
@@ -238,7 +238,7 @@ def test_each_version_of_a_judge_is_told(recording: Recording) -> None:
 
 
 def test_late_judge_is_told(recording: Recording, gate: Gate) -> None:
-    """A judge that speaks after its run was handed over says what it is, too."""
+    """The definition of a judge is also recorded if its score arrives late."""
     recording.client.assess(judge("slow", gate))(lambda: 1)()
     wait_for_run(recording)
     gate.open.set()
@@ -247,7 +247,7 @@ def test_late_judge_is_told(recording: Recording, gate: Gate) -> None:
 
 
 def test_cost_of_an_answer_is_told(recording: Recording) -> None:
-    """What a rubric says that its answer cost stands beside its score."""
+    """The cost that a rubric reports is recorded with its score."""
 
     def rubric(outputs: str) -> Score:
         return Score(0.5, cost=0.002)
@@ -259,13 +259,13 @@ def test_cost_of_an_answer_is_told(recording: Recording) -> None:
 
 @pytest.mark.parametrize("cost", ["dear", float("nan")])
 def test_cost_that_is_no_number(cost: Any) -> None:
-    """A cost that is no number is refused where it is written."""
+    """A cost that is not a number is refused."""
     with pytest.raises(ValueError, match="Invalid cost"):
         Score(1, cost=cost)
 
 
 def test_failed_run_is_not_judged(recording: Recording) -> None:
-    """A run that raised has no score."""
+    """A run that raised is not judged."""
     traced = recording.client.assess(judge("any", lambda: 1))(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         traced()
@@ -273,7 +273,7 @@ def test_failed_run_is_not_judged(recording: Recording) -> None:
 
 
 def test_stream_is_judged_whole(recording: Recording) -> None:
-    """A judge of a stream sees the list of its chunks, when the stream has ended."""
+    """The judge of a stream receives the list of its chunks after the stream ended."""
 
     @recording.client.assess(judge("sum", total))
     def model() -> Iterator[int]:
@@ -286,7 +286,7 @@ def test_stream_is_judged_whole(recording: Recording) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("wrong"), HostileError(), SystemExit(1)])
 def test_failing_judge_loses_no_run(recording: Recording, error: BaseException) -> None:
-    """A rubric that fails in any way leaves a run that says so, and no score."""
+    """A rubric that fails in any way records an error on the run, and no score."""
 
     def rubric() -> float:
         raise error
@@ -296,7 +296,7 @@ def test_failing_judge_loses_no_run(recording: Recording, error: BaseException) 
 
 
 def test_failing_judges_leave_their_threads(recording: Recording) -> None:
-    """After rubrics that exit, judges still run."""
+    """Judges still run after rubrics that exit."""
 
     def rubric(a: int) -> float:
         if a < 8:
@@ -313,13 +313,13 @@ def test_failing_judges_leave_their_threads(recording: Recording) -> None:
 
 
 def test_odd_explanation_loses_no_run(recording: Recording) -> None:
-    """An explanation with lone surrogates, as models write them, loses no run."""
+    """An explanation with lone surrogates, as models write them, does not lose the run."""
     recording.client.assess(judge("odd", lambda: (0.5, "a\ud800b")))(lambda: 1)()
     assert attributes(recording.run())["otel_ml.score.odd"] == 0.5
 
 
 def test_judges_of_one_run_are_all_heard(pool: JudgePool) -> None:
-    """A run is handed over when all of its judges have spoken, in their order."""
+    """A run is released when all its judges have finished, with their scores in order."""
     handed = Handed()
     pool.submit(make_judged(handed, judge("a", lambda: 1), judge("b", lambda: 2)))
     handed.wait_for(1)
@@ -327,7 +327,7 @@ def test_judges_of_one_run_are_all_heard(pool: JudgePool) -> None:
 
 
 def test_hold_ends_in_time(gate: Gate) -> None:
-    """A held run is handed over when its time is over, though its judge still runs."""
+    """A pending run is released when its hold time ends, even if its judge still runs."""
     pool, handed = JudgePool(hold_s=0.01), Handed()
     pool.submit(make_judged(handed, judge("slow", gate)))
     handed.wait_for(1)
@@ -339,7 +339,7 @@ def test_hold_ends_in_time(gate: Gate) -> None:
 
 
 def test_drain_tells_whether_judges_run(pool: JudgePool, gate: Gate) -> None:
-    """A drain answers False while a judge runs, True when none does."""
+    """A drain returns False while a judge runs, and True otherwise."""
     assert pool.drain(0) is True
     pool.submit(make_judged(Handed(), judge("slow", gate)))
     assert pool.drain(0.01) is False
@@ -348,7 +348,10 @@ def test_drain_tells_whether_judges_run(pool: JudgePool, gate: Gate) -> None:
 
 
 def test_full_queue_says_what_is_lost(gate: Gate) -> None:
-    """Beyond 10,000 waiting calls a call's judges are said to be lost, and its run goes on."""
+    """Above 10,000 waiting calls, a call's judges are recorded as lost.
+
+    Its run is released at once.
+    """
     pool, handed = JudgePool(hold_s=60, workers=1), Handed()
     pool.submit(make_judged(Handed(), judge("slow", gate)))
     assert gate.entered.wait(WAIT_S)
@@ -364,7 +367,7 @@ def test_full_queue_says_what_is_lost(gate: Gate) -> None:
 
 
 def test_job_that_is_waited_for_comes_first(gate: Gate) -> None:
-    """A job that a loop waits for is run before all calls that wait, which keep their order."""
+    """A job that a loop waits for runs before all waiting calls, which keep their order."""
     pool, order = JudgePool(hold_s=60, workers=1), Handed()
     pool.submit(make_judged(Handed(), judge("slow", gate)))
     assert gate.entered.wait(WAIT_S)
@@ -393,7 +396,7 @@ def test_job_that_is_waited_for_comes_first(gate: Gate) -> None:
 
 
 def test_many_held_runs_are_not_held(gate: Gate) -> None:
-    """Beyond 1,000 held runs a run is handed over at once; its score follows."""
+    """Above 1,000 pending runs, a run is released at once, and its score follows."""
     pool = JudgePool(hold_s=60, workers=1)
     slow, fast = judge("slow", gate), judge("fast", lambda: 1)
     held, free = Handed(), Handed()
@@ -409,7 +412,7 @@ def test_many_held_runs_are_not_held(gate: Gate) -> None:
 
 
 def test_close_says_what_was_not_run(gate: Gate) -> None:
-    """At close a judge that found no thread is said to be lost, and its run goes on."""
+    """On close, a judge that has not started is recorded as lost, and its run is released."""
     pool, handed = JudgePool(hold_s=60, workers=1), Handed()
     pool.submit(make_judged(Handed(), judge("slow", gate)))
     assert gate.entered.wait(WAIT_S)
@@ -423,7 +426,7 @@ def test_close_says_what_was_not_run(gate: Gate) -> None:
 
 
 def test_close_waits_for_a_running_judge(gate: Gate) -> None:
-    """At close a judge that runs may end, and its score is on the run."""
+    """On close, a running judge may finish, and its score is on the run."""
     pool, handed = JudgePool(hold_s=60, workers=1), Handed()
     pool.submit(make_judged(handed, judge("slow", gate)))
     assert gate.entered.wait(WAIT_S)
@@ -435,7 +438,7 @@ def test_close_waits_for_a_running_judge(gate: Gate) -> None:
 
 
 def test_close_waits_two_seconds(gate: Gate) -> None:
-    """At close a judge that does not end is said to be lost, and its run goes on."""
+    """On close, a judge that does not end is recorded as lost, and its run is released."""
     pool, handed = JudgePool(hold_s=60, workers=1), Handed()
     pool.submit(make_judged(handed, judge("slow", gate)))
     assert gate.entered.wait(WAIT_S)
@@ -445,7 +448,7 @@ def test_close_waits_two_seconds(gate: Gate) -> None:
 
 
 def test_closed_pool_loses_judges_only(pool: JudgePool) -> None:
-    """After close a run goes on at once, its judges are said to be lost."""
+    """After close, a run is released at once, and its judges are recorded as lost."""
     pool.close()
     handed = Handed()
     pool.submit(make_judged(handed, judge("fast", lambda: 1)))
@@ -460,7 +463,7 @@ def test_second_close_does_nothing(pool: JudgePool) -> None:
 
 
 def test_pool_starts_no_thread_before_its_first_judge() -> None:
-    """A pool costs no thread until a call is judged."""
+    """A pool starts no thread before a call is judged."""
     before = set(threading.enumerate())
     pool = JudgePool()
     assert set(threading.enumerate()) == before
@@ -468,7 +471,7 @@ def test_pool_starts_no_thread_before_its_first_judge() -> None:
 
 
 def test_many_calls_are_all_judged(recording: Recording) -> None:
-    """Of 1,500 judged calls from eight threads each one is recorded with its own score."""
+    """Each of 1,500 judged calls from eight threads is recorded with its own score."""
     traced = recording.client.assess(judge("same", lambda outputs: outputs))(lambda a: a)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(traced, range(1_500)))
@@ -487,7 +490,7 @@ def test_many_calls_are_all_judged(recording: Recording) -> None:
 
 
 def test_unknown_judge_is_refused(client: Client) -> None:
-    """A tag of no judge is refused where it is written, with the tag."""
+    """An unknown judge, tag or keyword raises an error that names the expected values."""
     with pytest.raises(
         ValueError, match=r"^Unknown judge 'x@1': expected a tag that add_judge returned$"
     ):
@@ -502,7 +505,7 @@ def test_unknown_judge_is_refused(client: Client) -> None:
 
 
 class Moody(Judge):
-    """A judge whose definition cannot be read at one access, once it is told at which."""
+    """A judge whose definition fails at one access, which `fails_at` counts down to."""
 
     fails_at = 0
 
@@ -520,7 +523,7 @@ class Moody(Judge):
 def test_definition_that_fails_once_costs_no_word(
     recording: Recording, is_late: bool, access: int
 ) -> None:
-    """A judged call has a score or an error though its judge's definition fails once."""
+    """A judged call has a score or an error even if its judge's definition fails once."""
     gate = Gate()
     moody = Moody("moody", "", gate)
     model = recording.client.assess(moody)(lambda: "answer")

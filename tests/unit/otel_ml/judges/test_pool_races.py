@@ -1,4 +1,4 @@
-"""Many threads, judges of every sort, and an end in the middle: no call and no judge is lost."""
+"""Many threads, judges of every kind and an early close: no call and no judge is lost."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ CALLS = 150
 
 
 class Words:
-    """Counts how often each call was handed over, and what each judge said of it."""
+    """Counts how often each call was released, and the judgements of each judge."""
 
     def __init__(self) -> None:
         self.released: Counter[int] = Counter()
@@ -59,7 +59,7 @@ def slow(outputs: int) -> float:
 
 def now_and_then_hanging(outputs: int) -> float:
     if outputs % 50 == 0:
-        # Beyond its time, and half a second: its thread is left behind.
+        # Longer than the timeout plus half a second, so its thread is abandoned.
         wait_until(elapsed(0.7))
     return 1.0
 
@@ -76,7 +76,7 @@ RUBRICS: Sequence[Callable[..., Any]] = (
 
 @pytest.fixture
 def hasty() -> Iterator[None]:
-    """Threads change after every few steps, so that they meet anywhere."""
+    """Switch threads after every few steps, so that races can occur anywhere."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -86,7 +86,7 @@ def hasty() -> Iterator[None]:
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("is_closed_early", [False, True], ids=["drained", "closed meanwhile"])
 def test_each_judge_speaks_once_of_each_call(is_closed_early: bool) -> None:
-    """Whatever meets, each call is handed over once, and each of its judges has one word."""
+    """In any race, each call is released once and has one judgement of each judge."""
     pool, words = JudgePool(hold_s=0.005), Words()
     judges = [Judge(rubric.__name__, "", rubric, timeout_s=0.1) for rubric in RUBRICS]
     wanted: Counter[tuple[int, str]] = Counter()

@@ -18,7 +18,10 @@ ONE = Judge("one", "", lambda: 1)
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("sample", [0, 0.3, 1])
 def test_share_of_the_runs_is_judged(recording: Recording, inline: bool, sample: float) -> None:
-    """Runs are judged when their span id says so; the others have no score and nothing lost."""
+    """Runs are judged if their span id is in the sample.
+
+    Other runs have no score, and no judge is recorded as lost.
+    """
     model = recording.client.assess(ONE, inline=inline, sample=sample)(lambda: 1)
     for _ in range(60):
         model()
@@ -32,34 +35,34 @@ def test_share_of_the_runs_is_judged(recording: Recording, inline: bool, sample:
 
 
 def test_whole_share_is_everyone() -> None:
-    """All ids are in the whole sample and none in an empty one, the outermost ones included."""
+    """A sample of 1 contains all ids and a sample of 0 none, including the extreme ids."""
     for number in (0, 1, 2**63, 2**64 - 1):
         assert (is_in_sample(number, 1), is_in_sample(number, 0)) == (True, False)
 
 
 @pytest.mark.parametrize("step", [1, 2**32, 6_364_136_223_846_793_005])
 def test_share_is_what_was_asked_for(step: int) -> None:
-    """Of many ids, also of ids in a row, about the share is judged."""
+    """About the requested share of many ids is judged, even if the ids are consecutive."""
     found = sum(is_in_sample(number * step % 2**64, 0.25) for number in range(1, 40_001))
     assert 9_600 < found < 10_400
 
 
 @given(ids, st.floats(0, 1), st.floats(0, 1))
 def test_larger_share_holds_the_smaller_one(number: int, one: float, other: float) -> None:
-    """A run that is judged at one share is judged at every larger one."""
+    """A run that is judged at one share is judged at every larger share."""
     assert is_in_sample(number, min(one, other)) <= is_in_sample(number, max(one, other))
 
 
 @pytest.mark.parametrize("sample", [-0.1, 1.1, float("nan"), float("inf"), True, "0.5", None])
 def test_impossible_share_is_refused(client: Client, sample: object) -> None:
-    """A share that is no number from 0 to 1 is refused where it is written, with the value."""
+    """A share that is not a number from 0 to 1 raises an error that shows the value."""
     text = re.escape(f"Invalid sample {sample!r}: expected a number from 0 to 1")
     with pytest.raises(ValueError, match=f"^{text}$"):
         client.assess(ONE, sample=sample)  # type: ignore[arg-type]  # on purpose
 
 
 def test_default_client_takes_them_too() -> None:
-    """The `assess` of the default client takes a share and judges inline, as any does."""
+    """The `assess` of the default client also accepts a share and inline judging."""
     with pytest.raises(ValueError, match="Invalid sample"):
         otel_ml.assess(ONE, inline=True, sample=2)
 
@@ -101,7 +104,7 @@ def test_judges_of_one_function_all_speak(recording: Recording) -> None:
 
 
 def test_judge_that_is_named_twice_speaks_once(recording: Recording) -> None:
-    """A judge that is given as itself and by its tag scores a run once."""
+    """A judge that is given both directly and by its tag scores a run once."""
     calls: list[int] = []
 
     def rubric(outputs: int) -> float:
@@ -115,7 +118,7 @@ def test_judge_that_is_named_twice_speaks_once(recording: Recording) -> None:
 
 
 def test_two_judges_of_one_name_are_refused(client: Client) -> None:
-    """Two judges whose scores would stand under one name are refused, with their names."""
+    """Two judges with the same name raise an error that shows the names."""
     other = Judge("one", "", lambda: 2)
     with pytest.raises(
         ValueError, match=r"^Invalid judges \['one', 'one'\]: expected a different name for each$"

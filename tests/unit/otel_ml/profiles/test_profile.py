@@ -1,4 +1,4 @@
-"""Model profiles: built from tables, validating runs, saved, and held against each other."""
+"""Model profiles: built from tables, validating runs, saved, and compared with each other."""
 
 import math
 from collections.abc import Callable
@@ -93,12 +93,12 @@ def _built() -> ModelProfile:
 
 @pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 def test_tables_of_any_make_are_the_same_profile(make: Any, built: ModelProfile) -> None:
-    """A profile of the same values has the same digest, whatever table they came in."""
+    """A profile of the same values has the same digest, whatever kind of table they are in."""
     assert build(make_profile(), make()).digest == built.digest
 
 
 def test_sketches_know_the_values(built: ModelProfile) -> None:
-    """Range, mean and shares are those of numpy and pandas."""
+    """Range, mean and shares of a sketch match numpy and pandas."""
     age, city = (built.components[name].sketch for name in ("age", "city"))
     assert age is not None
     assert city is not None
@@ -108,7 +108,7 @@ def test_sketches_know_the_values(built: ModelProfile) -> None:
 
 
 def test_scores_are_those_of_sklearn(built: ModelProfile) -> None:
-    """Precision and recall are scikit-learn's, of errors and of classes alike."""
+    """Precision and recall match scikit-learn, both from errors and from classes."""
     wanted = [
         precision_score(TRUTHS, LABELS, pos_label="yes"),
         recall_score(TRUTHS, LABELS, pos_label="yes"),
@@ -120,7 +120,7 @@ def test_scores_are_those_of_sklearn(built: ModelProfile) -> None:
 
 
 def test_all_tags_of_a_good_run(built: ModelProfile) -> None:
-    """A run that is as the others gets the value of each component, in the profile's group."""
+    """A valid run gets a tag for each component, in the profile's group."""
     found = built.validate_all({"age": 41, "city": "Oslo"}, {"label": "yes"}, "yes")
     assert found == [
         Tag("age", 41, "profile-input", "churn@1.0.0"),
@@ -149,13 +149,13 @@ def test_all_tags_of_a_good_run(built: ModelProfile) -> None:
 def test_what_is_wrong_is_a_tag(
     built: ModelProfile, inputs: dict[str, Any], error: dict[str, Any]
 ) -> None:
-    """A value that is too large, missing, of another type or new has an error beside it."""
+    """A value that is out of bounds, missing, of another type or new gets an error tag."""
     wanted = error if "city-error" in error else {**error, "city": "Oslo"}
     assert tags(built.validate_input(inputs)) == wanted
 
 
 def test_own_bounds_come_before_those_of_the_table() -> None:
-    """What low, high and values say is valid, whatever the table had."""
+    """`low`, `high` and `values` decide which values are valid, whatever the table contains."""
     profile = ModelProfile(
         components=[
             InputComponent("age", low=0, high=120, dtype="INT"),
@@ -174,7 +174,7 @@ def test_own_bounds_come_before_those_of_the_table() -> None:
 
 
 def test_an_extractor_that_raises_is_an_error_of_the_run() -> None:
-    """The call that validates returns, and says that the value could not be read."""
+    """If an extractor raises, validation still returns and tags the component with an error."""
     profile = ModelProfile(
         components=[InputComponent("share", extractor=lambda told: 1 / told["all"])]
     )
@@ -184,7 +184,7 @@ def test_an_extractor_that_raises_is_an_error_of_the_run() -> None:
 
 
 def test_an_unbuilt_profile_validates_nothing() -> None:
-    """Asked before it was built, a profile says so."""
+    """Validating with a profile that was not built raises."""
     with pytest.raises(ProfileStateException, match=r"churn@1\.0\.0 was not built"):
         make_profile().validate_input({})
 
@@ -202,7 +202,7 @@ def test_an_unbuilt_profile_validates_nothing() -> None:
     ],
 )
 def test_wrong_tables_are_refused(given: tuple[Any, ...], message: str) -> None:
-    """A part that is missing, of another length, no table, or of another type is named."""
+    """Building from a missing, misshapen or mistyped table raises and names the part."""
     with pytest.raises(ValueError, match=message):
         make_profile().build(*given)
 
@@ -225,13 +225,13 @@ def test_wrong_tables_are_refused(given: tuple[Any, ...], message: str) -> None:
     ],
 )
 def test_wrong_arguments_are_refused(make: Callable[[], object]) -> None:
-    """What cannot be is refused where it is written."""
+    """Invalid components, scores and profiles are refused when they are made."""
     with pytest.raises(ValueError, match="Invalid"):
         make()
 
 
 def test_a_saved_profile_is_the_same(built: ModelProfile, tmp_path: Path) -> None:
-    """Read back it has the same content, judges the same, and lacks only its functions."""
+    """A loaded profile has the same content and tags; only its functions must be given again."""
     path = built.save(tmp_path)
     assert path.name == "churn@1.0.0.json"
     whole = ModelProfile.load(path, {"error": kind_of_error})
@@ -245,7 +245,7 @@ def test_a_saved_profile_is_the_same(built: ModelProfile, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("text", ["[", "{}", "[]", '{"type": "other"}', '{"type": "profile"}'])
 def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
-    """Whatever else a file holds, it is refused in words."""
+    """A file that is not a profile is refused with a message."""
     path = tmp_path / "file.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="Invalid"):
@@ -253,7 +253,7 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_nothing_changed_is_no_alert(built: ModelProfile) -> None:
-    """Another sample of the same values gives no alert, and distances near 0."""
+    """A second sample of the same values gives no alert, and distances near 0."""
     half = make_profile()
     half.build(
         INPUTS[::2], [{"label": label} for label in LABELS[::2].tolist()], TRUTHS[::2].tolist()
@@ -265,7 +265,7 @@ def test_nothing_changed_is_no_alert(built: ModelProfile) -> None:
 
 
 def test_drift_is_that_of_scipy(built: ModelProfile) -> None:
-    """Numbers that moved are drift, by Wasserstein's distance over the interquartile range."""
+    """Shifted numbers are drift, by Wasserstein distance over the interquartile range."""
     moved = build(make_profile(), INPUTS.assign(age=AGES + 6))
     report = built.contrast(moved)
     drift = report["health_reports"]["age"]["drift"]
@@ -275,12 +275,12 @@ def test_drift_is_that_of_scipy(built: ModelProfile) -> None:
     assert (drift["alert"], drift["valid"]) == (True, True)
     medians = [float(word) for word in drift["sentence"].removeprefix("median ").split(" → ")]
     assert medians == pytest.approx([np.median(AGES), np.median(AGES) + 6], rel=0.01)
-    assert report["score_reports"]["mean age"]["alert"]  # low is good
+    assert report["score_reports"]["mean age"]["alert"]  # a low mean age is preferred
     assert report.alerts == ["age", "mean age"]
 
 
 def test_thresholds_mute() -> None:
-    """A threshold of a component or a score takes the place of the usual one."""
+    """A threshold of a component or score replaces the default threshold."""
     first, second = (
         build(make_profile(low=0, high=100)),
         build(make_profile(low=0, high=100), INPUTS.assign(age=AGES + 6)),
@@ -304,13 +304,13 @@ def test_thresholds_mute() -> None:
 def test_unknown_thresholds(
     built: ModelProfile, thresholds: dict[str, dict[str, Any]], name: str
 ) -> None:
-    """A threshold of something that neither profile has is refused by its name."""
+    """A threshold for a name that neither profile has is refused by its name."""
     with pytest.raises(ValueError, match=f"Invalid .* {name!r} in thresholds"):
         built.contrast(built, thresholds)
 
 
 def test_missing_values_are_an_alert(built: ModelProfile) -> None:
-    """Values that are missing in one run of ten are an alert of invalid values."""
+    """If values are missing in one run of ten, the report has an alert for invalid values."""
     broken = INPUTS.assign(age=[None if place % 10 == 0 else age for place, age in enumerate(AGES)])
     report = built.contrast(build(make_profile(), broken))
     told = report["health_reports"]["age"]["invalids"]
@@ -320,7 +320,7 @@ def test_missing_values_are_an_alert(built: ModelProfile) -> None:
 
 
 def test_a_new_value_is_named(built: ModelProfile) -> None:
-    """A value that the reference never had is said with its share."""
+    """A value that is not in the reference is named with its share."""
     cities = ["Rome" if place % 5 == 0 else city for place, city in enumerate(CITIES)]
     report = built.contrast(build(make_profile(), INPUTS.assign(city=cities)))
     drift = report["health_reports"]["city"]["drift"]
@@ -330,7 +330,7 @@ def test_a_new_value_is_named(built: ModelProfile) -> None:
 
 
 def test_few_values_are_not_judged() -> None:
-    """Under 100 values nothing is said of drift."""
+    """Drift of fewer than 100 values is not judged."""
     first, second = (ModelProfile(components=[InputComponent("a")]) for _ in range(2))
     first.build([{"a": 1.0}, {"a": 2.0}])
     second.build([{"a": 100.0}, {"a": 200.0}])
@@ -339,7 +339,7 @@ def test_few_values_are_not_judged() -> None:
 
 
 def test_components_of_one_side_are_left_out(built: ModelProfile) -> None:
-    """What only one of the profiles has is in no report."""
+    """A component or score that only one profile has is not in the report."""
     small = ModelProfile("small", components=[InputComponent("age")])
     small.build(INPUTS)
     report = built.contrast(small)
@@ -347,7 +347,7 @@ def test_components_of_one_side_are_left_out(built: ModelProfile) -> None:
 
 
 def test_a_page_is_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
-    """Names and values of anybody's are text on the page, which loads and runs nothing."""
+    """Names and values are escaped on the page, and the page loads and runs nothing."""
     bad = "<script>alert(1)</script>"
     profile = ModelProfile("a/../b", components=[InputComponent(bad, dtype="CAT")])
     profile.build([{bad: bad}] * 200)
@@ -364,14 +364,14 @@ def test_a_page_is_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_sketches_by_field_are_plain(built: ModelProfile) -> None:
-    """Inputs and outputs that a path reads stand by their field, as the statistics write them."""
+    """Sketches of inputs and outputs read by path are stored by field, like in the statistics."""
     assert [*built.sketches] == ["inputs.age", "inputs.city", "outputs.label"]
     told = {one["field"]: one["sketch"] for one in built.to_dict()["components"] if "field" in one}
     assert Sketch.from_dict(told["inputs.age"]) == built.sketches["inputs.age"]
 
 
 def test_a_component_keeps_what_it_is(built: ModelProfile) -> None:
-    """Components and scores show themselves in a line."""
+    """Components, scores and profiles have a one-line ``repr``."""
     component: Component = built.components["age"]
     score: ProfileScore = built.scores["precision"]
     assert (repr(component), repr(score)) == (
@@ -382,5 +382,5 @@ def test_a_component_keeps_what_it_is(built: ModelProfile) -> None:
 
 
 def test_data_exception_is_a_value_error() -> None:
-    """Who catches ValueError catches it."""
+    """DataException can be caught as ValueError."""
     assert issubclass(DataException, ValueError)

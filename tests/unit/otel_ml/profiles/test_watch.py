@@ -1,4 +1,4 @@
-"""`Client.profile`: runs are validated after their call, and their tags travel as records."""
+"""`Client.profile`: runs are validated after their call, and their tags are sent as updates."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def tags_of(span: ReadableSpan) -> dict[str, Any]:
 
 
 def about_runs(recording: Recording) -> dict[str, dict[str, Any]]:
-    """The tags of each run that an update is about."""
+    """Return the tags of each run from the updates about it."""
     return {
         attributes(span)["otel_ml.target.run"]: tags_of(span)
         for span in recording.records("update")
@@ -40,7 +40,7 @@ def about_runs(recording: Recording) -> dict[str, dict[str, Any]]:
 
 
 def test_each_run_of_the_model_is_validated() -> None:
-    """A call is answered as without a profile; what is wrong with it is tagged afterwards."""
+    """Calls return as without a profile, and invalid values are tagged afterwards."""
     recording = Recording()
     assert recording.client.profile(profile_of_ages(), action="predict") == "churn@1.0.0"
     ids = []
@@ -80,7 +80,7 @@ def test_each_run_of_the_model_is_validated() -> None:
 
 
 def test_tags_have_type_and_group() -> None:
-    """The tags of a profile are of its group, errors of a type of their own."""
+    """A profile's tags have its group, and error tags have their own type."""
     recording = Recording()
     recording.client.profile(profile_of_ages(), action="predict")
     with recording.client.run("predict", kind="model", inputs={"age": -1}):
@@ -95,7 +95,7 @@ def test_tags_have_type_and_group() -> None:
 
 
 def test_the_profile_travels_as_a_version() -> None:
-    """It is sent once, by the digest of its content."""
+    """A profile is sent once, as a version with the digest of its content."""
     recording = Recording()
     profile = profile_of_ages()
     recording.client.profile(profile, action="predict")
@@ -113,7 +113,7 @@ def test_the_profile_travels_as_a_version() -> None:
 
 
 def test_failed_runs_have_no_output_to_look_at() -> None:
-    """Of a call that raised the inputs are validated, and the error goes on to the caller."""
+    """If a call raised, only its inputs are validated, and the error reaches the caller."""
     recording = Recording()
     recording.client.profile(profile_of_ages(), action="predict")
 
@@ -128,7 +128,7 @@ def test_failed_runs_have_no_output_to_look_at() -> None:
 
 
 def test_what_is_not_recorded_is_not_looked_at() -> None:
-    """Inputs that are left out are no missing values."""
+    """Inputs that are not recorded do not count as missing values."""
     recording = Recording()
     recording.client.profile(profile_of_ages(), action="predict")
 
@@ -141,7 +141,7 @@ def test_what_is_not_recorded_is_not_looked_at() -> None:
 
 
 def test_an_extractor_that_raises_costs_the_call_nothing() -> None:
-    """A function of the user's that raises is an error of the run's tags alone."""
+    """If a user's extractor raises, only the run's tags have an error, and the call returns."""
 
     def refuse(told: Any) -> int:
         if told["age"] == 7:
@@ -162,7 +162,7 @@ def test_an_extractor_that_raises_costs_the_call_nothing() -> None:
 
 
 def test_a_newer_profile_takes_the_place() -> None:
-    """Of one name and version the last one given is in force; a later build changes nothing."""
+    """The last profile given for a name and version applies; building it again has no effect."""
     recording = Recording()
     wide = profile_of_ages()
     recording.client.profile(profile_of_ages(), action="predict")
@@ -177,6 +177,6 @@ def test_a_newer_profile_takes_the_place() -> None:
 
 @pytest.mark.parametrize("given", ["churn", ModelProfile("a", components=[InputComponent("b")])])
 def test_only_built_profiles_are_taken(given: Any) -> None:
-    """What is no profile, or knows no values, is refused."""
+    """An object that is not a profile, or a profile that was not built, is refused."""
     with pytest.raises(ValueError, match="a ModelProfile that was built"):
         Recording().client.profile(given, action="predict")

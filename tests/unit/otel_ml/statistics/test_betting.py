@@ -1,4 +1,4 @@
-"""Watching by bets: how seldom nothing is called something, and how soon a change is seen."""
+"""Sequential monitoring by bets: rate of false alarms and delay until a change is detected."""
 
 import math
 from collections import Counter
@@ -31,13 +31,13 @@ SESSION_STREAMS: Final = examples(at_night=200, on_commit=4)
 
 
 def passes(draw: Draw, rate: float, runs: int, windows: int) -> list[dict[float, int]]:
-    """Draw the windows of a pass rate of runs that stand alone."""
+    """Draw windows of independent runs with a pass rate."""
     passed = draw.binomial(runs, rate, windows).tolist()
     return [{1.0: count, 0.0: runs - count} for count in passed]
 
 
 def sessions(draw: Draw, rate: float, count: int, windows: int) -> list[Counter[float]]:
-    """Draw windows of sessions of 1 to 50 runs, each with a pass rate of its own."""
+    """Draw windows of sessions of 1 to 50 runs, each session with its own pass rate."""
     sizes = draw.integers(1, 51, (windows, count))
     own = draw.beta(4 * rate, 4 * (1 - rate), (windows, count))
     means = draw.binomial(sizes, own) / sizes
@@ -45,14 +45,14 @@ def sessions(draw: Draw, rate: float, count: int, windows: int) -> list[Counter[
 
 
 def test_stake_of_two_runs() -> None:
-    """The stake is the mean of bets, each multiplied by its gain or loss of every run."""
+    """The stake is the mean over bets of the product of each run's gain or loss."""
     bets = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
     stakes = [(1 + bet / 2) * (1 - bet / 2) for bet in bets]
     assert log_stake({0.0: 1, 1.0: 1}, 0.5) == pytest.approx(math.log(sum(stakes) / 5))
 
 
 def test_sum_over_onsets() -> None:
-    """A window multiplies the sum of those before it and a stake that begins with it."""
+    """Each window multiplies the sum so far, plus 1 for a change starting there, by its stake."""
     window = {0.0: 3, 1.0: 1}
     stake = math.exp(log_stake(window, 0.5))
     first = add_window(0.0, window, 0.5)
@@ -61,13 +61,13 @@ def test_sum_over_onsets() -> None:
 
 
 def test_session_is_one() -> None:
-    """A session enters by the mean of its runs, and a run without one by itself."""
+    """A session counts as the mean of its runs, and a run without a session as itself."""
     runs = [("a", 1.0), ("a", 0.0), ("a", 1.0), ("a", 1.0), (None, 1.0), (None, 1.0)]
     assert session_means(runs) == {0.75: 1, 1.0: 2}
 
 
 def test_quantile_is_a_share() -> None:
-    """A quantile above a threshold is that a larger share of runs is above it."""
+    """A limit on a quantile is tested as a limit on the share of runs above the threshold."""
     slow = [(None, 2_500.0)] * 20 + [(None, 300.0)] * 80
     fast = [(None, 2_500.0)] * 2 + [(None, 300.0)] * 98
     windows = [count_above(runs, 2_000) for runs in (fast, fast, slow, slow)]
@@ -75,14 +75,14 @@ def test_quantile_is_a_share() -> None:
 
 
 def test_no_session_changes_nothing() -> None:
-    """A window without a run is no evidence either way."""
+    """A window without runs is no evidence either way."""
     bad = {0.0: 4, 1.0: 4}
     assert find_alarms([bad, bad], 0.9, windows_between=100) == [1]
     assert find_alarms([bad, {}, {}, bad], 0.9, windows_between=100) == [3]
 
 
 def test_beyond_zero_to_one() -> None:
-    """A figure that is not from 0 to 1 is refused: the bound would not hold."""
+    """A value outside 0 to 1 is refused, because the bound would not hold."""
     with pytest.raises(ValueError, match=r"Invalid mean 1\.5"):
         log_stake({1.5: 1}, 0.5)
 
@@ -93,7 +93,7 @@ def test_beyond_zero_to_one() -> None:
     st.booleans(),
 )
 def test_turned_round(values: list[float], limit: float, is_above: bool) -> None:
-    """What passes too seldom is what fails too often: the stake is the same."""
+    """Too few passes and too many failures have the same stake."""
     means = Counter(values)
     turned = Counter(1 - value for value in values)
     first = log_stake(means, limit, is_above=is_above)
@@ -102,7 +102,7 @@ def test_turned_round(values: list[float], limit: float, is_above: bool) -> None
 
 @given(st.floats(0.01, 0.99), st.integers(1, 40))
 def test_fair(limit: float, runs: int) -> None:
-    """At its limit no stake grows on average: over all outcomes of a window it is exactly 1."""
+    """At the limit, the expected stake over all outcomes of a window is exactly 1."""
     mean = math.fsum(
         math.comb(runs, passed)
         * limit**passed
@@ -114,13 +114,13 @@ def test_fair(limit: float, runs: int) -> None:
 
 
 def count_alarms(passed: NDArray[np.int64], runs: int, rate: float, *, is_above: bool) -> int:
-    """Count the alarms of streams, all at once: a window multiplies the sum before it and 1.
+    """Count the alarms of many streams at once.
 
     Args:
-        passed: How many runs of each window pass: a row for each stream.
-        runs: Of how many.
+        passed: Passed runs by window, with one row per stream.
+        runs: Runs per window.
         rate: The limit.
-        is_above: As of `find_alarms`.
+        is_above: As for `find_alarms`.
     """
     factors = np.array(
         [
@@ -137,7 +137,7 @@ def count_alarms(passed: NDArray[np.int64], runs: int, rate: float, *, is_above:
 
 
 def test_streams_at_once() -> None:
-    """Streams that are counted all at once have the alarms of each by itself."""
+    """Counting many streams at once gives the same alarms as counting each stream."""
     passed = np.random.default_rng(5).binomial(50, 0.8, (10, 80))
     each = [
         find_alarms([{1.0: n, 0.0: 50 - n} for n in row], 0.9, windows_between=N)
@@ -158,13 +158,13 @@ def test_windows_between_false_alarms(rate: float, runs: int) -> None:
         alarms = count_alarms(passed, runs, rate, is_above=is_above)
         windows = passed.size
         print(f"rate {rate}, {runs} a window: {windows / max(alarms, 1):,.0f} windows between")  # noqa: T201 - with `-s`
-        # Three standard errors of a count that is as large as it may be.
+        # Allow three standard errors of the largest expected count.
         assert alarms <= windows / N + 3 * math.sqrt(windows / N)
 
 
 @harder
 def test_windows_between_false_alarms_of_sessions() -> None:
-    """So it is where runs of a session are alike: a session of fifty counts as one."""
+    """Sessions of similar runs also keep the bound, because a session of fifty counts as one."""
     draw = np.random.default_rng(7)
     alarms = sum(
         len(find_alarms(sessions(draw, 0.9, 12, WINDOWS), 0.9, windows_between=N))
@@ -176,7 +176,7 @@ def test_windows_between_false_alarms_of_sessions() -> None:
 
 
 def test_a_fall_is_seen_soon() -> None:
-    """A fall by 10 points is seen within 3 windows of 200 runs, after any time without one."""
+    """A drop by 10 points is detected within 3 windows of 200 runs, however late it occurs."""
     draw = np.random.default_rng(11)
     waits: list[Any] = []
     for _ in range(200):
@@ -188,7 +188,7 @@ def test_a_fall_is_seen_soon() -> None:
 
 
 def draw_latencies(draw: Draw, mean: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw latencies with a long tail: one in a hundred is six times the mean or more."""
+    """Draw latencies with a long tail: one in a hundred is at least six times the mean."""
     sigma = 1.0
     return draw.lognormal(math.log(mean) - sigma**2 / 2, sigma, shape)
 
@@ -199,7 +199,7 @@ def draw_scores(draw: Draw, mean: float, shape: tuple[int, ...]) -> NDArray[np.f
 
 
 def grow(values: NDArray[np.float64], limit: float, reach: float, sign: int) -> NDArray[np.float64]:
-    """Compute the stake of each window (a row of values) from its definition, with products."""
+    """Compute the stake of each window (a row of values) as products, by definition."""
     gains = np.clip(sign * (values - limit) / reach, -1, 16)
     bets = [1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
     stakes = np.stack([np.prod(1 + bet * gains, axis=-1) for bet in bets])
@@ -208,7 +208,7 @@ def grow(values: NDArray[np.float64], limit: float, reach: float, sign: int) -> 
 
 @pytest.mark.parametrize("is_above", [True, False])
 def test_stake_of_a_mean(is_above: bool) -> None:
-    """The evidence of a mean is the mean of products, each of a bet on every session."""
+    """The evidence about a mean is the mean over bets of products over all sessions."""
     values = draw_latencies(np.random.default_rng(2), 210, (40,))
     total = add_amounts(3.0, Counter(values.tolist()), 200, reach=200, is_above=is_above)
     stake = grow(values, 200, 200, 1 if is_above else -1)
@@ -216,7 +216,7 @@ def test_stake_of_a_mean(is_above: bool) -> None:
 
 
 def test_reach_of_a_mean() -> None:
-    """A session counts at most as far as the reach, and at most 16 times that on the bad side."""
+    """A session counts up to the reach on the good side, and up to 16 times it on the bad side."""
     near, far = ({-50.0: 3}, {-50_000.0: 3})
     assert add_amounts(0, near, 200, reach=250, is_above=True) == pytest.approx(
         add_amounts(0, far, 200, reach=250, is_above=True)
@@ -246,7 +246,7 @@ def test_windows_between_false_alarms_of_means(per_window: int, is_above: bool) 
 
 
 def find_lower_bound(values: NDArray[np.float64], chance: float) -> float:
-    """Return the largest limit that the mean of one window certainly exceeds."""
+    """Return the largest limit that the mean of one window exceeds with certainty."""
     low, high = 0.0, float(values.mean())
     means = Counter(values.tolist())
     for _ in range(30):
@@ -257,9 +257,9 @@ def find_lower_bound(values: NDArray[np.float64], chance: float) -> float:
 
 
 def test_interval_of_a_mean() -> None:
-    """The limits that a mean does not certainly exceed are a confidence interval.
+    """The limits that a mean does not exceed with certainty form a confidence interval.
 
-    It is compared with Student's interval by scipy, which holds for a single look.
+    It is compared with scipy's Student interval, which is only valid for a single look.
     """
     draw, chance, samples = np.random.default_rng(17), 0.05, 400
     covered = {"bets": 0, "scipy": 0}
@@ -273,14 +273,14 @@ def test_interval_of_a_mean() -> None:
         covered["scipy"] += student <= 200
         ratios.append((values.mean() - bound) / (values.mean() - student))
     print(f"covered {covered} of {samples}, {median(ratios):.2f} times as wide")  # noqa: T201 - with `-s`
-    # The bets hold however often one looks, so they are wider; not so wide that nothing is found.
+    # The bets are valid for any number of looks, so they are wider, but narrow enough to be useful.
     assert covered["bets"] >= (1 - chance) * samples
     assert covered["scipy"] >= (1 - chance) * samples - 3 * math.sqrt(samples * chance)
     assert 1 < median(ratios) < 2
 
 
 def test_a_slower_mean_is_seen_soon() -> None:
-    """Latencies that are half as long again are seen within 3 windows of 200, in the median."""
+    """Latencies 50 % longer are detected within 3 windows of 200, in the median."""
     draw = np.random.default_rng(12)
     waits = []
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""The accuracy to expect before the truth comes, held against scikit-learn."""
+"""Expected accuracy before ground truth arrives, compared with scikit-learn."""
 
 import random
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ POINTS = st.lists(
 
 @given(POINTS)
 def test_curve(points: Sequence[tuple[float, float, int]]) -> None:
-    """The rising curve is scikit-learn's isotonic regression, at its points and everywhere else."""
+    """The rising curve equals scikit-learn's isotonic regression, at and between its points."""
     places, heights, weights = zip(*points, strict=True)
     oracle = IsotonicRegression(out_of_bounds="clip").fit(places, heights, sample_weight=weights)
     asked = [step / 97 - 0.2 for step in range(140)] + list(places)
@@ -39,7 +39,7 @@ def test_curve(points: Sequence[tuple[float, float, int]]) -> None:
 
 
 def draw(runs: int, seed: int, shift: float = 0.0) -> list[tuple[float, bool]]:
-    """Draw runs of a model that is far too sure: its probability, and whether it was right."""
+    """Draw runs of an overconfident model: its probability, and whether it was right."""
     chance = random.Random(seed)  # noqa: S311
     drawn = []
     for _ in range(runs):
@@ -59,25 +59,25 @@ def put_in_bins(drawn: Sequence[tuple[float, bool]], *, has_truth: bool) -> list
 
 @pytest.mark.parametrize("shift", [-0.2, -0.1, 0.0, 0.1])
 def test_share_that_is_right(shift: float) -> None:
-    """The estimate follows runs that are harder or easier, however sure the model is of them."""
+    """The estimate follows harder or easier runs, however confident the model is."""
     known = put_in_bins(draw(4_000, 1), has_truth=True)
     later = draw(4_000, 2, shift)
     expected = expect_right(known, put_in_bins(later, has_truth=False))
     came = sum(is_right for _, is_right in later) / len(later)
     said = sum(said for said, _ in later) / len(later)
     assert expected == pytest.approx(came, abs=0.025)
-    assert abs(said - came) > 0.1  # what the model says itself is far off
+    assert abs(said - came) > 0.1  # the model's own confidence is far off
 
 
 def test_same_runs() -> None:
-    """Of the runs that it is fitted to the estimate is the share that was right."""
+    """For the runs it was fitted to, the estimate is the share that was right."""
     drawn = draw(500, 3)
     bins = put_in_bins(drawn, has_truth=True)
     assert expect_right(bins, bins) == pytest.approx(sum(right for _, right in drawn) / 500)
 
 
 def test_parts() -> None:
-    """The runs of a part left out of a whole are the rest, and those that wait have no truth."""
+    """Subtracting a part of bins leaves the other runs; waiting runs have no ground truth."""
     known, later = put_in_bins([(0.5, True)] * 3, has_truth=True), ConfidenceBin(2, 1.1, 0, 0.0, 0)
     whole = known[0] + later
     assert whole == ConfidenceBin(5, 2.6, 3, 1.5, 3)
@@ -87,7 +87,7 @@ def test_parts() -> None:
 
 
 def test_too_few() -> None:
-    """Fewer than a hundred truths say nothing, and nothing is said of no runs."""
+    """With fewer than 100 ground truths, or without runs, there is no estimate."""
     few = put_in_bins(draw(FEWEST_TRUTHS - 1, 4), has_truth=True)
     enough = put_in_bins(draw(FEWEST_TRUTHS, 4), has_truth=True)
     assert expect_right(few, few) is None

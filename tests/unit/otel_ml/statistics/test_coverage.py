@@ -1,7 +1,7 @@
-"""How often each interval holds the truth, and how often nothing is called worse, by simulation.
+"""Simulated coverage of each interval, and the rate of false "worse" verdicts.
 
-The night tries each cell 100 times with wide bounds, a commit every seventh of them; `make soak`
-tries all of them 1,000 times, where at least 93 % is asked for. `-s` prints the figures.
+The nightly tests try each cell 100 times with wide bounds, and each commit tries every seventh
+cell. `make soak` tries all of them 1,000 times and requires at least 93 %. `-s` prints the figures.
 """
 
 import math
@@ -34,11 +34,11 @@ from tests.support.sampling import harder, sampled
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Draw = np.random.Generator
-# How far the values of a cluster are alike, and those of an item on both sides: from 0 to 0.9.
+# Similarity of values in a cluster, and of an item's values on both sides: from 0 to 0.9.
 Like = tuple[float, float]
 
 TRIES: Final = int(os.environ.get("OTEL_ML_TEST_SIMULATIONS", "100"))
-# Seven is no divisor of how many values a parameter has: each value is in some cell that is tried.
+# Seven divides no parameter's number of values, so each value is in some cell that is tried.
 EVERY: Final = 1 if AT_NIGHT or "OTEL_ML_TEST_SIMULATIONS" in os.environ else 7
 FLOOR: Final = 0.93
 # Three standard errors of a share of 93 %.
@@ -47,7 +47,7 @@ RATES: Final = [(0.02, 0.02), (0.02, 0.1), (0.1, 0.3), (0.5, 0.7), (0.9, 0.98), 
 
 
 def place_in_clusters(draw: Draw, n: int, clusters: int) -> Numbers:
-    """Place items in clusters of unequal size, or each in one of its own."""
+    """Place items in clusters of unequal size, or each item in its own cluster."""
     if clusters >= n:
         return np.arange(n)
     weight = draw.lognormal(0, 0.8, clusters)
@@ -127,7 +127,7 @@ def items_of_sessions(
     repeats: int,
     rates: tuple[float, float],
 ) -> tuple[Estimate, float]:
-    """The difference that a verdict tells of items that were made of runs of sessions."""
+    """Return the difference in a verdict about items made from runs of sessions."""
     places = place_in_clusters(draw, *size)
     limits = norm.ppf(np.array(rates))[:, None]
     values = [one < limits for one in draw_values(draw, places, like, repeats)]
@@ -165,7 +165,7 @@ def clustered_samples(
 def u_shaped(
     draw: Draw, size: tuple[int, int], like: Like, repeats: int, b: float
 ) -> tuple[Estimate, float]:
-    """Scores near 0 or 1, drawn from beta distributions."""
+    """Draw scores near 0 or 1 from beta distributions."""
     places = place_in_clusters(draw, *size)
     shares = [norm.cdf(one) for one in draw_values(draw, places, like, repeats)]
     first = np.mean([beta.ppf(one[0], 0.3, 0.3) for one in shares], axis=0)
@@ -210,7 +210,7 @@ def latencies_apart(
 def corrected_rates(
     draw: Draw, size: tuple[int, int], people: int, rate: float, wrong: tuple[float, float]
 ) -> tuple[Estimate, float]:
-    """A judge that is wrong of some good and bad runs, and people who are so half as often."""
+    """Simulate a judge that errs on good and bad runs, and reviewers who err half as often."""
     n, judged = size
     good = draw.random(judged) < rate
     misses = np.where(good, *wrong)
@@ -295,7 +295,7 @@ METHODS: Final[dict[str, tuple[Callable[..., tuple[Estimate, float]], list[tuple
 @sampled(5)
 @pytest.mark.parametrize("method", METHODS)
 def test_coverage(method: str) -> None:
-    """An interval of 95 % holds the truth in at least 93 % of all samples, in every cell."""
+    """A 95 % interval contains the true value in at least 93 % of all samples, in every cell."""
     sample, cells = METHODS[method]
     shares = {}
     for cell in cells[::EVERY]:
@@ -318,7 +318,7 @@ def test_coverage(method: str) -> None:
 
 
 def test_nothing_changed_in_sessions() -> None:
-    """Where runs of one session are alike, worse is said as seldom; by item it is too often."""
+    """If sessions have similar runs, clusters by session keep a false "worse" rare; by item not."""
     draw, worse = np.random.default_rng(13), [0, 0]
     by_item = ComparisonOptions(cluster=lambda run: run.item)
     for at in range(2 * TRIES):
@@ -347,7 +347,7 @@ def test_nothing_changed_in_sessions() -> None:
 
 @pytest.mark.parametrize("judges", [1, 5])
 def test_nothing_changed(judges: int) -> None:
-    """Where nothing changed, worse is said in at most 2.5 % of comparisons, of five judges too."""
+    """If nothing changed, at most 2.5 % of verdicts are "worse", even with five judges."""
     names = [f"judge {number}" for number in range(judges)]
     draw, worse = np.random.default_rng(11), 0
     for at in range(2 * TRIES):

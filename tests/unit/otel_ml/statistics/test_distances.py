@@ -1,4 +1,4 @@
-"""Tests of distances: those of sketches are those of the raw values, as scipy has them."""
+"""Distances between sketches, compared with scipy's distances of the raw values."""
 
 import json
 import math
@@ -43,7 +43,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def draw(name: str, generator: np.random.Generator, n: int = 4_000) -> Numbers:
-    """Draw numbers of a distribution that fields have."""
+    """Draw numbers from a distribution that is common in fields."""
     drawn: dict[str, Numbers] = {
         "normal": generator.normal(50, 10, n),
         "around zero": generator.normal(0, 1, n),
@@ -66,7 +66,7 @@ NAMES = (
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_wasserstein(name: str, shift: float) -> None:
-    """Distances of sketches are those of the raw numbers within 3 % of the interquartile range."""
+    """Wasserstein distances of sketches differ by at most 3 % of the IQR from raw numbers."""
     generator = np.random.default_rng(7)
     before, after = draw(name, generator), draw(name, generator, 3_000)
     between = float(stats.iqr(before))
@@ -74,7 +74,7 @@ def test_wasserstein(name: str, shift: float) -> None:
     first, second = sketch_values(before, kind="number"), sketch_values(after, kind="number")
     expected = stats.wasserstein_distance(before, after)
     assert abs(wasserstein(first, second) - expected) <= 0.03 * between
-    # Where all numbers fall into four bins their quartiles are known less well than their mean.
+    # If all numbers are in four bins, their quartiles are less precise than their mean.
     share = 0.1 if name == "narrow, far from 0" else 0.03
     assert scale(first) == pytest.approx(between, rel=share)
     assert distance(first, second) == pytest.approx(expected / between, abs=0.03, rel=share)
@@ -82,7 +82,7 @@ def test_wasserstein(name: str, shift: float) -> None:
 
 @pytest.mark.parametrize("name", ["normal", "log-normal", "heavy tail", "negative", "ages"])
 def test_kolmogorov_smirnov(name: str) -> None:
-    """The largest difference of the distribution functions is scipy's, but for the bins."""
+    """The largest difference of the distribution functions is scipy's, up to the bins."""
     generator = np.random.default_rng(8)
     before, after = draw(name, generator), draw(name, generator) * 1.2
     expected = stats.ks_2samp(before, after).statistic
@@ -92,7 +92,7 @@ def test_kolmogorov_smirnov(name: str) -> None:
 
 @given(st.lists(st.integers(-1_000, 1_000), min_size=1), st.lists(st.integers(-1_000, 1_000)))
 def test_whole_numbers(before: list[int], after: list[int]) -> None:
-    """Of whole numbers that fill a bin each nothing is lost."""
+    """For whole numbers with one bin each, the sketch loses nothing."""
     low = [value for value in before if abs(value) < 50]
     high = [value for value in after if abs(value) < 50]
     if low and high:
@@ -119,7 +119,7 @@ def test_categories(before: dict[str, int], after: dict[str, int]) -> None:
 
 
 def test_population_stability() -> None:
-    """The index of a category is that of its formula, an absent value counting half a run."""
+    """The population stability index matches its formula, with half a run for an absent value."""
     first = sketch_values(["a"] * 60 + ["b"] * 40)
     second = sketch_values(["a"] * 30 + ["b"] * 60 + ["c"] * 10)
     expected = (
@@ -132,14 +132,14 @@ def test_population_stability() -> None:
 @pytest.mark.parametrize("shape", [0.5, 1.0, 3.0, 40.0, 500.0])
 @pytest.mark.parametrize("place", [0.1, 0.5, 1.0, 1.5, 3.0])
 def test_gamma_tail(shape: float, place: float) -> None:
-    """The tail of a gamma distribution is scipy's."""
+    """The tail of a gamma distribution matches scipy."""
     expected = stats.gamma.sf(place * shape * 2, shape, scale=2)
     assert gamma_tail(place * shape * 2, shape * 2, shape * 4) == pytest.approx(expected, rel=1e-8)
 
 
 @given(numbers)
 def test_bins(value: float) -> None:
-    """A number lies in its bin, but for the smallest and the largest there are."""
+    """A number is within the bounds of its bin, except for numbers near 0 or beyond 1e300."""
     key, place = bin_of(value)
     low, high = bounds_of(key)
     size = min(max(abs(value), 1e-300), 1e300)
@@ -157,7 +157,7 @@ values = st.lists(
 
 @given(values, values, st.sampled_from(["number", "category", "text"]))
 def test_merged(one: list[object], other: list[object], kind: str) -> None:
-    """The sketch of all values is the sum of the sketches of some and of the others."""
+    """A sketch of all values equals the merged sketches of its parts."""
     every = sketch_values([*one, *other], kind=kind)  # type: ignore[arg-type]  # a kind
     parts = [sketch_values(own, kind=kind) for own in (one, other)]  # type: ignore[arg-type]
     for merged in (merge_sketches(parts), merge_sketches(parts[::-1])):
@@ -172,13 +172,13 @@ def test_merged(one: list[object], other: list[object], kind: str) -> None:
 
 @given(values, st.sampled_from(["number", "category", "text"]))
 def test_written(own: list[object], kind: str) -> None:
-    """A sketch that was written as JSON is read as it was."""
+    """A sketch written as JSON reads back unchanged."""
     sketch = sketch_values(own, kind=kind)  # type: ignore[arg-type]  # a kind
     assert Sketch.from_dict(json.loads(json.dumps(sketch.to_dict()))) == sketch
 
 
 def test_not_written() -> None:
-    """What is no sketch is refused."""
+    """A document that is not a sketch is refused."""
     with pytest.raises(ValueError, match="Invalid sketch"):
         Sketch.from_dict({"kind": "number"})
     with pytest.raises(ValueError, match="Invalid kind of sketch 'colour'"):
@@ -186,7 +186,7 @@ def test_not_written() -> None:
 
 
 def test_moments() -> None:
-    """Mean, deviation, quantiles and the ends are those of the numbers."""
+    """Mean, deviation, quantiles and range match the numbers."""
     sketch = sketch_values([1, 2, 3, 4, 10, None, math.nan], kind="number")
     assert (sketch.n, sketch.missing, sketch.low, sketch.high) == (5, 2, 1, 10)
     assert sketch.mean == pytest.approx(4, rel=1e-4)
@@ -196,7 +196,7 @@ def test_moments() -> None:
 
 
 def test_kinds() -> None:
-    """The kind of a field is told by what is there."""
+    """The kind of a field is found from its values."""
     assert kind_of([*range(100), "unknown"]) == "number"
     assert kind_of([1, 2, 3] * 40) == "category"
     assert kind_of([True, False, None]) == "category"
@@ -206,7 +206,7 @@ def test_kinds() -> None:
 
 
 def test_sessions() -> None:
-    """Values of sessions that are all alike count as one each; independent ones as they are."""
+    """Equal values in a session count as one; independent values count as themselves."""
     generator = np.random.default_rng(9)
     of_session = [f"s{i}" for i in range(400) for _ in range(5)]
     alike = [value for value in generator.normal(size=400) for _ in range(5)]
@@ -224,7 +224,7 @@ def test_sessions() -> None:
 
 
 def test_texts() -> None:
-    """A text is its length, scripts, digits, capitals, and words hashed to counts."""
+    """A text is sketched by length, scripts, digits, capitals, and hashed words."""
     texts = ["Where is it?", "Где это?", "Order 12"]
     sketch = sketch_values([*texts, None], kind="text")
     assert (sketch.n, sketch.missing) == (3, 1)
@@ -238,14 +238,14 @@ def test_texts() -> None:
 
 
 def test_one_number() -> None:
-    """Of a reference that was one number the distance is the share that is another."""
+    """If the reference has a single number, the distance is the share of other numbers."""
     reference = sketch_values([5.0] * 100, kind="number")
     window = sketch_values([5.0] * 80 + [7.0] * 20, kind="number")
     assert distance(reference, window) == pytest.approx(0.2)
 
 
 def test_missing() -> None:
-    """Whether a field is there is a category of its own."""
+    """Presence of a field is a category of its own."""
     before = presence(sketch_values(["a"] * 100))
     after = presence(sketch_values(["a"] * 86 + [None] * 14))
     assert before.values == {"there": 100, "missing": 0}
@@ -253,7 +253,7 @@ def test_missing() -> None:
 
 
 def test_words_of_a_comparison() -> None:
-    """Drift exceeds the margin, what is usual and chance; what is too few is not judged."""
+    """Drift must exceed the margin, the usual distance and chance; small windows are not judged."""
     generator = np.random.default_rng(3)
     reference = sketch_values(generator.normal(50, 10, 10_000), kind="number")
     moved = sketch_values(generator.normal(55, 10, 2_000), kind="number")
@@ -270,7 +270,7 @@ def test_words_of_a_comparison() -> None:
 
 
 def test_window_of_one_session() -> None:
-    """A batch is drift if it differs far more than the batches before it, whatever its session."""
+    """A batch of one session is drift if it differs far more than earlier batches did."""
     generator = np.random.default_rng(5)
 
     def draw(mean: float) -> Sketch:
@@ -292,12 +292,12 @@ def test_window_of_one_session() -> None:
     ("own", "p"), [([0.1, 0.2, 0.4], 0.0641), ([0.1, 0.1], 0.0), ([2.0, 3.0], 1.0)]
 )
 def test_chance_among(own: list[float], p: float) -> None:
-    """A drift score of 1.5 is compared with the others by Student's t of their logarithms."""
+    """A distance of 1.5 is compared with the others by Student's t of their logarithms."""
     assert chance_among(1.5, own) == pytest.approx(p, abs=5e-4)
 
 
 def test_corrected_together() -> None:
-    """Chance is corrected for all fields of one answer."""
+    """P-values are corrected for all fields that are compared together."""
     generator = np.random.default_rng(4)
     reference = sketch_values(generator.normal(0, 1, 2_000), kind="number")
     near = [

@@ -1,4 +1,4 @@
-"""Tests of drift in simulated streams: seldom of streams that do not change, surely of others."""
+"""Drift in simulated streams: rarely found without a change, reliably found with one."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,24 +13,24 @@ from otel_ml.statistics.sketches import Sketch, bin_of, merge_sketches
 from tests.support.examples import examples
 from tests.support.sampling import harder, sampled
 
-# A reference of four weeks, by day.
+# A reference of four weeks, one window per day.
 WINDOWS: Final = 28
 STREAMS: Final = examples(1_000, 60)
-# Of a session of this many runs all are alike: the worst that sessions do.
+# Share of runs by session size. All runs of a session are equal, which is the worst case.
 SESSIONS: Final = {1: 0.6, 5: 0.3, 50: 0.1}
 ONCE: Final = {1: 1.0}
 
-# How many of each value a window has.
+# Shares of each value in a window.
 Shares = NDArray[np.float64]
 
 
 class Stream:
-    """A field's windows: counts of values, drawn by whole sessions.
+    """Windows of a field: counts of values, drawn by whole sessions.
 
     Args:
-        values: Its values: numbers, or the names of a category.
-        shares: How often each is there, by day of the week.
-        sessions: The share of runs in sessions of some size.
+        values: Its values: numbers, or names of categories.
+        shares: The share of each value, by day.
+        sessions: The share of runs by session size.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Stream:
 
 
 def judge(windows: Sequence[Sketch], new: Sketch) -> Comparison:
-    """Judge a window against those before it, as the collector does."""
+    """Compare a window with the windows before it, as the collector does."""
     reference = merge_sketches(windows)
     return compare(reference, new, own=lambda: own_distances(reference, windows))
 
@@ -81,7 +81,7 @@ ZIPF: Final = 1 / np.arange(1.0, 13.0)
 
 
 def seasonal(day: int) -> Shares:
-    """Return another middle at the week-end."""
+    """Return shares with a higher middle at the weekend."""
     middle = 0.9 if day % 7 in {5, 6} else 0.5
     shares: Shares = np.exp(-((np.log(LOG_NORMAL) - middle) ** 2) / 2)
     return shares
@@ -93,7 +93,7 @@ def flat(_: int) -> Shares:
 
 
 def zipf(day: int) -> Shares:
-    """Return other shares at the week-end."""
+    """Return shares that differ at the weekend."""
     return ZIPF * np.where((np.arange(12) % 2 == 0) & (day % 7 in {5, 6}), 1.5, 1.0)
 
 
@@ -110,7 +110,7 @@ STREAM: Final = {
 @pytest.mark.parametrize("n", [100, 300, 10_000, 1_000_000])
 @pytest.mark.parametrize("name", STREAM)
 def test_no_change(name: str, n: int) -> None:
-    """Of streams that do not change drift is said in at most 2 % of windows, at any n."""
+    """In streams that do not change, drift is found in at most 2 % of windows, for any n."""
     generator = np.random.default_rng(n)
     stream, drifting = STREAM[name], 0
     for place in range(STREAMS):
@@ -123,7 +123,7 @@ def test_no_change(name: str, n: int) -> None:
 
 
 def with_shift(shares: Shares) -> Shares:
-    """Move the log-normal by 0.3 of its interquartile range."""
+    """Shift the log-normal by 0.3 of its interquartile range."""
     cumulated = np.cumsum(shares) / shares.sum()
     low, high = (LOG_NORMAL[np.searchsorted(cumulated, p)] for p in (0.25, 0.75))
     moved = np.interp(LOG_NORMAL - 0.3 * (high - low), LOG_NORMAL, cumulated, left=0.0)
@@ -132,13 +132,13 @@ def with_shift(shares: Shares) -> Shares:
 
 
 def level(_: int) -> Shares:
-    """Return the shares of a log-normal that is the same each day."""
+    """Return the shares of a log-normal, equal each day."""
     shares: Shares = np.exp(-((np.log(LOG_NORMAL) - 0.5) ** 2) / 2)
     return shares
 
 
 def same(_: int) -> Shares:
-    """Return Zipf's shares, and none of the last value."""
+    """Return Zipf shares with a share of 0 for the last value."""
     return np.append(ZIPF, 0.0)
 
 
@@ -167,7 +167,7 @@ def test_change(name: str) -> None:
 
 @harder
 def test_missing() -> None:
-    """A field that begins to lack in 5 % of runs is found."""
+    """A field that starts to be missing in 5 % of runs is found."""
     generator = np.random.default_rng(6)
     found = 0
     for _ in range(FOUND_OF):

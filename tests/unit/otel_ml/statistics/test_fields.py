@@ -1,4 +1,4 @@
-"""Tests of fields before their kind is known, and of their drift."""
+"""Sketches of fields before their kind is known, and drift of fields."""
 
 import json
 import random
@@ -28,14 +28,14 @@ Draw = Callable[[random.Random], object]
 
 
 def make_field(draw: Draw, seed: int, runs: int = RUNS) -> FieldSketch:
-    """Sketch a field of so many runs, of which None is missing."""
+    """Sketch a field of `runs` runs; a value of None means missing."""
     generator = random.Random(seed)  # noqa: S311 - not for secrets
     values = [value for value in (draw(generator) for _ in range(runs)) if value is not None]
     return sketch_field(values, range(len(values)), runs=runs)
 
 
 def judge(before: Draw, after: Draw, lately: int = 0, runs: int = RUNS) -> FieldDrift:
-    """Hold a window against 14 windows before it, of which the last so many are as it is."""
+    """Compare a window with 14 earlier ones, of which the last `lately` are already changed."""
     windows = [
         {"f": make_field(after if day >= DAYS - lately else before, day, runs)}
         for day in range(DAYS)
@@ -48,7 +48,7 @@ def judge(before: Draw, after: Draw, lately: int = 0, runs: int = RUNS) -> Field
 
 
 def number(draw: random.Random) -> float:
-    """Draw a number whose interquartile range is 1.35."""
+    """Draw a number from a distribution with an interquartile range of 1.35."""
     return draw.gauss(10, 1)
 
 
@@ -58,12 +58,12 @@ def card(draw: random.Random) -> str:
 
 
 def text(draw: random.Random) -> str:
-    """Draw a text that is hardly ever the same."""
+    """Draw a text that is almost never repeated."""
     return " ".join(draw.choice(["order", "please", "now", "what"]) for _ in range(12))
 
 
 def cyrillic(draw: random.Random) -> str:
-    """Draw such a text, of which one in ten is of another language."""
+    """Draw a text that is in another language in one of ten runs."""
     return "сколько стоит заказ " * 4 if draw.random() < 0.1 else text(draw)
 
 
@@ -90,7 +90,7 @@ CHANGES: Final[Sequence[tuple[str, Draw, Draw, str]]] = [
     ("before", "after", "words"), [one[1:] for one in CHANGES], ids=[one[0] for one in CHANGES]
 )
 def test_change(before: Draw, after: Draw, words: str) -> None:
-    """A change is found in the first full window of 2,000 runs, and said in words."""
+    """A change is found in the first full window of 2,000 runs and described in a sentence."""
     drift = judge(before, after)
     assert drift.word == "drift"
     assert words in drift.sentence
@@ -100,19 +100,19 @@ def test_change(before: Draw, after: Draw, words: str) -> None:
 @pytest.mark.parametrize("draw", [number, card, text], ids=["number", "category", "text"])
 @pytest.mark.parametrize("runs", [100, 2_000])
 def test_no_change(draw: Draw, runs: int) -> None:
-    """What is as before is not drift, at a hundred runs and at two thousand."""
+    """A field without a change has no drift, with 100 runs and with 2,000."""
     assert judge(draw, draw, runs=runs).word == "as before"
 
 
 @pytest.mark.parametrize("lately", [1, 3, 6])
 def test_goes_on(lately: int) -> None:
-    """A change that goes on stays drift, and its first window is known."""
+    """A change that continues stays drift, and its number of earlier windows is known."""
     drift = judge(card, lambda draw: "jcb" if draw.random() < 0.3 else card(draw), lately)
     assert (drift.word, drift.lately) == ("drift", lately)
 
 
 def test_too_few() -> None:
-    """Fewer than a hundred values are not judged, whatever they are."""
+    """Fewer than 100 values are not judged, whatever they are."""
     assert judge(number, lambda draw: number(draw) + 5, runs=90).word == "too few"
 
 
@@ -127,7 +127,7 @@ def test_too_few() -> None:
     ],
 )
 def test_kind(values: list[object], kind: str) -> None:
-    """The kind is told by all of a month, though no hour of it has enough values."""
+    """The kind is found from all of a month, even if no hour of it has enough values."""
     hours = [
         sketch_field(values[first : first + 10], range(10), runs=10)
         for first in range(0, len(values), 10)
@@ -136,7 +136,7 @@ def test_kind(values: list[object], kind: str) -> None:
 
 
 def test_rest() -> None:
-    """A part that is taken out of a sum leaves what the others are."""
+    """Subtracting a part from a sum leaves the sketch of the other values."""
     draw = random.Random(1)  # noqa: S311 - not for secrets
     for write in (number, card, text):
         first, second = ([write(draw) for _ in range(200)] for _ in range(2))
@@ -148,7 +148,7 @@ def test_rest() -> None:
 
 
 def test_own_distances() -> None:
-    """Distances of whole bins are those of the numbers, but for 3 % of the range."""
+    """Distances computed from whole bins match those of the numbers up to 3 % of the range."""
     draw = random.Random(2)  # noqa: S311 - not for secrets
     windows = [
         sketch_values([draw.lognormvariate(3, 1) for _ in range(500)], kind="number")
@@ -173,18 +173,18 @@ def test_own_distances() -> None:
     ],
 )
 def test_number(value: float, written: str) -> None:
-    """A number is written in three digits, or as many as stand before its point."""
+    """A number is written with three digits, or with all digits before its point."""
     assert write_number(value) == written
 
 
 @pytest.mark.parametrize(("share", "written"), [(0, "0 %"), (0.081, "8.1 %"), (0.14, "14 %")])
 def test_share(share: float, written: str) -> None:
-    """A share is written in per cent, small ones with a digit more."""
+    """A share is written in percent, with one more digit if it is small."""
     assert write_share(share) == written
 
 
 def of_each(*values: object) -> Draw:
-    """Draw each of some values equally often."""
+    """Return a function that draws each value equally often."""
     return lambda draw: draw.choice(values)
 
 
@@ -196,12 +196,12 @@ def of_each(*values: object) -> Draw:
         ((1.0,), (1 + 1e-10,)),
         ((0.3, 0.5), (0.1 + 0.2, 0.5)),
         ((0.3, 0.5, 7), (0.1 + 0.2, 0.5 + 2**-53, 7)),
-        ((0.1, 0.7), (0.10000000149011612, 0.699999988079071)),  # in single precision
+        ((0.1, 0.7), (0.10000000149011612, 0.699999988079071)),  # single precision
         ((-1234.56, 0.0), (-1234.5600000000002, -0.0)),
     ],
 )
 def test_last_digit_is_no_drift(before: tuple[float, ...], after: tuple[float, ...]) -> None:
-    """Floats that differ in the last digits are the same value, also where values are counted."""
+    """Floats that differ only in the last digits are the same value, also if values are counted."""
     assert judge(of_each(*before), of_each(*after), runs=300).word == "as before"
 
 
@@ -215,7 +215,7 @@ def test_last_digit_is_no_drift(before: tuple[float, ...], after: tuple[float, .
     ],
 )
 def test_constant_is_a_number(before: float, after: float, sentence: str) -> None:
-    """A field with one number is a number, and another number is drift."""
+    """A field with one constant number is of kind number, and a new number is drift."""
     drift = judge(of_each(before), of_each(after), runs=300)
     assert (drift.kind, drift.word) == ("number", "drift")
     assert drift.sentence.startswith(sentence)
@@ -224,14 +224,14 @@ def test_constant_is_a_number(before: float, after: float, sentence: str) -> Non
 
 
 def test_few_numbers_and_a_constant_text_are_categories() -> None:
-    """Two codes, and a text that is always the same, stay categories."""
+    """Two codes, and a constant text, are categories."""
     assert make_field(of_each(1, 2), 1).kind == "category"
     assert make_field(of_each("1"), 1).kind == "category"
     assert make_field(of_each(True), 1).kind == "category"
 
 
 def test_older_counts_of_one_number_are_joined() -> None:
-    """A sketch of an older version, which counted last digits apart, is read as one of today."""
+    """In sketches of older versions, counts of floats that differ in last digits are joined."""
     written = sketch_values([0.3, 0.5], kind="category").to_dict()
     written["values"] = {"0.3": 1, "0.30000000000000004": 2, "12345678901234567890": 1, "a" * 20: 1}
     assert Sketch.from_dict({**written, "n": 5}).values == {
@@ -242,7 +242,7 @@ def test_older_counts_of_one_number_are_joined() -> None:
 
 
 def test_sketch_of_a_field_as_plain_values() -> None:
-    """A sketch of scalars is the same after it was written as JSON and read."""
+    """A sketch of a field written as JSON reads back unchanged."""
     values = [*range(30), 0.5, "a", "a", True]
     sketch = sketch_field(values, range(len(values)), runs=40)
     assert FieldSketch.from_dict(json.loads(json.dumps(sketch.to_dict()))) == sketch
@@ -250,6 +250,6 @@ def test_sketch_of_a_field_as_plain_values() -> None:
 
 @pytest.mark.parametrize("written", [{}, {"runs": 1}, {"runs": 1, "types": 3}, 3])
 def test_what_is_no_sketch_of_a_field(written: Any) -> None:
-    """Anything else is refused."""
+    """A document that is not a sketch of a field is refused."""
     with pytest.raises(ValueError, match="Invalid sketch of a field"):
         FieldSketch.from_dict(written)

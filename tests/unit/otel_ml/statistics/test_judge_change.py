@@ -1,4 +1,4 @@
-"""Tests of what a version of a judge changes."""
+"""Comparison of two versions of a judge."""
 
 import math
 import random
@@ -19,13 +19,13 @@ CELLS = {(True, True): 140, (True, False): 25, (False, True): 3, (False, False):
 
 
 def pairs(cells: dict[tuple[bool, bool], int]) -> list[TwiceJudged]:
-    """Make runs of a confusion table, counted together."""
+    """Make counted runs from a confusion table."""
     words = {True: PASS, False: FAIL}
     return [TwiceJudged(words[one], words[other], "", n) for (one, other), n in cells.items()]
 
 
 def test_stricter() -> None:
-    """The sentence says how much, how sure, and how many turned each way."""
+    """The sentence has the size and interval of the change, and the flips in each direction."""
     change = compare_judge_versions(pairs(CELLS))
     expected = newcombe_paired(140, 25, 3, 72)
     assert change.verdict.difference == expected
@@ -38,14 +38,14 @@ def test_stricter() -> None:
 
 
 def test_each_alone_as_together() -> None:
-    """Runs one by one, in any order, give the digits of the same counted."""
+    """Single runs in any order give the same result as the same runs counted."""
     alone = [TwiceJudged(one.before, one.after) for one in pairs(CELLS) for _ in range(one.count)]
     random.Random(1).shuffle(alone)  # noqa: S311 - an order, no secret
     assert compare_judge_versions(alone) == compare_judge_versions(pairs(CELLS))
 
 
 def test_runs_of_one_trace_hang_together() -> None:
-    """Clusters make an interval wider; where each has one run they are not mentioned."""
+    """Clusters widen the interval; clusters of one run each are not mentioned."""
     told = [
         TwiceJudged(one.before, one.after, f"trace {name}")
         for name, one in enumerate(one for one in pairs(CELLS) for _ in range(one.count))
@@ -61,7 +61,7 @@ def test_runs_of_one_trace_hang_together() -> None:
 
 
 def test_turned_round_is_more_lenient() -> None:
-    """The other way round it is as much more lenient."""
+    """With the versions swapped, the change is "more lenient"."""
     turned = {(other, one): n for (one, other), n in CELLS.items()}
     change = compare_judge_versions(pairs(turned))
     assert change.word == "more lenient"
@@ -70,14 +70,14 @@ def test_turned_round_is_more_lenient() -> None:
 
 @pytest.mark.parametrize("runs", [1, 19])
 def test_too_few(runs: int) -> None:
-    """Under twenty runs nothing is said, however different they are."""
+    """Fewer than 20 runs are inconclusive, however different they are."""
     change = compare_judge_versions(pairs({(True, False): runs}))
     assert change.word == "inconclusive"
     assert f"{runs} of 20 items" in change.sentence
 
 
 def test_scores_alone() -> None:
-    """Without passes the mean score is compared, and no agreement is made up."""
+    """Without passes the mean scores are compared, and there is no agreement."""
     said = [
         TwiceJudged(JudgeScore(score=place % 5), JudgeScore(score=place % 5 - 0.5))
         for place in range(200)
@@ -89,7 +89,7 @@ def test_scores_alone() -> None:
 
 
 def test_errors_are_no_words() -> None:
-    """A run on which a version failed is in no figure."""
+    """Runs on which a version failed are left out."""
     failed = TwiceJudged(PASS, JudgeScore(failed=True, version="b"), "", 50)
     change = compare_judge_versions([*pairs(CELLS), failed])
     assert change == compare_judge_versions(pairs(CELLS))
@@ -98,7 +98,7 @@ def test_errors_are_no_words() -> None:
 
 
 def test_kappa_beside_statsmodels() -> None:
-    """The jackknife's interval is about that of the large-sample variance, of many runs."""
+    """For many runs the jackknife interval is close to the large-sample interval of statsmodels."""
     table = [[72, 3], [25, 140]]
     found = kappa_of_clusters((None, cell, n) for cell, n in CELLS.items())
     expected = cohens_kappa(table)
@@ -108,7 +108,7 @@ def test_kappa_beside_statsmodels() -> None:
 
 
 def test_kappa_covers() -> None:
-    """Of samples of a table in clusters, the interval has the true kappa in 93 % or more."""
+    """In clustered samples of a table, the interval contains the true kappa in at least 93 %."""
     draw = random.Random(3)  # noqa: S311 - a sample, no secret
     cells, weights = [*CELLS], [*CELLS.values()]
     true = kappa_of_clusters((None, cell, n) for cell, n in CELLS.items()).value
@@ -117,7 +117,7 @@ def test_kappa_covers() -> None:
         counts = Counter[tuple[int, tuple[bool, bool]]]()
         for cluster in range(40):
             (cell,) = draw.choices(cells, weights)
-            for _ in range(4):  # half of a session's runs are alike
+            for _ in range(4):  # half of a session's runs are equal
                 cell = cell if draw.random() < 0.5 else draw.choices(cells, weights)[0]
                 counts[cluster, cell] += 1
         found = kappa_of_clusters((cluster, cell, n) for (cluster, cell), n in counts.items())
@@ -126,14 +126,14 @@ def test_kappa_covers() -> None:
 
 
 def test_kappa_of_one_word() -> None:
-    """Where all have one word, nothing beyond chance can be said."""
+    """If all verdicts are equal, kappa is not a number and its interval is -1 to 1."""
     found = kappa_of_clusters([(None, (True, True), 40)])
     assert math.isnan(found.value)
     assert (found.low, found.high) == (-1.0, 1.0)
 
 
 def test_counted_clusters_as_items() -> None:
-    """Counted clusters give the digits of an experiment whose items have the same clusters."""
+    """Counted clusters give the same result as an experiment whose items have these clusters."""
     draw = random.Random(7)  # noqa: S311 - an order, no secret
     twice = [
         TwiceJudged(
@@ -159,7 +159,7 @@ def test_counted_clusters_as_items() -> None:
 
 
 def test_runs_without_a_pass_are_missing() -> None:
-    """Where many runs have no pass by one version, there is no word, but a reason."""
+    """If many runs have no pass from one version, the result is inconclusive, with the reason."""
     silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
     change = compare_judge_versions([*pairs(CELLS), silent])
     assert change.word == "inconclusive"

@@ -1,4 +1,4 @@
-"""What our statistics say beside Evidently and NannyML is what docs/benchmarks.md says."""
+"""The results in docs/benchmarks.md: otel-ml compared with Evidently and NannyML."""
 
 from tests.bench.monitors import HEADS, MONITORS
 from tests.bench.monitors_cases import DRAWS, STREAMS
@@ -8,7 +8,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 
 
 def documented(name: str) -> dict[str, str]:
-    """Return what the docs say of one of the three, by stream."""
+    """Return the documented results of one of the three monitors, by stream."""
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     rows = [[part.strip() for part in line.strip("| ").split(" | ")] for line in lines]
     place = HEADS.index(MONITORS[name])
@@ -16,7 +16,7 @@ def documented(name: str) -> dict[str, str]:
 
 
 def test_the_docs_have_each_stream() -> None:
-    """The docs name each stream, and ours says what should be said in all draws."""
+    """The docs name each stream, and otel-ml is right in all draws of each."""
     ours = documented("otel-ml")
     assert [*ours] == [*STREAMS]
     for title, stream in STREAMS.items():

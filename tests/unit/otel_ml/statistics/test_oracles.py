@@ -1,4 +1,4 @@
-"""Every figure equals that of scipy, statsmodels or krippendorff, or of a published table."""
+"""Every figure equals that of scipy, statsmodels, krippendorff or a published table."""
 
 import math
 import random
@@ -56,13 +56,13 @@ def bounds(estimate: Estimate) -> tuple[float, float]:
 
 @pytest.mark.parametrize("p", [1e-9, 0.01, 0.25, 0.5, 0.8, 0.975, 0.9995, 1 - 1e-9])
 def test_normal_quantile(p: float) -> None:
-    """Normal quantiles are scipy's."""
+    """Normal quantiles match scipy."""
     assert (normal_quantile(p),) == exactly(stats.norm.ppf(p))
 
 
 @pytest.mark.parametrize("degrees", [0.7, 1, 2, 3.5, 11, 30, 49.9, 100, 199, 1e4, 1e5, 9e5, 2e6])
 def test_student(degrees: float) -> None:
-    """Student's quantiles and tails are scipy's, of few and of many degrees."""
+    """Student's quantiles and tails match scipy, for few and many degrees of freedom."""
     for p in (0.001, 0.3, 0.5, 0.9, 0.975, 0.995, 0.99975, 1 - 1e-7):
         found = student_quantile(p, degrees)
         assert found == pytest.approx(stats.t.ppf(p, degrees), rel=1e-9, abs=1e-9)
@@ -73,14 +73,14 @@ def test_student(degrees: float) -> None:
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 @pytest.mark.parametrize(("passed", "n"), COUNTS)
 def test_wilson(passed: int, n: int, confidence: float) -> None:
-    """Wilson's interval is that of statsmodels."""
+    """Wilson's interval matches statsmodels."""
     expected = proportion_confint(passed, n, 1 - confidence, "wilson")
     assert bounds(wilson(passed, n, confidence=confidence)) == exactly(*expected)
 
 
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 def test_newcombe_unpaired(confidence: float) -> None:
-    """Newcombe's unpaired interval is that of statsmodels."""
+    """Newcombe's unpaired interval matches statsmodels."""
     for first, second in list(product(COUNTS, COUNTS))[::3]:
         expected = confint_proportions_2indep(
             *second, *first, method="newcomb", compare="diff", alpha=1 - confidence
@@ -90,7 +90,7 @@ def test_newcombe_unpaired(confidence: float) -> None:
 
 
 def score_roots(passed: int, n: int, z: float) -> tuple[float, float]:
-    """The shares whose score test just rejects the observed one, by root finding."""
+    """Find the shares at which the score test just rejects the observed share."""
     rate = passed / n
 
     def test(share: float) -> float:
@@ -107,7 +107,7 @@ def score_roots(passed: int, n: int, z: float) -> tuple[float, float]:
     [(1, 1, 7, 12), (36, 12, 2, 0), (20, 12, 2, 16), (54, 0, 0, 0), (80, 3, 9, 8)],
 )
 def test_newcombe_paired(a: int, b: int, c: int, d: int, confidence: float) -> None:
-    """Newcombe's paired interval is that of scores whose roots scipy finds, and phi of numpy."""
+    """Newcombe's paired interval matches one made of scipy's roots and numpy's phi."""
     n, z = a + b + c + d, stats.norm.ppf((1 + confidence) / 2)
     first, second = (a + b) / n, (a + c) / n
     (l1, u1), (l2, u2) = score_roots(a + b, n, z), score_roots(a + c, n, z)
@@ -125,7 +125,7 @@ def test_newcombe_paired(a: int, b: int, c: int, d: int, confidence: float) -> N
 
 
 def test_newcombe_paired_is_as_published() -> None:
-    """The airways of 21 children before and after a transplantation are as in their table.
+    """The interval for the airways of 21 children before and after transplantation is as published.
 
     Source: Fagerland, Lydersen, Laake, Statistics in Medicine 33 (2014), 2850-2875, table VI.
     """
@@ -134,7 +134,7 @@ def test_newcombe_paired_is_as_published() -> None:
 
 
 def test_mean_of_single_items() -> None:
-    """Without clusters the jackknife is Student's interval of scipy."""
+    """Without clusters the jackknife interval equals scipy's Student interval."""
     values = [0.1, 0.5, -0.25, 0.0, 1.0, 0.75, 0.2]
     found = cluster_mean([(value, 1) for value in values])
     expected = stats.t.interval(0.95, 6, np.mean(values), stats.sem(values))
@@ -145,7 +145,7 @@ def test_mean_of_single_items() -> None:
 
 
 def test_mean_of_clusters() -> None:
-    """The variance over clusters is that of numpy's means without each cluster in turn."""
+    """The variance over clusters matches numpy's means with each cluster left out in turn."""
     draw = seeded(3)
     clusters = [
         [draw.random() for _ in range(size)] for size in (1, 2, 9, 4, 4, 7, 1, 3, 5, 2, 2, 6)
@@ -166,14 +166,14 @@ def test_mean_of_clusters() -> None:
 
 
 def test_rate_of_single_items() -> None:
-    """A rate without clusters is Wilson's interval, with Student's t for its z."""
+    """Without clusters the interval of a rate is Wilson's, with Student's t instead of z."""
     found = cluster_rate([(1.0, 1)] * 30 + [(0.0, 1)] * 20)
     confidence = 1 - 2 * stats.norm.sf(stats.t.ppf(0.975, 49))
     assert bounds(found) == exactly(*proportion_confint(30, 50, 1 - confidence, "wilson"))
 
 
 def test_log_ratio() -> None:
-    """The ratio of paired amounts is scipy's interval of the logarithms."""
+    """The ratio of paired amounts matches scipy's interval of the logarithms."""
     draw = np.random.default_rng(2)
     first, second = draw.lognormal(0, 1, 40), draw.lognormal(0.2, 1, 40)
     logs = np.log(second / first)
@@ -183,7 +183,7 @@ def test_log_ratio() -> None:
 
 
 def test_difference_of_any_two() -> None:
-    """Of two estimates with even intervals the difference is as wide as the root of squares."""
+    """The half-width of a difference is the root of the squared half-widths of two estimates."""
     first, second = Estimate(1.0, 0.7, 1.3, 10, 10), Estimate(2.0, 1.6, 2.4, 20, 5)
     found = difference(first, second)
     assert (found.value, *bounds(found)) == exactly(1.0, 0.5, 1.5)
@@ -191,7 +191,7 @@ def test_difference_of_any_two() -> None:
 
 
 def test_mcnemar() -> None:
-    """The mid-p value is the exact one of statsmodels minus half the probability observed."""
+    """The mid-p value is statsmodels' exact value minus half the observed probability."""
     for first, second in product(range(0, 30, 3), range(0, 30, 4)):
         table = [[5, first], [second, 5]]
         n = first + second
@@ -204,7 +204,7 @@ def test_mcnemar() -> None:
 @sampled(2)
 @pytest.mark.parametrize("seed", range(5))
 def test_corrections(seed: int) -> None:
-    """Adjusted p-values are those of statsmodels, in the order given."""
+    """Adjusted p-values match statsmodels, in the given order."""
     draw = seeded(seed)
     p = [draw.random() ** 3 for _ in range(seed * 7 + 1)]
     assert holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]), abs=1e-12)
@@ -214,7 +214,7 @@ def test_corrections(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_kappa(seed: int) -> None:
-    """Cohen's kappa is that of scikit-learn."""
+    """Cohen's kappa matches scikit-learn."""
     draw = seeded(seed)
     first = [draw.choice("abcd") for _ in range(60)]
     second = [one if draw.random() < 0.6 else draw.choice("abcd") for one in first]
@@ -225,7 +225,7 @@ def test_kappa(seed: int) -> None:
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
 @pytest.mark.parametrize("seed", range(4))
 def test_alpha(level: Literal["nominal", "ordinal", "interval"], seed: int) -> None:
-    """Krippendorff's alpha is that of the package of this name, also of missing answers."""
+    """Krippendorff's alpha matches the krippendorff package, including missing answers."""
     draw = np.random.default_rng(seed)
     truth = draw.integers(1, 6, 40)
     said = np.clip(truth + draw.integers(-1, 2, (4, 40)), 1, 5).astype(float)
@@ -236,14 +236,14 @@ def test_alpha(level: Literal["nominal", "ordinal", "interval"], seed: int) -> N
 
 
 def test_nothing_to_agree_on() -> None:
-    """Where all said the same, agreement beyond chance is not a number."""
+    """If all answers are equal, agreement beyond chance is not a number."""
     assert math.isnan(cohen_kappa({("a", "a"): 9}))
     assert math.isnan(cohen_kappa(Counter[tuple[str, str]]()))
     assert math.isnan(krippendorff_alpha([["a", "a"], ["a"]]))
 
 
 def test_bootstrap() -> None:
-    """Percentiles of a seeded bootstrap come again, near those of scipy's."""
+    """Percentiles of a seeded bootstrap are reproducible and close to scipy's."""
     values = stats.lognorm.ppf(np.linspace(0.005, 0.995, 100), 0.5).tolist()
     found = bootstrap(values, lambda of: math.fsum(of) / len(of), seed=4)
     assert found == bootstrap(values, lambda of: math.fsum(of) / len(of), seed=4)
@@ -252,7 +252,7 @@ def test_bootstrap() -> None:
 
 
 def test_power() -> None:
-    """So many items show the margin in four of five samples."""
+    """`detectable` and `needed` match the formula for a power of 80 %."""
     wide = wilson(500, 1_000)
     shown = detectable(wide)
     assert shown == pytest.approx((1.959964 + 0.841621) * math.sqrt(0.25 / 1_000), rel=2e-3)
@@ -261,21 +261,21 @@ def test_power() -> None:
 
 
 def test_one_cluster_says_nothing() -> None:
-    """One cluster gives a value, and an interval without bounds."""
+    """One cluster gives a value with an unbounded interval."""
     assert cluster_mean([(2.0, 4)]) == Estimate(0.5, -math.inf, math.inf, 4, 1)
     assert cluster_rate([(2.0, 4)]) == Estimate(0.5, 0.0, 1.0, 4, 1)
     assert cluster_p([(2.0, 4)]) == 1.0
 
 
 def test_twenty_items_without_a_flip() -> None:
-    """Twenty items of which none flipped leave ten points open to either side."""
+    """Twenty items without a flip give an interval of about ten points to either side."""
     found = cluster_mean([(0.0, 1)] * 20, of_rates=True)
     half = stats.t.ppf(0.975, 19) / 20
     assert (found.value, *bounds(found)) == exactly(0.0, -half, half)
 
 
 def test_order_does_not_matter() -> None:
-    """Rows in another order give the same digits."""
+    """The order of rows does not change the result."""
     draw = seeded(8)
     sums = [
         (draw.uniform(-1, 1) * 10 ** draw.randrange(-6, 3), draw.randrange(1, 9))
@@ -303,7 +303,7 @@ def test_order_does_not_matter() -> None:
     ],
 )
 def test_nothing_can_be_said(call: object) -> None:
-    """What has no answer is refused in words."""
+    """A call without a valid result raises, and the error names the expected value."""
     assert callable(call)
     with pytest.raises(ValueError, match=r"^(Invalid|No) .*expected"):
         call()
@@ -312,7 +312,7 @@ def test_nothing_can_be_said(call: object) -> None:
 @pytest.mark.parametrize("confidence", CONFIDENCES)
 @pytest.mark.parametrize(("passed", "n"), [(1_802, 2_000), (50, 400), (399, 400)])
 def test_corrected_rate(passed: int, n: int, confidence: float) -> None:
-    """The corrected rate adds Wilson's interval of statsmodels and Student's of scipy."""
+    """The corrected rate combines Wilson's interval of statsmodels and Student's of scipy."""
     draw = seeded(n + passed)
     sample = draw.choices([-1.0, -0.5, 0.0, 0.5, 1.0], weights=[1, 1, 6, 1, 2], k=150)
     found = corrected_rate(passed, n, [(one, 1) for one in sample], confidence=confidence)
@@ -331,7 +331,7 @@ def test_corrected_rate(passed: int, n: int, confidence: float) -> None:
 
 
 def test_corrected_rate_without_a_difference() -> None:
-    """A sample in which people say what the judge says is no certainty."""
+    """A sample in which reviewers agree with the judge still widens the interval."""
     found = corrected_rate(90, 100, [(0.0, 1)] * 20)
     alone = wilson(90, 100)
     assert found.value == alone.value

@@ -1,4 +1,4 @@
-"""Embeddings as fields: their projections keep distances, and tell when they moved."""
+"""Embeddings as fields: projections keep distances and show drift."""
 
 import random
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ LENGTH = 96
 
 
 def draw_vectors(seed: int, n: int, moved: float = 0.0) -> list[list[float]]:
-    """Draw vectors of normal numbers, all moved by the same vector of a length."""
+    """Draw normal vectors, all shifted by one vector of a given length."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     way = [random.Random(0).gauss(0, 1) for _ in range(LENGTH)]  # noqa: S311 - not for secrets
     scale = moved / float(np.linalg.norm(way))
@@ -37,12 +37,12 @@ def sketch_vectors(vectors: Sequence[Sequence[float]]) -> FieldSketch:
 
 
 def test_text_names_the_norm() -> None:
-    """The text of an embedding shows its norm, and does not call it the length."""
+    """The text of an embedding gives its norm and does not call it the length."""
     assert str(project([3.0, 4.0])) == "embedding with norm 5"
 
 
 def test_norm_and_distances_are_kept() -> None:
-    """Lengths are exact; squared distances of projections are those of vectors on average."""
+    """Norms are exact, and squared distances of projections match those of vectors on average."""
     vectors = draw_vectors(1, 60)
     assert [project(vector).norm for vector in vectors] == pytest.approx(
         [float(np.linalg.norm(vector)) for vector in vectors], rel=1e-5
@@ -60,7 +60,7 @@ def test_norm_and_distances_are_kept() -> None:
 
 
 def test_moved_embeddings_drift() -> None:
-    """Embeddings that moved drift, with the number of projections that did; others do not."""
+    """Embeddings that moved are drift, with the number of moved projections; others are not."""
     before = sketch_vectors(draw_vectors(2, 1_500))
     assert before.kind == "embedding"
     for moved, word in ((0.0, "as before"), (6.0, "drift")):
@@ -73,7 +73,7 @@ def test_moved_embeddings_drift() -> None:
 
 
 def test_hours_add_up() -> None:
-    """Sketches of hours add up to that of all their embeddings."""
+    """Merged sketches of hours equal the sketch of all their embeddings."""
     vectors = draw_vectors(4, 90)
     merged = merge_fields([sketch_vectors(vectors[:40]), sketch_vectors(vectors[40:])])
     assert merged.embedding.n == 90
@@ -92,12 +92,12 @@ def test_hours_add_up() -> None:
     ],
 )
 def test_embeddings_are_told_from_lists(numbers: list[object], told: bool) -> None:
-    """Only at least 16 finite numbers, some of them fractions, are an embedding."""
+    """Only a list of at least 16 finite numbers, with a fraction among them, is an embedding."""
     assert is_embedding(numbers) is told
 
 
 def test_description_of_a_vector() -> None:
-    """Of a vector that is too long to be logged whole its projections are logged."""
+    """A vector too long to be logged in full is described by its projections."""
     vector = np.linspace(-1, 1, 300)
     described = describe(vector)
     assert isinstance(described, dict)
@@ -107,7 +107,7 @@ def test_description_of_a_vector() -> None:
 
 
 def test_description_of_an_image() -> None:
-    """An image is described by how bright, full of contrast and sharp it is."""
+    """An image is described by its brightness, contrast and sharpness."""
     grey = Image.new("RGB", (200, 100), (100, 100, 100))
     assert describe(grey) == {
         "type": "PIL.Image",
@@ -128,7 +128,7 @@ def test_description_of_an_image() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I", "F", "CMYK", "LA"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (63, 65), (224, 200)])
 def test_statistics_of_an_image(mode: str, size: tuple[int, int]) -> None:
-    """The statistics are those of 64 x 64 grey values, and of the middle of the image."""
+    """Brightness and contrast come from 64 x 64 grey values, sharpness from the image's middle."""
     draw = np.random.default_rng(3)
     pixels = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(pixels).convert(mode)
@@ -147,7 +147,7 @@ def test_statistics_of_an_image(mode: str, size: tuple[int, int]) -> None:
 
 
 def test_image_that_is_not_read_yet(tmp_path: object) -> None:
-    """An image that its owner has not read is not read by us."""
+    """An image that is not loaded yet is described without loading it."""
     path = f"{tmp_path}/image.png"
     Image.new("L", (8, 8), 7).save(path)
     with Image.open(path) as image:
@@ -155,7 +155,7 @@ def test_image_that_is_not_read_yet(tmp_path: object) -> None:
 
 
 def test_projections_are_as_scipy_has_them() -> None:
-    """The share that moved, by Kolmogorov and Smirnov, is scipy's of the raw projections."""
+    """The Kolmogorov-Smirnov distance of a projection matches scipy's of the raw projections."""
     first, second = draw_vectors(5, 500), draw_vectors(6, 500, 4.0)
     raw = [[project(vector).projections[3] for vector in side] for side in (first, second)]
     (drift,) = compare_fields(

@@ -1,4 +1,4 @@
-"""A new version beside its baseline: how seldom nothing is called worse, how soon a fall is."""
+"""A new version compared with its baseline: false "worse" verdicts, and delay of detection."""
 
 import math
 from collections import Counter
@@ -23,12 +23,12 @@ CLIENTS: Final = ("Remax", "Century", "Redfin", "Zillow")
 
 
 def alone(passed: int, n: int, stratum: str = "") -> Units:
-    """Make units of runs that stand alone."""
+    """Make units of independent runs."""
     return {Unit(stratum, 1.0, 1, 1.0): passed, Unit(stratum, 0.0, 1, 0.0): n - passed}
 
 
 def pass_rate(draw: Draw, before: int, rate: float, now: float, windows: int) -> FigureUnits:
-    """Draw a baseline of runs and windows of 200 of the new version."""
+    """Draw a baseline of runs and windows of 200 runs of the new version."""
     return FigureUnits(
         name="grounded",
         kind="rate",
@@ -38,7 +38,7 @@ def pass_rate(draw: Draw, before: int, rate: float, now: float, windows: int) ->
 
 
 def test_unknown_values() -> None:
-    """Sessions without a value count in the test for worse only, as good as they can be."""
+    """Sessions without a value only count in the test for "worse", with the best possible value."""
     known = [alone(120, 200) for _ in range(5)]
     unknown = {Unit("", 0.0, 0, 1.0): 1_000}
     whole, half = (
@@ -56,13 +56,13 @@ def test_unknown_values() -> None:
 
 
 def draw_sizes(draw: Draw, runs: int, most: int) -> Numbers:
-    """Draw the sizes of sessions of some runs in all."""
+    """Draw sizes of sessions that together have about `runs` runs."""
     sizes = draw.integers(1, most + 1, runs)
     return sizes[: max(int(np.searchsorted(sizes.cumsum(), runs)), 2)]
 
 
 def draw_units(draw: Draw, sizes: Numbers, mix: Numbers, level: Numbers) -> dict[str, list[Unit]]:
-    """Draw what sessions are like by four figures: each has a level of its own in all of them."""
+    """Draw sessions' values of four figures; clients and sessions differ in all figures alike."""
     clients = draw.choice(len(CLIENTS), len(sizes), p=mix)
     mood = draw.normal(0, 0.7, len(sizes))
     figures = {}
@@ -84,7 +84,7 @@ def draw_units(draw: Draw, sizes: Numbers, mix: Numbers, level: Numbers) -> dict
 
 
 def cut(units: Sequence[Unit]) -> list[Units]:
-    """Cut sessions into windows of about 200 runs."""
+    """Split sessions into windows of about 200 runs."""
     windows: list[Counter[Unit]] = [Counter()]
     runs = 0
     for unit in units:
@@ -97,7 +97,7 @@ def cut(units: Sequence[Unit]) -> list[Units]:
 
 
 def draw_release(draw: Draw) -> list[FigureUnits]:
-    """Draw a release that changes nothing but the mix of clients."""
+    """Draw a release that changes only the mix of clients."""
     runs = int(10 ** draw.uniform(2, 5))
     canary = draw.uniform(0.05, 0.5)
     most = int(draw.integers(1, 51))
@@ -123,7 +123,7 @@ def draw_release(draw: Draw) -> list[FigureUnits]:
 
 @harder
 def test_nothing_changed() -> None:
-    """Of releases that change nothing at most one in a hundred is ever called worse."""
+    """At most one in a hundred releases that change nothing is ever called worse."""
     draw = np.random.default_rng(20)
     worse = 0
     words: Counter[str] = Counter()
@@ -139,7 +139,7 @@ def test_nothing_changed() -> None:
     ("before", "now", "most"), [(2_000, 0.8, 3), (20_000, 0.85, 8)], ids=["10 points", "5 points"]
 )
 def test_fall(before: int, now: float, most: int) -> None:
-    """A fall from 90 % by 10 points is seen in 3 windows of 200 runs, by 5 points in 8."""
+    """A drop from 90 % by 10 points is found in 3 windows of 200 runs, by 5 points in 8."""
     draw = np.random.default_rng(21)
     waits = []
     for _ in range(101):
@@ -150,7 +150,7 @@ def test_fall(before: int, now: float, most: int) -> None:
 
 
 def test_fall_among_six_figures() -> None:
-    """Five figures that did not change delay it by a window at most."""
+    """Five unchanged figures do not delay the detection of a drop beyond 3 windows."""
     draw = np.random.default_rng(22)
     waits = []
     for _ in range(51):
@@ -170,7 +170,7 @@ def judge_one(baseline: Units, *windows: Units, name: str = "", **options: Any) 
 
 
 def test_word_of_a_fall() -> None:
-    """A fall is worse, by so many points."""
+    """A drop is called worse, with its size in points."""
     verdict = judge_one(alone(1_800, 2_000), alone(160, 200), alone(160, 200))
     assert (verdict.word, verdict.runs, verdict.since) == ("worse", 400, 1)
     assert verdict.sentence == (
@@ -179,7 +179,7 @@ def test_word_of_a_fall() -> None:
 
 
 def test_rise_of_errors() -> None:
-    """More errors are worse."""
+    """A rise of errors is called worse."""
     verdict = judge_one(
         alone(20, 2_000), alone(20, 200), alone(20, 200), lower_is_better=True, passing="fail"
     )
@@ -190,7 +190,7 @@ def test_rise_of_errors() -> None:
 
 
 def test_better_and_no_different() -> None:
-    """What is better, or no different, the interval of the whole time says."""
+    """The words "better" and "no different" come from the interval over the whole time."""
     better = judge_one(alone(1_600, 2_000), alone(950, 1_000))
     same = judge_one(alone(18_000, 20_000), alone(18_000, 20_000))
     assert (better.word, better.since) == ("better", None)
@@ -205,7 +205,7 @@ def test_rounding_is_no_difference() -> None:
 
 
 def test_watching_says_how_many_runs() -> None:
-    """Until then it says how many runs there are, and about how many would do."""
+    """Without a verdict, the sentence has the number of runs so far and the number needed."""
     verdict = judge_one(alone(18_000, 20_000), alone(360, 400))
     assert verdict.word == "watching"
     assert verdict.needed is not None
@@ -223,7 +223,7 @@ def test_small_baseline_says_what_it_can_show() -> None:
 
 
 def test_clear_fall_is_named_before_it_is_certain() -> None:
-    """A fall that the interval shows is named, even if the repeated test needs more runs."""
+    """The sentence names a drop that the interval shows before the repeated test confirms it."""
     verdict = judge_one(alone(750, 800), alone(354, 400))
     assert verdict.word == "watching"
     assert verdict.sentence.startswith("88 % pass, 94 % before: 5 pts worse, not certain yet (")
@@ -257,7 +257,7 @@ def test_verdict_needs_a_hundred_runs() -> None:
 
 
 def test_another_mix_is_no_other_version() -> None:
-    """Where each client is as before, more runs of the worst one are not worse."""
+    """If each client is unchanged, more runs of the worst client do not make a version worse."""
     before = {**alone(1_900, 2_000, "good"), **alone(1_000, 2_000, "bad")}
     window = {**alone(38, 40, "good"), **alone(80, 160, "bad")}
     verdict = judge_one(before, *[window] * 20)
@@ -268,17 +268,17 @@ def test_another_mix_is_no_other_version() -> None:
 
 
 def test_fall_in_one_client() -> None:
-    """A fall in one of two clients shows, whatever the mix is."""
+    """A drop in one of two clients is found, whatever the mix is."""
     before = {**alone(1_900, 2_000, "good"), **alone(1_000, 2_000, "bad")}
     window = {**alone(30, 40, "good"), **alone(80, 160, "bad")}
     verdict = judge_one(before, *[window] * 20)
     assert verdict.word == "worse"
-    # 20 points of the half of the baseline's runs that are of that client.
+    # 20 points in this client, which has half of the baseline's runs.
     assert "10 pts worse" in verdict.sentence
 
 
 def test_client_that_only_one_side_has() -> None:
-    """Runs of a client that the other side has not are compared with nothing."""
+    """Runs of a client that only one side has are not compared."""
     before = {**alone(1_800, 2_000, "old"), **alone(0, 1_000, "gone")}
     window = {**alone(180, 200, "old"), **alone(0, 200, "new")}
     verdict = judge_one(before, *[window] * 5)
@@ -287,20 +287,20 @@ def test_client_that_only_one_side_has() -> None:
 
 
 def test_window_waits_for_all_clients() -> None:
-    """A window without a client joins the next one, and says nothing by itself."""
+    """A window without all clients is joined with the next one."""
     before = {**alone(900, 1_000, "a"), **alone(900, 1_000, "b")}
     windows = [alone(60, 100, "a"), alone(60, 100, "b"), {}]
     assert judge_one(before, *windows).since == 1
 
 
 def test_no_unit() -> None:
-    """A figure of which a side says nothing is left out."""
+    """A figure that one side has no values of is left out."""
     nothing = FigureUnits(name="f", kind="rate", baseline={}, windows=[alone(1, 2)])
     assert judge_release([nothing]) == []
 
 
 def test_blend_of_two() -> None:
-    """Of halves of two estimates the half-widths add as squares."""
+    """Half-widths of two estimates that are averaged add as squares."""
     parts = [(0.5, Estimate(0.4, 0.1, 0.7, 10, 10)), (0.5, Estimate(0.8, 0.4, 1.2, 20, 5))]
     whole = blend(parts)
     assert (whole.n, whole.clusters) == (30, 15)

@@ -1,4 +1,4 @@
-"""Slices against the rest: variances of regressions by session, and how seldom chance is told."""
+"""Slices compared with all other runs: clustered variances, and the rate of false findings."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ RUNS: Final = 20_000
 
 
 class Sums:
-    """The sums of a figure by session, of all runs and of any slice, as a store makes them."""
+    """Sums of a figure by session, for all runs and for any slice, as in the collector's store."""
 
     def __init__(self, values: Numbers, sessions: Numbers) -> None:
         self.values, self.sessions = values, sessions
@@ -61,7 +61,7 @@ class Sums:
 def sum_up(
     values: Numbers, sessions: Numbers, inside: Numbers
 ) -> tuple[ClusterMoments, ClusterMoments]:
-    """Sum a slice and all runs up by session."""
+    """Return the sums of a slice and of all runs."""
     sums = Sums(values, sessions)
     return sums.of(inside), sums.every
 
@@ -69,7 +69,7 @@ def sum_up(
 @pytest.mark.parametrize("is_rate", [True, False])
 @pytest.mark.parametrize("share", [0.05, 0.5])
 def test_variance_is_of_a_regression(share: float, is_rate: bool) -> None:
-    """The variance of the difference is statsmodels' of a regression clustered by session."""
+    """The variance of a difference matches statsmodels' regression clustered by session."""
     draw = np.random.default_rng(3)
     sessions = np.repeat(np.arange(300), draw.integers(1, 12, 300))
     mood = draw.normal(0, 1, 300)[sessions]
@@ -88,7 +88,7 @@ def test_variance_is_of_a_regression(share: float, is_rate: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["rate", "score"])
 def test_alone_is_welch(kind: FigureKind) -> None:
-    """Where each run stands for itself, the chance is that of Welch's test of two samples."""
+    """For independent runs, p-value and interval match Welch's test of two samples."""
     draw = np.random.default_rng(5)
     inside = np.arange(4_000) < 900
     values = draw.normal(inside * 0.15, 1.0 + inside)
@@ -106,12 +106,12 @@ def test_alone_is_welch(kind: FigureKind) -> None:
 
 @pytest.mark.parametrize(("x", "a", "b"), [(0.02, 4, 27), (0.7, 12.5, 3.25), (0.5, 1, 900)])
 def test_beta_share(x: float, a: float, b: float) -> None:
-    """The incomplete beta function is scipy's."""
+    """The incomplete beta function matches scipy."""
     assert beta_share(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), rel=1e-9)
 
 
 def test_few_errors_are_no_finding() -> None:
-    """Four errors in thirty runs, beside 2 % of the rest, are as unlikely as their count says."""
+    """For 4 errors in 30 runs vs 2 % elsewhere, p is near Fisher's exact p, not the normal one."""
     inside = np.arange(10_030) < 30
     values = np.zeros(10_030)
     values[:4] = 1
@@ -127,7 +127,7 @@ def test_few_errors_are_no_finding() -> None:
 
 @pytest.mark.parametrize("inside", [29, 4_000 - 29])
 def test_too_few(inside: int) -> None:
-    """With fewer than thirty runs on a side nothing is said."""
+    """With fewer than 30 runs on a side there is no verdict."""
     values = np.arange(4_000) % 2.0
     moments = sum_up(values, np.arange(4_000), np.arange(4_000) < inside)
     (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
@@ -135,7 +135,7 @@ def test_too_few(inside: int) -> None:
 
 
 def test_few_sessions() -> None:
-    """A thousand runs of eleven sessions are too few to judge."""
+    """More than a thousand runs are too few to judge if they come from eleven sessions."""
     sessions = np.repeat(np.arange(400), 100)
     moments = sum_up(np.arange(40_000) % 2.0, sessions, sessions < 11)
     (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
@@ -154,7 +154,7 @@ def test_interval_of_rates_is_at_most_1() -> None:
 
 
 def test_small_effect_of_many() -> None:
-    """A difference below the margin is none, however many runs show it."""
+    """A difference below the margin is "no different", however many runs show it."""
     draw = np.random.default_rng(7)
     inside = np.arange(1_000_000) < 400_000
     values = (draw.random(1_000_000) < 0.9 - 0.01 * inside).astype(float)
@@ -179,7 +179,7 @@ def test_equal_scores() -> None:
 
 
 def test_ratio() -> None:
-    """Of amounts the difference is the ratio of geometric means, the worse the larger."""
+    """The difference of amounts is the ratio of geometric means, and larger is worse."""
     draw = np.random.default_rng(11)
     inside = np.arange(6_000) < 2_000
     values = draw.normal(math.log(300), 0.4, 6_000) + math.log(1.5) * inside
@@ -195,9 +195,9 @@ def test_ratio() -> None:
 
 
 def draw_answer(draw: np.random.Generator) -> tuple[list[SliceFigure], set[int]]:
-    """Draw 200 slices that are as the rest and 3 that are not, by four figures each.
+    """Draw 200 slices without a difference and 3 with one, with four figures each.
 
-    Sessions of 1 to 50 runs have a mood of their own, and mostly one value of a tag.
+    Sessions of 1 to 50 runs have a common level, and mostly one value of a tag.
     """
     sizes = draw.integers(1, 51, RUNS // 12)
     sizes = sizes[: int(np.searchsorted(sizes.cumsum(), RUNS))]
@@ -229,7 +229,7 @@ def draw_answer(draw: np.random.Generator) -> tuple[list[SliceFigure], set[int]]
 
 
 def test_null_slices() -> None:
-    """Of 200 null slices and 3 bad ones at most 5 % of what is told is chance; the bad lead."""
+    """With 200 null slices and 3 bad ones, at most 5 % of findings are false; bad ones lead."""
     draw = np.random.default_rng(17)
     false_shares: list[float] = []
     for _ in range(ANSWERS):
@@ -238,12 +238,12 @@ def test_null_slices() -> None:
         told = {place for place, one in enumerate(verdicts) if one.word in {"worse", "better"}}
         false_shares.append(len(told - of_bad) / max(len(told), 1))
         assert first_three(figures, [one.lost for one in verdicts]) == of_bad
-    # The mean of few answers may be above it by chance: by two standard errors.
+    # Allow two standard errors, because the mean of few answers varies.
     slack = 2 * float(np.std(false_shares)) / math.sqrt(ANSWERS)
     assert np.mean(false_shares) <= 0.05 + slack
 
 
 def first_three(figures: Sequence[SliceFigure], lost: Sequence[float]) -> set[int]:
-    """Return the three rates that cost most runs."""
+    """Return the three rates with the most extra failures."""
     places = [place for place, one in enumerate(figures) if one.kind == "rate"]
     return set(sorted(places, key=lambda place: -lost[place] * figures[place].of_slice.n)[:3])

@@ -1,4 +1,4 @@
-"""Figures of predictions and their truth, held against scikit-learn and against resampling."""
+"""Figures of predictions against ground truth, compared with scikit-learn and resampling."""
 
 import math
 import random
@@ -29,7 +29,7 @@ Pair = tuple[float, float]
 
 
 def sums_of(clusters: Sequence[Sequence[Pair]]) -> RatioSums:
-    """Add up runs, each with its two amounts, as a store does."""
+    """Add up runs, each with its two amounts, as the collector's store does."""
     totals = [
         (math.fsum(a for a, _ in runs), math.fsum(b for _, b in runs), len(runs))
         for runs in clusters
@@ -49,7 +49,7 @@ def sums_of(clusters: Sequence[Sequence[Pair]]) -> RatioSums:
 
 
 def spread_of(clusters: Sequence[Sequence[Pair]]) -> SpreadSums:
-    """Add up runs, each with what was said and what came."""
+    """Add up runs, each with its prediction and ground truth."""
     rows = [
         (
             len(runs),
@@ -68,7 +68,7 @@ def spread_of(clusters: Sequence[Sequence[Pair]]) -> SpreadSums:
 
 
 def draw_labels(n: int = 400, seed: int = 3) -> tuple[list[str], list[str], list[float]]:
-    """Draw what came, what was said and with which probability of yes."""
+    """Draw ground truth, predictions, and probabilities of yes."""
     chance = random.Random(seed)  # noqa: S311
     came, said, probability = [], [], []
     for _ in range(n):
@@ -80,7 +80,7 @@ def draw_labels(n: int = 400, seed: int = 3) -> tuple[list[str], list[str], list
 
 
 def test_class_figures() -> None:
-    """Accuracy, precision, recall and F1 are those of scikit-learn."""
+    """Accuracy, precision, recall and F1 match scikit-learn."""
     came, said, _ = draw_labels()
     pairs = list(zip(came, said, strict=True))
 
@@ -109,7 +109,7 @@ def test_class_figures() -> None:
 
 
 def test_probability_figures() -> None:
-    """The Brier score and the log loss are those of scikit-learn."""
+    """Brier score and log loss match scikit-learn."""
     came, _, chances = draw_labels()
     hits = [float(one == "yes") for one in came]
     brier = mean_of(sums_of([[((p - y) ** 2, 1)] for p, y in zip(chances, hits, strict=True)]))
@@ -123,7 +123,7 @@ def test_probability_figures() -> None:
 
 
 def test_calibration() -> None:
-    """The calibration curve is that of scikit-learn."""
+    """The calibration curve matches scikit-learn."""
     came, _, chances = draw_labels()
     hits = [float(one == "yes") for one in came]
     places = [min(int(p * 10), 9) for p in chances]
@@ -141,7 +141,7 @@ def test_calibration() -> None:
 
 
 def draw_numbers(clusters: int, seed: int, size: int = 4) -> list[list[Pair]]:
-    """Draw sessions of predictions and truths: those of a session err alike."""
+    """Draw sessions of predictions and ground truths, with similar errors in a session."""
     chance = random.Random(seed)  # noqa: S311
     drawn = []
     for _ in range(clusters):
@@ -152,7 +152,7 @@ def draw_numbers(clusters: int, seed: int, size: int = 4) -> list[list[Pair]]:
 
 
 def test_number_figures() -> None:
-    """MAE, RMSE, R² and bias are those of scikit-learn and numpy."""
+    """MAE, RMSE, R² and bias match scikit-learn and numpy."""
     clusters = draw_numbers(50, 1)
     said, came = np.array([pair for runs in clusters for pair in runs]).T
     of = {
@@ -174,18 +174,18 @@ def test_number_figures() -> None:
 
 
 def test_explained_of_constant() -> None:
-    """Of truths that are one number nothing is explained."""
+    """R² of a constant ground truth is None."""
     assert explained_of(spread_of([[(1.0, 0.1)], [(2.0, 0.1)], [(3.0, 0.1)]])) is None
 
 
 def test_sums_of_parts() -> None:
-    """The sums of two days are those of both."""
+    """Added sums of two days equal the sums of both days together."""
     days = [[[(1, 1), (0, 1)], [(1, 2)]], [[(0, 1)], [(3, 4)], [(0, 0)]]]
     assert add_up(sums_of(day) for day in days) == sums_of([one for day in days for one in day])
 
 
 def test_clusters_as_intervals_have_them() -> None:
-    """Many clusters of one size have nearly the intervals of the jackknife over clusters."""
+    """For many equal clusters the intervals nearly match the jackknife over clusters."""
     chance = random.Random(5)  # noqa: S311
     clusters = []
     for _ in range(300):
@@ -203,7 +203,7 @@ def test_clusters_as_intervals_have_them() -> None:
 
 
 def test_bounds_without_a_miss() -> None:
-    """A hundred runs that are all right are no certainty."""
+    """A rate of 100 right runs still has a lower bound below 1."""
     rate = rate_of(sums_of([[(1, 1)]] * 100))
     assert rate is not None
     assert (rate.value, rate.high) == (1, 1)
@@ -211,21 +211,21 @@ def test_bounds_without_a_miss() -> None:
 
 
 def test_single_cluster() -> None:
-    """Of one session nothing is known about others."""
+    """One session gives a value with an unbounded interval."""
     rate, mean = rate_of(sums_of([[(1, 1)] * 50])), mean_of(sums_of([[(3, 1)] * 50]))
     assert rate == Estimate(1.0, 0.0, 1.0, 50, 1)
     assert mean == Estimate(3.0, -math.inf, math.inf, 50, 1)
 
 
 def test_nothing() -> None:
-    """Without a run there is no figure."""
+    """Without runs there is no figure."""
     assert [rate_of(RatioSums()), mean_of(RatioSums()), root_of(RatioSums())] == [None] * 3
     assert explained_of(SpreadSums()) is None
 
 
 @pytest.mark.parametrize("figure", ["precision", "f1", "explained"])
 def test_share_of_intervals_that_hold(figure: str) -> None:
-    """An interval of 95 % over 60 sessions holds the truth in 92 to 98 of a hundred samples."""
+    """A 95 % interval over 60 sessions contains the true value in 92 to 98 % of samples."""
     held, samples = 0, 300
     for seed in range(samples):
         estimate, truth = _sample(figure, seed)
@@ -239,7 +239,7 @@ def _sample(figure: str, seed: int) -> tuple[Estimate, float]:
         estimate = explained_of(spread_of(draw_numbers(60, seed)))
         truth = 1 - 2 / 9
     else:
-        # Of a session with ease p each run is foretold as it comes with p; yes comes in half.
+        # Each run of a session is predicted correctly with probability p, and half of all are yes.
         clusters: list[list[Pair]] = []
         for _ in range(60):
             p = chance.betavariate(8, 2)
@@ -259,7 +259,7 @@ AGES = (1.0, 3.0, 7.0, 14.0)
 
 
 def test_usual_course() -> None:
-    """The usual course is the median of buckets that are old enough, and never falls."""
+    """The usual course is the median of old enough buckets, and it never falls."""
     old = [AgedBucket(20 + at, 100, (10, 30, 60, 75 + at)) for at in range(5)]
     lost = AgedBucket(30, 100, (0, 0, 0, 0))
     assert usual_course([*old, lost], AGES) == [0.1, 0.3, 0.6, pytest.approx(0.765)]
@@ -269,7 +269,7 @@ def test_usual_course() -> None:
 
 
 def test_usual_at_an_age() -> None:
-    """Between two ages it rises evenly; beyond the last known one it stays."""
+    """Between two ages the usual share is interpolated; after the last known age it is constant."""
     course = [0.1, 0.3, 0.6, None]
     assert [usual_at(course, AGES, age) for age in (0, 0.5, 2, 7, 100)] == [
         *(0, 0.05, pytest.approx(0.2), 0.6, 0.6),
@@ -278,7 +278,7 @@ def test_usual_at_an_age() -> None:
 
 
 def test_early() -> None:
-    """A bucket is early when it is too young, or has fewer truths than usual and than chance."""
+    """A bucket is early if it is too young or has fewer ground truths than usual, beyond chance."""
     assert is_early(40, 1_000, 0.3, 0.7) == "too young"
     assert is_early(400, 1_000, 0.7, 0.7) == "less than usual"
     assert is_early(690, 1_000, 0.7, 0.7) == ""

@@ -1,4 +1,4 @@
-"""Tests of how alike answers to the same inputs are: by enumeration, oracles and simulation."""
+"""Agreement of answers to the same inputs, checked by enumeration, oracles and simulation."""
 
 import math
 from collections.abc import Hashable
@@ -26,7 +26,7 @@ INPUTS = 60
 @settings(max_examples=examples(100))
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5).filter(lambda one: sum(one) > 1))
 def test_agreement_by_enumeration(answers: list[int]) -> None:
-    """Agreement is the share of pairs of runs with the same answer, pair by pair."""
+    """Agreement is the share of pairs of runs with the same answer."""
     runs = [place for place, count in enumerate(answers) for _ in range(count)]
     pairs = [one == other for one, other in combinations(runs, 2)]
     assert RepeatedInput(answers).agreement == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
@@ -35,14 +35,14 @@ def test_agreement_by_enumeration(answers: list[int]) -> None:
 @settings(max_examples=examples(100))
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=8))
 def test_spread_by_enumeration(scores: list[float]) -> None:
-    """The spread is the mean distance of pairs of scores, pair by pair."""
+    """The spread is the mean distance of pairs of scores."""
     expected = np.mean([abs(one - other) for one, other in combinations(scores, 2)])
     found = RepeatedInput([len(scores)], {"judge": scores}).spread("judge")
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_intervals() -> None:
-    """The share has Wilson's interval, mean spreads Student's, as statsmodels and scipy say."""
+    """The share has Wilson's interval as in statsmodels, the mean spread Student's as in scipy."""
     spreads = [0.1, 0.0, 0.4, 0.2, 0.0, 0.3, 0.15, 0.0]
     inputs = [
         RepeatedInput([2] if spread == 0 else [1, 1], {"judge": (0.5, 0.5 + spread)})
@@ -54,7 +54,7 @@ def test_intervals() -> None:
     differing = sum(spread > 0 for spread in spreads)
     low, high = proportion_confint(differing, 8, method="wilson")
     assert (found.differing.low, found.differing.high) == pytest.approx((low, high), rel=1e-9)
-    # Of two runs each, agreement is the rest of that share.
+    # With two runs per input, agreement is 1 minus the share that differs.
     assert found.agreement.low == pytest.approx(1 - high, rel=1e-9)
     mean, error = np.mean(spreads), stats.sem(spreads)
     expected = stats.t.interval(0.95, 7, mean, error)
@@ -64,7 +64,7 @@ def test_intervals() -> None:
 
 
 def test_nothing_repeated() -> None:
-    """Without an input of two runs there is no figure, not even one of 100 %."""
+    """Without an input of at least two runs there is no figure."""
     assert estimate_variability([]) is None
     assert estimate_variability([RepeatedInput([1])]) is None
     assert compare_variability({}, {"a": RepeatedInput([2])}) is None
@@ -75,7 +75,7 @@ def make_side(answers: list[list[int]], start: int = 0) -> dict[Hashable, Repeat
 
 
 def test_paired() -> None:
-    """Inputs that both have are compared in pairs: Student's interval of their differences."""
+    """Inputs that both sides have are compared in pairs, with Student's interval of differences."""
     before = make_side([[1, 1, 1]] * 60 + [[3]] * 60)
     after = make_side([[2, 1]] * 90 + [[3]] * 60)
     change = compare_variability(before, after)
@@ -89,7 +89,7 @@ def test_paired() -> None:
 
 
 def test_unpaired() -> None:
-    """With few inputs in common all of both are two samples, as Newcombe compares rates."""
+    """With few common inputs, the two sides are compared as independent samples."""
     before, after = make_side([[1, 1]] * 70 + [[2]] * 30), make_side([[2]] * 90 + [[1, 1]] * 10, 95)
     change = compare_variability(before, after)
     assert change
@@ -105,7 +105,7 @@ def test_unpaired() -> None:
 
 
 def test_too_few() -> None:
-    """Under twenty inputs nothing is said, however different the sides are."""
+    """Fewer than 20 inputs are inconclusive, however different the sides are."""
     change = compare_variability(make_side([[2]] * 19), make_side([[1, 1]] * 19))
     assert change
     assert change.word == "inconclusive"
@@ -113,25 +113,25 @@ def test_too_few() -> None:
 
 
 def test_order_is_no_matter() -> None:
-    """Inputs in any order give the same digits."""
+    """The order of inputs does not change the result."""
     inputs = [RepeatedInput([place % 3 + 1, 1], {"a": (place / 7, 0.1)}) for place in range(40)]
     assert estimate_variability(inputs) == estimate_variability(inputs[::-1])
 
 
 def draw_inputs(draw: np.random.Generator, sizes: np.ndarray) -> tuple[list[RepeatedInput], float]:
-    """Draw inputs of their own steadiness: of how many runs each gives its usual answer."""
+    """Draw inputs that each give their usual answer with their own probability."""
     inputs = []
     for size in sizes:
         usual = draw.beta(2, 0.7)
         runs = draw.random(size) < usual
         inputs.append(RepeatedInput([n for n in (int(runs.sum()), int(size - runs.sum())) if n]))
-    # Two runs agree in p² + (1 - p)² of such an input.
+    # Two runs of such an input agree with probability p² + (1 - p)².
     mean, square = 2 / 2.7, 2 * 3 / (2.7 * 3.7)
     return inputs, 1 - 2 * mean + 2 * square
 
 
 def test_coverage() -> None:
-    """The interval of agreement holds the truth, whatever the number of runs of each input."""
+    """The interval of agreement contains the true value, whatever the number of runs per input."""
     draw, held = np.random.default_rng(5), 0
     for _ in range(DRAWS):
         inputs, truth = draw_inputs(draw, draw.integers(2, 12, INPUTS))
@@ -142,7 +142,7 @@ def test_coverage() -> None:
 
 
 def test_nothing_changed() -> None:
-    """Versions that are equally steady are seldom called anything else."""
+    """Versions that are equally steady are rarely called anything else."""
     draw, wrong = np.random.default_rng(6), 0
     for _ in range(DRAWS):
         sides = [draw_inputs(draw, draw.integers(2, 6, INPUTS))[0] for _ in range(2)]
@@ -154,7 +154,7 @@ def test_nothing_changed() -> None:
 
 
 def test_inputs_with_one_run_are_left_out() -> None:
-    """An input that was run once is not evidence of how steady the answers are."""
+    """An input that ran once does not count for the steadiness of answers."""
     repeated: dict[Hashable, RepeatedInput] = {
         place: RepeatedInput([2, 1]) for place in range(INPUTS)
     }

@@ -1,4 +1,4 @@
-"""Every rule of a verdict: pairs, units, intervals, words, slices, two samples."""
+"""All rules of a verdict: pairs, units, intervals, words, slices, and two samples."""
 
 import math
 from collections import defaultdict
@@ -31,7 +31,7 @@ from otel_ml.statistics.verdict import (
 def items(
     passes: str, *, version: str = "a", cluster: int = 0, judges: Sequence[str] = ("exact",)
 ) -> list[ScoredRun]:
-    """One run an item: `+` passed, `-` did not, `x` the call failed, `?` the judge did."""
+    """Make one run per item: `+` passed, `-` failed, `x` the call raised, `?` the judge failed."""
     return [
         ScoredRun(
             item=f"i{place:04}",
@@ -69,7 +69,7 @@ def words(verdict: Verdict) -> dict[str, Word]:
     ],
 )
 def test_words(value: float, low: float, high: float, word: Word) -> None:
-    """Interval and margin give the word; a judge of which less is better turns it round."""
+    """Interval and margin give the word, reversed for a judge whose lower scores are better."""
     turned: dict[Word, Word] = {"better": "worse", "worse": "better"}
     estimate = Estimate(value, low, high, 100, 100)
     assert decide(estimate, 0.02) == word
@@ -77,7 +77,7 @@ def test_words(value: float, low: float, high: float, word: Word) -> None:
 
 
 def test_one_repeat_is_newcombes_pair() -> None:
-    """Passes of one repeat without clusters have Newcombe's paired interval, and a sentence."""
+    """For single repeats without clusters the verdict has Newcombe's paired interval."""
     before, after = items("+" * 143 + "-" * 7), items("+" * 103 + "-" * 47)
     found = compare_items(before, after).judges["exact"]
     assert found.difference == newcombe_paired(103, 40, 0, 7)
@@ -86,7 +86,7 @@ def test_one_repeat_is_newcombes_pair() -> None:
 
 
 def test_failed_call_is_not_passed() -> None:
-    """A call that failed is a row that did not pass, never one that is left out."""
+    """A failed call counts as not passed and is not left out."""
     found = compare_items(items("+" * 40), items("+" * 20 + "x" * 20))
     judge = found.judges["exact"]
     assert judge.candidate is not None
@@ -95,7 +95,7 @@ def test_failed_call_is_not_passed() -> None:
 
 
 def test_pairs_have_the_same_digest() -> None:
-    """Items that are new, gone or changed are named, and only the same ones are pairs."""
+    """New, removed and changed items are listed, and only unchanged items are compared in pairs."""
     before, after = items("+" * 30), items("+" * 31)
     after[3] = ScoredRun(item="i0003", digest="other", scores=after[3].scores)
     del after[5]
@@ -109,7 +109,7 @@ def test_pairs_have_the_same_digest() -> None:
 
 
 def test_too_little_in_common() -> None:
-    """Under 90 % in common there is no verdict, unless a part is asked for."""
+    """With under 90 % of items in common there is no verdict, unless `partial` is set."""
     before, after = items("+" * 80), items("-" * 100)
     found = compare_items(before, after)
     assert (found.word, words(found)) == ("inconclusive", {"exact": "inconclusive"})
@@ -142,7 +142,7 @@ def test_too_little_in_common() -> None:
     ],
 )  # fmt: skip
 def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: str) -> None:
-    """What is too little or unlike is inconclusive, with the reason."""
+    """Too few or too different runs are inconclusive, with the reason."""
     found = compare_items(before, after)
     assert found.word == "inconclusive"
     assert list(found.judges["exact"].reasons) == [reason]
@@ -158,7 +158,7 @@ def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: s
     ],
 )
 def test_too_few_clusters_are_named(cluster: str, reason: str) -> None:
-    """The reason says what there are too few of, as the number of items does."""
+    """The reason names the kind of cluster that there are too few of."""
     before, after = items("+" * 33, cluster=3), items("-" * 33, cluster=3)
     found = compare_items(before, after, cluster=cluster)
     assert list(found.judges["exact"].reasons) == [reason]
@@ -180,7 +180,7 @@ def test_how_many_would_narrow_it() -> None:
 
 
 def test_judges_share_the_confidence() -> None:
-    """Several judges share 5 % by Bonferroni; the whole is as the worst of them."""
+    """Several judges share the 5 % by Bonferroni, and the worst judge decides the whole verdict."""
     names = ["one", "two", "three", "four", "five"]
     before, after = items("+" * 60, judges=names), items("+" * 50 + "-" * 10, judges=names)
     found = compare_items(before, after)
@@ -190,14 +190,14 @@ def test_judges_share_the_confidence() -> None:
 
 
 def test_margin_is_told() -> None:
-    """A margin that is told takes the place of two points."""
+    """A given margin replaces the default of two points."""
     before, after = items("+" * 600), items("+" * 580 + "-" * 20)
     assert compare_items(before, after).word == "worse"
     assert compare_items(before, after, margin={"exact": 0.06}).word == "no different"
 
 
 def test_unit_is_the_mean_of_repeats() -> None:
-    """Repeats make one value an item, and those that differ are flaky."""
+    """Repeats are averaged to one value per item, and items whose repeats differ are flaky."""
     before = [*items("+" * 25), *items("+" * 25)]
     after = [*items("+" * 25), *items("-" + "+" * 24)]
     found = compare_items(before, after)
@@ -224,13 +224,13 @@ def scored(values: Sequence[float], latency: float = 1.0) -> list[ScoredRun]:
     [
         (1.0, 2.0, None, "no different"),  # less than 10 ms
         (100.0, 200.0, None, "worse"),
-        (1.0, 2.0, {"latency": 0.05}, "worse"),  # who names a margin gets that one
+        (1.0, 2.0, {"latency": 0.05}, "worse"),  # a given margin applies to small differences too
     ],
 )
 def test_least_amount(
     before: float, after: float, margin: dict[str, float] | None, word: str
 ) -> None:
-    """A latency that doubles matters only if the difference is 10 ms or more."""
+    """A doubled latency matters only if the difference is at least 10 ms."""
     sides = [scored([1.0] * 30, latency=latency) for latency in (before, after)]
     latency = compare_items(*sides, margin=margin).amounts["latency"]
     assert latency.word == word
@@ -241,7 +241,7 @@ def test_least_amount(
 
 @pytest.mark.parametrize(("time_share", "word"), [(0.02, "worse"), (0.3, "no different")])
 def test_time_share(time_share: float, word: str) -> None:
-    """A call in an experiment is the whole request: 20 % longer is ignored below 30 % of it."""
+    """A latency 20 % longer is worse with a `time_share` of 0.02 and no different with 0.3."""
     groups = [
         ItemGroup(run.item, [run], [run], amounts={"latency": [(1_000.0, 1_200.0)]})
         for run in scored([1.0] * 30)
@@ -251,7 +251,7 @@ def test_time_share(time_share: float, word: str) -> None:
 
 
 def test_scores() -> None:
-    """Scores have Student's interval of paired differences, beside a tenth of a deviation."""
+    """Scores have Student's interval of paired differences and a margin of 0.1 deviations."""
     before = [place / 30 for place in range(30)]
     after = [value + 0.05 + (place % 2) / 50 for place, value in enumerate(before)]
     found = compare_items(scored(before, latency=100.0), scored(after, latency=200.0))
@@ -276,7 +276,7 @@ def test_rounding_is_no_difference(now: float, word: Word) -> None:
 
 
 def test_slices() -> None:
-    """A tag of at least 20 items has its own difference, corrected among all slices."""
+    """A tag value with at least 20 items has its own verdict, corrected for all slices."""
 
     def tagged(runs: list[ScoredRun]) -> list[ScoredRun]:
         return [
@@ -297,12 +297,12 @@ def test_slices() -> None:
 
 
 def test_nothing() -> None:
-    """Of nothing there is no verdict."""
+    """Without runs the verdict is inconclusive."""
     assert compare_items([], []).word == "inconclusive"
 
 
 def with_failed(*scores: float | None) -> list[ScoredRun]:
-    """One run an item with a score; None where the call failed."""
+    """Make one run per item with a score; None means that the call failed."""
     return [
         ScoredRun(
             item=f"i{place:04}",
@@ -316,7 +316,7 @@ def with_failed(*scores: float | None) -> list[ScoredRun]:
 
 @pytest.mark.parametrize("lower", [(), ("close",)])
 def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
-    """A score judge compares the answered calls, and invents no score for a failed one."""
+    """A score judge compares answered calls only, without a score for failed calls."""
     before = with_failed(*[0.5, 1.0] * 15)
     after = with_failed(*[0.5, 0.75] * 10, *[None] * 10)
     found = compare_items(before, after, lower_is_better=lower).judges["close"]
@@ -335,24 +335,24 @@ def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "failures", "word"),
     [
-        # Half of the calls raise, and all answers are the same.
+        # Half of the calls raise, and all answers are equal.
         ([1.0] * 200, [1.0, None] * 100, "worse", "worse"),
-        # Better answers do not make up for it.
+        # Better answers do not compensate for failed calls.
         ([0.1, 0.2] * 100, [0.8, None] * 100, "worse", "worse"),
         # Below the minimum of 20 items.
         ([1.0] * 10, [1.0] * 4 + [None] * 6, "worse", "worse"),
-        # Every call raises: of few items, of one, and if some failed before.
+        # Every call raises: with few items, with one, and if some failed before.
         ([1.0] * 40, [None] * 40, "worse", "worse"),
         ([1.0], [None], "worse", "worse"),
         ([None, None, 1.0], [None] * 3, "worse", "worse"),
-        # One of 200 may be chance, and so may two of five.
+        # One failure of 200 may be chance, and so may two of five.
         ([1.0] * 200, [1.0] * 199 + [None], "inconclusive", "no different"),
         ([1.0] * 5, [1.0] * 3 + [None] * 2, "inconclusive", "inconclusive"),
-        # Repaired code is better: all of it, a part of it, and less than all failed before.
+        # Fixed code is better: all failures fixed, one of five fixed, or half of the calls fixed.
         ([None] * 47, [1.0] * 47, "better", "better"),
         ([None] * 5, [1.0] + [None] * 4, "better", "better"),
         ([None, 1.0] * 100, [1.0] * 200, "better", "better"),
-        # Unless the answers are worse.
+        # This does not hold if the answers are worse.
         ([1.0, 0.9] * 50 + [None] * 50, [0.2, 0.1] * 75, "better", "worse"),
         # Every call fails on both sides.
         ([None] * 30, [None] * 30, "inconclusive", "inconclusive"),
@@ -361,7 +361,7 @@ def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
 def test_failed_calls_decide(
     before: list[float | None], after: list[float | None], failures: Word, word: Word
 ) -> None:
-    """More failed calls are worse whatever the scores say, and fewer are better."""
+    """More failed calls are worse whatever the scores are, and fewer are better."""
     found = compare_items(with_failed(*before), with_failed(*after))
     assert found.failures is not None
     assert (found.failures.word, found.word) == (failures, word)
@@ -379,7 +379,7 @@ def test_every_call_fails() -> None:
 
 
 def test_repaired_failures_are_named() -> None:
-    """Of 47 recorded failures the sentence says how many pass now, by calls and by judges."""
+    """The sentence has the number of recorded failures that pass now, by calls and by judges."""
     found = compare_items(items("x" * 47), items("+" * 47))
     assert found.failures is not None
     assert (found.word, found.failures.sentence) == ("better", "47 of 47 failures pass now")
@@ -389,7 +389,7 @@ def test_repaired_failures_are_named() -> None:
 
 
 def test_failures_of_other_items() -> None:
-    """If both have too few items in common, more failures still count and fewer do not."""
+    """With too few common items, more failures still count as worse, but fewer not as better."""
     half = items("x" * 10 + "+" * 30)
     other = [replace(run, item=f"new {run.item}") for run in items("x" * 40)]
     assert compare_items(items("+" * 40), [*half[:15], *other[15:]]).word == "worse"
@@ -400,7 +400,7 @@ def test_failures_of_other_items() -> None:
 
 
 def test_failures_of_repeats_and_clusters() -> None:
-    """The share of failed calls is that of all repeats, and clusters count once."""
+    """The failure rate is over all repeats, and a cluster counts once."""
     repeats = [*items("+" * 40), *items("+" * 20 + "x" * 20)]
     found = compare_items([*items("+" * 40), *items("+" * 40)], repeats).failures
     assert found is not None
@@ -412,7 +412,7 @@ def test_failures_of_repeats_and_clusters() -> None:
 
 
 def test_value_of_one_side() -> None:
-    """Without a baseline a judge has a value over items, in clusters, and says where it failed."""
+    """Without a baseline, a judge has a rate over items, in clusters, and counts its failures."""
     single = estimate_judges(items("+" * 30 + "-" * 8 + "xx"))["exact"]
     assert (single.is_rate, single.failed) == (True, 0)
     assert single.value == wilson(30, 40)
@@ -446,7 +446,7 @@ _SIDES = st.tuples(st.lists(_RUN, max_size=2), st.lists(_RUN, max_size=2))
 
 
 def count_alike(before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> list[ItemGroup]:
-    """Count items of which the runs say the same, as a store does."""
+    """Group items whose runs have equal content and count them, as the collector's store does."""
     items: dict[str, tuple[list[ScoredRun], list[ScoredRun]]] = {}
     for place, side in enumerate((before, after)):
         for run in side:
@@ -475,7 +475,7 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 @given(st.lists(st.tuples(_SIDES, st.integers(1, 30)), max_size=12), st.booleans())
 def test_counted_is_one_by_one(drawn: list[tuple[Sides, int]], lower: bool) -> None:
-    """Items that were counted have the digits of the same items one by one."""
+    """Counted items give the same verdict as single items."""
     before: list[ScoredRun] = []
     after: list[ScoredRun] = []
     places = [sides for sides, count in drawn for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Arrays and scalars of numpy come back with dtype, shape and content."""
+"""Numpy arrays and scalars read back with dtype, shape and content."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ arrays = dtypes.flatmap(
 @given(array=arrays)
 @settings(max_examples=examples(300))
 def test_any_array_comes_back(array: Array) -> None:
-    """Any array of any dtype, byte order and shape comes back."""
+    """Any array of any dtype, byte order and shape reads back equal."""
     found = load(dump(Numpy(array))).data
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
     assert repr(found.tolist()) == repr(array.tolist())
@@ -39,7 +39,7 @@ def test_any_array_comes_back(array: Array) -> None:
 
 @given(array=arrays, data=st.data())
 def test_any_view_comes_back(array: Array, data: st.DataObject) -> None:
-    """Nor does it matter whether an array is a whole one or a view with any strides."""
+    """Any view of an array, with any strides, reads back equal."""
     if array.ndim:
         array = array[data.draw(npst.basic_indices(array.shape, allow_newaxis=True))]
     found = load(dump(Numpy(array))).data
@@ -79,25 +79,25 @@ ARRAYS: dict[str, Array] = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_array_comes_back(name: str) -> None:
-    """An array comes back with dtype, shape and content."""
+    """An array reads back with dtype, shape and content."""
     assert same(trip(ARRAYS[name]), ARRAYS[name])
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_array_that_is_read_can_be_written(name: str) -> None:
-    """What is read has memory of its own, also when the array was read-only."""
+    """A loaded array is writable, even if the original was read-only."""
     array = ARRAYS[name].copy()
     array.flags.writeable = False
     assert trip(array).flags.writeable
 
 
 def test_alignment_comes_back() -> None:
-    """An aligned record stays aligned."""
+    """An aligned record dtype stays aligned."""
     assert trip(ARRAYS["aligned"]).dtype.isalignedstruct
 
 
 def test_masked_array_keeps_its_mask() -> None:
-    """A masked array comes back with what is masked."""
+    """A masked array reads back with its mask."""
     array = np.ma.MaskedArray([1, 2, 3], [False, True, False])
     found = trip(array)
     assert (found.data.tolist(), found.mask.tolist()) == ([1, 2, 3], [False, True, False])
@@ -105,7 +105,7 @@ def test_masked_array_keeps_its_mask() -> None:
 
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="numpy 2 has it")
 def test_texts_of_any_length_come_back() -> None:
-    """An array of numpy's own texts keeps its dtype and what is missing."""
+    """An array of numpy's variable-length strings keeps its dtype and missing values."""
     array = np.array(["a", None, "b" * 100], np.dtypes.StringDType(na_object=None))
     assert same_array(trip(array), array)
 
@@ -131,7 +131,7 @@ def test_texts_of_any_length_come_back() -> None:
     ids=lambda scalar: type(scalar).__name__,
 )
 def test_scalar_keeps_its_type(scalar: Any) -> None:
-    """A scalar of numpy comes back as the scalar that it was."""
+    """A numpy scalar reads back with the same type."""
     found = trip(scalar)
     assert type(found) is type(scalar)
     assert (found.dtype, repr(found)) == (scalar.dtype, repr(scalar))
@@ -139,7 +139,7 @@ def test_scalar_keeps_its_type(scalar: Any) -> None:
 
 
 def test_written_array_is_a_copy() -> None:
-    """What was written does not change with the array."""
+    """A written array does not change with the original."""
     array = np.arange(3)
     form = Numpy(array).to_jcr()
     array[:] = 0
@@ -162,6 +162,6 @@ def test_written_array_is_a_copy() -> None:
     ],
 )
 def test_broken_params_are_refused(params: dict[str, Any]) -> None:
-    """Params whose parts do not fit are refused, and take no memory for what they claim."""
+    """Params that do not fit together are refused, without allocating the size they claim."""
     with pytest.raises(ValueError, match=r".+"):
         load({"type": "otel_ml.types.Numpy", "params": params})

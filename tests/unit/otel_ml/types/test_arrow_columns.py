@@ -1,4 +1,4 @@
-"""Columns that Arrow holds come back with their types."""
+"""Pandas columns with Arrow types read back with their types."""
 
 import datetime
 import decimal
@@ -30,14 +30,14 @@ TYPES: dict[str, tuple[Any, list[Any]]] = {
 
 @pytest.mark.parametrize("name", TYPES)
 def test_arrow_column_comes_back(name: str) -> None:
-    """An Arrow column keeps its type and what is missing."""
+    """An Arrow column keeps its type and missing values."""
     kind, items = TYPES[name]
     series = pd.Series(items, dtype=pd.ArrowDtype(kind))
     same_series(trip(series), series)
 
 
 def test_other_arrow_column_becomes_objects() -> None:
-    """A column of an Arrow type that has no words here keeps its values as objects."""
+    """A column of an unsupported Arrow type keeps its values as objects."""
     kind = pd.ArrowDtype(pa.map_(pa.string(), pa.int8()))
     found = trip(pd.Series([[("a", 1)]], dtype=kind))
     same_series(found, pd.Series([[("a", 1)]], dtype=object))

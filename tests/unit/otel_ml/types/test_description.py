@@ -1,4 +1,4 @@
-"""What a value is, in short."""
+"""Short descriptions of values."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ DESCRIPTIONS: list[tuple[Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("value", "expected"), DESCRIPTIONS, ids=lambda part: type(part).__name__)
 def test_description(value: object, expected: dict[str, Any]) -> None:
-    """A value is described by its type, its measures and its beginning."""
+    """A description has the value's type, its measures and its first elements."""
     assert describe(wrap(value)) == expected
 
 
@@ -95,13 +95,13 @@ LONG: list[Any] = [
 
 @pytest.mark.parametrize("value", LONG, ids=lambda value: type(value).__name__)
 def test_description_is_short(value: object) -> None:
-    """However long a value is, its description is not."""
+    """The description of a long value is short."""
     assert len(orjson.dumps(describe(wrap(value)))) <= 1_024
 
 
 @given(value=any_values)
 def test_any_description_is_short(value: object) -> None:
-    """Any value has a description that is JSON and short."""
+    """Any value has a short description in JSON."""
     assert len(orjson.dumps(describe(wrap(value)))) <= 1_024
 
 
@@ -120,7 +120,7 @@ def test_any_description_is_short(value: object) -> None:
     ids=repr,
 )
 def test_array_without_statistics_is_described(array: Any) -> None:
-    """An array that has no mean, or none that a number can hold, is described as any other."""
+    """An array without a finite mean is still described."""
     found = describe(wrap(array))
     assert (found["dtype"], found["shape"]) == (str(array.dtype), list(array.shape))
     orjson.dumps(found)

@@ -1,4 +1,4 @@
-"""Images of Pillow come back with mode, size and pixels."""
+"""Pillow images read back with mode, size and pixels."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ def image_of(mode: str, width: int, height: int, raw: bytes) -> Pillow.Image:
 
 
 def said(image: Pillow.Image) -> dict[str, Any]:
-    """All that makes an image what it is."""
+    """Return everything that must be equal for two images to be equal."""
     facts: dict[str, Any] = {
         "mode": image.mode,
         "size": image.size,
@@ -43,7 +43,7 @@ def said(image: Pillow.Image) -> dict[str, Any]:
     raw=st.binary(min_size=1),
 )
 def test_any_image_comes_back(mode: str, width: int, height: int, raw: bytes) -> None:
-    """Any image of any mode comes back."""
+    """Any image of any mode reads back equal."""
     image = image_of(mode, width, height, raw)
     assert said(load(dump(Image(image))).data) == said(image)
 
@@ -70,13 +70,13 @@ IMAGES["transparent colour"].info["transparency"] = (1, 2, 3)
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_comes_back(name: str) -> None:
-    """An image comes back with its palette and what is transparent."""
+    """An image reads back with its palette and transparency."""
     assert said(trip(IMAGES[name])) == said(IMAGES[name])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_lossy_image_is_a_jpeg(mode: str) -> None:
-    """A grey or RGB image that may lose is written as a JPEG and says so when it is read."""
+    """A grey or RGB image with `lossless=False` is written as a JPEG and reads back as lossy."""
     data = Image(Pillow.new(mode, (8, 8), 100), lossless=False)
     found = load(dump(data))
     assert isinstance(found, Image)
@@ -86,7 +86,7 @@ def test_lossy_image_is_a_jpeg(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "RGBA", "CMYK", "F", "I;16"])
 def test_other_modes_never_lose(mode: str) -> None:
-    """An image of another mode stays exact, and keeps that it might have lost."""
+    """An image of another mode is written without loss and keeps its `lossless=False`."""
     image = image_of(mode, 3, 2, b"\x07\x90")
     found = load(dump(Image(image, lossless=False)))
     assert isinstance(found, Image)
@@ -94,14 +94,14 @@ def test_other_modes_never_lose(mode: str) -> None:
 
 
 def test_file_comes_back() -> None:
-    """An image that is still in its file is loaded and comes back."""
+    """An image that is not loaded from its file yet is loaded and reads back equal."""
     file = io.BytesIO()
     image_of("RGB", 3, 2, b"\x01\x02").save(file, "PNG")
     assert said(trip(Pillow.open(file))) == said(image_of("RGB", 3, 2, b"\x01\x02"))
 
 
 def test_first_frame_of_an_animation_comes_back() -> None:
-    """Of an image with several frames the first one is written."""
+    """Only the first frame of an image with several frames is written."""
     file = io.BytesIO()
     frames = [Pillow.new("L", (2, 2), shade) for shade in (10, 200)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
@@ -109,7 +109,7 @@ def test_first_frame_of_an_animation_comes_back() -> None:
 
 
 def test_written_image_is_a_copy() -> None:
-    """What was written does not change with the image."""
+    """A written image does not change with the original."""
     image = Pillow.new("L", (1, 1), 7)
     form = wrap(image).to_jcr()
     image.putpixel((0, 0), 0)
@@ -127,7 +127,7 @@ def test_written_image_is_a_copy() -> None:
     ],
 )
 def test_broken_params_are_refused(params: dict[str, Any]) -> None:
-    """Params that are no image, or claim a larger one than they hold, are refused."""
+    """Params that are not an image, or claim a larger image than they hold, are refused."""
     with pytest.raises(ValueError, match=r"Invalid|unrecognized|mode"):
         load({"type": "otel_ml.types.Image", "params": params})
 
@@ -135,7 +135,7 @@ def test_broken_params_are_refused(params: dict[str, Any]) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_picture_stands_upright(orientation: int, mode: str) -> None:
-    """What a page shows stands as it was held; what is read has the pixels and the mark it had."""
+    """The stored file is upright; the loaded image has the original pixels and orientation."""
     image = photo(orientation, mode).copy()
     form = Image(image).to_jcr()["params"]
     upright = ImageOps.exif_transpose(image)

@@ -1,6 +1,6 @@
-"""A table of values: what is kept of each, and what is read back.
+"""Table of sample values: what is stored of each value, and what is read back.
 
-``pytest tests/unit/otel_ml/types/test_kept.py -k table -s`` prints it.
+``pytest tests/unit/otel_ml/types/test_kept.py -k table -s`` prints the table.
 """
 
 import sys
@@ -10,7 +10,7 @@ from tests.support.otel_ml.types.samples import SAMPLES
 
 
 def test_table() -> None:
-    """At least 180 values come back: as themselves, as plain data, or as a text that says so."""
+    """At least 180 values read back: equal, as plain data, or as text marked as such."""
     rows = rows_of(SAMPLES)
     sys.stdout.write(f"\n{write_table(rows)}\n{len(rows)} values\n")
     assert len(rows) >= 180

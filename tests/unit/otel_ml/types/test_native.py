@@ -1,4 +1,4 @@
-"""Values of Python's own types come back as they were."""
+"""Values of Python's own types read back equal."""
 
 import datetime
 import decimal
@@ -56,7 +56,7 @@ natives = st.recursive(
 @given(value=natives)
 @settings(max_examples=examples(300))
 def test_any_native_value_comes_back(value: object) -> None:
-    """Any mixture of the standard library's values comes back with its types."""
+    """Any mixture of the standard library's values reads back with its types."""
     assert same(Native.from_jcr(Native(value).to_jcr()["params"]).data, value)
 
 
@@ -105,58 +105,58 @@ def test_any_native_value_comes_back(value: object) -> None:
     ],
 )
 def test_native_value_comes_back(value: object) -> None:
-    """A value that JSON has no form for comes back as it was."""
+    """A value that JSON cannot represent reads back equal."""
     assert same(load(dump(Native(value))).data, value)
 
 
 def test_huge_number_comes_back() -> None:
-    """A number comes back whose decimal digits Python would refuse to write."""
+    """A number with more decimal digits than Python agrees to print reads back equal."""
     assert trip(-(10**50_000)) == -(10**50_000)
 
 
 def test_fold_comes_back() -> None:
-    """The second half past two of a night in October stays the second."""
+    """The second 2:30 of the night when summer time ends keeps its fold."""
     assert trip([datetime.datetime(2024, 10, 27, 2, 30, tzinfo=AMSTERDAM, fold=1)])[0].fold == 1
 
 
 def test_index_in_a_list_comes_back() -> None:
-    """An index of pandas keeps its dtype, its name and its kind among other values."""
+    """A pandas index in a list keeps its dtype, name and kind."""
     [found] = trip([pd.Index(["a", "b"], name="n", dtype=object)])
     pd.testing.assert_index_equal(found, pd.Index(["a", "b"], name="n", dtype=object))
 
 
 def test_array_of_pandas_in_a_list_comes_back() -> None:
-    """An array of pandas keeps its dtype among other values."""
+    """A pandas array in a list keeps its dtype."""
     [found] = trip([pd.array([1, None], dtype="Int8")])
     pd.testing.assert_extension_array_equal(found, pd.array([1, None], dtype="Int8"))
 
 
 def test_member_keeps_its_name_in_the_document() -> None:
-    """Which member of an enumeration a value was stands in the document."""
+    """The document names the enumeration member of a value."""
     [written] = json.loads(dump(wrap([hostile.Colour.RED])))["params"]["data"]
     assert written == {"$": "member", "v": "red", "of": "tests.support.otel_ml.hostile.Colour.RED"}
 
 
 def test_fields_that_are_not_set_are_left_out() -> None:
-    """Of an object that is still being made the fields are kept that it has."""
+    """An object with unset fields is stored with the fields that are set."""
     assert trip(hostile.Unset()) == {"size": 1}
 
 
 def test_text_of_an_object_says_so() -> None:
-    """An object without declared fields is read as its repr, which says whose it is."""
+    """An object without declared fields is read as its ``repr``, as text with the object's type."""
     [found] = trip([hostile.Endless])
     assert (type(found), found.of) == (TextOnly, "builtins.type")
     assert found == "<class 'tests.support.otel_ml.hostile.Endless'>"
 
 
 def test_value_that_its_package_cannot_write_leaves_its_text() -> None:
-    """A column of objects is none that polars can write: the frame is kept as its text."""
+    """A polars frame with a column of objects, which polars cannot write, is kept as text."""
     [found] = trip([pl.DataFrame({"a": [object()]})])
     assert (type(found), found.of) == (TextOnly, "polars.dataframe.frame.DataFrame")
 
 
 def test_nothing_in_data_is_unpickled() -> None:
-    """A type of Arrow that old releases would unpickle is refused."""
+    """An Arrow type that old releases would unpickle is refused."""
     field = pa.field("a", pa.int8(), metadata={"ARROW:extension:name": "arrow.py_extension_type"})
     document = dump(wrap(pa.table({"a": pa.array([1], pa.int8())}, schema=pa.schema([field]))))
     with pytest.raises(ValueError, match="can only be read with pickle"):
@@ -164,24 +164,24 @@ def test_nothing_in_data_is_unpickled() -> None:
 
 
 def test_object_without_repr_leaves_its_type() -> None:
-    """An object whose repr raises still says what it was."""
+    """An object whose ``repr`` raises is read as text with its type."""
     assert trip(hostile.Hostile()).startswith("<tests.support.otel_ml.hostile.Hostile object at ")
 
 
 def test_list_that_holds_itself_ends() -> None:
-    """Where a value would begin again, an ellipsis stands."""
+    """A list that contains itself has an ellipsis at that place."""
     assert trip(hostile.cyclic_list()) == [1, "…"]
 
 
 def test_array_that_holds_itself_ends() -> None:
-    """Nor does an array of objects that holds itself go on for ever."""
+    """An array of objects that contains itself has an ellipsis at that place."""
     array = np.empty(1, object)
     array[0] = array
     assert trip([array])[0].tolist() == ["…"]
 
 
 def test_deep_list_is_cut() -> None:
-    """What is nested too deep for JSON is cut at its depth."""
+    """A value nested too deep for JSON is cut at depth 128."""
     found, depth = trip(hostile.deep_list()), 0
     while isinstance(found, list):
         [found], depth = found, depth + 1
@@ -189,7 +189,7 @@ def test_deep_list_is_cut() -> None:
 
 
 def test_endless_tree_ends() -> None:
-    """A small graph of lists that is an endless tree is cut within bounds."""
+    """A small graph of lists that unfolds to an endless tree is cut to a bounded size."""
     items: list[Any] = ["x" * 1_000_000] * 10
     for _ in range(20):
         items = [items] * 10
@@ -197,7 +197,7 @@ def test_endless_tree_ends() -> None:
 
 
 def test_hostile_value_is_written_and_read() -> None:
-    """No value makes writing, reading or describing it raise."""
+    """Writing, reading and describing a hostile value does not raise."""
     for name, make in hostile.VALUES.items():
         data = wrap(make())
         describe(data)
@@ -206,13 +206,13 @@ def test_hostile_value_is_written_and_read() -> None:
 
 @given(value=any_values)
 def test_any_value_is_written_and_read(value: object) -> None:
-    """Nor does any mixture of such values."""
+    """Writing and reading any mixture of values does not raise."""
     data = wrap(value)
     assert type(load(dump(data))) is type(data)
 
 
 def test_what_is_written_is_a_copy() -> None:
-    """What was written does not change with the value."""
+    """A written value does not change with the original."""
     value = {"a": [1, {"b": 2}], "c": bytearray(b"x")}
     form = wrap(value).to_jcr()
     value["a"] = value["c"][0] = 0  # type: ignore[index]  # the bytearray
@@ -232,5 +232,5 @@ def test_what_is_written_is_a_copy() -> None:
     ids=["bytes", "bytearray", "memoryview", "text", "lone surrogate", "subclass of text"],
 )
 def test_text_and_bytes_come_back(value: object, expected: object) -> None:
-    """Text and bytes come back as their types; a memoryview as bytes."""
+    """Text and bytes read back with their types, and a memoryview as bytes."""
     assert same(trip(value), expected)

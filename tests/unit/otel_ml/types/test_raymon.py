@@ -1,9 +1,9 @@
-"""What raymon's wrappers wrote is read.
+"""Values written by raymon's wrappers can be read.
 
-The forms in ``raymon_forms.json`` are what ``to_json()`` of raymon 0.0.39 printed: its ``types.py``
-and ``globals.py``, unchanged, as a package without its ``__init__`` (which needs packages that no
-longer install), under Python 3.10 with numpy 1.26, pandas 2.2 and Pillow 10. The values that were
-given to it stand below, beside the names of the forms.
+The forms in ``raymon_forms.json`` are output of ``to_json()`` of raymon 0.0.39. Its ``types.py``
+and ``globals.py`` were used unchanged, as a package without its ``__init__`` (which needs packages
+that no longer install), under Python 3.10 with numpy 1.26, pandas 2.2 and Pillow 10. The original
+values are below, under the names of the forms.
 """
 
 import json
@@ -43,19 +43,19 @@ SERIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", NATIVES | ARRAYS)
 def test_native_or_array_is_read(name: str) -> None:
-    """A native value or an array of raymon's is read as what was given to it."""
+    """A native value or an array written by raymon reads back equal."""
     assert same(load(FORMS[name]).data, (NATIVES | ARRAYS)[name])
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_array_can_be_written(name: str) -> None:
-    """An array of raymon's can be written when it is read, other than in raymon itself."""
+    """An array written by raymon is writable after reading, unlike in raymon itself."""
     assert load(FORMS[name]).data.flags.writeable
 
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_frame_is_read(name: str) -> None:
-    """A table of raymon's is read, which raymon itself no longer can."""
+    """A table written by raymon can be read, which raymon itself can no longer do."""
     found = load(FORMS[name]).data
     found.index, found.columns = pd.Index(list(found.index)), pd.Index(list(found.columns))
     expected = FRAMES[name].copy()
@@ -65,7 +65,7 @@ def test_frame_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERIES)
 def test_series_is_read(name: str) -> None:
-    """A series of raymon's is read with the labels that it had."""
+    """A series written by raymon is read with its labels."""
     found = load(FORMS[name]).data
     found.index = pd.Index(list(found.index))
     expected = SERIES[name].copy()
@@ -74,7 +74,7 @@ def test_series_is_read(name: str) -> None:
 
 
 def test_table_keeps_texts_of_digits() -> None:
-    """A text in a table of raymon's stays one, also when it looks like a number."""
+    """A text in a raymon table stays text, even if it looks like a number."""
     form = {"type": "raymon.types.DataFrame", "params": {"data": {"a": {"0": "007"}}}}
     assert load(form).data["a"].tolist() == ["007"]
 
@@ -83,7 +83,7 @@ def test_table_keeps_texts_of_digits() -> None:
     ("name", "mode", "lossless"), [("image", "RGB", False), ("image lossless", "RGBA", True)]
 )
 def test_image_is_read(name: str, mode: str, lossless: bool) -> None:
-    """An image of raymon's is read with its mode, size and what it may have lost."""
+    """An image written by raymon is read with its mode, size and `lossless` flag."""
     found = load(FORMS[name])
     assert isinstance(found, Image)
     assert (found.data.mode, found.data.size, found.lossless) == (mode, (4, 2), lossless)
@@ -92,14 +92,14 @@ def test_image_is_read(name: str, mode: str, lossless: bool) -> None:
 
 
 def test_array_of_objects_is_refused() -> None:
-    """An array of objects, of which raymon wrote the addresses, is refused."""
+    """An array of objects is refused, because raymon wrote only their addresses."""
     with pytest.raises(ValueError, match="Python objects"):
         load(FORMS["numpy objects"])
 
 
 @pytest.mark.parametrize("shape", ["__import__('os')", "(" * 200_000, "(9" * 9, "(-1,)", 3])
 def test_hostile_shape_is_refused(shape: object) -> None:
-    """A shape that is no tuple of numbers is refused, and never evaluated."""
+    """A shape that is not a tuple of numbers is refused and never evaluated."""
     params = {"data": "AAAA", "shape": shape, "dtype": "uint8"}
     with pytest.raises(ValueError, match="Invalid"):
         load({"type": "raymon.types.Numpy", "params": params})

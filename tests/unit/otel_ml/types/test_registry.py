@@ -1,4 +1,4 @@
-"""Which type strings are read, and by whom."""
+"""Registered types: which type names are read, and by which class."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from otel_ml.types import (
 
 
 class Point(Data):
-    """A wrapper of a user's."""
+    """A user's wrapper."""
 
     def to_jcr(self) -> dict[str, Any]:
         x, y = self.data
@@ -52,31 +52,31 @@ def point() -> type[Point]:
     ("wrapper", "value"), [(Arrow, pa.table({"a": [1]})), (DataFrame, pd.DataFrame({"a": [1]}))]
 )
 def test_subclass_takes_what_its_base_takes(wrapper: type[Data], value: Any) -> None:
-    """A wrapper that is derived from one of ours holds the same values."""
+    """A subclass of a built-in wrapper holds the same values."""
     derived = type("Mine", (wrapper,), {})
     assert derived(value).data is value
 
 
 def test_wrapper_of_the_users_comes_back(point: type[Point]) -> None:
-    """A registered wrapper of a user's is read by its own class."""
+    """A user's registered wrapper is read by its own class."""
     found = load(dump(point((1, 2))))
     assert (type(found), found.data) == (Point, (1, 2))
 
 
 def test_wrapper_of_the_users_comes_back_within_others(point: type[Point]) -> None:
-    """So it is where it is a part of another value."""
+    """A user's wrapper inside another value is read by its own class too."""
     [found] = load(dump(wrap([point((1, 2))]))).data
     assert (type(found), found.data) == (Point, (1, 2))
 
 
 def test_form_is_the_json_of_jcr(point: type[Point]) -> None:
-    """The written form is type and params, in JSON."""
+    """The written form is JSON with type and params."""
     expected = {"type": "tests.Point", "params": {"x": 1, "y": 2}}
     assert json.loads(dump(point((1, 2)))) == json.loads(point((1, 2)).to_json()) == expected
 
 
 def test_name_is_the_qualified_name_of_the_class() -> None:
-    """A wrapper that is registered without a name is known by its qualified name."""
+    """A wrapper registered without a name has its qualified name."""
 
     @register
     class Local(Point):
@@ -103,7 +103,7 @@ def test_wrapper_that_is_defined_again_replaces_itself() -> None:
 
 @pytest.mark.parametrize("name", ["otel_ml.types.Numpy", "raymon.types.Numpy", "tests.Point", ""])
 def test_taken_name_is_refused(point: type[Point], name: str) -> None:
-    """A name of ours, of raymon's or of another wrapper is refused."""
+    """A name of otel-ml, of raymon or of another wrapper is refused."""
 
     class Other(point):  # type: ignore[valid-type,misc]  # the fixture's class
         pass
@@ -113,13 +113,13 @@ def test_taken_name_is_refused(point: type[Point], name: str) -> None:
 
 
 def test_class_that_is_no_wrapper_is_refused() -> None:
-    """Only a wrapper can be registered."""
+    """A class that is not a wrapper cannot be registered."""
     with pytest.raises(ValueError, match=r"expected a subclass of otel_ml\.types\.Data"):
         register(dict)  # type: ignore[type-var]  # refused
 
 
 def test_unknown_type_is_refused_by_name() -> None:
-    """A type that nobody registered is named, with those that are; none is imported for it."""
+    """The error for an unknown type lists the registered ones, and nothing is imported."""
     with pytest.raises(ValueError, match=r"Unknown type 'os\.system'.*otel_ml\.types\.Numpy"):
         load({"type": "os.system", "params": {"command": "true"}})
 
@@ -143,13 +143,13 @@ def test_unknown_type_is_refused_by_name() -> None:
     ids=lambda form: str(form)[:60],
 )
 def test_broken_form_is_refused(form: Any) -> None:
-    """What is no form, or has other params than its type, is refused."""
+    """An invalid document, or one with wrong params for its type, is refused."""
     with pytest.raises(ValueError, match=r"Invalid|Unknown"):
         load(form)
 
 
 def test_broken_wrapper_of_the_users_is_told() -> None:
-    """A wrapper of a user's that writes what JSON has no form for is told so."""
+    """A user's wrapper whose `to_jcr` returns a value that JSON cannot represent raises."""
 
     class Broken(Point):
         def to_jcr(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ VALUES: list[tuple[object, type[Data]]] = [
 
 @pytest.mark.parametrize(("value", "expected"), VALUES, ids=lambda part: type(part).__name__)
 def test_value_is_wrapped_by_its_type(value: object, expected: type[Data]) -> None:
-    """A value is wrapped by what it is, unchanged."""
+    """A value is wrapped by the class for its type and stays the same object."""
     data = wrap(value)
     assert type(data) is expected
     assert data.data is value
@@ -193,7 +193,7 @@ def test_wrapper_stays_itself() -> None:
 
 
 def test_false_array_is_wrapped_as_any_object() -> None:
-    """An object that only claims to be numpy's is wrapped as any other."""
+    """An object that only claims to be a numpy array is wrapped like any other object."""
     false = type("ndarray", (), {"__module__": "numpy"})()
     assert type(wrap(false)) is Native
 
@@ -203,13 +203,13 @@ def test_false_array_is_wrapped_as_any_object() -> None:
     [(Text, b"a"), (Bytes, "a"), (Numpy, [1]), (DataFrame, {}), (Series, []), (Image, b"")],
 )
 def test_wrapper_refuses_another_type(wrapper: type[Data], value: object) -> None:
-    """A wrapper names the type that it got and what it expected."""
+    """A wrapper's error names the type it got and the type it expected."""
     expected = f"Invalid data of type builtins.{type(value).__name__}: expected"
     with pytest.raises(ValueError, match=expected):
         wrapper(value)
 
 
 def test_lossless_must_be_a_bool() -> None:
-    """Whether an image may lose is yes or no."""
+    """`lossless` must be True or False."""
     with pytest.raises(ValueError, match="Invalid lossless 'no': expected True or False"):
         Image(Pillow.new("L", (1, 1)), lossless="no")  # type: ignore[arg-type]  # refused

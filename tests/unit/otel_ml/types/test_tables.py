@@ -1,4 +1,4 @@
-"""Tables and series of pandas come back with their dtypes, indexes and kinds of missing."""
+"""Pandas tables and series read back with dtypes, indexes and kinds of missing values."""
 
 import datetime
 import decimal
@@ -29,7 +29,7 @@ def frames(draw: st.DrawFn) -> Any:
 
 @given(frame=frames())
 def test_any_table_comes_back(frame: Any) -> None:
-    """Any table of numpy's dtypes comes back, also without rows or columns."""
+    """Any table with numpy dtypes reads back equal, even without rows or columns."""
     same_frame(load(dump(wrap(frame))).data, frame)
 
 
@@ -46,7 +46,7 @@ cells = (
 
 @given(items=st.lists(cells, max_size=6))
 def test_any_mixture_comes_back(items: list[object]) -> None:
-    """A column of objects keeps each of them, and which kind of missing each is."""
+    """A column of objects keeps each object, including its kind of missing value."""
     values = np.empty(len(items), object)
     for place, item in enumerate(items):
         values[place] = item
@@ -94,21 +94,21 @@ COLUMNS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_column_comes_back(name: str) -> None:
-    """A column comes back with its dtype and what is missing."""
+    """A column reads back with its dtype and missing values."""
     series = pd.Series(COLUMNS[name], name="n")
     same_series(trip(series), series)
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_column_comes_back_in_a_table(name: str) -> None:
-    """So does a column of a table, also twice under one name."""
+    """A table with two columns of the same name reads back equal."""
     series = pd.Series(COLUMNS[name])
     frame = pd.concat([series, series], axis=1, keys=["n", "n"])
     same_frame(trip(frame), frame)
 
 
 def test_float_that_is_nan_is_not_missing() -> None:
-    """A nullable float keeps apart a NaN and what is missing."""
+    """A nullable float column distinguishes NaN from missing values."""
     values = pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))
     found = trip(pd.Series(values)).array
     again = pd.arrays.FloatingArray(np.array([np.nan, 1.0]), np.array([False, True]))
@@ -141,7 +141,7 @@ INDEXES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_index_comes_back(name: str) -> None:
-    """An index of rows and columns comes back with its kind, dtype, names and frequency."""
+    """Row and column indexes read back with kind, dtype, names and frequency."""
     index = INDEXES[name]
     size = len(index)
     frame = pd.DataFrame(np.zeros((size, size)))
@@ -151,13 +151,13 @@ def test_index_comes_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_index_of_series_comes_back(name: str) -> None:
-    """So does the index of a series."""
+    """The index of a series reads back equal."""
     series = pd.Series(range(len(INDEXES[name])), index=INDEXES[name], name=("n", 1))
     same_series(trip(series), series)
 
 
 def test_frequency_of_its_own_is_left_out() -> None:
-    """A frequency that its text does not say whole is left out, the times stay."""
+    """A frequency that its text does not fully describe is dropped, and the times are kept."""
     holidays = pd.offsets.CustomBusinessDay(holidays=["2024-05-20"])
     index = pd.date_range("2024-05-17", periods=3, freq=holidays)
     found = trip(pd.Series(range(3), index=index)).index
@@ -165,7 +165,7 @@ def test_frequency_of_its_own_is_left_out() -> None:
 
 
 def test_unknown_frequency_is_left_out() -> None:
-    """A frequency that this pandas does not know costs the frequency, not the table."""
+    """A frequency that this pandas version does not know is dropped, and the table is kept."""
     form = wrap(pd.Series(range(3), index=INDEXES["days"])).to_jcr()
     form["params"]["index"]["freq"] = "fortnight"
     same_index(load(form).data.index, pd.DatetimeIndex(INDEXES["days"], freq=None))
@@ -183,12 +183,12 @@ FRAMES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_table_comes_back(name: str) -> None:
-    """A table comes back as it was."""
+    """A table reads back equal."""
     same_frame(trip(FRAMES[name]), FRAMES[name])
 
 
 def test_written_table_is_a_copy() -> None:
-    """What was written does not change with the table."""
+    """A written table does not change with the original."""
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     form = wrap(frame).to_jcr()
     frame.loc[:, "a"] = 0
@@ -197,7 +197,7 @@ def test_written_table_is_a_copy() -> None:
 
 
 def test_table_that_is_read_can_be_written() -> None:
-    """What is read has memory of its own."""
+    """A loaded table is writable."""
     found = trip(pd.DataFrame({"a": [1, 2]}))
     found.loc[0, "a"] = 5
     assert found["a"].tolist() == [5, 2]

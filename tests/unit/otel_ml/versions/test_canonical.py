@@ -1,4 +1,4 @@
-"""Syntax and values as canonical text."""
+"""Canonical text of syntax and values."""
 
 import ast
 
@@ -21,18 +21,18 @@ from otel_ml.versions.canonical import BODY, HEAD, canonical, canonical_value
     ],
 )
 def test_constant_is_written_with_its_type(value: object, expected: str) -> None:
-    """Constants that compare equal and are not the same read differently."""
+    """Constants of different types have different texts, even if they compare equal."""
     assert canonical_value(value) == expected
 
 
 @pytest.mark.parametrize("value", ["é", "語", "🫨", ("é",)])
 def test_constant_is_ascii(value: object) -> None:
-    """A constant's text is ASCII: what `repr` holds for printable grows with each Python."""
+    """A constant's text is ASCII, because `repr` prints more characters in each new Python."""
     assert canonical_value(value).isascii()
 
 
 def test_huge_number_is_written() -> None:
-    """A number of more digits than Python writes is a constant like others."""
+    """A number with more digits than Python agrees to print still has a text."""
     assert canonical_value(2**20_000) != canonical_value(2**20_001)
 
 
@@ -43,7 +43,7 @@ def canonical_of(text: str, without: frozenset[str] = frozenset()) -> str:
 
 
 def test_canonical_text_is_readable() -> None:
-    """The canonical text names nodes and fields, without empty ones."""
+    """The canonical text names nodes and fields, and leaves out empty ones."""
     assert canonical_of("def f(a, b=1): return a") == (
         "FunctionDef(args=arguments(args=[arg(arg='a'),arg(arg='b')],"
         "defaults=[Constant(value=int:1)]),body=[Return(value=Name(id='a'))])"
@@ -51,14 +51,14 @@ def test_canonical_text_is_readable() -> None:
 
 
 def test_deep_syntax_has_a_canonical_text() -> None:
-    """A long chain of conditions, which nests in the syntax tree, is read to its end."""
+    """A long chain of conditions, which is deeply nested syntax, has a canonical text."""
     chain = "".join(f"    elif a == {n}: return {n}\n" for n in range(400))
     first = canonical_of(f"def f(a):\n    if a: return 0\n{chain}")
     assert "int:399" in first
 
 
 def test_head_and_body_are_written_apart() -> None:
-    """A function's parameters and its body can each be left out."""
+    """A function's parameters or its body can be left out of the text."""
     text = "def f(a) -> int: return a"
     assert canonical_of(text, HEAD) == "FunctionDef(body=[Return(value=Name(id='a'))])"
     assert canonical_of(text, BODY) == (

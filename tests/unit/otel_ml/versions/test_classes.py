@@ -1,4 +1,4 @@
-"""What counts of the classes that a model is written in, or reads from."""
+"""Versions of models that use classes: which parts of a class count."""
 
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,7 @@ SHOP: Final = {
 
 
 def digest(directory: Path, module: str = "shop.model", old: str = "", new: str = "") -> str:
-    """The digest of ``shop.model.model``, with a change in one of the modules."""
+    """Return the digest of ``shop.model.model`` after a change in one module."""
     assert old in SHOP[module]
     sources = {**SHOP, module: SHOP[module].replace(old, new)} if old else SHOP
     with imported(directory, sources, "shop.model") as imported_module:
@@ -84,7 +84,7 @@ def digest(directory: Path, module: str = "shop.model", old: str = "", new: str 
     ],
 )
 def test_class_opens_a_version(tmp_path: Path, module: str, old: str, new: str) -> None:
-    """What a method reads of its class, or of classes and modules of its package, counts."""
+    """A change in a class or module of the package that a method uses changes the version."""
     assert digest(tmp_path, module, old, new) != digest(tmp_path)
 
 
@@ -97,7 +97,7 @@ def test_class_opens_a_version(tmp_path: Path, module: str, old: str, new: str) 
     ],
 )
 def test_what_is_not_read_opens_no_version(tmp_path: Path, old: str, new: str) -> None:
-    """What the method does not read of its class, and what its object alone has, do not count."""
+    """Class constants that a method does not use, and attributes of its object, do not count."""
     source = SHOP["shop.model"] + "        # of nothing\n"
     with imported(tmp_path, {**SHOP, "shop.model": source}, "shop.model") as module:
         first = define(module.model).digest
@@ -108,7 +108,7 @@ def test_what_is_not_read_opens_no_version(tmp_path: Path, old: str, new: str) -
 
 
 def test_constants_are_named_by_their_class(tmp_path: Path) -> None:
-    """The definition names a class where the source says self."""
+    """The definition names constants by class, even if the source uses self."""
     with imported(tmp_path, SHOP, "shop.model") as module:
         definition = define(module.model)
     assert definition.constants == {
@@ -127,7 +127,7 @@ def test_constants_are_named_by_their_class(tmp_path: Path) -> None:
 
 
 def test_class_of_another_package_does_not_count(tmp_path: Path) -> None:
-    """Constants of a class that lies in another package are not read."""
+    """Constants of a class from another package do not count."""
     text = "from other import Other\n\ndef model():\n    return Other.prompt\n"
     digests = set()
     for word in "ab":
@@ -138,7 +138,7 @@ def test_class_of_another_package_does_not_count(tmp_path: Path) -> None:
 
 
 def test_first_parameter_of_a_static_method_is_no_object(tmp_path: Path) -> None:
-    """What a static method reads of its first argument is not looked up in its class."""
+    """Attributes of a static method's first argument are not looked up in its class."""
     text = """
         class Model:
             prompt = "a"

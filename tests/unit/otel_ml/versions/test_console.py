@@ -1,4 +1,4 @@
-"""Versions in consoles and notebooks, where what a function reads is defined again."""
+"""Versions in consoles and notebooks, where functions and constants are redefined."""
 
 import ast
 import code
@@ -15,7 +15,7 @@ from tests.support.otel_ml.recording import Recording, attributes
 
 HELPER: Final = "def greet(name):\n    return 'Hello, ' + name\n"
 MODEL: Final = "@client.trace\ndef model(name):\n    return greet(name) + MARK\n"
-# Each text is typed in turn, and then the model is called once.
+# The model is called once after each text is typed.
 SESSION: Final = [
     HELPER + "\nMARK = '!'\n\n" + MODEL,
     "MARK = '?'\n",
@@ -26,12 +26,12 @@ SESSION: Final = [
     MODEL.replace("+ MARK", "+ MARK * 2"),
     "UNREAD = 1\n",
 ]
-# The numbers that a store would give to the versions of these calls.
+# The number of the version of each call, in order of first use.
 EXPECTED: Final = [1, 2, 1, 3, 1, 1, 4, 4]
 
 
 class Console:
-    """A console of Python's own."""
+    """A session in Python's own console."""
 
     def __init__(self, client: Client) -> None:
         self._console = code.InteractiveConsole({"__name__": "__main__", "client": client})
@@ -43,7 +43,7 @@ class Console:
 
 
 class Notebook:
-    """Runs cells as IPython does: each is known to `linecache`, each statement is compiled."""
+    """A notebook that runs cells like IPython: in `linecache`, with each statement compiled."""
 
     _numbers = count()
 
@@ -71,7 +71,7 @@ def _no_lines_are_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("place", [Console, Notebook])
 def test_session_has_its_versions(recording: Recording, place: type[Console | Notebook]) -> None:
-    """What is defined again opens a version, and goes back to one; what is the same does not."""
+    """A changed definition is a new version, a restored one the old version."""
     session = place(recording.client)
     for text in SESSION:
         session.run(text)
@@ -81,7 +81,7 @@ def test_session_has_its_versions(recording: Recording, place: type[Console | No
 
 
 def test_definition_follows(recording: Recording) -> None:
-    """The definition of a version that was opened in a notebook is that of its call."""
+    """The definition recorded in a notebook is the one at the time of the call."""
     notebook = Notebook(recording.client)
     for text in SESSION[:2]:
         notebook.run(text)
@@ -94,7 +94,7 @@ def test_definition_follows(recording: Recording) -> None:
 
 
 def test_structures_are_counted_anew(recording: Recording) -> None:
-    """A version that is opened in a notebook has eight structures of its own."""
+    """Each version in a notebook has its own limit of eight output structures."""
     notebook = Notebook(recording.client)
     notebook.run("MARK = '!'\n@client.trace\ndef model(n):\n    return {f'a{n}': MARK}\n")
     for mark in "!?":
@@ -105,7 +105,7 @@ def test_structures_are_counted_anew(recording: Recording) -> None:
 
 
 def test_removed_name_is_noticed(recording: Recording) -> None:
-    """A helper that is gone from a notebook opens a version, also for a call that fails."""
+    """A removed helper changes the version, even of a call that fails."""
     notebook = Notebook(recording.client)
     notebook.run(SESSION[0])
     notebook.run("model('x')\n")
@@ -116,7 +116,7 @@ def test_removed_name_is_noticed(recording: Recording) -> None:
 
 
 def test_value_that_does_not_count_is_not_held(recording: Recording) -> None:
-    """A notebook's table that a model reads can be let go."""
+    """A version does not keep a notebook's table alive that a model reads."""
     notebook = Notebook(recording.client)
     notebook.run("import weakref\nclass Table: pass\ntable = Table()\nseen = weakref.ref(table)\n")
     notebook.run("@client.trace\ndef model():\n    return str(table)\n")

@@ -1,4 +1,4 @@
-"""What a decorator is told of versions: declared parameters, and the parts that count."""
+"""The options of decorators for versions: `params` and `version_on`."""
 
 import json
 from collections.abc import Callable, Collection
@@ -26,7 +26,7 @@ def shorten(text):
 def model(text: str, mark="!"):
     return shorten(text) + mark
 """
-# What changes when only this is changed.
+# A change of the source that affects only this part.
 CHANGES: Final[dict[Part, tuple[str, str]]] = {
     "source": ("+ mark", "+ mark + mark"),
     "signature": ('mark="!"', 'mark="?"'),
@@ -44,7 +44,7 @@ def told(run: Any) -> Any:
 
 
 def test_params_are_asked_for_once(recording: Recording) -> None:
-    """Parameters that are a function are those that it returned at the first call."""
+    """Params given as a function are read once, at the first call."""
     asked: list[int] = []
 
     def params() -> dict[str, object]:
@@ -61,7 +61,7 @@ def test_params_are_asked_for_once(recording: Recording) -> None:
 
 
 def test_asked_params_are_those_that_are_given(recording: Recording) -> None:
-    """Parameters open the same version whether they are given or asked for."""
+    """Params give the same version whether given as values or by a function."""
     for params in ({"a": 1}, lambda: {"a": 1}, lambda: {"a": 2}):
         recording.client.trace(params=params, name="model")(abs)(1)
     first, second, third = map(version, recording.runs())
@@ -79,7 +79,7 @@ def test_asked_params_are_those_that_are_given(recording: Recording) -> None:
 def test_params_that_fail_are_left_out(
     recording: Recording, params: Callable[[], dict[str, object]]
 ) -> None:
-    """Parameters that cannot be had are reported, and the run goes on without them."""
+    """If the params function fails, trouble is counted and the run has no params."""
     before = trouble().get("params", 0)
     assert recording.client.trace(params=params, name="model")(abs)(-1) == 1
     recording.client.trace(name="model")(abs)(-1)
@@ -101,26 +101,26 @@ SUBSETS: Final = [
 
 @pytest.mark.parametrize("part", CHANGES)
 def test_part_counts_where_it_is_named(tmp_path: Path, part: Part) -> None:
-    """A change of one part opens a version exactly where that part counts."""
+    """A change of a part changes the version only if that part is in `version_on`."""
     old, new = CHANGES[part]
     assert old in MODEL
     for version_on in SUBSETS:
         before = version_of(tmp_path, MODEL, version_on)
         after = version_of(tmp_path, MODEL.replace(old, new), version_on)
-        # The value of a constant that only a helper names is found by way of the helper.
+        # A constant that only a helper uses is only found through the helper.
         counts = part in version_on and (part != "constants" or "helpers" in version_on)
         assert (before != after) == counts, sorted(version_on)
 
 
 def test_params_count_where_they_are_named() -> None:
-    """Declared parameters open a version exactly where they count."""
+    """Declared params change the version only if they are in `version_on`."""
     for version_on in SUBSETS:
         digests = {define(abs, {"a": value}, version_on).digest for value in (1, 2)}
         assert (len(digests) == 2) == ("params" in version_on)
 
 
 def test_bound_arguments_are_constants() -> None:
-    """What a partial binds counts among the constants."""
+    """Arguments bound by a partial count as constants."""
     for version_on in SUBSETS:
         digests = {define(partial(pow, value), {}, version_on).digest for value in (1, 2)}
         assert (len(digests) == 2) == ("constants" in version_on)
@@ -128,7 +128,7 @@ def test_bound_arguments_are_constants() -> None:
 
 @pytest.mark.parametrize("part", ["source", "signature"])
 def test_part_counts_without_source(part: Part) -> None:
-    """A function without source has parameters and a body that count each by itself."""
+    """For a function without source, signature and body still count separately."""
     texts = ["def model(a): return a", "def model(a, b): return a", "def model(a): return -a"]
     digests = []
     for text in texts:
@@ -141,7 +141,7 @@ def test_part_counts_without_source(part: Part) -> None:
 
 @pytest.mark.parametrize("output", [True, False])
 def test_output_counts_where_it_is_named(recording: Recording, output: bool) -> None:
-    """Outputs of another structure open a version where the output counts."""
+    """Outputs of another structure change the version only if `version_on` has the output."""
     version_on: set[Part] = {"source", "output"} if output else {"source"}
     model = recording.client.trace(name="model", version_on=version_on)(lambda a: a)
     assert [model(1), model("b"), model([2])] == [1, "b", [2]]
@@ -151,7 +151,7 @@ def test_output_counts_where_it_is_named(recording: Recording, output: bool) -> 
 
 
 def test_all_but_the_output_have_the_digest_of_all() -> None:
-    """The digest is of the definition: that outputs do not count leaves it as it is."""
+    """Leaving the output out of `version_on` does not change the definition's digest."""
     assert define(abs, {}, PARTS - {"output"}).digest == define(abs).digest
 
 
@@ -166,7 +166,7 @@ def test_all_but_the_output_have_the_digest_of_all() -> None:
 )
 @pytest.mark.parametrize("decorator", ["trace", "assess", "default"])
 def test_unknown_part_is_refused(client: Client, decorator: str, wrong: Any, said: str) -> None:
-    """A part that there is not is refused where it is named."""
+    """An unknown part in `version_on` is refused at decoration."""
     decorate: Any = {
         "trace": client.trace,
         "assess": lambda **told: client.assess(Judge("a", "", lambda output: 1.0), **told),
@@ -191,7 +191,7 @@ def is_long(score: float) -> bool:
 def test_source_stays_where_it_is(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With the variable a definition says neither source nor values, and is the same version."""
+    """With OTEL_ML_CAPTURE_SOURCE=off the version is the same, without source or values."""
     with imported(tmp_path, {"shop.model": MODEL}, "shop.model") as module:
         for value in ("", "OFF "):
             monkeypatch.setenv("OTEL_ML_CAPTURE_SOURCE", value)
@@ -211,7 +211,7 @@ def test_source_stays_where_it_is(
 def test_source_of_a_judge_stays_where_it_is(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the variable a judge says neither rubric nor criterion, nor the one in words."""
+    """With OTEL_ML_CAPTURE_SOURCE=off a judge has no source, criterion or description."""
     monkeypatch.setenv("OTEL_ML_CAPTURE_SOURCE", "off")
     judge = Judge("long", "a rubric in words", rubric, is_long)
     recording.client.assess(judge, name="model")(repr)("Hello")
@@ -258,7 +258,7 @@ def criterion(score):
 def test_judge_is_versioned_as_a_model_is(
     recording: Recording, tmp_path: Path, old: str, new: str, opens: bool
 ) -> None:
-    """A judge's version changes with its rubric, its criterion and what they use."""
+    """A judge's version changes with its rubric, its criterion and the functions they use."""
     assert old in JUDGE
     for source in (JUDGE, JUDGE.replace(old, new)):
         with imported(tmp_path, {"shop.judge": source}, "shop.judge") as module:

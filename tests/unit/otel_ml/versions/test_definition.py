@@ -10,7 +10,7 @@ from otel_ml.redaction import Redaction
 from otel_ml.versions.definition import Definition, define
 from tests.support.otel_ml.written import imported
 
-# `shop.model.model` calls a helper that calls one that calls one; `other` is another package.
+# `shop.model.model` calls a helper in a chain of three; `other` is another package.
 SHOP = {
     "shop.model": '''
         import functools
@@ -95,7 +95,7 @@ CACHED = "@functools.cache\n" + " " * 16
 def define_model(
     directory: Path, sources: Mapping[str, str], params: Mapping[str, object] | None = None
 ) -> Definition:
-    """The definition of ``shop.model.model`` in modules with these sources."""
+    """Return the definition of ``shop.model.model`` in modules with the given sources."""
     with imported(directory, sources, "shop.model") as module:
         return define(module.model, params)
 
@@ -138,7 +138,7 @@ def one_module(source: str) -> dict[str, str]:
     ],
 )
 def test_behaviour_opens_a_version(tmp_path: Path, module: str, old: str, new: str) -> None:
-    """A change that can change behaviour changes the digest."""
+    """A change that can affect behaviour changes the digest."""
     before = define_model(tmp_path, SHOP).digest
     assert define_model(tmp_path, changed(module, old, new)).digest != before
 
@@ -184,13 +184,13 @@ def test_behaviour_opens_a_version(tmp_path: Path, module: str, old: str, new: s
     ],
 )
 def test_writing_opens_no_version(tmp_path: Path, module: str, old: str, new: str) -> None:
-    """A change of how it is written, or of what is out of reach, leaves the digest."""
+    """A change of formatting, or of code that is out of reach, does not change the digest."""
     before = define_model(tmp_path, SHOP).digest
     assert define_model(tmp_path, changed(module, old, new)).digest == before
 
 
 def test_decorators_have_no_order(tmp_path: Path) -> None:
-    """Decorators in another order leave the digest, and so do none."""
+    """The order of decorators, or their absence, does not change the digest."""
     text = """
         def one(function):
             return function
@@ -208,7 +208,7 @@ def test_decorators_have_no_order(tmp_path: Path) -> None:
 
 
 def test_going_back_gives_the_old_digest(tmp_path: Path) -> None:
-    """Source that is as it was has the digest that it had."""
+    """Restored source has the original digest."""
     second = changed("shop.third", "+ 3", "+ 30")
     digests = [define_model(tmp_path, sources).digest for sources in (SHOP, second, SHOP)]
     assert digests[0] == digests[2] != digests[1]
@@ -216,14 +216,14 @@ def test_going_back_gives_the_old_digest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parameters", ["a", "a, b=1", "a, *, b='x'"])
 def test_own_name_opens_no_version(tmp_path: Path, parameters: str) -> None:
-    """A function that is called otherwise has the same digest."""
+    """The function's own name does not change the digest."""
     first = one_module(f"def model({parameters}):\n    return a\n")
     second = one_module(f"def answer({parameters}):\n    return a\n\nmodel = answer\n")
     assert define_model(tmp_path, first).digest == define_model(tmp_path, second).digest
 
 
 def test_declared_params_open_a_version(tmp_path: Path) -> None:
-    """Declared parameters are part of the digest, their order is not."""
+    """Declared params change the digest, and their order does not."""
     digests = [
         define_model(tmp_path, SHOP, params).digest
         for params in ({}, {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3})
@@ -233,14 +233,14 @@ def test_declared_params_open_a_version(tmp_path: Path) -> None:
 
 
 def test_same_source_has_the_same_digest(tmp_path: Path) -> None:
-    """The digest is 16 hex digits that do not depend on where the source lies."""
+    """The digest is 16 hex digits and does not depend on the source's location."""
     digest = define_model(tmp_path / "here", SHOP).digest
     assert digest == define_model(tmp_path / "there", SHOP).digest
     assert len(bytes.fromhex(digest)) == 8
 
 
 def test_definition_names_its_parts(tmp_path: Path) -> None:
-    """The definition holds source, signature, params, helpers and constants; secrets as hashes."""
+    """A definition has source, signature, params, helpers and constants, with secrets hashed."""
     source = """
         from shop.first import first
         from shop.settings import API_KEY
@@ -273,13 +273,13 @@ def test_definition_names_its_parts(tmp_path: Path) -> None:
     ["API_KEY", "apikey", "PASSWORD", "db_passwd", "client_secret", "TOKEN", "Authorization"],
 )
 def test_secret_is_not_told(tmp_path: Path, name: str) -> None:
-    """A constant whose name speaks of a secret appears nowhere in the definition."""
+    """A constant whose name suggests a secret does not appear in the definition."""
     source = one_module(f'{name} = "sk-123456"\n\ndef model():\n    return {name}\n')
     assert "sk-123456" not in define_model(tmp_path, source).to_json(Redaction())
 
 
 def test_big_constant_hides_no_other(tmp_path: Path) -> None:
-    """A constant beyond the limit leaves the others in the digest."""
+    """A constant over the size limit does not hide changes of other constants."""
     text = 'BIG = "{}"\nLIMIT = {}\n\ndef model():\n    return BIG, LIMIT\n'
     first = one_module(text.format("x" * 20_000, 1))
     second = one_module(text.format("x" * 20_000, 2))
@@ -288,7 +288,7 @@ def test_big_constant_hides_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("hi", "bye"), ("hello", "goodbye")])
 def test_closures_of_one_factory_all_count(tmp_path: Path, words: tuple[str, str]) -> None:
-    """Helpers that one function made differ in what they close over, and each of them counts."""
+    """Each helper made by one factory counts with its own closure."""
     text = """
         def make(word):
             def say(name):
@@ -308,7 +308,7 @@ def test_closures_of_one_factory_all_count(tmp_path: Path, words: tuple[str, str
 
 @pytest.mark.parametrize("words", [("c", "b"), ("a", "c")])
 def test_constants_of_one_name_all_count(tmp_path: Path, words: tuple[str, str]) -> None:
-    """What a helper closes over and a module's constant of the same name both count."""
+    """A helper's closure variable and a module constant of the same name both count."""
     text = """
         word = "{}"
 
@@ -328,7 +328,7 @@ def test_constants_of_one_name_all_count(tmp_path: Path, words: tuple[str, str])
 
 
 def test_near_helper_is_followed_as_a_near_one(tmp_path: Path) -> None:
-    """A helper that is called directly and from afar brings its own helpers along."""
+    """A helper that is called both directly and through others brings its own helpers."""
     text = """
         def last(a):
             return a + {}
@@ -350,7 +350,7 @@ def test_near_helper_is_followed_as_a_near_one(tmp_path: Path) -> None:
 
 
 def test_unrelated_constant_of_a_local_name_does_not_count(tmp_path: Path) -> None:
-    """A module's constant that only shares its name with a local of the function is not read."""
+    """A module constant with the same name as a local variable does not count."""
     text = """
         text = "{}"
 
@@ -363,7 +363,7 @@ def test_unrelated_constant_of_a_local_name_does_not_count(tmp_path: Path) -> No
 
 
 def test_recursive_functions_end(tmp_path: Path) -> None:
-    """Functions that call each other have a digest."""
+    """Functions that call each other have a finite definition."""
     text = """
         def model(a):
             return other(a) if a else model(a - 1)
@@ -375,7 +375,7 @@ def test_recursive_functions_end(tmp_path: Path) -> None:
 
 
 def test_helpers_are_bounded(tmp_path: Path) -> None:
-    """Of many helpers 32 are read."""
+    """Only the first 32 helpers are read."""
     names = [f"h{n:02}" for n in range(40)]
     helpers = "\n".join(f"def {name}(a):\n    return a\n" for name in names)
     calls = " + ".join(f"{name}(a)" for name in names)

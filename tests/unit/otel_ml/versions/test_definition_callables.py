@@ -43,7 +43,7 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     ],
 )
 def test_source_is_found(target: Callable[..., Any], source: str) -> None:
-    """The source is the innermost function's own, whatever stands around it."""
+    """The source is that of the innermost function, whatever wraps it."""
     found = define(target).source
     assert found is not None
     assert found.endswith(source)
@@ -54,7 +54,7 @@ def scale(a: int, factor: int = 1) -> int:
 
 
 def test_bound_arguments_of_a_partial_count() -> None:
-    """A function and its partials with different arguments are different versions."""
+    """A function and partials of it with different arguments have different versions."""
     targets: list[Callable[..., int]] = [
         scale,
         functools.partial(scale, factor=2),
@@ -71,7 +71,7 @@ def run_text(text: str) -> Callable[..., Any]:
 
 
 def test_function_without_source_has_a_digest() -> None:
-    """A function of a console is told by its code."""
+    """A function typed in a console has no source and a digest of its code."""
     definitions = [define(run_text(f"def model(a):\n    return a + {n}\n")) for n in (1, 1, 2)]
     assert [definition.source for definition in definitions] == [None] * 3
     assert definitions[0].digest == definitions[1].digest
@@ -86,13 +86,13 @@ def test_function_without_source_has_a_digest() -> None:
     ],
 )
 def test_function_without_source_counts_its_values(first: str, second: str) -> None:
-    """Defaults and constants count for a function without source as well."""
+    """Defaults and constants also count for a function without source."""
     assert define(run_text(first)).digest != define(run_text(second)).digest
 
 
 @pytest.mark.parametrize("target", [len, print, str.upper, "a".upper, int, dict.fromkeys])
 def test_anything_has_a_digest(target: Any) -> None:
-    """What is no Python function has a digest, and no source."""
+    """A callable that is not a Python function has a digest and no source."""
     definition = define(target)
     assert len(bytes.fromhex(definition.digest)) == 8
     assert definition.source is None

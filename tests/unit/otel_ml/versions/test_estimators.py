@@ -1,4 +1,4 @@
-"""Fitted estimators: a version is what the fit left, in every process, before and after use."""
+"""Fitted estimators: their version is their fit, in every process, before and after use."""
 
 import copy
 import functools
@@ -32,7 +32,7 @@ def _naming(model: Any) -> Callable[[], Any]:
 
 
 def test_digests_stay() -> None:
-    """The digests of estimators that were read rightly before are what they were."""
+    """Digests of estimators stay the same across releases."""
     line = LogisticRegression(C=0.5)
     line.classes_, line.coef_ = np.array([0, 1]), np.array([[0.5, -1.25]])
     line.intercept_, line.n_iter_ = np.array([0.125]), np.array([7], dtype=np.int32)
@@ -48,7 +48,7 @@ def test_digests_stay() -> None:
 
 
 def test_two_searches() -> None:
-    """Searches that found other estimators are two versions, and one that took longer is none."""
+    """Searches with different results are different versions; different timings are not."""
     grids = [{"C": [0.1, 1.0]}, {"C": [0.1, 1.0]}, {"C": [0.01, 1.0]}]
     first, again, other = (GridSearchCV(LogisticRegression(), grid).fit(_X, _Y) for grid in grids)
     again.refit_time_ += 1
@@ -60,7 +60,7 @@ def test_two_searches() -> None:
     ("function", "other"), [(np.log, np.log1p), (np.mean, np.max), (np.cbrt, FunctionTransformer)]
 )
 def test_functions_of_libraries(function: Any, other: Any) -> None:
-    """An estimator that calls another function of a library is another version."""
+    """Estimators that call different library functions are different versions."""
     assert _digest(FunctionTransformer(function)) != _digest(FunctionTransformer(other))
 
 
@@ -69,14 +69,14 @@ def _lower(text: str) -> str:
 
 
 def test_own_function_is_a_helper() -> None:
-    """A function of the package that an estimator calls is a helper of what names the estimator."""
+    """A package's function that an estimator calls is a helper of the traced function."""
     found = define(_naming(CountVectorizer(preprocessor=_lower)))
     assert list(found.helpers) == ["_lower"]
     assert found.unseen == ()
 
 
 class Connected:
-    """What a program gives an estimator: it holds an open connection."""
+    """A callable with an open connection, which counts attempts to pickle it."""
 
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:")
@@ -91,7 +91,7 @@ class Connected:
 
 
 def test_what_cannot_be_read_is_named() -> None:
-    """An open connection in an estimator is named, and no code of the program's is run for it."""
+    """An open connection in an estimator is listed as unseen, and no user code runs to read it."""
     asked = Connected()
     found = define(_naming(Pipeline([("words", CountVectorizer(preprocessor=asked))])))
     assert [text for text in found.unseen if "connection" in text] == [
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_named() -> None:
 
 
 class Remembering(LogisticRegression):  # type: ignore[misc] # it has no types
-    """An estimator of a program: what it is asked it keeps, in one way after the other."""
+    """A user's estimator that stores its calls in several ways."""
 
     def __init__(self, cache_size: int = 3, C: float = 1.0) -> None:  # noqa: N803 - of the library
         super().__init__(C=C)
@@ -142,12 +142,12 @@ class Remembering(LogisticRegression):  # type: ignore[misc] # it has no types
 
 
 def test_own_estimator_that_remembers() -> None:
-    """What a program's own estimator keeps of its use opens no version, and is named as unseen."""
+    """Data that an estimator stores during use is listed as unseen and keeps the version."""
     model = Remembering().fit(_X, _Y)
     before = define(_naming(model))
     model.predict(_X)
     model.predict(_X + 1)
-    model = copy.copy(model)  # which is read anew, also where its mark is that of before
+    model = copy.copy(model)  # a copy is read again, even if its mark is unchanged
     after = define(_naming(model))
     assert after.digest == before.digest
     assert [text for text in after.unseen if "model" in text] == [
@@ -160,7 +160,7 @@ def test_own_estimator_that_remembers() -> None:
 
 
 def test_own_estimator_of_another_fit() -> None:
-    """Of the same estimator all that its fit, its parameters and its setters left counts."""
+    """A different fit, parameter or setter value is a different version of the same estimator."""
     models = [Remembering() for _ in range(5)]
     models[1].cache_size = 4
     for model in models[:3]:
@@ -173,7 +173,7 @@ def test_own_estimator_of_another_fit() -> None:
 
 
 def test_own_estimator_in_another_one() -> None:
-    """So it is where one stands in a pipeline, and with a cache that is a function's."""
+    """Use does not change the version of an estimator in a pipeline or with a cached function."""
     model = Pipeline([("scale", StandardScaler()), ("own", Remembering())]).fit(_X, _Y)
     model.named_steps["own"].double = functools.lru_cache(_double)
     before = _digest(model)
@@ -187,7 +187,7 @@ def _double(number: int) -> int:
 
 
 class Own:
-    """A program's own model without a library."""
+    """A user's model class without a library."""
 
     def fit(self, x: Any) -> "Own":
         self.known: dict[float, float] = {}
@@ -199,7 +199,7 @@ class Own:
 
 
 def test_own_class_without_a_library() -> None:
-    """What functions change of an object that is no library's counts not at all, and is named."""
+    """Attributes that methods of a plain class change do not count and are listed as unseen."""
     model = Own().fit(_X)
     before = define(_naming(model))
     model.predict(3.0)
@@ -226,7 +226,7 @@ class Typed(LogisticRegression):
 
 
 def test_own_estimator_without_source() -> None:
-    """So it is of a class that was typed, of which there is no source."""
+    """Use does not change the version of an estimator whose class has no source."""
     names: dict[str, Any] = {"LogisticRegression": LogisticRegression, "__name__": "typed"}
     exec(compile(SOURCELESS, "<typed>", "exec"), names)  # noqa: S102 - as consoles do
     model = names["Typed"]().fit(_X, _Y)
@@ -238,7 +238,7 @@ def test_own_estimator_without_source() -> None:
 
 @pytest.mark.parametrize("name", ["known", "cached_answers_"])
 def test_cache_that_is_not_recognised(name: str) -> None:
-    """What a use fills through another name is a part of the fit, unless its name says cache."""
+    """A cache counts as part of the fit unless its name says that it is a cache."""
     digests = []
     for asked in ({}, {"asked": 1}):
         model = Remembering().fit(_X, _Y)
@@ -248,7 +248,7 @@ def test_cache_that_is_not_recognised(name: str) -> None:
 
 
 class Closed(LogisticRegression):  # type: ignore[misc] # it has no types
-    """An estimator that nobody can look into."""
+    """An estimator whose attributes cannot be read."""
 
     @property
     def __dict__(self) -> Any:  # type: ignore[override] # it is hostile
@@ -256,7 +256,7 @@ class Closed(LogisticRegression):  # type: ignore[misc] # it has no types
 
 
 def test_unreadable_model_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Of a model that cannot be read at all the log names the object and what follows, once."""
+    """An unreadable model is listed as unseen, and the log names it and the consequence once."""
     closed = Closed()
     found = [define(lambda: closed) for _ in range(2)]
     name = f"`closed`, a `{__name__}.Closed`, which cannot be read (OSError)"
@@ -267,7 +267,7 @@ def test_unreadable_model_is_named(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_deep_and_cyclic_objects() -> None:
-    """What lies deeper than any stack, or holds itself, is read to its end."""
+    """A deeply nested or cyclic object in an estimator has a digest."""
     chains = []
     for last in (1, 2, 1):
         chain: list[Any] = [last]
@@ -280,7 +280,7 @@ def test_deep_and_cyclic_objects() -> None:
 
 
 def test_order_of_sets_does_not_count() -> None:
-    """Sets and dicts of anything are read in one order."""
+    """The order of sets and dicts does not count."""
     words = [(hashlib.sha256(bytes([n])).hexdigest(), n) for n in range(50)]
     models = [CountVectorizer(stop_words=frozenset(order)) for order in (words, words[::-1])]
     for model, order in zip(models, (words, words[::-1]), strict=True):
@@ -289,7 +289,7 @@ def test_order_of_sets_does_not_count() -> None:
 
 
 def test_masked_arrays() -> None:
-    """Of a masked array what is masked does not count, and the mask does."""
+    """Masked values of an array do not count, and its mask does."""
     digests = []
     for data, hidden in (([1, 2], 1), ([1, 3], 1), ([1, 2], 0), ([4, 2], 1)):
         model = LogisticRegression()
@@ -302,7 +302,7 @@ def test_masked_arrays() -> None:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Any:
-    """Let scikit-learn say nothing of small data."""
+    """Silence scikit-learn's warnings about small data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""A function's digest does not depend on how it is laid out."""
+"""A function's digest does not depend on its formatting."""
 
 import linecache
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _heads = st.sampled_from(
 
 @dataclass(frozen=True)
 class Block:
-    """A compound statement, and what stands in it."""
+    """A compound statement with its body."""
 
     head: str
     body: list[Any] = field(default_factory=list)
@@ -44,7 +44,7 @@ _statements: st.SearchStrategy[Any] = st.recursive(
     max_leaves=8,
 )
 _bodies = st.lists(_statements, min_size=1, max_size=4)
-# Other ways to write the same.
+# Other spellings of the same value.
 _SPELLINGS: Final = {
     "1000": ["1_000", "0x3E8", "(1000)"],
     "1.5": ["15e-1", "1.50", "(1.5)"],
@@ -56,7 +56,7 @@ _SPELLINGS: Final = {
 
 
 def written(draw: Draw, statements: list[Any], margin: str) -> list[str]:
-    """Lay statements out, with an indent, blank lines and comments of any kind."""
+    """Format statements with a random indent, blank lines and comments."""
     indent = margin + draw(st.sampled_from([" ", "  ", "    ", "\t"]))
     lines = []
     for statement in statements:
@@ -74,7 +74,7 @@ def written(draw: Draw, statements: list[Any], margin: str) -> list[str]:
 
 @st.composite
 def layouts(draw: Draw) -> list[str]:
-    """One function in two layouts."""
+    """Generate one function in two layouts."""
     body = draw(_bodies)
     texts = []
     for _ in range(2):
@@ -86,13 +86,13 @@ def layouts(draw: Draw) -> list[str]:
 
 
 def digest(text: str) -> str:
-    """The digest of the function in a text that is known as a notebook's cell is."""
+    """Return the digest of the function in a text that is run like a notebook's cell."""
     scope: dict[str, Any] = {"LIMIT": LIMIT}
     linecache.cache[CELL] = (len(text), None, text.splitlines(keepends=True), CELL)
     try:
         exec(compile(text, CELL, "exec"), scope)  # noqa: S102 - what is tested is made of text
         definition = define(scope["model"])
-    except SyntaxError:  # a return in a class
+    except SyntaxError:  # a return inside a class
         reject()
     finally:
         del linecache.cache[CELL]
@@ -103,6 +103,6 @@ def digest(text: str) -> str:
 @given(texts=layouts())
 @settings(max_examples=examples(150))
 def test_layout_does_not_count(texts: list[str]) -> None:
-    """A function has one digest, whatever its indents, blank lines, comments and spellings."""
+    """A function's digest ignores indents, blank lines, comments and spellings."""
     first, second = map(digest, texts)
     assert first == second

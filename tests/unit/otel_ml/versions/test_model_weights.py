@@ -1,4 +1,4 @@
-"""The weights of a model object that a function names: when they are read, and what waits."""
+"""Weights of model objects that a function uses: when they are read, and which runs wait."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ CLASSIFIER = """
 
 
 class Slow:
-    """A model object of a library whose weights take as long to read as a test wants."""
+    """A model object whose weights are read only when the test allows it."""
 
     def __init__(self) -> None:
         self.weights = b"first"
@@ -67,7 +67,7 @@ def _feed(value: Slow, found: Any) -> None:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    """The object, whose library is known while the test runs."""
+    """Yield a new slow object, whose class is registered as a weight kind during the test."""
     global SLOW  # noqa: PLW0603 - what the function names
     SLOW = Slow()
     kinds: Mapping[tuple[str, str], WeightKind] = {
@@ -90,15 +90,15 @@ def numbered(found: list[Any]) -> list[int]:
 def test_refit_is_another_version(
     recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An estimator that is fitted otherwise opens a version, one that is fitted as before none."""
-    monkeypatch.setattr(weights, "_SHARE", 0)  # each call looks, however long a look takes
+    """A different fit of an estimator is a new version, and the same fit is the old version."""
+    monkeypatch.setattr(weights, "_SHARE", 0)  # each call checks, however long a check takes
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         model = recording.client.trace(module.model)
         for change in (module.again, module.load):
             for labels in ([0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]):
                 change(labels)
                 model(1)
-                recording.client.flush()  # its weights are read as they are now
+                recording.client.flush()  # reads the weights before they change again
         model(2)
     assert numbered(versions(recording)) == [1, 2, 1, 1, 2, 1, 1]
 
@@ -106,8 +106,8 @@ def test_refit_is_another_version(
 def test_refit_is_another_version_of_a_call_described_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refit opens a version also where a look at the weights is not repeated within a call."""
-    monkeypatch.setattr(weights, "_SHARE", 1)  # no look follows within the time that one takes
+    """A refit changes the version even if weights are not checked again during a call."""
+    monkeypatch.setattr(weights, "_SHARE", 1)  # no further check within the time that one takes
     recording = Recording(join=False)
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         model = recording.client.trace(module.model)
@@ -120,7 +120,7 @@ def test_refit_is_another_version_of_a_call_described_late(
 
 
 def test_new_weights_in_the_place_of_old_ones(tmp_path: Path) -> None:
-    """Weights of another fit are told apart where they lie at the address of the ones before."""
+    """New weights at the address of the old ones are noticed."""
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         array, saved = module.CLF.coef_, module.CLF.coef_.copy()
         kind = weights.kind_of(module.CLF)
@@ -133,7 +133,7 @@ def test_new_weights_in_the_place_of_old_ones(tmp_path: Path) -> None:
 
 
 def test_weights_are_shown(recording: Recording, tmp_path: Path) -> None:
-    """A definition names the class of a model object and the digest of its weights."""
+    """A definition has the class of a model object and the digest of its weights."""
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         recording.client.trace(module.model)(1)
     told = json.loads(attributes(recording.run())["otel_ml.model.definition"])
@@ -144,7 +144,7 @@ def test_weights_are_shown(recording: Recording, tmp_path: Path) -> None:
 
 
 def test_function_that_fits_is_one_version(recording: Recording, tmp_path: Path) -> None:
-    """A model that its own function fits at each call opens no version, and that is said."""
+    """A model that the function itself fits does not change the version and is listed as unseen."""
     with imported(tmp_path, {"shop.model": CLASSIFIER}, "shop.model") as module:
         learn = recording.client.trace(module.learn)
         for _ in range(3):
@@ -154,7 +154,7 @@ def test_function_that_fits_is_one_version(recording: Recording, tmp_path: Path)
 
 
 def test_weights_do_not_stop_a_call(recording: Recording, slow: Slow) -> None:
-    """Calls return while weights are read; their runs follow with the version then known."""
+    """Calls return while weights are read; their runs are sent later with the final version."""
     model = recording.client.trace(ask_slow)
     begun = time.monotonic()
     assert [model(n) for n in range(5)] == [5, 6, 7, 8, 9]
@@ -175,7 +175,7 @@ def test_weights_do_not_stop_a_call(recording: Recording, slow: Slow) -> None:
 
 
 def test_run_that_failed_waits_as_well(recording: Recording, slow: Slow) -> None:
-    """A call that raised while weights are read names its version too."""
+    """A call that raised while weights are read has its version too."""
     model = recording.client.trace(ask_slow)
     with pytest.raises(TypeError):
         model("a")  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def test_run_that_failed_waits_as_well(recording: Recording, slow: Slow) -> None
 
 
 def test_judged_run_waits_as_well(recording: Recording, slow: Slow) -> None:
-    """A run whose judges have spoken waits for its version, and keeps its scores."""
+    """A judged run waits for its version and keeps its scores."""
     judge = Judge("long", "", lambda outputs: outputs > 3)
     model = recording.client.assess(judge, inline=True)(ask_slow)
     model(1)
@@ -197,7 +197,7 @@ def test_judged_run_waits_as_well(recording: Recording, slow: Slow) -> None:
 
 
 def test_weights_that_change_while_they_are_read(recording: Recording, slow: Slow) -> None:
-    """An object that is fitted while it is read is read again, and no call gets a wrong version."""
+    """An object that changes while it is read is read again, and no call gets a wrong version."""
     model = recording.client.trace(ask_slow)
     model(1)
     wait_until(lambda: slow.reads)
@@ -211,7 +211,7 @@ def test_weights_that_change_while_they_are_read(recording: Recording, slow: Slo
 
 
 def test_weights_that_cannot_be_read(recording: Recording, slow: Slow) -> None:
-    """Weights that cannot be read leave the run with a version, which names the object."""
+    """If weights cannot be read, the run has a version, and the definition names the object."""
     slow.weights = "no bytes"  # type: ignore[assignment]
     slow.may_be_read.set()
     recording.client.trace(ask_slow)(1)
@@ -222,7 +222,7 @@ def test_weights_that_cannot_be_read(recording: Recording, slow: Slow) -> None:
 
 
 def test_closed_client_gives_its_runs(slow: Slow) -> None:
-    """At the end a run that still waits is sent with the version of its code."""
+    """A run that still waits when the client closes is sent with the version of its code."""
     recording = Recording()
     recording.client.trace(ask_slow)(1)
     recording.client.close()
@@ -232,7 +232,7 @@ def test_closed_client_gives_its_runs(slow: Slow) -> None:
 
 
 def test_many_bytes_are_read_behind_the_call(client: Client, tmp_path: Path) -> None:
-    """An array of 100 MB costs the first call no more than a small one does."""
+    """An array of 100 MB does not make the first call slower than a small array."""
     text = "import numpy\nE = numpy.zeros({})\ndef model(a): return a\n    \n"
     text = text.replace("return a", "return a + float(E[0])")
     took = []
@@ -248,7 +248,7 @@ def test_many_bytes_are_read_behind_the_call(client: Client, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_same_weights_have_the_same_digest(nested: bool) -> None:
-    """Arrays that lie otherwise in memory have the digest of their content."""
+    """Arrays with another memory layout and equal content have the same digest."""
     array = np.arange(6.0).reshape(2, 3)
     one: Any = {"a": [array]} if nested else array
     other: Any = {"a": [np.asfortranarray(array)]} if nested else np.asfortranarray(array)

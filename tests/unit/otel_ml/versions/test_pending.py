@@ -14,7 +14,7 @@ from tests.support.otel_ml.recording import Recording, attributes
 
 
 class Weight:
-    """A parameter of 8 MB, which counts how often it was changed in place."""
+    """A parameter of 8 MB with a counter of in-place changes."""
 
     _version = 0
     device = SimpleNamespace(type="cpu")
@@ -30,7 +30,7 @@ class Weight:
 
 
 class Module:
-    """It is read like a module of PyTorch, as soon as its gate is open."""
+    """A model that is read like a PyTorch module once its gate is open."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -54,14 +54,14 @@ Module.__module__ = "torch.nn.modules.module"
 
 @pytest.fixture
 def model() -> Iterator[Module]:
-    """A model that nobody has read; its gate is opened at the end."""
+    """Yield a model whose weights are not read yet, and open its gate at the end."""
     made = Module()
     yield made
     made.gate.set()
 
 
 def test_recording_waits_for_weights(model: Module) -> None:
-    """Inside `record`, runs are there although the weights are read after the call."""
+    """Inside `record`, reading runs waits for weights that are read after the call."""
     client = Client("shop")
 
     @client.trace

@@ -1,4 +1,4 @@
-"""What a function reads from outside, by its syntax and by its code."""
+"""The outer names that a function reads, found from its syntax and from its code."""
 
 import ast
 from typing import Any
@@ -30,12 +30,12 @@ def reads(text: str, *, by_code: bool = False) -> list[Read]:
     ],
 )
 def test_reads_are_what_comes_from_outside(text: str, expected: list[Read], by_code: bool) -> None:
-    """A function reads from outside what it names and does not make itself."""
+    """A function reads the names that it uses and does not define."""
     assert reads(text, by_code=by_code) == expected
 
 
 def test_attributes_are_followed() -> None:
-    """A chain of attributes is read with each of its beginnings."""
+    """A chain of attributes counts as a read of each of its prefixes."""
     assert reads("def f(): return a.b.c") == [("a",), ("a", "b"), ("a", "b", "c")]
 
 
@@ -50,5 +50,5 @@ def test_attributes_are_followed() -> None:
     ],
 )
 def test_local_name_is_not_read_from_outside(text: str, by_code: bool) -> None:
-    """A name that the function makes is its own, also where inner functions read it."""
+    """A name that the function defines is local, even if inner functions read it."""
     assert ("text",) not in reads(text, by_code=by_code)

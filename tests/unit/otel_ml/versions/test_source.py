@@ -1,4 +1,4 @@
-"""The source of a function: found, proved to be what runs, and cut out."""
+"""Finding the source of a function and checking that it is the code that runs."""
 
 import functools
 import warnings
@@ -50,32 +50,32 @@ def text_of(target: Callable[..., Any]) -> str | None:
 
 
 def test_decorators_are_not_part_of_the_source() -> None:
-    """A decorated function's own source is its def, comments included."""
+    """A decorated function's source is its def, with comments and without decorators."""
     assert text_of(decorated) == (
         'def decorated(a: int) -> int:\n    """Docstring."""\n    # comment\n    return a + OFFSET'
     )
 
 
 def test_lambda_is_cut_out_of_its_statement() -> None:
-    """A lambda's own source is the lambda, without what is around it."""
+    """A lambda's source is only the lambda, without the statement around it."""
     double = {"a": lambda x, y=OFFSET: x * y}["a"]
     assert text_of(double) == "lambda x, y=OFFSET: x * y"
 
 
 def test_lambdas_of_one_line_are_told_apart() -> None:
-    """Of two lambdas in one line each is found by its code."""
+    """Two lambdas on one line are distinguished by their code."""
     first, second = lambda x: x, lambda x: -x
     assert (text_of(first), text_of(second)) == ("lambda x: x", "lambda x: -x")
 
 
 def test_lambdas_of_the_same_code_are_not_guessed() -> None:
-    """Two lambdas in one line that differ in their defaults alone are not told apart."""
+    """Two lambdas on one line that differ only in their defaults have no source."""
     first, _ = lambda x=1: x, lambda x=2: x
     assert text_of(first) is None
 
 
 def test_lambda_is_found_in_the_middle_of_a_call() -> None:
-    """A lambda is found also where its line alone is no statement."""
+    """A lambda is found even if its line is not a statement of its own."""
     found = functools.partial(
         sorted,
         key=lambda x: x + 1)  # fmt: skip
@@ -83,7 +83,7 @@ def test_lambda_is_found_in_the_middle_of_a_call() -> None:
 
 
 def test_method_with_text_at_the_margin_has_a_source(tmp_path: Path) -> None:
-    """A method whose text reaches the left margin, as prompts do, is read like any other."""
+    """A method with text at the left margin, as in prompts, has its source."""
     text = 'class Model:\n    def method(self):\n        return """\nAnswer\n"""\n'
     with imported(tmp_path, {"shop.model": text}, "shop.model") as m:
         assert text_of(m.Model.method) == 'def method(self):\n        return """\nAnswer\n"""'
@@ -106,7 +106,7 @@ def nested(word: str) -> Callable[[], str]:
 
 
 def test_nested_function_is_found() -> None:
-    """Names of classes and closures around a function mean in its source what they mean there."""
+    """A nested function that uses its class and closures has its source."""
     found = text_of(nested("a")) or ""
     assert found.startswith("def inner() -> str:\n    class Local:")
 
@@ -127,7 +127,7 @@ def model(values):
 
 
 def source_after(directory: Path, change: Callable[[Path], object]) -> Source | None:
-    """The source of ``shop.model.model`` when its file has changed since the import."""
+    """Change the file of ``shop.model.model`` after import, and return the source found."""
     with imported(directory, {"shop.model": MODULE}, "shop.model") as module:
         change(Path(module.__file__ or ""))
         return find_source(module.model)
@@ -154,7 +154,7 @@ def write(old: str, new: str) -> Callable[[Path], object]:
     ],
 )
 def test_changed_file_is_not_believed(tmp_path: Path, change: Callable[[Path], object]) -> None:
-    """A file that has changed since the import says nothing of what runs."""
+    """If a function's file has changed since the import, the function has no source."""
     assert source_after(tmp_path, change) is None
 
 
@@ -167,14 +167,14 @@ def test_changed_file_is_not_believed(tmp_path: Path, change: Callable[[Path], o
     ],
 )
 def test_unchanged_function_is_believed(tmp_path: Path, change: Callable[[Path], object]) -> None:
-    """A file that has changed elsewhere still has the function's source."""
+    """If another part of the file has changed, the function still has its source."""
     found = source_after(tmp_path, change)
     assert found is not None
     assert found.text.startswith("def model(values):")
 
 
 def test_rewritten_function_has_no_source() -> None:
-    """A function that was rewritten after it was read, as pytest does, is not what it says."""
+    """A function that was rewritten after it was read, as pytest does, has no source."""
 
     def model(a: int) -> int:
         assert a
@@ -184,7 +184,7 @@ def test_rewritten_function_has_no_source() -> None:
 
 
 def test_code_that_python_warns_of_is_read_quietly(tmp_path: Path) -> None:
-    """Reading a source shows no warning: Python gave it when it compiled the file."""
+    """Reading a source gives no warning, because Python warned when it compiled the file."""
     text = "def model(a):\n    return a is 1, '\\d'\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -194,7 +194,7 @@ def test_code_that_python_warns_of_is_read_quietly(tmp_path: Path) -> None:
 
 
 def test_proxy_is_not_asked() -> None:
-    """An object that makes attributes up, as lazy proxies do, is not asked for any."""
+    """No attribute of an object with dynamic attributes, such as a lazy proxy, is read."""
 
     class Proxy:
         def __getattr__(self, name: str) -> Any:
@@ -221,18 +221,18 @@ def test_proxy_is_not_asked() -> None:
     ],
 )
 def test_function_is_found_behind_wrappers(target: Callable[..., Any]) -> None:
-    """The function behind decorators, methods, partials and callable objects is found."""
+    """The function inside decorators, methods, partials and callable objects is found."""
     assert plain(target).__name__ in {"decorated", "method", "__call__"}
 
 
 @pytest.mark.parametrize("target", [len, print, str.upper, "a".upper, int, dict, object()])
 def test_builtins_have_no_function(target: Any) -> None:
-    """What is not written in Python has no function."""
+    """A callable that is not written in Python has no function."""
     assert plain_function(target) is None
 
 
 def test_inherited_call_is_found() -> None:
-    """A callable object whose class inherits its call is that call."""
+    """A callable object that inherits its call has the inherited function."""
 
     class Child(Model):
         pass
@@ -241,7 +241,7 @@ def test_inherited_call_is_found() -> None:
 
 
 def test_callable_object_with_a_function_is_its_own_call() -> None:
-    """An object that holds a function under `func` is what its own call does."""
+    """An object with an attribute `func` has its own call as function."""
 
     class Retry:
         def __init__(self, func: Callable[..., Any]) -> None:
@@ -254,7 +254,7 @@ def test_callable_object_with_a_function_is_its_own_call() -> None:
 
 
 def test_wrappers_without_end_are_left() -> None:
-    """A function that wraps itself ends the search."""
+    """A function that wraps itself has no function and does not loop forever."""
 
     def loop() -> None: ...
 

@@ -1,4 +1,4 @@
-"""Versions of functions whose source is not there, or is not theirs."""
+"""Versions of functions whose source is missing or belongs to other code."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def run(*arguments: str | Path) -> list[str]:
 
 
 def test_changed_file_does_not_lend_its_version(recording: Recording, tmp_path: Path) -> None:
-    """A run tells the version of the code that ran, although its file has changed since."""
+    """A run has the version of the code that ran, even if its file has changed since."""
     new = MODEL.replace("[:LIMIT]", "[LIMIT:]")
     with imported(tmp_path, {"shop.model": MODEL}, "shop.model") as module:
         Path(module.__file__ or "").write_text(new)
@@ -60,21 +60,21 @@ def made(text: str, **scope: Any) -> Callable[..., Any]:
     ],
 )
 def test_made_function_is_told_by_its_code(first: str, second: str) -> None:
-    """Functions that are made of text are the same version when they do the same."""
+    """Functions made from text have the same version exactly if they do the same."""
     digests = [define(made(f"def model(a, b=1):\n {body}")).digest for body in (first, first)]
     assert digests[0] == digests[1]
     assert define(made(f"def model(a, b=1):\n {second}")).digest != digests[0]
 
 
 def test_made_function_follows_attributes() -> None:
-    """A function that is made of text counts what it reads of classes."""
+    """Class attributes that a function made from text reads change its version."""
     text = "class P:\n    text = {!r}\ndef model(): return P.text"
     digests = {define(made(text.format(word), __name__="shop")).digest for word in "ab"}
     assert len(digests) == 2
 
 
 def test_text_of_another_file_is_not_taken() -> None:
-    """A function that only claims to be of a file does not get that file's text."""
+    """A function that only claims to be from a file does not get that file's text."""
     code = compile("def model(a):\n    return a * 3\n", __file__, "exec")
     scope: dict[str, Any] = {"__name__": __name__, "__file__": __file__}
     exec(code, scope)  # noqa: S102 - a function that is made of text
@@ -82,7 +82,7 @@ def test_text_of_another_file_is_not_taken() -> None:
 
 
 class Hostile:
-    """A callable that answers any question with an error."""
+    """A callable object whose other methods all raise."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -108,7 +108,7 @@ def ask_hostile(a: int) -> int:
 
 
 def test_hostile_global_leaves_the_version(client: Client, recording: Recording) -> None:
-    """A model that reads an object which can be asked nothing has a version with its methods."""
+    """A function that uses a hostile object has a version with the object's methods as helpers."""
     assert client.trace(ask_hostile)(2) == 4
     [run] = recording.runs()
     assert attributes(run)["otel_ml.model.version"] == define(ask_hostile).digest
@@ -116,7 +116,7 @@ def test_hostile_global_leaves_the_version(client: Client, recording: Recording)
 
 
 def test_long_expressions_have_a_version(tmp_path: Path) -> None:
-    """A default of hundreds of terms, which nests in the syntax tree, is no trouble."""
+    """A default with hundreds of terms, which is deeply nested syntax, has a version."""
     terms = " + ".join(["1"] * 900)
     source = f"def model(a={terms}):\n    return a\n"
     with imported(tmp_path, {"shop.model": source}, "shop.model") as module:

@@ -1,4 +1,4 @@
-"""The normalised structure of an output."""
+"""Normalised structures of outputs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ outputs = st.recursive(
 
 
 def reordered(value: Any) -> Any:
-    """The same value with every dict in the opposite order."""
+    """Return the same value with every dict in reverse order."""
     if isinstance(value, dict):
         return {key: reordered(value[key]) for key in reversed(value)}
     if isinstance(value, list):
@@ -75,20 +75,20 @@ def test_value_has_its_structure(value: object, expected: str) -> None:
     ],
 )
 def test_unsure_value_has_none(value: object) -> None:
-    """A null or an empty list anywhere leaves the structure open."""
+    """A null or an empty list anywhere gives no structure."""
     assert output_structure(value) is None
 
 
 @pytest.mark.parametrize("length", [1, 14, 15, 16, 17, 20, 31, 32, 63, 64, 65, 200, 100_000])
 def test_length_of_a_list_does_not_count(length: int) -> None:
-    """A list has one structure, however many elements stand between its first and its last."""
+    """The length of a list does not change its structure."""
     assert output_structure([1] * length + ["end"]) == "[number|str]"
     assert output_structure([{"a": 1}] * length + [{"end": 1}]) == "[{a: number}|{end: number}]"
     assert output_structure(["start", *[1] * length]) == "[number|str]"
 
 
 def test_all_of_a_short_list_counts() -> None:
-    """Of up to 16 elements each one is looked at."""
+    """In a list of up to 16 elements every element counts."""
     for place in range(16):
         numbers: list[object] = [1] * 15
         numbers.insert(place, "a")
@@ -96,17 +96,17 @@ def test_all_of_a_short_list_counts() -> None:
 
 
 def test_null_at_the_end_leaves_the_structure_open() -> None:
-    """A null at the end of a long list leaves the structure open, as in a short one."""
+    """A null at the end of a list gives no structure, however long the list is."""
     assert [output_structure([1] * length + [None]) for length in (1, 16, 1_000)] == [None] * 3
 
 
 def test_middle_of_a_long_list_does_not_count() -> None:
-    """What stands in the middle of a long list is not looked at."""
+    """Elements in the middle of a long list are not read."""
     assert output_structure([*[1] * 50, "a", *[1] * 50]) == "[number]"
 
 
 class Table:
-    """A table as libraries make them: its class is told by module and name."""
+    """A stand-in for a library's table, which is recognized by module and name of its class."""
 
     def __init__(self, columns: list[object]) -> None:
         self.columns = columns
@@ -130,27 +130,27 @@ def _table_of_pandas() -> Iterator[None]:
     ],
 )
 def test_table_is_told_by_its_columns(columns: list[object], expected: str) -> None:
-    """The columns of a returned table count, in their order; unnamed or very many do not."""
+    """Named columns of a table count, in order; unnamed or very many columns do not."""
     assert output_structure(Table(columns)) == expected
     assert output_structure({"rows": Table(columns)}) == f"{{rows: {expected}}}"
 
 
 def test_tables_have_keys_of_their_columns() -> None:
-    """Tables of other columns are found under other keys, those of the same under one."""
+    """Tables with the same columns have the same key, and other tables have other keys."""
     one, same, other = Table(["a"]), Table(["a"]), Table(["b"])
     assert shape(one) == shape(same) != shape(other)
     assert flat_shape(one) != shape(one)
 
 
 def test_pandas_tables_have_columns() -> None:
-    """A real table of pandas has its columns, whatever its rows are."""
+    """A pandas table has its columns, whatever its rows are."""
     assert output_structure(pandas.DataFrame({"a": [1], "b": ["x"]})) == "table{a, b}"
     assert output_structure(pandas.DataFrame({"a": [], "b": []})) == "table{a, b}"
     assert output_structure(pandas.DataFrame([[1, 2]])) == "table{*}"
 
 
 def test_few_keys_are_an_object() -> None:
-    """An object with 64 keys is told by its keys."""
+    """The structure of an object with up to 64 keys has its keys."""
     names = [chr(ord("a") + n // 8) + str(n % 8) for n in range(64)]
     expected = ", ".join(f"{name}: number" for name in names)
     assert output_structure(dict.fromkeys(names, 1)) == f"{{{expected}}}"
@@ -158,13 +158,13 @@ def test_few_keys_are_an_object() -> None:
 
 @pytest.mark.parametrize("keys", [65, 66, 1_000])
 def test_many_keys_are_a_map(keys: int) -> None:
-    """An object with more than 64 keys is a map, whatever its keys."""
+    """An object with more than 64 keys is a map, whatever the keys are."""
     assert output_structure({f"k{n}": n for n in range(keys)}) == "{*: number}"
 
 
 @given(value=json_values)
 def test_structure_is_pure(value: object) -> None:
-    """The same output has the same structure twice."""
+    """The structure of an output is the same each time."""
     assert output_structure(value) == output_structure(value)
 
 
@@ -175,20 +175,20 @@ def test_order_of_keys_does_not_count(value: object) -> None:
 
 
 def test_order_of_a_map_does_not_count() -> None:
-    """A map of more than 16 values has one structure in any order."""
+    """A map of more than 16 values has the same structure in any order."""
     value: dict[str, object] = {f"key {n}": n for n in range(16)}
     value["key 16"] = "text"
     assert output_structure(reordered(value)) == output_structure(value)
 
 
 def test_hostile_value_has_a_structure_or_none() -> None:
-    """A hostile value has a structure or none, and reading it raises nothing."""
+    """A hostile value has a structure or None, and reading it raises nothing."""
     structures = {name: output_structure(make()) for name, make in VALUES.items()}
     assert {type(structure) for structure in structures.values()} <= {str, type(None)}, structures
 
 
 def test_tangled_value_is_read_in_time() -> None:
-    """A value whose nodes know each other is read in a bounded number of steps."""
+    """The structure of nodes that refer to each other takes a bounded number of steps."""
     steps = 0
 
     class Counted(dict[str, Any]):

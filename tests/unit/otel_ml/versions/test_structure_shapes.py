@@ -1,4 +1,4 @@
-"""The cheap keys of outputs: who has the same key has the same structure."""
+"""Cheap keys of outputs: outputs with the same key have the same structure."""
 
 import gc
 import itertools
@@ -20,7 +20,7 @@ from tests.support.otel_ml.strategies import any_values
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-# Few keys and leaves, so that examples are alike.
+# Few keys and leaves, so that generated outputs are often alike.
 _keys = st.sampled_from(["a", "b", "c d", 1, True, None])
 outputs: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -45,7 +45,7 @@ _twins = {
 
 
 def twin(draw: Draw, value: Any) -> Any:
-    """Another value, of which a key should mostly say the same: the same types elsewhere."""
+    """Return another value with the same types in other places, which often has the same key."""
     kind = type(value)
     if kind in _twins:
         return draw(_twins[kind])
@@ -65,7 +65,7 @@ def alike(draw: Draw) -> list[Any]:
 
 
 def assert_pure(values: Iterable[object]) -> None:
-    """What is kept under the key of one output is the structure of each output that finds it."""
+    """Assert that values with the same key have the same structure."""
     kept: dict[object, str | None] = {}
     for value in values:
         structure = output_structure(value)
@@ -79,19 +79,19 @@ def assert_pure(values: Iterable[object]) -> None:
 @given(values=alike())
 @settings(max_examples=examples(150))
 def test_same_key_same_structure(values: list[Any]) -> None:
-    """Outputs that are alike and have the same key have the same structure."""
+    """Similar outputs with the same key have the same structure."""
     assert_pure(values)
 
 
 @given(values=st.lists(any_values, min_size=2, max_size=8))
 @settings(max_examples=examples(40))
 def test_same_key_same_structure_of_any_values(values: list[Any]) -> None:
-    """Any outputs of the same key have the same structure."""
+    """Any outputs with the same key have the same structure."""
     assert_pure(values)
 
 
 def test_same_key_same_structure_of_hostile_values() -> None:
-    """Outputs that are hostile to their reader have keys, and of the same key one structure."""
+    """Hostile outputs with the same key have the same structure."""
     values = [make() for _ in range(2) for make in VALUES.values()]
     values += [{"a": value} for value in values] + [[value] for value in values]
     assert_pure(values)
@@ -100,7 +100,7 @@ def test_same_key_same_structure_of_hostile_values() -> None:
 @given(values=alike())
 @settings(max_examples=examples(40))
 def test_key_is_stable(values: list[Any]) -> None:
-    """An output has the same key twice."""
+    """The key of an output is the same each time."""
     for value in values:
         assert shape(value) == shape(value)
         assert flat_shape(value) == flat_shape(value)
@@ -108,13 +108,13 @@ def test_key_is_stable(values: list[Any]) -> None:
 
 @pytest.mark.parametrize("value", [1, "a", 1.5, True, None, {}, {"a": 1, "b": None}])
 def test_flat_output_is_found_at_once(value: object) -> None:
-    """The cheapest key of a leaf, and of an object of leaves, is that under which it is kept."""
+    """For a leaf, or an object of leaves, the cheap key equals the full key."""
     assert flat_shape(value) == shape(value)
 
 
 @pytest.mark.parametrize("value", [[], [1], (1,), {"a": []}, {"a": {"b": 1}}])
 def test_nested_output_is_not_found_at_once(value: object) -> None:
-    """The cheapest key of an output that has parts is the key of nothing that is kept."""
+    """For an output with nested parts, the cheap key equals no full key."""
     assert flat_shape(value) != shape(value)
     assert flat_shape(value) not in {shape(item) for item in (1, "a", {"a": 1}, {"a": "b"}, [1])}
 
@@ -123,7 +123,7 @@ ROW = {f"column_{number}": 1 for number in range(64)}
 
 
 def numbered(first: object) -> dict[object, object]:
-    """A map of 17 items, of which 16 are looked at; which ones, depends on the keys."""
+    """Make a map of 17 items, of which 16 are read, depending on the keys."""
     return {first: "text", **dict.fromkeys([*range(1, 9), *range(10, 18)], 1)}
 
 
@@ -138,13 +138,13 @@ def numbered(first: object) -> dict[object, object]:
     ids=["tables", "named tables", "numbers as keys", "few numbers as keys"],
 )
 def test_same_key_same_structure_of_large_outputs(first: object, second: object) -> None:
-    """Large outputs of the same key have the same structure, also where reading stops early."""
+    """Large outputs with the same key have the same structure, even if reading stops early."""
     assert_pure([first, second])
     assert_pure([second, first])
 
 
 def versions(*outputs: object) -> list[str | None]:
-    """The output structures under which calls of one function are filed."""
+    """Return the output structures recorded for calls with these outputs."""
     provider, exporter = open_provider()
     given = iter(outputs)
     call = Client("shop", tracer_provider=provider).trace(name="model")(lambda: next(given))
@@ -157,17 +157,17 @@ def versions(*outputs: object) -> list[str | None]:
 @given(values=alike())
 @settings(max_examples=examples(25))
 def test_version_does_not_depend_on_earlier_calls(values: list[Any]) -> None:
-    """A call is filed under the same version, whatever the function returned before."""
+    """The version of a call does not depend on earlier outputs of the function."""
     alone = [versions(value)[0] for value in values]
     assert versions(*values) == alone
     assert versions(*reversed(values)) == alone[::-1]
 
 
 def test_keys_of_a_map_are_not_kept() -> None:
-    """An output with keys that are data is let go after the call, with its keys."""
+    """The keys of an output that is a map are freed after the call."""
 
     class Key(str):
-        """Text that tells when it is gone."""
+        """Text that can be weakly referenced."""
 
         __slots__ = ("__weakref__",)
 
@@ -184,7 +184,7 @@ def test_keys_of_a_map_are_not_kept() -> None:
 
 
 def streamed(function: Callable[..., Any], *arguments: object) -> set[str | None]:
-    """The output structures of the streams that a function gives for some arguments."""
+    """Return the output structures recorded for a function's streams."""
     provider, exporter = open_provider()
     call = Client("shop", tracer_provider=provider).trace(name="model")(function)
     for argument in arguments:
@@ -217,5 +217,5 @@ def events(count: int) -> Iterator[object]:
 
 @pytest.mark.parametrize("stream", [words, words_and_more, events])
 def test_length_of_a_stream_does_not_count(stream: Callable[[int], Iterator[object]]) -> None:
-    """Streams of one function are of one version, whether they say 3 words or 2,000."""
+    """The length of a stream does not change its version."""
     assert len(streamed(stream, 3, 8, 12, 30, 60, 2_000)) == 1

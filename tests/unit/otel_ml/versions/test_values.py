@@ -1,4 +1,4 @@
-"""Values, classes and objects that a function names: what counts, and what is not seen."""
+"""Values, classes and objects that a function uses: which ones count, and which are unseen."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.otel_ml.written import imported
 
 
 def define_text(directory: Path, text: str, **others: str) -> Definition:
-    """The definition of ``model`` in a module of a package with further modules."""
+    """Define ``model`` in a module of a package with further modules."""
     sources = {"shop.model": text, **{f"shop.{name}": other for name, other in others.items()}}
     with imported(directory, sources, "shop.model") as module:
         return define(module.model)
@@ -26,7 +26,7 @@ def told(definition: Definition, redaction: Redaction | None = None) -> Any:
 
 
 def test_values_are_shown(tmp_path: Path) -> None:
-    """A page shows the values that count, as data."""
+    """The definition has the values that count as data."""
     found = define_text(
         tmp_path,
         """
@@ -67,7 +67,7 @@ def test_values_are_shown(tmp_path: Path) -> None:
 
 
 def test_secrets_in_values_are_hashed(tmp_path: Path) -> None:
-    """A secret within a value is told as its hash, and another one is another version."""
+    """A secret inside a value appears as a hash, and another secret changes the version."""
     text = """
         CFG = {{"api_key": "{}", "inner": [{{"password": "hush"}}], "t": 1}}
 
@@ -85,7 +85,7 @@ def test_secrets_in_values_are_hashed(tmp_path: Path) -> None:
 
 
 def test_users_redaction_covers_values(tmp_path: Path) -> None:
-    """What the user's function hides is hidden in values as well."""
+    """The user's redact function also applies to values."""
     found = define_text(tmp_path, 'CFG = {"a": ["mine"]}\n\ndef model():\n    return CFG\n')
     hide = Redaction(redact=lambda text: text.replace("mine", "theirs"))
     assert told(found, hide)["constants"] == {"CFG": {"a": ["theirs"]}}
@@ -154,7 +154,7 @@ def test_users_redaction_covers_values(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_seen_is_said(tmp_path: Path, before: str, body: str, expected: str) -> None:
-    """What a definition does not see of the names that its function reads, it says."""
+    """Parts of a function's names that the definition cannot read are listed as unseen."""
     sources = {
         "shop.model": f"{before}\n\ndef model():\n    return {body}\n",
         "other": "def stranger():\n    return 1\n",
@@ -179,7 +179,7 @@ def test_what_is_not_seen_is_said(tmp_path: Path, before: str, body: str, expect
     ],
 )
 def test_what_is_no_part_of_a_model_is_not_said(tmp_path: Path, before: str) -> None:
-    """Loggers, locks, libraries and types are nothing that one would want to see."""
+    """Loggers, locks, libraries and types are not listed as unseen."""
     assert define_text(tmp_path, f"{before}\n\ndef model():\n    return X\n").unseen == ()
 
 
@@ -192,20 +192,20 @@ def test_what_is_no_part_of_a_model_is_not_said(tmp_path: Path, before: str) -> 
     ],
 )
 def test_metaclasses_are_not_asked(tmp_path: Path, before: str) -> None:
-    """A class whose metaclass refuses to be asked is read as any other one."""
+    """A class whose metaclass raises is read like any other class."""
     text = f"{before}\n\ndef model():\n    return X(), X.__init__, X.a\n"
     assert define_text(tmp_path, text).to_json(Redaction())
 
 
 def test_builtin_says_that_it_is_not_seen() -> None:
-    """Of a function that is compiled nothing is seen, and that is said."""
+    """The code of a compiled function is listed as unseen."""
     assert define(len).unseen == (
         "the code of `builtins.len`, which is compiled or belongs to a library",
     )
 
 
 def test_attribute_of_the_object_is_said(tmp_path: Path) -> None:
-    """A method that reads what only its object has says so."""
+    """An attribute that only the method's object has is listed as unseen."""
     text = """
         class Model:
             def __init__(self):
@@ -222,7 +222,7 @@ def test_attribute_of_the_object_is_said(tmp_path: Path) -> None:
 def test_unseen_stays_with_the_source(
     recording: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Where source stays in the process, names that are not seen do as well."""
+    """With OTEL_ML_CAPTURE_SOURCE=off the unseen names are not sent either."""
     monkeypatch.setenv("OTEL_ML_CAPTURE_SOURCE", "off")
     found = define_text(tmp_path, "import os\n\ndef model():\n    return os.environ\n")
     assert told(found)["unseen"] == []
@@ -230,7 +230,7 @@ def test_unseen_stays_with_the_source(
 
 @pytest.mark.parametrize("part", ["constants", "helpers"])
 def test_values_and_classes_count_where_they_are_named(tmp_path: Path, part: Part) -> None:
-    """Values count among the constants, methods among the helpers."""
+    """Values count as constants, and methods count as helpers."""
     text = """
         CFG = {"t": 1}
 
@@ -251,7 +251,7 @@ def test_values_and_classes_count_where_they_are_named(tmp_path: Path, part: Par
 
 
 def test_values_that_hold_themselves_end(tmp_path: Path) -> None:
-    """Values that hold themselves, deeply or through objects, have a digest."""
+    """Values that contain themselves, directly or through objects, have a digest."""
     text = """
         class H:
             pass
@@ -273,7 +273,7 @@ def test_values_that_hold_themselves_end(tmp_path: Path) -> None:
 
 
 def test_hostile_objects_are_not_asked(tmp_path: Path) -> None:
-    """Objects whose every method raises are read without calling one."""
+    """Objects whose methods all raise are read without calling one."""
     text = """
         class H:
             def __init__(self):
@@ -295,7 +295,7 @@ def test_hostile_objects_are_not_asked(tmp_path: Path) -> None:
 
 
 def test_order_of_the_process_does_not_count(tmp_path: Path) -> None:
-    """Sets and dicts of functions have one digest, in whatever order they are walked."""
+    """The order of sets and dicts of functions does not change the digest."""
     text = "".join(f"def f{n}(): return {n}\n" for n in range(9))
     names = [f"f{n}" for n in range(9)]
     digests = set()
@@ -308,7 +308,7 @@ def test_order_of_the_process_does_not_count(tmp_path: Path) -> None:
 def test_value_that_changes_in_a_module_is_that_of_the_first_call(
     client: Client, recording: Recording, tmp_path: Path
 ) -> None:
-    """In a module a value is read at the first call, as a constant is."""
+    """In a module a value is read at the first call, so later changes of it do not count."""
     text = 'CFG = {"t": 1}\n\ndef model():\n    return 1\n    CFG\n'
     with imported(tmp_path, {"shop.model": text}, "shop.model") as module:
         model = client.trace(module.model)
@@ -342,7 +342,7 @@ D = Table({})
     ],
 )
 def test_default_of_a_dict(tmp_path: Path, first: str, second: str) -> None:
-    """A dict that gives other values for what it does not have opens a version."""
+    """The default of a defaultdict changes the version."""
     text = (
         "from collections import defaultdict\ndef more(): return 1\ndef less(): return 0\n"
         "D = {}\ndef model(key):\n    return D.get(key)\n"
@@ -354,7 +354,7 @@ def test_default_of_a_dict(tmp_path: Path, first: str, second: str) -> None:
 
 @pytest.mark.parametrize("other", [("", "2"), ("+ 1", "1")])
 def test_default_of_an_own_dict(tmp_path: Path, other: tuple[str, str]) -> None:
-    """So does a dict of a class of the package, by its method and by what the method reads."""
+    """The default of a user's dict class changes the version, through its method and its value."""
     text = _TABLE + "\ndef model(key):\n    return D[key]\n"
     found = [define_text(tmp_path, text.format(*made)) for made in (("", "1"), ("", "1"), other)]
     assert found[0].digest == found[1].digest != found[2].digest
@@ -371,7 +371,7 @@ def test_default_of_an_own_dict(tmp_path: Path, other: tuple[str, str]) -> None:
     ],
 )
 def test_default_of_a_parameter(tmp_path: Path, default: str, unseen: tuple[str, ...]) -> None:
-    """A default that the source does not tell, such as an open connection, is named."""
+    """A default that the source does not show, such as an open connection, is listed as unseen."""
     text = (
         "import sqlite3\nDB = sqlite3.connect(':memory:')\n\n"
         f"def model(key, db={default}):\n    return db\n"

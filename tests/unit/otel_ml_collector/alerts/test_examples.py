@@ -1,4 +1,4 @@
-"""Examples of alert rules show the form that stays quiet."""
+"""Examples of alert rules use `surely` wherever the measure supports it."""
 
 from otel_ml_collector.alerts.conditions import read_condition
 from otel_ml_collector.errors import BadInput
@@ -14,7 +14,7 @@ def can_be_sure(condition: str) -> bool:
 
 
 def test_examples_are_sure() -> None:
-    """Every example of a rule uses surely if its measure supports it."""
+    """Every example of a rule uses `surely` if its measure supports it."""
     examples = [*find_conditions()]
     plain = [
         (place, condition)

@@ -1,4 +1,4 @@
-"""Simulations of `surely(...)`: how often a rule fires for nothing, and how soon for something."""
+"""Simulations of `surely(...)`: its false alarm rate and its detection delay."""
 
 import random
 import statistics
@@ -26,20 +26,20 @@ PLAN: Final = make_rule(
 
 
 def make_window(passed: int) -> MeasuredSlice:
-    """Make a window of which so many runs pass."""
+    """Make a window of `RUNS` runs in which `passed` runs pass."""
     means = {1.0: passed, 0.0: RUNS - passed}
     return MeasuredSlice(RUNS, {KEY: passed / RUNS}, {KEY: RUNS}, means=means)
 
 
 def draw_passed(draw: random.Random, rate: float, windows: int) -> list[int]:
-    """Draw how many runs of each window pass; about binomial."""
+    """Draw the number of passing runs per window, from an approximately binomial distribution."""
     spread = (RUNS * rate * (1 - rate)) ** 0.5
     drawn = (round(draw.gauss(RUNS * rate, spread)) for _ in range(windows))
     return [min(max(passed, 0), RUNS) for passed in drawn]
 
 
 def find_alarms(windows: list[int]) -> list[int]:
-    """Return the windows in which a stream began to fire."""
+    """Return the numbers of the windows at which the rule started to fire."""
     state, alarms = SliceState(), []
     for place, passed in enumerate(windows, 1):
         window = judge_window(PLAN, place * HOUR_NS, make_window(passed), state)
@@ -51,14 +51,14 @@ def find_alarms(windows: list[int]) -> list[int]:
 
 
 def count_alarms(windows: Counts, between: int) -> int:
-    """Count how often streams began to fire, all streams at once.
+    """Count how often the rule started to fire, for all streams at once.
 
-    A window multiplies the sum before it and 1 by the same factor, which is a function of how many
-    of its runs pass: `add_window` to nothing.
+    A window multiplies (previous sum + 1) by a factor that depends only on how many of its runs
+    pass. `add_window` with a previous sum of 0 gives this factor.
 
     Args:
-        windows: How many runs pass: a row for each stream.
-        between: The sum beyond which a stream fires.
+        windows: The number of passing runs: one row per stream, one column per window.
+        between: The sum above which a stream fires.
     """
     factors = np.array(
         [add_window(0.0, {1.0: passed, 0.0: RUNS - passed}, LIMIT) for passed in range(RUNS + 1)]
@@ -76,7 +76,7 @@ def count_alarms(windows: Counts, between: int) -> int:
 
 
 def test_all_streams_at_once() -> None:
-    """Streams that are counted all at once are those of rules, window by window."""
+    """Counting all streams at once gives the same alarms as judging the rule window by window."""
     windows = np.random.default_rng(3).binomial(RUNS, 0.87, (20, 60))
     expected = sum(len(find_alarms(stream)) for stream in windows.tolist())
     assert expected > 20
@@ -85,7 +85,7 @@ def test_all_streams_at_once() -> None:
 
 @pytest.mark.parametrize("between", [WINDOWS_BETWEEN, 1_000])
 def test_bound(between: int) -> None:
-    """At the threshold there are at least so many windows between two false alarms, on average."""
+    """At the threshold, false alarms are at least `between` windows apart on average."""
     windows = np.random.default_rng(7).binomial(RUNS, LIMIT, (STREAMS, WINDOWS))
     mean = windows.size / max(count_alarms(windows, between), 1)
     print(f"{mean:,.0f} windows between two false alarms, at least {between:,}")  # noqa: T201 - with `-s`
@@ -93,7 +93,7 @@ def test_bound(between: int) -> None:
 
 
 def test_soon() -> None:
-    """A fall of 10 points is found within 3 windows of 200 runs, in the median."""
+    """A drop of 10 points is detected within 3 windows of 200 runs, in the median."""
     draw = random.Random(8)  # noqa: S311 - not for secrets
     delays = [min(find_alarms(draw_passed(draw, 0.8, 30)), default=30) for _ in range(100)]
     assert statistics.median(delays) <= 3

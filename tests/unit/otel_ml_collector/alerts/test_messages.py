@@ -1,4 +1,4 @@
-"""Messages about alerts: what they say, within the limits of whoever takes them."""
+"""Messages about alerts: their content, and the size limits of each receiver."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ from tests.support.otel_ml_collector.alerts.world import (
 
 RULE_PAGE: Final = "https://ml.example/projects/shop/alerts/grounded%20falls"
 RUNS_PAGE: Final = "https://ml.example/projects/shop/runs?where=a%20b"
-# What a name may hold that somewhere means more than itself.
+# Texts with characters that have a special meaning in some format.
 NASTY: Final = (
     "{{ .Labels }}{% raw %}${HOME}",
     "<!channel>",
@@ -53,7 +53,7 @@ NASTY: Final = (
 
 
 def make_nasty(text: str) -> Notification:
-    """Put a text everywhere in a notification."""
+    """Put a text into every text field of a notification."""
     return replace(
         FALLS,
         project=text,
@@ -68,7 +68,7 @@ def make_nasty(text: str) -> Notification:
 
 
 def test_alerts() -> None:
-    """An Alertmanager gets one alert a slice, that lasts five minutes."""
+    """Alertmanager gets one alert per slice, which expires five minutes after its last update."""
     assert make_alerts(FALLS, PUBLIC_URL, NOW_NS) == [
         {
             "labels": {
@@ -93,7 +93,7 @@ def test_alerts() -> None:
 
 
 def test_resolved_alerts() -> None:
-    """A resolved alert ended when its state changed, with the labels with which it began."""
+    """A resolved alert ends when its state changed, and keeps the labels of the firing alert."""
     [firing] = make_alerts(FALLS, PUBLIC_URL, NOW_NS)
     [resolved] = make_alerts(replace(FALLS, status="resolved"), PUBLIC_URL, NOW_NS)
     assert resolved["endsAt"] == "2026-11-24T12:00:00.000000000Z"
@@ -103,7 +103,7 @@ def test_resolved_alerts() -> None:
 @pytest.mark.parametrize("since_ns", [NOW_NS + 10**12, CHANGED_NS])
 @pytest.mark.parametrize("status", ["firing", "resolved"])
 def test_alerts_end_after_they_start(status: Any, since_ns: int) -> None:
-    """An alert ends after it starts, also by a clock that was set back."""
+    """An alert ends after it starts, even if the clock was set back."""
     alerted = replace(FALLS.slices[0], since_ns=since_ns)
     notification = replace(FALLS, status=status, slices=(alerted,))
     [alert] = make_alerts(notification, PUBLIC_URL, CHANGED_NS)
@@ -111,7 +111,7 @@ def test_alerts_end_after_they_start(status: Any, since_ns: int) -> None:
 
 
 def test_rule_without_slices() -> None:
-    """A rule without slices is an alert of its own."""
+    """A rule without slices is sent as a single alert."""
     [alert] = make_alerts(replace(FALLS, slices=()), PUBLIC_URL, NOW_NS)
     assert alert["labels"] == {
         "alertname": "grounded falls",
@@ -121,7 +121,7 @@ def test_rule_without_slices() -> None:
 
 
 def test_labels_of_slices() -> None:
-    """Labels of slices are names that an Alertmanager takes, and take the place of no other."""
+    """Slice labels become valid Alertmanager label names, and never overwrite another label."""
     labels = {'tags["client"]': "a", "tags.client": "b", "alertname": "c", "7d": "d", "é": "e"}
     [alert] = make_alerts(
         replace(FALLS, slices=(AlertedSlice(labels, None, SINCE_NS),)), PUBLIC_URL, NOW_NS
@@ -139,7 +139,7 @@ def test_labels_of_slices() -> None:
 
 
 def test_slack() -> None:
-    """Slack gets a message with the slices, each with a link to its runs."""
+    """The Slack message lists the slices, each with a link to its runs."""
     assert make_slack_message(FALLS, PUBLIC_URL) == {
         "text": "FIRING: grounded falls: Remax: 0.71 over 1h",
         "unfurl_links": False,
@@ -179,12 +179,12 @@ def test_slack() -> None:
 
 
 def plain(text: str) -> dict[str, Any]:
-    """Write a text of Slack in which nothing is read as a mention."""
+    """Return a Slack text object of type `plain_text`, in which mentions are not parsed."""
     return {"type": "plain_text", "text": text, "emoji": False}
 
 
 def test_webhook() -> None:
-    """A webhook gets a JSON document, its id, its time, and a signature of all three."""
+    """A webhook gets a JSON document, with the id, the time and a signature in its headers."""
     target = make_target("webhook", "127.0.0.1:1", secret=b"0123456789abcdef")
     request = make_alert_request(target, FALLS, PUBLIC_URL, NOW_NS)
     assert json.loads(request.body) == {
@@ -222,26 +222,26 @@ def test_webhook() -> None:
 
 
 def test_signature_of_the_standard() -> None:
-    """A signature is that of the example of Standard Webhooks."""
+    """The signature matches the example of the Standard Webhooks specification."""
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     headers = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', 1614265330)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_no_signature_without_a_secret() -> None:
-    """A webhook without a secret gets an id and no signature."""
+    """A request to a webhook without a secret has an id and a timestamp, but no signature."""
     request = make_alert_request(make_target("webhook", "127.0.0.1:1"), FALLS, "", NOW_NS)
     assert request.headers.keys() == {"webhook-id", "webhook-timestamp"}
 
 
 @pytest.mark.parametrize("path", ["@evil.example/", "//evil.example/", "https://evil.example/", ""])
 def test_links_stay_here(path: str) -> None:
-    """A path that would lead to another machine becomes no link."""
+    """A path that leads to another host does not become a link."""
     assert make_webhook_document(replace(FALLS, path=path), PUBLIC_URL)["url"] == ""
 
 
 def texts_of(value: Any) -> Iterator[dict[str, Any]]:
-    """List the text objects of a message of Slack."""
+    """Yield the text objects of a Slack message."""
     if isinstance(value, dict):
         if value.get("type") in {"plain_text", "mrkdwn"}:
             yield value
@@ -253,7 +253,7 @@ def texts_of(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def check_slack(notification: Notification) -> None:
-    """Hold a message to the published limits of blocks and to text that mentions nobody."""
+    """Check that a message is within Slack's published limits and mentions nobody."""
     message = make_slack_message(notification, PUBLIC_URL)
     assert 0 < len(message["blocks"]) <= 50
     assert message["blocks"][0]["type"] == "header"
@@ -265,7 +265,7 @@ def check_slack(notification: Notification) -> None:
         assert 0 < len(text["text"]) <= 3_000
     marked = [text["text"] for text in texts_of(message) if text["type"] == "mrkdwn"]
     for text in (message["text"], *marked):
-        # Only our own links have brackets, and an ampersand begins an escape or a parameter.
+        # Only our own links have angle brackets. An ampersand starts an entity or a parameter.
         bare = re.sub(r"<https://ml\.example/[!-;=?-{}~]*\|(runs|Open the rule)>$", "", text)
         assert "<" not in bare
         assert ">" not in bare
@@ -275,20 +275,20 @@ def check_slack(notification: Notification) -> None:
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
 def test_slack_takes_any_text(text: str) -> None:
-    """Whatever stands in a rule or a slice, the message is within the limits of Slack."""
+    """The message stays within Slack's limits for any text in a rule or a slice."""
     check_slack(make_nasty(text))
 
 
 @given(st.text(st.characters(), max_size=200), st.integers(0, 10))
 def test_slack_limits(text: str, slices: int) -> None:
-    """Any text gives a message within the limits of Slack."""
+    """The message stays within Slack's limits for any text and any number of slices."""
     check_slack(replace(make_nasty(text), slices=make_nasty(text).slices[:slices]))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
 @pytest.mark.parametrize("kind", ["alertmanager", "slack", "webhook"])
 def test_nasty_texts_stay_text(kind: Any, text: str) -> None:
-    """Whatever stands in a rule or a slice comes in a bounded JSON body, and in no header."""
+    """Texts of a rule or a slice appear in a JSON body of bounded size, and never in a header."""
     target = make_target(kind, "127.0.0.1:1", secret=b"0123456789abcdef")
     request = make_alert_request(target, make_nasty(text), PUBLIC_URL, NOW_NS)
     assert len(request.body) < 1_000_000
@@ -302,7 +302,7 @@ def test_nasty_texts_stay_text(kind: Any, text: str) -> None:
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
 def test_names_of_labels(text: str) -> None:
-    """Names of labels and annotations are those that an Alertmanager takes; none is empty."""
+    """Label and annotation names are valid in Alertmanager, and no value is empty."""
     for alert in make_alerts(make_nasty(text), PUBLIC_URL, NOW_NS):
         for named in (alert["labels"], alert["annotations"]):
             assert all(re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) for name in named)
@@ -310,14 +310,14 @@ def test_names_of_labels(text: str) -> None:
 
 
 def test_braces_are_not_replaced() -> None:
-    """Braces in a name stay as they are: nothing is replaced any more."""
+    """Template braces in a name are not expanded."""
     rule = "{{ project }} {{ .Values }}"
     assert make_webhook_document(replace(FALLS, rule=rule), "")["rule"] == rule
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_no_value(value: float | None) -> None:
-    """A figure that is none is told as none."""
+    """A value that is missing, NaN or infinite is sent as null."""
     alerted = replace(FALLS.slices[0], value=value)
     target = make_target("webhook", "127.0.0.1:1")
     request = make_alert_request(target, replace(FALLS, slices=(alerted,)), "", NOW_NS)

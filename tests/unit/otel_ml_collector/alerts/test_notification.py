@@ -1,4 +1,4 @@
-"""A notification names the change that it tells of."""
+"""Tests of notifications: how they are stored, and how their id identifies a state change."""
 
 from dataclasses import replace
 
@@ -28,12 +28,12 @@ FALLS = Notification(
 
 
 def test_stored_text() -> None:
-    """A notification that is written and read again is the same."""
+    """A notification that is written and read back is unchanged."""
     assert read_notification(write_notification(FALLS)) == FALLS
 
 
 def test_id_of_a_change() -> None:
-    """The id does not depend on what the message says of the change."""
+    """The id does not depend on the annotations, slices or severity."""
     assert replace(FALLS, annotations={}, slices=(), severity="warn").id == FALLS.id
 
 
@@ -47,11 +47,11 @@ def test_id_of_a_change() -> None:
     ],
 )
 def test_ids_of_changes(other: dict[str, object]) -> None:
-    """Another change has another id."""
+    """A different project, rule, status or time of change gives a different id."""
     assert replace(FALLS, **other).id != FALLS.id  # type: ignore[arg-type] # by name what it takes
 
 
 def test_most_slices() -> None:
-    """More than ten slices are refused."""
+    """A notification with more than ten slices is rejected."""
     with pytest.raises(ValueError, match="at most 10"):
         replace(FALLS, slices=FALLS.slices * 11)

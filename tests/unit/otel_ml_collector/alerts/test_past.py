@@ -14,7 +14,7 @@ from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
 
 def make_history(*windows: tuple[float, WindowWord]) -> AlertHistory:
-    """Make the past of a rule on errors from the values of its windows."""
+    """Make the history of a rule on the error share from one value and word per window."""
     points = [
         AlertPoint(
             time=to_rfc3339((place + 2) * HOUR_NS),
@@ -59,18 +59,18 @@ def test_unjudged_windows_are_gaps() -> None:
     ).curves
     assert curve.line.count("M") == 2
     assert "L" in curve.line
-    assert curve.limit == 0.0  # the axis ends at the limit, as no drawn value is higher
+    assert curve.limit == 0.0  # the axis ends at the limit, because no drawn value is higher
     assert [label.text for label in curve.up] == ["0\u202f%", "12\u202f%", "25\u202f%"]
 
 
 def test_nothing_judged() -> None:
-    """Without a judged window there is no chart."""
+    """Without a judged window, no chart is drawn."""
     past = draw_past(make_history((1.0, "no data"), (1.0, "no data")))
     assert past.curves == []
 
 
 def test_axis_of_verdicts() -> None:
-    """A verdict is one of two words, each at its own height."""
+    """For a verdict, the axis has two labels: "worse" and "not worse"."""
     worse = 'worse("grounded", than="previous 7d")'
     history = make_history((0.0, "good"), (1.0, "bad"), (0.0, "good"))
     rule = make_unsaved(WantedAlert(when=worse, window="1h", every="1h"))

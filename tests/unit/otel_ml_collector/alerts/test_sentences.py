@@ -1,4 +1,4 @@
-"""Tests of the sentences about alerts: values with units, limits, and what is wrong."""
+"""Tests of the sentences about alerts: values with units, conditions, slices and the past."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from otel_ml_collector.times import HOUR_NS
     ],
 )
 def test_value(when: str, value: float | None, written: str) -> None:
-    """A value is written with its unit: shares in per cent, times and money as such."""
+    """A value is written with its unit: shares in percent, times in seconds, cost in dollars."""
     assert write_value(read_condition(when).main, value) == written
 
 
@@ -46,12 +46,12 @@ def test_value(when: str, value: float | None, written: str) -> None:
     ],
 )
 def test_condition(when: str, explained: str) -> None:
-    """A condition with a number is explained in words; another one is not."""
+    """A condition that compares with a number is explained in words. Other conditions are not."""
     assert explain_condition(read_condition(when)) == explained
 
 
 def test_slice() -> None:
-    """A sentence has who, what, how long and the limit."""
+    """The sentence names the slice, the value, the duration and the limit."""
     condition = read_condition("error_share > 0.25")
     described = describe_slice(condition, {"client": "Kessler"}, 0.6129, "5m")
     assert described == "Kessler: 61\u202f% failed in 5\u202fmin (limit 25\u202f%)"
@@ -76,7 +76,7 @@ def test_slice() -> None:
     ],
 )
 def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: str) -> None:
-    """One sentence says how often a rule would have fired, on how many days, in which period."""
+    """The sentence has the number of times and days a rule would have fired, and the period."""
     assert write_past(fired, days, hours * HOUR_NS, is_complete=is_complete) == expected
 
 
@@ -105,7 +105,7 @@ def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: st
     ],
 )
 def test_unjudged(most_runs: int, unknown: list[str], expected: str) -> None:
-    """If no window can be judged, the sentence says why, and no other cause."""
+    """If no window can be judged, the sentence gives the actual reason and no other."""
     main = read_condition('pass_rate("grounded") < 0.9').main
     written = explain_unjudged(2_880, 30, most_runs=most_runs, main=main, unknown=unknown)
     assert written == f"The rule could not be tested{expected}"

@@ -1,4 +1,4 @@
-"""Messages for Slack, held against the blocks that Slack publishes for its own clients.
+"""Messages for Slack, checked against the block models that Slack publishes.
 
 Spec: https://docs.slack.dev/reference/block-kit/blocks, as the models of `slack_sdk` check it.
 """
@@ -21,17 +21,17 @@ from tests.unit.otel_ml_collector.alerts.test_messages import NASTY, make_nasty
 
 
 def read_blocks(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Read blocks as Slack's own models do, without the keys that they do not know.
+    """Parse blocks with Slack's own models, which drop unknown keys.
 
     Raises:
-        SlackObjectFormationError: One is none of Slack's, or beyond its limits.
+        SlackObjectFormationError: A block is not valid in Slack, or exceeds its limits.
     """
     read = Block.parse_all([dict(block) for block in blocks])
     return [block.to_dict() for block in read]
 
 
 def check(notification: Notification) -> None:
-    """Check that nothing of a message is unknown to Slack, or too long for it."""
+    """Check that Slack's models parse the blocks of a message without dropping a key."""
     message = make_slack_message(notification, PUBLIC_URL)
     assert read_blocks(message["blocks"]) == message["blocks"]
 
@@ -48,19 +48,19 @@ def check(notification: Notification) -> None:
     ids=["firing", "resolved", "whole rule", "many slices", "trial"],
 )
 def test_message(notification: Notification) -> None:
-    """Every message is made of Slack's blocks, with no key that they do not have."""
+    """Every message consists of valid Slack blocks without unknown keys."""
     check(notification)
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
 def test_nasty_text(text: str) -> None:
-    """Whatever stands in a rule or a slice, Slack's models take the message."""
+    """Slack's models accept the message for any text in a rule or a slice."""
     check(make_nasty(text))
 
 
 @given(st.text(max_size=4_000), st.integers(0, MOST_ALERTED_SLICES))
 def test_any_text(text: str, slices: int) -> None:
-    """Any text of any length gives a message that Slack's models take."""
+    """Slack's models accept the message for texts of any length."""
     check(replace(make_nasty(text), slices=make_nasty(text).slices[:slices]))
 
 
@@ -79,7 +79,7 @@ def empty(blocks: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("spoil", [lengthen, crowd, empty])
 def test_models_refuse(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Slack's models refuse a block beyond its limits."""
+    """Slack's models reject a block that exceeds its limits or lacks its text."""
     blocks = make_slack_message(FALLS, PUBLIC_URL)["blocks"]
     spoil(blocks)
     with pytest.raises(SlackObjectFormationError):
@@ -87,6 +87,6 @@ def test_models_refuse(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
 
 
 def test_models_drop() -> None:
-    """Slack's models drop a key of no block, so that one more would be seen."""
+    """Slack's models drop an unknown key, so `check` would notice one."""
     blocks = make_slack_message(FALLS, PUBLIC_URL)["blocks"]
     assert read_blocks([{**blocks[0], "colour": "red"}]) != [{**blocks[0], "colour": "red"}]

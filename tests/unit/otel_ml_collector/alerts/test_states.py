@@ -1,4 +1,4 @@
-"""Courses of the state of a slice: what windows make of it, one after another."""
+"""Tests of how the state of a slice changes from window to window."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -38,7 +38,7 @@ def make_rule(**parts: Any) -> AlertRule:
 
 
 def run(plan: RulePlan, course: str, state: SliceState | None = None) -> tuple[str, SliceState]:
-    """Run a course: a letter a window, `.` for one that nobody looked at."""
+    """Run a course: one letter per window, and `.` for a window that was not evaluated."""
     state = state or SliceState()
     end_ns = max(state.seen_ns, START_NS)
     states = ""
@@ -53,7 +53,7 @@ def run(plan: RulePlan, course: str, state: SliceState | None = None) -> tuple[s
 
 
 COURSES: Final = [
-    # hold, keep, the windows, the state after each
+    # hold, keep, one letter per window, the state after each window
     ("1 of 1", "0s", "ggg", "iii"),
     ("1 of 1", "0s", "b", "F"),
     ("1 of 1", "0s", "gbg", "iFi"),
@@ -95,13 +95,13 @@ COURSES: Final = [
 
 @pytest.mark.parametrize(("hold", "keep", "course", "expected"), COURSES)
 def test_courses(hold: str, keep: str, course: str, expected: str) -> None:
-    """Windows one after another give these states."""
+    """A sequence of windows gives the expected states."""
     assert run(make_rule(hold=hold, keep=keep).plan, course)[0] == expected
 
 
 @pytest.mark.parametrize(("hold", "keep", "course", "expected"), COURSES)
 def test_restart(hold: str, keep: str, course: str, expected: str) -> None:
-    """A window that is looked at again, as after a kill between its event and its state, is one."""
+    """A window that is evaluated twice, for example after a crash, counts once."""
     plan = make_rule(hold=hold, keep=keep).plan
     state, states, end_ns = SliceState(), "", START_NS
     for letter in course:
@@ -118,14 +118,14 @@ def test_restart(hold: str, keep: str, course: str, expected: str) -> None:
 
 
 def test_overlap() -> None:
-    """Windows that overlap count as one for hold: four quarters of an hour are no two windows."""
+    """Overlapping windows count as one for `hold`: four quarter hours are not two windows."""
     plan = make_rule(every="15m", hold="2 of 3", keep="0s").plan
     assert run(plan, "bbbb")[0] == "pppp"
     assert run(plan, "bbbbb")[0] == "ppppF"
 
 
 def test_changed_rule() -> None:
-    """A changed rule starts afresh, and what fired of it has ended."""
+    """A changed rule starts over, and its firing alerts end."""
     _, state = run(make_rule(hold="1 of 1").plan, "b")
     after = begin_afresh(state, "other", START_NS + 9 * HOUR_NS)
     assert (after.state, after.changed_ns) == ("inactive", START_NS + 9 * HOUR_NS)
@@ -136,7 +136,7 @@ def test_changed_rule() -> None:
     ("name", "value"), [("severity", "page"), ("notify", ["oncall"]), ("annotations", {"a": "b"})]
 )
 def test_same_rule(name: str, value: object) -> None:
-    """Who is told, and in which words, does not make another rule of it."""
+    """A change of severity, receivers or annotations does not change the rule's digest."""
     assert make_rule(**{name: value}).digest == make_rule().digest
 
 
@@ -145,12 +145,12 @@ def test_same_rule(name: str, value: object) -> None:
     [("when", "error_share > 0.2"), ("where", 'model == "a"'), ("hold", "1 of 1"), ("min_runs", 5)],
 )
 def test_other_rule(name: str, value: object) -> None:
-    """What windows are judged by makes another rule of it."""
+    """A change of how windows are judged changes the rule's digest."""
     assert make_rule(**{name: value}).digest != make_rule().digest
 
 
 def test_clock_back() -> None:
-    """Windows that are to come, by a clock that was set back, are looked at when they come."""
+    """If the clock was set back, windows that are in the future are evaluated when they come."""
     plan = make_rule(hold="1 of 1", keep="0s").plan
     _, state = run(plan, "ggggb")
     now_ns = START_NS + 2 * HOUR_NS
@@ -161,7 +161,7 @@ def test_clock_back() -> None:
 
 
 def test_failure() -> None:
-    """A rule that cannot be asked is an alert after 15 minutes, and none once it can be again."""
+    """A rule whose query fails for 15 minutes becomes an alert, which ends when the query works."""
     state = note_failure(SliceState(), START_NS, has_failed=True)
     assert state.state == "inactive"
     state = note_failure(state, START_NS + FAILED_AFTER_NS - 1, has_failed=True)
@@ -184,21 +184,21 @@ def measured(value: float, runs: int = 200) -> MeasuredSlice:
 
 
 def test_too_few() -> None:
-    """A window with fewer runs than the rule asks for is not judged, however bad it is."""
+    """A window with fewer runs than `min_runs` is not judged, however bad its value is."""
     plan = make_rule(min_runs=50).plan
     assert judge_window(plan, START_NS, measured(0.9, 49), SliceState()).word == "no data"
     assert judge_window(plan, START_NS, measured(0.9, 50), SliceState()).word == "bad"
 
 
 def test_unknown() -> None:
-    """A figure without a value is no data, and not a comparison that is false."""
+    """A window without a value is "no data", even if the condition is negated."""
     plan = make_rule(when="not error_share < 0.1").plan
     window = judge_window(plan, START_NS, MeasuredSlice(100), SliceState())
     assert (window.word, window.value) == ("no data", None)
 
 
 def test_surely() -> None:
-    """A figure that sits at its threshold does not fire; one that is far beyond it soon does."""
+    """A value at the threshold does not fire. A value far beyond it soon does."""
     plan = make_rule(when="surely(error_share > 0.1)", every="").plan
     state = SliceState()
     for place in range(1, 60):
@@ -215,7 +215,7 @@ def test_surely() -> None:
 
 
 def test_surely_ends() -> None:
-    """What was certain fires until the figure itself is good again, and bets begin anew then."""
+    """An alert with `surely` fires until the value itself is good. Evidence then restarts at 0."""
     plan = make_rule(when="surely(error_share > 0.1)", keep="1h").plan
     state = SliceState(state="firing", seen_ns=START_NS)
     window = judge_window(plan, START_NS + HOUR_NS, measured(0.11), state)
@@ -226,7 +226,7 @@ def test_surely_ends() -> None:
 
 
 def test_shared() -> None:
-    """Slices of one rule share its bound on false alarms."""
+    """The slices of a rule share its limit on false alarms."""
     plan = make_rule(when="surely(error_share > 0.1)").plan
     before = SliceState(martingale=5_000.0)
     one = judge_window(plan, START_NS, measured(0.1), before, slices=1)
@@ -235,13 +235,13 @@ def test_shared() -> None:
 
 
 def test_minutes() -> None:
-    """A rule looks four times a window, and once a minute at most, unless it says otherwise."""
+    """By default, a rule is evaluated four times per window, but at most once a minute."""
     assert make_rule(every="").plan.every_ns == 15 * MINUTE_NS
     assert make_rule(every="", window="2m").plan.every_ns == MINUTE_NS
 
 
 SILENT_COURSES: Final = [
-    # keep, the windows, the state after each, when it began or ended to be an alert last
+    # keep, one letter per window, the state after each window, the hour of the last change
     ("0s", "bn", "Fn", 2),
     ("2h", "bnn", "FFn", 3),
     ("2h", "bnnn", "FFnn", 3),
@@ -255,7 +255,7 @@ SILENT_COURSES: Final = [
 
 @pytest.mark.parametrize(("keep", "course", "expected", "changed"), SILENT_COURSES)
 def test_silence_that_notifies(keep: str, course: str, expected: str, changed: int) -> None:
-    """An alert without data becomes no data when keep is over, and ends with a good window."""
+    """An alert that gets no data becomes "no data" after `keep`, and ends with a good window."""
     plan = make_rule(hold="1 of 1", keep=keep, no_data="notify").plan
     states, state = run(plan, course)
     assert states == expected
@@ -265,7 +265,7 @@ def test_silence_that_notifies(keep: str, course: str, expected: str, changed: i
 
 @pytest.mark.parametrize("letters", ["bn", "bnn"])
 def test_silence_that_ends(letters: str) -> None:
-    """By default an alert without data ends when keep is over."""
+    """By default, an alert that gets no data ends after `keep`."""
     plan = make_rule(hold="1 of 1", keep="1h").plan
     _, state = run(plan, letters)
     assert (state.state, state.is_alert, state.note) == ("no data", False, "")
@@ -273,7 +273,7 @@ def test_silence_that_ends(letters: str) -> None:
 
 
 def test_no_stale_value() -> None:
-    """An alert without data has no value, and tells since when."""
+    """An alert without data has no value, and its note has the time since when data is missing."""
     plan = make_rule(hold="1 of 1", keep="1d").plan
     _, state = run(plan, "b")
     assert (state.value, state.note) == (0.5, "")
@@ -288,7 +288,7 @@ def test_no_stale_value() -> None:
 
 
 def test_setting_changed_while_silent() -> None:
-    """An alert that has become no data ends when its rule notifies of that no more."""
+    """A "no data" alert ends if its rule no longer notifies about missing data."""
     plan = make_rule(hold="1 of 1", keep="0s", no_data="notify").plan
     _, state = run(plan, "bn")
     assert state.is_alert

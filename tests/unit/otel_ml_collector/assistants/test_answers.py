@@ -1,4 +1,4 @@
-"""The form of answers to assistants: their size, what is left out, what strangers wrote."""
+"""Tests of answers to assistants: size limits, omissions, and marks on foreign texts."""
 
 import re
 import unicodedata
@@ -29,7 +29,7 @@ from otel_ml_collector.assistants.answers import (
 )
 from otel_ml_collector.assistants.read import read_steps, without_media
 
-# What must never reach a model unseen, written by hand from the standard's blocks.
+# Characters that must never reach a model invisibly. Written by hand from the Unicode blocks.
 UNSEEN: Final = [
     *range(0x09),
     *range(0x0B, 0x20),
@@ -48,7 +48,7 @@ TEXTS: Final = st.text(
 
 
 def test_unseen() -> None:
-    """An invisible character is shown as visible text, and comes back when that is decoded."""
+    """An invisible character is shown as a visible escape, which can be decoded."""
     for code in [*UNSEEN, 0xD800, 0xDFFF]:
         shown = show(f"a{chr(code)}b")
         assert shown == f"a\\u{{{code:x}}}b"
@@ -56,14 +56,14 @@ def test_unseen() -> None:
 
 
 def test_seen() -> None:
-    """Tab, newline and what joins emoji and scripts stay as they are."""
+    """Tabs, newlines and the joiners of emoji and scripts are unchanged."""
     text = "a\tb\n\u200c\u200d 👩\u200d💻 é ﷽"
     assert show(text) == text
 
 
 @given(TEXTS, st.integers(1, 400))
 def test_cut(text: str, most: int) -> None:
-    """A cut text has so many characters at most, and says how many come behind it."""
+    """A text is cut to the given length, and the number of omitted characters is appended."""
     shown, unseen = cut(text, most)
     match = re.fullmatch(r"(.*)…\(\+(\d+)\)", shown, re.DOTALL)
     whole, used, _ = take(text, most)
@@ -81,7 +81,7 @@ def test_cut(text: str, most: int) -> None:
 
 @given(TEXTS, st.integers(8, 40))
 def test_take_goes_on(text: str, most: int) -> None:
-    """Pieces that are taken one behind the other are the text, whole and once."""
+    """The pieces of a text, taken one after another, add up to the whole text."""
     found, at = "", 0
     while at < len(text):
         piece, used, _ = take(text[at:], most)
@@ -97,7 +97,7 @@ ROWS: Final = st.lists(
 
 @given(ROWS, st.sampled_from([USUAL_CHARS, ASKED_CHARS]), st.integers(0, 1_000))
 def test_caps(rows: list[list[Any]], chars: int, more: int) -> None:
-    """An answer is never too long; what is dropped is counted, and can be asked for."""
+    """An answer never exceeds its size limit. Omitted rows are counted and can be requested."""
 
     def go_on(shown: int) -> Mapping[str, Any]:
         return {"tool": "t", "arguments": {"shown": shown}}
@@ -115,7 +115,7 @@ def test_caps(rows: list[list[Any]], chars: int, more: int) -> None:
 
 @given(TEXTS, TEXTS)
 def test_foreign(own: str, stranger: str) -> None:
-    """All that strangers wrote is listed by its way, and nothing else is."""
+    """Every field with foreign text is listed by its path, and no other field is."""
     table = DigestTable(("mine", "theirs"), [[Own(own[:100]), stranger]])
     written = write(Digest({"word": Own("x"), "deep": {"text": stranger}, "list": table}))
     expected = ["deep.text", "list.rows.theirs"] if stranger else []
@@ -125,7 +125,7 @@ def test_foreign(own: str, stranger: str) -> None:
 
 
 def test_one_row_too_long() -> None:
-    """Where one row alone is too long its texts are cut shorter, and the row stays."""
+    """If a single row is too long, its texts are cut shorter and the row is kept."""
     columns = [f"c{place}" for place in range(40)]
     table = DigestTable(columns, [["x" * 5_000] * 40])
     written = write(Digest({}, table))
@@ -135,19 +135,19 @@ def test_one_row_too_long() -> None:
 
 
 def test_whole() -> None:
-    """A piece that was asked for is not cut again; what comes behind it is counted."""
+    """A requested piece is not cut again, and the characters after it are counted."""
     written = write(Digest({"text": Excerpt("y" * 3_000, 12)}, chars=4_000))
     assert written == {"text": "y" * 3_000 + "…(+12)", "foreign": ["text"]}
 
 
 def test_numbers() -> None:
-    """Numbers have three digits, counts all of theirs."""
+    """Numbers have three significant digits. Counts keep all their digits."""
     found = [number(one) for one in (123_456, 123.456, 0.000123456, 1.0, float("inf"))]
     assert found == [123_456, 123, 0.000123, 1, "inf"]
 
 
 def test_leaves() -> None:
-    """A payload is shown leaf by leaf: 5 of an array, 4 levels, and what is left out is said."""
+    """A payload is listed leaf by leaf: 5 elements per array, 4 levels, and omissions are noted."""
     payload = {"a": [1, 2, 3, 4, 5, 6, 7], "b": {"c": {"d": {"e": {"f": 1}}}}}
     assert leaves(payload, "inputs") == [
         *((f"inputs.a[{place}]", place + 1) for place in range(5)),
@@ -157,7 +157,7 @@ def test_leaves() -> None:
 
 
 def test_depth() -> None:
-    """A payload of any depth is four levels of an answer."""
+    """A payload of any depth is cut at four levels."""
     deep: Any = "end"
     for _ in range(10_000):
         deep = {"k": deep}
@@ -165,7 +165,7 @@ def test_depth() -> None:
 
 
 def test_steps() -> None:
-    """The way that an answer printed opens the leaf that it stands beside."""
+    """A path that an answer printed leads to its leaf."""
     payload = {"outputs": {"items": [{"a b": "x"}]}}
     assert step_into(payload, read_steps("outputs.items[0].a b")) == "x"
     assert step_into(payload, read_steps('outputs.items[0]["a b"]')) == "x"
@@ -174,7 +174,7 @@ def test_steps() -> None:
 
 
 def test_media() -> None:
-    """Of images and binary content type and size go out, and nothing else."""
+    """Images and binary content are replaced by their content type and size."""
     image = "data:image/png;base64," + "iVBORw0KGgo" * 40
     assert without_media(f"see {image} there") == "see (image/png, 330 bytes) there"
     assert without_media("aB3" * 200) == "(binary, 450 bytes)"

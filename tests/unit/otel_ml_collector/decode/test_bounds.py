@@ -1,4 +1,4 @@
-"""Tests of what one request may hold: small bodies that would fill any memory are refused."""
+"""Tests of the limits of a request: small bodies that would use a lot of memory are rejected."""
 
 import json
 import tracemalloc
@@ -20,13 +20,13 @@ Read = Callable[[bytes, Form], object]
 
 
 def nested(content: bytes, *numbers: int) -> bytes:
-    """Write fields inside each other, the outer one first."""
+    """Nest protobuf fields, the outermost number first."""
     for number in reversed(numbers):
         content = field(number, content)
     return content
 
 
-# Two bytes each of nothing: resources, spans, attributes, values of a list.
+# Two bytes for each empty message: resources, spans, attributes, values of a list, links.
 EMPTY = {
     "envelopes": b"\x0a\x00" * (5 * MIB),
     "records": nested(b"\x12\x00" * (5 * MIB), 1, 2),
@@ -43,14 +43,14 @@ JSON = {
 
 @pytest.mark.parametrize("body", EMPTY.values(), ids=EMPTY)
 def test_empty_messages(body: bytes) -> None:
-    """Millions of empty messages are refused."""
+    """Millions of empty messages are rejected."""
     with pytest.raises(TooLarge, match=r"^The body has more than 1500000 values: send smaller"):
         check_values(body, Form.PROTOBUF)
 
 
 @pytest.mark.parametrize("body", JSON.values(), ids=JSON)
 def test_empty_objects(body: bytes) -> None:
-    """Millions of empty values in JSON are refused."""
+    """Millions of empty values in JSON are rejected."""
     with pytest.raises(TooLarge, match=r"^The body has more than 3000000 values: send smaller"):
         check_values(body, Form.JSON)
 
@@ -58,7 +58,7 @@ def test_empty_objects(body: bytes) -> None:
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("read", READERS)
 def test_before(read: Read, form: Form) -> None:
-    """Too many values are refused before anything is made of them, whatever they are."""
+    """A body with too many values is rejected before any of them is decoded."""
     body = EMPTY["values"] if form is Form.PROTOBUF else JSON["lists"]
     tracemalloc.start()
     try:
@@ -71,13 +71,13 @@ def test_before(read: Read, form: Form) -> None:
 
 
 def test_text_of_marks() -> None:
-    """What stands in texts is no value: documents within documents are taken."""
+    """JSON inside a string does not count as values."""
     document = json.dumps([{"a": ["b", {}]}] * (MIB // 2))
     check_values(json.dumps({"resourceSpans": document}).encode(), Form.JSON)
 
 
 def test_text_of_lines() -> None:
-    """Texts are no messages: 64 MiB of lines are taken."""
+    """Strings do not count as messages: 64 MiB of lines are accepted."""
     body = nested(b'\n    "key": "value",\n\n' * (2 * MIB), 1, 2, 2, 9, 2, 1)
     check_values(body, Form.PROTOBUF)
 
@@ -123,13 +123,13 @@ def json_logs(number: int) -> bytes:
     ids=["traces", "logs", "json traces", "json logs"],
 )
 def test_records(make: Callable[[int], bytes], read: Read, form: Form) -> None:
-    """A record more than a request may have is too many."""
+    """A request with one record more than allowed is rejected."""
     with pytest.raises(TooLarge, match=r"^The body has 25001 records: expected at most 25000"):
         read(make(MOST_RECORDS + 1), form)
 
 
 def test_most_records() -> None:
-    """As many records as a request may have are read."""
+    """A request with the maximum number of records is read."""
     assert len(read_spans(traces(MOST_RECORDS), Form.PROTOBUF)) == MOST_RECORDS
 
 
@@ -143,6 +143,6 @@ def test_most_records() -> None:
     ids=["resources", "scopes", "json"],
 )
 def test_envelopes(body: bytes, form: Form) -> None:
-    """Envelopes count as records do, also empty ones."""
+    """Envelopes (resources, scopes) count as records, even if they are empty."""
     with pytest.raises(TooLarge, match=r"^The body has 25001 records"):
         read_spans(body, form)

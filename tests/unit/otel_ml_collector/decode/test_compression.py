@@ -20,7 +20,7 @@ from otel_ml_collector.errors import Rejected, TooLarge
 
 MIB = 2**20
 STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
-# What the stock collector 0.161.0 made of one request of three spans, by its `compression`.
+# One request with three spans, as the stock collector 0.161.0 compressed it, by `compression`.
 STOCK: Final = {
     "gzip": (
         "H4sIAAAAAAAA/+I6xyR0kkkou4rBkeHUkcJ/c6aLWzIwaJmBGAaMWqbFBYl5CgYK+WkKJRmpCsUl+cnZCsn5OTmpyS"
@@ -65,7 +65,7 @@ def block(body: bytes) -> bytes:
 
 
 def chunk(kind: int, data: bytes) -> bytes:
-    """Make a chunk of a snappy stream, with a checksum that nobody looks at."""
+    """Make a chunk of a snappy stream, with zeros as its checksum, which is not verified."""
     return bytes([kind]) + (len(data) + 4).to_bytes(3, "little") + bytes(4) + data
 
 
@@ -88,45 +88,45 @@ on_each_compression = pytest.mark.parametrize("encoding", sorted(COMPRESS.keys()
 
 
 def test_all_encodings() -> None:
-    """Each encoding that is taken is tried here."""
+    """The tests cover every supported encoding."""
     assert set(COMPRESS) == ENCODINGS
 
 
 @on_each
 @pytest.mark.parametrize("body", [b"", b"content" * 20_000], ids=["empty", "full"])
 def test_decompress(encoding: str, body: bytes) -> None:
-    """A body is given back as it was before its compression."""
+    """Decompressing a compressed body gives the original."""
     assert decompress(COMPRESS[encoding](body), encoding, MIB) == body
 
 
 @pytest.mark.parametrize("encoding", STOCK)
 def test_stock_collector(encoding: str) -> None:
-    """What the stock collector compresses is read, and is the same in each compression."""
+    """A body that the stock collector compressed gives the same spans for each encoding."""
     body = decompress(base64.b64decode(STOCK[encoding]), encoding, MIB)
     names = [span.name for span in read_spans(body, Form.PROTOBUF)]
     assert names == [f"span {number} {2 * 'of the stock collector '}" for number in range(3)]
 
 
 def test_older_stock_collector() -> None:
-    """What older collectors call snappy is a stream, which is read as well."""
+    """Older collectors send a snappy stream as "snappy", which is read as well."""
     assert decompress(frame(b"content" * 20_000), "snappy", MIB) == b"content" * 20_000
 
 
 @on_each
 def test_empty_body(encoding: str) -> None:
-    """A body of no bytes is empty, whatever it calls itself."""
+    """A body of no bytes is empty, for every encoding."""
     assert decompress(b"", encoding, MIB) == b""
 
 
 @pytest.mark.parametrize("encoding", ["zstd", "lz4", "x-snappy-framed"])
 def test_frames(encoding: str) -> None:
-    """A body of several frames is the content of all of them."""
+    """A body of several frames is the concatenation of their contents."""
     compress = COMPRESS[encoding]
     assert decompress(compress(b"one") + compress(b"two"), encoding, MIB) == b"onetwo"
 
 
 def test_other_chunks() -> None:
-    """Of a snappy stream plain chunks are taken, and those that may be skipped are."""
+    """Uncompressed chunks of a snappy stream are read, and skippable chunks are skipped."""
     body = (
         STREAM + chunk(0x01, b"one") + chunk(0xFE, b"padding") + chunk(0x80, b"?") + chunk(1, b"2")
     )
@@ -134,13 +134,13 @@ def test_other_chunks() -> None:
 
 
 def test_members() -> None:
-    """A gzip body of several members is the content of all of them (RFC 1952, 2.2)."""
+    """A gzip body of several members is the concatenation of their contents (RFC 1952, 2.2)."""
     assert decompress(gzip.compress(b"one") + gzip.compress(b"two"), "gzip", MIB) == b"onetwo"
 
 
 @on_each_compression
 def test_many_members(encoding: str) -> None:
-    """A body of very many members takes no longer than others of its size."""
+    """A body of very many members is processed within 3 seconds."""
     member = chunk(1, b"") if encoding == "x-snappy-framed" else COMPRESS[encoding](b"")
     start = STREAM if encoding == "x-snappy-framed" else b""
     started = time.monotonic()
@@ -151,26 +151,26 @@ def test_many_members(encoding: str) -> None:
 
 @on_each_compression
 def test_limit_reached(encoding: str) -> None:
-    """A body of exactly the limit is taken."""
+    """A body of exactly the maximum size is accepted."""
     assert decompress(COMPRESS[encoding](bytes(MIB)), encoding, MIB) == bytes(MIB)
 
 
 @on_each_compression
 def test_limit_passed(encoding: str) -> None:
-    """A body of one byte more than the limit is too large."""
+    """A body that is one byte over the maximum size is rejected."""
     with pytest.raises(TooLarge, match=f"^The body has (more than )?{MIB}|{MIB + 1} bytes"):
         decompress(COMPRESS[encoding](bytes(MIB + 1)), encoding, MIB)
 
 
 def test_lying_block() -> None:
-    """A snappy block that says it is larger than all that is allowed is never begun."""
+    """A snappy block that claims a size above the limit is rejected without being decompressed."""
     with pytest.raises(TooLarge):
         decompress(b"\xff\xff\xff\xff\x0f" + b"content", "snappy", MIB)
 
 
 @on_each_compression
 def test_truncated(encoding: str) -> None:
-    """A body that ends in the middle of its compressed data is refused for good."""
+    """A body that ends in the middle of its compressed data is rejected permanently."""
     with pytest.raises(Rejected, match=f"^The body is not {encoding} data: "):
         decompress(COMPRESS[encoding](b"content")[:-1], encoding, MIB)
 
@@ -178,7 +178,7 @@ def test_truncated(encoding: str) -> None:
 @on_each_compression
 @pytest.mark.parametrize("body", [b"content", b"\xff" * 100, STREAM + b"\x02\x04\x00\x00...."])
 def test_other_data(encoding: str, body: bytes) -> None:
-    """A body of anything else is refused for good."""
+    """A body that is not compressed data is rejected permanently."""
     with pytest.raises(Rejected):
         decompress(body, encoding, MIB)
 
@@ -193,6 +193,6 @@ def test_other_data(encoding: str, body: bytes) -> None:
     ids=["plain", "wrong checksum", "damaged"],
 )
 def test_not_compressed(body: bytes) -> None:
-    """A body that is not what its encoding says is refused for good."""
+    """A body that does not match its encoding is rejected permanently."""
     with pytest.raises(Rejected, match=r"^The body is not gzip data: "):
         decompress(body, "gzip", MIB)

@@ -1,4 +1,4 @@
-"""Tests of decoding traces in JSON: the same spans as from protobuf, and each peculiarity.
+"""Tests of decoding traces in JSON: the same spans as from protobuf, and the quirks of JSON.
 
 Spec: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
@@ -25,23 +25,21 @@ VALUE = f"{SPAN}.attributes[0].value"
 UINT64 = "an integer from 0 to 18446744073709551615"
 INT64 = "an integer from -9223372036854775808 to 9223372036854775807"
 
-# Other tests may have the processors.
-
 
 def decode_body(**fields: Any) -> Span:
-    """Send one span of some fields through decode."""
+    """Decode a span that has the given fields."""
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [fields]}]}]})
     (span,) = decode_json_traces(body.encode())
     return span
 
 
 def decode_value(value: Any) -> Any:
-    """Send one attribute value through decode."""
+    """Decode one attribute value."""
     return decode_body(attributes=[{"key": "key", "value": value}]).attributes["key"]
 
 
 def refusal(**fields: Any) -> str:
-    """Send one span that is not to be taken; returns why."""
+    """Decode a span that is rejected, and return the reason."""
     with pytest.raises(BadField) as caught:
         decode_body(**fields)
     assert str(caught.value) == f"{caught.value.field}: {caught.value.description}"
@@ -50,14 +48,14 @@ def refusal(**fields: Any) -> str:
 
 @given(st.lists(spans, max_size=4), st.randoms(use_true_random=False))
 def test_same_as_protobuf(given_spans: list[Span], random: Random) -> None:
-    """A request in JSON is decoded to the same spans in the same order as one in protobuf."""
+    """A request in JSON is decoded to the same spans, in the same order, as one in protobuf."""
     assert decode_json_traces(encode_json(given_spans, random)) == list(
         decode_traces(encode(given_spans))
     )
 
 
 def test_whole_span() -> None:
-    """Each field of a span as the specification writes it is in its place."""
+    """Each field of a span, written as in the specification, is decoded."""
     span = {
         "traceId": "5B8EFFF798038103D269B633813FC60C",
         "spanId": "EEE19B7EC3C1B174",
@@ -127,7 +125,7 @@ def test_whole_span() -> None:
 
 @pytest.mark.parametrize("written", ["5b8efff798038103", "5B8EFFF798038103", "5b8EfFf798038103"])
 def test_hex_ids(written: str) -> None:
-    """Ids are hex of either case, also where the text would be base64 too."""
+    """IDs are hex, in upper or lower case, even if the text is valid base64 too."""
     assert decode_body(spanId=written).span_id == b"\x5b\x8e\xff\xf7\x98\x03\x81\x03"
 
 
@@ -135,14 +133,14 @@ def test_hex_ids(written: str) -> None:
     "written", ["W47/95gDgQPSabYzgT/GDA==", "5b 8e", "5b8", "0x5b", 7, ["5b"], {}], ids=repr
 )
 def test_no_hex(written: Any) -> None:
-    """An id that is not hex is refused, base64 too: nothing is guessed."""
+    """An ID that is not hex is rejected, even if it is valid base64."""
     assert refusal(traceId=written).startswith(f"{SPAN}.traceId: expected an ID in hex, got a")
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**53 + 1, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("form", [str, int])
 def test_times(number: int, form: type) -> None:
-    """Times are strings or numbers, up to all 64 bits."""
+    """Times are strings or numbers, up to 64 bits."""
     assert decode_body(startTimeUnixNano=form(number)).start_ns == number
 
 
@@ -166,7 +164,7 @@ def test_times(number: int, form: type) -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_no_time(written: Any, got: str) -> None:
-    """A time that is no integer of 64 bits is refused with its place, and the value unsaid."""
+    """A time that is not an unsigned 64-bit integer is rejected. The error names its place."""
     assert (
         refusal(startTimeUnixNano=written)
         == f"{SPAN}.startTimeUnixNano: expected {UINT64}, got {got}"
@@ -176,13 +174,13 @@ def test_no_time(written: Any, got: str) -> None:
 @pytest.mark.parametrize("number", [0, -1, 2**53 + 1, 2**63 - 1, -(2**63)])
 @pytest.mark.parametrize("form", [str, int])
 def test_integers(number: int, form: type) -> None:
-    """An integer value is a string or a number, as JavaScript sends it."""
+    """An integer value is a string or, as JavaScript sends it, a number."""
     found = decode_value({"intValue": form(number)})
     assert (found, type(found)) == (number, int)
 
 
 def test_integer_as_double() -> None:
-    """An integer value that is written 3.0 or 3e2 is an integer."""
+    """An integer value written as 3.0 or 3e2 is an integer."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"a","value":'
     (span,) = decode_json_traces(body + b'{"intValue":3e2}}]}]}]}]}')
     assert repr(span.attributes["a"]) == "300"
@@ -193,24 +191,24 @@ def test_integer_as_double() -> None:
     [(0.5, 0.5), (3, 3.0), ("0.5", 0.5), ("1e3", 1000.0), ("-Infinity", -math.inf)],
 )
 def test_doubles(written: Any, value: float) -> None:
-    """A double is a number, an integer too, or a string."""
+    """A double is a number, an integer or a string."""
     found = decode_value({"doubleValue": written})
     assert (found, type(found)) == (value, float)
 
 
 def test_infinity() -> None:
-    """A double without a number in JSON is "Infinity"."""
+    """The string "Infinity" is decoded as an infinite double."""
     assert decode_value({"doubleValue": "Infinity"}) == math.inf
 
 
 def test_nan() -> None:
-    """A double that is no number is "NaN"."""
+    """The string "NaN" is decoded as NaN."""
     assert math.isnan(decode_value({"doubleValue": "NaN"}))
 
 
 @pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_bare_number(written: str) -> None:
-    """A double that JSON cannot represent is read even without quotes, as Python writes it."""
+    """NaN, infinite and too large doubles are read without quotes too, as Python writes them."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"a","value":'
     (span,) = decode_json_traces(body + b'{"doubleValue":%b}}]}]}]}]}' % written.encode())
     assert repr(span.attributes["a"]) == repr(float(written))
@@ -218,50 +216,50 @@ def test_bare_number(written: str) -> None:
 
 @pytest.mark.parametrize("written", ["SPAN_KIND_CLIENT", 3, "3"])
 def test_span_kind(written: Any) -> None:
-    """A span kind is a number; its name, against the rule, is read too."""
+    """A span kind is a number. Its name, which the specification forbids, is read too."""
     assert decode_body(kind=written).kind == 3
 
 
 def test_span_kind_of_tomorrow() -> None:
-    """A span kind that a later version of OTLP may add is kept as its number."""
+    """An unknown span kind, for example of a later version of OTLP, is kept as its number."""
     assert decode_body(kind=99).kind == 99
 
 
 def test_no_span_kind() -> None:
-    """A name that is no span kind is refused."""
+    """An unknown name of a span kind is rejected."""
     assert refusal(kind="SPAN_KIND_ODD").startswith(f"{SPAN}.kind: expected an integer")
 
 
 @pytest.mark.parametrize("code", [2, "STATUS_CODE_ERROR"])
 def test_status_code(code: Any) -> None:
-    """A status code is a number; its name, against the rule, is read too."""
+    """A status code is a number. Its name, which the specification forbids, is read too."""
     assert decode_body(status={"code": code}).status_code == 2
 
 
 @pytest.mark.parametrize("written", ["+/8=", "+/8", "-_8=", "-_8"])
 def test_bytes(written: str) -> None:
-    """Bytes are base64 of either alphabet, padded or not."""
+    """Bytes are base64 of either alphabet, with or without padding."""
     assert decode_value({"bytesValue": written}) == b"\xfb\xff"
 
 
 @pytest.mark.parametrize("value", [{}, None, {"stringValue": None}, {"strangeValue": 1}], ids=repr)
 def test_empty_value(value: Any) -> None:
-    """A value of no kind that is known is the empty one."""
+    """A value without a known type is None."""
     assert decode_value(value) is None
 
 
 def test_missing_value() -> None:
-    """An attribute without a value has the empty one."""
+    """An attribute without a value is None."""
     assert decode_body(attributes=[{"key": "key"}]).attributes == {"key": None}
 
 
 def test_value_of_profiles() -> None:
-    """A reference into the table of strings, which only profiles have, is read as absent."""
+    """A reference into the string table, which only profiles have, is decoded as None."""
     assert decode_value({"stringValueStrindex": 1}) is None
 
 
 def test_nested_value() -> None:
-    """Lists of mixed values and maps are read at any depth, their empty values too."""
+    """Lists of mixed values and maps are decoded at any depth, including their empty values."""
     value = {
         "kvlistValue": {
             "values": [
@@ -289,32 +287,32 @@ def test_nested_value() -> None:
 
 
 def test_repeated_key() -> None:
-    """Of a key that stands twice the last value stays."""
+    """If a key occurs twice, the last value is kept."""
     pairs = [{"key": "key", "value": {"intValue": number}} for number in (1, 2)]
     assert decode_body(attributes=pairs).attributes == {"key": 2}
 
 
 def test_repeated_field() -> None:
-    """Of a field that stands twice the last stays."""
+    """If a field occurs twice, the last value is kept."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"one","name":"two"}]}]}]}'
     assert [span.name for span in decode_json_traces(body)] == ["two"]
 
 
 @pytest.mark.parametrize("key", ["trace_id", "start_time_unix_nano", "fieldOfTomorrow"])
 def test_unknown_field(key: str) -> None:
-    """A field that OTLP does not know is ignored whatever it holds, snake_case too."""
+    """An unknown field is ignored, whatever its value. So are snake_case names."""
     assert decode_body(**{key: {"any": ["thing"]}}) == decode_body()
 
 
 def test_absent_fields() -> None:
-    """A span without fields has those of an empty message."""
+    """A span without fields is equal to an empty message."""
     assert decode_body() == Span(
         b"", b"", b"", "", 0, 0, 0, 0, "", {}, [], [], Scope({}, "", "", {})
     )
 
 
 def test_null_fields() -> None:
-    """A field that is null is as good as absent."""
+    """A field that is null is treated as absent."""
     names = "traceId spanId parentSpanId name kind startTimeUnixNano endTimeUnixNano status"
     names += " attributes events links"
     assert decode_body(**dict.fromkeys(names.split())) == decode_body()
@@ -331,21 +329,21 @@ def test_null_fields() -> None:
     ],
 )
 def test_empty_request(body: str) -> None:
-    """A request without spans, also one of empty envelopes, gives no spans."""
+    """A request without spans, even with empty envelopes, is decoded to no spans."""
     assert decode_json_traces(body.encode()) == []
 
 
 def test_shared_scope() -> None:
-    """Spans that come under one resource and scope share one description of them."""
+    """Spans of the same resource and scope share one `Scope` object."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"scope":{"name":"s"},"spans":[{},{}]}]}]}'
     one, two = decode_json_traces(body)
     assert one.scope is two.scope
 
 
 def test_half_surrogate() -> None:
-    """Half a surrogate pair, as JavaScript writes a text cut in two, is the mark of no character.
+    """Half a surrogate pair, left when JavaScript cuts a text, becomes U+FFFD.
 
-    Whole pairs and what only looks like an escape stay what they are.
+    Whole pairs and escaped backslashes before `u` are unchanged.
     """
     name = rb'"a\ud83d b\ud83d\udce6 \\ud83d"'
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":%s}]}]}]}' % name
@@ -377,7 +375,7 @@ def test_half_surrogate() -> None:
     ],
 )
 def test_wrong_field(fields: dict[str, Any], said: str) -> None:
-    """A field of another type than OTLP's is refused with its place and what would be right."""
+    """A field of the wrong type is rejected. The error names its place and the expected type."""
     assert refusal(**fields) == said
 
 
@@ -409,12 +407,12 @@ def test_wrong_field(fields: dict[str, Any], said: str) -> None:
     ],
 )
 def test_wrong_value(value: Any, said: str) -> None:
-    """A value of another type than it says is refused with its place."""
+    """A value that does not match its declared type is rejected. The error names its place."""
     assert refusal(attributes=[{"key": "key", "value": value}]) == VALUE + said
 
 
 def test_place_among_many() -> None:
-    """A wrong span among good ones is told by its number."""
+    """The error about an invalid span includes its index."""
     spans = [{"name": "one"}, {"name": "two"}, {"startTimeUnixNano": {}}]
     body = {"resourceSpans": [{}, {"scopeSpans": [{"spans": spans}]}]}
     with pytest.raises(BadField) as caught:
@@ -424,7 +422,7 @@ def test_place_among_many() -> None:
 
 @pytest.mark.parametrize("kind", ["arrayValue", "kvlistValue"])
 def test_deep_value(kind: str) -> None:
-    """A value that is nested deeper than it may be is refused for good."""
+    """A value that is nested too deeply is rejected permanently."""
     value: dict[str, Any] = {}
     for _ in range(60):
         value = {kind: {"values": [value if kind == "arrayValue" else {"value": value}]}}
@@ -462,7 +460,7 @@ def test_deep_value(kind: str) -> None:
     ids=["empty", "cut", "bytes", "escape", "deep", "protobuf", "list", "null", "snake", "logs"],
 )
 def test_no_request(body: bytes, said: str) -> None:
-    """A body that is no JSON object, or has another key for its list, is refused for good."""
+    """A body that is not a JSON object, or lacks the key of its list, is rejected permanently."""
     with pytest.raises(Rejected) as caught:
         decode_json_traces(body)
     assert str(caught.value).startswith(said)
@@ -476,7 +474,7 @@ any_json = st.recursive(
 
 
 def places(found: Any) -> list[tuple[Any, Any]]:
-    """List each place in a document: what holds it, and its key or number there."""
+    """List each place in a document as its container and the key or index."""
     held = found.items() if isinstance(found, dict) else enumerate(found)
     here = [(found, key) for key, _ in held] if isinstance(found, dict | list) else []
     inner = [value for holder, key in here if isinstance(value := holder[key], dict | list)]
@@ -485,21 +483,21 @@ def places(found: Any) -> list[tuple[Any, Any]]:
 
 @given(st.lists(spans, min_size=1, max_size=2), st.randoms(use_true_random=False), any_json)
 def test_any_json(given_spans: list[Span], random: Random, other: Any) -> None:
-    """A request with anything else in any place is decoded or refused; nothing else happens."""
+    """A request with an arbitrary value at any place is either decoded or rejected."""
     body = json.loads(encode_json(given_spans, random))
     holder, key = random.choice(places(body))
     holder[key] = other
     try:
         found = decode_json_traces(json.dumps(body).encode())
     except Rejected as error:
-        assert str(error)  # noqa: PT017 - both ways are right
+        assert str(error)  # noqa: PT017 - both outcomes are correct
     else:
         assert all(isinstance(span, Span) for span in found)
 
 
 @pytest.mark.parametrize("name", ["name", "na\ufffdme"])
 def test_byte_order_mark_is_ignored(name: str) -> None:
-    """A request may begin with a byte order mark, as .NET and PowerShell write it."""
+    """A request may start with a byte order mark, which .NET and PowerShell write."""
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"name": name}]}]}]})
     [span] = decode_json_traces(body.encode("utf-8-sig").replace(b"\xef\xbf\xbd", b"\xff"), [])
     assert span.name == name

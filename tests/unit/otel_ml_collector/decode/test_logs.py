@@ -1,4 +1,4 @@
-"""Tests of decoding logs: OTLP bytes, protobuf and JSON, to log records."""
+"""Tests of decoding logs from OTLP protobuf and JSON."""
 
 import json
 from random import Random
@@ -29,8 +29,6 @@ logs = st.builds(
     scope=st.builds(Scope, attributes, texts, texts, attributes),
 )
 
-# Other tests may have the processors.
-
 
 def make_log(event: str = "", attributes: dict[str, Value] | None = None) -> Log:
     scope = Scope({}, "", "", {})
@@ -38,7 +36,7 @@ def make_log(event: str = "", attributes: dict[str, Value] | None = None) -> Log
 
 
 def events(log: Log) -> list[str]:
-    """Send a log record both ways and return what event it is found to be each time."""
+    """Decode a log record from protobuf and from JSON, and return both event names."""
     (binary,) = decode_logs(encode_logs([log]))
     (json_,) = decode_json_logs(encode_json_logs([log], Random(1)))  # noqa: S311 - a choice of forms
     return [binary.event, json_.event]
@@ -46,7 +44,7 @@ def events(log: Log) -> list[str]:
 
 @given(st.lists(logs, max_size=4))
 def test_round_trip(given_logs: list[Log]) -> None:
-    """What the official messages encode is decoded to the same log records in the same order."""
+    """Requests encoded with the official messages are decoded to the same log records, in order."""
     assert decode_logs(encode_logs(given_logs)) == given_logs
 
 
@@ -59,27 +57,27 @@ def test_json(given_logs: list[Log], random: Random) -> None:
 
 
 def test_event_name() -> None:
-    """What event a log record is stands in a field of its own."""
+    """The event name is read from its own field."""
     assert events(make_log("gen_ai.evaluation.result")) == ["gen_ai.evaluation.result"] * 2
 
 
 def test_older_event_name() -> None:
-    """Older senders say what event it is in an attribute."""
+    """Older senders put the event name into an attribute, which is read too."""
     assert events(make_log(attributes={"event.name": "older"})) == ["older"] * 2
 
 
 def test_both_event_names() -> None:
-    """Where both say what event it is, the field does."""
+    """If both are set, the field takes precedence over the attribute."""
     assert events(make_log("newer", {"event.name": "older"})) == ["newer"] * 2
 
 
 def test_no_event_name() -> None:
-    """An attribute that is no text makes no event of a log record."""
+    """An `event.name` attribute that is not a string is ignored."""
     assert events(make_log(attributes={"event.name": 7})) == ["", ""]
 
 
 def test_severity_name() -> None:
-    """A severity that is written as its name, against the rule, is read."""
+    """A severity written as its name, which the specification forbids, is read too."""
     record = {"severityNumber": "SEVERITY_NUMBER_WARN"}
     body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
     (log,) = decode_json_logs(body.encode())
@@ -88,13 +86,13 @@ def test_severity_name() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\x0a\x00", b"\x0a\x02\x12\x00"], ids=repr)
 def test_empty(body: bytes) -> None:
-    """A request without log records, also one of empty envelopes, gives none."""
+    """A request without log records, even with empty envelopes, is decoded to none."""
     assert decode_logs(body) == []
 
 
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
 def test_undecodable(body: bytes) -> None:
-    """A body that is no export request is refused for good."""
+    """A body that is not an export request is rejected permanently."""
     with pytest.raises(
         Rejected, match=r"^The body is not an OTLP ExportLogsServiceRequest in prot"
     ):

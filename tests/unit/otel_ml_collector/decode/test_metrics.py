@@ -1,4 +1,4 @@
-"""Tests of counting the data points of requests that are not kept."""
+"""Tests of counting the data points of metric requests, which are not stored."""
 
 import json
 
@@ -22,7 +22,7 @@ KINDS = {
 @pytest.mark.parametrize("number", [0, 1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_protobuf(kind: str, number: int) -> None:
-    """The data points of metrics of every kind are counted, over all metrics."""
+    """Data points of every kind of metric are counted, across all metrics."""
     request = ExportMetricsServiceRequest()
     scope_metrics = request.resource_metrics.add().scope_metrics.add()
     for _ in range(2):
@@ -35,7 +35,7 @@ def test_protobuf(kind: str, number: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_json(kind: str) -> None:
-    """The data points of metrics in JSON are counted, whatever they hold."""
+    """Data points in JSON are counted, whatever their content."""
     metric = {"name": "m", kind: {"dataPoints": [{"asInt": "1"}, {}]}}
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric, metric, {}]}]}]}
     assert read_json_metrics(json.dumps(body).encode()) == (4, "", [], ["m"])
@@ -43,13 +43,13 @@ def test_json(kind: str) -> None:
 
 @pytest.mark.parametrize("body", [b"\x0a\x7f\x01", b"{}"], ids=repr)
 def test_undecodable(body: bytes) -> None:
-    """A body that is no export request is refused for good."""
+    """A body that is not an export request is rejected permanently."""
     with pytest.raises(Rejected, match=r"^The body is not an OTLP ExportMetricsServiceRequest in "):
         read_metrics(body)
 
 
 def test_wrong_json() -> None:
-    """A field of another type than OTLP's is refused with its place."""
+    """A field of the wrong type is rejected. The error names its place."""
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"sum": {"dataPoints": [7]}}]}]}]}
     with pytest.raises(BadField) as caught:
         read_json_metrics(json.dumps(body).encode())

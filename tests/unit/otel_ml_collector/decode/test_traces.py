@@ -1,4 +1,4 @@
-"""Tests of decoding traces: OTLP bytes to spans."""
+"""Tests of decoding traces from OTLP protobuf."""
 
 import pytest
 from hypothesis import given
@@ -66,7 +66,7 @@ spans = st.builds(
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Write a field of a message, as protobuf does."""
+    """Encode a length-delimited protobuf field."""
     size = bytearray()
     left = len(content)
     while left > 127:
@@ -76,7 +76,7 @@ def field(number: int, content: bytes) -> bytes:
 
 
 def decode_attributes(*pairs: KeyValue) -> object:
-    """Send one span with some attributes through decode."""
+    """Decode a span that has the given attributes, and return them."""
     request = ExportTraceServiceRequest()
     scope_spans = request.resource_spans.add().scope_spans.add()
     scope_spans.spans.add(attributes=pairs)
@@ -86,7 +86,7 @@ def decode_attributes(*pairs: KeyValue) -> object:
 
 @given(st.lists(spans, max_size=4))
 def test_round_trip(given_spans: list[Span]) -> None:
-    """What the official messages encode is decoded to the same spans in the same order."""
+    """Requests encoded with the official messages are decoded to the same spans, in order."""
     assert list(decode_traces(encode(given_spans))) == given_spans
 
 
@@ -112,33 +112,33 @@ def test_round_trip(given_spans: list[Span]) -> None:
     ids=repr,
 )
 def test_value(value: Value) -> None:
-    """Every kind of attribute value is read as the Python value it stands for."""
+    """Every kind of attribute value is decoded to the same Python value and type."""
     (span,) = decode_traces(encode([make_span(attributes={"key": value})]))
     assert span.attributes == {"key": value}
     assert type(span.attributes["key"]) is type(value)
 
 
 def test_value_of_profiles() -> None:
-    """A reference into the table of strings, which only profiles have, is read as absent."""
+    """A reference into the string table, which only profiles have, is decoded as None."""
     assert decode_attributes(KeyValue(key="key", value=AnyValue(string_value_strindex=1))) == {
         "key": None
     }
 
 
 def test_key_of_profiles() -> None:
-    """A key that is a reference into the table of strings, which only profiles have, is empty."""
+    """A key that refers to the string table, which only profiles have, is empty."""
     pair = KeyValue(key_strindex=1, value=AnyValue(string_value="text"))
     assert decode_attributes(pair) == {"": "text"}
 
 
 def test_repeated_key() -> None:
-    """Of a key that stands twice the last value stays."""
+    """If a key occurs twice, the last value is kept."""
     pairs = [KeyValue(key="key", value=AnyValue(int_value=number)) for number in (1, 2)]
     assert decode_attributes(*pairs) == {"key": 2}
 
 
 def test_shared_scope() -> None:
-    """Spans that come under one resource and scope share one description of them."""
+    """Spans of the same resource and scope share one `Scope` object."""
     request = ExportTraceServiceRequest()
     scope_spans = request.resource_spans.add().scope_spans.add()
     scope_spans.scope.name = "library"
@@ -150,7 +150,7 @@ def test_shared_scope() -> None:
 
 
 def test_unknown_fields() -> None:
-    """Fields that a later version of OTLP may add are ignored, at any depth."""
+    """Unknown fields, for example of a later version of OTLP, are ignored at any depth."""
     newer = b"\xfa\x07\x03new"  # field 127, 3 bytes
     span = make_span("one", trace_id=trace_id(1), span_id=span_id(1))
     message = ExportTraceServiceRequest.FromString(encode([span]))
@@ -160,7 +160,7 @@ def test_unknown_fields() -> None:
 
 
 def test_unknown_span_kind() -> None:
-    """A span kind that a later version of OTLP may add is kept as its number."""
+    """An unknown span kind, for example of a later version of OTLP, is kept as its number."""
     request = ExportTraceServiceRequest()
     scope_spans = request.resource_spans.add().scope_spans.add()
     scope_spans.spans.append(trace_pb2.Span.FromString(b"\x30\x63"))  # kind 99
@@ -170,7 +170,7 @@ def test_unknown_span_kind() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\x0a\x00", b"\x0a\x02\x12\x00"], ids=repr)
 def test_empty_request(body: bytes) -> None:
-    """A request without spans, also one of empty envelopes, gives no spans."""
+    """A request without spans, even with empty envelopes, is decoded to no spans."""
     assert list(decode_traces(body)) == []
 
 
@@ -180,16 +180,16 @@ def test_empty_request(body: bytes) -> None:
     ids=["ends early", "json", "noise", "cut"],
 )
 def test_undecodable(body: bytes) -> None:
-    """A body that is no export request is refused for good."""
+    """A body that is not an export request is rejected permanently."""
     with pytest.raises(Rejected, match=f"^{NOT_OTLP}$"):
         decode_traces(body)
 
 
 def test_deep_value() -> None:
-    """A value that is nested deeper than the wire may be is refused for good."""
+    """A value that is nested too deeply for protobuf is rejected permanently."""
     value = b""
     for _ in range(5_000):
-        value = field(5, field(1, value))  # a list of one value
+        value = field(5, field(1, value))  # a list with one value
     attribute = field(9, field(1, b"key") + field(2, value))
     with pytest.raises(Rejected, match=f"^{NOT_OTLP}$"):
         decode_traces(field(1, field(2, field(2, attribute))))
@@ -197,15 +197,15 @@ def test_deep_value() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes(body: bytes) -> None:
-    """Whatever bytes come are decoded or refused, and nothing else happens."""
+    """Any bytes are either decoded or rejected."""
     try:
         assert all(isinstance(span, Span) for span in decode_traces(body))
     except Rejected as error:
-        assert str(error) == NOT_OTLP  # noqa: PT017 - both ways are right
+        assert str(error) == NOT_OTLP  # noqa: PT017 - both outcomes are correct
 
 
 def test_count() -> None:
-    """The spans of a request are counted without being made."""
+    """The spans of a request are counted without being decoded."""
     request = ExportTraceServiceRequest()
     for number in (2, 0, 3):
         scopes = request.resource_spans.add().scope_spans

@@ -1,4 +1,4 @@
-"""Tests of requests with texts that are not UTF-8."""
+"""Tests of requests with texts that are not valid UTF-8."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from otel_ml_collector.errors import Rejected, TooLarge
 from tests.support.otel_ml_collector.spans import make_span, span_id, trace_id
 from tests.support.otel_ml_collector.wire import encode
 
-# Half of an "é", marked in valid requests and cut afterwards.
+# Half of an "é": valid requests contain MARK, which is replaced by CUT afterwards.
 MARK = b"caf__"
 CUT = b"caf\xc3x"
 SPAN = f"{trace_id(1).hex()}-{span_id(2).hex()}"
@@ -56,7 +56,7 @@ def make_protobuf(**fields: Any) -> bytes:
     ids=["value", "key", "name", "status", "nested"],
 )
 def test_protobuf(fields: dict[str, Any], place: str) -> None:
-    """An invalid byte costs a character, and its span and place are named."""
+    """An invalid byte is replaced by one character, and its span and place are reported."""
     replaced: list[Replaced] = []
     good, bad = read_spans(make_protobuf(**fields), Form.PROTOBUF, replaced)
     assert (good.name, good.attributes) == ("good", {"note": "café"})
@@ -65,7 +65,7 @@ def test_protobuf(fields: dict[str, Any], place: str) -> None:
 
 
 def test_valid_protobuf_is_unchanged() -> None:
-    """Everything that is valid in a request with an invalid byte is read as before."""
+    """Everything valid in a request with an invalid byte is decoded unchanged."""
     good = make_span("good", {"a": [b"\xff", 1.5, {"b": None}]}, span_id=span_id(1))
     bad = make_span("caf__", {"b": b"caf\xc3x"}, span_id=span_id(2))
     read = list(read_spans(break_texts(encode([good, bad])), Form.PROTOBUF, []))
@@ -74,7 +74,7 @@ def test_valid_protobuf_is_unchanged() -> None:
 
 
 def test_json() -> None:
-    """An invalid byte in JSON costs a character, and its span and place are named."""
+    """An invalid byte in JSON is replaced by one character, and its span and place are reported."""
     note = [{"key": "note", "value": {"stringValue": "caf__"}}]
     replaced: list[Replaced] = []
     body = make_json({"name": "café"}, {"name": "bad", "attributes": note})
@@ -84,14 +84,14 @@ def test_json() -> None:
 
 
 def test_json_key() -> None:
-    """An invalid byte in a key of JSON costs nothing but this field."""
+    """An invalid byte in a JSON key affects only that field."""
     replaced: list[Replaced] = []
     _, bad = read_spans(make_json({}, {"name": "bad", "caf__": 1}), Form.JSON, replaced)
     assert (bad.name, len(replaced)) == ("bad", 1)
 
 
 def test_logs() -> None:
-    """An invalid byte in a log record costs a character."""
+    """An invalid byte in a log record is replaced by one character."""
     request = ExportLogsServiceRequest()
     records = request.resource_logs.add().scope_logs.add().log_records
     for text in ("café", "caf__"):
@@ -104,7 +104,7 @@ def test_logs() -> None:
 
 
 def test_resource() -> None:
-    """An invalid byte in a resource costs no span of it."""
+    """An invalid byte in a resource does not drop its spans."""
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
     resource_spans.resource.attributes.add(key="caf__").value.int_value = 1
@@ -117,14 +117,14 @@ def test_resource() -> None:
 
 @pytest.mark.parametrize("form", list(Form))
 def test_broken_requests_stay_rejected(form: Form) -> None:
-    """A body that is no request is rejected, even if it is no UTF-8."""
+    """A body that is not a request is rejected, even if it is not valid UTF-8."""
     for body in (b"\xff", b"\x0a\xff\xffcaf\xc3x", b'{"resourceSpans":"caf\xc3x'):
         with pytest.raises(Rejected):
             read_spans(body, form, [])
 
 
 def test_nul_bytes() -> None:
-    """A large body of NUL bytes is rejected at once: field number 0 is invalid."""
+    """A large body of NUL bytes is rejected within 2 seconds, because field number 0 is invalid."""
     started_s = time.monotonic()
     with pytest.raises(Rejected):
         read_spans(bytes(19 * 2**20), Form.PROTOBUF, [])
@@ -132,13 +132,13 @@ def test_nul_bytes() -> None:
 
 
 def test_too_many_fields() -> None:
-    """A body that ends too early is rejected after a bounded number of fields."""
+    """A truncated body with millions of fields is rejected after a limited number of them."""
     with pytest.raises(TooLarge, match=r"^The body has too many invalid parts: send smaller"):
         read_spans(b"\x78\x01" * (9 * 2**20) + b"\x0a", Form.PROTOBUF, [])
 
 
 def test_place_in_large_request() -> None:
-    """The place of a text counts from the start of the request, however large that is."""
+    """The reported place of a text counts from the start of the request, even in a large one."""
     body = encode([make_span("caf__" if at == 2_500 else "a") for at in range(3_000)])
     replaced: list[Replaced] = []
     read_spans(break_texts(body), Form.PROTOBUF, replaced)

@@ -19,7 +19,7 @@ PRICED: Final = Amounts(USED, 0.25)
 
 
 def run(place: int, parent: int = 0, kind: str = "model", **fields: Any) -> Run:
-    """Make an ended run of 10 ms; its place in the trace is its span ID."""
+    """Make an ended run of 10 ms. Its span ID is its place in the trace."""
     made: dict[str, Any] = {
         "project": PROJECT,
         "trace_id": trace_id(1),
@@ -35,23 +35,23 @@ def run(place: int, parent: int = 0, kind: str = "model", **fields: Any) -> Run:
 
 
 def priced(place: int, parent: int = 0, **fields: Any) -> Run:
-    """Make a call that reports 50 + 7 tokens and a cost of 0.25."""
+    """Make a run that reports 50 + 7 tokens and a cost of 0.25."""
     reported = {"input_tokens": 50, "output_tokens": 7, "cost": 0.25}
     return run(place, parent, **reported | fields)
 
 
 def facts_about(*runs: Run, **late: Any) -> Facts:
-    """Make the facts of runs that one instrumentation recorded."""
+    """Make facts of runs that a single instrumentation recorded."""
     return Facts(PROJECT, [SpanFact(item, "tests") for item in runs], **late)
 
 
 def rows_of(*runs: Run, **late: Any) -> dict[int, FoldedRun]:
-    """Fold runs, and return the rows by place."""
+    """Fold runs and return the rows by place."""
     return {int.from_bytes(row.run.span_id): row for row in fold(facts_about(*runs, **late))}
 
 
 def score(owner: str, value: float | None, at: int = 0, **fields: Any) -> Metric:
-    """Make a judge's score."""
+    """Make a score by a judge."""
     made: dict[str, Any] = {
         "project": PROJECT,
         "owner": owner,
@@ -67,12 +67,12 @@ def score(owner: str, value: float | None, at: int = 0, **fields: Any) -> Metric
 
 
 def places(rows: dict[int, FoldedRun], name: str) -> list[int]:
-    """List the places of the rows that have a flag."""
+    """Return the places of the rows for which a flag is set."""
     return sorted(place for place, row in rows.items() if getattr(row, name))
 
 
 def test_amounts() -> None:
-    """An agent shows the sum of its calls, and a total adds up each call once."""
+    """An agent shows the sum of its calls, and a total counts each call once."""
     agent = run(1, kind="agent", input_tokens=100, output_tokens=14, cost=0.5)
     rows = rows_of(agent, priced(2, 1), run(3, 1, "chain"), priced(4, 3))
     twice = Amounts(Tokens(input=100, output=14), 0.5)
@@ -83,21 +83,21 @@ def test_amounts() -> None:
 
 
 def test_only_the_agent_reports_usage() -> None:
-    """Usage that only an agent reports counts."""
+    """Usage is counted even if only the agent reports it."""
     rows = rows_of(priced(1, kind="agent"), run(2, 1))
     assert rows[1].counted == PRICED
     assert rows[2].counted == rows[1].inside == NO_AMOUNTS
 
 
 def test_calls_of_judges_are_not_inside() -> None:
-    """What a judge spends is no part of the run that it judges."""
+    """Tokens and cost of a judge's calls do not count for the run that it judges."""
     rows = rows_of(run(1), priced(2, 1, kind="judge"), priced(3, 2, kind="judge"))
     assert rows[1].inside == NO_AMOUNTS
     assert rows[2].inside == PRICED
 
 
 def test_second_record_of_a_call() -> None:
-    """Of two records of a call one counts, and it shows what the other one knows."""
+    """If a call is recorded twice, one record counts and is completed from the other."""
     ours = SpanFact(run(1, inputs_preview="why"), "otel_ml", has_inputs=True)
     theirs = SpanFact(
         priced(2, 1, end_ns=NOW_NS + 11 * MS_NS, outputs_preview="so", provider_model="gpt"),
@@ -115,7 +115,7 @@ def test_second_record_of_a_call() -> None:
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_delivery_that_counts(order: Sequence[int]) -> None:
-    """The end counts more than the start record, and the highest rank more than the others."""
+    """An ended run takes precedence over its start record, then the highest rank does."""
     deliveries = [
         SpanFact(run(1, name="old", rank=1)),
         SpanFact(run(1, name="new", rank=2)),
@@ -126,7 +126,7 @@ def test_delivery_that_counts(order: Sequence[int]) -> None:
 
 
 def test_spans_that_share_an_id() -> None:
-    """Two spans with one ID are two runs; a child is in the one that was under way."""
+    """Two spans with the same ID are two runs. A child belongs to the one running at its start."""
     first, second = run(1, kind="agent"), run(1, kind="agent", start_ns=NOW_NS + 50 * MS_NS)
     child = priced(2, 1, start_ns=NOW_NS + 52 * MS_NS)
     rows = fold(facts_about(first, second, child))
@@ -134,7 +134,7 @@ def test_spans_that_share_an_id() -> None:
 
 
 def test_spans_that_are_each_others_parents() -> None:
-    """A circle of parents is cut, and nothing is counted twice."""
+    """A cycle of parents is cut, and nothing is counted twice."""
     rows = rows_of(priced(1, 3), priced(2, 1), priced(3, 2), priced(4, 4))
     assert len(rows) == 4
     assert rows[1].inside.cost == 0.5
@@ -142,7 +142,7 @@ def test_spans_that_are_each_others_parents() -> None:
 
 
 def test_deep_trace() -> None:
-    """A trace may be deeper than Python's stack."""
+    """A trace may be deeper than Python's recursion limit."""
     rows = rows_of(*[priced(place, place - 1) for place in range(1, 3_001)])
     assert rows[1].inside.cost == 2_999 * 0.25
     assert places(rows, "is_top") == [1]
@@ -160,16 +160,16 @@ REQUESTS: Final[dict[str, tuple[list[Run], list[int], list[int]]]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_requests(name: str) -> None:
-    """A request is what no recorded span is around; a call is top if no other call is around it."""
+    """A request has no recorded span around it. A top call has no other call around it."""
     runs, requests, tops = REQUESTS[name]
     rows = rows_of(*runs)
     assert places(rows, "is_request") == requests
-    # Inside a plain span a call can be top, and the plain span is.
+    # A call inside a plain span can be top, and so is the plain span itself.
     assert set(tops) <= set(places(rows, "is_top"))
 
 
 def test_names_of_the_trace() -> None:
-    """A run without a session has the one of its trace, and the whole trace is an experiment."""
+    """Session, user and experiment of one run apply to its whole trace."""
     rows = rows_of(run(1, session="s1", experiment="e1"), run(2, 1, user="ann"))
     assert [rows[place].session for place in (1, 2)] == ["s1", "s1"]
     assert [rows[place].user for place in (1, 2)] == ["ann", "ann"]
@@ -184,7 +184,7 @@ def test_experiment_of_a_deleted_run() -> None:
 
 
 def test_late_facts_by_key_and_tag() -> None:
-    """A score by trace key is about its outermost calls, one by tag about the runs with it."""
+    """A score by trace key is about the outermost calls, a score by tag about the tagged runs."""
     tag = LateTag(PROJECT, run(3).run_id, Tag("client", "bigshot"), NOW_NS, "late")
     names = own_key("order 1"), own_tag("client=bigshot")
     rows = rows_of(
@@ -205,7 +205,7 @@ def test_late_facts_by_key_and_tag() -> None:
 
 
 def test_newest_score() -> None:
-    """Of a version the newest score holds, and of a judge the newest of all its versions."""
+    """For each judge version the newest score is kept. The newest score of a judge is last."""
     owner = run(1).run_id
     rows = rows_of(
         run(1),
@@ -219,7 +219,7 @@ def test_newest_score() -> None:
 
 
 def test_withdrawn_label() -> None:
-    """A label that was withdrawn is gone, and an older one by somebody else shows again."""
+    """A withdrawn label disappears, and an older label by another reviewer appears again."""
     owner = run(1).run_id
     kept = score(owner, 0.25, source="human", record_id="ann")
     given = score(owner, 1.0, at=1, source="human", record_id="bo")
@@ -229,7 +229,7 @@ def test_withdrawn_label() -> None:
 
 
 def test_own_tag_newer_than_a_late_one() -> None:
-    """A late tag that is older than the end of the run changes nothing."""
+    """A late tag that is older than the end of the run does not replace the run's own tag."""
     owner, end_ns = run(1).run_id, run(1).end_ns
     tagged = run(1, tags=[Tag("plan", "own")])
     before = LateTag(PROJECT, owner, Tag("plan", "before"), end_ns - 1, "a")
@@ -239,7 +239,7 @@ def test_own_tag_newer_than_a_late_one() -> None:
 
 
 def test_one_call_in_two_traces() -> None:
-    """Two records of a call in different traces count once, by their response ID."""
+    """A call that two traces recorded is counted once, because both have its response ID."""
     ours = priced(1, response_id="msg_1", inputs_preview="why")
     theirs = priced(2, trace_id=trace_id(2), response_id="msg_1", outputs_preview="so")
     facts = [SpanFact(ours, "otel_ml"), SpanFact(theirs, "langsmith", has_outputs=True)]

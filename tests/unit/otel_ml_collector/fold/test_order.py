@@ -1,4 +1,4 @@
-"""Tests that the order, the number and the grouping of facts do not change the rows."""
+"""Tests that the rows do not depend on the order or the repetition of the facts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +17,12 @@ _LISTS = ("spans", "tags", "metrics", "logs", "points")
 
 
 def facts_in(records: Records) -> Facts:
-    """Return the facts of the only project."""
+    """Return the facts of the test project."""
     return facts_of(records)[PROJECT]
 
 
 def places_of(runs: Sequence[Run]) -> set[tuple[bytes, bytes, int]]:
-    """Return what identifies each run."""
+    """Return the identity of each run: trace ID, span ID and start."""
     return {(run.trace_id, run.span_id, run.start_ns) for run in runs}
 
 
@@ -41,7 +41,7 @@ def test_any_order_and_repetition(records: Records, random: Any, data: st.DataOb
 
 @given(worlds(PROJECT))
 def test_every_run_has_one_row(records: Records) -> None:
-    """Each span has one row, whether it ended or not."""
+    """Each span has one row, whether or not it has ended."""
     spans = {
         (run.trace_id, run.span_id, run.start_ns) for run in (*records.runs, *records.open_runs)
     }

@@ -1,4 +1,4 @@
-"""Tests of requests on their way on: JSON as protobuf, and what names one."""
+"""Tests of forwarded requests: the conversion from JSON to protobuf, headers and digest."""
 
 import gzip
 from dataclasses import replace
@@ -24,8 +24,8 @@ def make(body: bytes, signal: Signal = Signal.TRACES, form: Form = Form.JSON) ->
 
 @given(seed=st.integers(0, 2**32))
 def test_spans(seed: int) -> None:
-    """Spans in JSON, however they are written, are the same spans in protobuf."""
-    random = Random(seed)  # noqa: S311 - chooses forms
+    """Spans in any JSON spelling are converted to the same spans in protobuf."""
+    random = Random(seed)  # noqa: S311 - chooses JSON spellings
     attributes: dict[str, Value] = {
         "text": "ä",
         "number": 2**53 + 1,
@@ -40,8 +40,8 @@ def test_spans(seed: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_logs(seed: int) -> None:
-    """Log records in JSON are the same log records in protobuf."""
-    random = Random(seed)  # noqa: S311 - chooses forms
+    """Log records in JSON are converted to the same log records in protobuf."""
+    random = Random(seed)  # noqa: S311 - chooses JSON spellings
     log = make_log({"a": ["text", 1]}, {"number": 1}, of=make_call("one"), event="an.event")
     body = encode_json_logs([log], random)
     told = make(body, Signal.LOGS).as_protobuf()
@@ -49,14 +49,14 @@ def test_logs(seed: int) -> None:
 
 
 def test_compressed() -> None:
-    """What is written anew is not compressed any more."""
-    body = encode_json([make_call("one")], Random(1))  # noqa: S311 - chooses forms
+    """A compressed request that is converted is no longer compressed."""
+    body = encode_json([make_call("one")], Random(1))  # noqa: S311 - chooses JSON spellings
     packed = replace(make(gzip.compress(body)), encoding="gzip").as_protobuf()
     assert (packed.encoding, packed.body) == ("identity", make(body).as_protobuf().body)
 
 
 def test_protobuf() -> None:
-    """What is protobuf stays as it is, byte by byte, whatever it holds."""
+    """A protobuf request is forwarded unchanged, whatever it contains."""
     request = make(b"whatever", form=Form.PROTOBUF)
     assert request.as_protobuf() is request
 
@@ -65,7 +65,7 @@ def test_protobuf() -> None:
     "body", [b"[]", b"nonsense", b'{"resourceSpans": 1}', b'{"resourceSpans": [{"resource": 7}]}']
 )
 def test_unreadable(body: bytes) -> None:
-    """What is no request cannot be written as protobuf."""
+    """A body that is not a request cannot be converted to protobuf."""
     with pytest.raises(Unreadable):
         make(body).as_protobuf()
 
@@ -74,13 +74,13 @@ def test_unreadable(body: bytes) -> None:
     ("project", "told"), [(None, None), ("", None), ("shop", "shop"), ("a\tb", None), ("ä", None)]
 )
 def test_project(project: str | None, told: str | None) -> None:
-    """A project travels beside the body where a header can hold it."""
+    """The project is sent in a header if it is a valid header value."""
     headers = replace(make(b"{}"), project=project).headers
     assert headers == {"x-otel-ml-passed": "here", **({"x-otel-ml-project": told} if told else {})}
 
 
 def test_digest() -> None:
-    """A request is known again by what it says and where it belongs, not by the way it took."""
+    """The digest depends on content, project, signal and encoding, but not on the path taken."""
     request = make(b"{}")
     assert request.digest() == replace(request, passed="elsewhere").digest()
     others = [

@@ -1,4 +1,4 @@
-"""Tests of what targets answer: delays, in every form, and what was taken in part."""
+"""Tests of reading responses of destinations: retry delays and partial rejections."""
 
 import time
 from email.utils import formatdate
@@ -31,12 +31,12 @@ from otel_ml_collector.forward.otlp_request import (
     ],
 )
 def test_retry_after(text: str | None, expected: float | None) -> None:
-    """Seconds are read, bounded, and a time that has passed is now."""
+    """A delay in seconds is capped at 300, and a time in the past means now."""
     assert read_retry_after(text) == expected
 
 
 def test_date() -> None:
-    """A date is read as the time until then."""
+    """A date is read as the number of seconds until then."""
     found = read_retry_after(formatdate(time.time() + 60, usegmt=True))
     assert found == pytest.approx(60, abs=3)
 
@@ -68,7 +68,7 @@ def status_with(*details: BadRequest | RetryInfo) -> bytes:
     ],
 )
 def test_retry_info(details: bytes, expected: float | None) -> None:
-    """The delay of a status is read wherever it stands, and bounded."""
+    """The retry delay is read from any detail of a status, and capped."""
     assert read_retry_info(details) == expected
 
 
@@ -82,7 +82,7 @@ def test_retry_info(details: bytes, expected: float | None) -> None:
         (b"[]", Form.JSON, ""),
         (b"\xff\xff", Form.PROTOBUF, ""),
         (b"\x0a\x06\x08\x02\x12\x02no", Form.PROTOBUF, "2 rejected: no"),
-        (b"\x0a\x04\x12\x02hm", Form.PROTOBUF, ""),  # a warning, and nothing rejected
+        (b"\x0a\x04\x12\x02hm", Form.PROTOBUF, ""),  # a warning; nothing was rejected
         (
             b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "a\\n b"}}',
             Form.JSON,
@@ -92,5 +92,5 @@ def test_retry_info(details: bytes, expected: float | None) -> None:
     ],
 )
 def test_partial(body: bytes, form: Form, expected: str) -> None:
-    """What was rejected of a request is read in both forms, and is one line."""
+    """A partial rejection is read from protobuf and JSON, and written as one line."""
     assert read_partial(body, form) == expected

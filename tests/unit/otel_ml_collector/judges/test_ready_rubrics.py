@@ -16,14 +16,14 @@ FOLDER: Final = Path(ready_rubrics.__file__).with_name("rubrics")
 
 
 def test_names() -> None:
-    """There is a ready rubric for each of the usual questions."""
+    """There is a ready rubric for each common question."""
     assert (
         *("conciseness", "correctness", "groundedness", "language", "refusal", "toxicity"),
     ) == READY_RUBRICS
 
 
 def test_unknown_name() -> None:
-    """The error for a misspelt name suggests the right one."""
+    """The error for a misspelt name suggests the closest one."""
     with pytest.raises(Missing, match="'langage': did you mean language"):
         read_ready_rubric("langage")
 
@@ -41,7 +41,7 @@ def test_document(name: str) -> None:
 
 @pytest.mark.parametrize("name", READY_RUBRICS)
 def test_examples(name: str) -> None:
-    """Each rubric has 40 different examples, whose labels are answers of the rubric."""
+    """Each rubric has 40 different examples, whose labels are valid in the rubric."""
     ready = read_ready_rubric(name)
     rubric = read_rubric(ready.document)
     labels = [example.label for example in ready.examples]
@@ -58,7 +58,7 @@ def test_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", READY_RUBRICS)
 def test_size(name: str) -> None:
-    """The files of a rubric are small: they are part of each installation."""
+    """The files of a rubric are smaller than 25 kB, because they are part of each installation."""
     sizes = [file.stat().st_size for file in FOLDER.glob(f"{name}.*")]
     assert len(sizes) == 2
     assert max(sizes) < 25_000

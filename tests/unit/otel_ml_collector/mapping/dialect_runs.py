@@ -1,4 +1,4 @@
-"""Runs of other dialects: what is the same for all, and how a span is mapped to compare it."""
+"""Helpers for tests of dialects: map a span, and write the expected run."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ _RUN_ID: Final = f"{'0' * 31}1-{'0' * 15}2"
 
 
 def map_call(name: str, attributes: Mapping[str, Value], **fields: Any) -> Run:
-    """Map a span with ids that are known to its only run, without its rank."""
+    """Map a span with known IDs to a run, without its rank."""
     span = make_span(name, attributes, trace_id=TRACE, span_id=SPAN, **fields)
     return replace(map_one(span), rank=0)
 
 
 def expect(name: str, attributes: Mapping[str, Value], **fields: Any) -> Run:
-    """Write down a run: what differs from a chain that says nothing, and what it keeps."""
+    """Return an expected run: a chain with default values, updated with the given fields."""
     said: dict[str, Any] = {
         "project": "default",
         "trace_id": TRACE,
@@ -78,7 +78,7 @@ def expect(name: str, attributes: Mapping[str, Value], **fields: Any) -> Run:
 
 
 def expect_score(name: str, value: float | None, **fields: Any) -> Metric:
-    """Write down a judge's score of the run: what differs from a number alone."""
+    """Return an expected judge's score of the run, updated with the given fields."""
     said: dict[str, Any] = {
         "project": "default",
         "owner": _RUN_ID,
@@ -92,5 +92,5 @@ def expect_score(name: str, value: float | None, **fields: Any) -> Metric:
 
 
 def without(attributes: Mapping[str, Value], *names: str) -> dict[str, Value]:
-    """Leave out names, those that begin so too: what is read as content is not kept beside it."""
+    """Return the attributes without those that start with the given names."""
     return {key: value for key, value in attributes.items() if not key.startswith(names)}

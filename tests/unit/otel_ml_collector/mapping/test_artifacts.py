@@ -1,4 +1,4 @@
-"""Tests of artifacts: what an event that logs something becomes."""
+"""Tests of mapping artifact events to artifacts."""
 
 import hashlib
 from dataclasses import replace
@@ -22,13 +22,13 @@ DIGEST = hashlib.sha256(DOCUMENT.encode()).hexdigest()
 
 
 def read(event: Event) -> ArtifactRecord:
-    """Map an event on the span of a run to its only artifact."""
+    """Map a run with an event, and return its only artifact."""
     (artifact,) = map_all(make_call(events=[event])).artifacts
     return artifact
 
 
 def test_inline() -> None:
-    """An artifact whose document came along is read with all that is told of it."""
+    """An artifact that includes its document is mapped field by field."""
     event = make_artifact(
         "sample", DOCUMENT, type="otel_ml.types.Native", preview='{"of":"str"}', at_ns=NOW_NS + 1
     )
@@ -54,13 +54,13 @@ def test_inline() -> None:
 
 
 def test_uploaded() -> None:
-    """Of an artifact that was uploaded hash and size are what its event says."""
+    """An uploaded artifact has the hash and size that its event reports."""
     found = read(make_artifact("sample", sha256=DIGEST, bytes=123, uri="http://elsewhere/x"))
     assert (found.sha256.hex(), found.bytes, found.json) == (DIGEST, 123, "")
 
 
 def test_size_and_hash_are_ours() -> None:
-    """Size and hash of a document that came along are computed, not believed."""
+    """If the document is included, its size and hash are computed, not taken from the event."""
     found = read(make_artifact("sample", json=DOCUMENT, bytes=7))
     assert (found.sha256.hex(), found.bytes) == (DIGEST, len(DOCUMENT.encode()))
 
@@ -77,7 +77,7 @@ def test_size_and_hash_are_ours() -> None:
     ids=str,
 )
 def test_broken_document(told: dict[str, Value], digest: str, size: int) -> None:
-    """A document that is cut, or not what its hash says, is left out; the artifact is not."""
+    """A document that is cut, or does not match its hash, is dropped. The artifact is kept."""
     found = read(make_artifact("sample", **told))  # type: ignore[arg-type]  # times are not among them
     assert (found.ref, found.json, found.sha256.hex(), found.bytes) == ("sample", "", digest, size)
 
@@ -95,13 +95,13 @@ def test_broken_document(told: dict[str, Value], digest: str, size: int) -> None
     ids=lambda value: str(value)[:20],
 )
 def test_preview(preview: Value, kept: str) -> None:
-    """A preview is JSON, or the text that it is, and not long."""
+    """A preview is stored as JSON, or as a JSON string, with at most 4,096 characters."""
     assert read(make_artifact("sample", preview=preview)).preview == kept
 
 
 @pytest.mark.parametrize("ref", [None, "", 7, "x" * 1_025], ids=lambda ref: str(ref)[:9])
 def test_without_a_reference(ref: Value) -> None:
-    """An event that logs under no reference stays an event of its run, and rejects an update."""
+    """A run keeps an artifact event without a valid reference as an event. An update fails."""
     event = Event("otel_ml.artifact", NOW_NS, {"otel_ml.artifact.ref": ref})
     call = make_call(events=[event])
     records = map_all(call, make_record("update", call, events=[event]))
@@ -110,7 +110,7 @@ def test_without_a_reference(ref: Value) -> None:
 
 
 def test_positions() -> None:
-    """Artifacts of one span are told apart by their places among its artifacts."""
+    """Artifacts of one span are distinguished by their position among its artifacts."""
     other = Event("otel_ml.log", NOW_NS, {"otel_ml.log.message": "line"})
     call = make_call(events=[make_artifact("a"), other, make_artifact("a"), make_artifact("b")])
     assert [(one.ref, one.position) for one in map_all(call).artifacts] == [
@@ -132,7 +132,7 @@ def test_positions() -> None:
     ],
 )
 def test_targets(target: dict[str, Value], owner: str) -> None:
-    """An update logs about whatever it names."""
+    """An update adds an artifact to whatever target it names."""
     update = make_record("update", make_call(), target, events=[make_artifact("sample")])
     records = map_all(update)
     assert [one.owner for one in records.artifacts] == [owner]
@@ -140,7 +140,7 @@ def test_targets(target: dict[str, Value], owner: str) -> None:
 
 
 def test_start_and_end() -> None:
-    """What the start record of a run and its span both log is the same artifact."""
+    """If a run's start record and its span log the same artifact, it is one artifact."""
     event = make_artifact("sample", DOCUMENT)
     call = make_call(events=[event])
     start = make_start(call, events=[event])

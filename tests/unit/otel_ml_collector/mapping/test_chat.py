@@ -1,4 +1,4 @@
-"""Tests of the messages in a payload, and of the one line that stands for it."""
+"""Tests of finding the messages in a payload, and of its one-line preview."""
 
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +73,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
     ids=repr,
 )
 def test_line(line: Any, value: object, text: str) -> None:
-    """A line is what a person would look for, of what went in and of what came out alike."""
+    """The preview is the text a reader would look for, in inputs and outputs alike."""
     assert line(value) == text
 
 
@@ -98,7 +98,7 @@ def test_line(line: Any, value: object, text: str) -> None:
     ids=repr,
 )
 def test_question(value: object, text: str) -> None:
-    """The line of inputs is the last question, wherever it stands among them."""
+    """The preview of inputs is the last question, wherever it is."""
     assert line_in(value) == text
 
 
@@ -149,7 +149,7 @@ def test_question(value: object, text: str) -> None:
     ids=repr,
 )
 def test_answer(value: object, text: str) -> None:
-    """The line of an output is the answer's text, else the calls of tools; never a key or an id."""
+    """The preview of an output is the answer's text, else its tool calls, but never a key or ID."""
     assert line_out(value) == text
 
 
@@ -196,7 +196,7 @@ STEP: dict[str, Any] = {"graph": None, "update": {"messages": TOLD[1:]}, "resume
     ids=repr,
 )
 def test_frameworks(value: object, question: str, answer: str) -> None:
-    """What a framework wraps in objects of its own reads as what it holds, all messages of it."""
+    """Messages inside a framework's own objects are found and previewed."""
     assert (line_in(value), line_out(value)) == (question, answer)
 
 
@@ -266,7 +266,7 @@ TEXT = '{"line":"M7","zones":3}'
     ],
 )
 def test_tool_call(message: object) -> None:
-    """The call of a tool reads as a call, in each form in which it is written."""
+    """A tool call is shown as a call, for every format of tool calls."""
     assert line_out([message]) == line_out(message) == 'fare(line="M7", zones=3)'
     assert find_messages([message]) == [message]
 
@@ -308,13 +308,13 @@ def test_tool_call(message: object) -> None:
     ],
 )
 def test_tool_result(message: object) -> None:
-    """What a tool gave reads as that, in each form in which it is written."""
+    """A tool result is shown as its content, for every format of tool results."""
     assert line_out([message]) == "2.80"
     assert line_in([USER, message]) == "Where?"
 
 
 def test_blocks_as_one_text() -> None:
-    """A provider's list of blocks as the content of one text is what stands in the blocks."""
+    """A text part that contains a provider's list of blocks is read as those blocks."""
     found = [
         {"type": "thinking", "thinking": "Which line?", "signature": "none"},
         {"type": "text", "text": "By boat."},
@@ -339,12 +339,12 @@ def test_blocks_as_one_text() -> None:
     ],
 )
 def test_framework_answer(value: object, text: str) -> None:
-    """Beside a framework's own account stands the answer; of other objects all is shown."""
+    """For a framework's result, the preview is the answer. For other objects, it is all values."""
     assert line_out(value) == text
 
 
 def test_call_that_is_said_twice() -> None:
-    """A call that a message tells as content and as a call is one call."""
+    """A call that a message contains both as content and as a tool call is shown once."""
     call = {"id": "c1", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     message = {"role": "assistant", "content": [{"type": "tool_use", **call}], "tool_calls": [call]}
     assert line_out([message]) == 'weather(city="Paris")'
@@ -368,7 +368,7 @@ def test_call_that_is_said_twice() -> None:
     ids=repr,
 )
 def test_embeddings(given: object, gave: object, lines: tuple[str, str]) -> None:
-    """Embeddings read as how many texts became how many vectors of which length."""
+    """Embeddings are shown as the number of texts, and the number and length of the vectors."""
     assert (line_in(given, "embedding"), line_out(gave, "embedding")) == lines
 
 
@@ -394,7 +394,7 @@ def test_embeddings(given: object, gave: object, lines: tuple[str, str]) -> None
     ],
 )
 def test_answer_beside_other_things(value: object, text: str) -> None:
-    """The line of a response is its answer, whatever stands beside it, also without a role."""
+    """The preview of a response is its answer, whatever else it contains, even without a role."""
     assert line_out(value) == text
 
 
@@ -412,7 +412,7 @@ def test_answer_beside_other_things(value: object, text: str) -> None:
     ],
 )
 def test_error(error_type: str, message: str, text: str) -> None:
-    """The line of a failure is its message, without its type before it; else the type's name."""
+    """The preview of an error is its message without the type, else the name of the type."""
     assert line_of_error(error_type, message) == text
 
 
@@ -423,13 +423,13 @@ def test_error(error_type: str, message: str, text: str) -> None:
     ids=["text", "one key", "two keys", "list", "message"],
 )
 def test_long_line(line: Any, value: object) -> None:
-    """A long line is cut at 200 characters, the last of which says so."""
+    """A long preview is cut at 200 characters and ends with an ellipsis."""
     text = line(value)
     assert (len(text), text[-1], LONG[:100] in text) == (200, "\u2026", True)
 
 
 def test_longest_whole_line() -> None:
-    """A text of 200 characters is shown whole."""
+    """A text of 200 characters is not cut."""
     assert line_out("x" * 200) == "x" * 200
 
 
@@ -437,7 +437,7 @@ def test_longest_whole_line() -> None:
     st.text("ab \t\n\u00a0\u2028\u00e9", max_size=8), st.integers(0, 120), st.text("a ", max_size=3)
 )
 def test_line_of_spaces(word: str, number: int, end: str) -> None:
-    """A line has single spaces between words, whatever was between them."""
+    """A preview has single spaces between words, whatever whitespace the text has."""
     text = word * number + end
     line = " ".join(text.lstrip()[:400].split())
     assert line_in(text) == (line if len(line) <= 200 else f"{line[:199]}\u2026")
@@ -445,7 +445,7 @@ def test_line_of_spaces(word: str, number: int, end: str) -> None:
 
 @given(json_values)
 def test_line_of_anything(value: object) -> None:
-    """The lines of any JSON value are one line of at most 200 characters."""
+    """The preview of any JSON value is one line of at most 200 characters."""
     for text in (line_in(value), line_out(value)):
         assert len(text) <= 200
         assert text.split() == text.split(" ") or not text
@@ -463,7 +463,7 @@ def test_line_of_anything(value: object) -> None:
         ([{"role": "admin", "name": "Ann"}], 0),
         ({"messages": MADE}, 2),
         ({"inputs": {"messages": TOLD}, "kwargs": {}}, 2),
-        # entries that are no messages
+        # entries that are not messages
         ([USER, {"id": "", "type": ""}, USER], 2),
         ([USER, [{"id": "", "type": ""}], USER], 2),
         ({"messages": [USER, None, "odd", USER]}, 2),
@@ -475,7 +475,7 @@ def test_line_of_anything(value: object) -> None:
         ({"generations": [[{"text": "In Kyoto."}]]}, 1),
         ({"candidates": [{"content": {"role": "model", "parts": [{"text": "Yes"}]}}]}, 1),
         ({"candidates": ["Ann", "Bob"]}, 0),
-        # a text as the input of a request
+        # a string as the input of a request
         ({"model": "gpt-4o", "input": "Where?"}, 1),
         ({"model": "gpt-4o", "instructions": "Be brief.", "input": "Where?"}, 2),
         ({"instructions": "Be brief.", "input": [USER]}, 2),
@@ -485,7 +485,7 @@ def test_line_of_anything(value: object) -> None:
     ids=repr,
 )
 def test_messages(value: object, count: int) -> None:
-    """Messages are found in a request, in a response and in a list, and nowhere else."""
+    """Messages are found in requests, responses and lists, and nowhere else."""
     assert len(find_messages(value)) == count
 
 
@@ -496,7 +496,7 @@ def in_parts(text: str) -> dict[str, Any]:
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", ""]), st.text(max_size=9))))
 @pytest.mark.parametrize("line", [line_in, line_out])
 def test_line_of_plain_messages(line: Any, said: list[tuple[str, str]]) -> None:
-    """A message that is one text reads alike with nothing else in it, and with an id beside it."""
+    """Messages with one text have the same preview as parts, as content, and with an extra id."""
     plain = [{**in_parts(text), "role": role} for role, text in said]
     brief = [{"role": role, "content": text} for role, text in said]
     named = [{**message, "id": 1} for message in brief]
@@ -504,7 +504,7 @@ def test_line_of_plain_messages(line: Any, said: list[tuple[str, str]]) -> None:
 
 
 def test_line_beside_an_odd_entry() -> None:
-    """An entry that is no message does not hide the question and the answer around it."""
+    """An entry that is not a message does not hide the question and answer around it."""
     talk = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}, None]
     assert (line_in(talk), line_out(talk)) == ("Where?", "Here.")
     assert line_in({"model": "gemini", "contents": "Where?"}) == "Where?"

@@ -1,4 +1,4 @@
-"""Tests that spans which are read together, by columns, become what each of them becomes alone."""
+"""Tests that mapping many spans at once, by columns, gives the same runs as one by one."""
 
 import json
 from typing import Any, Final
@@ -20,7 +20,7 @@ from tests.unit.recorded.test_recorded import RECORDED, filing_of, read
 
 PRICES: Final = Prices([Price("openai", "m", 1.0, 2.0, 0.5)])
 FILING: Final = Filing("p", NOW_NS, prices=PRICES)
-# Told apart from runs by another test.
+# Attributes that turn a span into another record. Another test covers them.
 RECORDS: Final = frozenset({"otel_ml.record", "logfire.pending_parent_id"})
 OWN: Final = (
     *("otel_ml.kind", "otel_ml.model.name", "otel_ml.model.version", "otel_ml.model.definition"),
@@ -38,7 +38,7 @@ OWN: Final = (
     ),
     *("otel_ml.judging", "otel_ml.judging.run"),
 )
-# What fills a field, an empty text of each sort and what is read as none.
+# Values that fill a field, empty texts of each kind, and values that count as missing.
 telling: st.SearchStrategy[Value] = st.sampled_from(
     [
         *(
@@ -72,7 +72,7 @@ DETAILS: Final = Event(
 
 @st.composite
 def alike(draw: st.DrawFn) -> list[Span]:
-    """Draw spans of which some have the same names and the same scope."""
+    """Draw spans, some of which share their attribute names and scope."""
     scope = draw(scopes)
     spans: list[Span] = []
     for _ in range(draw(st.integers(1, 3))):
@@ -98,7 +98,7 @@ def alike(draw: st.DrawFn) -> list[Span]:
 
 
 def check(spans: list[Span], filing: Filing) -> None:
-    """Compare all fields of all runs, the rank too."""
+    """Compare all fields of all runs, including the rank."""
     alone = [run for span in spans for run in map_spans([span], filing).runs]
     assert repr(map_spans(spans, filing).runs) == repr(alone)
 
@@ -106,13 +106,13 @@ def check(spans: list[Span], filing: Filing) -> None:
 @given(alike())
 @settings(max_examples=examples(300))
 def test_any_spans(spans: list[Span]) -> None:
-    """Whatever spans of whichever dialects come together, each becomes the run that it is alone."""
+    """Spans of any dialects, mapped together, become the same runs as each alone."""
     check(spans, FILING)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_recordings(name: str) -> None:
-    """The spans that real libraries send become the runs that they are alone."""
+    """Recorded spans of real libraries, mapped together, become the same runs as each alone."""
     request: Any = read(f"{name}.json")["request"]
     spans = list(decode_json_traces(json.dumps(request).encode()))
     runs = [span for span in spans if not RECORDS & span.attributes.keys()]
@@ -120,14 +120,14 @@ def test_recordings(name: str) -> None:
 
 
 def test_more_than_at_once() -> None:
-    """Of a request with more spans than are read at once, all are in their order."""
+    """A request with more spans than one batch keeps all spans in order."""
     scope = Scope({}, "s", "", {})
     spans = [make_call(str(number), scope=scope) for number in range(1_500)]
     assert [run.name for run in map_spans(spans, FILING).runs] == [span.name for span in spans]
 
 
 def test_attribute_without_name() -> None:
-    """An attribute whose name is empty is no instruction to a model."""
+    """An attribute with an empty name is not read as system instructions."""
     messages = '[{"role":"user","content":"Where?"}]'
     told: dict[str, Value] = {"": "Be brief.", "gen_ai.output.messages": messages}
     (run,) = map_spans([make_span("chat", told)], FILING).runs

@@ -22,7 +22,7 @@ FILING: Final = Filing(None, NOW_NS)
 
 
 def names_of(dialect: Dialect) -> list[str]:
-    """Write out every name of a table, lists and beginnings by some of their names."""
+    """List every attribute name of a dialect, with examples for patterns and prefixes."""
     sources = [
         *dialect.kind_sources,
         *dialect.scores,
@@ -96,7 +96,7 @@ spans = st.builds(
 @given(spans)
 @settings(max_examples=examples(300))
 def test_any_value(span: Span) -> None:
-    """Whatever value any name of any dialect has, the span becomes one record or is rejected."""
+    """A span with any value in any attribute becomes exactly one record, or is rejected."""
     records = map_spans([span], FILING)
     count = len(records.runs) + len(records.open_runs) + sum(records.rejected.values())
     assert count == 1
@@ -104,9 +104,9 @@ def test_any_value(span: Span) -> None:
 
 @given(st.lists(spans, max_size=6), st.data())
 def test_order(given_spans: list[Span], data: st.DataObject) -> None:
-    """The records depend neither on the order of the spans, nor on which of them come together.
+    """The records do not depend on the order of the spans or on how requests group them.
 
-    Each span comes at least once, some twice, spread over three requests.
+    Each span is sent once or twice, spread over three requests.
     """
     parts: list[list[Span]] = [[], [], []]
     again = [span for span in given_spans if data.draw(st.booleans())]
@@ -162,7 +162,7 @@ def test_order_of_names(span: Span, data: st.DataObject) -> None:
     ],
 )
 def test_precedence(attributes: dict[str, Value], dialect: str, fields: dict[str, Value]) -> None:
-    """Of each field the word of the first dialect that names it stands."""
+    """Each field is read from the first dialect that has a value for it."""
     run = map_call("it", attributes)
     assert run.dialect == dialect
     assert {name: getattr(run, name) for name in fields} == fields
@@ -201,7 +201,7 @@ def test_precedence(attributes: dict[str, Value], dialect: str, fields: dict[str
     ids=["openinference", "vercel", "gen_ai", "mlflow", "langfuse"],
 )
 def test_tokens_of_a_tree(outer: dict[str, Value], inner: dict[str, Value]) -> None:
-    """A sum that a span repeats of the call inside it is not counted again."""
+    """If a span repeats the tokens of the call inside it, they are not counted again."""
     runs = map_all(make_span("outer", outer), make_span("inner", inner)).runs
     assert [run.input_tokens for run in runs] == [None, 12]
     assert "12" in runs[0].attributes
@@ -232,6 +232,6 @@ def test_tokens_of_a_tree(outer: dict[str, Value], inner: dict[str, Value]) -> N
 def test_tokens_of_an_agent(
     attributes: dict[str, Value], tokens: tuple[int | None, int | None]
 ) -> None:
-    """An agent keeps its tokens: nobody else may report them."""
+    """An agent keeps its tokens, because no other span may report them."""
     run = map_call("it", attributes)
     assert (run.kind, run.input_tokens, run.output_tokens) == ("agent", *tokens)

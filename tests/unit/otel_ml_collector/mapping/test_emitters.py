@@ -1,4 +1,4 @@
-"""Tests of libraries and programs with attribute names of their own."""
+"""Tests of libraries and programs that use their own attribute names."""
 
 import json
 from typing import Any, Final
@@ -22,12 +22,12 @@ def read(attributes: dict[str, Value], *events: Event, scope: str = "x", **field
 
 
 def event(name: str, attributes: dict[str, Value]) -> Event:
-    """Make an event of a span."""
+    """Make a span event."""
     return Event(name, NOW_NS + MS_NS // 2, attributes)
 
 
 def lines(run: Run) -> tuple[str, str, str, str]:
-    """Return kind, model and the two lines of a run."""
+    """Return the kind, the model and both previews of a run."""
     return run.kind, run.model, run.inputs_preview, run.outputs_preview
 
 
@@ -42,7 +42,7 @@ def lines(run: Run) -> tuple[str, str, str, str]:
     ],
 )
 def test_mastra(kind: str, ours: str) -> None:
-    """Texts are below the name of the span's type, session and user below its metadata."""
+    """Mastra: texts are under the span type's name, session and user under the metadata."""
     run = read(
         {
             "gen_ai.operation.name": kind,
@@ -66,7 +66,7 @@ TALK: Final = [
 
 
 def test_logfire_openai_agents() -> None:
-    """The messages of a call are split into question and answer."""
+    """Logfire's OpenAI Agents: the messages of a call are split into question and answer."""
     run = read(
         {
             "logfire.msg_template": "Responses API with {gen_ai.request.model!r}",
@@ -81,7 +81,7 @@ def test_logfire_openai_agents() -> None:
 
 
 def test_events_with_a_choice() -> None:
-    """The answer of Logfire's events may be a choice with its message inside."""
+    """The answer in Logfire's events may be a choice that contains the message."""
     choice = {"event.name": "gen_ai.choice", "index": 0, "message": {"content": ANSWER}}
     run = read(
         {
@@ -95,7 +95,7 @@ def test_events_with_a_choice() -> None:
 
 
 def test_logfire_function() -> None:
-    """A function of an agent is a tool, by the template of its message."""
+    """An agent's function is recognized as a tool by its message template."""
     run = read(
         {
             "logfire.msg_template": "Function: {name}",
@@ -113,7 +113,7 @@ def test_logfire_function() -> None:
 @pytest.mark.parametrize(
     ("attributes", "fields"),
     [
-        # the template of the message names a call
+        # the message template identifies a call
         (
             {
                 "logfire.msg_template": "Responses API with {gen_ai.request.model!r}",
@@ -153,7 +153,7 @@ def test_failed_call(attributes: dict[str, Value], fields: dict[str, Any]) -> No
     ],
 )
 def test_no_failed_call(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
-    """A step around a failed call, and a span that did not fail, are no calls."""
+    """A step around a failed call, or a span that did not fail, is not a call."""
     assert read(attributes, **fields).kind != "model"
 
 
@@ -161,7 +161,7 @@ CLAUDE_CODE: Final = "com.anthropic.claude_code.tracing"
 
 
 def test_claude_code_request() -> None:
-    """The input tokens of a request include those that came from the cache."""
+    """The input tokens of a Claude Code request include tokens read from or written to a cache."""
     run = read(
         {
             "span.type": "llm_request",
@@ -180,7 +180,7 @@ def test_claude_code_request() -> None:
 
 
 def test_claude_code_interaction() -> None:
-    """An interaction shows the question, and a tool inside it counts once."""
+    """A Claude Code interaction shows the question, and a tool inside it counts once."""
     asked = read({"span.type": "interaction", "user_prompt": QUESTION}, scope=CLAUDE_CODE)
     tool = read({"span.type": "tool", "tool_name": "Bash"}, scope=CLAUDE_CODE)
     inner = read({"span.type": "tool.execution", "success": False}, scope=CLAUDE_CODE)
@@ -190,7 +190,7 @@ def test_claude_code_interaction() -> None:
 
 
 def test_mirascope() -> None:
-    """A traced function is a chain with its arguments and result."""
+    """Mirascope: a traced function is a chain with its arguments and result."""
     run = read(
         {
             "mirascope.type": "trace",
@@ -205,7 +205,7 @@ def test_mirascope() -> None:
 
 
 def test_mirascope_call() -> None:
-    """A call counts the cached tokens of its usage, and its model has no provider or interface."""
+    """Mirascope: cached tokens are read from the usage, and the model name loses its prefix."""
     run = read(
         {
             "gen_ai.operation.name": "chat",
@@ -223,7 +223,7 @@ NEMO: Final = "nemo_guardrails"
 
 
 def test_nemo_guardrails() -> None:
-    """The texts of a guarded request are events of its span."""
+    """NeMo Guardrails: the texts of a guarded request are read from the events of its span."""
     run = read(
         {"gen_ai.operation.name": "guardrails"},
         event("guardrails.user_message", {"content": QUESTION, "type": "UserMessage"}),
@@ -234,7 +234,7 @@ def test_nemo_guardrails() -> None:
 
 
 def test_content_of_events() -> None:
-    """Prompt and completion may be in the attribute `content` of their events."""
+    """Prompt and completion are also read from the attribute `content` of their events."""
     run = read(
         {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"},
         event("gen_ai.content.prompt", {"content": QUESTION}),
@@ -253,7 +253,7 @@ def test_content_of_events() -> None:
     ],
 )
 def test_agentops(kind: str, ours: str) -> None:
-    """Kinds may be the names of Python's enumeration."""
+    """AgentOps: span kinds may be written as names of the Python enumeration."""
     run = read(
         {
             "agentops.span.kind": kind,
@@ -266,7 +266,7 @@ def test_agentops(kind: str, ours: str) -> None:
 
 
 def test_agentops_tool() -> None:
-    """A tool has attributes of its own for its input and output."""
+    """AgentOps: a tool has its own attributes for input and output."""
     told: dict[str, Value] = {"agentops.span.kind": "tool", "operation.name": "fare"}
     run = read({**told, "agentops.tool.input": FARE, "agentops.tool.output": "42.50 kr"})
     assert lines(run)[:2] == ("tool", "fare")
@@ -274,7 +274,7 @@ def test_agentops_tool() -> None:
 
 
 def test_strands_tool() -> None:
-    """What went into a tool is a message to it, and what came out is its choice."""
+    """Strands: a tool's input is read from its message event, its output from its choice event."""
     run = read(
         {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fare"},
         event("gen_ai.tool.message", {"role": "tool", "content": FARE, "id": "call_1"}),
@@ -285,7 +285,7 @@ def test_strands_tool() -> None:
 
 
 def test_langsmith() -> None:
-    """A tool call in LangChain's generations is the answer; the usage is in the metadata."""
+    """LangSmith: a tool call in the generations is the answer, and the usage is in the metadata."""
     call = {"name": "fare", "args": {"line": "M7"}, "id": "call_1", "type": "tool_call"}
     message = {"lc": 1, "type": "constructor", "kwargs": {"content": "", "type": "ai"}}
     message["kwargs"] = {"content": "", "type": "ai", "tool_calls": [call]}
@@ -305,7 +305,7 @@ def test_langsmith() -> None:
 
 @pytest.mark.parametrize("is_flat", [False, True])
 def test_braintrust(*, is_flat: bool) -> None:
-    """Braintrust's attributes are JSON, or one attribute for each member."""
+    """Braintrust: attributes are JSON objects, or one attribute per member."""
     told: dict[str, dict[str, Any]] = {
         "span_attributes": {"type": "llm", "name": "Chat Completion"},
         "metadata": {"model": "gpt-4o-mini", "provider": "openai"},
@@ -329,21 +329,21 @@ def test_braintrust(*, is_flat: bool) -> None:
 
 
 def test_braintrust_texts() -> None:
-    """Texts are JSON, too."""
+    """Braintrust: texts are JSON-encoded too."""
     told: dict[str, Value] = {"braintrust.span_attributes": '{"type": "tool", "name": "fare"}'}
     run = read({**told, "braintrust.input_json": FARE, "braintrust.output_json": '"42.50 kr"'})
     assert (run.kind, run.model, run.outputs_preview) == ("tool", "fare", "42.50 kr")
 
 
 def test_logfire_trace() -> None:
-    """The group of a trace is its session; Logfire writes a missing one as null."""
+    """A Logfire trace's group is its session. Logfire writes a missing group as "null"."""
     told: dict[str, Value] = {"logfire.msg_template": "OpenAI Agents trace: {name}", "name": "Desk"}
     assert read({**told, "group_id": "s-17"}, scope=LOGFIRE_AGENTS).session == "s-17"
     assert read({**told, "group_id": "null"}, scope=LOGFIRE_AGENTS).session == ""
 
 
 def test_braintrust_task() -> None:
-    """A task is a chain with its own name, and counts no tokens."""
+    """Braintrust: a task is a chain with its own name and counts no tokens."""
     run = read(
         {
             "braintrust.span_attributes": '{"type": "task", "name": "answer"}',
@@ -371,7 +371,7 @@ MESSAGES: Final = json.dumps(
     ],
 )
 def test_llama_index(usage: dict[str, Value]) -> None:
-    """Everything about a call is in the events at its start and its end."""
+    """LlamaIndex: all data of a call is read from its start and end events."""
     run = read(
         {},
         event("LLMChatStartEvent", {"messages": MESSAGES, "model_dict.model_name": "gpt-4o-mini"}),
@@ -386,7 +386,7 @@ def test_llama_index(usage: dict[str, Value]) -> None:
 
 
 def test_llama_index_failure() -> None:
-    """A call that failed has no event at its end."""
+    """LlamaIndex: a failed call, which has no end event, shows its error."""
     run = read(
         {},
         event("LLMChatStartEvent", {"messages": MESSAGES, "model_dict.model_name": "gpt-4o-mini"}),
@@ -406,7 +406,7 @@ def test_llama_index_failure() -> None:
     ],
 )
 def test_llama_index_kinds(name: str, attributes: dict[str, Value], kind: str) -> None:
-    """Each event tells the kind of its span."""
+    """LlamaIndex: the name of an event determines the kind of its span."""
     run = read({}, event(name, attributes), scope=LLAMA_INDEX)
     assert (run.kind, run.inputs_preview) == (kind, QUESTION)
 
@@ -421,13 +421,13 @@ def test_llama_index_kinds(name: str, attributes: dict[str, Value], kind: str) -
     ],
 )
 def test_mcp(method: str, told: dict[str, Value], kind: str, line: str) -> None:
-    """Requests of MCP that read or call something have a kind, and show what they ask for."""
+    """MCP requests that read or call something have a kind and a preview."""
     run = read({"mcp.method.name": method, "mcp.session.id": "connection", **told})
     assert (run.kind, run.inputs_preview, run.session) == (kind, line, "")
 
 
 def test_guardrail() -> None:
-    """A guardrail of the conventions shows its texts and its verdict."""
+    """A guardrail of the GenAI conventions shows its texts and its verdict."""
     told: dict[str, Value] = {
         "gen_ai.operation.name": "run_guardrail",
         "gen_ai.guardrail.component.name": "content_filter",
@@ -456,13 +456,13 @@ def test_guardrail() -> None:
     ],
 )
 def test_guardrail_that_asks_a_model(told: dict[str, Value]) -> None:
-    """A guardrail with token counts is a call."""
+    """A guardrail with token counts is a model call."""
     run = read(told)
     assert (run.kind, run.input_tokens) == ("model", 61)
 
 
 def test_tool_of_a_framework() -> None:
-    """The operation of a tool is preferred to the framework's name of its step."""
+    """The operation `execute_tool` takes precedence over the framework's kind of step."""
     told = {"gen_ai.operation.name": "execute_tool", "traceloop.span.kind": "task"}
     assert read({**told, "traceloop.entity.name": "fare"}).kind == "tool"
     assert read({**told, "openinference.span.kind": "CHAIN"}).kind == "tool"
@@ -470,7 +470,7 @@ def test_tool_of_a_framework() -> None:
 
 @pytest.mark.parametrize("operation", ["embed", "embedding", "embeddings", "embed_content"])
 def test_embeddings(operation: str) -> None:
-    """An embedding is recognized in every spelling of its operation."""
+    """An embedding is recognized by every spelling of its operation."""
     assert read({"gen_ai.operation.name": operation}).kind == "embedding"
 
 
@@ -487,13 +487,13 @@ def test_embeddings(operation: str) -> None:
         ({"session.id": "s", "acme.session.id": "other"}, "s", ""),
         ({"acme.metadata": "no JSON", "acme.thread_id": "t"}, "", ""),
         ({"mcp.session.id": "connection"}, "", ""),
-        # a missing one, as a word
+        # a missing value, written as a word
         ({"acme.session.id": "null", "acme.user.id": "undefined"}, "", ""),
         ({"metadata": '{"thread_id": null, "user_id": "None"}'}, "", ""),
     ],
 )
 def test_session_and_user(attributes: dict[str, Value], session: str, user: str) -> None:
-    """Sessions and users are read below names that no table has."""
+    """Session and user are read from unknown prefixes too."""
     run = read(attributes)
     assert (run.session, run.user) == (session, user)
 
@@ -510,13 +510,13 @@ def test_session_and_user(attributes: dict[str, Value], session: str, user: str)
     ],
 )
 def test_facts_of_the_conventions(name: str, value: Value) -> None:
-    """What the conventions say about a call and no field holds is shown as a parameter."""
+    """GenAI attributes of a call that have no field of their own are shown as parameters."""
     run = read({"gen_ai.operation.name": "chat", f"gen_ai.{name}": value})
     assert json.loads(run.params) == {name: value}
 
 
 def test_time_to_first_token() -> None:
-    """Servers of models name the time to the first token in their own way."""
+    """Model servers report the time to the first token in their own attribute, which is read."""
     run = read(
         {
             "gen_ai.response.model": "m",

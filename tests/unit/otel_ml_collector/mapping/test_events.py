@@ -1,4 +1,4 @@
-"""Tests of GenAI events on spans: what a call was asked and answered, and how it was judged."""
+"""Tests of GenAI events on spans: inputs, outputs and evaluations of a call."""
 
 import json
 import random
@@ -34,13 +34,13 @@ def call(*events: Event, **told: Value) -> Run:
 
 
 def content(run: Run) -> tuple[Any, Any]:
-    """Return the inputs and outputs of a run, None for what it has not."""
+    """Return the inputs and outputs of a run, or None if missing."""
     inputs, outputs = (json.loads(text) if text else None for text in (run.inputs, run.outputs))
     return inputs, outputs
 
 
 def test_whole_content() -> None:
-    """The former events of a prompt and a completion hold what was asked and answered."""
+    """The former prompt and completion events hold the inputs and outputs."""
     run = call(
         event("gen_ai.content.completion", 9, **{"gen_ai.completion": json.dumps(GAVE)}),
         event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": json.dumps(ASKED)}),
@@ -50,14 +50,14 @@ def test_whole_content() -> None:
 
 
 def test_whole_content_encoded_twice() -> None:
-    """Messages of an event that were encoded as JSON twice are read."""
+    """Messages of an event that are JSON-encoded twice are decoded."""
     twice = json.dumps(json.dumps(ASKED))
     run = call(event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": twice}))
     assert json.loads(run.inputs) == ASKED
 
 
 def test_whole_content_in_parts() -> None:
-    """Several events of a prompt are one prompt in the order of their times; a text is a text."""
+    """Several prompt events are joined by time. A completion that is plain text stays text."""
     run = call(
         event("gen_ai.content.prompt", 2, **{"gen_ai.prompt": json.dumps(GAVE)}),
         event("gen_ai.content.prompt", 1, **{"gen_ai.prompt": json.dumps(ASKED)}),
@@ -67,7 +67,7 @@ def test_whole_content_in_parts() -> None:
 
 
 def test_messages() -> None:
-    """Messages are the inputs by their times, and choices the outputs by their numbers."""
+    """Message events are the inputs, sorted by time. Choices are the outputs, sorted by index."""
     run = call(
         event("gen_ai.choice", 9, index=1, finish_reason="stop", message="There."),
         event("gen_ai.choice", 9, index=0, finish_reason="length", message="Here."),
@@ -91,7 +91,7 @@ def test_messages() -> None:
 
 
 def test_same_moment() -> None:
-    """Messages of the same moment stand in the order in which one speaks."""
+    """Messages with the same time are sorted by role: system, user, assistant, tool."""
     run = call(
         event("gen_ai.tool.message", 0, content="t"),
         event("gen_ai.assistant.message", 0, content="a"),
@@ -107,7 +107,7 @@ def test_same_moment() -> None:
 
 
 def test_content_as_json() -> None:
-    """The body of an event may stand in one attribute, as JSON."""
+    """The body of an event may be a single attribute in JSON."""
     body = {"role": "developer", "content": "Be brief."}
     answer = {"index": 0, "message": {"role": "assistant", "content": "Yes."}}
     run = call(
@@ -118,7 +118,7 @@ def test_content_as_json() -> None:
 
 
 def test_details() -> None:
-    """The details of a call are its payload and its tokens."""
+    """The details event of a call holds its payload and its tokens."""
     told: dict[str, Value] = {
         "gen_ai.system_instructions": [{"type": "text", "content": "Be brief."}],
         "gen_ai.input.messages": ASKED,
@@ -133,7 +133,7 @@ def test_details() -> None:
 
 
 def test_details_before_messages() -> None:
-    """What the details of a call say counts before messages that are told one by one."""
+    """The details event takes precedence over individual message events."""
     run = call(
         event("gen_ai.user.message", 0, content="no"),
         event("gen_ai.choice", 0, message={"content": "kept"}),
@@ -143,7 +143,7 @@ def test_details_before_messages() -> None:
 
 
 def test_attributes_before_events() -> None:
-    """What attributes of the span say counts before what its events say, field by field."""
+    """Attributes of the span take precedence over its events, field by field."""
     named: dict[str, Value] = {
         "gen_ai.input.messages": json.dumps(ASKED),
         "gen_ai.usage.input_tokens": 3,
@@ -159,7 +159,7 @@ def test_attributes_before_events() -> None:
 
 
 def test_no_events() -> None:
-    """Other events of a call are no content."""
+    """Other events of a call are not content."""
     run = call(event("token", 0, content="x"), event("exception", 0))
     assert content(run) == (None, None)
 
@@ -176,14 +176,14 @@ def test_no_events() -> None:
     ],
 )
 def test_body(body: Value, attributes: dict[str, Value], message: dict[str, Any]) -> None:
-    """The fields of a message are those of its body, else the attributes that have no dot."""
+    """A message's fields are read from its body, else from the attributes without a dot."""
     found = RunColumns(1)
     read_events([CallEvent("gen_ai.user.message", NOW_NS, body, attributes)], found)
     assert found.row(0)["inputs"][0] == [{"role": "user", **message}]
 
 
 def test_order() -> None:
-    """The order in which events are told makes no difference."""
+    """The order of the events makes no difference."""
     events = [
         CallEvent("gen_ai.user.message", NOW_NS + time, {"content": text}, {})
         for time in (0, 1)
@@ -208,7 +208,7 @@ def test_order() -> None:
 
 @pytest.mark.parametrize("name", ["exception", "gen_ai.client.operation.exception"])
 def test_exception(name: str) -> None:
-    """The exception of a call is told by either event."""
+    """The exception of a call is read from either event."""
     told: dict[str, Value] = {"exception.type": "Timeout", "exception.message": "60 s"}
     span = make_span("chat", CHAT, events=[Event(name, NOW_NS, told)], status_code=2)
     run = map_one(span)
@@ -217,7 +217,7 @@ def test_exception(name: str) -> None:
 
 @pytest.mark.parametrize("attributes", [{}, CHAT, {"otel_ml.model.name": "answer"}])
 def test_evaluation(attributes: dict[str, Value]) -> None:
-    """An evaluation is the same score as an event of any span and as a log record about it."""
+    """An evaluation gives the same score as a span event and as a log record."""
     told: dict[str, Value] = {
         "gen_ai.evaluation.name": "relevance",
         "gen_ai.evaluation.score.value": 0.5,
@@ -235,6 +235,6 @@ def test_evaluation(attributes: dict[str, Value]) -> None:
 
 
 def test_evaluation_without_a_judge() -> None:
-    """An event that names no judge is no score."""
+    """An evaluation event that names no judge is not a score."""
     told: dict[str, Value] = {"gen_ai.evaluation.score.value": 0.5}
     assert map_all(make_span(events=[Event("gen_ai.evaluation.result", 1, told)])).metrics == []

@@ -1,4 +1,4 @@
-"""Tests of where what arrives is filed, and of how old it may be."""
+"""Tests of the project that records are stored in, and of how old they may be."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def make_scope(resource: str = "", scope: str = "") -> Scope:
     ],
 )
 def test_project(access: Access, told: dict[str, str], project: str | None) -> None:
-    """A key of one project has the first word, then what is on span, scope, resource, request."""
+    """The project comes from a one-project key, else from span, scope, resource or request."""
     filing = Filing(told.get("header"), NOW_NS, access)
     scope = make_scope(told.get("resource", ""), told.get("scope", ""))
     own: dict[str, Any] = {PROJECT: told["span"]} if "span" in told else {}
@@ -84,7 +84,7 @@ def test_project(access: Access, told: dict[str, str], project: str | None) -> N
 
 @pytest.mark.parametrize("access", [ONE, SOME])
 def test_targets(access: Access) -> None:
-    """What is told of another project's run, key, tag or model stays in the key's own project."""
+    """Records about another project's run, key, tag or model stay in the key's own project."""
     theirs = make_call()
     tag = {"otel_ml.tag.a": 1}
     score: dict[str, Value] = {"otel_ml.judge.name": "judge", "otel_ml.score.value": 1.0}
@@ -128,7 +128,7 @@ def test_targets(access: Access) -> None:
     ],
 )
 def test_history(scopes: set[str], resource: dict[str, Any], days: float, is_taken: bool) -> None:
-    """Old spans are taken of a resource that says import, by a key that may."""
+    """Old spans are accepted if the resource has `otel_ml.import` and the key may import."""
     access = Access("id", "", frozenset(scopes), None)
     scope = Scope(resource, "tests", "1", {})
     start_ns = NOW_NS - int(days * DAY_NS)
@@ -139,7 +139,7 @@ def test_history(scopes: set[str], resource: dict[str, Any], days: float, is_tak
 
 
 def test_history_beside_news() -> None:
-    """One old library in a request lets no other old span in."""
+    """A resource with `otel_ml.import` does not admit old spans of other resources."""
     old_ns = NOW_NS - 1_000 * DAY_NS
     told, untold = Scope({"otel_ml.import": 1}, "", "", {}), Scope({}, "", "", {})
     calls = [make_call(scope=scope, start_ns=old_ns) for scope in (told, untold, told, untold)]
@@ -168,7 +168,7 @@ def test_history_beside_news() -> None:
 def test_project_of_a_service(
     access: Access, resource: dict[str, Value], header: str | None, project: str
 ) -> None:
-    """Where the settings say so, the service names the project of what names none."""
+    """If the settings say so, `service.name` is the project of spans that name none."""
     filing = Filing(header, NOW_NS, access, by_service=True)
     records = map_spans([make_call("a", scope=Scope(resource, "tests", "1", {}))], filing)
     assert [run.project for run in records.runs] == [project]

@@ -1,4 +1,4 @@
-"""Tests of the GenAI conventions' dialect."""
+"""Tests of the dialect of the GenAI conventions."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 
-# An answer to two messages, as an OpenTelemetry instrumentation of today writes it.
+# An answer to two messages, as a current OpenTelemetry instrumentation writes it.
 CHAT: Final[dict[str, Value]] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
@@ -63,7 +63,7 @@ RECORDS: Final = '[{"id": "m-1", "content": "Likes temples.", "score": 0.9}]'
     ],
 )
 def test_memory(operation: str, kind: str, lines: tuple[str, str]) -> None:
-    """A search of memory has its query and the records found; what is written is an input."""
+    """A memory search has its query and the records found. A memory update has records as input."""
     told: dict[str, Value] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": "mem0",
@@ -78,7 +78,7 @@ def test_memory(operation: str, kind: str, lines: tuple[str, str]) -> None:
 
 
 def test_pieces_of_a_stream() -> None:
-    """The chunks of a streamed answer are one answer, whole in lists and in the payload."""
+    """The chunks of a streamed answer are joined into one message, in preview and payload."""
     pieces = [
         {"role": "assistant", "parts": [{"type": "text", "content": text}], "finish_reason": reason}
         for text, reason in (("In ", ""), ("Kyoto.", ""), ("", "stop"))
@@ -92,7 +92,7 @@ def test_pieces_of_a_stream() -> None:
 
 @pytest.mark.parametrize(("name", "number"), [("google_genai", 1), ("another", 2)])
 def test_pieces_of_a_stream_that_was_broken_off(name: str, number: int) -> None:
-    """The chunks of Google's stream are one answer, too, where none says why it ended."""
+    """The chunks of Google's stream are joined even if none has a finish reason."""
     pieces = [
         {"role": "model", "parts": [{"type": "text", "content": text}], "finish_reason": ""}
         for text in ("In ", "Kyo")
@@ -110,12 +110,12 @@ def test_pieces_of_a_stream_that_was_broken_off(name: str, number: int) -> None:
     ["cache_write.input_tokens", "cache_creation.input_tokens", "cache_creation_input_tokens"],
 )
 def test_written_to_a_cache(name: str) -> None:
-    """Tokens that were written to a cache are a field of their own, under each of their names."""
+    """Tokens written to a cache have their own field, which is read from each of its names."""
     assert map_call({**CHAT, f"gen_ai.usage.{name}": 3}).cache_creation_tokens == 3
 
 
 def test_cache_of_a_google_agent() -> None:
-    """What came from a cache is read from the answer that Google's agents write whole."""
+    """Cached tokens are read from the whole response that Google's agents record."""
     answer = {"usage_metadata": {"prompt_token_count": 12, "cached_content_token_count": 8}}
     told: dict[str, Value] = {**CHAT, "gcp.vertex.agent.llm_response": json.dumps(answer)}
     del told["gen_ai.usage.cache_read.input_tokens"]
@@ -188,7 +188,7 @@ def test_chat() -> None:
 
 @pytest.mark.parametrize("cost", [float("inf"), float("nan"), "-inf"])
 def test_no_cost(cost: Value) -> None:
-    """A cost that is no number of dollars is none, and stays among the attributes."""
+    """A cost that is not a finite number is ignored, and stays among the attributes."""
     run = map_call({"gen_ai.operation.name": "chat", "gen_ai.usage.cost": cost})
     assert (run.cost, "gen_ai.usage.cost" in run.attributes) == (None, True)
 
@@ -204,13 +204,13 @@ def test_no_cost(cost: Value) -> None:
     ],
 )
 def test_model_with_its_provider(provider: str, sent: str, model: str) -> None:
-    """A model that is written behind its provider's name is the model, of any other it is all."""
+    """A provider prefix is removed from the model name if it is the span's own provider."""
     run = map_call({**CALL, "gen_ai.request.model": sent, "gen_ai.provider.name": provider})
     assert (run.model, run.provider_model) == (model, model)
 
 
 def test_empty_model() -> None:
-    """A name that is empty names no model: the next one counts."""
+    """An empty model name is skipped, and the next attribute is used."""
     run = map_call({**CALL, "gen_ai.request.model": "", "gen_ai.response.model": "gpt-5-mini"})
     assert (run.model, run.provider_model) == ("gpt-5-mini", "gpt-5-mini")
 
@@ -270,7 +270,7 @@ def test_empty_model() -> None:
     ids=["tool", "agent", "embeddings", "retrieval", "workflow", "gateway", "answer alone"],
 )
 def test_operation(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
-    """Each operation of the conventions has its kind, its model and its content."""
+    """Each operation of the conventions has its kind, model and content."""
     run = map_call(attributes)
     assert {name: getattr(run, name) for name in fields} == fields
 
@@ -305,7 +305,7 @@ ANSWER: Final = Event("gen_ai.choice", NOW_NS, {"content": "In Kyoto."})
     ],
 )
 def test_evidence(attributes: dict[str, Value], events: list[Event], kind: str, model: str) -> None:
-    """A known word tells the kind, else what the span names, and what only an answer leaves."""
+    """The kind is read from a known operation, else from attributes and events of an answer."""
     run = map_one(make_span("chat gpt-5", attributes, events=events))
     assert (run.kind, run.model) == (kind, model)
 
@@ -332,7 +332,7 @@ def test_evidence(attributes: dict[str, Value], events: list[Event], kind: str, 
     ids=["provider", "both", "tokens", "both tokens", "content", "cost"],
 )
 def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> None:
-    """Names of former conventions are read where today's are absent."""
+    """Attribute names of former conventions are read if the current ones are absent."""
     run = map_call(CALL | attributes)
     assert {name: getattr(run, name) for name in fields} == fields
 
@@ -359,7 +359,7 @@ def test_former_names(attributes: dict[str, Value], fields: dict[str, Any]) -> N
     ids=repr,
 )
 def test_tokens(sent: Value, count: int | None) -> None:
-    """A count of tokens is kept also when it is zero, and read from text and floats."""
+    """A token count may be zero, and is read from text and floats too."""
     run = map_call({**CALL, "gen_ai.usage.input_tokens": sent, "gen_ai.system": "x"})
     assert run.input_tokens == count
 
@@ -374,13 +374,13 @@ def test_tokens(sent: Value, count: int | None) -> None:
     ],
 )
 def test_error_type(sent: str, name: str) -> None:
-    """A class of Python's as text is the type of its name."""
+    """A Python class written as text becomes the name of its type."""
     assert map_call({**CALL, "error.type": sent}).error_type == name
 
 
 @pytest.mark.parametrize("broken", ["[{", "Where is it?", "{'role': 'user'}"])
 def test_broken_json(broken: str) -> None:
-    """Content that is no JSON is kept as text."""
+    """Content that is not JSON is kept as text."""
     run = map_call({"gen_ai.input.messages": broken})
     assert (run.inputs_preview, run.attributes) == (broken, "")
 
@@ -390,13 +390,13 @@ def test_broken_json(broken: str) -> None:
     ["gen_ai.input.messages", "gen_ai.prompt", "gen_ai.output.messages", "gen_ai.completion"],
 )
 def test_json_encoded_twice(name: str) -> None:
-    """Messages that were encoded as JSON twice are read."""
+    """Messages that are JSON-encoded twice are decoded."""
     run = map_call({name: json.dumps(json.dumps([{"role": "user", "content": "hi"}]))})
     assert f"{run.inputs}{run.outputs}" == '[{"role":"user","content":"hi"}]'
 
 
 def test_instructions_encoded_twice() -> None:
-    """System instructions that were encoded as JSON twice come before the messages."""
+    """System instructions that are JSON-encoded twice are decoded and put before the messages."""
     twice = json.dumps(json.dumps([{"type": "text", "content": "Be short."}]))
     attributes: dict[str, Value] = {"gen_ai.system_instructions": twice}
     run = map_call({**attributes, "gen_ai.input.messages": '[{"role":"user","parts":[]}]'})
@@ -426,7 +426,7 @@ def test_instructions_encoded_twice() -> None:
     ],
 )
 def test_odd_json(name: str, text: str, read: str) -> None:
-    """JSON with NaN, infinite numbers or half a surrogate pair is read in every dialect."""
+    """JSON with NaN, infinite numbers or half a surrogate pair is read, in every dialect."""
     kind: dict[str, Value] = {
         "openinference.span.kind": "CHAIN",
         "langfuse.observation.type": "span",
@@ -460,19 +460,19 @@ def test_odd_json(name: str, text: str, read: str) -> None:
     ],
 )
 def test_instructions(instructions: Value, messages: Value, inputs: str) -> None:
-    """The system's instructions stand before the messages, when those are a list."""
+    """System instructions are put before the messages if those are a list."""
     attributes = {"gen_ai.system_instructions": instructions, "gen_ai.input.messages": messages}
     assert map_call(attributes).inputs == inputs
 
 
 def test_unused_instructions() -> None:
-    """Instructions that stand before no messages are kept among the attributes."""
+    """System instructions without messages stay among the attributes."""
     run = map_call({"gen_ai.system_instructions": "Be short."})
     assert run.attributes == '{"gen_ai.system_instructions":"Be short."}'
 
 
 def test_both_dialects() -> None:
-    """Of a field that both name our own word stands, and the conventions fill the rest."""
+    """`otel_ml` attributes take precedence, and GenAI attributes fill the remaining fields."""
     run = map_one(
         make_call(
             "answer",
@@ -500,7 +500,7 @@ def make_evaluation(attributes: Mapping[str, Value]) -> Event:
 
 
 def test_evaluation() -> None:
-    """An evaluation that is told as an event of the span is a judge's score."""
+    """An evaluation recorded as an event of the span is a judge's score."""
     event = make_evaluation(
         {"name": "relevance", "score.value": 0.5, "score.label": "ok", "explanation": "So so"}
     )
@@ -523,13 +523,13 @@ def test_evaluation() -> None:
 
 
 def test_evaluation_without_name() -> None:
-    """An evaluation by nobody is no score: its name is required."""
+    """An evaluation without a name, which is required, is not a score."""
     span = make_span("chat", CHAT, events=[make_evaluation({"score.value": 0.5})])
     assert map_all(span).metrics == []
 
 
 def test_evaluation_that_is_no_number() -> None:
-    """A score of NaN is an error of its judge, as it is in our own dialect."""
+    """A score of NaN is an error of its judge, as in the `otel_ml` dialect."""
     event = make_evaluation({"name": "relevance", "score.value": float("nan")})
     (metric,) = map_all(make_span("chat", CHAT, events=[event])).metrics
     assert (metric.value, metric.error) == (None, "the score is not a number")

@@ -58,7 +58,7 @@ def test_generation() -> None:
 
 
 def test_error() -> None:
-    """An observation of level ERROR failed, and says why."""
+    """An observation of level ERROR failed, and its status message is the error message."""
     told: dict[str, Value] = {
         "langfuse.observation.type": "tool",
         "langfuse.observation.level": "ERROR",
@@ -96,12 +96,12 @@ def test_warning() -> None:
     ],
 )
 def test_field(told: dict[str, Value], field: str, value: Any) -> None:
-    """What is told in another way, or of the trace, is read too."""
+    """Alternative and trace-level attributes are read too."""
     assert getattr(map_call("it", told), field) == value
 
 
 def test_environment_of_the_span() -> None:
-    """The environment that a span names stands before that of its resource."""
+    """The environment of the span takes precedence over that of its resource."""
     scope = Scope({"deployment.environment.name": "production"}, "langfuse-sdk", "5", {})
     assert map_call("it", {"langfuse.environment": "dev"}, scope=scope).environment == "dev"
 
@@ -120,5 +120,5 @@ def test_environment_of_the_span() -> None:
     ],
 )
 def test_kind(word: str, kind: str) -> None:
-    """Each type has our kind, or the nearest of them."""
+    """Each Langfuse type is mapped to the closest kind."""
     assert map_call("it", {"langfuse.observation.type": word}).kind == kind

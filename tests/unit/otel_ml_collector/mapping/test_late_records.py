@@ -1,4 +1,4 @@
-"""Tests of the records about a run: `update` and `evaluation`."""
+"""Tests of records about a run that are sent separately: `update` and `evaluation`."""
 
 from collections import Counter
 from typing import Final
@@ -49,7 +49,7 @@ def make_evaluation(attributes: dict[str, Value], **fields: object) -> Span:
 
 
 def point(position: int, name: str, value: float, **fields: object) -> Metric:
-    """Make a point of the update."""
+    """Make an expected point of the update."""
     metric: dict[str, object] = {
         "project": "p",
         "owner": OWNER,
@@ -67,7 +67,7 @@ def point(position: int, name: str, value: float, **fields: object) -> Metric:
 
 
 def test_points() -> None:
-    """Each point of an update is a metric of the run, in its place."""
+    """Each point of an update is a metric of the run, in order."""
     assert map_all(make_update(POINTS), project="p") == Records(
         metrics=[
             point(0, "loss", 0.25, step=7, time_ns=NOW_NS + 1),
@@ -77,7 +77,7 @@ def test_points() -> None:
 
 
 def test_points_alone() -> None:
-    """Points without steps, times and modes are appended at the update's own time."""
+    """Points without steps, times and modes are appended at the time of the update."""
     attributes: dict[str, Value] = {
         "otel_ml.metric.names": ["loss", "loss"],
         "otel_ml.metric.values": [0.5, "0.25"],
@@ -90,7 +90,7 @@ def test_points_alone() -> None:
 
 
 def test_text_and_tags() -> None:
-    """Tags and text lines of an update belong to the run, whenever it comes."""
+    """Tags and text lines of an update belong to the run, whenever the update arrives."""
     update = make_update(
         {"otel_ml.tag.client": "bigshot", "otel_ml.tags": '{"n": {"value": 3, "type": "metric"}}'},
         events=[
@@ -117,12 +117,12 @@ def test_text_and_tags() -> None:
 
 
 def test_empty_update() -> None:
-    """An update that adds nothing is taken and leaves nothing."""
+    """An update that adds nothing is accepted and stores nothing."""
     assert map_all(make_update()) == Records()
 
 
 def evaluation(**fields: object) -> Metric:
-    """Make the score that `test_evaluation` reads."""
+    """Make the expected score for `EVALUATION`."""
     metric: dict[str, object] = {
         "project": "p",
         "owner": OWNER,
@@ -156,7 +156,7 @@ EVALUATION: Final[dict[str, Value]] = {
 
 
 def test_judge() -> None:
-    """A judge's evaluation is a score of the run; it names the judge's version."""
+    """A judge's evaluation is a score of the run, and defines the judge's version."""
     assert map_all(make_evaluation(EVALUATION), project="p") == Records(
         metrics=[evaluation()],
         versions=[
@@ -167,7 +167,7 @@ def test_judge() -> None:
 
 @pytest.mark.parametrize("source", ["human", "actual"])
 def test_human(source: str) -> None:
-    """What a person or the truth says is a value of its own, and no judge has a version by it."""
+    """A score by a human or of ground truth has its own record, and defines no judge version."""
     span = make_evaluation({**EVALUATION, "otel_ml.source": source})
     assert map_all(span, project="p") == Records(
         metrics=[evaluation(source=source, record_id="0000000000000003")]
@@ -175,7 +175,7 @@ def test_human(source: str) -> None:
 
 
 def test_failed_judge() -> None:
-    """A judge that failed gives an error and no score, pass or fail."""
+    """A failed judge stores an error, and no score, pass or fail."""
     span = make_evaluation(
         {
             "otel_ml.judge.name": "grounded",
@@ -197,7 +197,7 @@ def test_failed_judge() -> None:
 
 @pytest.mark.parametrize("record", ["update", "evaluation"])
 def test_target_by_attribute(record: str) -> None:
-    """A record that names its run belongs to it, whatever its parent is."""
+    """A record that names its run belongs to that run, whatever its parent is."""
     span = make_record(
         record, TARGET, {**POINTS, "otel_ml.judge.name": "j", "otel_ml.target.run": OTHER}
     )
@@ -225,7 +225,7 @@ def test_target_without_parent() -> None:
     ],
 )
 def test_no_target(record: str, target: Value, parent: bytes) -> None:
-    """A record about no run that could be is rejected."""
+    """A record without a valid run as its target is rejected."""
     named: dict[str, Value] = {} if target is None else {"otel_ml.target.run": target}
     span = make_record(
         record, TARGET, {**POINTS, "otel_ml.judge.name": "j", **named}, parent_span_id=parent
@@ -250,7 +250,7 @@ def test_no_target(record: str, target: Value, parent: bytes) -> None:
     ids=str,
 )
 def test_bad_points(wrong: dict[str, Value]) -> None:
-    """An update whose lists of points do not fit together is rejected."""
+    """An update whose lists of points do not match is rejected."""
     assert map_all(make_update({**POINTS, **wrong})) == Records(
         rejected=Counter(invalid_metric_lists=1)
     )
@@ -267,7 +267,7 @@ def test_bad_points(wrong: dict[str, Value]) -> None:
     ids=str,
 )
 def test_bad_evaluation(wrong: dict[str, Value]) -> None:
-    """An evaluation by nobody, or of a source that nobody knows, is rejected."""
+    """An evaluation without a judge's name, or with an unknown source, is rejected."""
     assert map_all(make_evaluation({**EVALUATION, **wrong})) == Records(
         rejected=Counter(invalid_evaluation=1)
     )
@@ -275,14 +275,14 @@ def test_bad_evaluation(wrong: dict[str, Value]) -> None:
 
 @pytest.mark.parametrize("record", ["prophecy", "", 3])
 def test_unknown_record(record: Value) -> None:
-    """A record of a sort that nobody knows is rejected."""
+    """A record of an unknown type is rejected."""
     assert map_all(make_call(attributes={"otel_ml.record": record})) == Records(
         rejected=Counter(unknown_record=1)
     )
 
 
 def test_bad_among_good() -> None:
-    """A record that is rejected takes nothing with it."""
+    """A rejected record does not affect the others."""
     good, bad = make_update(POINTS), make_update({**POINTS, "otel_ml.metric.steps": [1]})
     records = map_all(bad, good, bad, project="p")
     assert records.rejected == Counter(invalid_metric_lists=2)
@@ -302,7 +302,7 @@ LINK: Final[dict[str, Value]] = {
 
 
 def test_lineage_of_a_span_and_of_a_record() -> None:
-    """What a run used is the same link on its own span and in an update, and no event of it."""
+    """The same link on a run's span and in an update is stored alike, and not as an event."""
     event = Event("otel_ml.lineage", NOW_NS, LINK)
     call = make_call(events=[event])
     record = make_record("update", call, {}, events=[event])
@@ -328,10 +328,7 @@ def test_lineage_of_a_span_and_of_a_record() -> None:
 def test_wrong_links_are_rejected(
     attributes: dict[str, Value], wrong: dict[str, Value], reason: str
 ) -> None:
-    """A name that none can be, and a link that says nothing, reject their record alone.
-
-    Only the refusal is stored.
-    """
+    """An invalid alias or link rejects its record, and only the refusal is stored."""
     events = [] if "alias" in reason else [Event("otel_ml.lineage", NOW_NS, {**LINK, **wrong})]
     record = make_record("update", make_call(), attributes, events=events)
     found = map_spans([record], Filing("p", NOW_NS))

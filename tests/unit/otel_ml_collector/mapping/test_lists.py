@@ -1,4 +1,4 @@
-"""Tests of lists that were flattened into names."""
+"""Tests of lists that are flattened into attribute names."""
 
 import random
 from typing import Final
@@ -43,32 +43,32 @@ def read(attributes: dict[str, Value], suffix: str = "") -> Value:
     ],
 )
 def test_list(attributes: dict[str, Value], value: Value) -> None:
-    """Items stand in the order of their numbers, with holes closed."""
+    """Items are sorted by their numbers, and gaps are closed."""
     assert read(attributes) == value
 
 
 def test_suffix() -> None:
-    """What stands after the number is left out, and so is an item that has something else."""
+    """A suffix after the number is removed, and items without it are omitted."""
     assert read({"list.0.message.role": "user", "list.1.other": 1}, "message") == [{"role": "user"}]
 
 
 def test_long() -> None:
-    """Of a list with too many names the beginning is read, and the rest is not used."""
+    """A list with too many names is cut, and the remaining names are not used."""
     names = [f"list.{number}" for number in range(MAX_NAMES + 100)]
-    random.Random(1).shuffle(names)  # noqa: S311 - any order will do
+    random.Random(1).shuffle(names)  # noqa: S311 - not for secrets
     listed = find_list(names, "list.")
     assert listed == [Leaf(f"list.{number}") for number in range(MAX_NAMES)]
 
 
 def test_deep() -> None:
-    """A name that goes too deep is left out."""
+    """A name that is nested too deeply is omitted."""
     deep = "list.0" + ".a" * MAX_DEPTH
     assert find_list(["list.1.a", deep], "list.") == [{"a": Leaf("list.1.a")}]
 
 
 @given(st.lists(st.lists(PARTS, min_size=1, max_size=5), max_size=8), st.randoms())
 def test_order(paths: list[list[str]], order: random.Random) -> None:
-    """A list does not depend on the order of its names."""
+    """A list does not depend on the order of its attribute names."""
     names = sorted({"list." + ".".join(path) for path in paths})
     shuffled = order.sample(names, len(names))
     assert read({name: name for name in names}) == read({name: name for name in shuffled})

@@ -31,7 +31,7 @@ CHAT: Final[dict[str, Value]] = {
 
 
 def test_chat() -> None:
-    """A call of a model is mapped field by field."""
+    """A model call is mapped field by field."""
     assert map_call("Chat with {model}", CHAT) == expect(
         "Chat with {model}",
         without(CHAT, "request_data", "response_data"),
@@ -51,7 +51,7 @@ def test_chat() -> None:
 
 
 def test_messages() -> None:
-    """The messages of the conventions stand before the raw request."""
+    """The messages of the GenAI conventions take precedence over the raw request."""
     told = {**CHAT, "gen_ai.input.messages": '[{"role": "user", "parts": []}]'}
     run = map_call("Chat", told)
     assert run.inputs == '[{"role":"user","parts":[]}]'
@@ -59,7 +59,7 @@ def test_messages() -> None:
 
 
 def test_agent() -> None:
-    """The span of an agent has its name, and its own tokens and cost."""
+    """An agent's span has the agent's name, and its own tokens and cost."""
     told: dict[str, Value] = {
         "logfire.msg": "trip run",
         "agent_name": "trip",
@@ -84,7 +84,7 @@ def test_agent() -> None:
 
 
 def test_tool() -> None:
-    """The span of a tool is one by what it was called with."""
+    """A span with tool arguments is a tool."""
     told: dict[str, Value] = {
         "logfire.msg": "running tool: find",
         "gen_ai.tool.name": "find",
@@ -101,7 +101,7 @@ def test_tool() -> None:
 
 
 def test_function() -> None:
-    """The arguments of a function are its inputs, and what it returned is its output."""
+    """A function's arguments are its inputs, and its return value is the output."""
     told: dict[str, Value] = {
         "logfire.msg": "Calling fit",
         "logfire.json_schema": '{"type": "object", "properties": {"a": {}, "b": {}, "c": {}}}',
@@ -138,7 +138,7 @@ def test_function() -> None:
     ],
 )
 def test_level(level: Value, fields: dict[str, Any], outcome: str, message: str) -> None:
-    """A span of level error failed, and its message is the most exact one."""
+    """A span of level error failed, and has the most specific error message."""
     run = map_call("it", {"logfire.level_num": level, "logfire.msg": "It broke"}, **fields)
     assert (run.outcome, run.error_message) == (outcome, message)
 
@@ -153,7 +153,7 @@ def test_level(level: Value, fields: dict[str, Any], outcome: str, message: str)
     ],
 )
 def test_annotation(said: Value, value: float | None, told: dict[str, Any]) -> None:
-    """What a person said is a score of the parent."""
+    """A human annotation is a score of the parent span."""
     attributes: dict[str, Value] = {
         "logfire.span_type": "annotation",
         "logfire.feedback.name": "helpful",
@@ -180,7 +180,7 @@ def test_annotation(said: Value, value: float | None, told: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("missing", ["logfire.feedback.name", "helpful", "parent"])
 def test_no_annotation(missing: str) -> None:
-    """An annotation without a name, a value or a parent is no score."""
+    """An annotation without a name, a value or a parent is not a score."""
     attributes: dict[str, Value] = {
         "logfire.span_type": "annotation",
         "logfire.feedback.name": "helpful",
@@ -196,7 +196,7 @@ def test_no_annotation(missing: str) -> None:
     [("0000000000000003", span_id(3)), ("0" * 16, b""), ("x" * 16, b""), (7, b"")],
 )
 def test_pending(parent: Value, parent_span_id: bytes) -> None:
-    """A placeholder opens the run that it stands for."""
+    """A pending span opens the run that it announces."""
     told: dict[str, Value] = {
         "logfire.span_type": "pending_span",
         "logfire.pending_parent_id": parent,
@@ -222,7 +222,7 @@ def test_pending(parent: Value, parent_span_id: bytes) -> None:
 
 
 def test_pending_nothing() -> None:
-    """A placeholder that stands for no span is rejected."""
+    """A pending span that has no parent to announce is rejected."""
     told: dict[str, Value] = {
         "logfire.span_type": "pending_span",
         "logfire.pending_parent_id": "0" * 16,

@@ -1,4 +1,4 @@
-"""Tests of log records: which records they make, and which of them are rejected."""
+"""Tests of log records: the records they become, and which are rejected."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -39,7 +39,7 @@ def only_line(log: Log) -> LateLog:
 
 
 def score(**fields: Any) -> Metric:
-    """Make the score that most of the tests expect, but for some fields."""
+    """Make an expected score, with some fields changed."""
     known: dict[str, Any] = {
         "project": "p",
         "owner": OWNER,
@@ -55,13 +55,13 @@ def score(**fields: Any) -> Metric:
 
 
 def told(**attributes: Value) -> dict[str, Value]:
-    """Write the attributes of an evaluation; `__` stands for a dot."""
+    """Make the attributes of an evaluation, with `__` in place of a dot."""
     names = {f"gen_ai.evaluation.{key.replace('__', '.')}": attributes[key] for key in attributes}
     return {"gen_ai.evaluation.name": "relevance", **names}
 
 
 def test_line() -> None:
-    """A log record becomes a line of its span's, with all that it says."""
+    """A log record becomes a text line of its span's run, with its attributes."""
     log = make("Slow.", {"retry": 2, "host": "a"}, severity_number=13, severity_text="WARN")
     records = map_all(log, project="p")
     (line,) = records.logs
@@ -78,7 +78,7 @@ def test_line() -> None:
 
 
 def test_identity() -> None:
-    """A log record that is delivered again is the same line, whatever comes with it."""
+    """A log record that is delivered twice is the same line, whatever else is in the request."""
     log = make("Slow.", {"a": 1, "b": 2})
     again = replace(log, attributes={"b": 2, "a": 1}, observed_ns=NOW_NS + SECOND_NS)
     records = map_all(make("Other."), again, log)
@@ -100,7 +100,7 @@ def test_identity() -> None:
     ids=lambda fields: next(iter(fields)),
 )
 def test_other_line(fields: dict[str, Any]) -> None:
-    """A log record that differs in anything is another line."""
+    """A log record that differs in any field is a different line."""
     log = make("Slow.")
     assert only_line(replace(log, **fields)).record_id != only_line(log).record_id
 
@@ -127,7 +127,7 @@ def test_other_line(fields: dict[str, Any]) -> None:
     ],
 )
 def test_severity(number: int, text: str, word: str) -> None:
-    """The severity is told by the number, without one by the word, and is info without either."""
+    """The severity is read from the number, else from the text, else it is info."""
     assert only_line(make(severity_number=number, severity_text=text)).line.severity == word
 
 
@@ -135,7 +135,7 @@ def test_severity(number: int, text: str, word: str) -> None:
     ("text", "kept"), [("FATAL", '{"otel.severity_text":"FATAL"}'), ("Warn", "")]
 )
 def test_severity_text(text: str, kept: str) -> None:
-    """A severity in words that say more than the four here is kept."""
+    """A severity text that is more specific than the four severities is kept."""
     log = make(severity_number=21, severity_text=text)
     assert only_line(log).attributes == kept
 
@@ -151,18 +151,18 @@ def test_severity_text(text: str, kept: str) -> None:
     ],
 )
 def test_body(body: Value, message: str) -> None:
-    """A body that is no text is written as JSON."""
+    """A body that is not text is written as JSON."""
     assert only_line(make(body)).line.message == message
 
 
 def test_exception() -> None:
-    """A record of an exception that has no body says its type and its message."""
+    """An exception record without a body has its type and message as the line's message."""
     log = make(None, {"exception.type": "KeyError", "exception.message": "'a'"})
     assert only_line(log).line.message == "KeyError: 'a'"
 
 
 def test_event() -> None:
-    """An event has its name, in the field for it or in the attribute that older SDKs set."""
+    """The event name is read from its field, else from the attribute that older SDKs set."""
     fields = [only_line(make(event="my.event", attributes={"event.name": "other", "a": 1}))]
     attribute = only_line(make(attributes={"event.name": "my.event", "a": 1}))
     assert [(line.event, line.attributes) for line in (*fields, attribute)] == [
@@ -172,18 +172,18 @@ def test_event() -> None:
 
 
 def test_scope() -> None:
-    """The logger's name is among the attributes."""
+    """The logger's name is added to the attributes."""
     line = only_line(make(scope=Scope({}, "app.db", "1", {})))
     assert line.attributes == '{"otel.scope.name":"app.db"}'
 
 
 def test_time() -> None:
-    """A record that does not know when it happened has the time at which it was seen."""
+    """A record without an event time gets the time at which it was observed."""
     assert only_line(make(time_ns=0, observed_ns=NOW_NS - 5)).line.time_ns == NOW_NS - 5
 
 
 def test_without_time() -> None:
-    """A record without any time has the time of its arrival. Sent again, it is the same record."""
+    """A record without any time gets the time of its arrival. Sent again, it is the same record."""
     log = make("text", time_ns=0, observed_ns=0)
     call = replace(log, trace_id=b"", span_id=b"", attributes=CALL)
     first = map_all(log, call, project="p")
@@ -199,7 +199,7 @@ def test_without_time() -> None:
 
 
 def test_trace_alone() -> None:
-    """A record with no span belongs to its trace; ids of zeros are ids that it does not have."""
+    """A record without a span, or with an all-zero span ID, belongs to its trace."""
     for span_id in (b"", bytes(8)):
         records = map_all(make("text", span_id=span_id), project="p")
         assert [line.owner for line in records.logs] == [f"key:{TRACE.hex()}"]
@@ -223,7 +223,7 @@ def test_trace_alone() -> None:
     ],
 )
 def test_reject(fields: dict[str, Any], reason: str) -> None:
-    """A record that can never be stored is rejected with a reason, and those beside it are not."""
+    """A record that can never be stored is rejected with a reason. The others are stored."""
     good = make("good")
     records = map_all(make("bad", **fields), good, project="p")
     assert records.rejected == {reason: 1}
@@ -245,17 +245,17 @@ def test_reject(fields: dict[str, Any], reason: str) -> None:
     ],
 )
 def test_project(log: Log, project: str) -> None:
-    """A record is filed as spans are: by itself, its scope, its resource, its request."""
+    """As for spans, the project is read from the record, its scope, resource or request."""
     assert [line.project for line in map_all(log, project="header").logs] == [project]
 
 
 def test_default_project() -> None:
-    """A record that names no project anywhere is filed with the spans that name none."""
+    """A record without a project is stored in the same default project as spans."""
     assert only_line(make()).project == map_one(make_call()).project == "default"
 
 
 def test_evaluation() -> None:
-    """An evaluation is a score of the run of its span, whichever way the event is named."""
+    """An evaluation is a score of its span's run, for both ways to name the event."""
     attributes = told(score__value=0.75, score__label="pass", explanation="To the point.")
     expected = Records(
         metrics=[score(value=0.75, passed=True, label="pass", explanation="To the point.")],
@@ -286,13 +286,13 @@ def test_evaluation() -> None:
     ],
 )
 def test_score(attributes: dict[str, Value], expected: dict[str, Any]) -> None:
-    """A score is a number; what is none is an error, unless it is a verdict in words."""
+    """A score that is not a number is an error, unless it is a verdict in words."""
     (found,) = map_all(make(None, attributes, event=EVALUATION), project="p").metrics
     assert found == score(**expected)
 
 
 def test_judge_version() -> None:
-    """A judge that tells its version opens it."""
+    """A judge version in an evaluation is stored as a version."""
     attributes = {**told(score__value=1.0), "otel_ml.judge.version": "aa"}
     records = map_all(make(None, attributes, event=EVALUATION), project="p")
     assert records.metrics == [score(value=1.0, judge_version="aa")]
@@ -310,14 +310,14 @@ def test_judge_version() -> None:
     ],
 )
 def test_response(fields: dict[str, Any], owner: str) -> None:
-    """An evaluation without a span is about the response that it names."""
+    """An evaluation without a span is about the response whose ID it has."""
     attributes = {**told(score__value=1.0), "gen_ai.response.id": "r-1"}
     (found,) = map_all(make(None, attributes, event=EVALUATION, **fields), project="p").metrics
     assert found == score(value=1.0, owner=owner)
 
 
 def test_evaluation_of_a_trace() -> None:
-    """An evaluation that names neither a span nor a response is about its trace."""
+    """An evaluation without a span and a response ID is about its trace."""
     log = make(None, told(score__value=1.0), event=EVALUATION, span_id=b"")
     assert map_all(log, project="p") == Records(
         metrics=[score(value=1.0, owner=f"key:{TRACE.hex()}")], trace_keys=[KEY, ABOUT_THE_TRACE]
@@ -325,7 +325,7 @@ def test_evaluation_of_a_trace() -> None:
 
 
 def test_times_of_a_trace() -> None:
-    """A trace is found from the first to the last of its log records, in any order."""
+    """A trace key spans the first to the last log record, in any order."""
     logs = [make("x", time_ns=NOW_NS + offset) for offset in (5, -5, 0)]
     assert map_all(*logs, project="p").trace_keys == [
         replace(KEY, start_ns=NOW_NS - 5, end_ns=NOW_NS + 5)
@@ -333,5 +333,5 @@ def test_times_of_a_trace() -> None:
 
 
 def test_nothing() -> None:
-    """No log records make no records."""
+    """An empty list of log records gives no records."""
     assert map_logs([], Filing(None, NOW_NS)) == Records()

@@ -27,7 +27,7 @@ CHAT: Final[dict[str, Value]] = {
 
 
 def test_chat() -> None:
-    """A call of a model is mapped field by field."""
+    """A model call is mapped field by field."""
     assert map_call("Completions", CHAT) == expect(
         "Completions",
         without(CHAT, "mlflow.spanInputs", "mlflow.spanOutputs", "user.id"),
@@ -51,7 +51,7 @@ def test_chat() -> None:
 
 
 def test_function() -> None:
-    """A function has its own name and no tokens: they are those of the calls inside it."""
+    """A function has its own name but no tokens, because the calls inside it report them."""
     told: dict[str, Value] = {
         "mlflow.spanType": '"UNKNOWN"',
         "mlflow.spanFunctionName": '"answer"',
@@ -87,7 +87,7 @@ def test_function() -> None:
     ],
 )
 def test_kind(word: str, kind: str) -> None:
-    """Each type has our kind, or the nearest of them, quoted or not."""
+    """Each MLflow type is mapped to the closest kind, with or without quotes."""
     assert map_call("it", {"mlflow.spanType": word}).kind == kind
 
 
@@ -105,7 +105,7 @@ def test_kind(word: str, kind: str) -> None:
     ],
 )
 def test_outputs(value: Value, outputs: str) -> None:
-    """Outputs are JSON, at most twice; broken JSON is text."""
+    """Outputs are decoded as JSON at most twice, and broken JSON is kept as text."""
     assert map_call("it", {"mlflow.spanOutputs": value}).outputs == outputs
 
 
@@ -123,6 +123,6 @@ def test_outputs(value: Value, outputs: str) -> None:
     ],
 )
 def test_usage(usage: Any, count: int | None) -> None:
-    """Tokens are read in whatever form they come, and none from what is broken."""
+    """Token counts are read from every valid form, and ignored if they are broken."""
     told = {"mlflow.spanType": '"LLM"', "mlflow.chat.tokenUsage": usage}
     assert map_call("it", told).input_tokens == count

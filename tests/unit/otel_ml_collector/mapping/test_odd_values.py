@@ -1,4 +1,4 @@
-"""Tests of attributes whose values are of a kind that nobody sends: no record fails the request."""
+"""Tests that attribute values of unexpected types never fail a whole request."""
 
 from itertools import product
 from typing import Final
@@ -16,7 +16,7 @@ NAMES: Final = sorted(
 )
 ODD: Final[tuple[Value, ...]] = ({"a": [1]}, [{"a": 1}, [2]], b"\xff", 2.5, -1, True, None, "\x00")
 TARGET: Final = make_call()
-# Of each record one of which most is read.
+# One example of each record type, of a form in which most attributes are read.
 RECORDS: Final[dict[str, dict[str, Value]]] = {
     "call": {},
     "update": {"otel_ml.target.model": "m", "otel_ml.target.version": "v"},
@@ -45,7 +45,7 @@ def make(record: str, attributes: dict[str, Value]) -> Span:
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_attribute(record: str) -> None:
-    """A span with an odd value in any attribute of ours is stored, or rejected with a reason."""
+    """A span with an odd value in any `otel_ml` attribute is stored, or rejected with a reason."""
     for name, value in product(NAMES, ODD):
         assert map_all(make(record, {name: value})).rejected.total() <= 1, (name, value)
 

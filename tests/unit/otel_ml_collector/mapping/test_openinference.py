@@ -16,7 +16,7 @@ from tests.unit.otel_ml_collector.mapping.dialect_runs import (
     without,
 )
 
-# A call of a model with a tool, as an instrumentation of OpenAI writes it.
+# A model call with a tool, as an instrumentation of OpenAI writes it.
 LLM: Final[dict[str, Value]] = {
     "openinference.span.kind": "LLM",
     "llm.provider": "azure",
@@ -59,13 +59,13 @@ LLM: Final[dict[str, Value]] = {
     ],
 )
 def test_user_of_metadata(told: dict[str, Value], user: str) -> None:
-    """The user in the metadata of LangChain's configuration is the run's, unless one is named."""
+    """The user in the metadata of LangChain's configuration is used, unless `user.id` is set."""
     run = map_call("ChatOpenAI", {"openinference.span.kind": "LLM", **told})
     assert run.user == user
 
 
 def test_llm() -> None:
-    """A call of a model is mapped field by field."""
+    """A model call is mapped field by field."""
     kept = without(LLM, "llm.input_messages", "llm.output_messages", "session.id", "user.id")
     assert map_call("ChatCompletion", LLM) == expect(
         "ChatCompletion",
@@ -98,7 +98,7 @@ def test_llm() -> None:
 
 
 def test_retriever() -> None:
-    """A retriever's documents are its output."""
+    """A retriever's documents are its outputs."""
     told: dict[str, Value] = {
         "openinference.span.kind": "RETRIEVER",
         "input.value": "temples",
@@ -137,11 +137,11 @@ def test_retriever() -> None:
     ],
 )
 def test_kind(word: Value, kind: str) -> None:
-    """Each kind has ours, or the nearest of them."""
+    """Each OpenInference kind is mapped to the closest kind."""
     assert map_call("it", {"openinference.span.kind": word}).kind == kind
 
 
-# As BeeAI's instrumentation writes an event of a stream: a span of its call's kind.
+# BeeAI's instrumentation writes each event of a stream as a span of its call's kind.
 EVENT: Final[dict[str, Value]] = {
     "openinference.span.kind": "LLM",
     "input.value": '{"value": {"output": [{"role": "assistant"}]}}',
@@ -163,12 +163,12 @@ EVENT: Final[dict[str, Value]] = {
     ],
 )
 def test_call_without_anything_of_one(more: dict[str, Value], kind: str) -> None:
-    """A span of the kind LLM that says nothing of a call is none."""
+    """An LLM span without any data of a call is not a model call."""
     assert map_call("it", {**EVENT, **more}).kind == kind
 
 
 def test_call_that_failed_at_once() -> None:
-    """A span of the kind LLM that failed is a call, whatever else it says."""
+    """An LLM span that failed is a call, whatever data it has."""
     assert map_call("it", EVENT, status_code=2).kind == "model"
 
 
@@ -185,12 +185,12 @@ def test_call_that_failed_at_once() -> None:
     ],
 )
 def test_inputs(told: dict[str, Value], inputs: str) -> None:
-    """Inputs are read from where they are, as text or JSON as their type says."""
+    """Inputs are read from any of their attributes, as text or JSON according to the MIME type."""
     assert map_call("it", {"openinference.span.kind": "LLM", **told}).inputs == inputs
 
 
 def test_scores() -> None:
-    """Evaluations are scores of judges and annotations those of whom they name."""
+    """Evaluations are judges' scores. Annotations are scores by their annotators."""
     told: dict[str, Value] = {
         "openinference.span.kind": "CHAIN",
         "evaluations.0.evaluation.name": "relevance",
@@ -218,7 +218,7 @@ def test_scores() -> None:
 
 
 def test_feedback_after_the_run() -> None:
-    """Feedback that came after a run is of the run that the evaluator's span links to."""
+    """Feedback after a run belongs to the run that the evaluator's span links to."""
     told: dict[str, Value] = {
         "openinference.span.kind": "EVALUATOR",
         "evaluations.0.evaluation.name": "thumbs",
@@ -247,7 +247,7 @@ def test_feedback_after_the_run() -> None:
 
 
 def test_feedback_about_a_trace() -> None:
-    """What is said of a trace is of the carrying span's, or of that which an evaluator links to."""
+    """Feedback on a trace belongs to the span's own trace, or to the one an evaluator links to."""
     told: dict[str, Value] = {
         "openinference.span.kind": "CHAIN",
         "trace.annotations.0.annotation.name": "helpful",
@@ -272,7 +272,7 @@ def test_feedback_about_a_trace() -> None:
             ("helpful", f"key:{trace_id.hex()}", 0, "human", "ann"),
             ("grounded", f"key:{trace_id.hex()}", 0, "judge", ""),
         }
-        # It is found by the trace, also before a run of that has come.
+        # The trace key is found even before a run of the trace has arrived.
         assert (trace_id.hex(), bytes(16)) in {
             (key.key, key.trace_id) for key in records.trace_keys
         }

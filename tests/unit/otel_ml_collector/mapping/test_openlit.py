@@ -29,7 +29,7 @@ CHAT: Final[dict[str, Value]] = {
 
 
 def test_chat() -> None:
-    """A call of a model is read by the conventions, with what OpenLIT adds to them."""
+    """A model call is read by the GenAI conventions, with OpenLIT's additions."""
     assert map_call("chat gpt-5", CHAT, scope=SCOPE) == expect(
         "chat gpt-5",
         without(CHAT, "gen_ai.content."),
@@ -53,13 +53,13 @@ def test_chat() -> None:
 
 
 def test_another_sender() -> None:
-    """The same names from another sender are those of the conventions alone."""
+    """The same attributes from another sender are read by the GenAI conventions alone."""
     run = map_call("chat gpt-5", CHAT)
     assert (run.dialect, run.inputs, run.user) == ("gen_ai", "", "")
 
 
 def test_scores() -> None:
-    """Its judges' numbers are scores."""
+    """The numbers of OpenLIT's judges are scores."""
     told: dict[str, Value] = {"gen_ai.eval.groundedness": 0.5, "gen_ai.eval.other": []}
     span = make_span("chat", told, trace_id=TRACE, span_id=SPAN, scope=SCOPE)
     assert map_all(span).metrics == [expect_score("groundedness", 0.5)]

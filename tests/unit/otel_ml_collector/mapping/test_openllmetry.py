@@ -33,7 +33,7 @@ CHAT: Final[dict[str, Value]] = {
 
 
 def test_chat() -> None:
-    """A call of a model is mapped field by field, with the conventions that it is written in."""
+    """A model call is mapped field by field, including its GenAI attributes."""
     assert map_call("openai.chat", CHAT) == expect(
         "openai.chat",
         without(CHAT, "gen_ai.prompt.", "gen_ai.completion."),
@@ -58,7 +58,7 @@ def test_chat() -> None:
 
 
 def test_task() -> None:
-    """A task is a chain of its name, with what it was called with."""
+    """A task is a chain with its own name and its arguments as inputs."""
     told: dict[str, Value] = {
         "traceloop.span.kind": "task",
         "traceloop.entity.name": "answer",
@@ -92,5 +92,5 @@ def test_task() -> None:
     ],
 )
 def test_kind(attribute: str, word: str, kind: str) -> None:
-    """Each kind has ours, or the nearest of them; a name alone makes none."""
+    """Each OpenLLMetry kind or request type is mapped to the closest kind."""
     assert map_call("it", {attribute: word}).kind == kind

@@ -1,4 +1,4 @@
-"""Tests of our own dialect: the ``otel_ml.*`` attributes of a run."""
+"""Tests of the `otel_ml` dialect: the ``otel_ml.*`` attributes of a run."""
 
 import math
 from collections.abc import Mapping
@@ -128,18 +128,18 @@ RUN: Final = Run(
 
 
 def test_run() -> None:
-    """A span of ours is mapped field by field."""
+    """An `otel_ml` span is mapped field by field."""
     (run,) = map_all(SPAN).runs
     assert replace(run, rank=0) == RUN
 
 
 def test_run_id() -> None:
-    """A run id is the trace id and the span ID in hex."""
+    """A run ID consists of the trace ID and the span ID in hex."""
     assert RUN.run_id == RUN_ID
 
 
 def test_version() -> None:
-    """A run with a digest names its version with the definition that it carries."""
+    """A run with a digest stores its version, with the definition on the span."""
     assert map_all(SPAN).versions == [
         ModelVersion(
             project="shop",
@@ -155,12 +155,12 @@ def test_version() -> None:
 
 
 def test_no_version() -> None:
-    """A run without a digest names no version."""
+    """A run without a digest stores no version."""
     assert map_all(make_call()).versions == []
 
 
 def test_trace_keys() -> None:
-    """A run is found by the id of its trace and by the user's own key."""
+    """A run is found by its trace ID and by the user's own trace key."""
     end_ns = NOW_NS + 12 * MS_NS
     assert map_all(SPAN).trace_keys == [
         TraceKey(f"{'0' * 31}1", "shop", trace_id(1), NOW_NS, end_ns),
@@ -175,30 +175,30 @@ def test_kind(kind: str) -> None:
 
 
 def test_default_kind() -> None:
-    """A named model's run that names no kind is a model call."""
+    """A run with a model name but no kind is a model call."""
     assert map_one(make_call()).kind == "model"
 
 
 def test_unknown_kind() -> None:
-    """A named model's run of a kind that nobody knows is a model call."""
+    """A run with a model name and an unknown kind is a model call."""
     assert map_one(make_call(attributes={"otel_ml.kind": "oracle"})).kind == "model"
 
 
 def test_no_model_call() -> None:
-    """A span that has nothing of ours but the project is no model call."""
+    """A span whose only `otel_ml` attribute is the project is not a model call."""
     run = map_one(make_span("GET", {"otel_ml.project": "shop"}))
     assert (run.kind, run.model, run.project) == ("span", "", "shop")
 
 
 @pytest.mark.parametrize("outcome", ["ok", "error", "cancelled", "abandoned"])
 def test_outcome(outcome: str) -> None:
-    """The outcome that the span names stands over its status."""
+    """The outcome that the span names takes precedence over its status."""
     run = map_one(make_call(attributes={"otel_ml.outcome": outcome}, status_code=2))
     assert run.outcome == outcome
 
 
 def test_unknown_outcome() -> None:
-    """An outcome that nobody knows leaves the word to the status."""
+    """If the outcome is unknown, the span's status is used."""
     run = map_one(make_call(attributes={"otel_ml.outcome": "great"}, status_code=2))
     assert run.outcome == "error"
 
@@ -229,7 +229,7 @@ def test_unknown_outcome() -> None:
     ],
 )
 def test_tags(attributes: dict[str, Value], tags: list[Tag]) -> None:
-    """Tags are read one an attribute, with what the list adds of type, group and further tags."""
+    """Tags are read from one attribute each. `otel_ml.tags` adds types, groups and further tags."""
     assert map_one(make_call(attributes=attributes)).tags == tags
 
 
@@ -244,7 +244,7 @@ def test_tags(attributes: dict[str, Value], tags: list[Tag]) -> None:
     ],
 )
 def test_text_line(attributes: dict[str, Value], severity: str, message: str) -> None:
-    """A text line has the severity that its event names, or info."""
+    """A text line has the severity of its event, or info."""
     run = map_one(make_call(events=[Event("otel_ml.log", NOW_NS + 5, attributes)]))
     assert (run.logs, run.events) == ([LineRecord(NOW_NS + 5, severity, message)], "")
 
@@ -261,7 +261,7 @@ def test_text_line(attributes: dict[str, Value], severity: str, message: str) ->
     ],
 )
 def test_payload(sent: Value, stored: str, preview: str) -> None:
-    """A payload that is no JSON text is kept as the value that it is."""
+    """A payload that is not JSON text is stored as its value in JSON."""
     run = map_one(make_call(attributes={"otel_ml.inputs": sent}))
     assert (run.inputs, run.inputs_preview) == (stored, preview)
 
@@ -269,7 +269,7 @@ def test_payload(sent: Value, stored: str, preview: str) -> None:
 @pytest.mark.parametrize("depth", [300, 1_000])
 @pytest.mark.parametrize("wrap", ["[{}]", '{{"a":{}}}'], ids=["lists", "objects"])
 def test_deep_payload(depth: int, wrap: str) -> None:
-    """A payload that is nested deeper than can be written again is kept as text."""
+    """A payload that is nested too deeply to be written again is kept as text."""
     opening, closing = wrap.format("|").split("|")
     text = opening * depth + "1" + closing * depth
     run = map_one(make_call(attributes={"otel_ml.inputs": text}))
@@ -277,7 +277,7 @@ def test_deep_payload(depth: int, wrap: str) -> None:
 
 
 def score(name: str, value: float | None, **fields: object) -> Metric:
-    """Make the score that a judge gave to the run of `SPAN`."""
+    """Make an expected judge's score of the run of `SPAN`."""
     metric = Metric(
         project="shop",
         owner=RUN_ID,
@@ -293,13 +293,13 @@ def score(name: str, value: float | None, **fields: object) -> Metric:
 
 
 def with_scores(attributes: Mapping[str, Value]) -> Records:
-    """Map `SPAN` with scores on it, without its own version."""
+    """Map `SPAN` with the given scores and without its own version."""
     kept = {k: v for k, v in SPAN.attributes.items() if not k.startswith("otel_ml.model.v")}
     return map_all(replace(SPAN, attributes={**kept, **attributes}))
 
 
 def test_scores() -> None:
-    """Scores on the span become metrics, with what is told of their judges."""
+    """Scores on the span become metrics, with the details of their judges."""
     records = with_scores(
         {
             "otel_ml.score.grounded": 0.25,
@@ -342,12 +342,12 @@ def test_scores() -> None:
     ],
 )
 def test_score_alone(attributes: dict[str, Value], expected: Metric) -> None:
-    """A score of which nothing else is told is a metric without a judge's version."""
+    """A score without details of its judge is a metric without a judge version."""
     records = with_scores(attributes)
     assert (records.metrics, records.versions) == ([expected], [])
 
 
 def test_times() -> None:
-    """A run whose span ends before it starts has no length."""
+    """A run whose span ends before it starts has a duration of 0."""
     run = map_one(make_call(end_ns=NOW_NS - SECOND_NS))
     assert (run.start_ns, run.end_ns) == (NOW_NS, NOW_NS)

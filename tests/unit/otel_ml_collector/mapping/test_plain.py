@@ -1,4 +1,4 @@
-"""Tests of what every OpenTelemetry span says."""
+"""Tests of the fields that are read from every OpenTelemetry span."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.otel_ml_collector.spans import (
 
 
 def test_plain_span() -> None:
-    """A span that is no model call becomes a run of kind span, and no version or score."""
+    """A span that is not a model call becomes a run of kind span, without a version or score."""
     span = make_span(
         "GET /answer", {"http.route": "/answer"}, trace_id=trace_id(1), span_id=span_id(2), kind=2
     )
@@ -91,7 +91,7 @@ def test_plain_span() -> None:
     ],
 )
 def test_span_kind(kind: int, text: str) -> None:
-    """The span's kind is told in OpenTelemetry's word."""
+    """The span kind is stored as OpenTelemetry's word."""
     assert map_one(make_span(kind=kind)).span_kind == text
 
 
@@ -148,7 +148,7 @@ def exception(time_ns: int, kind: str, message: str) -> Event:
     ],
 )
 def test_error(fields: dict[str, Any], outcome: str, error_type: str, error_message: str) -> None:
-    """A span failed when its status or its error type says so; its exception says why."""
+    """A span failed if it has an error status or an error type. Its exception gives the reason."""
     run = map_one(make_span(**fields))
     assert (run.outcome, run.error_type, run.error_message) == (outcome, error_type, error_message)
 

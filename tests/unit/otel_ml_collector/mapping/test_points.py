@@ -1,4 +1,4 @@
-"""Tests of metrics about calls of models, as records."""
+"""Tests of mapping metrics about model calls to records."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -38,7 +38,7 @@ def read(*points: OtlpPoint) -> Records:
 
 
 def test_duration() -> None:
-    """A histogram of durations is read with its model, provider and error."""
+    """A duration histogram is read with its model, provider and error type."""
     (point,) = read(POINT).points
     assert (point.project, point.service, point.model, point.provider, point.operation) == (
         "shop",
@@ -72,7 +72,7 @@ def test_milliseconds() -> None:
     ],
 )
 def test_tokens(name: str, attributes: dict[str, Any], kind: str) -> None:
-    """The kind of tokens is an attribute, or part of the name of the newer metrics."""
+    """The token type is an attribute, or part of the name for newer metrics."""
     (point,) = read(replace(POINT, name=name, attributes={**CHAT, **attributes})).points
     assert point.kind == kind
 
@@ -85,7 +85,7 @@ def test_tokens(name: str, attributes: dict[str, Any], kind: str) -> None:
     ],
 )
 def test_left_out(fields: dict[str, Any]) -> None:
-    """Metrics of servers and of agents around calls are left out."""
+    """Metrics of servers, and of agents around calls, are not stored."""
     assert read(replace(POINT, **fields)) == Records()
 
 
@@ -107,7 +107,7 @@ def test_left_out(fields: dict[str, Any]) -> None:
     ],
 )
 def test_invalid(fields: dict[str, Any], reason: str) -> None:
-    """A point with an invalid number is rejected, and the others of the request are stored."""
+    """A point with an invalid number is rejected, and the other points are stored."""
     records = read(replace(POINT, **fields), POINT)
     assert (len(records.points), records.rejected) == (1, {reason: 1})
 
@@ -119,13 +119,13 @@ def test_no_buckets() -> None:
 
 
 def test_time_window() -> None:
-    """A point outside the accepted times is rejected."""
+    """A point outside the accepted time window is rejected."""
     records = read(replace(POINT, time_ns=NOW_NS - 500 * DAY_NS))
     assert (records.points, records.rejected) == ([], {"outside_time_window": 1})
 
 
 def test_series() -> None:
-    """Points of one series have one digest, whatever the order of its attributes."""
+    """Points of one series have the same digest, whatever the order of their attributes."""
     turned = replace(POINT, attributes=dict(reversed([*POINT.attributes.items()])))
     other = replace(POINT, scope=Scope({"service.name": "other"}, "x", "", {}))
     one, two, three = read(POINT, turned, other).points
@@ -133,7 +133,7 @@ def test_series() -> None:
 
 
 def test_slots() -> None:
-    """Cumulative points of some minutes replace each other, and deltas never do."""
+    """Cumulative points within a few minutes replace each other. Delta points never do."""
     later = replace(POINT, time_ns=NOW_NS + SECOND_NS)
     assert len({point.slot for point in read(POINT, later).points}) == 1
     deltas = (replace(POINT, is_delta=True), replace(later, is_delta=True))

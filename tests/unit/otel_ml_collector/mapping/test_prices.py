@@ -1,4 +1,4 @@
-"""Tests of what calls of models cost: known prices, prices of the user, and what has none."""
+"""Tests of the cost of model calls: built-in prices, the user's prices, and unknown prices."""
 
 import time
 import tracemalloc
@@ -32,7 +32,7 @@ def cost(
     own: tuple[Price, ...] = (),
     start_ns: int = NOW_NS,
 ) -> float | None:
-    """Map a call with tokens of input and output; return the cost of its run."""
+    """Map a call with input and output tokens, and return the cost of its run."""
     told: dict[str, Value] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -55,7 +55,7 @@ def cached(number: int) -> dict[str, Value]:
     return {"gen_ai.usage.cache_read.input_tokens": number}
 
 
-# Each row has its prices in US dollars per million tokens, as in the stored table.
+# The comments give the prices in US dollars per million tokens, as in the built-in table.
 @pytest.mark.parametrize(
     ("provider", "model", "tokens", "attributes", "expected"),
     [
@@ -63,9 +63,9 @@ def cached(number: int) -> dict[str, Value]:
         ("openai", "gpt-4o-2024-08-06", (1_000, 200), {}, 0.0045),
         ("openai", "gpt-4o", (1_000, 200), cached(400), 0.0015 + 0.0005 + 0.002),  # 1.25 cached
         ("openai", "gpt-4o-mini", (1_000_000, 0), {}, 0.15),
-        ("openai", "text-embedding-3-small", (1_000_000, ""), {}, 0.02),  # gives no tokens
+        ("openai", "text-embedding-3-small", (1_000_000, ""), {}, 0.02),  # reports no output tokens
         ("anthropic", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),  # 3 in, 15 out
-        # 3.75 for what is written to a cache, 0.3 for what is read from it.
+        # 3.75 for tokens written to the cache, 0.3 for tokens read from it
         ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(90_000), 0.03 + 0.3375),
         ("anthropic", "claude-sonnet-4-5", (100_000, 0), written(40_000, 50_000), 0.195),
         ("azure", "gpt-4o", (1_000, 200), {}, 0.0045),
@@ -91,7 +91,7 @@ def test_known(
     attributes: dict[str, Value],
     expected: float,
 ) -> None:
-    """The cost of a known model is its tokens by its prices."""
+    """The cost of a call to a known model is its tokens times their prices."""
     assert cost(provider, model, tokens, attributes) == pytest.approx(expected, rel=1e-12)
 
 
@@ -100,8 +100,8 @@ def test_known(
     [
         ("openai", "no-such-model", (1, 1), {}),
         ("no-such-provider", "no-such-model", (1, 1), {}),
-        ("anthropic", "gpt-4o", (1, 1), {}),  # a provider that is known has no such model
-        ("", "text-embedding-3-small", (1, 1), {}),  # of two providers
+        ("anthropic", "gpt-4o", (1, 1), {}),  # the provider is known and has no such model
+        ("", "text-embedding-3-small", (1, 1), {}),  # two providers have this model
         ("openai", "", (1, 1), {}),
         ("openai", "gpt-4o" + "o" * 300, (1, 1), {}),
         ("openai", "gpt-4o", ("", ""), {}),
@@ -117,17 +117,17 @@ def test_known(
 def test_unknown(
     provider: str, model: str, tokens: tuple[Any, Any], attributes: dict[str, Value]
 ) -> None:
-    """What is not known has no cost, and neither have counts that make no sense."""
+    """A call with an unknown model or impossible token counts has no cost."""
     assert cost(provider, model, tokens, attributes) is None
 
 
 def test_told() -> None:
-    """A cost that came with the span stays."""
+    """A cost that the span reports is kept."""
     assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.5}) == 0.5
 
 
 def test_cost_of_nothing() -> None:
-    """A stated cost of 0 next to tokens of a model with a price means that it is unknown."""
+    """A reported cost of 0 is treated as unknown if the call has tokens and a priced model."""
     assert cost("openai", "gpt-4o", (1_000, 200), {"gen_ai.usage.cost": 0.0}) == 0.0045
     assert cost("", "my-own-model", (1_000, 200), {"gen_ai.usage.cost": 0}) == 0.0
     assert cost("openai", "gpt-4o", ("", ""), {"gen_ai.usage.cost": 0}) == 0.0
@@ -136,33 +136,33 @@ def test_cost_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("tokens", "attributes", "expected"),
     [
-        # US dollars per million: text 2.5 and 10, audio 32 and 64
+        # US dollars per million tokens: text 2.5 and 10, audio 32 and 64
         ((100, 50), {"audio.input_tokens": 90, "audio.output_tokens": 40}, 5_565),
         ((100, 50), {"audio.input_tokens": 90}, 10 * 2.5 + 90 * 32 + 50 * 10),
         ((100, 50), {"audio.output_tokens": 50}, 100 * 2.5 + 50 * 64),
     ],
 )
 def test_audio(tokens: tuple[Any, Any], attributes: dict[str, Value], expected: float) -> None:
-    """Audio tokens have a price of their own."""
+    """Audio tokens have their own price."""
     named = {f"gen_ai.usage.{name}": count for name, count in attributes.items()}
     assert cost("openai", "gpt-audio", tokens, named) == pytest.approx(expected / 1e6, rel=1e-9)
 
 
 def test_more_audio_than_tokens() -> None:
-    """Counts that make no sense have no cost."""
+    """A call with more audio tokens than input tokens has no cost."""
     assert cost("openai", "gpt-audio", (10, 5), {"gen_ai.usage.audio.input_tokens": 90}) is None
 
 
 @pytest.mark.parametrize("name", ["gen_ai.cost.total_cost", "litellm.cost.total"])
 def test_told_by_a_gateway(name: str) -> None:
-    """What a gateway says of the cost stands, unless it is below zero."""
+    """A cost that a gateway reports is kept, unless it is negative."""
     assert cost("openai", "gpt-4o", (1_000, 200), {name: 0.25}) == 0.25
     assert cost("openai", "gpt-4o", (1_000, 200), {name: -0.25}) == pytest.approx(0.0045)
 
 
 @pytest.mark.parametrize("provider", ["", "strands-agents"])
 def test_own_price_without_a_provider(provider: str) -> None:
-    """A price of one's own holds where the only provider that has such a model is not named."""
+    """The user's price applies without a named provider if only one provider has the model."""
     prices = Prices([Price("openai", "ours", 1.0, 1.0)])
     assert prices.cost(provider, "ours", Tokens(1_000_000, 0), NOW_NS) == 1.0
     both = Prices([Price("openai", "ours", 1.0), Price("groq", "ours", 2.0)])
@@ -170,19 +170,19 @@ def test_own_price_without_a_provider(provider: str) -> None:
 
 
 def test_no_call() -> None:
-    """A chain around a call repeats its tokens, and has no cost."""
+    """A chain that repeats the tokens of its call has no cost."""
     chain: dict[str, Value] = {"gen_ai.operation.name": "invoke_workflow"}
     assert cost("openai", "gpt-4o", (1_000, 200), chain) is None
 
 
 def test_agent() -> None:
-    """An agent that reports a model and tokens has their cost."""
+    """An agent that reports a model and tokens has a cost."""
     agent: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent"}
     assert cost("openai", "gpt-4o", (1_000, 200), agent) == pytest.approx(0.0045)
 
 
 def test_time() -> None:
-    """A price holds from its day on: o3 cost 10 and 40 until 10 June 2025, then 2 and 8."""
+    """A price applies from its start date: o3 cost 10 and 40 until 10 June 2025, then 2 and 8."""
     before, after = ns(2025, 6, 9), ns(2025, 6, 10)
     assert cost("openai", "o3", (1_000, 1_000), start_ns=before) == pytest.approx(0.05)
     assert cost("openai", "o3", (1_000, 1_000), start_ns=after) == pytest.approx(0.01)
@@ -218,14 +218,14 @@ def test_own(
     attributes: dict[str, Value],
     expected: float | None,
 ) -> None:
-    """A price of the user stands before the table's, and for models that are not in it."""
+    """The user's price replaces the built-in one, and applies to unknown models too."""
     assert cost(provider, model, tokens, attributes, own=OWN) == (
         None if expected is None else pytest.approx(expected, rel=1e-12)
     )
 
 
 def test_without_prices() -> None:
-    """Where no cost is worked out, a run has the one that came or none."""
+    """If costs are not computed, a run has only the cost that its span reports."""
     attributes: dict[str, Value] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
@@ -259,25 +259,25 @@ def test_without_prices() -> None:
     ],
 )
 def test_bad_prices(text: str, message: str) -> None:
-    """A price that is wrong is told with its place and what would be right."""
+    """The error about an invalid price names its place and the expected form."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
         read_prices(text)
     assert str(caught.value).startswith(message)
 
 
 def test_many_names() -> None:
-    """Who names a new model in each call does not keep the collector busy looking them up."""
+    """A sender with a new model name in each call does not slow the collector with look-ups."""
     prices, started = Prices(), time.monotonic()
     usage = Tokens(1, 1, None, None)
     found = {prices.cost("openrouter", f"made-up-{number}", usage, 0) for number in range(20_000)}
     assert found == {None}
-    assert time.monotonic() - started < 5  # each look-up takes a millisecond
+    assert time.monotonic() - started < 5  # each look-up would take a millisecond
 
 
 def test_long_names() -> None:
-    """Who names a provider of many letters in each call does not fill the memory with them."""
+    """A sender with a new, long provider name in each call does not fill the memory."""
     prices, usage = Prices(), Tokens(1, 1, None, None)
-    prices.cost("openai", "gpt-4o", usage, NOW_NS)  # which reads the table
+    prices.cost("openai", "gpt-4o", usage, NOW_NS)  # loads the price table
     tracemalloc.start()
     try:
         found = {prices.cost(f"{one}{'x' * 100_000}", "m", usage, NOW_NS) for one in range(100)}
@@ -303,5 +303,5 @@ def test_long_names() -> None:
     ],
 )
 def test_money(cost: float | None, text: str, stored: float | None) -> None:
-    """A cost is written without an exponent, and kept without digits of binary fractions."""
+    """A cost is written without an exponent, and stored without floating-point noise."""
     assert (write_cost(cost), round_cost(cost)) == (text, stored)

@@ -1,4 +1,4 @@
-"""Tests of the numbers that the spans of a process have."""
+"""Tests of the sequence numbers of a process's spans."""
 
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
@@ -24,7 +24,7 @@ def number(seq: int, process: str = "0000000a", ago_s: int = 0) -> Span:
 
 
 def test_numbers() -> None:
-    """Numbers are gathered by process and hour, late ones apart."""
+    """Sequence numbers are grouped by process and hour. Late ones are listed separately."""
     records = map_all(
         number(1, ago_s=301), number(2), number(3), number(9, "0000000b"), make_span(), project="p"
     )
@@ -36,7 +36,7 @@ def test_numbers() -> None:
 
 
 def test_goodbye() -> None:
-    """A goodbye has a number like all, and says that nothing comes after it."""
+    """A goodbye has a sequence number, up to which no more spans can arrive."""
     beat = make_sign("heartbeat", NOW_NS, "0000000a", seq=6, dropped=2)
     goodbye = make_sign("goodbye", NOW_NS, "0000000a", seq=7, dropped=1)
     for spans in ((beat, goodbye), (goodbye, beat)):
@@ -45,14 +45,14 @@ def test_goodbye() -> None:
 
 
 def test_rejected() -> None:
-    """The number of a span that is rejected is not here."""
+    """The sequence number of a rejected span is not recorded."""
     odd = make_span(attributes={"otel_ml.process": "0000000a", "otel_ml.seq": 1}, span_id=b"")
     records = map_spans([odd], Filing("p", NOW_NS))
     assert (records.arrivals, records.rejected.total()) == ([], 1)
 
 
 def test_join() -> None:
-    """What two requests tell of one process and hour is one, whatever their order."""
+    """Arrivals of the same process and hour from two requests are merged, in any order."""
     one = Arrivals("p", "a", HOUR, MINUTE, [1], [2], dropped=3, settled=0)
     two = Arrivals("p", "a", HOUR, MINUTE + 1, [4], [], dropped=1, settled=4)
     assert one.join(two) == Arrivals("p", "a", HOUR, MINUTE + 1, [1, 4], [2], 3, 4)

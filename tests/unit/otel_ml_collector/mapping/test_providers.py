@@ -1,4 +1,4 @@
-"""Tests of the names of providers."""
+"""Tests of provider names."""
 
 import pytest
 
@@ -27,5 +27,5 @@ from otel_ml_collector.price import provider_of
     ],
 )
 def test_provider(text: str, name: str) -> None:
-    """A provider is spelled as the conventions do, and one that they do not know as it came."""
+    """A provider name is spelled as in the GenAI conventions. Unknown names are kept."""
     assert provider_of(text) == name

@@ -1,4 +1,4 @@
-"""Tests of the provider's response ID in the output of a call."""
+"""Tests of finding the provider's response ID in the output of a call."""
 
 import json
 from typing import Any, Final
@@ -36,7 +36,7 @@ LANGCHAIN_JS: Final = {
 
 
 def generations(*messages: object, **more: Any) -> dict[str, Any]:
-    """Make a result of LangChain, with one generation per message."""
+    """Make a LangChain result with one generation per message."""
     return {"generations": [[{"text": "Line 13.", "message": one}] for one in messages], **more}
 
 
@@ -95,12 +95,12 @@ def test_held(case: str) -> None:
 
 @pytest.mark.parametrize("case", FREE)
 def test_free(case: str) -> None:
-    """IDs of messages, tool calls and other objects are no response IDs."""
+    """IDs of messages, tool calls and other objects are not response IDs."""
     assert find_response_id(FREE[case]) == ""
 
 
 def test_deep() -> None:
-    """Deeply nested output is read to a limited depth."""
+    """Deeply nested output is searched to a limited depth."""
     output: object = {"id": "c1", "choices": CHOICES}
     for _ in range(2_000):
         output = {"raw": output}
@@ -149,5 +149,5 @@ def test_deep() -> None:
     ],
 )
 def test_mapping(attributes: dict[str, Value], response_id: str) -> None:
-    """A call without a stated response ID has the one in its output; other spans have none."""
+    """A call without a response ID attribute takes it from the output. Other spans have none."""
     assert map_call("it", attributes).response_id == response_id

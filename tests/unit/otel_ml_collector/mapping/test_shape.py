@@ -1,4 +1,4 @@
-"""Tests of spans of libraries that no table knows: calls are read by their shape."""
+"""Tests of calls of unknown libraries, which are recognized by their shape."""
 
 import json
 from dataclasses import replace
@@ -50,7 +50,7 @@ values: Final[st.SearchStrategy[Value]] = st.one_of(
     st.lists(st.text(max_size=3), max_size=3),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=3),
 )
-# What most emitters say: the same question of the same model.
+# The usual expected run: most emitters ask the same question of the same model.
 USUAL: Final[dict[str, Any]] = {
     "dialect": "shape",
     "kind": "model",
@@ -67,17 +67,17 @@ USUAL: Final[dict[str, Any]] = {
 
 
 def map_one(span: Span, prices: Prices = PRICES) -> Run:
-    """Map a span to its only run, with costs."""
+    """Map a span to its only run, with its cost."""
     (run,) = map_spans([span], Filing("p", NOW_NS, prices=prices)).runs
     return run
 
 
 @pytest.mark.parametrize("emitter", [pytest.param(one, id=one.title) for one in CALLS])
 def test_call(emitter: Emitter) -> None:
-    """A call that no table knows is read: model, tokens, question, answer and cost."""
+    """A call of an unknown library is read: model, tokens, question, answer and cost."""
     run = map_one(emitter.span)
     want = {**USUAL, **emitter.want}
-    # Some prices change with the table. The price of a model is not what is tested here.
+    # Values given as `...` are not compared: some prices change with the table.
     want = {name: value for name, value in want.items() if value is not ...}
     if want.get("cost"):
         want["cost"] = pytest.approx(want["cost"])
@@ -85,13 +85,13 @@ def test_call(emitter: Emitter) -> None:
 
 
 def test_attributes_stay() -> None:
-    """All attributes of such a call are kept, because its reading is a guess."""
+    """All attributes of a call recognized by its shape are kept, because this is a guess."""
     span = CALLS[0].span
     assert json.loads(map_one(span).attributes) == dict(span.attributes)
 
 
 def test_ordinary_spans() -> None:
-    """At most 1 of 1,000 spans of HTTP, databases, queues and services is taken for a call."""
+    """At most 1 in 1,000 HTTP, database, queue and service spans is mistaken for a call."""
     spans = list(make_ordinary_spans(10_000))
     runs = map_spans(spans, Filing("p", NOW_NS)).runs
     assert len(runs) == len(spans)
@@ -99,7 +99,7 @@ def test_ordinary_spans() -> None:
 
 
 def test_every_kind_of_ordinary_span() -> None:
-    """Without attributes of a service's own, no ordinary span is taken for a call."""
+    """Without custom attributes, no ordinary span is mistaken for a call."""
     spans = make_ordinary_spans(3_000, seed=1, has_own=False)
     runs = map_spans(spans, Filing("p", NOW_NS)).runs
     assert {run.kind for run in runs} == {"span"}
@@ -159,13 +159,13 @@ def test_every_kind_of_ordinary_span() -> None:
     ],
 )
 def test_sign_is_missing(attributes: dict[str, Any]) -> None:
-    """A span without one of the signs stays plain, and so does a span of a database."""
+    """A span that lacks one of the signs of a call stays plain, and so does a database span."""
     run = map_one(make_span("step", attributes))
     assert (run.kind, run.dialect) == ("span", "opentelemetry")
 
 
 def test_own_price() -> None:
-    """A model for which the user has set a price is known."""
+    """A model is known if the user has set a price for it."""
     attributes: dict[str, Value] = {
         "acme.model": "house-7",
         "acme.prompt_tokens": 1_000_000,
@@ -179,7 +179,7 @@ def test_own_price() -> None:
 
 
 def test_table_overrides() -> None:
-    """A span that a table knows is read by the table alone."""
+    """A span of a known dialect is read by that dialect alone."""
     attributes: dict[str, Value] = {
         "openinference.span.kind": "CHAIN",
         "llm.model_name": "gpt-4o",
@@ -192,7 +192,7 @@ def test_table_overrides() -> None:
 
 
 def test_known_scope() -> None:
-    """A span of a scope that a table knows stays plain if the table reads no call from it."""
+    """A span of a known library's scope stays plain if its dialect finds no call."""
     scope = Scope({}, "litellm", "1", {})
     run = map_one(replace(CALLS[0].span, scope=scope))
     assert run.kind == "span"
@@ -211,20 +211,20 @@ def test_known_scope() -> None:
     ],
 )
 def test_failed_call(fields: dict[str, Any], kind: str) -> None:
-    """A span with a model is a failed call if it is a client's, or has the error of a client."""
+    """A failed span with a model is a call if it is a client span or has a client's error."""
     attributes = {"acme.model": "gpt-4o", "http.request.method": "POST"}
     span = replace(make_span("step", attributes, status_code=2), **fields)
     assert map_one(span).kind == kind
 
 
 def test_agent_around() -> None:
-    """A span named after an agent is a chain, and has no tokens: its calls have them."""
+    """A span named after an agent is a chain without tokens, because its calls have them."""
     run = map_one(replace(CALLS[0].span, name="TramDesk.agent"))
     assert (run.kind, run.input_tokens, run.inputs_preview) == ("chain", None, ASKED)
 
 
 def test_several_calls() -> None:
-    """A span that counts its calls is around them, whatever its name is."""
+    """A span that counts several calls is a chain around them, whatever its name is."""
     span = CALLS[0].span
     looping = replace(span, attributes={**span.attributes, "acme.llm_calls": 2})
     assert map_one(looping).kind == "chain"
@@ -246,14 +246,14 @@ def test_much_else() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ordinary_names(seed: int) -> None:
-    """The names of ordinary spans alone show that they are no calls, so they cost nothing."""
+    """The attribute names alone rule out ordinary spans, so that these cost nothing."""
     for span in make_ordinary_spans(300, seed=seed, has_own=False):
         shape = find_shape_names(tuple(span.attributes), ())
         assert shape is None or not shape.models
 
 
 def test_handler() -> None:
-    """A request handler that notes the question and the answer of its call stays plain."""
+    """A request handler that records the question and answer of its call stays plain."""
     attributes: dict[str, Value] = {
         "chat.model": "gpt-4o",
         "chat.prompt_tokens": 1,
@@ -267,6 +267,6 @@ def test_handler() -> None:
 
 @given(values=st.dictionaries(names, values, max_size=6))
 def test_any_value(values: dict[str, Value]) -> None:
-    """No value makes the reading fail."""
+    """No attribute value makes the mapping fail."""
     span = make_span("chat", {"acme.model": "gpt-4o", **values}, status_code=2, kind=CLIENT)
     assert map_one(span).dialect == "shape"

@@ -1,4 +1,4 @@
-"""Tests of spans that share an id: those that cannot be kept apart are counted as rejected."""
+"""Tests of spans that share an ID: those that cannot be distinguished count as rejected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ IDS: dict[str, Any] = {"trace_id": trace_id(1), "span_id": span_id(1)}
 
 
 def rejected(*requests: Sequence[Span], owners: SpanOwners | None = None) -> list[int]:
-    """Map requests of one collector; returns how many spans of each were rejected."""
+    """Map requests of one collector, and return how many spans of each were rejected."""
     owners = owners or SpanOwners()
     filing = Filing("p", NOW_NS, owners=owners)
     return [map_spans(spans, filing).rejected["shared_span_id"] for spans in requests]
@@ -30,7 +30,7 @@ def rejected(*requests: Sequence[Span], owners: SpanOwners | None = None) -> lis
     ids=["kind", "service"],
 )
 def test_other_span_of_an_id(other: Span) -> None:
-    """Of two spans of one id and start, of other kinds or services, one counts as rejected."""
+    """If spans of different kinds or services share ID and start, the second is rejected."""
     assert rejected([CLIENT, other]) == [1]
     assert rejected([CLIENT], [other], [CLIENT], [other]) == [0, 1, 0, 1]
 
@@ -46,12 +46,12 @@ def test_other_span_of_an_id(other: Span) -> None:
     ids=["again", "more", "another start", "announced"],
 )
 def test_not_rejected(other: Span) -> None:
-    """Deliveries of one span, and spans of an id that began at other times, are not rejected."""
+    """Repeated deliveries of a span, and spans with the same ID but another start, are accepted."""
     assert rejected([CLIENT, other], [other, CLIENT]) == [0, 0]
 
 
 def test_bounded() -> None:
-    """However many spans come, only so many of the newest are known."""
+    """Only a limited number of the newest spans is remembered."""
     owners = SpanOwners()
     many = [make_span("many", trace_id=trace_id(2), scope=SHOP) for _ in range(_KNOWN_SPANS + 1)]
     assert rejected([CLIENT], many, owners=owners) == [0, 0]

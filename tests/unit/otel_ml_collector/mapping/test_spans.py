@@ -1,4 +1,4 @@
-"""Tests of spans to records: filing, rejection, order, repetition and rank."""
+"""Tests of mapping spans to records: project, rejection, order, repetition and rank."""
 
 import dataclasses
 from collections import Counter
@@ -55,7 +55,7 @@ def test_project(
     header: str | None,
     project: str,
 ) -> None:
-    """A span is filed where it says, else its scope, its resource, the header, the default."""
+    """The project is read from the span, its scope, its resource, the header or the default."""
     given_span = make_span(attributes=span, scope=Scope(resource, "", "", scope))
     records = map_all(given_span, project=header)
     assert [run.project for run in records.runs] == [project]
@@ -66,13 +66,13 @@ def test_project(
     "project", ["p" * 128, "Concept Project", "a/b#?", "日本", "...", "a'b\"c"]
 )
 def test_valid_project(project: str) -> None:
-    """A project may have any printable name of up to 128 characters."""
+    """A project name may have up to 128 printable characters."""
     assert map_one(make_span(attributes={OWN: project})).project == project
 
 
 @pytest.mark.parametrize("project", ["p" * 129, "a\nb", "\x00", "\u202e", "\x7f"], ids=ascii)
 def test_invalid_project(project: str) -> None:
-    """A project's name that is too long or cannot be printed is rejected."""
+    """A project name that is too long or not printable is rejected."""
     assert map_all(make_span(attributes={OWN: project})) == Records(
         rejected=Counter(invalid_project=1)
     )
@@ -100,7 +100,7 @@ def test_invalid_project(project: str) -> None:
 )
 @pytest.mark.parametrize("record", ["run", "update", "evaluation"])
 def test_bad_among_good(fields: dict[str, Any], reason: str, record: str) -> None:
-    """A span that can never be stored is rejected, and the good ones beside it are mapped."""
+    """A span that can never be stored is rejected, and the other spans are mapped."""
     good = [make_call("one"), make_call("two")]
     bad = make_call("bad", {"otel_ml.record": record, "otel_ml.judge.name": "j"}, **fields)
     records = map_all(good[0], bad, good[1], project="p")
@@ -113,18 +113,18 @@ def test_bad_among_good(fields: dict[str, Any], reason: str, record: str) -> Non
     "start_ns", [NOW_NS - 400 * DAY_NS, NOW_NS, NOW_NS + 3_600 * SECOND_NS], ids=str
 )
 def test_time_window(start_ns: int) -> None:
-    """A span may start up to 400 days ago and up to an hour ahead."""
+    """A span may start up to 400 days in the past and up to an hour in the future."""
     assert map_one(make_span(start_ns=start_ns)).start_ns == start_ns
 
 
 @pytest.mark.parametrize("parent", [bytes(8), b"", b"short"])
 def test_no_parent(parent: bytes) -> None:
-    """A parent's id that cannot be one makes a root."""
+    """A span with an invalid parent ID is a root."""
     assert map_one(make_span(parent_span_id=parent)).parent_span_id == b""
 
 
 def test_unmapped_attributes() -> None:
-    """Attributes that no field holds are kept as they are, and it is said which are bytes."""
+    """Attributes without a field are kept, and binary ones are listed by name."""
     attributes: dict[str, Value] = {
         "z": {"nested": [1, None, {"deep": True}]},
         "bytes": b"\x00\xff",
@@ -160,12 +160,12 @@ def test_unmapped_attributes() -> None:
     ],
 )
 def test_status(told: dict[str, Any], expected: str) -> None:
-    """What neither outcome nor error message says of a status is kept with the attributes."""
+    """The part of a status that is not in the outcome or error message is kept as an attribute."""
     assert map_one(make_span(**told)).attributes == expected
 
 
 def test_resource_and_scope() -> None:
-    """Resource and scope are kept whole."""
+    """Resource and scope are stored whole."""
     scope = Scope({"service.name": "shop"}, "library", "2", {"a": b"\x00"})
     run = map_one(make_span(scope=scope))
     assert (run.resource, run.scope) == (
@@ -175,7 +175,7 @@ def test_resource_and_scope() -> None:
 
 
 def test_scopes_of_a_stream() -> None:
-    """Each of many spans that are made while they are mapped has its own resource."""
+    """In a stream of spans, each run has the resource of its own span."""
     stream = (make_span(scope=Scope({"n": number}, "", "", {})) for number in range(100))
     runs = map_spans(stream, FILING).runs
     assert [run.resource for run in runs] == [f'{{"n":{number}}}' for number in range(100)]
@@ -196,7 +196,7 @@ LATE_SCORE: Final = Event("gen_ai.evaluation.result", LATE_NS, {"gen_ai.evaluati
     ids=["line", "score", "line of an update"],
 )
 def test_late_event(span: Span) -> None:
-    """A time of an event that is beyond 63 bits, which no record holds, is not passed on."""
+    """An event time beyond 63 bits, which no record can store, is replaced."""
     records = map_all(span)
     times = [line.time_ns for run in records.runs for line in run.logs]
     times += [late.line.time_ns for late in records.logs]
@@ -205,7 +205,7 @@ def test_late_event(span: Span) -> None:
 
 
 def test_trace_bounds() -> None:
-    """A trace is found from the start of its first span to the end of its last one."""
+    """A trace key spans the start of the first span to the end of the last one."""
     first = make_span(trace_id=trace_id(1), start_ns=NOW_NS - 5, end_ns=NOW_NS)
     last = make_span(trace_id=trace_id(1), start_ns=NOW_NS, end_ns=NOW_NS + MS_NS)
     assert map_all(last, first, project="p").trace_keys == [
@@ -213,7 +213,7 @@ def test_trace_bounds() -> None:
     ]
 
 
-# Spans of every sort over few ids, so that they meet each other.
+# Spans of every record type, with few IDs, so that they refer to each other.
 few_ids = st.integers(1, 3)
 attributes = st.dictionaries(
     st.sampled_from(
@@ -265,7 +265,7 @@ spans = st.builds(
 
 
 def said_by(parts: Iterable[Records]) -> dict[str, set[str]]:
-    """Collect what some records say, whatever their order and number."""
+    """Collect the content of records, regardless of their order and number."""
     parts = list(parts)
     said = {
         name: {repr(record) for part in parts for record in getattr(part, name)}
@@ -290,14 +290,14 @@ def test_order(given_spans: list[Span], data: st.DataObject) -> None:
 
 @given(st.lists(spans, max_size=6), st.data())
 def test_repetition(given_spans: list[Span], data: st.DataObject) -> None:
-    """The records do not depend on how often a span comes."""
+    """The records do not depend on how often a span is sent."""
     repeated = data.draw(st.permutations(given_spans * 2))
     assert said_by([map_spans(repeated, FILING)]) == said_by([map_spans(given_spans, FILING)])
 
 
 @given(st.lists(spans, max_size=6), st.data())
 def test_split(given_spans: list[Span], data: st.DataObject) -> None:
-    """The records do not depend on which spans come in one request."""
+    """The records do not depend on how spans are split into requests."""
     parts: list[list[Span]] = [[], [], []]
     for span in given_spans:
         parts[data.draw(st.integers(0, 2))].append(span)
@@ -317,7 +317,7 @@ def rank_of(span: Span) -> int:
 
 
 def test_one_by_one() -> None:
-    """Spans that are made one by one, and gone when they are mapped, keep each its resource."""
+    """Spans that a generator creates one by one each keep their own resource."""
     spans_of_many = (
         make_span(scope=Scope({"service.name": str(number)}, "", "", {})) for number in range(100)
     )
@@ -357,18 +357,18 @@ def test_one_by_one() -> None:
     ids=lambda change: ",".join(f"{key}={value}"[:60] for key, value in change.items()),
 )
 def test_rank(change: dict[str, Any]) -> None:
-    """Two deliveries of a span that differ in anything have different ranks."""
+    """Two deliveries of a span that differ in any field have different ranks."""
     assert rank_of(dataclasses.replace(DELIVERY, **change)) != rank_of(DELIVERY)
 
 
 def test_rank_of_the_same() -> None:
-    """Two deliveries of a span that say the same have one rank."""
+    """Two deliveries of a span with the same content have the same rank."""
     attributes = dict(reversed(list(DELIVERY.attributes.items())))
     assert rank_of(dataclasses.replace(DELIVERY, attributes=attributes)) == rank_of(DELIVERY)
 
 
 def test_rank_of_the_longer() -> None:
-    """The delivery that says more wins."""
+    """The delivery with more content has the higher rank."""
     fuller = dataclasses.replace(DELIVERY, **tell({"otel_ml.outputs": '"A long answer."'}))
     assert rank_of(fuller) > rank_of(DELIVERY)
 
@@ -380,7 +380,7 @@ def winner(deliveries: Sequence[Span]) -> str:
 
 @given(spans, spans)
 def test_winner(one: Span, two: Span) -> None:
-    """Of two deliveries of a span the same one wins in either order."""
+    """Of two deliveries of a span, the same one wins in either order."""
     same_id = dataclasses.replace(
         two, trace_id=one.trace_id, span_id=one.span_id, start_ns=one.start_ns
     )

@@ -1,4 +1,4 @@
-"""Tests of what emitters tell of streams: when the first piece came, and how many there were."""
+"""Tests of streamed answers: the time to the first token and the number of chunks."""
 
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ MOMENT: Final = "langfuse.observation.completion_start_time"
 def test_first_token(
     attributes: dict[str, Value], events: list[tuple[str, int]], expected: float | None
 ) -> None:
-    """Milliseconds to the first token are read in each way in which they are written."""
+    """Milliseconds to the first token are read from every known attribute or event."""
     assert find_first_token_ms(attributes, events, START_NS) == expected
 
 
@@ -63,7 +63,7 @@ def test_first_token(
     ],
 )
 def test_unit_of_a_first_token(name: str, told: float, expected: float | None) -> None:
-    """A first token that is later than the end of its span was told in a finer unit."""
+    """If the first token would be later than the span's end, a finer unit is assumed."""
     found = find_first_token_ms({name: told}, [], START_NS, START_NS + 1_000_000_000)
     assert found == (None if expected is None else pytest.approx(expected))
 
@@ -91,7 +91,7 @@ CALLED: Final = {"type": "tool_call", "name": "find", "arguments": {}}
     ],
 )
 def test_pieces_are_one_answer(pieces: list[dict[str, Any]], parts: list[object]) -> None:
-    """The messages of a stream, one a piece, are one answer, which says why it ended."""
+    """Messages that are pieces of a stream are joined into one, with the last finish reason."""
     assert join_pieces(pieces) == [{**pieces[-1], "parts": parts}]
 
 
@@ -110,7 +110,7 @@ def test_pieces_are_one_answer(pieces: list[dict[str, Any]], parts: list[object]
     ids=repr,
 )
 def test_messages_are_no_pieces(messages: object) -> None:
-    """Choices, and whatever else is a list, stay what they are."""
+    """Lists that are not pieces of a stream are unchanged."""
     assert join_pieces(messages) is messages
 
 
@@ -128,5 +128,5 @@ def test_messages_are_no_pieces(messages: object) -> None:
 def test_chunks(
     attributes: dict[str, Value], events: list[tuple[str, int]], expected: int | None
 ) -> None:
-    """The number of pieces is the one that is told, or that of the events that tell of them."""
+    """The number of chunks is read from its attribute, else the chunk events are counted."""
     assert find_stream_chunks(attributes, events) == expected

@@ -1,4 +1,4 @@
-"""Tests of the records of runs that are open and of the processes that run them."""
+"""Tests of records of unfinished runs and of the processes that run them."""
 
 from collections import Counter
 from typing import Final
@@ -36,7 +36,7 @@ KNOWN: Final[dict[str, Value]] = {
 
 
 def as_ended(start: Span, attributes: dict[str, Value]) -> Span:
-    """Make the span of an ended run that says the same as a start record."""
+    """Make the span of an ended run with the attributes of a start record."""
     return make_span(
         "train",
         attributes,
@@ -50,7 +50,7 @@ def as_ended(start: Span, attributes: dict[str, Value]) -> Span:
 
 
 def test_start() -> None:
-    """A start record says of its run what the run's own span would, but for its end."""
+    """A start record gives the same run as the run's own span, except for its end."""
     told: dict[str, Value] = {
         **KNOWN,
         "otel_ml.inputs.preview": '{"data": "digits"}',
@@ -81,7 +81,7 @@ def test_start() -> None:
 
 
 def test_bare_start() -> None:
-    """A start record that names only its run announces a model call without a parent."""
+    """A start record that only names its run announces a model call without a parent."""
     span = make_span("otel_ml.start", {"otel_ml.record": "start", "otel_ml.target.run": id_of(RUN)})
     records = map_all(span)
     (run,) = records.open_runs
@@ -91,21 +91,21 @@ def test_bare_start() -> None:
 
 
 def test_start_below_its_run() -> None:
-    """A start record that names no run is about its parent span, as every record is."""
+    """A start record that names no run is about its parent span, like every record."""
     start = make_start(RUN, {"otel_ml.target.run": None}, trace_id=trace_id(1))
     (run,) = map_all(start).open_runs
     assert run.run_id == id_of(RUN)
 
 
 def test_inputs_win() -> None:
-    """Inputs in full stand for themselves, whatever their preview says."""
+    """Full inputs take precedence over their preview."""
     told: dict[str, Value] = {"otel_ml.inputs": '{"a": 1}', "otel_ml.inputs.preview": '{"a'}
     (run,) = map_all(make_start(RUN, told)).open_runs
     assert run.inputs == '{"a":1}'
 
 
 def test_no_end_in_a_start() -> None:
-    """Outcome and outputs in a start record are not believed: it knows of no end."""
+    """Outcome and outputs in a start record are ignored, because the run has not ended."""
     told: dict[str, Value] = {"otel_ml.outcome": "ok", "otel_ml.outputs": '"done"'}
     (run,) = map_all(make_start(RUN, told, end_ns=NOW_NS + SECOND_NS, status_code=2)).open_runs
     assert (run.outcome, run.outputs, run.end_ns) == ("running", "", RUN.start_ns)
@@ -113,13 +113,13 @@ def test_no_end_in_a_start() -> None:
 
 @pytest.mark.parametrize("outcome", ["running", "crashed"])
 def test_no_running_end(outcome: str) -> None:
-    """An ended run is not running, whatever it says."""
+    """An ended run is never running, whatever its outcome attribute is."""
     assert map_one(make_call(attributes={"otel_ml.outcome": outcome})).outcome == "ok"
 
 
 @pytest.mark.parametrize("parent", ["", "nonsense", "0" * 16, "A" * 16, 7, None, "a" * 17])
 def test_bad_parent(parent: Value) -> None:
-    """A start record whose run has no parent that could be is taken as that of a root."""
+    """A start record with an invalid parent announces a root."""
     (run,) = map_all(make_start(RUN, {"otel_ml.parent_span_id": parent})).open_runs
     assert run.parent_span_id == b""
 
@@ -136,26 +136,26 @@ def test_bad_parent(parent: Value) -> None:
     ],
 )
 def test_no_target(target: Value) -> None:
-    """A start record of no run that could be is rejected."""
+    """A start record with an invalid run ID is rejected."""
     assert map_all(make_start(RUN, {"otel_ml.target.run": target})) == Records(
         rejected=Counter(record_without_target=1)
     )
 
 
 def test_start_long_ago() -> None:
-    """A start record of a run that began before all times that are taken is rejected."""
+    """A start record of a run that started before the accepted time window is rejected."""
     assert map_all(make_start(RUN, start_ns=1)) == Records(rejected=Counter(outside_time_window=1))
 
 
 def test_rank() -> None:
-    """Of two start records of one run the same one wins, and what is repeated is the same."""
+    """Of two start records of a run, the fuller one has the higher rank. Repeats rank equally."""
     short, longer = make_start(RUN), make_start(RUN, {"otel_ml.params": '{"rate": 0.1}'})
     ranks = [run.rank for run in map_all(short, longer, short).open_runs]
     assert ranks[0] == ranks[2] < ranks[1]
 
 
 def test_heartbeat() -> None:
-    """A heartbeat says that its process lives, and what it has counted."""
+    """A heartbeat records that its process is alive, with its counters."""
     beat = make_sign("heartbeat", NOW_NS, seq=7, dropped=2)
     assert map_all(beat, project="p").signs == [
         ProcessSign("p", "00000001", heartbeat_ns=NOW_NS, seq=7, dropped=2)
@@ -163,14 +163,14 @@ def test_heartbeat() -> None:
 
 
 def test_goodbye() -> None:
-    """A goodbye says that its process ends."""
+    """A goodbye records that its process ends."""
     assert map_all(make_sign("goodbye", NOW_NS), project="p") == Records(
         signs=[ProcessSign("p", "00000001", goodbye_ns=NOW_NS)]
     )
 
 
 def test_signs_of_one_request() -> None:
-    """Of each process and project one sign is kept, which says the most that was said."""
+    """One sign is kept per process and project, with the highest of all values."""
     told: dict[str, Value] = {"otel_ml.process": "00000001"}
     spans = [
         make_sign("goodbye", NOW_NS + 3, seq=9, dropped=1),
@@ -192,19 +192,19 @@ def test_signs_of_one_request() -> None:
 @pytest.mark.parametrize("record", ["heartbeat", "goodbye"])
 @pytest.mark.parametrize("process", ["", None, 7, "x" * 65, ["a"]])
 def test_sign_of_nobody(record: str, process: Value) -> None:
-    """A sign that names no process is rejected."""
+    """A heartbeat or goodbye without a valid process is rejected."""
     sign = make_span(attributes={"otel_ml.record": record, "otel_ml.process": process})
     assert map_all(sign) == Records(rejected=Counter(record_without_process=1))
 
 
 @pytest.mark.parametrize("count", [-1, "many", None, 2**64, float("nan"), True])
 def test_bad_counts(count: Value) -> None:
-    """Counts that are none are taken as none."""
+    """An invalid count is ignored."""
     sign = make_sign("heartbeat", NOW_NS, seq=count, dropped=count)
     assert map_all(sign, project="p").signs == [ProcessSign("p", "00000001", NOW_NS)]
 
 
 def test_rejected_record_is_no_sign() -> None:
-    """A span that is rejected says nothing of its process."""
+    """A rejected span does not count as a sign of its process."""
     span = make_call(attributes={"otel_ml.process": "00000001"}, span_id=bytes(8))
     assert map_all(span).signs == []

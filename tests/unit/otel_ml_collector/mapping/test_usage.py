@@ -1,4 +1,4 @@
-"""Tests of token counts: usage objects, and input tokens that leave out the cached ones."""
+"""Tests of token counts: usage objects, and input tokens that exclude cached ones."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ Counts = tuple[int | None, ...]
 
 
 def count_langfuse(usage: dict[str, Any]) -> Counts:
-    """Return input, output, cached, reasoning and cache creation tokens of an observation."""
+    """Return the token counts of an observation, in the order of `TOKENS`."""
     run = map_call(
         "ChatOpenAI",
         {
@@ -49,7 +49,7 @@ def count_langfuse(usage: dict[str, Any]) -> Counts:
             },
             (2_140, 9, 1_500, None, 40),
         ),
-        (  # LangChain writes the two lifetimes of Anthropic's cache apart
+        (  # LangChain lists the two lifetimes of Anthropic's cache separately
             {
                 "input": 10,
                 "output": 9,
@@ -60,7 +60,7 @@ def count_langfuse(usage: dict[str, Any]) -> Counts:
             },
             (52, 9, 5, None, 37),
         ),
-        (  # the total shows that the input is whole
+        (  # the total shows that the input includes cached tokens
             {"input": 131, "output": 14, "total": 145, "input_cached_tokens": 64},
             (131, 14, 64, None, None),
         ),
@@ -104,7 +104,7 @@ def count_langfuse(usage: dict[str, Any]) -> Counts:
     ],
 )
 def test_langfuse(usage: dict[str, Any], expected: Counts) -> None:
-    """Langfuse's usage is read in each of the spellings that its SDKs send."""
+    """Langfuse's usage is read in every spelling that its SDKs send."""
     assert count_langfuse(usage) == expected
 
 
@@ -112,7 +112,7 @@ BEDROCK = "opentelemetry.instrumentation.botocore.bedrock-runtime"
 
 
 def count(scope: str, attributes: dict[str, Value], provider: str = "") -> Counts:
-    """Return input, cached and cache creation tokens of a call."""
+    """Return the input, cached and cache creation tokens of a call."""
     told: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
     if provider:
         told["gen_ai.provider.name"] = provider
@@ -130,7 +130,7 @@ WRITTEN = "cache_creation.input_tokens"
     [(-1, None), (10**12, 10**12), (10**12 + 1, None), (2**63 - 1, None), ("1" * 18, None)],
 )
 def test_impossible_counts(tokens: Value, expected: int | None) -> None:
-    """A count of tokens that no call can have is ignored, so sums cannot overflow."""
+    """A token count that no call can have is ignored, so sums cannot overflow."""
     assert count("", {"input_tokens": tokens}) == (expected, None, None)
 
 
@@ -144,7 +144,7 @@ def test_impossible_counts(tokens: Value, expected: int | None) -> None:
     ],
 )
 def test_scopes_that_leave_out_cached_tokens(scope: str) -> None:
-    """The input tokens of emitters that are known to leave out cached tokens include them."""
+    """For emitters that exclude cached tokens from input tokens, the cached ones are added."""
     assert count(scope, {"input_tokens": 600, READ: 500, WRITTEN: 40}) == (1_140, 500, 40)
 
 
@@ -153,30 +153,30 @@ def test_scopes_that_leave_out_cached_tokens(scope: str) -> None:
     [
         ({"input_tokens": 600, "output_tokens": 9, READ: 1_500}, 2_100),
         ({"input_tokens": 60, "output_tokens": 9, READ: 50, WRITTEN: 40}, 150),
-        # the total has them
+        # the total includes cached tokens
         ({"input_tokens": 600, "output_tokens": 9, READ: 500, "total_tokens": 1_109}, 1_100),
         ({"input_tokens": 600, "output_tokens": 9, READ: 500, "total_tokens": 609}, 600),
         ({"input_tokens": 600, "output_tokens": 9, READ: 500}, 600),
-        # Gemini's total has thoughts
+        # Gemini's total includes thoughts
         ({"input_tokens": 61, "output_tokens": 18, READ: 24, "total_tokens": 109}, 61),
         ({"output_tokens": 18, READ: 24, "total_tokens": 109}, None),
         ({"input_tokens": 0, "output_tokens": 18, READ: 24}, 24),
     ],
 )
 def test_signs_of_an_unknown_scope(attributes: dict[str, Value], expected: int | None) -> None:
-    """The input tokens of any emitter include cached tokens if its counts show that they do not."""
+    """For unknown emitters, cached tokens are added if the counts show that they are excluded."""
     assert count("x", attributes)[0] == expected
 
 
 @pytest.mark.parametrize(
     ("provider", "cached", "more", "expected"),
     [
-        # OpenAI counts cached tokens as input tokens: an error of the emitter, or subtracted
+        # OpenAI's input tokens include cached ones: either an emitter's error, or subtracted
         ("openai", 11, {}, 10),
         ("openai", 50, {}, 60),
         ("openai", 50, {"total_tokens": 65}, 60),
         ("openai", 50, {"total_tokens": 15}, 10),
-        # Anthropic has no total: its emitters add up what they have
+        # Anthropic reports no total, so its emitters add up what they have
         ("anthropic", 50, {"total_tokens": 15}, 60),
         ("", 11, {}, 21),
         ("acme", 11, {"total_tokens": 15}, 21),
@@ -185,7 +185,7 @@ def test_signs_of_an_unknown_scope(attributes: dict[str, Value], expected: int |
 def test_more_cached_than_input_tokens(
     provider: str, cached: int, more: dict[str, Value], expected: int
 ) -> None:
-    """Counts that contradict what the provider counts are left as they are."""
+    """Counts that contradict the provider's way of counting are not changed."""
     told: dict[str, Value] = {"input_tokens": 10, "output_tokens": 5, READ: cached, **more}
     assert count("x", told, provider)[0] == expected
 

@@ -1,4 +1,4 @@
-"""Tests of attribute values as JSON text, numbers."""
+"""Tests of converting attribute values to JSON, text and numbers."""
 
 import math
 import random
@@ -36,7 +36,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_json_round_trip(value: object) -> None:
-    """Any JSON value is the same after it was written and read."""
+    """A JSON value that is written and read back is unchanged."""
     assert parse(to_json(value)) == value
 
 
@@ -55,13 +55,13 @@ def test_json_round_trip(value: object) -> None:
     ids=repr,
 )
 def test_to_json(value: object, text: str) -> None:
-    """A value is written as compact JSON with its keys as they came and bytes as base64."""
+    """A value is written as compact JSON, with keys in their original order and bytes as base64."""
     assert to_json(value) == text
 
 
 @given(st.dictionaries(st.text("abc", max_size=2), st.integers(0, 9)), st.randoms())
 def test_to_sorted_json(value: dict[str, int], shuffle: random.Random) -> None:
-    """Attributes are written the same, whatever order they came in."""
+    """Attributes are written the same in whatever order they arrive."""
     items = list(value.items())
     shuffle.shuffle(items)
     assert to_sorted_json(dict(items)) == to_sorted_json(value)
@@ -69,7 +69,7 @@ def test_to_sorted_json(value: dict[str, int], shuffle: random.Random) -> None:
 
 
 def test_numbers_of_attributes() -> None:
-    """An attribute that is NaN or infinite keeps its name, also within a list."""
+    """An attribute that is NaN or infinite keeps its name, even within a list."""
     value = {"loss": math.inf, "ratio": math.nan, "bounds": [1.5, -math.inf], "none": None}
     text = '{"bounds":[1.5,"-Infinity"],"loss":"Infinity","none":null,"ratio":"NaN"}'
     assert to_sorted_json(value) == text
@@ -97,14 +97,14 @@ def test_numbers_of_attributes() -> None:
     ids=repr,
 )
 def test_parse(text: Value, value: object) -> None:
-    """JSON text is read, and what is no JSON stays as it is."""
+    """JSON text is parsed. Other text is kept as it is."""
     assert parse(text) == value
 
 
 @pytest.mark.parametrize("depth", [300, 1_000, 100_000])
 @pytest.mark.parametrize("wrap", ["[|]", '{"a":|}'], ids=["lists", "objects"])
 def test_deep_json(depth: int, wrap: str) -> None:
-    """A text nested to any depth is read, written and shown without an error."""
+    """A text nested to any depth is parsed and written without an error."""
     opening, closing = wrap.split("|")
     value = parse(opening * depth + "1" + closing * depth)
     assert isinstance(to_json(value), str)
@@ -114,7 +114,7 @@ def test_deep_json(depth: int, wrap: str) -> None:
     ("value", "text"), [("a", "a"), (None, ""), (3, "3"), (True, "true"), (["a"], '["a"]')]
 )
 def test_to_text(value: Value, text: str) -> None:
-    """A text stays as it is, and other values are written as JSON."""
+    """Text is unchanged, and other values are written as JSON."""
     assert to_text(value) == text
 
 
@@ -157,5 +157,5 @@ def test_to_float(value: Value, number: float | None) -> None:
     ids=repr,
 )
 def test_to_int(value: Value, number: int | None) -> None:
-    """A count is read from int, float and numeric text where it fits 64 bits."""
+    """A count is read from int, float and numeric text if it fits into 64 bits."""
     assert to_int(value) == number

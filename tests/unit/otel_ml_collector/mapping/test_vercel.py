@@ -47,7 +47,7 @@ INNER: Final[dict[str, Value]] = {
     ],
 )
 def test_cache_in_words_of_the_provider(told: str) -> None:
-    """What came from a cache is read from what the provider says of it, too."""
+    """Cached tokens are also read from the provider's metadata."""
     silent = without(INNER, "ai.usage.cachedInputTokens")
     run = map_call("it", {**silent, "ai.response.providerMetadata": told})
     assert run.cached_tokens == 7
@@ -76,7 +76,7 @@ CACHING: Final = (
     ids=["4", "5", "6"],
 )
 def test_input_beside_the_cache(usage: dict[str, Value], input_tokens: int) -> None:
-    """Input of Anthropic has the cached tokens in it in each version, and the call its cost."""
+    """In every SDK version, Anthropic's input tokens include cached ones, and the cost is right."""
     silent = without(
         INNER, "ai.usage.inputTokens", "ai.usage.outputTokens", "ai.usage.cachedInputTokens"
     )
@@ -89,7 +89,7 @@ def test_input_beside_the_cache(usage: dict[str, Value], input_tokens: int) -> N
         700,
         40,
     )
-    # 3 $ a million, 0.3 from the cache, 3.75 into it, 15 of the answer.
+    # $ per million: 3 input, 0.3 read from the cache, 3.75 written to it, 15 output
     cost = (12 * 3 + 700 * 0.3 + 40 * 3.75 + 4 * 15) / 1e6
     assert Prices().cost("anthropic", "claude-sonnet-4-5", tokens_of(run), NOW_NS) == (
         pytest.approx(cost)
@@ -101,7 +101,7 @@ def tokens_of(run: Run) -> Tokens:
 
 
 def test_inner() -> None:
-    """The span of the model has the tokens."""
+    """The span of the model call has the tokens."""
     assert map_call("ai.generateText.doGenerate", INNER) == expect(
         "ai.generateText.doGenerate",
         without(INNER, "ai.prompt.messages", "ai.response.text"),
@@ -127,7 +127,7 @@ def test_inner() -> None:
 
 
 def test_outer() -> None:
-    """The span of the function around it has none, and keeps what it says of them."""
+    """The span around the model call has no tokens, but keeps their attributes."""
     told: dict[str, Value] = {
         "ai.operationId": "ai.generateText",
         "ai.telemetry.functionId": "trip",
@@ -151,7 +151,7 @@ def test_outer() -> None:
 
 
 def test_tool() -> None:
-    """A tool's arguments and result are read, also when they were written as JSON twice."""
+    """A tool's arguments and result are read even if they are JSON-encoded twice."""
     told: dict[str, Value] = {
         "ai.operationId": "ai.toolCall",
         "ai.toolCall.name": "find",
@@ -180,7 +180,7 @@ def test_tool() -> None:
     ],
 )
 def test_empty_text(text: str, calls: Value, outputs: str) -> None:
-    """An empty text is the output only when nothing else is."""
+    """An empty text is the output only if there is no other output."""
     told = {"ai.operationId": "ai.streamText.doStream", "ai.response.text": text}
     assert map_call("it", {**told, "ai.response.toolCalls": calls}).outputs == outputs
 
@@ -197,5 +197,5 @@ def test_empty_text(text: str, calls: Value, outputs: str) -> None:
     ],
 )
 def test_kind(operation: str, kind: str) -> None:
-    """Each operation has our kind: that inside calls the model."""
+    """Each operation is mapped to a kind. Inner spans are the model calls."""
     assert map_call("it", {"ai.operationId": operation}).kind == kind

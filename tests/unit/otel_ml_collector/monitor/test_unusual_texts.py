@@ -1,4 +1,4 @@
-"""Tests of the least usual of some texts."""
+"""Tests of finding the most unusual of some texts."""
 
 import random
 from collections.abc import Callable
@@ -16,7 +16,7 @@ DUTCH: Final = "waar blijft mijn bestelling ik wil graag geld terug kunt u mij h
 
 
 def write(draw: random.Random, words: str) -> str:
-    """Write a text, in half of the cases with a number that no other text has."""
+    """Write a random text, half of the time with a unique number."""
     number = f" {draw.randrange(10**6)}" if draw.random() < 0.5 else ""
     return " ".join(draw.choice(words.split()) for _ in range(draw.randrange(5, 30))) + number
 
@@ -31,7 +31,7 @@ ODD: Final[dict[str, Callable[[random.Random], str]]] = {
 
 @pytest.mark.parametrize("kind", [*ODD])
 def test_unusual_texts_come_first(kind: str) -> None:
-    """Of 208 texts the 12 of another script, language or form are the least usual."""
+    """Among 208 texts, the 12 in another script, language or form are the most unusual."""
     draw = random.Random(kind)  # noqa: S311 - not for secrets
     texts = [write(draw, ENGLISH) for _ in range(196)]
     odd = [ODD[kind](draw) for _ in range(12)]
@@ -41,7 +41,7 @@ def test_unusual_texts_come_first(kind: str) -> None:
 
 
 def test_no_texts_and_equal_texts() -> None:
-    """No text gives no weight, and equal or empty texts are equally usual."""
+    """An empty list has no weights, and equal or empty texts have equal weights."""
     assert weigh_texts([]) == []
     assert len(set(weigh_texts(["a b"] * 5))) == 1
     assert len(set(weigh_texts([""] * 5))) == 1

@@ -1,4 +1,4 @@
-"""Tests of cursors: where a list goes on."""
+"""Tests of cursors, which mark the next page of a list."""
 
 import base64
 import json
@@ -24,13 +24,13 @@ keys = st.builds(
 
 @given(keys)
 def test_round_trip(key: Key) -> None:
-    """A cursor that was written is read as the same place."""
+    """A cursor that is written and read back is the same position."""
     assert read_cursor(write_cursor(key)) == key
 
 
 @given(keys)
 def test_in_an_address(key: Key) -> None:
-    """A cursor stands in an address as it is, and is not longer than the API takes."""
+    """A cursor needs no escaping in a URL, and fits the API's length limit."""
     cursor = write_cursor(key)
     assert cursor.replace("-", "").replace("_", "").isalnum()
     assert len(cursor) <= 400
@@ -70,7 +70,7 @@ def encode(content: object) -> str:
     ids=lambda text: ascii(text[:20]),
 )
 def test_garbage(text: str) -> None:
-    """What no answer gave as a cursor is told as such, shortened."""
+    """A text that is not a cursor is rejected, with the text shortened in the error."""
     with pytest.raises(BadInput) as caught:
         read_cursor(text)
     assert str(caught.value) == (
@@ -81,8 +81,8 @@ def test_garbage(text: str) -> None:
 
 @given(st.text(max_size=80))
 def test_any_text(text: str) -> None:
-    """Any text is a cursor or a mistake in one, and nothing else happens."""
+    """Any text is either a cursor or a rejected one."""
     try:
         read_cursor(text)
     except BadInput as error:
-        assert error.field == "cursor"  # noqa: PT017 - both ways are right
+        assert error.field == "cursor"  # noqa: PT017 - both outcomes are correct

@@ -1,4 +1,4 @@
-"""Tests of conditions over figures: what they say, and where a wrong one is wrong."""
+"""Tests of conditions over measures: their meaning, and the position of errors."""
 
 import math
 from typing import Final
@@ -79,7 +79,7 @@ def number_of(figure: Figure) -> float:
     ],
 )
 def test_holds(text: str, expected: bool | None) -> None:
-    """A condition holds as the same text would in Python; a figure without a value never does."""
+    """A condition evaluates as in Python. A comparison with a missing value is false."""
     if expected is None:
         with pytest.raises(BadInput):
             parse_figures(text, VOCABULARY)
@@ -129,7 +129,7 @@ def test_holds(text: str, expected: bool | None) -> None:
     ],
 )
 def test_wrong(text: str, column: int, message: str) -> None:
-    """A text that is no condition is refused with the column, and with the name nearest to it."""
+    """An invalid condition is rejected with its column, and with the closest name."""
     with pytest.raises(BadInput) as refused:
         parse_figures(text, VOCABULARY)
     assert message in str(refused.value)
@@ -137,7 +137,7 @@ def test_wrong(text: str, column: int, message: str) -> None:
 
 
 def test_lazy() -> None:
-    """A figure that decides nothing is not asked for."""
+    """A measure that cannot change the result is not computed."""
     asked: list[str] = []
 
     def note(figure: Figure) -> float:
@@ -150,7 +150,7 @@ def test_lazy() -> None:
 
 
 def test_verdicts() -> None:
-    """The words of a condition that are verdicts are known before it is asked."""
+    """The verdicts that a condition uses are known before it is evaluated."""
     condition = parse_figures("not (errors > 0 or maybe-worse) and worse", VOCABULARY)
     assert [*verdicts_of(condition)] == ["maybe-worse", "worse"]
 
@@ -186,7 +186,7 @@ def test_verdicts() -> None:
     ],
 )
 def test_watched(text: str, expected: object) -> None:
-    """A figure may be of a field, a condition, an earlier time, against something, and sure."""
+    """A measure may have a field, a condition, an earlier time, a comparison or `surely`."""
     assert parse_figures(text, WATCHED) == expected
 
 
@@ -206,7 +206,7 @@ def test_watched(text: str, expected: object) -> None:
     ],
 )
 def test_wrong_watched(text: str, column: int, message: str) -> None:
-    """Such a figure that is wrong is refused with the column."""
+    """An invalid measure of an alert condition is rejected with its column."""
     with pytest.raises(BadInput) as refused:
         parse_figures(text, WATCHED)
     assert message in str(refused.value)

@@ -1,4 +1,4 @@
-"""Tests of the judge, and its version, that is the headline of a project."""
+"""Tests of choosing the judge and judge version for a project's headline."""
 
 from otel_ml.records import Tokens
 from otel_ml_collector.figures import choose_judges
@@ -6,7 +6,7 @@ from otel_ml_collector.stats import JudgeFigures, RunFigures
 
 
 def make_figures(*judges: tuple[str, int, int]) -> RunFigures:
-    """Make figures of judges: the name, the version, and how many runs it scored."""
+    """Make figures of judges, each with its name, its version and how many runs it scored."""
     return RunFigures(
         runs=1_000,
         errors=0,
@@ -33,18 +33,18 @@ def make_figures(*judges: tuple[str, int, int]) -> RunFigures:
 
 
 def test_trial_is_no_headline() -> None:
-    """A newer version that scored a few stored runs does not replace the live one."""
+    """A newer version that scored only a few stored runs does not replace the live one."""
     (judge,) = choose_judges(make_figures(("grounded", 1, 900), ("grounded", 2, 100)), 2)
     assert (judge.version, judge.evaluations) == (1, 900)
 
 
 def test_newest_version_that_is_live() -> None:
-    """The newest version counts once it scored at least half as many runs."""
+    """The newest version is chosen once it scored at least half as many runs."""
     (judge,) = choose_judges(make_figures(("grounded", 1, 900), ("grounded", 2, 450)), 2)
     assert judge.version == 2
 
 
 def test_judges_of_most_runs() -> None:
-    """The judges that scored most runs come first."""
+    """The judges that scored the most runs come first."""
     figures = make_figures(("a", 1, 10), ("b", 1, 30), ("c", 1, 20))
     assert [judge.judge for judge in choose_judges(figures, 2)] == ["b", "c"]

@@ -1,4 +1,4 @@
-"""Tests of what the first bytes of images say."""
+"""Tests of reading the type and size of an image from its first bytes."""
 
 import io
 
@@ -23,7 +23,7 @@ from otel_ml_collector.web.images import Head, read_head
     ],
 )
 def test_sides(form: str, options: dict[str, object]) -> None:
-    """The size is the one that Pillow wrote."""
+    """The size that Pillow wrote is read."""
     file = io.BytesIO()
     Image.new("RGB", (321, 45), "red").save(file, form, **options)
     head = read_head(file.getvalue())
@@ -42,7 +42,7 @@ def test_sides(form: str, options: dict[str, object]) -> None:
     ],
 )
 def test_what_is_not_drawn(sides: tuple[int, int], why: str) -> None:
-    """An image of more than 16,777,216 pixels, or of none, is not to be drawn."""
+    """An image of more than 16,777,216 pixels, a side over 16,384 or no size is not drawn."""
     assert Head("image/png", *sides).why == why
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_drawn(sides: tuple[int, int], why: str) -> None:
     st.binary(),
 )
 def test_anything(start: bytes, rest: bytes) -> None:
-    """Any bytes have a size or none, and nothing else happens."""
+    """Any bytes after an image signature can be read without an error."""
     head = read_head(start + rest)
     assert head is not None
     assert head.width >= 0

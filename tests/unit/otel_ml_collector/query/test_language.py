@@ -1,4 +1,4 @@
-"""Tests of the filter language: what it reads, and where it points when it cannot."""
+"""Tests of the filter language: valid filters, and the position of errors."""
 
 import time
 from contextlib import suppress
@@ -36,7 +36,7 @@ EXPECTED_COMPARISON: Final = "Expected a comparison such as latency_ms > 200, fo
 def compared(
     field: str, operator: str, value: object, *, key: str | None = None, at: tuple[int, int]
 ) -> FieldComparison:
-    """Make a comparison whose field and value stand at two columns."""
+    """Make a comparison whose field and value are at the given columns."""
     path = () if key is None else (key,)
     return FieldComparison(Field(field, path, at[0]), operator, value, at[1])  # type: ignore[arg-type]
 
@@ -82,7 +82,7 @@ def compared(
     ],
 )
 def test_comparison(text: str, tree: Tree | None) -> None:
-    """A comparison is read with its field, operator, value and columns."""
+    """A comparison is parsed into its field, operator, value and columns."""
     assert parse(text) == tree
 
 
@@ -97,14 +97,14 @@ def test_comparison(text: str, tree: Tree | None) -> None:
     ],
 )
 def test_path(text: str, path: tuple[str | int, ...]) -> None:
-    """The way into a field is written with dots, keys and places."""
+    """A path into a field is written with dots, keys and indices."""
     tree = parse(text)
     assert isinstance(tree, FieldComparison)
     assert (tree.field.name, tree.field.path) == ("inputs", path)
 
 
 def test_slices() -> None:
-    """Raymon's slices are conditions on tags that must all hold, whatever the tags are called."""
+    """A Raymon slice is a conjunction of conditions on tags, whatever the tag names are."""
     assert parse("client==Remax && app==v1.0.0 && SDK Version!='1 && 2' && ms>=5") == Both(
         [
             compared("tags", "==", "Remax", key="client", at=(0, 8)),
@@ -116,12 +116,12 @@ def test_slices() -> None:
 
 
 def test_quoted_ampersands() -> None:
-    """What stands in quotes joins nothing."""
+    """An operator inside quotes is part of the text."""
     assert parse('"a && b" in input') == compared("inputs", "contains", "a && b", at=(12, 0))
 
 
 def test_chain() -> None:
-    """A chained comparison holds when each of its pairs does."""
+    """A chained comparison holds if each of its pairs does."""
     assert parse("100 < latency_ms <= 200") == Both(
         [
             compared("latency_ms", ">", 100, at=(6, 0)),
@@ -214,7 +214,7 @@ def test_parentheses() -> None:
     ],
 )
 def test_error(text: str, message: str, column: int) -> None:
-    """What is no filter is told with what was expected, and where, in characters."""
+    """An invalid filter is rejected with the expected syntax and the column of the error."""
     with pytest.raises(BadInput) as caught:
         parse(text)
     assert str(caught.value).startswith(message)
@@ -225,7 +225,7 @@ def test_error(text: str, message: str, column: int) -> None:
     ("text", "column"), [('(model == "a"\n and other)', 19), ('(model == "a"\n and =)', 19)]
 )
 def test_error_in_a_later_line(text: str, column: int) -> None:
-    """A column counts from the beginning of the whole text, also over several lines."""
+    """The column counts from the start of the whole text, even over several lines."""
     with pytest.raises(BadInput) as caught:
         parse(text)
     assert caught.value.column == column
@@ -249,7 +249,7 @@ def test_error_in_a_later_line(text: str, column: int) -> None:
     ],
 )
 def test_nothing_is_evaluated(tmp_path: Path, text: str) -> None:
-    """Code in a filter is refused and never run."""
+    """Code in a filter is rejected and never run."""
     file = tmp_path / "touched"
     with pytest.raises(BadInput):
         parse(text.format(file=file))
@@ -289,13 +289,13 @@ def test_nothing_is_evaluated(tmp_path: Path, text: str) -> None:
     ids=lambda text: ascii(text[:25]),
 )
 def test_refused(text: str) -> None:
-    """Whatever is no comparison of fields and values is refused, however it is nested and long."""
+    """Anything but comparisons of fields and values is rejected, however nested or long it is."""
     with pytest.raises(BadInput):
         parse(text)
 
 
 def test_long_filter() -> None:
-    """A filter of more than 4,000 characters is told as such."""
+    """A filter of more than 4,000 characters is rejected with its length."""
     with pytest.raises(BadInput, match=r"^The filter has 4001 characters: expected at most 4000$"):
         parse('model == "' + "x" * 3_990 + '"')
 
@@ -316,11 +316,11 @@ PIECES: Final = [
 @settings(max_examples=examples(400))
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_any_text(text: str) -> None:
-    """Any text is a filter or a mistake in one, soon, and the mistake is inside the text."""
+    """Any text is either a filter or rejected with a column inside the text."""
     try:
         compile_filter(text)
     except BadInput as error:
-        assert error.field == "where"  # noqa: PT017 - both ways are right
+        assert error.field == "where"  # noqa: PT017 - both outcomes are correct
         assert error.column is not None  # noqa: PT017
         assert 0 <= error.column <= len(text)  # noqa: PT017
         return
@@ -330,7 +330,7 @@ def test_any_text(text: str) -> None:
 @settings(max_examples=examples(300))
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=40).map("".join)))
 def test_any_beginning(text: str) -> None:
-    """What is wanted at the end of any text begins inside it, and its prefix stands there."""
+    """The start of the word at the end of any text is inside the text, and its prefix ends it."""
     caret = read_caret(text)
     assert 0 <= caret.start <= len(text)
     assert text.endswith(caret.prefix)
@@ -350,7 +350,7 @@ def test_any_beginning(text: str) -> None:
     ids=lambda text: text[:4],
 )
 def test_quickly(text: str) -> None:
-    """A text made to take long does not."""
+    """A text designed to be slow is parsed within 2 seconds."""
     begin = time.process_time()
     with suppress(BadInput):
         compile_filter(text)
@@ -378,7 +378,7 @@ def test_quickly(text: str) -> None:
     ],
 )
 def test_conjuncts(text: str, parts: list[str]) -> None:
-    """A filter is cut into the conditions that must all hold, as they are written."""
+    """A filter is split into the conditions that must all hold, in their original spelling."""
     assert conjuncts(text) == parts
 
 
@@ -392,11 +392,11 @@ def test_conjuncts(text: str, parts: list[str]) -> None:
     ],
 )
 def test_fields(text: str, fields: set[str]) -> None:
-    """The fields of a filter are those that it looks at, wherever they stand."""
+    """The fields of a filter are all fields that its conditions use."""
     assert fields_of(parse(text)) == fields
 
 
-# Columns of a run that are asked for under another name, or are no one's business.
+# Columns of a run that filters reach under another name, or that are internal.
 NO_FIELDS: Final = {
     *("project", "start_ns", "span_id", "parent_span_id"),
     *("structure", "inputs_preview", "outputs_preview", "process", "seq", "arrived_ns", "rank"),
@@ -405,7 +405,7 @@ NO_FIELDS: Final = {
 
 
 def test_every_column_of_a_run_is_a_field() -> None:
-    """What a run's record declares is a field of the language, of the kind of its column."""
+    """Every column of a run is a field of the language, with the kind of its column."""
     kinds = {}
     for name, (_, column) in columns_of(Run).items():
         if name in NO_FIELDS:

@@ -1,6 +1,6 @@
-"""Tests of log records that tell of calls: what is a call, and what is a line of a session.
+"""Tests of log records that report calls, and of those that are lines of a session.
 
-What real programs sent is checked by tests/process/recorded/test_programs.py.
+Records of real programs are tested in tests/process/recorded/test_programs.py.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ USED: Final[dict[str, Value]] = {"model": "gpt-4o", "input_tokens": "12", "outpu
 
 
 def test_unknown_program() -> None:
-    """A record of any program with model, input and output counts and no trace is a call."""
+    """A record of any program with a model and token counts, but no trace, is a call."""
     log = make_log("done", {**USED, "session.id": "s-1", "cost_usd": 0.25}, event="api_request")
     (run,) = map_all(log).runs
     told = (run.kind, run.model, run.input_tokens, run.output_tokens, run.cost, run.session)
@@ -30,26 +30,26 @@ def test_unknown_program() -> None:
     ids=repr,
 )
 def test_no_call(changed: dict[str, Value]) -> None:
-    """A record that lacks one of the three is a line of its session."""
+    """A record that lacks the model, the input or the output tokens is a line of its session."""
     records = map_all(make_log("done", {**USED, **changed, "session.id": "s-1"}))
     assert (len(records.runs), len(records.logs)) == (0, 1)
     assert records.logs[0].owner.startswith("key:")
 
 
 def test_record_of_a_trace() -> None:
-    """A record that names its trace is told of a span, which is the call."""
+    """A record with a trace is a line, because the span is the call."""
     records = map_all(make_log("done", USED, trace_id=b"\1" * 16, span_id=b"\2" * 8))
     assert (len(records.runs), len(records.logs)) == (0, 1)
 
 
 def test_event_that_lost_its_span() -> None:
-    """An event of the conventions is told of a span, which is the call, even without its id."""
+    """A GenAI event without IDs is not a call, because it belongs to a span that is the call."""
     event = "gen_ai.client.inference.operation.details"
     assert not map_all(make_log("done", USED, event=event)).runs
 
 
 def test_same_record() -> None:
-    """A record that is sent twice is one run, and another one is another."""
+    """A record that is sent twice is one run. A different record is another run."""
     log = make_log("done", USED)
     other = replace(log, time_ns=NOW_NS + 1)
     ids = [map_all(one).runs[0].run_id for one in (log, log, other)]
@@ -67,14 +67,14 @@ def test_same_record() -> None:
     ids=repr,
 )
 def test_bad_counts(changed: dict[str, Value], tokens: tuple[int | None, int | None]) -> None:
-    """A count that makes no sense is none, and stays among the attributes as it came."""
+    """An invalid count is ignored, and stays among the attributes."""
     (run,) = map_all(make_log("done", {**USED, **changed})).runs
     assert (run.input_tokens, run.output_tokens, run.cost) == (*tokens, None)
     assert all(f'"{name}":' in run.attributes for name in changed)
 
 
 def test_failed_call() -> None:
-    """A record of a call that failed is a failed call, with its error."""
+    """An error record of a call is a failed call with its error."""
     log = make_log(
         None,
         {
@@ -93,7 +93,7 @@ def test_failed_call() -> None:
 
 
 def test_event_of_rust() -> None:
-    """A place in a source file is no event's name where the attribute has one."""
+    """The event name is read from the attribute if the field holds a place in a source file."""
     log = make_log(
         "line",
         {"event.name": "app.started", "session.id": "s-1"},
@@ -103,7 +103,7 @@ def test_event_of_rust() -> None:
 
 
 def test_delta() -> None:
-    """A line for each piece of a streamed answer is left out, and counted."""
+    """The record of each piece of a streamed answer is counted and not stored."""
     log = make_log(
         None,
         {"event.name": "codex.sse_event", "event.kind": "response.output_text.delta"},
@@ -114,7 +114,7 @@ def test_delta() -> None:
 
 
 def make_claude(event: str, **attributes: Value) -> Log:
-    """Make a log record of Claude Code, without a trace."""
+    """Make a log record of Claude Code without a trace."""
     return make_log(
         f"claude_code.{event}",
         {"event.name": event, "session.id": "s-17", **attributes},
@@ -123,7 +123,7 @@ def make_claude(event: str, **attributes: Value) -> Log:
 
 
 def test_claude_code_without_traces() -> None:
-    """Claude Code's log records alone are calls, tools, questions and answers of one session."""
+    """Claude Code's log records without traces become calls, tools, questions and answers."""
     logs = (
         make_claude("user_prompt", prompt="Where?"),
         make_claude(
@@ -148,7 +148,7 @@ def test_claude_code_without_traces() -> None:
 
 
 def test_claude_code_with_traces() -> None:
-    """With traces, the spans are the calls. The texts are content of their span."""
+    """With traces, the spans are the calls, and the texts are content of their spans."""
     ids: dict[str, Any] = {"trace_id": bytes(15) + b"\1", "span_id": bytes(7) + b"\2"}
     call = replace(make_claude("api_request", model="m", input_tokens=1, output_tokens=1), **ids)
     answer = replace(make_claude("assistant_response", response="In Kyoto."), **ids)

@@ -1,4 +1,4 @@
-"""Tests of errors as answers."""
+"""Tests of errors as API responses."""
 
 import pytest
 
@@ -31,7 +31,7 @@ from otel_ml_collector.errors import (
 def test_problem(
     error: CollectorError, status: int, code: str, field: str | None, column: int | None
 ) -> None:
-    """Each error has its status, and says what is wrong and where."""
+    """Each error has its HTTP status, code, message, field and column."""
     found, problem = problem_of(error)
     assert (found, problem.model_dump()) == (
         status,

@@ -7,7 +7,7 @@ from otel_ml_collector.queues.forms import QueueForm
 
 
 def test_labels() -> None:
-    """A line is an answer, with what it means; the judge is named like the queue."""
+    """Each line is an answer with its meaning. The judge is named after the queue."""
     wanted = QueueForm(question="Is it short?", answers="Yes = pass\nNo=fail\n\nUnsure = none\nOdd")
     made = wanted.wanted
     assert [(label.label, label.passed, label.is_answer) for label in made.labels] == [
@@ -20,7 +20,7 @@ def test_labels() -> None:
 
 
 def test_scale() -> None:
-    """A single line with two numbers is a scale."""
+    """A single line with two numbers defines a scale."""
     made = QueueForm(answers="1 to 5, passes from 4", judge="stars").wanted
     assert made.scale is not None
     assert made.scale.model_dump() == {"low": 1, "high": 5, "passes_from": 4}
@@ -41,7 +41,7 @@ def test_scale() -> None:
     ],
 )
 def test_wrong(field: str, value: str) -> None:
-    """A field that is wrong is named."""
+    """The error about an invalid field names the field."""
     form = QueueForm.model_validate({field: value})
     with pytest.raises(BadInput) as refused:
         _ = form.wanted
@@ -49,6 +49,6 @@ def test_wrong(field: str, value: str) -> None:
 
 
 def test_no_name() -> None:
-    """A form without a name and a question is refused."""
+    """A form without a name and a question is rejected."""
     with pytest.raises(BadInput, match="No name"):
         QueueForm(question=" / ").check_name()

@@ -1,4 +1,4 @@
-"""Tests of times at the edge: RFC 3339 and nanoseconds."""
+"""Tests of converting times between RFC 3339 and nanoseconds."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.spans import NOW_NS
     ],
 )
 def test_write(time_ns: int, text: str) -> None:
-    """A time is written with all its nanoseconds, in UTC."""
+    """A time is written in UTC with all its nanoseconds."""
     assert to_rfc3339(time_ns) == text
 
 
@@ -41,13 +41,13 @@ def test_write(time_ns: int, text: str) -> None:
     ],
 )
 def test_read(text: str, time_ns: int) -> None:
-    """A time is read with its offset and all its digits; without an offset it is UTC."""
+    """A time is read with its offset and all its digits. Without an offset it is in UTC."""
     assert from_rfc3339(text, "start") == time_ns
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_round_trip(time_ns: int) -> None:
-    """Any time that an answer writes is read as the same time."""
+    """A time that is written and read back is the same."""
     assert from_rfc3339(to_rfc3339(time_ns), "start") == time_ns
 
 
@@ -56,7 +56,7 @@ def test_round_trip(time_ns: int) -> None:
     ["", "yesterday", "2026-13-01", "2026-11-20T25:00:00Z", "1732086000", "2026-11-20T", "\0"],
 )
 def test_no_time(text: str) -> None:
-    """What is no time is told with the name of its parameter."""
+    """An invalid time is rejected with the name of its parameter."""
     with pytest.raises(BadInput) as caught:
         from_rfc3339(text, "end")
     assert str(caught.value) == (
@@ -76,7 +76,7 @@ def test_no_time(text: str) -> None:
     ],
 )
 def test_far_time(text: str) -> None:
-    """A time that no run can have is told with the years that it can."""
+    """A time outside 1970 to 2261 is rejected with this range."""
     with pytest.raises(BadInput) as caught:
         from_rfc3339(text, "start")
     assert str(caught.value) == f"Invalid time {text!r}: expected a year from 1970 to 2261"
@@ -84,8 +84,8 @@ def test_far_time(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text(text: str) -> None:
-    """Any text is a time or a mistake in one, and nothing else happens."""
+    """Any text is either a valid time or rejected."""
     try:
         assert 0 <= from_rfc3339(text, "start") < 2**63
     except BadInput as error:
-        assert error.field == "start"  # noqa: PT017 - both ways are right
+        assert error.field == "start"  # noqa: PT017 - both outcomes are correct

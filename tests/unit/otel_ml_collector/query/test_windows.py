@@ -1,4 +1,4 @@
-"""Tests of windows of time: days of time zones, and buckets that begin with the window."""
+"""Tests of time windows: days in time zones, and buckets from the start of the window."""
 
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ def at(text: str) -> int:
 
 
 def starts_of(window: Window, step_ns: int | None) -> list[str]:
-    """Return the starts of the buckets of a window, as clocks in its zone show them."""
+    """Return the starts of a window's buckets as local times of its zone."""
     return [write_local(time_ns, window.zone)[5:16] for time_ns in window.cut(step_ns).starts_ns]
 
 
@@ -41,13 +41,13 @@ def starts_of(window: Window, step_ns: int | None) -> list[str]:
     ],
 )
 def test_last(last: str, start: str, end: str) -> None:
-    """A length of time ends now, to the nanosecond; a day is one of the zone."""
+    """A window of a given length ends now, to the nanosecond. Days are days of the time zone."""
     window = find_last(last, at("2026-03-29T12:00:00.000000007+02:00"), BERLIN)
     assert window == Window(at(start), at(end), BERLIN)
 
 
 def test_yesterday_before_midnight_in_utc() -> None:
-    """At half past midnight in Berlin it is still the day before in UTC."""
+    """At half past midnight in Berlin, "yesterday" is one day later than in UTC."""
     now_ns = at("2026-11-20T00:30:00")
     berlin, utc = (find_last("yesterday", now_ns, zone) for zone in (BERLIN, UTC_ZONE))
     assert to_rfc3339(berlin.start_ns) == "2026-11-18T23:00:00.000000000Z"
@@ -56,7 +56,7 @@ def test_yesterday_before_midnight_in_utc() -> None:
 
 @pytest.mark.parametrize("last", ["", "0h", "24", "24 h", "tomorrow", "9999999h", "999999w", "-1d"])
 def test_bad_last(last: str) -> None:
-    """What is neither a length nor a day is refused with what is right."""
+    """A text that is neither a length nor a day is rejected with the expected form."""
     with pytest.raises(BadInput) as caught:
         find_last(last, at("2026-11-20"), BERLIN)
     expected = "expected a number of s, m, h, d or w such as 24h, today or yesterday"
@@ -69,7 +69,7 @@ def test_bad_last(last: str) -> None:
     "name", ["", "Mars", "Europe", "europe/berlin", "/etc/localtime", "../UTC", "+01:00", "a\0"]
 )
 def test_bad_zone(name: str) -> None:
-    """What is no time zone is refused with the name of its parameter and what is right."""
+    """An unknown time zone is rejected with its parameter and the expected form."""
     with pytest.raises(BadInput) as caught:
         read_zone(name)
     assert str(caught.value) == (
@@ -79,7 +79,7 @@ def test_bad_zone(name: str) -> None:
 
 
 def test_date_of_a_zone() -> None:
-    """A time without an offset is of the zone; an offset counts as it is."""
+    """A time without an offset is in the zone. A time with an offset keeps it."""
     assert to_rfc3339(at("2026-07-01")) == "2026-06-30T22:00:00.000000000Z"
     assert to_rfc3339(at("2026-07-01T00:00:00Z")) == "2026-07-01T00:00:00.000000000Z"
 
@@ -88,7 +88,7 @@ def test_date_of_a_zone() -> None:
     ("day", "hours"), [("2026-03-29", 23), ("2026-03-30", 24), ("2026-10-25", 25)]
 )
 def test_days_with_a_change_of_the_clocks(day: str, hours: int) -> None:
-    """A day has as many buckets of an hour as it has hours, and is one bucket of a day."""
+    """A day with a clock change has as many hourly buckets as hours, and one daily bucket."""
     window = find_last("today", at(f"{day}T13:00:00"), BERLIN)
     assert window.end_ns - window.start_ns == hours * HOUR_NS
     assert len(window.cut(HOUR_NS).starts_ns) == hours
@@ -97,7 +97,7 @@ def test_days_with_a_change_of_the_clocks(day: str, hours: int) -> None:
 
 
 def test_days_of_a_month() -> None:
-    """Buckets of a day begin at midnight in the zone, also behind a change of the clocks."""
+    """Daily buckets start at midnight in the zone, even after a clock change."""
     window = Window(at("2026-10-23T15:00:00"), at("2026-10-27T01:00:00"), BERLIN)
     assert starts_of(window, DAY_NS) == [
         "10-23 15:00",
@@ -117,13 +117,13 @@ def test_days_of_a_month() -> None:
     ],
 )
 def test_quarters_of_a_day(day: str, starts: list[str]) -> None:
-    """Steps of several hours follow the clocks of the zone."""
+    """Steps of several hours follow the local time of the zone."""
     window = find_last("today", at(f"{day}T13:00:00"), BERLIN)
     assert [text[6:] for text in starts_of(window, 6 * HOUR_NS)] == starts
 
 
 def test_cut_first_bucket() -> None:
-    """The first bucket begins at the nanosecond of the window, the others at full hours."""
+    """The first bucket starts with the window, and the others at full hours."""
     window = Window(at("2026-11-20T07:30:00") + 1, at("2026-11-20T09:00:00") + 1, BERLIN)
     hour_ns = at("2026-11-20T08:00:00")
     buckets = window.cut(HOUR_NS)
@@ -134,14 +134,14 @@ def test_cut_first_bucket() -> None:
 
 
 def test_half_hours() -> None:
-    """Full hours of a zone that is half an hour off are not those of UTC."""
+    """In a zone with a half-hour offset, buckets start at its own full hours."""
     start_ns = at("2026-11-20T07:00:00Z")
     starts = starts_of(Window(start_ns, start_ns + 2 * HOUR_NS, KOLKATA), HOUR_NS)
     assert starts == ["11-20 12:30", "11-20 13:00", "11-20 14:00"]
 
 
 def test_one_bucket() -> None:
-    """Without a step all of the window is one bucket."""
+    """Without a step, the whole window is one bucket."""
     buckets = Window(3, 10, BERLIN).cut(None)
     assert (buckets.starts_ns, buckets.step_ns, buckets.is_even) == ((3,), 7, True)
 
@@ -155,7 +155,7 @@ def test_one_bucket() -> None:
     zone=st.sampled_from(ZONES),
 )
 def test_buckets_cover_a_window(start_ns: int, length_ns: int, step_ns: int, zone: object) -> None:
-    """Buckets follow each other from the start of a window to its end, none much too long."""
+    """Buckets cover a window without gaps, and none is more than an hour too long."""
     window = Window(start_ns, start_ns + length_ns, zone)  # type: ignore[arg-type] # a zone
     buckets = window.cut(step_ns)
     assert (buckets.edges_ns[0], buckets.edges_ns[-1]) == (window.start_ns, window.end_ns)
@@ -165,14 +165,14 @@ def test_buckets_cover_a_window(start_ns: int, length_ns: int, step_ns: int, zon
 
 
 def test_skipped_day() -> None:
-    """A day that a zone skipped, as Samoa did in 2011, is no bucket."""
+    """A day that a zone skipped, as Samoa did in 2011, has no bucket."""
     start_ns = at("2011-12-29T00:00:00Z")
     starts = starts_of(Window(start_ns, start_ns + 3 * DAY_NS, read_zone("Pacific/Apia")), DAY_NS)
     assert starts == ["12-28 14:00", "12-29 00:00", "12-31 00:00", "01-01 00:00"]
 
 
 def test_seconds() -> None:
-    """Steps of a second are cut like all others."""
+    """Buckets of a second start at full seconds."""
     start_ns = at("2026-11-20T07:00:00") + SECOND_NS // 2
     buckets = Window(start_ns, start_ns + 2 * SECOND_NS, BERLIN).cut(SECOND_NS)
     assert [time_ns - start_ns for time_ns in buckets.starts_ns] == [

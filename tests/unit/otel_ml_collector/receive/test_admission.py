@@ -1,4 +1,4 @@
-"""Tests of which requests are taken, with a clock of their own."""
+"""Tests of admitting requests, with a simulated clock."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,9 +14,9 @@ ANSWER_S: Final = 3.5
 
 @dataclass
 class Line:
-    """A line before a store of a known speed, which serves in the order of arrival.
+    """A queue before a store of known speed, which serves requests in order of arrival.
 
-    Who would wait longer than `ANSWER_S` leaves then, without having been served.
+    A request that would wait longer than `ANSWER_S` leaves after `ANSWER_S` without being served.
     """
 
     bytes_per_s: float
@@ -28,11 +28,11 @@ class Line:
         self.admission = Admission(lambda: self.now_s, lambda low, high: (low + high) / 2)
 
     def send(self, sender: str, size: int) -> bool:
-        """Send a request; tells whether it is taken."""
+        """Send a request and return whether it is admitted."""
         return self.delay(sender, size) == 0
 
     def delay(self, sender: str, size: int) -> float:
-        """Send a request; returns after how many seconds it is to come again, 0 when taken."""
+        """Send a request and return its retry delay in seconds, or 0 if it is admitted."""
         try:
             place = self.admission.admit(sender, size)
         except Unavailable as error:
@@ -47,7 +47,7 @@ class Line:
         return 0.0
 
     def serve(self, seconds: float) -> int:
-        """Let time pass; returns how many requests were answered."""
+        """Let time pass and return how many requests were answered."""
         until_s, answered = self.now_s + seconds, 0
         while self.ends and self.ends[0][0] <= until_s:
             self.now_s, place, is_served = self.ends.pop(0)
@@ -60,9 +60,9 @@ class Line:
 @pytest.mark.parametrize("rate", [MIB / 4, 2 * MIB, 20 * MIB])
 @pytest.mark.parametrize("senders", [16, 64])
 def test_window(rate: float, senders: int) -> None:
-    """Whatever the store's speed is, what is taken keeps it busy and is answered in time."""
+    """For any speed of the store, admitted requests keep it busy and are answered in time."""
     line, size = Line(rate), int(rate / 8)
-    for _ in range(200):  # twenty seconds in which it learns
+    for _ in range(200):  # twenty seconds to learn the speed
         for number in range(senders):
             line.send(str(number), size)
         line.serve(0.1)
@@ -75,7 +75,7 @@ def test_window(rate: float, senders: int) -> None:
 
 
 def test_alone() -> None:
-    """A request is taken when no other waits, however slow the store was before."""
+    """A request is admitted if no other waits, however slow the store was before."""
     line = Line(1_000)
     for _ in range(20):
         assert line.send("one", 100_000)
@@ -83,7 +83,7 @@ def test_alone() -> None:
 
 
 def test_idle_teaches_nothing() -> None:
-    """Lone small requests, of which each takes a while, do not keep larger ones out."""
+    """Single small requests that take long do not keep larger ones out."""
     line = Line(10_000)
     for _ in range(100):
         assert line.send("one", 1_000)
@@ -92,17 +92,17 @@ def test_idle_teaches_nothing() -> None:
 
 
 def test_larger_than_the_window() -> None:
-    """A body larger than the window is taken although others wait, and keeps few of them out."""
+    """A body larger than the window is admitted while others wait, and excludes few of them."""
     line = Line(20 * MIB)
     for _ in range(3):
         assert line.send("small", MIB)
-    assert line.send("large", 20 * MIB)  # the window is 8 MiB at first
+    assert line.send("large", 20 * MIB)  # the window is initially 8 MiB
     assert all(line.send("small", MIB) for _ in range(3))
     assert not line.send("large", 20 * MIB)
 
 
 def test_large_is_measured_whole() -> None:
-    """Large bodies that are stored fast widen the window, although they count for less."""
+    """Large bodies that are stored quickly widen the window by their whole size."""
     line = Line(20 * MIB)
     for _ in range(20):
         assert line.send("large", 20 * MIB)
@@ -111,20 +111,20 @@ def test_large_is_measured_whole() -> None:
 
 
 def test_small_sender() -> None:
-    """A small sender is taken each time while many others want all there is."""
+    """A small sender is admitted almost every time, although many others want all capacity."""
     line = Line(2 * MIB)
     taken = 0
     for turn in range(350):
         for number in range(64):
             line.send(str(number), MIB // 4)
-        if turn >= 50 and turn % 10 == 0:  # it has learnt by then
+        if turn >= 50 and turn % 10 == 0:  # it has learned the speed by then
             taken += line.send("small", 2_000)
         line.serve(0.1)
     assert taken >= 27
 
 
 def test_every_sender() -> None:
-    """Senders that come again when they are told have about the same, however many they are."""
+    """Senders that retry when asked get similar shares, and the store's capacity is used."""
     line, size = Line(2 * MIB), MIB // 4
     due = dict.fromkeys(map(str, range(64)), 0.0)
     had = dict.fromkeys(due, 0)
@@ -140,7 +140,7 @@ def test_every_sender() -> None:
 
 
 def test_delays() -> None:
-    """Who is refused is told to come when there is room, one after the other."""
+    """Rejected senders get increasing retry delays of 1 to 10 seconds."""
     line = Line(2 * MIB)
     delays = [line.delay(str(number), MIB) for number in range(40)]
     told = [delay for delay in delays if delay]
@@ -151,7 +151,7 @@ def test_delays() -> None:
 
 
 def test_no_pressure_while_collecting() -> None:
-    """Requests that only wait to be stored with others are no load, however busy other work is."""
+    """Requests that only wait for a batch are not load, even if other work is busy."""
     now_s = 0.0
     pressure = Pressure(lambda: now_s, lambda: 1.5 * now_s, lambda: True)
     for _ in range(20):
@@ -164,7 +164,7 @@ def test_no_pressure_while_collecting() -> None:
     ("under_way", "cores", "is_high"), [(True, 1.5, True), (True, 0.5, False), (False, 1.5, False)]
 )
 def test_pressure(*, under_way: bool, cores: float, is_high: bool) -> None:
-    """Requests take all there is once they go on all the time and use a core; a pause ends it."""
+    """Pressure is high while requests run continuously and use a core. A pause ends it."""
     now_s, cpu_s = 0.0, 0.0
     pressure = Pressure(lambda: now_s, lambda: cpu_s)
 
@@ -189,7 +189,7 @@ def test_pressure(*, under_way: bool, cores: float, is_high: bool) -> None:
 
 
 def test_pressure_of_another_thread() -> None:
-    """Who only looks believes the last request for a second, and changes nothing by looking."""
+    """`was_high` keeps the last state for a second, and reading it changes nothing."""
     now_s, cpu_s = 0.0, 0.0
     pressure = Pressure(lambda: now_s, lambda: cpu_s)
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Tests of group commit, with stores that block, refuse and break."""
+"""Tests of group commit, with stores that block, reject and fail."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ BUSY = "The store is busy"
 
 
 class FakeStore:
-    """A store that keeps the names of what it was given, and behaves as it is told."""
+    """A store that keeps the names of its records, and calls `behave` for each group."""
 
     def __init__(self, behave: Callable[[set[str]], None] = lambda names: None) -> None:
         self.groups: list[list[str]] = []
@@ -45,7 +45,7 @@ class FakeStore:
 
     @contextmanager
     def reservation(self, commit: Commit) -> Iterator[None]:
-        """Keep the writer in a write of its own, so that what comes in meanwhile waits."""
+        """Keep the writer busy with another write, so that new requests wait."""
         self._may_write.clear()
         self._is_writing.clear()
         first = submit(commit, "first")
@@ -91,7 +91,7 @@ def submit(
 
 
 def error_of(answer: "Future[Counter[str]]") -> tuple[type[BaseException], str] | None:
-    """Wait for an answer; returns its error's type and text, None for success."""
+    """Wait for an answer, and return its error's type and text, or None for success."""
     error = answer.exception(WAIT_S)
     return None if error is None else (type(error), str(error))
 
@@ -102,7 +102,7 @@ def refuse_poison(names: set[str]) -> None:
 
 
 def test_stored() -> None:
-    """The records of a request are stored as they came."""
+    """The records of a request are stored unchanged."""
     store = FakeStore()
     with running(store) as commit:
         assert error_of(submit(commit, "one", "two")) is None
@@ -110,7 +110,7 @@ def test_stored() -> None:
 
 
 def test_answer_after_write() -> None:
-    """No sender has its answer before the write of its records has returned."""
+    """A sender gets no answer before the write of its records has returned."""
     store = FakeStore()
     with running(store) as commit:
         with store.reservation(commit):
@@ -121,7 +121,7 @@ def test_answer_after_write() -> None:
 
 
 def test_one_group() -> None:
-    """Requests that wait while a write is under way are written together, in their order."""
+    """Requests that wait during a write are written together, in order."""
     store = FakeStore()
     with running(store) as commit:
         with store.reservation(commit):
@@ -131,7 +131,7 @@ def test_one_group() -> None:
 
 
 def test_bounded_group() -> None:
-    """A group takes no further request once it has 10,000 rows."""
+    """A group accepts no more requests once it has 10,000 rows."""
     store = FakeStore()
     with running(store) as commit:
         with store.reservation(commit):
@@ -142,7 +142,7 @@ def test_bounded_group() -> None:
 
 @pytest.mark.parametrize("place", range(8))
 def test_poison(place: int) -> None:
-    """Of eight requests written together only the one that the store refuses is refused."""
+    """If the store rejects one of eight requests in a group, the other seven are stored."""
     store = FakeStore(refuse_poison)
     names = [str(number) for number in range(8)]
     names[place] = "poison"
@@ -155,7 +155,7 @@ def test_poison(place: int) -> None:
 
 
 def test_only_poison() -> None:
-    """When the store refuses every request of a group, each is refused."""
+    """If the store rejects every request of a group, each sender gets an error."""
     store = FakeStore(refuse_poison)
     with running(store) as commit:
         with store.reservation(commit):
@@ -164,7 +164,7 @@ def test_only_poison() -> None:
 
 
 def test_unavailable() -> None:
-    """When the store has trouble, every sender of the group is told to send again."""
+    """If the store fails, every sender of the group is asked to send again."""
 
     def break_down(names: set[str]) -> None:
         if names != {"first"}:
@@ -186,7 +186,7 @@ def test_unavailable() -> None:
     ids=["unavailable", "unforeseen"],
 )
 def test_after_trouble(error: Exception, message: str) -> None:
-    """After a group that could not be stored the next one is tried."""
+    """After a group that failed, the next one is written."""
     troubles = [error]
 
     def break_once(names: set[str]) -> None:
@@ -201,7 +201,7 @@ def test_after_trouble(error: Exception, message: str) -> None:
 
 
 def test_log_of_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that is full is one line without a traceback, and the recovery is another one."""
+    """A full disk is logged as one line without a traceback, and the recovery as another."""
     troubles = [Unavailable("No space left on device")] * 3
 
     def break_thrice(names: set[str]) -> None:
@@ -222,7 +222,7 @@ def test_log_of_trouble(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_unforeseen_among_halves() -> None:
-    """An unforeseen error while a group is split is told to those without an answer only."""
+    """An unexpected error while a group is split is sent only to senders without an answer."""
 
     def behave(names: set[str]) -> None:
         refuse_poison(names)
@@ -242,7 +242,7 @@ def test_unforeseen_among_halves() -> None:
 
 
 def test_expired() -> None:
-    """A request that nobody waits for any more is not stored."""
+    """A request whose deadline has passed is not stored."""
     store = FakeStore()
     with running(store) as commit:
         with store.reservation(commit):
@@ -252,7 +252,7 @@ def test_expired() -> None:
 
 
 def test_cancelled() -> None:
-    """A request whose sender has gone is not stored."""
+    """A request whose sender has cancelled is not stored."""
     store = FakeStore()
     with running(store) as commit:
         with store.reservation(commit):
@@ -263,7 +263,7 @@ def test_cancelled() -> None:
 
 
 def test_close() -> None:
-    """Closing stores what is queued."""
+    """Closing stores the queued requests."""
     store = FakeStore()
     with running(store) as commit, store.reservation(commit):
         answers = [submit(commit, name) for name in "ab"]
@@ -272,7 +272,7 @@ def test_close() -> None:
 
 
 def test_close_of_idle() -> None:
-    """Closing where nothing is queued returns at once."""
+    """Closing with an empty queue returns at once."""
     commit = Commit(FakeStore().write, Telemetry())
     started = time.monotonic()
     commit.close(WAIT_S)
@@ -280,7 +280,7 @@ def test_close_of_idle() -> None:
 
 
 def test_submit_after_close() -> None:
-    """After closing no request is taken: its sender sends it again, to the next collector."""
+    """After closing, requests are rejected as unavailable, so senders try another collector."""
     commit = Commit(FakeStore().write, Telemetry())
     commit.close(WAIT_S)
     with pytest.raises(Unavailable, match=r"^The collector is shutting down$"):
@@ -288,7 +288,7 @@ def test_submit_after_close() -> None:
 
 
 def test_preparation() -> None:
-    """What is to be done before the first group is done once, on the writer's thread."""
+    """The preparation before the first group runs once, on the writer's thread."""
     threads: list[str] = []
     commit = Commit(
         FakeStore().write, Telemetry(), lambda: threads.append(threading.current_thread().name)
@@ -300,7 +300,7 @@ def test_preparation() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_failed_preparation() -> None:
-    """Requests are stored also when the preparation failed."""
+    """Requests are answered even if the preparation failed."""
 
     def break_down() -> None:
         raise RuntimeError("unforeseen")
@@ -312,7 +312,7 @@ def test_failed_preparation() -> None:
 
 
 def test_many_senders() -> None:
-    """Requests of many threads are each stored once."""
+    """Requests from many threads are each stored exactly once."""
     store = FakeStore(refuse_poison)
     answers: list[Future[Counter[str]]] = []
 
@@ -329,11 +329,11 @@ def test_many_senders() -> None:
     assert store.stored == sorted(f"{a}-{b}" for a in range(8) for b in range(50))
 
 
-# Under continuous traffic requests are collected.
+# Collecting requests under continuous traffic.
 
 
 def test_first_request_after_a_pause_is_stored_at_once() -> None:
-    """A request that comes when none came for a while does not wait for others."""
+    """A request after a pause is stored at once, without waiting for others."""
     store = FakeStore()
     with running(store, collect_s=0.2) as commit:
         for name in "ab":
@@ -345,7 +345,7 @@ def test_first_request_after_a_pause_is_stored_at_once() -> None:
 
 
 def test_requests_are_collected() -> None:
-    """Requests that follow one another are stored together, a while after the last group."""
+    """Requests in quick succession are stored together, some time after the last group."""
     store = FakeStore()
     with running(store, collect_s=0.5) as commit:
         began = time.monotonic()
@@ -366,7 +366,7 @@ def test_requests_are_collected() -> None:
     ids=["rows", "spans", "bytes"],
 )
 def test_full_group_is_stored_at_once(names: list[str], records_of: dict[str, int]) -> None:
-    """A group that is large enough to be cheap does not wait: full load is no slower."""
+    """A large group is stored at once, so full load is no slower."""
     store = FakeStore()
     with running(store, collect_s=LONG_S) as commit:
         assert error_of(submit(commit, "first")) is None
@@ -377,7 +377,7 @@ def test_full_group_is_stored_at_once(names: list[str], records_of: dict[str, in
 
 
 def test_requests_of_a_full_group_do_not_make_the_next_one_full() -> None:
-    """Only what waits counts: after a full group small requests are collected again."""
+    """A stored group does not count for the next one, so small requests are collected again."""
     store = FakeStore()
     with running(store, collect_s=0.5) as commit:
         began = time.monotonic()
@@ -387,7 +387,7 @@ def test_requests_of_a_full_group_do_not_make_the_next_one_full() -> None:
 
 
 def test_urgent_request_is_stored_at_once() -> None:
-    """A request for which a person waits is not collected, and takes the waiting ones along."""
+    """An urgent request, for which a person waits, is stored at once with the waiting requests."""
     store = FakeStore()
     with running(store, collect_s=LONG_S) as commit:
         assert error_of(submit(commit, "first")) is None
@@ -398,7 +398,7 @@ def test_urgent_request_is_stored_at_once() -> None:
 
 
 def test_request_is_stored_before_its_deadline() -> None:
-    """A request is stored in time, however long others are collected."""
+    """A request is stored before its deadline, however long others are collected."""
     store = FakeStore()
     with running(store, collect_s=LONG_S) as commit:
         assert error_of(submit(commit, "first")) is None
@@ -418,7 +418,7 @@ def test_close_stores_what_is_collected() -> None:
 
 
 class Told:
-    """Runs of a store and of who is told of them, and what is asked of both."""
+    """A commit whose writer and listener record the groups they get."""
 
     def __init__(self, *troubles: Exception) -> None:
         self.written: list[Records] = []
@@ -428,7 +428,7 @@ class Told:
         self._commit = Commit(self._write, self.telemetry, on_stored=self._listen, collect_s=0)
 
     def send(self, records: Records) -> tuple[type[BaseException], str] | None:
-        """Store the records of one request; returns what its sender is answered."""
+        """Store the records of one request, and return the sender's error or None."""
         return error_of(self._commit.submit(records, time.monotonic() + WAIT_S))
 
     def close(self) -> None:
@@ -452,7 +452,7 @@ class Told:
 
 
 def test_redelivery() -> None:
-    """A run that comes again is answered with success, counted, and not written again."""
+    """A run that is sent again is acknowledged and counted, but not written again."""
     way, records = Told(), map_all(make_call())
     assert [way.send(records) for _ in range(3)] == [None] * 3
     way.close()
@@ -461,7 +461,7 @@ def test_redelivery() -> None:
 
 
 def test_redelivery_of_what_failed() -> None:
-    """A run that could not be stored is written when it comes again."""
+    """A run that could not be stored is written when it is sent again."""
     way, records = Told(Unavailable("no space left")), map_all(make_call())
     assert [way.send(records) for _ in range(2)] == [(Unavailable, "no space left"), None]
     way.close()
@@ -470,7 +470,7 @@ def test_redelivery_of_what_failed() -> None:
 
 
 def test_told() -> None:
-    """Whoever wants to know is told what is new of each group, also after he raised."""
+    """The listener gets only the new runs of each group, even after it raised an error."""
     way = Told()
     first, second = map_all(make_call()), map_all(make_call())
     both = Records(runs=first.runs + second.runs)
@@ -480,7 +480,7 @@ def test_told() -> None:
 
 
 def test_groups_of_a_slow_store() -> None:
-    """A store that needs long for a group gets smaller ones, so that no sender waits too long."""
+    """A slow store gets smaller groups, so that no sender waits too long."""
 
     def behave(names: set[str]) -> None:
         if "slow" in names:

@@ -1,4 +1,4 @@
-"""Tests of OTLP over gRPC before stores that answer, refuse and break."""
+"""Tests of OTLP over gRPC, with stores that answer, reject and fail."""
 
 import asyncio
 import re
@@ -45,7 +45,7 @@ async def _export(backend: Backend, body: bytes, project: str | None) -> bytes:
 
 
 def failure(backend: Backend, body: bytes) -> tuple[grpc.StatusCode, Status, bytes | None]:
-    """Send a request that fails; returns code, details and the delay of its trailers."""
+    """Send a request that fails, and return its code, details and retry delay."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         export(backend, body)
     trailers = dict(caught.value.trailing_metadata())
@@ -62,14 +62,14 @@ def backend() -> Iterator[Backend]:
 
 
 def test_success(backend: Backend) -> None:
-    """A stored request is answered with an empty message."""
+    """A stored request is answered with an empty response."""
     assert export(backend, make_body(span_id(1)), "shop") == b""
     assert [run.project for run in backend.stored.runs] == ["shop"]
     assert backend.requests() == {'answer="success",signal="traces",transport="grpc"': 1}
 
 
 def test_partial(backend: Backend) -> None:
-    """A request with a bad span is answered with the number of the rejected and why."""
+    """The response to a request with an invalid span has the number rejected and the reason."""
     answer = ExportTraceServiceResponse.FromString(export(backend, make_body(span_id(1), b"bad")))
     assert (answer.partial_success.rejected_spans, answer.partial_success.error_message) == (
         1,
@@ -78,7 +78,7 @@ def test_partial(backend: Backend) -> None:
 
 
 def test_invalid_utf8(backend: Backend) -> None:
-    """A request with an invalid byte is stored, and the answer names the span."""
+    """A request with an invalid byte is stored, and the response names the span."""
     request = ExportTraceServiceRequest.FromString(make_body(span_id(1), span_id(2)))
     request.resource_spans[1].scope_spans[0].spans[0].name = "caf__"
     body = request.SerializeToString().replace(b"caf__", b"caf\xc3x")
@@ -89,7 +89,7 @@ def test_invalid_utf8(backend: Backend) -> None:
 
 
 def test_undecodable(backend: Backend) -> None:
-    """A message that is no request is answered INVALID_ARGUMENT without a delay."""
+    """A body that is not a request is answered with INVALID_ARGUMENT and no retry delay."""
     message = "The body is not an OTLP ExportTraceServiceRequest in protobuf"
     assert failure(backend, b"\xff") == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -100,7 +100,7 @@ def test_undecodable(backend: Backend) -> None:
 
 
 def test_too_large(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    """A message that gRPC refuses for its size is logged with its sender and the limit."""
+    """A message that exceeds gRPC's size limit is logged with its sender and the limit."""
     REFUSALS.close()
     caplog.clear()
     with pytest.raises(grpc.aio.AioRpcError, match="larger than max"):
@@ -123,7 +123,7 @@ def test_too_large(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     ids=["refused", "unavailable", "unforeseen"],
 )
 def test_failed(error: Exception, code: grpc.StatusCode, number: int) -> None:
-    """What becomes of a request in the store is told by its code, trouble with a delay."""
+    """A failed request has the code of its error. A retry delay is sent if it may be retried."""
 
     def behave() -> None:
         raise error

@@ -1,4 +1,4 @@
-"""Tests of whether the collector can store."""
+"""Tests of readiness: whether the collector can write to the store."""
 
 import shutil
 import threading
@@ -11,7 +11,7 @@ from otel_ml_collector.receive.health import PROBE_EVERY_S, Health
 
 
 class Disk:
-    """A store that takes writes or has trouble, as it is told, and counts the probes."""
+    """A store that succeeds or fails on demand, and counts the writes."""
 
     def __init__(self) -> None:
         self.trouble: Exception | None = None
@@ -28,7 +28,7 @@ class Disk:
 
 
 def reason_of(health: Health) -> str:
-    """Ask whether it is ready; empty when it is."""
+    """Return why the collector is not ready, or an empty text if it is."""
     try:
         health.check_ready()
     except Unavailable as error:
@@ -37,7 +37,7 @@ def reason_of(health: Health) -> str:
 
 
 def test_before_the_first_write() -> None:
-    """A collector is ready only after a write has succeeded. Asking writes nothing."""
+    """A collector is ready only after a successful write. Reading the state writes nothing."""
     disk = Disk()
     health = disk.health()
     assert (reason_of(health), disk.writes) == ("Nothing has been written to the store yet", 0)
@@ -46,7 +46,7 @@ def test_before_the_first_write() -> None:
 
 
 def test_no_probe_without_error() -> None:
-    """While all goes well, no probe is written, however often and however late one asks."""
+    """While nothing fails, no probe is written, however often and late one is requested."""
     disk = Disk()
     health = disk.health()
     health.watch(lambda: None)()
@@ -58,7 +58,7 @@ def test_no_probe_without_error() -> None:
 
 
 def test_failed_commit() -> None:
-    """A failed commit ends readiness at once."""
+    """A failed commit makes the collector not ready at once."""
     disk = Disk()
     health = disk.health()
     disk.trouble = Unavailable("The store has trouble: READONLY")
@@ -68,7 +68,7 @@ def test_failed_commit() -> None:
 
 
 def test_recovery_by_probe() -> None:
-    """A probe that succeeds makes the collector ready again, although nobody sends anything."""
+    """A successful probe makes the collector ready again, even without traffic."""
     disk = Disk()
     health = disk.health()
     disk.trouble = ValueError("secret")
@@ -81,7 +81,7 @@ def test_recovery_by_probe() -> None:
 
 
 def test_recovery_by_commit() -> None:
-    """A commit that succeeds makes the collector ready again."""
+    """A successful commit makes the collector ready again."""
     disk = Disk()
     health = disk.health()
     disk.trouble = Unavailable("gone")
@@ -92,7 +92,7 @@ def test_recovery_by_commit() -> None:
 
 
 def test_refused_data() -> None:
-    """Data that the store refuses says nothing against the store."""
+    """Data that the store rejects does not affect readiness."""
     disk = Disk()
     health = disk.health()
     health.watch(lambda: None)()
@@ -103,7 +103,7 @@ def test_refused_data() -> None:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """While too little of the disk is free, nothing is written and the reason is told."""
+    """While the disk has too little free space, nothing is written and the reason is reported."""
     disk = Disk()
     least = shutil.disk_usage(tmp_path).total + 1
     health = disk.health(tmp_path, least)
@@ -114,14 +114,14 @@ def test_full_disk(tmp_path: Path) -> None:
 
 
 def test_room_on_disk(tmp_path: Path) -> None:
-    """While enough of the disk is free, writes go on."""
+    """While the disk has enough free space, writes succeed."""
     health = Disk().health(tmp_path, 1)
     health.probe()
     assert reason_of(health) == ""
 
 
 def test_lost_folder(tmp_path: Path) -> None:
-    """A data folder that is gone is reported. When it is back, the collector is ready again."""
+    """A missing data folder is reported. When it is back, the collector is ready again."""
     disk = Disk()
     folder = tmp_path / "data"
     health = disk.health(folder, 1)
@@ -135,7 +135,7 @@ def test_lost_folder(tmp_path: Path) -> None:
 
 
 def test_hanging_store() -> None:
-    """While a probe gets no answer, the reason changes after five seconds. Asking does not wait."""
+    """If a probe hangs, the reason changes after five seconds. Reading the state does not wait."""
     disk = Disk()
     begun, go_on = threading.Event(), threading.Event()
 
@@ -156,7 +156,7 @@ def test_hanging_store() -> None:
 
 
 def test_drain() -> None:
-    """A collector that ends is ready no more."""
+    """A collector that is shutting down is no longer ready."""
     health = Disk().health()
     health.drain()
     assert reason_of(health) == "The collector is shutting down"

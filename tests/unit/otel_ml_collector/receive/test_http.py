@@ -1,4 +1,4 @@
-"""Tests of OTLP over HTTP before stores that answer, refuse and break."""
+"""Tests of OTLP over HTTP, with stores that answer, reject and fail."""
 
 import gzip
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +42,7 @@ def backend() -> Iterator[Backend]:
 
 
 def test_success(backend: Backend) -> None:
-    """A stored request is answered 200 with an empty message in protobuf."""
+    """A stored request is answered with 200 and an empty protobuf message."""
     answered = post(backend, make_body(span_id(1)), headers={"x-otel-ml-project": "shop"})
     assert (answered.status, answered.body) == (200, b"")
     assert answered.headers["content-type"] == PROTOBUF
@@ -51,7 +51,7 @@ def test_success(backend: Backend) -> None:
 
 
 def test_partial(backend: Backend) -> None:
-    """A request with a bad span is answered 200 with the number of the rejected and why."""
+    """A request with an invalid span is answered with 200, the number rejected and the reason."""
     answered = post(backend, make_body(span_id(1), b"bad"))
     partial = ExportTraceServiceResponse.FromString(answered.body).partial_success
     assert (answered.status, partial.rejected_spans, partial.error_message) == (
@@ -63,7 +63,7 @@ def test_partial(backend: Backend) -> None:
 
 
 def test_invalid_utf8(backend: Backend) -> None:
-    """A request with an invalid byte is stored, and the answer names the span."""
+    """A request with an invalid byte is stored, and the response names the span."""
     request = ExportTraceServiceRequest.FromString(make_body(span_id(1), span_id(2)))
     span = request.resource_spans[1].scope_spans[0].spans[0]
     span.name = "caf__"
@@ -79,7 +79,7 @@ def test_invalid_utf8(backend: Backend) -> None:
 
 
 def test_chunks(backend: Backend) -> None:
-    """A body that comes in pieces is read whole."""
+    """A body that arrives in chunks is read whole."""
     body = gzip.compress(make_body(span_id(1), span_id(2)))
     pieces = [body[start : start + 10] for start in range(0, len(body), 10)]
     assert post(backend, *pieces, headers={"content-encoding": "GZIP"}).status == 200
@@ -100,7 +100,7 @@ def test_chunks(backend: Backend) -> None:
     ids=["text", "none", "brotli"],
 )
 def test_media_type(backend: Backend, headers: Mapping[str, str], message: str) -> None:
-    """A body in a form that is not read here is answered 415."""
+    """A body with an unsupported content type is answered with 415."""
     answered = post(backend, make_body(span_id(1)), headers=headers)
     assert answered.status == 415
     assert Status.FromString(answered.body).message.startswith(message)
@@ -108,13 +108,13 @@ def test_media_type(backend: Backend, headers: Mapping[str, str], message: str) 
 
 
 def test_media_type_in_any_case(backend: Backend) -> None:
-    """A content type is read in any case and with parameters."""
+    """A content type is accepted in any case and with parameters."""
     headers = {"content-type": "Application/X-Protobuf; charset=utf-8"}
     assert post(backend, make_body(span_id(1)), headers=headers).status == 200
 
 
 def test_service_of_the_refused(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    """The log names the service that sent what was refused."""
+    """The log names the service whose spans were rejected."""
     caplog.set_level("WARNING", logger="otel_ml_collector.refusals")
     REFUSALS.close()
     request = ExportTraceServiceRequest.FromString(make_body(span_id(1), b"bad"))
@@ -126,7 +126,7 @@ def test_service_of_the_refused(backend: Backend, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("media_type", [PROTOBUF, "application/json"])
 def test_address_of_the_pages(backend: Backend, media_type: str) -> None:
-    """OTLP that is sent to the address of the pages is told where to go."""
+    """OTLP sent to the address of the web pages is answered with the right paths."""
     app = Starlette(routes=make_routes(backend.pipeline, backend.telemetry))
     answered = ask(app, "/", method="POST", headers={"content-type": media_type}, body=[b"{}"])
     assert (answered.status, answered.headers["content-type"]) == (404, media_type)
@@ -134,13 +134,13 @@ def test_address_of_the_pages(backend: Backend, media_type: str) -> None:
 
 
 def test_anything_else_for_the_pages(backend: Backend) -> None:
-    """Anything else that is posted to the pages is no method of theirs."""
+    """Any other POST to the web pages is answered with 405."""
     app = Starlette(routes=make_routes(backend.pipeline, backend.telemetry))
     assert ask(app, "/", method="POST", headers={"content-type": "text/plain"}).status == 405
 
 
 def test_undecodable(backend: Backend) -> None:
-    """A body that is no request is answered 400 with a status that says so."""
+    """A body that is not a request is answered with 400 and a status with the reason."""
     answered = post(backend, b"\xff")
     assert answered.status == 400
     assert Status.FromString(answered.body) == Status(
@@ -149,7 +149,7 @@ def test_undecodable(backend: Backend) -> None:
 
 
 def test_too_large(backend: Backend) -> None:
-    """A body that is too large is answered 413, however it comes."""
+    """A body that is too large is answered with 413, even if it arrives in chunks."""
     answered = post(backend, *[bytes(MIB)] * 21)
     assert answered.status == 413
     assert Status.FromString(answered.body) == Status(
@@ -166,7 +166,7 @@ def test_too_large(backend: Backend) -> None:
     ids=["known", "unforeseen"],
 )
 def test_trouble(error: Exception, message: str) -> None:
-    """When the store has trouble the answer is 503 with a delay, twice."""
+    """If the store fails, the response is 503 with a retry delay in header and status."""
     with open_backend(failing(error)) as backend:
         answered = post(backend, make_body(span_id(1)))
         assert (answered.status, answered.headers["retry-after"]) == (503, "2")
@@ -176,7 +176,7 @@ def test_trouble(error: Exception, message: str) -> None:
 
 
 def test_refused() -> None:
-    """When the store refuses the records the answer is 400."""
+    """If the store rejects the records, the response is 400."""
     with open_backend(failing(Rejected("A value does not fit"))) as backend:
         answered = post(backend, make_body(span_id(1)))
     assert answered.status == 400

@@ -1,4 +1,4 @@
-"""Tests of the way of one request: decode, map, commit, answer."""
+"""Tests of the path of a request: decode, map, commit, answer."""
 
 import asyncio
 import gzip
@@ -32,7 +32,7 @@ WAIT_S: Final = 10
 
 @dataclass
 class Way:
-    """A pipeline before a store that keeps records, and that can be held."""
+    """A pipeline before a store that keeps records and can be blocked."""
 
     telemetry: Telemetry = field(default_factory=Telemetry)
     stored: Records = field(default_factory=Records)
@@ -57,12 +57,12 @@ class Way:
             return await self._pipeline.accept(Export(body, encoding, project), reservation)
 
     async def accept_last(self, exports: list[Export]) -> ExportAnswer:
-        """Accept the last one, which nobody else has then."""
+        """Accept the last export, keeping no other reference to it."""
         with self._pipeline.hold() as reservation:
             return await self._pipeline.accept(exports.pop(), reservation)
 
     def stop(self) -> None:
-        """Store what is queued, and nothing after it."""
+        """Store the queued requests, and nothing after them."""
         self.may_write.set()
         self._commit.close(WAIT_S)
 
@@ -72,12 +72,12 @@ class Way:
 
     @property
     def queue_bytes(self) -> float:
-        """How many bytes the requests under way hold."""
+        """Return the number of bytes reserved by requests in progress."""
         return float(next(line for line in self.numbers if "queue_bytes" in line).split()[1])
 
     @property
     def numbers(self) -> list[str]:
-        """The lines of the telemetry that count spans and bytes, by their names."""
+        """Return the metric lines that count spans and bytes, sorted by name."""
         return sorted(
             line
             for line in self.telemetry.render().decode().splitlines()
@@ -93,12 +93,12 @@ def way() -> Iterator[Way]:
 
 
 def make_now(name: str = "answer", **fields: Any) -> Span:
-    """Make a span that starts now: the pipeline's clock is the real one."""
+    """Make a span that starts now, because the pipeline uses the real clock."""
     return make_call(name, **{"start_ns": time.time_ns(), **fields})
 
 
 def padded(body: bytes, size_bytes: int) -> bytes:
-    """Make a request larger by a field that is ignored."""
+    """Enlarge a request by an unknown field, which is ignored."""
     length = bytearray()
     left = size_bytes
     while left > 127:
@@ -111,7 +111,7 @@ def padded(body: bytes, size_bytes: int) -> bytes:
     ("encoding", "compress"), [("identity", bytes), ("gzip", gzip.compress)], ids=["plain", "gzip"]
 )
 def test_success(way: Way, encoding: str, compress: type[bytes]) -> None:
-    """Spans of a request are stored before it is answered."""
+    """The spans of a request are stored before it is answered."""
     body = compress(encode([make_now("one"), make_now("two")]))
     assert asyncio.run(way.accept(body, encoding, "shop")) == ExportAnswer(0, "")
     assert [(run.project, run.name) for run in way.stored.runs] == [
@@ -121,7 +121,7 @@ def test_success(way: Way, encoding: str, compress: type[bytes]) -> None:
 
 
 class Body(bytes):
-    """Bytes that tell when nobody has them any more."""
+    """Bytes that set an event when they are no longer referenced."""
 
     gone: threading.Event
 
@@ -130,7 +130,7 @@ class Body(bytes):
 
 
 def test_body_while_it_is_stored(way: Way) -> None:
-    """The bytes of a request leave the memory before its spans are stored."""
+    """The body of a request is freed before its spans are stored."""
 
     async def send() -> None:
         body = Body(encode([make_now()]))
@@ -148,7 +148,7 @@ def test_body_while_it_is_stored(way: Way) -> None:
 
 
 def test_numbers(way: Way) -> None:
-    """Spans are counted by what became of them."""
+    """Spans are counted by their result: received, accepted, duplicate and rejected."""
 
     async def send() -> None:
         await way.accept(encode([make_now(), make_now(span_id=bytes(8))]))
@@ -185,13 +185,13 @@ def test_invalid_point(way: Way) -> None:
 
 
 def test_empty_request(way: Way) -> None:
-    """A request without spans is a success and is not written."""
+    """A request without spans succeeds and writes nothing."""
     assert asyncio.run(way.accept(b"")) == ExportAnswer(0, "")
     assert not way.is_writing.is_set()
 
 
 def test_partial(way: Way) -> None:
-    """An answer tells how many spans are rejected and why, and the others are stored."""
+    """The answer has the number of rejected spans and the reasons, and the others are stored."""
     body = encode(
         [
             make_now("one"),
@@ -207,7 +207,7 @@ def test_partial(way: Way) -> None:
 
 
 def test_all_rejected(way: Way) -> None:
-    """A request of bad spans only is answered, and the reason is kept for the project's page."""
+    """A request of only invalid spans is answered, and the reason is stored for the project."""
     answer = asyncio.run(way.accept(encode([make_now(span_id=b"")])))
     assert answer == ExportAnswer(1, "Spans rejected for good: invalid_span_id 1")
     assert [(one.reason, one.unnumbered) for one in way.stored.refusals] == [("invalid_span_id", 1)]
@@ -224,26 +224,26 @@ def test_all_rejected(way: Way) -> None:
     ids=["garbage", "json", "not gzip", "truncated"],
 )
 def test_refused(way: Way, body: bytes, encoding: str, message: str) -> None:
-    """A body that can never be read is refused for good."""
+    """A body that cannot be decoded is rejected permanently."""
     with pytest.raises(Rejected, match=f"^{message}"):
         asyncio.run(way.accept(body, encoding))
     assert "otel_ml_queue_bytes 0.0" in way.numbers
 
 
 def test_large_that_came_slowly(way: Way) -> None:
-    """The sender of a large body that took long gets its answer soon, and the work goes on."""
+    """A large body that arrives slowly is answered soon, and its processing continues."""
     body = padded(encode([make_now("slow")]), 3 * MIB)
     way.may_write.clear()
 
     async def send_slowly() -> float:
         with way._pipeline.hold() as reservation:
             reservation.grow(len(body))
-            await async_wait_until(elapsed(3.6))  # it comes for longer than an answer may take
+            await async_wait_until(elapsed(3.6))  # its arrival takes longer than an answer may take
             ended_s = time.monotonic()
             with pytest.raises(Unavailable):
                 await way._pipeline.accept(Export(body, "identity", "p"), reservation)
             waited_s = time.monotonic() - ended_s
-        assert way.queue_bytes >= len(body)  # it goes on, and its bytes count
+        assert way.queue_bytes >= len(body)  # processing continues, and its bytes still count
         way.may_write.set()
         assert (await way.accept(body, project="p")).rejected == 0
         return waited_s
@@ -259,7 +259,7 @@ def test_large_that_came_slowly(way: Way) -> None:
 
 
 def test_large_at_once(way: Way) -> None:
-    """Several large bodies that come at once are stored, and a small one that comes with them."""
+    """Several large bodies sent at once are stored, and so is a small one among them."""
     large = [padded(encode([make_now(f"large {number}")]), 3 * MIB) for number in range(3)]
 
     async def send() -> None:
@@ -275,7 +275,7 @@ def test_large_at_once(way: Way) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "zlib", "zstd", "snappy"])
 def test_largest(way: Way, encoding: str) -> None:
-    """A compressed body of just 20 MiB is stored, one of a byte more is too large."""
+    """A body of exactly 20 MiB uncompressed is stored. One byte more is too large."""
     request = encode([make_now("largest")])
     left = LIMIT_BYTES - len(padded(request, LIMIT_BYTES)) + LIMIT_BYTES
     whole = padded(request, left)
@@ -304,14 +304,14 @@ def test_rejected_after_the_answer(way: Way) -> None:
     async def send_late() -> None:
         with way._pipeline.hold() as reservation:
             reservation.grow(len(body))
-            reservation._since_s -= 4  # as if the body came for longer than an answer may take
-            async with way._pipeline._one_large:  # as if another large body is decoded meanwhile
+            reservation._since_s -= 4  # as if the body arrived more slowly than an answer may take
+            async with way._pipeline._one_large:  # as if another large body were being decoded
                 await way._pipeline.accept(Export(body, "identity", "p"), reservation)
 
     async def send() -> None:
         with pytest.raises(Unavailable):
             await send_late()
-        await async_wait_until(lambda: way.queue_bytes == 0)  # the work goes on and ends
+        await async_wait_until(lambda: way.queue_bytes == 0)  # processing continues and ends
         with pytest.raises(Rejected):
             await send_late()
 
@@ -320,7 +320,7 @@ def test_rejected_after_the_answer(way: Way) -> None:
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_budget(way: Way, encoding: str) -> None:
-    """Large bodies hold 64 MiB at most, as they come or uncompressed; a small one has room then."""
+    """Large bodies reserve at most 64 MiB, compressed or not, and leave room for a small one."""
     body = padded(encode([make_now("large")]), 19 * MIB)
     sent = body if encoding == "identity" else gzip.compress(body, 1)
 
@@ -336,14 +336,14 @@ def test_budget(way: Way, encoding: str) -> None:
         await run_other_tasks()
         way.may_write.set()
         assert await small == ExportAnswer(0, "")
-        await asyncio.gather(*first, return_exceptions=True)  # in time or not
+        await asyncio.gather(*first, return_exceptions=True)  # some may have timed out
 
     asyncio.run(send())
     assert "otel_ml_queue_bytes 0.0" in way.numbers
 
 
 def test_budget_is_given_back(way: Way) -> None:
-    """What an answered request held is there for the next one, also after a refusal."""
+    """The bytes of an answered or rejected request are released for the next one."""
     body = padded(encode([make_now()]), 19 * MIB)
 
     async def send() -> None:
@@ -357,7 +357,7 @@ def test_budget_is_given_back(way: Way) -> None:
 
 
 def test_budget_of_records(way: Way) -> None:
-    """What records hold beside their text counts as held, as long as they wait."""
+    """While records wait, their memory beyond their text counts as reserved."""
     body = encode([make_now() for _ in range(20)])
 
     async def send() -> list[str]:
@@ -373,7 +373,7 @@ def test_budget_of_records(way: Way) -> None:
 
 
 def test_deadline(way: Way) -> None:
-    """When the store does not answer, the sender is told within 4 s to send again."""
+    """If the store does not respond, the sender is asked within 4 s to send again."""
     way.may_write.clear()
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"^The store is busy$"):
@@ -388,7 +388,7 @@ def test_deadline(way: Way) -> None:
 
 
 def test_deep_payload(way: Way) -> None:
-    """A payload that is nested without end is stored with its request, not sent again for ever."""
+    """A very deeply nested payload is stored with its request, so it is not retried forever."""
     deep = '{"a":' * 1_000 + "1" + "}" * 1_000
     body = encode([make_now("one"), make_now("two", attributes={"otel_ml.inputs": deep})])
     assert asyncio.run(way.accept(body)) == ExportAnswer(0, "")
@@ -396,7 +396,7 @@ def test_deep_payload(way: Way) -> None:
 
 
 def test_shutting_down(way: Way) -> None:
-    """Once nothing more is stored a request is sent away, to the next collector."""
+    """After shutdown, a request is rejected as unavailable, so that another collector gets it."""
     way.stop()
     with pytest.raises(Unavailable, match=r"^The collector is shutting down$"):
         asyncio.run(way.accept(encode([make_now()])))

@@ -1,4 +1,4 @@
-"""Tests of how much a key may send."""
+"""Tests of the quotas of API keys."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def make_key(key_id: str = "a", spans: int = 0, size: int = 0) -> Access:
 
 
 def delay_of(quotas: Quotas, access: Access) -> float | None:
-    """How long a key has to wait for its next request, None for not at all."""
+    """Return how long a key must wait for its next request, or None if it need not."""
     try:
         quotas.check(access)
     except OverQuota as error:
@@ -29,12 +29,12 @@ def delay_of(quotas: Quotas, access: Access) -> float | None:
 
 @pytest.mark.parametrize("access", [make_key(spans=100), make_key(size=100)])
 def test_rate(access: Access) -> None:
-    """A key sends two seconds' worth at once, then waits until what it owes has come in."""
+    """A key may send two seconds' worth at once, then waits until its deficit is paid back."""
     clock = Clock()
     quotas = Quotas(clock=clock)
     quotas.take(access, spans=199, size=199)
     assert delay_of(quotas, access) is None
-    quotas.take(access, spans=301, size=301)  # 300 more than there was
+    quotas.take(access, spans=301, size=301)  # 300 more than it had left
     assert delay_of(quotas, access) == 3
     clock.now_s = 2.5
     assert delay_of(quotas, access) == 1
@@ -43,7 +43,7 @@ def test_rate(access: Access) -> None:
 
 
 def test_silence() -> None:
-    """A key that was silent for long has saved up two seconds' worth, not more."""
+    """A key that was silent for long has saved at most two seconds' worth."""
     clock = Clock()
     quotas = Quotas(clock=clock)
     access = make_key(spans=10)
@@ -54,17 +54,17 @@ def test_silence() -> None:
 
 
 def test_own_buckets() -> None:
-    """What one key sends is no other's, and a key without a quota sends what it likes."""
+    """Each key has its own quota, and a key without a quota is not limited."""
     quotas = Quotas(clock=Clock())
     quotas.take(make_key("a", spans=1), spans=1_000)
-    assert delay_of(quotas, make_key("a", spans=1)) == 300  # the longest that is said
+    assert delay_of(quotas, make_key("a", spans=1)) == 300  # the longest delay that is reported
     assert delay_of(quotas, make_key("b", spans=1)) is None
     quotas.take(OPEN, spans=10**9, size=10**12)
     assert delay_of(quotas, OPEN) is None
 
 
 def test_message() -> None:
-    """Whoever is over its quota is told which, and it is counted."""
+    """The error of a key over its quota names the quota, and the rejection is counted."""
     refused: list[str] = []
     quotas = Quotas(Clock(), refused.append)
     access = make_key(size=5)

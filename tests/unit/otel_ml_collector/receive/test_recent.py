@@ -1,4 +1,4 @@
-"""Tests of what is known of runs that were stored a short while ago."""
+"""Tests of recognizing runs that were stored recently."""
 
 from dataclasses import replace
 from typing import Final
@@ -11,12 +11,12 @@ RUN: Final[Run] = map_all(make_call()).runs[0]
 
 
 def news(recent: Recent, *runs: Run) -> list[Run]:
-    """Ask which runs are new, as one group."""
+    """Return the new runs of a group."""
     return recent.leave_news(Records(runs=list(runs)), {}).runs
 
 
 def remember(recent: Recent, *runs: Run) -> None:
-    """Note runs as the group that is stored would."""
+    """Remember runs as a group that was stored."""
     ranks: dict[bytes, int] = {}
     recent.leave_news(Records(runs=list(runs)), ranks)
     recent.remember(ranks)
@@ -35,7 +35,7 @@ def test_known() -> None:
 
 
 def test_rank() -> None:
-    """Of a stored run a delivery with a higher rank is new, one with a lower rank is not."""
+    """A delivery of a stored run is new if its rank is higher, and not if it is lower."""
     recent = Recent()
     remember(recent, RUN)
     fuller, poorer = replace(RUN, rank=RUN.rank + 1), replace(RUN, rank=RUN.rank - 1)
@@ -43,7 +43,7 @@ def test_rank() -> None:
 
 
 def test_project() -> None:
-    """The same ids in another project are another run."""
+    """A run with the same IDs in another project is a different run."""
     recent = Recent()
     remember(recent, RUN)
     other = replace(RUN, project="other")
@@ -51,7 +51,7 @@ def test_project() -> None:
 
 
 def test_spans_that_share_an_id() -> None:
-    """A span with the ID of a stored span and another start is new, also within a group."""
+    """A span with the ID of another span but a different start is new, even within a group."""
     recent = Recent()
     server = replace(RUN, start_ns=RUN.start_ns + 1, rank=RUN.rank - 1)
     assert news(recent, RUN, server) == [RUN, server]
@@ -60,7 +60,7 @@ def test_spans_that_share_an_id() -> None:
 
 
 def test_twice_in_a_group() -> None:
-    """A run that comes twice in one group is new once."""
+    """A run that occurs twice in a group is new once."""
     assert news(Recent(), RUN, RUN) == [RUN]
 
 
@@ -72,7 +72,7 @@ def test_group_that_failed() -> None:
 
 
 def test_nothing_new() -> None:
-    """Of a request whose runs are all stored nothing is left, its trace keys neither."""
+    """If all runs of a request are stored, nothing of it is left, not even its trace keys."""
     recent = Recent()
     remember(recent, RUN)
     records = map_all(make_call(trace_id=RUN.trace_id, span_id=RUN.span_id))
@@ -82,7 +82,7 @@ def test_nothing_new() -> None:
 
 
 def test_bounded() -> None:
-    """At least the last runs are known, and no more than twice as many."""
+    """At least the latest runs are remembered, and at most twice as many."""
     recent = Recent(ids=10)
     runs = [replace(RUN, span_id=number.to_bytes(8)) for number in range(1, 41)]
     for run in runs:

@@ -1,4 +1,4 @@
-"""Tests of the log of what is refused."""
+"""Tests of the log of rejected requests."""
 
 import logging
 from typing import Any
@@ -24,7 +24,7 @@ def refuse(peer: str = "10.0.0.7:1", **more: Any) -> Refusal:
 
 
 def test_line(caplog: pytest.LogCaptureFixture) -> None:
-    """A line says who sent what, why it was refused, and how many records that were."""
+    """A log line names the sender, the reason and the number of rejected records."""
     Refusals().note(
         refuse(
             key_id="0f",
@@ -53,13 +53,13 @@ def test_line(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_extent(caplog: pytest.LogCaptureFixture, answer: str, rejected: int, begin: str) -> None:
-    """A line starts with whether all of the request was refused, a part of it, or nothing."""
+    """A line starts with whether the whole request, a part of it or nothing was rejected."""
     Refusals().note(refuse(answer=answer, rejected=rejected))
     assert caplog.messages[0].startswith(begin)
 
 
 def test_fields(caplog: pytest.LogCaptureFixture) -> None:
-    """As JSON the same stands in fields, on one line."""
+    """In JSON format, the line has the same facts in separate fields."""
     Refusals().note(refuse(key_id="0f", project="p"))
     [record] = caplog.records
     record.created = 0.5
@@ -73,13 +73,13 @@ def test_fields(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_long_text(caplog: pytest.LogCaptureFixture) -> None:
-    """What a sender says does not make a line long."""
+    """Long texts from a sender are cut, so that lines stay short."""
     Refusals().note(refuse(project="p" * 10_000, reason="r" * 10_000))
     assert len(caplog.messages[0]) < 800
 
 
 def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """A sender has one line a minute; the next tells how many there were."""
+    """A sender is logged once a minute, and the next line has the number of rejections since."""
     clock = Clock()
     refusals = Refusals(clock)
     for port in range(1_000):
@@ -104,7 +104,7 @@ def test_one_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_same_sender(caplog: pytest.LogCaptureFixture, first: Refusal, second: Refusal) -> None:
-    """A sender is the same from another port, by another transport and to another project."""
+    """A sender is the same from another port, over another transport and for another project."""
     refusals = Refusals()
     refusals.note(first)
     refusals.note(second)
@@ -115,7 +115,7 @@ def test_same_sender(caplog: pytest.LogCaptureFixture, first: Refusal, second: R
     "other", [refuse("10.0.0.8:1"), refuse(key_id="1"), refuse("ipv6:[::2]:1")], ids=str
 )
 def test_other_sender(caplog: pytest.LogCaptureFixture, other: Refusal) -> None:
-    """Another address or another key is another sender."""
+    """A different address or key is a different sender."""
     refusals = Refusals()
     refusals.note(refuse())
     refusals.note(other)
@@ -123,7 +123,7 @@ def test_other_sender(caplog: pytest.LogCaptureFixture, other: Refusal) -> None:
 
 
 def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
-    """Senders beyond the bound share one line and one number."""
+    """Senders beyond the limit share one line and one count."""
     clock = Clock()
     refusals = Refusals(clock)
     for number in range(10_000):
@@ -140,7 +140,7 @@ def test_many_senders(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_end(caplog: pytest.LogCaptureFixture) -> None:
-    """At the end what was not told yet is told."""
+    """On closing, rejections that have not been logged yet are logged."""
     refusals = Refusals()
     for _ in range(3):
         refusals.note(refuse(key_id="0f"))
@@ -153,7 +153,7 @@ def test_end(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_reasons(caplog: pytest.LogCaptureFixture) -> None:
-    """The number comes with the most frequent reasons, and they are bounded."""
+    """The count comes with the most frequent reasons, and their number is limited."""
     refusals = Refusals()
     for reason in ("No key", *["The store is busy"] * 3, *["Too large"] * 2, *map(str, range(99))):
         refusals.note(refuse(reason=reason))
@@ -165,7 +165,7 @@ def test_reasons(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_error_as_json() -> None:
-    """An error is told with its traceback in the same line, and any value as text."""
+    """An error is logged with its traceback on the same line, and other values as text."""
     error = ValueError("no\nway")
     record = logging.LogRecord(
         "a.b", logging.ERROR, __file__, 1, "It %s", ("broke",), (ValueError, error, None)

@@ -1,4 +1,4 @@
-"""Tests of what an error tells a client."""
+"""Tests of the error responses to clients."""
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -35,18 +35,18 @@ from otel_ml_collector.receive.answers import on_wire, status_of
     ],
 )
 def test_on_wire(error: CollectorError, http: int, code: int, outcome: str) -> None:
-    """An error has HTTP's status and gRPC's code, by which to send again, and a word to count."""
+    """Each error has an HTTP status, a gRPC code and a name for the metrics."""
     assert on_wire(error) == (http, code, outcome)
 
 
 @pytest.mark.parametrize("error", [Rejected("wrong"), TooLarge("wrong")])
 def test_refusal(error: CollectorError) -> None:
-    """A refusal tells what is wrong and no delay: sending it again cannot help."""
+    """A rejection has a message and no retry delay, because a retry cannot succeed."""
     assert status_of(error) == Status(code=on_wire(error).code, message="wrong")
 
 
 def test_field() -> None:
-    """A wrong field is told by its place and by what is wrong there (`BadRequest`)."""
+    """An invalid field is reported with its place and what is wrong with it (`BadRequest`)."""
     status = status_of(BadField("spans[0].name", "expected a string, got a list"))
     detail = BadRequest()
     assert (status.code, status.message, len(status.details)) == (
@@ -63,12 +63,12 @@ def test_field() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "é" * 10_000])
 def test_long_message(text: str) -> None:
-    """A message is cut to what the trailers of a gRPC client hold."""
+    """A message is cut to fit into the trailers of a gRPC client."""
     assert status_of(Rejected(text)).message == text[: 1_000 // len(text[0].encode())]
 
 
 def test_delay() -> None:
-    """Trouble tells after how long to send again."""
+    """An unavailable store is reported with a retry delay."""
     status = status_of(Unavailable("busy", retry_after_s=7))
     delay = RetryInfo()
     assert (status.code, status.message, len(status.details)) == (14, "busy", 1)

@@ -38,7 +38,7 @@ def test_different_bounds() -> None:
 
 
 def test_subtracted() -> None:
-    """What was counted before is subtracted."""
+    """Earlier counts are subtracted."""
     assert find_quantile(merge(([1, 2], [5, 5, 0], 1), ([1, 2], [5, 0, 0], -1)), 0.5) == 1.5
 
 

@@ -1,4 +1,4 @@
-"""Tests of what a browser must not do to a service on loopback."""
+"""Tests of the protection of a loopback service against foreign web pages."""
 
 from typing import Final
 
@@ -49,7 +49,7 @@ def guarded(*hosts: str, everywhere: bool = False) -> ASGIApp:
     ],
 )
 def test_known_host(host: str) -> None:
-    """A request that names loopback or a configured name is passed on."""
+    """A request for a loopback or configured host name is accepted."""
     assert ask(guarded("otel.example"), "/", headers={"host": host}).text == "reached"
 
 
@@ -71,14 +71,14 @@ def test_known_host(host: str) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_foreign_host(host: str, method: str) -> None:
-    """A request under any other name, as after DNS rebinding, is answered 403."""
+    """A request for any other host name, as after DNS rebinding, is answered with 403."""
     answered = ask(guarded("otel.example"), "/", method=method, headers={"host": host})
     assert answered.status == 403
     assert "--allowed-hosts" in answered.text
 
 
 def test_any_host() -> None:
-    """A service that is open to everybody without a name takes any name."""
+    """A service that is open to everybody and has no host names accepts any host name."""
     headers = {"host": "192.168.0.1:4318"}
     assert ask(guarded(everywhere=True), "/", headers=headers).text == "reached"
 
@@ -99,7 +99,7 @@ def test_any_host() -> None:
     ids=str,
 )
 def test_foreign_origin(method: str, headers: dict[str, str]) -> None:
-    """A request that would write, from a page of another site, is answered 403."""
+    """A writing request from a page of another site is answered with 403."""
     answered = ask(guarded(), "/", method=method, headers=headers)
     assert (answered.status, answered.text) == (403, "Requests from a different site are refused")
 
@@ -116,19 +116,19 @@ def test_foreign_origin(method: str, headers: dict[str, str]) -> None:
     ids=str,
 )
 def test_own_origin(method: str, headers: dict[str, str]) -> None:
-    """A request from our own pages, or from no page at all, is passed on."""
+    """A writing request from our own pages, or from no page, is accepted."""
     assert ask(guarded(), "/", method=method, headers=headers).text == "reached"
 
 
 def test_otlp() -> None:
-    """An exporter's request, which has no origin, is passed on."""
+    """An exporter's request, which has no origin, is accepted."""
     headers = {"content-type": "application/x-protobuf", "host": "127.0.0.1:4318"}
     assert ask(guarded(), "/v1/traces", method="POST", headers=headers).text == "reached"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_reading_from_elsewhere(method: str) -> None:
-    """A link on another site leads here."""
+    """A reading request from another site, for example by a link, is accepted."""
     headers = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
     assert ask(guarded(), "/", method=method, headers=headers).status == 200
 
@@ -144,7 +144,7 @@ def test_reading_from_elsewhere(method: str) -> None:
     ],
 )
 def test_security_headers(method: str, headers: dict[str, str], status: int) -> None:
-    """Every answer, also a refusal, tells a browser to be strict."""
+    """Every response, including a rejection, has the security headers."""
     answered = ask(guarded(), "/", method=method, headers=headers)
     assert answered.status == status
     assert {name: answered.headers.get(name) for name in SECURITY} == SECURITY

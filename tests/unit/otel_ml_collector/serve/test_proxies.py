@@ -1,4 +1,4 @@
-"""Headers of proxies: whose count, and what each says about client, scheme, path and user."""
+"""Tests of proxy headers: which are trusted, and how client, scheme, path and user are read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -23,7 +23,7 @@ SIGN_ON: Final = {
 
 
 class Refused(Exception):
-    """The request was answered before it reached the application."""
+    """The middleware answered the request before it reached the application."""
 
 
 async def see(
@@ -61,7 +61,7 @@ async def see(
 
 
 def ask(*headers: tuple[str, str], peer: str | None = HERE, **settings_of: str) -> Scope:
-    """Send one request from an address through the middleware."""
+    """Send one request from an address through the middleware, and return its scope."""
     passing = see(headers, peer, settings_of)
     try:
         passing.send(None)
@@ -90,7 +90,7 @@ def client_of(*headers: tuple[str, str], peer: str = HERE, **settings_of: str) -
     ],
 )
 def test_parse_forwarded(text: str, elements: list[tuple[str, str | None]]) -> None:
-    """The parameters of each proxy, as RFC 7239 writes them."""
+    """The parameters of each proxy are parsed according to RFC 7239."""
     parsed = parse_forwarded(text)
     assert parsed is not None
     assert [(element.get("for"), element.get("proto")) for element in parsed] == elements
@@ -101,13 +101,13 @@ def test_parse_forwarded(text: str, elements: list[tuple[str, str | None]]) -> N
     ["for", "for=", 'for="1.1.1.1', "for=1.1.1.1 for=2.2.2.2", "for=1.1.1.1;for=2.2.2.2", "=x"],
 )
 def test_garbage(text: str) -> None:
-    """A header with an invalid part counts for nothing."""
+    """A header with an invalid part is ignored."""
     assert parse_forwarded(text) is None
 
 
 @given(st.text())
 def test_any_text(text: str) -> None:
-    """No text raises an error."""
+    """Any text can be parsed without an error."""
     parse_forwarded(text)
     read_node(text)
 
@@ -135,12 +135,12 @@ def test_any_text(text: str) -> None:
     ],
 )
 def test_client(header: tuple[str, str], client: str) -> None:
-    """The client is the last address that is no trusted proxy; `Forwarded` counts the same."""
+    """The client is the last address that is not a trusted proxy, in either header."""
     assert client_of(header, trusted_proxies=SIGN_ON["trusted_proxies"]) == client
 
 
 def test_untrusted_headers_are_ignored() -> None:
-    """A stranger cannot choose its address, scheme or path."""
+    """An untrusted peer cannot set the client address, scheme or path."""
     lies = [
         ("x-forwarded-for", "127.0.0.1"),
         ("forwarded", "for=127.0.0.1;proto=https"),
@@ -157,14 +157,14 @@ def test_untrusted_headers_are_ignored() -> None:
 
 @pytest.mark.parametrize("peer", [PROXY, f"::ffff:{PROXY}"])
 def test_a_distant_proxy_reports_no_address_of_this_machine(peer: str) -> None:
-    """A proxy elsewhere that passes on what a client wrote does not make that client local."""
+    """A remote proxy that passes on a client's header does not make that client local."""
     seen = ask(("x-forwarded-for", "127.0.0.1"), peer=peer, trusted_proxies=PROXY)
     assert seen["client"] == (UNKNOWN, 0)
     assert not is_local(seen)
 
 
 def test_headers_that_disagree() -> None:
-    """If a proxy sets one header and passes the other one on, the client is unknown."""
+    """If two headers disagree, because a proxy sets only one of them, the client is unknown."""
     both = [("x-forwarded-for", "192.0.2.60"), ("forwarded", "for=127.0.0.1")]
     assert client_of(*both) == UNKNOWN
     assert client_of(both[0], ("forwarded", "for=192.0.2.60")) == "192.0.2.60"
@@ -187,19 +187,19 @@ def test_headers_that_disagree() -> None:
     ],
 )
 def test_prefix(prefix: str, path: str | None) -> None:
-    """A prefix is a plain path; anything else is ignored."""
+    """A prefix must be a plain path. Anything else is ignored."""
     assert ask(("x-forwarded-prefix", prefix)).get(PREFIX) == path
 
 
 def test_scheme() -> None:
-    """The scheme is that of the client, by either header."""
+    """The scheme is the client's, from either header."""
     assert ask(("x-forwarded-proto", "https,http"))["scheme"] == "https"
     assert ask(("forwarded", "for=1.1.1.1;proto=HTTPS"))["scheme"] == "https"
     assert ask(("x-forwarded-proto", "javascript"))["scheme"] == "http"
 
 
 def test_user() -> None:
-    """A trusted proxy names the user and the groups; such a request is not from this machine."""
+    """A trusted proxy names the user and groups, and then the request is not local."""
     seen = ask(
         ("x-forwarded-email", "Ada@Example.com"), ("x-forwarded-groups", "ml, ops"), **SIGN_ON
     )
@@ -214,7 +214,7 @@ def test_user() -> None:
 @pytest.mark.parametrize("peer", ["127.0.0.2", "10.0.0.6", None])
 @pytest.mark.parametrize("name", ["x-forwarded-email", "x-forwarded-groups"])
 def test_user_of_a_stranger(name: str, peer: str | None) -> None:
-    """Nobody but a trusted proxy names a user: the request is refused."""
+    """A request from an untrusted peer that names a user is rejected."""
     with pytest.raises(Refused, match="401"):
         ask((name, "ada@example.com"), peer=peer, **SIGN_ON)
 
@@ -223,6 +223,6 @@ def test_user_of_a_stranger(name: str, peer: str | None) -> None:
     "values", [["a@x", "b@x"], ["a@x,b@x"], ["a\tb"], ["a" * 255], ["\x80"], ["", "b@x"]]
 )
 def test_invalid_user(values: list[str]) -> None:
-    """A header that does not name exactly one user is refused."""
+    """A header that does not name exactly one user is rejected."""
     with pytest.raises(Refused, match="400"):
         ask(*[("x-forwarded-email", value) for value in values], **SIGN_ON)

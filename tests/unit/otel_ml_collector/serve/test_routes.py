@@ -1,4 +1,4 @@
-"""Routes are cheap to declare: each is analysed when it is first used."""
+"""Tests of deferred routes, which FastAPI analyses only when they are first used."""
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -9,7 +9,7 @@ from tests.support.otel_ml_collector.asgi import ask
 
 
 def test_analysed_at_the_first_request() -> None:
-    """A deferred route reads its parameters like any other, and is analysed only then."""
+    """A deferred route reads its parameters like any other. The first request analyses it."""
     router = APIRouter(prefix="/numbers", route_class=DeferredRoute)
 
     @router.get("/{number}/doubled")
@@ -27,7 +27,7 @@ def test_analysed_at_the_first_request() -> None:
 
 
 def test_attribute_that_no_route_has() -> None:
-    """A deferred route lacks what any route lacks, before and after it is analysed."""
+    """A deferred route raises AttributeError like any route, before and after it is analysed."""
     route = DeferredRoute("/", lambda: None)
     for _ in range(2):
         with pytest.raises(AttributeError, match="colour"):
@@ -36,6 +36,6 @@ def test_attribute_that_no_route_has() -> None:
 
 
 def test_all_routes_are_deferred() -> None:
-    """No route of the collector is analysed when it starts, nor belongs to an included router."""
+    """All routes of the collector are deferred when it starts."""
     assert len(ROUTES) > 200
     assert [route for route in ROUTES if not isinstance(route, DeferredRoute)] == []

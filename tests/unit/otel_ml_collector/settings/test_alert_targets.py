@@ -1,4 +1,4 @@
-"""Targets of alerts, as the file and the environment say them."""
+"""Tests of alert receivers in the settings file and the environment."""
 
 import json
 from pathlib import Path
@@ -18,18 +18,18 @@ ONCALL: dict[str, Any] = {"kind": "alertmanager", "url": "http://alertmanager:90
 
 
 def read(**keys: object) -> AlertTarget:
-    """Read a single target of an Alertmanager with other keys."""
+    """Read a single Alertmanager receiver with some keys changed."""
     [target] = read_alert_targets(json.dumps({"oncall": {**ONCALL, **keys}}))
     return target
 
 
 def test_defaults() -> None:
-    """An address and a kind are enough."""
+    """An address and a kind are sufficient."""
     assert read() == AlertTarget("oncall", "alertmanager", "http://alertmanager:9093")
 
 
 def test_every_key() -> None:
-    """A webhook has a secret, headers, a time and a word about private addresses."""
+    """A webhook may have a secret, headers, a timeout, a CA and access to private addresses."""
     target = read(
         kind="webhook",
         url="https://hooks.example:8443/a/b?c=d",
@@ -61,7 +61,7 @@ def test_every_key() -> None:
     ],
 )
 def test_alertmanager_path(url: str, path: str) -> None:
-    """To the base address of an Alertmanager the path of its API is added."""
+    """The path of Alertmanager's API is appended to the base address."""
     assert read(url=url).path == path
 
 
@@ -96,20 +96,20 @@ def test_alertmanager_path(url: str, path: str) -> None:
     ],
 )
 def test_refused(keys: dict[str, object], wrong: str) -> None:
-    """What no target may have is refused, with what would be right."""
+    """An invalid receiver is rejected with the expected form."""
     with pytest.raises(ValueError, match="oncall") as refused:
         read(**keys)
     assert wrong in str(refused.value)
 
 
 def test_too_many() -> None:
-    """There are at most eight targets."""
+    """More than eight receivers are rejected."""
     with pytest.raises(ValueError, match="at most 8"):
         read_alert_targets(json.dumps({f"t{number}": ONCALL for number in range(9)}))
 
 
 def test_tables_of_the_file(tmp_path: Path) -> None:
-    """In the file a target is a table."""
+    """In the settings file, a receiver is a table."""
     file = tmp_path / "otel-ml.toml"
     file.write_text('[alert_targets.oncall]\nkind = "alertmanager"\nurl = "http://am:9093"\n')
     assert load({}, {}, file).alert_targets == (
@@ -119,13 +119,13 @@ def test_tables_of_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["url", "secret", "headers", "scret"])
 def test_no_secret_is_shown(key: str) -> None:
-    """An address of a webhook, a secret and a header are never shown."""
+    """Webhook addresses, secrets and headers are never shown."""
     text = json.dumps({"oncall": {"kind": "slack", key: "https://hooks.example/T0/s3cret"}})
     assert json.loads(hide_alert_targets(text)) == {"oncall": {"kind": "slack", key: "***"}}
 
 
 def test_no_secret_in_an_error() -> None:
-    """The error of a wrong setting does not show the address of a webhook."""
+    """The error about an invalid setting does not show the address of a webhook."""
     text = json.dumps({"a": {"kind": "slack", "url": "https://h.example/s3cret#x"}})
     with pytest.raises(BadSetting) as refused:
         load({"alert_targets": text}, {}, None)
@@ -134,13 +134,13 @@ def test_no_secret_in_an_error() -> None:
 
 @pytest.mark.parametrize("text", ["x", "[1]", "{", '{"a": 1}'])
 def test_no_table(text: str) -> None:
-    """What is no table of tables is refused, and not shown."""
+    """A text that is not an object of tables is refused."""
     with pytest.raises(ValueError, match=r"expected a (JSON object|table)"):
         read_alert_targets(text)
 
 
 def test_repr_has_no_secret() -> None:
-    """What a target prints of itself has no secret."""
+    """The repr of a receiver contains no secret."""
     target = read(kind="webhook", url="http://h/s3cret", secret="0123456789abcdef")
     assert "s3cret" not in repr(target)
     assert "0123456789" not in repr(target)

@@ -1,4 +1,4 @@
-"""Connections to language models, redaction, and how judges run, as the settings have them."""
+"""Tests of the settings of LLM connections, redaction and judges."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def read(**keys: object) -> Connection:
 
 
 def test_defaults() -> None:
-    """A kind and an address are enough, and data of no project may be sent there."""
+    """A kind and an address are sufficient, but no project's data may be sent there."""
     connection = read()
     assert connection == Connection("main", "openai", "https://api.openai.com/v1")
     assert (connection.host, connection.port) == ("api.openai.com", 443)
@@ -32,7 +32,7 @@ def test_defaults() -> None:
 
 
 def test_azure() -> None:
-    """The query of an address is kept behind the path of a request."""
+    """The query of an address is appended to the path of each request."""
     connection = read(
         url="https://x.openai.azure.com/openai/deployments/mini?api-version=2025-01-01",
         key_header="API-Key",
@@ -61,7 +61,7 @@ def test_azure() -> None:
     ids=str,
 )
 def test_invalid_connection(keys: dict[str, Any], message: str) -> None:
-    """A wrong key is named with what would be right, and never repeats a secret."""
+    """An invalid key is rejected with the expected form, without repeating a secret."""
     with pytest.raises(ValueError, match=r"expected|unknown") as refused:
         read(**keys)
     assert str(refused.value).startswith(message)
@@ -69,14 +69,14 @@ def test_invalid_connection(keys: dict[str, Any], message: str) -> None:
 
 
 def test_one_key(tmp_path: Path) -> None:
-    """A key comes from a variable or a file, not from both."""
+    """A key is read from a variable or a file, but not both."""
     (tmp_path / "key").write_text("sk-1")
     with pytest.raises(ValueError, match="either key_env or key_file"):
         read(key_env="A", key_file=str(tmp_path / "key"))
 
 
 def test_key_is_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is read when it is used, so that it can change."""
+    """A key is read at each use, so that it can change."""
     file = tmp_path / "key"
     file.write_text("sk-1\n")
     connection = read(key_file=str(file))
@@ -90,14 +90,14 @@ def test_key_is_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("text", ["", "two words", "line\r\nx-evil: 1"])
 def test_unusable_key(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that is missing or no header value is refused without showing it."""
+    """A key that is empty or not a valid header value is rejected without being shown."""
     monkeypatch.setenv("MODEL_KEY", text)
     with pytest.raises(ValueError, match=r"MODEL_KEY has no API key$"):
         read(key_env="MODEL_KEY").read_key()
 
 
 def test_redaction_rules() -> None:
-    """Rules remove values by the name of their key, and what patterns match, at any depth."""
+    """Rules redact values by key name and texts by pattern, at any depth."""
     rules = read_redaction('{"keys": ["Email"], "patterns": ["[0-9]{4}"]}')
     value = {"email": "a@b.c", "list": [{"EMAIL": [1]}, "card 1234 5678", 1234], "k 9999": None}
     assert rules.remove(value) == {
@@ -111,13 +111,13 @@ def test_redaction_rules() -> None:
     "text", ["[]", "x", '{"key": []}', '{"keys": "a"}', '{"keys": [""]}', '{"patterns": ["("]}']
 )
 def test_invalid_redaction(text: str) -> None:
-    """Rules that cannot be read are refused, instead of sending everything."""
+    """Rules that cannot be read are rejected, because otherwise everything would be sent."""
     with pytest.raises(ValueError, match=r"expected|regular expression"):
         read_redaction(text)
 
 
 def test_judge_settings() -> None:
-    """Keys that are left out keep their defaults."""
+    """Omitted keys keep their defaults, and invalid ones are rejected."""
     assert read_judges('{"run": false}') == JudgeSettings(run=False)
     with pytest.raises(ValueError, match="expected"):
         read_judges("run=false")

@@ -1,4 +1,4 @@
-"""Tests of what the settings say of targets of OTLP."""
+"""Tests of the settings of OTLP destinations."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from otel_ml_collector.settings.values import Address
 
 
 def test_short() -> None:
-    """Names and addresses are enough."""
+    """A name and an address per destination are sufficient."""
     assert read_otlp_targets("") == ()
     assert read_otlp_targets("jaeger=grpc://jaeger:4317, tempo=https://tempo.example/otlp/") == (
         OtlpTarget("jaeger", "grpc://jaeger:4317"),
@@ -49,7 +49,7 @@ NO_URL = "expected SCHEME://HOST:PORT with one of grpc, grpcs, http, https, with
     ],
 )
 def test_bad_text(text: str, message: str) -> None:
-    """What is wrong is told with what would be right."""
+    """An invalid text is rejected with the expected form."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
         read_otlp_targets(text)
     assert str(caught.value) == message
@@ -87,7 +87,7 @@ def test_bad_text(text: str, message: str) -> None:
     ids=str,
 )
 def test_bad_table(options: dict[str, Any], message: str) -> None:
-    """What is wrong in a table is told with its place; the value of a header never."""
+    """The error about an invalid table names its place, and never a header's value."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
         read_otlp_targets(json.dumps({"a": {"endpoint": "http://tempo:4318", **options}}))
     assert str(caught.value).startswith(message)
@@ -106,7 +106,7 @@ def test_bad_table(options: dict[str, Any], message: str) -> None:
     ],
 )
 def test_shown(text: str, shown: str) -> None:
-    """Headers are not shown, nor what may be one."""
+    """Headers, and any value that may contain one, are not shown."""
     assert hide_headers(text) == shown
 
 
@@ -125,5 +125,5 @@ def test_shown(text: str, shown: str) -> None:
     ],
 )
 def test_itself(endpoint: str, listener: Address, expected: bool) -> None:
-    """A target that is this very collector is known by its address, where that shows it."""
+    """A destination that is this collector itself is recognized by its address, if possible."""
     assert OtlpTarget("a", endpoint).is_at(listener) is expected

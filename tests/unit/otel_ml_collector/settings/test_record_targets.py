@@ -1,4 +1,4 @@
-"""Tests of where records are sent, as settings say it."""
+"""Tests of the settings of record destinations."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SERVER = "clickhouse://user:pw@localhost:8123/db"
 
 
 def test_targets(tmp_path: Path) -> None:
-    """A target has a name, an address, and perhaps TLS, a key and certificates."""
+    """A destination has a name and an address, and optionally TLS, a key and certificates."""
     ca = tmp_path / "ca.pem"
     ca.touch()
     text = f"mine=grpc://127.0.0.1:4319, theirs=grpcs://:a%2Cb%40c@h.example:443?ca={ca}"
@@ -36,13 +36,13 @@ def test_targets(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_targets(text: str, said: str) -> None:
-    """What is no target is said, with what would be right."""
+    """An invalid destination is rejected with the expected form."""
     with pytest.raises(ValueError, match=said):
         read_record_targets(text)
 
 
 def test_key_is_hidden() -> None:
-    """A key is shown neither by the target nor by what lists the settings."""
+    """The key is hidden in the destination's repr and in the list of settings."""
     text = "a=grpc://:s3cret@h:1,b=grpcs://:s3cret@h:2"
     chosen, _ = choose({"forward_records": text}, {}, None)
     shown = chosen["forward_records"].shown
@@ -51,7 +51,7 @@ def test_key_is_hidden() -> None:
 
 
 def test_name_beside_a_server() -> None:
-    """Records of a server are sent on only by a collector that says its name."""
+    """With a store server, forwarding records requires a collector name."""
     flags = {"store": SERVER, "forward_records": "a=grpc://h:1"}
     with pytest.raises(BadSetting, match="expected a collector_name"):
         load(flags, {}, None)

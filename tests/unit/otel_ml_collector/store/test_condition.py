@@ -1,10 +1,10 @@
-"""Tests of pieces of a WHERE clause."""
+"""Tests of the parts of a WHERE clause."""
 
 from otel_ml_collector.store.sql import Condition, Sql, all_of
 
 
 def test_all_of() -> None:
-    """Joined conditions keep their parts together and have the parameters of all."""
+    """Joined conditions are put in parentheses, and their parameters are merged."""
     one = Condition(Sql("a = {f0:String} OR b"), {"f0": "x"})
     two = Condition(Sql("c = {f1:Int64}"), {"f1": 3})
     assert all_of([one, two]) == Condition(

@@ -1,4 +1,4 @@
-"""Tests of cutting a group by month."""
+"""Tests of splitting a group by month."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,19 +14,19 @@ def cut(times_ns: list[int], months: int = 50) -> list[list[int]]:
 
 
 def test_few_months() -> None:
-    """Rows of a few months stay together, in their order."""
+    """Rows of a few months stay together, in order."""
     rows = [NOW_NS, NOW_NS - 300 * DAY_NS, NOW_NS - DAY_NS]
     assert cut(rows) == [rows]
 
 
 def test_many_months() -> None:
-    """Rows of many months are cut where the months are too many."""
+    """Rows of more months than allowed are split."""
     rows = [number * 31 * DAY_NS for number in range(120)]
     assert [len(part) for part in cut(rows)] == [50, 50, 20]
 
 
 def test_one_month() -> None:
-    """Rows of one month are never parted."""
+    """Rows of one month are never split."""
     january, february = [0, 30 * DAY_NS], [31 * DAY_NS, 58 * DAY_NS]
     assert cut([february[0], january[0], january[1], february[1]], 1) == [january, february]
 

@@ -1,11 +1,11 @@
-"""Tests of what is missing as Prometheus reads it."""
+"""Tests of the metrics of missing and late spans."""
 
 from otel_ml_collector.telemetry.service import LossNumbers, Missed
 from tests.support.otel_ml_collector.telemetry.page import read_collector
 
 
 def test_loss() -> None:
-    """The page has what it was told last, by project."""
+    """The metrics show the latest numbers per project."""
     numbers = LossNumbers()
     numbers.set_missing({"p": Missed(5, 1), "gone": Missed(1, 0)})
     numbers.set_missing({"p": Missed(7, 2), "q": Missed(0, 0)})
@@ -18,7 +18,7 @@ def test_loss() -> None:
 
 
 def test_bound() -> None:
-    """The 100 projects that miss most are told apart, the others are one."""
+    """The 100 projects with the most missing spans are listed, and the others are summed up."""
     numbers = LossNumbers()
     numbers.set_missing({f"p{number}": Missed(number, 1) for number in range(1, 151)})
     page = read_collector(numbers)

@@ -1,4 +1,4 @@
-"""Series that are computed beside the scrape: the newest of each, and a bound on how many."""
+"""Tests of series that are computed outside the scrape: the newest values, and their limit."""
 
 import time
 
@@ -7,7 +7,7 @@ from tests.support.otel_ml_collector.telemetry.page import read_collector
 
 
 def test_newest() -> None:
-    """What was computed last stands in the place of what was before."""
+    """Newly computed series replace the previous ones of their metric and project."""
     series = ComputedSeries()
     series.put("drift_distance", "shop", [(("answer", "inputs.a"), 0.5), (("answer", "b"), 0.25)])
     series.put("drift_distance", "shop", [(("answer", "inputs.a"), 0.75)])
@@ -21,7 +21,7 @@ def test_newest() -> None:
 
 
 def test_bound() -> None:
-    """A project has 500 series, alerts before all others; the rest is counted."""
+    """A project has at most 500 series, alerts first. The omitted ones are counted."""
     series = ComputedSeries()
     drift = [(("answer", f"inputs.f{number}"), 600.0 - number) for number in range(600)]
     series.put("drift_distance", "shop", drift)
@@ -35,7 +35,7 @@ def test_bound() -> None:
 
 
 def test_many_projects() -> None:
-    """Series of more than 100 projects are counted and not shown."""
+    """Projects beyond 100 are counted and not shown."""
     series = ComputedSeries()
     for number in range(103):
         series.put("actual_coverage", f"p{number:03}", [(("churned",), 0.5)])
@@ -45,7 +45,7 @@ def test_many_projects() -> None:
 
 
 def test_forgotten() -> None:
-    """A project that is kept no more has no series."""
+    """A project that is no longer kept has no series."""
     series = ComputedSeries()
     for project in ("gone", "shop"):
         series.put("actual_coverage", project, [(("churned",), 0.5)])
@@ -54,7 +54,7 @@ def test_forgotten() -> None:
 
 
 def test_long_texts() -> None:
-    """Long texts are cut; of those that are the same then the first holds."""
+    """Long texts are cut. If two become equal, the first one is kept."""
     series = ComputedSeries()
     rows = [(("x" * 300 + end,), value) for end, value in (("a", 1.0), ("b", 2.0))]
     series.put("actual_coverage", "half \ud800", rows)
@@ -62,7 +62,7 @@ def test_long_texts() -> None:
 
 
 def test_scrapes_are_seen() -> None:
-    """Whoever computes sees when somebody read last."""
+    """The time of the last scrape is recorded, for the code that computes the series."""
     series = ComputedSeries()
     assert series.read_s < time.monotonic() - 10**9
     before_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Tests of the collector's own numbers."""
+"""Tests of the collector's own metrics."""
 
 import sys
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from tests.support.otel_ml_collector.telemetry.page import read
 
 
 def test_counts() -> None:
-    """What is counted is read by Prometheus' own parser."""
+    """All counters appear in the format that Prometheus' own parser reads."""
     telemetry = Telemetry()
     telemetry.count_request("http", "success")
     telemetry.count_request("http", "success", "logs")
@@ -53,7 +53,7 @@ def test_counts() -> None:
 
 
 def test_commits() -> None:
-    """A stored group is counted by its duration and its size."""
+    """A stored group is counted by duration and size."""
     telemetry = Telemetry()
     telemetry.observe_commit(0.03, 512)
     numbers = read(telemetry)
@@ -66,7 +66,7 @@ def test_commits() -> None:
 
 
 def test_last_commit() -> None:
-    """The page tells when a group was stored last, and 0 before the first one."""
+    """The metrics show when a group was last stored, and 0 before the first one."""
     telemetry = Telemetry()
     assert read(telemetry)["otel_ml_last_commit_timestamp_seconds", ()] == 0
     telemetry.observe_commit(0.03, 512)
@@ -98,26 +98,26 @@ def test_last_commit() -> None:
     ],
 )
 def test_from_the_start(name: str, labels: list[tuple[str, ...]]) -> None:
-    """What may happen is there with 0 before it does, so that a rate sees the first time."""
+    """Every possible label starts at 0, so that `rate()` sees the first increase."""
     numbers = {key: value for key, value in read(Telemetry()).items() if key[0] == name}
     assert numbers == {(name, one): 0 for one in labels}
 
 
 def test_build() -> None:
-    """The page tells which program it is of."""
+    """The metrics show the versions of Python and otel-ml."""
     assert read(Telemetry())["otel_ml_build_info", (python_version(), version("otel-ml"))] == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_process() -> None:
-    """The page tells what the process takes of the machine, under the names that all use."""
+    """The metrics show memory and CPU time of the process, under the standard names."""
     page = Telemetry().render().decode()
     assert "\nprocess_resident_memory_bytes " in page
     assert "\nprocess_cpu_seconds_total " in page
 
 
 def test_apart() -> None:
-    """Two collectors of one process count apart."""
+    """Two collectors in one process count separately."""
     one, two = Telemetry(), Telemetry()
     one.count_spans(1, {})
     assert read(two)["otel_ml_spans_accepted_total", ()] == 0

@@ -1,4 +1,4 @@
-"""Tests of the size of the store as Prometheus reads it."""
+"""Tests of the metrics of the store's size."""
 
 import shutil
 from pathlib import Path
@@ -23,12 +23,12 @@ PAGE = {
 
 
 def test_sizes() -> None:
-    """The page has bytes and rows of each table, replaced bytes and the last backup."""
+    """The metrics show bytes and rows of each table, replaced bytes and the last backup."""
     assert read_collector(StoreNumbers(lambda: STATE)) == PAGE
 
 
 def test_disk(tmp_path: Path) -> None:
-    """For an embedded store the page has the free bytes and inodes of its disk."""
+    """For an embedded store, the metrics show the free bytes and inodes of its disk."""
     page = read_collector(StoreNumbers(lambda: STATE, tmp_path))
     disk = {name: value for (name, _), value in page.items() if name.startswith("otel_ml_disk")}
     assert {*disk} == {"otel_ml_disk_free_bytes", "otel_ml_disk_free_inodes"}
@@ -38,7 +38,7 @@ def test_disk(tmp_path: Path) -> None:
 
 
 def test_seldom_asked() -> None:
-    """The store is asked once, however often the page is read within 15 s."""
+    """The store is queried once, however often the metrics are read within 15 s."""
     asked = []
 
     def read() -> StoreState:
@@ -51,7 +51,7 @@ def test_seldom_asked() -> None:
 
 
 def test_store_in_trouble() -> None:
-    """A store that does not answer leaves the page without its size."""
+    """If the store does not respond, the metrics lack its size."""
 
     def read() -> StoreState:
         raise Unavailable("The store has trouble")

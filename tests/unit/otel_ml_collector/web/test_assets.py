@@ -1,4 +1,4 @@
-"""Tests of what is served beside the pages: its size, and that the stylesheet has no dead rule."""
+"""Tests of static files: their size and caching, and that the stylesheet has no unused rule."""
 
 import re
 from pathlib import Path
@@ -26,12 +26,12 @@ def words_of(*files: Path) -> set[str]:
 
 
 def test_all_assets_are_small() -> None:
-    """Everything that a browser may load from here is less than 190 kB."""
+    """All files that a browser may load are smaller than 190 kB in total."""
     assert sum(file.stat().st_size for file in STATIC.rglob("*") if file.is_file()) < MOST_BYTES
 
 
 def test_a_file_is_kept_under_the_hash_of_all() -> None:
-    """A file is kept for ever under the present hash, and looked for again under another one."""
+    """A file is cached forever under the current hash, and revalidated under any other path."""
     app = Starlette(routes=[Mount("/static", Assets())])
     below = str(TEMPLATES.globals["static"])
     kept = ask(app, f"{below}/style.css")
@@ -45,13 +45,13 @@ def test_a_file_is_kept_under_the_hash_of_all() -> None:
 
 
 def test_pages_load_by_the_hash() -> None:
-    """No template names a file but below the hash."""
+    """Templates refer to static files only below the hash."""
     pages = COLLECTOR.glob("*/templates/**/*.html")
     assert [page.name for page in pages if '"/static/' in page.read_text()] == []
 
 
 def test_every_class_of_the_style_is_used() -> None:
-    """A rule of the stylesheet names only classes that a page can have."""
+    """The stylesheet uses only classes that a page can have."""
     style = re.sub(r"/\*.*?\*/", "", (STATIC / "style.css").read_text(), flags=re.DOTALL)
     selectors = " ".join(re.findall(r"[^{}]+(?={)", style))
     classes = set(re.findall(r"\.([a-z][\w-]*)", selectors))
@@ -65,7 +65,7 @@ def test_every_class_of_the_style_is_used() -> None:
 
 
 def test_every_token_of_the_style_is_used() -> None:
-    """Each colour, space and size that has a name is used under it."""
+    """Each named colour, space and size of the stylesheet is used."""
     style = (STATIC / "style.css").read_text()
     used = style + "".join(file.read_text() for file in STATIC.glob("js/*.js"))
     tokens = set(re.findall(r"(--[\w-]+):", style))
@@ -73,7 +73,7 @@ def test_every_token_of_the_style_is_used() -> None:
 
 
 def test_templates_have_names_of_their_own() -> None:
-    """No two topics have a template of one name, as one would hide the other."""
+    """No two topics have a template with the same name, because one would hide the other."""
     found = [
         file.relative_to(folder)
         for folder in COLLECTOR.glob("*/templates")

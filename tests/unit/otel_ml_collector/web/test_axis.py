@@ -1,4 +1,4 @@
-"""Labels of axes: `otel_ml_collector.web.axis`."""
+"""Tests of the labels of axes: `otel_ml_collector.web.axis`."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from otel_ml_collector.web.axis import round_values
     ],
 )
 def test_round(low: float, high: float, values: list[float]) -> None:
-    """An axis has round numbers at equal distances."""
+    """An axis has round, equally spaced numbers."""
     assert round_values(low, high) == values
 
 
@@ -28,7 +28,7 @@ def test_round(low: float, high: float, values: list[float]) -> None:
     )
 )
 def test_contains(ends: tuple[float, float]) -> None:
-    """An axis contains the values that are drawn, and has few labels."""
+    """An axis contains the drawn values and has 2 to 7 labels."""
     values = round_values(*ends)
     room = 1e-6 * (ends[1] - ends[0])
     assert values[0] <= ends[0] + room

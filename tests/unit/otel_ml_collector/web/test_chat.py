@@ -49,7 +49,7 @@ def said(role: str, text: str) -> ShownMessage:
     ],
 )
 def test_chat(value: Any, messages: list[ShownMessage]) -> None:
-    """Messages are read with their roles and texts, a tool's call as such."""
+    """Messages are read with their roles and texts, and tool calls as calls."""
     chat = find_chat(value)
     assert chat is not None
     assert (chat.items, chat.total) == (messages, len(messages))
@@ -74,11 +74,11 @@ def test_chat(value: Any, messages: list[ShownMessage]) -> None:
     ids=repr,
 )
 def test_no_chat(value: Any) -> None:
-    """What is no list of messages is no chat."""
+    """A value that is not a list of messages is not a chat."""
     assert find_chat(value) is None
 
 
 @given(json_values)
 def test_any_value(value: Any) -> None:
-    """Any value is a chat or none, and nothing else happens."""
+    """Any value can be read without an error, as a chat or as none."""
     assert isinstance(find_chat(value), Slice | None)

@@ -1,4 +1,4 @@
-"""Tests of spans that are not within the times of their parents."""
+"""Tests of spans that lie outside the time of their parents."""
 
 import pytest
 
@@ -22,13 +22,13 @@ def said(run: RunSummary, of_child: Sender = CART, of_root: Sender = SHOP) -> li
 
 
 def test_early() -> None:
-    """A child that starts before its parent is told with the names of both clocks."""
+    """For a child that starts before its parent, the names of both clocks are reported."""
     expected = f"starts 320.0{THIN}ms before its parent: the clocks of shop and cart differ"
     assert said(child(-320)) == [expected]
 
 
 def test_late() -> None:
-    """A child that ends after its parent may also have gone on."""
+    """For a child that ends after its parent, a longer run is a possible reason too."""
     expected = (
         f"ends 50.0{THIN}ms after its parent: the clocks of shop and cart differ, "
         "or it ran longer than its parent"
@@ -38,19 +38,19 @@ def test_late() -> None:
 
 @pytest.mark.parametrize("run", [child(0, 100), child(-1, 10), child(50, 51), child(50, None)])
 def test_within(run: RunSummary) -> None:
-    """A child within its parent, by a millisecond at either end, or without an end is fine."""
+    """A child within its parent, up to a millisecond off, or without an end is not reported."""
     assert find_skews([ROOT, run]) == []
 
 
 @pytest.mark.parametrize("span_kind", ["consumer", "producer"])
 def test_left_for_later(span_kind: str) -> None:
-    """What takes a message may end at any time, and start no earlier than it was sent."""
+    """A messaging span may end after its parent, but not start before it."""
     assert find_skews([ROOT, child(500, 10, span_kind)]) == []
     assert len(find_skews([ROOT, child(-500, 10, span_kind)])) == 1
 
 
 def test_one_process() -> None:
-    """In one process a child may go on after its parent, but not begin before it by itself."""
+    """Within one process, a child may end after its parent, but not start before it."""
     assert said(child(90, 60), SHOP) == [None]
     expected = (
         "before its parent: both spans are from one process, so one of the times was set by hand"
@@ -63,14 +63,14 @@ def test_one_process() -> None:
     [(Sender("shop", "2"), "two processes of shop"), (Sender("", "2"), "two processes")],
 )
 def test_names(of_child: Sender, names: str) -> None:
-    """Two processes of one service, or without a name, are told as that."""
+    """Two processes of one service, or without a service name, are named as two processes."""
     [told] = said(child(-320), of_child)
     assert told is not None
     assert told.endswith(f"the clocks of {names} differ")
 
 
 def test_sender_unknown() -> None:
-    """Of what is not known nothing is said but the measure."""
+    """If the senders are unknown, only the time difference is reported."""
     [early] = find_skews([ROOT, child(-320)])
     assert tell(early, {}) == f"starts 320.0{THIN}ms before its parent"
     [late] = find_skews([ROOT, child(90, 60)])
@@ -78,6 +78,6 @@ def test_sender_unknown() -> None:
 
 
 def test_parent_that_is_there_already() -> None:
-    """Children that are loaded later are held against the parent that was there before."""
+    """Children that are loaded later are compared with the parent that was loaded before."""
     assert [skew.early_ms for skew in find_skews([child(-320)], [ROOT])] == [320]
     assert find_skews([child(-320)]) == []

@@ -7,12 +7,12 @@ USUAL = list(FIELDS[:6])
 
 
 def test_usual_columns() -> None:
-    """Without a choice the table has six columns."""
+    """By default the table has six columns."""
     assert choose_columns([], []) == USUAL
 
 
 def test_chosen_columns() -> None:
-    """The address names fields, judges and tags in their order, each once."""
+    """The URL names fields, judges and tags in order, each once."""
     keys = ["model", "score:grounded", "tag:client", "model", "tag:", "no such"]
     assert choose_columns(keys, []) == [
         FIELDS[2],
@@ -23,13 +23,13 @@ def test_chosen_columns() -> None:
 
 
 def test_what_is_chosen_is_offered() -> None:
-    """A column that no run on the page has can still be taken away."""
+    """A chosen column that no run on the page has can still be removed."""
     chosen = choose_columns(["tag:rare"], [])
     assert offer_columns(chosen, []) == [*FIELDS, *chosen]
 
 
 def test_curve() -> None:
-    """A curve keeps the places of what is missing; where nothing changes it is level."""
+    """Missing values keep their place in a curve. If all values are equal, the curve is flat."""
     assert spark([0, None, 10]) == "0.0,19.0 100.0,1.0"
     assert spark([None, 3, 3]) == "50.0,10.0 100.0,10.0"
     assert spark([None, None]) == ""

@@ -1,4 +1,4 @@
-"""Tests of conversations: what a reader sees of the messages of a run, in order."""
+"""Tests of conversations: the messages of a run as a reader sees them, in order."""
 
 from dataclasses import fields
 from typing import Any
@@ -29,7 +29,7 @@ FOUND = {"role": "tool", "tool_call_id": "c1", "content": "under the bed"}
 
 
 def make(record: type[Any], **told: Any) -> Any:
-    """Make a run of which only some fields matter."""
+    """Make a run or summary with some fields set, and the others empty."""
     names = [one.name for one in fields(record)]
     empty: dict[str, Any] = dict.fromkeys(names, "")
     empty |= {"project": "p", "run_id": f"{RUN}1", "parent_run_id": None, "outcome": "ok"}
@@ -50,7 +50,7 @@ def kinds(found: Conversation) -> list[tuple[str, str]]:
 
 
 def test_what_was_said_in_order() -> None:
-    """System, user, thought, call and answer stand in order, a result under its call."""
+    """System, user, thought, call and answer are in order, with the result below its call."""
     found = talk({"messages": MESSAGES}, {"choices": [{"message": said("**Yes**")}]})
     assert [entry.kind for entry in found.entries] == [
         *("system", "user", "assistant", "user", "thought", "tool", "tool"),
@@ -68,7 +68,7 @@ def test_what_was_said_in_order() -> None:
 
 
 def test_an_image_is_drawn_beside_its_text() -> None:
-    """What was sent as an image is drawn, and told by type, size and bytes."""
+    """An image in a message is drawn, and captioned with its type, size and bytes."""
     asked = talk({"messages": MESSAGES}, "Yes").entries[3]
     assert asked.attachments == [Attachment("image/png, 128 \u00d7 96, 426 bytes", poster())]
 
@@ -91,13 +91,13 @@ def test_an_image_is_drawn_beside_its_text() -> None:
     ],
 )
 def test_an_image_that_is_not_drawn(part: dict[str, Any], caption: str) -> None:
-    """Of an image that is not here, or is none, its type and size are told."""
+    """For an image that is not stored or not valid, only its type and size are shown."""
     [entry] = talk([{"role": "user", "content": [part]}], None).entries
     assert entry.attachments == [Attachment(caption)]
 
 
 def test_a_call_links_the_run_of_its_tool() -> None:
-    """A call links the run that was given the same, and has its result where no message has."""
+    """A call links the run with the same inputs, whose output is shown if no message has it."""
     other = make(RunSummary, run_id=f"{RUN}2", kind="tool", model="find", inputs="that")
     tool = make(
         RunSummary, run_id=f"{RUN}3", kind="tool", model="find", inputs="it", outputs="there"
@@ -107,7 +107,7 @@ def test_a_call_links_the_run_of_its_tool() -> None:
 
 
 def test_a_call_that_may_be_another_links_nothing() -> None:
-    """A call is linked to no run that it may not have made."""
+    """A call does not link a run that it may not have started."""
     tools = [
         make(RunSummary, run_id=f"{RUN}{n}", kind="tool", model="find", inputs=str(n))
         for n in (2, 3)
@@ -116,13 +116,13 @@ def test_a_call_that_may_be_another_links_nothing() -> None:
 
 
 def test_a_graph_that_returns_all_its_messages() -> None:
-    """What went in stands once where all messages come out again."""
+    """If all messages are returned as output, the inputs are shown only once."""
     found = talk({"messages": [ASKED]}, {"messages": [ASKED, CALLED, FOUND, said("There.")]})
     assert kinds(found) == [("user", "Where?"), ("tool", 'what="it"'), ("final", "There.")]
 
 
 def test_an_empty_text_beside_a_call() -> None:
-    """A text that says nothing, as streams have it beside a call, is no message of its own."""
+    """An empty text next to a call, as streams write it, is not a separate message."""
     parts = [{"type": "text", "content": ""}, {"type": "tool_call", "name": "find"}]
     found = talk([ASKED], [{"role": "assistant", "parts": parts}])
     assert kinds(found) == [("user", "Where?"), ("tool", "")]
@@ -133,7 +133,7 @@ def said(text: str) -> dict[str, Any]:
 
 
 def test_an_error_stands_where_the_answer_would() -> None:
-    """A run that failed shows what had come of the answer, then its error."""
+    """A failed run shows the partial answer, then its error."""
     failed = {"outcome": "error", "error_type": "openai.RateLimitError", "error_message": "slow"}
     before = make(
         RunSummary, run_id=f"{RUN}2", parent_run_id="a", start_ns=1, outputs="Yes", **failed
@@ -148,7 +148,7 @@ def test_an_error_stands_where_the_answer_would() -> None:
 
 @pytest.mark.parametrize("shown", ["slow", "RateLimitError: slow"])
 def test_an_error_is_told_once(shown: str) -> None:
-    """What lists show of a failed try is not shown again, also as older stores have it."""
+    """The preview of a failed attempt is not shown again, even in the form of older stores."""
     failed = {"outcome": "error", "error_type": "openai.RateLimitError", "error_message": "slow"}
     before = make(
         RunSummary, run_id=f"{RUN}2", parent_run_id="a", start_ns=1, outputs=shown, **failed
@@ -178,7 +178,7 @@ def test_an_error_is_told_once(shown: str) -> None:
     ],
 )
 def test_a_tool_result_of_the_ai_sdk(given: dict[str, Any], result: str) -> None:
-    """What a tool gave stands under its call as text, in each form that Vercel's AI SDK has."""
+    """A tool result of Vercel's AI SDK, in any format, is shown as text below its call."""
     calls = [{"type": "tool-call", "toolCallId": "c1", "toolName": "find", "input": {"what": "it"}}]
     gave = [{"type": "tool-result", "toolCallId": "c1", "toolName": "find", **given}]
     found = talk(
@@ -201,21 +201,21 @@ def test_a_tool_result_of_the_ai_sdk(given: dict[str, Any], result: str) -> None
     ids=["Logfire", "Logfire, streamed", "without a role"],
 )
 def test_an_answer_beside_its_usage(answer: dict[str, Any]) -> None:
-    """An answer that stands beside other things is the text that it is."""
+    """An answer inside an object with other data is shown as text."""
     (entry,) = talk([ASKED], answer).entries[1:]
     assert (entry.kind, entry.text, entry.raw) == ("final", "It **is**.", None)
     assert entry.html == "<p>It <strong>is</strong>.</p>\n"
 
 
 def test_an_answer_that_is_an_object() -> None:
-    """A structured answer reads as the JSON that it is."""
+    """A structured answer is shown as JSON."""
     answer = talk([ASKED], {"city": "Paris", "temp": 21}).entries[-1]
     assert answer.raw is not None
     assert answer.raw.text == '{\n  "city": "Paris",\n  "temp": 21\n}'
 
 
 def test_long_conversations_are_read_in_parts() -> None:
-    """Of many messages the last fifty stand there first, with the ways to the others."""
+    """A long conversation starts with its last fifty messages, and links to the earlier ones."""
     run = make(Run, inputs=[{**ASKED, "content": str(n)} for n in range(120)], outputs="Yes")
     last, first = find_conversation(run, ()), find_conversation(run, (), 20)
     assert last is not None
@@ -240,13 +240,13 @@ def test_long_conversations_are_read_in_parts() -> None:
     ],
 )
 def test_markdown(text: str, html: str) -> None:
-    """Markdown is written without HTML of the text's own, foreign images and odd links."""
+    """Markdown is rendered without the text's own HTML, remote images or unsafe links."""
     assert render_markdown(text) == html
 
 
 @pytest.mark.parametrize("text", ["[" * 4_000, "*a_ " * 1_000, "![x](" * 800, "|a|b|\n" * 900])
 def test_a_text_of_nothing_but_marks_stays_text(text: str) -> None:
-    """What Markdown would take long to read stands as it is."""
+    """A text that would take Markdown long to parse is shown as plain text."""
     [entry] = talk([said(text)], None).entries
     assert entry.html is None
     assert entry.text == text[:4_000]
@@ -270,7 +270,7 @@ _MESSAGE = st.dictionaries(_WORDS, _KINDS | json_values | _PART | st.lists(_PART
 
 @given(st.lists(_MESSAGE), st.lists(_MESSAGE), json_values)
 def test_any_message(asked: Any, answered: Any, operation: Any) -> None:
-    """Messages with anything in any place, and an operation that is no word, are read or left."""
+    """Messages with any value in any field are read without an error."""
     run = make(
         Run,
         inputs={"messages": asked},
@@ -283,18 +283,18 @@ def test_any_message(asked: Any, answered: Any, operation: Any) -> None:
 
 @given(json_values, json_values)
 def test_any_value(inputs: Any, outputs: Any) -> None:
-    """Any value is a conversation or none, and nothing else happens."""
+    """Any inputs and outputs are read without an error, as a conversation or as none."""
     run = make(Run, inputs=inputs, outputs=outputs)
     assert isinstance(find_conversation(run, ()), Conversation | None)
 
 
 def test_no_conversation() -> None:
-    """What a plain function was given and gave is none."""
+    """The inputs and output of a plain function are not a conversation."""
     assert find_conversation(make(Run, inputs={"x": 1}, outputs="y"), ()) is None
 
 
 def test_the_head_of_what_is_folded() -> None:
-    """A folded text shows its first line."""
+    """The head of a folded text is its first line."""
     assert Entry("thought", "thought", "\nfirst\nsecond").head == "first"
 
 
@@ -320,7 +320,7 @@ def test_inputs_that_are_no_messages_are_shown(inputs: Any) -> None:
 
 
 def test_parameters_are_shown_without_an_input() -> None:
-    """The conversation of a call that recorded parameters and no input starts with these."""
+    """If a call recorded parameters but no input, its conversation starts with the parameters."""
     found = talk(None, {"role": "assistant", "content": "Hi"}, params={"top_k": 3})
     first, answer = found.entries
     assert (first.title, first.raw) == ("parameters", write_raw({"top_k": 3}))

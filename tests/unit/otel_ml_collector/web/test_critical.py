@@ -1,4 +1,4 @@
-"""Tests of long and slow spans: for which of its spans a trace waited."""
+"""Tests of long and slow spans: which of its spans a trace waited for."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from otel_ml_collector.traces.page import LongSpan, find_long_spans, find_slow, 
 
 
 def outline(name: str, above: str | None, start: int, end: int) -> SpanOutline:
-    """Make a span that is called like its id; times in milliseconds."""
+    """Make a span named after its ID, with times in milliseconds."""
     ms = 10**6
     return SpanOutline(name, above, "p", name, start * ms, end * ms, Tokens(), None)
 
@@ -23,7 +23,7 @@ def longest(*spans: SpanOutline) -> list[str]:
 
 
 def test_nested() -> None:
-    """Of spans within each other each counts without those below it."""
+    """The wait for a span does not include the spans inside it."""
     spans = (
         outline("root", None, 0, 100),
         outline("middle", "root", 10, 90),
@@ -34,7 +34,7 @@ def test_nested() -> None:
 
 
 def test_one_after_the_other() -> None:
-    """Spans that follow each other all hold the trace up."""
+    """Spans that follow each other all count."""
     spans = (
         outline("root", None, 0, 100),
         outline("a", "root", 0, 40),
@@ -45,7 +45,7 @@ def test_one_after_the_other() -> None:
 
 
 def test_parallel() -> None:
-    """Of spans that run beside each other the trace waited for the one that ended last."""
+    """For parallel spans, the trace waited for the one that ended last."""
     spans = (
         outline("root", None, 0, 100),
         outline("long", "root", 5, 95),
@@ -56,7 +56,7 @@ def test_parallel() -> None:
 
 
 def test_overlap() -> None:
-    """Of spans that overlap each moment counts once, for the one that ended later."""
+    """For overlapping spans, each moment counts once, for the span that ended later."""
     spans = (
         outline("root", None, 0, 100),
         outline("a", "root", 0, 60),
@@ -66,7 +66,7 @@ def test_overlap() -> None:
 
 
 def test_outside_of_the_parent() -> None:
-    """A child whose clock is wrong counts within the times of its parent."""
+    """A child outside its parent's time, because of a wrong clock, counts only within that time."""
     spans = (
         outline("root", None, 100, 200),
         outline("early", "root", 0, 150),
@@ -77,26 +77,26 @@ def test_outside_of_the_parent() -> None:
 
 
 def test_alone() -> None:
-    """A span alone is not long, and neither is any of many alike."""
+    """A single span is not long, and neither is one of many equal spans."""
     assert longest(outline("root", None, 0, 100)) == []
     steps = [outline(str(n), "root", n * 10, n * 10 + 10) for n in range(10)]
     assert longest(outline("root", None, 0, 100), *steps) == []
 
 
 def test_no_time() -> None:
-    """A trace that took no time has no long spans, and neither has an empty one."""
+    """A trace without duration or without spans has no long spans."""
     assert longest(outline("a", None, 5, 5), outline("b", "a", 5, 5)) == []
     assert longest() == []
 
 
 def test_told_with_its_share() -> None:
-    """A long span has how long the trace waited for it, and the share of that."""
+    """A long span has the time that the trace waited for it, and its share of the total."""
     [one] = find_long_spans([outline("root", None, 0, 100), outline("call", "root", 20, 95)])
     assert (one.run_id, one.wait_ms, one.share) == ("call", 75, 0.75)
 
 
 def test_slow() -> None:
-    """A long span is slow from 100 ms on, or above the usual p95 of its model."""
+    """A span is slow from 100 ms, or above the usual p95 of its model."""
     spans = [
         LongSpan(name, "p", name, length_ms, length_ms, 0.5)
         for name, length_ms in (("a", 100.0), ("b", 99.0), ("c", 12.0), ("d", 12.0))
@@ -106,7 +106,7 @@ def test_slow() -> None:
 
 
 def test_deep() -> None:
-    """A chain of 5,000 spans, each within the other, is followed to its end."""
+    """A chain of 5,000 nested spans is followed to its end."""
     spans = [outline("0", None, 0, 20_000)]
     spans += [outline(str(n), str(n - 1), n, 20_000 - n) for n in range(1, 5_000)]
     assert waits(*spans)["4999"] == 10_002
@@ -120,7 +120,7 @@ def test_deep() -> None:
     )
 )
 def test_no_moment_counts_twice(drawn: list[tuple[int, int, int]]) -> None:
-    """Whatever the spans are, also in circles, the trace waited no longer than it took."""
+    """The waits never exceed the trace's duration, for any spans and even for cycles."""
     spans = [
         outline(str(number), str(above) if above != number else None, start, start + length)
         for number, (above, start, length) in enumerate(drawn)

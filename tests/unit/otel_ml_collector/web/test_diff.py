@@ -1,4 +1,4 @@
-"""Tests of two versions side by side."""
+"""Tests of comparing two versions side by side."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def define(**parts: Any) -> VersionDefinition:
 
 
 def written(side: DiffSide | None) -> str | None:
-    """Write a side as its number and text, with what changed in brackets."""
+    """Write a side as its line number and text, with changed parts in brackets."""
     if side is None:
         return None
     pieces = "".join(f"[{piece.text}]" if piece.changed else piece.text for piece in side.pieces)
@@ -64,12 +64,12 @@ def rows(lines: list[Line]) -> list[tuple[str | None, str | None, bool]]:
     ],
 )
 def test_changes(old: dict[str, Any] | None, new: dict[str, Any], text: str) -> None:
-    """What is new in a version is said in a few words."""
+    """The changes in a version are summarized in a few words."""
     assert changes(None if old is None else define(**old), define(**new)) == text
 
 
 def test_facts() -> None:
-    """Each part of two versions is said to be the same, or how it changed."""
+    """Each part of two versions is listed with how it changed."""
     old = define(
         source="def f(a):\n    return a",
         signature="(a)",
@@ -97,7 +97,7 @@ def test_facts() -> None:
 
 
 def test_facts_of_the_same() -> None:
-    """Between two equal versions every part is the same."""
+    """For two equal versions, every part is "same"."""
     version = define(source="a", signature="(a)", output="int")
     assert [(fact.part, fact.change) for fact in facts(version, version)] == [
         ("Source code", "same"),
@@ -110,7 +110,7 @@ def test_facts_of_the_same() -> None:
 
 
 def test_blocks() -> None:
-    """The function stands first, then each helper that changed, came or went."""
+    """The function comes first, then each helper that was changed, added or removed."""
     old = define(source="a", helpers={"kept": "1", "gone": "2", "changed": "3"})
     new = define(source="a", helpers={"kept": "1", "changed": "4", "new": "5"})
     found = [(block.name, rows(list(block.lines))) for block in blocks(old, new, "answer")]
@@ -123,7 +123,7 @@ def test_blocks() -> None:
 
 
 def test_helper_of_the_same_name() -> None:
-    """A helper that is called like the model stands beside it, not in its place."""
+    """A helper with the model's name is shown in addition to the model's function."""
     old = define(source="def answer(): ...", helpers={"answer": "one"})
     new = define(source="def answer(): ...", helpers={"answer": "two"})
     assert [rows(list(block.lines)) for block in blocks(old, new, "answer")] == [
@@ -164,7 +164,7 @@ def test_compare(old: str, new: str, expected: list[tuple[str | None, str | None
 
 @given(st.text("ab \n", max_size=40), st.text("ab \n", max_size=40))
 def test_both_sides_are_whole(old: str, new: str) -> None:
-    """Each side of a comparison is its whole text, line after line."""
+    """Each side of a comparison contains its whole text, line by line."""
     lines = compare(old, new)
     for text, sides in (
         (old, [line.left for line in lines if line.left]),
@@ -191,13 +191,13 @@ def test_no_change(text: str) -> None:
     ids=["999 lines", "20,000 lines", "a megabyte", "a letter"],
 )
 def test_long_sources(source: str, lines: int, is_cut: bool) -> None:
-    """Of long sources the first lines are compared, and that there are more is said."""
+    """Only the first lines of long sources are compared, and the cut is reported."""
     (block,) = blocks(define(source=""), define(source=source), "f")
     assert (len(block.lines), block.is_cut) == (lines, is_cut)
 
 
 def test_words_of_long_lines() -> None:
-    """Of lines with very many words all is marked as changed: to compare them would take long."""
+    """A line with very many words is marked as changed as a whole, because comparing is slow."""
     (line,) = compare("a b " * 20_000, "a c " * 20_000)
     assert line.left is not None
     assert [piece.changed for piece in line.left.pieces] == [True]

@@ -1,4 +1,4 @@
-"""Tests of recorded runs over time as one SVG path."""
+"""Tests of the bar chart of recorded runs over time."""
 
 import pytest
 from hypothesis import given
@@ -28,14 +28,14 @@ MINUTE_NS = 60 * SECOND_NS
     ],
 )
 def test_step(length_s: int, step_s: int) -> None:
-    """The width of a bar is the least round one whose 45 bars cover the window."""
+    """The width of a bar is the smallest round one for which 45 bars cover the window."""
     step_ns = choose_bar_ns(Window(NOW_NS - length_s * SECOND_NS, NOW_NS))
     assert step_ns == step_s * SECOND_NS
 
 
 @given(st.integers(0, 2**61), st.integers(1, 400 * DAY_NS))
 def test_cover(start_ns: int, length_ns: int) -> None:
-    """At most 45 bars cover the window: the first begins where it begins, others at round times."""
+    """At most 45 bars cover the window. The first starts with it, the others at round times."""
     window = Window(start_ns, start_ns + length_ns)
     step_ns = choose_bar_ns(window)
     edges_ns = window.cut(step_ns).edges_ns
@@ -45,7 +45,7 @@ def test_cover(start_ns: int, length_ns: int) -> None:
 
 
 def test_draw() -> None:
-    """Bars are drawn at their places, the highest one over the whole height."""
+    """Bars are drawn at their places, and the highest one has the full height."""
     buckets = [
         {"bucket": WINDOW.start_ns, "runs": 44, "errors": 0},
         {"bucket": WINDOW.start_ns + 2 * MINUTE_NS, "runs": 22, "errors": 11},
@@ -58,7 +58,7 @@ def test_draw() -> None:
 
 
 def test_draw_nothing() -> None:
-    """Without runs nothing is drawn."""
+    """Without runs, nothing is drawn."""
     drawn = draw_bars([], WINDOW.cut(MINUTE_NS))
     assert (drawn.runs, drawn.errors, drawn.most, drawn.total, drawn.failed) == ("", "", 0, 0, 0)
 
@@ -74,14 +74,14 @@ def test_draw_nothing() -> None:
     ],
 )
 def test_labels(step_s: int, labels: list[str], step: str) -> None:
-    """The axis has times of day below an hour, days only above a week, else both."""
+    """Axis labels are times for windows below an hour, dates above a week, otherwise both."""
     window = Window(NOW_NS - BARS * step_s * SECOND_NS, NOW_NS)
     drawn = draw_bars([], window.cut(step_s * SECOND_NS))
     assert (drawn.labels, drawn.step, drawn.zone) == (labels, step, "UTC")
 
 
 def test_first_bar() -> None:
-    """A range that begins within a bar cuts this bar, and the axis has the time of its zone."""
+    """A window that starts within a bar cuts that bar, and the axis uses the time of its zone."""
     start_ns = NOW_NS - 90 * MINUTE_NS + 1
     window = Window(start_ns, NOW_NS, read_zone("Europe/Berlin"))
     drawn = draw_bars([{"bucket": start_ns, "runs": 3, "errors": 0}], window.cut(60 * MINUTE_NS))

@@ -1,4 +1,4 @@
-"""Tests of links: one function writes them, and nothing else begins an address with a slash."""
+"""Tests of links: one function writes them, and no other code starts an address with a slash."""
 
 import ast
 import re
@@ -12,12 +12,12 @@ from otel_ml_collector.web.render import STATIC
 from otel_ml_collector.web.view import BASE_PATH, link_to, path_of
 
 COLLECTOR_FOLDER: Final = STATIC.parents[1]
-# An address: it begins with a slash and a letter.
+# An address starts with a slash and a letter.
 ADDRESS: Final = re.compile(r"/[a-z]")
 IN_MARKUP: Final = re.compile(r"""(?:href|src|action|hx-\w+|data-[\w-]+)=["']/""")
-# An expression of a template or a script that begins with such an address.
+# An expression in a template or script that starts with such an address.
 IN_EXPRESSION: Final = re.compile(r"""["'`]/[a-z$]""")
-# Calls that name routes: they compare and register paths, and no browser sees them.
+# Calls that name routes. They compare and register paths that no browser sees.
 OF_ROUTES: Final = {"startswith", "removeprefix", "endswith", "mount", "add_route", "Route", "Path"}
 # Programs that call a collector, generated code, and OTLP, which has no pages.
 NOT_PAGES: Final = {"cli", "_proto", "receive"}
@@ -33,7 +33,7 @@ def test_a_link_is_quoted_and_has_no_empty_parameters() -> None:
 
 
 def test_links_begin_with_the_base_path() -> None:
-    """Links of pages, of the API and of files begin with the base path; a bare path does not."""
+    """Links to pages, the API and files start with the base path, but a bare path does not."""
 
     def write() -> list[str]:
         BASE_PATH.set("/otel-ml")
@@ -51,7 +51,7 @@ def test_links_begin_with_the_base_path() -> None:
 
 
 def test_templates_write_no_address() -> None:
-    """No template begins an address with a slash: `link_to` and its short forms write them."""
+    """No template writes an address that starts with a slash. `link_to` and its short forms do."""
     assert [
         f"{page.name}: {found[0]}"
         for page in sorted(COLLECTOR_FOLDER.glob("*/templates/**/*.html"))
@@ -61,7 +61,7 @@ def test_templates_write_no_address() -> None:
 
 
 def test_scripts_write_no_address() -> None:
-    """No script and no style begins an address with a slash: pages hand them over."""
+    """No script and no style writes an address that starts with a slash. Pages pass them on."""
     files = [*STATIC.glob("js/*.js"), STATIC / "theme.js", STATIC / "style.css"]
     assert [
         f"{file.name}: {found[0]}"
@@ -71,7 +71,7 @@ def test_scripts_write_no_address() -> None:
 
 
 def test_python_writes_no_address() -> None:
-    """No Python code of the pages and the API begins an address with a slash."""
+    """No Python code of the pages and the API writes an address that starts with a slash."""
     assert [
         f"{file.relative_to(COLLECTOR_FOLDER)}:{node.lineno}: {text}"
         for file in sorted(COLLECTOR_FOLDER.rglob("*.py"))
@@ -82,14 +82,14 @@ def test_python_writes_no_address() -> None:
 
 
 def find_addresses(tree: ast.AST) -> Iterator[tuple[ast.Constant, str]]:
-    """Find texts that begin as addresses, except routes, comparisons and module constants."""
+    """Find strings that start as addresses, except routes, comparisons and module constants."""
     if isinstance(tree, ast.Module):
         kept: list[ast.AST] = [each for each in tree.body if not is_route_constant(each)]
     elif isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef):
         kept = [*tree.args.defaults, *tree.args.kw_defaults, *tree.body]  # type: ignore[list-item]  # None has no nodes
     elif isinstance(tree, ast.Compare) or (isinstance(tree, ast.Call) and is_of_routes(tree)):
         kept = []
-    elif isinstance(tree, ast.JoinedStr):  # what follows a value goes on from its address
+    elif isinstance(tree, ast.JoinedStr):  # text after a value continues the address
         kept = [each for each in tree.values if each is tree.values[0] or not is_text(each)]
     else:
         kept = list(ast.iter_child_nodes(tree))
@@ -111,7 +111,7 @@ def is_of_routes(call: ast.Call) -> bool:
 
 
 def is_route_constant(node: ast.AST) -> bool:
-    """Return whether a statement names a route for comparing, such as ``SIGN_IN: Final = ...``."""
+    """Return whether a statement defines a route constant, such as ``SIGN_IN: Final = ...``."""
     return (
         isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)

@@ -35,7 +35,7 @@ def picture(content: bytes, kind: str = "png") -> str:
 
 
 def grown(side: int) -> bytes:
-    """A PNG that says that it is so many pixels wide."""
+    """Return a PNG whose header declares the given width."""
     return PIXEL[:16] + side.to_bytes(4) + PIXEL[20:]
 
 
@@ -59,7 +59,7 @@ def grown(side: int) -> bytes:
     ],
 )
 def test_forms(value: Any, forms: list[str]) -> None:
-    """Each value is shown first in the form that suits it."""
+    """Each value is shown first in the form that suits it best."""
     assert make_payload(value).forms == forms
 
 
@@ -81,14 +81,14 @@ def test_forms(value: Any, forms: list[str]) -> None:
     ids=range(11),
 )
 def test_pictures(text: str, why: str) -> None:
-    """An image that is none, or may be a bomb, is not drawn, and why is said."""
+    """An image that is invalid or too large is not drawn, and the reason is shown."""
     shown = make_payload(text).shown
     assert isinstance(shown, ShownPicture)
     assert (shown.address, shown.why) == (None if why else text, why)
 
 
 def test_long_text_is_folded() -> None:
-    """Of a long text the first 600 characters or 12 lines stand there, the rest is folded."""
+    """Only the first 600 characters or 12 lines of a long text are shown, the rest is folded."""
     text = make_payload("x y" * 1_000).shown
     assert isinstance(text, ShownText)
     assert (len(text.head), text.part.total, text.is_long, text.part.is_part) == (
@@ -104,7 +104,7 @@ def test_long_text_is_folded() -> None:
 
 @pytest.mark.parametrize(("first", "start"), [(0, 0), (20_000, 20_000), (7, 7), (10**8, 280_000)])
 def test_long_text_in_parts(first: int, start: int) -> None:
-    """Of a very long text 20,000 characters are shown, from where they are asked for."""
+    """A very long text is shown in parts of 20,000 characters from any start."""
     text = "0123456789" * 30_000
     shown = make_payload(text, first=first).shown
     assert isinstance(shown, ShownText)
@@ -112,7 +112,7 @@ def test_long_text_in_parts(first: int, start: int) -> None:
 
 
 def test_raw_is_bounded() -> None:
-    """Of raw JSON 100,000 characters are shown, and that it is cut is said."""
+    """Raw JSON is cut at 100,000 characters, and the cut is shown."""
     shown = make_payload(list(range(100_000)), "Raw").shown
     assert isinstance(shown, Raw)
     assert (len(shown.text), shown.is_cut) == (100_000, True)
@@ -122,7 +122,7 @@ def test_raw_is_bounded() -> None:
 
 
 def test_a_way_into_a_tree() -> None:
-    """What a tree leaves out is shown at the end of its way, with the steps of it."""
+    """A path opens a value deep in a tree, with a link for each step."""
     value = {"a": [0, {"b": "text"}], "c": 1}
     shown = make_payload(value, "Tree", "0.1.0").shown
     assert isinstance(shown, Tree)
@@ -135,7 +135,7 @@ def test_a_way_into_a_tree() -> None:
 
 
 def test_table_of_records() -> None:
-    """Objects that share their keys are rows; numbers stand apart from texts."""
+    """A list of objects with the same keys is a table, with numbers marked as such."""
     assert find_table([{"a": 1, "b": "x"}, {"a": None, "b": {"c": True}}]) == ShownTable(
         columns=["a", "b"],
         rows=Slice(
@@ -149,7 +149,7 @@ def test_table_of_records() -> None:
 
 
 def test_table_of_columns() -> None:
-    """Equally long lists under several keys are columns."""
+    """Lists of equal length under several keys are the columns of a table."""
     assert find_table({"a": [1, 2], "b": [3, 4]}) == ShownTable(
         columns=["a", "b"],
         rows=Slice(
@@ -163,7 +163,7 @@ def test_table_of_columns() -> None:
 
 
 def test_table_is_bounded() -> None:
-    """50 rows and 12 columns are shown of any table, 200 characters of a cell."""
+    """At most 50 rows and 12 columns of a table are shown, and 200 characters per cell."""
     table = find_table([{f"c{column}": "x" * 300 for column in range(20)}] * 80)
     assert table is not None
     assert (len(table.rows.items), table.rows.total, table.column_count) == (50, 80, 20)
@@ -176,12 +176,12 @@ def test_table_is_bounded() -> None:
     ids=repr,
 )
 def test_no_table(value: Any) -> None:
-    """What has no common shape is no table."""
+    """A value without a common shape is not a table."""
     assert find_table(value) is None
 
 
 def test_numbers() -> None:
-    """An array is told by shape, least, mean, most, deviation and histogram."""
+    """An array is shown with its shape, minimum, mean, maximum, deviation and histogram."""
     numbers = find_numbers([[1, 2, 3, 4], [1, 2, 3, 4]])
     assert numbers is not None
     assert numbers.histogram.startswith("M0 40v-38.0h9v38.0M80 40")
@@ -189,14 +189,14 @@ def test_numbers() -> None:
 
 
 def test_typed_numbers() -> None:
-    """What was an array of numpy tells its type."""
+    """A numpy array is shown with its type."""
     numbers = find_numbers({"type": "numpy.ndarray", "dtype": "float32", "values": [0.0] * 9})
     assert numbers is not None
     assert (numbers.dtype, numbers.shape, numbers.histogram) == ("float32", [9], "")
 
 
 def test_extreme_numbers() -> None:
-    """Numbers whose square or difference no float holds, and missing ones, are told too."""
+    """Very large and missing numbers are handled without overflow."""
     numbers = find_numbers([1.7e308, -1.7e308, None, *[0] * 9])
     assert numbers is not None
     assert (numbers.count, numbers.not_numbers, numbers.low, numbers.high) == (
@@ -212,13 +212,13 @@ def test_extreme_numbers() -> None:
     "value", [[1] * 7, ["a"] * 9, [True] * 9, [[1] * 4, [1] * 5], [None] * 9, [[[]]], 3], ids=repr
 )
 def test_no_numbers(value: Any) -> None:
-    """Few numbers, words and ragged lists are no array."""
+    """Short lists, words and ragged lists are not an array of numbers."""
     assert find_numbers(value) is None
 
 
 @given(json_values)
 def test_any_value_has_a_form(value: Any) -> None:
-    """Any value is shown in one form at least, and its JSON is the value."""
+    """Any value has at least one form, and its raw JSON is the value."""
     shown = make_payload(value)
     assert shown.forms[-1] == "Raw"
     assert len(shown.forms) > 1

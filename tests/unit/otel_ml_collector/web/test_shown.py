@@ -1,4 +1,4 @@
-"""Tests of how texts are shown: bounded, and with what nobody sees named."""
+"""Tests of showing texts: with a length limit, and with invisible characters named."""
 
 import pytest
 from hypothesis import given
@@ -34,12 +34,12 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e007f"
     ids=ascii,
 )
 def test_visible(text: str, seen: str) -> None:
-    """What hides or reorders text is named; what scripts and emoji are written with stays."""
+    """Characters that hide or reorder text are named. Those of scripts and emoji are kept."""
     assert visible(text) == seen
 
 
 def test_bounds() -> None:
-    """A text is cut where it says how long it is, but for what somebody else has bounded."""
+    """A long text is cut and its length is shown, unless it is already limited elsewhere."""
     assert show("x" * 10_001) == "x" * 10_000 + "… (10,001 characters)"
     assert short("x" * 201) == "x" * 200 + "… (201 characters)"
     assert show(whole("x" * 20_000)) == "x" * 20_000
@@ -49,7 +49,7 @@ def test_bounds() -> None:
 
 @given(st.text(st.characters(codec=None)))
 def test_any_text(text: str) -> None:
-    """Any text can be written to a page, and naming what nobody sees is done once."""
+    """Any text can be written to a page, and naming invisible characters twice changes nothing."""
     seen = visible(text)
     seen.encode()
     assert visible(seen) == seen

@@ -1,4 +1,4 @@
-"""Tests of what a trace used up in all."""
+"""Tests of the total usage of a trace."""
 
 from dataclasses import replace
 
@@ -25,13 +25,13 @@ def test_calls_are_added_up() -> None:
 
 
 def test_calls_of_judges() -> None:
-    """What judges used is no part of a trace."""
+    """The usage of judges does not count for a trace."""
     judge = replace(span("judge", "root", Tokens(input=5), 2.0), kind="judge")
     found = add_up([span("root", None, Tokens(input=10), 1.0), judge])
     assert found == Totals(Tokens(input=10), 1.0)
 
 
 def test_nothing_said() -> None:
-    """Where no span says anything there is no total, which is not zero."""
+    """If no span reports usage, there is no total, which is not zero."""
     assert add_up([span("root", None)]) == Totals(Tokens(), None)
     assert add_up([]) == Totals(Tokens(), None)

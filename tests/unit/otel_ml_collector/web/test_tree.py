@@ -1,4 +1,4 @@
-"""Tests of bounded trees."""
+"""Tests of trees of limited size."""
 
 from typing import Any
 
@@ -38,13 +38,13 @@ def depth_of(node: Node) -> int:
     ids=lambda value: str(value)[:20],
 )
 def test_root(value: Any, text: str, kind: str) -> None:
-    """A value is shown as its text and its kind; a long text is cut and says so."""
+    """A value is shown as text with its kind. A long text is cut, with a mark."""
     node = make_tree(value)
     assert (node.label, node.text, node.kind) == ("", text, kind)
 
 
 def test_children() -> None:
-    """The values within a value are its children, texts in quotes."""
+    """The values inside a value are its children, with texts in quotes."""
     node = make_tree({"a": "text", "b": [1, None]})
     assert [(child.label, child.text, child.kind) for child in shown(node)[1:]] == [
         ("a", '"text"', "text"),
@@ -56,13 +56,13 @@ def test_children() -> None:
 
 
 def test_many_values() -> None:
-    """Of many values 400 nodes are shown, and the rest is counted."""
+    """At most 400 nodes are shown, and the remaining values are counted."""
     node = make_tree(list(range(1_000)))
     assert (len(shown(node)), len(node.children), node.hidden) == (400, 399, 601)
 
 
 def test_from_a_child_on() -> None:
-    """The children from one on are shown, and those behind the last one shown are counted."""
+    """Children are shown from a given one on, and those after the last one shown are counted."""
     node = make_tree({f"k{number}": number for number in range(1_000)}, "7", first=700)
     assert (node.first, node.end, node.hidden) == (700, 1_000, 0)
     assert (node.children[0].label, node.children[0].path) == ("k700", "7.700")
@@ -70,7 +70,7 @@ def test_from_a_child_on() -> None:
 
 
 def test_many_branches() -> None:
-    """The bound holds over all branches together."""
+    """The limit applies to all branches together."""
     node = make_tree([list(range(30)) for _ in range(30)])
     assert len(shown(node)) == 400
     missing = node.hidden + sum(child.hidden for child in node.children)
@@ -78,7 +78,7 @@ def test_many_branches() -> None:
 
 
 def test_deep_value() -> None:
-    """Of a deep value 12 levels below the root are shown, and what is below is counted."""
+    """At most 12 levels below the root are shown, and the hidden values are counted."""
     value: Any = 1
     for _ in range(100):
         value = [value]
@@ -89,7 +89,7 @@ def test_deep_value() -> None:
 
 @given(json_values)
 def test_bounds(value: Any) -> None:
-    """No tree has more than 400 nodes, and no child is lost without being counted."""
+    """No tree has more than 400 nodes, and every hidden child is counted."""
     node = make_tree(value)
     nodes = shown(node)
     assert len(nodes) <= 400

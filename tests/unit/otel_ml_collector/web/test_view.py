@@ -1,4 +1,4 @@
-"""Tests of how values are written on pages."""
+"""Tests of writing values on pages."""
 
 import ast
 from typing import Any
@@ -34,7 +34,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
     ],
 )
 def test_ago(seconds: int, text: str) -> None:
-    """How long ago something was is written in its largest whole unit."""
+    """The age of an event is written in its largest whole unit."""
     assert ago(NOW_NS - seconds * SECOND_NS, NOW_NS) == text
 
 
@@ -61,7 +61,7 @@ def test_ago(seconds: int, text: str) -> None:
     ],
 )
 def test_number(value: float | None, text: str) -> None:
-    """A number is written with about three digits."""
+    """A number is written with about two or three significant digits."""
     assert wording.number(value) == text
 
 
@@ -81,7 +81,7 @@ def test_number(value: float | None, text: str) -> None:
     ],
 )
 def test_duration(value_ms: float, text: str) -> None:
-    """A time is written with the unit that fits it."""
+    """A duration is written with a suitable unit."""
     assert wording.duration(value_ms) == text
 
 
@@ -96,7 +96,7 @@ def test_duration(value_ms: float, text: str) -> None:
     ],
 )
 def test_percent(part: int, whole: int, text: str) -> None:
-    """A share is written in per cent, and none of nothing."""
+    """A share is written in percent, and as a dash if the whole is 0."""
     assert wording.percent(part, whole) == text
 
 
@@ -117,7 +117,7 @@ def test_percent(part: int, whole: int, text: str) -> None:
     ],
 )
 def test_small_values(written: str, text: str) -> None:
-    """Counts, scores, ids, times and tags are written as people read them."""
+    """Counts, scores, IDs, times and tags are written in a readable form."""
     assert written == text
 
 
@@ -140,13 +140,13 @@ def test_small_values(written: str, text: str) -> None:
     ],
 )
 def test_address(address: str, text: str) -> None:
-    """Addresses are quoted, and parameters that are empty are left out."""
+    """Addresses are quoted, and empty parameters are omitted."""
     assert address == text
 
 
 @given(texts.filter(bool), texts.filter(bool))
 def test_address_of_anything(name: str, where: str) -> None:
-    """Names and filters of any text come back out of their address."""
+    """Any name and filter can be read back from their address."""
     parts = urlsplit(view.address(name, "runs", where=where))
     assert [unquote(part) for part in parts.path.split("/")] == ["", "projects", name, "runs"]
     assert parse_qs(parts.query, strict_parsing=True) == {"where": [where]}
@@ -160,12 +160,12 @@ def test_address_of_anything(name: str, where: str) -> None:
     ],
 )
 def test_narrow(where: str, condition: str, text: str) -> None:
-    """A condition is added to a filter that may be empty."""
+    """A condition is added to a filter, which may be empty."""
     assert narrow(where, condition) == text
 
 
 def test_narrow_an_alternative() -> None:
-    """A condition that is added to alternatives holds for all of them."""
+    """A condition added to alternatives applies to all of them."""
     tree = parse(narrow("version == 1 or version == 2", "latency_ms > 5"))
     assert isinstance(tree, Both)
     assert isinstance(tree.parts[0], Either)
@@ -190,13 +190,13 @@ def test_narrow_an_alternative() -> None:
     ids=repr,
 )
 def test_quoted(value: Any, text: str) -> None:
-    """A value is written as the filter language does."""
+    """A value is written in the syntax of the filter language."""
     assert quoted(value) == text
 
 
 @given(texts)
 def test_quoted_text(text: str) -> None:
-    """A filter with a text of any characters is read with that text."""
+    """Any text, quoted in a filter, is read back as the same text."""
     assert ast.literal_eval(quoted(text)) == text
     tree = parse(f"session == {quoted(text)}")
     assert isinstance(tree, FieldComparison)

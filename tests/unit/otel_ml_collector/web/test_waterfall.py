@@ -28,7 +28,7 @@ def make_run(
     length_ms: float | None = 10,
     **fields: Any,
 ) -> RunSummary:
-    """Make a run that is called like its id."""
+    """Make a run named after its ID."""
     return RunSummary(
         **{
             "run_id": name,
@@ -76,7 +76,7 @@ def tree(bars: Sequence[Bar | Rest]) -> list[tuple[str, int]]:
 
 
 def test_tree() -> None:
-    """Spans stand below their parents, brothers in their order."""
+    """Spans are below their parents, and siblings keep their order."""
     runs = [
         make_run("root"),
         make_run("b", "root"),
@@ -99,7 +99,7 @@ def test_tree() -> None:
 
 
 def test_child_before_parent() -> None:
-    """A child that comes before its parent stands below it."""
+    """A child that comes before its parent is placed below it."""
     assert tree(lay_out([make_run("child", "root"), make_run("root")], NOW_NS).bars) == [
         ("root", 1),
         ("child", 2),
@@ -107,7 +107,7 @@ def test_child_before_parent() -> None:
 
 
 def test_places() -> None:
-    """Bars stand at their share of the whole time, in per cent."""
+    """Bars are placed and sized as a percentage of the total time."""
     drawn = lay_out(
         [
             make_run("root", start_ms=0, length_ms=200),
@@ -121,19 +121,19 @@ def test_places() -> None:
 
 
 def test_no_length() -> None:
-    """A trace that took no time is drawn."""
+    """A trace without duration is drawn."""
     drawn = lay_out([make_run("root", length_ms=0)], NOW_NS)
     assert [(bar.x, bar.width) for bar in bars_of(drawn)] == [(0, 0)]
 
 
 def test_nothing() -> None:
-    """A trace without spans is drawn as nothing."""
+    """A trace without spans is empty."""
     drawn = lay_out([], NOW_NS)
     assert (list(drawn.bars), drawn.total, drawn.errors, drawn.orphans) == ([], 0, 0, 0)
 
 
 def test_orphans() -> None:
-    """A span whose parent is not here stands as a root, and is counted."""
+    """A span whose parent is missing is shown as a root, and counted as an orphan."""
     drawn = lay_out(
         [make_run("root"), make_run("orphan", "lost"), make_run("child", "orphan")], NOW_NS
     )
@@ -149,7 +149,7 @@ def test_errors() -> None:
 
 
 def test_own_parent() -> None:
-    """A span that names itself as its parent stands as a root."""
+    """A span that is its own parent is shown as a root."""
     assert tree(lay_out([make_run("a", "a"), make_run("b", "a")], NOW_NS).bars) == [
         ("a", 1),
         ("b", 2),
@@ -157,7 +157,7 @@ def test_own_parent() -> None:
 
 
 def test_cycle() -> None:
-    """Spans that are each other's parents are all shown, once."""
+    """Spans in a cycle of parents are each shown once."""
     runs = [make_run("a", "b"), make_run("b", "a"), make_run("c", "b"), make_run("root")]
     drawn = lay_out(runs, NOW_NS)
     assert sorted(bar.run.name for bar in bars_of(drawn)) == ["a", "b", "c", "root"]
@@ -165,13 +165,13 @@ def test_cycle() -> None:
 
 
 def test_repeated_span() -> None:
-    """A span that two projects have is shown once."""
+    """A span that two projects contain is shown once."""
     runs = [make_run("a"), make_run("a", project="q"), make_run("b", "a")]
     assert tree(lay_out(runs, NOW_NS).bars) == [("a", 1), ("b", 2)]
 
 
 def test_deep_chain() -> None:
-    """Of a chain of 5,000 spans the first 500 are shown, each a level deeper."""
+    """The first 500 spans of a chain of 5,000 are shown, each one level deeper."""
     runs = [make_run("0"), *(make_run(str(n), str(n - 1)) for n in range(1, 5_000))]
     drawn = lay_out(runs, NOW_NS)
     assert tree(drawn.bars) == [(str(n), n + 1) for n in range(500)]
@@ -179,7 +179,7 @@ def test_deep_chain() -> None:
 
 
 def test_many_spans() -> None:
-    """Of 600 spans 500 are shown, and all are counted."""
+    """For 600 spans, 500 are shown and all are counted."""
     runs = [
         make_run("root"),
         *(make_run(str(n), "root", outcome="error") for n in range(599)),
@@ -190,7 +190,7 @@ def test_many_spans() -> None:
 
 
 def test_open_ends() -> None:
-    """A running span reaches up to now, a crashed one to when its process was last heard of."""
+    """A running span extends to now, a crashed one to the last sign of its process."""
     ends: dict[str, Any] = {"length_ms": None}
     drawn = lay_out(
         [
@@ -213,7 +213,7 @@ def test_open_ends() -> None:
 
 
 def test_clock_behind() -> None:
-    """An open span that starts after now, by another machine's clock, has no length."""
+    """An open span that starts in the future, by another machine's clock, has no length."""
     drawn = lay_out(
         [
             make_run("a", start_ms=5, length_ms=None, outcome="running"),
@@ -225,7 +225,7 @@ def test_clock_behind() -> None:
 
 
 def test_what_is_cut_goes_on() -> None:
-    """Below each run of which not all children are there stands a row for the others."""
+    """Below each run with children that are not loaded, one row represents them."""
     runs = [
         make_run("root", start_ms=0, length_ms=1_000),
         make_run("a", "root", start_ms=10, length_ms=500),
@@ -244,7 +244,7 @@ def test_what_is_cut_goes_on() -> None:
 
 
 def test_rows_below_one() -> None:
-    """Runs that are loaded later stand on the axis of the others, with a row for what is below."""
+    """Runs that are loaded later use the existing axis, with a row for their hidden children."""
     runs = [make_run("a", start_ms=100, length_ms=50), make_run("b", start_ms=200, length_ms=50)]
     axis = Axis(make_run("root", start_ms=0).start_ns, 1_000)
     rows = lay_out_below(runs, {runs[1].run_id: 7}, 3, axis, NOW_NS)
@@ -260,7 +260,7 @@ NOTHING = Counted(Tokens(), None)
 
 
 def test_usages_count_a_call_once() -> None:
-    """A call has its own numbers, its second record them in brackets, and what is above the sum."""
+    """A call has its own usage, its second record repeats it in brackets, spans above sum it up."""
     runs = [
         make_run("agent", kind="agent", tokens=Tokens(60, 8), counted=NOTHING),
         make_run("ask", "agent", tokens=USED, cost=0.5, counted=Counted(USED, 0.5)),
@@ -278,7 +278,7 @@ def test_usages_count_a_call_once() -> None:
 
 
 def test_usages_of_a_call_that_says_none() -> None:
-    """A sum that lacks a call is a least, and the call is named."""
+    """If a call reports no usage, the sum above it is a minimum, and the call is named."""
     runs = [
         make_run("agent", kind="agent"),
         make_run("ask", "agent", tokens=USED, cost=0.5),
@@ -293,13 +293,13 @@ def test_usages_of_a_call_that_says_none() -> None:
 
 
 def test_usages_of_nothing() -> None:
-    """A trace in which nothing tells tokens or a cost has no such columns."""
+    """A trace without any tokens or cost has no usage columns."""
     runs = [make_run("root", kind="chain"), make_run("a", "root", kind="span")]
     assert find_usages(runs, outline_of(runs, NOW_NS)) == {}
 
 
 def test_spans_of_one_id() -> None:
-    """Of spans that share an id each has its row; what is below them stands below the last one."""
+    """Spans that share an ID each have a row, and their children are below the last one."""
     client, server = make_run("pay", length_ms=10), make_run("pay", start_ms=1, length_ms=8)
     below = make_run("store", "pay", start_ms=2, length_ms=1)
     rows = lay_out([client, server, below], NOW_NS).bars

@@ -1,4 +1,4 @@
-"""Any JSON value, for property tests."""
+"""A strategy for any JSON value, for property tests."""
 
 from hypothesis import strategies as st
 

@@ -41,7 +41,7 @@ def test_both_forms_are_taken(
     options: dict[str, Any],
     place: tuple[str, str | None],
 ) -> None:
-    """Project and key, or key and configuration, name the place of the runs."""
+    """Project and key, or key and configuration, set the project and key of the runs."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
     assert BigHummingbird(*arguments, **options).trace(model)(1, 2) == 3
     wait_until(lambda: bool(sink.requests))
@@ -53,7 +53,7 @@ def test_both_forms_are_taken(
 
 
 def test_seed_s_script_runs(tmp_path: Path, sink: Sink) -> None:
-    """The script of the seed runs with its imports changed; its judge speaks or is said lost."""
+    """BigHummingbird's script runs with changed imports; its judge scores or counts as lost."""
     script = """
         import random
         from otel_ml.compat.bighummingbird import BigHummingbird
@@ -84,7 +84,7 @@ def test_seed_s_script_runs(tmp_path: Path, sink: Sink) -> None:
     assert (span["name"], span["otel_ml.inputs"]) == ("model", '{"input_a":1,"input_b":2}')
     assert span["otel_ml.outputs"] == "3"
     said = json.loads(span["otel_ml.judges"])["random-judge"]
-    if "error" in said:  # the process ended before the judge began
+    if "error" in said:  # the process ended before the judge started
         assert said["error"] == "lost: the judge was not run"
     else:
         score = span["otel_ml.score.random-judge"]
@@ -93,7 +93,7 @@ def test_seed_s_script_runs(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_evaluation_over_a_data_set(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A judge and a data set by their tags: the function runs once a row, and the result comes."""
+    """A judge and a data set given by tag: the function runs once per row and is scored."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
     bhb = BigHummingbird("Concept Project", None)
     judge_tag = bhb.add_judge(Judge("length", "Scores the length", score_length, is_long))
@@ -115,7 +115,7 @@ def test_evaluation_over_a_data_set(sink: Sink, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_data_set_is_uploaded(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set of rows is sent, and its tag names it without a server that knows its number."""
+    """A data set of rows is sent, and its tag is known without a server."""
     monkeypatch.setenv("OTEL_ML_ENDPOINT", sink.address)
     rows = Dataset("rows", [{"text": "a"}, "b", 3], "three rows")
     assert BigHummingbird("Concept Project", None).upload_dataset(rows) == rows.tag

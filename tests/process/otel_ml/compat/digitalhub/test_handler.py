@@ -1,4 +1,4 @@
-"""DigitalHub's decorator: outputs by name, and a function that stays what it is."""
+"""DigitalHub's decorator records outputs by name and keeps the function's signature."""
 
 import inspect
 from pathlib import Path
@@ -92,7 +92,7 @@ PROJECTS = """
 
 
 def test_run_is_filed_under_its_project(tmp_path: Path, sink: Sink) -> None:
-    """A call is recorded under the project that it is given, a call without one by default."""
+    """A call is recorded in the project passed to it, or else in the default project."""
     run_script(tmp_path, PROJECTS, OTEL_ML_ENDPOINT=sink.address, OTEL_ML_PROJECT="usual")
     found = sorted((run["otel_ml.project"], run["name"]) for run in sink.runs)
     assert found == [
@@ -122,12 +122,12 @@ def test_run_is_filed_under_its_project(tmp_path: Path, sink: Sink) -> None:
 def test_names_that_do_not_fit_change_nothing(
     named: list[str], returned: object, expected: object
 ) -> None:
-    """As many values as names get them; anything else is recorded as it is."""
+    """Outputs are named if there are as many as names; otherwise they are recorded unchanged."""
     assert name_outputs(named, returned) == expected
 
 
 def test_function_keeps_its_kind_and_signature() -> None:
-    """A job function is introspected as before."""
+    """A job function has the same kind and signature as the original function."""
 
     @handler(outputs=["model"])
     async def train(project: str, rate: float = 0.1) -> float:

@@ -9,7 +9,7 @@ from tests.support.otel_ml.scripts import ask_script
 
 
 def test_model_version_is_made_of_its_parameters(sink: Sink) -> None:
-    """The same parameters are one version, another kind or parameter another."""
+    """The same parameters give one version; another kind or parameter gives another."""
     project = Project("churn", sink.address)
     versions = []
     for kind, rate in [("mlflow", 0.1), ("mlflow", 0.1), ("mlflow", 0.2), ("sklearn", 0.1)]:
@@ -21,12 +21,12 @@ def test_model_version_is_made_of_its_parameters(sink: Sink) -> None:
 
 
 def test_project_says_its_name() -> None:
-    """A project is shown by its name, as inputs of jobs show it."""
+    """The repr of a project, recorded in inputs of jobs, shows its name."""
     assert repr(get_or_create_project("churn")) == "Project('churn')"
 
 
 def test_import_loads_no_framework(tmp_path: Path) -> None:
-    """MLflow, numpy and pandas are loaded by who calls for them."""
+    """The import does not load MLflow, numpy or pandas."""
     script = """
         import json, sys
         import otel_ml.compat.digitalhub

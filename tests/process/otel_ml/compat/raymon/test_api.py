@@ -1,4 +1,4 @@
-"""Raymon's API against a real collector: what was logged is found by id, reference and slice."""
+"""Raymon's API with a real collector: logged data is found by id, reference and slice."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ PROJECT = "shop/raymon"
 
 @pytest.fixture(scope="module")
 def api(collector: CollectorProcess) -> Iterator[RaymonAPI]:
-    """Three traces of two clients, with data under two references."""
+    """Record three traces of two clients with data under two references; yield the API."""
     logger = RaymonAPILogger(PROJECT, url=collector.endpoint)
     for key, client, ms in [("t-1", "Remax", "80"), ("t-2", "Remax", "120"), ("t-3", "acme", "90")]:
         trace = Trace(logger, key)
@@ -41,7 +41,7 @@ def keys(answer: Any) -> list[str]:
 
 
 def test_object_is_found_and_fetched_by_its_id(api: RaymonAPI) -> None:
-    """A reference of a trace leads to its data and id, the id to the same."""
+    """A trace and a reference lead to an object and its id, and the id to the same object."""
     found = api.object_search(project_id=PROJECT, trace_id="t-1", ref="input")
     assert (found.ok, found.status_code) == (True, 200)
     told = found.json()
@@ -50,7 +50,7 @@ def test_object_is_found_and_fetched_by_its_id(api: RaymonAPI) -> None:
 
 
 def test_objects_are_listed(api: RaymonAPI) -> None:
-    """A reference is listed over the project, in a slice, and in a time."""
+    """Objects of a reference are listed by project, slice and time."""
     now = datetime.now(UTC)
     hour = timedelta(hours=1)
 
@@ -71,7 +71,7 @@ def test_objects_are_listed(api: RaymonAPI) -> None:
 
 
 def test_traces_are_listed_by_slice(api: RaymonAPI) -> None:
-    """A slice compares texts and numbers; all of its conditions hold."""
+    """A slice compares texts and numbers, and all of its conditions must hold."""
     assert keys(api.trace_ls(PROJECT)) == ["t-3", "t-2", "t-1"]
     assert keys(api.trace_ls(PROJECT, "client==Remax && Time ms>100")) == ["t-2"]
     assert keys(api.trace_ls(PROJECT, "time_ms<100", limit=1)) == ["t-3"]
@@ -80,7 +80,7 @@ def test_traces_are_listed_by_slice(api: RaymonAPI) -> None:
 
 
 def test_trace_is_read_by_its_id(api: RaymonAPI) -> None:
-    """A trace is its runs; those of another project are not shown."""
+    """A trace is returned as its runs; traces of other projects are not found."""
     assert keys(api.trace_get(PROJECT, "t-2")) == ["t-2"]
     assert keys(api.trace_get("other", "t-2")) == []
     missing = api.trace_get(PROJECT, "none")
@@ -97,7 +97,7 @@ def test_names_are_listed(api: RaymonAPI) -> None:
 
 
 def test_tags_of_a_trace(api: RaymonAPI) -> None:
-    """The tags of a trace come with type and group, as Raymon writes them."""
+    """The tags of a trace have type and group in Raymon's format."""
     assert sorted(api.tags_get(PROJECT, "t-2").json(), key=lambda tag: str(tag["name"])) == [
         {"name": "client", "value": "Remax", "type": "label", "group": None},
         {"name": "time_ms", "value": "120", "type": "metric", "group": "speed"},
@@ -105,7 +105,7 @@ def test_tags_of_a_trace(api: RaymonAPI) -> None:
 
 
 def test_unknown_reference_is_not_ok(api: RaymonAPI) -> None:
-    """What is not there is an answer, no exception."""
+    """A missing object gives a response with an error, not an exception."""
     answer = api.object_search(PROJECT, "t-1", "none")
     assert (answer.ok, answer.status_code) == (False, 404)
     assert answer.json()["error"]["code"] == "not_found"
@@ -139,14 +139,14 @@ def test_unknown_reference_is_not_ok(api: RaymonAPI) -> None:
     ],
 )
 def test_what_is_not_built_says_what_to_use(name: str) -> None:
-    """Each other method of Raymon's raises one line that names it and what is in its place."""
+    """Each unsupported method of Raymon raises an error with its name and its replacement."""
     with pytest.raises(NotImplementedError, match=rf"^RaymonAPI\.{name}: \w.+$"):
         getattr(RaymonAPI(), name)("any", cfg=1)
 
 
 @pytest.mark.parametrize("name", ["orchestration_apply", "orchestration_get", "profile_reduce"])
 def test_reducers_are_alert_rules(collector: CollectorProcess, name: str) -> None:
-    """What ran reducers names the alert rule in their place; such a rule is taken, and kept."""
+    """Methods for reducers name alert rules as their replacement, and such a rule can be saved."""
     with pytest.raises(NotImplementedError) as refusal:
         getattr(RaymonAPI(url=collector.endpoint), name)(PROJECT, cfg="actions: {reduce: []}")
     line = str(refusal.value)
@@ -171,18 +171,18 @@ def test_reducers_are_alert_rules(collector: CollectorProcess, name: str) -> Non
 
 
 def test_unknown_method_is_an_attribute_error() -> None:
-    """A name that Raymon's API never had is no attribute."""
+    """A method that Raymon's API never had is not an attribute."""
     assert not hasattr(RaymonAPI(), "trace_delete")
 
 
 def test_no_collector_is_a_connection_error() -> None:
-    """A question that gets no answer raises, and names the address."""
+    """A request without a response raises an error with the address."""
     with pytest.raises(ConnectionError, match=r"^No answer from http://127\.0\.0\.1:9: "):
         RaymonAPI(url="http://127.0.0.1:9").tags_ls(PROJECT)
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the key that it was sent."""
+    """Responds with the key it received."""
 
     def do_GET(self) -> None:
         body = json.dumps(self.headers["authorization"]).encode()
@@ -196,7 +196,7 @@ class _Echo(BaseHTTPRequestHandler):
 
 
 def test_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of the environment goes along as a bearer token."""
+    """The API key of the environment is sent as a bearer token."""
     monkeypatch.setenv("OTEL_ML_API_KEY", "sk-1")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Raymon's traces: ids, what is current where, and how a trace ends."""
+"""Raymon's traces: their ids, the current trace, and how a trace ends."""
 
 import asyncio
 import gc
@@ -33,20 +33,20 @@ def logger(sink: Sink) -> Iterator[RaymonAPILogger]:
 
 @pytest.mark.parametrize("given", [ID, UUID(ID)])
 def test_id_is_kept(logger: RaymonAPILogger, given: str | UUID) -> None:
-    """A text and a UUID are the id; it is what the trace is as text."""
+    """A trace keeps the text or UUID passed as its id, and its str is the id."""
     trace = Trace(logger=logger, trace_id=given)
     assert (trace.trace_id, str(trace)) == (ID, ID)
 
 
 def test_id_is_made(logger: RaymonAPILogger) -> None:
-    """Without an id each trace has a random UUID."""
+    """Without an id, each trace gets a random UUID."""
     ids = [Trace(logger=logger, trace_id=None).trace_id for _ in range(2)]
     assert [str(UUID(one)) for one in ids] == ids
     assert ids[0] != ids[1]
 
 
 def test_trace_is_a_run(logger: RaymonAPILogger, sink: Sink) -> None:
-    """Text, tags and the id are those of a run that ends with the trace."""
+    """Text, tags and id of a trace are recorded with a run that ends with the trace."""
     trace = Trace(logger, ID)
     trace.info("hello")
     trace.tag([Tag("client", "acme", "label"), {"name": "ms", "value": "120", "type": "metric"}])
@@ -59,7 +59,7 @@ def test_trace_is_a_run(logger: RaymonAPILogger, sink: Sink) -> None:
 
 
 class ListLogger:
-    """A logger of the user's, as raymon's `RaymonFileLogger` is one."""
+    """A custom logger, like raymon's `RaymonFileLogger`."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -78,7 +78,7 @@ class ListLogger:
 
 
 def test_logger_of_the_user_s() -> None:
-    """Any object with Raymon's methods is called with the trace's id and what was given."""
+    """Any object with Raymon's methods is called with the trace id and the arguments."""
     logger, tags = ListLogger(), [Tag("client", "acme", "label")]
     with Trace(logger=logger, trace_id=ID) as trace:
         assert current_trace() is trace
@@ -94,13 +94,13 @@ def test_logger_of_the_user_s() -> None:
 
 
 def test_no_logger_is_refused() -> None:
-    """An object without these methods is refused at once, with the name of the missing one."""
+    """An object without these methods is refused at once, with the name of a missing one."""
     with pytest.raises(ValueError, match=r"logger\.info"):
         Trace(logger=object())  # type: ignore[arg-type]  # that is the point
 
 
 def test_logger_reaches_a_trace_by_its_id(logger: RaymonAPILogger, sink: Sink) -> None:
-    """What is logged without a trace object names the trace by its id."""
+    """Data logged without a trace object is recorded for the trace with the given id."""
     logger.info(UUID(ID), "hello")
     logger.tag(ID, [Tag("client", "acme", "label")])
     logger.log(ID, "ref", [1, 2])
@@ -109,7 +109,7 @@ def test_logger_reaches_a_trace_by_its_id(logger: RaymonAPILogger, sink: Sink) -
 
 
 def test_trace_ends_when_nobody_holds_it(logger: RaymonAPILogger, sink: Sink) -> None:
-    """A trace that is dropped is over; the current one is held."""
+    """A trace that is no longer referenced ends; the current trace is referenced."""
     trace = Trace(logger, "dropped", set_global=False)
     held = Trace(logger, "held")
     del trace, held
@@ -124,7 +124,7 @@ def test_trace_ends_when_nobody_holds_it(logger: RaymonAPILogger, sink: Sink) ->
 
 
 def test_block_ends_with_its_error(logger: RaymonAPILogger, sink: Sink) -> None:
-    """An exception of the block goes on and is the trace's outcome; runs within are below it."""
+    """An exception in a block is raised and is the trace's outcome; inner traces are child runs."""
 
     def fail() -> None:
         with Trace(logger, "outer") as outer:
@@ -145,7 +145,7 @@ def test_block_ends_with_its_error(logger: RaymonAPILogger, sink: Sink) -> None:
 
 
 def test_current_trace(logger: RaymonAPILogger) -> None:
-    """The last trace is the current one unless it says otherwise."""
+    """The newest trace is current, unless it is created with `set_global=False`."""
     with pytest.raises(TraceException, match=r"^No current trace"):
         current_trace()
     first = Trace(logger)
@@ -163,7 +163,7 @@ def test_current_trace(logger: RaymonAPILogger) -> None:
 
 
 def test_current_trace_is_the_threads_own(logger: RaymonAPILogger) -> None:
-    """Threads and tasks that trace at the same time have current traces of their own."""
+    """Concurrent threads and tasks each have their own current trace."""
     seen: dict[str, str] = {}
     both = threading.Barrier(2)
 
@@ -195,7 +195,7 @@ def test_current_trace_is_the_threads_own(logger: RaymonAPILogger) -> None:
 
 
 def test_traces_before_are_let_go(logger: RaymonAPILogger, sink: Sink) -> None:
-    """A loop of current traces holds none but the last one."""
+    """In a loop that creates traces, only the current one is still referenced."""
     keys = [str(uuid4()) for _ in range(50)]
     for key in keys:
         Trace(logger, key)

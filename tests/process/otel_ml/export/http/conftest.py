@@ -1,4 +1,4 @@
-"""Fixtures of the tests of one OTLP request over HTTP."""
+"""Fixtures for tests of single OTLP requests over HTTP."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a stranger, and certificates for a server, another host and a client."""
+    """Create two authorities, and certificates for a server, another host and a client."""
     directory = tmp_path_factory.mktemp("tls")
     authority = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
     issue("ca", directory, *authority)

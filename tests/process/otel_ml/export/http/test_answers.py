@@ -1,4 +1,4 @@
-"""What a receiver's answer means: its status, when to try again, a broken or odd one."""
+"""How the sender handles responses: status, retry delay, invalid and truncated responses."""
 
 import email.utils
 import gc
@@ -30,7 +30,7 @@ from tests.support.otel_ml.export.http.servers import (
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
 def test_success(receiver: Receiver, status: int) -> None:
-    """Every answer of success is a delivery."""
+    """Any status of success is a delivery."""
     receiver.answer(status)
     assert send_once(receiver.address) == DELIVERED
 
@@ -45,7 +45,7 @@ def test_success(receiver: Receiver, status: int) -> None:
     ],
 )
 def test_retryable_status(receiver: Receiver, status: int, message: str) -> None:
-    """Four answers ask for another try."""
+    """Four statuses ask for a retry."""
     receiver.answer(status)
     assert send_once(receiver.address) == Answer(delivered=False, retry=True, message=message)
 
@@ -69,21 +69,21 @@ def test_retryable_status(receiver: Receiver, status: int, message: str) -> None
     ],
 )
 def test_final_status(receiver: Receiver, status: int, message: str) -> None:
-    """All other answers are final, also when they name a time. Status 400 refuses the content."""
+    """Other statuses are final even with a retry delay, and 400 means invalid content."""
     receiver.answer(status, retry_after="1")
     answer = Answer(delivered=False, message=message, invalid=status == HTTPStatus.BAD_REQUEST)
     assert send_once(receiver.address) == answer
 
 
 def test_too_large(receiver: Receiver) -> None:
-    """A receiver that takes smaller requests only is told apart."""
+    """Status 413 is reported as too large."""
     receiver.answer(413)
     answer = send_once(receiver.address)
     assert (answer.delivered, answer.retry, answer.too_large) == (False, False, True)
 
 
 def test_early_refusal_of_a_long_body_is_read() -> None:
-    """A receiver that answers, and closes, before it read the body is understood."""
+    """A response sent before the whole body was read is understood."""
 
     def refuse(connection: socket.socket) -> None:
         connection.recv(100)
@@ -105,7 +105,7 @@ def test_early_refusal_of_a_long_body_is_read() -> None:
     ],
 )
 def test_redirect_is_not_followed(receiver: Receiver, location: str, shown: str) -> None:
-    """A redirect is final; where it leads to is said without what may be secret."""
+    """A redirect is not followed, and the message has its destination without secrets."""
     receiver.answer(307, location=location)
     assert send_once(receiver.address) == Answer(
         delivered=False, message=f"307 Temporary Redirect: redirects are not followed{shown}"
@@ -131,14 +131,14 @@ def test_redirect_is_not_followed(receiver: Receiver, location: str, shown: str)
     ],
 )
 def test_time_of_the_next_try(receiver: Receiver, text: str, expected: float | None) -> None:
-    """A time in seconds or as a date is held between none and five minutes."""
+    """A retry delay in seconds or as a date is limited to between 0 and 5 minutes."""
     receiver.answer(503, retry_after=text)
     assert send_once(receiver.address).retry_after_s == expected
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000"])
 def test_date_of_the_next_try(receiver: Receiver, zone: str) -> None:
-    """A date counts from now, whatever the time zone of this machine."""
+    """A date is a delay from now, whatever the local time zone."""
     text = email.utils.formatdate(time.time() + 100, usegmt=True).replace("GMT", zone)
     receiver.answer(429, retry_after=text)
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +150,7 @@ def test_date_of_the_next_try(receiver: Receiver, zone: str) -> None:
 
 
 def test_long_answer_is_not_read() -> None:
-    """An answer beyond 4 MiB counts by its status, and is left."""
+    """A response of more than 4 MiB is judged by its status and not read further."""
 
     def talk(connection: socket.socket) -> None:
         read_request(connection)
@@ -174,7 +174,7 @@ def test_long_answer_is_not_read() -> None:
     ],
 )
 def test_answer_that_breaks_off_counts_by_its_status(head: bytes, expected: Answer) -> None:
-    """The receiver decided when it wrote the status: what follows may be cut or odd."""
+    """A response with a truncated or invalid body is judged by its status."""
 
     def break_off(connection: socket.socket) -> None:
         read_request(connection)
@@ -185,7 +185,7 @@ def test_answer_that_breaks_off_counts_by_its_status(head: bytes, expected: Answ
 
 
 def test_answer_that_drips_counts_by_its_status() -> None:
-    """A body that does not end is left when the time is over."""
+    """A response whose body does not end is abandoned at the timeout, and judged by its status."""
 
     def drip_body(connection: socket.socket) -> None:
         read_request(connection)
@@ -197,13 +197,13 @@ def test_answer_that_drips_counts_by_its_status() -> None:
 
 
 def test_receiver_that_speaks_something_else() -> None:
-    """An answer that is no HTTP is said to be none."""
+    """A response that is not HTTP is reported as such."""
     with open_raw(lambda connection: connection.sendall(b"SSH-2.0-x\r\n")) as address:
         assert send_once(address) == Answer(delivered=False, retry=True, message="no HTTP answer")
 
 
 def test_odd_lengths_leave_no_socket_open() -> None:
-    """An answer that cannot be understood closes the connection at once."""
+    """An unparsable response closes the connection at once."""
     ended = threading.Event()
 
     def answer_oddly(connection: socket.socket) -> None:
@@ -251,7 +251,7 @@ LINE = st.sampled_from(
 )
 @settings(max_examples=examples(200), suppress_health_check=list(HealthCheck))
 def test_no_answer_makes_it_raise(answer: bytes) -> None:
-    """Whatever bytes come back, there is an answer: delivered, or not with a reason."""
+    """Whatever bytes arrive, the sender returns an answer: delivered, or not with a reason."""
 
     def say(connection: socket.socket) -> None:
         read_request(connection)

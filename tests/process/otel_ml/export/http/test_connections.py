@@ -1,4 +1,4 @@
-"""Connections: kept, shared, replaced when they are stale, refused."""
+"""Connections: kept open, shared by threads, replaced when stale, refused."""
 
 import socket
 import threading
@@ -26,7 +26,7 @@ from tests.support.otel_ml.otlp_sink import closed_address
 
 
 def test_connection_is_kept(receiver: Receiver) -> None:
-    """Many requests use one connection, also after answers of failure or without a body."""
+    """Many requests use one connection, also after failures and responses without a body."""
     with open_sender(receiver.address) as sender:
         for status, body in (
             (200, b""),
@@ -42,7 +42,7 @@ def test_connection_is_kept(receiver: Receiver) -> None:
 
 
 def test_connections_are_shared_by_threads(receiver: Receiver) -> None:
-    """Threads send at the same time, and two connections are kept of theirs."""
+    """Threads send at the same time over at most two connections."""
     with open_sender(receiver.address) as sender, ThreadPoolExecutor(2) as pool:
         answers = set(pool.map(lambda _: sender.post(b"body", LONG_S), range(100)))
     assert (answers, len(receiver.requests)) == ({DELIVERED}, 100)
@@ -57,7 +57,7 @@ def test_more_threads_than_kept_connections(receiver: Receiver) -> None:
 
 
 def test_closed_sender_opens_again(receiver: Receiver) -> None:
-    """Closing twice is harmless, and a later send opens a connection again."""
+    """Closing a sender twice is harmless, and a later send opens a new connection."""
     with open_sender(receiver.address) as sender:
         assert sender.post(b"body", LONG_S) == DELIVERED
         sender.close()
@@ -67,7 +67,7 @@ def test_closed_sender_opens_again(receiver: Receiver) -> None:
 
 
 def test_opening_connects_nowhere(receiver: Receiver) -> None:
-    """Loading what sending needs opens no connection."""
+    """Opening a sender loads modules but does not connect."""
     with open_sender(receiver.address) as sender:
         sender.open()
         assert receiver.connections == 0
@@ -75,14 +75,14 @@ def test_opening_connects_nowhere(receiver: Receiver) -> None:
 
 
 def test_opening_bears_settings_that_cannot_work() -> None:
-    """Settings that cannot work are said by each send, not when it is prepared."""
+    """Opening a sender with invalid settings does not raise; each send reports the error."""
     with open_sender("ftp://host") as sender:
         sender.open()
         assert sender.post(b"body", LONG_S).message.startswith("Invalid endpoint")
 
 
 def test_receiver_that_closes_after_each_answer() -> None:
-    """A connection that is closed between two requests is no failure."""
+    """A connection closed by the receiver between two requests is not a failure."""
 
     def answer_once(connection: socket.socket) -> None:
         read_request(connection)
@@ -94,7 +94,7 @@ def test_receiver_that_closes_after_each_answer() -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_receiver_that_closes_during_a_request(certificates: Path, tls: bool) -> None:
-    """A kept connection that is closed when it is used again is replaced at once."""
+    """A kept connection that is closed during a request is replaced at once."""
     connections: list[int] = []
     secured = server_tls(certificates)
 
@@ -115,14 +115,14 @@ def test_receiver_that_closes_during_a_request(certificates: Path, tls: bool) ->
 
 
 def test_all_kept_connections_are_stale() -> None:
-    """When all kept connections are closed under a request, a new one carries it."""
+    """If all kept connections are stale, a new one is opened."""
     both = threading.Barrier(2)
     first = threading.Semaphore(2)
 
     def hang_up(connection: socket.socket) -> None:
         read_request(connection)
         if first.acquire(blocking=False):
-            both.wait(LONG_S)  # two requests at a time, so two connections
+            both.wait(LONG_S)  # two requests at a time need two connections
         connection.sendall(OK)
         read_request(connection)
 
@@ -133,7 +133,7 @@ def test_all_kept_connections_are_stale() -> None:
 
 
 def test_new_connection_that_is_closed_is_a_failure() -> None:
-    """A receiver that closes a new connection without an answer is asked once only."""
+    """A new connection closed without a response is not retried at once."""
     connections: list[bytes] = []
     with open_raw(lambda connection: connections.append(read_request(connection))) as address:
         assert send_once(address) == HUNG_UP
@@ -141,12 +141,12 @@ def test_new_connection_that_is_closed_is_a_failure() -> None:
 
 
 def test_next_address_of_a_host_is_tried(receiver: Receiver) -> None:
-    """A host with several addresses is reached at whichever answers."""
+    """If a host has several addresses, all are tried."""
     assert send_once(receiver.address.replace("127.0.0.1", "localhost")) == DELIVERED
 
 
 def test_nobody_listens() -> None:
-    """Where nothing listens, sending again may help."""
+    """A refused connection asks for a retry."""
     assert send_once(closed_address()) == Answer(
         delivered=False, retry=True, message="connection refused"
     )
@@ -154,7 +154,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b"])
 def test_host_name_that_cannot_be(host: str) -> None:
-    """A name that no host can have is not found."""
+    """An invalid host name is reported as not found."""
     assert send_once(f"http://{host}:4318") == Answer(
         delivered=False, retry=True, message="host name not found"
     )
@@ -162,7 +162,7 @@ def test_host_name_that_cannot_be(host: str) -> None:
 
 @pytest.mark.parametrize("url", ["", "ftp://host/", "http://host:99999/"])
 def test_address_that_cannot_be(url: str) -> None:
-    """An address that is none is refused, without a try and without repeating it."""
+    """An invalid address is refused without a request or a retry."""
     sender = HttpSender(ExportSettings(url=url, page=""))
     assert sender.post(b"body", LONG_S) == Answer(
         delivered=False,

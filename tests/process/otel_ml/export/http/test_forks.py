@@ -1,4 +1,4 @@
-"""A forked child and its parent keep out of each other's connections."""
+"""A forked child and its parent do not use each other's connections."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ from tests.support.otel_ml.scripts import run_script
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Fork; the exit status of the child."""
+    """Fork and run the work in the child; return the child's exit status."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12: the servers have threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # since 3.12: the servers have threads
         child = os.fork()
     if child == 0:
         status = 1
@@ -37,7 +37,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
 def test_child_opens_a_connection_of_its_own(certificates: Path, secured: bool) -> None:
-    """A forked child sends over its own connection, and the parent goes on over its own."""
+    """A forked child sends over a new connection, and its parent keeps using the old one."""
     tls = server_tls(certificates) if secured else None
     with (
         open_receiver(tls) as receiver,
@@ -58,7 +58,7 @@ def test_child_opens_a_connection_of_its_own(certificates: Path, secured: bool) 
 
 
 def test_child_that_only_forgets_leaves_the_parent_s_connection(receiver: Receiver) -> None:
-    """A child that sends nothing closes no connection of its parent."""
+    """A child that sends nothing does not close its parent's connection."""
     with open_sender(receiver.address) as sender:
         assert sender.post(b"body", LONG_S) == DELIVERED
         assert in_child(sender.after_fork) == 0
@@ -67,8 +67,8 @@ def test_child_that_only_forgets_leaves_the_parent_s_connection(receiver: Receiv
 
 
 def test_child_of_a_thread_that_sends(tmp_path: Path, receiver: Receiver) -> None:
-    """A child that is forked while other threads send is not stuck in what they held."""
-    # In a process of its own: a tool that traces this one holds locks of its own at a fork.
+    """A child forked while other threads send does not block on locks that they held."""
+    # In another process, because a tool that traces this one holds its own locks at a fork.
     result = run_script(
         tmp_path,
         f"""
@@ -108,7 +108,7 @@ def test_child_of_a_thread_that_sends(tmp_path: Path, receiver: Receiver) -> Non
 
 
 def test_fork_waits_for_the_first_import(tmp_path: Path, receiver: Receiver) -> None:
-    """A child that is forked while a thread sends for the first time is not stuck in an import."""
+    """A child forked while a thread sends for the first time does not block in an import."""
     result = run_script(
         tmp_path,
         f"""

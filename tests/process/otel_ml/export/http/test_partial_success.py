@@ -7,7 +7,7 @@ from tests.support.otel_ml.export.http.servers import DELIVERED, Receiver, parti
 
 
 def test_partial_success(receiver: Receiver) -> None:
-    """What a receiver rejects of a request that it took is told with the reason."""
+    """The number of rejected spans and the reason are read from an accepted response."""
     receiver.answer(200, partial(3, "no project"), content_type="application/x-protobuf")
     assert send_once(receiver.address) == Answer(delivered=True, rejected=3, message="no project")
 
@@ -21,12 +21,12 @@ def test_partial_success(receiver: Receiver) -> None:
     ],
 )
 def test_body_that_is_no_protobuf_is_ignored(receiver: Receiver, headers: dict[str, str]) -> None:
-    """A body that says that it is something else is not read."""
+    """A response body with another type or encoding is not read."""
     receiver.answer(200, partial(3, "no project"), **headers)
     assert send_once(receiver.address) == DELIVERED
 
 
 def test_text_of_a_receiver_is_cut_and_printable(receiver: Receiver) -> None:
-    """A long text, or one with line feeds, becomes one short line."""
+    """A long text, or one with line breaks, becomes one short line."""
     receiver.answer(200, partial(1, "a\nb\x1b" + "c" * 10_000))
     assert send_once(receiver.address).message == "a b " + "c" * 496

@@ -27,7 +27,7 @@ from tests.support.otel_ml.otlp_sink import closed_address
 
 @dataclass(slots=True)
 class Proxy:
-    """A forward proxy that leads every host to one server, and what it was asked for."""
+    """A proxy that connects every host to one server and records the requests."""
 
     address: str
     target: tuple[str, int]
@@ -64,7 +64,7 @@ def open_proxy(target: str, tls: ssl.SSLContext | None = None) -> Iterator[Proxy
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Carry bytes until the source ends."""
+    """Copy bytes until the source ends."""
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -74,7 +74,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
 def test_proxy_forwards(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, variable: str) -> None:
-    """Plain requests are given to the proxy, with the whole address."""
+    """Plain requests are sent to the proxy with the full URL."""
     with open_proxy(receiver.address) as proxy:
         monkeypatch.setenv(variable, proxy.address)
         with open_sender("http://collector:4318") as sender:
@@ -87,7 +87,7 @@ def test_proxy_forwards(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, var
 def test_proxy_tunnels(
     monkeypatch: pytest.MonkeyPatch, certificates: Path, receiver: Receiver
 ) -> None:
-    """Requests with TLS go through a tunnel, which sees the host's name alone."""
+    """TLS requests go through a tunnel, and the proxy only sees the host name."""
     with open_receiver(server_tls(certificates)) as secure, open_proxy(secure.address) as proxy:
         monkeypatch.setenv("https_proxy", proxy.address)
         headers = {"authorization": "Bearer sk-secret"}
@@ -102,7 +102,7 @@ def test_proxy_tunnels(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxy_with_tls(monkeypatch: pytest.MonkeyPatch, certificates: Path, scheme: str) -> None:
-    """The way to the proxy itself may be secured by an authority of the system."""
+    """The connection to the proxy can use TLS with a system authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     tls = server_tls(certificates)
     with (
@@ -119,7 +119,7 @@ def test_proxy_with_tls(monkeypatch: pytest.MonkeyPatch, certificates: Path, sch
 def test_proxy_wants_a_password(
     monkeypatch: pytest.MonkeyPatch, certificates: Path, scheme: str
 ) -> None:
-    """User and password of the proxy's address are sent to the proxy, the receiver's are not."""
+    """User and password from the proxy's address are sent to the proxy."""
     tls = server_tls(certificates) if scheme == "https" else None
     with open_receiver(tls) as receiver, open_proxy(receiver.address) as proxy:
         login = proxy.address.replace("//", "//me:p%40ss@")
@@ -134,7 +134,7 @@ def test_proxy_wants_a_password(
 def test_proxy_is_gone_round(
     monkeypatch: pytest.MonkeyPatch, receiver: Receiver, excepted: str
 ) -> None:
-    """Hosts that need no proxy are reached without."""
+    """Hosts in `no_proxy` are reached without the proxy."""
     monkeypatch.setenv("http_proxy", closed_address())
     assert send_once(receiver.address).message == "connection refused"
     host = receiver.address.removeprefix("http://")
@@ -155,7 +155,7 @@ def test_proxy_is_gone_round(
 def test_proxy_refuses(
     monkeypatch: pytest.MonkeyPatch, receiver: Receiver, refusal: bytes, message: str
 ) -> None:
-    """A proxy that opens no tunnel is said to be the reason."""
+    """A proxy that refuses a tunnel is reported as the reason."""
     with open_proxy(receiver.address) as proxy:
         proxy.refusal = refusal or b"\r"
         monkeypatch.setenv("https_proxy", proxy.address)
@@ -169,7 +169,7 @@ def test_proxy_refuses(
     ["socks5://me:secret@127.0.0.1:1", "http://me:secret@127.0.0.1:secret", "http://[secret"],
 )
 def test_unsupported_proxy(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """A proxy that we cannot use is said, and no way taken around it."""
+    """An unsupported proxy is reported and not bypassed."""
     monkeypatch.setenv("http_proxy", address)
     assert send_once("http://collector:4318") == Answer(
         delivered=False,

@@ -1,4 +1,4 @@
-"""No key or password is told, whatever a receiver does."""
+"""No message contains a key or a password, whatever a receiver does."""
 
 import logging
 import socket
@@ -20,7 +20,7 @@ from tests.support.otel_ml.export.http.servers import (
 
 
 def test_receiver_that_repeats_our_key(receiver: Receiver) -> None:
-    """A receiver's text is shown without what it repeats of our headers, but for the project."""
+    """Header values repeated by a receiver are masked in its text, except the project."""
     receiver.answer(200, partial(1, "key sk-secret-1 may not write to shop-frontend"))
     headers = {"authorization": "Bearer sk-secret-1", "x-otel-ml-project": "shop-frontend"}
     answer = send_once(receiver.address, headers=headers)
@@ -42,7 +42,7 @@ def test_no_secret_is_told(
     monkeypatch: pytest.MonkeyPatch,
     handle: Callable[[socket.socket], None],
 ) -> None:
-    """No failure tells a key of the headers or the address, or a proxy's password."""
+    """No failure reveals a key from headers or address, or a proxy's password."""
     caplog.set_level(logging.INFO)
     with open_raw(handle) as address:
         monkeypatch.setenv("http_proxy", address.replace("//", "//me:secret@"))

@@ -1,4 +1,4 @@
-"""What a request carries, and what sending it brings along."""
+"""The contents of a request, and the side effects of sending it."""
 
 import gzip
 import logging
@@ -20,7 +20,7 @@ from tests.support.otel_ml.scripts import ask_script
 
 
 def test_request_is_that_of_the_standard(receiver: Receiver) -> None:
-    """A request is a POST of the body as protobuf, with the headers of the settings."""
+    """A request is a POST of a protobuf body with the headers of the settings."""
     headers = {"x-otel-ml-project": "shop", "authorization": "Bearer sk-1"}
     assert send_once(receiver.address, headers=headers) == DELIVERED
     [request] = receiver.requests
@@ -41,7 +41,7 @@ def test_request_is_that_of_the_standard(receiver: Receiver) -> None:
 
 
 def test_headers_of_the_body_stay(receiver: Receiver) -> None:
-    """No header of the environment can say something else of the body."""
+    """Headers from the environment cannot override those that describe the body."""
     names = ("content-length", "content-type", "content-encoding", "transfer-encoding")
     assert send_once(receiver.address, headers=dict.fromkeys(names, "99")) == DELIVERED
     [request] = receiver.requests
@@ -50,14 +50,14 @@ def test_headers_of_the_body_stay(receiver: Receiver) -> None:
 
 
 def test_user_agent_can_be_set(receiver: Receiver) -> None:
-    """A user agent of the environment is sent instead of ours."""
+    """A user agent from the environment replaces the default one."""
     send_once(receiver.address, headers={"user-agent": "probe/1"})
     assert receiver.requests[0].headers["user-agent"] == "probe/1"
 
 
 @pytest.mark.parametrize("body", [b"", b"body", os.urandom(3 * 1024 * 1024)])
 def test_gzip_is_undone_at_the_receiver(receiver: Receiver, body: bytes) -> None:
-    """A compressed body says so, and is the body again when uncompressed."""
+    """A compressed body has the encoding header, and decompresses to the original."""
     with open_sender(receiver.address, compression="gzip") as sender:
         assert sender.post(body, LONG_S) == DELIVERED
     [request] = receiver.requests
@@ -66,7 +66,7 @@ def test_gzip_is_undone_at_the_receiver(receiver: Receiver, body: bytes) -> None
 
 
 def test_instrumentations_are_kept_off(receiver: Receiver) -> None:
-    """While a request runs, its thread's context tells instrumentations to look away."""
+    """During a request, its context suppresses instrumentations."""
     key = context._SUPPRESS_INSTRUMENTATION_KEY
     seen: list[object] = []
 
@@ -87,7 +87,7 @@ def test_instrumentations_are_kept_off(receiver: Receiver) -> None:
 
 
 def test_nothing_heavy_is_imported_early(tmp_path: Path) -> None:
-    """Making a sender imports no HTTP library, which takes longer than all of ours."""
+    """Creating a sender imports no HTTP library, which would take longer than all of otel-ml."""
     assert ask_script(
         tmp_path,
         """

@@ -1,4 +1,4 @@
-"""A request takes no longer than its timeout, whatever the other end does."""
+"""A request takes no longer than its timeout, whatever the receiver does."""
 
 import socket
 import threading
@@ -48,7 +48,7 @@ def continue_for_ever(connection: socket.socket) -> None:
 def test_slow_receiver_is_left(
     certificates: Path, handle: Callable[[socket.socket], None], tls: bool
 ) -> None:
-    """A receiver that says nothing, or bytes now and then, takes no longer than the timeout."""
+    """A receiver that sends nothing, or bytes slowly, takes no longer than the timeout."""
     secured = server_tls(certificates)
 
     def handle_secured(connection: socket.socket) -> None:
@@ -88,7 +88,7 @@ def test_receiver_that_reads_nothing_is_left() -> None:
 
 
 def test_full_backlog_is_left() -> None:
-    """A receiver that does not take the connection takes no longer than the timeout."""
+    """A receiver that does not accept the connection takes no longer than the timeout."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -105,12 +105,12 @@ def test_full_backlog_is_left() -> None:
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0])
 def test_no_time_is_a_timeout(receiver: Receiver, timeout_s: float) -> None:
-    """Without time nothing is sent."""
+    """With a timeout of zero or less, nothing is sent."""
     assert (send_once(receiver.address, timeout_s), receiver.requests) == (TIMED_OUT, [])
 
 
 def test_time_counts_anew_for_each_request(receiver: Receiver) -> None:
-    """A kept connection serves requests long after the time of its first was over."""
+    """Each request has its own timeout, also on a kept connection."""
     with open_sender(receiver.address) as sender:
         assert sender.post(b"body", SHORT_S) == DELIVERED
         wait_until(elapsed(2 * SHORT_S))

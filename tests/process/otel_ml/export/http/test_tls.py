@@ -1,4 +1,4 @@
-"""Receivers behind TLS: trusted, not trusted, and those that want a certificate of ours."""
+"""Receivers with TLS: trusted, not trusted, and those that require a client certificate."""
 
 import os
 import pty
@@ -26,7 +26,7 @@ from tests.support.otel_ml.export.http.servers import (
 
 
 def test_tls_with_a_given_authority(certificates: Path) -> None:
-    """A server whose certificate is of the given authority is trusted, its connection kept."""
+    """A server certified by the given authority is trusted, and its connection is kept."""
     with (
         open_receiver(server_tls(certificates)) as receiver,
         open_sender(receiver.address, ca_file=str(certificates / "ca.pem")) as sender,
@@ -38,7 +38,7 @@ def test_tls_with_a_given_authority(certificates: Path) -> None:
 def test_tls_with_the_system_s_authorities(
     certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file the authorities of the system count."""
+    """Without a file, the system's authorities are used."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
     with open_receiver(server_tls(certificates)) as receiver:
         assert send_once(receiver.address) == DELIVERED
@@ -54,7 +54,7 @@ def test_tls_with_the_system_s_authorities(
 def test_tls_with_a_wrong_certificate(
     certificates: Path, name: str, authority: str, message: str
 ) -> None:
-    """A server that is not trusted gets nothing; an operator may mend it, so spans wait."""
+    """An untrusted server gets nothing, and spans are kept because an operator may fix it."""
     with open_receiver(server_tls(certificates, name)) as receiver:
         answer = send_once(receiver.address, ca_file=str(certificates / f"{authority}.pem"))
     assert answer == Answer(
@@ -67,7 +67,7 @@ def test_tls_with_a_wrong_certificate(
     ("cert", "key"), [("client.pem", "client.key"), ("both.pem", None)], ids=["two files", "one"]
 )
 def test_client_certificate(certificates: Path, cert: str, key: str | None) -> None:
-    """A server that wants a certificate of ours gets it."""
+    """A server that requires a client certificate gets it."""
     with open_receiver(server_tls(certificates, client=True)) as receiver:
         answer = send_once(
             receiver.address,
@@ -79,7 +79,7 @@ def test_client_certificate(certificates: Path, cert: str, key: str | None) -> N
 
 
 def test_missing_client_certificate(certificates: Path) -> None:
-    """A server that wants a certificate of ours, and gets none, takes nothing."""
+    """Without a client certificate, nothing is delivered to a server that requires one."""
     with open_receiver(server_tls(certificates, client=True)) as receiver:
         answer = send_once(receiver.address, ca_file=str(certificates / "ca.pem"))
     assert (answer.delivered, answer.retry, receiver.requests) == (False, True, [])
@@ -99,7 +99,7 @@ def test_missing_client_certificate(certificates: Path) -> None:
 def test_files_that_cannot_be_used(
     certificates: Path, ca: str, cert: str, key: str, reason: str | None
 ) -> None:
-    """Certificate files that cannot be used are named, and no password is asked for."""
+    """Unusable certificate files are named in the error, and no password is requested."""
     ca, cert, key = (str(certificates / name) for name in (ca, cert, key))
     with takes(0, LONG_S):
         answer = send_once(
@@ -112,7 +112,7 @@ def test_files_that_cannot_be_used(
 
 
 def test_no_password_is_asked_for(certificates: Path, tmp_path: Path) -> None:
-    """A key that is encrypted does not ask for its password at the terminal."""
+    """An encrypted key does not cause a password prompt on the terminal."""
     script = tmp_path / "script.py"
     script.write_text(
         dedent(f"""
@@ -128,12 +128,12 @@ def test_no_password_is_asked_for(certificates: Path, tmp_path: Path) -> None:
         """)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12: there may be threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # since 3.12: there may be threads
         child, terminal = pty.fork()
     if child == 0:
         os.execv(sys.executable, [sys.executable, str(script)])  # noqa: S606 - our own script
     printed = b""
-    with suppress(OSError):  # the end of a terminal, on Linux
+    with suppress(OSError):  # at the end of a terminal, on Linux
         ready = select.poll()  # select() refuses the descriptors that a long test run has reached
         ready.register(terminal, select.POLLIN)
         while b"\n" not in printed and ready.poll(LONG_S * 1000):
@@ -144,7 +144,7 @@ def test_no_password_is_asked_for(certificates: Path, tmp_path: Path) -> None:
 
 
 def test_plain_receiver_is_no_tls(receiver: Receiver) -> None:
-    """A receiver without TLS is told apart from one that is not there."""
+    """A receiver without TLS is reported as a TLS failure, not as a refused connection."""
     answer = send_once(receiver.address.replace("http:", "https:"))
     assert (answer.delivered, answer.retry) == (False, True)
     assert answer.message.startswith("TLS failed: ")

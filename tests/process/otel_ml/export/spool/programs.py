@@ -1,4 +1,4 @@
-"""Programs with a spool that run as processes of their own, to be killed."""
+"""Programs with a spool that tests run in other processes and kill."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tests.support.folders import ROOT
 
-# Appends without end; prints the number of each frame when its append has returned.
+# Appends endlessly, and prints the number of each frame whose append has returned.
 APPENDER = """
 import os, sys
 from pathlib import Path
@@ -23,7 +23,7 @@ while spool.append(key(number), payload(number, size)):
     number += 1
 """
 
-# Takes; prints each number it saw; keeps the last batch open and waits.
+# Takes and finishes batches, keeps the last one open, prints its size, and waits.
 ADOPTER = """
 import os, sys
 from pathlib import Path
@@ -38,7 +38,7 @@ os.write(1, b"%d\\n" % len(batch.keys))
 sys.stdin.read()
 """
 
-# Delivers what ended processes left; prints the keys.
+# Delivers the frames of ended processes and prints their keys.
 DRAINER = """
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ spool.close()
 
 @contextmanager
 def running(program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program; at the end it is killed."""
+    """Start a program, and kill it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -71,7 +71,7 @@ def running(program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes
 
 
 def kill_after(process: subprocess.Popen[bytes], lines: int) -> list[int]:
-    """Kill a program when it has printed so many numbers; returns all it printed."""
+    """Kill a program once it has printed `lines` numbers; return all that it printed."""
     assert process.stdout is not None
     numbers = [int(process.stdout.readline()) for _ in range(lines)]
     process.kill()

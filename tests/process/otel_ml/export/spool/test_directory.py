@@ -10,7 +10,7 @@ from tests.support.otel_ml.scripts import run_script
 
 
 def test_file_in_its_place(tmp_path: Path) -> None:
-    """A path that is a file is refused."""
+    """A path to a file is refused."""
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(NotADirectoryError, match="expected a directory"):
@@ -18,7 +18,7 @@ def test_file_in_its_place(tmp_path: Path) -> None:
 
 
 def test_directory_of_another_user(tmp_path: Path) -> None:
-    """A directory that belongs to another user is refused, with both users named."""
+    """A directory of another user is refused, and the error names both users."""
     directory = Path("/")
     if os.geteuid() == 0:
         directory = tmp_path / "other"
@@ -31,7 +31,7 @@ def test_directory_of_another_user(tmp_path: Path) -> None:
 
 
 def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    """A directory without the right to write is refused."""
+    """A directory that is not writable is refused."""
     script = """
         import os, tempfile
         from pathlib import Path
@@ -53,7 +53,7 @@ def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_system_without_flock(tmp_path: Path) -> None:
-    """Where flock is missing the package can be imported, and a spool says why it cannot be."""
+    """Without flock, the package can be imported, and creating a spool raises an explanation."""
     script = """
         import sys
         from pathlib import Path

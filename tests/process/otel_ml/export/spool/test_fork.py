@@ -1,4 +1,4 @@
-"""Processes that fork: whose the files and the locks are."""
+"""Which process owns a spool's files and locks after a fork."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def ask_fork(directory: Path, script: str) -> object:
 
 
 def test_child_begins_its_own_file_at_first_append(tmp_path: Path) -> None:
-    """A forked child has no file before it writes, and then one that is not the parent's."""
+    """A forked child creates its own file, and only at its first append."""
     script = """
 def work():
     before = files(directory)
@@ -56,7 +56,7 @@ print(json.dumps([numbers(drain(spool, 100)), spool.counts.adopted]))
 
 
 def test_child_does_not_unlock_the_parent(tmp_path: Path) -> None:
-    """While the parent lives, nobody adopts its file, although a child came and went."""
+    """While the parent lives, nobody adopts its file, even after a child has ended."""
     script = """
 ended(in_child(lambda: fill(spool, range(100, 101))))
 ended(in_child(spool.close))
@@ -66,7 +66,7 @@ print(json.dumps([numbers(drain(make_spool(directory))), numbers(drain(spool))])
 
 
 def test_child_does_not_hold_the_lock_of_a_killed_parent(tmp_path: Path) -> None:
-    """What a killed parent left is adopted while its child lives, by the child too."""
+    """The frames of a killed parent are adopted while its child lives, also by the child."""
     script = """
 ready, go = os.pipe(), os.pipe()
 
@@ -96,7 +96,7 @@ print(os.read(ready[0], 10_000).decode())
 
 @pytest.mark.parametrize("end", ["sys.exit(0)", "os._exit(0)"], ids=["ordinarily", "at once"])
 def test_child_that_ends_takes_nothing_from_a_killed_parent(tmp_path: Path, end: str) -> None:
-    """After children that wrote and ended, a killed parent's frames are all there."""
+    """After children have written and ended, all frames of a killed parent remain."""
     script = f"""
 def first():
     for number in range(3):
@@ -118,7 +118,7 @@ print(json.dumps(sorted(numbers(drain(make_spool(directory))))))
 
 
 def test_adopter_that_forks(tmp_path: Path) -> None:
-    """A child does not deliver, nor give up, what its parent has adopted."""
+    """A child neither delivers nor returns frames that its parent has adopted."""
     script = """
 spool.close()
 spool = make_spool(directory)
@@ -137,7 +137,7 @@ print(json.dumps(numbers(drain(spool))))
 
 
 def test_child_of_a_closed_spool(tmp_path: Path) -> None:
-    """A spool that was closed before a fork stays closed in the child."""
+    """A spool closed before a fork stays closed in the child."""
     script = """
 drain(spool)
 spool.close()

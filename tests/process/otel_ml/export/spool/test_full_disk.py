@@ -1,4 +1,4 @@
-"""Disks that refuse, and processes without a free descriptor."""
+"""Full disks, and processes without free file descriptors."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def ask_full(directory: Path, script: str) -> object:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    """A frame that the disk refuses is told to the caller; all others are delivered, once."""
+    """A frame that the disk refuses is reported to the caller; all others are delivered once."""
     script = """
 limit(20_000)
 acknowledged = [number for number in range(100) if spool.append(key(number), payload(number, 333))]
@@ -42,7 +42,7 @@ print(json.dumps([
 
 
 def test_full_disk_then_killed(tmp_path: Path) -> None:
-    """Nothing is left in the file of a frame that the disk took a part of."""
+    """A partly written frame leaves nothing in the file."""
     script = """
 limit(20_000)
 count = sum(spool.append(key(number), payload(number, 333)) for number in range(100))
@@ -57,7 +57,7 @@ print(json.dumps(count))
 
 
 def test_disk_full_from_the_start(tmp_path: Path) -> None:
-    """Where not even a header can be written, nothing is left behind."""
+    """If not even a header can be written, no file is left."""
     script = """
 limit(10)
 refused = not spool.append(key(1), b"a span")
@@ -69,7 +69,7 @@ print(json.dumps([refused, left, spool.append(key(1), b"a span"), len(drain(spoo
 
 
 def test_refused_final_frame_ends_the_wait(tmp_path: Path) -> None:
-    """A final frame that the disk refused is the caller's: its held frame keeps no file."""
+    """If the final frame is refused, its provisional frame does not keep a file."""
     script = """
 spool.append(key(1), b"provisional", provisional=True)
 limit(100)
@@ -84,7 +84,7 @@ print(json.dumps(files(directory)))
 
 
 def test_no_descriptors_left(tmp_path: Path) -> None:
-    """Without a free descriptor appends go on in the file that is open, and nothing is lost."""
+    """Without free descriptors, appends continue in the open file, and nothing is lost."""
     script = """
 import os
 spool.close()

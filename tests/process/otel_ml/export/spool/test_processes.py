@@ -1,4 +1,4 @@
-"""Processes that are killed, and who delivers what they left."""
+"""Killed processes, and the delivery of the frames that they left."""
 
 import random
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support.otel_ml.export.spool.spools import (
 
 @pytest.mark.parametrize(("kills", "size"), [(12, 100), (6, 3_000), (6, 100_000)])
 def test_killed_process_loses_no_acknowledged_frame(tmp_path: Path, kills: int, size: int) -> None:
-    """Every frame whose append returned before kill -9 is delivered once, as it was written."""
+    """Every frame whose append returned before kill -9 is delivered once and unchanged."""
     chance = random.Random(size)  # noqa: S311 - picks moments, guards nothing
     acknowledged: list[int] = []
     for kill in range(kills):
@@ -41,7 +41,7 @@ def test_killed_process_loses_no_acknowledged_frame(tmp_path: Path, kills: int, 
 
 
 def test_processes_killed_side_by_side(tmp_path: Path) -> None:
-    """A process that lives delivers what those it shares the directory with leave."""
+    """A living process delivers the frames of killed processes that used the same directory."""
     survivor = make_spool(tmp_path)
     survivor.append(key(9_000_000), b"own")
     acknowledged = [9_000_000]
@@ -60,7 +60,7 @@ def test_processes_killed_side_by_side(tmp_path: Path) -> None:
 
 
 def test_killed_adopter(tmp_path: Path) -> None:
-    """What an adopter took and did not finish before kill -9, the next one delivers."""
+    """Frames that a killed adopter took and did not finish are delivered by the next one."""
     leave(tmp_path, range(100), segment_bytes=2_000)
     with running(ADOPTER, tmp_path, 4) as process:
         assert kill_after(process, 1) == [10]
@@ -70,7 +70,7 @@ def test_killed_adopter(tmp_path: Path) -> None:
 
 
 def test_adopters_in_several_processes(tmp_path: Path) -> None:
-    """Processes that adopt at the same time deliver each frame once between them."""
+    """Processes that adopt at the same time deliver each frame exactly once together."""
     for number in range(40):
         leave(tmp_path, range(number * 10, number * 10 + 10), segment_bytes=500)
     with running(DRAINER, tmp_path) as one, running(DRAINER, tmp_path) as two:

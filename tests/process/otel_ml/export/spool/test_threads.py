@@ -50,13 +50,13 @@ print(json.dumps([
 
 
 def test_finaliser_appends(tmp_path: Path) -> None:
-    """A finaliser that appends, whenever the collector runs, loses and doubles nothing."""
+    """A finaliser that appends during garbage collection loses and duplicates nothing."""
     root = str(ROOT)
     assert ask_script(tmp_path, FINALISERS, PYTHONPATH=root) == [True, True, 0, []]
 
 
-# Acts at the n-th line that the spool runs, for every n, as a signal handler may; a line that
-# runs again counts a few times.
+# Acts at the n-th line that the spool runs, for every n, as a signal handler may. A line that runs
+# again counts up to three times.
 AT_EACH_LINE = """
 import json, resource, shutil, sys
 from collections import Counter
@@ -160,12 +160,12 @@ print(json.dumps(line > 200))
 
 
 def test_inner_append_at_each_line(tmp_path: Path) -> None:
-    """An append from inside any method, at any of its lines, loses and doubles nothing."""
+    """A nested append at any line of any method loses and duplicates nothing."""
     root = str(ROOT)
     assert ask_script(tmp_path, AT_EACH_LINE + INNER, PYTHONPATH=root) is True
 
 
 def test_exception_at_each_line(tmp_path: Path) -> None:
-    """An exception that breaks off an append at any line loses no other frame."""
+    """An exception that interrupts an append at any line loses no other frame."""
     root = str(ROOT)
     assert ask_script(tmp_path, AT_EACH_LINE + RAISING, PYTHONPATH=root) is True

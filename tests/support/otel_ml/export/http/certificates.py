@@ -1,4 +1,4 @@
-"""Certificates of our own making, and servers that show them."""
+"""Certificates that tests make, and servers that use them."""
 
 import ssl
 import subprocess
@@ -10,7 +10,7 @@ def openssl(*arguments: str, directory: Path) -> None:
 
 
 def issue(name: str, directory: Path, *extensions: str, issuer: str = "") -> None:
-    """Make a key and a certificate, of its own or of an issuer."""
+    """Make a key and a certificate, self-signed or signed by an issuer."""
     by = ["-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key"] if issuer else []
     added = [part for text in extensions for part in ("-addext", text)]
     openssl(

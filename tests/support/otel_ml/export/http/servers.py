@@ -1,4 +1,4 @@
-"""Real servers on loopback: good, slow and odd ones, and requests to them."""
+"""Real servers on loopback (good, slow and odd ones), and requests to them."""
 
 import socket
 import ssl
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(slots=True)
 class Receiver:
-    """An HTTP/1.1 server: what it got, how many connections, what it answers from now on."""
+    """An HTTP/1.1 server: its requests, number of connections, and current response."""
 
     address: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -95,13 +95,13 @@ def open_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             self.request.close()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the test's output clean."""
+            """Log nothing, to keep the test's output clean."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = False
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """A client that does not like our certificate hangs up: that is the test."""
+            """Ignore clients that reject the certificate and disconnect: the tests expect it."""
 
     server = Server(("127.0.0.1", 0), Handler)
     receiver.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
@@ -111,11 +111,11 @@ def open_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
 
 @contextmanager
 def open_raw(handle: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Serve connections with a function; the address of the server."""
+    """Handle connections with a function; yield the server's address."""
 
     class Handler(BaseRequestHandler):
         def handle(self) -> None:
-            with suppress(OSError):  # the client went away
+            with suppress(OSError):  # the client disconnected
                 handle(self.request)
 
     server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -124,7 +124,7 @@ def open_raw(handle: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Read one request, head and body; empty when the client closed."""
+    """Read one request, head and body; return nothing if the client closed the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += (chunk := connection.recv(65536))
@@ -162,7 +162,7 @@ def send_once(address: str, timeout_s: float = LONG_S, **changes: object) -> Ans
 
 
 def drip(connection: socket.socket, data: bytes) -> None:
-    """Send a byte now and then until the client has enough."""
+    """Send a byte now and then until the client disconnects."""
     for byte in data:
         connection.sendall(bytes([byte]))
         wait_until(elapsed(0.02))

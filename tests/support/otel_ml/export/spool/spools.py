@@ -1,4 +1,4 @@
-"""What the tests of the spool share: numbered frames, and spools that look whenever they take."""
+"""Shared helpers for spool tests: numbered frames, and spools that scan at every take."""
 
 from collections import Counter
 from pathlib import Path
@@ -34,7 +34,7 @@ def leave(directory: Path, numbers: range, envelope: bytes = ENVELOPE, **setting
 
 
 def drain(spool: Spool, max_frames: int = 1_000) -> list[tuple[bytes, bytes]]:
-    """Deliver all there is; returns the keys and payloads in order."""
+    """Deliver everything in the spool; return keys and payloads in order."""
     delivered: list[tuple[bytes, bytes]] = []
     while (batch := spool.take(max_frames, MAX_BYTES)) is not None:
         delivered += zip(batch.keys, batch.payloads, strict=True)
@@ -47,7 +47,7 @@ def frames(numbers: range, size: int = 100) -> list[tuple[bytes, bytes]]:
 
 
 def once(delivered: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return what was delivered by key, having checked that no key came twice."""
+    """Check that no key was delivered twice; return payloads by key."""
     counts = Counter(key for key, _ in delivered)
     assert set(counts.values()) <= {1}
     return dict(delivered)
@@ -58,5 +58,5 @@ def files(directory: Path) -> list[str]:
 
 
 def segments(directory: Path) -> list[Path]:
-    """List the segments, those of one process in the order they were written."""
+    """List the segments; those of one process are in writing order."""
     return sorted(directory.glob("*.spool"))

@@ -1,4 +1,4 @@
-"""BigHummingbird's handle, in both of its forms."""
+"""BigHummingbird's client and its tags of judges and data sets."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def is_short(score: float) -> bool:
 
 
 def test_judge_s_tag_changes_with_its_code() -> None:
-    """add_judge returns the same tag for the same judge, another one for other code."""
+    """add_judge returns the same tag for the same judge and another tag if its code differs."""
     handle = BigHummingbird("Concept Project", None)
     tags = [
         handle.add_judge(Judge("length", "", score_length, criteria))
@@ -33,14 +33,14 @@ def test_judge_s_tag_changes_with_its_code() -> None:
 
 @pytest.mark.parametrize("tag", ["any:v1", "", "any@0123456789abcdef"])
 def test_unknown_tag_is_refused(tag: str) -> None:
-    """A tag that add_judge did not return is refused where it is written."""
+    """A judge tag that add_judge did not return is refused by assess."""
     with pytest.raises(ValueError, match=r"^Unknown judge "):
         BigHummingbird("Concept Project", None).assess(tag)
 
 
 @pytest.mark.parametrize("tag", ["any:v1", "", "rows@0123456789abcdef"])
 def test_unknown_data_set_is_refused(tag: str) -> None:
-    """A tag that upload_dataset did not return is refused where it is written."""
+    """A data set tag that upload_dataset did not return is refused by assess."""
     bhb = BigHummingbird("Concept Project", None)
     judge_tag = bhb.add_judge(Judge("length", "", score_length))
     with pytest.raises(ValueError, match=r"^Unknown data set "):

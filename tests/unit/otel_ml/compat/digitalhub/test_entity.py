@@ -1,4 +1,4 @@
-"""Metrics of DigitalHub's entities: what a run of its own `update_metrics` gives, and refusals."""
+"""Metrics of DigitalHub's entities: the results match its `update_metrics`, invalid values fail."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Log = Callable[[Entity], None]
 
 @pytest.fixture(params=["run", "model"])
 def entity(request: pytest.FixtureRequest, client: Client) -> Entity:
-    """An entity of either kind."""
+    """Return an entity of a run and an entity of a model."""
     is_run = request.param == "run"
     return Entity(client.run("fit") if is_run else client.model("classifier"))
 
@@ -37,14 +37,14 @@ def entity(request: pytest.FixtureRequest, client: Client) -> Entity:
 def test_log_metrics(
     entity: Entity, steps: list[dict[str, Any]], metrics: dict[str, float | list[float]]
 ) -> None:
-    """A number is single while it is alone, then a series; a list extends either."""
+    """A single number stays a number; a second number or a list turns it into a series."""
     for step in steps:
         entity.log_metrics(step)
     assert entity.metrics == metrics
 
 
 def test_log_metrics_overwrites_by_position(entity: Entity) -> None:
-    """The second argument replaces a whole series by what is given."""
+    """The second positional argument of log_metrics replaces whole series."""
     entity.log_metrics({"loss": [0.002, 0.001], "acc": 0.9})
     entity.log_metrics({"loss": 9.0, "acc": [0.1, 0.2]}, True)
     assert entity.metrics == {"loss": 9.0, "acc": [0.1, 0.2]}
@@ -68,7 +68,7 @@ def test_log_metrics_overwrites_by_position(entity: Entity) -> None:
 def test_log_metric(
     entity: Entity, steps: list[tuple[Any, ...]], value: float | list[float]
 ) -> None:
-    """A value makes a series, unless it is said to be single; the flags are taken by position."""
+    """A value starts a series unless it is logged as a single value; flags are positional."""
     for step in steps:
         entity.log_metric(*step)
     assert entity.metrics == {"x": value}
@@ -85,7 +85,7 @@ def test_log_metric(
 def test_no_number_is_refused(
     entity: Entity, log: Callable[[Entity, Any], None], value: object
 ) -> None:
-    """A bool, a text, None and lists with them are errors that name key and value."""
+    """A bool, a text, None or a list with one raises an error that names key and value."""
     with pytest.raises(ValueError, match="rate") as refusal:
         log(entity, value)
     bad = value[-1] if isinstance(value, list) else value
@@ -94,7 +94,7 @@ def test_no_number_is_refused(
 
 
 def test_nan_is_a_number(entity: Entity) -> None:
-    """NaN and the infinities are taken."""
+    """NaN and infinity are accepted."""
     entity.log_metrics({"loss": math.nan, "most": math.inf})
     loss = entity.metrics["loss"]
     assert isinstance(loss, float)

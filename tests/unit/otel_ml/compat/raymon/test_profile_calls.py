@@ -1,8 +1,9 @@
-"""The calls of raymon 0.0.39's own profile tests, with their data, through our face of it.
+"""The calls of raymon 0.0.39's own profile tests, with their data, through `compat.raymon`.
 
-``profile_facts.json`` holds the answers of raymon 0.0.39 itself, on Python 3.9: it does not install
-on a Python that we run on, as it asks for onnxruntime 1.8.0, which was built for none of them. Its
-tests are not in its package. `NOT_BUILT` names what they call and is not here.
+``profile_facts.json`` contains the results of raymon 0.0.39 itself on Python 3.9. raymon cannot be
+installed on any Python version that otel-ml supports, because it requires onnxruntime 1.8.0, which
+was built for none of them. Its tests are not in its package. `NOT_BUILT` lists the names that these
+tests use and otel-ml does not provide.
 """
 
 import importlib
@@ -102,7 +103,7 @@ def _images() -> list[Image.Image]:
 
 
 def kept(profile: ModelProfile) -> dict[str, Any]:
-    """What a profile's file holds of each component, in the shape of the facts."""
+    """Return each component of a profile's saved form, in the shape of the facts."""
     components = profile.to_jcr()["components"]
     return {
         name: {
@@ -116,7 +117,7 @@ def kept(profile: ModelProfile) -> dict[str, Any]:
 
 
 def assert_as_raymon(profile: ModelProfile) -> None:
-    """Hold each part of what was built against raymon's own: numbers to the last few digits."""
+    """Assert that each component equals raymon's own, with numbers equal to within 1e-12."""
     for name, component in kept(profile).items():
         facts = FACTS["components"][name]
         assert {part: component[part] for part in ("class", "dtype", "extractor")} == {
@@ -131,7 +132,7 @@ def assert_as_raymon(profile: ModelProfile) -> None:
 
 
 def test_columns_are_built_as_by_raymon() -> None:
-    """Four columns have the types, ranges, deviations, percentiles and shares of raymon."""
+    """Four columns get raymon's types, ranges, deviations, percentiles and shares."""
     components = generate_components(dtypes=TABLE.dtypes, complass=InputComponent)
     assert all(isinstance(component, InputComponent) for component in components)
     assert [type(component.stats) for component in components] == [
@@ -149,7 +150,7 @@ def test_columns_are_built_as_by_raymon() -> None:
 
 
 def test_one_column_of_an_array() -> None:
-    """A component reads the only element of the rows of an array."""
+    """A component reads the only element of each row of an array."""
     component = InputComponent(
         name="predicted_price", extractor=ElementExtractor(element=0), dtype=DataType.INT
     )
@@ -160,7 +161,7 @@ def test_one_column_of_an_array() -> None:
 
 
 def test_nothing_but_nan_is_a_value_error() -> None:
-    """A table without a value is refused as raymon's text catches it."""
+    """Building a profile from a table with only NaN raises ValueError, as in raymon."""
     table = pd.DataFrame({"num1": [np.nan] * 10, "cat1": [np.nan] * 10})
     profile = ModelProfile(components=generate_components(dtypes=table.dtypes))
     with pytest.raises(ValueError, match="num1"):
@@ -171,7 +172,7 @@ def test_nothing_but_nan_is_a_value_error() -> None:
 
 
 def test_tags_are_those_of_raymon() -> None:
-    """A valid row and a row of nothing give raymon's own tags, in its order."""
+    """A valid row and a row with only NaN produce raymon's own tags, in raymon's order."""
     profile = ModelProfile(components=generate_components(TABLE.dtypes, complass=InputComponent))
     profile.build(input=TABLE)
     row = pd.Series([1, "b", "c", 0.2], index=[*TABLE])
@@ -181,7 +182,7 @@ def test_tags_are_those_of_raymon() -> None:
 
 
 def test_three_parts_under_prefixes() -> None:
-    """Inputs, outputs and actuals of the same columns stand beside each other by their prefix."""
+    """Prefixes distinguish inputs, outputs and actuals with the same columns in one profile."""
     parts = {"input": InputComponent, "output": OutputComponent, "actual": ActualComponent}
     components = [
         component
@@ -202,7 +203,7 @@ def test_three_parts_under_prefixes() -> None:
 
 
 def test_an_error_is_a_score() -> None:
-    """The error of lists of lists has raymon's statistics, and raymon's tag."""
+    """The error component of nested lists has raymon's statistics and raymon's tag."""
     component = EvalComponent(
         name="model_abs_error", extractor=AbsoluteRegressionError(), dtype=DataType.FLOAT
     )
@@ -219,7 +220,7 @@ def test_an_error_is_a_score() -> None:
 
 @pytest.mark.parametrize("absent", [*WHOLE])
 def test_statistics_without_a_part_are_not_built(absent: str) -> None:
-    """Statistics and their component are built when each part is there, and not before."""
+    """Statistics and their component are built only if every part is set."""
     for parts, is_built in ((WHOLE, True), ({**WHOLE, absent: None}, False)):
         stats = FloatStats(**parts)
         component = InputComponent(name="a", extractor=Sharpness(), stats=stats)
@@ -228,14 +229,14 @@ def test_statistics_without_a_part_are_not_built(absent: str) -> None:
 
 
 def test_statistics_keep_what_they_are_given() -> None:
-    """The form of statistics has each part under its name, None where it is not known."""
+    """Serialized statistics contain each part by name, with None for unknown parts."""
     parts = {**WHOLE, "percentiles": [*range(101)]}
     assert FloatStats(**parts).to_jcr()["state"] == parts
     assert FloatStats().to_jcr()["state"] == dict.fromkeys(FloatStats._attrs)
 
 
 def test_a_profile_that_is_not_built_has_a_form() -> None:
-    """Two components with a part of their statistics are written and read again by name."""
+    """A profile with incomplete statistics can be serialized and loaded again."""
     stats = FloatStats(**{**WHOLE, "invalids": None, "samplesize": None})
     names = ("testcomponent", "testcomponent2")
     components = [
@@ -249,7 +250,7 @@ def test_a_profile_that_is_not_built_has_a_form() -> None:
 
 @pytest.mark.parametrize("extractor", EXTRACTORS, ids=lambda value: type(value).__name__)
 def test_extractors_have_the_form_of_raymon(extractor: Any, images: list[Image.Image]) -> None:
-    """Class and state are raymon's own; read from the state it is the same; it needs no data."""
+    """An extractor has raymon's class and state, loads from that state, and needs no data."""
     form = json.loads(json.dumps(extractor.to_jcr()))
     assert form == FACTS["extractors"][type(extractor).__name__]
     again = extractor.from_jcr(form["state"])
@@ -259,7 +260,7 @@ def test_extractors_have_the_form_of_raymon(extractor: Any, images: list[Image.I
 
 
 def test_pictures_are_saved_and_loaded(images: list[Image.Image], tmp_path: Path) -> None:
-    """A profile of pictures is built from a list of them; its file is read again, whole."""
+    """A profile can be built from a list of images, and its saved file loads unchanged."""
     profile = ModelProfile(
         name="retinopathy",
         version="2.0.0",
@@ -278,7 +279,7 @@ def test_pictures_are_saved_and_loaded(images: list[Image.Image], tmp_path: Path
 
 
 def test_a_column_is_saved_and_loaded(tmp_path: Path) -> None:
-    """A component may have another name than the column that it reads."""
+    """The name of a component may differ from the column that it reads."""
     component = InputComponent(
         name="actual", extractor=ElementExtractor(element="num1"), dtype=DataType.INT
     )
@@ -294,7 +295,7 @@ def test_a_column_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_an_element_can_be_replaced() -> None:
-    """The element of an extractor is set, read, and in its text."""
+    """The element of an extractor can be set and read, and appears in its text."""
     extractor = ElementExtractor(3)
     extractor.element = 4
     assert extractor.element == 4
@@ -305,7 +306,7 @@ def test_an_element_can_be_replaced() -> None:
 
 @pytest.mark.parametrize("extractor", [AvgIntensity(), Sharpness()])
 def test_pictures_give_numbers(extractor: Any, images: list[Image.Image]) -> None:
-    """A picture gives a float, a list of them a list."""
+    """One image produces a float; a list of images produces a list of floats."""
     values = extractor.extract_multiple(images)
     assert isinstance(values, list)
     assert [type(value) for value in values] == [float] * 10
@@ -316,7 +317,7 @@ def test_pictures_give_numbers(extractor: Any, images: list[Image.Image]) -> Non
 
 
 def test_iris() -> None:
-    """Scores by class are those of scikit-learn; eleven values of a run are checked."""
+    """Precision and recall per class equal scikit-learn's, and one run produces eleven tags."""
     bunch = load_iris()
     names = bunch.target_names
     actuals = names[bunch.target]
@@ -373,7 +374,7 @@ def test_iris() -> None:
 
 
 def test_boxes_of_pictures(images: list[Image.Image]) -> None:
-    """The confidence of boxes is the mean of their fifth number, or the least."""
+    """The confidence of boxes is the mean of their fifth number, or its minimum."""
     boxes = [np.random.default_rng(place).random((5, 85)) for place in range(10)]
     profile = ModelProfile(
         name="Yolo",
@@ -397,12 +398,12 @@ def test_boxes_of_pictures(images: list[Image.Image]) -> None:
         YoloConfidenceExtractor("max")
 
 
-# test_anomaly, test_similarity, and what test_lazy and test_profiles read with a fitted model
+# test_anomaly, test_similarity, and the parts of test_lazy and test_profiles with a fitted model
 
 
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_says_what_takes_its_place(name: str) -> None:
-    """Its import says so and names what to use; the guide names it, too."""
+    """Importing an unavailable class names its replacement, and the guide lists the class."""
     with pytest.raises(ImportError, match=rf"{name} is not available: use a subclass"):
         getattr(importlib.import_module("otel_ml.compat.raymon.extractors"), name)
     guide = ROOT / "docs" / "how-to" / "from-raymon.md"

@@ -1,4 +1,4 @@
-"""Raymon's profiles: the calls of raymon 0.0.39's own profile tests and of its texts."""
+"""Raymon's profiles: the calls in raymon 0.0.39's own profile tests and documentation."""
 
 import copy
 import json
@@ -92,14 +92,14 @@ def _houses() -> ModelProfile:
 
 
 def test_components_of_a_table() -> None:
-    """Each column has a component of the type of its values, with statistics of that type."""
+    """Each column gets a component with the type and the statistics of its values."""
     frame = COLUMNS.assign(num2=[0.2] * 10)
     components = generate_components(dtypes=frame.dtypes, complass=InputComponent)
     assert [type(one.stats) for one in components] == [IntStats, CategoricStats, FloatStats]
 
 
 def test_build_measures_the_columns() -> None:
-    """Built, a profile knows range, mean and shares; before, it validates nothing."""
+    """A built profile has range, mean and shares; an unbuilt profile cannot validate."""
     profile = ModelProfile(components=generate_components(dtypes=COLUMNS.dtypes))
     assert not profile.is_built()
     with pytest.raises(ProfileStateException):
@@ -112,7 +112,10 @@ def test_build_measures_the_columns() -> None:
 
 
 def test_percentiles_are_those_of_numpy(houses: ModelProfile) -> None:
-    """Percentiles, mean and deviation are numpy's, where one is not at a value the next higher."""
+    """Percentiles, mean and deviation equal NumPy's.
+
+    A percentile between two values is the higher of the two.
+    """
     stats = houses.components["lotarea"].stats
     wanted = np.percentile(HOUSES["LotArea"], range(101), method="higher")
     assert stats.percentiles == wanted.tolist()
@@ -122,14 +125,14 @@ def test_percentiles_are_those_of_numpy(houses: ModelProfile) -> None:
 
 
 def test_nothing_but_nan_is_refused() -> None:
-    """A column without a value builds nothing."""
+    """Building a profile from a column with only NaN raises ValueError."""
     frame = pd.DataFrame({"num1": [np.nan] * 10})
     with pytest.raises(ValueError, match="num1"):
         ModelProfile(components=generate_components(dtypes=frame.dtypes)).build(input=frame)
 
 
 def test_errors_of_nothing_but_nan_are_refused() -> None:
-    """An error without a value builds nothing, and output and truth are named."""
+    """If every error is NaN, build raises an error that names outputs and actuals."""
     error = EvalComponent("model_abs_error", AbsoluteRegressionError())
     with pytest.raises(DataException, match=r"'model_abs_error' in outputs and actuals: expected"):
         ModelProfile(components=[error]).build(output=[np.nan], actual=[1.0])
@@ -144,7 +147,7 @@ def test_errors_of_nothing_but_nan_are_refused() -> None:
     ],
 )
 def test_validate_gives_tags(complass: Any, part: str, kind: str) -> None:
-    """Each part of a run gives a tag for each component, in the profile's group."""
+    """Validating a part of a run returns one tag per component, in the profile's group."""
     profile = ModelProfile(components=generate_components(COLUMNS.dtypes, complass=complass))
     profile.build(**{part: COLUMNS})
     validate = getattr(profile, f"validate_{part}")
@@ -158,7 +161,7 @@ def test_validate_gives_tags(complass: Any, part: str, kind: str) -> None:
 
 
 def test_tags_in_three_forms(houses: ModelProfile) -> None:
-    """Tags come as dicts, as tags, or as values by name; errors are told from the rest."""
+    """Tags are returned as dicts, as `Tag` objects or by name, and `filter_errors` reads each."""
     house = HOUSES.iloc[0].copy()
     house["1stFlrSF"] = 10_000
     dicts = houses.validate_input(house)
@@ -171,7 +174,7 @@ def test_tags_in_three_forms(houses: ModelProfile) -> None:
 
 
 def test_scores_of_lists() -> None:
-    """Outputs and truths may be lists of lists with one value each."""
+    """Outputs and actuals may be lists of lists with one value each."""
     outputs = np.array([2, 1, 2, 0, 1])[:, None].tolist()
     actuals = np.array([0, 1, 2, 1, 2])[:, None].tolist()
     error = EvalComponent("model_abs_error", AbsoluteRegressionError(), dtype=DataType.FLOAT)
@@ -186,7 +189,7 @@ def test_scores_of_lists() -> None:
     [lambda v: v[:, None], lambda v: v[:, None].tolist(), lambda v: pd.Series(v).to_frame(name=0)],
 )
 def test_tables_of_three_kinds(part: Any) -> None:
-    """An array, a list and a table of pandas are the same to a profile."""
+    """An array, a list and a pandas table produce the same profile."""
     profile = house_profile()
     profile.build(input=HOUSES, output=part(PRICES * 0.9), actual=part(PRICES), silent=False)
     assert {profile.components[name].stats.samplesize for name in profile.components} == {ROWS}
@@ -194,7 +197,7 @@ def test_tables_of_three_kinds(part: Any) -> None:
 
 
 def test_contrast_keeps_the_keys(houses: ModelProfile) -> None:
-    """The reports have raymon's keys; thresholds mute as in its text."""
+    """Reports have raymon's keys, and thresholds mute alerts as in raymon's documentation."""
     expensive = copy.deepcopy(houses)
     expensive.name = "HousePricesExpensive"
     expensive.build(
@@ -215,7 +218,7 @@ def test_contrast_keeps_the_keys(houses: ModelProfile) -> None:
 
 
 def test_contrast_of_alternatives(houses: ModelProfile) -> None:
-    """Two others beside a reference give a report of each component and score."""
+    """A comparison has one report per component and per score that both profiles have."""
     contrast = houses.contrast_alternatives(alternativeA=houses, alternativeB=house_profile())
     assert (len(contrast["health_reports"]), len(contrast["score_reports"])) == (6, 1)
     small = ModelProfile("small", components=generate_components(HOUSES.dtypes))
@@ -226,7 +229,7 @@ def test_contrast_of_alternatives(houses: ModelProfile) -> None:
 
 
 def test_domains_limit_and_widen() -> None:
-    """A domain says what is valid, whatever the data had."""
+    """A domain determines which values are valid, whatever values the data contains."""
     profile = house_profile()
     profile.build(
         input=HOUSES,
@@ -241,7 +244,7 @@ def test_domains_limit_and_widen() -> None:
 
 
 def test_saved_and_loaded(houses: ModelProfile, tmp_path: Path) -> None:
-    """A file in raymon's form is read again, by its face and by ours, with the same components."""
+    """A file in raymon's format loads with the same components in raymon's and otel-ml's class."""
     houses.save(str(tmp_path))
     path = tmp_path / "housepricescheap@3.0.0.json"
     jcr = json.loads(path.read_text())
@@ -261,7 +264,7 @@ def test_saved_and_loaded(houses: ModelProfile, tmp_path: Path) -> None:
 
 
 def test_files_choose_no_code(tmp_path: Path) -> None:
-    """A class that is not defined here is refused, by name; nothing is imported for it."""
+    """A file that names an unknown class is refused, and nothing is imported for it."""
     path = tmp_path / "a@1.json"
     state = {
         "name": "a",
@@ -277,7 +280,7 @@ def test_files_choose_no_code(tmp_path: Path) -> None:
 
 
 def test_own_extractors_are_known() -> None:
-    """A subclass of the user's is found again by its path, with what it says of itself."""
+    """A user's own extractor class can be serialized and is found again by its path."""
 
     class Length(SimpleExtractor):
         def extract(self, data: Any) -> int:
@@ -289,7 +292,7 @@ def test_own_extractors_are_known() -> None:
 
 
 def test_statistics_are_built_when_whole() -> None:
-    """Statistics of which a part is missing are not built."""
+    """Statistics with a missing part are not built."""
     assert FloatStats(**WHOLE).is_built()
     for name in WHOLE:
         assert not FloatStats(**{**WHOLE, name: None}).is_built()
@@ -302,7 +305,7 @@ def test_statistics_are_built_when_whole() -> None:
 
 
 def test_given_statistics_make_a_profile() -> None:
-    """A component with whole statistics is built, and validates by them."""
+    """A component with complete statistics is built and validates against them."""
     stats = IntStats(**{**WHOLE, "max": 100, "samplesize": 1_000})
     component = InputComponent("n", ElementExtractor("n"), DataType.INT, stats)
     profile = ModelProfile(name="Testing", version="1.0.0", components=[component, component])
@@ -313,7 +316,7 @@ def test_given_statistics_make_a_profile() -> None:
 
 
 def test_classification() -> None:
-    """Shares of classes give margin, entropy, prediction, error types, precision and recall."""
+    """Class probabilities produce margin, entropy, prediction, error types and scores."""
     names = ["a", "b", "c"]
     truth = RANDOM.integers(0, 3, 300)
     shares = np.eye(3)[truth] * 0.5 + RANDOM.dirichlet([1, 1, 1], 300) * 0.5
@@ -350,7 +353,7 @@ def test_classification() -> None:
 
 
 def test_prepared_data() -> None:
-    """A sequence calls the object that prepares, and holds no pickle in its file."""
+    """A sequence calls the object that prepares the data, but does not store it in the file."""
 
     class Doubling:
         def transform(self, data: Any) -> Any:
@@ -364,7 +367,7 @@ def test_prepared_data() -> None:
 
 
 def test_pictures() -> None:
-    """Brightness is the mean of the grey levels; a blurred picture is less sharp."""
+    """Brightness is the mean of the grey levels, and a uniform image is less sharp."""
     grey = RANDOM.integers(0, 255, (32, 32)).astype("uint8")
     picture = Image.fromarray(grey)
     assert AvgIntensity().extract(picture) == pytest.approx(grey.mean())
@@ -375,7 +378,7 @@ def test_pictures() -> None:
 
 
 def test_pages(houses: ModelProfile, tmp_path: Path) -> None:
-    """Views are files that are written where they are asked for; no browser opens."""
+    """Views are written as files to the given folder, and no browser opens."""
     tags = houses.validate_input(HOUSES.iloc[0])
     page = houses.view(poi=tags, mode="file", outdir=tmp_path)
     both = houses.view_contrast(houses, mode="file", outdir=tmp_path)
@@ -384,6 +387,6 @@ def test_pages(houses: ModelProfile, tmp_path: Path) -> None:
 
 
 def test_mocked_extractors(houses: ModelProfile) -> None:
-    """Without its extractors a profile can be compared."""
+    """A profile that is loaded without its extractors can still be compared."""
     mocked = ModelProfile.from_jcr(houses.to_jcr(), mock_extractors=True)
     assert not houses.contrast(mocked)["health_reports"]["lotshape"]["drift"]["alert"]

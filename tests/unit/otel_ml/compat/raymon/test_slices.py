@@ -1,4 +1,4 @@
-"""Raymon's slices become filters, and nothing that a slice holds becomes more."""
+"""Raymon's slices become filters, and a slice cannot add anything but tag conditions."""
 
 import pytest
 from hypothesis import example, given
@@ -29,7 +29,7 @@ PIECES = ["a", "==", "!=", "<", ">=", "&&", " ", "'", '"', "\\", "]", "[", " or 
     ],
 )
 def test_slice_becomes_a_filter(slicestr: str | None, where: str) -> None:
-    """Each condition is one of a tag's; all of them must hold."""
+    """Each condition becomes a comparison of one tag, and all conditions must hold."""
     assert to_filter(slicestr) == where
 
 
@@ -38,7 +38,7 @@ def test_slice_becomes_a_filter(slicestr: str | None, where: str) -> None:
     ["client", "client=Remax", "&&", "a==1 &&", "==x", "a>b", "a>nan", "a>1e999", "a==1 || b==2"],
 )
 def test_what_is_no_slice_is_refused(slicestr: str) -> None:
-    """A part that is no condition is an error that shows it."""
+    """A part of a slice that is not a condition raises an error."""
     with pytest.raises(ValueError, match=r"^Invalid "):
         to_filter(slicestr)
 
@@ -53,7 +53,7 @@ def test_what_is_no_slice_is_refused(slicestr: str) -> None:
 @example(HOSTILE)
 @example("a==" + "\ud800")
 def test_slice_is_never_more_than_conditions(slicestr: str) -> None:
-    """Whatever a slice holds, its filter compares one tag a part with the text of that part."""
+    """Each part of any slice becomes one comparison of one tag with the text of that part."""
     try:
         where = to_filter(slicestr)
     except ValueError:

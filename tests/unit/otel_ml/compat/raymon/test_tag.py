@@ -1,4 +1,4 @@
-"""Raymon's tags: names of few characters, both forms, and the way through a dict."""
+"""Raymon's tags: normalized names, conversion to otel-ml's tags, and the round trip as a dict."""
 
 import pytest
 from hypothesis import given
@@ -23,20 +23,20 @@ from tests.support.otel_ml.recording import Recording, attributes
     ],
 )
 def test_name_is_normalised(name: str, kept: str) -> None:
-    """A name is in lower case, with ``_`` for blanks and nothing beyond a-z0-9_-@./ left."""
+    """A name becomes lower case, blanks become ``_``, and only a-z0-9_-@./ remain."""
     assert Tag(name=name, value=1, type="label").name == kept
 
 
 @pytest.mark.parametrize("name", ["", "   ", "äöü", 7, None])
 def test_name_that_is_none_is_refused(name: object) -> None:
-    """What leaves no name is an error that shows it."""
+    """A name that is no string, or is empty after normalization, raises an error."""
     with pytest.raises(ValueError, match=r"^Invalid tag name "):
         Tag(name=name, value=1, type="label")  # type: ignore[arg-type]  # what is refused
 
 
 @given(st.text())
 def test_normalised_name_stays(name: str) -> None:
-    """A name that was normalised is not changed by it again."""
+    """Normalizing a normalized name does not change it."""
     try:
         kept = normalize(name)
     except ValueError:
@@ -51,13 +51,13 @@ def test_normalised_name_stays(name: str) -> None:
     st.none() | st.text(),
 )
 def test_dict_of_a_tag_is_the_tag(name: str, value: object, kind: str, group: str | None) -> None:
-    """What `to_jcr` returns is read as an equal tag."""
+    """`from_jcr` turns the result of `to_jcr` into an equal tag."""
     tag = Tag(name=name, value=value, type=kind, group=group)
     assert Tag.from_jcr(tag.to_jcr()) == tag
 
 
 def test_form_has_four_keys() -> None:
-    """The dict has type, name, value and group, absent or not."""
+    """The dict always has the keys type, name, value and group."""
     assert Tag("Client", "acme", "label").to_jcr() == {
         "type": "label",
         "name": "client",
@@ -67,7 +67,7 @@ def test_form_has_four_keys() -> None:
 
 
 def test_all_forms_are_read() -> None:
-    """Tags of Raymon's, dicts of them and tags of ours are one list of tags."""
+    """`read_tags` accepts Raymon's tags, dicts and otel-ml's tags in one list."""
     given_tags: list[AnyTag] = [
         Tag("a", 1, "metric", "g"),
         {"name": "B c", "value": "x", "type": "label"},
@@ -82,13 +82,13 @@ def test_all_forms_are_read() -> None:
 
 @pytest.mark.parametrize("wrong", ["client", 7, None, {"name": "a"}, {"name": "a", "v": 1}])
 def test_what_is_no_tag_is_refused(wrong: object) -> None:
-    """Anything else is Raymon's own error, and a ValueError."""
+    """Anything else raises `DataException`, which is Raymon's own error and a ValueError."""
     with pytest.raises(DataException, match=r"^Invalid tag "):
         read_tags([wrong])  # type: ignore[list-item]  # what is refused
 
 
 def test_tag_of_theirs_is_a_tag_of_ours(recording: Recording, client: Client) -> None:
-    """Types, also those with a meaning for Raymon, and groups are kept as they are."""
+    """Types and groups are recorded unchanged, including types with a meaning for Raymon."""
     types = ["label", "metric", "vector", "error", "profile-input", "profile-score-error"]
     with client.run("fit") as run:
         run.tag([Tag(kind, 1, kind, "quality") for kind in types])

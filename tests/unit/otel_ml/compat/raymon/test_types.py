@@ -1,4 +1,4 @@
-"""Raymon's types: ours under its names, a registry of classes instead of imports by data."""
+"""Raymon's types: otel-ml's types under Raymon's names, loaded from a registry of classes."""
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it carries no types
@@ -12,7 +12,7 @@ from tests.support.otel_ml.recording import Recording, events
 
 
 class Box(rt.RaymonDataType):
-    """A wrapper of the user's, as Raymon's pages show one."""
+    """A user's own wrapper, as in Raymon's documentation."""
 
     def to_jcr(self) -> Form:
         return {"type": self.class2str(), "params": {"size": self.data}}
@@ -33,7 +33,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_form_has_the_type_of_raymon(name: str) -> None:
-    """A wrapper writes Raymon's name of its type, and is read back by it as it was."""
+    """A wrapper is serialized with Raymon's type name and loads unchanged."""
     wrapper = getattr(rt, name)(VALUES[name])
     assert wrapper.to_jcr()["type"] == wrapper.class2str() == f"raymon.types.{name}"
     again = rt.load_jcr(wrapper.to_json())
@@ -43,14 +43,14 @@ def test_form_has_the_type_of_raymon(name: str) -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_logged_form_is_read_by_raymon_s_wrapper(name: str) -> None:
-    """What was logged comes back as Raymon's wrapper, which code that asks for its type expects."""
+    """A logged form loads as Raymon's wrapper, because code may check for that type."""
     again = rt.load_jcr(getattr(types, name)(VALUES[name]).to_json())
     assert isinstance(again, getattr(rt, name))
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_logged_wrapper_is_ours(recording: Recording, name: str) -> None:
-    """A wrapper that is logged is stored as that of `otel_ml.types` is."""
+    """A logged wrapper of Raymon is stored like the wrapper of `otel_ml.types`."""
     with recording.client.run("fit") as run:
         run.log("theirs", getattr(rt, name)(VALUES[name]))
         run.log("ours", getattr(types, name)(VALUES[name]))
@@ -60,7 +60,7 @@ def test_logged_wrapper_is_ours(recording: Recording, name: str) -> None:
 
 
 def test_form_is_read() -> None:
-    """`load_jcr` reads a form as a dict, and what raymon itself wrote."""
+    """`load_jcr` reads a form as a dict, and a form that raymon itself wrote."""
     array = np.array([[1, 2], [3, 4]])
     again = rt.load_jcr(rt.Numpy(array).to_jcr()).data
     assert (again.dtype, again.tolist()) == (array.dtype, array.tolist())
@@ -69,18 +69,18 @@ def test_form_is_read() -> None:
 
 
 def test_wrapper_of_the_user_s_is_known_once_defined() -> None:
-    """A subclass is read by its name without more ado."""
+    """A user's own subclass can be loaded by its name as soon as it is defined."""
     assert rt.load_jcr(Box([3, 4]).to_json()).data == [3, 4]
 
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "builtins.eval"])
 def test_data_imports_nothing(name: str) -> None:
-    """A type that nobody defined is refused, whatever could be imported under its name."""
+    """An undefined type is refused, even if a class could be imported under its name."""
     with pytest.raises(ValueError, match=r"^Unknown type "):
         rt.load_jcr({"type": name, "params": {"data": "true"}})
 
 
 def test_what_is_not_built_says_so() -> None:
-    """MessagePack says in one line what to do."""
+    """`from_msgpack` raises an error that names the function to use instead."""
     with pytest.raises(NotImplementedError, match=r"^from_msgpack: use load_jcr"):
         rt.from_msgpack(b"")

@@ -1,4 +1,4 @@
-"""What a receiver rejected of a request that it took."""
+"""Reading the number of spans that a receiver rejected from its response."""
 
 from contextlib import suppress
 
@@ -19,7 +19,7 @@ TEXTS = st.text(st.characters(codec="utf-8"))
 
 @given(rejected=st.integers(0, 2**63 - 1), message=TEXTS)
 def test_partial_success_is_read_as_written(rejected: int, message: str) -> None:
-    """Any number and text come back from what the official library writes."""
+    """Any number and text that the official library writes is read correctly."""
     assert read_partial_success(partial(rejected, message)) == (rejected, message)
 
 
@@ -30,7 +30,7 @@ UNKNOWN = st.sampled_from(
 
 @given(before=UNKNOWN, after=UNKNOWN, inner=UNKNOWN)
 def test_unknown_fields_are_skipped(before: bytes, after: bytes, inner: bytes) -> None:
-    """Fields of a later version of the standard change nothing."""
+    """Fields of a later version of the standard are ignored."""
     written = ExportTracePartialSuccess(rejected_spans=2, error_message="a").SerializeToString()
     field = inner + written + inner
     body = before + b"\x0a" + bytes([len(field)]) + field + after
@@ -53,17 +53,17 @@ def test_unknown_fields_are_skipped(before: bytes, after: bytes, inner: bytes) -
     ],
 )
 def test_garbage_rejects_nothing(body: bytes) -> None:
-    """A body that is cut or no message at all rejects nothing."""
+    """A truncated or invalid body counts as no rejected spans."""
     assert read_partial_success(body) == (0, "")
 
 
 @given(body=st.binary(max_size=60))
 @settings(max_examples=examples(500))
 def test_garbage_is_read_as_the_library_does(body: bytes) -> None:
-    """Bytes that the official library reads give what it finds, all others nothing to fear."""
+    """Any bytes are read like the official library reads them, or as no rejected spans."""
     rejected, message = read_partial_success(body)
     assert rejected >= 0
     with suppress(Exception):
         theirs = ExportTraceServiceResponse.FromString(body).partial_success
-        if (rejected, message) != (0, ""):  # groups, which nobody writes, are garbage to us
+        if (rejected, message) != (0, ""):  # we treat groups, which nobody writes, as garbage
             assert (rejected, message) == (max(theirs.rejected_spans, 0), theirs.error_message)

@@ -1,4 +1,4 @@
-"""What an ended process left, and who delivers it."""
+"""Spools deliver the frames that ended processes left behind."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_each_batch_has_the_envelope_of_its_process(tmp_path: Path) -> None:
 
 
 def test_living_process_is_left_alone(tmp_path: Path) -> None:
-    """No other spool takes the frames of one that lives, rotated segments included."""
+    """A spool does not take frames of a running process, including its rotated segments."""
     living = make_spool(tmp_path, segment_bytes=1_000)
     fill(living, range(50))
     other = make_spool(tmp_path)
@@ -54,7 +54,7 @@ def test_living_process_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_own_frames_come_first(tmp_path: Path) -> None:
-    """Our own backlog is delivered before that of others."""
+    """A spool delivers its own frames before those of other processes."""
     leave(tmp_path, range(3))
     spool = make_spool(tmp_path)
     fill(spool, range(3, 9))
@@ -62,7 +62,7 @@ def test_own_frames_come_first(tmp_path: Path) -> None:
 
 
 def test_own_trickle_does_not_starve_adopted_frames(tmp_path: Path) -> None:
-    """While a process writes a frame for each that it sends, it still delivers those of others."""
+    """A process that keeps writing frames still delivers the frames of ended processes."""
     leave(tmp_path, range(100, 110))
     spool = make_spool(tmp_path)
     delivered: list[tuple[bytes, bytes]] = []
@@ -76,7 +76,7 @@ def test_own_trickle_does_not_starve_adopted_frames(tmp_path: Path) -> None:
 
 
 def test_two_adopters_never_share_a_process(tmp_path: Path) -> None:
-    """While one spool delivers an ended process, another finds nothing to take."""
+    """While one spool delivers the frames of an ended process, another spool takes none."""
     leave(tmp_path, range(10))
     first, second = make_spool(tmp_path), make_spool(tmp_path)
     batch = first.take(5, MAX_BYTES)
@@ -89,7 +89,7 @@ def test_two_adopters_never_share_a_process(tmp_path: Path) -> None:
 
 
 def test_adopter_that_ends_passes_on(tmp_path: Path) -> None:
-    """What an adopter had not finished, the next one delivers, whole files again."""
+    """If an adopter ends early, the next spool delivers the files that are left."""
     leave(tmp_path, range(50), segment_bytes=1_000)
     count = len(segments(tmp_path))
     first = make_spool(tmp_path)
@@ -105,7 +105,10 @@ def test_adopter_that_ends_passes_on(tmp_path: Path) -> None:
 
 
 def test_two_clients_of_one_process(tmp_path: Path) -> None:
-    """Clients that share a directory deliver each its own; the last takes what others left."""
+    """Clients that share a directory deliver their own frames.
+
+    After one closes, another delivers the frames that it left.
+    """
     first, second = make_spool(tmp_path), make_spool(tmp_path)
     fill(first, range(5))
     fill(second, range(5, 10))
@@ -115,7 +118,7 @@ def test_two_clients_of_one_process(tmp_path: Path) -> None:
 
 
 def test_pending_counts_adopted_frames(tmp_path: Path) -> None:
-    """The frames of an adopted segment are pending until they are done."""
+    """The frames of an adopted segment are pending until their batch is done."""
     leave(tmp_path, range(10))
     spool = make_spool(tmp_path)
     batch = spool.take(4, MAX_BYTES)
@@ -126,7 +129,7 @@ def test_pending_counts_adopted_frames(tmp_path: Path) -> None:
 
 
 def test_crash_loop_grows_nothing(tmp_path: Path) -> None:
-    """Adopters that end before anything is acknowledged leave the files as they were."""
+    """Adopters that end before an acknowledgement leave the files unchanged."""
     leave(tmp_path, range(50), segment_bytes=1_000)
     before = {path: path.read_bytes() for path in segments(tmp_path)}
     for _ in range(5):
@@ -137,14 +140,14 @@ def test_crash_loop_grows_nothing(tmp_path: Path) -> None:
 
 
 def test_segment_that_was_being_created_is_removed(tmp_path: Path) -> None:
-    """A file whose process was killed before it had its name is cleaned up."""
+    """A segment file whose process was killed before the rename is removed."""
     (tmp_path / "0123456789abcdef-00000001.spool.new").write_bytes(b"otml")
     assert drain(make_spool(tmp_path)) == []
     assert files(tmp_path) == []
 
 
 def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
-    """Files that are not of a spool, and links, are neither read nor removed."""
+    """Links and files that do not belong to a spool are neither read nor removed."""
     leave(tmp_path / "elsewhere", range(1))
     (target,) = segments(tmp_path / "elsewhere")
     directory = tmp_path / "spool"
@@ -156,7 +159,7 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_directory_is_looked_at_from_time_to_time(tmp_path: Path) -> None:
-    """Between two looks, what others leave is not seen."""
+    """Between two checks of the directory, new files of ended processes are not found."""
     spool = Spool(tmp_path, b"", check_every_s=3_600)
     assert drain(spool) == []
     leave(tmp_path, range(3))
@@ -168,7 +171,7 @@ def open_descriptors() -> int:
 
 
 def test_many_ended_processes(tmp_path: Path) -> None:
-    """Files of many ended processes are delivered once, with few descriptors open."""
+    """Files of 200 ended processes are each delivered once, with one extra descriptor open."""
     for number in range(200):
         leave(tmp_path, range(number, number + 1))
     spool = make_spool(tmp_path)

@@ -1,4 +1,4 @@
-"""Damaged files: what is delivered was written, byte for byte, and all else is counted."""
+"""Damaged files: only frames that were written are delivered, and all damage is counted."""
 
 import tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ Frames = list[tuple[bytes, bytes]]
 
 
 def read_back(path: Path, data: bytes) -> tuple[Frames, SpoolCounts]:
-    """Deliver a file of an ended process; returns what came, and the counts."""
+    """Deliver a file of an ended process; return the delivered frames and the counts."""
     with tempfile.TemporaryDirectory(dir=path) as name:
         directory = Path(name)
         (directory / "0123456789abcdef-00000001.spool").write_bytes(data)
@@ -38,7 +38,7 @@ def read_back(path: Path, data: bytes) -> tuple[Frames, SpoolCounts]:
 
 
 def write_file(path: Path, written: Frames) -> bytes:
-    """Return the bytes of a file that holds these frames."""
+    """Return the bytes of a file with these frames."""
     with tempfile.TemporaryDirectory(dir=path) as name:
         spool = Spool(Path(name), ENVELOPE)
         for one, text in written:
@@ -49,7 +49,10 @@ def write_file(path: Path, written: Frames) -> bytes:
 
 
 def frame_ends(data: bytes, written: Frames) -> list[int]:
-    """Return where the frames end: 13 bytes, 24 of the key and the payload each."""
+    """Return the offsets at which the header and each frame end.
+
+    A frame consists of 13 bytes, a key of 24 bytes, and the payload.
+    """
     ends = [len(data)]
     for _, text in reversed(written):
         ends.append(ends[-1] - 37 - len(text))
@@ -57,7 +60,7 @@ def frame_ends(data: bytes, written: Frames) -> list[int]:
 
 
 def test_file_cut_anywhere(tmp_path: Path) -> None:
-    """A file cut at any byte delivers exactly the frames that were complete before."""
+    """A file truncated at any byte delivers exactly the frames that are still complete."""
     written = frames(range(5), size=20)
     data = write_file(tmp_path, written)
     start, *ends = frame_ends(data, written)
@@ -68,7 +71,7 @@ def test_file_cut_anywhere(tmp_path: Path) -> None:
 
 
 def test_any_byte_flipped(tmp_path: Path) -> None:
-    """A wrong byte anywhere in a frame costs that frame alone."""
+    """A wrong byte anywhere in a frame loses only that frame."""
     written = frames(range(5), size=20)
     data = write_file(tmp_path, written)
     start, *ends = frame_ends(data, written)
@@ -82,7 +85,7 @@ def test_any_byte_flipped(tmp_path: Path) -> None:
 
 
 def test_damaged_header(tmp_path: Path) -> None:
-    """A file whose header was damaged anywhere is set aside, and counted."""
+    """A file whose header is damaged at any byte is set aside and counted."""
     written = frames(range(2))
     data = write_file(tmp_path, written)
     for place in range(frame_ends(data, written)[0]):
@@ -95,7 +98,7 @@ def test_damaged_header(tmp_path: Path) -> None:
 
 
 def test_damaged_file_is_kept_for_people(tmp_path: Path) -> None:
-    """A file set aside keeps its bytes under another name, and nobody reads it again."""
+    """A damaged file is renamed, keeps its bytes, and is not read again."""
     (tmp_path / "0123456789abcdef-00000001.spool").write_bytes(b"text of another program")
     spool = make_spool(tmp_path)
     assert drain(spool) == []
@@ -105,7 +108,7 @@ def test_damaged_file_is_kept_for_people(tmp_path: Path) -> None:
 
 
 def test_frames_around_a_damaged_file(tmp_path: Path) -> None:
-    """Other segments of the same process are delivered."""
+    """If one segment of a process is damaged, its other segments are delivered."""
     leave(tmp_path, range(30), segment_bytes=1_000)
     damaged = segments(tmp_path)[1]
     damaged.write_bytes(b"")
@@ -116,7 +119,7 @@ def test_frames_around_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_frame_inside_a_payload(tmp_path: Path) -> None:
-    """Text that holds a frame of another process is never taken for a frame."""
+    """A payload that contains a frame of another process is never read as a frame."""
     forged = b"".join(
         Seal(salt).pack(key(7), b"forged", FINAL) for salt in (b"\0" * 8, b"otml" * 2)
     )
@@ -126,7 +129,7 @@ def test_frame_inside_a_payload(tmp_path: Path) -> None:
 
 
 def test_payload_that_holds_the_file_itself(tmp_path: Path) -> None:
-    """A long payload with frames of its own file in it is delivered as it is, in small batches."""
+    """A long payload with frames of its own file in it is delivered unchanged."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     (path,) = segments(tmp_path)
@@ -141,7 +144,7 @@ def test_payload_that_holds_the_file_itself(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_file_being_written(tmp_path: Path) -> None:
-    """A living process passes over damage in its own file, and is drained after it."""
+    """A running process skips damage in its own file and delivers the other frames."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     (path,) = segments(tmp_path)
@@ -155,7 +158,7 @@ def test_damage_in_the_file_being_written(tmp_path: Path) -> None:
 
 
 def test_damage_longer_than_a_window(tmp_path: Path) -> None:
-    """A frame behind many damaged bytes is found."""
+    """A frame after many damaged bytes is found."""
     written = [(key(1), b"a" * 1_000_000), (key(2), b"good")]
     data = bytearray(write_file(tmp_path, written))
     data[data.index(key(1))] ^= 1
@@ -179,7 +182,7 @@ def test_given_back_damage_is_counted_once(tmp_path: Path) -> None:
 
 
 def test_unreadable_bytes(tmp_path: Path) -> None:
-    """A file that opens but does not read is passed over, and counted as damage."""
+    """A file that can be opened but not read is skipped and counted as damage."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     fill(spool, range(20))
     first = segments(tmp_path)[0]
@@ -208,7 +211,7 @@ changes = st.one_of(
 
 
 def change(data: bytes, kind: str, place: int, what: bytes) -> bytes:
-    """Damage bytes; the place counts from the end, where the frames are."""
+    """Return the damaged bytes. The place counts from the end, where the frames are."""
     at = max(0, len(data) - place)
     behind = data[at + len(what) :]
     if kind == "cut":
@@ -233,7 +236,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_written_frames_are_delivered(
     directory: Path, texts: list[bytes], damage: list[tuple[str, int, bytes]]
 ) -> None:
-    """Whatever happened to a file, each frame that is delivered was written as it is."""
+    """After any damage, each delivered frame is one that was written."""
     written = [(key(number), text) for number, text in enumerate(texts)]
     data = write_file(directory, written) if written else b""
     for kind, place, what in damage:

@@ -1,4 +1,4 @@
-"""Judged calls: written held when they return, written again when their judges spoke."""
+"""Judged calls write a provisional frame on return and a final frame after their judges."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def finish(spool: Spool, number: int) -> None:
 
 
 def test_live_process_sends_final_alone(tmp_path: Path) -> None:
-    """The process that wrote a held frame sends its final one."""
+    """The process that wrote a provisional frame sends only the final frame."""
     spool = make_spool(tmp_path)
     hold(spool, 1)
     assert spool.take(1, MAX_BYTES) is None
@@ -37,7 +37,7 @@ def test_live_process_sends_final_alone(tmp_path: Path) -> None:
 
 
 def test_adopter_sends_last_frame_of_a_key(tmp_path: Path) -> None:
-    """Of an ended process, the final frame is sent, or the last held one where none followed."""
+    """An adopter sends the final frame of a key, or else its last provisional frame."""
     spool = make_spool(tmp_path)
     hold(spool, 1)
     spool.append(key(2), b"held first", provisional=True)
@@ -48,7 +48,7 @@ def test_adopter_sends_last_frame_of_a_key(tmp_path: Path) -> None:
 
 
 def test_adopter_sees_final_in_a_later_segment(tmp_path: Path) -> None:
-    """A held frame is not sent when its final one lies in another segment of its process."""
+    """A provisional frame is not sent if its final frame is in another segment."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     hold(spool, 100)
     hold(spool, 101)
@@ -61,7 +61,7 @@ def test_adopter_sees_final_in_a_later_segment(tmp_path: Path) -> None:
 
 
 def test_held_frames_of_a_long_backlog(tmp_path: Path) -> None:
-    """In many segments, each held frame is sent once unless a later frame of its key follows."""
+    """In many segments, each provisional frame is sent once unless its final frame follows."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     for number in range(200):
         hold(spool, number)
@@ -80,7 +80,7 @@ def test_held_frames_of_a_long_backlog(tmp_path: Path) -> None:
 
 
 def test_held_frame_keeps_its_segment(tmp_path: Path) -> None:
-    """All else is delivered and its file left, yet a held frame survives its process."""
+    """A provisional frame survives its process, even if all other frames are delivered."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     hold(spool, 100)
     fill(spool, range(30))
@@ -91,7 +91,7 @@ def test_held_frame_keeps_its_segment(tmp_path: Path) -> None:
 
 
 def test_final_frame_frees_the_segment(tmp_path: Path) -> None:
-    """When the final frames are delivered, nothing is left of their held ones."""
+    """After the final frames are delivered, none of their provisional frames remain."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     for number in range(100):
         hold(spool, number)
@@ -107,7 +107,7 @@ def test_final_frame_frees_the_segment(tmp_path: Path) -> None:
 
 
 def test_held_frame_in_current_segment_survives(tmp_path: Path) -> None:
-    """The file in use is not emptied while a held frame in it waits."""
+    """The current file is not emptied while a provisional frame in it waits."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     hold(spool, 100)
@@ -117,7 +117,7 @@ def test_held_frame_in_current_segment_survives(tmp_path: Path) -> None:
 
 
 def test_removal_never_leaves_a_held_frame_without_its_final(tmp_path: Path) -> None:
-    """A delivered final frame stays on disk for as long as its held one does."""
+    """A delivered final frame stays on disk as long as its provisional frame."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     hold(spool, 100)
     hold(spool, 101)
@@ -133,7 +133,7 @@ def test_removal_never_leaves_a_held_frame_without_its_final(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("damage", [0, 40])
 def test_damaged_final_frame_leaves_the_held_one(tmp_path: Path, damage: int) -> None:
-    """Where damage took the final frame, an adopter sends the held one."""
+    """If the final frame is damaged, an adopter sends the provisional frame."""
     spool = make_spool(tmp_path)
     hold(spool, 1)
     finish(spool, 1)
@@ -146,7 +146,7 @@ def test_damaged_final_frame_leaves_the_held_one(tmp_path: Path, damage: int) ->
 
 
 def test_unreadable_later_segment(tmp_path: Path) -> None:
-    """A held frame is sent when the segment with its final one lost its header."""
+    """A provisional frame is sent if the segment with its final frame lost its header."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     hold(spool, 100)
     fill(spool, range(10))

@@ -1,4 +1,4 @@
-"""Limits of size and age: the oldest frames make room, and are counted."""
+"""Limits of size and age: the oldest frames are dropped and counted."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ def age(path: Path, seconds: int) -> None:
 
 
 def test_oldest_frames_make_room(tmp_path: Path) -> None:
-    """Beyond the limit the oldest frames are dropped, the newest delivered, all are counted."""
+    """Above the limit, the oldest frames are dropped and counted; the newest are delivered."""
     spool = make_spool(tmp_path, limit_bytes=LIMIT, segment_bytes=10_000)
     for first in range(0, 5_000, 500):
         fill(spool, range(first, first + 500))
@@ -43,14 +43,14 @@ def test_oldest_frames_make_room(tmp_path: Path) -> None:
 
 
 def test_segments_are_small_beside_the_limit(tmp_path: Path) -> None:
-    """A limit below the usual size of a segment is kept."""
+    """The limit holds even if it is smaller than the usual segment size."""
     spool = make_spool(tmp_path, limit_bytes=LIMIT)
     fill(spool, range(5_000))
     assert taken_bytes(tmp_path) <= LIMIT * 5 / 4 + 200
 
 
 def test_dropping_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The first dropped frames are told in the log, the next only counted."""
+    """The first dropped frames are logged; later ones are only counted."""
     spool = make_spool(tmp_path, limit_bytes=LIMIT, segment_bytes=10_000)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -63,7 +63,7 @@ def test_dropping_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_dropped_frames_in_flight(tmp_path: Path) -> None:
-    """A taken frame whose file was dropped counts as dropped only when it is given back."""
+    """Taken frames of a dropped file count as dropped only if they are given back."""
     counts = []
     for end in ("done", "give_back"):
         spool = make_spool(tmp_path / end, limit_bytes=LIMIT, segment_bytes=10_000)
@@ -79,7 +79,7 @@ def test_dropped_frames_in_flight(tmp_path: Path) -> None:
 
 
 def test_old_segments_are_dropped(tmp_path: Path) -> None:
-    """A segment that was written last before the maximal age is dropped, of whatever process."""
+    """Segments last written before the maximum age are dropped, whichever process wrote them."""
     leave(tmp_path, range(5))
     age(segments(tmp_path)[0], 1_000)
     spool = make_spool(tmp_path, max_age_s=900, segment_bytes=1_000)
@@ -93,7 +93,7 @@ def test_old_segments_are_dropped(tmp_path: Path) -> None:
 
 
 def test_old_file_in_use_is_kept(tmp_path: Path) -> None:
-    """The file that a process writes is never dropped, however old its frames are."""
+    """The file that a process is writing is never dropped, however old its frames are."""
     spool = make_spool(tmp_path, max_age_s=900)
     fill(spool, range(3))
     age(segments(tmp_path)[0], 1_000)
@@ -103,7 +103,7 @@ def test_old_file_in_use_is_kept(tmp_path: Path) -> None:
 
 
 def test_ended_processes_count(tmp_path: Path) -> None:
-    """The files of ended processes count to the limit, and the oldest of them go first."""
+    """Files of ended processes count towards the limit, and the oldest are dropped first."""
     leave(tmp_path, range(500))
     for path in segments(tmp_path):
         age(path, 100)
@@ -114,7 +114,7 @@ def test_ended_processes_count(tmp_path: Path) -> None:
 
 
 def test_adopted_segments_are_dropped(tmp_path: Path) -> None:
-    """Of an adopted process whose files are too old, the one in work and the next are dropped."""
+    """Adopted segments that are too old are dropped, including the one being delivered."""
     leave(tmp_path, range(50), segment_bytes=1_000)
     spool = make_spool(tmp_path, max_age_s=900)
     batch = spool.take(3, MAX_BYTES)
@@ -128,7 +128,7 @@ def test_adopted_segments_are_dropped(tmp_path: Path) -> None:
 
 
 def test_segments_of_a_living_process_make_room(tmp_path: Path) -> None:
-    """A living process counts as vanished what another dropped, and delivers the rest."""
+    """Frames that another process dropped count as vanished; the others are delivered."""
     first = make_spool(tmp_path, limit_bytes=LIMIT, segment_bytes=10_000)
     fill(first, range(400))
     second = make_spool(tmp_path, limit_bytes=LIMIT, segment_bytes=10_000)
@@ -141,7 +141,7 @@ def test_segments_of_a_living_process_make_room(tmp_path: Path) -> None:
 
 
 def test_files_set_aside_make_room(tmp_path: Path) -> None:
-    """A damaged file counts to the limits like any other."""
+    """A damaged file counts towards the limits like any other file."""
     tmp_path.joinpath("0123456789abcdef-00000001.spool").write_bytes(b"x" * 1_000)
     spool = make_spool(tmp_path, max_age_s=900)
     drain(spool)
@@ -153,7 +153,7 @@ def test_files_set_aside_make_room(tmp_path: Path) -> None:
 
 
 def test_damaged_file_is_dropped_without_being_adopted(tmp_path: Path) -> None:
-    """A file too old that cannot be read is removed; it holds no frame that could be counted."""
+    """A damaged file that is too old is removed; it contains no frame to count."""
     path = tmp_path / "0123456789abcdef-00000001.spool"
     path.write_bytes(b"x" * 1_000)
     age(path, 1_000)

@@ -1,4 +1,4 @@
-"""The queue of one process: what is taken, done, given back, and left behind."""
+"""The queue of one process: how frames are taken, finished, given back and left behind."""
 
 import stat
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_frames_come_in_order(tmp_path: Path) -> None:
 
 
 def test_frame_is_in_file_before_append_returns(tmp_path: Path) -> None:
-    """The file holds a payload when append has returned."""
+    """The payload is in the file when append returns."""
     spool = make_spool(tmp_path)
     spool.append(key(1), b"a span")
     (path,) = segments(tmp_path)
@@ -49,7 +49,7 @@ def test_empty_payload(tmp_path: Path) -> None:
 
 
 def test_given_back_frames_are_taken_again(tmp_path: Path) -> None:
-    """A batch that was given back comes again before what follows it."""
+    """A batch that was given back is taken again before later frames."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     batch = spool.take(2, MAX_BYTES)
@@ -59,7 +59,7 @@ def test_given_back_frames_are_taken_again(tmp_path: Path) -> None:
 
 
 def test_max_bytes_bounds_a_batch(tmp_path: Path) -> None:
-    """A batch ends before the payload that would exceed its bytes."""
+    """A batch ends before the payload that would exceed the maximum bytes."""
     spool = make_spool(tmp_path)
     fill(spool, range(5), size=100)
     batch = spool.take(10, 299)
@@ -68,7 +68,7 @@ def test_max_bytes_bounds_a_batch(tmp_path: Path) -> None:
 
 
 def test_long_payload_comes_alone(tmp_path: Path) -> None:
-    """A payload longer than a batch may be, and than a segment, is delivered by itself."""
+    """A payload longer than a batch or a segment may be is delivered in its own batch."""
     spool = make_spool(tmp_path, segment_bytes=50_000)
     expected = frames(range(1), 10) + frames(range(1, 3), 300_000) + frames(range(3, 4), 10)
     for one, text in expected:
@@ -81,7 +81,7 @@ def test_long_payload_comes_alone(tmp_path: Path) -> None:
 
 
 def test_segments_follow_each_other(tmp_path: Path) -> None:
-    """Frames of many segments come in order, and each file leaves when it is delivered."""
+    """Frames of many segments are delivered in order, and delivered files are removed."""
     spool = make_spool(tmp_path, segment_bytes=2_000)
     fill(spool, range(100))
     before = len(segments(tmp_path))
@@ -91,7 +91,7 @@ def test_segments_follow_each_other(tmp_path: Path) -> None:
 
 
 def test_idle_file_is_emptied(tmp_path: Path) -> None:
-    """When all is delivered, the file that is kept is as small as an empty one."""
+    """After all frames are delivered, the remaining file is as small as an empty one."""
     spool = make_spool(tmp_path)
     fill(spool, range(1))
     drain(spool)
@@ -105,7 +105,7 @@ def test_idle_file_is_emptied(tmp_path: Path) -> None:
 
 
 def test_pending_counts_until_done(tmp_path: Path) -> None:
-    """A frame is pending from append to done, also while it is taken."""
+    """A frame is pending from append until done, even while it is taken."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     batch = spool.take(2, MAX_BYTES)
@@ -116,7 +116,7 @@ def test_pending_counts_until_done(tmp_path: Path) -> None:
 
 
 def test_second_done_does_nothing(tmp_path: Path) -> None:
-    """A batch that is ended twice moves the queue once."""
+    """Finishing a batch a second time has no effect."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     batch = spool.take(1, MAX_BYTES)
@@ -128,7 +128,7 @@ def test_second_done_does_nothing(tmp_path: Path) -> None:
 
 
 def test_take_twice_is_refused(tmp_path: Path) -> None:
-    """A second take before the first batch is ended is an error of the caller."""
+    """A second take before the first batch is finished raises RuntimeError."""
     spool = make_spool(tmp_path)
     fill(spool, range(2))
     spool.take(1, MAX_BYTES)
@@ -137,7 +137,7 @@ def test_take_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_key_is_refused(tmp_path: Path) -> None:
-    """A key of another length is an error of the caller."""
+    """A key of the wrong length raises ValueError."""
     spool = make_spool(tmp_path)
     with pytest.raises(ValueError, match="expected 24 bytes"):
         spool.append(b"short", b"a span")
@@ -150,7 +150,7 @@ def test_new_spool_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_close_removes_what_is_done(tmp_path: Path) -> None:
-    """A spool that delivered all leaves no file."""
+    """A spool that delivered all frames leaves no file."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     drain(spool)
@@ -160,13 +160,13 @@ def test_close_removes_what_is_done(tmp_path: Path) -> None:
 
 
 def test_close_leaves_what_is_pending(tmp_path: Path) -> None:
-    """What a closed spool had not delivered, the next one delivers."""
+    """Frames that a closed spool did not deliver are delivered by the next spool."""
     leave(tmp_path, range(3))
     assert drain(make_spool(tmp_path)) == frames(range(3))
 
 
 def test_closed_spool_refuses(tmp_path: Path) -> None:
-    """A closed spool takes and gives nothing, and counts what it refused."""
+    """A closed spool rejects and counts new frames, and returns no batch."""
     spool = make_spool(tmp_path)
     fill(spool, range(1))
     spool.close()
@@ -176,7 +176,7 @@ def test_closed_spool_refuses(tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_before_the_first_append(tmp_path: Path) -> None:
-    """A spool that nobody writes to has no file."""
+    """A spool creates no file before the first append."""
     spool = make_spool(tmp_path)
     assert spool.take(1, MAX_BYTES) is None
     assert files(tmp_path) == []
@@ -184,7 +184,7 @@ def test_nothing_is_made_before_the_first_append(tmp_path: Path) -> None:
 
 
 def test_files_are_private(tmp_path: Path) -> None:
-    """The directory and its files are for their owner alone."""
+    """Only the owner can access the directory and its files."""
     directory = tmp_path / "missing" / "spool"
     leave(directory, range(1))
     (path,) = segments(directory)

@@ -1,4 +1,4 @@
-"""Appends from many threads, and from inside an append."""
+"""Appends from many threads, also while other threads take frames."""
 
 import threading
 from pathlib import Path
@@ -21,7 +21,7 @@ EACH = 2_000
 
 
 def start_writers(spool: Spool) -> list[threading.Thread]:
-    """Append from many threads, on which the caller can wait."""
+    """Start threads that append frames, and return the threads."""
     threads = [
         threading.Thread(target=fill, args=(spool, range(number * EACH, (number + 1) * EACH)))
         for number in range(THREADS)
@@ -32,7 +32,7 @@ def start_writers(spool: Spool) -> list[threading.Thread]:
 
 
 def test_appends_of_many_threads(tmp_path: Path) -> None:
-    """What many threads appended is delivered once, the frames of each thread in order."""
+    """Frames from many threads are delivered once, with the frames of each thread in order."""
     spool = make_spool(tmp_path, segment_bytes=50_000)
     for thread in start_writers(spool):
         thread.join()
@@ -45,7 +45,7 @@ def test_appends_of_many_threads(tmp_path: Path) -> None:
 
 
 def test_take_while_threads_append(tmp_path: Path) -> None:
-    """What is delivered while others append is delivered once, with nothing left over."""
+    """Frames that are appended during delivery are delivered once, and no file is left."""
     leave(tmp_path, range(1_000_000, 1_000_500), segment_bytes=5_000)
     spool = make_spool(tmp_path, segment_bytes=50_000)
     threads = start_writers(spool)
@@ -61,7 +61,7 @@ def test_take_while_threads_append(tmp_path: Path) -> None:
 
 
 def test_look_while_a_thread_appends(tmp_path: Path) -> None:
-    """A spool that looks for ended processes never takes frames of one that is changing files."""
+    """A spool that checks for ended processes takes no frames of one that rotates files."""
     spool = Spool(tmp_path, b"", segment_bytes=1_000)
     other = make_spool(tmp_path)
     thread = threading.Thread(target=fill, args=(spool, range(EACH)))
@@ -74,7 +74,10 @@ def test_look_while_a_thread_appends(tmp_path: Path) -> None:
 
 
 def test_judged_calls_of_many_threads(tmp_path: Path) -> None:
-    """Held and final frames of many threads leave one delivery for each key, and no file."""
+    """Provisional and final frames of many threads are delivered once per key.
+
+    No file is left.
+    """
     spool = make_spool(tmp_path, segment_bytes=20_000)
 
     def judge(numbers: range) -> None:
@@ -98,7 +101,7 @@ def test_judged_calls_of_many_threads(tmp_path: Path) -> None:
 
 
 def test_limit_while_threads_append(tmp_path: Path) -> None:
-    """Of frames that are dropped while others are taken, each is delivered or counted."""
+    """If frames are dropped while others are taken, each frame is delivered or counted."""
     spool = make_spool(tmp_path, limit_bytes=100_000, segment_bytes=5_000)
     threads = start_writers(spool)
     delivered: list[tuple[bytes, bytes]] = []

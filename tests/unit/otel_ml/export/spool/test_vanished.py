@@ -1,4 +1,4 @@
-"""Files and directories that somebody removes while they are used."""
+"""Files and directories that are removed while a spool uses them."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,10 @@ from tests.support.otel_ml.export.spool.spools import (
 
 
 def test_removed_file_is_made_again(tmp_path: Path) -> None:
-    """After a look at the directory, frames are on disk again; those before are delivered."""
+    """A removed file is created again after the next check of the directory.
+
+    The frames of the removed file are still delivered.
+    """
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     segments(tmp_path)[0].unlink()
@@ -28,7 +31,7 @@ def test_removed_file_is_made_again(tmp_path: Path) -> None:
 
 
 def test_removed_file_is_missed_when_it_is_read(tmp_path: Path) -> None:
-    """Between two looks, the reader finds out that the file in use is gone."""
+    """Between two checks of the directory, the reader detects that the current file is gone."""
     spool = Spool(tmp_path, b"", check_every_s=3_600)
     fill(spool, range(3))
     assert drain(spool) == frames(range(3))
@@ -41,7 +44,7 @@ def test_removed_file_is_missed_when_it_is_read(tmp_path: Path) -> None:
 
 
 def test_removed_directory_is_made_again(tmp_path: Path) -> None:
-    """A process that writes on finds out that its directory is gone, and makes it again."""
+    """A process that keeps writing detects that its directory is gone and creates it again."""
     directory = tmp_path / "spool"
     spool = make_spool(directory)
     fill(spool, range(10))
@@ -54,7 +57,7 @@ def test_removed_directory_is_made_again(tmp_path: Path) -> None:
 
 
 def test_directory_removed_for_good(tmp_path: Path) -> None:
-    """Where no directory can be made any more, appends are refused and counted."""
+    """If the directory cannot be created again, appends are refused and counted."""
     directory = tmp_path / "spool"
     spool = make_spool(directory)
     fill(spool, range(10))
@@ -69,7 +72,7 @@ def test_directory_removed_for_good(tmp_path: Path) -> None:
 
 
 def test_removed_rotated_file_is_counted(tmp_path: Path) -> None:
-    """The frames of a removed file are counted, the others delivered."""
+    """The frames of a removed file are counted, and the others are delivered."""
     spool = make_spool(tmp_path, segment_bytes=1_000)
     fill(spool, range(30))
     segments(tmp_path)[0].unlink()
@@ -80,7 +83,7 @@ def test_removed_rotated_file_is_counted(tmp_path: Path) -> None:
 
 
 def test_removed_adopted_file_is_counted(tmp_path: Path) -> None:
-    """An adopter goes on when the file it reads is removed."""
+    """An adopter continues if the file that it reads is removed."""
     leave(tmp_path, range(30), segment_bytes=1_000)
     spool = make_spool(tmp_path)
     batch = spool.take(3, 10_000)
@@ -95,7 +98,7 @@ def test_removed_adopted_file_is_counted(tmp_path: Path) -> None:
 
 
 def test_emptied_file_costs_what_it_held(tmp_path: Path) -> None:
-    """A file that somebody emptied loses its frames, not those that are written after a look."""
+    """An emptied file loses its frames, but not frames written after the next check."""
     spool = make_spool(tmp_path)
     fill(spool, range(3))
     segments(tmp_path)[0].write_bytes(b"")
