@@ -16,7 +16,7 @@ _SOME_FAILED = 1  # exit status of pytest
 
 
 def main(arguments: list[str]) -> int:
-    """Run the part that is named, and return the status of its tests."""
+    """Run the named part and return the exit status of its tests."""
     if arguments == ["list"]:
         sys.stdout.writelines(describe(number, part) for number, part in enumerate(PARTS, 1))
         return 0
@@ -28,14 +28,14 @@ def main(arguments: list[str]) -> int:
 
 
 def describe(number: int, part: Part) -> str:
-    """Write what a part holds, by folder."""
+    """Return the number, the name and the test modules per folder of a part, as text."""
     folders = Counter("/".join(module.parts[:3]) for module in find_modules(part))
     lines = [f"  {folder}: {count} test modules\n" for folder, count in sorted(folders.items())]
     return f"PART={number}/{len(PARTS)}  {part.name}\n{''.join(lines)}"
 
 
 def run(part: Part) -> int:
-    """Install what a part needs, then run its tests; returns their exit status."""
+    """Install the prerequisites of a part, run its tests, and return their exit status."""
     if part.targets:
         subprocess.run(["make", "--no-print-directory", *part.targets], cwd=ROOT, check=True)
     command = [

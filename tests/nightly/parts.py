@@ -1,8 +1,8 @@
-"""The parts of the nightly run: what each runs, and what it needs installed.
+"""The parts of the nightly run: their tests and their prerequisites.
 
 A part runs everything below its paths that CI leaves out: `tests/nightly`, the cases of sampled
-tests, and properties with all their examples. Of two paths that hold a module the longer one
-decides. Each part takes at most 25 minutes on two quiet cores.
+tests, and properties with all their examples. If two paths contain a module, the longer path
+decides. Each part takes at most 25 minutes on two idle cores.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ class Part:
     """A part of the nightly run.
 
     Attributes:
-        name: What it is about, in a few words.
+        name: A short description.
         paths: Folders and modules, from the root of the project.
-        targets: What `make` brings first.
-        run_by_targets: Those of `paths` whose tests the targets run.
+        targets: The `make` targets to run first.
+        run_by_targets: The members of `paths` whose tests are run by the targets.
     """
 
     name: str
@@ -112,7 +112,7 @@ def find_part(module: Path) -> Part:
 
 
 def find_ignored(part: Part) -> list[str]:
-    """Return the paths below those of a part that another part runs."""
+    """Return the paths below a part's paths that belong to other parts."""
     return sorted(
         path
         for other in PARTS
@@ -123,7 +123,7 @@ def find_ignored(part: Part) -> list[str]:
 
 
 def find_modules(part: Part) -> Iterator[Path]:
-    """Give the test modules of a part."""
+    """Yield the test modules of a part."""
     for module in sorted((ROOT / "tests").rglob("test_*.py")):
         relative = module.relative_to(ROOT)
         if relative.parts[1] not in {"support", "bench"} and find_part(relative) is part:

@@ -15,7 +15,7 @@ from tests.support.folders import ROOT
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal in a clone, with an environment of its own that has nothing but pip."""
+    """Open a terminal in a clone, with a separate environment that has only pip."""
     unwanted = shutil.ignore_patterns(".venv*", ".git", ".*_cache", ".cache", "node_modules")
     clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=unwanted)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
@@ -25,7 +25,7 @@ def fresh(tmp_path: Path) -> Iterator[Terminal]:
 
 @pytest.mark.parametrize("block", IN_FRESH, ids=lambda block: f"{block.page}: {block.text[:20]}")
 def test_fresh_environment(block: Block, fresh: Terminal) -> None:
-    """What a page says to install is installed from a clone, and what it says to start starts."""
+    """The install and start commands of a page work from a clone in a fresh environment."""
     for statement in block.statements:
         fresh.type(statement)
 
@@ -34,7 +34,7 @@ def test_fresh_environment(block: Block, fresh: Terminal) -> None:
     ("page", "line"), INSTALLS, ids=[f"{page}: {line}" for page, line in INSTALLS]
 )
 def test_install(page: str, line: str, fresh: Terminal, tmp_path: Path) -> None:
-    """What a sentence says to install can be installed as it stands, in a fresh environment."""
+    """Each documented install command works unchanged in a fresh environment."""
     if line.startswith("pipx "):
         fresh.environment = {
             **fresh.environment,
@@ -46,8 +46,8 @@ def test_install(page: str, line: str, fresh: Terminal, tmp_path: Path) -> None:
 
 
 def test_oldest_python(tmp_path: Path) -> None:
-    """On Python 3.10 the extra is installed without a word of error, and one line says the rest."""
-    installed = sorted(Path(sys.base_prefix).parent.glob("3.10.*/bin/python"))  # of pyenv
+    """On Python 3.10, the extra installs without errors; serving names the required version."""
+    installed = sorted(Path(sys.base_prefix).parent.glob("3.10.*/bin/python"))  # pyenv
     python = installed[0] if installed else shutil.which("python3.10")
     if python is None:
         pytest.skip("There is no python3.10 on the PATH")

@@ -12,7 +12,7 @@ from tests.process.test_evaluate_in_ci import PAGE, blocks, run_workflow, shell
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """What the page says that a repository has."""
+    """Create a repository as the page describes."""
     (tmp_path / "app.py").write_text(blocks("py")[0])
     for command in blocks("sh"):
         ended = shell(tmp_path, command)
@@ -21,7 +21,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_fresh_runner(repository: Path, tmp_path: Path) -> None:
-    """The workflow passes on a runner that has nothing but Python, and installs as it says."""
+    """The workflow passes on a runner that has only Python, with the documented installation."""
     unwanted = shutil.ignore_patterns(".*", "node_modules")
     clone = shutil.copytree(PAGE.parents[2], tmp_path / "clone", ignore=unwanted)
     for command in blocks("bash"):

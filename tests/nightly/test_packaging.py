@@ -9,7 +9,7 @@ from tests.support.folders import ROOT
 
 
 def test_release() -> None:
-    """The packages hold what they should, and the README runs from what they install."""
+    """The packages have the right content, and the README's code runs after their installation."""
     if not (ROOT / ".venv-release").exists():
         pytest.skip("There is no .venv-release: make .venv-release/stamp")
     done = subprocess.run(

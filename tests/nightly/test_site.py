@@ -1,4 +1,4 @@
-"""The pages of ``make site``: whole, searchable, and without a word to another machine."""
+"""The pages of ``make site`` are complete, searchable, and fetch nothing from other hosts."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def build(checkout: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_site(tmp_path: Path) -> None:
-    """All links and anchors lead somewhere, the search knows each page, nothing is fetched."""
+    """All links and anchors work, the search has each page, and nothing is fetched."""
     built = build(ROOT, tmp_path / "built")
     assert built.returncode == 0, built.stderr
     site = tmp_path / "built" / "site"
@@ -42,7 +42,7 @@ def test_site(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["nowhere.md", "tutorial.md#nowhere"])
 def test_broken_link(link: str, tmp_path: Path) -> None:
-    """A link that leads nowhere, or to no heading, ends the build with its name."""
+    """A link to a missing page or heading fails the build, which names the link."""
     checkout = tmp_path / "checkout"
     for name in ("docs", "deploy", "examples", "proto"):
         shutil.copytree(ROOT / name, checkout / name)

@@ -1,4 +1,4 @@
-"""A Chromium, and a collector that shows what the demo recorded."""
+"""Fixtures for browser tests: Chromium, and a collector with the data of the demo."""
 
 from tests.support.browser.fixtures import chromium, demo, shots, stops, tab
 

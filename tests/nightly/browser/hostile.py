@@ -1,4 +1,4 @@
-"""What tests of hostile data share: a collector to send it to, and a tab that is watched."""
+"""Helpers for tests of hostile data: a collector that receives the data, and a checked tab."""
 
 import json
 import time
@@ -30,7 +30,7 @@ globalThis.taskObserver = new PerformanceObserver((list) => {
 });
 taskObserver.observe({ type: "longtask", buffered: true });
 """
-# Two frames later everything that was asked for is drawn.
+# Two frames later, everything that was requested is drawn.
 _LONGEST: Final = """async () => {
   for (const _ of [1, 2]) await new Promise((next) => requestAnimationFrame(next));
   await new Promise((next) => setTimeout(next, 0));
@@ -42,18 +42,18 @@ Step = Callable[[Page], object]
 
 
 class Story:
-    """A collector that is sent what no service should send."""
+    """A collector that receives data that no service should send."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self.collector = collector
         self.now_ns = time.time_ns()
 
     def call(self, model: str, attributes: dict[str, Value] | None = None, **fields: Any) -> Span:
-        """Make the span of a call a minute ago; what is given as inputs and outputs is JSON."""
+        """Return the span of a call one minute ago; inputs and outputs are given as JSON."""
         return make_call(model, attributes, **{"start_ns": self.now_ns - 60 * SECOND_NS, **fields})
 
     def send(self, *spans: Span) -> None:
-        """Send spans as any OTLP client does: again while the collector is busy."""
+        """Send spans as an OTLP client does, and retry while the collector is busy."""
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
         for first in range(0, len(spans), _SPANS_AT_ONCE):
             body = encode(spans[first : first + _SPANS_AT_ONCE])
@@ -66,30 +66,30 @@ class Story:
             wait_until(is_stored)
 
     def add(self, model: str, attributes: dict[str, Value] | None = None, **fields: Any) -> str:
-        """Send one call; returns the address of its page."""
+        """Send one call and return the address of its page."""
         span = self.call(model, attributes, **fields)
         self.send(span)
         return address(span)
 
 
 def address(span: Span) -> str:
-    """Return the address of the page of a run."""
+    """Return the address of a run's page."""
     return f"/projects/{PROJECT}/runs/{id_of(span)}"
 
 
 def model_address(model: str) -> str:
-    """Return the address of the page of a model."""
+    """Return the address of a model's page."""
     return f"/projects/{PROJECT}/models/{quote(model, safe='')}"
 
 
 def payload(inputs: object = None, outputs: object = None) -> dict[str, Value]:
-    """Write what went in and came out as attributes."""
+    """Return span attributes with the given inputs and outputs as JSON."""
     return {"otel_ml.inputs": json.dumps(inputs), "otel_ml.outputs": json.dumps(outputs)}
 
 
 @contextmanager
 def telling(folder: Path) -> Iterator[Story]:
-    """Give a collector of its own to a file of tests."""
+    """Start a separate collector for one test module."""
     collector = CollectorProcess(folder)
     try:
         collector.wait_ready()
@@ -99,12 +99,12 @@ def telling(folder: Path) -> Iterator[Story]:
 
 
 class Watch:
-    """A tab in which nothing may be executed, fetched from elsewhere, or freeze the page.
+    """A tab in which a page must not execute code, fetch from other hosts, or freeze.
 
     Args:
-        browser: Where it is opened.
-        endpoint: The only place that it may ask.
-        width: Of its window, in pixels.
+        browser: The browser that opens the tab.
+        endpoint: The only host that the tab may send requests to.
+        width: The width of the window in pixels.
     """
 
     def __init__(self, browser: Browser, endpoint: str, width: int) -> None:
@@ -119,12 +119,12 @@ class Watch:
         self.page.on("request", self._on_request)
 
     def close(self) -> None:
-        """End it; what there was to complain about fails the test."""
+        """Close the tab, and fail the test if there were complaints."""
         self._context.close()
         assert not self.complaints, self.complaints[:5]
 
     def open(self, path: str) -> Page:
-        """Open a page, wait until it is at rest, and check its weight and its width."""
+        """Open a page, wait until it has loaded, and check its size and its width."""
         answer = self.page.goto(self._endpoint + path)
         assert answer is not None
         assert answer.status == 200, path
@@ -134,13 +134,13 @@ class Watch:
         return self.page
 
     def settle(self) -> None:
-        """Wait until nothing is fetched any more; nothing may have made the page too wide."""
+        """Wait until the network is idle, and check that the page is no wider than the window."""
         self.page.wait_for_load_state("networkidle")
         widths = self.page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
         assert widths[0] <= widths[1], f"{self.page.url} is {widths[0]} px wide"
 
     def visit(self, path: str, *steps: Step) -> Page:
-        """Open a page and use it; no task may take longer than 200 ms, in the best of 3 visits."""
+        """Open and use a page; in the best of 3 visits no task may take more than 200 ms."""
         longest = float("inf")
         for _ in range(_TRIES):
             self.open(path)
@@ -161,7 +161,7 @@ class Watch:
 
 
 def follow(selector: str) -> Step:
-    """Click the first link that a selector finds, and wait until the address has changed."""
+    """Return a step that clicks the first link of a selector and waits for a new address."""
 
     def step(page: Page) -> None:
         before = page.url
@@ -172,7 +172,7 @@ def follow(selector: str) -> Step:
 
 
 def choose(section: str, form: str) -> Step:
-    """Choose a form of the input or the output, and wait until it is there."""
+    """Return a step that chooses a form of the input or output and waits until it is current."""
 
     def step(page: Page) -> None:
         link = page.locator(f"#{section} .seg").get_by_role("link", name=form, exact=True)
@@ -183,17 +183,17 @@ def choose(section: str, form: str) -> Step:
 
 
 def go_on(section: str, name: str = "Next") -> Step:
-    """Go to another part of a section."""
+    """Return a step that goes to another part of a section."""
     return follow(f"#{section} .pager a:text-is('{name}')")
 
 
 def scroll(page: Page) -> None:
-    """Scroll to the end of the page, and back."""
+    """Scroll to the end of the page and back to its start."""
     for place in ("document.scrollingElement.scrollHeight", "0"):
         page.evaluate(f"scrollTo(0, {place})")
         page.evaluate("new Promise((next) => requestAnimationFrame(next))")
 
 
 def unfold(page: Page) -> None:
-    """Open everything that folds in the page's main part."""
+    """Open all folded parts in the page's main element."""
     page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")

@@ -1,4 +1,4 @@
-"""Every page in both themes, one of them on a phone: axe-core finds nothing, nothing overflows."""
+"""axe-core finds no problem and nothing overflows, on every page in a light and a dark window."""
 
 from typing import Final, Literal
 
@@ -10,8 +10,8 @@ from tests.support.collector import CollectorProcess
 from tests.support.folders import NODE
 
 AXE: Final = NODE / "node_modules" / "axe-core" / "axe.min.js"
-# What an open list covers is no target until it is closed. What is below or next to the bar of the
-# selected rows becomes one by scrolling.
+# Elements under an open list do not count as targets until the list is closed. Elements near
+# the bar of selected rows can be scrolled clear of it.
 CHECK: Final = """async () => {
   const open = document.querySelector(".switch[open]");
   const bar = document.querySelector(".picked")?.getBoundingClientRect();
@@ -28,8 +28,8 @@ CHECK: Final = """async () => {
     .filter(([, nodes]) => nodes.length);
 }"""
 
-# The links of a table's rows that are smaller than 24 px or reach beyond the cell that clips them.
-# The link of a row is measured too, although it can be clicked in the whole row.
+# Links in table rows that are smaller than 24 px or reach beyond the cell that clips them.
+# The link of a row is included, although the whole row can be clicked.
 SMALL_LINKS: Final = """() => {
   const isSmall = (link) => {
     const {left, right, width, height} = link.getBoundingClientRect();
@@ -41,12 +41,12 @@ SMALL_LINKS: Final = """() => {
 }"""
 
 
-@pytest.mark.usefixtures("node")  # which installs axe-core
+@pytest.mark.usefixtures("node")  # installs axe-core
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing(
     chromium: Browser, stops: list[Stop], theme: Literal["light", "dark"], width: int
 ) -> None:
-    """No page violates WCAG 2.2 AA in any state, and none is wider than the window."""
+    """No page violates WCAG 2.2 AA in any state, and no page is wider than the window."""
     axe = AXE.read_text()
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
     found = {}
@@ -63,7 +63,7 @@ def test_axe_finds_nothing(
 
 
 def test_links_of_rows_are_large_enough(chromium: Browser, demo: CollectorProcess) -> None:
-    """Links in the rows of a list are at least 24 px in both directions and stay in their cell."""
+    """Links in list rows are at least 24 px in both directions and stay inside their cell."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{demo.endpoint}{DOCS}/runs?roots=1")
     expect(page.get_by_title("Lowest score of the calls inside this request").first).to_be_visible()

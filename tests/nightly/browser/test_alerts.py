@@ -1,4 +1,4 @@
-"""Alerts in a browser: a rule begins at a slice that does worse, and is on with a click more."""
+"""In a browser, a finding leads to a filled-in alert rule that one more click turns on."""
 
 import json
 import time
@@ -16,13 +16,13 @@ from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.wire import encode
 
 HOUR_NS = 3_600 * SECOND_NS
-# A rule of what the monitor finds asks for each window of its past.
+# A rule about a monitor finding queries each window of its past.
 PAST_MS = 120_000
 HOSTILE = "<b>x</b>\u202e&\"'"
 
 
 def make_runs() -> Iterator[Span]:
-    """Make runs of two clients over 20 hours, of which one fails in the last hours."""
+    """Yield runs of two clients over 20 hours; one client fails in the last hours."""
     now_ns = time.time_ns() - 60 * SECOND_NS
     for hour in range(20):
         for place in range(16):
@@ -38,7 +38,7 @@ def make_runs() -> Iterator[Span]:
 
 
 def make_drift() -> Iterator[Span]:
-    """Make eleven whole days, of which the last has another language in four runs of ten."""
+    """Yield eleven full days of runs; on the last day 40 % of them have a different language."""
     today_ns = time.time_ns() // DAY_NS * DAY_NS
     for day in range(11, 0, -1):
         for place in range(200):
@@ -53,7 +53,7 @@ def make_drift() -> Iterator[Span]:
 
 
 def make_hours(version: str, hours: range, passed: int) -> Iterator[Span]:
-    """Make hours of a version, 80 runs each, of which so many of 40 passed."""
+    """Yield hours of a version with 80 runs each, of which `passed` in 40 passed."""
     end_ns = time.time_ns() // HOUR_NS * HOUR_NS
     for hour in hours:
         for place in range(80):
@@ -90,7 +90,7 @@ def tab(
 
 
 def test_alert_on_a_slice(tab: Tab, shots: Path) -> None:
-    """From the slice the form is filled in, shows its past, and one click more turns it on."""
+    """On a slice, "Alert on this" opens a filled-in form with its past; one click saves it."""
     page = tab.open("/projects/shop/monitor")
     page.locator("#slices tbody tr").first.get_by_role("link").first.click()
     page.get_by_role("link", name="Alert on this").click()
@@ -118,7 +118,7 @@ def test_alert_on_a_slice(tab: Tab, shots: Path) -> None:
 
 
 def test_alert_on_a_field(tab: Tab, shots: Path) -> None:
-    """From a field that drifts the form shows the day on which it did; one click turns it on."""
+    """On a drifted field, "Alert on this" shows the day of the drift; one click saves the rule."""
     page = tab.open("/projects/drift/fields/inputs.language?model=answer&last=24h")
     page.get_by_role("link", name="Alert on this").click()
     expect(page.get_by_label("Condition", exact=True)).to_have_value("drift(inputs.language) > 0")
@@ -126,7 +126,7 @@ def test_alert_on_a_field(tab: Tab, shots: Path) -> None:
 
 
 def test_alert_on_a_version(tab: Tab, shots: Path) -> None:
-    """From a version that got worse the form shows since when; one click turns it on."""
+    """On a worse version, "Alert on this" shows the time of the change; one click saves it."""
     page = tab.open("/projects/release/monitor")
     finding = page.locator("li").filter(has_text="v2").filter(has_text="Alert on this")
     finding.first.get_by_role("link", name="Alert on this").click()
@@ -135,7 +135,7 @@ def test_alert_on_a_version(tab: Tab, shots: Path) -> None:
 
 
 def turn_on(page: Page, shots: Path, name: str) -> None:
-    """See when a rule would have fired, turn it on, and see it among the rules."""
+    """Check when a rule would have fired, save the rule, and find it among the rules."""
     past = page.locator("#past h2")
     expect(past).to_contain_text("The rule would have fired once in", timeout=PAST_MS)
     expect(page.locator("#fired tbody tr")).to_have_count(1)

@@ -1,4 +1,4 @@
-"""Artifacts on the page of a run, as a browser shows them."""
+"""The page of a run shows its artifacts in a browser."""
 
 import hashlib
 import io
@@ -28,20 +28,20 @@ PICTURE = Image.linear_gradient("L").resize((64, 48))
 
 
 def told(value: object) -> tuple[str, str]:
-    """Return the document of a value, and its preview."""
+    """Return the document and the preview of a value."""
     wrapped = otel_ml.types.wrap(value)
     return otel_ml.types.dump(wrapped).decode(), json.dumps(otel_ml.types.describe(wrapped))
 
 
 class Story:
-    """A collector that was sent a run with an array, which was uploaded, and images."""
+    """A collector that received a run with an uploaded array and images."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self.collector = collector
         now_ns = time.time_ns()
         array, of_array = told(ARRAY)
         picture, of_picture = told(PICTURE)
-        svg = picture.replace("iVBORw0KGgo", "PHN2ZyAgICA")  # what follows is no image
+        svg = picture.replace("iVBORw0KGgo", "PHN2ZyAgICA")  # the rest is no image
         events = [
             make_artifact("photo", picture, type="otel_ml.types.Image", preview=of_picture),
             make_artifact(
@@ -70,7 +70,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """Open a tab in one theme; fail the test if the console logged anything."""
     context = chromium.new_context(
         color_scheme=request.param, viewport={"width": 1280, "height": 1400}
     )
@@ -85,7 +85,7 @@ def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iter
 
 
 def test_artifacts(tab: Tab, story: Story) -> None:
-    """An array shows shape, dtype and statistics, and an image is shown as it is."""
+    """An array is shown with shape, dtype and statistics, and an image is shown as an image."""
     page = tab.open(story.address)
     shown = page.locator(".artifact")
     expect(shown).to_have_count(3)
@@ -104,7 +104,7 @@ def test_artifacts(tab: Tab, story: Story) -> None:
 
 
 def test_copied_code(tab: Tab, story: Story) -> None:
-    """The code that is copied reads the array back as it was."""
+    """Running the copied code returns the original array."""
     page = tab.open(story.address)
     array = page.locator(".artifact", has=page.get_by_role("heading", name="pixels"))
     array.get_by_role("button", name="Copy code").click()
@@ -116,7 +116,7 @@ def test_copied_code(tab: Tab, story: Story) -> None:
 
 
 def test_download(tab: Tab, story: Story) -> None:
-    """The document is downloaded as a file."""
+    """The document can be downloaded as a file."""
     page = tab.open(story.address)
     photo = page.locator(".artifact", has=page.get_by_role("heading", name="photo"))
     with page.expect_download() as waiting:
@@ -127,7 +127,7 @@ def test_download(tab: Tab, story: Story) -> None:
 
 
 def test_image_address(story: Story) -> None:
-    """The address of an image answers with a file that Pillow reads, and with nothing else."""
+    """An image address returns a file that Pillow can read; for a non-image it returns 404."""
     page = story.collector.get_text(story.address)
     address = page.partition('<img src="')[2].partition('"')[0]
     with urlopen(story.collector.endpoint + address) as answer:
@@ -140,7 +140,7 @@ def test_image_address(story: Story) -> None:
 
 
 def test_artifacts_on_a_phone(chromium: Browser, story: Story) -> None:
-    """The page of a run with artifacts is no wider than a phone."""
+    """On a phone, the page of a run with artifacts is no wider than the window."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     page.goto(story.collector.endpoint + story.address)
     page.wait_for_load_state("networkidle")

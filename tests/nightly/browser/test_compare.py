@@ -1,4 +1,4 @@
-"""Trainings side by side: chosen on a list, and their curves over each other."""
+"""Trainings chosen in a list are compared, with their curves in one chart."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make
 from tests.support.otel_ml_collector.wire import encode
 
 PROJECT: Final = "compared"
-# By run what it logged: values by step, a second apart.
+# The logged values of each run by step, one second apart.
 LOSSES: Final[dict[str, dict[int, float]]] = {
     "A": {0: 4.0, 1: 2.0, 2: 1.0},
     "B": {0: 3.0, 2: 0.5, 4: -0.25},
 }
-# What each chart was given: the names of its curves and all of their points.
+# The input of each chart: the names of its curves and all their points.
 WATCH: Final = """
 let real;
 window.drawn = [];
@@ -68,7 +68,7 @@ def make_training(place: int, letter: str) -> tuple[Span, Span]:
 def trainings(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[CollectorProcess, list[str]]]:
-    """A collector with two trainings, and their ids."""
+    """Start a collector with two trainings, and yield it with their run ids."""
     with running(tmp_path_factory.mktemp("compared")) as collector:
         made = [make_training(place, letter) for place, letter in enumerate(LOSSES)]
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
@@ -99,14 +99,14 @@ def address(ids: Sequence[str], **shown: str) -> str:
 def test_curves_lie_over_each_other(
     tab: Tab, trainings: tuple[CollectorProcess, list[str]]
 ) -> None:
-    """By step the curves share one axis; where one has no point there is none."""
+    """By step, the curves share one axis, and a curve without a point at a step has a gap."""
     found = drawn(tab.open(address(trainings[1])))
     assert found["labels"] == ["step", "A", "B"]
     assert found["points"] == [[0, 1, 2, 4], [4, 2, 1, None], [3, None, 0.5, -0.25]]
 
 
 def test_by_time(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """By time each begins at 0, though one began a minute later."""
+    """By time, each curve starts at 0, although one training began a minute later."""
     page = tab.open(address(trainings[1]))
     page.get_by_role("link", name="By time").click()
     expect(page).to_have_url(re.compile("[?&]by=time"))
@@ -116,14 +116,14 @@ def test_by_time(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> Non
 
 
 def test_log_scale(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """On a logarithmic scale what is not above 0 leaves a gap."""
+    """On a logarithmic scale, values that are not above 0 leave a gap."""
     found = drawn(tab.open(address(trainings[1], scale="log")))
-    assert found["scale"] == 3  # that of logarithms in uPlot
+    assert found["scale"] == 3  # uPlot's code for a logarithmic scale
     assert found["points"][2] == [3, None, 0.5, None]
 
 
 def test_smoothing(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """A smoothed curve is a moving average of what was logged, which the table still has."""
+    """A smoothed curve is a moving average of the logged values; the table keeps the last value."""
     page = tab.open(address(trainings[1], smooth="0.6"))
     _, first, _ = drawn(page)["points"]
     values = list(LOSSES["A"].values())
@@ -137,7 +137,7 @@ def test_smoothing(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> N
 
 
 def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """Rows that are chosen are compared; a link makes another one the baseline."""
+    """Selected rows can be compared, and a link makes the other training the baseline."""
     _, ids = trainings
     page = tab.open(f"/projects/{PROJECT}/metrics")
     boxes = page.get_by_role("checkbox", name="Select train")
@@ -158,7 +158,7 @@ def test_chosen_on_a_list(tab: Tab, trainings: tuple[CollectorProcess, list[str]
 
 
 def test_chosen_runs(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
-    """On the list of runs, ticking rows shows a bar that compares them."""
+    """Ticking rows in the list of runs shows a bar that compares them."""
     page = tab.open(f"/projects/{PROJECT}/runs")
     button = page.locator("#compare").get_by_role("button", name="Compare")
     expect(button).to_be_hidden()

@@ -1,4 +1,4 @@
-"""An application around a language model in a browser: its conversations, roots and sessions."""
+"""Conversations, requests and sessions of an LLM application in a browser."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def trips(collector: CollectorProcess) -> Trips:
 def tab(
     request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
 ) -> Iterator[Tab]:
-    """A tab in one theme and width; no page is wider than it, nor complains."""
+    """Open a tab in one theme and width; no page may be wider or log to the console."""
     theme, width = request.param
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 844})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -37,7 +37,7 @@ def tab(
 
 
 def test_a_conversation_from_top_to_bottom(tab: Tab, trips: Trips) -> None:
-    """All that was said stands in its order, and only the answer has a frame."""
+    """A conversation shows all its entries in order, and only the final answer is framed."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     entries = page.locator(".chat > li")
     kinds = entries.evaluate_all("all => all.map((one) => one.className)")
@@ -57,7 +57,7 @@ def test_a_conversation_from_top_to_bottom(tab: Tab, trips: Trips) -> None:
 
 
 def test_what_is_folded(tab: Tab, trips: Trips) -> None:
-    """The system prompt and a thought are one line until they are opened."""
+    """The system prompt and a thought are folded to one line until they are opened."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     for kind in ("system", "thought"):
         folded = page.locator(f".chat .{kind} details")
@@ -68,7 +68,7 @@ def test_what_is_folded(tab: Tab, trips: Trips) -> None:
 
 
 def test_a_call_leads_to_the_run_of_its_tool(tab: Tab, trips: Trips) -> None:
-    """A tool call has its result, and the run of the tool behind its link."""
+    """A tool call shows its result, and its link leads to the run of the tool."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     call = page.locator(".chat .tool").first
     expect(call).to_contain_text('weather(city="Paris", day="2026-11-28")')
@@ -78,7 +78,7 @@ def test_a_call_leads_to_the_run_of_its_tool(tab: Tab, trips: Trips) -> None:
 
 
 def test_the_text_as_it_was_sent(tab: Tab, trips: Trips) -> None:
-    """Raw shows what went in and came out, and stays while one looks around in it."""
+    """Raw shows the received input and output, and stays selected while the reader browses them."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     page.locator("#conversation .seg").get_by_role("link", name="Raw").click()
     expect(page.locator("#output .chat")).to_contain_text("it runs until **17 January**")
@@ -91,7 +91,7 @@ def test_the_text_as_it_was_sent(tab: Tab, trips: Trips) -> None:
 
 
 def test_an_error_in_the_place_of_the_answer(tab: Tab, trips: Trips) -> None:
-    """A failed call shows what had come of its answer, and why no more came."""
+    """A failed call shows the partial answer and the reason why it ended."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.broken)}")
     last = page.locator(".chat > li").last
     expect(last).to_contain_text("Yes, it runs until")
@@ -100,7 +100,7 @@ def test_an_error_in_the_place_of_the_answer(tab: Tab, trips: Trips) -> None:
 
 
 def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:
-    """Beside each span of a trace stand its tokens and dollars, beside a parent their sum."""
+    """Each span of a trace shows its tokens and cost; a parent shows the sum of its children."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     rows = page.locator(".wf tbody tr")
     used = rows.evaluate_all("all => all.map((one) => [1, 2].map((n) => one.cells[n].textContent))")
@@ -112,7 +112,7 @@ def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:
 
 
 def test_roots_with_what_they_called(tab: Tab, trips: Trips) -> None:
-    """A list of roots unfolds the calls inside each of them, and folds them again."""
+    """A list of requests unfolds the calls inside each request, and folds them again."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     models = page.locator(".runs tbody .model .mv > span:not(.twist, .pick)")
     names = ["route", "embed", "trip_agent", "summarise_itinerary_stream", "trip_agent"]
@@ -133,7 +133,7 @@ def test_roots_with_what_they_called(tab: Tab, trips: Trips) -> None:
 
 
 def test_roots_say_what_is_inside(tab: Tab, trips: Trips) -> None:
-    """A root has the tokens and the cost of what it called, as a least where a call tells none."""
+    """A request shows the cost of its calls, as a lower bound if a call reported none."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     root = page.locator(f"tr[data-run='{id_of(trips.agent)}']")
     expect(root.locator(".price")).to_have_text("\u2265 0.0005")
@@ -143,7 +143,7 @@ def test_roots_say_what_is_inside(tab: Tab, trips: Trips) -> None:
 
 
 def test_roots_on_two_lines(tab: Tab, trips: Trips) -> None:
-    """On a phone a root has two lines; no version and no number is cut anywhere."""
+    """On a phone, a request takes two lines, and no version or number is cut."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     page.locator(f"tr[data-run='{id_of(trips.agent)}'] button.twist").click()
     page.locator(".kid").first.wait_for()
@@ -158,7 +158,7 @@ def test_roots_on_two_lines(tab: Tab, trips: Trips) -> None:
 
 
 def test_roots_with_keys(tab: Tab, trips: Trips) -> None:
-    """The keys unfold the marked root and walk through what is below it."""
+    """Keys unfold the marked request and walk through the calls inside it."""
     page = tab.open(f"{TRIPS}/runs?roots=1")
     for key in "jjjjj]":
         page.keyboard.press(key)
@@ -172,7 +172,7 @@ def test_roots_with_keys(tab: Tab, trips: Trips) -> None:
 
 
 def test_numbers_of_an_embedding(tab: Tab, trips: Trips) -> None:
-    """The numbers of an embedding stand on one line each."""
+    """Each number of an embedding is on one line."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.embed)}")
     told = page.locator("#output .numbers dd")
     expect(told.first).to_have_text("2 \u00d7 256")
@@ -181,7 +181,7 @@ def test_numbers_of_an_embedding(tab: Tab, trips: Trips) -> None:
 
 
 def test_tokens_and_cost_of_a_model(tab: Tab, trips: Trips) -> None:
-    """The page of a model tells tokens and cost by version."""
+    """The page of a model shows tokens and cost by version."""
     page = tab.open(f"{TRIPS}/models/plan")
     cells = page.locator("#curves tbody tr").first.locator("td")
     expect(cells.filter(has_text="1,045")).to_have_text("1,045")
@@ -189,7 +189,7 @@ def test_tokens_and_cost_of_a_model(tab: Tab, trips: Trips) -> None:
 
 
 def test_sessions_beside_a_session(tab: Tab, trips: Trips) -> None:
-    """The page of a session leads to the sessions beside it in their list, also by keys."""
+    """The page of a session leads to the next older and newer session, also with keys."""
     page = tab.open(f"{TRIPS}/sessions/trip-208")
     assert page.get_by_role("link", name="Older").count() == 0
     page.keyboard.press("k")

@@ -1,4 +1,4 @@
-"""Metric curves by step and by time, as a browser draws them."""
+"""A browser draws metric curves by step and by time."""
 
 import re
 import time
@@ -23,7 +23,7 @@ from tests.support.otel_ml_collector.wire import encode
 
 PROJECT = "curves"
 NAN = float("nan")
-# What each chart was given: the lines that are drawn, and the words below the axis.
+# The input of each chart: the drawn curve and the label of the axis.
 WATCH = """
 let real;
 window.drawn = {};
@@ -44,7 +44,7 @@ Object.defineProperty(window, "uPlot", {
 
 
 class Story:
-    """A collector that was sent a run with series of many kinds, and a version with two metrics."""
+    """A collector that received a run with many kinds of series, and a version with two metrics."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self.collector = collector
@@ -81,7 +81,7 @@ class Story:
         self.address = f"/projects/{PROJECT}/metrics?run_id={id_of(self.run)}"
 
     def _log(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
-        """Log points, ten minutes between each and the next, or all within two hours."""
+        """Log points ten minutes apart, or closer so that all are within two hours."""
         step_ns = min(600 * SECOND_NS, 7_000 * SECOND_NS // len(values))
         self._send(
             make_record(
@@ -118,7 +118,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
-    """A tab in one theme, high enough for all curves; it fails when the console complained."""
+    """Open a tab in one theme, high enough for all curves; fail if the console logged anything."""
     context = chromium.new_context(
         color_scheme=request.param, viewport={"width": 1280, "height": 2400}
     )
@@ -134,14 +134,14 @@ def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iter
 
 
 def drawn(page: Page, name: str) -> dict[str, Any]:
-    """Return what one chart draws, when it does."""
+    """Wait until a chart is drawn, and return its data."""
     page.wait_for_function("name => window.drawn[name]", arg=name)
     found: dict[str, Any] = page.evaluate("name => window.drawn[name]", name)
     return found
 
 
 def test_by_step(tab: Tab, story: Story) -> None:
-    """A curve by step has the points of the API, and a gap where a value is no number."""
+    """A curve by step has the points of the API, and a gap for each NaN value."""
     page = tab.open(story.address)
     points = story.points("loss")
     found = drawn(page, "loss")
@@ -154,7 +154,7 @@ def test_by_step(tab: Tab, story: Story) -> None:
 
 
 def test_by_time(tab: Tab, story: Story) -> None:
-    """The switch is reached by key, goes into the address, and draws along the time in UTC."""
+    """A key press switches to time, which changes the address and draws the curve by UTC time."""
     page = tab.open(story.address)
     page.get_by_role("link", name="By time").focus()
     page.keyboard.press("Enter")
@@ -169,7 +169,7 @@ def test_by_time(tab: Tab, story: Story) -> None:
 
 
 def test_steps_out_of_order(tab: Tab, story: Story) -> None:
-    """Points of a series that begins again are drawn in the order of their steps."""
+    """The points of a restarted series are drawn in the order of their steps."""
     found = drawn(tab.open(story.address), "restarted")
     assert found["x"] == [0, 0, 1, 1, 2, 2]
     assert found["y"] == [3, 6, 2, 5, 1, 4]
@@ -177,14 +177,14 @@ def test_steps_out_of_order(tab: Tab, story: Story) -> None:
 
 @pytest.mark.parametrize("name", ["no steps", "some steps"])
 def test_steps_missing(tab: Tab, story: Story, name: str) -> None:
-    """Points that have no step are drawn by their number, and the axis says so."""
+    """If some points have no step, all are drawn by point number, and the axis says so."""
     found = drawn(tab.open(story.address), name)
     assert found["label"] == "point number, because some points have no step"
     assert found["x"] == [1, 2, 3]
 
 
 def test_one_point(tab: Tab, story: Story) -> None:
-    """A metric that was logged once is a number, and no chart with one dot."""
+    """A metric that was logged once is shown as a number, not as a chart with one dot."""
     page = tab.open(story.address)
     value = page.locator(".facts div", has=page.get_by_text("alone", exact=True))
     expect(value.locator("dd")).to_have_text("0.25")
@@ -192,7 +192,7 @@ def test_one_point(tab: Tab, story: Story) -> None:
 
 
 def test_no_numbers(tab: Tab, story: Story) -> None:
-    """A series of nothing but NaN and infinity is told as such."""
+    """A series with only NaN and infinite values shows a message instead of a curve."""
     page = tab.open(story.address)
     figure = page.locator("figure", has=page.locator(".plot[data-name=nothing]"))
     expect(figure).to_contain_text("This curve has no point with a finite number.")
@@ -200,7 +200,7 @@ def test_no_numbers(tab: Tab, story: Story) -> None:
 
 
 def test_long_series(tab: Tab, story: Story) -> None:
-    """Of 5,000 points at most 1,000 are sent and drawn, the lowest and highest among them."""
+    """At most 1,000 of 5,000 points are sent and drawn, including the lowest and the highest."""
     page = tab.open(story.address)
     found = drawn(page, "long")
     assert len(found["x"]) <= 1_000
@@ -212,7 +212,7 @@ def test_long_series(tab: Tab, story: Story) -> None:
 
 
 def test_on_the_run_page(tab: Tab, story: Story) -> None:
-    """The page of a run draws its curves too, by step or by time, and keeps its place."""
+    """The page of a run draws its curves by step or by time, and keeps its position."""
     page = tab.open(f"/projects/{PROJECT}/runs/{id_of(story.run)}")
     assert drawn(page, "loss")["label"] == "step"
     page.get_by_role("link", name="By time").click()
@@ -222,7 +222,7 @@ def test_on_the_run_page(tab: Tab, story: Story) -> None:
 
 
 def test_metrics_of_a_version(tab: Tab, story: Story) -> None:
-    """What was logged for a version of a model is drawn by step and time, as the API has it."""
+    """Metrics of a model version are drawn by step and by time with the points of the API."""
     page = tab.open(f"/projects/{PROJECT}/models/train")
     page.get_by_role("link", name="accuracy").click()
     found = drawn(page, "accuracy")
@@ -237,7 +237,7 @@ def test_metrics_of_a_version(tab: Tab, story: Story) -> None:
 
 
 def test_curves_on_a_phone(chromium: Browser, story: Story) -> None:
-    """Curves are no wider than a phone."""
+    """On a phone, the page with curves is no wider than the window."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     folder = SCREENSHOTS
     for by in ("step", "time"):

@@ -1,4 +1,4 @@
-"""The pages of the demo's project: none is empty, so that each shows what it is for."""
+"""No page of the demo's project is empty."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ PROJECT = "/projects/docs-search"
 
 
 def test_no_page_is_empty(chromium: Browser, demo: CollectorProcess) -> None:
-    """Every page of the navigation, and the first page behind each list, has something to show."""
+    """Every page of the navigation, and the first page behind each list, has content."""
     page = chromium.new_page()
     page.goto(demo.endpoint + PROJECT)
     links = page.locator("nav[aria-label=Pages] a")
@@ -35,7 +35,7 @@ def test_no_page_is_empty(chromium: Browser, demo: CollectorProcess) -> None:
 def test_judge_of_two_versions(
     chromium: Browser, demo: CollectorProcess, recorded_demo: Path
 ) -> None:
-    """The page says of the demo's judge what was shown before its new version was written."""
+    """The page of the demo's judge shows the comparison that the agent saw before writing v2."""
     shown = (recorded_demo / "agent.log").read_text()
     [sentence] = re.findall(r"^  it (is stricter: .+?) \(", shown, re.MULTILINE)
     page = chromium.new_page()

@@ -1,4 +1,4 @@
-"""Items of a data set are added, changed and removed on its page, each in a new version."""
+"""Items of a data set can be added, changed and removed on its page, each in a new version."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,13 +40,13 @@ def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Tab]:
 
 
 def items_of(collector: CollectorProcess, name: str, version: int) -> dict[str, object]:
-    """Read what is expected of the items of a version, by id."""
+    """Return the expected value of each item of a version, by item id."""
     path = f"/projects/shop/datasets/{name}/versions/{version}/items"
     return {one["id"]: one["expected"] for one in collector.get(path)["items"]}
 
 
 def test_changed(page: Tab, client: Client, collector: CollectorProcess) -> None:
-    """Of an item only what was typed is another; all else stays as it was."""
+    """Editing an item changes only the edited field; saving the same content adds no version."""
     client.save(Dataset("changed", ITEMS))
     shown = page.open("/projects/shop/datasets/changed")
     shown.get_by_role("button", name="Edit item plain").click()
@@ -67,7 +67,7 @@ def test_changed(page: Tab, client: Client, collector: CollectorProcess) -> None
 
 
 def test_added_and_removed(page: Tab, client: Client, collector: CollectorProcess) -> None:
-    """A new item has an id of its own; one with typed values can only be removed."""
+    """A new item gets its own id, and an item with typed values can only be removed."""
     client.save(Dataset("grown", ITEMS))
     shown = page.open("/projects/shop/datasets/grown")
     shown.get_by_role("button", name="Add item").click()
@@ -90,7 +90,7 @@ def test_added_and_removed(page: Tab, client: Client, collector: CollectorProces
 
 
 def test_somebody_was_faster(page: Tab, client: Client, collector: CollectorProcess) -> None:
-    """A change of a version that is not the newest any more is refused, and nothing is lost."""
+    """A change based on an outdated version is refused, and nothing is lost."""
     client.save(Dataset("raced", ITEMS[:2]))
     shown = page.open("/projects/shop/datasets/raced")
     client.save(Dataset("raced", ITEMS))
@@ -101,11 +101,11 @@ def test_somebody_was_faster(page: Tab, client: Client, collector: CollectorProc
 
 
 def test_history(page: Tab, client: Client) -> None:
-    """The marks of the last experiments stand beside each item, and choose which are shown."""
+    """Each item shows its results in the last experiments, which filter the list of items."""
     items = [{"id": f"n{n}", "inputs": {"n": n}, "expected": n} for n in range(4)]
     tried = Dataset("tried", items)
     client.save(tried)
-    with ThreadPoolExecutor(1) as apart:  # this thread has a loop, which is Playwright's
+    with ThreadPoolExecutor(1) as apart:  # Playwright's event loop runs in this thread
         for answer in (lambda n: n, lambda n: n if n != 2 else None):
             apart.submit(client.evaluate, answer, tried, [exact]).result()
     assert client.flush()
@@ -118,5 +118,5 @@ def test_history(page: Tab, client: Client) -> None:
 
 
 def marks(shown: Page) -> list[str | None]:
-    """Read what the strips of the items say."""
+    """Return the labels of the items' result strips."""
     return [one.get_attribute("aria-label") for one in shown.locator("#items .strip").all()]

@@ -1,4 +1,4 @@
-"""The items of an experiment are walked through with keys, the one that got worse most first."""
+"""Keys walk through the items of an experiment, the largest regression first."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture(scope="module")
 def experiment(collector: CollectorProcess) -> str:
-    """The address of an experiment in which three items got worse."""
+    """Run an experiment in which three items got worse, and return its address."""
     told: list[str] = []
 
     def evaluate() -> None:
@@ -33,7 +33,7 @@ def experiment(collector: CollectorProcess) -> str:
         client.close()
         told.append(f"/projects/shop/experiments/{wrong.experiment.id}")
 
-    apart = threading.Thread(target=evaluate)  # this thread may have a loop, Playwright's
+    apart = threading.Thread(target=evaluate)  # Playwright's event loop may run in this thread
     apart.start()
     apart.join()
     return told[0]
@@ -47,7 +47,7 @@ def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Tab]:
 
 
 def test_walk(page: Tab, experiment: str) -> None:
-    """`j` opens the first item, then the next one; `k` goes back; both end where the list ends."""
+    """`j` opens the first item, then the next; `k` goes back; both stop at the end of the list."""
     shown = page.open(f"{experiment}?show=regression")
     heading = shown.locator("#item h3")
     for key, item in (("j", "n27"), ("k", "n27"), ("j", "n28"), ("j", "n29"), ("k", "n28")):
@@ -59,7 +59,7 @@ def test_walk(page: Tab, experiment: str) -> None:
 
 
 def test_mark(page: Tab, experiment: str) -> None:
-    """`m` marks the opened item, which is found again; a second time it takes the mark back."""
+    """`m` marks the open item, and the mark survives a reload; a second `m` removes the mark."""
     shown = page.open(f"{experiment}?show=regression")
     shown.keyboard.press("?")
     expect(shown.locator("#help")).to_contain_text("mark an item of an experiment")
@@ -86,7 +86,7 @@ def test_mark(page: Tab, experiment: str) -> None:
 
 
 def test_baseline(page: Tab, collector: CollectorProcess, experiment: str) -> None:
-    """The experiment is made the baseline from its page, and is none when that is taken back."""
+    """The page of an experiment makes it the baseline, and takes that back."""
     named = 'tags["baseline"] == True'
     run_id = experiment.rpartition("/")[2]
 

@@ -12,14 +12,14 @@ from tests.support.collector import CollectorProcess
 
 
 def hosts_of(page: Page) -> set[str]:
-    """The hosts that a tab asks, from now on."""
+    """Collect the hosts that a tab sends requests to, from now on."""
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     return hosts
 
 
 def test_every_page_is_strict_and_its_own(chromium: Browser, stops: list[Stop]) -> None:
-    """No page asks another host, none may run what is written into it, each names its calls."""
+    """Each page sends requests to no other host, has a strict CSP, and names its API calls."""
     for stop in stops:
         page = chromium.new_page()
         hosts = hosts_of(page)
@@ -38,7 +38,7 @@ def test_every_page_is_strict_and_its_own(chromium: Browser, stops: list[Stop]) 
 
 
 def test_pages_work_offline(chromium: Browser, demo: CollectorProcess) -> None:
-    """With no network but the collector's, a page looks and works the same."""
+    """A page works when the collector is the only reachable host."""
     context = chromium.new_context()
     context.route(
         lambda url: not url.startswith(demo.endpoint), lambda route: route.abort("failed")
@@ -54,7 +54,7 @@ def test_pages_work_offline(chromium: Browser, demo: CollectorProcess) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_switcher_keeps_the_place(tab: Tab, part: str) -> None:
-    """From one project to another one stays on the same sort of page."""
+    """Switching to another project keeps the kind of page."""
     page = tab.open(f"{DOCS}/{part}")
     page.locator("details.switch > summary").first.click()
     page.locator(".pop").get_by_role("link", name="digits").click()
@@ -63,7 +63,7 @@ def test_switcher_keeps_the_place(tab: Tab, part: str) -> None:
 
 
 def test_an_error_page_leads_on(chromium: Browser, demo: CollectorProcess) -> None:
-    """A page for an error says what is wrong, and leads back into the project."""
+    """An error page names the problem and links back into the project."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{DOCS}/models/none")
     expect(page.get_by_role("alert")).to_contain_text("none")
@@ -73,7 +73,7 @@ def test_an_error_page_leads_on(chromium: Browser, demo: CollectorProcess) -> No
 
 
 def test_projects_are_at_home(chromium: Browser, demo: CollectorProcess) -> None:
-    """An address whose project was cut off leads to the list of projects."""
+    """An address without a project name leads to the list of projects."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}/projects/")
     expect(page.get_by_role("heading", name="All projects")).to_be_visible()

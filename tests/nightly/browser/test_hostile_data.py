@@ -1,4 +1,4 @@
-"""Whatever a traced service sends, pages show it as text."""
+"""Pages show all data of a traced service as text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ SCRIPT = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that was sent markup in every place that takes a text."""
+    """Start a collector that received markup in every text field."""
     with running(tmp_path_factory.mktemp("hostile")) as collector:
         client = Client(PROJECT, endpoint=collector.endpoint)
         judge = Judge(f"judge {SCRIPT}", "", lambda outputs: (0.4, SCRIPT), lambda score: False)
@@ -41,7 +41,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProce
 def test_no_page_runs_what_it_shows(
     chromium: Browser, hostile: CollectorProcess, tmp_path: Path
 ) -> None:
-    """Every page that can be reached is there, executes nothing and leaves the console silent."""
+    """Every reachable page loads, executes nothing, and logs nothing to the console."""
     page = chromium.new_page()
     complaints: list[str] = []
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
@@ -62,7 +62,7 @@ def test_no_page_runs_what_it_shows(
         assert page.locator("main script, main img").count() == 0
         for link in page.locator("a[href^='/']:not([download], .not)").all():
             href = (link.get_attribute("href") or "").partition("#")[0]
-            # Filters can be narrowed, and parts of pages shown, without end: once is enough.
+            # Links that narrow filters or show parts of pages are endless: visit each kind once.
             parts = urlsplit(href)
             sort = (parts.path, frozenset(dict(parse_qsl(parts.query))) - {"where"})
             if href in seen or href in waiting or "+and+" in href or (sort[1] and sort in sorts):

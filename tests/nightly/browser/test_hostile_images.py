@@ -1,4 +1,4 @@
-"""Images that are none, or that unpack to far more than they are: none of them is drawn."""
+"""Broken images, non-images and decompression bombs are not drawn."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ GIF = base64.b64decode("R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=")
 
 
 def png(width: int, height: int) -> bytes:
-    """Write a black image of one bit a pixel; a large one is small on the wire."""
+    """Return a black PNG with one bit per pixel; even a large one is small on the wire."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         check = zlib.crc32(kind + content)
@@ -31,7 +31,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """Write the head of a JPEG, behind a comment."""
+    """Return the header of a JPEG, after a comment segment."""
     comment = b"\xff\xfe" + struct.pack(">H", 4_002) + bytes(4_000)
     frame = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\x01\x11\x00"
     return b"\xff\xd8" + comment + frame
@@ -78,7 +78,7 @@ def watch(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> It
 
 @pytest.mark.parametrize("name", SAID)
 def test_an_image_that_is_not_drawn(watch: Watch, story: Story, name: str) -> None:
-    """What says that it is an image, and is none or a bomb, is named with the reason."""
+    """An invalid or oversized image is not drawn, and the page shows the reason."""
     address, why = SAID[name]
     page = watch.visit(story.add(name, payload({"image": address})), scroll)
     expect(page.locator("#input")).to_contain_text(f"The image cannot be shown: {why}")
@@ -86,7 +86,7 @@ def test_an_image_that_is_not_drawn(watch: Watch, story: Story, name: str) -> No
 
 
 def test_images_that_are_drawn(watch: Watch, story: Story) -> None:
-    """A small image is drawn, and a cut one does no harm."""
+    """A small image is drawn, and a truncated image does no harm."""
     path = story.add("drawn", payload(data(png(64, 48)), data(GIF, "gif")))
     page = watch.visit(path, scroll)
     for section, sides in (("input", [64, 48]), ("output", [1, 1])):
@@ -98,7 +98,7 @@ def test_images_that_are_drawn(watch: Watch, story: Story) -> None:
 
 
 def test_artifacts(watch: Watch, story: Story) -> None:
-    """Of logged images only those are drawn that are some; all can be downloaded."""
+    """Only valid logged images are drawn, and all of them can be downloaded."""
     logged = {"fine": png(64, 48), "bomb": BOMB, "jpeg": jpeg(20_000, 1_000), "svg": SVG}
     path = story.add("logs", events=[artifact(ref, content) for ref, content in logged.items()])
     page = watch.visit(path, scroll, unfold, scroll)
@@ -121,7 +121,7 @@ def test_artifacts(watch: Watch, story: Story) -> None:
 
 
 def test_image_addresses(watch: Watch, story: Story) -> None:
-    """The address of an image answers with none that would not be drawn on a page."""
+    """An image address returns 404 for an image that a page would not draw."""
     path = story.add("asked", events=[artifact("bomb", BOMB), artifact("svg", SVG)])
     run = story.collector.get(f"/runs/{path.rpartition('/')[2]}")
     for one in run["artifacts"]:

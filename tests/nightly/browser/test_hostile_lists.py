@@ -1,4 +1,4 @@
-"""Lists of thousands: pages show a part, say of how many, and keep the place in the address."""
+"""Pages with lists of thousands show one part, its total, and keep the position in the address."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ MANY = 10_000
 
 
 class Lists(Story):
-    """A run of which everything was told thousands of times, and models that changed as much."""
+    """A run with thousands of records of each kind, and models with many versions or lines."""
 
     def tell(self) -> None:
         run = self.call(
@@ -100,7 +100,7 @@ def watch(request: pytest.FixtureRequest, chromium: Browser, story: Lists) -> It
 
 
 def test_parts_of_lists(watch: Watch, story: Lists) -> None:
-    """Tags, lines, scores and artifacts of a run are read part after part."""
+    """Tags, log lines, scores and artifacts of a run are shown in parts."""
     sections = ("tags", "log", "scores", "artifacts")
     page = watch.visit(story.address, scroll, *(go_on(section) for section in sections), unfold)
     for section, text in {
@@ -122,13 +122,13 @@ def test_parts_of_lists(watch: Watch, story: Lists) -> None:
 
 
 def test_pages_beside_such_a_run(watch: Watch, story: Lists) -> None:
-    """The lists of runs, models and metrics stay light beside such a run."""
+    """The lists of runs, models and metrics stay fast in a project with such a run."""
     for path in ("/", *(f"/projects/{PROJECT}/{part}" for part in ("runs", "models", "metrics"))):
         watch.visit(path, scroll)
 
 
 def test_versions(watch: Watch, story: Lists) -> None:
-    """A model of 2,000 versions shows fifty of them, and any two that are asked for."""
+    """A model with 2,000 versions shows 50 of them, and any two requested versions compared."""
     path = model_address("often")
     page = watch.visit(path, scroll, go_on("versions"), scroll)
     expect(page.locator("#versions .pager")).to_contain_text("51 to 100 of 2,000 versions")
@@ -138,7 +138,7 @@ def test_versions(watch: Watch, story: Lists) -> None:
 
 @pytest.mark.parametrize("model", ["long", "line"])
 def test_long_sources(watch: Watch, model: str) -> None:
-    """Two sources of 20,000 lines, or with a line of 400,000 characters, are compared in part."""
+    """Only the first part of two sources with 20,000 lines or a very long line is compared."""
     page = watch.visit(model_address(model), scroll)
     expect(page.locator("main")).to_contain_text("first 1,000 lines and 100,000 characters")
     assert page.locator(".diff tbody tr").count() <= 2_000

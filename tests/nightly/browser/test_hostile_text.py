@@ -1,4 +1,4 @@
-"""Texts that reorder, hide or flood: pages show what is there, at its place, in bounded parts."""
+"""Texts that reorder, hide or flood are shown in place, with visible names, in bounded parts."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ LONG_MODEL = "model " + "m" * 100_000
 
 
 class Texts(Story):
-    """A run with such texts in every field, and others with a megabyte in every field."""
+    """A run with such texts in every field, and other runs with a megabyte in every field."""
 
     def tell(self) -> None:
         self.odd = self._tell_all("odd", f"{REORDERING} {UNSEEN}")
@@ -108,7 +108,7 @@ def watch(request: pytest.FixtureRequest, chromium: Browser, story: Texts) -> It
 
 
 def shown(page: Page) -> str:
-    """All text of a page, also what is folded, and what only a screen reader tells."""
+    """Return all text of a page, including folded text and text for screen readers."""
     text: str = page.evaluate(
         "[document.documentElement.textContent, ...[...document.querySelectorAll('*')].flatMap("
         "(one) => ['title', 'aria-label', 'alt', 'value'].map((name) => one.getAttribute(name)))]"
@@ -118,7 +118,7 @@ def shown(page: Page) -> str:
 
 
 def test_nothing_is_reordered_or_unseen(watch: Watch, story: Texts) -> None:
-    """Characters that reorder what stands around them, or that nobody sees, are named."""
+    """Invisible characters, and characters that reorder text, are shown by their names."""
     lists = [f"/projects/{PROJECT}/{part}" for part in ("runs", "models", "metrics")]
     for path in ["/", *lists, story.odd, *story.models[:1]]:
         text = shown(watch.visit(path))
@@ -132,7 +132,7 @@ def test_nothing_is_reordered_or_unseen(watch: Watch, story: Texts) -> None:
 def test_what_scripts_are_written_with_stays(watch: Watch, story: Texts) -> None:
     """Joined emoji, flags and closed isolates are shown unchanged.
 
-    Half a character is shown as the replacement character, and the text around it stays.
+    Half a surrogate pair is shown as the replacement character, and the text around it stays.
     """
     page = watch.visit(story.plain)
     expect(page.locator("#input")).to_contain_text(EMOJI)
@@ -140,7 +140,7 @@ def test_what_scripts_are_written_with_stays(watch: Watch, story: Texts) -> None
 
 
 def test_right_to_left_text_stays_in_its_place(watch: Watch, story: Texts) -> None:
-    """The name of a tag that is written from the right stands left of its value."""
+    """The name of a right-to-left tag is shown left of its value."""
     path = story.add("hebrew", {"otel_ml.tag.שלום": "123 עולם", **payload("שלום", 1)})
     places = watch.visit(path).evaluate(
         "[...document.querySelectorAll('.tag > *')].map((one) => one.getBoundingClientRect().left)"
@@ -151,21 +151,21 @@ def test_right_to_left_text_stays_in_its_place(watch: Watch, story: Texts) -> No
 
 @pytest.mark.parametrize("name", ["words", "texts"])
 def test_a_megabyte_in_every_field(watch: Watch, story: Texts, name: str) -> None:
-    """A megabyte in every text of a run neither freezes its page nor makes it wide."""
+    """A megabyte in every text field of a run neither freezes its page nor widens it."""
     page = watch.visit(getattr(story, name), scroll, unfold, scroll)
     expect(page.locator("#output")).to_contain_text("1 to 20,000 of 1,000,000 characters")
     watch.visit(getattr(story, name), choose("output", "Raw"), choose("input", "Raw"), scroll)
 
 
 def test_a_megabyte_in_lists(watch: Watch, story: Texts) -> None:
-    """Lists, the pages of models and of metrics, and home stay light beside such runs."""
+    """Lists, pages of models and metrics, and the home page stay fast with such runs."""
     lists = [f"/projects/{PROJECT}/{part}" for part in ("runs", "models", "metrics")]
     for path in ["/", *lists, *story.models[1:]]:
         watch.visit(path, scroll, unfold)
 
 
 def test_a_freeze_is_seen(watch: Watch) -> None:
-    """The watch that all these tests trust sees a task of 300 ms."""
+    """The check for freezes, which these tests rely on, detects a task of 300 ms."""
 
     def freeze(page: Page) -> None:
         page.evaluate(

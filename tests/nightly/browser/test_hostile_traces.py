@@ -1,4 +1,4 @@
-"""Traces of 50,000 spans, chains of 5,000, circles, lost parents, and times that cannot be."""
+"""Pages show traces of 50,000 spans, chains of 5,000, cycles, lost parents and impossible times."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ SHOWN = 500
 
 
 class Traces(Story):
-    """One trace of each kind."""
+    """A collector with one trace of each kind."""
 
     def tell(self) -> None:
         wide = self.call("wide", end_ns=self.now_ns)
@@ -82,7 +82,7 @@ def watch(request: pytest.FixtureRequest, chromium: Browser, story: Traces) -> I
 
 
 def load_more(page: Page) -> None:
-    """Load the spans in the place of the last row that stands for some."""
+    """Load the spans behind the last row that represents hidden spans."""
     rows = page.locator(".wf tbody tr")
     before = rows.count()
     rest = page.locator(".wf .rest button").last
@@ -94,7 +94,7 @@ def load_more(page: Page) -> None:
 
 
 def test_wide_trace(watch: Watch, story: Traces) -> None:
-    """Of 50,000 spans below one, 500 are shown and more are loaded a hundred at a time."""
+    """Of 50,000 children of one span, 500 are shown, and more are loaded a hundred at a time."""
     page = watch.visit(story.wide, scroll, load_more, load_more, scroll)
     expect(page.locator(".wf .rest")).to_have_count(1)
     assert page.locator(".wf tbody tr").count() >= SHOWN + 200
@@ -102,14 +102,14 @@ def test_wide_trace(watch: Watch, story: Traces) -> None:
 
 
 def test_deep_trace(watch: Watch, story: Traces) -> None:
-    """Of a chain of 5,000 spans the first 500 are shown, and the next are loaded below them."""
+    """The first 500 spans of a chain of 5,000 are shown, and the next are loaded below them."""
     page = watch.visit(story.deep, scroll, load_more, scroll)
     assert page.locator(".wf tbody tr").count() > SHOWN
     expect(page.locator("main")).to_contain_text("5,000 finished spans")
 
 
 def test_circles_and_lost_parents(watch: Watch, story: Traces) -> None:
-    """Spans that are each other's parents, their own, or have none here, all have a row."""
+    """Spans in a cycle, spans that are their own parent, and spans without a parent have a row."""
     for path, rows in ((story.circle, 2), (story.itself, 1), (story.lost, SHOWN)):
         page = watch.visit(path, scroll)
         assert page.locator(".wf tbody tr:not(.rest)").count() == rows
@@ -117,7 +117,7 @@ def test_circles_and_lost_parents(watch: Watch, story: Traces) -> None:
 
 
 def test_impossible_times(watch: Watch, story: Traces) -> None:
-    """Times far away, backwards or without a length leave every bar within its column."""
+    """Bars stay inside their column if times are far away, reversed, or have no duration."""
     for path in story.times.values():
         page = watch.visit(path)
         bars = page.evaluate(

@@ -1,4 +1,4 @@
-"""Payloads that are deep, wide or long: each form shows a part, and the ways to the rest."""
+"""Deep, wide or long payloads are shown in part in each form, with links to the remaining parts."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def watch(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> It
 
 
 def test_wide_object(watch: Watch, story: Story) -> None:
-    """Of 100,000 entries some are shown, the address holds which, and the last can be reached."""
+    """100,000 entries are shown in part; the address holds the position and can reach the last."""
     value = {f"key {place}": place for place in range(ENTRIES)}
     path = story.add("wide", payload(value, {"a": [list(range(ENTRIES))], "b": 1}))
     page = watch.visit(path, scroll, follow("#input .json .btn"), scroll)
@@ -52,7 +52,7 @@ def test_wide_object(watch: Watch, story: Story) -> None:
 
 
 def test_deep_value(watch: Watch, story: Story) -> None:
-    """Of 200 levels twelve are shown, and a link goes on below them; 10,000 levels are a text."""
+    """A link continues below the first 12 of 200 levels; 10,000 levels are shown as text."""
     deep = json.loads('{"a":' * 200 + "1" + "}" * 200)
     path = story.add(
         "deep", {**payload(outputs={"x": deep, "y": 0}), "otel_ml.inputs": "[" * 10_000}
@@ -64,7 +64,7 @@ def test_deep_value(watch: Watch, story: Story) -> None:
 
 
 def test_long_text_in_a_tree(watch: Watch, story: Story) -> None:
-    """A long text in a tree is cut, and a link leads to all of it, part after part."""
+    """A long text in a tree is cut, and a link leads to the full text in parts."""
     path = story.add("text", payload({"a": "b" * 50_000, "c": 1}))
     page = watch.visit(path, follow("#input .json .btn"), unfold, go_on("input"), scroll)
     expect(page.locator("#input .pager").last).to_contain_text("20,001 to 40,000 of 50,000")
@@ -73,7 +73,7 @@ def test_long_text_in_a_tree(watch: Watch, story: Story) -> None:
 
 
 def test_chat_of_many_messages(watch: Watch, story: Story) -> None:
-    """A chat of 5,000 messages is read fifty at a time, as text from its end and raw."""
+    """A chat of 5,000 messages is shown fifty at a time: as text from its end, and raw."""
     messages = [
         {"role": ("user", "assistant")[place % 2], "content": f"said {place} " + "word " * 700}
         for place in range(5_000)
@@ -106,7 +106,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_is_no_answer(watch: Watch, story: Story, name: str) -> None:
-    """Markdown of any kind is shown without running, loading or freezing anything."""
+    """No Markdown of a message runs, loads or freezes anything."""
     said = [{"role": role, "content": TEXTS[name]} for role in ("system", "user", "assistant")]
     call = {"id": "c", "function": {"name": TEXTS[name], "arguments": TEXTS[name]}}
     called = {"role": "assistant", "reasoning_content": TEXTS[name], "tool_calls": [call]}
@@ -117,7 +117,7 @@ def test_what_is_no_answer(watch: Watch, story: Story, name: str) -> None:
 
 
 def test_large_tables(watch: Watch, story: Story) -> None:
-    """A table of 100,000 rows is read fifty at a time, of 1,000 columns twelve are shown."""
+    """100,000 table rows are shown fifty at a time, and 12 of 1,000 columns are shown."""
     rows = [{"row": place, "square": place * place} for place in range(ENTRIES)]
     columns = {f"column {place}": [place] * 100 for place in range(1_000)}
     path = story.add("table", payload(rows, columns))
@@ -132,14 +132,14 @@ def test_large_tables(watch: Watch, story: Story) -> None:
 
 
 def test_many_numbers(watch: Watch, story: Story) -> None:
-    """A million numbers are told by their shape and statistics."""
+    """A million numbers are shown as their shape and statistics."""
     path = story.add("numbers", payload([place % 1_000 for place in range(NUMBERS)]))
     page = watch.visit(path, choose("input", "Tree"), scroll, choose("input", "Numbers"))
     expect(page.locator("#input .kv")).to_contain_text("1000000")
 
 
 def test_numbers_that_json_has_not(watch: Watch, story: Story) -> None:
-    """NaN, infinity and integers of 5,000 digits are shown as the text that came."""
+    """NaN, infinity and integers of 5,000 digits are shown as the received text."""
     huge = "9" * 5_000
     path = story.add(
         "odd numbers",
@@ -151,7 +151,7 @@ def test_numbers_that_json_has_not(watch: Watch, story: Story) -> None:
 
 
 def test_an_address_may_say_anything(watch: Watch, story: Story) -> None:
-    """A place that is none is answered in words, one behind the end is the last one."""
+    """An invalid position gets a 400 with a message; one past the end shows the last part."""
     path = story.add("address", payload([{"role": "user", "content": "hello"}] * 60))
     page: Page = watch.open(f"{path}?input_from=9999999")
     expect(page.locator("#input .pager")).to_contain_text("51 to 60 of 60 messages")

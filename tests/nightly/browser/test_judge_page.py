@@ -1,4 +1,4 @@
-"""The page of a judge on a phone: its table breaks between words, and within none."""
+"""The table on the page of a judge breaks lines between words only, on a phone."""
 
 from typing import Final, Literal
 
@@ -13,7 +13,7 @@ from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 
 PROJECT: Final = "judge-page"
-# The words of cells that stand on two lines, and the cells of which a part is cut off.
+# Words that are split over two lines, and cells whose content is cut off.
 BROKEN: Final = r"""() => {
   const broken = [];
   for (const cell of document.querySelectorAll("#versions :is(th, td)")) {
@@ -37,7 +37,7 @@ BROKEN: Final = r"""() => {
 def test_words_of_the_table_stay_whole(
     chromium: Browser, collector: CollectorProcess, theme: Literal["light", "dark"], width: int
 ) -> None:
-    """No word of the versions' table is broken on a phone, "experiments" among them."""
+    """On a phone, no word in the table of versions is broken, including "experiments"."""
     spans: list[Span] = [tell("a1")]
     for place in range(12):
         item = {"otel_ml.experiment": f"{'1' * 32}-{'1' * 16}", "otel_ml.item.id": f"{place}"}

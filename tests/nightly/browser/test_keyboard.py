@@ -1,4 +1,4 @@
-"""Without a pointer: everything is reached in reading order, and one sees where one is."""
+"""Everything can be reached by keyboard in reading order, and the focus is visible."""
 
 from itertools import pairwise
 from typing import Any, Final
@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.support.browser.fixtures import Tab
 from tests.support.browser.tour import DOCS
 
-# The place of what has the focus: in the document, in the window, and how it is told apart.
+# The focused element: its position in the document and the window, and its outline.
 FOCUSED: Final = """() => {
   const one = document.activeElement;
   if (one === document.body) return null;
@@ -43,7 +43,7 @@ def walk(page: Page) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("path", PATHS)
 def test_tab_walks_in_reading_order(tab: Tab, path: str, width: int) -> None:
-    """Tab goes from the top down and never back, and each stop is there and is outlined."""
+    """Tab goes from top to bottom and never back, and each stop is visible and outlined."""
     tab.page.set_viewport_size({"width": width, "height": 900})
     seen = walk(tab.open(path))
     assert len(seen) > 5
@@ -52,14 +52,14 @@ def test_tab_walks_in_reading_order(tab: Tab, path: str, width: int) -> None:
         assert (one["outline"], one["outlineWidth"]) == ("solid", 2), one
         assert min(one["width"], one["height"]) > 0, one
     for before, after in pairwise(seen):
-        if after["isBar"]:  # on a phone it has two rows, and the pages are in the lower one
+        if after["isBar"]:  # on a phone the bar has two rows, with the pages in the lower one
             continue
         is_beside = after["left"] >= before["left"] and after["top"] > before["top"] - 20
         assert is_beside or after["top"] >= before["top"] - 2, (before, after)
 
 
 def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
-    """The first stop leads to the content, past the bar that is the same everywhere."""
+    """The first tab stop skips the common header and leads to the content."""
     page = tab.open(f"{DOCS}/runs")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -69,7 +69,7 @@ def test_the_first_stop_skips_the_frame(tab: Tab) -> None:
 
 
 def test_help_gives_the_focus_back(tab: Tab) -> None:
-    """What had the focus before the help was opened has it again when it is closed."""
+    """Closing the help returns the focus to the element that had it before."""
     page = tab.open(f"{DOCS}/runs")
     link = page.get_by_role("link", name="Models", exact=True)
     link.focus()
@@ -83,7 +83,7 @@ def test_help_gives_the_focus_back(tab: Tab) -> None:
 
 
 def test_a_list_gives_the_focus_back(tab: Tab) -> None:
-    """A list that floats opens with Enter; Escape closes it, and its button has the focus."""
+    """Enter opens a floating list; Escape closes it and returns the focus to its button."""
     page = tab.open(f"{DOCS}/runs")
     button = page.locator("#more > summary")
     first = page.locator("#by > summary")
@@ -97,7 +97,7 @@ def test_a_list_gives_the_focus_back(tab: Tab) -> None:
 
 
 def test_going_with_keys(tab: Tab) -> None:
-    """The key g and a letter go to the project's home, runs and models from anywhere."""
+    """The key g and a letter go to the project's home, runs and models from any page."""
     page = tab.open(f"{DOCS}/models")
     for key, path in (("r", f"{DOCS}/runs?roots=1"), ("m", f"{DOCS}/models"), ("h", DOCS)):
         page.keyboard.press("g")

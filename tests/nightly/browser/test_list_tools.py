@@ -19,7 +19,7 @@ RUNS = f"/projects/{DOCS}/runs"
 
 @pytest.fixture
 def watched(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Page]:
-    """A page whose console is silent, in a window of its own."""
+    """Open a page in its own window; fail the test if its console logs anything."""
     complaints: list[str] = []
     page = chromium.new_page()
     page.on("console", lambda message: complaints.append(message.text))
@@ -30,18 +30,18 @@ def watched(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Page
 
 
 def open_part(page: Page, part: str) -> None:
-    """Open a part of the menu of a list."""
+    """Open a part of a list's menu."""
     page.locator("#more > summary").click()
     page.locator(f"#{part} > summary").click()
 
 
 def shown(page: Page) -> list[str]:
-    """The ids of the runs in the table, from above."""
+    """Return the ids of the runs in the table, from top to bottom."""
     return [row.get_attribute("data-run") or "" for row in page.locator("tr[data-run]").all()]
 
 
 def test_completion_writes_a_filter(tab: Tab, demo: CollectorProcess) -> None:
-    """A filter is made of what the box offers, and lists what the API lists."""
+    """A filter built from completions lists the same runs as the API."""
     page = tab.open(RUNS)
     page.keyboard.press("/")
     page.keyboard.type("outc")
@@ -60,7 +60,7 @@ def test_completion_writes_a_filter(tab: Tab, demo: CollectorProcess) -> None:
 
 
 def test_brush_chooses_a_time(tab: Tab) -> None:
-    """What is drawn over the histogram becomes the time, and its control takes it back."""
+    """Brushing over the histogram sets the time range, and its control clears the range."""
     page = tab.open(RUNS)
     chart = page.locator(".hist svg").bounding_box()
     assert chart is not None
@@ -80,7 +80,7 @@ def test_brush_chooses_a_time(tab: Tab) -> None:
 
 
 def test_columns_are_chosen_and_stay(tab: Tab) -> None:
-    """The table has the columns that are chosen, also in what is loaded by scrolling."""
+    """The table has the selected columns, also in rows that are loaded by scrolling."""
     page = tab.open(RUNS)
     open_part(page, "columns")
     for name in ("Input", "Output", "split tag"):
@@ -98,7 +98,7 @@ def test_columns_are_chosen_and_stay(tab: Tab) -> None:
 
 
 def test_a_value_is_excluded(tab: Tab, demo: CollectorProcess) -> None:
-    """The sign beside a value lists what does not have it."""
+    """The exclude link of a value lists the runs that do not have the value."""
     page = tab.open(RUNS)
     row = page.locator("tr[data-run]").first
     row.hover()
@@ -112,7 +112,7 @@ def test_a_value_is_excluded(tab: Tab, demo: CollectorProcess) -> None:
 
 
 def test_view_is_saved_and_deleted(chromium: Browser, demo: CollectorProcess) -> None:
-    """A saved view brings back filter and columns, for everybody who reads the project."""
+    """A saved view restores filter and columns for everybody who reads the project."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{RUNS}?where=outcome+%3D%3D+%22error%22&columns=model&columns=ago")
     open_part(page, "views")
@@ -136,7 +136,7 @@ def test_view_is_saved_and_deleted(chromium: Browser, demo: CollectorProcess) ->
 
 
 def test_export_holds_what_is_shown(tab: Tab, demo: CollectorProcess) -> None:
-    """The export beside the list has the runs of the filter, all of them."""
+    """The export of a list has all runs that match the filter."""
     page = tab.open(f"{RUNS}?where=outcome+%3D%3D+%22error%22")
     link = page.locator("a[download]", has_text="CSV").get_attribute("href")
     with urllib.request.urlopen(f"{demo.endpoint}{link}") as answer:
@@ -146,7 +146,7 @@ def test_export_holds_what_is_shown(tab: Tab, demo: CollectorProcess) -> None:
 
 
 def test_live_tail_obeys_the_filter(watched: Page, own_collector: CollectorProcess) -> None:
-    """New runs that match come to the top without a reload; others stay away."""
+    """New matching runs appear at the top without a reload; other runs do not appear."""
     client = Client("live", endpoint=own_collector.endpoint)
 
     @client.trace(name="answer")
@@ -161,7 +161,7 @@ def test_live_tail_obeys_the_filter(watched: Page, own_collector: CollectorProce
     with watched.expect_response("**/live/live?**"):
         watched.keyboard.press("l")
     expect(watched.locator("#live")).to_have_attribute("aria-pressed", "true")
-    with watched.expect_response("**/live/live?**"):  # the choice is kept in the address
+    with watched.expect_response("**/live/live?**"):  # the address keeps the choice
         answer("first")
         client.flush()
     expect(watched.locator("tr[data-run]")).to_have_count(1)
@@ -178,7 +178,7 @@ def test_live_tail_obeys_the_filter(watched: Page, own_collector: CollectorProce
 
 
 def test_theme_is_chosen_and_kept(chromium: Browser, demo: CollectorProcess) -> None:
-    """The theme that is chosen stays when another page is opened, before anything is painted."""
+    """The selected theme is kept when another page is opened."""
     page = chromium.new_page(color_scheme="light")
     page.goto(f"{demo.endpoint}/")
     ground = "getComputedStyle(document.body).backgroundColor"
@@ -192,7 +192,7 @@ def test_theme_is_chosen_and_kept(chromium: Browser, demo: CollectorProcess) -> 
 
 
 def test_keys_help_and_off(chromium: Browser, demo: CollectorProcess) -> None:
-    """`?` tells the keys, and single keys can be turned off."""
+    """`?` shows the keys, and single-key shortcuts can be turned off."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{RUNS}")
     page.keyboard.press("?")
@@ -205,7 +205,7 @@ def test_keys_help_and_off(chromium: Browser, demo: CollectorProcess) -> None:
 
 
 def test_curves_follow_the_theme(chromium: Browser, demo: CollectorProcess) -> None:
-    """A curve that is on the page when the theme is changed is drawn in the colours of the new."""
+    """When the theme changes, a visible curve is redrawn in the new colours."""
     page = chromium.new_page(color_scheme="light")
     page.goto(f"{demo.endpoint}/projects/digits/metrics")
     canvas = page.locator(".plot canvas").first
@@ -234,9 +234,9 @@ def test_curves_follow_the_theme(chromium: Browser, demo: CollectorProcess) -> N
 def test_cells_of_a_phone(
     chromium: Browser, demo: CollectorProcess, address: str, table: str
 ) -> None:
-    """On a phone the name and the verdict of each row are read, no cell is an ellipsis alone.
+    """On a phone, each row shows name and verdict, and no cell is only an ellipsis.
 
-    The first row stands in the upper 240 px.
+    The first row is in the upper 240 px.
     """
     context = chromium.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()

@@ -10,7 +10,7 @@ from tests.support.browser.fixtures import Tab
 
 
 def place_of(page: Page, run: str) -> float:
-    """How far below the top of the window a row stands."""
+    """Return the distance of a row from the top of the window."""
     place: float = page.locator(f"tr[data-run='{run}']").evaluate(
         "row => row.getBoundingClientRect().top"
     )
@@ -19,16 +19,16 @@ def place_of(page: Page, run: str) -> float:
 
 @pytest.mark.parametrize("late_ms", [0, 11_000])
 def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
-    """Back from a run brings the filter, the rows that were loaded, and the row to its place."""
+    """Going back from a run restores the filter, the loaded rows, and the position of the row."""
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
-    expect(page.locator(".hist")).to_be_visible()  # it moves the rows when it comes
+    expect(page.locator(".hist")).to_be_visible()  # the histogram moves the rows when it appears
     scroll_on(page)
     scroll_on(page)
     before = shown(page)
     run = before[100]
     row = page.locator(f"tr[data-run='{run}']")
     row.evaluate("row => scrollTo(0, scrollY + row.getBoundingClientRect().top - 300)")
-    row.locator(".open").scroll_into_view_if_needed()  # else a click does: a cut text is not whole
+    row.locator(".open").scroll_into_view_if_needed()  # else the click scrolls
     place = place_of(page, run)
     row.locator(".open").click(position={"x": 4, "y": 4})  # the middle of a long text is cut off
     page.wait_for_url(f"**{RUNS}/{run}")
@@ -41,7 +41,7 @@ def test_back_finds_the_same_place(tab: Tab, late_ms: int) -> None:
     due_ms = page.evaluate("performance.now()") + late_ms
     page.wait_for_function("due => performance.now() >= due", arg=due_ms)
     held[0].continue_()
-    expect(page.locator(".hist")).to_be_visible()  # above the rows, later than they
+    expect(page.locator(".hist")).to_be_visible()  # appears above the rows and after them
     page.wait_for_function(
         "([run, place]) => Math.abs(document.querySelector(`tr[data-run='${run}']`)"
         ".getBoundingClientRect().top - place) < 2",

@@ -1,4 +1,4 @@
-"""A model's names, its metrics and its lineage, in a browser: on its page and on those of runs."""
+"""Aliases, metrics and lineage of a model in a browser, on its page and on the pages of runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def judged(number: int) -> int:
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with a model of three versions, made and used by runs."""
+    """Start a collector with a model of three versions, produced and used by runs."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Client("shop", endpoint=opened.endpoint)
         for depth in (3, 4, 5):
@@ -58,13 +58,13 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 def page(
     request: pytest.FixtureRequest, chromium: Browser, collector: CollectorProcess
 ) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """Open a tab in one theme; fail the test if the console logged anything."""
     with open_tab(chromium, collector.endpoint, request.param, 1280, 1000) as opened:
         yield opened
 
 
 def test_page_of_a_model(page: Tab, shots: Path) -> None:
-    """Versions have their names and metrics, moves are told, and lineage leads to the runs."""
+    """Versions show aliases and metrics, alias moves are listed, and lineage leads to the runs."""
     shown = page.open("/projects/shop/models/churn")
     rows = shown.locator("#versions > table tbody tr")
     first, second, _ = rows.all_inner_texts()
@@ -89,7 +89,7 @@ def test_page_of_a_model(page: Tab, shots: Path) -> None:
 
 
 def test_page_of_a_run(page: Tab, shots: Path) -> None:
-    """A run leads to what it used, and from there to what used it."""
+    """The page of a run leads to its inputs, and from an input to the runs that use it."""
     shown = page.open(f"/projects/shop/runs/{RUNS['score']}")
     lineage = shown.locator("#lineage")
     expect(lineage).to_contain_text("champion")
@@ -103,12 +103,12 @@ def test_page_of_a_run(page: Tab, shots: Path) -> None:
 
 
 def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
-    """A column of a judge shows its version whole, however long its name is; the title has both."""
+    """A judge's column always shows its full version; the title has both name and version."""
     shown = page.open("/projects/shop/models/judged")
     for table in ("#versions > table", "#curves"):
         model = shown.locator(f"{table} tbody td").first.bounding_box()
         assert model is not None
-        assert model["width"] >= 40  # the version of the model itself
+        assert model["width"] >= 40  # fits the version of the model itself
         heads = shown.locator(f"{table} th:has(b.v)")
         expect(heads).to_have_count(len(JUDGES))
         for head in heads.all():
@@ -125,7 +125,7 @@ def test_versions_of_judges_are_seen(page: Tab, shots: Path) -> None:
 
 
 def test_verdict_comes_after_the_page(page: Tab, shots: Path) -> None:
-    """The page of a model shows "too early" for a version that has just begun."""
+    """The page of a model shows "too early" for a version that has just started."""
     shown = page.open("/projects/shop/models/steps")
     expect(shown.locator("#versus h2")).to_have_text("v2 vs v1")
     expect(shown.locator("#verdict")).to_contain_text("110 runs so far, the comparison starts on")

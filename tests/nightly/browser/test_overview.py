@@ -1,4 +1,4 @@
-"""A project at a glance, in a browser: questions with their clicks, both themes, and a phone."""
+"""The overview of a project answers questions with few clicks, in both themes and on a phone."""
 
 import re
 import time
@@ -28,17 +28,17 @@ from tests.support.otel_ml_collector.wire import encode
 HOME: Final = f"/projects/{PROJECT}"
 DEEP: Final = 9
 LISTS: Final = ("", "/models", "/models/gpt-4o", "/runs?roots=1", "/runs", "/sessions", "/judges")
-# The first row of the first list: of a page that says sentences first, those are its rows.
+# The first row of the first list. On a page that starts with findings, those are its rows.
 FIRST_ROW: Final = """() => Math.min(...[...document.querySelectorAll(
   "main .why li, main .t tbody tr, main .tiles")].map(
   (row) => row.getBoundingClientRect().top).filter((top) => top > 0))"""
-# Cells in which no letter of a text has room, only the mark that it was cut.
+# Cells that have room for no letter of their text, only for the ellipsis.
 CUT_CELLS: Final = """() => [...document.querySelectorAll("main .t tbody td, main .t tbody td a")]
   .filter((cell) => cell.offsetParent && cell.innerText.trim().length > 3
     && getComputedStyle(cell).textOverflow === "ellipsis" && cell.scrollWidth > cell.clientWidth
     && cell.clientWidth < 36 && parseFloat(getComputedStyle(cell).fontSize) > 0)
   .map((cell) => cell.outerHTML)"""
-# How many letters of each name in a waterfall can be seen, and how many it has.
+# How many letters of each name in a waterfall are visible, and how many the name has.
 SEEN: Final = """() => [...document.querySelectorAll(".wf .who > a")].map((link) => {
   const text = document.createTreeWalker(link, NodeFilter.SHOW_TEXT).nextNode();
   const right = link.getBoundingClientRect().right;
@@ -54,7 +54,7 @@ SEEN: Final = """() => [...document.querySelectorAll(".wf .who > a")].map((link)
 
 
 def make_deep(now_ns: int) -> Iterator[Span]:
-    """Make a trace of calls within each other, with long names, versions, tokens and costs."""
+    """Yield a trace of nested calls with long names, versions, tokens and costs."""
     for level in range(1, DEEP + 1):
         told: dict[str, Value] = {
             "otel_ml.model.version": "cc",
@@ -74,7 +74,7 @@ def make_deep(now_ns: int) -> Iterator[Span]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with the help desk, and a deep trace in a project of its own."""
+    """Start a collector with the help desk, and with a deep trace in a separate project."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         now_ns = time.time_ns()
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
@@ -87,7 +87,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]
 def wide(
     request: pytest.FixtureRequest, chromium: Browser, desk: CollectorProcess
 ) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """Open a tab in one theme; fail the test if the console logged anything."""
     with open_tab(chromium, desk.endpoint, request.param, 1280, 1000) as opened:
         yield opened
 
@@ -99,13 +99,13 @@ def phone(chromium: Browser, desk: CollectorProcess) -> Iterator[Tab]:
 
 
 def say(page: Page) -> list[str]:
-    """Wait for what is wrong, and read it."""
+    """Wait for the findings, and return their text."""
     expect(page.locator(".why li").first).to_be_visible()
     return page.locator(".why li").all_inner_texts()
 
 
 def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
-    """Which version got worse, and on what: no click; one more opens its runs."""
+    """The overview names the worse version and the judge; one click opens its runs."""
     page = wide.open(HOME)
     worst = say(page)[0]
     assert re.search(r"reply v2 is worse: \d+.% pass, 90.% with v1", worst)
@@ -118,7 +118,7 @@ def test_which_version_got_worse(wide: Tab, shots: Path) -> None:
 
 
 def test_what_changed(wide: Tab) -> None:
-    """What changed in the version that got worse is a click away."""
+    """One click shows the changes of the version that got worse."""
     page = wide.open(HOME)
     say(page)
     page.locator(".why li").first.locator(".ev a").first.click()
@@ -127,7 +127,7 @@ def test_what_changed(wide: Tab) -> None:
 
 
 def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:
-    """Cost by model and by user: no click; one orders both tables by something else."""
+    """Cost by model and by user needs no click; one click sorts both tables by another column."""
     page = wide.open(HOME)
     first = page.locator("#by-models tbody tr:not(.sum)").first
     expect(first).to_contain_text("gpt-4o")
@@ -142,7 +142,7 @@ def test_cost_by_model_and_user(wide: Tab, shots: Path) -> None:
 
 
 def test_ways_home(wide: Tab) -> None:
-    """The project's name and Home lead to its overview, the list of all projects is above it."""
+    """The project's name and Home lead to its overview, and the switcher to all projects."""
     page = wide.open(f"{HOME}/runs")
     page.get_by_role("link", name="Home").click()
     expect(page.locator("h1")).to_have_text(PROJECT)
@@ -153,7 +153,7 @@ def test_ways_home(wide: Tab) -> None:
 
 
 def test_a_model_without_a_version(wide: Tab, shots: Path) -> None:
-    """From the list a model without a version opens, with its users, whose runs open."""
+    """A model without a version opens from the list, with its users and their runs."""
     page = wide.open(f"{HOME}/models")
     page.get_by_role("link", name="Runs", exact=True).last.click()
     expect(page.locator("#models th[aria-sort]")).to_contain_text("Runs")
@@ -166,7 +166,7 @@ def test_a_model_without_a_version(wide: Tab, shots: Path) -> None:
 
 
 def test_names_in_a_waterfall(wide: Tab, desk: CollectorProcess, shots: Path) -> None:
-    """Of each span's name twelve letters can be read, however deep it is and whatever it costs."""
+    """Twelve letters of each span's name are readable at any depth and with any cost."""
     run = desk.runs("deep", where='model == "retrieve_and_rerank_1"')[0]["run_id"]
     page = wide.open(f"/projects/deep/runs/{run}")
     seen = page.evaluate(SEEN)
@@ -178,7 +178,7 @@ def test_names_in_a_waterfall(wide: Tab, desk: CollectorProcess, shots: Path) ->
 
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_on_a_phone(phone: Tab, shots: Path, path: str) -> None:
-    """On a phone the first row stands within 240 px, and no cell is only the mark of a cut."""
+    """On a phone, the first row is within 240 px, and no cell is only an ellipsis."""
     page = phone.open(HOME + path)
     if not path:
         say(page)
@@ -197,10 +197,10 @@ def test_lists_on_a_phone(phone: Tab, shots: Path, path: str) -> None:
     assert left - 8 <= current["x"] <= current["x"] + current["width"] <= right
 
 
-@pytest.mark.usefixtures("node")  # which installs axe-core
+@pytest.mark.usefixtures("node")  # installs axe-core
 @pytest.mark.parametrize("path", ["", "/models", "/models/gpt-4o", "/models/reply"])
 def test_axe_finds_nothing(wide: Tab, path: str) -> None:
-    """No page of them violates WCAG 2.2 AA, once all of it is there."""
+    """None of these pages violates WCAG 2.2 AA after it has loaded completely."""
     page = wide.open(HOME + path)
     if not path:
         say(page)

@@ -1,4 +1,4 @@
-"""What a user asked of the system: less motion, colours of their own, another text size."""
+"""Pages respect system preferences: less motion, forced colours and larger text."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ GROUND: Final = "() => getComputedStyle(document.body).backgroundColor"
 
 
 def test_nothing_moves_when_that_is_asked(chromium: Browser, stops: list[Stop]) -> None:
-    """With less motion asked for, nothing on any page is animated or slides."""
+    """With reduced motion, nothing on any page is animated or slides."""
     context = chromium.new_context(reduced_motion="reduce")
     moving = {}
     for stop in stops:
@@ -33,7 +33,7 @@ def test_nothing_moves_when_that_is_asked(chromium: Browser, stops: list[Stop]) 
 
 
 def test_states_are_seen_in_forced_colours(chromium: Browser, demo: CollectorProcess) -> None:
-    """With the system's own colours one still sees the marked row, the page one is on, outcomes."""
+    """With forced colours, the marked row, the current page and outcomes are still visible."""
     context = chromium.new_context(forced_colors="active", viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(f"{demo.endpoint}{DOCS}/runs")
@@ -51,7 +51,7 @@ def test_states_are_seen_in_forced_colours(chromium: Browser, demo: CollectorPro
 
 
 def test_large_text_is_not_cut(chromium: Browser, demo: CollectorProcess) -> None:
-    """At 200 per cent zoom, which halves the window, no page is wider than it."""
+    """At 200 % zoom, which halves the window, no page is wider than the window."""
     page = chromium.new_page(viewport={"width": 640, "height": 450}, device_scale_factor=2)
     for path in ("/", f"{DOCS}/runs", f"{DOCS}/models/answer"):
         page.goto(demo.endpoint + path)

@@ -1,4 +1,4 @@
-"""Questions that a project's pages answer within three clicks from where it opens."""
+"""The pages of a project answer typical questions within four clicks from its overview."""
 
 import re
 import time
@@ -23,7 +23,7 @@ CLIENT: Final = "atlas"
 
 
 class Clicks:
-    """Clicks on a page, counted."""
+    """Clicks and counts the clicks on a page."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -37,7 +37,7 @@ class Clicks:
 
 @pytest.fixture
 def clicks(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Clicks]:
-    """The project's page, over calls of yesterday of two clients, of which some failed."""
+    """Open the overview of a project with yesterday's calls of two clients; some calls failed."""
     noon_ns = time.time_ns() // DAY_NS * DAY_NS - 12 * HOUR_NS
     request = make_request(PROJECT, 12)
     spans = request.resource_spans[0].scope_spans[0].spans
@@ -70,7 +70,7 @@ def clicks(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Click
 
 
 def test_slowest_failed_call(clicks: Clicks) -> None:
-    """The slowest failed call of a client yesterday is found by runs, day and order."""
+    """The slowest failed call of a client yesterday is found by filter, day and sorting."""
     page = clicks.page
     clicks.on(page.locator("nav[aria-label=Pages]").get_by_role("link", name="Runs"))
     page.keyboard.press("/")
@@ -91,7 +91,7 @@ def test_slowest_failed_call(clicks: Clicks) -> None:
     [("LLM", {"m1": "2.00", "m2": "1.00"}), ("user", {"ada": "2.00", "bob": "1.00"})],
 )
 def test_cost_by_group(clicks: Clicks, by: str, wanted: dict[str, str]) -> None:
-    """What each model and each user cost stands above the list of runs."""
+    """The list of runs can show the cost of each model and each user above it."""
     page = clicks.page
     clicks.on(page.locator("nav[aria-label=Pages]").get_by_role("link", name="Runs"))
     clicks.on(page.locator("#more > summary"))
@@ -104,7 +104,7 @@ def test_cost_by_group(clicks: Clicks, by: str, wanted: dict[str, str]) -> None:
 
 
 def open_project(browser: Browser, collector: CollectorProcess, spans: list[Span]) -> Clicks:
-    """Send what a project has, and open its page."""
+    """Send a project's spans, and open its overview."""
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
     collector.deliver(encode(spans), headers)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -114,7 +114,7 @@ def open_project(browser: Browser, collector: CollectorProcess, spans: list[Span
 
 
 def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> None:
-    """A session shows what was asked and answered, turn by turn, though its roots say nothing."""
+    """A session shows questions and answers by turn, even if its requests have no texts."""
     spans = []
     for place in range(6):
         start_ns = time.time_ns() - HOUR_NS + place * 60 * SECOND_NS
@@ -139,7 +139,7 @@ def test_what_was_said(chromium: Browser, own_collector: CollectorProcess) -> No
 
 
 def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProcess) -> None:
-    """The project's page says which version is worse and by how much, its link of which client."""
+    """The overview names the worse version, with numbers, and the client that it is worse for."""
     now_ns = time.time_ns()
     first_ns, step_ns = now_ns - 6 * HOUR_NS, 80 * SECOND_NS
     spans = [
@@ -187,7 +187,7 @@ def test_which_version_got_worse(chromium: Browser, own_collector: CollectorProc
 
 
 def test_is_the_new_judge_stricter(chromium: Browser, own_collector: CollectorProcess) -> None:
-    """The page of a judge says how many points fewer pass by its new version, and which flip."""
+    """The page of a judge shows the pass rates of both versions and links to the flipped runs."""
     spans = [tell("a1")]
     calls = [
         make_call("answer", start_ns=time.time_ns() - (place + 60) * SECOND_NS)

@@ -1,4 +1,4 @@
-"""A queue is worked by keys, by two people at once, and says nothing that others said before."""
+"""Two reviewers can work through a labelling queue with keys, without seeing other answers."""
 
 import json
 import re
@@ -30,7 +30,7 @@ QUEUE: Final[dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with six answers."""
+    """Start a collector with six answers."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Client("shop", endpoint=opened.endpoint)
 
@@ -75,7 +75,7 @@ def left(page: Page, number: int) -> None:
 
 
 def test_keys(tab: Tab, collector: CollectorProcess) -> None:
-    """1 to 9 choose, Enter saves and goes on, u takes back, s skips; all without a mouse."""
+    """Keys do everything: 1 to 9 choose, Enter saves and continues, u undoes, s skips."""
     save(collector, "keys")
     page = tab.open("/projects/shop/queues/keys?as=ann")
     left(page, RUNS)
@@ -108,7 +108,7 @@ def test_keys(tab: Tab, collector: CollectorProcess) -> None:
 
 
 def test_typing(tab: Tab, collector: CollectorProcess) -> None:
-    """What is typed as a reason chooses nothing, and is kept with the answer and its item."""
+    """Typing a comment chooses no answer; the comment is saved with the answer and a new item."""
     save(collector, "typing", judge="typed")
     page = tab.open("/projects/shop/queues/typing?as=ann")
     run_id = page.locator("#answer").get_attribute("data-run")
@@ -131,7 +131,7 @@ def test_typing(tab: Tab, collector: CollectorProcess) -> None:
 
 
 def test_two_at_once(chromium: Browser, collector: CollectorProcess) -> None:
-    """Two people in two browsers share a queue: each run is judged once, and nothing is seen."""
+    """Two reviewers share a queue: each run is labelled once, and labels stay hidden."""
     save(collector, "shared", judge="shared")
     contexts = [chromium.new_context() for _ in range(2)]
     people = {"ann": "1", "bob": "2"}
@@ -153,7 +153,7 @@ def test_two_at_once(chromium: Browser, collector: CollectorProcess) -> None:
     for page in pages.values():
         expect(page.locator("main")).to_contain_text(re.compile(f"[{RUNS - 1}{RUNS}] of {RUNS}"))
     for who, page in pages.items():
-        page.reload()  # where nothing else was left, it was given the run that the other had
+        page.reload()  # near the end of the queue, both may have been shown the same run
         expect(page.get_by_role("heading", name=re.compile("^You are done"))).to_be_visible()
         assert progress(collector, "shared", who)["answered"] == RUNS // 2
     assert progress(collector, "shared", "eve")["done"] == RUNS
@@ -161,13 +161,13 @@ def test_two_at_once(chromium: Browser, collector: CollectorProcess) -> None:
         context.close()
 
 
-@pytest.mark.usefixtures("node")  # which installs axe-core
+@pytest.mark.usefixtures("node")  # installs axe-core
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_looks(
     chromium: Browser, collector: CollectorProcess, theme: Any, width: int, shots: Path
 ) -> None:
-    """The pages violate nothing of WCAG 2.2 AA, fit a phone, and open nothing but the run."""
+    """The pages of queues violate no rule of WCAG 2.2 AA and fit a phone."""
     save(collector, "looks", judge="looks", people=2)
     save(collector, "keys")
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
@@ -195,7 +195,7 @@ def test_looks(
 
 
 def test_made_on_the_page(tab: Tab, collector: CollectorProcess) -> None:
-    """The form makes a queue with its answers, or a scale, and opens it."""
+    """The form creates a queue with its answers or with a scale, and opens it."""
     page = tab.open("/projects/shop/queues")
     page.get_by_role("link", name="New queue").click()
     form = page.locator("#queue")

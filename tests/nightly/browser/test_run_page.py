@@ -23,7 +23,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """Open a tab in one theme; fail the test if the console logged anything."""
     context = chromium.new_context(
         color_scheme=request.param, viewport={"width": 1280, "height": 900}
     )
@@ -39,7 +39,7 @@ def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iter
 
 
 def test_slow_span(tab: Tab, story: Story) -> None:
-    """The span that the trace waited for is marked, and the page says why."""
+    """The span that took most of the trace's time is marked as slow, and the page says why."""
     page = tab.open(story.address(story.ask))
     expect(row_of(page, "answer").locator(".flag")).to_contain_text(["slow"])
     assert page.locator(".wf .flag", has_text="slow").count() == 1
@@ -51,7 +51,7 @@ def test_slow_span(tab: Tab, story: Story) -> None:
 
 
 def test_slow_span_of_a_long_trace(tab: Tab, story: Story) -> None:
-    """Which spans are slow is found among all of a trace, also those that are not there yet."""
+    """Slow spans are found among all spans of a trace, including spans that are not loaded yet."""
     page = tab.open(story.address(story.root))
     notes = page.locator(".notes")
     expect(notes).to_contain_text("604 finished spans.")

@@ -1,4 +1,4 @@
-"""Runs become items of a data set: from the page of a run, and from a filtered list."""
+"""Runs can be saved as items of a data set, from the page of a run and from a filtered list."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ ASKED: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with three answers."""
+    """Start a collector with three answers."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Client("shop", endpoint=opened.endpoint)
 
@@ -41,7 +41,7 @@ def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Tab]:
 
 
 def items_of(collector: CollectorProcess, name: str) -> dict[str, object]:
-    """Read what is expected of each question, of the newest version."""
+    """Return the expected output of each question in the newest version of a data set."""
     path = f"/projects/shop/datasets/{name}/versions"
     found = collector.get(path)
     if "versions" not in found:
@@ -52,7 +52,7 @@ def items_of(collector: CollectorProcess, name: str) -> dict[str, object]:
 
 
 def test_one_run(page: Tab, collector: CollectorProcess) -> None:
-    """A run is saved with what was answered, then with what somebody says is right."""
+    """A run is saved with its output as the expected one, then with a different expected output."""
     shown = page.open(f"/projects/shop/runs/{ASKED['b']}")
     shown.get_by_role("button", name="Save as test").click()
     dialog = shown.locator("#save-test")
@@ -69,7 +69,7 @@ def test_one_run(page: Tab, collector: CollectorProcess) -> None:
 
 
 def test_a_filtered_list(page: Tab, collector: CollectorProcess) -> None:
-    """The runs that match are saved, without what is expected where that is chosen."""
+    """All runs that match a filter are saved, without an expected output if "nothing" is chosen."""
     shown = page.open("/projects/shop/runs?where=inputs.question%20!%3D%20%22b%22")
     shown.locator("#more > summary").click()
     shown.get_by_role("button", name="Save all as tests").click()
@@ -81,7 +81,7 @@ def test_a_filtered_list(page: Tab, collector: CollectorProcess) -> None:
 
 
 def test_selected_rows(page: Tab, collector: CollectorProcess) -> None:
-    """Ticked rows are saved as items, and no others."""
+    """Only ticked rows are saved as items."""
     shown = page.open("/projects/shop/runs?roots=1")
     boxes = shown.locator(".runs tbody .tk input")
     expect(boxes).to_have_count(3)
@@ -108,7 +108,7 @@ def test_none_can_be_saved(page: Tab) -> None:
 
 
 def test_the_form_is_seen(page: Tab, shots: Path) -> None:
-    """The form closes with its button, and is drawn."""
+    """The form has a screenshot and closes with its Cancel button."""
     shown = page.open(f"/projects/shop/runs/{ASKED['b']}")
     shown.get_by_role("button", name="Save as test").click()
     shown.screenshot(path=shots / "save-test.png")

@@ -1,4 +1,4 @@
-"""Ticked rows of a list: the bar with their number, and what it does with them."""
+"""Ticked rows of a list show a bar with their number and with actions for them."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SHOP = "/projects/shop"
 
 @pytest.fixture
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with three requests of two calls each, and a labelling queue."""
+    """Start a collector with three requests of two calls each, and a labelling queue."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Client("shop", endpoint=opened.endpoint)
 
@@ -42,7 +42,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture
 def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Page]:
-    """The list of requests, with the first two rows ticked."""
+    """Open the list of requests, with the first two rows ticked."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     opened = Tab(context, collector.endpoint).open(f"{SHOP}/runs?roots=1")
     for place in range(2):
@@ -53,7 +53,7 @@ def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Page]:
 
 
 def press(page: Page, name: str) -> None:
-    """Press a button of the bar."""
+    """Click a button of the bar."""
     page.locator("#compare").get_by_role("button", name=name).click()
 
 
@@ -62,7 +62,7 @@ def tagged(collector: CollectorProcess) -> int:
 
 
 def test_tag_and_undo(page: Page, collector: CollectorProcess) -> None:
-    """A tag is added to the selected rows only, and one click takes it back."""
+    """A tag is added to the selected rows only, and one click removes it."""
     press(page, "Tag")
     dialog = page.locator("#tag-runs")
     expect(dialog.locator("h2")).to_have_text("Tag 2 requests")
@@ -77,7 +77,7 @@ def test_tag_and_undo(page: Page, collector: CollectorProcess) -> None:
 
 
 def test_queue_and_undo(page: Page, collector: CollectorProcess) -> None:
-    """The selected rows are added to a labelling queue, and one click takes them out again."""
+    """The selected rows are added to a labelling queue, and one click removes them."""
     press(page, "Add to labelling queue")
     dialog = page.locator("#queue-runs")
     expect(dialog.locator("option")).to_have_text(["checks"])
@@ -93,7 +93,7 @@ def test_queue_and_undo(page: Page, collector: CollectorProcess) -> None:
 
 
 def test_delete(page: Page, collector: CollectorProcess) -> None:
-    """Deleting asks first, with the number of rows, and takes the calls inside too."""
+    """Deleting asks for confirmation with the number of rows, and also deletes the calls inside."""
     press(page, "Delete 2 requests")
     dialog = page.locator("#delete-runs")
     expect(dialog.locator("h2")).to_have_text("Delete 2 requests?")

@@ -12,7 +12,7 @@ from tests.support.keys import run_keys
 def test_no_page_tells_of_another_project(
     chromium: Browser, own_collector: CollectorProcess, tmp_path: Path
 ) -> None:
-    """A reader of one project finds no name of another one on any page, whatever the address."""
+    """A reader of one project finds the names of another project on no page, at any address."""
     for project, model in (("shop", "sell"), ("bank", "lend-secretly")):
         client = Client(project, endpoint=own_collector.endpoint)
         with client.run(model, params={"of": project}) as run:
@@ -51,5 +51,5 @@ def test_no_page_tells_of_another_project(
         assert answer.status == 404 or "bank" not in path, path
         assert "gain-bank" not in told, path
         assert "lend-secretly" not in told or path.endswith("lend-secretly"), path
-        assert "Show all runs" not in told, path  # which would say that there are some
+        assert "Show all runs" not in told, path  # would reveal that there are runs
     page.close()

@@ -1,4 +1,4 @@
-"""The truth that came late, in a browser: beside the output, and as a column of the list."""
+"""Late ground truth is shown next to the output, and can be a column of the list."""
 
 import time
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def page(
 
 
 def cells(page: Page, selector: str) -> list[list[str]]:
-    """Read the cells of a table as they are seen."""
+    """Return the visible text of a table's cells."""
     rows = page.locator(f"{selector} tbody tr")
     return [
         [" ".join(cell.split()) for cell in row.locator("td").all_inner_texts()]
@@ -67,9 +67,9 @@ def cells(page: Page, selector: str) -> list[list[str]]:
 
 
 def test_truth_beside_the_output(page: Tab, shots: Path, request: pytest.FixtureRequest) -> None:
-    """The page of a run has each truth beside the part of the output that foretold it.
+    """The page of a run shows each ground truth next to the output that predicted it.
 
-    What came last stands first, with when and from whom; what held before it is said to be earlier.
+    The newest value is first, with its time and source; a replaced value is marked as earlier.
     """
     opened = page.open(f"/projects/shop/runs/{id_of(RUN)}")
     opened.screenshot(path=shots / f"{request.node.name}.png", full_page=True)
@@ -94,7 +94,7 @@ def test_truth_beside_the_output(page: Tab, shots: Path, request: pytest.Fixture
 
 
 def test_truth_as_a_column(page: Tab, shots: Path, request: pytest.FixtureRequest) -> None:
-    """The list offers each truth as a column; a value in it narrows the list."""
+    """The list offers each ground truth as a column, and a value in it filters the list."""
     opened = page.open("/projects/shop/runs")
     expect(opened.locator("th", has_text="churned")).to_have_count(0)
     opened.locator("#more > summary").click()

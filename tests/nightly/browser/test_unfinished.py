@@ -1,4 +1,4 @@
-"""Runs that have no end, as a browser shows them."""
+"""Pages show runs that have not ended."""
 
 import re
 import time
@@ -19,7 +19,7 @@ PROJECT = "unfinished"
 
 
 class Story:
-    """A collector that was sent a running, a crashed and an ended run."""
+    """A collector that received a running, a crashed and an ended run."""
 
     def __init__(self, collector: CollectorProcess) -> None:
         self.collector = collector
@@ -56,7 +56,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, chromium: Browser, story: Story) -> Iterator[Tab]:
-    """A tab in one theme; it fails its test when the console complained."""
+    """Open a tab in one theme; fail the test if the console logged anything."""
     with open_tab(chromium, story.collector.endpoint, request.param, 1280, 700) as opened:
         yield opened
         opened.page.screenshot(path=_shot(request))
@@ -70,7 +70,7 @@ def _shot(request: pytest.FixtureRequest) -> Path:
 
 
 def test_unfinished_list(tab: Tab, story: Story) -> None:
-    """The list shows a running and a crashed run at their places, each with its state."""
+    """The list shows a running and a crashed run in order, each with its state."""
     page = tab.open(f"/projects/{PROJECT}/runs")
     rows = page.locator(".runs tbody tr")
     expect(rows).to_have_count(3)
@@ -80,14 +80,14 @@ def test_unfinished_list(tab: Tab, story: Story) -> None:
 
 
 def test_unfinished_filter(tab: Tab) -> None:
-    """A filter on the state finds the runs that have it."""
+    """A filter on the state finds the runs in that state."""
     page = tab.open(f'/projects/{PROJECT}/runs?where=outcome+%3D%3D+"running"')
     expect(page.locator(".runs tbody tr")).to_have_count(1)
     expect(page.locator(".runs tbody .run")).to_have_text("running")
 
 
 def test_running_run(tab: Tab, story: Story) -> None:
-    """The page of a running run says for how long, and draws it up to now above what has ended."""
+    """The page of a running run shows its duration so far and draws it until now."""
     page = tab.open(story.address(story.running))
     expect(page.locator(".facts")).to_contain_text("Running for 1 min")
     expect(page.locator(".wf tbody tr")).to_have_count(2)
@@ -99,14 +99,14 @@ def test_running_run(tab: Tab, story: Story) -> None:
 
 
 def test_crashed_run(tab: Tab, story: Story) -> None:
-    """The page of a crashed run says since when its process is silent."""
+    """The page of a crashed run shows since when its process has been silent."""
     page = tab.open(story.address(story.crashed))
     expect(page.locator(".facts")).to_contain_text("Crashed: its process has been silent since 20")
     expect(page.locator("h1 ~ .crash")).to_have_text("crashed")
 
 
 def test_unfinished_home(tab: Tab, story: Story) -> None:
-    """The first page counts what runs and what crashed, and lists both, the newest first."""
+    """The home page counts running and crashed runs and lists both, the newest first."""
     page = tab.open("/")
     expect(page.locator(".tiles")).to_contain_text("1 running1 crashed")
     table = page.locator("section", has=page.get_by_role("heading", name="Unfinished and crashed"))
@@ -125,7 +125,7 @@ def test_unfinished_home(tab: Tab, story: Story) -> None:
 
 
 def test_unfinished_models(tab: Tab) -> None:
-    """A model that has nothing but runs without an end is among the models, with no run."""
+    """A model that has only unfinished runs is listed, with 0 runs."""
     page = tab.open(f"/projects/{PROJECT}/models")
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(3)
@@ -137,7 +137,7 @@ def test_unfinished_models(tab: Tab) -> None:
 
 
 def test_unfinished_on_a_phone(chromium: Browser, story: Story) -> None:
-    """Pages of runs without an end are no wider than a phone."""
+    """On a phone, pages of unfinished runs are no wider than the window."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     for path in ("/", f"/projects/{PROJECT}/runs", story.address(story.crashed)):
         page.goto(story.collector.endpoint + path)

@@ -1,6 +1,6 @@
-"""Runs the contract suite on a ClickHouse server: ``python -m tests.nightly.contract ADDRESS``.
+"""Run the contract suite on a ClickHouse server: ``python -m tests.nightly.contract ADDRESS``.
 
-It prints one table to paste into an issue. The password is not in it.
+Prints one table to paste into an issue. The table does not contain the password.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 from tests.support.clickhouse import RealServer
 from tests.support.contract.fixtures import STORE
 
-# Tests that need no stand-in: nothing is killed, simulated, or embedded.
+# Tests that work on a real server: they kill, simulate and embed nothing.
 _TESTS: Final = (
     "tests/process/contract/test_roads.py",
     "tests/process/contract/test_store.py",
@@ -27,7 +27,7 @@ _TESTS: Final = (
     "tests/nightly/contract/test_roads.py",
     "tests/nightly/contract/test_server.py",
 )
-# This program has imported what pytest would like to see first.
+# This program has already imported modules that pytest would rewrite.
 _OPTIONS: Final = (
     "-q",
     "-p",
@@ -42,14 +42,14 @@ class Results:
     """Collects the outcome of each test.
 
     Attributes:
-        rows: Of each test its name, outcome, seconds, and the last line of its error.
+        rows: The outcome, seconds and last error line of each test, by its name.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, tuple[str, float, str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the outcome of a step of a test; the worst one counts."""
+        """Record the outcome of a step of a test; the worst outcome counts."""
         name = report.nodeid.removeprefix("tests/")
         before, seconds, error = self.rows.get(name, ("passed", 0.0, ""))
         outcome = before if before != "passed" else report.outcome
@@ -59,7 +59,7 @@ class Results:
 
 
 def main(address: str) -> int:
-    """Run the suite and print the table; returns 0 if every test passed."""
+    """Run the suite and print the table; return 0 if every test passed."""
     server = RealServer(address)
     about = server.command("SELECT version(), hostName() != ''").split("\t")[0]
     os.environ[STORE] = address

@@ -1,4 +1,4 @@
-"""Both roads to a store: embedded, and over the network to a front before chDB."""
+"""Fixtures for both kinds of store: embedded, and over the network to a proxy in front of chDB."""
 
 from tests.support.contract.fixtures import collector, own_collector, project, road, server, store
 

@@ -1,4 +1,4 @@
-"""Two collectors before one server score history and live traffic, each run once."""
+"""Two collectors on one server score history and live traffic, each run once."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ LIVE: Final = 20
 
 
 def test_history_is_scored_once(tmp_path: Path) -> None:
-    """A backfill of two collectors, next to live traffic, asks once about each run."""
+    """During live traffic, a backfill by two collectors calls the judge once per run."""
     with language_model() as model, clickhouse(tmp_path / "server") as server:
         settings = [
             *("--store", server.url(server.make_database())),

@@ -1,4 +1,4 @@
-"""Two collectors before one server judge 10,000 runs, each run once."""
+"""Two collectors on one server judge 10,000 runs, each run once."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ JUDGES: Final = '{"quiet_s": 0, "threads": 8}'
 
 
 def test_many_runs_are_judged_once(tmp_path: Path) -> None:
-    """Two collectors ask once about each of 10,000 runs, also while runs still arrive."""
+    """Two collectors call the judge once for each of 10,000 runs, even while runs still arrive."""
     with language_model() as model, clickhouse(tmp_path / "server") as server:
         url = server.url(server.make_database())
         settings = ["--store", url, *connected(model, JUDGES)]
@@ -33,5 +33,5 @@ def test_many_runs_are_judged_once(tmp_path: Path) -> None:
                 about=lambda: f"{len(model.requests)} {(one.output + other.output)[-2_000:]}",
             )
             assert len(model.requests) == MANY_RUNS
-            asked = model.count_prompts()  # requests differ in nothing but IDs
+            asked = model.count_prompts()  # requests differ only in their IDs
             assert {*asked.values()} == {MANY_RUNS // _A_REQUEST}

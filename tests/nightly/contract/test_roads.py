@@ -22,21 +22,21 @@ SPANS = 25
 
 
 def in_threads(works: list[Callable[[], None]]) -> None:
-    """Do several things at once; what goes wrong in one is raised."""
+    """Run several functions at once, and raise any of their errors."""
     with ThreadPoolExecutor(len(works)) as pool:
         for done in [pool.submit(work) for work in works]:
             done.result(60)
 
 
 def contents(request: ExportTraceServiceRequest) -> dict[str, str]:
-    """The input of each run of a request, as lists show it."""
+    """Return the input of each run of a request, as lists show it."""
     return {run: f"question {number}" for number, run in enumerate(run_ids(request))}
 
 
 def test_distinct_ids_under_threads(collector: CollectorProcess) -> None:
-    """While 8 threads write, 8 threads read no run twice; then all are there with their own input.
+    """While 8 threads write, 8 threads never read a run twice; finally all runs are complete.
 
-    Rows of one insert are never mixed up with those of another.
+    Rows of one insert are never mixed with rows of another insert.
     """
     project = "threads"
     requests = [[make_request(project, SPANS) for _ in range(REQUESTS)] for _ in range(THREADS)]
@@ -68,7 +68,7 @@ def test_distinct_ids_under_threads(collector: CollectorProcess) -> None:
 
 
 def test_restart(own_collector: CollectorProcess) -> None:
-    """What was acknowledged is there after a restart, as it was."""
+    """Acknowledged runs are unchanged after a restart."""
     request = make_request("kept", 20)
     send(own_collector, request)
     before = own_collector.runs("kept")

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 
 def test_two_collectors(server: Server, tmp_path: Path) -> None:
-    """Two collectors before one store answer the same, whoever took what, however often."""
+    """Two collectors on one store give equal answers, whichever of them received the data."""
     url = server.url(server.make_database())
     with (
         running(tmp_path / "a", "--store", url) as one,
@@ -38,7 +38,7 @@ def test_two_collectors(server: Server, tmp_path: Path) -> None:
 
 
 def test_two_collectors_change_one_data_set(server: Server, tmp_path: Path) -> None:
-    """Of changes that are asked of both from one version one is let; of others no item is lost."""
+    """Of concurrent changes to one version, one succeeds; unconditional changes are all kept."""
     url = server.url(server.make_database())
     with (
         running(tmp_path / "a", "--store", url) as one,
@@ -62,7 +62,7 @@ def test_two_collectors_change_one_data_set(server: Server, tmp_path: Path) -> N
 
 
 def page_by_turns(one: CollectorProcess, other: CollectorProcess) -> list[str]:
-    """List runs page after page, each at the collector that did not give the cursor."""
+    """List runs in pages, each from the collector that did not issue the cursor."""
     found: list[str] = []
     parameters: dict[str, object] = {"limit": 25}
     asked = [one, other]
@@ -76,7 +76,7 @@ def page_by_turns(one: CollectorProcess, other: CollectorProcess) -> list[str]:
 
 
 def check_keys(one: CollectorProcess, other: CollectorProcess) -> None:
-    """A key that one collector makes holds at the other one within its refresh, and its end too."""
+    """Check that keys made or revoked at one collector soon take effect at the other."""
     admin = make_key(one, "", "*", scopes="admin,read")
     path = "/api/v1/projects/p/runs"
     wait_until(lambda: ask(other, path).status == 401)

@@ -1,4 +1,4 @@
-"""Rules of ours for a compose file, beyond its schema."""
+"""Rules for the compose file beyond its schema."""
 
 import re
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from tests.support.deploy.tools import read_yaml
 
 _PINNED: Final = re.compile(r"\w[\w./-]*:v?\d[\w.-]*|otel-ml:local")
 _PORT: Final = re.compile(r"127\.0\.0\.1:\d+:\d+")
-# These have their health check in the image that deploy/Dockerfile makes.
+# The health check of these services is in the image built from deploy/Dockerfile.
 _HEALTHY_BY_IMAGE: Final = frozenset({"otel-ml"})
 
 
 def problems(file: Path, folder: Path) -> list[str]:
-    """List what is wrong in a compose file whose paths count from a folder."""
+    """List the problems of a compose file whose paths are relative to a folder."""
     content = read_yaml(file)
     services: dict[str, Any] = content["services"]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""A collector that has something to count, for the checks of metrics and queries."""
+"""Fixtures for checks of metrics and queries: a collector with data for every counter."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,9 +17,9 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
 @pytest.fixture(scope="session")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector that stored a judged run, misses a span, rejected one, refused a request.
+    """Start a collector that stored, missed and rejected spans and refused a request.
 
-    Of another project a sampler dropped one.
+    A sampler dropped a span of another project.
     """
     process = CollectorProcess(tmp_path_factory.mktemp("counting"), "--sampled-projects", "sampled")
     try:
@@ -31,7 +31,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProc
         }
         _send(process, _span("goodbye", ended))
         _send(process, _span("goodbye", {**ended, "project": "sampled"}))
-        process.restart()  # what is missing is looked for at the start
+        process.restart()  # missing spans are detected at the start
         judged: dict[str, str | float | bool] = {
             "model.name": "answer",
             "gen_ai.usage.cost": 0.5,
@@ -54,7 +54,7 @@ def _send(process: CollectorProcess, *spans: Span, is_whole: bool = True) -> Non
 
 
 def _span(name: str, attributes: Mapping[str, str | float | bool]) -> Span:
-    """Make a span of our own dialect that begins now."""
+    """Return a span in otel-ml's own dialect that starts now."""
     now_ns = time.time_ns()
     return Span(
         trace_id=b"t" * 16,

@@ -1,4 +1,4 @@
-"""Reads a Grafana dashboard: its queries, the metrics in them, the data sources it names."""
+"""Read a Grafana dashboard: its queries, their metrics, and its data sources."""
 
 import json
 import re
@@ -27,7 +27,7 @@ class Query:
     Attributes:
         panel: Title of the panel.
         text: PromQL, with Grafana's variables replaced.
-        labels: Names of labels that the legend shows.
+        labels: Names of the labels in the legend.
     """
 
     panel: str
@@ -36,7 +36,7 @@ class Query:
 
 
 def queries(file: Path) -> list[Query]:
-    """List all queries of a dashboard that ask Prometheus."""
+    """List all Prometheus queries of a dashboard."""
     return [
         Query(
             panel["title"],
@@ -50,9 +50,9 @@ def queries(file: Path) -> list[Query]:
 
 
 def _fill(text: str) -> str:
-    """Put in what Grafana does: of the variables it has the dashboard uses one.
+    """Replace the only Grafana variable that the dashboard uses.
 
-    Its least value is four of the data source's intervals, and those are 15 s.
+    Its minimum is four intervals of the data source, and an interval is 15 s.
     """
     filled = text.replace("$__rate_interval", "1m")
     assert "$" not in filled, f"There is no value for a variable of {text!r}"
@@ -60,29 +60,29 @@ def _fill(text: str) -> str:
 
 
 def metric_names(query: str) -> set[str]:
-    """Name the metrics of a PromQL query."""
+    """Return the names of the metrics in a PromQL query."""
     return set(_NAME.findall(_NOT_NAMES.sub(" ", _TEXT.sub(" ", query))))
 
 
 def exposed_names(metrics: str) -> set[str]:
-    """Name the samples of a page in Prometheus' text format."""
+    """Return the names of the samples on a page in Prometheus text format."""
     samples = (line for line in metrics.splitlines() if line and not line.startswith("#"))
     return {re.split(r"[{ ]", sample, maxsplit=1)[0] for sample in samples}
 
 
 def unknown_names(file: Path, metrics: str) -> list[str]:
-    """List metrics that a dashboard asks for and the page does not have."""
+    """List metrics that a dashboard queries and the page does not have."""
     asked = {name for query in queries(file) for name in metric_names(query.text)}
     return sorted(asked - exposed_names(metrics))
 
 
 def unknown_sources(file: Path) -> list[str]:
-    """List data sources that a dashboard names and no provisioning file brings."""
+    """List data sources that a dashboard uses and no provisioning file defines."""
     return sorted(_uids(json.loads(file.read_text())["panels"]) - provisioned_uids())
 
 
 def provisioned_uids() -> set[str]:
-    """Name the data sources that Grafana starts with."""
+    """Return the ids of the provisioned data sources of Grafana."""
     files = (DEPLOY / "grafana/provisioning/datasources").glob("*.yaml")
     return {source["uid"] for file in files for source in read_yaml(file)["datasources"]}
 

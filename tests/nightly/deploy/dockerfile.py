@@ -1,4 +1,4 @@
-"""Reads a Dockerfile: as much as our own uses."""
+"""Read a Dockerfile; supports the instructions that the project's own file uses."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Instructions = list[tuple[str, str]]
 
 
 def read(file: Path) -> Instructions:
-    """List instruction and argument, in order, without comments."""
+    """List the instructions with their arguments, in order and without comments."""
     lines = [line for line in file.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     pairs = (line.partition(" ") for line in joined.splitlines() if line.strip())
@@ -25,14 +25,14 @@ def read(file: Path) -> Instructions:
 
 
 def command(instructions: Instructions, wanted: str) -> list[str]:
-    """Return the words of the last ENTRYPOINT, CMD or HEALTHCHECK, which is in its JSON form."""
+    """Return the words of the last ENTRYPOINT, CMD or HEALTHCHECK, given in JSON form."""
     argument = [argument for name, argument in instructions if name == wanted][-1]
     words: list[str] = json.loads(argument[argument.index("[") :])
     return words
 
 
 def problems(file: Path, context: Path) -> list[str]:
-    """List what is wrong in a Dockerfile that is built with a folder as its context."""
+    """List the problems of a Dockerfile that is built with a folder as its context."""
     instructions = read(file)
     names = {name for name, _ in instructions}
     found = [f"unknown instruction {name}" for name in sorted(names - _INSTRUCTIONS)]
@@ -48,7 +48,7 @@ def problems(file: Path, context: Path) -> list[str]:
 
 
 def _user(instructions: Instructions) -> str:
-    """Return the user of the last stage, empty when it names none."""
+    """Return the user of the last stage, or an empty string if the stage sets no user."""
     user = ""
     for name, argument in instructions:
         if name == "FROM":
@@ -72,7 +72,7 @@ def _bad_sources(instructions: Instructions, context: Path) -> Iterator[str]:
 
 
 def _is_ignored(path: str, patterns: list[str]) -> bool:
-    """Tell whether the last pattern that matches a path or a folder above it leaves it out."""
+    """Return whether the last pattern that matches the path or a parent folder excludes it."""
     parts = path.split("/")
     above = ["/".join(parts[: number + 1]) for number in range(len(parts))]
     ignored = False

@@ -1,4 +1,4 @@
-"""Rules of ours for Kubernetes manifests, beyond their schemas."""
+"""Rules for the Kubernetes manifests beyond their schemas."""
 
 import importlib
 from collections.abc import Iterator, Mapping
@@ -10,20 +10,20 @@ _PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def read(file: Path) -> list[Manifest]:
-    """Read the documents of a file."""
-    # Installed by `make check-deploy` alone, so neither mypy nor `make test` may need it.
+    """Return the documents of a YAML file."""
+    # Only `make check-deploy` installs it, so neither mypy nor `make test` may need it.
     yaml = importlib.import_module("ruamel.yaml")
     return list(yaml.YAML(typ="safe", pure=True).load_all(file.read_text()))
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> Manifest:
-    """Return the only one of some kinds."""
+    """Return the only manifest of the given kinds."""
     [found] = [one for one in manifests if one["kind"] in kinds]
     return found
 
 
 def workload(manifests: list[Manifest]) -> Manifest:
-    """Return what has pods."""
+    """Return the manifest that defines the pods."""
     return of_kind(manifests, "Deployment", "StatefulSet")
 
 
@@ -34,7 +34,7 @@ def container(manifests: list[Manifest]) -> Manifest:
 
 
 def schema_problems(manifests: list[Manifest], version: str) -> list[str]:
-    """List what the schemas of a version of Kubernetes refuse, fields that they lack among it."""
+    """List the errors of a Kubernetes version's schemas, including unknown fields."""
     validate = importlib.import_module("kubernetes_validate")
     found = []
     for manifest in manifests:
@@ -48,7 +48,7 @@ def schema_problems(manifests: list[Manifest], version: str) -> list[str]:
 
 
 def problems(manifests: list[Manifest]) -> list[str]:
-    """List what is wrong beyond the schemas."""
+    """List the problems that the schemas do not find."""
     one, pod = container(manifests), workload(manifests)["spec"]["template"]["spec"]
     return [*_rights(pod, one), *_probes(one), *_names(manifests), *_mounts(manifests)]
 

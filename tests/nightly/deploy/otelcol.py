@@ -1,4 +1,4 @@
-"""What the schema of a collector's configuration cannot say: names that belong together."""
+"""Rules for the OpenTelemetry Collector's configuration beyond its schema: matching names."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ _KINDS: Final = ("receivers", "processors", "exporters")
 
 
 def problems(file: Path, hosts: Iterable[str]) -> list[str]:
-    """List names that are used and not declared, declared and not used, or no service's host."""
+    """List names that are undeclared or unused, and exporter hosts that are no service."""
     config = read_yaml(file)
     known = set(hosts)
     found = [

@@ -1,7 +1,7 @@
-"""The unit under a real systemd, which systemd-nspawn boots in a container of its own.
+"""The systemd unit works under a real systemd, which systemd-nspawn boots in a container.
 
-This needs root. The container has the host's /usr, and everything else is empty and in memory.
-`make check-deploy` unpacks Debian's systemd-nspawn, and prints "not run" where it is not allowed.
+This needs root. The container has the host's /usr; everything else is empty and in memory.
+`make check-deploy` unpacks Debian's systemd-nspawn, and prints "not run" if it is not permitted.
 """
 
 import os
@@ -34,7 +34,7 @@ REFUSED_FOLDERS: Final = {
     "/etc/monday": "Read-only file system",
     "/var/lib/otel-ml/monday": "whose data it would back up",
 }
-# The Python of these tests may be in a home folder, which the unit does not see.
+# The Python of these tests may be in a home folder, which the unit cannot see.
 LAUNCHER: Final = f"""#!/bin/sh
 export PYTHONHOME=/opt/python LD_LIBRARY_PATH=/opt/python/lib
 export PYTHONPATH=/opt/otel-ml/root:/opt/otel-ml/root/collector:/opt/otel-ml/site
@@ -63,18 +63,18 @@ class Machine:
     """A booted container.
 
     Attributes:
-        leader: Process of its systemd, as the host counts.
+        leader: Process ID of its systemd on the host.
     """
 
     leader: int
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command inside."""
+        """Run a command in the container."""
         inside = ("nsenter", "--target", str(self.leader), "--mount", "--pid", "--net")
         return subprocess.run([*inside, *command], capture_output=True, text=True, check=False)
 
     def manage(self, *command: str) -> None:
-        """Give the systemd inside an order."""
+        """Run a systemctl command in the container, and require success."""
         answer = self.run("systemctl", *command)
         assert answer.returncode == 0, answer.stderr
 
@@ -83,22 +83,22 @@ class Machine:
         return self.run("systemctl", "show", "otel-ml", "--value", f"--property={name}").stdout[:-1]
 
     def start(self, settings: str = "") -> None:
-        """Start the unit again, with these settings."""
+        """Restart the unit with the given settings."""
         self.run("sh", "-c", 'printf %s "$0" > /etc/otel-ml/otel-ml.toml', settings)
         self.run("systemctl", "stop", "otel-ml")
         self.run("systemctl", "reset-failed", "otel-ml")
         self.manage("start", "--no-block", "otel-ml")
 
     def wait_ready(self) -> None:
-        """Wait until the unit says that it is ready."""
+        """Wait until the unit reports that it is ready."""
         wait_until(lambda: self.show("ActiveState") == "active", _START_S, about=self.log)
 
     def log(self) -> str:
-        """Return what the unit printed last."""
+        """Return the latest log lines of the unit."""
         return self.run("journalctl", "--unit=otel-ml", "--no-pager", "--lines=40").stdout
 
     def ask(self, path: str, body: bytes = b"") -> str:
-        """Send a request to the collector from inside; returns the answer's text."""
+        """Send a request to the collector from inside, and return the response text."""
         inside = ["nsenter", "--target", str(self.leader), "--net", sys.executable, "-c", ASK]
         command = [*inside, PROTOBUF["content-type"], path]
         return subprocess.run(command, input=body, capture_output=True, check=True).stdout.decode()
@@ -150,7 +150,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def find_leader(pid: int) -> int | None:
-    """Find the descendant of a process that is the first one of its own namespace."""
+    """Return the descendant of a process that has PID 1 in its own namespace."""
     with suppress(OSError):
         for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
             status = Path(f"/proc/{child}/status").read_text()
@@ -163,7 +163,7 @@ def find_leader(pid: int) -> int | None:
 
 
 def test_start(machine: Machine) -> None:
-    """The unit starts, tells systemd when it is ready, and does not run as root."""
+    """The unit starts, notifies systemd when it is ready, and does not run as root."""
     machine.start()
     machine.wait_ready()
     found = [machine.show(name) for name in ("SubState", "StatusText", "NRestarts")]
@@ -175,7 +175,7 @@ def test_start(machine: Machine) -> None:
 
 
 def test_kill(machine: Machine) -> None:
-    """SIGHUP does nothing; after a kill the unit is started again, with all runs."""
+    """SIGHUP has no effect; after a kill, the unit restarts with all runs."""
     machine.start()
     machine.wait_ready()
     machine.ask("/v1/traces", make_request("booted", 20).SerializeToString())
@@ -191,7 +191,7 @@ def test_kill(machine: Machine) -> None:
 
 
 def test_stop(machine: Machine) -> None:
-    """A stop succeeds within 10 s."""
+    """The unit stops successfully within 10 s."""
     machine.start()
     machine.wait_ready()
     begun_s = time.monotonic()
@@ -202,7 +202,7 @@ def test_stop(machine: Machine) -> None:
 
 
 def test_store_away(machine: Machine) -> None:
-    """If the store does not answer in time, the collector ends with 1 and is started again."""
+    """If the store does not respond in time, the collector exits with 1 and is restarted."""
     machine.run("mkdir", str(DROP_IN.parent))
     machine.run("sh", "-c", f'printf %s "$0" > {DROP_IN}', SERVER)
     machine.manage("daemon-reload")
@@ -216,7 +216,7 @@ def test_store_away(machine: Machine) -> None:
 
 
 def test_wrong_setting(machine: Machine) -> None:
-    """A wrong setting ends the collector with 2, and it is not started again."""
+    """With an invalid setting the collector exits with 2 and is not restarted."""
     machine.start('log_level = "loud"\n')
     wait_until(lambda: machine.show("ActiveState") == "failed", _START_S, about=machine.log)
     found = [machine.show(name) for name in ("Result", "ExecMainStatus", "NRestarts")]
@@ -224,7 +224,7 @@ def test_wrong_setting(machine: Machine) -> None:
 
 
 def test_backup(machine: Machine) -> None:
-    """A backup is in the folder that was named, or refused with the reason."""
+    """A backup is written to the given folder, or refused with the reason."""
     machine.start()
     machine.wait_ready()
     for folder, reason in REFUSED_FOLDERS.items():

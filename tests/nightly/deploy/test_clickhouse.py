@@ -12,7 +12,7 @@ from tests.support.load import PROTOBUF, make_request, run_ids
 
 
 def test_tables_work(tmp_path: Path) -> None:
-    """A collector stores, finds, and deletes in these tables, of which it made none itself."""
+    """A collector stores, finds and deletes in predefined tables without creating any."""
     with clickhouse(tmp_path / "server") as server:
         for statement in cluster.statements():
             server.command(cluster.without_replication(statement))
@@ -30,7 +30,7 @@ def test_tables_work(tmp_path: Path) -> None:
 
 
 def delete_project(collector: CollectorProcess, project: str) -> int:
-    """Delete a project; returns the status of the answer."""
+    """Delete a project, and return the status of the response."""
     address = f"{collector.endpoint}/api/v1/projects/{project}"
     with urlopen(Request(address, method="DELETE"), timeout=60) as answer:
         status: int = answer.status

@@ -1,4 +1,4 @@
-"""The compose file, and that every YAML file of ``deploy/`` is YAML."""
+"""The compose file follows its rules, and every YAML file in ``deploy/`` is valid."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +14,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.deploy.tools import DEPLOY, change, read_yaml, run
 
 COMPOSE = DEPLOY / "compose.yaml"
-# The manifests of Kubernetes, several documents a file, are read by test_kubernetes.
+# test_kubernetes reads the Kubernetes manifests, which have several documents per file.
 YAML_FILES = sorted(
     file
     for ending in ("yaml", "yml")
@@ -26,13 +26,13 @@ SCHEMA = ("--builtin-schema", "vendor.compose-spec")
 
 @pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: str(file.relative_to(DEPLOY)))
 def test_yaml_is_read(file: Path) -> None:
-    """Every YAML file is a mapping with something in it."""
+    """Every YAML file is a mapping."""
     assert isinstance(read_yaml(file), dict)
 
 
 @pytest.mark.parametrize("broken", ["key: [1, 2", "key: 1\nkey: 2", "\tkey: 1"])
 def test_broken_yaml_is_refused(broken: str, tmp_path: Path) -> None:
-    """An open bracket, a key given twice or a tab for indentation is an error."""
+    """An open bracket, a duplicate key or a tab for indentation is an error."""
     file = tmp_path / "broken.yaml"
     file.write_text(broken)
     with pytest.raises(Exception, match=r"line \d"):
@@ -55,7 +55,7 @@ def test_compose_schema_refuses(old: str, new: str, tmp_path: Path) -> None:
 
 
 def test_compose_file_keeps_our_rules() -> None:
-    """Ports are on loopback, versions fixed, mounts there, waits answered, memory limited."""
+    """Ports are on loopback, versions pinned, mounts and health checks present, memory limited."""
     assert compose.problems(COMPOSE, DEPLOY) == []
 
 
@@ -73,14 +73,14 @@ def test_compose_file_keeps_our_rules() -> None:
     ],
 )
 def test_compose_rules_refuse(old: str, new: str, problem: str, tmp_path: Path) -> None:
-    """Each of our rules finds the file that breaks it."""
+    """Each rule finds a file that breaks it."""
     found = compose.problems(change(COMPOSE, tmp_path, old, new), DEPLOY)
     assert problem in "\n".join(found)
 
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector with the allowed hosts of the compose file."""
+    """Start a collector with the allowed hosts of the compose file."""
     environment = read_yaml(COMPOSE)["services"]["otel-ml"]["environment"]
     with running(
         tmp_path_factory.mktemp("named"), "--allowed-hosts", environment["OTEL_ML_ALLOWED_HOSTS"]
@@ -89,14 +89,14 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess
 
 
 def test_collector_answers_prometheus(named: CollectorProcess) -> None:
-    """The collector answers to the name by which Prometheus asks for its numbers."""
+    """The collector accepts the host name in Prometheus' scrape target."""
     [job] = read_yaml(DEPLOY / "prometheus/prometheus.yml")["scrape_configs"]
     [target] = job["static_configs"][0]["targets"]
     assert status_of_metrics(named, target) == HTTPStatus.OK
 
 
 def test_collector_refuses_a_foreign_name(named: CollectorProcess) -> None:
-    """The collector refuses a name that no file of ours gives it."""
+    """The collector refuses a host name that no deployment file uses."""
     assert status_of_metrics(named, "evil.example:4318") == HTTPStatus.FORBIDDEN
 
 

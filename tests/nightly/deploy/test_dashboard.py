@@ -1,4 +1,4 @@
-"""The dashboard: its metrics and data sources.
+"""The Grafana dashboard uses only existing metrics, data sources and fields.
 
 tests/nightly/neighbours sends its queries to Prometheus.
 """
@@ -17,7 +17,7 @@ TYPES = Path(__file__).with_name("grafana")
 
 
 def test_metrics_are_exposed(counting: CollectorProcess) -> None:
-    """The running collector has every metric that a query names."""
+    """The running collector exposes every metric that a query uses."""
     assert dashboard.unknown_names(DASHBOARD, counting.get_text("/metrics")) == []
 
 
@@ -32,25 +32,25 @@ def test_metrics_are_exposed(counting: CollectorProcess) -> None:
 def test_unknown_metric_is_found(
     old: str, new: str, counting: CollectorProcess, tmp_path: Path
 ) -> None:
-    """A metric that the collector does not have is found."""
+    """A metric that the collector does not expose is found."""
     changed = change(DASHBOARD, tmp_path, old, new)
     [name] = dashboard.unknown_names(changed, counting.get_text("/metrics"))
     assert new in name
 
 
 def test_names_of_a_query_are_read() -> None:
-    """Functions, labels, text, numbers and operators are no metrics."""
+    """Functions, labels, strings, numbers and operators are not read as metrics."""
     query = 'sum by (le, b) (rate(a_total{x="y{z}", w=~"v"}[5m] offset 1h)) / on (k) c > 1e3 or d:e'
     assert dashboard.metric_names(query) == {"a_total", "c", "d:e"}
 
 
 def test_data_sources_are_provisioned() -> None:
-    """Every data source that the dashboard names is one that Grafana starts with."""
+    """Every data source that the dashboard uses is provisioned in Grafana."""
     assert dashboard.unknown_sources(DASHBOARD) == []
 
 
 def test_unknown_data_source_is_found(tmp_path: Path) -> None:
-    """A data source that nothing brings is found."""
+    """A data source that is not provisioned is found."""
     changed = change(DASHBOARD, tmp_path, "otel-ml-prometheus", "prometheus")
     assert dashboard.unknown_sources(changed) == ["prometheus"]
 
@@ -65,21 +65,21 @@ def test_data_sources_are_services() -> None:
 
 
 def test_dashboards_are_mounted() -> None:
-    """The folder that Grafana loads dashboards from is the one that the compose file mounts."""
+    """The compose file mounts the dashboards at the path from which Grafana loads them."""
     [provider] = read_yaml(DEPLOY / "grafana/provisioning/dashboards/otel-ml.yaml")["providers"]
     volumes = read_yaml(DEPLOY / "compose.yaml")["services"]["grafana"]["volumes"]
     assert f"./grafana/dashboards:{provider['options']['path']}:ro" in volumes
 
 
 def test_types_are_of_the_image() -> None:
-    """The types that the dashboard is checked against are those of the Grafana that is named."""
+    """The types for the check have the version of the Grafana image."""
     packages = json.loads((TYPES / "package-lock.json").read_text())["packages"]
     version = packages["node_modules/@grafana/schema"]["version"]
     assert image_of("grafana") == f"grafana/grafana:{version}"
 
 
 def test_dashboard_has_the_types(tmp_path: Path) -> None:
-    """The dashboard has no field but those of Grafana's types, and all that they demand."""
+    """The dashboard has all required fields of Grafana's types, and no unknown ones."""
     verdict = compile_dashboard(DASHBOARD.read_text(), tmp_path)
     assert verdict == Verdict(0, "", "")
 
@@ -100,20 +100,20 @@ def test_dashboard_has_the_types(tmp_path: Path) -> None:
     ],
 )
 def test_types_refuse(old: str, new: str, tmp_path: Path) -> None:
-    """A field that is misspelt, missing, or of another type is found."""
+    """A field that is misspelt, missing, or of the wrong type is found."""
     text = change(DASHBOARD, tmp_path, old, new).read_text()
     assert compile_dashboard(text, tmp_path).status != 0
 
 
 def test_schema_version_is_of_the_types() -> None:
-    """The dashboard needs no migration by the Grafana that is named."""
+    """The dashboard needs no migration by the pinned Grafana version."""
     code = "console.log(require('@grafana/schema').defaultDashboard.schemaVersion)"
     told = run("node", "--eval", code, folder=TYPES)
     assert json.loads(told.output) == json.loads(DASHBOARD.read_text())["schemaVersion"]
 
 
 def compile_dashboard(text: str, folder: Path) -> Verdict:
-    """Let the compiler of TypeScript judge a dashboard."""
+    """Compile a dashboard with the TypeScript compiler, and return the verdict."""
     (folder / "node_modules").symlink_to(TYPES / "node_modules")
     (folder / "dashboard.ts").write_text((TYPES / "dashboard.ts").read_text())
     file = folder / "whole.ts"

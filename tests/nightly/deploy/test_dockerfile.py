@@ -1,4 +1,4 @@
-"""The image's recipe, read and tried outside a container; test_image.py builds and runs it."""
+"""Check the Dockerfile outside a container; test_image.py builds and runs the image."""
 
 import re
 import shutil
@@ -17,11 +17,11 @@ from tests.support.keys import ask
 from tests.support.program import otel_ml
 
 DOCKERFILE = DEPLOY / "Dockerfile"
-PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)  # without the platforms of a pin
+PIN = re.compile(r"^([\w-]+)==(\S+)", re.MULTILINE)  # without platform markers
 
 
 def test_dockerfile_keeps_our_rules() -> None:
-    """Copied paths are there, bases fixed, the user is not root, health and entry point named."""
+    """Copied paths exist, base images are pinned, the user is not root, a health check is set."""
     assert dockerfile.problems(DOCKERFILE, ROOT) == []
 
 
@@ -38,13 +38,13 @@ def test_dockerfile_keeps_our_rules() -> None:
     ],
 )
 def test_rules_refuse(old: str, new: str, problem: str, tmp_path: Path) -> None:
-    """Each of our rules finds the file that breaks it."""
+    """Each rule finds a file that breaks it."""
     found = dockerfile.problems(change(DOCKERFILE, tmp_path, old, new), ROOT)
     assert problem in "\n".join(found)
 
 
 def test_ignored_path_is_found(tmp_path: Path) -> None:
-    """A path that .dockerignore stops letting through is found."""
+    """A path that .dockerignore excludes is found."""
     change(ROOT / ".dockerignore", tmp_path, "!otel_ml\n", "")
     for name in ("LICENSE", "README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -64,7 +64,7 @@ def test_command_starts_a_collector(tmp_path: Path) -> None:
 
 
 def test_image_requires_keys(tmp_path: Path) -> None:
-    """The image's command refuses requests without a key, and its volume makes the first key."""
+    """The image's command refuses requests without a key; its volume holds the first key."""
     collector = start_as_in_the_image(tmp_path / "data")
     try:
         collector.wait_ready()
@@ -96,7 +96,7 @@ def test_health_check_follows_the_collector(tmp_path: Path) -> None:
 
 
 def test_pins_are_those_of_the_tests() -> None:
-    """What the image installs is what the tests run with."""
+    """The image installs the versions that the tests use."""
     tested = set(PIN.findall((ROOT / "requirements/demo.txt").read_text()))
     shipped = set(PIN.findall((DEPLOY / "requirements.txt").read_text()))
     assert shipped

@@ -1,7 +1,7 @@
-"""The image, built by buildah as the Dockerfile stands, and run as a container is.
+"""The image that buildah builds from the Dockerfile works like in a container runtime.
 
-No registry is reached: under the name of its base lies Debian's own Python. Nothing but loopback is
-there while it is built, so that all it installs are the wheels of `make wheels`.
+No registry is used: Debian's own Python replaces the base image. The build has only the loopback
+network, so it installs nothing but the wheels of `make wheels`.
 """
 
 import json
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.image
 
 BASE: Final = ROOT / ".cache/image/base.tar"
 TAG: Final = "otel-ml:check"
-# What README.md and the docs say.
+# The limit in README.md and the docs.
 MOST_BYTES: Final = 1_500_000_000
 _BUILD_S: Final = 3_600
 _POLICY: Final = {"default": [{"type": "insecureAcceptAnything"}]}
 _STAND_IN: Final = "FROM scratch\nADD base.tar /\nRUN ln -s python3 /usr/bin/python\n"
-# As a runtime starts a container with a read-only root: only /data and /tmp can be written, and no
-# right is left nor to be had. The shell stays: it ends with `unshare`, and all below with it, where
-# a process that gave up its rights would go on.
+# Like a runtime that starts a container with a read-only root: only /data and /tmp are writable,
+# and the process has no privileges and cannot get any. The shell stays because it ends with
+# `unshare` and ends its children; a process without privileges would continue.
 _AS_A_CONTAINER: Final = """
 set -e
 root=$1; data=$2; shift 2
@@ -51,20 +51,20 @@ chroot "$root" setpriv --reuid otel-ml --regid otel-ml --clear-groups --bounding
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that was built: what it says of itself, and its files."""
+    """A built image: its configuration and its files."""
 
     config: dict[str, Any]
     root: Path
 
     def launcher(self, data: Path) -> tuple[str, ...]:
-        """Put before a command of the image: it runs in a container, whose volume is a folder."""
+        """Return the words before a command that run it in a container with a folder as volume."""
         spaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
         return (*spaces, "sh", "-c", _AS_A_CONTAINER, "sh", str(self.root), str(data))
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Build the image, and show its files."""
+    """Build the image, and mount its files."""
     folder = tmp_path_factory.mktemp("image")
     (folder / "policy.json").write_text(json.dumps(_POLICY))
     (folder / "Dockerfile").write_text(_STAND_IN)
@@ -88,7 +88,7 @@ def read_dockerfile() -> dockerfile.Instructions:
 
 
 def buildah(folder: Path, command: str, *arguments: str) -> str:
-    """Run buildah with a storage of its own and no network but loopback; returns its output."""
+    """Run buildah with separate storage and only the loopback network, and return its output."""
     storage = ("--storage-driver", "vfs", "--root", f"{folder}/root", "--runroot", f"{folder}/run")
     policy = ("--signature-policy", f"{folder}/policy.json") if command in {"bud", "from"} else ()
     words = ["buildah", *storage, command, *policy, *arguments]
@@ -105,7 +105,7 @@ def buildah(folder: Path, command: str, *arguments: str) -> str:
 
 
 def test_image_says_what_the_file_says(image: Image) -> None:
-    """Built without a network, it has the user, the command and the check of the Dockerfile."""
+    """An image built offline has the user, command and health check of the Dockerfile."""
     file = read_dockerfile()
     assert image.config["User"] == "otel-ml"
     assert image.config["Entrypoint"] == dockerfile.command(file, "ENTRYPOINT")
@@ -114,7 +114,7 @@ def test_image_says_what_the_file_says(image: Image) -> None:
 
 
 def test_image_is_as_large_as_is_said(image: Image) -> None:
-    """Its files take no more than the docs say."""
+    """The files of the image take no more space than the docs claim."""
     told = subprocess.run(
         ["du", "-s", "--block-size=1", "--one-file-system", str(image.root)],
         check=True,
@@ -125,7 +125,7 @@ def test_image_is_as_large_as_is_said(image: Image) -> None:
 
 
 def test_image_runs_read_only(image: Image, tmp_path: Path) -> None:
-    """As its user, without rights, on a read-only root, it takes spans and gives them back."""
+    """On a read-only root, without privileges, the image stores spans and returns them."""
     data = tmp_path / "data"
     data.mkdir()
     os.chown(data, 10001, 10001)
@@ -154,7 +154,7 @@ def test_image_runs_read_only(image: Image, tmp_path: Path) -> None:
 
 
 def in_image(image: Image, data: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a container of its own, to its end."""
+    """Run a command in a separate container, and wait for its end."""
     words = [*image.launcher(data), *command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
 
@@ -178,5 +178,5 @@ class ImageProcess(CollectorProcess):
         self.kill()
 
     def command(self) -> list[str]:
-        """What is started."""
+        """Return the command that starts the collector."""
         return self._words

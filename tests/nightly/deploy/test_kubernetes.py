@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes. Nothing here runs them: there is no Kubernetes."""
+"""The Kubernetes manifests follow their schemas and rules. They are not run in a cluster."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,14 +18,14 @@ from tests.support.deploy.tools import DEPLOY, change
 EMBEDDED = DEPLOY / "kubernetes/embedded.yaml"
 CLICKHOUSE = DEPLOY / "kubernetes/clickhouse.yaml"
 FILES = pytest.mark.parametrize("file", [EMBEDDED, CLICKHOUSE], ids=lambda file: file.stem)
-# The oldest and the newest that is told of.
+# The oldest and the newest documented version.
 VERSIONS = ("1.32", "1.37")
 
 
 @FILES
 @pytest.mark.parametrize("version", VERSIONS)
 def test_schemas_accept(file: Path, version: str) -> None:
-    """The schemas of Kubernetes accept every manifest, with no field that they do not know."""
+    """The schemas of Kubernetes accept every manifest, and no field is unknown."""
     assert kubernetes.schema_problems(kubernetes.read(file), version) == []
 
 
@@ -47,7 +47,7 @@ def test_schemas_refuse(old: str, new: str, tmp_path: Path) -> None:
 
 @FILES
 def test_manifests_keep_our_rules(file: Path) -> None:
-    """Not root, nothing to write but the volumes, probes, limits, names that belong together."""
+    """Pods are not root, write only to volumes, have probes and limits, and use existing names."""
     assert kubernetes.problems(kubernetes.read(file)) == []
 
 
@@ -71,27 +71,27 @@ def test_manifests_keep_our_rules(file: Path) -> None:
     ],
 )
 def test_rules_refuse(old: str, new: str, problem: str, tmp_path: Path) -> None:
-    """Each of our rules finds the manifest that breaks it."""
+    """Each rule finds a manifest that breaks it."""
     found = kubernetes.problems(kubernetes.read(change(EMBEDDED, tmp_path, old, new)))
     assert problem in "\n".join(found)
 
 
 @FILES
 def test_user_is_of_the_image(file: Path) -> None:
-    """The pod runs as the user of the image, to whom the image's folder for data belongs."""
+    """The pod runs as the image's user, who owns the image's data folder."""
     context = kubernetes.workload(kubernetes.read(file))["spec"]["template"]["spec"]
     made = [words for name, words in dockerfile.read(DEPLOY / "Dockerfile") if name == "RUN"]
     assert f"--uid {context['securityContext']['runAsUser']} " in "\n".join(made)
 
 
 def test_command_answers_its_probes(tmp_path: Path) -> None:
-    """The pod's command starts a collector that answers the probes, and nobody without a key."""
+    """The pod's command starts a collector that answers the probes and requires a key."""
     with started(kubernetes.read(EMBEDDED), tmp_path, {}) as collector:
         check(kubernetes.read(EMBEDDED), collector)
 
 
 def test_command_before_a_server(tmp_path: Path) -> None:
-    """So does that of several collectors before a server, which write next to nothing to disk."""
+    """With a ClickHouse server, the pod's command works too and writes almost nothing to disk."""
     with clickhouse(tmp_path / "server") as server:
         store = {"OTEL_ML_STORE": server.url(server.make_database())}
         with started(kubernetes.read(CLICKHOUSE), tmp_path, store) as collector:
@@ -105,7 +105,7 @@ def test_command_before_a_server(tmp_path: Path) -> None:
 def started(
     manifests: list[kubernetes.Manifest], folder: Path, secret: Mapping[str, str]
 ) -> Iterator[CollectorProcess]:
-    """Start a collector with the arguments and settings of a pod, on loopback and free ports."""
+    """Start a collector with a pod's arguments and settings, on loopback and free ports."""
     told = {**kubernetes.of_kind(manifests, "ConfigMap")["data"], **secret}
     arguments = [
         re.sub(r"0\.0\.0\.0:\d+$", "127.0.0.1:0", argument).replace("=/data", f"={folder}/data")
@@ -121,7 +121,7 @@ def started(
 
 
 def check(manifests: list[kubernetes.Manifest], collector: CollectorProcess) -> None:
-    """Ask as the kubelet does, by the name of the service, and by one that is not let through."""
+    """Send requests with the kubelet's probes, the service name, and a host that is not allowed."""
     one = kubernetes.container(manifests)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         asked: dict[str, Any] = one[probe]["httpGet"]
@@ -133,7 +133,7 @@ def check(manifests: list[kubernetes.Manifest], collector: CollectorProcess) -> 
 
 
 def status(collector: CollectorProcess, path: str, headers: Mapping[str, str]) -> int:
-    """Ask for a path; return the status of the answer."""
+    """Send a GET request, and return the status of the response."""
     connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=30)
     try:
         connection.request("GET", path, headers=dict(headers))

@@ -1,4 +1,4 @@
-"""The lines of docs/how-to/proxies.md in a real nginx, with a stub in place of oauth2-proxy.
+"""The nginx lines of docs/how-to/proxies.md work, with a stub for oauth2-proxy.
 
 The nginx is Debian's package, unpacked by `make check-deploy`.
 """
@@ -59,7 +59,7 @@ http {{
 
 
 def blocks(kind: str) -> list[str]:
-    """Return the blocks of the page in one language."""
+    """Return the code blocks of the page in one language."""
     return [textwrap.dedent(text) for name, text in _BLOCK.findall(PAGE) if name == kind]
 
 
@@ -68,7 +68,7 @@ def blocks(kind: str) -> list[str]:
 
 
 class SignOnStub(BaseHTTPRequestHandler):
-    """Answers as oauth2-proxy does: a cookie names the user, whom `/oauth2/auth` reports."""
+    """Responds like oauth2-proxy: `/oauth2/auth` returns the user from a cookie."""
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
@@ -103,7 +103,7 @@ class Site:
     def ask(
         self, path: str, headers: Mapping[str, str] = {}, body: bytes | None = None
     ) -> tuple[int, Mapping[str, str], str]:
-        """Send one request to nginx; returns status, headers by lower-case name, and text."""
+        """Send one request to nginx, and return status, headers by lower-case name, and text."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as line:
             line.request("GET" if body is None else "POST", path, body, dict(headers))
             answer = line.getresponse()
@@ -113,7 +113,7 @@ class Site:
 
 @contextmanager
 def serving(folder: Path, toml: str, locations: str) -> Iterator[Site]:
-    """Run a collector, nginx before it and the stub, with settings and lines of the page."""
+    """Run a collector, nginx and the stub with settings and lines of the page."""
     assert NGINX.exists(), "make check-deploy brings nginx"
     settings = folder / "otel-ml.toml"
     settings.write_text(toml)
@@ -169,14 +169,14 @@ NOBODY: Final = {"cookie": f"{_COOKIE}=eve@example.com"}
 
 
 def send(site: Site, project: str, **headers: str) -> int:
-    """Send spans through nginx; returns the status."""
+    """Send spans through nginx, and return the status."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = make_request(project, 2).SerializeToString()
     return site.ask(f"{BASE}/v1/traces", {**PROTOBUF, **named}, body)[0]
 
 
 def test_crawl(below: Site) -> None:
-    """Every link of every page stays below the path, and nginx finds what it leads to."""
+    """Every link on every page stays below the path and can be opened through nginx."""
     waiting, known = [f"{BASE}/"], {f"{BASE}/"}
     outside: list[tuple[str, str]] = []
     while waiting and len(known) < _MOST_PAGES:
@@ -200,7 +200,7 @@ def test_crawl(below: Site) -> None:
 
 
 def test_live(below: Site) -> None:
-    """Events arrive through nginx while the stream is open."""
+    """Live events arrive through nginx while the stream is open."""
     with closing(http.client.HTTPConnection("127.0.0.1", below.port, timeout=30)) as line:
         line.request("GET", f"{BASE}/api/v1/projects/below/live")
         stream = line.getresponse()
@@ -241,7 +241,7 @@ def test_browser(below: Site, chromium: Browser) -> None:
 
 
 def test_sign_on(signed: Site) -> None:
-    """Without a session the proxy asks to sign in; then the page shows the user."""
+    """Without a session, the proxy redirects to sign-in; then the page shows the user."""
     page = f"{BASE}/projects/shop?last=7d"
     here = f"http://127.0.0.1:{signed.port}"
     status, headers, _ = signed.ask(page)
@@ -258,7 +258,7 @@ def test_sign_on(signed: Site) -> None:
 
 
 def test_users(signed: Site) -> None:
-    """Users and groups have the access of the table; others have none."""
+    """Users and groups have the access that the table grants; others have none."""
     wanted = json.dumps({"scopes": ["ingest"], "projects": ["shop"]}).encode()
     told = {"content-type": "application/json", "origin": f"http://127.0.0.1:{signed.port}"}
     made = [signed.ask(f"{BASE}/api/v1/keys", {**who, **told}, wanted) for who in (ADA, BO, NOBODY)]
@@ -274,7 +274,7 @@ def test_users(signed: Site) -> None:
 
 
 def test_forged_headers(signed: Site) -> None:
-    """A client's own headers name no user, whichever way it takes through the proxy."""
+    """Forged user headers of a client are ignored on every path through the proxy."""
     forged = {"X-Forwarded-Email": "ada@example.com", "X-Forwarded-Groups": "ml"}
     assert signed.ask(f"{BASE}/", forged)[0] == 302
     status, _, text = signed.ask(f"{BASE}/", {**forged, **NOBODY})
@@ -283,6 +283,6 @@ def test_forged_headers(signed: Site) -> None:
     body = make_request("shop", 1).SerializeToString()
     assert signed.ask(f"{BASE}/v1/traces", {**PROTOBUF, **forged}, body)[0] == 401
     assert signed.ask("/oauth2/auth", ADA)[0] == 404
-    # Without keys this machine may read the metrics, but not a user of its proxy.
+    # Without keys, this machine may read the metrics, but a user of its proxy may not.
     assert signed.ask(f"{BASE}/metrics", {**BO, "Forwarded": "for=127.0.0.1"})[0] == 403
     assert signed.ask(f"{BASE}/metrics", ADA)[0] == 200

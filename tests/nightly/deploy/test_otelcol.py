@@ -1,4 +1,4 @@
-"""The configuration of the stock OpenTelemetry Collector.
+"""The configuration for the stock OpenTelemetry Collector is valid and complete.
 
 tests/nightly/neighbours runs that program.
 """
@@ -13,12 +13,12 @@ from tests.support.deploy.tools import DEPLOY, change, image_of, read_yaml, run
 
 CONFIG = DEPLOY / "otelcol/config.yaml"
 SCHEMA = ("--schemafile", Path(__file__).with_name("otelcol.schema.json"))
-# The first version that knows the exporter as otlp_grpc; otlp is an alias from there on.
+# The first version with the exporter name otlp_grpc; since then, otlp is an alias.
 RENAMED = (0, 144)
 
 
 def test_keys_are_known() -> None:
-    """Every key and value is one that the collector's sources know."""
+    """The schema, made from the collector's sources, accepts every key and value."""
     verdict = run("check-jsonschema", *SCHEMA, CONFIG)
     assert verdict.status == 0, verdict.output
 
@@ -38,7 +38,7 @@ def test_schema_refuses(old: str, new: str, tmp_path: Path) -> None:
 
 
 def test_names_belong_together() -> None:
-    """Pipelines, extensions, storages and hosts name what is there; nothing is left over."""
+    """Pipelines, extensions, storages and hosts use declared names, and every name is used."""
     assert otelcol.problems(CONFIG, services()) == []
 
 
@@ -54,7 +54,7 @@ def test_names_belong_together() -> None:
     ],
 )
 def test_names_are_missed(old: str, new: str, problem: str, tmp_path: Path) -> None:
-    """A name without its other half is found."""
+    """A name that is undeclared or unused is found."""
     found = otelcol.problems(change(CONFIG, tmp_path, old, new), services())
     assert problem in "\n".join(found)
 
@@ -66,7 +66,7 @@ def test_image_knows_the_exporter() -> None:
 
 
 def test_queue_for_otel_ml_is_durable() -> None:
-    """What goes to otel-ml waits on disk, in the mounted volume, and is tried for ever."""
+    """Spans for otel-ml are queued on disk, in the mounted volume, and retried forever."""
     config = read_yaml(CONFIG)
     exporter = config["exporters"]["otlp_grpc/otel_ml"]
     folder = config["extensions"][exporter["sending_queue"]["storage"]]["directory"]
@@ -75,7 +75,7 @@ def test_queue_for_otel_ml_is_durable() -> None:
 
 
 def test_received_spans_fit() -> None:
-    """Every span that a receiver accepts fits a request to otel-ml, alone in its batch."""
+    """Every span that a receiver accepts fits into a request to otel-ml, alone in its batch."""
     config = read_yaml(CONFIG)
     protocols = config["receivers"]["otlp"]["protocols"]
     queue = config["exporters"]["otlp_grpc/otel_ml"]["sending_queue"]

@@ -1,4 +1,4 @@
-"""Backups of a collector with folders of its own, as the unit gives it; needs root."""
+"""Backups of a collector with private folders, as in the systemd unit; needs root."""
 
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ import pytest
 from tests.support.collector import CollectorProcess
 from tests.support.program import otel_ml
 
-# Mounts as systemd makes them, in a mount namespace of the collector's own.
+# Creates the mounts of systemd in a separate mount namespace.
 _SCRIPT: Final = """
 mount --bind "$1/systemd-private-1/tmp" "$1/tmp"
 mount --bind "$1/empty" "$1/home"
@@ -28,7 +28,7 @@ exec "$@"
     ],
 )
 def test_refused(tmp_path: Path, folder: str, reason: str) -> None:
-    """A backup is refused where the service has another folder, or may not write."""
+    """A backup is refused if the service sees a different folder there or may not write to it."""
     for name in ("systemd-private-1/tmp", "tmp", "empty", "home", "read-only", "backups"):
         (tmp_path / name).mkdir(parents=True)
     launcher = ("unshare", "--mount", "bash", "-ec", _SCRIPT, "bash", str(tmp_path))

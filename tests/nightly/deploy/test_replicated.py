@@ -1,4 +1,4 @@
-"""The tables for a cluster, made by ClickHouse's engine (chDB) with a real ZooKeeper.
+"""ClickHouse's engine (chDB) creates the tables of a cluster with a real ZooKeeper.
 
 The ZooKeeper is Debian's package, unpacked by `make check-deploy`; it needs Java.
 """
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 JARS: Final = ROOT / ".cache/zookeeper/usr/share/java"
 _SERVER: Final = "org.apache.zookeeper.server.ZooKeeperServerMain"
-# Not all jars of the packages: some bring a second log.
+# Not all jars of the packages: some contain a second logging backend.
 _NEEDED: Final = (
     *("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "metrics-core", "snappy-java"),
     *("commons-cli", "netty-all", "netty-handler", "netty-common"),
@@ -32,7 +32,7 @@ _STOP_S: Final = 30
 
 @pytest.fixture
 def zookeeper(tmp_path: Path) -> Iterator[int]:
-    """Start a ZooKeeper; yields its port."""
+    """Start a ZooKeeper, and yield its port."""
     port = free_port()
     jars = ":".join(f"{JARS}/{name}.jar" for name in _NEEDED)
     options = ("-Xmx128m", "-Dzookeeper.admin.enableServer=false")
@@ -56,7 +56,7 @@ def does_listen(port: int) -> bool:
 
 
 def test_every_statement(tmp_path: Path, zookeeper: int) -> None:
-    """Every statement makes its table, replicated; a quorum of two finds one replica alive."""
+    """Every statement creates a replicated table; a quorum of two fails with one live replica."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.deploy.replicated", str(tmp_path), str(zookeeper)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The unit, as systemd reads it. `test_booted_unit` starts it."""
+"""Systemd accepts the unit. `test_booted_unit` starts it."""
 
 import shlex
 from pathlib import Path
@@ -10,12 +10,12 @@ from tests.support.deploy.tools import DEPLOY, Verdict, change, run
 
 UNIT = DEPLOY / "systemd/otel-ml.service"
 PROGRAM = "/opt/otel-ml/bin/otel-ml"
-# Exposure in tenths: 0 is closed, 100 open.
+# Exposure in tenths: 0 is closed, 100 is open.
 EXPOSURE = "15"
 
 
 def test_unit_is_valid(tmp_path: Path) -> None:
-    """Systemd has nothing to say against the unit, with a program in place of ours."""
+    """Systemd reports nothing about the unit, with a different program in its place."""
     assert verify(UNIT, tmp_path) == Verdict(0, "", "")
 
 
@@ -30,26 +30,26 @@ def test_unit_is_valid(tmp_path: Path) -> None:
     ],
 )
 def test_unit_is_refused(old: str, new: str, tmp_path: Path) -> None:
-    """A misspelt key, value, set of system calls or section makes systemd speak."""
+    """Systemd reports a misspelt key, value, set of system calls, or section."""
     (tmp_path / "broken").mkdir()
     verdict = verify(change(UNIT, tmp_path / "broken", old, new), tmp_path)
     assert verdict.status != 0 or verdict.errors
 
 
 def test_missing_program_is_refused() -> None:
-    """A program that is not there is an error, so the check above looks at it."""
+    """A missing program is an error, so the check above includes the program."""
     verdict = run("systemd-analyze", "verify", UNIT)
     assert verdict.status != 0
     assert PROGRAM in verdict.errors
 
 
 def test_unit_is_closed() -> None:
-    """Systemd rates what a broken service could still do as little."""
+    """Systemd rates the exposure of the service as low."""
     assert rate(UNIT).status == 0
 
 
 def test_open_unit_is_refused(tmp_path: Path) -> None:
-    """Without its filter of system calls the unit would not pass."""
+    """Without its filter of system calls, the unit exceeds the allowed exposure."""
     assert rate(change(UNIT, tmp_path, "SystemCallFilter=@system-service\n", "")).status != 0
 
 

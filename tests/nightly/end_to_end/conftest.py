@@ -1,4 +1,4 @@
-"""A collector that needs keys, and the key of its admin."""
+"""Fixtures: a collector that requires keys, and its admin key."""
 
 from tests.support.end_to_end.fixtures import admin, closed, data_dir
 

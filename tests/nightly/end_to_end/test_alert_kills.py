@@ -1,4 +1,4 @@
-"""An alert reaches its webhook through kills of the collector: at least once, under one id."""
+"""Alerts reach a webhook at least once, under one id, even if the collector is killed."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ _SEND_EVERY_S: Final = 0.5
 
 @contextmanager
 def collecting(folder: Path, target: str) -> Iterator[CollectorProcess]:
-    """Start a collector that tells a webhook, and keeps its addresses."""
+    """Start a collector with fixed addresses that notifies a webhook."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     desk = {
         "kind": "webhook",
@@ -56,7 +56,7 @@ def collecting(folder: Path, target: str) -> Iterator[CollectorProcess]:
 
 
 def save_rule(collector: CollectorProcess) -> None:
-    """Save the rule, which is looked at within a minute or two."""
+    """Save the rule, which is evaluated within one or two minutes."""
     request = Request(
         f"{collector.endpoint}/api/v1/projects/shop/alerts/fails",
         json.dumps(_RULE).encode(),
@@ -69,7 +69,7 @@ def save_rule(collector: CollectorProcess) -> None:
 
 @contextmanager
 def sending(collector: CollectorProcess, status_code: int) -> Iterator[None]:
-    """Send runs that end with a status, again and again, also while nobody takes them."""
+    """Keep sending runs that end with a status, even while the collector is down."""
     ends = threading.Event()
 
     def send() -> None:
@@ -82,7 +82,7 @@ def sending(collector: CollectorProcess, status_code: int) -> Iterator[None]:
             )
             try:
                 collector.post("/v1/traces", encode([run]), PROTOBUF)
-            except (OSError, ValueError):  # it was killed, or has no address yet
+            except (OSError, ValueError):  # the collector was killed, or has no address yet
                 continue
 
     thread = threading.Thread(target=send)
@@ -95,7 +95,7 @@ def sending(collector: CollectorProcess, status_code: int) -> Iterator[None]:
 
 
 def check_signature(sent: Sent) -> dict[str, Any]:
-    """Read a message whose signature is right."""
+    """Return a message, and check its signature."""
     signed = f"{sent.headers['webhook-id']}.{sent.headers['webhook-timestamp']}.".encode()
     digest = hmac.new(_SECRET, signed + sent.body, hashlib.sha256).digest()
     assert sent.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
@@ -105,20 +105,20 @@ def check_signature(sent: Sent) -> dict[str, Any]:
 
 
 def ids_of(sink: Sink, status: str) -> set[str]:
-    """List the ids of the messages with a status."""
+    """Return the ids of the messages with a status."""
     messages = [check_signature(sent) for sent in sink.requests]
     return {document["id"] for document in messages if document["status"] == status}
 
 
 def has_failed(collector: CollectorProcess) -> bool:
-    """Tell whether a message was sent to a webhook that was not there."""
+    """Return whether a notification was sent to an unreachable webhook."""
     page = collector.get_text("/metrics")
     lines = [line for line in page.splitlines() if "notification_failures_total{" in line]
     return any(float(line.rpartition(" ")[2]) > 0 for line in lines)
 
 
 def test_killed_before_and_behind_delivery(tmp_path: Path) -> None:
-    """A rule that fires is told once its webhook is there, under one id, and then its end."""
+    """After kills, a firing rule notifies its webhook under one id, and then resolves."""
     port = free_port()
     with collecting(tmp_path / "data", f"127.0.0.1:{port}") as collector:
         save_rule(collector)

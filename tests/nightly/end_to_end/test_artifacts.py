@@ -18,7 +18,7 @@ from tests.support.waiting import elapsed, wait_until
 
 
 def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
-    """A document whose upload a kill cut off is not there, and is taken again."""
+    """If a kill interrupts an upload, the document is missing and can be uploaded again."""
     document = make_document(12_000_000)
     path = path_of("p", hashlib.sha256(document).hexdigest())
     with begin(own_collector, path, len(document), document[:-1]):
@@ -30,7 +30,7 @@ def test_kill_in_the_middle(own_collector: CollectorProcess) -> None:
 
 
 def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
-    """Wherever a kill falls, a document is whole or not there; acknowledged, it is there."""
+    """A kill leaves a document complete or missing; an acknowledged document is never missing."""
     for number in range(examples(4, on_commit=2)):
         document = make_document(12_000_000)
         path = path_of("p", hashlib.sha256(document).hexdigest())
@@ -49,7 +49,7 @@ def test_kill_while_it_is_stored(own_collector: CollectorProcess) -> None:
 
 
 def test_restart(own_collector: CollectorProcess) -> None:
-    """What a run logged is there after a restart, as often as its records come."""
+    """The artifacts of a run are unchanged after a restart and repeated deliveries."""
     now_ns = time.time_ns()
     put(own_collector.endpoint, "p", DOCUMENT)
     events = [make_artifact("sample", sha256=SHA256, at_ns=now_ns)]
@@ -69,7 +69,7 @@ def test_restart(own_collector: CollectorProcess) -> None:
 
 
 def test_memory(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """Many artifacts raise a collector's memory by less than 300 MB, and leave no files behind."""
+    """Many artifacts raise a collector's memory by less than 300 MB and leave no files."""
     found = measure(own_collector, uploads=12)
     assert found.raised_mb < 300, found
     assert list((tmp_path / "data" / "tmp").iterdir()) == []
@@ -77,6 +77,6 @@ def test_memory(own_collector: CollectorProcess, tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a separate project for the test."""
     name: str = request.node.name
     return name

@@ -13,7 +13,7 @@ from tests.support.program import otel_ml
 
 
 def test_not_serving(tmp_path: Path) -> None:
-    """A store that nobody serves is backed up too, and an occupied folder is refused."""
+    """A store without a running collector is backed up too, and a non-empty folder is refused."""
     with running(tmp_path / "data") as collector:
         send(collector, "one")
     places = (str(tmp_path / "backup"), "--data-dir", str(tmp_path / "data"))
@@ -31,7 +31,7 @@ def test_not_serving(tmp_path: Path) -> None:
 
 
 def test_kill_during_backup(tmp_path: Path) -> None:
-    """A backup whose collector is killed is none, and the next one is whole."""
+    """A kill of the collector leaves no valid backup, and the next backup is complete."""
     with running(tmp_path / "data") as collector:
         paths = send(collector, "one")
         before = [collector.get_text(path) for path in paths]
@@ -65,7 +65,7 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_without_checksums(tmp_path: Path, backup: Path) -> None:
-    """A backup that was written before there were checksums is restored, and that is said."""
+    """A backup without checksums, in the older format, is restored with a note about them."""
     old = tmp_path / "backup"
     shutil.copytree(backup, old)
     (old / "SHA256SUMS").unlink()

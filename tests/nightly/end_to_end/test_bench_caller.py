@@ -6,7 +6,7 @@ from tests.process.end_to_end.test_bench_caller import CALLS
 
 
 def test_each_row_has_by_hand_beside_it_at_its_own_receiver() -> None:
-    """A row is timed in each round with the span by hand; ours loses nothing."""
+    """Each round times a row together with the hand-written span, and otel-ml loses nothing."""
     rows = [row for row in ROWS if row.title == "4 KB in, 2 KB out"]
     assert [row.receiver for row in rows] == [COLLECTOR, STRANGER]
     timed = measure(rounds=2, rows=rows, calls=CALLS)

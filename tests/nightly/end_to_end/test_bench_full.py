@@ -1,4 +1,4 @@
-"""Tests of the benches of a full project, with few runs: that they fill what they say."""
+"""The benchmarks of a full project write the figures that they announce, here with few runs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.collector import running
 
 
 def test_questions(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lists of a full project stand beside those of a plain one, and so do statements a page."""
+    """The report compares lists of a full and a plain project, and statements per page."""
     full.report_queries(runs=2_000, times=2)
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line]
     figures = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
@@ -23,7 +23,7 @@ def test_questions(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_month(tmp_path: Path) -> None:
-    """A full month has late tags, keys, second records, experiments and sessions elsewhere."""
+    """A full month has late tags, keys, second records, experiments and separate sessions."""
     load(tmp_path, 2_000, FullDataset)
     with running(tmp_path) as collector:
 
@@ -39,7 +39,7 @@ def test_month(tmp_path: Path) -> None:
 
 
 def test_ingest(capsys: pytest.CaptureFixture[str]) -> None:
-    """A project of several scopes is filled beside one of one scope, with all that counts."""
+    """The report compares projects with several scopes to projects with one scope."""
     full.report_ingest(rounds=2, seconds=0.5)
     lines = capsys.readouterr().out.splitlines()
     summed = [line.split("|")[1].strip() for line in lines if "all rounds" in line]

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 
 def test_killed_between(tmp_path: Path) -> None:
-    """A collector that is killed between the records of a call still counts it once."""
+    """A call is counted once even if the collector is killed between the records of the call."""
     with running(tmp_path) as collector:
         send(collector, "killed", read_spans(of_anthropic=True))
         collector.kill()

@@ -1,4 +1,4 @@
-"""Tests of deletion by a collector that is killed: whole or gone, and in the end gone."""
+"""A deletion survives kills of the collector: data is complete or gone, and finally gone."""
 
 import json
 import threading
@@ -18,12 +18,12 @@ from tests.support.otel_ml_collector.wire import encode
 from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "killed"}
-# When the collector is killed, after it was asked: before anything is on disk, and later.
+# Delays before the kill, after the request: before anything is on disk, and later.
 DELAYS_S: Final = (0.0, 0.1, 0.3, 0.7)
 
 
 def delete(collector: CollectorProcess, path: str) -> Any:
-    """Ask for a deletion; the collector may be killed meanwhile, which is answered by None."""
+    """Request a deletion; return None if the collector is killed during the request."""
     target = f"{collector.endpoint}/api/v1/projects/killed{path}"
     with suppress(OSError), urlopen(Request(target, method="DELETE"), timeout=60) as answer:
         return json.load(answer)
@@ -31,7 +31,7 @@ def delete(collector: CollectorProcess, path: str) -> Any:
 
 
 def test_kill_during_deletion(own_collector: CollectorProcess) -> None:
-    """What a killed collector was deleting is whole or gone when it is back, and then gone."""
+    """A kill during a deletion leaves the session complete or gone; a second one removes it."""
     for number, delay_s in enumerate(DELAYS_S[: examples(len(DELAYS_S), on_commit=2)]):
         mark = f"mark {number}"
         told = make_told(mark, f"session {mark}", "user", f"model {mark}")
@@ -58,14 +58,14 @@ def find(collector: CollectorProcess, *spans: Span) -> list[Any]:
 
 
 def is_told_all(collector: CollectorProcess, span: Span) -> bool:
-    """Tell whether what came later of a run, by its key too, is read with it."""
+    """Return whether all late records of a run, including those sent by key, are read with it."""
     [run] = find(collector, span)
     judges = {evaluation["judge"] for evaluation in run.get("evaluations", ())}
     return "late" in run.get("tags", {}) and "people" in judges
 
 
 def is_gone(collector: CollectorProcess, told: Sequence[Span]) -> bool:
-    """Tell whether neither the runs nor what was logged and told of them is answered."""
+    """Return whether the runs, their artifacts and their trace are all gone."""
     logged = collector.get(f"/projects/killed/objects?trace_id={told[0].trace_id.hex()}")
     trace = collector.get(f"/traces/{told[0].trace_id.hex()}")
     answers = [*find(collector, *told[:2]), logged, trace]

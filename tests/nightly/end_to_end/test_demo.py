@@ -10,7 +10,7 @@ from tests.support.waiting import wait_until
 
 
 def test_demo_stays_up_until_ctrl_c(tmp_path: Path) -> None:
-    """Ctrl-C is a good end that leaves nothing running."""
+    """Ctrl-C ends the demo with status 0 and leaves nothing running."""
     with running_demo(tmp_path) as demo:
         wait_until(lambda: "Ctrl-C ends the demo" in demo.output, TIMEOUT_S)
         address = PAGES.search(demo.output)

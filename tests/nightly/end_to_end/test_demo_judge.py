@@ -1,4 +1,4 @@
-"""The demo's second judge on the demo's own runs: what is shown before it is written, and after."""
+"""The demo's second judge gets the same comparison before and after its scores are stored."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ JUDGE: Final = (
 
 
 def call(folder: Path, collector: CollectorProcess, *arguments: str) -> tuple[str, str]:
-    """Run Python in the folder of the demo's service; returns what it printed, and its errors."""
+    """Run Python in the folder of the demo's service, and return its output and errors."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -36,20 +36,20 @@ def call(folder: Path, collector: CollectorProcess, *arguments: str) -> tuple[st
 
 
 def read_sentence(output: str) -> str:
-    """Take from what the command printed how the judge differs from its first version."""
+    """Return the sentence in the command's output that compares both versions of the judge."""
     [line] = [line for line in output.splitlines() if line.startswith("  it is ")]
     return line.removeprefix("  it ")
 
 
 def list_stored(collector: CollectorProcess) -> list[tuple[int | None, int]]:
-    """List the versions of the judge that the store knows, and on how many runs each has spoken."""
+    """List the stored versions of the judge, with the number of runs that each has scored."""
     with Reader(PROJECT, endpoint=collector.endpoint) as reader:
         versions = reader.judge_versions("concise")
     return [(version["version"], version["evaluations"]) for version in versions]
 
 
 def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """The command says what would change while the page knows one version; then both say it."""
+    """The command and, once scores are stored, the page report the same change of the judge."""
     copy_service(tmp_path)
     call(tmp_path, own_collector, *TALK)
     page = f"/projects/{PROJECT}/judges/concise"
@@ -60,7 +60,7 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
     sentence = read_sentence(out)
     assert f"judged {TURNS} runs" in out
     assert "is stricter: " in sentence
-    assert f"{TURNS + 1} will be scored" in err  # of one the search was down
+    assert f"{TURNS + 1} will be scored" in err  # one run failed because the search was down
     assert "1 left out: ended with error" in out
     assert "Nothing was stored: use --write to store the scores" in err
     assert list_stored(own_collector) == [(1, TURNS)]
@@ -75,7 +75,7 @@ def test_before_and_after(own_collector: CollectorProcess, tmp_path: Path) -> No
     assert f"{TURNS} scores stored" in err
     assert list_stored(own_collector) == [(2, TURNS), (1, TURNS)]
     assert f"v2 {sentence.partition(' (')[0]}" in own_collector.get_text(page)
-    # Of what is stored nothing is asked again, and the same is said of it.
+    # Stored scores are not requested again, and the comparison is the same.
     out, err = call(tmp_path, own_collector, *JUDGE)
     assert f"judged {TURNS} runs, {TURNS} of them earlier" in out
     assert read_sentence(out) == sentence

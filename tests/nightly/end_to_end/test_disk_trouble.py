@@ -1,4 +1,4 @@
-"""A collector whose disk fills up or becomes read-only under load."""
+"""A collector keeps acknowledged data if its disk fills up or becomes read-only under load."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project"
 
 @pytest.mark.parametrize("kind", ["full", "read-only"])
 def test_disk_trouble(kind: Kind) -> None:
-    """Senders are told to come again until the disk is well: nothing acknowledged is lost."""
+    """Senders get 503 until the disk is usable again, and no acknowledged data is lost."""
     found = measure(kind, seconds=6)
     assert found.is_right, found
     assert found.slowest_s < 10
@@ -32,14 +32,14 @@ def test_disk_trouble(kind: Kind) -> None:
 
 @pytest.mark.skipif(MountedDisk not in kinds(), reason="may not mount a disk")
 def test_delete_without_room(tmp_path: Path) -> None:
-    """A deletion for which there is no room is answered in time, and done once there is room."""
+    """A deletion without enough disk space is answered in time, and done once there is space."""
     with open_disk(tmp_path, 256, MountedDisk) as disk:
         assert isinstance(disk, MountedDisk)
         bound = ("--min-free-disk-bytes", "0")
         collector = CollectorProcess(disk.data_dir, *bound, launcher=disk.launcher)
         try:
             collector.wait_ready()
-            # A part of 7 MB, which cannot be written anew where 1 MB is free.
+            # A part of 7 MB, which cannot be rewritten with 1 MB of free space.
             payloads = [json.dumps(os.urandom(50_000).hex()) for _ in range(140)]
             calls = [make_call("m", {"otel_ml.outputs": payload}) for payload in payloads]
             assert collector.post("/v1/traces", encode(calls), _HEADERS)[0] == 200
@@ -60,13 +60,13 @@ def test_delete_without_room(tmp_path: Path) -> None:
 
 
 def find_trouble(collector: CollectorProcess) -> str:
-    """Return why the deletion in progress failed; empty while it has not."""
+    """Return the error of the deletion in progress, or an empty string if there is none yet."""
     [deletion] = collector.get("/projects/full/deletions")["deletions"]
     return str(deletion["trouble"])
 
 
 def delete(collector: CollectorProcess, path: str) -> tuple[int, dict[str, dict[str, str]]]:
-    """Ask for a deletion; returns status and answer."""
+    """Request a deletion, and return status and body of the response."""
     request = Request(f"{collector.endpoint}/api/v1{path}", method="DELETE")
     try:
         with urlopen(request, timeout=60) as response:

@@ -12,7 +12,7 @@ from tests.support.keys import run_keys
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    """A collector over TLS that wants keys."""
+    """Start a collector with TLS that requires keys."""
     folder = tmp_path_factory.mktemp("keyed")
     data, made = folder / "data", make_certificate(folder)
     given = [(PROJECT, "ingest,read"), (PROJECT, "ingest"), (f"{PROJECT},two", "ingest,read")]
@@ -25,7 +25,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 
 
 def test_right_key(keyed: Keyed) -> None:
-    """With a key and the certificate every check is well; what it may not delete stays."""
+    """With a key and the certificate, every check passes; without admin scope, test data stays."""
     found = keyed.ask(keyed.full)
     stays = "; it was not deleted (403: This key does not have the scope admin)"
     assert (found.status, there(found)) == (

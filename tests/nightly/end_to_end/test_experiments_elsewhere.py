@@ -11,7 +11,7 @@ from tests.support.program import otel_ml
 
 
 def test_restored(tmp_path: Path) -> None:
-    """A collector that was restored of a backup answers the same."""
+    """A collector restored from a backup gives the same answers."""
     with running(tmp_path / "data") as collector:
         run_id = record(Client(PROJECT, endpoint=collector.endpoint, join=False))
         answered = check(collector.get_text, run_id)
@@ -24,7 +24,7 @@ def test_restored(tmp_path: Path) -> None:
 
 
 def test_under_a_quota(admin: str, closed: CollectorProcess) -> None:
-    """A key that may send less than an experiment is sends all of it, later, and each run once."""
+    """A key with a quota below an experiment's size delivers all runs later, each once."""
     key = make_key(closed, admin, PROJECT, spans_per_second=20)
     run_id = record(Client(PROJECT, endpoint=closed.endpoint, api_key=key, join=False))
     check(lambda path: ask(closed, path, key).body.decode(), run_id)

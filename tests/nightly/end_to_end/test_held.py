@@ -4,12 +4,12 @@ from typing import Final
 
 from tests.bench.threads import measure
 
-# The first third is longer than the half minute after which the last of its duties begin.
+# The first third is longer than the half minute until the last background job starts.
 SECONDS: Final = 105.0
 
 
 def test_load() -> None:
-    """A collector that is written to and read holds no more threads and files than is stated."""
+    """A loaded collector has no more threads and open files than documented."""
     found = measure(SECONDS)
     assert found.is_bounded, found
     assert found.accepted > 10_000

@@ -1,4 +1,4 @@
-"""A collector that is killed while runs over items arrive: none of them is ever production."""
+"""Runs over items never count as production runs, even if the collector is killed meanwhile."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ PROJECT: Final = "item-kills"
 
 
 def send(collector: CollectorProcess, span: Span) -> bool:
-    """Send one span; returns whether it was acknowledged."""
+    """Send one span, and return whether it was acknowledged."""
     span.attributes = {**span.attributes, "otel_ml.project": PROJECT}
     try:
         status, _, _ = collector.post("/v1/traces", encode([span]), PROTOBUF)
@@ -35,7 +35,7 @@ def names_of(collector: CollectorProcess) -> list[str]:
 
 
 def test_no_item_run_is_production(tmp_path: Path) -> None:
-    """Calls below an item run, in requests of their own, stay apart whenever the collector dies."""
+    """Calls below an item run that arrive separately never count as production, despite kills."""
     draw = random.Random(21)  # noqa: S311 - the same each time
     with running(tmp_path) as collector:
         production = make_production(9_000)
@@ -55,7 +55,7 @@ def test_no_item_run_is_production(tmp_path: Path) -> None:
             collector.restart()
             for span in left:
                 assert send(collector, span)
-            # What came last is settled a moment after its answer.
+            # Late records are resolved a moment after their response.
             wait_until(lambda: names_of(collector) == ["answer", "chat gpt-4o"])
             of_items = collector.runs(PROJECT, where='dataset == "qa"')
             assert len({run["item"] for run in of_items}) == len(of_items) == (kill + 1) * ITEMS

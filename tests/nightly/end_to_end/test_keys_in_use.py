@@ -13,13 +13,13 @@ from tests.support.keys import (
 
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a separate project for the test."""
     name: str = request.node.name
     return name
 
 
 def test_exporters(admin: str, closed: CollectorProcess, project: str) -> None:
-    """The official exporters send with a key in their headers."""
+    """The official exporters can send with a key in their headers."""
     key = make_key(closed, admin, project, scopes="ingest")
     for exporter in exporters(closed, key):
         assert export(exporter, 1) is SpanExportResult.SUCCESS

@@ -21,14 +21,14 @@ from tests.support.waiting import elapsed, wait_until
 
 @pytest.fixture
 def relay(own_collector: CollectorProcess) -> Iterator[Relay]:
-    """Loses every request that has a span of the name lost."""
+    """Start a relay that drops every request with a span named "lost"."""
     opened = Relay(own_collector, lambda names: "lost" in names)
     yield opened
     opened.close()
 
 
 def test_killed_process(own_collector: CollectorProcess, relay: Relay, tmp_path: Path) -> None:
-    """Of a process that was killed, what is below its highest number is missing a minute later."""
+    """After a kill of a process, gaps below its highest sequence number count as missing."""
     assert run(relay, "killed") == -9
     assert counts(own_collector)["missing"] == 0
     own_collector.stop()
@@ -38,7 +38,7 @@ def test_killed_process(own_collector: CollectorProcess, relay: Relay, tmp_path:
 
 
 def test_killed_collector(own_collector: CollectorProcess) -> None:
-    """Of a sender that sends again what was not acknowledged, nothing is missing after kills."""
+    """If a sender repeats unacknowledged requests, kills of the collector lose nothing."""
     for moment, delay_s in enumerate((0.0, 0.02, 0.05)):
         body = encode([number(moment * 200 + place) for place in range(1, 201)])
         sender = threading.Thread(target=post, args=(own_collector, body))
@@ -61,7 +61,7 @@ def test_killed_collector(own_collector: CollectorProcess) -> None:
 
 
 def number(seq: int) -> Span:
-    """Make a call that ends now, with its number."""
+    """Return a call that ends now, with a sequence number."""
     now_ns = time.time_ns()
     told: dict[str, Value] = {
         "otel_ml.project": PROJECT,
@@ -72,7 +72,7 @@ def number(seq: int) -> Span:
 
 
 def post(collector: CollectorProcess, body: bytes) -> int:
-    """Send a request; returns the status, 0 when the collector is gone."""
+    """Send a request, and return its status, or 0 if the collector is down."""
     try:
         return collector.post("/v1/traces", body, PROTOBUF)[0]
     except (OSError, HTTPException):

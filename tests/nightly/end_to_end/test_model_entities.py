@@ -14,7 +14,7 @@ from tests.support.collector import running
 
 
 def test_no_collector() -> None:
-    """If no collector answers, reading raises. Metrics logged in this process are returned."""
+    """If the collector is unreachable, reading raises; metrics logged here are still returned."""
     client = Client("nowhere", endpoint="http://127.0.0.1:9")
     model = client.model("churn")
     for ask in (model.versions, lambda: model.latest, lambda: model.metrics):
@@ -26,7 +26,7 @@ def test_no_collector() -> None:
 
 
 def test_any_order_twice(tmp_path: Path) -> None:
-    """Moves that come twice, in other orders, from two writers, give the same answer."""
+    """Alias moves that arrive twice, in different orders, from two writers, give equal results."""
     found = []
     for number, order in enumerate(([0, 1, 2, 3], [3, 1, 2, 0, 3, 0, 1, 2])):
         with running(tmp_path / str(number)) as collector:

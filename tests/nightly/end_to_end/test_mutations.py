@@ -1,14 +1,14 @@
-"""A collector that is sent broken requests in their thousands."""
+"""A collector handles thousands of broken requests."""
 
 from tests.bench.mutated import measure
 from tests.support.examples import examples
 
 REQUESTS = examples(20_000, on_commit=500)
-MEMORY_MB = 2_000  # merges of the engine come on top of what the bench holds it to
+MEMORY_MB = 2_000  # above the limit of the benchmark, because merges of the engine come on top
 
 
 def test_mutated_requests() -> None:
-    """Each broken request is answered by OTLP's rules; all that was stored can be read."""
+    """Each broken request gets a response that follows OTLP, and all stored runs can be read."""
     found = measure(REQUESTS)
     assert found.is_right, found
     assert found.answers.total() == REQUESTS

@@ -12,7 +12,7 @@ from tests.support.senders import LATER, OK, SPANS, UNREACHED, Senders, all_run_
 
 
 def test_load(started_collector: CollectorProcess) -> None:
-    """Whatever was answered with success before the end is there after it, and nothing else."""
+    """After a stop under load, exactly the acknowledged requests are stored."""
     senders = Senders(started_collector, "load")
     senders.wait_for(4 * SPANS)
     started = time.monotonic()
@@ -28,7 +28,7 @@ def test_load(started_collector: CollectorProcess) -> None:
 
 
 def test_slow_client(started_collector: CollectorProcess) -> None:
-    """A client that never ends its request is sent away in time."""
+    """A client that never finishes its request gets 503 before the stop takes too long."""
     with half_sent(started_collector, make_request(make_span("half"))) as connection:
         started = time.monotonic()
         status = started_collector.stop()

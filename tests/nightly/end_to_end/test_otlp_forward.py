@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 
 def test_killed_target(tmp_path: Path) -> None:
-    """A second collector of ours that is killed and comes back gets all that was queued, once."""
+    """A destination that is killed and restarted gets all queued requests, once each."""
     places = ("--http", f"127.0.0.1:{free_port()}", "--grpc", f"127.0.0.1:{free_port()}")
     second = CollectorProcess(tmp_path / "second", *places)
     try:
@@ -52,14 +52,14 @@ def test_killed_target(tmp_path: Path) -> None:
 
 
 def refused_over_grpc(collector: CollectorProcess, body: bytes) -> Any:
-    """Send a request that is not to be taken; returns the error."""
+    """Send a request that must be refused, and return the error."""
     with pytest.raises(grpc.RpcError) as caught:
         send_grpc(collector, body)
     return caught.value
 
 
 def test_required(tmp_path: Path) -> None:
-    """Without a required target a sender comes again; then all is in both places, once."""
+    """While a required destination is down, senders must retry; then both have all runs once."""
     place = ("--http", f"127.0.0.1:{free_port()}")
     with http_sink() as other:
         targets = forwarding(

@@ -1,6 +1,6 @@
-"""Tests of more than can be stored: what is taken is stored in time, the rest is told when to come.
+"""Under overload, accepted requests are stored in time and others are told when to retry.
 
-The store is made slow by its disk, so that what is measured is the same on any machine.
+The store is limited by the speed of its disk, so that results are the same on any machine.
 """
 
 import json
@@ -30,20 +30,20 @@ from tests.support.waiting import elapsed, wait_until
 
 SPANS: Final = 128
 SECONDS: Final = 6
-# Of what is inserted: about a thousand spans a second.
+# Insert speed in bytes per second: about a thousand spans a second.
 SLOW: Final = 3_000_000
 ANSWER_S: Final = 5.0
 JSON: Final = {"content-type": "application/json"}
 LARGE: Final = 3_000
 DEADLINE_S: Final = 300
-# Beside twelve busy loops the client waits for the machine, too.
+# Next to twelve busy loops, the client waits for the machine too.
 BUSY_ANSWER_S: Final = 10.0
 BUSY_SENDING_S: Final = 120
 
 
 @contextmanager
 def serving(folder: Path, bytes_per_s: int) -> Iterator[CollectorProcess]:
-    """Run a collector before a store that is so fast."""
+    """Run a collector on a store with the given disk speed."""
     with clickhouse(folder / "store", bytes_per_s=bytes_per_s) as store:
         collector = CollectorProcess(folder / "data", "--store", store.url())
         try:
@@ -59,10 +59,10 @@ def rate(sent: Sent) -> float:
 
 @pytest.mark.parametrize("transport", ["gRPC", "HTTP"])
 def test_goodput(tmp_path: Path, transport: str) -> None:
-    """With 32, 64 and 128 requests in flight as much is stored as with 4."""
+    """With 32, 64 and 128 requests in flight, goodput is at least 90 % of that with 4."""
     with serving(tmp_path, SLOW) as collector:
         address = collector.grpc if transport == "gRPC" else collector.endpoint
-        send_load(Load(address, "before", 64, SPANS, SECONDS))  # how fast it is, has to be learnt
+        send_load(Load(address, "before", 64, SPANS, SECONDS))  # learns the speed
         few = send_load(Load(address, "few", 4, SPANS, SECONDS))
         many = [send_load(Load(address, "many", n, SPANS, SECONDS)) for n in (32, 64, 128)]
     assert min(map(rate, many)) >= 0.9 * rate(few), [rate(one) for one in (few, *many)]
@@ -71,7 +71,7 @@ def test_goodput(tmp_path: Path, transport: str) -> None:
 
 
 def test_small_sender(tmp_path: Path) -> None:
-    """A small sender beside a flood is answered with success."""
+    """Requests of a small sender succeed during a flood from another sender."""
     with serving(tmp_path, SLOW) as collector, ThreadPoolExecutor(1) as pool:
         flood = pool.submit(send_load, Load(collector.grpc, "flood", 64, SPANS, 4 * SECONDS))
         answers = []
@@ -89,7 +89,7 @@ def test_small_sender(tmp_path: Path) -> None:
 
 
 def test_refusals_are_quick(tmp_path: Path) -> None:
-    """Who is refused is told so far sooner than who is stored is answered."""
+    """Refusals arrive much faster than acknowledgements."""
     with serving(tmp_path, SLOW) as collector:
         sent = send_load(Load(collector.endpoint, "flood", 64, SPANS, 2 * SECONDS))
     assert statistics.median(sent.refusals_s) < 0.25 * statistics.median(sent.waits_s)
@@ -97,13 +97,13 @@ def test_refusals_are_quick(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Large:
-    """A body of many attributes.
+    """A request body with many attributes.
 
     Attributes:
-        project: Of its spans.
-        spans: How many; each has a hundred attributes.
-        headers: Of its form.
-        body: In that form.
+        project: The project of its spans.
+        spans: How many spans; each has a hundred attributes.
+        headers: The headers for its format.
+        body: The encoded request.
     """
 
     project: str
@@ -113,7 +113,7 @@ class Large:
 
 
 def write_json(project: str, spans: int = LARGE) -> Large:
-    """Write 6 KiB a span: 18 MiB."""
+    """Return a JSON request with 6 KiB a span: 18 MiB."""
     now_ns = time.time_ns()
     told = [{"key": key, "value": {"stringValue": text}} for key, text in about(project).items()]
     records = [
@@ -132,7 +132,7 @@ def write_json(project: str, spans: int = LARGE) -> Large:
 
 
 def write_protobuf(project: str, spans: int = LARGE) -> Large:
-    """Write 7 KiB a span: 19 MiB."""
+    """Return a protobuf request with 7 KiB a span: 19 MiB."""
     request = make_request(project, spans)
     told = [
         KeyValue(key=key, value=AnyValue(string_value=text))
@@ -152,13 +152,13 @@ def about(project: str, before: str = "") -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a large request.
+    """The response to a large request.
 
     Attributes:
         status: Its status.
-        retry_after: Its header, empty for none.
-        took_s: From the begin of the request.
-        after_sending_s: From the end of the request.
+        retry_after: Its Retry-After header; empty if missing.
+        took_s: Time since the start of the request.
+        after_sending_s: Time since the end of the request.
     """
 
     status: int
@@ -171,9 +171,9 @@ def send(collector: CollectorProcess, large: Large, timeout_s: float = 30) -> An
     """Send a large request once.
 
     Args:
-        collector: Where to.
+        collector: The collector that receives the request.
         large: The request.
-        timeout_s: How long all of its body may take to be sent, and then its answer to come.
+        timeout_s: Limit for sending the body, and then for receiving the response.
     """
     connection = HTTPConnection(urlsplit(collector.endpoint).netloc, timeout=timeout_s)
     with closing(connection):
@@ -188,7 +188,7 @@ def send(collector: CollectorProcess, large: Large, timeout_s: float = 30) -> An
 
 
 def send_until_stored(collector: CollectorProcess, large: Large) -> list[tuple[int, float]]:
-    """Send as an exporter does: again after the time that it is told; returns every answer."""
+    """Send like an exporter, with retries after Retry-After, and return every response."""
     answers: list[tuple[int, float]] = []
     ends_s = time.monotonic() + DEADLINE_S
     while not answers or (answers[-1][0] == 503 and time.monotonic() < ends_s):
@@ -208,7 +208,7 @@ def runs_of(collector: CollectorProcess) -> dict[str, int]:
 def test_longer_than_an_answer(
     tmp_path: Path, write: Callable[[str, int], Large], spans: int
 ) -> None:
-    """A request that takes longer than an answer may is stored over its retries, each span once."""
+    """A request too long for one response is stored over several retries, each span once."""
     large = write("large", spans)
     with serving(tmp_path, len(large.body) // 100) as collector:
         answers = send_until_stored(collector, large)
@@ -221,7 +221,7 @@ def test_longer_than_an_answer(
 
 @pytest.mark.parametrize(("write", "mib"), [(write_json, 18), (write_protobuf, 19)])
 def test_eight_large(tmp_path: Path, write: Callable[[str], Large], mib: int) -> None:
-    """Eight large requests at once are stored, while health is told soon and memory is bounded."""
+    """Eight concurrent large requests are stored, with fast health checks and bounded memory."""
     large = [write(f"large {n}") for n in range(8)]
     assert {len(one.body) >> 20 for one in large} == {mib}
     healths_s: list[float] = []
@@ -246,7 +246,7 @@ def test_eight_large(tmp_path: Path, write: Callable[[str], Large], mib: int) ->
 
 
 def test_eight_large_on_a_busy_machine(tmp_path: Path) -> None:
-    """Eight requests of 18 MiB at once get an answer each, which holds once the machine is free."""
+    """On a busy machine, eight concurrent requests of 18 MiB are answered and finally stored."""
     large = [write_protobuf(f"large {n}", 2_850) for n in range(8)]
     assert {len(one.body) >> 20 for one in large} == {18}
     with running(tmp_path / "data") as collector:

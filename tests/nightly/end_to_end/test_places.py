@@ -21,7 +21,7 @@ from tests.support.program import otel_ml
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which no collector has ever been."""
+    """Change to a folder without any collector data."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_endpoint_that_is_named_is_all_that_is_meant(tmp_path: Path, elsewhere: Path) -> None:
-    """Who names an endpoint means no data directory, whatever answers there."""
+    """If an endpoint is given, commands never use a data directory instead."""
     with running(elsewhere / "otel-ml-data"):
         pass
     for named, variables in (
@@ -44,11 +44,11 @@ def test_endpoint_that_is_named_is_all_that_is_meant(tmp_path: Path, elsewhere: 
     assert (done.returncode, done.stdout) == (1, "")
     assert "is not an otel-ml collector" in done.stderr
     listed = otel_ml("keys", "list", "--http", NOWHERE)
-    assert (listed.returncode, len(listed.stdout.splitlines())) == (DONE, 1)  # the head alone
+    assert (listed.returncode, len(listed.stdout.splitlines())) == (DONE, 1)  # only the header
 
 
 def test_data_directory_that_is_named_is_made(elsewhere: Path) -> None:
-    """A key goes into the data directory that is named, new or not, and the answer names it."""
+    """A key is stored in the given data directory, new or not, which the output names."""
     new = elsewhere / "new"
     made = otel_ml(*add_key("--data-dir", str(new)))
     assert (made.returncode, len(made.stdout.splitlines())) == (DONE, 1)
@@ -64,7 +64,7 @@ def test_data_directory_that_is_named_is_made(elsewhere: Path) -> None:
 def test_backup_from_any_folder(
     own_collector: CollectorProcess, tmp_path: Path, elsewhere: Path
 ) -> None:
-    """A backup asked for anywhere is one of the collector that runs, and of what it has."""
+    """From any folder, a backup contains the data of the running collector."""
     assert send_http(own_collector, "", encode([call_now("mine")]), "shop")[0] == 0
     there = ("--http", urlsplit(own_collector.endpoint).netloc)
     written = otel_ml("backup", "copy", *there)
@@ -80,7 +80,7 @@ def test_backup_from_any_folder(
 
 
 def test_store_that_nobody_serves_is_read_and_changed(tmp_path: Path, elsewhere: Path) -> None:
-    """Every command works on a data directory that no collector serves, keys or not."""
+    """Every command works on a data directory without a running collector, with or without keys."""
     with running(elsewhere / "otel-ml-data") as collector:
         assert send_http(collector, "", encode([call_now("mine")]), "shop")[0] == 0
     at = ("--http", NOWHERE)

@@ -1,4 +1,4 @@
-"""A backend misses nothing, whatever is killed while spans come in."""
+"""A forwarding destination gets all records, even if processes are killed meanwhile."""
 
 import time
 from pathlib import Path
@@ -19,13 +19,13 @@ RUNS_BETWEEN = 64
 
 
 def forwarded(collector: CollectorProcess) -> float:
-    """How many runs the target acknowledged to this process of the collector."""
+    """Return how many runs the destination acknowledged to this collector process."""
     told = numbers_in(collector.get_text("/metrics"), "otel_ml_forward_records_total")
     return told.get('kind="runs",target="mine"', 0.0)
 
 
 def identities(requests: list[bytes]) -> set[tuple[str, str]]:
-    """What makes each record of some requests, by its kind."""
+    """Return the kind and identity of each record in some requests."""
     found = set()
     for body in requests:
         records = map_spans(decode_traces(body), Filing(None, time.time_ns()))
@@ -36,7 +36,7 @@ def identities(requests: list[bytes]) -> set[tuple[str, str]]:
 
 
 def test_kills_under_load(tmp_path: Path) -> None:
-    """After kills of the target and of the collector under load the target has every record."""
+    """After kills of destination and collector under load, the destination has all records."""
     with running_backend(tmp_path / "records.db") as backend:
         setting = f"mine={backend.target}"
         with running(tmp_path / "data", "--forward-records", setting) as collector:
@@ -45,7 +45,7 @@ def test_kills_under_load(tmp_path: Path) -> None:
                 before = forwarded(collector)
                 wait_until(lambda before=before: forwarded(collector) > before)  # type: ignore[misc]
                 backend.kill()
-                senders.wait_for(RUNS_BETWEEN)  # the collector goes on
+                senders.wait_for(RUNS_BETWEEN)  # the collector continues
                 if number % 2:
                     collector.kill()
                     collector.restart()

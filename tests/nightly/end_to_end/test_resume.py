@@ -26,7 +26,7 @@ KILLS: Final = int(os.environ.get("OTEL_ML_TEST_KILLS", "1"))
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_any_moment(collector: CollectorProcess, tmp_path: Path, number: int) -> None:
-    """Whenever it is killed, each item and repeat is once in the result; `make soak` tries 50."""
+    """After a kill, each item and repeat is in the result once; `make soak` tries 50 kills."""
     moment_s = random.uniform(0.3, 7.5)  # noqa: S311 - from before its first word to its end
     process = start(tmp_path / "one", collector, f"moment {number}")
     is_moment = elapsed(moment_s)
@@ -35,7 +35,7 @@ def test_killed_at_any_moment(collector: CollectorProcess, tmp_path: Path, numbe
 
 
 def test_what_is_resumed(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Another param is another experiment; an id names one, and must be of the same function."""
+    """A changed param starts a new experiment; an id to resume must belong to the same function."""
     process = start(tmp_path / "one", collector, "params")
     wait_until(
         lambda: bool(found(collector, "params")) and found(collector, "params")[0]["done"] > 5

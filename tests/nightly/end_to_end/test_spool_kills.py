@@ -1,4 +1,4 @@
-"""An application with a spool that is killed again and again, before a real collector."""
+"""An application with a spool is killed repeatedly while it sends to a real collector."""
 
 import os
 import random
@@ -21,8 +21,8 @@ KILLS = 10
 MOST_CALLS = 400
 PROJECT = "killed"
 
-# Calls without end, some of them judged; prints the run id of each call that has returned. Given a
-# number, makes so many calls and waits until its input ends.
+# Makes calls without end, some of them judged, and prints the run id of each returned call. With
+# a number, makes that many calls and waits until its input ends.
 APPLICATION = """
 import itertools, os, sys
 from otel_ml import Client, Judge, current_run
@@ -63,7 +63,7 @@ def running(endpoint: str, *arguments: object) -> Iterator[subprocess.Popen[str]
 
 
 def kill_after(endpoint: str, spool: Path, calls: int) -> list[str]:
-    """Kill an application after so many calls; returns the runs of all calls that returned."""
+    """Kill an application after some calls, and return the runs of all calls that returned."""
     with running(endpoint, spool) as process:
         assert process.stdout is not None
         returned = [process.stdout.readline() for _ in range(calls)]
@@ -74,12 +74,12 @@ def kill_after(endpoint: str, spool: Path, calls: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """What became of an application that was killed ten times.
+    """The outcome of ten kills of an application.
 
     Attributes:
-        returned: The runs of all its calls that had returned.
-        runs: What the collector has.
-        left: What is left in the spool.
+        returned: The runs of all calls that had returned.
+        runs: The runs in the collector.
+        left: The files that are left in the spool.
     """
 
     returned: list[str]
@@ -89,7 +89,7 @@ class Killed:
 
 @pytest.fixture(scope="module")
 def killed(collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    """Kill it at random moments, then let a last process deliver what is left."""
+    """Kill the application at random moments, then let a last process deliver the rest."""
     spool = tmp_path_factory.mktemp("killed") / "spool"
     returned: list[str] = []
     for _ in range(KILLS):
@@ -109,25 +109,25 @@ def killed(collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_each_call_that_returned_is_a_run(killed: Killed) -> None:
-    """Each call that had returned is a run, exactly once."""
+    """Each call that had returned is stored as a run exactly once."""
     counts = Counter(run["run_id"] for run in killed.runs)
     assert [run_id for run_id in killed.returned if counts[run_id] != 1] == []
     assert set(counts.values()) == {1}
 
 
 def test_nothing_else_is_a_run(killed: Killed) -> None:
-    """Beside them at most the call is a run that each kill met before it was printed."""
+    """Each kill adds at most one other run: the call that returned but was not printed yet."""
     assert len(set(killed.returned)) == len(killed.returned)
     assert len(killed.runs) - len(killed.returned) <= KILLS
 
 
 def test_nothing_is_left(killed: Killed) -> None:
-    """The process that ended well has left nothing in the spool."""
+    """A process that ends normally leaves nothing in the spool."""
     assert killed.left == []
 
 
 def test_judges_are_right_or_lost(killed: Killed) -> None:
-    """Each judged run has its score, or its judge is an error: never a score of its own."""
+    """Each judged run has the right score or a judge error, never a wrong score."""
     judged = [run for run in killed.runs if run["model"] == "judged"]
     assert len(judged) >= KILLS
     for run in judged:

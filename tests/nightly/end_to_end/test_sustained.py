@@ -4,7 +4,7 @@ from tests.bench.sustained import measure
 
 
 def test_steady_load() -> None:
-    """Replaced files and memory stay within their bounds during reads, alerts and deletions."""
+    """During reads, alerts and deletions, replaced files and memory stay within their limits."""
     found = measure(90)
     assert found.is_bounded, found
     assert (found.accepted > 10_000, found.failed) == (True, 0)

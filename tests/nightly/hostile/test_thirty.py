@@ -1,4 +1,4 @@
-"""Thirty real functions work traced as they do untraced."""
+"""Thirty real functions work the same with and without tracing."""
 
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
@@ -6,7 +6,7 @@ from tests.support.hostile.thirty import CALLS, run
 
 
 def test_thirty_functions(collector: CollectorProcess) -> None:
-    """Real functions return what they return untraced, and leave one run each in the store."""
+    """Traced functions return the same results as untraced ones, and each records one run."""
     assert len(CALLS) == 30
     client = Client("thirty", endpoint=collector.endpoint, join=False)
     assert run(client) == dict.fromkeys(CALLS, True)

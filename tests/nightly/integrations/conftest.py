@@ -1,4 +1,4 @@
-"""Fixtures: a store of MLflow with runs in it, and the collector that they are imported into."""
+"""Fixtures: an MLflow store with runs, and a collector that imports them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from tests.support.collector import CollectorProcess
 
 @dataclass(frozen=True)
 class Tracking:
-    """A tracking store of MLflow.
+    """An MLflow tracking store.
 
     Attributes:
-        folder: Where it is.
-        told: What MLflow says of its runs, and our functions of one of them.
+        folder: The folder of the store.
+        told: MLflow's data of its runs, and the results of otel-ml's functions for a run.
     """
 
     folder: Path
@@ -24,12 +24,12 @@ class Tracking:
 
     @property
     def runs(self) -> dict[str, dict[str, Any]]:
-        """What MLflow says of each run, by a name of ours."""
+        """Return MLflow's data of each run, by a short name."""
         runs: dict[str, dict[str, Any]] = self.told["runs"]
         return runs
 
     def bring(self, how: str, what: str, project: str, endpoint: str) -> list[Any]:
-        """Import into a project, as a process of its own."""
+        """Import into a project in a separate process."""
         done: list[Any] = ask(
             *("mlflow_import", how, what),
             folder=self.folder,
@@ -42,7 +42,7 @@ class Tracking:
 
 @pytest.fixture(scope="session")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
-    """Runs of MLflow in an SQLite store."""
+    """Create runs with MLflow in an SQLite store."""
     folder = tmp_path_factory.mktemp("mlflow")
     told = ask("mlflow_train", folder=folder, MLFLOW_TRACKING_URI=_address(folder))
     return Tracking(folder, told)
@@ -50,7 +50,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
 
 @pytest.fixture(scope="module")
 def imported(tracking: Tracking, collector: CollectorProcess) -> list[dict[str, Any]]:
-    """What the import of the whole experiment, into the project ``once``, tells."""
+    """Import the whole experiment into the project ``once``, and return the results."""
     return tracking.bring("experiment", "iris", "once", collector.endpoint)
 
 

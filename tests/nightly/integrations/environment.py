@@ -1,4 +1,4 @@
-"""Programs that run in an environment with MLflow, transformers and opentelemetry-instrument."""
+"""Run programs in an environment with MLflow, transformers and opentelemetry-instrument."""
 
 import json
 import os
@@ -24,13 +24,13 @@ _OFFLINE: Final = {
 def run(
     command: Sequence[str], folder: Path, *, environment: str = "integrations", **variables: str
 ) -> str:
-    """Run a command of the environment in a folder; returns what it printed.
+    """Run a command of the environment in a folder, and return its output.
 
     Args:
-        command: The environment's programs are found first.
-        folder: Where it runs, and what it writes stays.
-        environment: ``integrations`` names ``.venv-integrations``.
-        variables: Its environment variables; of telemetry's it sees no others.
+        command: The command; programs of the environment are found first.
+        folder: The working folder.
+        environment: ``integrations`` selects ``.venv-integrations``.
+        variables: Extra environment variables; other telemetry variables are removed.
     """
     programs = ROOT / f".venv-{environment}" / "bin"
     if not (programs / "python").exists():
@@ -51,7 +51,7 @@ def run(
 
 
 def ask(program: str, *arguments: str, folder: Path, **variables: str) -> Any:
-    """Run a module of `tests.nightly.integrations.programs`; returns the JSON of its last line."""
+    """Run a module of `tests.nightly.integrations.programs`, and return its last line as JSON."""
     command = ["python", "-m", f"tests.nightly.integrations.programs.{program}", *arguments]
     output = run(command, folder, PYTHONPATH=str(ROOT), **variables)
     return json.loads(output.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Real trainings of PyTorch Lightning, recorded by a real collector."""
+"""A real collector records real trainings of PyTorch Lightning."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +10,13 @@ from tests.nightly.integrations.test_pages import compare_page
 from tests.support.collector import CollectorProcess
 
 PACKAGES: Final = ("lightning.pytorch", "pytorch_lightning")
-STEPS: Final = 5 * 4  # of an epoch there are four
+STEPS: Final = 5 * 4  # an epoch has four steps
 Told = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) -> Told:
-    """What the program tells of its trainings."""
+    """Run the trainings, and return the program's output."""
     folder: Path = tmp_path_factory.mktemp("lines")
     found: Told = ask(
         "lines", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint, OTEL_ML_PROJECT="lines"
@@ -25,13 +25,13 @@ def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) 
 
 
 def steps_of(collector: CollectorProcess, run_id: str) -> dict[str, list[int]]:
-    """Read the steps of all points of a run, by metric."""
+    """Return the steps of all points of a run, by metric."""
     answer = collector.get("/projects/lines/metrics", run_id=run_id, points=1000)
     return {one["name"]: [point["step"] for point in one["points"]] for one in answer["series"]}
 
 
 def test_page(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the page has three trainings, which the comparison puts in the right order."""
+    """The code of the docs page records three trainings, which the comparison ranks correctly."""
     found = compare_page("lightning", collector, tmp_path)
     assert found["differing"] == ["rate"]
     assert [side["params"] for side in found["sides"]] == [
@@ -45,7 +45,7 @@ def test_page(collector: CollectorProcess, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_training_is_a_run(package: str, told: Told, collector: CollectorProcess) -> None:
-    """A training is one run with the hyper-parameters that the model saved."""
+    """A training is recorded as one run with the model's saved hyper-parameters."""
     assert told[package]["before"] is None
     run = collector.get(f"/runs/{told[package]['run_id']}")
     assert (run["model"], run["kind"], run["outcome"]) == ("Line", "training", "ok")
@@ -55,10 +55,10 @@ def test_training_is_a_run(package: str, told: Told, collector: CollectorProcess
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_step(package: str, told: Told, collector: CollectorProcess) -> None:
-    """What is logged in each step is there with its step, and so is what a test logs later."""
+    """Metrics are recorded with their step, including metrics of a later test."""
     run_id = told[package]["run_id"]
     found = steps_of(collector, run_id)
-    assert found.keys() == {"loss", "test_loss"}  # the epoch is no metric
+    assert found.keys() == {"loss", "test_loss"}  # the epoch is not a metric
     assert found["loss"] == list(range(STEPS))
     assert found["test_loss"] == [STEPS]
     run = collector.get(f"/runs/{run_id}")
@@ -74,7 +74,7 @@ def test_error(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_given_run_goes_on(told: Told, collector: CollectorProcess) -> None:
-    """A run that is given is neither opened anew nor ended by the training."""
+    """An open run passed to the logger is neither replaced nor ended by the training."""
     run = collector.get(f"/runs/{told['train_in_a_run']['run_id']}")
     assert (run["model"], run["outcome"], run["params"]) == ("given", "ok", {"mine": 1})
     assert run["tags"]["after"] == "the training"

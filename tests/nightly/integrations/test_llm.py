@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to/llm.md, with the real libraries and a provider of fixed answers."""
+"""The recipes of docs/how-to/llm.md work with the real libraries and a stub provider."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ RECIPES: Final = {
 }
 HERE: Final = "http://127.0.0.1:4318"
 ALL: Final = 'kind in ("agent", "chain", "embedding", "model", "retriever", "span", "tool")'
-# By recipe: the root of the trace, and all that its call of the model says.
+# The root span of each recipe's trace.
 ROOTS: Final = {
     "openai": "ChatCompletion",
     "anthropic": "messages.create",
@@ -30,13 +30,13 @@ ROOTS: Final = {
 }
 
 
-# Each is for OpenAI's client, under the name "openai" too; beside it, what its spans name.
+# Each instruments OpenAI's client, also under the name "openai". The value is its spans' scope.
 INSTRUMENTORS: Final = {
     "openinference-instrumentation-openai": "openinference.instrumentation.openai",
     "opentelemetry-instrumentation-openai": "opentelemetry.instrumentation.openai.v1",
     "opentelemetry-instrumentation-openai-v2": "opentelemetry.util.genai.handler",
 }
-# What the official one needs to tell messages, see the page.
+# The official instrumentation needs these to record messages, see the page.
 WITH_MESSAGES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
@@ -50,7 +50,7 @@ def start(
     environment: str = "llm",
     **variables: str,
 ) -> str:
-    """Run a command beside the provider, to which the environment leads every library."""
+    """Run a command with a stub provider that the environment sets for every library."""
     with serving(Sink()) as provider:
         return run(
             command,
@@ -62,20 +62,20 @@ def start(
             OPENAI_BASE_URL=f"{provider}/v1",
             OPENAI_API_BASE=f"{provider}/v1",
             ANTHROPIC_API_KEY="none",
-            DSPY_CACHEDIR=str(folder / "dspy"),  # it keeps answers
+            DSPY_CACHEDIR=str(folder / "dspy"),  # DSPy caches responses
             ANTHROPIC_BASE_URL=provider,
         )
 
 
 def calls_of_models(collector: CollectorProcess, project: str) -> list[Any]:
-    """Read what the only call of a model says."""
+    """Return the only model call of a project, and its output tokens."""
     [call] = [run for run in collector.runs(project, where=ALL) if run["tokens"]["input"]]
     return [collector.get(f"/runs/{call['run_id']}"), call["tokens"]["output"]]
 
 
 @pytest.mark.parametrize("project", sorted(ROOTS))
 def test_recipe(project: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who runs a recipe has its answer, and a trace with question, answer and tokens in it."""
+    """A recipe prints the answer and records a trace with question, answer and tokens."""
     (tmp_path / "recipe.py").write_text(RECIPES[project])
     assert start(["python", "recipe.py"], collector, tmp_path) == "Sunny in Ghent\n"
     found = collector.runs(project, where=ALL)
@@ -90,7 +90,7 @@ def test_recipe(project: str, collector: CollectorProcess, tmp_path: Path) -> No
 def instrument(
     named: str, project: str, collector: CollectorProcess, folder: Path
 ) -> list[dict[str, Any]]:
-    """Run the recipe of OpenAI with other instrumentations; returns the runs that count."""
+    """Run the OpenAI recipe with other instrumentations, and return the counted runs."""
     recipe = RECIPES["openai"].replace('Client("openai")', f'Client("{project}")')
     (folder / "recipe.py").write_text(
         recipe.replace('instrument("openai")', f"instrument({named})")
@@ -102,7 +102,7 @@ def instrument(
 
 @pytest.mark.parametrize("package", INSTRUMENTORS)
 def test_each_instrumentation(package: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """`client.instrument` of each maker's package records question, answer and tokens."""
+    """`client.instrument` with each package records question, answer and tokens."""
     assert package in PAGE
     [run] = instrument(f'"{package}"', package, collector, tmp_path)
     whole = collector.get(f"/runs/{run['run_id']}")
@@ -118,14 +118,14 @@ def test_each_instrumentation(package: str, collector: CollectorProcess, tmp_pat
 
 
 def test_name_of_the_library(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Of three that instrument one library, its name takes the first: OpenInference."""
+    """The library's name selects the first of three instrumentations: OpenInference."""
     [run] = instrument('"openai"', "by-name", collector, tmp_path)
     whole = collector.get(f"/runs/{run['run_id']}")
     assert whole["scope"]["name"] == "openinference.instrumentation.openai"
 
 
 def test_all_at_once(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Where all three record a call, it counts once: the sums are those of one."""
+    """A call that three instrumentations record counts once in all sums."""
     named = ", ".join(f'"{package}"' for package in INSTRUMENTORS)
     [run] = instrument(named, "all-three", collector, tmp_path)
     assert len(run["also_recorded"]) == 2
@@ -141,12 +141,12 @@ def test_all_at_once(collector: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_every_recipe_is_run() -> None:
-    """Every recipe of the page is run here."""
+    """This module runs every recipe of the page."""
     assert set(RECIPES) == set(ROOTS)
 
 
 def test_without_a_change_of_the_code(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A program that says nothing of telemetry is recorded as the page says."""
+    """A program without telemetry code is recorded as documented."""
     [block] = re.findall(r"^```sh llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     lines = RECIPES["openai"].splitlines(keepends=True)
     (tmp_path / "app.py").write_text("".join(one for one in lines if "client" not in one))

@@ -1,4 +1,4 @@
-"""Runs of MLflow, made by it with autolog: read, and imported into a real collector."""
+"""Real MLflow runs with autolog can be read, and imported into a collector."""
 
 import math
 from typing import Any
@@ -11,20 +11,20 @@ from tests.support.collector import CollectorProcess
 
 
 def find(collector: CollectorProcess, project: str, key: str) -> dict[str, Any]:
-    """Read the whole record of the run that has a key."""
+    """Return the full record of the run with a trace key."""
     [run_id] = [run["run_id"] for run in collector.runs(project) if run["trace_key"] == key]
     found: dict[str, Any] = collector.get(f"/projects/{project}/runs/{run_id}")
     return found
 
 
 def find_series(collector: CollectorProcess, project: str, run_id: str) -> dict[str, Any]:
-    """Read the points of all metrics of a run."""
+    """Return the points of all metrics of a run."""
     answer = collector.get(f"/projects/{project}/metrics", run_id=run_id, points=5000)
     return {one["name"]: one["points"] for one in answer["series"]}
 
 
 def find_artifacts(collector: CollectorProcess, project: str, run_id: str) -> dict[str, int]:
-    """Read names and sizes of all artifacts of a run."""
+    """Return names and sizes of all artifacts of a run."""
     found: dict[str, int] = {}
     cursor: dict[str, str] = {}
     while True:
@@ -36,15 +36,15 @@ def find_artifacts(collector: CollectorProcess, project: str, run_id: str) -> di
 
 
 def everything(collector: CollectorProcess, project: str) -> list[Any]:
-    """Read all that there is of a project, but for its name and the process that sent it."""
+    """Return all data of a project, except its name and the process that sent it."""
     found = []
     for run in collector.runs(project):
         whole = collector.get(f"/projects/{project}/runs/{run['run_id']}")
-        del whole["last_heard_ns"]  # of an open run: it was heard of again
+        del whole["last_heard_ns"]  # changes for an open run with each import
         for nameless in (whole, whole["resource"], whole["scope"].get("attributes", {})):
             nameless.pop("project", None)
             nameless.pop("otel_ml.project", None)
-            nameless.pop("service.name", None)  # the project's, where nothing names a service
+            nameless.pop("service.name", None)  # equals the project if no service is given
             nameless.pop("service.instance.id", None)
         series = find_series(collector, project, run["run_id"])
         found.append((whole, series, find_artifacts(collector, project, run["run_id"])))
@@ -52,7 +52,7 @@ def everything(collector: CollectorProcess, project: str) -> list[Any]:
 
 
 def test_model_is_described(tracking: Tracking) -> None:
-    """`from_mlflow_run` tells what MLflow knows of a model, under the names of the origin."""
+    """`from_mlflow_run` describes a model with the field names of the original."""
     run, model = tracking.runs["first"], dict(tracking.told["model"])
     source = model.pop("source")
     [dataset] = run["datasets"]
@@ -74,14 +74,14 @@ def test_model_is_described(tracking: Tracking) -> None:
 
 
 def test_source_is_where_the_model_lies(tracking: Tracking) -> None:
-    """The source of a model is the folder that its files are in."""
+    """The source of a model is the folder with its files."""
     assert "MLmodel" in {
         path.name for path in tracking.folder.joinpath(tracking.told["model"]["source"]).iterdir()
     }
 
 
 def test_run_without_a_model_is_described(tracking: Tracking) -> None:
-    """What a run does not have is None or empty, under the same names."""
+    """Missing parts of a run are None or empty, under the same names."""
     model = dict(tracking.told["without_model"])
     assert model.pop("source").endswith("/artifacts/model")
     assert model == {
@@ -95,7 +95,7 @@ def test_run_without_a_model_is_described(tracking: Tracking) -> None:
 
 
 def test_last_metrics(tracking: Tracking) -> None:
-    """`get_mlflow_model_metrics` tells the last value of each metric."""
+    """`get_mlflow_model_metrics` returns the last value of each metric."""
     last = tracking.told["last"]
     assert math.isnan(last.pop("odd"))
     told = dict(tracking.runs["first"]["last"])
@@ -105,7 +105,7 @@ def test_last_metrics(tracking: Tracking) -> None:
 
 
 def test_all_runs_are_imported(tracking: Tracking, imported: list[dict[str, Any]]) -> None:
-    """An experiment is imported run by run, the oldest first."""
+    """An experiment's runs are imported one by one, the oldest first."""
     order = ("first", "parent", "child", "failed", "killed", "open")
     assert [done["source"] for done in imported] == [tracking.runs[n]["run_id"] for n in order]
     assert all(done["whole"] and done["delivered"] == done["records"] for done in imported)
@@ -114,7 +114,7 @@ def test_all_runs_are_imported(tracking: Tracking, imported: list[dict[str, Any]
 def test_run_is_whole(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """An imported run has the name, times, user, params, tags and data sets of MLflow's."""
+    """An imported run has the name, times, user, params, tags and data sets of the MLflow run."""
     told = tracking.runs["first"]
     run = find(collector, "once", told["run_id"])
     [dataset] = [dict(one) for one in told["datasets"]]
@@ -136,7 +136,7 @@ def test_run_is_whole(
 
 
 def test_params_are_typed(imported: list[dict[str, Any]], collector: CollectorProcess) -> None:
-    """Params are the numbers and truths that they were, so that filters compare them."""
+    """Params are imported as numbers and booleans, so that filters can compare them."""
     [run] = collector.runs("once", where='params["C"] > 0.5 and params["fit_intercept"] == True')
     params = collector.get(f"/runs/{run['run_id']}")["params"]
     wanted = {"C": 1.0, "max_iter": 100, "fit_intercept": True, "solver": "lbfgs"}
@@ -147,7 +147,7 @@ def test_params_are_typed(imported: list[dict[str, Any]], collector: CollectorPr
 def test_model_of_a_run_is_a_version(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """The model that a run logged is a version with flavor, signature and metrics, made by it."""
+    """A run's logged model becomes a version with flavor, signature and metrics."""
     with Reader("once", endpoint=collector.endpoint) as reader:
         [version] = reader.versions("iris")
     params = version.definition["params"]
@@ -161,7 +161,7 @@ def test_model_of_a_run_is_a_version(
 
 
 def test_contents_are_taken_up_to_a_limit(tracking: Tracking, collector: CollectorProcess) -> None:
-    """Asked for, contents of small files come along; those of others stay where they are."""
+    """With `content_bytes`, contents of small files are imported; those of larger files are not."""
     first = tracking.runs["first"]["run_id"]
     [done] = tracking.bring("contents", first, "contents", collector.endpoint)
     assert done["whole"], done
@@ -176,7 +176,7 @@ def test_contents_are_taken_up_to_a_limit(tracking: Tracking, collector: Collect
 def test_history_is_whole(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """Every point of every metric is there, in order, with its step and its time."""
+    """Every point of every metric is imported, in order, with its step and time."""
     told = tracking.runs["first"]
     expected = {
         name: [
@@ -196,7 +196,7 @@ def test_history_is_whole(
 def test_artifacts_are_listed(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """Every file of a run and of its model is listed with its size."""
+    """Every file of a run and its model is listed with its size."""
     told = tracking.runs["first"]["artifacts"]
     assert find_artifacts(collector, "once", imported[0]["run_id"]) == told
     assert {"model/MLmodel", "texts/299.txt"} <= told.keys()
@@ -205,7 +205,7 @@ def test_artifacts_are_listed(
 def test_outcomes(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """A run that failed, was killed or goes on is shown as that."""
+    """Failed, killed and open runs have the matching outcome."""
     found = {
         name: find(collector, "once", tracking.runs[name]["run_id"])["outcome"]
         for name in ("failed", "killed", "open")
@@ -216,7 +216,7 @@ def test_outcomes(
 def test_nested_run_is_below_its_parent(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """A nested run is a child in one trace."""
+    """A nested run becomes a child in the same trace."""
     ids = {done["source"]: done["run_id"] for done in imported}
     child = next(
         run
@@ -229,7 +229,7 @@ def test_nested_run_is_below_its_parent(
 def test_secrets_are_hidden(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """What the client hides in runs of its own is hidden in imported ones."""
+    """Secrets are redacted in imported runs as in recorded ones."""
     ids = {done["source"]: done["run_id"] for done in imported}
     run = collector.get(f"/runs/{ids[tracking.runs['child']['run_id']]}")
     assert run["params"]["depth"] == 3
@@ -239,7 +239,7 @@ def test_secrets_are_hidden(
 def test_second_import_changes_nothing(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """An experiment that is imported twice is stored once."""
+    """Importing an experiment twice stores it once."""
     before = everything(collector, "once")
     assert tracking.bring("experiment", "iris", "once", collector.endpoint) == imported
     assert everything(collector, "once") == before
@@ -248,7 +248,7 @@ def test_second_import_changes_nothing(
 def test_interrupted_import_is_completed(
     tracking: Tracking, imported: list[dict[str, Any]], collector: CollectorProcess
 ) -> None:
-    """An import that was interrupted leaves no run, and called again it leaves the whole one."""
+    """An interrupted import leaves no run, and a second import completes the run."""
     run_id = tracking.runs["first"]["run_id"]
     [part] = tracking.bring("part", run_id, "interrupted", collector.endpoint)
     assert (part["delivered"], collector.runs("interrupted")) == (280, [])
@@ -259,20 +259,20 @@ def test_interrupted_import_is_completed(
 
 
 def test_missing_collector_is_told(tracking: Tracking) -> None:
-    """An import that gets nowhere says so, and stops."""
+    """An import stops and reports failure if the collector is unreachable."""
     run_id = tracking.runs["first"]["run_id"]
     [done] = tracking.bring("run", run_id, "nowhere", "http://127.0.0.1:9")
     assert (done["whole"], done["delivered"], done["records"]) == (False, 0, 256)
 
 
 def test_provider_of_somebody_else_is_refused(tracking: Tracking) -> None:
-    """Spans that cannot be given ids are refused with what would be right."""
+    """A tracer provider that cannot set span ids is refused with a hint."""
     run_id = tracking.runs["child"]["run_id"]
     [message] = tracking.bring("joined", run_id, "joined", "http://127.0.0.1:9")
     assert "expected Client(join=False)" in message
 
 
 def test_old_run_is_told_to_be_refused(tracking: Tracking, collector: CollectorProcess) -> None:
-    """A run that the collector refuses for its age is told to be lost."""
+    """A run that the collector rejects because of its age is reported as lost."""
     [done] = tracking.bring("run", tracking.told["old"], "old", collector.endpoint)
     assert (done["whole"], done["delivered"], done["lost"]) == (False, 0, {"rejected": 1})

@@ -1,4 +1,4 @@
-"""Traces that MLflow recorded are imported by the command into a real collector."""
+"""The import command imports MLflow's traces into a real collector."""
 
 import re
 import shlex
@@ -19,12 +19,12 @@ EVERY: Final = 'kind == "span" or kind != "span"'
 
 @dataclass(frozen=True)
 class ImportedTraces:
-    """Traces of MLflow, imported twice.
+    """MLflow traces, imported twice.
 
     Attributes:
-        told: What MLflow stored, as its API returns it.
-        shown: What each import printed.
-        runs: Whole runs of the project, the oldest first.
+        told: The data in MLflow's store, as its API returns it.
+        shown: The output of each import.
+        runs: Full runs of the project, the oldest first.
     """
 
     told: dict[str, Any]
@@ -34,7 +34,7 @@ class ImportedTraces:
 
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) -> ImportedTraces:
-    """Traces of MLflow in an SQLite store, imported by the command."""
+    """Import MLflow traces from an SQLite store with the command."""
     folder = tmp_path_factory.mktemp("mlflow-traces")
     told = ask("mlflow_traces", folder=folder, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
     shown = [import_store(folder, collector) for _ in range(2)]
@@ -44,7 +44,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess
 
 
 def import_store(folder: Path, collector: CollectorProcess) -> str:
-    """Import the store in a folder as the docs do; returns what the command printed."""
+    """Import the store in a folder as in the docs, and return the output of the command."""
     page = (ROOT / "docs/how-to/import-from-tools.md").read_text()
     [line] = re.findall("^otel-ml (import mlflow .*)$", page, re.MULTILINE)
     command = ("python", "-m", "otel_ml_collector", *shlex.split(line))
@@ -53,7 +53,7 @@ def import_store(folder: Path, collector: CollectorProcess) -> str:
 
 
 def test_counts(traces: ImportedTraces) -> None:
-    """Each span, score and run is imported once, however often it is imported."""
+    """Each span, score and run is stored once, even after two imports."""
     spans = sum(trace["spans"] for trace in traces.told["traces"].values())
     assert spans == 7
     for shown in traces.shown:
@@ -64,7 +64,7 @@ def test_counts(traces: ImportedTraces) -> None:
 
 
 def test_tokens_and_costs(traces: ImportedTraces) -> None:
-    """Tokens and costs of each trace are those of MLflow."""
+    """Tokens and costs of each trace equal MLflow's."""
     for trace_id, told in traces.told["traces"].items():
         inside = [run for run in traces.runs if run["trace_id"] == trace_id.removeprefix("tr-")]
         assert len(inside) == told["spans"]
@@ -77,7 +77,7 @@ def test_tokens_and_costs(traces: ImportedTraces) -> None:
 
 
 def test_sessions_and_tags(traces: ImportedTraces) -> None:
-    """Runs have the session and user of their trace, and the tags that users gave."""
+    """Runs have the session and user of their trace, and the tags that users set."""
     asked = [run for run in traces.runs if run["name"] == "assistant"]
     assert {(run["session"], run["user"], run["kind"]) for run in asked} == {
         ("s-1", "u-1", "agent")
@@ -107,7 +107,7 @@ def test_scores(traces: ImportedTraces) -> None:
 
 
 def test_data_set(traces: ImportedTraces, collector: CollectorProcess) -> None:
-    """An evaluation data set becomes a data set."""
+    """An MLflow evaluation data set is imported as a data set."""
     with Reader(PROJECT, endpoint=collector.endpoint) as reader:
         [version] = reader.datasets()
         [item] = reader.dataset_items("sums", version.version)

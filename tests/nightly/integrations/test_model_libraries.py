@@ -1,4 +1,4 @@
-"""Models of other libraries are recorded without a decorator, and nothing else changes."""
+"""Models of other libraries are recorded without a decorator and otherwise unchanged."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,7 @@ PAGES: Final = {
 
 @pytest.mark.parametrize("page", PAGES)
 def test_service_of_the_page(page: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows a page has the runs that it names, each with a version."""
+    """The code of a docs page records the expected runs, each with a version."""
     project, answer, expected = PAGES[page]
     if page in {"onnx-runtime.md", "transformers.md"}:
         (tmp_path / "prepare.py").write_text(find_block(page, "python prepare"))
@@ -46,7 +46,7 @@ def test_service_of_the_page(page: str, collector: CollectorProcess, tmp_path: P
     assert runs[0]["version"] == 1
 
 
-# What is recorded of the program: name, kind and rows of the runs, curves, and names of inputs.
+# The records of the program: name, kind and rows of the runs, curves, and names of inputs.
 RECORDED: Final[dict[str, tuple[list[list[Any]], list[str], list[str]]]] = {
     "xgboost": (
         [
@@ -121,7 +121,7 @@ RECORDED: Final[dict[str, tuple[list[list[Any]], list[str], list[str]]]] = {
 
 @pytest.mark.parametrize("library", RECORDED)
 def test_recorded_models_do_the_same(library: str, tmp_path: Path) -> None:
-    """Bare and recorded models give the same results, and the classes are restored exactly."""
+    """Recording does not change results, and removing it restores the classes exactly."""
     told = ask("recorded_models", library, folder=tmp_path)
     runs, curves, inputs = RECORDED[library]
     assert (told["same"], told["restored"]) == (True, True)
@@ -132,14 +132,14 @@ def test_recorded_models_do_the_same(library: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["catboost", "keras", "lightgbm", "xgboost"])
 def test_versions_of_equal_models(library: str, tmp_path: Path) -> None:
-    """Models that are trained alike in two processes are the same version."""
+    """Models with equal training in two processes are the same version."""
     first, second = (ask("recorded_models", library, folder=tmp_path) for _ in range(2))
     assert first["versions"] == second["versions"]
 
 
 @pytest.mark.parametrize("library", RECORDED)
 def test_without_code(library: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """A program that does not name otel-ml is recorded when a variable names the library."""
+    """`OTEL_ML_INSTRUMENT` records a library's models in a program without otel-ml code."""
     program = "tests.nightly.integrations.programs.recorded_models"
     code = f"from {program} import USES; USES['{library}']()"
     run(
@@ -159,7 +159,7 @@ def test_without_code(library: str, collector: CollectorProcess, tmp_path: Path)
 
 
 def test_every_service_is_run() -> None:
-    """Every page that shows such a service is run, here or in the tests of scikit-learn."""
+    """Each page with such a service is tested, here or in the tests of scikit-learn."""
     pages = (ROOT / "docs" / "how-to").glob("*.md")
     shown = {page.name for page in pages if "```python service\n" in page.read_text()}
     assert shown == {*PAGES, "scikit-learn.md"}

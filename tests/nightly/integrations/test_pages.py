@@ -1,4 +1,4 @@
-"""The blocks of the docs that need more than Python alone: fenced as ``python integrations``."""
+"""Code blocks of the docs that need extra packages work: fenced as ``python integrations``."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ MAIN: Final = "from shop.model import Ranker, predict\npredict(1)\nRanker().rank
 
 
 def run_blocks(page: str, collector: CollectorProcess, folder: Path) -> list[str]:
-    """Run a page's blocks one after the other; returns what model and outcome their runs have."""
+    """Run a page's blocks in order, and return model and outcome of their runs."""
     for language, block in BLOCK.findall((FOLDER / page).read_text()):
         script = folder / "block"
         script.write_text(block.replace(HERE, collector.endpoint))
@@ -42,7 +42,7 @@ def run_blocks(page: str, collector: CollectorProcess, folder: Path) -> list[str
 
 
 def compare_page(page: str, collector: CollectorProcess, folder: Path) -> Any:
-    """Run the blocks of a page, and put its runs side by side, the first one first."""
+    """Run the blocks of a page, and compare its runs, the first one first."""
     run_blocks(f"{page}.md", collector, folder)
     trained = [run["run_id"] for run in reversed(collector.runs(page))]
     return collector.get(f"/projects/{page}/compare?{urlencode({'of': trained}, doseq=True)}")
@@ -57,7 +57,7 @@ def compare_page(page: str, collector: CollectorProcess, folder: Path) -> Any:
     ],
 )
 def test_page(page: str, runs: list[str], collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who runs the blocks of a page has the runs that it speaks of."""
+    """The blocks of a page record the expected runs."""
     shop = tmp_path / "shop"
     shop.mkdir()
     (shop / "model.py").write_text(MODEL)
@@ -66,7 +66,7 @@ def test_page(page: str, runs: list[str], collector: CollectorProcess, tmp_path:
 
 
 def test_every_block_is_run() -> None:
-    """Every page with such a block is run, here or by the tests of what it is about."""
+    """Each page with such a block is tested, here or in the tests of its library."""
     pages = {page.name for page in (ROOT / "docs").rglob("*.md") if BLOCK.search(page.read_text())}
     assert pages == {
         "data.md",

@@ -1,4 +1,4 @@
-"""Tensors of PyTorch: they are recorded as they were, and digests tell their elements apart."""
+"""Tensors of PyTorch are recorded unchanged, and their digests identify their elements."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ CLAIMS = [
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process with PyTorch prints."""
+    """Run a process with PyTorch, and return its output."""
     answer: dict[str, Any] = ask("tensors", folder=tmp_path_factory.mktemp("tensors"))
     return answer
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_digest(told: dict[str, Any], claim: str) -> None:
-    """The digest is that of the elements and their places, however they are stored."""
+    """A digest depends on the elements and their positions, not on how they are stored."""
     assert told["claims"][claim]

@@ -1,4 +1,4 @@
-"""A real `Trainer` on a tiny random model, recorded by a real collector."""
+"""A real collector records a real `Trainer` with a tiny random model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ Told = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) -> Told:
-    """What the program tells of its trainings."""
+    """Run the trainings, and return the program's output."""
     folder: Path = tmp_path_factory.mktemp("train")
     found: Told = ask(
         "train", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint, OTEL_ML_PROJECT="train"
@@ -23,7 +23,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) 
 
 
 def find_points(collector: CollectorProcess, run_id: str) -> dict[str, list[tuple[int, float]]]:
-    """Read step and value of all points of a run, by metric."""
+    """Return step and value of all points of a run, by metric."""
     answer = collector.get("/projects/train/metrics", run_id=run_id, points=5000)
     return {
         one["name"]: [(point["step"], point["value"]) for point in one["points"]]
@@ -32,7 +32,7 @@ def find_points(collector: CollectorProcess, run_id: str) -> dict[str, list[tupl
 
 
 def points_of(logged: list[Any]) -> dict[str, list[tuple[int, float]]]:
-    """Sort what a trainer logged by metric."""
+    """Group a trainer's log by metric."""
     found: dict[str, list[tuple[int, float]]] = {}
     for step, logs in logged:
         for name, value in logs.items():
@@ -41,7 +41,7 @@ def points_of(logged: list[Any]) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_numbers_of_every_step(told: Told, collector: CollectorProcess) -> None:
-    """Every number that a trainer logs is there under its name and step."""
+    """Every number that a trainer logs is recorded under its name and step."""
     train = told["train"]
     points = find_points(collector, train["run_id"])
     assert points == points_of(train["logged"])
@@ -50,7 +50,7 @@ def test_numbers_of_every_step(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_training_is_a_run(told: Told, collector: CollectorProcess) -> None:
-    """A training is one run with its arguments, from its begin to its end."""
+    """A training is recorded as one run with its arguments."""
     assert told["train"]["before"] is None
     run = collector.get(f"/runs/{told['train']['run_id']}")
     assert (run["model"], run["kind"], run["outcome"], run["tags"]) == (
@@ -69,20 +69,20 @@ def test_training_is_a_run(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_arguments_that_say_nothing_stay_out(told: Told, collector: CollectorProcess) -> None:
-    """Defaults, places and tokens are no params."""
+    """Default arguments, paths and tokens are not recorded as params."""
     run = collector.get(f"/runs/{told['train']['run_id']}")
     assert not {"adam_beta1", "output_dir", "hub_token", "report_to"} & run["params"].keys()
     assert "s3cr3t" not in str(run)
 
 
 def test_given_run_fails_with_its_training(told: Told, collector: CollectorProcess) -> None:
-    """A training that raises within a given run is that run's error."""
+    """A training that raises inside an open run ends that run with the error."""
     run = collector.get(f"/runs/{told['train_in_a_run']['run_id']}")
     assert (run["model"], run["outcome"], run["error_message"]) == ("given", "error", "no luck")
 
 
 def test_callback_of_digitalhub(told: Told, collector: CollectorProcess) -> None:
-    """The callback of DigitalHub's documentation, unchanged, logs to a run of ours."""
+    """The unchanged callback of DigitalHub's documentation works with an otel-ml run."""
     train = told["train_as_digitalhub"]
     run = collector.get(f"/runs/{train['run_id']}")
     found = {
@@ -95,7 +95,7 @@ def test_callback_of_digitalhub(told: Told, collector: CollectorProcess) -> None
 
 
 def test_thousand_steps(told: Told, collector: CollectorProcess) -> None:
-    """1,000 logs are 1,000 points in order, those of the first process alone."""
+    """1,000 logs of the main process are recorded as 1,000 points in order."""
     steps = range(1, 1_001)
     assert find_points(collector, told["log_often"]["run_id"]) == {
         "loss": [(step, float(np.float32(1 / step))) for step in steps],

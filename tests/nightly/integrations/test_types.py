@@ -1,4 +1,4 @@
-"""Values of frameworks that the tests of a commit do without: what is kept of each.
+"""Values of frameworks that CI does not install are captured in the documented form.
 
 ``pytest tests/nightly/integrations/test_types.py -k table -s`` prints the table.
 """
@@ -26,7 +26,7 @@ TAKEN: Final[dict[str, float | list[float]]] = {
     "row of integers": [1.0, 2.0],
     "array of integers": [1.0, 2.0, 3.0],
 }
-# What of a value its refusal names.
+# The part of each value that the error message names.
 WRONG: Final = {
     "matrix": "of type torch.Tensor with shape (2, 3)",
     "list of rows": "of type torch.Tensor with shape (2,)",
@@ -44,13 +44,13 @@ WRONG: Final = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the program tells of its values."""
+    """Run the program, and return its output."""
     found: dict[str, Any] = ask("typed_values", folder=tmp_path_factory.mktemp("types"))
     return found
 
 
 def test_table(told: dict[str, Any]) -> None:
-    """Tensors of every dtype and layout come back; what does not is said to be its text."""
+    """Tensors of every dtype and layout are restored; unsupported values are recorded as text."""
     rows = [Row(**row) for row in told["rows"]]
     sys.stdout.write(f"\n{write_table(rows)}\n{len(rows)} values\n")
     assert [row for row in rows if not row.is_true] == []
@@ -58,12 +58,12 @@ def test_table(told: dict[str, Any]) -> None:
 
 
 def test_state_is_a_file_of_safetensors(told: dict[str, Any]) -> None:
-    """A state_dict is kept as the very file that safetensors writes."""
+    """A state_dict is stored as exactly the file that safetensors writes."""
     assert told["safetensors"] == {"same bytes": True, "read": True, "same document": True}
 
 
 def test_methods_of_libraries(told: dict[str, Any]) -> None:
-    """A method is named after its object, and what OpenAI takes for not given is no input."""
+    """A method is named after its class, and OpenAI's "not given" values are not inputs."""
     assert told["named"] == [
         ["LogisticRegression.predict", {"X": [[0.5]]}],
         [
@@ -80,7 +80,7 @@ def test_methods_of_libraries(told: dict[str, Any]) -> None:
 
 
 def test_figures_are_pictures(tmp_path: Path) -> None:
-    """Figures of matplotlib and plotly are read back as the pictures that they draw."""
+    """Figures of matplotlib and plotly are restored as images."""
     found = ask("typed_values", "pictures", folder=tmp_path)["pictures"]
     assert found == [
         {"type": "otel_ml.types.Image", "of": "matplotlib.figure.Figure", "size": [200, 150]},
@@ -95,14 +95,14 @@ def test_figures_are_pictures(tmp_path: Path) -> None:
 
 
 def test_block_of_the_docs(collector: CollectorProcess, tmp_path: Path) -> None:
-    """The block on safetensors runs."""
+    """The docs' block about safetensors runs."""
     assert run_blocks("data.md", collector, tmp_path) == []
 
 
 def test_metrics(collector: CollectorProcess, tmp_path: Path) -> None:
     """Tensors and arrays are metrics: numbers with one element, lists with one dimension.
 
-    What is neither is refused by a ValueError that names key and value, and nothing of it is kept.
+    Other shapes raise a ValueError that names metric and value, and nothing is logged.
     """
     refused = ask("metric_values", folder=tmp_path, OTEL_ML_ENDPOINT=collector.endpoint)
     wanted = "expected a number or a list of numbers"

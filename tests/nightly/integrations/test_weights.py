@@ -1,4 +1,4 @@
-"""Weights of real models: read the same in each process, and otherwise when they change."""
+"""Digests of real models' weights are equal in each process, and change with the weights."""
 
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ LIBRARIES = [
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two processes tell of the same models, by library."""
+    """Return the digests of the same models from two processes, by library."""
     folders: list[Path] = [tmp_path_factory.mktemp("weights") for _ in range(2)]
     return [ask("weights", folder=folder) for folder in folders]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_digest_is_of_the_weights(told: list[dict[str, Any]], library: str) -> None:
-    """The digest is the same when read again, from a copy and in another process."""
+    """The digest is the same when computed again, for a copy, and in another process."""
     first, second = (one[library] for one in told)
     assert first == second
     assert (first["again"], first["copied"]) == (True, True)
@@ -30,7 +30,7 @@ def test_digest_is_of_the_weights(told: list[dict[str, Any]], library: str) -> N
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_change_is_seen(told: list[dict[str, Any]], library: str) -> None:
-    """A model that is fitted, trained or loaded otherwise has another mark and another digest."""
+    """A model that is refitted, trained further or reloaded gets a new mark and a new digest."""
     one = told[0][library]
     assert one["is_marked"]
     assert one["changed"] != one["first"]

@@ -1,4 +1,4 @@
-"""Real trainings of XGBoost, recorded by a real collector."""
+"""A real collector records real trainings of XGBoost."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ Points = dict[str, list[tuple[int, float]]]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) -> Told:
-    """What the program tells of its trainings."""
+    """Run the trainings, and return the program's output."""
     folder: Path = tmp_path_factory.mktemp("boost")
     found: Told = ask(
         "boost", folder=folder, OTEL_ML_ENDPOINT=collector.endpoint, OTEL_ML_PROJECT=PROJECT
@@ -25,7 +25,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) 
 
 
 def points_of(collector: CollectorProcess, run_id: str) -> Points:
-    """Read step and value of all points of a run, by metric."""
+    """Return step and value of all points of a run, by metric."""
     answer = collector.get(f"/projects/{PROJECT}/metrics", run_id=run_id, points=1000)
     return {
         one["name"]: [(point["step"], point["value"]) for point in one["points"]]
@@ -34,7 +34,7 @@ def points_of(collector: CollectorProcess, run_id: str) -> Points:
 
 
 def test_page(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Who follows the page has three trainings, which the comparison puts in the right order."""
+    """The code of the docs page records three trainings, which the comparison ranks correctly."""
     found = compare_page("xgboost", collector, tmp_path)
     assert found["differing"] == ["max_depth"]
     assert found["same"] == {
@@ -51,7 +51,7 @@ def test_page(collector: CollectorProcess, tmp_path: Path) -> None:
 
 
 def test_every_round(told: Told, collector: CollectorProcess) -> None:
-    """Every number that XGBoost tells is there under its name and round."""
+    """Every number that XGBoost reports is recorded under its name and round."""
     assert points_of(collector, told["train"]["run_id"]) == {
         f"{data}-{metric}": list(enumerate(values))
         for data, metrics in told["train"]["told"].items()
@@ -60,7 +60,7 @@ def test_every_round(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_training_is_a_run(told: Told, collector: CollectorProcess) -> None:
-    """A training is one run with what was asked for, and the round that was chosen."""
+    """A training is recorded as one run with its params and the best iteration."""
     run = collector.get(f"/runs/{told['train']['run_id']}")
     assert (run["model"], run["kind"], run["outcome"]) == ("trained", "training", "ok")
     assert run["params"] == {
@@ -75,14 +75,14 @@ def test_training_is_a_run(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_cross_validation(told: Told, collector: CollectorProcess) -> None:
-    """A cross-validation is one run with mean and deviation of each round."""
+    """A cross-validation is recorded as one run with mean and deviation of each round."""
     assert points_of(collector, told["validate"]["run_id"]) == {
         name: list(enumerate(values)) for name, values in told["validate"]["told"].items()
     }
 
 
 def test_estimators(told: Told, collector: CollectorProcess) -> None:
-    """Each estimator that is fitted with a callback is a run of its own."""
+    """Each estimator that is fitted with a callback is recorded as a separate run."""
     runs = [collector.get(f"/runs/{one}") for one in told["fit"]["run_ids"]]
     assert [run["params"]["max_depth"] for run in runs] == [1, 2]
     assert [run["params"]["eta"] for run in runs] == [0.05, 0.05]
@@ -90,7 +90,7 @@ def test_estimators(told: Told, collector: CollectorProcess) -> None:
 
 
 def test_given_run_fails_with_its_training(told: Told, collector: CollectorProcess) -> None:
-    """A training that raises within a given run is that run's error, after what it logged."""
+    """A training that raises in an open run ends that run with the error and keeps its points."""
     run = collector.get(f"/runs/{told['fail']['run_id']}")
     assert (run["model"], run["outcome"], run["error_message"]) == ("given", "error", "no luck")
     assert run["params"] == {"mine": 1}

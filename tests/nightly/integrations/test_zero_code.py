@@ -1,4 +1,4 @@
-"""The commands of docs/how-to/zero-code.md: a program whose code says nothing of telemetry."""
+"""The commands of docs/how-to/zero-code.md work for a program without telemetry code."""
 
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,12 @@ def start(collector: CollectorProcess, folder: Path, project: str, **variables: 
 
 
 def find(collector: CollectorProcess, project: str) -> list[dict[str, Any]]:
-    """Read all spans of a project, by name."""
+    """Return all spans of a project, by name."""
     return sorted(collector.runs(project, where=ALL), key=lambda run: str(run["name"]))
 
 
 def test_spans_of_the_service(collector: CollectorProcess, tmp_path: Path) -> None:
-    """With the exporter alone a program's HTTP requests are recorded, and nothing else."""
+    """With the exporter alone, only a program's HTTP requests are recorded."""
     assert start(collector, tmp_path, "service") == "2 [1, 3] 8\n"
     found = find(collector, "service")
     assert [(span["name"], span["kind"], span["span_kind"]) for span in found] == [
@@ -43,7 +43,7 @@ def test_spans_of_the_service(collector: CollectorProcess, tmp_path: Path) -> No
 
 
 def test_named_functions_are_traced(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Functions, methods and static methods that the environment names are traced."""
+    """Functions, methods and static methods that the environment variable names are traced."""
     assert start(collector, tmp_path, "named", OTEL_ML_TRACE=NAMED) == "2 [1, 3] 8\n"
     found = [
         (run["model"], run["kind"], run["version"], run["outcome"])
@@ -58,7 +58,7 @@ def test_named_functions_are_traced(collector: CollectorProcess, tmp_path: Path)
 
 
 def test_wrong_names_are_told(collector: CollectorProcess, tmp_path: Path) -> None:
-    """What is not there, or is no name, is told once, and the program goes on."""
+    """Invalid names are reported once, and the program continues."""
     command = ["opentelemetry-instrument", "sh", "-c"]
     told = run(
         [*command, f"python -m {PROGRAM} {collector.endpoint}/healthz 2>&1"],
@@ -79,7 +79,7 @@ def test_wrong_names_are_told(collector: CollectorProcess, tmp_path: Path) -> No
 
 
 def test_missing_collector_breaks_nothing(tmp_path: Path) -> None:
-    """Without a collector the program prints what it prints."""
+    """A program prints the same without a collector."""
     (tmp_path / "page.txt").write_text("page")
     printed = run(
         ["opentelemetry-instrument", "python", "-m", PROGRAM, f"file://{tmp_path}/page.txt"],
@@ -95,7 +95,7 @@ def test_missing_collector_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_instrumentor_can_be_undone(tmp_path: Path) -> None:
-    """`uninstrument` puts back the functions that `instrument` replaced."""
+    """`uninstrument` restores the functions that `instrument` replaced."""
     code = f"""
 import {MODEL} as model
 from otel_ml.integrations.instrumentor import Instrumentor

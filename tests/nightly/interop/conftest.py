@@ -1,4 +1,4 @@
-"""Fixtures: the SDK versions, and servers that spans are sent to."""
+"""Fixtures: the SDK versions, and servers that receive spans."""
 
 from tests.support.interop.fixtures import ours, theirs
 

@@ -1,4 +1,4 @@
-"""The peers' decorators of the bench trace what they are given, in the environment they run in."""
+"""The benchmark's decorators of other libraries trace their calls in the pinned environment."""
 
 import pytest
 
@@ -19,14 +19,14 @@ CALLS = 3_000
 
 @pytest.fixture(scope="module", autouse=True)
 def environment() -> None:
-    """Leave all out where the peers are not installed."""
+    """Skip all tests if the other libraries are not installed."""
     if not PYTHON.exists():
         pytest.skip("There is no .venv-bench-peers: make .venv-bench-peers/stamp")
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_every_contender_is_timed(workload: str) -> None:
-    """Ours delivers all but what an event loop may lose, all others some, and each has its cell."""
+    """Every library is timed and delivers calls; otel-ml delivers all except from an event loop."""
     with open_sink(keep=True) as endpoint:
         rounds = measure(workload, endpoint, rounds=1, calls=CALLS)
     [times] = rounds
@@ -40,7 +40,7 @@ def test_every_contender_is_timed(workload: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_program_of_each_ends(name: str) -> None:
-    """A program of each ends with status 0 and says which share of its calls arrived."""
+    """A program of each library exits with status 0 and reports the share of delivered calls."""
     title, share, twice, _ = delivered_row(name, calls=CALLS)
     assert title == NAMES[name]
     assert twice == "0"

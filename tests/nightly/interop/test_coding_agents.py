@@ -1,6 +1,6 @@
-"""gemini-cli and codex themselves, with the settings of docs/how-to/coding-agents.md as they stand.
+"""The settings of docs/how-to/coding-agents.md work with the real gemini-cli and codex.
 
-The programs in `tests/nightly/interop/agents` ask a provider with fixed answers, and nothing else.
+The programs in `tests/nightly/interop/agents` send requests only to a stub provider.
 """
 
 import json
@@ -25,7 +25,7 @@ PAGE: Final = (ROOT / "docs/how-to/coding-agents.md").read_text()
 HERE: Final = "http://127.0.0.1:4318"
 ASKED: Final = "How is the weather in Ghent?"
 ANSWER: Final = "Sunny in Ghent"
-# What leads codex to the provider; it is no part of its telemetry.
+# Makes codex use the stub provider; not related to telemetry.
 _PROVIDER: Final = """\
 model = "gpt-5.1-codex"
 model_provider = "local"
@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "codex": ("codex", "exec", "--skip-git-repo-check", ASKED),
     "gemini": ("gemini", "-m", "gemini-2.5-flash", "-p", ASKED),
 }
-# Model, tokens that went in and came out (gemini-cli tells thoughts beside), and the answer.
+# Model, input and output tokens (gemini-cli reports thoughts separately), and the answer.
 CALLS: Final = {
     "codex": ("gpt-5.1-codex", 12, 5, ""),
     "gemini": ("gemini-2.5-flash", 12, 5, ANSWER),
@@ -48,14 +48,14 @@ CALLS: Final = {
 
 
 def block_of(language: str) -> str:
-    """Take the one block of the page that is in a language."""
+    """Return the only block of the page in a language."""
     [block] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     return str(block)
 
 
 @pytest.mark.parametrize("program", COMMANDS)
 def test_settings(program: str, tmp_path: Path) -> None:
-    """Who puts the page's settings in place has the question and the call, with its tokens."""
+    """With the page's settings, the question and the model call with its tokens are recorded."""
     command, *arguments = COMMANDS[program]
     if not (PROGRAMS / command).exists():
         pytest.skip("There are no programs: make tests/nightly/interop/agents/node_modules/stamp")

@@ -1,7 +1,7 @@
-"""Real gateways and frameworks, run anew: each scenario beside what its provider sent.
+"""Each scenario of real gateways and frameworks, run anew, matches what its provider sent.
 
-CI checks the spans that `tests/support/recorded` holds of them. Here the packages themselves
-run, in the environments that `requirements/` pins.
+CI checks recorded spans in `tests/support/recorded`. Here the packages themselves run, in the
+environments that `requirements/` pins.
 """
 
 import json
@@ -23,9 +23,9 @@ from tests.unit.recorded.test_emitters import (
 ALL = 'kind in ("agent", "chain", "embedding", "model", "tool")'
 
 
-@lru_cache(1)  # the cases of one emitter come after one another
+@lru_cache(1)  # the cases of one emitter run one after another
 def run_anew(name: str) -> dict[str, Any]:
-    """Run all scenarios of an emitter; skips where its environment is missing."""
+    """Run all scenarios of an emitter, or skip the test if its environment is missing."""
     if not find_python(name).exists():
         stamp = f".venv-{ENVIRONMENTS[name]}/stamp"
         pytest.skip(f"There is no environment of {name}: make {stamp}")
@@ -34,13 +34,13 @@ def run_anew(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_scenario(name: str, scenario: str) -> None:
-    """Of a scenario each cell is what the provider sent, or the emitter does not write it."""
+    """Each cell of a scenario is the provider's value, unless the emitter does not write it."""
     check_scenario(name, scenario, scenario_in(run_anew(name), scenario))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_collector(name: str, collector: CollectorProcess) -> None:
-    """A collector that takes what an emitter sent tells the calls and tokens of its provider."""
+    """A collector counts the calls and tokens that the emitter's provider reported."""
     recording = run_anew(name)
     headers = {"content-type": "application/json", "x-otel-ml-project": f"new-{name}"}
     collector.deliver(json.dumps(recording["request"]).encode(), headers)

@@ -1,4 +1,4 @@
-"""MLflow and pydantic-evals say of the same items and failures what docs/benchmarks.md says."""
+"""MLflow and pydantic-evals give the results in docs/benchmarks.md for the same items."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.unit.otel_ml.experiments.test_evals_peers import documented
 
 @pytest.mark.parametrize("name", ["mlflow", "pydantic-evals"])
 def test_theirs(name: str) -> None:
-    """What the pinned version of another library says is what stands in the docs."""
+    """The results of the pinned version of another library are those in the docs."""
     if not PEERS_PYTHON.exists():
         pytest.skip("There is no .venv-evals: make .venv-evals/stamp")
     said = measure(name)["said"]

@@ -1,4 +1,4 @@
-"""LiteLLM's proxy with the settings of docs/how-to/gateway.md as they stand."""
+"""LiteLLM's proxy works with the settings of docs/how-to/gateway.md."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 from tests.support.collector import running
 from tests.support.interop.gateway import PROGRAMS, call_through
 
-# 12 tokens went in, of which the price list of the proxy knows 4 as cached, and 5 came out.
+# 12 input tokens, 4 of them cached according to the proxy's price list, and 5 output tokens.
 COST = (8 * 0.15 + 4 * 0.075 + 5 * 0.6) / 1e6
 
 
 def test_page(tmp_path: Path) -> None:
-    """Who follows the page has the call once, with question, answer, tokens and stated cost."""
+    """The page's settings record the call once, with question, answer, tokens and cost."""
     if not PROGRAMS.exists():
         pytest.skip("There is no proxy: make .venv-litellm/stamp")
     with running(tmp_path / "data") as collector:

@@ -1,4 +1,4 @@
-"""Hosts whose threads are greenlets: gevent and eventlet, everything patched."""
+"""otel-ml works in processes whose threads are greenlets: gevent and eventlet, all patched."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ CALLS = 40
 def answers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Answers, dict[str, int]]]:
-    """What the program answered, and how many runs of it each receiver got."""
+    """Run the program, and return its output and the number of runs at each receiver."""
     certificate = make_certificate(tmp_path_factory.mktemp("tls"))
     with open_receiver() as plain, open_receiver(certificate) as secure:
         found = ask(
@@ -34,12 +34,12 @@ def answers(
 
 @pytest.mark.parametrize("way", ["plain", "secure"])
 def test_all_is_delivered(answers: tuple[Answers, dict[str, int]], way: str) -> None:
-    """Runs, and what their judge is, are delivered from patched threads, over HTTP and TLS."""
+    """Runs and judge definitions are delivered from patched threads, over HTTP and TLS."""
     found, arrived = answers
     assert found[way] == {"delivered": CALLS + 1, "lost": {}, "trouble": {}}
     assert arrived[way] >= CALLS
 
 
 def test_timeout_ends_a_call(answers: tuple[Answers, dict[str, int]]) -> None:
-    """The library's own time limit ends a call, also while a value of it is shown."""
+    """The library's timeout ends a call, even while a value of the call is captured."""
     assert answers[0]["limit"] == ["Timeout", "Timeout"]

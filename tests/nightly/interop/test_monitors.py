@@ -1,4 +1,4 @@
-"""Evidently and NannyML say of the same ten streams what docs/benchmarks.md says."""
+"""Evidently and NannyML give the results in docs/benchmarks.md for the same ten streams."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.unit.otel_ml.statistics.test_monitors import documented
 
 @pytest.mark.parametrize("name", ["evidently", "nannyml"])
 def test_what_others_say(name: str) -> None:
-    """What the pinned version of another library says is what stands in the docs."""
+    """The results of the pinned version of another library are those in the docs."""
     if not MONITORS_PYTHON.exists():
         pytest.skip("There is no .venv-monitors: make .venv-monitors/stamp")
     said = measure(name)["said"]

@@ -1,4 +1,4 @@
-"""What a real Phoenix server has is imported: exported as the docs say, and read from its API."""
+"""Data of a real Phoenix server can be imported, from its export and from its REST API."""
 
 import json
 import os
@@ -31,7 +31,7 @@ START_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Phoenix:
-    """A running server, the environment of its programs, and what it says that it has."""
+    """A running server, the environment of its programs, and a summary of its data."""
 
     address: str
     environment: dict[str, str]
@@ -40,7 +40,7 @@ class Phoenix:
 
 @pytest.fixture(scope="module")
 def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phoenix]:
-    """A Phoenix server to which a program has sent spans, annotations and a data set."""
+    """Start a Phoenix server with spans, annotations and a data set."""
     if not BIN.exists():
         pytest.skip("There is no .venv-phoenix: make .venv-phoenix/stamp")
     folder = tmp_path_factory.mktemp("phoenix")
@@ -74,14 +74,14 @@ def phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phoenix]:
 
 
 def is_up(address: str) -> bool:
-    """Return whether a server answers."""
+    """Return whether a server responds."""
     with suppress(URLError, OSError), urlopen(f"{address}/healthz", timeout=5) as answer:
         return bool(answer.status == 200)
     return False
 
 
 def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """Run Python of Phoenix's environment; return what it printed."""
+    """Run Python of Phoenix's environment, and return its output."""
     done = subprocess.run(
         [BIN / "python", "-W", "ignore", *arguments],
         cwd=folder,
@@ -96,7 +96,7 @@ def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 
 def read(phoenix: Phoenix, path: str) -> bytes:
-    """Return an answer of Phoenix's REST API."""
+    """Return a response of Phoenix's REST API."""
     with urlopen(f"{phoenix.address}/v1/projects/support/{path}", timeout=60) as answer:
         return bytes(answer.read())
 
@@ -108,7 +108,7 @@ def test_exported_as_documented(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Counts, tokens, costs and sessions are those of Phoenix, also after a second import."""
+    """Counts, tokens, costs and sessions equal Phoenix's, even after a second import."""
     monkeypatch.chdir(tmp_path)
     [block] = BLOCK.findall(PAGE.read_text())
     run(["-c", block], tmp_path, phoenix.environment)
@@ -124,7 +124,7 @@ def test_exported_as_documented(
 def test_read_from_the_api(
     phoenix: Phoenix, collector: CollectorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both forms in which the REST API has spans give the same runs."""
+    """Both span formats of the REST API give the same runs."""
     monkeypatch.chdir(tmp_path)
     for form in ("spans", "spans/otlpv1"):
         name = f"{form.replace('/', '-')}.json"
@@ -137,14 +137,14 @@ def test_read_from_the_api(
 
 
 def import_files(collector: CollectorProcess, project: str, *files: str) -> int:
-    """Import files as a user does."""
+    """Import files with the command, as a user does."""
     return main(
         ["import", "phoenix", f"--endpoint={collector.endpoint}", "--project", project, *files]
     )
 
 
 def compare(phoenix: Phoenix, collector: CollectorProcess, project: str) -> None:
-    """Compare the runs of a project with what Phoenix says that it has."""
+    """Compare the runs of a project with Phoenix's summary of its data."""
     with Reader(project, endpoint=collector.endpoint) as reader:
         runs = list(reader.runs(where=EVERY))
         calls = [run for run in runs if run.kind == "model"]

@@ -1,4 +1,4 @@
-"""Traced functions of a script in other processes, with the libraries that send them there."""
+"""Traced functions of a script work in other processes, with libraries that pickle them."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.support.interop.receiver import Receiver
 
 @pytest.mark.parametrize("library", ["cloudpickle", "dask", "dill", "joblib", "ray"])
 def test_function_of_a_script_runs_elsewhere(library: str, ours: Receiver) -> None:
-    """A traced function of a script is pickled by value, and its calls are recorded elsewhere."""
+    """A traced function of a script is pickled by value and recorded in other processes."""
     check_pickles("pickles", library, ours)

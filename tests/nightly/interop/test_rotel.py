@@ -1,4 +1,4 @@
-"""A collector of somebody else in front of ours: rotel takes from the SDK and sends on to us."""
+"""Rotel can receive spans from the SDK and send them on to otel-ml's collector."""
 
 import socket
 import subprocess
@@ -34,7 +34,7 @@ QUICKLY = ("--otlp-exporter-retry-initial-backoff", "100ms")
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Where a running agent listens: `endpoint` over HTTP, `grpc` over gRPC."""
+    """The addresses of a running agent: `endpoint` over HTTP, `grpc` over gRPC."""
 
     endpoint: str
     grpc: str
@@ -84,7 +84,7 @@ def sending_over(protocol: str, collector: CollectorProcess) -> list[str]:
 
 
 def sent_away(collector: CollectorProcess, transport: str) -> float:
-    """Read how many requests were sent away until now."""
+    """Return how many requests the collector has refused so far."""
     labels = f'answer="unavailable",signal="traces",transport="{transport}"'
     lines = collector.get_text("/metrics").splitlines()
     [count] = [line for line in lines if line.startswith(f"otel_ml_requests_total{{{labels}}}")]
@@ -96,7 +96,7 @@ def sent_away(collector: CollectorProcess, transport: str) -> float:
 def test_rotel(
     collector: CollectorProcess, tmp_path: Path, inward: Protocol, onward: str, compression: str
 ) -> None:
-    """A run, its log record and its evaluation come through rotel as if they came straight."""
+    """A run, its log record and its evaluation arrive through rotel unchanged."""
     start_ns = time.time_ns()
     sending = [*sending_over(onward, collector), "--otlp-exporter-compression", compression]
     with running(tmp_path, *sending) as agent:
@@ -117,7 +117,7 @@ def test_rotel(
 
 @pytest.mark.parametrize(("inward", "onward"), [("grpc", "http"), ("http", "grpc")])
 def test_sent_away(tmp_path: Path, inward: Protocol, onward: str) -> None:
-    """What a collector that ends sends away is kept by rotel, and sent to the next one."""
+    """Rotel keeps requests that a stopping collector refuses, and sends them to the next one."""
     places = ("--http", free_address(), "--grpc", free_address())
     collector = CollectorProcess(tmp_path / "data", *places)
     try:

@@ -1,4 +1,4 @@
-"""A collector of somebody else behind ours: rotel gets what we forward, and sends it on."""
+"""Rotel can receive spans that otel-ml's collector forwards, and send them on."""
 
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @contextmanager
 def rotel(folder: Path, places: tuple[str, str], onward: CollectorProcess) -> Iterator[None]:
-    """Run an agent at addresses of gRPC and HTTP; it is killed at the end of the block."""
+    """Run an agent at the given gRPC and HTTP addresses, and kill it at the end of the block."""
     grpc, http = places
     command = [
         *(str(find_program()), "start", "--exporter", "otlp"),
@@ -36,7 +36,7 @@ def rotel(folder: Path, places: tuple[str, str], onward: CollectorProcess) -> It
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_killed(collector: CollectorProcess, tmp_path: Path, scheme: str) -> None:
-    """Spans reach what is behind rotel, also those that were sent while rotel was killed."""
+    """Forwarded spans pass through rotel, including spans sent while rotel was killed."""
     places = (free_address(), free_address())
     endpoint = f"{scheme}://{places[scheme == 'http']}"
     with running(tmp_path / "first", *forwarding(rotel={"endpoint": endpoint})) as first:

@@ -1,4 +1,4 @@
-"""Where threads follow, with the package of the extra `threads`."""
+"""Threads continue the current run, with the package of the extra `threads`."""
 
 import pytest
 
@@ -11,11 +11,11 @@ def answers() -> Answers:
 
 
 def test_threads_follow(answers: Answers) -> None:
-    """Threads, timers and pools take the run along from then on, and not before."""
+    """Once enabled, threads, timers and pools continue the current run."""
     ways = ("thread", "timer", "submit", "map", "run_in_executor")
     assert answers["follow"] == {**dict.fromkeys(ways, True), "before": False}
 
 
 def test_judges_do_not_follow(answers: Answers) -> None:
-    """A judge is in no run, also where its thread was started within one."""
+    """A judge runs outside any run, even if its thread was started inside one."""
     assert answers["judge"] is True

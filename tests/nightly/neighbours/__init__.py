@@ -1,1 +1,1 @@
-"""Beside Jaeger, the stock OpenTelemetry Collector and telemetrygen: the real programs."""
+"""Tests with the real Jaeger, stock OpenTelemetry Collector, Prometheus and telemetrygen."""

@@ -1,4 +1,4 @@
-"""Print which programs the tests run beside: ``python -m tests.nightly.neighbours``."""
+"""Print the versions of the programs in the tests: ``python -m tests.nightly.neighbours``."""
 
 import sys
 

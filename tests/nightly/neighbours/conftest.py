@@ -1,4 +1,4 @@
-"""Fixtures: Jaeger and our collector with the same spans."""
+"""Fixtures: Jaeger and otel-ml's collector with the same spans."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Both:
 
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    """Jaeger and a collector that were given the story by the same bytes."""
+    """Start Jaeger and a collector that both received the same bytes."""
     folder = tmp_path_factory.mktemp("both")
     jaeger = Jaeger(folder / "jaeger")
     with running(jaeger), collecting(folder / "data") as collector:
@@ -49,7 +49,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 
 def send(jaeger: Jaeger, collector: CollectorProcess, body: bytes) -> None:
-    """Send one request to both."""
+    """Send one request to both programs."""
     headers = {**PROTOBUF, "x-otel-ml-project": PROJECT}
     collector.deliver(body, headers)
     with urlopen(Request(f"{jaeger.endpoint}/v1/traces", body, headers), timeout=30) as answer:

@@ -1,4 +1,4 @@
-"""The programs of others: found, asked for their version, started on loopback, killed."""
+"""Find, start and kill real programs on loopback, and read their versions."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.support.folders import ROOT
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
-# Where `make neighbours` puts them: what it builds, and the packages of Debian that it unpacks.
+# Folders of `make neighbours`: for programs that it builds, and for Debian packages it unpacks.
 _BUILT: Final = ROOT / ".cache/neighbours"
 _UNPACKED: Final = ROOT / ".cache/prometheus/usr/bin"
 PROGRAMS: Final = {
@@ -34,17 +34,17 @@ PROGRAMS: Final = {
 }
 DEPLOYED: Final = ROOT / "deploy/otelcol/config.yaml"
 _JAEGER: Final = Path(__file__).with_name("jaeger.yaml")
-# The port of its own metrics, 8888, is fixed: two of them would not start on one machine.
+# The port of the collector's own metrics, 8888, is fixed; two collectors could not run at once.
 NO_METRICS: Final = ("--config", "yaml:service::telemetry::metrics::level: none")
 _READY_S: Final = 60.0
 _STOP_S: Final = 30
-# What Go writes into a program: the module that it is of, and those that it is linked from.
+# Go writes a program's module and its dependencies into the binary.
 _MODULE: Final = re.compile(rb"\n(mod|dep)\t([^\t\n]+)\t([^\t\n]+)")
 _CORE: Final = "go.opentelemetry.io/collector/service"
 
 
 def find_program(name: str) -> Path:
-    """Find a program; a test that has none is skipped."""
+    """Return the path of a program, or skip the test if it is missing."""
     found = PROGRAMS[name]
     if not found.exists():
         pytest.skip(f"There is no {name}: make neighbours")
@@ -52,9 +52,9 @@ def find_program(name: str) -> Path:
 
 
 def version_of(name: str) -> str:
-    """Read a program's module and version out of it, and those of the collector within it.
+    """Return a program's module and version, and its OpenTelemetry Collector version.
 
-    Those of Debian name no module: they are asked.
+    Debian's programs contain no module data; their `--version` output is used.
     """
     told = _MODULE.findall(find_program(name).read_bytes())
     if not told:
@@ -67,14 +67,14 @@ def version_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program answered: the status and the body, as JSON where it is JSON."""
+    """A program's response: the status, and the body, parsed if it is JSON."""
 
     status: int
     body: Any
 
 
 def fetch(address: str, **parameters: object) -> Answer:
-    """Ask for an address; every status is an answer."""
+    """Send a GET request, and return the response with any status."""
     query = f"?{urlencode(parameters, doseq=True)}" if parameters else ""
     try:
         with urlopen(address + query, timeout=30) as response:
@@ -88,16 +88,16 @@ def fetch(address: str, **parameters: object) -> Answer:
 
 
 class Program:
-    """A program that listens: it can be killed and started again at the same addresses.
+    """A program that listens; it can be killed and restarted at the same addresses.
 
     Args:
         name: The program.
-        folder: Where its configuration and its output are.
+        folder: The folder for its configuration and its output.
         config: The text of its configuration.
-        ports: Those at which it listens once it is ready.
-        more: More of the command line.
-        option: The name of the option that takes the configuration.
-        launcher: What to put before the command.
+        ports: The ports on which it listens once it is ready.
+        more: More arguments.
+        option: The name of the option for the configuration.
+        launcher: Words before the command.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it wrote until now."""
+        """The output of the program so far."""
         return self._output.read_text(errors="replace")
 
     def wait_ready(self) -> None:
-        """Wait until it listens."""
+        """Wait until the program listens."""
 
         def listens() -> bool:
             assert self._process.poll() is None, f"{self._name} ended:\n{self.output[-3000:]}"
@@ -133,17 +133,17 @@ class Program:
         wait_until(listens, _READY_S)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the program, as a crash would."""
         self._process.kill()
         self._process.wait(_STOP_S)
 
     def stop(self) -> None:
-        """Ask it to end, and wait."""
+        """Ask the program to end, and wait for its end."""
         self._process.terminate()
         self._process.wait(_STOP_S)
 
     def restart(self) -> None:
-        """Start it again after its end."""
+        """Start the program again after its end."""
         self._process = self._start()
         self.wait_ready()
 
@@ -154,18 +154,18 @@ class Program:
                 [*program, self._option, self._config, *self._more],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "OTEL_TRACES_SAMPLER": "always_off"},  # traces of its own
+                env={**os.environ, "OTEL_TRACES_SAMPLER": "always_off"},  # its own traces
             )
 
 
 def is_open(port: int) -> bool:
-    """Tell whether somebody listens at a port of this machine."""
+    """Return whether a port of this machine is open."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def replaced(text: str, places: Mapping[str, str]) -> str:
-    """Replace addresses in a configuration; each must stand in it."""
+    """Replace addresses in a configuration; each must occur in the text."""
     for old, new in places.items():
         assert old in text, f"{old!r} is not in the configuration"
         text = text.replace(old, new)
@@ -177,7 +177,8 @@ class Jaeger(Program):
 
     Attributes:
         api: The address of its query API.
-        grpc: ``host:port`` of OTLP over gRPC. endpoint: The address of OTLP over HTTP.
+        grpc: ``host:port`` of OTLP over gRPC.
+        endpoint: The address of OTLP over HTTP.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -193,13 +194,13 @@ class Jaeger(Program):
 
 
 class Otelcol(Program):
-    """The stock collector with the configuration of ``deploy/``, of which addresses are replaced.
+    """The stock collector with the configuration of ``deploy/`` and replaced addresses.
 
     Args:
-        folder: Where its queue is.
-        ours: Our collector.
+        folder: The folder for its queue.
+        ours: otel-ml's collector.
         theirs: Jaeger.
-        added: What a test puts in, by the text in front of which it stands.
+        added: Text that a test inserts, by the text that follows it.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class Otelcol(Program):
 def deployed_config(
     queue: Path, *, ours: str, theirs: str, grpc: int, http: int, health: int
 ) -> str:
-    """Read the configuration of ``deploy/`` with other addresses, and nothing else changed."""
+    """Return the configuration of ``deploy/`` with replaced addresses and no other changes."""
     return replaced(
         DEPLOYED.read_text(),
         {
@@ -245,7 +246,7 @@ def deployed_config(
 
 @contextmanager
 def running(program: Program) -> Iterator[None]:
-    """Wait until a program is ready; kill it at the end."""
+    """Wait until a program is ready, and kill it at the end of the block."""
     try:
         program.wait_ready()
         yield
@@ -261,7 +262,7 @@ def run_to_end(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def count_spans(jaeger: Jaeger, service: str) -> list[str]:
-    """List ``trace id/span id`` of each span of a service that Jaeger has."""
+    """List ``trace id/span id`` of each span of a service in Jaeger."""
     found = fetch(f"{jaeger.api}/api/traces", service=service, limit=100_000, lookback="1h")
     assert found.status == HTTPStatus.OK, found
     return [

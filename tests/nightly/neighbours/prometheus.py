@@ -1,4 +1,4 @@
-"""Prometheus with the files of ``deploy/``, and Alertmanager with whom it tells of alerts."""
+"""Prometheus with the files of ``deploy/``, and an Alertmanager that it notifies."""
 
 import json
 import re
@@ -26,8 +26,8 @@ alerting:
     - static_configs:
         - targets: ["{address}"]
 """
-# It reads its templates where its package has them, at a path that is written into it: so it sees
-# the files of the package there, and nobody else does.
+# Alertmanager reads its templates from the fixed path of its package. This mounts the package's
+# files there, visible only to this process.
 _AS_INSTALLED: Final = (
     *("unshare", "--map-root-user", "--mount"),
     *("sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"'),
@@ -40,13 +40,13 @@ receivers: [{{name: inbox, webhook_configs: [{{url: "{address}"}}]}}]
 
 
 def deployed_scrape(target: str, alertmanager: str) -> str:
-    """Read the configuration of ``deploy/`` with another target and interval, and alerting."""
+    """Return the configuration of ``deploy/`` with a new target, interval and Alertmanager."""
     text = replaced(CONFIG.read_text(), {"otel-ml:4318": target, "15s": INTERVAL})
     return text + _ALERTING.format(address=alertmanager)
 
 
 def deployed_rules() -> str:
-    """Read the rules of ``deploy/``, that wait seconds where they wait minutes to fire."""
+    """Return the rules of ``deploy/``, with seconds instead of minutes before they fire."""
     return _WAIT.sub(r"\1s\n", RULES.read_text())
 
 
@@ -54,9 +54,9 @@ class Prometheus(Program):
     """Prometheus with the configuration and the rules of ``deploy/``.
 
     Args:
-        folder: Takes its files and its data.
+        folder: The folder for its files and its data.
         target: ``host:port`` of the collector.
-        alertmanager: ``host:port`` of whom it tells of alerts.
+        alertmanager: ``host:port`` of the Alertmanager.
     """
 
     def __init__(self, folder: Path, target: str, alertmanager: str) -> None:
@@ -77,23 +77,23 @@ class Prometheus(Program):
         )
 
     def wait_ready(self) -> None:
-        """Wait until it answers queries, a while after it listens."""
+        """Wait until Prometheus answers queries, which takes longer than listening."""
         super().wait_ready()
         address = self._api.removesuffix("/api/v1")
         wait_until(lambda: fetch(f"{address}/-/ready").status == HTTPStatus.OK)
 
     def ask(self, path: str, **parameters: object) -> Any:
-        """Ask its API; an answer that is no success fails the test."""
+        """Send a request to the API, and require success."""
         answer = fetch(f"{self._api}/{path}", **parameters)
         assert answer.status == HTTPStatus.OK, answer
         assert answer.body["status"] == "success", answer
         return answer.body["data"]
 
     def series(self, query: str) -> list[tuple[dict[str, str], list[float]]]:
-        """Ask a query over the last minute, as a panel does.
+        """Run a query over the last minute, as a panel does.
 
         Returns:
-            Of each series its labels and its values, those that are no numbers among them.
+            The labels and values of each series, including NaN values.
         """
         now_s = time.time()
         answer = self.ask("query_range", query=query, start=now_s - 60, end=now_s, step=1)
@@ -103,18 +103,18 @@ class Prometheus(Program):
         ]
 
     def has_read(self, times: int) -> bool:
-        """Tell whether it has read its target that often."""
+        """Return whether Prometheus has read its target that often."""
         found = self.ask("query", query='sum_over_time(up{job="otel-ml"}[5m])')["result"]
         return bool(found) and float(found[0]["value"][1]) >= times
 
     def rules(self) -> dict[str, dict[str, Any]]:
-        """Return its rules by name."""
+        """Return the rules by name."""
         groups = self.ask("rules")["groups"]
         return {rule["name"]: rule for group in groups for rule in group["rules"]}
 
 
 class Alertmanager(Program):
-    """Alertmanager that tells an inbox of every alert at once.
+    """An Alertmanager that sends every alert to an inbox immediately.
 
     Attributes:
         address: Its ``host:port``.
@@ -138,14 +138,14 @@ class Alertmanager(Program):
         )
 
     def alerts(self) -> list[dict[str, Any]]:
-        """List the alerts that fire."""
+        """List the firing alerts."""
         answer = fetch(f"http://{self.address}/api/v2/alerts", active="true")
         assert answer.status == HTTPStatus.OK, answer
         found: list[dict[str, Any]] = answer.body
         return found
 
     def groups(self) -> list[dict[str, Any]]:
-        """List the groups in which the alerts that fire are sent on, each with its alerts."""
+        """List the groups of firing alerts, each with its alerts."""
         answer = fetch(f"http://{self.address}/api/v2/alerts/groups", active="true")
         assert answer.status == HTTPStatus.OK, answer
         groups: list[dict[str, Any]] = answer.body
@@ -153,11 +153,11 @@ class Alertmanager(Program):
 
 
 class Inbox:
-    """Whom Alertmanager tells of alerts by a webhook.
+    """A webhook that receives alerts from an Alertmanager.
 
     Attributes:
-        address: Where it listens.
-        alerts: What it was told, in order.
+        address: The URL of the webhook.
+        alerts: The received alerts, in order.
     """
 
     def __init__(self) -> None:
@@ -172,14 +172,14 @@ class Inbox:
                 self.end_headers()
 
             def log_message(self, *_arguments: object) -> None:
-                """Keep the test's output clean."""
+                """Log nothing, to keep the test's output clean."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def told(self, alert: str, status: str) -> list[dict[str, Any]]:
-        """List what it was told of an alert: ``firing`` or ``resolved``."""
+        """List the received messages about an alert with a status: ``firing`` or ``resolved``."""
         return [
             known
             for known in self.alerts
@@ -187,6 +187,6 @@ class Inbox:
         ]
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()

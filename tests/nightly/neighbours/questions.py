@@ -1,4 +1,4 @@
-"""What Jaeger and the collector are both asked of the same spans, and why an answer differs."""
+"""Requests that are sent to Jaeger and the collector, and the reasons for different responses."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ NO_LIMIT: Final = "Jaeger 2.13 fails without a number of traces; otel-ml uses 10
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request to both.
+    """One request to both programs.
 
     Attributes:
-        path: Below the address of the API.
-        reads: What of an answer is compared.
+        path: The path below the address of the API.
+        reads: Returns the part of a response that is compared.
         asked: Its parameters; ``{start}`` and ``{end}`` in them are times of the story.
-        reason: Why the answers differ; empty where they are the same.
+        reason: Why the responses differ; empty if they are equal.
     """
 
     path: str
@@ -37,18 +37,18 @@ class Question:
 
     @property
     def text(self) -> str:
-        """What is asked, in one line."""
+        """The request in one line."""
         told = " ".join(f"{name}={value}" for name, value in self.asked.items())
         return f"{self.path} {told}".strip()
 
 
 def status(answer: Answer) -> Any:
-    """Read whether it is an error."""
+    """Return the status of a response."""
     return answer.status
 
 
 def listed(answer: Answer) -> Any:
-    """Read the names of services or operations, the pairs of dependencies, in any order."""
+    """Return names of services or operations, or pairs of dependencies, sorted."""
     if answer.status != 200:
         return answer.status
     body = answer.body
@@ -61,7 +61,7 @@ def _flat(item: Any) -> str:
 
 
 def found(answer: Answer) -> Any:
-    """Read which traces were found: the last digits of their ids."""
+    """Return the traces of a response: the last digits of their ids."""
     if answer.status != 200:
         return answer.status
     if "result" in answer.body:
@@ -77,13 +77,13 @@ def found(answer: Answer) -> Any:
 
 
 def counted(answer: Answer) -> Any:
-    """Read how many traces were found."""
+    """Return the number of traces in a response."""
     traces = found(answer)
     return len(traces) if isinstance(traces, list) else traces
 
 
 def missed(answer: Answer) -> Any:
-    """Read which traces were found, and which are said not to be there."""
+    """Return the traces of a response, and its errors about missing traces."""
     return found(answer), answer.body["errors"]
 
 

@@ -1,4 +1,4 @@
-"""Write docs/jaeger.md: what Jaeger and the collector answer to the same requests."""
+"""Write docs/jaeger.md: the responses of Jaeger and the collector to the same requests."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ order of spans and events is not compared."""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question with what both answered."""
+    """A request with the responses of both programs."""
 
     question: Question
     theirs: Any
@@ -44,16 +44,16 @@ class Asked:
 
     @property
     def is_same(self) -> bool:
-        """Whether the answers are the same."""
+        """Whether the responses are the same."""
         return bool(self.theirs == self.ours)
 
 
 def make_page(groups: Mapping[str, Sequence[Asked]], spans: Iterable[tuple[str, str]]) -> str:
-    """Write the page.
+    """Return the text of the page.
 
     Args:
-        groups: The questions with their answers, by title.
-        spans: What of spans differs, and why.
+        groups: The requests with their responses, by title.
+        spans: The fields of spans that differ, and why.
     """
     asked = [one for group in groups.values() for one in group]
     same = sum(one.is_same for one in asked)
@@ -87,5 +87,5 @@ def _answer(value: Any) -> str:
 
 
 def all_questions() -> list[Question]:
-    """List the questions of all groups."""
+    """List the requests of all groups."""
     return [question for group in GROUPS.values() for question in group]

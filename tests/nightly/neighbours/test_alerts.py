@@ -1,4 +1,4 @@
-"""A real Alertmanager takes notifications of alerts, groups them, and lets them end."""
+"""A real Alertmanager accepts alert notifications, groups them, and resolves them."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """An Alertmanager, who is told by it, and the store of a collector."""
+    """An Alertmanager, the inbox that it notifies, and the store of a collector."""
 
     alertmanager: Alertmanager
     inbox: Inbox
@@ -43,7 +43,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Start an Alertmanager beside a store."""
+    """Start an Alertmanager and open a store."""
     folder = tmp_path_factory.mktemp("desk")
     inbox = Inbox()
     alertmanager = Alertmanager(folder / "alertmanager", inbox)
@@ -55,7 +55,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def make_falls(rule: str, *clients: str, status: Any = "firing") -> Notification:
-    """Make a notification of a rule of which some clients fire."""
+    """Return a notification of a rule that fires for some clients."""
     slices = tuple(
         AlertedSlice({'tags["client"]': client}, 0.5, SINCE_NS, "/projects/shop/runs")
         for client in clients
@@ -65,12 +65,12 @@ def make_falls(rule: str, *clients: str, status: Any = "firing") -> Notification
 
 
 def clients_of(desk: Desk, rule: str, status: str) -> set[str]:
-    """List the clients of whom the Alertmanager has told."""
+    """List the clients in the alerts that the Alertmanager sent."""
     return {alert["labels"]["tags_client"] for alert in desk.inbox.told(rule, status)}
 
 
 def test_fires_and_ends(desk: Desk) -> None:
-    """Each slice of a rule is an alert, all come as a group of the rule, and end with it."""
+    """Each slice of a rule is an alert; all are grouped by rule, and resolve with the rule."""
     clients = {"Remax", "acme"}
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target, again_s=0.5, public_url=PUBLIC_URL) as delivery:
@@ -84,7 +84,7 @@ def test_fires_and_ends(desk: Desk) -> None:
         assert {alert["generatorURL"] for alert in alerts} == {
             "https://ml.example/projects/shop/alerts/grounded%20falls"
         }
-        # Slices of a rule are in one group, and another rule is in another.
+        # Slices of a rule are in one group; a different rule has a separate group.
         delivery.announce(make_falls("rises", "Remax"))
         wait_until(lambda: clients_of(desk, "rises", "firing") == {"Remax"}, _PATIENCE_S)
         grouped = {
@@ -104,7 +104,7 @@ def test_fires_and_ends(desk: Desk) -> None:
 
 
 def test_collector_that_is_gone_and_back(desk: Desk) -> None:
-    """A rule that is told again by the next collector is the same alert, told once."""
+    """A rule that the next collector announces again is the same alert, sent once."""
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target, again_s=0.2) as delivery:
         delivery.announce(make_falls("again", "Remax"))
@@ -118,7 +118,7 @@ def test_collector_that_is_gone_and_back(desk: Desk) -> None:
 
 
 def send_failures(collector: CollectorProcess) -> None:
-    """Send runs of two clients: those of one fail, those of the other do not."""
+    """Send runs of two clients; all runs of one client fail."""
     spans = [
         make_call(
             "answer",
@@ -133,7 +133,7 @@ def send_failures(collector: CollectorProcess) -> None:
 
 
 def test_slice_fires_in_prometheus(tmp_path: Path) -> None:
-    """A rule of ``deploy/`` over what the collector computed fires in a real Prometheus."""
+    """A rule of ``deploy/`` about the collector's findings fires in a real Prometheus."""
     with (
         collecting(tmp_path / "data") as collector,
         watching(tmp_path, collector) as watch,
@@ -156,7 +156,7 @@ def test_slice_fires_in_prometheus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: repr(text[:20]))
 def test_nasty_texts(desk: Desk, text: str) -> None:
-    """Whatever stands in names and annotations, the Alertmanager takes the alert."""
+    """The Alertmanager accepts alerts with any text in names and annotations."""
     project = f"nasty {NASTY.index(text)}"
     target = make_target("alertmanager", desk.alertmanager.address)
     with delivering(desk.store, target) as delivery:

@@ -1,4 +1,4 @@
-"""The chain of deploy/: an application, the stock collector with its queue, Jaeger and ours."""
+"""Spans pass through the chain of deploy/: application, stock collector, Jaeger and otel-ml."""
 
 import threading
 from collections import Counter
@@ -49,12 +49,12 @@ class Chain:
 def chained(
     folder: Path, *arguments: str, added: Mapping[str, str] | None = None
 ) -> Iterator[Chain]:
-    """Start the programs; ours keeps its addresses when it is started again.
+    """Start the programs; otel-ml's collector keeps its addresses when it restarts.
 
     Args:
-        folder: Where their data are.
-        arguments: More of the command line of ours.
-        added: What a test puts into the configuration, by the text in front of which it stands.
+        folder: The folder for their data.
+        arguments: More arguments for otel-ml's collector.
+        added: Text that a test inserts into the configuration, by the text that follows it.
     """
     grpc, http = free_port(), free_port()
     addresses = ("--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
@@ -71,13 +71,13 @@ def chained(
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    """One chain for the tests that stop nothing."""
+    """Start one chain for the tests that stop nothing."""
     with chained(tmp_path_factory.mktemp("chain")) as started:
         yield started
 
 
 def send(address: str, body: bytes) -> None:
-    """Send a request until it is taken, as an exporter does."""
+    """Send a request until it is accepted, as an exporter does."""
 
     def is_taken() -> bool:
         request = Request(f"{address}/v1/traces", body, PROTOBUF)
@@ -91,7 +91,7 @@ def send(address: str, body: bytes) -> None:
 
 
 def make_batch(project: str) -> tuple[bytes, list[str]]:
-    """Make a request and the ids of its runs."""
+    """Return a request and the ids of its runs."""
     request = make_request(project, SPANS)
     named = request.resource_spans[0].resource.attributes.add(key="service.name")
     named.value.string_value = SERVICE
@@ -99,7 +99,7 @@ def make_batch(project: str) -> tuple[bytes, list[str]]:
 
 
 def stored(collector: CollectorProcess, project: str, where: str = "") -> Counter[str]:
-    """Count the runs of a project by their ids; a filter may ask for spans that are no calls."""
+    """Count the runs of a project by id; a filter can include spans that are not calls."""
     answer = collector.get("/projects", limit=1000)
     if project not in {one["project"] for one in answer.get("projects", [])}:
         return Counter()
@@ -108,14 +108,14 @@ def stored(collector: CollectorProcess, project: str, where: str = "") -> Counte
 
 
 def test_health(chain: Chain) -> None:
-    """The stock collector is ready with the configuration of deploy/, of which it warns nothing."""
+    """The stock collector is ready with the configuration of deploy/, without warnings."""
     assert fetch(chain.otelcol.health).status == 200
     lines = [line for line in chain.otelcol.output.splitlines() if "\twarn\t" in line]
     assert lines == []
 
 
 def test_both_stores_have_every_span_once(chain: Chain) -> None:
-    """What the stock collector took is in both stores, once."""
+    """Every span that the stock collector accepted is in both stores once."""
     sent: list[str] = []
     for _ in range(4):
         body, ids = make_batch("once")
@@ -131,7 +131,7 @@ def test_both_stores_have_every_span_once(chain: Chain) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_telemetrygen(chain: Chain, protocol: str) -> None:
-    """The load of telemetrygen comes through whole, over gRPC and over HTTP."""
+    """All spans of telemetrygen pass through the chain, over gRPC and HTTP."""
     project = f"generated over {protocol}"
     address = chain.otelcol.grpc
     sending = ["--otlp-http"] if protocol == "http" else []
@@ -151,7 +151,7 @@ def test_telemetrygen(chain: Chain, protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_telemetrygen_without_a_chain(chain: Chain, protocol: str) -> None:
-    """The load of telemetrygen is taken by the collector itself, over gRPC and over HTTP."""
+    """otel-ml's collector accepts all spans of telemetrygen directly, over gRPC and HTTP."""
     project = f"straight over {protocol}"
     address = chain.collector.grpc
     sending = ["--otlp-http"] if protocol == "http" else []
@@ -168,7 +168,7 @@ def test_telemetrygen_without_a_chain(chain: Chain, protocol: str) -> None:
 
 
 def test_kills(tmp_path: Path) -> None:
-    """Each program is killed in turn while spans come: every span is stored once, none is lost."""
+    """If each program is killed in turn while spans arrive, every span is stored exactly once."""
     sent: list[str] = []
     with chained(tmp_path) as chain:
         kills: dict[int, Callable[[], None]] = {
@@ -193,7 +193,7 @@ def test_kills(tmp_path: Path) -> None:
                 late += ids
         wait_until(lambda: len(stored(chain.collector, "kills")) >= len(sent), _PATIENCE_S)
         assert stored(chain.collector, "kills") == Counter(sent)
-        # Its store in memory went with it: what came after the last kill is there.
+        # Jaeger's store is in memory and was lost: it has the spans after the last kill.
         expected = {one.replace("-", "/") for one in late}
         wait_until(lambda: expected <= set(count_spans(chain.jaeger, SERVICE)), _PATIENCE_S)
 
@@ -205,7 +205,7 @@ def restart(program: Otelcol | Jaeger) -> None:
 
 
 def test_stopped_collector(tmp_path: Path) -> None:
-    """While ours is down the stock collector goes on taking spans, and hands them over later."""
+    """While otel-ml is down, the stock collector accepts spans and delivers them later."""
     with chained(tmp_path) as chain:
         chain.collector.kill()
         sent: list[str] = []
@@ -221,14 +221,14 @@ def test_stopped_collector(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_tail_sampling(tmp_path: Path, is_told: bool) -> None:
-    """Behind a tail sampler gaps are *sampled* when the setting says so, else *missing*."""
+    """After a tail sampler, gaps count as *sampled* if the setting is on, else as *missing*."""
     sampler = {
         "\nexporters:": "\n  tail_sampling: {decision_wait: 1s, policies: [{name: failed, "
         "type: status_code, status_code: {status_codes: [ERROR]}}, {name: records, type: "
         "string_attribute, string_attribute: {key: otel_ml.record, values: [goodbye]}}]}\n",
         "]\n      exporters: [otlp_grpc/otel_ml, otlp_grpc/jaeger]": ", tail_sampling",
     }
-    project = "sampled" if is_told else "lossy"  # a process numbers the spans of each
+    project = "sampled" if is_told else "lossy"  # a process numbers the spans of each project
     setting = ("--sampled-projects", project) if is_told else ()
     with chained(tmp_path, *setting, added=sampler) as chain:
         client = Client(project, endpoint=chain.otelcol.endpoint)
@@ -239,10 +239,10 @@ def test_tail_sampling(tmp_path: Path, is_told: bool) -> None:
         assert client.flush()
         client.close()
         wait_until(lambda: len(stored(chain.collector, project)) == 20, _PATIENCE_S)
-        gaps = 120  # of 60 runs that did not fail the start and the end
+        gaps = 120  # start and end of the 60 runs that did not fail
         found = (0, gaps) if is_told else (gaps, 0)
         wait_until(lambda: read_gaps(chain.collector, project) == found, _PATIENCE_S)
-        chain.collector.restart()  # what is not here is looked for at the start
+        chain.collector.restart()  # gaps are detected at the start
         page = chain.collector.get_text(f"/projects/{project}/runs")
         words = "were left out by sampling" if is_told else "are missing"
         assert f"{gaps} spans of the last 24 hours {words}" in " ".join(page.split())
@@ -251,13 +251,13 @@ def test_tail_sampling(tmp_path: Path, is_told: bool) -> None:
 
 
 def read_gaps(collector: CollectorProcess, project: str) -> tuple[int, int]:
-    """Read how many spans of a project are missing, and how many sampled."""
+    """Return how many spans of a project are missing, and how many were sampled."""
     totals = collector.get(f"/projects/{project}/loss")["totals"]
     return totals["missing"], totals["sampled"]
 
 
 def validate(folder: Path, config: str) -> tuple[int, str]:
-    """Let the stock collector judge a configuration."""
+    """Validate a configuration with the stock collector, and return status and output."""
     file = folder / "config.yaml"
     file.write_text(config)
     ended = run_to_end("otelcol", "validate", "--config", str(file))
@@ -265,7 +265,7 @@ def validate(folder: Path, config: str) -> tuple[int, str]:
 
 
 def test_validate(tmp_path: Path) -> None:
-    """The stock collector finds nothing wrong with the configuration, its queue's folder aside."""
+    """The stock collector accepts the configuration, with a different folder for the queue."""
     text = replaced(DEPLOYED.read_text(), {"directory: /queue": f"directory: {tmp_path}"})
     assert validate(tmp_path, text) == (0, "")
 
@@ -279,7 +279,7 @@ def test_validate(tmp_path: Path) -> None:
     ],
 )
 def test_validate_refuses(old: str, new: str, said: str, tmp_path: Path) -> None:
-    """A broken copy of it is refused, and the word that is wrong is named."""
+    """A broken copy of the configuration is refused, and the message names the wrong word."""
     text = replaced(DEPLOYED.read_text(), {"directory: /queue": f"directory: {tmp_path}", old: new})
     status, output = validate(tmp_path, text)
     assert status == 1
@@ -287,7 +287,7 @@ def test_validate_refuses(old: str, new: str, said: str, tmp_path: Path) -> None
 
 
 def test_only_addresses_are_replaced() -> None:
-    """What the tests run differs from deploy/ in six addresses and nothing else."""
+    """The tested configuration differs from deploy/ only in addresses and folders."""
     ran = deployed_config(Path("/q"), ours="o:1", theirs="j:2", grpc=1, http=2, health=3)
     pairs = zip(DEPLOYED.read_text().splitlines(), ran.splitlines(), strict=True)
     changed = [new.strip() for old, new in pairs if old != new]

@@ -1,4 +1,4 @@
-"""Each encoding and compression of the stock collector's exporters: taken, or refused in words."""
+"""Each encoding and compression of the stock collector's exporters is accepted or refused."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from tests.support.collector import running as collecting
 from tests.support.load import PROTOBUF
 from tests.support.ports import free_port
 
-# What `compression` may be of the exporters of 0.161; otlp_http also writes JSON.
+# All values of `compression` for the exporters of 0.161; otlp_http can also write JSON.
 HTTP: Final = ("none", "gzip", "zlib", "deflate", "snappy", "x-snappy-framed", "zstd", "lz4")
 GRPC: Final = ("none", "gzip", "snappy", "zstd")
 TAKEN: Final = (
     *(("otlp_http", encoding, how) for encoding in ("proto", "json") for how in HTTP),
     *(("otlp_grpc", "proto", how) for how in GRPC),
 )
-# Not by us: gRPC's own library reads no other than gzip and deflate.
+# gRPC's own library, not otel-ml, refuses these: it reads only gzip and deflate.
 REFUSED: Final = (("otlp_grpc", "proto", "snappy"), ("otlp_grpc", "proto", "zstd"))
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent by all exporters at once, each into a project of its own."""
+    """The result of sending with all exporters at once, each into a separate project."""
 
     collector: CollectorProcess
     output: str
@@ -38,12 +38,12 @@ class Sent:
 
 
 def name_of(way: tuple[str, str, str]) -> str:
-    """Name the project of a way to send."""
+    """Return the name of the project for an exporter's settings."""
     return " ".join(way)
 
 
 def make_config(grpc: str, http: str, receiver: int) -> str:
-    """Write a configuration with a pipeline for each way to send."""
+    """Return a configuration with a pipeline for each exporter's settings."""
     exporters, processors, pipelines = "", "", ""
     for number, (kind, encoding, how) in enumerate(TAKEN):
         name = f"{kind}/{number}"
@@ -67,7 +67,7 @@ def make_config(grpc: str, http: str, receiver: int) -> str:
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
-    """A collector to which one request went every way there is."""
+    """Send one request through every exporter to a collector."""
     folder = tmp_path_factory.mktemp("encodings")
     with collecting(folder / "data") as collector:
         port = free_port()
@@ -83,19 +83,19 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
 
 @pytest.mark.parametrize("way", [way for way in TAKEN if way not in REFUSED], ids=name_of)
 def test_arrives(sent: Sent, way: tuple[str, str, str]) -> None:
-    """Every span that is sent this way is stored once."""
+    """Every span sent with these settings is stored once."""
     assert stored(sent.collector, name_of(way)) == Counter(sent.ids)
 
 
 @pytest.mark.parametrize("way", REFUSED, ids=name_of)
 def test_refused(sent: Sent, way: tuple[str, str, str]) -> None:
-    """What gRPC's own library cannot read is refused in words, and nothing of it is stored."""
+    """Requests that gRPC's own library cannot read are refused with a message, and not stored."""
     assert stored(sent.collector, name_of(way)) == Counter()
     assert sent.output.count("Error parsing 'grpc-encoding' metadata") == len(REFUSED)
 
 
 def test_all_compressions_are_tried(tmp_path: Path) -> None:
-    """The exporters have no other compression than those that are tried."""
+    """The exporters support no compression beyond the tested ones."""
     for kind, known in (("otlp_http", HTTP), ("otlp_grpc", GRPC)):
         for how in (*known, "brotli"):
             exporter = f"{{endpoint: 'http://127.0.0.1:1', compression: {how}}}"

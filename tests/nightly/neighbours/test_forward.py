@@ -1,4 +1,4 @@
-"""Spans that the collector forwards to Jaeger."""
+"""The collector forwards spans to Jaeger."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_forward(tmp_path: Path, protocol: str) -> None:
-    """What the collector stored is in Jaeger once, forwarded over gRPC or HTTP."""
+    """Stored spans are forwarded to Jaeger once, over gRPC or HTTP."""
     jaeger = Jaeger(tmp_path / "jaeger")
     with running(jaeger):
         target = f"grpc://{jaeger.grpc}" if protocol == "grpc" else jaeger.endpoint

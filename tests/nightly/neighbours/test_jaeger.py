@@ -1,4 +1,4 @@
-"""Jaeger and our answer to its API, asked the same of the same spans."""
+"""Jaeger and otel-ml's Jaeger API give the same responses for the same spans."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from tests.nightly.neighbours.programs import fetch
 from tests.nightly.neighbours.questions import GROUPS, Question
 from tests.nightly.neighbours.table import PAGE, Asked, all_questions, make_page
 
-# What each span says beside what it was sent with, or not as it was sent, and why.
+# The fields of spans that otel-ml or Jaeger adds or changes, and why.
 FILED: Final = "otel-ml adds project, kind and outcome to every span"
 BLANKS: Final = "otel-ml stores JSON without whitespace"
 LINE: Final = "otel-ml shows the one-line preview of its lists, next to the whole value"
@@ -41,7 +41,7 @@ Spans = dict[tuple[str, Any], dict[str, Any]]
 
 
 def ask(both: Both, question: Question) -> Asked:
-    """Ask both; times in a question are those of the story."""
+    """Send a request to both programs; placeholders are times of the story."""
     start = both.story[0].start_ns // 1_000
     times = {
         "{start}": start,
@@ -60,19 +60,19 @@ def ask(both: Both, question: Question) -> Asked:
 
 @pytest.mark.parametrize("question", all_questions(), ids=lambda question: question.text)
 def test_question(both: Both, question: Question) -> None:
-    """Both answer the same, or there is a reason why not."""
+    """Both responses are equal, unless the request has a reason for a difference."""
     asked = ask(both, question)
     assert asked.is_same is (question.reason == ""), (asked.theirs, asked.ours)
 
 
 def test_questions_are_many() -> None:
-    """No question is asked twice, and there are at least sixty."""
+    """No request is repeated, and there are at least sixty."""
     texts = [question.text for question in all_questions()]
     assert len(set(texts)) == len(texts) >= 60
 
 
 def test_page(both: Both) -> None:
-    """The page in the repository is what the run prints."""
+    """The page in the repository equals the generated page."""
     groups = {title: [ask(both, one) for one in group] for title, group in GROUPS.items()}
     written = make_page(groups, ((f"`{name}`", why) for name, why in sorted(DIFFERENCES.items())))
     if os.environ.get("OTEL_ML_WRITE_TABLE"):
@@ -81,7 +81,7 @@ def test_page(both: Both) -> None:
 
 
 def old_spans(answer: dict[str, Any]) -> Spans:
-    """Read the spans of a trace in the first version, by id and start, with process and tags."""
+    """Return the spans of a trace in API version 1, by id and start, with process and tags."""
     spans: Spans = {}
     for trace in answer["data"]:
         for span in trace["spans"]:
@@ -96,7 +96,7 @@ def old_spans(answer: dict[str, Any]) -> Spans:
 
 
 def new_spans(answer: dict[str, Any]) -> Spans:
-    """Read the spans of a trace in the third version, the same way."""
+    """Return the spans of a trace in API version 3, in the same form."""
     spans: Spans = {}
     for resource in answer["result"]["resourceSpans"]:
         for scope in resource["scopeSpans"]:
@@ -113,7 +113,7 @@ def new_spans(answer: dict[str, Any]) -> Spans:
 
 
 def differences(theirs: Spans, ours: Spans) -> Iterable[str]:
-    """Name the fields in which spans differ."""
+    """Yield the names of the fields in which spans differ."""
     assert theirs.keys() == ours.keys()
     nothing = object()
     for span_id, told in theirs.items():
@@ -124,7 +124,7 @@ def differences(theirs: Spans, ours: Spans) -> Iterable[str]:
 
 @pytest.mark.parametrize("version", ["/api/traces", "/api/v3/traces"])
 def test_same_trace(both: Both, version: str) -> None:
-    """Every span has the same fields in both, but for those that are said to differ."""
+    """Every span has the same fields in both programs, except the documented differences."""
     read = new_spans if "v3" in version else old_spans
     for trace_id in sorted({span.trace_id.hex() for span in both.story}):
         theirs, ours = (fetch(f"{api}{version}/{trace_id}") for api in (both.theirs, both.ours))
@@ -132,7 +132,7 @@ def test_same_trace(both: Both, version: str) -> None:
 
 
 def test_differences_are_there(both: Both) -> None:
-    """Whatever is said to differ does."""
+    """Every documented difference exists."""
     found: set[str] = set()
     for trace_id in sorted({span.trace_id.hex() for span in both.story}):
         for path, read in (("/api/traces", old_spans), ("/api/v3/traces", new_spans)):

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager beside a collector at work: what they read, ask, and tell of."""
+"""Prometheus scrapes a running collector, evaluates the rules, and notifies Alertmanager."""
 
 import math
 import os
@@ -40,18 +40,18 @@ from tests.support.relay import Relay
 from tests.support.waiting import wait_until
 
 PROJECT: Final = "shop"
-# Named as one of which a sampler drops spans.
+# Its name is in the setting for projects with a sampler.
 SAMPLED: Final = "sampled"
 DASHBOARDS: Final = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 QUERIES: Final = [query for file in DASHBOARDS for query in dashboard.queries(file)]
-# What may well be 0 while all is well.
+# Panels that may show 0 in normal operation.
 IDLE: Final = {"Queue"}
 _PATIENCE_S: Final = 60.0
-# So slow a disk that storing one run, some 4 KB of inserts, takes about 2 s.
+# A disk so slow that storing one run, about 4 KB of inserts, takes about 2 s.
 _SLOW_BYTES_PER_S: Final = 2_000
 _PAUSE_S: Final = 0.2
 _SCRAPES: Final = 10
-# When it ends, in a request of its own, it says how many spans it sent.
+# At its end, it reports in a separate request how many spans it sent.
 _LOSING: Final = """
 import sys
 from otel_ml import Client
@@ -65,7 +65,7 @@ _LATE_NS: Final = 10 * 60 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A collector, and the programs that watch it."""
+    """A collector, and the programs that monitor it."""
 
     collector: CollectorProcess
     prometheus: Prometheus
@@ -75,7 +75,7 @@ class Watch:
 
 @contextmanager
 def watching(folder: Path, collector: CollectorProcess) -> Iterator[Watch]:
-    """Start the programs beside a collector."""
+    """Start the programs for a collector."""
     with ExitStack() as stack:
         inbox = Inbox()
         stack.callback(inbox.close)
@@ -89,7 +89,7 @@ def watching(folder: Path, collector: CollectorProcess) -> Iterator[Watch]:
 
 @contextmanager
 def collecting(folder: Path, *arguments: str) -> Iterator[CollectorProcess]:
-    """Start a collector that keeps its addresses when it is started again."""
+    """Start a collector that keeps its addresses when it restarts."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     collector = CollectorProcess(folder, "--http", addresses[0], "--grpc", addresses[1], *arguments)
     try:
@@ -100,7 +100,7 @@ def collecting(folder: Path, *arguments: str) -> Iterator[CollectorProcess]:
 
 
 def test_killed_collector(tmp_path: Path) -> None:
-    """That a collector is gone is told, and that it is back."""
+    """Alerts report that a collector is down, and that it is back."""
     with collecting(tmp_path / "data") as collector, watching(tmp_path, collector) as watch:
         wait_until(lambda: watch.prometheus.has_read(1))
         assert watch.inbox.alerts == []
@@ -116,7 +116,7 @@ def test_killed_collector(tmp_path: Path) -> None:
 
 @contextmanager
 def storing(folder: Path, bytes_per_s: int = 0) -> Iterator[tuple[ClickHouse, Watch]]:
-    """Start a collector before a server, the programs that watch it, and a sender."""
+    """Start a collector with a ClickHouse server, the monitoring programs, and a sender."""
     with (
         clickhouse(folder / "server", bytes_per_s=bytes_per_s) as server,
         collecting(folder / "data", "--store", server.url(server.make_database())) as collector,
@@ -138,7 +138,7 @@ def storing(folder: Path, bytes_per_s: int = 0) -> Iterator[tuple[ClickHouse, Wa
 
 
 def test_slow_store(tmp_path: Path) -> None:
-    """A store that takes more than a second for a group of records is told, with the time."""
+    """If storing a batch takes more than a second, an alert fires with the time."""
     with storing(tmp_path, _SLOW_BYTES_PER_S) as (_, watch):
         wait_until(lambda: bool(watch.inbox.told("OtelMlCommitSlow", "firing")), 2 * _PATIENCE_S)
         summary = watch.inbox.told("OtelMlCommitSlow", "firing")[0]["annotations"]["summary"]
@@ -150,7 +150,7 @@ def test_slow_store(tmp_path: Path) -> None:
 
 
 def test_store_is_gone(tmp_path: Path) -> None:
-    """That senders are told to send again, as the store is gone, is told."""
+    """If the store is down and senders have to retry, an alert fires."""
     with storing(tmp_path) as (server, watch):
         wait_until(lambda: watch.prometheus.has_read(3))
         assert watch.inbox.alerts == []
@@ -166,13 +166,13 @@ def test_store_is_gone(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
-    """A collector at work that Prometheus has read often enough for a rate."""
+    """Start a running collector that Prometheus has scraped often enough to compute rates."""
     folder = tmp_path_factory.mktemp("watch")
     with collecting(folder / "data", "--sampled-projects", SAMPLED) as collector:
         lose(collector, PROJECT)
         lose(collector, SAMPLED)
         send_late(collector)
-        collector.restart()  # what is missing is looked for at the start
+        collector.restart()  # missing spans are detected at the start
         client = Client(PROJECT, endpoint=collector.endpoint)
         answers = make_answers(client)
         work(collector, client, answers)
@@ -195,7 +195,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
 
 
 def lose(collector: CollectorProcess, project: str) -> None:
-    """Let the spans of a process be lost on the way."""
+    """Lose the spans of a process between the process and the collector."""
     relay = Relay(collector, lambda names: "lost" in names)
     environment = {**os.environ, "OTEL_ML_ENDPOINT": relay.endpoint}
     command = [sys.executable, "-c", _LOSING, project]
@@ -204,7 +204,7 @@ def lose(collector: CollectorProcess, project: str) -> None:
 
 
 def send_late(collector: CollectorProcess) -> None:
-    """Send a span long after it ended."""
+    """Send a span long after its end."""
     ended_ns = time.time_ns() - _LATE_NS
     named: dict[str, Value] = {
         "otel_ml.project": PROJECT,
@@ -219,7 +219,7 @@ Answer = Callable[[str], dict[str, Any]]
 
 
 def make_answers(client: Client) -> list[Answer]:
-    """Make two versions of a model and its judges: one passes 3 of 4 answers, one 1 of 4."""
+    """Return two versions of a model with judges: one passes 3 of 4 answers, the other 1 of 4."""
 
     def rate(outputs: dict[str, Any]) -> float:
         return 1.0 if "yes" in outputs["choices"][0]["message"]["content"] else 0.25
@@ -250,7 +250,7 @@ def make_answers(client: Client) -> list[Answer]:
 
 
 def reply(text: str) -> dict[str, Any]:
-    """Answer as a provider does, which says the tokens that it counted."""
+    """Return a provider's response with token counts."""
     return {
         "model": "gpt-4o-2024-08-06",
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
@@ -259,7 +259,7 @@ def reply(text: str) -> dict[str, Any]:
 
 
 def work(collector: CollectorProcess, client: Client, answers: list[Answer]) -> None:
-    """Call both versions, and send what is rejected and what is refused."""
+    """Call both versions, and send a span to reject and a request to refuse."""
     for answer in answers:
         for question in ("a?", "b?", "c?", "d?", "e?")[: 4 if answer is answers[0] else 5]:
             with suppress(ValueError):
@@ -272,7 +272,7 @@ def work(collector: CollectorProcess, client: Client, answers: list[Answer]) -> 
 
 
 def test_target(watch: Watch) -> None:
-    """Prometheus reads the collector without an error."""
+    """Prometheus scrapes the collector without an error."""
     [target] = watch.prometheus.ask("targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
     assert target["scrapeUrl"] == f"{watch.collector.endpoint}/metrics"
@@ -293,7 +293,7 @@ def test_rules(watch: Watch) -> None:
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: f"{query.panel}: {query.text}")
 def test_query(query: dashboard.Query, watch: Watch) -> None:
-    """Every query of every panel is answered with numbers, with the labels of its legend."""
+    """Every query of every panel returns numbers, with the labels of its legend."""
 
     def has_numbers() -> bool:
         found = watch.prometheus.series(query.text)
@@ -306,7 +306,7 @@ def test_query(query: dashboard.Query, watch: Watch) -> None:
 
 
 def last_by_version(watch: Watch, panel: str) -> dict[tuple[str, str, str], float]:
-    """Ask the query of a panel; its last numbers by model, version, and judge where it has one."""
+    """Return the last values of a panel by model, version and judge."""
     [query] = [one for one in QUERIES if one.panel == panel]
     return {
         (metric["model"], metric["version"], metric.get("judge", "")): values[-1]
@@ -326,23 +326,23 @@ def last_by_version(watch: Watch, panel: str) -> dict[tuple[str, str, str], floa
 def test_versions_are_told_apart(
     watch: Watch, panel: str, judge: str, first: float, second: float
 ) -> None:
-    """A panel shows of each version of the model what is true of it."""
+    """A panel shows the right value for each version of the model."""
     expected = {("answer", "v1", judge): first, ("answer", "v2", judge): second}
-    # A scrape in the middle of a round sees a part of it.
+    # A scrape during a round of calls sees only a part of them.
     wait_until(lambda: last_by_version(watch, panel) == pytest.approx(expected, abs=0.05))
 
 
 def test_cost_of_a_run(watch: Watch) -> None:
-    """The panels of cost and of runs show together what a run cost by the table of prices."""
+    """Together, the panels of cost and of runs give the cost per run from the price table."""
     texts = {query.panel: query.text for query in QUERIES}
     both = f"({texts['Cost']}) / (3600 * {texts['Recorded runs by model version']})"
     found = {metric["version"]: values[-1] for metric, values in watch.prometheus.series(both)}
-    # Of gpt-4o a million tokens cost $2.50 in and $10 out.
+    # A million tokens of gpt-4o cost $2.50 (input) and $10 (output).
     assert found["v1"] == pytest.approx(1000 * 2.5e-6 + 200 * 10e-6)
 
 
 def test_firing_alerts_arrive(watch: Watch) -> None:
-    """Alerts about rejected and missing spans fire and come by Alertmanager, with their text."""
+    """Alerts about rejected and missing spans fire, and Alertmanager sends them with their text."""
     names = {"OtelMlRejectsSpans", "OtelMlSpansMissing"}
     wait_until(lambda: all(watch.inbox.told(name, "firing") for name in names), _PATIENCE_S)
     summaries = {
@@ -356,7 +356,7 @@ def test_firing_alerts_arrive(watch: Watch) -> None:
 
 
 def test_only_addresses_and_times_are_replaced() -> None:
-    """The tests run the files of ``deploy/`` with other targets, intervals and waits."""
+    """The tests use the files of ``deploy/``, with only targets, intervals and waits changed."""
 
     def changed(old: str, new: str) -> list[tuple[str, str]]:
         pairs = zip(old.splitlines(), new.splitlines(), strict=False)

@@ -37,7 +37,7 @@ for step in range(1000):
 
 
 def test_loop_of_a_thousand_steps(collector: CollectorProcess, tmp_path: Path) -> None:
-    """A value at every step is a series in order; a NaN is a gap in it."""
+    """A value logged at each step becomes a series in order, and a NaN becomes a gap."""
     run(tmp_path, preamble("c") + preamble("c1") + STEPS, collector)
     found = newest(collector, "fit")
     series = found["metrics"]["loss"]
@@ -45,7 +45,7 @@ def test_loop_of_a_thousand_steps(collector: CollectorProcess, tmp_path: Path) -
 
 
 def test_two_processes_lose_nothing(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """Points and tags that two processes log to one run, while a third holds it, are all there."""
+    """A run keeps all points and tags from two processes while a third process has it open."""
     holder = start(tmp_path, OPEN, own_collector.endpoint)
     assert holder.stdout is not None
     run_id = holder.stdout.readline().strip()

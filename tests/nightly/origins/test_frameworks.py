@@ -1,7 +1,7 @@
-"""DigitalHub's snippets with the frameworks that they are for: MLflow's autolog, a `Trainer`.
+"""DigitalHub's snippets work with their frameworks: MLflow's autolog and a `Trainer`.
 
-Faults of the origin that these beat: `get_mlflow_model_metrics` loses the history, which
-`import_mlflow_run` brings along (`tests/nightly/integrations/test_mlflow.py`); and a callback that
+These fix two faults of the original: `get_mlflow_model_metrics` loses the history, which
+`import_mlflow_run` imports (`tests/nightly/integrations/test_mlflow.py`); and a callback that
 logs at every step costs as much at step 1,000 as at the first (`test_digitalhub_faults.py`).
 """
 
@@ -29,7 +29,7 @@ KEYS: Final = [
 
 
 def autolog() -> str:
-    """The MLflow snippet with what it leaves out, which its dots stand for."""
+    """Return the MLflow snippet with code in place of its ellipses."""
     head, middle, tail = snippet("c2_mlflow").split("...\n")
     middle = middle.rstrip(" ")
     parts = [preamble("c"), head, TRAIN, middle, preamble("c2_training"), tail, preamble("c2_end")]
@@ -37,14 +37,14 @@ def autolog() -> str:
 
 
 def ask(text: str, folder: Path, collector: CollectorProcess, **variables: str) -> Any:
-    """Run a program with the frameworks; returns the JSON that it printed last."""
+    """Run a program with the frameworks, and return its last line as JSON."""
     (folder / "program.py").write_text(text)
     settings = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_ML_PROJECT": "churn", **variables}
     return json.loads(run(["python", "program.py"], folder, **settings).splitlines()[-1])
 
 
 def test_autolog_snippet(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """A model trained under autolog is a version with all that MLflow tells, and its metrics."""
+    """A model trained under autolog becomes a version with MLflow's description and metrics."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     keys, metrics, digest = ask(autolog(), tmp_path, own_collector, MLFLOW_TRACKING_URI=uri)
     assert keys == KEYS
@@ -58,7 +58,7 @@ def test_autolog_snippet(own_collector: CollectorProcess, tmp_path: Path) -> Non
 
 
 def test_callback_snippet(own_collector: CollectorProcess, tmp_path: Path) -> None:
-    """What a Trainer logs is in the run: series of what it logs each step, and 1,000 tensors."""
+    """A run has all values that a Trainer logs, and 1,000 tensors as a series."""
     logged = ask(CALLBACK, tmp_path, own_collector)
     expected: dict[str, Any] = {}
     for logs in logged:

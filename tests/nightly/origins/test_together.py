@@ -1,4 +1,4 @@
-"""One trace carries what all three origins record."""
+"""One trace contains the records of all three original APIs."""
 
 from pathlib import Path
 from typing import Final

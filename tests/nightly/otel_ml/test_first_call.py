@@ -7,7 +7,7 @@ from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import ask_script, run_script
 
-# Both begin with what a decorator has to have: for ours OpenTelemetry's SDK is loaded by then, too.
+# Both start with a decorator's imports. OpenTelemetry's SDK is loaded for otel-ml too.
 BY_HAND = """
     import json, sys, time
     from opentelemetry.sdk.trace import TracerProvider
@@ -30,7 +30,7 @@ MOST = 0.3  # measured: 0.05 to 0.1
 
 
 def test_first_call_waits_for_little(tmp_path: Path, sink: Sink) -> None:
-    """Before its body the first call costs a third of what a span by hand costs at most."""
+    """Before its body, the first call costs at most 30 % of a hand-written span."""
     root = str(ROOT)
     ours, by_hand = (
         min(
@@ -43,8 +43,8 @@ def test_first_call_waits_for_little(tmp_path: Path, sink: Sink) -> None:
 
 
 def test_slow_disk_loses_nothing(tmp_path: Path, sink: Sink) -> None:
-    """A process that ends while what sends is loaded waits for it, as for a slow receiver."""
-    # Longer than a delivery without progress is waited for, shorter than the end of a process.
+    """A process that ends while its sender is still loading waits for the sender."""
+    # Longer than the wait for a delivery without progress, shorter than the end of a process.
     loading = "from tests.support.waiting import elapsed, wait_until\n\nwait_until(elapsed(6))\n"
     (tmp_path / "gzip.py").write_text(loading)
     run_script(tmp_path, CALL, OTEL_ML_ENDPOINT=sink.address, PYTHONPATH=str(ROOT))

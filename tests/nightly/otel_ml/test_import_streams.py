@@ -5,7 +5,7 @@ from tests.unit.otel_ml.statistics.test_monitors import documented
 
 
 def test_imported_streams() -> None:
-    """Streams that are imported as tables have the findings that docs/benchmarks.md promises."""
+    """Streams imported as tables have the findings that docs/benchmarks.md promises."""
     measured = measure_imported()
     shares = {title: told["said"] / told["draws"] for title, told in measured.items()}
     expected = {

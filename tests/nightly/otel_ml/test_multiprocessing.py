@@ -9,7 +9,7 @@ from tests.support.otel_ml.otlp_sink import Sink
 
 
 def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
-    """A child whose collector says nothing ends 2 s after it was told to."""
+    """A child process ends within 2 s of SIGTERM, even if its collector does not respond."""
     with hanging(sink):
         status, took_s = terminate(tmp_path, sink, f"model(1)\nready.set()\n{ENDLESS}")
     assert status == -signal.SIGTERM

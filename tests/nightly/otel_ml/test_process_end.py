@@ -9,7 +9,7 @@ from tests.support.waiting import elapsed, wait_until
 
 
 def test_slow_collector_gets_all_at_exit(tmp_path: Path, sink: Sink) -> None:
-    """A script waits at its end for a collector that takes long over each request."""
+    """At its end, a script waits for a collector that takes long for each request."""
 
     def reply(_: Received) -> Reply:
         wait_until(elapsed(2.5))

@@ -17,7 +17,7 @@ def aged(service: Service, request: pytest.FixtureRequest) -> Aged:
 
 
 def test_second_run(aged: Aged) -> None:
-    """A second run of retention on the same day finds nothing to do."""
+    """A second retention pass on the same day deletes nothing."""
     aged.arrive(40, *make_told("mark", "session", "user", "model"))
     retention = aged.retention(Days(records=30))
     assert retention.sweep().rows != {}
@@ -25,7 +25,7 @@ def test_second_run(aged: Aged) -> None:
 
 
 def test_model_metrics(aged: Aged) -> None:
-    """What is told of a version of a model is kept as long as the version."""
+    """Metrics of a model version are kept as long as the version."""
     told = make_call(
         "update",
         {
@@ -42,7 +42,7 @@ def test_model_metrics(aged: Aged) -> None:
 
 
 def test_purge(service: Service) -> None:
-    """Deleted rows wait on the disk until a purge, which a second one finds done."""
+    """A purge frees the disk space of deleted rows, and a second purge has nothing to do."""
     project = Project(service, "purged")
     project.send(*make_told("mark", "session", "user", "model"))
     project.send(make_call("stays"))
@@ -59,13 +59,13 @@ def test_purge(service: Service) -> None:
 
 
 def test_version_numbers(aged: Aged) -> None:
-    """Numbers of versions are as they arrived: retention and old code change none."""
+    """Version numbers follow the order of arrival; retention and old code do not change them."""
     project = aged.project
     calls = [
         make_call("model", {"otel_ml.model.version": f"digest {place}"}, start_ns=BEGAN_NS - place)
         for place in range(5)
     ]
-    for call in calls:  # each started before the one before it, and comes through another writer
+    for call in calls:  # each started before the previous one, and has its own writer
         aged.arrive(40, call)
     numbers = {f"digest {place}": place + 1 for place in range(5)}
     assert numbers_of(project) == numbers
@@ -76,6 +76,6 @@ def test_version_numbers(aged: Aged) -> None:
 
 
 def numbers_of(project: Project) -> dict[str, int]:
-    """Read the numbers of a model's versions, by digest."""
+    """Return the numbers of a model's versions, by digest."""
     found = find_versions(project.service.store.reader, project.name, "model")
     return {one.digest: one.version for one in found}

@@ -1,1 +1,1 @@
-"""The SDK within services of other makes: their real processes, and a real collector."""
+"""Tests of the SDK in services with common frameworks and servers, with a real collector."""

@@ -1,4 +1,4 @@
-"""Children of task queues and pools: what they recorded arrives, and what they raise is theirs."""
+"""Children of task queues and pools deliver their runs, and keep their own exceptions."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,7 +24,7 @@ CELERY: Final = (
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("pool", ["executor", "retiring", "terminated"])
 def test_pool(pool: str, method: str, collector: CollectorProcess) -> None:
-    """All calls in the workers of a pool have arrived, once, when the program has ended.
+    """All calls in the workers of a pool are delivered once by the end of the program.
 
     The pools are `ProcessPoolExecutor`; `Pool` whose workers end after three calls; `Pool` left by
     its ``with`` block, which sends SIGTERM to its workers.
@@ -45,7 +45,7 @@ def test_pool(pool: str, method: str, collector: CollectorProcess) -> None:
     "retire", [[], ["--max-tasks-per-child", "3"]], ids=["lasting", "retiring"]
 )
 def test_celery(retire: list[str], collector: CollectorProcess, tmp_path: Path) -> None:
-    """All calls in the children of a Celery worker have arrived, once, when it was stopped."""
+    """All calls in the children of a Celery worker are delivered once by the end of the worker."""
     project = f"celery{len(retire)}"
     variables = celery_variables(tmp_path, collector, project)
     prefork = ("--pool", "prefork", "--concurrency", "2", *retire)
@@ -60,7 +60,7 @@ def test_celery(retire: list[str], collector: CollectorProcess, tmp_path: Path) 
 
 
 def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
-    """Each soft time limit that Celery sends a prefork child comes out of what the child calls."""
+    """Each soft time limit that Celery sends to a prefork child is raised in the task."""
     variables = celery_variables(tmp_path, collector, "celery-limits")
     prefork = ("--pool", "prefork", "--concurrency", "10")
     run("tests.nightly.services.programs.tasks", "limited", str(LIMITS), **variables)
@@ -75,7 +75,7 @@ def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
 
 
 def celery_variables(folder: Path, collector: CollectorProcess, project: str) -> dict[str, str]:
-    """Make a broker of folders; returns the variables of its worker and senders."""
+    """Create a broker in folders, and return the variables of its worker and senders."""
     for name in ("queue", "control"):
         (folder / name).mkdir()
     return {

@@ -1,4 +1,4 @@
-"""The page on services: its programs run where the packages that they need are."""
+"""The programs in docs/how-to/services.md run with the packages that they need."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(?:python|py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @pytest.mark.parametrize("block", BLOCK.findall(PAGE.read_text()))
 def test_block_runs(block: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """Every block of Python is a whole program that runs and complains of nothing."""
+    """Every Python block is a complete program that runs without errors or warnings."""
     script = tmp_path / "block.py"
     script.write_text(block.replace("http://127.0.0.1:4318", collector.endpoint))
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""FastAPI: the spans of its OpenTelemetry instrumentation and our runs are one trace a request."""
+"""In FastAPI, spans of the OpenTelemetry instrumentation and otel-ml runs form one trace."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.interop.receiver import Receiver, open_receiver
 from tests.support.services.processes import serving
 
-# What is asked for, and the model that it calls, which calls `embed` for each word.
+# Each path with the model that it calls. The model calls `embed` for each word.
 MODELS: Final = {
     "sync": "predict",
     "async": "ask",
@@ -24,12 +24,12 @@ TEXTS: Final = ("one-word", "two-more-words", "three-of-these-words")
 BY_WORD: Final = ("stream", "stream_async")
 ASGI_MESSAGE: Final = re.compile(" http (send|receive)$")
 
-# Of one trace: each span's name and its parent's, sorted; None is the parent of a root.
+# A trace: each span's name and its parent's, sorted; None is the parent of a root.
 Tree = list[tuple[str, str | None]]
 
 
 def expected(*, service: bool, models: bool) -> list[Tree]:
-    """The trees of all requests, with the spans of the service, of the models or of both."""
+    """Return the traces of all requests, with spans of the service, of the models, or of both."""
     trees = []
     for path, model in MODELS.items():
         for text in TEXTS:
@@ -50,9 +50,9 @@ def expected(*, service: bool, models: bool) -> list[Tree]:
 
 
 def trees_of(spans: Iterable[Mapping[str, Any]]) -> list[Tree]:
-    """Gather spans, each with `id`, `parent`, `trace` and `name`, by their traces.
+    """Group spans, each with `id`, `parent`, `trace` and `name`, by their traces.
 
-    Without those of ASGI's messages, which have no children and are many or few as it happens.
+    Spans of ASGI messages are left out: they have no children, and their number varies.
     """
     known = {span["id"]: span for span in spans if not ASGI_MESSAGE.search(span["name"])}
     trees: dict[str, Tree] = {}
@@ -64,7 +64,7 @@ def trees_of(spans: Iterable[Mapping[str, Any]]) -> list[Tree]:
 
 
 def ask_all(**variables: str) -> None:
-    """Ask for everything with every text, many at a time, and stop the service."""
+    """Start the service, request every path with every text concurrently, and stop the service."""
     app = ("uvicorn", "tests.nightly.services.programs.shop:app", "--port", "0")
     with serving(*app, ready="running on", variables=variables) as service:
 
@@ -83,7 +83,7 @@ def ask_all(**variables: str) -> None:
 
 
 def collected(collector: CollectorProcess, project: str) -> list[Tree]:
-    """Read from the collector's API the traces of a project's runs."""
+    """Return the traces of a project's runs, from the collector's API."""
     spans = []
     for trace in {run["trace_id"] for run in collector.runs(project)}:
         spans += [
@@ -99,7 +99,7 @@ def collected(collector: CollectorProcess, project: str) -> list[Tree]:
 
 
 def received(receiver: Receiver) -> list[Tree]:
-    """Read the traces that another backend got."""
+    """Return the traces that another backend received."""
     return trees_of(
         {
             "id": key,
@@ -113,19 +113,19 @@ def received(receiver: Receiver) -> list[Tree]:
 
 @pytest.fixture
 def theirs() -> Iterator[Receiver]:
-    """The backend of the service."""
+    """Start the backend of the service."""
     with open_receiver() as receiver:
         yield receiver
 
 
 def test_joined(collector: CollectorProcess) -> None:
-    """Joined to the service's provider, a request's spans and its runs are one tree."""
+    """With the service's provider, a request's spans and its runs form one trace."""
     ask_all(OTEL_ML_PROJECT="joined", SERVICE_ENDPOINT=collector.endpoint)
     assert collected(collector, "joined") == expected(service=True, models=True)
 
 
 def test_trace_shows_both_kinds(collector: CollectorProcess) -> None:
-    """The API's trace has the request as a span of a server and its models as runs of ours."""
+    """The API's trace shows the request as a server span and its models as runs."""
     app = ("uvicorn", "tests.nightly.services.programs.shop:app", "--port", "0")
     variables = {"OTEL_ML_PROJECT": "both", "SERVICE_ENDPOINT": collector.endpoint}
     with serving(*app, ready="running on", variables=variables) as service:
@@ -145,7 +145,7 @@ def test_trace_shows_both_kinds(collector: CollectorProcess) -> None:
 
 
 def test_joined_with_endpoint(collector: CollectorProcess, theirs: Receiver) -> None:
-    """With an endpoint as well our runs go to both, and the service's spans to the service's."""
+    """With an endpoint too, runs go to both backends, and the service's spans only to its own."""
     ask_all(
         OTEL_ML_PROJECT="endpoint",
         SERVICE_ENDPOINT=theirs.address,
@@ -160,6 +160,6 @@ def test_joined_with_endpoint(collector: CollectorProcess, theirs: Receiver) -> 
 
 
 def test_without_instrumentation(collector: CollectorProcess) -> None:
-    """In a service that is not traced itself the runs of a request are one tree of their own."""
+    """In a service that is not traced itself, the runs of a request form a separate trace."""
     ask_all(OTEL_ML_PROJECT="own", MODELS_ENDPOINT=collector.endpoint)
     assert collected(collector, "own") == expected(service=False, models=True)

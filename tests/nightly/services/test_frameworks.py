@@ -1,4 +1,4 @@
-"""The pages on frameworks: who follows one has the runs and spans that it shows, each once."""
+"""The programs of the docs pages about frameworks record the documented runs and spans once."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
 from tests.support.services.processes import complete
 
-# What the instrumentation of each framework calls a request.
+# The span name of a request in the instrumentation of each framework.
 REQUESTS: Final = {
     "django": "GET predict",
     "fastapi": "GET /predict",
@@ -22,12 +22,12 @@ REQUESTS: Final = {
     "gunicorn": "GET /predict",
 }
 
-# Of a trace: name, kind, kind of span and name of the parent of each of its spans.
+# A trace: name, kind, span kind and parent's name of each of its spans.
 Tree = list[tuple[str, str, str, str]]
 
 
 def trees(collector: CollectorProcess, project: str) -> list[Tree]:
-    """Read all that a project has, by trace."""
+    """Return all spans of a project, by trace."""
     found = []
     for trace in {run["trace_id"] for run in collector.runs(project)}:
         spans = {one["run_id"]: one for one in collector.get(f"/traces/{trace}")["runs"]}
@@ -48,7 +48,7 @@ def trees(collector: CollectorProcess, project: str) -> list[Tree]:
 
 
 def calls(collector: CollectorProcess, project: str, model: str) -> list[tuple[Any, Any]]:
-    """Read input and output of each run of a model, in the order of the calls."""
+    """Return input and output of each run of a model, in the order of the calls."""
     runs = [
         collector.get(f"/runs/{one['run_id']}")
         for one in collector.runs(project, where=f'model == "{model}"')
@@ -65,13 +65,13 @@ LENGTHS: Final = [({"text": text}, {"length": len(text)}) for text in TEXTS]
 def follow(
     collector: CollectorProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], str]:
-    """Follow a page, once for all tests; returns what its processes printed."""
+    """Return a function that runs a page's programs once for all tests and returns their output."""
     return cache(lambda page: FOLLOWED[page](page, collector, tmp_path_factory.mktemp(page)))
 
 
 @pytest.mark.parametrize("page", REQUESTS)
 def test_request(page: str, collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """A request is one span of the server, with the run of its model below it."""
+    """A request is one server span, with the run of its model below it."""
     follow(page)
     request = REQUESTS[page]
     tree: Tree = sorted(
@@ -83,7 +83,7 @@ def test_request(page: str, collector: CollectorProcess, follow: Callable[[str],
 
 
 def test_gunicorn_workers(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """Each run of Gunicorn's page says which of the forked workers it ran in."""
+    """Each run of Gunicorn's page has a tag with the forked worker that made it."""
     workers = {
         int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", follow("gunicorn"))
     }
@@ -94,7 +94,7 @@ def test_gunicorn_workers(collector: CollectorProcess, follow: Callable[[str], s
 
 
 def test_bentoml(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """A request to BentoML is one span of the server, with the run of its model below it."""
+    """A request to BentoML is one server span, with the run of its model below it."""
     follow("bentoml")
     request = "POST /predict"
     found = [
@@ -108,7 +108,7 @@ def test_bentoml(collector: CollectorProcess, follow: Callable[[str], str]) -> N
 
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_bentoml_samples_nothing_unasked(tmp_path: Path, is_silent: bool) -> None:
-    """A service of BentoML without a rate is told to sample nothing; that of the page is not."""
+    """BentoML without a sampling rate is reported to sample nothing; the page's service is not."""
     write_files("bentoml", tmp_path)
     if is_silent:
         service = tmp_path / "service.py"
@@ -123,7 +123,7 @@ def test_bentoml_samples_nothing_unasked(tmp_path: Path, is_silent: bool) -> Non
 
 
 def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """Sender and worker share one trace: who sent, the task sent and received, and its run."""
+    """Sender and worker share one trace: sender, sent task, received task, and the model's run."""
     follow("celery")
     sent, received = "apply_async/tasks.score", "run/tasks.score"
     task: Tree = [
@@ -138,7 +138,7 @@ def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> No
 
 
 def test_notebook(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """Cells show what they made: an answer, a run with its page, and a table of all runs."""
+    """Cells show an answer, a run with its page, and a table of all runs."""
     cells = json.loads(follow("notebook"))["cells"]
     training, answered = collector.runs("notebook")
     page = f"{collector.endpoint}/projects/notebook/runs"
@@ -157,6 +157,6 @@ def test_notebook(collector: CollectorProcess, follow: Callable[[str], str]) -> 
 
 
 def test_every_page_is_followed() -> None:
-    """Every page with such a program is followed here."""
+    """Every page with such a program is tested here."""
     pages = {page.stem for page in FOLDER.glob("*.md") if " services\n" in page.read_text()}
     assert pages == set(FOLLOWED)

@@ -1,4 +1,4 @@
-"""Notebooks: cells that define a traced function again, and what a run looks like in them."""
+"""Notebooks: cells can redefine a traced function, and they display runs."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ Answer = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def executed(collector: CollectorProcess) -> Answer:
-    """What the cells displayed, and the runs that had arrived before the kernel ended."""
+    """Execute the cells; return their output and the runs that arrived while the kernel ran."""
     endpoint = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_ML_PROJECT": "cells"}
     answer: Answer = run("tests.nightly.services.programs.notebook", **endpoint)
     assert answer["alive"] is True
@@ -21,7 +21,7 @@ def executed(collector: CollectorProcess) -> Answer:
 
 
 def test_versions_of_cells(executed: Answer) -> None:
-    """Run again unchanged a cell keeps the version; a changed constant or code opens one."""
+    """An unchanged cell keeps the version when run again; a changed constant or code adds one."""
     runs = reversed(executed["runs"])
     assert [(run["name"], run["version"], run["outputs"]) for run in runs] == [
         ("answer", 1, "Say first"),
@@ -34,7 +34,7 @@ def test_versions_of_cells(executed: Answer) -> None:
 
 
 def test_answers_are_displayed(executed: Answer) -> None:
-    """A cell shows what the traced function returned."""
+    """A cell shows the return value of a traced function."""
     assert executed["shown"][:5] == [
         "'Say first'",
         "'Say defined again'",
@@ -61,7 +61,7 @@ def test_run_is_displayed(executed: Answer, collector: CollectorProcess) -> None
 
 
 def test_list_is_displayed(executed: Answer, collector: CollectorProcess) -> None:
-    """A cell shows a list of runs as a table, one of them and their number."""
+    """A cell shows a list of runs as a table, one of its runs, and their number."""
     page = f"{collector.endpoint}/projects/cells/runs"
     _, run, counted, _ = executed["shown"][9:]
     assert executed["shown"][9] == f"<Runs cells {page}>"
@@ -74,7 +74,7 @@ def test_list_is_displayed(executed: Answer, collector: CollectorProcess) -> Non
 
 
 def test_collector_that_is_away_is_a_line(executed: Answer) -> None:
-    """A cell says that nobody answers, and fails in no other way."""
+    """A cell reports that no collector responds, and does not fail otherwise."""
     assert (
         "Not shown: No answer from http://127.0.0.1:9: connection refused"
         in (executed["tables"][-1])

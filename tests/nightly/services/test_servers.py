@@ -1,4 +1,4 @@
-"""Web servers with several processes: what their workers recorded arrives when they end."""
+"""Workers of web servers with several processes deliver their runs when they end."""
 
 import os
 import signal
@@ -29,14 +29,14 @@ SERVERS: Final = {
     "gunicorn-uvicorn-preload": (*GUNICORN, "--preload", *UVICORN_WORKER),
     "uvicorn": UVICORN,
 }
-# These end by the signal itself when they have shut down: atexit is not for them.
+# These exit by the signal itself after their shutdown, so atexit handlers do not run.
 NEED_LIFESPAN: Final = {"gunicorn-uvicorn", "gunicorn-uvicorn-preload", "uvicorn"}
 Runs = Counter[tuple[int, int]]
 
 
 @contextmanager
 def two_workers(server: str, **variables: str) -> Iterator[Service]:
-    """Serve with two workers that deliver nothing before they must, unless told otherwise."""
+    """Start a server with two workers that, by default, deliver only when they have to."""
     told = NEVER_BY_ITSELF | variables
     times = 1 if "--preload" in SERVERS[server] else 2
     with serving(*SERVERS[server], ready="is loaded", times=times, variables=told) as service:
@@ -46,7 +46,7 @@ def two_workers(server: str, **variables: str) -> Iterator[Service]:
 
 
 def ask_both(service: Service) -> Runs:
-    """Call the model, some calls at a time, until both workers were asked; returns the calls."""
+    """Call the model concurrently until both workers have handled calls, and return the calls."""
     asked: Runs = Counter()
     with ThreadPoolExecutor(4) as pool:
         while len({pid for _, pid in asked}) < 2:
@@ -58,7 +58,7 @@ def ask_both(service: Service) -> Runs:
 
 
 def recorded(collector: CollectorProcess, project: str) -> Runs:
-    """Count the runs that arrived in the same way."""
+    """Count the delivered runs in the same form."""
     return Counter((_number(run), run["tags"]["pid"]) for run in collector.runs(project))
 
 
@@ -69,7 +69,7 @@ def _number(run: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_stopped(server: str, collector: CollectorProcess) -> None:
-    """What both workers recorded has arrived, once, when the server was told to end and did."""
+    """After the server has stopped, each run of both workers has been delivered once."""
     project = f"stopped-{server}"
     closing = "lifespan" if server in NEED_LIFESPAN else "nothing"
     variables = {"OTEL_ML_PROJECT": project, "CLOSING": closing}
@@ -80,7 +80,7 @@ def test_stopped(server: str, collector: CollectorProcess) -> None:
 
 
 def test_first_call_before_the_fork(collector: CollectorProcess) -> None:
-    """A call before the workers were forked is recorded once, and theirs all the same."""
+    """A call before the fork is recorded once, and so are all calls of the workers."""
     project = "warm"
     variables = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_ML_PROJECT": project, "WARM": "1"}
     with two_workers("gunicorn-preload", **variables) as service:
@@ -93,7 +93,7 @@ def test_first_call_before_the_fork(collector: CollectorProcess) -> None:
 
 
 def test_workers_are_processes_of_their_own() -> None:
-    """Each worker has an id of its own on the wire, and numbers its runs from 1."""
+    """Each worker has its own process id on the wire, and numbers its runs from 1."""
     with open_receiver() as receiver:
         variables = {"OTEL_ML_ENDPOINT": receiver.address, "WARM": "1"}
         with two_workers("gunicorn-preload", **variables) as service:
@@ -111,7 +111,7 @@ def test_workers_are_processes_of_their_own() -> None:
 
 
 def kill_one(service: Service) -> Runs:
-    """Call the model on both workers and kill one; returns the calls when it is gone."""
+    """Call the model in both workers, kill one, and return the calls after its end."""
     asked = ask_both(service)
     killed = min(pid for _, pid in asked)
     os.kill(killed, signal.SIGKILL)
@@ -129,7 +129,7 @@ def _exists(pid: int) -> bool:
 
 @pytest.mark.parametrize("server", ["gunicorn", "gunicorn-uvicorn", "uvicorn"])
 def test_worker_killed(server: str, collector: CollectorProcess, tmp_path: Path) -> None:
-    """With a spool, what a killed worker recorded has arrived, once, when the others ended."""
+    """With a spool, runs of a killed worker are delivered once when the others end."""
     project = f"killed-{server}"
     variables = {"OTEL_ML_PROJECT": project, "SPOOL": str(tmp_path), "CLOSING": "lifespan"}
     with two_workers(server, OTEL_ML_ENDPOINT=collector.endpoint, **variables) as service:
@@ -139,7 +139,7 @@ def test_worker_killed(server: str, collector: CollectorProcess, tmp_path: Path)
 
 
 def test_worker_killed_while_others_go_on(collector: CollectorProcess, tmp_path: Path) -> None:
-    """With a spool, the other worker delivers what a killed one recorded, without being called."""
+    """With a spool, the other worker delivers the runs of a killed worker without a new call."""
     project = "killed"
     variables = {"OTEL_ML_PROJECT": project, "SPOOL": str(tmp_path)}
     own_pace = {"OTEL_ML_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "1000"}

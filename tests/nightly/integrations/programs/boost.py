@@ -1,4 +1,4 @@
-"""Trains with XGBoost in each way that it has; tells the ids of the runs."""
+"""Train with XGBoost in each of its ways, and print the ids of the runs."""
 
 import json
 import sys
@@ -22,14 +22,14 @@ class Broken(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its pa
     """Fails in the second round."""
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Fail."""
+        """Raise an error in the second round."""
         if epoch == 1:
             raise RuntimeError("no luck")
         return False
 
 
 def train() -> dict[str, Any]:
-    """Train until nothing gets better."""
+    """Train with early stopping."""
     callback = Callback("trained", client)
     told: dict[str, Any] = {}
     model = xgboost.train(
@@ -46,7 +46,7 @@ def train() -> dict[str, Any]:
 
 
 def validate() -> dict[str, Any]:
-    """Train on three parts."""
+    """Cross-validate with three folds."""
     callback = Callback("validated", client)
     told = xgboost.cv(PARAMS, matrix, 3, nfold=3, callbacks=[callback], as_pandas=False)
     return {"run_id": callback.run.id, "told": told}  # type: ignore[union-attr]  # it was opened
@@ -65,7 +65,7 @@ def fit() -> dict[str, Any]:
 
 
 def fail() -> dict[str, Any]:
-    """Train within a run that is open, which fails."""
+    """Train inside an open run, and fail."""
     run = client.run("given", params={"mine": 1})
     try:
         with run:

@@ -1,4 +1,4 @@
-"""Prints what is recorded of a value of each kind, for one library: `python -m … jaxlib`."""
+"""Print the captured form of each kind of value of one library: `python -m … jaxlib`."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ Values = dict[str, Any]
 
 
 def make_tensors() -> Values:
-    """Make tensors of PyTorch, of each layout."""
+    """Return PyTorch tensors with each layout."""
     import torch
 
     return {
@@ -26,7 +26,7 @@ def make_tensors() -> Values:
 
 
 def make_jax_arrays() -> Values:
-    """Make arrays of JAX."""
+    """Return JAX arrays."""
     import jax.numpy as jnp
 
     return {
@@ -37,7 +37,7 @@ def make_jax_arrays() -> Values:
 
 
 def make_matplotlib_figures() -> Values:
-    """Make a figure of Matplotlib."""
+    """Return a Matplotlib figure."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 3), dpi=50)
@@ -46,7 +46,7 @@ def make_matplotlib_figures() -> Values:
 
 
 def make_plots() -> Values:
-    """Make figures of plotly."""
+    """Return plotly figures."""
     import plotly.graph_objects as go
 
     plot = go.Figure([go.Scatter(x=[1, 2], y=[3, 4]), go.Bar(x=[1], y=[2])])
@@ -54,7 +54,7 @@ def make_plots() -> Values:
 
 
 def make_tensorflow_tensors() -> Values:
-    """Make tensors of TensorFlow."""
+    """Return TensorFlow tensors."""
     import tensorflow as tf  # only in .venv-tensorflow
 
     return {
@@ -78,7 +78,7 @@ MAKERS: Final[Mapping[str, Callable[[], Values]]] = {
 
 
 def described(value: object) -> Any:
-    """Return what is recorded of a value, as JSON reads it."""
+    """Return the captured form of a value, parsed from JSON."""
     captured = Redaction().capture({"x": value})
     text = captured if isinstance(captured, str) else captured.encode().text
     return json.loads(text)["x"]

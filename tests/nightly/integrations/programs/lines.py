@@ -1,4 +1,4 @@
-"""Trains a line with PyTorch Lightning, under both of its names; tells the ids of the runs."""
+"""Train a line with PyTorch Lightning under both package names, and print the run ids."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ data = DataLoader(TensorDataset(numbers, 3 * numbers + 1), batch_size=8)
 
 
 def make_model(lightning: Any, fails_at: int | None = None) -> Any:
-    """Make a line of one of both packages."""
+    """Return a linear model of the given Lightning package."""
 
     class Line(lightning.LightningModule):  # type: ignore[misc]  # its package is not there for the type check
         def __init__(self, rate: float) -> None:
@@ -45,7 +45,7 @@ def make_model(lightning: Any, fails_at: int | None = None) -> Any:
 
 
 def make_trainer(lightning: Any, folder: str, logger: Logger) -> Any:
-    """Make a trainer that logs every step."""
+    """Return a trainer that logs every step."""
     return lightning.Trainer(
         default_root_dir=folder,
         logger=logger,
@@ -84,7 +84,7 @@ def fail() -> dict[str, Any]:
 
 
 def train_in_a_run() -> dict[str, Any]:
-    """Train within a run that is open, and goes on."""
+    """Train inside an open run that continues afterwards."""
     lightning = import_module("lightning.pytorch")
     with client.run("given", params={"mine": 1}) as run:
         make_trainer(lightning, "given", Logger(run=run)).fit(make_model(lightning), data)

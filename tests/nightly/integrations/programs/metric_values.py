@@ -1,4 +1,4 @@
-"""Numbers, lists and wrong values of torch and jax as metrics: prints what each call raised."""
+"""Log valid and invalid torch and jax values as metrics, and print the errors of each call."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ WRONG: Final[dict[str, Any]] = {
 
 
 def raised(call: Callable[..., object], *arguments: object) -> str:
-    """Return what a call says is wrong with its arguments."""
+    """Return the error message of a call with the given arguments, or an empty string."""
     try:
         call(*arguments)
     except InvalidMetricError as error:
@@ -53,7 +53,7 @@ def raised(call: Callable[..., object], *arguments: object) -> str:
 
 
 def log(client: Client) -> dict[str, list[str]]:
-    """Log the values of runs and of a model, alone and at once; returns the refusals by name."""
+    """Log the values for runs and a model, alone and together, and return the errors by name."""
     refused: dict[str, list[str]] = {}
     with client.run("each") as each, client.run("all") as together:
         model = client.model("net", {"layers": 2})
@@ -67,7 +67,7 @@ def log(client: Client) -> dict[str, list[str]]:
 
         for name, value in WRONG.items():
             refuse(name, value)
-        jax.jit(lambda value: refuse("traced", value))(1.0)  # it has no value yet
+        jax.jit(lambda value: refuse("traced", value))(1.0)  # has no value during tracing
         for name, value in TAKEN.items():
             each.log_metric(name, value, single_value=True)
         together.log_metrics(TAKEN)

@@ -1,4 +1,4 @@
-"""Imports runs of MLflow; the first argument says how."""
+"""Import runs of MLflow; the first argument selects how."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def contents(run_id: str) -> list[dict[str, Any]]:
 
 
 def part(run_id: str) -> list[dict[str, Any]]:
-    """Import a run and be interrupted after a part of it."""
+    """Import a run, and stop after some of its records."""
     tracking, client = MlflowClient(), Client(join=False)
     records = MlflowRun(tracking, tracking.get_run(run_id), Redaction(), "iris").records()
     sent, delivery = send(client, islice(records, 280), 10)
@@ -42,11 +42,11 @@ def part(run_id: str) -> list[dict[str, Any]]:
 
 
 def joined(run_id: str) -> list[str]:
-    """Import through a provider that is none of ours."""
+    """Try to import through a tracer provider that is not otel-ml's, and return the errors."""
     from opentelemetry.sdk.trace import TracerProvider
 
     class Provider(TracerProvider):
-        """A provider of somebody's."""
+        """A provider of another library."""
 
     try:
         import_mlflow_run(run_id, Client(tracer_provider=Provider()))

@@ -1,4 +1,4 @@
-"""Makes traces, assessments, a data set and a run in MLflow, and prints what MLflow stored."""
+"""Create traces, assessments, a data set and a run in MLflow, and print the stored data."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def fail() -> None:
 
 
 def assess(trace_id: str) -> None:
-    """Say of a trace what people and judges say."""
+    """Log feedback and expectations of reviewers and judges for a trace."""
     person, judge = AssessmentSource("HUMAN", "ann"), AssessmentSource("LLM_JUDGE", "gpt")
     about: dict[str, Any] = {"trace_id": trace_id}
     mlflow.log_feedback(
@@ -55,7 +55,7 @@ def assess(trace_id: str) -> None:
 
 
 def main() -> None:
-    """Make everything, and print it."""
+    """Create everything, and print a summary."""
     experiment = mlflow.set_experiment("support").experiment_id
     mlflow.genai.register_prompt("greet", "Hello {{name}}")
     for number in range(QUESTIONS):

@@ -1,4 +1,4 @@
-"""Makes runs as users of MLflow do, and tells what MLflow says of each."""
+"""Create runs like users of MLflow do, and print MLflow's data of each run."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ FILES = 300
 
 
 def train() -> str:
-    """Train as the documentation of MLflow does, with autolog, and log more beside it."""
+    """Train with autolog as in MLflow's documentation, and log more metrics and files."""
     mlflow.sklearn.autolog(log_datasets=True)
     numbers = np.random.default_rng(0).normal(size=(80, 3))
     with mlflow.start_run(run_name="first") as run:
@@ -40,7 +40,7 @@ def train() -> str:
 
 
 def nest() -> tuple[str, str]:
-    """Make a run within a run."""
+    """Create a nested run."""
     with (
         mlflow.start_run(run_name="parent") as parent,
         mlflow.start_run(run_name="child", nested=True) as child,
@@ -50,28 +50,28 @@ def nest() -> tuple[str, str]:
 
 
 def fail() -> str:
-    """Make a run that fails."""
+    """Create a run that fails."""
     with suppress(RuntimeError), mlflow.start_run(run_name="failed") as run:
         raise RuntimeError("no luck")
     return str(run.info.run_id)
 
 
 def stop() -> str:
-    """Make a run that is killed."""
+    """Create a run that is killed."""
     run = mlflow.start_run(run_name="killed")
     mlflow.end_run("KILLED")
     return str(run.info.run_id)
 
 
 def leave_open() -> str:
-    """Make a run that goes on."""
+    """Create a run that stays open."""
     run = MlflowClient().create_run(_experiment_id(), run_name="open")
     MlflowClient().log_metric(run.info.run_id, "loss", 0.5)
     return str(run.info.run_id)
 
 
 def make_old() -> str:
-    """Make a run that is said to have begun 500 days ago, in an experiment of its own."""
+    """Create a run with a start time 500 days ago, in a separate experiment."""
     start_ms = int((time.time() - 500 * 24 * 3600) * 1e3)
     client = MlflowClient()
     run = client.create_run(client.create_experiment("old"), start_time=start_ms)
@@ -80,7 +80,7 @@ def make_old() -> str:
 
 
 def tell(run_id: str) -> dict[str, Any]:
-    """Tell all that MLflow says of a run."""
+    """Return all of MLflow's data about a run."""
     client = MlflowClient()
     run = client.get_run(run_id)
     return {
@@ -114,7 +114,7 @@ def _experiment_id() -> str:
 
 
 def main() -> None:
-    """Make the runs and print what there is to know of them."""
+    """Create the runs, and print all data about them."""
     mlflow.set_experiment("iris")
     first = train()
     parent, child = nest()

@@ -1,4 +1,4 @@
-"""Uses models of a library bare and recorded: ``python -m …recorded_models LIBRARY``.
+"""Use a library's models unrecorded and recorded: ``python -m …recorded_models LIBRARY``.
 
 Prints as JSON whether both gave the same results, the runs as name, kind and rows, and whether the
 classes were restored.
@@ -89,7 +89,7 @@ def use_torch() -> list[Any]:
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     rows, labels = torch.tensor(ROWS), torch.tensor(LABELS, dtype=torch.float32)[:, None]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    for _ in range(3):  # no runs: a training
+    for _ in range(3):  # training steps are not runs
         optimizer.zero_grad()
         torch.nn.BCEWithLogitsLoss()(net(rows), labels).backward()
         optimizer.step()
@@ -98,7 +98,7 @@ def use_torch() -> list[Any]:
     with torch.inference_mode():
         net.train()
         answers.append(net(rows[:2]))
-        answers.append(torch.nn.MSELoss()(rows, rows + 1))  # no run: a loss
+        answers.append(torch.nn.MSELoss()(rows, rows + 1))  # a loss is not a run
     net.eval()
     traced = torch.jit.trace(net, rows)
     exported = torch.export.export(net, (rows,)).module()
@@ -149,7 +149,7 @@ USES: dict[str, Callable[[], list[Any]]] = {
 
 
 def members() -> dict[str, list[tuple[str, object]]]:
-    """The attributes of the library's classes, and its training functions."""
+    """Return the attributes of the library's classes, and its training functions."""
     from otel_ml.libraries.table import LIBRARIES
 
     kinds: dict[str, list[tuple[str, object]]] = {}
@@ -172,7 +172,7 @@ def main() -> None:
     client = Client("models")
     bare = USES[sys.argv[1]]()
     client.instrument(sys.argv[1])
-    client.uninstrument()  # loads all modules of the library
+    client.uninstrument()  # the calls load all modules of the library
     before = members()
     client.instrument(sys.argv[1])
     with record(client) as calls:

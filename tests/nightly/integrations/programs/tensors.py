@@ -1,4 +1,4 @@
-"""Prints which claims about tensors and their digests hold."""
+"""Print which claims about tensors and their digests hold."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def was_recorded_as_it_was() -> bool:
 
 
 def is_logged_as_it_was() -> bool:
-    """Tell whether a parameter that changes right after it was logged is read back unchanged."""
+    """Return whether a logged parameter is read back unchanged if it changes right afterwards."""
     parameter = torch.nn.Parameter(torch.randn(300, 400).t())
     expected = dump(wrap(parameter))
     copied = copy_plain(wrap(parameter))
@@ -49,7 +49,7 @@ def flipped(tensor: Any, *places: int) -> Any:
 
 
 def is_equal_at_once() -> bool:
-    """Tell whether the arithmetic for GPUs, in few operations, gives the same sums."""
+    """Return whether the GPU arithmetic, in few operations, gives the same sums."""
     words = torch.randint(-(2**62), 2**62, (3, 100_000))
     reader = TensorReader()
     at_once, in_strips = reader._add_at_once(torch, words), reader._add_in_strips(torch, words)

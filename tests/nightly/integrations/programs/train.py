@@ -1,4 +1,4 @@
-"""Trains a tiny language model with a real `Trainer`; tells what the trainer logged."""
+"""Train a tiny language model with a real `Trainer`, and print the trainer's log."""
 
 import json
 import logging
@@ -25,17 +25,17 @@ _STEPS = 6
 
 
 class Witness(TrainerCallback):  # type: ignore[misc]  # its package is not there for the type check
-    """Keeps what the trainer logs."""
+    """Keeps the values that the trainer logs."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, Any]]] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Keep it."""
+        """Store the logged values."""
         self.logged.append((state.global_step, dict(logs)))
 
 
-# As DigitalHub's documentation has it.
+# Copied from DigitalHub's documentation.
 class LoggingCallback(TrainerCallback):  # type: ignore[misc]  # see above
     def __init__(self, run):  # type: ignore[no-untyped-def]
         self.run = run
@@ -74,7 +74,7 @@ class Broken(Numbers):
 
 
 def make_trainer(*callbacks: TrainerCallback, data: Numbers | None = None) -> Trainer:
-    """Make a trainer of a model with one layer."""
+    """Return a trainer for a model with one layer."""
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=16, n_positions=8, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0
@@ -112,7 +112,7 @@ def train() -> dict[str, Any]:
 
 
 def train_in_a_run() -> dict[str, Any]:
-    """Train within a run that is open, which fails."""
+    """Train inside an open run, and fail."""
     client = Client()
     run = client.run("given", kind="training")
     try:
@@ -133,7 +133,7 @@ def train_as_digitalhub() -> dict[str, Any]:
 
 
 def log_often() -> dict[str, Any]:
-    """Let a trainer's loop log 1,000 times, tensors and other things among it."""
+    """Let a trainer's loop log 1,000 times, including tensors and other values."""
     callback = Callback(name="often")
     trainer = make_trainer()
     control = TrainerControl()

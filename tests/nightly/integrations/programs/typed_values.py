@@ -1,4 +1,4 @@
-"""Values of torch, jax, matplotlib, plotly and openai: what is kept of each, as rows of a table."""
+"""Print the captured form of values of torch, jax, matplotlib, plotly and openai as table rows."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ _JAX: Final = (
 
 
 def same_tensor(left: Any, right: Any) -> bool:
-    """Tell whether tensors have one class, dtype, layout, shape, gradient and the same bits."""
+    """Return whether tensors have equal dtype, layout, shape, gradient flag and bits."""
     if (left.dtype, left.layout, left.shape) != (right.dtype, right.layout, right.shape):
         return False
     if left.requires_grad != right.requires_grad:
@@ -58,7 +58,7 @@ def _bits(tensor: Any) -> Any:
 
 
 def same_state(left: Any, right: Any) -> bool:
-    """Tell whether dicts of tensors have the same names in order, and the same tensors."""
+    """Return whether dicts have the same names in the same order, with the same tensors."""
     return [*left] == [*right] and all(
         type(left[name]) is type(right[name]) and same_tensor(left[name], right[name])
         for name in right
@@ -66,7 +66,7 @@ def same_state(left: Any, right: Any) -> bool:
 
 
 def same_jax(left: Any, right: Any) -> bool:
-    """Tell whether arrays of jax have one dtype and shape and the same bits."""
+    """Return whether arrays of jax have equal dtype, shape and bits."""
     left, right = np.asarray(left), np.asarray(right)
     return (
         left.dtype == right.dtype
@@ -84,7 +84,7 @@ def _optimizer() -> Any:
 
 
 def same_tree(left: Any, right: Any) -> bool:
-    """Tell whether nested dicts and lists with tensors are the same."""
+    """Return whether nested dicts and lists with tensors are the same."""
     if isinstance(right, torch.Tensor):
         return same_tensor(left, right)
     if isinstance(right, dict):
@@ -169,14 +169,14 @@ def _jax() -> Iterator[Sample]:
 
 
 def draw() -> Figure:
-    """A figure with a line."""
+    """Return a figure with a line."""
     figure = Figure(figsize=(4, 3), dpi=50)
     figure.subplots().plot([1, 2, 4])
     return figure
 
 
 def _pictures() -> list[dict[str, Any]]:
-    """What figures are read back as, and whether drawing one twice gives the same bytes."""
+    """Return the restored form of figures, and whether drawing one twice gives the same bytes."""
     figure = draw()
     plot = go.Figure(go.Scatter(x=[1, 2], y=[3, 4]))
     found = []
@@ -189,7 +189,7 @@ def _pictures() -> list[dict[str, Any]]:
 
 
 def _safetensors() -> dict[str, Any]:
-    """Whether our file is the one that the library writes, and whether it reads it."""
+    """Return whether the safetensors file equals the library's, and whether that can read it."""
     state = _model().state_dict()
     raw = base64.b64decode(json.loads(dump(wrap(state)))["params"]["data"])
     return {
@@ -200,7 +200,7 @@ def _safetensors() -> dict[str, Any]:
 
 
 def _named() -> list[Any]:
-    """How a method of scikit-learn is called, and what is recorded of one of OpenAI's."""
+    """Return the recorded names and inputs of a scikit-learn and an OpenAI method."""
     spans = InMemorySpanExporter()
     client = Client("named", exporter=spans)
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
@@ -218,11 +218,11 @@ def _named() -> list[Any]:
 
 
 def main() -> None:
-    """Print one JSON object: the rows of the table and the like, or what becomes of figures."""
+    """Print the table rows and related results as JSON, or the results for figures."""
     if "pictures" in sys.argv:
         sys.stdout.write(json.dumps({"pictures": _pictures()}))
         return
-    warnings.simplefilter("ignore")  # of torch: that sparse tensors are new, and more of the kind
+    warnings.simplefilter("ignore")  # torch warns that sparse tensors are new, among other things
     rows = [asdict(row) for row in rows_of([*_torch(), *_jax()])]
     sys.stdout.write(json.dumps({"rows": rows, "safetensors": _safetensors(), "named": _named()}))
 

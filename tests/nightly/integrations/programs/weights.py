@@ -1,4 +1,4 @@
-"""Digests the weights of real models of each library; run in two processes, they are the same."""
+"""Print digests of real models' weights in each library; two processes give equal digests."""
 
 import contextlib
 import importlib.util
@@ -22,7 +22,7 @@ def labels(at: float) -> Any:
 
 
 def make_sklearn() -> Made:
-    """A pipeline, and how it is fitted otherwise."""
+    """Return a pipeline and a function that refits it differently."""
     from sklearn.ensemble import (
         HistGradientBoostingClassifier,
         RandomForestClassifier,
@@ -42,7 +42,7 @@ def make_sklearn() -> Made:
 
 
 def make_torch(dtype: str = "float32") -> Made:
-    """A module, and how one step changes it."""
+    """Return a module and a function that changes it by one step."""
     import torch
 
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def make_torch(dtype: str = "float32") -> Made:
 
 
 def make_xgboost() -> Made:
-    """A booster, and one with more trees."""
+    """Return a booster and a function that returns one with more trees."""
     import xgboost
 
     data = xgboost.DMatrix(ROWS, label=labels(0.5))
@@ -70,7 +70,7 @@ def make_xgboost() -> Made:
 
 
 def make_xgboost_estimator() -> Made:
-    """An estimator of XGBoost, and how it is fitted otherwise."""
+    """Return an XGBoost estimator and a function that refits it differently."""
     import xgboost
 
     model = xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1).fit(ROWS, labels(0.5))
@@ -78,7 +78,7 @@ def make_xgboost_estimator() -> Made:
 
 
 def make_lightgbm() -> Made:
-    """A booster, and how it is trained on."""
+    """Return a booster and a function that continues its training."""
     import lightgbm
 
     data = lightgbm.Dataset(ROWS, labels(0.5), free_raw_data=False)
@@ -93,7 +93,7 @@ def make_lightgbm() -> Made:
 
 
 def make_lightgbm_estimator() -> Made:
-    """An estimator of LightGBM, and how it is fitted otherwise."""
+    """Return a LightGBM estimator and a function that refits it differently."""
     import lightgbm
 
     model = lightgbm.LGBMClassifier(n_estimators=3, n_jobs=1, verbose=-1).fit(ROWS, labels(0.5))
@@ -101,7 +101,7 @@ def make_lightgbm_estimator() -> Made:
 
 
 def make_onnx() -> Made:
-    """A session of a model in memory, and one of a file of another model."""
+    """Return a session of a model in memory, and a function for one of a different model file."""
     import onnx
     import onnxruntime
 
@@ -123,7 +123,7 @@ def make_onnx() -> Made:
 
 
 def make_transformers() -> Made:
-    """A pipeline with a tiny random model, and how its weights change."""
+    """Return a pipeline with a tiny random model and a function that changes its weights."""
     import tokenizers
     import torch
     import transformers
@@ -163,7 +163,7 @@ MAKERS: dict[str, tuple[str, Callable[[], Made]]] = {
 
 
 def tell(make: Callable[[], Made]) -> dict[str, Any]:
-    """Digest a model as it was made, once more, from its pickle, and after a change."""
+    """Digest a model twice, after pickling, and after a change."""
     model, change = make()
     kind = kind_of(model)
     assert kind is not None
@@ -178,7 +178,7 @@ def tell(make: Callable[[], Made]) -> dict[str, Any]:
 
 
 def found() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Try each library that is there."""
+    """Yield the results of each installed library."""
     for name, (library, make) in MAKERS.items():
         if importlib.util.find_spec(library) is not None:
             yield name, tell(make)

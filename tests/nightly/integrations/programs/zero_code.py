@@ -1,4 +1,4 @@
-"""A program that knows nothing of telemetry: it fetches pages, and asks a model that it imports."""
+"""A program without telemetry code that fetches a page and calls a model from a module."""
 
 import sys
 from urllib.request import urlopen
@@ -7,7 +7,7 @@ from tests.nightly.integrations.programs.zero_code_model import Ranker, predict
 
 
 def main() -> None:
-    """Fetch what the first argument names, and ask."""
+    """Fetch the URL in the first argument, and call the model."""
     with urlopen(sys.argv[1]) as answer:
         size = len(answer.read())
     sys.stdout.write(f"{predict(2, scale=size)} {Ranker().rank([3, 1])} {Ranker.of(4)}\n")

@@ -1,4 +1,4 @@
-"""A model without a word of telemetry."""
+"""A model without telemetry code."""
 
 
 def predict(number: int, scale: int = 1) -> int:

@@ -5,6 +5,6 @@ from tests.unit.otel_ml.experiments.test_evals_peers import documented
 
 
 def test_ours() -> None:
-    """Rates, counts, failures, verdicts, intervals and words are those of the docs."""
+    """otel-ml's rates, counts, failures, verdicts, intervals and texts are those in the docs."""
     said = measure(OURS)["said"]
     assert documented(OURS) == [*rows_of(OURS, said), *words_of(OURS, said)]

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-# Keeps runs in sessions of five, compares and reads them, and prints the most memory it took.
+# Stores runs in sessions of five, compares and reads them, and prints the peak memory.
 MEASURED: Final = """
 import sys
 from pathlib import Path
@@ -36,6 +36,6 @@ def measure_kb(runs: int, kind: str) -> int:
 
 @pytest.mark.parametrize("kind", ["passes", "scores"])
 def test_memory_is_bounded(kind: str) -> None:
-    """A hundred thousand runs more take less than 0.05 kB each: they are on disk."""
+    """100,000 more runs take less than 0.05 kB of memory each, because they are on disk."""
     few, many = measure_kb(50_000, kind), measure_kb(150_000, kind)
     assert many - few < 5_000, (few, many)

@@ -16,7 +16,7 @@ def client(sink: Sink) -> Iterator[Client]:
 
 
 def test_calls_are_not_held_up_by_a_full_queue() -> None:
-    """Documents beyond 256 MiB are dropped, counted and said, and no call waits for them."""
+    """Documents beyond 256 MiB are dropped and counted, and no call waits for them."""
     address = closed_address()
     with opened(address) as client:
         with client.run("fit") as run:

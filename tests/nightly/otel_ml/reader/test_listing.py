@@ -10,7 +10,7 @@ from tests.process.otel_ml.reader.test_listing import html_of
 
 
 def test_name_that_is_looked_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the resolver of names is silent a notebook does not wait for it."""
+    """A notebook does not wait for a name lookup that hangs."""
     is_shown = threading.Event()
 
     def look_up(*_: object, **__: object) -> None:

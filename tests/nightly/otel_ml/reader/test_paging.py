@@ -15,7 +15,7 @@ def stored(collector: CollectorProcess) -> list[str]:
 
 
 def test_pages_while_others_write(collector: CollectorProcess, stored: list[str]) -> None:
-    """Going over four pages gives each run once, in order, with its payload, while runs come."""
+    """While runs arrive, reading four pages returns each run once, in order, with its payload."""
     stop, sent = threading.Event(), [0]
 
     def write() -> None:

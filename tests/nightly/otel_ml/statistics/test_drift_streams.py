@@ -1,4 +1,4 @@
-"""What the rules of drift promise, on the simulated streams of tests/bench/drift.py."""
+"""Drift detection keeps its error rates on the simulated streams of tests/bench/drift.py."""
 
 import pytest
 
@@ -14,12 +14,12 @@ from tests.bench.drift import (
 
 @pytest.mark.parametrize("runs", SIZES)
 def test_no_change(runs: int) -> None:
-    """Where nothing changed drift is said in at most 2 % of windows, at any number of runs."""
+    """Without a change, at most 2 % of windows report drift, for any number of runs."""
     assert count_false(runs, streams=3).share <= 0.02
 
 
 def test_sessions_that_are_drawn() -> None:
-    """Where sessions of 1 to 50 runs are drawn one by one, drift is said in at most 2 %."""
+    """With randomly drawn sessions of 1 to 50 runs, at most 2 % of windows report drift."""
     assert count_false_of_sessions(DRAWN).share <= 0.02
 
 

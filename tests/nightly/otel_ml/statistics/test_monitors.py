@@ -6,6 +6,6 @@ from tests.unit.otel_ml.statistics.test_monitors import documented
 
 
 def test_ours_is_what_the_docs_say() -> None:
-    """Each stream is judged in all draws as the docs say."""
+    """In all draws, each stream has the finding that the docs promise."""
     said = measure("otel-ml")["said"]
     assert documented("otel-ml") == {title: cell(said[title]) for title in STREAMS}

@@ -1,4 +1,4 @@
-"""Functions that we did not write: those of Python's own library."""
+"""Functions of Python's standard library have stable version digests."""
 
 from pathlib import Path
 from typing import Final
@@ -33,10 +33,10 @@ SCRIPT: Final = """
 
 
 def test_library_has_the_same_digests_in_each_process(tmp_path: Path) -> None:
-    """Hundreds of functions have digests, which do not depend on the order of sets."""
+    """Hundreds of functions have digests that do not depend on the order of sets."""
     first, second = (ask_script(tmp_path, SCRIPT, PYTHONHASHSEED=seed) for seed in ("1", "2"))
     assert first == second
     with_source = [name for name, (_, is_source) in first.items() if is_source]
     assert len(with_source) > 300
-    # Told by their names alone: what is written in C, and what was made without a text.
+    # Functions in C, and functions generated without source, are identified by name only.
     assert len(first) - len(with_source) < len(first) // 10

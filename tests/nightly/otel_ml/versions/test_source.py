@@ -31,7 +31,7 @@ def find_often(target: Callable[..., Any]) -> set[str | None]:
 
 
 def test_source_is_found_in_many_threads(tmp_path: Path) -> None:
-    """Threads that parse at the same time, which disturbs some interpreters, cost no source."""
+    """The source is found even if many threads parse at once, which some interpreters cannot do."""
     text = "def large(a):\n" + "    a = [a, (a, a)]\n" * 1_500
     thresholds = gc.get_threshold()
     gc.set_threshold(100)

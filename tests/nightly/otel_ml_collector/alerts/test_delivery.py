@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.alerts.world import FALLS
 from tests.support.otlp_sink import http_sink
 from tests.support.ports import free_port
 
-# Announces, says so, and waits to be killed; the next one sends what is left.
+# Announces, prints a line, and waits to be killed; the next process sends the rest.
 _COLLECTOR: Final = """
 import signal, sys
 from pathlib import Path
@@ -34,7 +34,7 @@ with open_store(Path(sys.argv[1])) as store:
 
 
 def test_killed_before_it_was_sent(tmp_path: Path) -> None:
-    """A notification that was announced before a kill is sent by the next collector, once."""
+    """The next collector sends, once, a notification that was announced before a kill."""
     port = free_port()
     command = [sys.executable, "-c", _COLLECTOR, str(tmp_path / "store"), f"127.0.0.1:{port}"]
     with subprocess.Popen([*command, "first"], stdout=subprocess.PIPE, text=True) as process:

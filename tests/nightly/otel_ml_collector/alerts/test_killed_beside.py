@@ -1,7 +1,7 @@
-"""Of two collectors that evaluate the rules of one store, either may be killed at any moment.
+"""Either of two collectors that evaluate the rules of one store may be killed at any moment.
 
-Each is a process of its own before one server. They begin every look together, and what the one
-that lives on stores and sends is what a collector alone does.
+Each collector is a separate process with the same server. Both start every pass together. The
+surviving collector stores and sends the same as a single collector does.
 """
 
 import json
@@ -41,18 +41,18 @@ from tests.support.waiting import wait_until
 _PATIENCE_S: Final = 120.0
 _COLLECTORS: Final = ("first", "second")
 _COURSES: Final = 1
-# Kills of each of the two in such a course.
+# Kills of each collector in a sequence.
 _KILLS: Final = 3
 
 
 def count_begun(folder: Path, name: str) -> int:
-    """Count the looks that a collector has begun."""
+    """Return how many passes a collector has started."""
     begun = folder / f"{name}-begun"
     return len(begun.read_text().splitlines()) if begun.exists() else 0
 
 
 def look_beside(folder: Path, url: str, name: str, address: str, moment: Moment) -> None:
-    """Go on with the course, beside the others; in the end its outcome lies in the folder."""
+    """Continue the sequence together with the other collector, and write the outcome at the end."""
     first = max(0, *(count_begun(folder, each) - 1 for each in _COLLECTORS))
     clock = [LOOKS_NS[first]]
     target = make_target("webhook", address, "/hook")
@@ -75,7 +75,7 @@ def look_beside(folder: Path, url: str, name: str, address: str, moment: Moment)
 
 
 def meet(folder: Path, name: str, place: int) -> None:
-    """Begin a look when the other collector does, unless that one is gone."""
+    """Start a pass together with the other collector, unless the other is gone."""
     with (folder / f"{name}-begun").open("a") as file:
         file.write("x\n" * (place + 1 - count_begun(folder, name)))
     others = [each for each in _COLLECTORS if each != name]
@@ -92,7 +92,7 @@ def meet(folder: Path, name: str, place: int) -> None:
 def keep_running(
     folder: Path, url: str, name: str, sink: Sink, moments: Sequence[Moment], *, comes_back: bool
 ) -> int:
-    """Run a collector to the end of the course, through kills; returns how many these were."""
+    """Run a collector to the end of the sequence, through kills, and return how many there were."""
     gone = folder / f"{name}-gone"
     for kills, moment in enumerate((*moments, Moment())):
         gone.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def keep_running(
 def run_both(
     folder: Path, url: str, sink: Sink, kills: Iterable[Sequence[Moment]], *, comes_back: bool
 ) -> list[int]:
-    """Run two collectors at once; returns how often each was killed."""
+    """Run two collectors at once, and return how often each was killed."""
     with ThreadPoolExecutor(len(_COLLECTORS)) as pool:
         running = [
             pool.submit(keep_running, folder, url, name, sink, moments, comes_back=comes_back)
@@ -119,7 +119,7 @@ def run_both(
 
 
 def read_ended(folder: Path) -> dict[str, Any]:
-    """Read the outcome that the last collector has written."""
+    """Return the outcome that the last collector wrote."""
     written = max(folder.glob("*-outcome"), key=lambda path: path.stat().st_mtime_ns)
     outcome: dict[str, Any] = json.loads(written.read_text())
     return outcome
@@ -127,16 +127,16 @@ def read_ended(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a server with the runs and the rules, at which no process has looked."""
+    """Create the files of a server with the runs and rules, before any pass."""
     folder = tmp_path_factory.mktemp("course")
     assert run_process(fill, folder) == 0
-    (folder / "store/status").unlink(missing_ok=True)  # names the process that had it open
+    (folder / "store/status").unlink(missing_ok=True)  # names the previous process
     return folder / "store"
 
 
 @contextmanager
 def serve(course: Path, folder: Path) -> Iterator[str]:
-    """Give the address of a server with a copy of the course."""
+    """Start a server with a copy of the prepared files, and yield its address."""
     shutil.copytree(course, folder / "server", symlinks=True)
     with clickhouse(folder / "server") as started:
         yield started.url()
@@ -144,14 +144,14 @@ def serve(course: Path, folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def url(course: Path, tmp_path: Path) -> Iterator[str]:
-    """A server with the course, for one test."""
+    """Start a server with the prepared files for one test."""
     with serve(course, tmp_path) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The outcome of the course of a collector alone that nobody kills."""
+    """Return the outcome of a single collector that is not killed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "second-gone").touch()
     with http_sink(takes_otlp=False) as sink, serve(course, folder) as address:
@@ -162,7 +162,7 @@ def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undis
 
 
 def test_nobody_is_killed(url: str, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Two collectors at once store and send as one does, each message under its one id."""
+    """Two concurrent collectors store and send the same as one, each message under one id."""
     with http_sink(takes_otlp=False) as sink:
         assert run_both(tmp_path, url, sink, [[], []], comes_back=False) == [0, 0]
         check(read_ended(tmp_path), sink, undisturbed)
@@ -170,7 +170,7 @@ def test_nobody_is_killed(url: str, undisturbed: Undisturbed, tmp_path: Path) ->
 
 @pytest.mark.parametrize("seed", range(_COURSES))
 def test_both_are_killed(seed: int, url: str, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """Two that are killed again and again, and come back, end as one that nobody disturbs."""
+    """Two collectors that are killed repeatedly and restarted end like an undisturbed one."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     most = undisturbed.calls // len(LOOKS_NS)
     moments = [[Moment(times=draw.randint(1, most)) for _ in range(_KILLS)] for _ in _COLLECTORS]
@@ -182,9 +182,9 @@ def test_both_are_killed(seed: int, url: str, undisturbed: Undisturbed, tmp_path
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_first_is_killed(name: str, url: str, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """One of two that is killed at a moment, and does not come back, is not missed."""
+    """If one of two collectors is killed for good at a given moment, the outcome is the same."""
     with http_sink(takes_otlp=False) as sink:
         kills = run_both(tmp_path, url, sink, [[MOMENTS[name]], []], comes_back=False)
         check(read_ended(tmp_path), sink, undisturbed)
-    # The other may have stored or sent it before the first came to that moment.
+    # The other may have stored or sent the notification before the first reached that moment.
     assert kills in ([1, 0], [0, 0])

@@ -20,7 +20,7 @@ from tests.process.otel_ml_collector.alerts.test_killed_looks import (
 )
 from tests.support.otlp_sink import http_sink
 
-# Kills by count: so many courses, of so many kills each.
+# Kills by count: the number of sequences, and of kills in each.
 _COURSES: Final = 3
 
 
@@ -29,7 +29,7 @@ _KILLS: Final = 8
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the runs and the rules, at which no process has looked."""
+    """Create a data directory with the runs and rules, before any pass."""
     folder = tmp_path_factory.mktemp("course") / "data"
     assert run_process(fill, folder) == 0
     return folder
@@ -37,7 +37,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The outcome of the course when nobody is killed."""
+    """Return the outcome if nothing is killed."""
     folder = tmp_path_factory.mktemp("undisturbed") / "data"
     shutil.copytree(course, folder, symlinks=True)
     with http_sink(takes_otlp=False) as sink:
@@ -48,7 +48,7 @@ def undisturbed(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Undis
 
 @pytest.mark.parametrize("seed", range(_COURSES))
 def test_killed_again(seed: int, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """A course whose processes are killed one after the other ends as an undisturbed one."""
+    """A sequence whose processes are killed one after the other ends like an undisturbed one."""
     folder = tmp_path / "data"
     shutil.copytree(course, folder, symlinks=True)
     draw = random.Random(seed)  # noqa: S311 - not for secrets

@@ -1,4 +1,4 @@
-"""A simulated week in which nothing is wrong: rules with `surely` stay quiet."""
+"""In a simulated week without problems, rules with `surely` stay quiet."""
 
 from pathlib import Path
 from typing import Final
@@ -28,9 +28,9 @@ ELSEWHERE: Final = "measurements"
 
 
 def test_quiet_week(tmp_path: Path) -> None:
-    """In a week without any change, the rules of the docs and of the form fire 0 times.
+    """In a week without any change, the rules of the docs and of the form never fire.
 
-    Without `surely`, the first rule of the docs fires many times.
+    Without `surely`, the first rule of the docs fires at least 10 times.
     """
     examples = [
         condition

@@ -17,13 +17,13 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A project of the test's own."""
+    """Return a separate project for the test."""
     name: str = request.node.name
     return name
 
 
 def test_resumed(own_collector: CollectorProcess, name: str) -> None:
-    """Who comes back with the last id hears all that it missed, also after a restart, once."""
+    """A client that reconnects with the last id gets all missed runs once, even after a restart."""
     with listening(own_collector, name) as heard:
         record(own_collector, name, 1, 2, 3)
         heard.event()
@@ -37,7 +37,7 @@ def test_resumed(own_collector: CollectorProcess, name: str) -> None:
 
 
 def test_bounded(own_collector: CollectorProcess, name: str) -> None:
-    """At most 64 listen; one who leaves gives the seat to another."""
+    """At most 64 clients can listen; when one disconnects, another can connect."""
     path = f"/api/v1/projects/{name}/live"
     with ExitStack() as stack:
         for _ in range(64):

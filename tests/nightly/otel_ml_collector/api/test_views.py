@@ -8,7 +8,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def test_too_many(service: Service, project: str) -> None:
-    """A project has at most 200 views; those that it has can still be changed."""
+    """A project has at most 200 views; existing views can still be changed at the limit."""
     services = service.app.state.services
     store, reader = services.find(Documents), services.find(Reader)
     for number in range(200):

@@ -1,4 +1,4 @@
-"""A collector whose project shop has versions, errors, scores and experiments that are known."""
+"""Fixtures: a collector whose project shop has known versions, errors, scores and experiments."""
 
 from tests.support.otel_ml_collector.assistants.fixtures import ask_tool, service
 

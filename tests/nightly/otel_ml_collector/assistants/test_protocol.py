@@ -24,7 +24,7 @@ LONG_TEXTS: Final = 12
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    """A collector whose project asked has three runs."""
+    """Start a collector whose project asked has three runs."""
     with running(tmp_path_factory.mktemp("data")) as opened:
         client = Recorder("asked", endpoint=opened.endpoint, join=False)
 
@@ -40,14 +40,14 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 
 def test_slow_question(tmp_path: Path) -> None:
-    """A question that the store is busy with is given up after 10 s; meanwhile runs are stored."""
+    """A slow query is cancelled after 10 s, and runs are stored in the meantime."""
     slow = CollectorProcess(tmp_path)
     try:
         slow.wait_ready()
         draw = random.Random(7)  # noqa: S311 - it chooses letters
         text = json.dumps("".join(draw.choices("ab", k=10**6)))
         assert {send(slow, "slow", text) for _ in range(LONG_TEXTS)} == {200}
-        # Its automaton has more states than are kept: each letter is tried in all of them.
+        # The automaton has more states than the engine caches: each letter is tried in all states.
         where = 'matches(input, "[ab]*a[ab]{900}c")'
         asked = {"name": "statistics", "arguments": {"project": "slow", "where": where}}
         body = json.dumps({**CALL, "params": asked}).encode()
@@ -78,7 +78,7 @@ def test_slow_question(tmp_path: Path) -> None:
 
 
 def send(collector: CollectorProcess, project: str, inputs: str) -> int:
-    """Send a run as an exporter does; the status of the answer."""
+    """Send a run as an exporter does, and return the status of the response."""
     run = make_call("answer")
     told = {"project": project, "kind": "model", "model.name": "answer", "inputs": inputs}
     now_ns = time.time_ns()

@@ -9,12 +9,12 @@ from tests.store.otel_ml_collector.assistants.test_questions import (
 )
 from tests.support.otel_ml_collector.assistants.fixtures import Ask
 
-# Characters of the answers to all questions.
+# Total characters of the answers to all questions.
 MEASURED: Final = 43_264
 
 
 def test_size(ask_tool: Ask) -> None:
-    """Answers do not grow unnoticed: a change that makes them 5 % longer has to say so here."""
+    """The answers do not grow by more than 5 % beyond the measured size."""
     size = sum(follow(path, ask_tool)[1] for path, _ in QUESTIONS.values())
     sys.stdout.write(f"forty questions: {size:,} characters\n")
     assert size <= MEASURED * 1.05

@@ -11,7 +11,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 
 def test_urls(service: Service, ask_tool: Ask) -> None:
-    """The address of an answer is that of a page that there is."""
+    """The address in an answer leads to an existing page."""
     for tool, found in call_all(ask_tool):
         if tool == "read" and "url" not in found:
             continue

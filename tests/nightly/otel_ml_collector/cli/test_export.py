@@ -21,14 +21,14 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def endpoint(collector: CollectorProcess) -> str:
-    """A collector with a project of runs."""
+    """Return the address of a collector with a project of runs."""
     body = make_request(PROJECT, RUNS).SerializeToString()
     collector.deliver(body, PROTOBUF)
     return collector.endpoint
 
 
 def test_interrupt_leaves_no_part(tmp_path: Path) -> None:
-    """Ctrl-C ends with status 130, without a word and without a part of a file."""
+    """Ctrl-C ends the export with status 130, without output and without a partial file."""
     file = tmp_path / "runs.jsonl"
     with breaking() as endpoint:
         process = subprocess.Popen(

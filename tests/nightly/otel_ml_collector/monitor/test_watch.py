@@ -15,24 +15,24 @@ from tests.support.otel_ml_collector.stores import Service, Store, open_service
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with a project of many runs."""
+    """Start a collector with a project of many runs."""
     with open_service(tmp_path_factory.mktemp("large")) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def large(service: Service) -> Store:
-    """The store of that."""
+    """Fill the store of the collector."""
     store_many(service.store, "large", NOW_NS - MINUTE_NS)
     return service.store
 
 
 def test_pages_in_turn(large: Store) -> None:
-    """A look works out a single page, the oldest first; then as long as a hundred are others."""
+    """A pass computes one page, the oldest first; the next page follows after 100 passes."""
     seconds = [0.0]
 
     def tell_s() -> float:
-        """Pass two seconds with each page."""
+        """Return a time that is one second later with each call."""
         seconds[0] += 1.0
         return seconds[0]
 

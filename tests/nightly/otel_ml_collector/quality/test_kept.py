@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_same_answers(service: Service) -> None:
-    """Kept or not the answer is the same: after redelivery, late truth and a second writer."""
+    """Cached results equal fresh ones after redelivery, late ground truth and a second writer."""
     store = service.store
     runs = make_runs(1)
     more = make_runs(2, 6)
@@ -32,12 +32,12 @@ def test_same_answers(service: Service) -> None:
         save_all(service, project)
     keep(store, "kept")
     assert list_kept(store, "kept") == [0, 1, 2]
-    take(service, "kept", runs[10:])  # twice what is there, and six more of the last day
+    take(service, "kept", runs[10:])  # repeats stored runs, and adds six of the last day
     take(service, "plain", runs[10:])
     assert list_kept(store, "kept") == [], "what changed is read from the payloads"
     keep(store, "kept")
     truths = tell_all([*runs, *more])
-    take(service, "kept", truths)  # of runs that are to come, too
+    take(service, "kept", truths)  # includes ground truth of future runs
     take(service, "plain", truths)
     assert list_kept(store, "kept", "best") == [0, 1, 2], "a truth changes no day"
     take(service, "kept", more)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of questions."""
+"""Fixtures for tests of queries."""
 
 from tests.support.otel_ml_collector.query.fixtures import store
 

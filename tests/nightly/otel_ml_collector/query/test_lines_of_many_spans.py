@@ -1,4 +1,4 @@
-"""Test of a trace of many spans, each with a line of its own."""
+"""A trace with many spans, each with a log line, is read fast."""
 
 import time
 from typing import Final
@@ -23,7 +23,7 @@ _WITHIN_S: Final = 3.0
 
 
 def test_lines_of_many_spans(store: Store, project: str) -> None:
-    """The run above 50,000 spans, with 10,000 of their lines, is read in seconds of CPU time."""
+    """A run above 50,000 spans is read with 10,000 of their lines in under 3 s of CPU time."""
     trace = trace_id(1)
     root = make_call("root", trace_id=trace, span_id=span_id(1))
     below = [

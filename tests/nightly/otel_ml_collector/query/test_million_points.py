@@ -1,4 +1,4 @@
-"""A million points of one run: stored in linear time, read in bounded room."""
+"""A million points of one run are stored in linear time and read in bounded memory."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ _ANSWER_BYTES = 16 * 1024 * 1024
 
 
 def make_logged(first: int) -> dict[str, Value]:
-    """Make the attributes of an update of 1,000 points; every value stands at its own step."""
+    """Return the attributes of an update with 1,000 points; each value equals its step."""
     steps = range(first, first + _BY_UPDATE)
     return {
         "otel_ml.metric.names": ["loss"] * _BY_UPDATE,
@@ -30,7 +30,7 @@ def make_logged(first: int) -> dict[str, Value]:
 
 
 def store_points(store: Store, project: str, number: int) -> float:
-    """Store a run's points, the last ones first; return the processor time that it took."""
+    """Store a run's points, the last ones first, and return the CPU time."""
     call = make_call(project)
     store.take(project, call)
     updates = [
@@ -61,7 +61,7 @@ def check_answers(store: Store, project: str, run_id: str, number: int) -> None:
 
 
 def test_million_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ten times the points take ten times as long to store, and no more room to read."""
+    """Storing scales linearly with the number of points, and reading needs no more memory."""
     with open_store(tmp_path) as store:
         store_points(store, "warm", _BY_UPDATE * 2)
         some_s = store_points(store, "some", 100_000)

@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store with a part for each of a few runs, which are not merged by themselves."""
+    """Open a store with one part per run, and without background merges."""
     with open_store(tmp_path) as opened:
         opened.connections.open().command(Sql("SYSTEM STOP MERGES runs"))
         for number in range(GROUPS):
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_reader_meanwhile(store: Store) -> None:
-    """A table that somebody still reads is loaded anew when that has ended."""
+    """A table that is being read is reloaded after the read has ended."""
     repair, client = Repair(store.connections), store.connections.open(confirms=False)
     slow = Sql("SELECT count() FROM runs WHERE sleepEachRow(0.3) = 0")
     reading = threading.Thread(target=store.connections.open().query, args=(slow,))

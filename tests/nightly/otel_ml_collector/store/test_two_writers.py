@@ -1,4 +1,4 @@
-"""Two collectors before one store: whatever comes to both, in whatever order, is there once."""
+"""Two collectors with one store keep each record once, in any order of arrival."""
 
 import random
 import threading
@@ -28,7 +28,7 @@ WAIT_S = 60
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test, so that the next one may open another."""
+    """Open a store for one test, so that the next test can open another."""
     with open_store(tmp_path) as opened:
         yield opened
 
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def deliver(
     store: Store, project: str, orders: Sequence[Sequence[Span]], now_ns: int = NOW_NS
 ) -> None:
-    """Send the spans of each order one by one through a commit and a writer of its own."""
+    """Send the spans of each order one by one through a separate commit and writer."""
 
     def send(spans: Sequence[Span]) -> None:
         commit = Commit(Writer(store.connections).write, Telemetry(), collect_s=0)
@@ -57,7 +57,7 @@ def deliver(
 
 
 def test_two_writers_sketch_alike(store: Store) -> None:
-    """Runs that came to two writers, and were sketched by both, have one writer's findings."""
+    """Runs that two writers received and sketched have the same findings as with one writer."""
     now_ns = time.time_ns()
     today = make_bad_client(now_ns)
     story = make_runs(21) + today
@@ -91,7 +91,7 @@ def test_two_writers_sketch_alike(store: Store) -> None:
 
 
 def make_bad_client(now_ns: int) -> list[Span]:
-    """Make runs of the last hour, of whose clients one has every second failed."""
+    """Return runs of the last hour in which one client fails every second time."""
     return [
         make_call(
             "buy",
@@ -109,9 +109,9 @@ def make_bad_client(now_ns: int) -> list[Span]:
 
 @pytest.mark.parametrize("order", ["records and children first", "shuffled"])
 def test_two_writers_at_once(store: Store, order: str) -> None:
-    """A story that comes twice, to two writers at once, each in its order, reads as if told once.
+    """Spans that two writers receive twice, in different orders, read as if received once.
 
-    Its scores, tags, text and metrics come before or after their runs, children before or after
+    Scores, tags, text and metrics arrive before or after their runs, and children before or after
     their parents and roots.
     """
     story = make_story()

@@ -13,13 +13,13 @@ from tests.support.otel_ml_collector.stores import Store, open_store
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """A store for one test, so that the next one may open another."""
+    """Open a store for one test, so that the next test can open another."""
     with open_store(tmp_path) as opened:
         yield opened
 
 
 def test_merged_repetition(store: Store) -> None:
-    """What came twice reads the same before the engine has merged it and after."""
+    """Records that arrived twice read the same before and after the engine merges them."""
     story = make_story()
     for _ in range(2):
         store.take("merged", *story)

@@ -1,1 +1,1 @@
-"""What tests/nightly/services runs: each a module in the environment `.venv-services`."""
+"""The programs of tests/nightly/services, run as modules in the environment `.venv-services`."""

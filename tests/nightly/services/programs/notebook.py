@@ -1,6 +1,6 @@
-"""A notebook whose cells define, call and define again a traced function.
+"""A notebook whose cells define, call and redefine a traced function.
 
-Prints what the cells displayed, and the runs that the collector has while the kernel lives.
+Prints the displayed output of the cells, and the runs in the collector while the kernel is alive.
 """
 
 import json
@@ -45,7 +45,7 @@ RECORDED = CELLS.index("client")
 
 
 def runs(count: int) -> list[dict[str, Any]]:
-    """Ask the collector until that many runs have ended."""
+    """Return the project's runs once the expected number of runs has ended."""
     address = f"{os.environ['OTEL_ML_ENDPOINT']}/api/v1/projects/{os.environ['OTEL_ML_PROJECT']}"
 
     def ended() -> list[dict[str, Any]] | None:
@@ -58,7 +58,7 @@ def runs(count: int) -> list[dict[str, Any]]:
 
 
 def main() -> dict[str, Any]:
-    """Execute the cells in one kernel."""
+    """Execute the cells in one kernel, and return runs and output."""
     notebook = new_notebook(cells=[new_code_cell(text) for text in CELLS])
     client = NotebookClient(notebook)
     with client.setup_kernel():

@@ -1,6 +1,6 @@
-"""Calls of a model in the workers of a pool; prints the ids of the processes, one for each call.
+"""Call a model in the workers of a pool, and print the process id of each call.
 
-Arguments: the pool, the start method and how many calls.
+Arguments: the pool, the start method and the number of calls.
 """
 
 import json
@@ -23,7 +23,7 @@ def predict(number: int) -> int:
 
 
 def main(pool: str, method: str, calls: int) -> list[int]:
-    """Call the model on two workers."""
+    """Call the model in two workers."""
     context = multiprocessing.get_context(method)
     if pool == "executor":
         with ProcessPoolExecutor(2, context) as executor:

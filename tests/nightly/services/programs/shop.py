@@ -1,8 +1,8 @@
-"""A web service that calls models in each way that FastAPI has.
+"""A web service that calls models from each kind of FastAPI endpoint.
 
-With ``SERVICE_ENDPOINT`` it is traced itself, as its operators would: a global provider of the
-SDK's that sends there, and OpenTelemetry's instrumentation. ``MODELS_ENDPOINT`` is the endpoint of
-the client, which is otherwise not told any.
+With ``SERVICE_ENDPOINT`` the service itself is traced, as its operators would do: a global SDK
+provider that sends there, and OpenTelemetry's instrumentation. ``MODELS_ENDPOINT`` is the endpoint
+of the client, which has no other setting for it.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A task queue whose tasks call a model; as a program it sends a task so often, and says how often.
+"""A task queue whose tasks call a model; as a program, send a task N times and print N.
 
-``BROKER`` is the directory that stands in for a broker's server.
+``BROKER`` is a directory that replaces a broker's server.
 """
 
 import os
@@ -16,7 +16,7 @@ import otel_ml
 from otel_ml import Client
 
 LIMIT_S: Final = 0.1
-# Far longer than a task whose limit has reached it.
+# Far longer than a task that its time limit has ended.
 LOST_S: Final = 15.0
 
 client = Client()

@@ -1,7 +1,7 @@
-"""A small web service for servers with several processes: `app` for ASGI, `application` for WSGI.
+"""A small web service for servers with several processes: `app` (ASGI), `application` (WSGI).
 
-``CLOSING`` says how it sees to what waits when it is told to end: ``nothing``, ``sigterm`` for
-``flush_on_sigterm`` or ``lifespan``. With ``WARM`` there is a call when the module is imported.
+``CLOSING`` selects how pending spans are delivered at the end: ``nothing``, ``sigterm`` for
+``flush_on_sigterm``, or ``lifespan``. With ``WARM``, importing the module makes a call.
 """
 
 import json
