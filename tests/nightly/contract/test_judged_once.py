@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.support.clickhouse import clickhouse
 from tests.support.collector import running
 from tests.support.language_model import language_model
 from tests.support.load import PROTOBUF, make_request
 from tests.support.otel_ml_collector.judge_workers import connected, count_fitting, save_fitting
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.measures
 
 MANY_RUNS: Final = 10_000
 _A_REQUEST: Final = 500

@@ -1,7 +1,11 @@
 """A collector handles thousands of broken requests."""
 
+import pytest
+
 from tests.bench.mutated import measure
 from tests.support.examples import examples
+
+pytestmark = pytest.mark.measures
 
 REQUESTS = examples(20_000, on_commit=500)
 MEMORY_MB = 2_000  # above the limit of the benchmark, because merges of the engine come on top

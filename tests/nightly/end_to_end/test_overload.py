@@ -28,6 +28,8 @@ from tests.support.hostile.crowd import busy_loops
 from tests.support.load import PROTOBUF, make_request
 from tests.support.waiting import elapsed, wait_until
 
+pytestmark = pytest.mark.measures
+
 SPANS: Final = 128
 SECONDS: Final = 6
 # Insert speed in bytes per second: about a thousand spans a second.
