@@ -510,7 +510,7 @@ def test_stub_that_was_not_asked_raises(client: Client) -> None:
     result = client.replay(changed, 'model == "app"', stub=["search"])
     [run] = result.runs
     assert run.error_type.endswith("StubMissError")
-    assert "search() is stubbed, and the recorded call did not call it with these" in run.error
+    assert "search() is stubbed, but the recorded run did not call it with these" in run.error
     assert CALLED == []
     result = client.replay(changed, 'model == "app"', stub=["search"], on_miss="call")
     assert (result.runs[0].outputs, CALLED) == ("for real", ["another"])

@@ -119,7 +119,10 @@ def test_wrong_value(service: Service, project: str, value: Any) -> None:
             {"actual": 1, "source": "human"},
             "expected no source, or the source actual, if actual is given",
         ),
-        ({"actual": None, "judge": "a"}, "expected a score, passed, a label, an explanation or "),
+        (
+            {"actual": None, "judge": "a"},
+            "expected at least one of score, passed, label, explanation ",
+        ),
         ({"score": 1}, "expected the field judge, or ground truth in the field actual"),
     ],
 )

@@ -228,7 +228,7 @@ def test_wide_tables_are_bounded() -> None:
     [
         ({"label": "nothing"}, "Invalid label 'nothing': expected one of the columns"),
         ({"sensitive": ["sex", "b"]}, "Invalid sensitive 'b': expected one of the columns"),
-        ({"sensitive": "sex"}, "Invalid sensitive 'sex': expected a label or a prediction"),
+        ({"sensitive": "sex"}, "Invalid sensitive 'sex': expected label or prediction to be"),
         ({"sensitive": "sex", "label": "note"}, "Invalid positive None: expected the favourable"),
         (
             {"sensitive": "sex", "label": "said", "positive": 2},

@@ -530,7 +530,7 @@ def test_documents(service: Service) -> None:
     [
         ({"prediction": "inputs.label"}, "outputs.label"),
         ({"prediction": "outputs.label ="}, "Cannot read"),
-        ({"kind": "number"}, "for classes only"),
+        ({"kind": "number"}, "only be set for classes"),
         ({"positive": ""}, "expected the positive class"),
         ({"kind": "word"}, "class"),
     ],

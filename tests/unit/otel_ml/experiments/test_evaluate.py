@@ -502,7 +502,7 @@ def test_pairwise_judges_ask_in_both_orders(recording: Recording) -> None:
 def test_pairwise_judges_judge_no_production(recording: Recording) -> None:
     """A pairwise judge is refused for production runs, which have no baseline."""
     with pytest.raises(
-        ValueError, match=r"^Invalid judge 'long': expected one that is not pairwise"
+        ValueError, match=r"^Invalid judge 'long': expected a judge that is not pairwise"
     ):
         recording.client.assess(Judge("long", "", longer, pairwise=True))
 

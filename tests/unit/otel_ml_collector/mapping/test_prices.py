@@ -246,7 +246,10 @@ def test_without_prices() -> None:
         ("[]", "prices: expected a table"),
         ('{"openai": 1}', "openai: expected a table"),
         ('{"openai": {"m": 1}}', "openai.'m': expected a table"),
-        ('{"openai": {"m": {"output": 1}}}', "openai.'m': expected input, in US dollars per "),
+        (
+            '{"openai": {"m": {"output": 1}}}',
+            "openai.'m': expected the key input, in US dollars per ",
+        ),
         ('{"openai": {"m": {"in": 1}}}', "openai.'m': unknown key 'in': expected input, output"),
         ('{"openai": {"m": {"input": "1"}}}', "openai.'m'.input: expected US dollars per "),
         ('{"openai": {"m": {"input": true}}}', "openai.'m'.input: expected US dollars per "),

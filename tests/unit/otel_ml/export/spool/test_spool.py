@@ -132,7 +132,7 @@ def test_take_twice_is_refused(tmp_path: Path) -> None:
     spool = make_spool(tmp_path)
     fill(spool, range(2))
     spool.take(1, MAX_BYTES)
-    with pytest.raises(RuntimeError, match="expected done or give_back"):
+    with pytest.raises(RuntimeError, match="call done or give_back"):
         spool.take(1, MAX_BYTES)
 
 
