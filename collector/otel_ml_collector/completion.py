@@ -157,9 +157,12 @@ class CompletionItem(BaseModel):
 class Completion(BaseModel):
     """Completions at the end of a text, the likeliest first."""
 
-    start: int = Described(description="Start of the text that an item replaces, counted from 0")
+    start: int = Described(
+        description="Position where the text that an item replaces begins, from 0"
+    )
     end: int = Described(
-        description="End of the text that an item replaces, which is the end of the filter"
+        description="Position where the text that an item replaces ends: always the end of the "
+        "filter"
     )
     items: list[CompletionItem]
 

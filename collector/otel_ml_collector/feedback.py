@@ -89,13 +89,14 @@ class WantedEvaluation(BaseModel):
     )
     judge: _Name = Field(
         default=ACTUAL_NAME,
-        description="Name of the judge, such as `thumbs`. For ground truth: what the truth is "
-        "about, such as `churned`; by default the output",
+        description="Name of the judge, such as `thumbs`. For ground truth: name of the true "
+        "value, such as `churned`; by default, it is the true value of the output",
     )
     source: Literal["human", "actual", "agent"] = Field(
         default="human",
-        description="Where the evaluation comes from: a person, ground truth (always for "
-        "`actual`), or an agent, whose reports do not count as scores",
+        description="Where the evaluation comes from: from a person, from ground truth (always "
+        "if `actual` is given), or from an agent. Evaluations of agents do not "
+        "count as scores",
     )
     actual: Annotated[Any, PlainValidator(_read_actual), WithJsonSchema(_ACTUAL)] = Field(
         default=None,

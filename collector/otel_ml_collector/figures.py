@@ -71,7 +71,9 @@ class GroupTotal(BaseModel):
 class GroupTotals(BaseModel):
     """Runs by a value in common; all groups together are the total."""
 
-    group: str = Field(description="What the runs are grouped by, as in statistics")
+    group: str = Field(
+        description="What the runs are grouped by. The values are those of `by` in statistics"
+    )
     groups: list[GroupTotal] = Field(
         description="The 50 groups with the most runs, in the requested order"
     )

@@ -237,7 +237,8 @@ class LossCounts(BaseModel):
     )
     late: int = Field(description="Received spans that arrived over 5 minutes after their end")
     dropped: int = Field(
-        description="Spans that the process reports to have dropped itself. They are missing too"
+        description="Number of spans that the process itself dropped, as it reports. They are "
+        "missing too"
     )
 
 

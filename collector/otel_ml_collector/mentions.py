@@ -46,7 +46,7 @@ class Mentions(BaseModel):
     """What contains a name; not the inputs and outputs of runs, which a filter finds."""
 
     mentions: list[Mention]
-    is_complete: bool = Field(description="False if there are more than 1,000 of a kind")
+    is_complete: bool = Field(description="False if one of the lists has more than 1,000 entries")
 
 
 def find_mentions(reader: Reader, project: str, who: str) -> Mentions:

@@ -80,24 +80,31 @@ class ScopeSigns(BaseModel):
     """
 
     scope: str = Field(description="The name of the instrumentation; may be empty")
-    span: str = Field(description="The name of the span that has most of the signs")
+    span: str = Field(description="Name of the span that has the most signs of a model call")
     found: list[str] = Field(
         description="Signs of a model call that the span has, with their attributes"
     )
-    missing: list[str] = Field(description="Signs of a model call that the span lacks")
+    missing: list[str] = Field(description="Signs of a model call that are missing from the span")
 
 
 class Unread(BaseModel):
     """The spans of a project, none of which was read as a run."""
 
-    spans: int = Field(description="Number of unread spans; 0 if the project has a run or no spans")
-    scopes: list[str] = Field(
-        description="Names of the instrumentations that wrote the newest unread spans; those with "
-        "the most spans first"
+    spans: int = Field(
+        description="Number of spans that were not read as model calls; 0 if the project has a "
+        "run or no spans"
     )
-    sentence: str = Field(description="Sentence about the unread spans; empty if there are none")
+    scopes: list[str] = Field(
+        description="Names of the instrumentations of the newest spans that were not read as "
+        "model calls; those with the most spans first"
+    )
+    sentence: str = Field(
+        description="Sentence about the spans that were not read as model calls; empty if there"
+        " are none"
+    )
     signs: list[ScopeSigns] = Field(
-        description="Signs of a model call by instrumentation, closest to a call first"
+        description="Signs of a model call by instrumentation; the instrumentation with most "
+        "signs first"
     )
 
 

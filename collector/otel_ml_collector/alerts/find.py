@@ -56,17 +56,17 @@ class AlertSlice(BaseModel):
     state: AlertStateName
     since: str = Field(description="Start of this state, RFC 3339")
     value: float | None = Field(
-        description="Value of the rule's first figure in the last judged window"
+        description="Value of the first figure of the rule in the last window that was evaluated"
     )
-    runs: int = Field(description="Number of runs in the last judged window")
+    runs: int = Field(description="Number of runs in the last window that was evaluated")
     window_end: str = Field(description="End of the last evaluated window")
     martingale: float = Field(
         description="For a rule with surely(...): the evidence so far that its condition holds"
     )
     muted: Mute | None = Field(description="Mute that applies to the slice; null if there is none")
     note: str = Field(
-        description="For an alert in the state no data: why, such as no runs since 03:33, UTC; "
-        "otherwise empty"
+        description="For an alert in the state no data: the reason, such as no runs since "
+        "03:33, UTC; otherwise empty"
     )
     where: str = Field(description="Filter that lists the runs of the slice")
 
@@ -89,7 +89,9 @@ class AlertState(BaseModel):
     looked: str | None = Field(description="End of the last evaluated window")
     slices: list[AlertSlice] = Field(description="The slices, worst first, at most 200")
     firing: int = Field(description="Number of firing slices")
-    note: str = Field(description="`note` of the first slice in the state no data; otherwise empty")
+    note: str = Field(
+        description="The `note` of the first slice that is in the state no data; otherwise empty"
+    )
     days: list[DayWord] = Field(
         description="What happened to the rule on each of the last 30 days, oldest first"
     )

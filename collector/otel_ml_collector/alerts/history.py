@@ -58,7 +58,7 @@ class AlertPoint(BaseModel):
     """A window of a slice."""
 
     time: str = Field(description="End of the window, RFC 3339")
-    value: float | None = Field(description="Value of the rule's first figure in the window")
+    value: float | None = Field(description="Value of the first figure of the rule in the window")
     runs: int
     word: WindowWord
     state: AlertStateName = Field(description="State after the window")
@@ -97,7 +97,8 @@ class AlertPast(BaseModel):
     fired: int = Field(description="How often the rule would have fired")
     fired_days: int = Field(description="Number of days (UTC) on which the rule would have fired")
     sentence: str = Field(
-        description="How often the rule would have fired, followed by the sentences of `unknown`"
+        description="A sentence that says how often the rule would have fired, and the "
+        "sentences of `unknown`"
     )
     unknown: list[str] = Field(
         description="Judges, scores and tags in the condition that the project does not have yet, "

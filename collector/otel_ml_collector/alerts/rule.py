@@ -57,7 +57,8 @@ class WantedAlert(BaseModel):
     )
     window: _Length = Field(
         default="1h",
-        description="Length of a window, from 1m to 30d. The runs in a window are judged together",
+        description="Length of a window, from 1m to 30d. The rule evaluates its condition over "
+        "all runs in a window",
     )
     every: _Length = Field(
         default="",
@@ -71,8 +72,8 @@ class WantedAlert(BaseModel):
     )
     hold: _Length = Field(
         default="2 of 3",
-        description="How many of the last judged windows must meet the condition before the rule "
-        "fires. These windows do not overlap",
+        description="How many of the last evaluated windows must meet the condition before the "
+        "rule fires. These windows do not overlap",
     )
     keep: _Length = Field(
         default="",

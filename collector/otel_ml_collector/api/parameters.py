@@ -92,8 +92,8 @@ Last = Annotated[
     str,
     Query(
         max_length=16,
-        description="The time until now, such as `24h` (a number of s, m, h, d or w), or a day in "
-        "`tz`: `today`, `yesterday`. Ignored if `start` or `end` is given",
+        description="Length of time up to now, such as `24h` (a number of s, m, h, d or w), or "
+        "a day in `tz`: `today`, `yesterday`. Ignored if `start` or `end` is given",
     ),
 ]
 ZoneName = Annotated[

@@ -120,7 +120,7 @@ class ObjectsQuery:
     """Filters for logged artifacts of a project; the query parameters of the API."""
 
     trace_id: Annotated[
-        str, Query(max_length=256, description="A trace's id in hex, or its key")
+        str, Query(max_length=256, description="ID of a trace in hex, or a trace key")
     ] = ""
     run_id: Annotated[str, Query(max_length=49)] = ""
     ref: Annotated[

@@ -83,7 +83,9 @@ class ComparedMetric(BaseModel):
         description="Whether lower values are better: as `lower` and `higher` of the request say, "
         "otherwise guessed from the name, such as loss"
     )
-    best: list[str] = Field(description="References of the sides with the best last value")
+    best: list[str] = Field(
+        description="References of the sides whose last value is best; several if they are equal"
+    )
 
 
 class ComparedRun(BaseModel):
@@ -151,12 +153,15 @@ class SideComparison(BaseModel):
     """Some runs, versions of models, or experiments, side by side."""
 
     kind: Kind
-    baseline: str = Field(description="Reference of the side with which the others are compared")
+    baseline: str = Field(
+        description="Reference of the baseline, with which all other sides are compared"
+    )
     sentence: str = Field(description="The result in words")
     differing: list[str] = Field(description="Names of the params that differ")
     same: dict[str, JsonValue] = Field(description="Params that are equal in all")
     metrics: list[ComparedMetric] = Field(
-        description="The metric that the sentence is about comes first, then the most frequent ones"
+        description="The metric that the sentence is about comes first, then the metrics that "
+        "most sides have"
     )
     sides: list[ComparedSide] = Field(description="The compared sides, in the order of the request")
 
@@ -184,16 +189,18 @@ class ComparisonQuery:
         str | None,
         Query(
             max_length=1_040,
-            description="Which entry of `of` is the baseline. Default for runs: the first. For "
-            "versions: the oldest. For experiments: the one that another experiment names as its "
-            "baseline, else the newest with the tag baseline, else the oldest",
+            description="Which of the sides in `of` is the baseline. Default for runs: the first. "
+            "For versions: the oldest. For experiments: the one that another experiment"
+            " names as its baseline, else the newest with the tag baseline, else the "
+            "oldest",
         ),
     ] = None
     metric: Annotated[
         str | None,
         Query(
             max_length=1_024,
-            description="Metric that the sentence is about. Default: the most frequent one",
+            description="Metric that the sentence is about. Default: the metric that most of the "
+            "sides have",
         ),
     ] = None
     lower: Annotated[

@@ -20,7 +20,7 @@ class MetricSeries(BaseModel):
     name: str
     source: str = Field(
         default="logged",
-        description="`data` if data_metrics computed the last point of the metric, else `logged`",
+        description="`data` if the last point of the metric comes from data_metrics, else `logged`",
     )
     count: int = Field(
         description="Number of points that were logged. If `points` has fewer, it contains the "

@@ -77,8 +77,8 @@ class DatasetHistory(BaseModel):
     always: int = Field(description="Number of items that passed each time")
     never: int = Field(description="Number of items that failed each time")
     apart: int = Field(
-        description="Number of items that passed sometimes and failed sometimes. They show "
-        "differences between versions"
+        description="Number of items that passed sometimes and failed sometimes. Only such "
+        "items show differences between versions"
     )
     flaky: int = Field(
         description="Number of items whose repeated runs differ within one experiment"

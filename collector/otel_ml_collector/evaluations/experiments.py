@@ -155,8 +155,9 @@ class ExperimentVerdict(BaseModel):
 
     baseline: ListedExperiment
     word: Word = Field(
-        description="Verdict of the worst judge: worse, inconclusive, no different or better. If "
-        "the share of failed calls is clearly different, that decides instead"
+        description="The worst verdict of all judges: worse, inconclusive, no different or "
+        "better. If the share of failed calls clearly changed, its verdict is used "
+        "instead"
     )
     reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
     judges: list[JudgeChange]

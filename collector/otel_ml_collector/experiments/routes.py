@@ -130,7 +130,7 @@ def get_experiment_rows(
     reader: FromReader,
     baseline: Baseline = None,
     show: Annotated[
-        Show, Query(description="All: in the order of ids; else the largest change first")
+        Show, Query(description="All items: sorted by ID. Otherwise: the largest change first")
     ] = "all",
     judge: JudgeOfRows = "",
     limit: Annotated[int, Query(ge=1, le=_MOST_ROWS)] = ROWS,

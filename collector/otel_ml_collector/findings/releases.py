@@ -138,7 +138,7 @@ class Release(BaseModel):
         description="When it first became certain that this is worse, RFC 3339"
     )
     stratum: str = Field(
-        description="Tag whose values have the same weight on both sides; empty if there is none"
+        description="Tag whose values get the same weight on both sides; empty if there is none"
     )
     share: float = Field(
         description="Share of the sessions and traces that are included, from 0 to 1"

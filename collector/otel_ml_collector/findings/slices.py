@@ -118,7 +118,8 @@ class SliceCell(BaseModel):
 
     figure: str
     word: CellWord = Field(
-        description="Verdict on the figure. For drift: other, no different, too few"
+        description="Verdict on the figure. For drift: `other` (the values changed), `no "
+        "different` or `too few`"
     )
     n: int = Field(description="Number of included runs of the slice that have this figure")
     value: float | None = Field(
@@ -130,8 +131,8 @@ class SliceCell(BaseModel):
         "are too few runs"
     )
     excess: float | None = Field(
-        description="Extra failures: the number of runs that failed beyond the rate of all other "
-        "runs, by the lower bound of the difference. Null if the figure is not a share of runs"
+        description="Extra failures: how many runs failed in addition to the rate of all other "
+        "runs (lower bound). Null if the figure is not a share of runs"
     )
     margin: float = Field(
         default=0.0,
@@ -139,7 +140,7 @@ class SliceCell(BaseModel):
         "drift, 0",
     )
     strength: int = Field(
-        description="Size of the difference in margins, from 1 to 3; 0 without a verdict"
+        description="Difference divided by the margin, from 1 to 3; 0 without a verdict"
     )
     shown: str = Field(
         description="Short text for a table: the difference in its unit, such as +1.9, or the "
@@ -157,13 +158,13 @@ class RunSlice(BaseModel):
     condition: str = Field(description="Filter for the slice alone, without the model")
     runs: int = Field(description="Number of included runs in the slice")
     share: float = Field(description="Share of the model's runs that are in the slice, from 0 to 1")
-    excess: float = Field(description="Extra failures, by the figure with the most of them")
+    excess: float = Field(description="Extra failures, counted by the figure that has most of them")
     word: CellWord = Field(description="Verdict of the worst figure of the slice")
     sentence: str = Field(
         description="Sentence about the figure that is worst in the slice; empty if no figure is "
         "worse"
     )
-    title: str = Field(default="", description="Short form of the beginning of `sentence`")
+    title: str = Field(default="", description="Short form of the first words of `sentence`")
     figure: str = Field(default="", description="Figure that the sentence is about")
     evidence: str = Field(
         default="", description="The difference with its interval, and how many runs there are"

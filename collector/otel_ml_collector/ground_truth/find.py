@@ -171,7 +171,8 @@ class QualitySlice(BaseModel):
         description="Verdict: worse or better if the difference exceeds both the margin and chance"
     )
     excess: float = Field(
-        description="Lower bound of the number of extra wrong runs; 0 if numbers are predicted"
+        description="Lower bound of the number of runs that are wrong in addition to the rate "
+        "of all other runs; 0 if numbers are predicted"
     )
 
 
@@ -215,8 +216,8 @@ class TargetQuality(BaseModel):
     wrong: int | None = Field(description="Number of wrong runs; null for numbers and rankings")
     wrong_where: str = Field(description="Filter that lists the wrong runs; empty if no filter can")
     slices: list[QualitySlice] = Field(
-        description="Tag values with at least 30 known outcomes, the worst first, at most 50, by "
-        "the first figure; empty unless `slices` is set"
+        description="Tag values with at least 30 known outcomes, at most 50, sorted by the "
+        "first figure, the worst first; empty unless `slices` is set"
     )
 
 

@@ -63,7 +63,8 @@ class WantedBackfill(BaseModel):
     )
     sample: Annotated[float | None, Field(gt=0, le=1)] = Field(
         default=None,
-        description="Share of the runs; null for the share that the judge scores of new runs",
+        description="Share of the runs to score; null for the share that the judge uses for new"
+        " runs",
     )
     runs: Annotated[int | None, Field(ge=1, le=MOST_BACKFILLED)] = Field(
         default=None, description="Score only this many of the newest runs"

@@ -73,7 +73,9 @@ class JudgeLease(BaseModel):
     """Who may judge runs for a judge at present, and how far it has come."""
 
     version: int = Field(
-        default=0, ge=0, description="Number of times the lease was saved; 0 if there is no lease"
+        default=0,
+        ge=0,
+        description="How often the lease was taken or renewed; 0 if there is no lease",
     )
     holder: str = Field(
         default="",
@@ -128,12 +130,12 @@ class DueRuns(BaseModel):
         description="IDs of the runs in the order of their arrival; for a backfill, newest first"
     )
     last_ns: int | None = Field(
-        description="When the last of the 500 runs arrived; for a backfill, when it started. Null "
-        "without runs"
+        description="When the last of these runs (at most 500) arrived; for a backfill, when it"
+        " started. Null without runs"
     )
     waits_ns: int | None = Field(
-        description="When the first run arrived whose trace or session is not quiet yet; null if "
-        "there is none"
+        description="When the first run arrived whose trace or session still gets spans; null "
+        "if there is none"
     )
 
 

@@ -33,7 +33,7 @@ class WantedReadyCheck(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ready: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="Name of the ready rubric whose examples are used, such as correctness"
+        description="Name of the built-in rubric whose examples are used, such as correctness"
     )
     judge: WantedRubricJudge | None = Field(
         default=None, description="The judge to check; null for the saved one"
@@ -66,7 +66,7 @@ class ReadyCheck(BaseModel):
     """The agreement of a judge with the labels of examples. No score was stored."""
 
     ready: str
-    digest: str = Field(description="Version that the judge would have")
+    digest: str = Field(description="Version that the judge would get if it were saved")
     model: str = Field(description="Name of the model as the provider reported it")
     examples: list[CheckedExample] = Field(description="Disagreements first, then errors")
     answered: int = Field(description="Number of examples with an answer")

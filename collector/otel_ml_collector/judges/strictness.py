@@ -44,8 +44,8 @@ class JudgeStrictness(BaseModel):
         "are compared"
     )
     in_experiments: bool = Field(
-        description="Whether the compared runs belong to experiments, because both versions "
-        "scored no live run"
+        description="Whether the compared runs belong to experiments. They do if both versions "
+        "scored no production run"
     )
     where: str = Field(description="Filter that lists the runs that both versions scored")
     is_rate: bool = Field(
@@ -65,7 +65,7 @@ class JudgeStrictness(BaseModel):
     )
     both_pass: JudgedRuns | None = Field(
         default=None,
-        description="Runs that both versions pass; null if the judge only gives scores",
+        description="Runs that pass with both versions; null if the judge only gives scores",
     )
     both_fail: JudgedRuns | None = None
     flipped_to_pass: JudgedRuns | None = None

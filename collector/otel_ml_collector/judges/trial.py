@@ -83,7 +83,9 @@ class JudgeTrial(BaseModel):
     passed: int
     answered: int = Field(description="Number of runs with an answer")
     errors: int
-    labelled: int = Field(description="Number of answered runs with a reviewer's label")
+    labelled: int = Field(
+        description="Number of runs with an answer of the judge and a label of a reviewer"
+    )
     agreed: int = Field(description="Number of these runs whose answer is the same as the label")
     cost: float | None = Field(description="Cost of the trial in US dollars; null if unknown")
     cost_per_run: float | None

@@ -218,11 +218,14 @@ class FieldReport(FieldSummary):
     end: str
     reference: str
     is_calibrated: bool = Field(
-        description="Whether the reference has at least 7 windows, so usual differences are known"
+        description="Whether the reference has at least 7 windows. Then it is known how much "
+        "windows usually differ"
     )
     parts: list[FieldPart]
     histograms: list[FieldHistogram]
-    curve_part: str = Field(description="The part whose drift score is drawn")
+    curve_part: str = Field(
+        description="Property of the field, such as its words, whose drift score is drawn"
+    )
     threshold: float = Field(description="Drift scores above this may be drift")
     curve: list[FieldPoint]
     marks: list[FieldMark]

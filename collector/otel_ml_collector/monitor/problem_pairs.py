@@ -38,7 +38,10 @@ class PairsQuery:
 
     where: Annotated[str, Query(max_length=8_000, description="The runs with the problem")]
     before: Annotated[str, Query(max_length=8_000, description="The runs of the baseline")]
-    start: Annotated[str, Query(max_length=40, description="Start of the runs with the problem")]
+    start: Annotated[
+        str,
+        Query(max_length=40, description="Start of the time range of the runs with the problem"),
+    ]
     end: Annotated[str, Query(max_length=40, description="Their end")]
     version: Annotated[int, Query(description="The version with the problem")]
     baseline: Annotated[int, Query(description="The version that it is compared with")]

@@ -29,7 +29,10 @@ class ProfileComponent(BaseModel):
 
     name: str
     side: Literal["input", "output", "actual", "eval"]
-    field: str = Field(description="Path of the field; empty if a function of the client reads it")
+    field: str = Field(
+        description="Path of the field; empty if a function in the code of the client computes "
+        "the value"
+    )
     kind: str = Field(description="number, category or text; empty before the profile is built")
     n: int = Field(description="Number of runs from which it was built")
     missing: float | None = Field(
@@ -48,7 +51,7 @@ class StoredProfile(BaseModel):
     version: str = Field(description="Version as its author named it")
     tag: str = Field(description="Group of the tags that the profile adds to runs: name@version")
     first_seen_time: str
-    than: str = Field(description="Value of `than` that compares fields with this profile")
+    than: str = Field(description="Value for `than` to compare fields with this profile")
     components: list[ProfileComponent]
     scores: list[str] = Field(description="Names of its scores")
 

@@ -34,7 +34,7 @@ class CurveQuery:
     start: Annotated[str, Query(max_length=40, description="When the problem began")]
     digest: Annotated[str, Query(max_length=100, description="Version of the judge")] = ""
     is_score: Annotated[bool, Query(description="Mean score of the judge, not pass rate")] = False
-    is_new: Annotated[bool, Query(description="Whether the figure was better before")] = False
+    is_new: Annotated[bool, Query(description="Whether the figure became worse")] = False
 
     @property
     def parameters(self) -> dict[str, Any]:

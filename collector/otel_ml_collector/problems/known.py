@@ -40,9 +40,9 @@ class KnownProblem(BaseModel):
     marked_time: str = Field(description="When it was marked, RFC 3339 in UTC")
     end_time: str = Field(description="When the mark ends, RFC 3339 in UTC")
     most: dict[Past, float] = Field(
-        description="How bad it was, by time range: the upper bound of the difference, or of "
-        "affected runs per day. If it is certain to be worse than that, it counts as a problem "
-        "again"
+        description="Size of the problem when it was marked, by time range: the upper bound of "
+        "the difference, or of affected runs per day. If the problem certainly "
+        "becomes larger, it counts again"
     )
 
     def hides(self, harm: Harm, last: Past, since_ns: int | None, now_ns: int) -> bool:

@@ -60,7 +60,12 @@ router = APIRouter(prefix="/api/v1", tags=["storage"], route_class=DeferredRoute
 
 Days = Annotated[
     int | None,
-    Query(ge=0, le=MOST_DAYS, description="Also compute how much space this many days would free"),
+    Query(
+        ge=0,
+        le=MOST_DAYS,
+        description="Also compute how much space would be freed if data were kept for this many"
+        " days only",
+    ),
 ]
 WaitFree = Annotated[
     int,
@@ -527,8 +532,9 @@ class WantedBackup(BaseModel):
     )
     seen: SeenFolder | None = Field(
         default=None,
-        description="The folder or the nearest existing one above it. If the collector sees a "
-        "different folder there, such as a private /tmp, the backup is refused",
+        description="Identity of the folder, or of its nearest existing parent folder. If the "
+        "path is another folder for the collector, for example because of a private"
+        " /tmp, the backup is refused",
     )
 
 

@@ -41,7 +41,10 @@ api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 
 Base = Annotated[
     int | None,
-    Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
+    Query(
+        ge=0,
+        description="Version that must be the newest one; 0 if there must be none. If missing, any",
+    ),
 ]
 ToRead = Annotated[Access, Depends(needs(READ))]
 FromAnnotator = Annotated[Reader, Depends(reader_for(ANNOTATE))]

@@ -87,8 +87,12 @@ class Confusion(BaseModel):
     """How often reviewers and the judge agree, by answer and verdict."""
 
     both_pass: int
-    judge_passes: int = Field(description="The judge passes, the reviewer fails")
-    people_pass: int = Field(description="The judge fails, the reviewer passes")
+    judge_passes: int = Field(
+        description="Number of runs that pass with the judge and fail with the reviewer"
+    )
+    people_pass: int = Field(
+        description="Number of runs that fail with the judge and pass with the reviewer"
+    )
     both_fail: int
 
 
@@ -168,7 +172,8 @@ class CorrectedRate(BaseModel):
     queue: str
     version: int | None
     judged: int = Field(
-        description="Runs that the version scored, among those that the queue could draw"
+        description="Number of runs that the version scored and that match the selection of the"
+        " queue"
     )
     judge_rate: float = Field(description="Pass rate of the version on these runs")
     sample: int = Field(description="Number of these runs that reviewers labelled")
@@ -191,8 +196,8 @@ class ReviewerBenchmark(BaseModel):
     people: float = Field(description="Share of pairs of answers about a run that agree")
     difference: AgreementInterval = Field(description="`judge` minus `people`")
     is_worse: bool = Field(
-        description="Whether the judge certainly agrees with reviewers less than they do with each "
-        "other: the interval of the difference is below 0"
+        description="Whether the judge agrees with reviewers less than they agree with each "
+        "other: true if the interval of the difference is below 0"
     )
 
 
@@ -201,7 +206,8 @@ class Agreement(BaseModel):
 
     judge: str
     versions: list[VersionAgreement] = Field(
-        description="Versions that scored any of these runs, the newest first; never averaged"
+        description="Versions that scored any of these runs, the newest first. Each has figures"
+        " of its own"
     )
     people: PeopleAgreement
     corrected: CorrectedRate | None = Field(

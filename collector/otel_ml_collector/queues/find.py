@@ -118,7 +118,9 @@ class RunToJudge(BaseModel):
     error_message: str
     inputs: JsonValue
     outputs: JsonValue
-    capture: dict[str, list[str]] = Field(description="What was not recorded, by part")
+    capture: dict[str, list[str]] = Field(
+        description="For inputs and outputs: what was not recorded"
+    )
     spans: list[JudgedSpan] = Field(
         description="Spans of the run's trace, oldest first, at most 200"
     )
@@ -131,7 +133,7 @@ class NextRun(BaseModel):
     """The next run to label."""
 
     queue: Queue
-    choices: list[QueueChoice] = Field(description="Answers to choose from, by key")
+    choices: list[QueueChoice] = Field(description="Answers to choose from, by keyboard key")
     progress: QueueProgress
     run: RunToJudge | None = Field(description="Run to label; null if no run is left")
     last: list[OwnAnswer] = Field(description="Own answers, the newest first, at most 10")

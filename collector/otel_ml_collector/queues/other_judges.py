@@ -24,8 +24,12 @@ class OtherJudge(JudgeVersionName):
 
     runs: int = Field(description="Runs with pass or fail from both")
     both_pass: int
-    judge_passes: int = Field(description="This judge passes, the other one fails")
-    other_passes: int = Field(description="This judge fails, the other one passes")
+    judge_passes: int = Field(
+        description="Number of runs that pass with this judge and fail with the other one"
+    )
+    other_passes: int = Field(
+        description="Number of runs that fail with this judge and pass with the other one"
+    )
     both_fail: int
     agreement: Interval = Field(description="Share of these runs with the same result")
     kappa: Interval | None = Field(

@@ -47,7 +47,9 @@ class QueueScale(BaseModel):
     low: Annotated[int, Field(ge=-1_000, le=1_000)]
     high: Annotated[int, Field(ge=-1_000, le=1_000)]
     passes_from: int | None = Field(
-        default=None, description="The lowest number that passes; null if nothing passes or fails"
+        default=None,
+        description="The lowest number that counts as a pass; null if the scale has no pass and"
+        " fail",
     )
 
     @model_validator(mode="after")
@@ -102,7 +104,9 @@ class WantedQueue(BaseModel):
         default="", description="Data set in which reviewers can save labelled runs; empty for none"
     )
     expected: Literal["label", "outputs"] = Field(
-        default="label", description="What that item expects: the answer, or the output of the run"
+        default="label",
+        description="Where the expected output of that item comes from: from the answer, or "
+        "from the output of the run",
     )
 
     @model_validator(mode="after")

@@ -272,7 +272,7 @@ class RunsPage(BaseModel):
     )
     ordered_since: str | None = Field(
         default=None,
-        description="An order that is not by time covers only recent runs if no `start` is given: "
+        description="An order that is not by time, without `start`, covers only recent runs: "
         "those that started at this time or later. Null if all runs are covered",
     )
     ordered_by: str | None = Field(
@@ -288,8 +288,8 @@ class Trace(BaseModel):
     key: str
     runs: list[RunSummary]
     records: list[TraceRecords] = Field(
-        description="At most 100 records: those of the trace or its key, those of runs that are "
-        "not in this answer, and log lines without a run"
+        description="At most 100 records: about the trace or its key, about runs that are not "
+        "in this answer, and log lines without a run"
     )
     truncated: bool = Field(description="Whether there are more runs than in this answer")
     next_cursor: str | None = Field(default=None, description="Cursor of the next runs")

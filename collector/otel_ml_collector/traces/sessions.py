@@ -167,9 +167,9 @@ class Turn(BaseModel):
     """A turn: the question and the answer."""
 
     trace_id: str
-    run_id: str = Field(description="The first run that is not below another run")
+    run_id: str = Field(description="The first run without a parent run")
     answer_run_id: str = Field(
-        description="The last run that is not below another run. It gave the answer"
+        description="The last run without a parent run. Its output is the answer"
     )
     start_time: str
     start_ns: int

@@ -165,8 +165,9 @@ class FigureChange(BaseModel):
     is_rate: bool
     lower_is_better: bool
     baseline: Interval | None = Field(
-        description="Value of the baseline. For latency (ms), tokens and cost ($), this is the "
-        "geometric mean, without bounds. If a side has fewer than 30 runs, no figure has bounds"
+        description="Value of the baseline, with its interval. For latency (ms), tokens and "
+        "cost ($), this is the geometric mean, without an interval. If a side has "
+        "fewer than 30 runs, there is no interval"
     )
     candidate: Interval | None
     difference: Interval | None = Field(
@@ -182,11 +183,12 @@ class FigureChange(BaseModel):
     )
     runs: int = Field(description="Number of runs of the candidate that have this figure")
     needed: int | None = Field(
-        description="About how many runs would show a difference as large as `margin`; null if "
-        "the baseline is too small"
+        description="About how many runs are needed to show a difference as large as `margin`; "
+        "null if the baseline has too few runs to tell"
     )
     smallest: float | None = Field(
-        description="Smallest difference that this baseline can show, with any number of runs"
+        description="Smallest difference that can be shown with this baseline, even with an "
+        "unlimited number of runs"
     )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"

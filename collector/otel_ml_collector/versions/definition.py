@@ -22,7 +22,8 @@ class VersionDefinition(BaseModel):
     constants: dict[str, JsonValue] = {}
     unseen: list[str] = Field(
         default=[],
-        description="Parts of the function, in words, whose changes do not make a new version",
+        description="Descriptions of the parts of the function that can change without a new "
+        "version",
     )
     output: str | None = None
     artifact: ArtifactContent | None = Field(

@@ -43,7 +43,9 @@ _MOST_ANSWERS: Final = 5
 class ScoreSpread(JudgeVersionName):
     """Mean difference between a judge's scores of two runs of one input."""
 
-    spread: Interval = Field(description="Mean of the spread over all inputs")
+    spread: Interval = Field(
+        description="Mean over all inputs of how much the scores of one input differ"
+    )
 
 
 class AnswerVariability(BaseModel):
