@@ -131,7 +131,7 @@ def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
     call(writing, "add_feedback", judge="seen", label="yes", **given)
     for other in ({"judge": "seen", "label": "no"}, {"judge": "heard", "label": "yes"}):
         refused = call(writing, "add_feedback", **other, **given)
-        assert refused.startswith("request: 'r-2' stored another evaluation of ")
+        assert refused.startswith("request: 'r-2' already stored another evaluation of ")
     assert [one[:2] for one in evaluations(writing, runs[0])] == [GOOD[:2], ("seen", "agent")]
 
 
