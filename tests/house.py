@@ -253,7 +253,7 @@ def _is_broad(node: ast.AST) -> bool:
 
 
 def read_tree(root: Path = ROOT) -> House:
-    """Read the files of a tree that git tracks."""
+    """Return the files in a tree that git tracks."""
     listed = subprocess.run(
         ["git", "ls-files", *PRODUCT], cwd=root, check=True, capture_output=True, text=True
     )

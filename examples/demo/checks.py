@@ -15,7 +15,7 @@ _FIRED: Final = 1
 
 
 def find_missing(records: Records) -> list[str]:
-    """Return a line for each kind of record of which the API shows too few."""
+    """Return a line for each kind of record that the API shows too rarely."""
     versions = list(records.versions.values())
     judges = {
         judge["judge"] for found in versions for version in found for judge in version["judges"]

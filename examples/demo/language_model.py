@@ -1,4 +1,4 @@
-"""A local HTTP server that stands in for the LLM of the demo's judge. It answers from a table."""
+"""A local HTTP server that replaces the LLM of the demo's judge. It answers from a table."""
 
 import json
 import threading

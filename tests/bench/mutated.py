@@ -56,7 +56,7 @@ class Mutated:
         seed: Seed of the mutations.
         requests: How many requests were sent.
         readable: Requests that the official messages can read.
-        answers: Number of responses of each kind; ``hung`` and ``closed`` stand for none.
+        answers: Number of responses of each kind; ``hung`` and ``closed`` mean that there was none.
         refused_readable: Protobuf requests that are readable but were refused.
         good: Runs of good requests that were sent in between.
         lost: Good runs that the list does not have exactly once.

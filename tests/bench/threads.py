@@ -65,7 +65,7 @@ class Loaded:
     Attributes:
         ready: Before the first request.
         warm: The maximum in the first third of the time.
-        most: The maximum in the rest of the time.
+        most: The maximum after the first third.
         rested: After the senders have ended.
         accepted: Stored spans.
         answers: Pages and API responses that were read.

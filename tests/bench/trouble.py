@@ -52,12 +52,12 @@ class Trouble:
 
     @property
     def later(self) -> int:
-        """How many requests were told to retry after a delay during the trouble."""
+        """How many requests were asked to retry later while the store had trouble."""
         return sum(self.answers[answer] for answer in LATER)
 
     @property
     def is_right(self) -> bool:
-        """Whether requests were told to retry, and nothing is lost, duplicated or out of bounds."""
+        """Whether requests were asked to retry, and nothing was lost, duplicated or unbounded."""
         wrong = self.odd or self.lost or self.twice or self.ready != (200, 503, 200)
         return not wrong and self.later > 0 and self.peak_mb < MEMORY_MB
 

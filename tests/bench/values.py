@@ -1,4 +1,4 @@
-"""Measure the caller's cost of a call with a real model input, as a ratio to a span by hand.
+"""Measure what a call with a real model input costs the caller, relative to a manual span.
 
 The function gets one value and returns it. By hand means: the unmodified SDK, the shape of the
 value, and at most 64 KB of JSON if it is short enough. Both are timed in one process, in turns, so

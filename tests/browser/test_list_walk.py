@@ -147,7 +147,7 @@ def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
 
 
 def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
-    """A link that narrows the list, in a row loaded by scrolling, only changes the filter."""
+    """A filter link in a row that was loaded by scrolling only changes the filter."""
     page = tab.open(RUNS)
     scroll_on(page)
     link = page.locator(f"{ROWS} .model .only").last.get_attribute("href") or ""

@@ -15,7 +15,7 @@ _USAGE = (
 # Exit statuses of pytest.
 _SOME_FAILED = 1
 _NONE_COLLECTED = 5
-_HERE = "not image and not booted"
+_RUNNABLE = "not image and not booted"
 
 
 def main(arguments: list[str]) -> int:
@@ -47,10 +47,10 @@ def run(part: Part) -> int:
         *(path for path in part.paths if path not in part.run_by_targets),
     ]
     beside = ["--numprocesses", "3", "--dist", "worksteal", "--cache-clear", *chosen]
-    status = _pytest("-m", f"{_HERE} and not measures", *beside)
+    status = _pytest("-m", f"{_RUNNABLE} and not measures", *beside)
     if status == _SOME_FAILED:
         status = _python("tests.alone")
-    measured = _pytest("-m", f"{_HERE} and measures", *chosen)
+    measured = _pytest("-m", f"{_RUNNABLE} and measures", *chosen)
     return status or (0 if measured == _NONE_COLLECTED else measured)
 
 

@@ -12,7 +12,7 @@ from tests.process.test_evaluate_in_ci import PAGE, blocks, run_workflow, shell
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Create a repository as the page describes."""
+    """Create a Git repository by following the how-to page."""
     (tmp_path / "app.py").write_text(blocks("py")[0])
     for command in blocks("sh"):
         ended = shell(tmp_path, command)

@@ -458,7 +458,7 @@ def test_errors(collector: CollectorProcess, shelf: str) -> None:
 
 
 def test_price_of_cached_tokens(collector: CollectorProcess) -> None:
-    """1,000 input tokens, of which 400 are cached, and 100 output tokens cost 0.84 ct."""
+    """600 new and 400 cached input tokens and 100 output tokens cost 0.84 ct together."""
     usage: dict[str, Value] = {
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "house-1",

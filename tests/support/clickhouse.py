@@ -1,4 +1,4 @@
-"""A process that stands in for a ClickHouse server, for tests of the network store."""
+"""A process that simulates a ClickHouse server, for tests of the network store."""
 
 import json
 import os

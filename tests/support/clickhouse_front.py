@@ -1,4 +1,4 @@
-"""A stand-in for a ClickHouse server: the HTTP interface our client uses, over chDB.
+"""Simulates a ClickHouse server: the HTTP interface that our client uses, over chDB.
 
 Run as ``python -m tests.support.clickhouse_front FOLDER PORT [CERTIFICATE KEY]``; it prints its
 port once it listens. With ``INSERT_BYTES_PER_S`` in the environment it writes no faster than that,
@@ -6,9 +6,9 @@ like a slow disk. As on a server, each request has separate settings, their limi
 and so are the requirements of Replicated tables for deletions:
 https://clickhouse.com/docs/interfaces/http, https://clickhouse.com/docs/operations/settings.
 
-A front can simulate a replica. The first replica executes writes and sends them in order to the
-others, each of which is a front with a separate chDB. The others forward the writes they receive
-to the first. The statement ``SIMULATE {...}`` sets the fields of `Simulation`.
+It can also simulate replicas: several such processes, each with a separate chDB. The first replica
+executes writes and sends them in order to the others. The others forward the writes that they
+receive to the first. The statement ``SIMULATE {...}`` sets the fields of `Simulation`.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Export requests that are broken in many ways, about half of which are still readable."""
+"""Export requests that are broken in many ways. About half of them can still be read."""
 
 import gzip
 import json

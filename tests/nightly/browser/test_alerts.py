@@ -53,7 +53,7 @@ def make_drift() -> Iterator[Span]:
 
 
 def make_hours(version: str, hours: range, passed: int) -> Iterator[Span]:
-    """Yield hours of a version with 80 runs each, of which `passed` in 40 passed."""
+    """Yield hours with 80 runs of a version. In each hour, `passed` of every 40 pass."""
     end_ns = time.time_ns() // HOUR_NS * HOUR_NS
     for hour in hours:
         for place in range(80):

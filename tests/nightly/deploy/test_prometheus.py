@@ -58,7 +58,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
     ],
 )
 def test_changed_alerts_are_noticed(old: str, new: str, tmp_path: Path) -> None:
-    """A changed threshold, duration, quantile or metric fails the rules' own tests."""
+    """If a threshold, duration, quantile or metric is changed, the tests of the rules fail."""
     change(RULES, tmp_path, old, new)
     assert try_rules(tmp_path).status != 0
 

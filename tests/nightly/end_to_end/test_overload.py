@@ -1,4 +1,4 @@
-"""Under overload, accepted requests are stored in time and others are told when to retry.
+"""Under overload, accepted requests are stored in time, and others are asked to retry later.
 
 The store is limited by the speed of its disk, so that results are the same on any machine.
 """

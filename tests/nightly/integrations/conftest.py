@@ -16,16 +16,16 @@ class Tracking:
 
     Attributes:
         folder: The folder of the store.
-        told: MLflow's data of its runs, and the results of otel-ml's functions for a run.
+        recorded: MLflow's data of its runs, and the results of otel-ml's functions for a run.
     """
 
     folder: Path
-    told: dict[str, Any]
+    recorded: dict[str, Any]
 
     @property
     def runs(self) -> dict[str, dict[str, Any]]:
         """Return MLflow's data of each run, by a short name."""
-        runs: dict[str, dict[str, Any]] = self.told["runs"]
+        runs: dict[str, dict[str, Any]] = self.recorded["runs"]
         return runs
 
     def bring(self, how: str, what: str, project: str, endpoint: str) -> list[Any]:
@@ -44,8 +44,8 @@ class Tracking:
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
     """Create runs with MLflow in an SQLite store."""
     folder = tmp_path_factory.mktemp("mlflow")
-    told = ask("mlflow_train", folder=folder, MLFLOW_TRACKING_URI=_address(folder))
-    return Tracking(folder, told)
+    recorded = ask("mlflow_train", folder=folder, MLFLOW_TRACKING_URI=_address(folder))
+    return Tracking(folder, recorded)
 
 
 @pytest.fixture(scope="module")

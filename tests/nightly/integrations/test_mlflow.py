@@ -53,7 +53,7 @@ def everything(collector: CollectorProcess, project: str) -> list[Any]:
 
 def test_model_is_described(tracking: Tracking) -> None:
     """`from_mlflow_run` describes a model with the field names of the original."""
-    run, model = tracking.runs["first"], dict(tracking.told["model"])
+    run, model = tracking.runs["first"], dict(tracking.recorded["model"])
     source = model.pop("source")
     [dataset] = run["datasets"]
     dataset["dataset_schema"] = dataset.pop("schema")
@@ -76,13 +76,14 @@ def test_model_is_described(tracking: Tracking) -> None:
 def test_source_is_where_the_model_lies(tracking: Tracking) -> None:
     """The source of a model is the folder with its files."""
     assert "MLmodel" in {
-        path.name for path in tracking.folder.joinpath(tracking.told["model"]["source"]).iterdir()
+        path.name
+        for path in tracking.folder.joinpath(tracking.recorded["model"]["source"]).iterdir()
     }
 
 
 def test_run_without_a_model_is_described(tracking: Tracking) -> None:
     """Missing parts of a run are None or empty, under the same names."""
-    model = dict(tracking.told["without_model"])
+    model = dict(tracking.recorded["without_model"])
     assert model.pop("source").endswith("/artifacts/model")
     assert model == {
         "framework": None,
@@ -96,7 +97,7 @@ def test_run_without_a_model_is_described(tracking: Tracking) -> None:
 
 def test_last_metrics(tracking: Tracking) -> None:
     """`get_mlflow_model_metrics` returns the last value of each metric."""
-    last = tracking.told["last"]
+    last = tracking.recorded["last"]
     assert math.isnan(last.pop("odd"))
     told = dict(tracking.runs["first"]["last"])
     del told["odd"]
@@ -152,7 +153,7 @@ def test_model_of_a_run_is_a_version(
         [version] = reader.versions("iris")
     params = version.definition["params"]
     assert params["flavor"] == "sklearn"
-    assert params["signature"] == tracking.told["model"]["signature"]
+    assert params["signature"] == tracking.recorded["model"]["signature"]
     assert params["parameters"]["C"] == 1.0
     last = tracking.runs["first"]["last"]
     assert version.metrics["training_score"] == last["training_score"]
@@ -274,5 +275,5 @@ def test_provider_of_somebody_else_is_refused(tracking: Tracking) -> None:
 
 def test_old_run_is_told_to_be_refused(tracking: Tracking, collector: CollectorProcess) -> None:
     """A run that the collector rejects because of its age is reported as lost."""
-    [done] = tracking.bring("run", tracking.told["old"], "old", collector.endpoint)
+    [done] = tracking.bring("run", tracking.recorded["old"], "old", collector.endpoint)
     assert (done["whole"], done["delivered"], done["lost"]) == (False, 0, {"rejected": 1})

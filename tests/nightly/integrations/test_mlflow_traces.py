@@ -22,12 +22,12 @@ class ImportedTraces:
     """MLflow traces, imported twice.
 
     Attributes:
-        told: The data in MLflow's store, as its API returns it.
+        stored: The data in MLflow's store, as its API returns it.
         shown: The output of each import.
         runs: Full runs of the project, the oldest first.
     """
 
-    told: dict[str, Any]
+    stored: dict[str, Any]
     shown: list[str]
     runs: list[dict[str, Any]]
 
@@ -36,11 +36,11 @@ class ImportedTraces:
 def traces(tmp_path_factory: pytest.TempPathFactory, collector: CollectorProcess) -> ImportedTraces:
     """Import MLflow traces from an SQLite store with the command."""
     folder = tmp_path_factory.mktemp("mlflow-traces")
-    told = ask("mlflow_traces", folder=folder, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    stored = ask("mlflow_traces", folder=folder, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
     shown = [import_store(folder, collector) for _ in range(2)]
     found = sorted(collector.runs(PROJECT, where=EVERY), key=lambda found: found["start_ns"])
     runs = [collector.get(f"/projects/{PROJECT}/runs/{each['run_id']}") for each in found]
-    return ImportedTraces(told, shown, runs)
+    return ImportedTraces(stored, shown, runs)
 
 
 def import_store(folder: Path, collector: CollectorProcess) -> str:
@@ -54,7 +54,7 @@ def import_store(folder: Path, collector: CollectorProcess) -> str:
 
 def test_counts(traces: ImportedTraces) -> None:
     """Each span, score and run is stored once, even after two imports."""
-    spans = sum(trace["spans"] for trace in traces.told["traces"].values())
+    spans = sum(trace["spans"] for trace in traces.stored["traces"].values())
     assert spans == 7
     for shown in traces.shown:
         assert shown.startswith("Imported 7 spans, 5 scores, 1 run, 1 run record")
@@ -65,7 +65,7 @@ def test_counts(traces: ImportedTraces) -> None:
 
 def test_tokens_and_costs(traces: ImportedTraces) -> None:
     """Tokens and costs of each trace equal MLflow's."""
-    for trace_id, told in traces.told["traces"].items():
+    for trace_id, told in traces.stored["traces"].items():
         inside = [run for run in traces.runs if run["trace_id"] == trace_id.removeprefix("tr-")]
         assert len(inside) == told["spans"]
         assert min(run["start_ns"] for run in inside) == told["start_ns"]
@@ -83,7 +83,7 @@ def test_sessions_and_tags(traces: ImportedTraces) -> None:
         ("s-1", "u-1", "agent")
     }
     assert {run["tags"]["client"] for run in asked} == {"acme"}
-    assert {run["trace_key"] for run in asked} < traces.told["traces"].keys()
+    assert {run["trace_key"] for run in asked} < traces.stored["traces"].keys()
     called = [run for run in traces.runs if run["name"] == "chat"]
     assert {(run["session"], run["tags"]["prompt"]) for run in called} == {("s-1", "greet")}
     [failed] = [run for run in traces.runs if run["name"] == "fail"]
@@ -92,7 +92,7 @@ def test_sessions_and_tags(traces: ImportedTraces) -> None:
 
 def test_scores(traces: ImportedTraces) -> None:
     """Feedback becomes scores and labels, and expectations become ground truth."""
-    assessed = traces.told["assessed"].removeprefix("tr-")
+    assessed = traces.stored["assessed"].removeprefix("tr-")
     [root] = [
         run for run in traces.runs if run["trace_id"] == assessed and not run["parent_run_id"]
     ]
@@ -117,7 +117,7 @@ def test_data_set(traces: ImportedTraces, collector: CollectorProcess) -> None:
 
 def test_run(traces: ImportedTraces) -> None:
     """A run is imported with its params and metrics."""
-    [tuned] = [run for run in traces.runs if run["trace_key"] == traces.told["run"]]
+    [tuned] = [run for run in traces.runs if run["trace_key"] == traces.stored["run"]]
     assert (tuned["name"], tuned["model"], tuned["kind"]) == ("tuning", "support", "training")
     assert tuned["params"] == {"lr": 0.1}
     assert tuned["metrics"]["loss"] == [1, 1 / 2, 1 / 3, 1 / 4]

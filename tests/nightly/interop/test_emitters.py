@@ -1,4 +1,4 @@
-"""Each scenario of real gateways and frameworks, run anew, matches what its provider sent.
+"""Each scenario of real gateways and frameworks, run again, matches what its provider sent.
 
 CI checks recorded spans in `tests/support/recorded`. Here the packages themselves run, in the
 environments that `requirements/` pins.

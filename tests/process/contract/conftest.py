@@ -1,4 +1,4 @@
-"""Fixtures for both ways to a store: embedded, and over the network to a front of chDB."""
+"""Fixtures for both ways to a store: embedded, and over the network (a simulated server)."""
 
 from tests.support.contract.fixtures import collector, own_collector, road, server, store
 

@@ -36,7 +36,7 @@ def ask(node: str, collector: CollectorProcess, calls: Sequence[tuple[str, Any]]
 
 
 def record(collector: CollectorProcess) -> str:
-    """Record three calls of a model, one of which fails; return the id of the failed run."""
+    """Record three calls of a model and return the ID of the one that fails."""
     client = Client("asked", endpoint=collector.endpoint, join=False)
 
     @client.trace

@@ -20,7 +20,7 @@ from tests.support.relay import PROTOBUF, Relay
 from tests.support.waiting import wait_until
 
 PROMTOOL = ".cache/prometheus/usr/bin/promtool"
-# A model with two versions, the second of which raises, and a judge.
+# A model with two versions and a judge. The second version raises an error.
 SCRIPT = """
 from otel_ml import Client, Judge
 

@@ -43,7 +43,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 
 @pytest.fixture(scope="module")
 def results(collector: CollectorProcess) -> list[Result]:
-    """Eight experiments on two versions, of which the newest six count."""
+    """Of eight experiments on two versions, only the newest six count."""
     luck = random.Random(7)  # noqa: S311 - the same each time
     client = Client(PROJECT, endpoint=collector.endpoint, join=False)
 

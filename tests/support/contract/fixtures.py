@@ -1,4 +1,4 @@
-"""Fixtures for both kinds of store: embedded, and over the network to a front of chDB."""
+"""Fixtures for both kinds of store: embedded, and over the network (a simulated server)."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -57,7 +57,7 @@ def call_through(page: str, collector: CollectorProcess, folder: Path) -> str:
 
 @contextmanager
 def _started(commands: str, folder: Path, variables: dict[str, str]) -> Iterator[None]:
-    """Run commands in the background, the last of which serves, until the block ends."""
+    """Run commands in the background until the block ends. The last one is the server."""
     with (folder / "log").open("w") as log:
         shell = subprocess.Popen(
             ["sh", "-ec", commands],

@@ -109,7 +109,7 @@ class Project:
         self.sent += spans
 
     def send_refused(self, *spans: Span) -> tuple[int, str]:
-        """Send spans, some of which are refused; return how many, and the error message."""
+        """Send spans and return how many are refused, and the error message."""
         headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": self.name}
         answer = ask(
             self.service.app, "/v1/traces", method="POST", headers=headers, body=[encode(spans)]

@@ -110,7 +110,7 @@ def _ask(
 
 
 def _try(now_ns: int) -> Iterator[Span]:
-    """Make an experiment with three failing runs, none of which is production traffic."""
+    """Make an experiment with three failing runs, which are not production traffic."""
     at_ns = now_ns - 2 * HOUR_NS
     told: dict[str, Value] = {
         "otel_ml.kind": "experiment",

@@ -31,7 +31,7 @@ _Made = tuple[str, int, _Attributes]
 
 
 def make_ordinary_spans(count: int, seed: int = 0, *, has_own: bool = True) -> Iterator[Span]:
-    """Make spans, none of which is a model call.
+    """Make spans that are not model calls.
 
     Args:
         count: How many to make.

@@ -244,7 +244,7 @@ def test_wrong_call_is_the_function_s_own_error(recording: Recording) -> None:
 
 
 def test_inputs_are_those_of_the_call(recording: Recording) -> None:
-    """An input that the function changes is recorded as of the start of the call."""
+    """If the function changes an input, the value before the call is recorded."""
 
     @recording.client.trace
     def model(items: list[int]) -> list[int]:

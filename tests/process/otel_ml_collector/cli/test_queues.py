@@ -1,4 +1,4 @@
-"""`otel-ml queue` makes, lists and shows labelling queues."""
+"""`otel-ml queue` creates, lists and shows labelling queues."""
 
 from collections.abc import Iterator
 

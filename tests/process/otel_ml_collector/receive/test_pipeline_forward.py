@@ -1,4 +1,4 @@
-"""Tests of which requests the pipeline forwards to other collectors, and when."""
+"""Tests of forwarding: which requests the pipeline sends to other collectors, and when."""
 
 import asyncio
 import threading

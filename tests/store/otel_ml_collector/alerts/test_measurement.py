@@ -22,7 +22,7 @@ RUNS: Final = 20
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Open a store with two hours of one client: 20 runs each, 15 and 10 of which passed."""
+    """Open a store with two hours of one client. Each has 20 runs: 15 and 10 passed."""
     with open_store(tmp_path_factory.mktemp("measured") / "store") as store:
         store.take("p", tell("j1"), *make_hour(2, "Remax", 15), *make_hour(1, "Remax", 10))
         yield store

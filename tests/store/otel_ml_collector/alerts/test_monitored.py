@@ -213,7 +213,7 @@ def test_excess(store: Store) -> None:
 
 
 def test_silent_judge(store: Store) -> None:
-    """The excess by a judge that scored no run in the window has no value."""
+    """The extra failures by a judge have no value if it scored no run in the window."""
     values = ask(store, "excess", 'excess("grounded") > 20')
     assert values == pytest.approx({"[]": math.nan}, nan_ok=True)
 

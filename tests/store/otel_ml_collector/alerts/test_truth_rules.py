@@ -162,7 +162,7 @@ def test_told_delay(service: Service) -> None:
     # Of 40 predictions per client, the last 20 of client a and the last 4 of client b are wrong.
     [
         ("accuracy", (20 + 36) / 80, 0.5),
-        # Both clients have 20 yes predictions, of which 10 and 18 are right.
+        # Both clients have 20 yes predictions: 10 and 18 of them are right.
         ("precision", (10 + 18) / 40, 0.5),
         # Actual yes: predicted yes and right, or predicted no and wrong.
         ("recall", (10 + 18) / (10 + 18 + 10 + 2), 0.5),

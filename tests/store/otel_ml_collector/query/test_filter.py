@@ -114,7 +114,7 @@ def _make_truth(draw: random.Random, target: dict[str, Value]) -> Span:
 
 
 def _begin(call: Span, number: int) -> Span:
-    """Make the start record of an unfinished run. Every third one's process has said goodbye."""
+    """Make the start record of an unfinished run. One of three processes has reported its end."""
     return make_start(call, {**call.attributes, "otel_ml.process": f"{number % 3:08x}"})
 
 

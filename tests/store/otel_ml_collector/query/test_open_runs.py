@@ -83,7 +83,7 @@ def test_two_starts_of_one_run(line: Timeline, *, longer_first: bool) -> None:
 
 
 def test_goodbye(line: Timeline) -> None:
-    """A run whose process said goodbye has crashed immediately."""
+    """If a process reports its end, its open runs count as crashed immediately."""
     run = line.call()
     line.take(make_start(run))
     line.wait(1)

@@ -23,7 +23,7 @@ Pair = tuple[object, object]
 def ask_often(
     store: Store, project: str, pairs: Sequence[Pair], version: str = "a", /, **more: Value
 ) -> list[Span]:
-    """Store runs with these inputs and outputs, one second apart, the newest last."""
+    """Store one run per pair of inputs and outputs, one second apart, in order."""
     runs = []
     for place, (inputs, outputs) in enumerate(pairs):
         told: dict[str, Value] = {"otel_ml.model.version": version}

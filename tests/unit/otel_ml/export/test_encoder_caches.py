@@ -27,7 +27,7 @@ class FreshScope(Foreign):
 
 @pytest.mark.parametrize("make", [FreshResource, FreshScope])
 def test_fresh_envelopes(make: type[Foreign]) -> None:
-    """A resource or scope that is created anew for each span is never confused with another."""
+    """If each span has a new resource or scope object, they are never confused."""
     spans = [make(start_time=number) for number in range(1_500)]
     assert_official(spans)
     for span in spans[:300]:

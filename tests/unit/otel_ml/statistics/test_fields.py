@@ -35,7 +35,7 @@ def make_field(draw: Draw, seed: int, runs: int = RUNS) -> FieldSketch:
 
 
 def judge(before: Draw, after: Draw, lately: int = 0, runs: int = RUNS) -> FieldDrift:
-    """Compare a window with 14 earlier ones, of which the last `lately` are already changed."""
+    """Compare a window with 14 earlier ones. The last `lately` windows are already changed."""
     windows = [
         {"f": make_field(after if day >= DAYS - lately else before, day, runs)}
         for day in range(DAYS)

@@ -72,7 +72,7 @@ DETAILS: Final = Event(
 
 @st.composite
 def alike(draw: st.DrawFn) -> list[Span]:
-    """Draw spans, some of which share their attribute names and scope."""
+    """Draw spans. Some have the same attribute names and scope."""
     scope = draw(scopes)
     spans: list[Span] = []
     for _ in range(draw(st.integers(1, 3))):

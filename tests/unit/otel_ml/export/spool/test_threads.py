@@ -101,7 +101,7 @@ def test_judged_calls_of_many_threads(tmp_path: Path) -> None:
 
 
 def test_limit_while_threads_append(tmp_path: Path) -> None:
-    """If frames are dropped while others are taken, each frame is delivered or counted."""
+    """If spans are dropped while others are sent, each one is delivered or counted as dropped."""
     spool = make_spool(tmp_path, limit_bytes=100_000, segment_bytes=5_000)
     threads = start_writers(spool)
     delivered: list[tuple[bytes, bytes]] = []
