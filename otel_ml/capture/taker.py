@@ -33,6 +33,7 @@ UNSERIALISABLE: Final = "unserialisable"
 _PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of the inputs or outputs of a run
 _PAYLOAD_CHARS: Final = 70_000  # more characters do not fit into a payload
 _ELEMENTS: Final = 36_000  # more elements do not fit, because each takes at least two bytes
+_FULL: Final = -_ELEMENTS  # below this, objects and containers become ellipses
 _FIELDED: Final = 7  # an object with fields counts as this many elements
 _ELEMENT_BYTES: Final = 24
 _BARE_BYTES: Final = 256
@@ -106,7 +107,7 @@ class ValueTaker:
             return value
         if kind is str:
             return self.text(value)
-        if depth >= _MAX_DEPTH or self._left < -_ELEMENTS:
+        if depth >= _MAX_DEPTH or self._left < _FULL:
             self.notes.add(TRUNCATED)
             return _ELLIPSIS
         try:
@@ -142,6 +143,8 @@ class ValueTaker:
             part = item if kind in _NUMBERS else self.field(item, depth)
             if part is not _OMIT:
                 taken[key if type(key) in _KEY_TYPES else self._key(key, taken)] = part
+                if part is _ELLIPSIS and self._left < _FULL and len(taken) > _FEWEST:
+                    break
         return taken
 
     def elements(self, items: Any, depth: int) -> list[object]:
@@ -152,6 +155,9 @@ class ValueTaker:
         for item in items:
             part = item if type(item) in _NUMBERS else self.field(item, depth)
             taken.append(_describe_omitted(item) if part is _OMIT else part)
+            # Skip the rest of a long container, but keep the texts and numbers of a short one.
+            if part is _ELLIPSIS and self._left < _FULL and len(taken) > _FEWEST:
+                break
         return taken
 
     def _count(self, size: int) -> int:

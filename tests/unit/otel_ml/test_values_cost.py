@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from otel_ml import Client
+from otel_ml.capture.taker import ValueTaker
 from tests.support.otel_ml.recording import Recording, outputs, stable
 from tests.support.sampling import sampled
 
@@ -82,6 +83,15 @@ def test_cut_value_says_so(recording: Recording, name: str) -> None:
     assert outputs(run)
     assert 32 * KIB < len(stable(run)["otel_ml.outputs"]) <= 64 * KIB
     assert stable(run)["otel_ml.capture"] == '{"outputs":["truncated"]}'
+
+
+def test_rest_of_a_long_list_is_one_ellipsis() -> None:
+    """After the limit, a long list gets one ellipsis. Short containers around it keep texts."""
+    items = [Item(number, "abc") for number in range(50_000)]
+    taken: Any = ValueTaker().take({"items": items, "next": Item(1, "x"), "answer": "yes"})
+    assert taken["items"][-2:] == [{"id": len(taken["items"]) - 2, "name": "abc"}, "…"]
+    assert 5_000 < len(taken["items"]) < 6_000
+    assert (taken["next"], taken["answer"]) == ("…", "yes")
 
 
 class Slow:
