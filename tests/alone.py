@@ -8,10 +8,13 @@ race; its name is printed last, so that somebody investigates.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+
+from tests.support.sampling import EVERY_CASE
 
 FAILED: Final = Path(".pytest_cache", "v", "cache", "lastfailed")
 MOST: Final = 12  # more failures have another cause than the machine's speed
@@ -23,7 +26,9 @@ def main() -> int:
     if not 0 < len(failed) <= MOST or not all("::" in test for test in failed):
         return 1
     print(f"== {len(failed)} tests failed beside others. They run again, alone:", flush=True)  # noqa: T201
-    status = subprocess.run([sys.executable, "-m", "pytest", *failed], check=False).returncode
+    environment = {**os.environ, EVERY_CASE: "1"}
+    command = [sys.executable, "-m", "pytest", *failed]
+    status = subprocess.run(command, env=environment, check=False).returncode
     if status == 0:
         print("== Passed alone only. Look at their failures above:", *failed, sep="\n   ")  # noqa: T201
     return status

@@ -20,7 +20,7 @@ from tests.support.folders import NODE, ROOT
 from tests.support.isolation import count_runs, count_stored, isolated, project_of
 from tests.support.order import order_modules
 from tests.support.otel_ml_collector.stores import Service, Store, open_service, open_store
-from tests.support.sampling import find_left_out
+from tests.support.sampling import EVERY_CASE, find_left_out
 
 NODE_LOCK: Final = NODE / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
@@ -173,7 +173,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of the other kind of run: CI or nightly."""
-    if os.environ.get(STORE):  # the whole contract suite, on an existing server
+    # with STORE, the whole contract suite runs on an existing server
+    if os.environ.get(STORE) or os.environ.get(EVERY_CASE):
         return
     left_out = find_left_out(items)
     if AT_NIGHT:

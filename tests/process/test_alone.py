@@ -1,11 +1,12 @@
 """Tests of `tests.alone`, which reruns failed tests one by one."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.alone import MOST
+from tests.alone import FAILED, MOST
 from tests.support.folders import ROOT
 
 PASSES_LATER = """
@@ -56,3 +57,27 @@ def test_many_failures(tmp_path: Path) -> None:
     )
     assert run_twice(tmp_path, many) == (1, "")
     assert run_twice(tmp_path, "import nothing_of_this_name") == (1, "")
+
+
+def test_sampled_case(tmp_path: Path) -> None:
+    """The nightly run also reruns a case of a test of which CI runs a sample."""
+    case = f"{ROOT}/tests/unit/otel_ml/test_values_cost.py::test_cost_ends_at_the_limit[text]"
+    failed = tmp_path / FAILED
+    failed.parent.mkdir(parents=True)
+    failed.write_text(json.dumps({case: True}))
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.alone"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_ADDOPTS": "-p no:cacheprovider",
+            "OTEL_ML_TESTS": "nightly",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed" in ended.stdout

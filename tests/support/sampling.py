@@ -6,8 +6,12 @@ The nightly run tries every case. ``OTEL_ML_TESTS=nightly`` selects it.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
 import pytest
+
+# Environment variable: set it to run all given cases, also those of the other kind of run.
+EVERY_CASE: Final = "OTEL_ML_EVERY_CASE"
 
 
 def sampled(
