@@ -2,7 +2,11 @@
 
 from typing import Final
 
+import pytest
+
 from tests.bench.threads import measure
+
+pytestmark = pytest.mark.measures
 
 # The first third is longer than the half minute until the last background job starts.
 SECONDS: Final = 105.0
