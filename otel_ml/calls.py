@@ -191,8 +191,8 @@ class Call(Run):
             stream: The stream, if the function returned one.
 
         Returns:
-            For an async function with inline judges, the arguments for `Hooks.judge_on_loop`. Pass
-            them to it to call the judges. Otherwise None.
+            For an async function with inline judges, the arguments for `Hooks.judge_on_loop`, which
+            calls these judges. Otherwise None.
         """
         end_ns = time_ns()
         self.context = self._outer = _NOWHERE
@@ -671,8 +671,9 @@ class CallStream:
             is_open: Whether the call is recorded. If not, all chunks are only counted.
 
         Returns:
-            Pairs of a function and an iterable. The length of the iterable is the number of chunks
-            to pass to the function, before the next pair is used. The last iterable is infinite.
+            Pairs of a function and an iterable. The wrapper passes as many chunks to the function
+            as the iterable has elements, then goes on with the next pair. The last iterable is
+            infinite.
         """
         self._is_open = is_open
         self._began = time.perf_counter()
@@ -707,9 +708,9 @@ class CallStream:
         self._not_kept += 1
 
     def write(self, span: RunSpan, whole: object, redaction: Redaction) -> bool:
-        """Write the chunks to the span, if they are simple enough for the fast path.
+        """Write the chunks of the stream to the span, if they are simple enough for the fast path.
 
-        Return False if they are not. They must then be written by the slower path, with `describe`.
+        Return False if they are not. Then call `describe`, which is slower.
         """
         chunks, more = self._chunks, {}
         if self._not_kept or not chunks:

@@ -400,10 +400,10 @@ class TracedFunction:
         return text, digest
 
     def known_constants(self, output: object, now_ns: int, recorder: Recorder) -> Attributes | None:
-        """Return the cached span attributes of the model version that belongs to an output.
+        """Return the cached span attributes of the model version that produced an output.
 
-        The structure of the output decides which version that is. None if the attributes are not in
-        the cache, or if the version must be sent to the collector again.
+        Outputs with different structures can belong to different versions. None if the attributes
+        are not in the cache, or if the version must be sent to the collector again.
         """
         if self._marks is not None:
             self._check_models(self._marks, now_ns)

@@ -100,7 +100,7 @@ def page_address(base: str, *parts: str, **asked: str | None) -> str:
     Args:
         base: Base URL of the collector.
         parts: Path segments after ``/projects``, not yet percent-encoded.
-        asked: Query parameters. Empty ones are left out.
+        asked: Query parameters of the URL. Empty ones are left out.
 
     Returns:
         The URL. Empty if `base` does not start with http or https.

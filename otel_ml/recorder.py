@@ -192,7 +192,7 @@ class OpenRuns:
         self._wake()
 
     def end_at_exit(self, run: OpenRun) -> None:
-        """Add a run with a start time that the user passed. It is ended when the process exits.
+        """Remember a run whose start time the user passed, to end it when the process exits.
 
         The start of such a run is not reported to the collector, because it is in the past.
         """

@@ -99,7 +99,7 @@ def kept(
         sql: Column type in ClickHouse.
         attribute: Span attribute that contains the field's value.
         label: Name of the field on web pages. Empty if it is not shown as a list column.
-        resource: Resource attributes that can contain the value, preferred ones first.
+        resource: Resource attributes that can contain the value. The first that is present counts.
         more: Further arguments of `Column`.
 
     Returns:
@@ -717,10 +717,9 @@ class Metric:
     """A value as stored in the database: a metric point, a judge's score, a label or ground truth.
 
     Attributes:
-        owner: What the value belongs to. A run ID for a run, ``key:`` plus the key for the traces
-            with this key, ``tag:`` plus name and value for the runs with this tag, ``model:`` plus
-            digest and name for a model version. For a version of a data set, it starts with
-            ``set:``.
+        owner: What the value belongs to: a run ID, or a text with a prefix. ``key:`` is followed by
+            a trace key, ``tag:`` by the name and value of a tag, ``model:`` by the digest and name
+            of a model version. ``set:`` stands for a version of a data set.
         record_id: ID of the span that contained the value, so that a span that is sent twice is
             stored once. Empty for a judge's score.
     """

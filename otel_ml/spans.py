@@ -583,7 +583,7 @@ class RunSpan(ReadableSpan, trace.Span):
         self.constants = constants
 
     def describe(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return the run's attributes as a new dict, without the constants that many runs share.
+        """Return the attributes of this run as a new dict, without those in `constants`.
 
         This converts inputs and outputs to JSON, so it may take long.
 

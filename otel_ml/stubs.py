@@ -65,10 +65,10 @@ class RecordedError(Exception):
 
 
 class HasFacts(Protocol):
-    """Interface of the run of a stubbed call.
+    """Interface of a run that belongs to a stubbed call.
 
-    A stubbed call returns a recorded result instead of calling the function. Its run stores the ID
-    of the recorded run.
+    A stubbed call does not call the function. It returns the result of an earlier, recorded run,
+    and its own run stores the ID of that run.
     """
 
     def note_stub(self, run_id: str) -> None:
@@ -234,7 +234,7 @@ def plain(traced: TracedFunction, call: HasFacts) -> Callable[..., Any]:
 
 
 def awaited(traced: TracedFunction, call: HasFacts) -> Callable[..., Awaitable[Any]]:
-    """Return a stub that returns recorded results instead of calling a coroutine function.
+    """Return a coroutine function that gives recorded results instead of calling the traced one.
 
     Return the function itself if the current replay does not stub it.
     """

@@ -57,7 +57,7 @@ def read_tags(given: Iterable[Any]) -> tuple[dict[str, Value], Details]:
 
     Returns:
         Two dicts by tag name. The first has the value of every tag. The second has a dict for each
-        tag with a type or group: ``{"type": ..., "group": ...}``, without the one that is not set.
+        tag with a type or group: ``{"type": ..., "group": ...}``, or only one of the two keys.
 
     Raises:
         ValueError: An element is not a tag.

@@ -21,7 +21,7 @@ Update = tuple[Attributes, list[Event]]
 
 
 class Updates:
-    """Metrics and log lines of an unfinished run to send, and the tags and metrics already sent.
+    """What to send for a run that is still running, and what was already sent.
 
     Attributes:
         details: Type and group of tags, by tag name. Only for tags with a type or a group.

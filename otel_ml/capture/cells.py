@@ -41,12 +41,12 @@ def row_step(rows: int, columns: int, cells: int = _SHOWN_CELLS) -> int:
 
 
 def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
-    """Return the distance between the recorded rows for the columns that contain numbers.
+    """Return how many rows apart the recorded rows of numeric columns are.
 
     For example, 5 means that every fifth row is recorded. Numbers are cheap to copy, so more rows
     are recorded than for other columns. A sample has at most 2 × `rows` cells in all columns
-    together. With 10 columns, that is every fifth row. A sample of up to 400 cells is always
-    allowed.
+    together. For a table of 10 numeric columns, that is every fifth row. A sample of up to 400
+    cells is always allowed.
 
     Args:
         rows: Number of rows of the table.

@@ -185,8 +185,8 @@ def check_short(value: object) -> bool | None:
 
     Returns:
         None if the value may be long. True if it is a short dict of only strings, finite numbers
-        and other scalars, which can be converted to JSON without further checks. False for all
-        other short values.
+        and other scalars, which can be converted to JSON without further checks. False if it is
+        short, but not such a dict.
     """
     kind: type = type(value)
     left = _SMALL_BYTES

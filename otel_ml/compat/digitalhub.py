@@ -102,12 +102,11 @@ class Project:
         self.client = Client(name, endpoint=url)
 
     def log_model(self, name: str, kind: str = "model", **params: object) -> Entity:
-        """Create a version of a model. The same parameters give the same version.
+        """Create a version of a model. The same type and parameters give the same version.
 
         Args:
             name: Name of the model.
-            kind: Type of the model, such as ``mlflow`` or ``sklearn``. A different type gives a
-                different version, as a different parameter does.
+            kind: Type of the model, such as ``mlflow`` or ``sklearn``.
             params: Parameters that identify the version, such as all values that `from_mlflow_run`
                 returns.
         """

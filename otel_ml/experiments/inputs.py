@@ -81,8 +81,8 @@ class Recorded:
         Args:
             recorded: Recorded inputs by parameter name.
             find_logged: Function that takes the name of an input and returns the values that the
-                run logged under this name. If an input was recorded only in part, it is replaced
-                by a logged value of the same type and shape that begins with the same elements.
+                run logged under this name. If only the first elements of an input were recorded,
+                a logged value replaces it. This value has the same type, shape and first elements.
 
         Raises:
             NotRebuiltError: An input cannot be converted.

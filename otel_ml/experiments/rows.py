@@ -33,7 +33,7 @@ class Experiment:
         items: Number of items.
         repeats: Number of runs per item.
         judges: Version of each judge by name.
-        source: Hash of the source files of the function's package. Only loaded modules count.
+        source: Hash of the source files of the function's package that were imported.
         start_ns: Start time in nanoseconds since the epoch (UTC).
         page: Address of the experiment's web page. Empty if there is none.
     """

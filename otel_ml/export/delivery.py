@@ -74,8 +74,8 @@ class Counters:
         """Return how many spans were delivered or lost since the last call of this method.
 
         Args:
-            pending: Number of spans that are not sent yet. It is copied to the result.
-            reason: Why they are not sent. It is copied to the result if any spans are pending.
+            pending: Number of spans that are not sent yet, for the result.
+            reason: Why they are not sent, for the result. Ignored if no spans are pending.
         """
         with self._lock:
             lost, delivered = Counter(self.lost), self.delivered

@@ -120,8 +120,8 @@ class SpanSource(Protocol[B]):
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
         """Set a function to call when a full batch of spans waits.
 
-        The function is called at most once between two calls of `take`. A queue that cannot
-        overflow before the sender's next check need not call it.
+        The function is called at most once between two calls of `take`. A queue that is
+        too large to overflow before the sender's next check does not have to call it.
         """
 
     def take(self, max_spans: int, max_bytes: int) -> B | None:

@@ -63,7 +63,7 @@ class Generative:
         function: The traced function.
         name: Name of the model, tool or agent.
         provider: Provider of the model, as in ``gen_ai.provider.name``.
-        model: Name of the requested model, if every call uses the same.
+        model: Name of the requested model, if all calls request the same one.
 
     Attributes:
         attributes: Attributes that are the same for all runs of the function.

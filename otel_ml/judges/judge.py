@@ -179,9 +179,9 @@ class Judge:
         """Return a generator that scores one output.
 
         The generator yields functions without arguments, which call the user's code. Call each
-        function, and send its result into the generator. So the same generator works in threads and
-        on event loops, although these wait for results in different ways. Errors of the user's code
-        are not raised, but returned in `error`.
+        function, wait for its result, and send the result into the generator. Because the caller
+        waits, the generator works both in threads and on event loops. Errors of the user's code are
+        not raised, but returned in `error`.
 
         Args:
             inputs: Inputs by name.

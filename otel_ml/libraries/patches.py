@@ -38,8 +38,8 @@ class Here(threading.local):
 
     Attributes:
         depth: Number of recorded calls that are running in this thread, one inside the other.
-            `INNERMOST` during a training, so that no call inside it is recorded.
-        classes: Number of ``__init_subclass__`` methods that are running, one inside the other.
+            During a training, it is the maximum `INNERMOST`, so that no call inside is recorded.
+        classes: Number of nested calls of ``__init_subclass__`` that are running in this thread.
     """
 
     depth = 0
@@ -61,8 +61,8 @@ class RecordCall(Protocol):
 class Hook:
     """The data that a patched library method needs to record a call.
 
-    It is pickled as None, because otel-ml may not be installed in another process. In that process
-    the replacement only calls the original method.
+    It is pickled as None, because the process that unpickles it may not have otel-ml. There, the
+    patched method only calls the original one.
 
     Attributes:
         here: The state of the current thread.

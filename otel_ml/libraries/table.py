@@ -45,9 +45,9 @@ class TrainingFunction:
         name: Name of the function.
         model: Name of the class of the returned models.
         data: Name of the parameter that contains the rows of training data.
-        watch: Function that changes the arguments of a call, so that the library stores its
-            training curves in a dict. It takes the number of positional arguments and the keyword
-            arguments. It returns the new keyword arguments and this dict.
+        watch: Function that changes the keyword arguments of a call, so that the library stores
+            its training curves in a dict. Its arguments are the number of positional arguments and
+            a dict of the keyword arguments. It returns the new keyword arguments and this dict.
     """
 
     modules: Sequence[str]

@@ -279,9 +279,9 @@ class Sums:
 
 
 class Whole:
-    """Fetches the large parts of runs in a list, such as inputs, when they are first used.
+    """Fetches the complete inputs and other large parts of runs, when they are first used.
 
-    Each part is fetched once and then cached.
+    A list of runs contains only previews of them. Each part is fetched once and then cached.
 
     Args:
         fetch: Function that takes a run ID and the name of a part, such as ``inputs``. It returns a

@@ -67,8 +67,8 @@ def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float)
     """Count sessions by the share of their runs that are above a threshold.
 
     For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
-    threshold, and in one session a quarter of the runs are. Use it to check a limit for a quantile.
-    For example, p95 > 2000 means that more than 5 % of the runs are above 2000.
+    threshold, and in one session a quarter of the runs are. Use it to check a limit for a
+    quantile such as p95: ``p95 > 2000`` means that more than 5 % of the runs are above 2000.
 
     Args:
         runs: Pairs of session and value, one per run. With None as session, a run counts as its own
@@ -107,8 +107,8 @@ def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[fl
 def bets_up_to(most_lost: float) -> list[float]:
     """Return the bet sizes to pass to `log_stakes`: 1/16, 1/8, 1/4 and so on.
 
-    `log_stakes` explains bets. With every returned size, one session loses at most half of the
-    stake. Sizes above 1,024 are not returned.
+    The docstring of `log_stakes` explains bets. The last size is the largest one with which a
+    single session cannot lose more than half of the stake, or 1,024 if that is smaller.
 
     Args:
         most_lost: Largest possible distance of a session's mean above the limit, as in
@@ -152,11 +152,11 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
 
 
 def add_window(total: float, means: Means, limit: float, *, is_above: bool = False) -> float:
-    """Add one more time window to the evidence that a limit is violated.
+    """Return the evidence that a limit is violated, after one more time window.
 
-    Call it after every window. When the result exceeds a number N of your choice, raise an alarm
-    and start again with 0. False alarms are then at least N windows apart on average. A larger N
-    gives fewer false alarms.
+    Call it after every window, with the previous result as `total`. When the result exceeds a
+    number N of your choice, raise an alarm and start again with 0. False alarms are then at least N
+    windows apart on average. A larger N gives fewer false alarms.
 
     Args:
         total: The evidence before this window. Start with 0.
@@ -176,11 +176,11 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
 def add_amounts(
     total: float, means: Means, limit: float, *, reach: float, is_above: bool = False
 ) -> float:
-    """Add one more time window to the evidence that the mean of a number is beyond a limit.
+    """Return the evidence that a mean violates a limit, after one more time window.
 
     `add_window` does the same for values from 0 to 1. This function is for all other numbers, such
     as latencies and costs. You need to know the best possible value. For example, the best latency
-    is 0, so `reach` is 200 for ``mean(latency_ms) > 200``.
+    is 0 ms, which is 200 away from the limit of ``mean(latency_ms) > 200``. So `reach` is 200.
 
     Args:
         total: The evidence before this window. Start with 0.

@@ -161,8 +161,8 @@ def distance(reference: Sketch, window: Sketch) -> float:
       all reference numbers are equal, the share of current numbers that differ from them.
     * Categories: Jensen–Shannon distance.
     * Texts: the largest distance of any property of the text, such as length, script or vocabulary.
-    * Vocabularies: Jensen–Shannon distance that belongs to the share of new words. It is 0 if there
-      are no new words. A word is new if it does not occur in the reference.
+    * Vocabularies: Jensen–Shannon distance, computed from the share of new words. It is 0 if there
+      are none. A word is new if it does not occur in the reference.
     * Embeddings: mean distance over several projections of the vectors to single numbers.
 
     Args:
@@ -490,9 +490,9 @@ def usual_distance(own: Sequence[float]) -> float | None:
     Two limits are computed, and the larger one is returned:
 
     * the mean of all distances, plus 3 standard deviations
-    * the upper end of the 99 % prediction interval (Student's t) from every seventh distance,
-      because weekends differ from other days. With windows of one day, only the weekday of the
-      day to check is used. This limit needs at least 3 such distances.
+    * the upper end of the 99 % prediction interval (Student's t), computed from every seventh
+      distance. With windows of one day, these are the days with the same weekday as the checked
+      day, because weekends differ from other days. This limit needs at least 3 such distances.
 
     Args:
         own: One distance per window of the reference (usually a day), oldest first: how far this
@@ -531,8 +531,8 @@ def compare(
     score (see `usual_distance`), and its p-value is small.
 
     The p-value cannot be trusted if the window's values come from few sessions, for example if all
-    5,000 come from one batch. Then `chance_among` computes a second p-value, and the smaller one is
-    used.
+    5,000 come from one batch. Then `chance_among` computes a second p-value from the windows of the
+    reference, and the smaller of the two counts.
 
     Args:
         reference: Summary (sketch) of the reference values.

@@ -200,8 +200,9 @@ def sketch_field(
         values: Numbers, texts, booleans and embeddings. Infinite and NaN numbers are left out.
         clusters: For each value, the session of its run. Values of the same session do not count as
             independent.
-        runs: Number of values that would exist if none was missing: the number of runs, or for a
-            column of tables the number of cells, `cells` + `hidden`.
+        runs: Number of values that would exist if none was missing. For a column of tables, this
+            is its number of cells, `cells` + `hidden`. For any other field, it is the number of
+            runs.
         hidden: Number of values that were redacted or cut.
         cells: For a column of tables, its number of cells, including empty cells. For any other
             field, 0.

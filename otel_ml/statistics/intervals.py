@@ -60,8 +60,8 @@ class EachCluster(Mapping[ClusterSum, int]):
     """Sums and sizes of many clusters of values, such as sessions, as two arrays.
 
     Pass it to functions such as `cluster_mean`. They also accept a dict, which maps (sum, size) to
-    the number of such clusters. This class is faster if most clusters differ in sum or size. It can
-    be iterated like that dict, but keys cannot be looked up.
+    the number of such clusters. This class is faster if most clusters differ in sum or size. Its
+    `items` are like those of the dict, except that equal clusters are not counted together.
 
     Args:
         sums: Sum of the values of each cluster.
@@ -557,7 +557,7 @@ class _Mean:
 
         Source: Carter, Schnepel, Steigerwald, Asymptotic behavior of a t-test robust to cluster
         heterogeneity, Review of Economics and Statistics 99 (2017): the effective number of
-        clusters. Values within a cluster are taken as independent.
+        clusters. The formula assumes that values within a cluster are independent.
         """
         # With G − 1 degrees for 12 clusters of unequal sizes, a 95 % interval covered the true
         # value in only 85 to 90 % of samples (tests/unit/otel_ml/statistics/test_coverage.py).
@@ -728,7 +728,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's method (family-wise error rate). The result keeps their order.
+    """Adjust p-values by Holm's method (family-wise error rate). The result is in the order of `p`.
 
     Use it if not even one false positive is acceptable among all comparisons.
 

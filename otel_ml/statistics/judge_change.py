@@ -196,11 +196,10 @@ def compare_pass_counts(
     Gives the same result as `compare_judge_versions`, but needs no list of runs.
 
     Args:
-        clusters: For each combination of results, the number of clusters (such as sessions) that
-            have it. A combination is a tuple of four counts: runs that passed with both versions,
-            only with the old one, only with the new one, and with neither. ``{(2, 1, 0, 0): 5}``
-            means five clusters of three runs: two passed with both versions, one only with the old
-            one.
+        clusters: Number of clusters, such as sessions, by their results. The results of a cluster
+            are four counts of its runs: passed with both versions, only with the old one, only with
+            the new one, with neither. ``{(2, 1, 0, 0): 5}`` means: in five clusters, two runs each
+            passed with both versions and one run only with the old version.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

@@ -39,8 +39,8 @@ def project(numbers: Sequence[float]) -> Projected:
     """Reduce an embedding to 32 numbers and its norm, so that many embeddings can be summarized.
 
     The 32 numbers are random projections, which preserve distances between vectors on average.
-    Number k is the sum of the elements k, k + 32, k + 64 and so on, each with a random sign. The
-    signs are always the same.
+    Number k is the sum of the elements k, k + 32, k + 64 and so on, each multiplied by 1 or
+    -1. These signs are random, but the same for every embedding.
 
     Args:
         numbers: Finite numbers, at most `MOST_NUMBERS` (8,192).

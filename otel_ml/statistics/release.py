@@ -79,12 +79,12 @@ class Unit(NamedTuple):
         stratum: The session's group, such as a client. Only sessions of the same group are compared
             with each other.
         total: Sum of the values of the session's runs.
-        n: Number of runs with a value. 0 if none has arrived yet, for example no ground truth.
-            Means and confidence intervals then leave the session out.
-        first: Mean of the values in the session's first time window, without later runs. It is used
-            to test whether the new version is worse, and for nothing else. A run without ground
-            truth counts with an assumed value: the worst possible in the baseline, the best
-            possible in the new version.
+        n: Number of runs with a value. 0 if there is none yet, for example because the ground truth
+            is missing. Means and confidence intervals then leave the session out.
+        first: Mean of the values in the session's first time window, without later runs. It is only
+            used to test whether the new version is worse. If ground truth is missing, this mean
+            assumes the worst value for runs of the baseline and the best value for runs of the new
+            version.
     """
 
     stratum: str
@@ -199,7 +199,8 @@ def judge_release(
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if one of the versions
-        has no values of it, or if no client (or other group of sessions) used both versions.
+        has no values of it. It is also left out if sessions are grouped, for example by client, and
+        no group has sessions of both versions.
     """
     compared = [item for item in map(_Compared.of, figures) if item is not None]
     if not compared:
@@ -280,8 +281,8 @@ class _Compared:
         weighted, so that each stratum, such as a client, has the same share as in the baseline.
 
         Args:
-            share: The new version is compared with a lower confidence bound of the baseline's mean.
-                `share` is the probability that the true mean is below this bound.
+            share: The new version is compared with the lower end of a one-sided confidence interval
+                of the baseline's mean. `share` is 1 minus the interval's confidence level.
         """
         # Safe: the product of the means is at most the power of their weighted mean.
         means: defaultdict[str, Counter[float]] = defaultdict(Counter)
@@ -337,8 +338,8 @@ class _Compared:
         Args:
             since: Index of the time window after which there was enough evidence that the new
                 version is worse. None if there is not enough.
-            logs: Evidence that the new version is worse, after each time window: logarithms of the
-                test's statistic.
+            logs: Evidence that the new version is worse, one number per time window, as returned by
+                `log_stakes`.
             confidence: Confidence level of intervals of rates and scores.
             names: Words for the baseline and the new version in sentences, such as "with v1".
 

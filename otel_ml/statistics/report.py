@@ -259,8 +259,8 @@ def write_label(name: str, run_id: str, start_ns: int) -> str:
 def furthest_fall(change: ItemChange) -> tuple[str, float, float]:
     """Return the judge with the largest drop for an item, and the item's values before and after.
 
-    If only the share of failed calls changed, the judge is empty, and the values are the shares of
-    calls that succeeded.
+    If only the share of failed calls changed, the name of the judge is empty, and the values are
+    the shares of calls that succeeded.
     """
     judge = next(iter(change.judges), "")
     if not judge:  # no judge scored it, but its calls fail

@@ -81,8 +81,8 @@ class Sketch:
             sketches are compared.
         n: Number of runs with a value.
         missing: Number of runs without a value.
-        clustered: The number of runs times the design effect, see `design`. It equals `n` if runs
-            are independent, and is larger if the values of a session are similar.
+        clustered: `n` times the design effect, see `design`. It equals `n` if runs are independent,
+            and is larger if the values of a session are similar.
         low: Smallest number. None if there is none.
         high: Largest number. None if there is none.
         bins: For numbers: counts and sums by bin. For a vocabulary: counts of hashed words.

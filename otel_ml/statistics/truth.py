@@ -362,7 +362,7 @@ def usual_course(buckets: Sequence[AgedBucket], ages: Sequence[float]) -> list[f
 
 
 def usual_at(course: Sequence[float | None], ages: Sequence[float], age: float) -> float | None:
-    """Return the share of ground truth that has usually arrived at a given age of the predictions.
+    """Return how much ground truth predictions of a given age usually have, as a share.
 
     Args:
         course: The shares from `usual_course`.
@@ -392,12 +392,12 @@ def is_early(
         n: Number of all predictions.
         usual: Share of predictions of this age that usually have ground truth. None if unknown.
         at_last: Share of predictions that usually have ground truth in the end. None if unknown.
-        confidence: Confidence of the test whether less ground truth than usual has arrived.
+        confidence: Confidence level of the test for ``less than usual``.
 
     Returns:
         ``too young`` if `usual` is less than half of `at_last`: most ground truth is still to come.
-        ``less than usual`` if the share that has arrived is significantly below `usual`, and more
-        than 10 % below it. Empty otherwise, and if `usual` or `at_last` is unknown.
+        ``less than usual`` if the share that has arrived is significantly below `usual`, and less
+        than 0.9 × `usual`. Empty otherwise, and if `usual` or `at_last` is unknown.
     """
     if usual is None or at_last is None or not n:
         return ""

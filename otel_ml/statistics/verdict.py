@@ -141,8 +141,8 @@ class ItemGroup:
 
     Attributes:
         name: Id of the item, or name of the group.
-        before: Runs of one item in the baseline. Their latency, tokens and cost are in `amounts`
-            instead. Empty if the item is not in the baseline.
+        before: Runs of one item in the baseline, without latency, tokens and cost, which are in
+            `amounts`. Empty if the item is not in the baseline.
         after: Runs of one item in the candidate, in the same form.
         count: Number of items in the group.
         amounts: Latency, tokens and cost of the items, by the keys `latency`, `tokens` and `cost`.
@@ -685,8 +685,8 @@ class ItemStep:
             deviation of the baseline, and changes below the margin are 0.
         scores: Mean scores in the baseline and in the candidate. None if there is no score.
         fall: Change of the mean score, in the judge's own unit. Below 0 is worse. It is also set
-            for judges that pass or fail runs. Infinite if only one of baseline and candidate has a
-            score.
+            for judges that pass or fail runs. Positive or negative infinity if only one of the two
+            experiments has a score.
     """
 
     is_rate: bool
@@ -782,7 +782,7 @@ class Verdict:
         return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
 
     def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
-        """Return the verdict that failed calls and only these judges would give.
+        """Return the verdict from failed calls and the given judges, without the other judges.
 
         Empty if there are no judges and the share of failed calls did not change significantly.
         """
@@ -845,8 +845,8 @@ def compare_groups(
         margin: Smallest difference that matters, see `compare_items`.
         lower_is_better: Judges for which lower scores are better.
         partial: Whether to give a verdict even if less than 90 % of the items are shared.
-        cluster: Name of the key by which runs are grouped, such as ``source_session``. It does not
-            change the result, only its sentences, see `compare_items`.
+        cluster: Name of the key by which runs are grouped, such as ``source_session``. It is
+            only named in sentences, see `compare_items`.
         least: Smallest difference that matters in `latency` (ms) and `cost` ($). A value in
             `margin` takes precedence.
         time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used
@@ -909,11 +909,11 @@ def compare_passes(
 
     Args:
         judge: Name of the judge.
-        clusters: For each combination of results, the number of clusters (such as sessions) that
-            have it. A combination is a tuple of four counts: runs that passed with both versions,
-            only with the old one, only with the new one, and with neither. ``{(2, 1, 0, 0): 5}``
-            means five clusters of three runs: two passed with both versions, one only with the old
-            one. An independent run is a cluster of one run.
+        clusters: Number of clusters, such as sessions, by their results. The results of a cluster
+            are four counts of its runs: passed with both versions, only with the old one, only with
+            the new one, with neither. ``{(2, 1, 0, 0): 5}`` means: in five clusters, two runs each
+            passed with both versions and one run only with the old version. An independent run is
+            a cluster of one run.
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """

@@ -69,7 +69,7 @@ def read(params: Params, decode: Decode) -> Image.Image:
     """Convert a stored image, as `write` returned it, back to a Pillow image.
 
     Raises:
-        ValueError: The pixels do not match mode and size, or the format is unknown.
+        ValueError: The number of pixels does not fit the mode and size, or the format is unknown.
     """
     orientation = params.get("orientation")
     turns = _TURNS.get(orientation or 1)

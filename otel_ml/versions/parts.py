@@ -233,7 +233,7 @@ class Parts:
         return f"#{self._number(helper, depth + 1)}"
 
     def methods(self, kind: type, depth: int, also: Iterable[str] = ()) -> list[str]:
-        """Include the methods of a class that the traced function may call.
+        """Add the methods of a class that the traced function may call to the model version.
 
         They are special methods such as ``__call__``, methods whose name appears in the code, and
         those in `also`.
@@ -244,8 +244,8 @@ class Parts:
             also: Names of further methods to include.
 
         Returns:
-            One text per method, such as ``__call__=#3``: its name, and the number of its code in
-            the definition (see `helper`).
+            One text per method, such as ``__call__=#3``: its name, and the number of its code, as
+                returned by `helper`.
         """
         special = {
             name
@@ -302,10 +302,9 @@ class Parts:
             self.unseen.append(unseen)
 
     def name(self, function: FunctionType, name: str) -> str:
-        """Return the name of a helper or constant in the definition of a model version.
+        """Return the name under which a model version lists a helper function or a constant.
 
-        The name starts with the module of `function`, unless that is the module of the traced
-        function.
+        It has the module of `function` in front, unless that is the module of the traced function.
 
         Args:
             function: The helper, or the function that uses the constant.

@@ -75,8 +75,8 @@ class ReadingFunction:
         """Return the value of a name as the function would read it. `MISSING` if undefined.
 
         Args:
-            read: The name, split at its dots: ``config.limit`` is ``("config", "limit")``. A dotted
-                name is only followed through modules and classes of the function's own package.
+            read: The name, split at its dots: ``config.limit`` is ``("config", "limit")``.
+                Attributes are only read from modules and classes of the function's own package.
         """
         name, *attributes = read
         value = self._named(name)
@@ -250,8 +250,8 @@ def written(tree: ast.AST) -> frozenset[Read]:
 def written_in_code(code: CodeType) -> frozenset[Read]:
     """Return the names whose values a function may change, found in its bytecode.
 
-    Use it if the source is not available. Bytecode does not show exactly which value changes. So
-    if a line of code changes something, all names that this line reads are returned.
+    Use it if the source is not available. The bytecode of a line shows that it changes a value, but
+    not which one. So for such a line, all names that it reads are returned.
     """
     reads: set[Read] = set()
     for inner in inner_codes(code):

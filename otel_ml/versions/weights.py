@@ -85,8 +85,8 @@ def marks_of(jobs: Sequence[Job]) -> list[object]:
     """Return the mark of each job's model object.
 
     A mark is a value that changes when the object is fitted or loaded again, see `WeightKind`. If
-    the object was already hashed, the returned mark is the one from before that, so that a change
-    in between is noticed.
+    the object was already hashed, its mark from before the hashing is returned. So a change during
+    the hashing is noticed.
     """
     return [
         job.mark if job.done.is_set() else _mark_of(job.value, job.kind)
@@ -149,8 +149,8 @@ class WeightMarks:
     def are_other(self, now_ns: int) -> bool:
         """Return whether a model was replaced or fitted again since this `WeightMarks` was made.
 
-        A slow check is not repeated at once. For example, after a check that took 10 ms, calls in
-        the next second return False without a check.
+        After a slow check, there is no new check for a while. For example, after a check that took
+        10 ms, calls in the next second return False without a check.
         """
         if now_ns < self._next_ns:
             return False
