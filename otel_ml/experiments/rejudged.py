@@ -68,7 +68,7 @@ class RejudgedCounts:
 
     Attributes:
         runs: Number of runs.
-        stored: Number of runs that this judge version had already scored before.
+        stored: Number of these runs that already had a score of this judge version.
         errors: Number of runs on which the judge failed.
         decided: Number of runs that the judge marked as passed or failed.
         passed: Number of runs that passed.

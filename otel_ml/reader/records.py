@@ -184,10 +184,10 @@ class Run(HasCard, ListedRun):
     def inside(self) -> Inside | None:
         """Totals of this run and all calls inside it. None if another run called this run.
 
-        The totals include tokens, cost and the worst score of each judge. `asked` and `answered`
-        are previews of the first inputs and the last outputs of the calls inside. `asked` is empty
-        if this run itself has inputs. `answered` is empty if this run itself has outputs, or if it
-        failed.
+        The totals include tokens, cost and the worst score of each judge. `asked` is a preview
+        of the first inputs of the calls inside, and `answered` of their last outputs. `asked` is
+        empty if this run itself has inputs. `answered` is empty if this run itself has outputs, or
+        if it failed.
         """
         summary = self._part(INSIDE)
         if summary is None:

@@ -377,8 +377,8 @@ class Reference:
 class PartDrift:
     """Whether one property of a field drifted, such as its text length or its missing values.
 
-    If the drift began some days ago, the newest windows of the reference have it too. These windows
-    are then left out of the comparison.
+    If the drift began some days ago, the newest windows of the reference have drifted too. Then
+    these windows are left out of the comparison.
 
     Attributes:
         name: Name of the property, such as ``value``, ``words``, ``missing``, ``type``.

@@ -445,7 +445,7 @@ def _cluster_categories(
 
 
 def of_sessions(squares: float, spread: float, n: int, sessions: int) -> float:
-    """Return the design effect times the number of values, for `Sketch.clustered`.
+    """Return the value of `Sketch.clustered`: the number of values times the design effect.
 
     Values of one session are often similar, so together they carry less information. With a design
     effect of 2, they carry half as much as independent ones. With 1, the result is `n`.

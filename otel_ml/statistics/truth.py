@@ -54,8 +54,8 @@ class RatioSums(_Sums):
         first_squares, products, second_squares: Sums over clusters of first², first·second and
             second².
         with_hit: Number of clusters whose first sum is above 0. Each contains a right prediction.
-        with_miss: Number of clusters whose first sum is below the second. Each contains a wrong
-            prediction.
+        with_miss: Number of clusters whose first sum is smaller than their second sum. Each
+            contains a wrong prediction.
         n: Number of runs that add more than 0 to the second sum.
     """
 
@@ -299,9 +299,9 @@ def calibrate(bins: Iterable[tuple[float, RatioSums]]) -> list[CalibrationBin]:
 
     Args:
         bins: One pair for each range of predicted probabilities, such as 0.1 to 0.2. The first
-            element is the sum of the predicted probabilities in this range. The second element is a
-            `RatioSums`: its `second` is the number of runs in the range, and its `first` is the
-            number of these runs in which the event happened.
+            element is the sum of the predicted probabilities in this range. The second element
+            counts the runs in this range: `RatioSums.second` is the number of runs, and
+            `RatioSums.first` is the number of runs in which the event happened.
 
     Returns:
         The points of the curve, in the order of the bins. Bins without runs are left out.
@@ -323,7 +323,7 @@ class AgedBucket:
     """The predictions of one period, such as a day, and how fast their ground truth arrived.
 
     Attributes:
-        age: Age of the youngest prediction, in the same unit as the `ages` of `usual_course`.
+        age: Age of the youngest prediction. Its unit, such as hours, is that of `ages`.
         n: Number of predictions.
         received: For each age in `ages`, the number of predictions that had ground truth at this
             age.

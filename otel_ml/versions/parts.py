@@ -210,9 +210,9 @@ class Parts:
                 of the traced function calls it, and so on.
 
         Returns:
-            The number of the helper's line in the result of `read`, such as ``#3``. None if the
-            helper is not included, for example because it is in another package or `depth` is too
-            large.
+            The number of the helper, such as ``#3``: its position in the result of `read`. None if
+            the helper is not included, for example because it is in another package or `depth` is
+            too large.
         """
         if "helpers" not in self.counts:
             return None

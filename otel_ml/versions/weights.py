@@ -137,8 +137,8 @@ class WeightMarks:
     """Detects whether the model objects that a function uses were replaced or fitted again.
 
     Args:
-        finds: Functions that return the model objects which the traced function uses at the
-            moment. They are called without arguments.
+        finds: Functions without arguments. Each returns model objects that the traced function uses
+            at the moment.
     """
 
     def __init__(self, finds: Sequence[Callable[[], Iterable[object]]]) -> None:

@@ -172,7 +172,7 @@ class RaymonAPI:
                 it are searched.
 
         Raises:
-            ValueError: The slice is invalid.
+            ValueError: `slicestr` is not a valid condition.
         """
         within = {"start": _moment(begin), "end": _moment(end)}
         if not to_filter(slicestr):
@@ -217,7 +217,7 @@ class RaymonAPI:
             limit: Maximum number of runs.
 
         Raises:
-            ValueError: The slice is invalid.
+            ValueError: `slicestr` is not a valid condition.
         """
         return self._get(
             *("projects", str(project_id), "runs"),
@@ -255,7 +255,7 @@ class RaymonAPI:
             limit: Maximum number of values to search, the newest first.
 
         Raises:
-            ValueError: The slice is invalid.
+            ValueError: `slicestr` is not a valid condition.
         """
         answer = self.object_ls(project_id, "", slicestr, begin, end, limit)
         return _made(sorted({item["ref"] for item in answer.json()})) if answer.ok else answer
