@@ -21,8 +21,9 @@ _TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=Fals
 def can_pickle(value: object) -> bool:
     """Return whether an object can be pickled.
 
-    Call it in a method that the pickler calls, such as ``__getstate__`` or ``__reduce__``. The
-    object is pickled into memory as a trial, with the pickler that is running, such as cloudpickle.
+    Call it only while an object is being pickled, for example in ``__getstate__``. It pickles the
+    object into memory as a trial, with a pickler of the same kind as the running one, such as
+    cloudpickle.
     """
     if _TRYING.get():
         return True

@@ -534,9 +534,9 @@ class Run(Handle, HasCard):
 
     Use it to add tags, log lines, metrics and data. Its methods raise only for invalid arguments.
 
-    Tags and log lines are sent while the run is open, about twice a second, and after 10 minutes
-    every 10 s. For a traced call that takes less than a second, they are sent at the end. Metrics
-    are always sent in separate messages.
+    Tags and log lines are sent while the run is open: about twice a second for the first 10
+    minutes, then every 10 seconds. For a traced call that takes less than a second, they are sent
+    at the end. Metrics are always sent in separate messages.
     """
 
     __slots__ = (

@@ -101,7 +101,7 @@ def get_mentions(
     reader: FromReader,
     who: Annotated[str, Query(min_length=1, max_length=500, description="The name to look for")],
 ) -> Mentions:
-    """Find records with a person's name, such as data set items, alert rules and labels.
+    """Find a person's name in data set items, alert rules, labels and similar records.
 
     After you delete a user, call this to see where the name still appears. To search the inputs and
     outputs of runs, use a filter.

@@ -44,9 +44,8 @@ def number_step(rows: int, columns: int, taker: Taker) -> tuple[int, int]:
     """Return how many rows apart the recorded rows of numeric columns are.
 
     For example, 5 means that every fifth row is recorded. Numbers are cheap to copy, so more rows
-    are recorded than for other columns. A sample has at most 2 × `rows` cells in all columns
-    together. For a table of 10 numeric columns, that is every fifth row. A sample of up to 400
-    cells is always allowed.
+    are recorded than for other columns. All numeric columns together get 2 × `rows` cells, or 400
+    for a small table. With 10 columns, each column gets a fifth of its rows.
 
     Args:
         rows: Number of rows of the table.

@@ -272,8 +272,7 @@ class SpooledSpans:
     def report_batch(self, max_spans: int, max_bytes: int, report: Callable[[], object]) -> None:
         """Set a function to call when a full batch of spans waits in memory.
 
-        It is not called for spans on disk. The sender looks for them regularly, and the disk has
-        enough space until then.
+        It is not called for spans on disk, because the sender looks for them regularly.
         """
         self._refused.report_batch(max_spans, max_bytes, report)
 

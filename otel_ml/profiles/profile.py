@@ -365,9 +365,9 @@ class ModelProfile:
 
         Args:
             path: The file.
-            extractors: The functions that compute values of components, by component name. Pass
-                them again, because the file does not contain them. A component without its function
-                can be compared with other profiles, but cannot check runs.
+            extractors: The functions that compute each component's value from an object, by
+                component name. Pass them again, because the file does not contain them. A component
+                without its function can be compared with other profiles, but cannot check runs.
 
         Raises:
             OSError: The file cannot be read.

@@ -77,8 +77,8 @@ class ValueReader:
         follow: Called with the name and value of everything that is not plain data, such as a
             function. It returns the value's text, or None if the value cannot be part of the
             version.
-        own: Function that takes a class and returns whether the attributes of its objects are part
-            of the version.
+        own: Function that takes a class. It returns True if the attributes of its objects become
+            part of the version, as for classes of the user's own package.
         is_state: Function that takes a class and an attribute name. It returns True if the
             attribute changes while the program runs, such as a call counter. The attribute is then
             not part of the version.

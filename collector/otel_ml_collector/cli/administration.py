@@ -410,7 +410,7 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 )
 @with_form
 def find(asked: PlaceOptions, project: str, form: Layout, *, who: str) -> int:
-    """Find records with a person's name, such as data set items, alert rules and labels.
+    """Find a person's name in data set items, alert rules, labels and similar records.
 
     After you delete a user, use this command to find where the name still appears. To search the
     inputs and outputs of runs, use `otel-ml runs --where`.

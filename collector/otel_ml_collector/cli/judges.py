@@ -289,8 +289,7 @@ def try_out(
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the runs to score, such as 0.1 (default: the share of new runs that the judge "
-    "scores)",
+    help="Share of the runs to score, such as 0.1. Default: the judge's share of new runs",
 )
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="Score only the newest N runs")
 @click.option(

@@ -629,7 +629,7 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
 @click.option(
     "--pairs",
     is_flag=True,
-    help="Also list combinations of two values that do worse than either value alone",
+    help="Also list pairs of values, such as client and region, that do worse together than alone",
 )
 @with_form
 def slices(

@@ -33,7 +33,9 @@ _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_tim
 )
 @click.option("--where", metavar="EXPR", default="", help="Only runs that match this filter")
 @click.option(
-    "--points", is_flag=True, help="Show the quality over time, by the time of the prediction"
+    "--points",
+    is_flag=True,
+    help="Show the quality over time. A prediction counts at the time when it was made",
 )
 @click.option(
     "--model",

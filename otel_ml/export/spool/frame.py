@@ -82,8 +82,8 @@ class Seal:
                 continues.
 
         Returns:
-            The spans in the order of the file. A damaged span passes the checksum with probability
-            2**-32.
+            The spans in the order of the file. In one of about four billion cases, the
+            checksum does not detect that a span is damaged.
         """
         view = memoryview(data)
         start = data.find(self._marker)
