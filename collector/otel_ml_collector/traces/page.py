@@ -602,7 +602,8 @@ def mark(
     marks: defaultdict[str, list[Mark]] = defaultdict(list)
     for span in long_spans:
         if span.run_id in slow:
-            why = f"the trace waited {duration(span.wait_ms)} for this span without its calls"
+            waited = duration(span.wait_ms)
+            why = f"the trace waited {waited} for this span, not for calls inside it"
             marks[span.run_id].append(Mark(f"slow {span.percent}", why, is_slow=True))
     for run_id, note in notes.items():
         marks[run_id].append(Mark(note.short, note.what))

@@ -150,7 +150,9 @@ def test_by_step(tab: Tab, story: Story) -> None:
     assert found["y"] == [point["value"] for point in points]
     assert found["y"][5] is None
     figure = page.locator("figure", has_text="loss")
-    expect(figure).to_contain_text("20 points, last value 0.050, 0.050 to 1.0, 1 NaN or infinite")
+    expect(figure).to_contain_text(
+        "20 points, last value 0.050, range 0.050 to 1.0, 1 NaN or infinite"
+    )
 
 
 def test_by_time(tab: Tab, story: Story) -> None:
