@@ -282,9 +282,9 @@ class Handle:
             label: The result as a word, such as ``off-topic``.
             explanation: The reason for the result.
             source: Who evaluated the run: ``human`` for a reviewer, or ``agent`` for a program.
-                Feedback of an agent is shown, but statistics do not include it. ``actual`` is
-                for ground truth that is a score or pass/fail, which the method `actual` does not
-                accept.
+                Feedback from an agent is shown, but statistics leave it out. Use ``actual`` for
+                ground truth that is a score or pass/fail, because the method `actual` accepts
+                neither.
 
         Raises:
             InvalidMetricError: `score` is not a number.

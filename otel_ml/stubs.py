@@ -67,8 +67,8 @@ class RecordedError(Exception):
 class HasFacts(Protocol):
     """Interface of a run that belongs to a stubbed call.
 
-    A stubbed call does not call the function. It returns the result of an earlier, recorded run,
-    and its own run stores the ID of that run.
+    A stubbed call does not call the function. It returns the output of an earlier run instead, and
+    records the ID of that run.
     """
 
     def note_stub(self, run_id: str) -> None:

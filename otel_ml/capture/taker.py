@@ -143,8 +143,6 @@ class ValueTaker:
             part = item if kind in _NUMBERS else self.field(item, depth)
             if part is not _OMIT:
                 taken[key if type(key) in _KEY_TYPES else self._key(key, taken)] = part
-                if part is _ELLIPSIS and self._left < _FULL and len(taken) > _FEWEST:
-                    break
         return taken
 
     def elements(self, items: Any, depth: int) -> list[object]:
@@ -155,7 +153,7 @@ class ValueTaker:
         for item in items:
             part = item if type(item) in _NUMBERS else self.field(item, depth)
             taken.append(_describe_omitted(item) if part is _OMIT else part)
-            # Skip the rest of a long container, but keep the texts and numbers of a short one.
+            # Skip the rest of a long list, but keep the texts and numbers of a short one.
             if part is _ELLIPSIS and self._left < _FULL and len(taken) > _FEWEST:
                 break
         return taken

@@ -68,7 +68,7 @@ class RejudgedCounts:
 
     Attributes:
         runs: Number of runs.
-        stored: Number of these runs that already had a score of this judge version.
+        stored: Number of these runs that this judge version had scored before.
         errors: Number of runs on which the judge failed.
         decided: Number of runs that the judge marked as passed or failed.
         passed: Number of runs that passed.

@@ -728,7 +728,7 @@ def mcnemar_mid_p(first: int, second: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's method (family-wise error rate). The result is in the order of `p`.
+    """Adjust p-values by Holm's method (family-wise error rate). Return them in the same order.
 
     Use it if not even one false positive is acceptable among all comparisons.
 

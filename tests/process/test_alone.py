@@ -60,7 +60,7 @@ def test_many_failures(tmp_path: Path) -> None:
 
 
 def test_sampled_case(tmp_path: Path) -> None:
-    """The nightly run also reruns a case of a test of which CI runs a sample."""
+    """The nightly run reruns a failed case even if CI leaves that case out."""
     case = f"{ROOT}/tests/unit/otel_ml/test_values_cost.py::test_cost_ends_at_the_limit[text]"
     failed = tmp_path / FAILED
     failed.parent.mkdir(parents=True)

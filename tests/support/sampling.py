@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-# Environment variable: set it to run all given cases, also those of the other kind of run.
+# If this environment variable is set, pytest runs every selected case, in CI and at night.
 EVERY_CASE: Final = "OTEL_ML_EVERY_CASE"
 
 

@@ -36,7 +36,7 @@ def make_runs(
     runs: int = RUNS,
     **attributes: Any,
 ) -> list[Span]:
-    """Make runs that a judge has scored. A share of about `rate` passes."""
+    """Make runs that a judge scored, with a pass rate of about `rate`."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     spans = []
     for place in range(runs):

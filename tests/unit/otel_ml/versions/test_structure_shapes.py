@@ -123,7 +123,7 @@ ROW = {f"column_{number}": 1 for number in range(64)}
 
 
 def numbered(first: object) -> dict[object, object]:
-    """Make a map of 17 items. Only 16 are read; the keys decide which."""
+    """Make a dict with 17 items. Only 16 of them are read, chosen by their keys."""
     return {first: "text", **dict.fromkeys([*range(1, 9), *range(10, 18)], 1)}
 
 
