@@ -58,11 +58,14 @@ _OF_TRACES: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class RunAmounts:
-    """Writes the tokens and the cost of a run.
+    """Gives the SQL expressions for tokens and cost of a run.
+
+    *Own* is what the run's span reports. *Counted* is what totals add: nothing for a run that
+    repeats a call that another run records too.
 
     Attributes:
-        is_resolved: Whether the query joins `shares`. Without it, own and counted amounts are the
-            same.
+        is_resolved: Whether the query joins `shares`, which has the counted values. Without it, own
+            and counted values are the same.
     """
 
     is_resolved: bool
@@ -107,11 +110,12 @@ class RunAmounts:
         return Sql("ifNull({n}, 0)").fill(n=self.cost)
 
     def sum_inside(self, runs: Sql, near: Sql = NEAR_WINDOW) -> Sql:
-        """Write the join that adds the sums of the calls inside runs.
+        """Return the JOIN that adds the tokens and cost of the calls inside each run.
 
         Args:
-            runs: A condition on the runs of the question.
-            near: A condition on project and start that these runs and the calls inside them pass.
+            runs: A condition that selects the runs whose sums are needed.
+            near: A condition on project and start time. It must be true for these runs and for the
+                calls inside them, and limits how much is read.
         """
         return _SUMS.fill(
             tokens=self.tokens,

@@ -107,13 +107,14 @@ class Backups:
 
         Args:
             folder: An absolute path that does not exist, or an empty folder.
-            seen: Information that the operator's command has about this folder or a folder above
-                it; None if there is none.
+            seen: Path and identity of the folder, or of a folder above it, as the command line sees
+                it. If the collector sees another folder at this path, for example because it
+                runs in a container, the backup is refused. None skips this check.
 
         Raises:
             Rejected: The store is a ClickHouse server, which has backups of its own.
-            BadInput: The folder cannot be used, is in the data directory, or is not the folder that
-                the operator means.
+            BadInput: The folder cannot be used, is in the data directory, or is not the one in
+                `seen`.
             Unavailable: The store does not answer, the disk is full, or another backup is being
                 written.
         """
@@ -255,7 +256,7 @@ class Restored:
     """The result of a restore.
 
     Attributes:
-        parts: Number of restored parts.
+        parts: Number of restored data parts. A part is a folder of files of a table.
         is_checked: Whether the checksum of each file was compared. Backups of older versions have
             no checksums, so only the file sizes were compared.
     """

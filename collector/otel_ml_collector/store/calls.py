@@ -133,9 +133,9 @@ def _find_touched(records: Records) -> dict[str, set[bytes]]:
 
 
 class NamedRuns:
-    """Resolves the runs that feedback by key or tag is about, before the request is answered.
+    """Assigns feedback for a trace key or a tag to its runs, before the request is answered.
 
-    If it affects more than 1,000 traces, the next background pass resolves them.
+    If the feedback applies to more than 1,000 traces, the next background pass assigns it.
 
     Args:
         connections: The store.
@@ -160,18 +160,19 @@ class NamedRuns:
 
 
 class CallWatch:
-    """Resolves the traces of stored records in background passes.
+    """Finds and stores what the runs of a trace change about each other, in background passes.
 
-    A project needs no pass if one instrumentation records all of its calls, and all of its runs
-    agree on which of session, user and experiment they name. The cost of a pass depends on what is
-    new, not on the size of the store. If no other collector writes to the store, new traces are
-    resolved from memory.
+    For each new trace, a pass finds which runs record the same call, and which session, user and
+    experiment a run inherits. A project needs no pass if one instrumentation records all of its
+    calls, and either all or none of its runs name a session, a user and an experiment. The cost of
+    a pass depends on the new records, not on the size of the store. If no other collector writes to
+    the store, the new traces are still in memory.
 
-    Records by key or tag are handled at once: all runs that they mean are resolved.
+    Feedback for a trace key or a tag is assigned to its runs at once.
 
     Args:
         connections: The store.
-        collector: The name of this collector among those of one store.
+        collector: Name of this collector, unique among the collectors that write to this store.
     """
 
     def __init__(self, connections: Connections, collector: str = "") -> None:
@@ -323,13 +324,15 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Resolve everything that is new, then return the resolved amounts of these runs.
+        """Find which of these runs totals must not count with their own tokens and cost.
+
+        A background pass over everything new runs first, so the answer is up to date.
 
         Args:
-            runs: Projects, start times and IDs of the runs.
+            runs: Project, start time and IDs of each run.
 
         Returns:
-            The resolved amounts, by run ID. Runs whose own amounts count are left out.
+            What totals count instead, by run ID. Runs whose own values count are left out.
 
         Raises:
             Unavailable: The store does not answer.

@@ -111,11 +111,11 @@ EVERY_PROJECT: Final = ""
 
 
 class Memory:
-    """What this process knows about a store without a query. Its readers and writers share it.
+    """A cache of facts about a store, such as which kinds of records a project has.
 
-    If no other process writes to the store, a missing record kind stays missing until this process
-    writes one. Otherwise only the presence of a record kind is remembered. If it is deleted later,
-    this costs an unnecessary query, but no answer changes.
+    The readers and writers of this process share it. That a project has no records of a kind is
+    remembered only if no other process writes to the store. That it has some is always remembered.
+    If they are deleted later, this costs an unnecessary query, but no answer changes.
 
     Attributes:
         is_alone: Whether no other process writes to the store.
@@ -177,11 +177,13 @@ class Memory:
     def note(
         self, project: str, sorts: Iterable[str], *, is_complete: bool = False
     ) -> frozenset[str]:
-        """Note which record kinds a project has: before they are stored, or after they were read.
+        """Remember which kinds of records a project has.
+
+        Call it before records are stored, and after the kinds were read from the store.
 
         Args:
-            project: The project. `EVERY_PROJECT` has all record kinds of all projects.
-            sorts: The record kinds.
+            project: The project. All kinds are also remembered for `EVERY_PROJECT`.
+            sorts: The kinds of records.
             is_complete: Whether these are all record kinds of the project.
 
         Returns:
@@ -297,8 +299,8 @@ class Connections:
     def open(self, confirms: bool = True) -> StoreClient:
         """Open a client. Only one thread may use it at a time, because rows get mixed up otherwise.
 
-        Except for the first client, the driver's client is created at the first query: it reads
-        1,400 settings.
+        The first client connects at once. All others connect at their first query, because
+        connecting reads 1,400 settings of the engine.
 
         Args:
             confirms: Whether each statement that writes is confirmed, which takes 2 ms. If not,

@@ -45,7 +45,7 @@ class Bounds:
         projects: A condition on `project`.
         start: Start of the window, as SQL. None: no limit.
         end: End of the window, exclusive. None: no limit.
-        days: A further condition on `project` and `start_ns`.
+        days: Another condition on `project` and `start_ns`, to read only some days of the window.
     """
 
     projects: Sql = OF_PROJECT
@@ -71,18 +71,18 @@ ANY_TIME: Final = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class CountedRuns:
-    """Defines which recorded runs count. No other place does.
+    """Defines which recorded runs statistics count. No other place defines this.
 
     A run counts if all of these are true:
 
-    * It has ended. An open run has no figures yet.
+    * It has ended. An open run has no latency or result yet.
     * It is a call: not a plain span and not a judge's call (`IS_CALL`). With `kinds`, all spans
       count.
-    * It is the run that counts for its call. With `repeats`, other records of the call are left
-      out.
-    * It is production. With `items`, runs in the trace of a data set's item are left out.
+    * It does not repeat another run. If several runs record one call, only one of them counts.
+      Without `repeats`, all of them count.
+    * It belongs to production. Runs of experiments are left out, unless `items` is false.
 
-    `shares` joins the tokens and costs that count, so that nothing counts twice.
+    `shares` adds the tokens and costs that totals count.
 
     Attributes:
         bounds: Limits on the project and start of the runs.
@@ -139,9 +139,9 @@ class CountedRuns:
 
     @property
     def tried(self) -> Sql:
-        """The condition on runs that count in experiments, at any time. It replaces this one.
+        """The condition on runs that count in experiments, at any time.
 
-        There, runs on items count in the same way as production runs count here.
+        Use it instead of `sql`, which leaves out the runs of experiments.
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
         of_items = Sql("({own} OR {of_trace})").fill(
@@ -151,10 +151,10 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Write the condition on runs that repeat a call for which another run counts.
+    """Return the SQL condition that a run only repeats a call that another run counts for.
 
     Args:
-        among: A condition on project and start of the runs: the bounds of the question.
+        among: A condition on project and start time, to limit how much is read.
     """
     return _among_resolved(among, [_IS_REPEAT])
 
@@ -167,10 +167,15 @@ def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
 
 
 def shares(among: Sql) -> Sql:
-    """Write the join that adds resolutions to `runs`; `counted` and `named` read its columns.
+    """Return the JOIN that adds what other records of its trace change about a run.
 
-    Further columns are `is_repeat`, `is_of_item` (its trace has an item of a data set) and
-    `has_share` (amounts of the run are resolved).
+    `counted` reads the tokens and cost from it, `named` the inherited session and user. Other
+    columns say whether the run repeats another one (`is_repeat`), whether its trace belongs to an
+    experiment (`is_of_item`), and whether totals add other tokens and cost than those of its span
+    (`has_share`).
+
+    Args:
+        among: A condition on project and start time, to limit how much is read.
     """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, RESOLVED_RUNS.names()))
@@ -189,7 +194,7 @@ def shares(among: Sql) -> Sql:
 
 
 def recorded_runs(among: Sql = OF_PROJECT, *, is_resolved: bool = False) -> Sql:
-    """Write the recorded runs, as a query names them after FROM.
+    """Return what a query needs after FROM to read the recorded runs, each once.
 
     Args:
         among: A condition on the project and start of the runs.
@@ -199,7 +204,9 @@ def recorded_runs(among: Sql = OF_PROJECT, *, is_resolved: bool = False) -> Sql:
 
 
 def named(name: Sql) -> Sql:
-    """Write the session or user of a run, its own or its trace's. The query must join `shares`.
+    """Return the SQL for the session or user of a run. If it has none, that of its trace is used.
+
+    The query must join `shares`.
 
     Args:
         name: The column, `session` or `user`.
@@ -222,13 +229,15 @@ def unit_of(*, is_joined: bool) -> Sql:
 
 
 def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
-    """Write the condition that the session or user of a run, or of its trace, passes a test.
+    """Return the SQL condition that the session or user of a run passes a test.
+
+    If the run has none, that of its trace is tested.
 
     Args:
         name: The column, `session` or `user`.
         own: The test on that column. An empty text must not pass it.
         of_trace: The same test on the column of the same name in `resolved`.
-        among: A condition on project and start of the runs that the question is about.
+        among: A condition on project and start time, to limit how much is read.
     """
     return Sql("(({own}) OR ({n} = '' AND {resolved}))").fill(
         own=own, n=name, resolved=_among_resolved(among, [of_trace])
@@ -242,11 +251,13 @@ def counted(name: str) -> Sql:
 
 
 def show_calls(rows: Sql, among: Sql) -> Sql:
-    """Write the SQL for some rows of `runs` with the facts of all records of their calls.
+    """Return the SQL that completes rows of `runs` with values of other records of their calls.
+
+    For example, one instrumentation can record the provider, another one the response ID.
 
     Args:
-        rows: SQL that selects whole rows.
-        among: A condition on their project and start.
+        rows: SQL that selects whole rows of `runs`.
+        among: A condition on project and start time of these rows.
     """
     names = [identifier(name, SHOWN) for name in SHOWN]
     put = [Sql("if(is_shown, shown_{n}, own.{n}) AS {n}").fill(n=name) for name in names]

@@ -1,8 +1,9 @@
 """Deletes a run, session, user, model or project, so that it stays deleted.
 
-First the request is stored. Then rows are masked, table by table: a masked row is in no answer.
-Finally the deletion is marked as done. A large deletion continues in the background. After a kill,
-a deletion starts again from the beginning. The reasons are in docs/design/016-deletion.md.
+First the request is stored. Then rows are masked, table by table: no query returns a masked row.
+Finally the deletion is marked as done. A large deletion continues in the background. If the
+collector is killed, the deletion starts again from the beginning. The reasons are in
+docs/design/016-deletion.md.
 """
 
 import logging
@@ -205,13 +206,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeletionProgress:
-    """How far a deletion is.
+    """The progress of a deletion.
 
     Attributes:
         steps_done: Number of finished steps. It starts at 0 again after a restart.
         steps: Number of all steps.
         runs: Number of runs and spans to delete; None until they are counted.
-        trouble: Why the last attempt failed. It is repeated within a minute.
+        trouble: Why the last attempt failed; empty if it did not. The deletion is tried again
+            within a minute.
     """
 
     deletion: Deletion
@@ -290,7 +292,8 @@ class Deleter:
         Raises:
             BadInput: As for `begin`.
             Missing: As for `begin`.
-            Unavailable: As for `begin`, or it takes more than a minute. Then it continues.
+            Unavailable: As for `begin`, or the deletion takes more than a minute. It continues in
+                the background.
         """
         progress = self.begin(project, kind, target, _WAIT_S)
         if progress.state != "done":
@@ -319,10 +322,17 @@ class Deleter:
             self._worker.submit(self.complete).result(ANSWER_S)
 
     def forget_score(self, project: str, judge: str, run_id: str, record_id: str) -> None:
-        """Delete the score of a reviewer's label that was taken back.
+        """Remove a reviewer's label from the scores of a run after the reviewer took it back.
 
-        The label itself stays in the history of the run. As a score it would be the newest one,
-        without a value. You can call this again, and for runs without such a score.
+        Taking a label back stores it again without a value. This empty record stays in the history
+        of the run. If it also stayed among the scores, it would be the newest score and hide the
+        valid scores of judges and other reviewers. If there is no such score, nothing happens.
+
+        Args:
+            project: The project.
+            judge: Name under which the label is stored, like the name of a judge.
+            run_id: ID of the run.
+            record_id: ID of the record that was stored for the label.
 
         Raises:
             Unavailable: The store does not answer, the disk is full, or another deletion has been
@@ -352,7 +362,14 @@ class Deleter:
             self._lock.release()
 
     def forget_tags(self, project: str, run_ids: Sequence[str], record_ids: Sequence[str]) -> None:
-        """Delete late tags of some runs. You can call this again.
+        """Delete tags that were added to runs separately, for example by a user on a page.
+
+        Tags that a run sent with its span are kept. Tags that are already deleted are ignored.
+
+        Args:
+            project: The project.
+            run_ids: IDs of the runs.
+            record_ids: IDs of the records that added the tags.
 
         Raises:
             Unavailable: The store does not answer, the disk is full, or another deletion has been
@@ -368,7 +385,10 @@ class Deleter:
             self._lock.release()
 
     def may_be_undone(self) -> bool:
-        """Return whether `complete` may have work: after a failure, or if others delete too."""
+        """Return whether `complete` may have work.
+
+        This is so after a failure, and always if other collectors use the same store.
+        """
         return self._may_be_undone or not self._is_alone
 
     def complete(self) -> int:
@@ -433,7 +453,7 @@ class Deleter:
         self._progress[deletion] = DeletionProgress(deletion, "running", steps_done, steps, runs)
 
     def _is_there(self, wanted: Deletion) -> bool:
-        """Return whether something is stored, or was deleted before."""
+        """Return whether the target of a deletion is stored, or was deleted before."""
         before = Sql("kind = {kind:String} AND target = {target:String}")
         places = [
             *((table, _MEANT[wanted.kind]) for table in _RUN_TABLES),
@@ -547,9 +567,9 @@ def _count_steps(kind: str) -> int:
 
 
 def _places_of_rest(kind: str) -> list[_Place]:
-    """List the places of the remaining rows of a deletion, by table.
+    """List what to delete after the runs: tables, each with the condition on its rows.
 
-    You can repeat these steps: they change only rows that remain.
+    These deletions can be repeated: rows that are already masked do not match.
     """
     rest = [life for life in LIVES if life.table not in _RUN_TABLES]
     if kind == PROJECT:
@@ -566,7 +586,10 @@ def _places_of_rest(kind: str) -> list[_Place]:
 
 
 def _find_of_project(life: Life) -> Sql:
-    """Write the condition on the rows that a project had when it was deleted."""
+    """Write the condition on the rows that a project had when it was deleted.
+
+    Rows that were stored later belong to a new project with the same name.
+    """
     if life.time and life.follows is not Follows.KEY:
         return Sql("{time} <= {deleted:Int64}").fill(time=identifier(life.time, [life.time]))
     return _PROCESS_LEFT if life.follows is Follows.PROCESS else _TRACE_LEFT

@@ -1,10 +1,11 @@
 """Named documents of a project, such as saved views, labelling queues, alert rules and mutes.
 
-A kind of document is a constant of the module that uses its body. Bodies are JSON. Each save of a
-name increases its version, and a save may state the version that it replaces. If two saves happen
-at the same time, even through two collectors, only one succeeds: each names the state that it has
-read, and the engine accepts only the first insert of a name (``insert_deduplication_token``). A
-replicated table shares these names with all replicas.
+Each kind of document is a `DocumentKind`, defined in the module that uses such documents. Bodies
+are JSON. Each save under a name increases the version of the document, and a save may state the
+version that it replaces. If two saves happen at the same time, even through two collectors, only
+one succeeds: each insert has a token made from the state that the save has read, and the engine
+accepts only the first insert with a token (``insert_deduplication_token``). A replicated table
+shares these tokens with all replicas.
 """
 
 import secrets
@@ -118,8 +119,9 @@ class Documents:
 
         Raises:
             BadInput: The document is too large, or there are too many of its kind.
-            Conflict: There is a newer version.
-            Unavailable: The store does not answer, or others save all the time.
+            Conflict: The newest version is not `base`.
+            Unavailable: The store does not answer, or other requests saved documents of this kind
+                during each of 50 attempts.
         """
         text = orjson.dumps(body).decode()
         if (size := len(text.encode())) > kind.limit_bytes:
@@ -138,10 +140,18 @@ class Documents:
     ) -> Document:
         """Delete a document, and return it. On return the deletion is on disk.
 
+        Args:
+            reader: The store, with the rights of the caller.
+            project: The project.
+            kind: Kind of the document.
+            name: Name of the document.
+            base: Version to delete; None for any version.
+
         Raises:
             Missing: There is no document with this name.
-            Conflict: There is a newer version.
-            Unavailable: The store does not answer, or others save all the time.
+            Conflict: The newest version is not `base`.
+            Unavailable: The store does not answer, or other requests saved documents of this kind
+                during each of 50 attempts.
         """
         document = read_document(reader, project, kind, name)
         self._write(reader, project, kind, Document(name, "", 0, 0), base)

@@ -1,6 +1,7 @@
-"""Queries about experiments: their runs on items, and the scores of these runs.
+"""Queries about experiments: their runs on data set items, and the scores of these runs.
 
-If there are several runs for one item and repeat, the first one that ended counts.
+An experiment runs each item once or several times; `repeat` is the number of the repetition. If it
+has several runs for the same item and repetition, the first one that ended counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +37,8 @@ _AMONG: Final = Sql("AND item IN {items:Array(String)}")
 FIRST_ENDED: Final = Sql("""
   ORDER BY experiment, item, item_digest, repeat, start_ns + latency_ns, trace_id, span_id
   LIMIT 1 BY experiment, item, item_digest, repeat""")
-# Counts without sorting. This is correct if each run has one row, and no two runs have the same
-# item and repeat, as is usual. Otherwise `is_doubled` is true.
+# Counts without sorting. This is correct if each run has one row, and no two runs are for the same
+# item and repetition, as is usual. Otherwise `is_doubled` is true.
 _COUNTS: Final = Sql("""
     SELECT experiment, countIf(is_done) AS done, done AS every,
       countIf(is_done AND outcome != 'ok') AS errors, sumOrNullIf(cost, is_done) AS cost,
@@ -164,7 +165,8 @@ _JUDGED: Final = Sql("""
     GROUP BY item, item_digest""")
 
 # Tags that are not rare, because only these can be slices. JSON forms of one text, such as "1" and
-# 1, are counted separately. An item has one row for each repeat and side.
+# 1, are counted separately. An item has one row for each repetition, in the experiment and in its
+# baseline.
 _COMMON_TAGS: Final = Sql("""
     SELECT tag.1 AS name, tag.2 AS json
     FROM (SELECT item_digest AS digest FROM {deliveries} WHERE {ours} {among}) AS run
@@ -202,8 +204,8 @@ _TAGS: Final = Sql("""
     FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""").fill(chars=_SHOWN_CHARS)
-# Groups items with the same results of their runs on both sides, in any order. Measured values of
-# each run, such as its latency, are returned in lists.
+# Groups items whose runs have the same results in the experiment and in its baseline, in any order.
+# Measured values of each run, such as its latency, are returned in lists.
 _ALIKE: Final = Sql("""
     SELECT before, after, own_tags AS tags, own_source AS source, is_own, count() AS count,
       arraySlice(arraySort(groupArray(item)), 1, {most:UInt32}) AS items,
@@ -248,10 +250,13 @@ _ALIKE: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class ItemsState:
-    """The state of some experiments in the store. As long as it is the same, their results are too.
+    """A fingerprint of the stored data of some experiments, used to cache their results.
+
+    As long as the fingerprint is the same, the results are the same too.
 
     Attributes:
-        sign: Identifies the state, even if several collectors write.
+        sign: The fingerprint. It changes with each stored or deleted row, even if several
+            collectors write.
         first_ns: Start of the first run on an item.
         last_ns: Start of the last run on an item.
     """
@@ -276,10 +281,16 @@ def item_parameters(
     state: ItemsState | None = None,
     recorded: RecordedWindow | None = None,
 ) -> dict[str, Any]:
-    """Return the parameters of a query about experiments. It allows for differences between clocks.
+    """Return the query parameters that select the runs of experiments on data set items.
 
-    With a window, the recorded runs from which items were made are included, as runs of an
-    experiment named `RECORDED_RUNS`.
+    Args:
+        project: The project.
+        experiments: Run IDs of the experiments.
+        start_ns: Start of the first experiment. Queries begin an hour earlier, because clocks may
+            differ.
+        state: Limits the scores to the time of the runs; None if it was not read.
+        recorded: If given, the recorded runs from which the items were made are selected too, as if
+            they were runs of an experiment named `RECORDED_RUNS`.
     """
     window = (
         {}
@@ -306,7 +317,7 @@ def read_state(
     *,
     recorded: RecordedWindow | None = None,
 ) -> ItemsState:
-    """Read the state of some experiments, and of the list of items of a data set's version."""
+    """Read the fingerprint of experiments and of the item list of a data set version (`owner`)."""
     asked = item_parameters(project, experiments, start_ns, None, recorded) | {"owner": owner}
     of_items = (
         EMPTY if recorded is None else Sql(" OR ({of_items})").fill(of_items=_of_items(EMPTY))
@@ -318,7 +329,12 @@ def read_state(
 def count_item_runs(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int
 ) -> dict[str, Row]:
-    """Count the runs on items of some experiments: `done`, `errors`, `every` and `cost`."""
+    """Count the runs of some experiments on data set items.
+
+    Returns:
+        For each experiment: `done` (finished runs, one per item and repetition), `errors` (how many
+        of them failed), `every` (all finished runs) and `cost`.
+    """
     asked = item_parameters(project, experiments, start_ns)
     rows = reader.rows(_COUNTS, asked)
     amounts = _choose_amounts(reader, asked)
@@ -354,7 +370,7 @@ def read_item_runs(
     *,
     recorded: RecordedWindow | None = None,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the runs of some experiments on some items, ordered by item and repeat.
+    """Read the runs of some experiments on some items, ordered by item and repetition.
 
     `start_ns` is the start of the first of the experiments.
 
@@ -398,29 +414,30 @@ def count_alike(
 
     Args:
         reader: The store.
-        asked: The `item_parameters` of both.
+        asked: The `item_parameters` of the experiment and its baseline.
         baseline: Run ID of the baseline; empty if there is none.
         cluster: Name of the tag by which items are clustered, or ``source_run`` or
             ``source_session``.
-        is_doubled: Whether there may be several runs for one item and repeat.
-        most: Return at most so many item IDs of each group.
-        items: IDs of the items to return; None for all.
+        is_doubled: Whether an experiment may have several runs for the same item and repetition.
+        most: Maximum number of item IDs to return for each group.
+        items: IDs of the items to count; None for all.
 
     Returns:
         A row for each group of items:
 
-        * `before`, `after`: A list of the results of each run. A result is the number of its item
-          digest among those of the item, whether the run failed, and a list of scores: judge,
-          version, score, pass, and whether the judge failed.
-        * `tags`: Pairs of name and JSON that many items have, or by which items are clustered.
-        * `source`: Run or session of the items, if they are clustered by it.
-        * `is_own`: Whether the items are clustered under their own IDs.
+        * `before`, `after`: The results of an item's runs in the baseline and in the experiment.
+          Each result has three parts: which version of the item's content was used (1 for the first
+          digest), whether the run failed, and a list of scores. A score is (judge, version, score,
+          passed, whether the judge failed).
+        * `tags`: Pairs (name, JSON) of common tags, and of the tag by which items are clustered.
+        * `source`: Run or session from which the items were made, if they are clustered by it.
+        * `is_own`: Whether the ID of each item is also the name of its cluster.
         * `count`: Number of items.
         * `items`: Their first IDs, in order.
         * `latency_before`, `latency_after`: Milliseconds of runs that did not fail, in the order of
           items.
         * `tokens_before`, `tokens_after`, `cost_before`, `cost_after`: The same for tokens and
-          cost, of items that have them on both sides.
+          cost, for items that have them in both the baseline and the experiment.
     """
     asked = {**asked, "baseline": baseline, "most": most, "cluster": cluster}
     among = EMPTY
@@ -463,16 +480,17 @@ def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> d
 
 
 def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
-    """Write the statement that counts how many times each matching item passed and failed.
+    """Write the SQL that counts how many runs of each data set item passed and failed.
 
     Args:
-        within: A statement that returns pairs (id, digest).
-        is_doubled: Whether there may be several runs for one item and repeat.
+        within: SQL that selects the items to count, as pairs (item ID, digest of its content).
+        is_doubled: Whether an experiment may have several runs for the same item and the same
+            repetition number. Then only the one that ended first counts.
 
     Returns:
-        A statement with `item`, `item_digest`, `passed`, `failed` and `is_flaky`. An item is flaky
-        if it has passed and failed in one experiment. The parameters of the statement are those of
-        `item_parameters` and those of `within`.
+        SQL that selects `item`, `item_digest`, `passed`, `failed` and `is_flaky`. An item is flaky
+        if it both passed and failed in the same experiment. The SQL needs the parameters of
+        `item_parameters` and of `within`.
     """
     first = FIRST_ENDED if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
@@ -494,12 +512,12 @@ def _of_items(among: Sql) -> Sql:
 
 @dataclass(frozen=True, slots=True)
 class _ItemAmounts:
-    """How tokens and cost of runs over items are read.
+    """The SQL for the tokens and cost of runs on items.
 
     Attributes:
-        tokens, cost: SQL for both, in a query with these joins.
-        joins: The joins to the calls inside the runs; empty if there are none.
-        recorded_joins: The same for recorded runs.
+        tokens, cost: SQL expressions, for a query that also has the joins.
+        joins: SQL that joins the calls inside the runs; empty if no run has calls inside.
+        recorded_joins: The same for the recorded runs from which the items were made.
     """
 
     tokens: Sql

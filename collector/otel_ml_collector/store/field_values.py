@@ -1,7 +1,8 @@
-"""Fields of recorded runs: the single values in payloads and figures, by path, and their sketches.
+"""Reads the fields of recorded runs, and summarizes the values of each field as a sketch.
 
-A path has the form of the filter language, such as `inputs.items[0].price`. So a value links to a
-list of runs.
+A field is one value in the inputs, outputs or params, or a measured value such as the latency. It
+is identified by its path, such as `inputs.customer.age`. The filter language uses the same paths,
+so a page can link a value to the list of runs that have it.
 """
 
 from collections import Counter, defaultdict
@@ -43,7 +44,7 @@ _MOST_PATHS: Final = 1_000
 _LONGEST_PATH: Final = 200
 # Maximum number of characters that are read of a text.
 _MOST_CHARS: Final = 20_000
-# Figures of every run. Failed runs also have `error_type`.
+# Measured values of every run. Failed runs also have `error_type`.
 FIGURES: Final = (
     "latency_ms",
     "first_token_ms",
@@ -84,7 +85,10 @@ class ColumnCells:
 
 
 def section_of(path: str) -> Section:
-    """Return the part of a run that has a field. A field is missing only if this part exists."""
+    """Return the part of a run to which a field belongs: ``inputs`` for ``inputs.age``.
+
+    The field counts as missing only in runs that have this part.
+    """
     for section in SECTIONS:
         if path.startswith(section) and path[len(section) : len(section) + 1] in ("", ".", "["):
             return section
@@ -94,7 +98,7 @@ def section_of(path: str) -> Section:
 
 
 def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
-    """Read the single values of a payload like `walk_values`. Invalid JSON has none."""
+    """Parse a payload from JSON, and yield its values like `walk_values`; none if it is invalid."""
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -103,12 +107,14 @@ def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
 
 
 def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object]]:
-    """Walk through the single values of a payload, each with its path.
+    """Yield each number, text and bool in a payload with its path, such as ``("inputs.age", 41)``.
 
-    A list yields its length as `len(path)`. A conversation also yields its last message. A list of
-    many numbers is also an embedding. An array, table or image yields the parts of its description:
-    shape or size, values such as the brightness, and `ColumnCells` for each column of a table. A
-    value that the sender redacted or shortened is None.
+    * A list yields its length, with the path ``len(inputs.items)``. If it is a conversation, the
+      values of its last message follow. If it is a long list of numbers, a summary of it as an
+      embedding follows. Other elements are left out.
+    * An array, table or image yields the values of its description: shape or size, values such as
+      the brightness, and `ColumnCells` for each column of a table.
+    * A value that the sender redacted or shortened is yielded as None.
     """
     yield from _walk(section, payload, 0)
 
@@ -142,7 +148,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _walk_described(path: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Walk through the description of an array, table or image, but not through its elements."""
+    """Yield table columns, sizes and embedding from the description of an array, table or image."""
     if not _is_described(value):
         return
     for name, cells in _list_columns(value):
@@ -206,7 +212,7 @@ def write_step(key: str) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """Values of the runs of a version in one hour, before they become sketches."""
+    """Values of the runs of a version in one hour, before they are summarized."""
 
     sections: Counter[str] = field(default_factory=Counter)
     values: defaultdict[str, tuple[list[object], list[str]]] = field(
@@ -239,23 +245,24 @@ class _Gathered:
 
 @dataclass(frozen=True, slots=True)
 class VersionFields:
-    """The fields of the runs of one version of a model in a period.
+    """The fields of the runs of one model version in a period, with a summary of their values.
 
     Attributes:
-        sections: Number of its runs with inputs, outputs and params; the number of all runs
-            (`run`), and of failed runs (`errors`).
-        fields: The fields, by path. The section of a field tells how many runs could have it.
+        sections: Numbers of runs: those with `inputs`, `outputs` and `params`, all runs (`run`),
+            and failed runs (`errors`).
+        fields: Summary of the values of each field, by path, such as ``inputs.age``. This field
+            can be present only in runs with inputs; `sections` has their number.
     """
 
     sections: Mapping[str, int]
     fields: Mapping[str, FieldSketch]
 
     def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
-        """Return these fields, each with the number of runs that could have it.
+        """Return the summaries of fields, each with the number of runs that could have the field.
 
-        For a field of a payload this is known; for a column it is the number of cells of the tables
-        with that column. A figure or score that is absent was not measured, so it does not count as
-        missing.
+        For a field of the inputs, this is the number of runs with inputs. For a table column, it is
+        the number of cells. For a measured value or a score, only the runs that have it count: if
+        it is absent, it was not measured, so it is not missing.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 
@@ -271,7 +278,7 @@ class VersionFields:
 
 
 def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
-    """Add up the fields of versions or hours, and keep the 100 fields that the most runs have."""
+    """Merge the summaries of versions or hours, and keep the 100 fields that the most runs have."""
     sections: Counter[str] = Counter()
     fields: defaultdict[str, list[FieldSketch]] = defaultdict(list)
     for part in parts:
@@ -283,7 +290,7 @@ def merge_versions(parts: Iterable[VersionFields]) -> VersionFields:
 
 
 def _keep_most(fields: Mapping[str, FieldSketch]) -> dict[str, FieldSketch]:
-    """Keep all figures, and those fields of payloads that the most runs have."""
+    """Keep all measured values, and those fields of payloads that the most runs have."""
     columns = {path for path, own in fields.items() if own.types.get(CELLS)}
     counts = {
         path: own.types[TABLES] if path in columns else sum(own.types.values())
@@ -306,12 +313,16 @@ def _choose_most(counts: Mapping[str, int], columns: Set[str]) -> list[str]:
 def sketch_runs(
     rows: Iterable[Row], scores: Mapping[str, Iterable[tuple[str, object]]]
 ) -> dict[_Version, VersionFields]:
-    """Make sketches of the fields of the runs of one hour, by model, digest and structure.
+    """Summarize the values of each field in the runs of one hour, for each model version.
 
     Args:
         rows: Runs with `run_id`, `model`, `digest`, `structure`, `session`, `inputs`, `outputs`,
-            `params` and figures, always in the same order.
-        scores: For each run ID, the fields of its scores, with their values.
+            `params` and the columns in `FIGURES`. Pass them always in the same order: only the
+            first values are kept if a limit is reached.
+        scores: For each run ID, the scores of the run as pairs (path, value).
+
+    Returns:
+        The summaries by version. A version is (model, digest, structure).
     """
     by_version: defaultdict[_Version, _Gathered] = defaultdict(_Gathered)
     known: defaultdict[str, set[str]] = defaultdict(set)
@@ -335,7 +346,7 @@ def sketch_runs(
 
 
 def sketch_payloads(payloads: Iterable[Mapping[Section, object]]) -> VersionFields:
-    """Make sketches of fields of payloads that belong to no run, such as data set items."""
+    """Summarize the fields of payloads that belong to no run, such as data set items."""
     gathered = _Gathered()
     for place, sections in enumerate(payloads):
         for section, payload in sections.items():
@@ -347,7 +358,7 @@ def sketch_payloads(payloads: Iterable[Mapping[Section, object]]) -> VersionFiel
 
 
 def _walk_run(row: Row) -> Iterator[tuple[str, object]]:
-    """Walk through the figures of a run and the values of its payloads."""
+    """Yield the measured values of a run and the values of its payloads, each with its path."""
     for figure in FIGURES:
         if row[figure] is not None:
             yield figure, row[figure]

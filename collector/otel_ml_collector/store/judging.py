@@ -1,4 +1,7 @@
-"""Queries of the job of rubric judges: runs that are due, scored runs, and the spent budget."""
+"""Queries for the background job that runs rubric judges.
+
+They find the runs to judge, the runs that are scored already, and the spent part of the budget.
+"""
 
 import math
 from collections.abc import Sequence
@@ -110,12 +113,14 @@ class ArrivedRun:
 
 @dataclass(frozen=True, slots=True)
 class UnjudgedRuns:
-    """Runs of the past that a version of a judge has not scored.
+    """Selects the successful runs of a period that a judge version has not scored.
 
     Attributes:
-        condition: The filter of the runs.
-        window: When they started.
-        sample: Share of the sessions, else traces.
+        digest: The judge version.
+        condition: Filter that the runs must match.
+        window: Period in which the runs started.
+        sample: Share of the sessions to select, from 0 to 1, with all their runs. For runs without
+            a session, the share of the traces.
     """
 
     project: str
@@ -142,12 +147,12 @@ class UnjudgedRuns:
 
 @dataclass(frozen=True, slots=True)
 class EarlierCalls:
-    """Averages of the newest calls of a judge version, at most 200.
+    """Averages over the newest calls of a judge version, at most 200.
 
     Attributes:
-        calls: Number of these calls.
-        input, output: Tokens.
-        seconds: Duration.
+        calls: Number of calls.
+        input, output: Average number of tokens per call.
+        seconds: Average duration of a call.
     """
 
     calls: int
@@ -158,7 +163,7 @@ class EarlierCalls:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSpending:
-    """Calls and dollars that a judge has spent."""
+    """Number of calls that a judge has made, and their cost in dollars."""
 
     calls: int
     dollars: float
@@ -237,14 +242,15 @@ def find_judged(
 def find_spending(
     reader: Reader, project: str, judge: str, start_ns: int, backfill: str = ""
 ) -> JudgeSpending:
-    """Sum the calls that a judge made since a time.
+    """Return how many calls a judge has made since a time, and what they cost in dollars.
 
     Args:
         reader: The store.
         project: The project.
         judge: Name of the judge.
-        start_ns: The time.
-        backfill: Which backfill; empty for all calls outside of backfills, trials included.
+        start_ns: Earliest start of a call, in nanoseconds since 1970.
+        backfill: ID of a backfill, to count only its calls. Empty: count all calls that belong to
+            no backfill, trial calls included.
     """
     values = _ask_calls(project, judge, start_ns, _NO_END_NS, backfill)
     [row] = reader.rows(_SPENT, values, ORDERED_READ)
@@ -254,10 +260,11 @@ def find_spending(
 def find_spending_by_second(
     reader: Reader, project: str, judge: str, window: Window
 ) -> list[tuple[int, JudgeSpending]]:
-    """Sum the calls of a judge by second, in order of time. Seconds without calls are left out.
+    """Return the number and cost of a judge's calls in each second, oldest first.
 
     Returns:
-        The start of the second, in nanoseconds since the epoch, and its calls.
+        Pairs: the start of the second, in nanoseconds since 1970, and its calls. Seconds without
+        calls are left out.
     """
     values = _ask_calls(project, judge, window.start_ns, window.end_ns)
     return [

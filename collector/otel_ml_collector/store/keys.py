@@ -79,7 +79,9 @@ class KeyStore:
             return _read_secret(self._folder / SECRET_FILE)
 
     def read_owner_token(self) -> str:
-        """Return the token of everybody who can read the data directory; empty for a server.
+        """Return the token that gives all rights to those who can read the data directory.
+
+        It is derived from a secret in that directory. Empty if the store is a ClickHouse server.
 
         Raises:
             Unavailable: The secret in the data directory cannot be read or written.

@@ -1,7 +1,7 @@
-"""How long the rows of a table are kept: which record they belong to, and which time decides.
+"""Declares when the rows of a table are deleted: after a time, or together with another record.
 
-Each table declares its own. Deletion, retention and the counts of the storage page are derived from
-these declarations.
+Each table has such a declaration. Deletion, retention and the counts of the storage page are
+derived from the declarations.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from otel_ml_collector.store.sql import Sql
 
 
 class Follows(Enum):
-    """The record that a row goes with."""
+    """The kind of record whose deletion also deletes a row."""
 
     RUN = "the run of its start and ids"
     OWNER = "what its owner names: a run, a trace, a key, a tag"
@@ -25,17 +25,19 @@ class Follows(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How long the rows of a table are kept.
+    """When the rows of a table are deleted: by retention, or together with another record.
 
     Attributes:
         table: Name of the table.
-        follows: The record with which a row is deleted.
-        time: Column with the time at which a row was stored or sent. It separates rows of a deleted
-            project from later ones. Empty if the trace or process of the row decides.
-        stamp: Column with the time of arrival, from which retention counts; empty if the record
-            that the row follows decides.
-        is_payload: Whether the row is deleted with the payloads.
-        topic: The line of the storage page that counts it.
+        follows: The kind of record whose deletion also deletes the row, such as its run.
+        time: Column with the time at which a row was stored or sent. If a project is deleted, rows
+            with a later time are kept. Empty if the table has no such column: then a row is deleted
+            with its project if no run of its trace, or no record of its process, is left.
+        stamp: Column with the time of arrival. Retention deletes rows by their age since then.
+            Empty if retention deletes them together with the record in `follows`.
+        is_payload: Whether the rows are payloads: inputs, outputs, log lines or artifacts. Payloads
+            can have a shorter retention than other records.
+        topic: The line of the storage page that counts the rows, such as ``metrics``.
     """
 
     table: Sql

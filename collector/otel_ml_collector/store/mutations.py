@@ -1,6 +1,7 @@
-"""Runs statements that rewrite parts of a table, and waits as long as the engine makes progress.
+"""Runs statements that rewrite stored rows, such as DELETE, and waits until they are applied.
 
-The engine waits forever if the disk has no room for a part. Here, the caller gets an error.
+If the disk has no room for the rewritten rows, ClickHouse waits forever. This module stops waiting
+when there is no progress, and raises an error.
 """
 
 import shutil
@@ -28,12 +29,16 @@ _UNDONE: Final = Sql("""
 
 
 class Mutator:
-    """Runs such statements. Only one thread may use it at a time.
+    """Runs statements that rewrite rows of a table, such as DELETE and ALTER TABLE UPDATE.
+
+    Only one thread may use it at a time.
 
     Args:
         client: A client of the store. Do not use it for anything else during a statement.
-        folder: Folder of the store; None for a server, whose client limits the wait.
-        stuck_s: Give up if the engine makes no progress for so many seconds.
+        folder: Folder of the embedded store, whose free disk space is checked. None for a
+            ClickHouse server: then only the timeout of the client limits the wait.
+        stuck_s: Seconds without progress after which a statement is cancelled. Not used for a
+            server.
     """
 
     def __init__(self, client: StoreClient, folder: Path | None, stuck_s: float = _STUCK_S) -> None:
@@ -80,7 +85,7 @@ class Mutator:
         self._client.confirm()
 
     def _wait(self, table: str, mutations: Collection[str], folder: Path) -> str:
-        """Wait until everything is done, or return the reason why it is not."""
+        """Wait for statements; return empty text if all are done, else why they cannot finish."""
         poll_s, moved_s = _FIRST_POLL_S, time.monotonic()
         while True:
             undone = self._undone(table)
@@ -97,7 +102,7 @@ class Mutator:
             poll_s = min(2 * poll_s, _LAST_POLL_S)
 
     def _undone(self, table: str) -> dict[str, tuple[bool, str]]:
-        """Read the waiting statements: whether the engine works on them, and how they failed."""
+        """Read unfinished statements by ID: whether the engine works on them, and their error."""
         rows = self._client.query(_UNDONE, {"table": table}).result_rows
         return {row[0]: (bool(row[1]), row[2]) for row in rows}
 

@@ -1,4 +1,4 @@
-"""SQL for lists that are ordered by a number of each run instead of its time, highest first."""
+"""SQL for lists of runs that are sorted by a number such as the cost, highest first."""
 
 from typing import Final
 
@@ -35,14 +35,16 @@ OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
 def make_ordering(
     reader: Reader, project: str, order: str, *, is_of_tops: bool = False
 ) -> Ordering | None:
-    """Make the ordering of a list; None for an order by time.
+    """Return the SQL that sorts a list of runs; None if the list is sorted by time.
 
     Args:
         reader: The store.
         project: The project.
-        order: A name of `otel_ml.orders`.
-        is_of_tops: Whether each row stands for all runs inside it. Then tokens and cost are those
-            of its trace, and the score is the worst in its trace.
+        order: Name of a sort order, such as ``slowest`` or ``worst:JUDGE``. `otel_ml.orders` has
+            all of them.
+        is_of_tops: Whether each row of the list represents a request, with all runs inside it. Then
+            the list is sorted by the tokens or cost of the whole trace, or by the worst score of
+            any run in the trace.
     """
     if order in BY_TIME:
         return None
@@ -64,9 +66,10 @@ def make_ordering(
 
 
 def resolve_worth(reader: Reader, project: str, order: str) -> str:
-    """Replace an order by the worst or best score of a judge by its lowest or highest.
+    """Replace the sort orders ``worst`` and ``best`` of a judge by ``lowest`` or ``highest``.
 
-    Other orders are returned unchanged.
+    For example, ``worst:toxicity`` becomes ``highest:toxicity`` if lower scores are better. All
+    other orders are returned unchanged.
     """
     way, _, judge = order.partition(":")
     if not judge or way not in BY_WORTH:
@@ -76,7 +79,7 @@ def resolve_worth(reader: Reader, project: str, order: str) -> str:
 
 
 def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool) -> Ordering:
-    """Order by cost or tokens, as lists show them."""
+    """Return the SQL that sorts by cost or tokens, with the amounts that lists show."""
     amounts = RunAmounts(find_record_kinds(reader, project).resolved)
     if is_of_tops:
         amount = amounts.cost if order == "costliest" else sum_tokens(amounts.read)

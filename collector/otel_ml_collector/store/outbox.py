@@ -2,9 +2,9 @@
 
 Rows of the store are turned into the records from which they were made.
 
-Each kind of record has a cursor. The destination has acknowledged everything that arrived until
-then. In one collector, times of arrival never repeat or decrease, and the rows of a table become
-visible in this order. So all records behind a cursor were sent.
+Each kind of record has a cursor: the destination has acknowledged all records of this kind that
+arrived until then. In one collector, times of arrival never repeat or decrease, and the rows of a
+table become visible in this order. So all records up to the cursor were sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -133,8 +133,8 @@ class _Kind:
     """A kind of record.
 
     Attributes:
-        source: The table or query that has its rows.
-        sql: Reads them.
+        source: The table or subquery with its rows.
+        sql: Query that reads the rows.
         restore: Makes a record from a row.
         name: The list in `Records` that contains these records.
     """
@@ -172,11 +172,12 @@ KINDS: Final = tuple(_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class OutboxBatch:
-    """Records of one kind that follow a cursor.
+    """Records of one kind that arrived after a cursor.
 
     Attributes:
-        first_ns: Arrival of the first of them.
-        last_ns: Arrival of the last of them: the new cursor once they are acknowledged.
+        first_ns: Time of arrival of the first record.
+        last_ns: Time of arrival of the last record. Once the destination has acknowledged the
+            batch, this is the new cursor.
         rows: Number of records.
     """
 
@@ -187,12 +188,15 @@ class OutboxBatch:
 
 
 class Outbox:
-    """The outbox of one destination. It belongs to a single thread.
+    """Reads the stored records that still have to be forwarded to one destination.
+
+    Only one thread may use it.
 
     Args:
         connections: The store.
         target: Name of the destination.
-        collector: Name under which the writer stores its records.
+        collector: Name of this collector. Only the records that it stored itself are forwarded, not
+            those of other collectors with the same store.
     """
 
     def __init__(self, connections: Connections, target: str, collector: str) -> None:
@@ -210,7 +214,7 @@ class Outbox:
             return int(self._client.query(LAST_ARRIVAL).result_rows[0][0])
 
     def cursors(self) -> dict[str, int]:
-        """Read the cursor of each kind; -1 if nothing was acknowledged.
+        """Read the cursor of each kind of record; -1 if nothing was acknowledged.
 
         Raises:
             Unavailable: The store does not answer.
@@ -255,7 +259,13 @@ class Outbox:
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
-        """Move a cursor: the destination has all records up to this time. On disk on return.
+        """Note that the destination has all records of a kind that arrived up to a time.
+
+        This moves the cursor of the kind. On return the new cursor is on disk.
+
+        Args:
+            kind: One of `KINDS`.
+            arrived_ns: Time of arrival of the last acknowledged record.
 
         Raises:
             Unavailable: The store does not answer. The cursor may be unchanged.

@@ -1,7 +1,7 @@
-"""Decides whether the clock has moved too far since the last retention pass to delete anything.
+"""Stops retention from deleting if the clock has moved too far since the last retention pass.
 
-A wrong clock makes everything look old. So the store keeps the time of the last pass. If the clock
-is more than two days away from it, there was a long pause, or the clock is wrong.
+A wrong clock can make everything look old. So the store keeps the time of the last pass. If the
+clock is more than two days away from it, there was a long pause, or the clock is wrong.
 """
 
 import time
@@ -46,18 +46,22 @@ class ClockMove:
 
 
 class Passes:
-    """Knows when retention ran last, and waits for evidence if the clock has moved too far.
+    """Decides whether retention may delete now, and remembers when it last did.
+
+    If the clock is more than two days away from the last pass, retention waits. It deletes again
+    when 100 arriving spans agree with the clock, or when an operator confirms the clock.
 
     Use it from one thread at a time. Its methods raise the errors of the store's client.
 
     Args:
         client: The store.
-        clocks: Knows whether the spans that arrive agree with the clock.
-        clock: Returns the time in nanoseconds since the epoch.
+        clocks: Compares this machine's clock with the times of arriving spans.
+        clock: Returns the time of this machine's clock, in nanoseconds since 1970.
 
     Attributes:
-        move: Why retention waits; None if it does not.
-        is_confirmed: Whether the clock was confirmed since the last pass.
+        move: Time of the last pass and of the clock, if retention waits because they are too far
+            apart; None if it does not wait.
+        is_confirmed: Whether an operator has confirmed the clock since the last pass.
     """
 
     def __init__(
@@ -72,11 +76,11 @@ class Passes:
 
     @property
     def is_close(self) -> bool:
-        """Whether the clock is close to the last pass that this process knows."""
+        """Whether the clock is within two days of the last pass that this process knows."""
         return abs(self._clock() - self._last_ns) <= MOST_PAUSE_NS
 
     def admit(self, now_ns: int) -> bool:
-        """Return whether a pass may delete now. If it may, note the pass."""
+        """Return whether a pass may delete now. If it may, store its time as the last pass."""
         if not self.is_right(now_ns):
             return False
         number, _ = self._read()
@@ -85,9 +89,11 @@ class Passes:
         return True
 
     def is_right(self, now_ns: int) -> bool:
-        """Return whether a time is close to the last pass, or the spans agree with the clock.
+        """Return whether a time of the clock can be trusted.
 
-        If not, spans that arrive from then on count.
+        It can if it is within two days of the last pass. Otherwise it can be trusted only after 100
+        spans have arrived that agree with the clock. Spans that arrived before the clock was first
+        doubted do not count.
         """
         _, self._last_ns = self._read()
         before_ns = self._last_ns or int(self._client.query(_NEWEST_ARRIVAL).result_rows[0][0])
@@ -101,10 +107,10 @@ class Passes:
         return False
 
     def confirm(self, now_ns: int) -> ClockMove:
-        """Accept the clock as right; the next pass deletes.
+        """Accept the clock as right, so that the next pass deletes.
 
         Returns:
-            The last pass and the clock. `last_ns` is 0 if there was no pass.
+            The times of the last pass and of the clock. `last_ns` is 0 if there was no pass.
         """
         number, last_ns = self._read()
         self._note(number + 1, now_ns)

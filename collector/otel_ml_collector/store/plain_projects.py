@@ -1,4 +1,8 @@
-"""Remembers projects whose runs need no resolution, so that nothing is stored or read for them."""
+"""Remembers projects whose runs need no resolution, so that nothing is stored or read for them.
+
+Resolution decides which of several records of one call counts, and which session, user and
+experiment a run inherits from its trace.
+"""
 
 import threading
 from collections import defaultdict
@@ -30,8 +34,8 @@ from otel_ml_collector.store.resolutions import SHARED
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 
-# Markers in the set of scopes of a project's calls. "bare": several runs of one scope may record
-# the same call. "unread": older calls were not read yet.
+# Markers in a project's set of scopes: the instrumentations that record its calls. "bare": several
+# runs of one scope may record the same call. "unread": older calls were not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
 # Number of newest calls that show which scopes record a project's calls.
@@ -78,7 +82,7 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
 
 
 def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
-    """Write the SQL for the names of the newest runs, and for the names that runs inherit."""
+    """Write the SQL for which of session, user and experiment the newest runs name or inherit."""
     return Sql("""
         SELECT DISTINCT toString(project) AS project, {forms} FROM (
           SELECT project, {naming} FROM {deliveries} WHERE {wanted} ORDER BY start_ns DESC {newest}
@@ -111,12 +115,16 @@ _RUNS_BY_PROJECT: Final = Sql("""
 class PlainProjects:
     """The projects whose runs need no resolution, as far as this collector knows.
 
-    In such a project, one instrumentation records all calls, all runs agree on which of session,
-    user and experiment they name, and no key or tag has late-arriving records.
+    Resolution decides which of several records of one call counts, and which names a run inherits
+    from its trace. A project does not need it if all of these are true:
+
+    * Only one instrumentation records its calls.
+    * Either all runs name a session, or none does. The same is true for user and experiment.
+    * No tag, score or other record was sent for a trace key or for all runs with a tag.
 
     Args:
         client: Client of the thread that calls `learn`.
-        memory: Knowledge about projects.
+        memory: What is known about projects without a query.
     """
 
     def __init__(self, client: StoreClient, memory: Memory) -> None:
@@ -132,7 +140,7 @@ class PlainProjects:
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
     def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
-        """Remember the instrumentations and names of stored runs.
+        """Remember the instrumentations of stored runs, and which kinds of names the runs have.
 
         Args:
             records: The stored records.
@@ -184,7 +192,7 @@ class PlainProjects:
         return self._memory.is_alone and len(known) <= 1 and known.isdisjoint({_UNREAD, _BARE})
 
     def learn(self, projects: Iterable[str]) -> None:
-        """Read once how the newest calls of projects were recorded, and the names of their runs."""
+        """Read, once per project, the instrumentations and names of its newest runs."""
         if not self._memory.is_alone:
             return
         unread = sorted(project for project in projects if _UNREAD in self._scopes[project])

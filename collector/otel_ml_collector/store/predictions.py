@@ -199,7 +199,7 @@ class PredictionRule:
 
 
 def read_rule(name: str, version: int, body: Mapping[str, Any]) -> PredictionRule:
-    """Read a rule from the document of a target."""
+    """Read a rule from the stored document of a prediction target."""
     return PredictionRule(
         name=name,
         version=version,
@@ -214,12 +214,13 @@ def read_rule(name: str, version: int, body: Mapping[str, Any]) -> PredictionRul
 
 @dataclass(frozen=True, slots=True)
 class KeptDays:
-    """The days of a window whose materialized predictions are up to date.
+    """The days of a window for which stored predictions of a prediction target are up to date.
 
     Attributes:
-        days: The start of each day, with the time of its computation.
+        days: For the start of each such day, the time at which its predictions were computed. Both
+            are in nanoseconds since 1970.
         start_ns: Start of the window.
-        key: Key of the rule.
+        key: Identifies the definition of the prediction target: the `key` of its `PredictionRule`.
     """
 
     days: Mapping[int, int]
@@ -228,7 +229,10 @@ class KeptDays:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of `write_rows`. Runs are read from the first unmaterialized day."""
+        """The query parameters of `write_rows` for these days.
+
+        `unkept` is the start of the first day without stored predictions. Runs are read from then.
+        """
         first_ns = self.start_ns
         while (day_ns := first_ns // DAY_NS * DAY_NS) in self.days:
             first_ns = day_ns + DAY_NS
@@ -252,16 +256,18 @@ def read_kept_days(
 def write_rows(
     rule: PredictionRule, counted: CountedRuns, kinds: RecordKinds, kept: KeptDays | None = None
 ) -> Sql:
-    """Write the SQL for predictions of counted runs, with their ground truth.
+    """Write the SQL for the predictions of runs, each with its ground truth.
 
-    It needs the parameters of the rule and of the materialized days, and `project`, `start` and
-    `end`.
+    The query needs the parameters `project`, `start` and `end`, the `parameters` of `rule` and, if
+    it is given, those of `kept`.
 
     Args:
-        rule: Rule of the prediction target.
-        counted: Which runs count. Their bounds are replaced by `start` and `end`.
+        rule: The definition of the prediction target.
+        counted: Which runs to include, for example without repeated records of a call. Its own
+            window is ignored: the parameters `start` and `end` limit the runs.
         kinds: The record kinds of the project.
-        kept: Materialized days, whose payloads are not read. None: read all payloads.
+        kept: Days with stored predictions. For them, the stored predictions are used. None: compute
+            all predictions from the payloads of the runs.
 
     Returns:
         SQL that selects `COLUMNS`.
@@ -290,11 +296,11 @@ def write_rows(
 def _write_predictions(
     rule: PredictionRule, counted: CountedRuns, *, resolved: bool = True, inherits: bool = True
 ) -> Sql:
-    """Write the SQL for predictions of counted runs, from their payloads.
+    """Write the SQL that computes the predictions of runs from their payloads.
 
     Args:
-        rule: Rule of the prediction target.
-        counted: Which runs count.
+        rule: The definition of the prediction target.
+        counted: Which runs to include.
         resolved: Whether a run may get its session from its trace.
         inherits: Whether a run may get its payload from another record of the call.
 
@@ -325,16 +331,18 @@ def _write_predictions(
 
 
 def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:
-    """Materialize the predictions of past days that changed and have been quiet for a minute.
+    """Compute and store the predictions of past days whose runs changed, newest days first.
 
-    The newest days come first. After ten seconds, the next call continues.
+    Queries then need not read the payloads of these days. A day is left out until its runs have not
+    changed for a minute. The function returns after about ten seconds, even if days are left. The
+    next call computes them.
 
     Args:
         client: Client of this thread.
-        clock: Returns the time in seconds.
+        clock: Returns a time in seconds, to measure the ten seconds.
 
     Returns:
-        Number of days that were materialized, counted per prediction target.
+        Number of computed days. A day of two prediction targets counts twice.
     """
     began_s = clock()
     documents = client.query(_DOCUMENTS, {"kind": TARGET}).result_rows
@@ -356,7 +364,7 @@ def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:
 
 
 def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: int) -> None:
-    """Materialize the predictions of a day's runs. Calling it again is harmless."""
+    """Compute and store the predictions of a day's runs. Calling it again is harmless."""
     now_ns = client.query(_STORE_NOW).result_rows[0][0]
     values = {
         **rule.parameters,
@@ -382,7 +390,7 @@ def keep_day(client: StoreClient, project: str, rule: PredictionRule, day_ns: in
 
 
 def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
-    """Delete predictions of rules that belong to no prediction target any more."""
+    """Delete stored predictions of prediction targets that were deleted or changed."""
     before_ns = client.query(_STORE_NOW).result_rows[0][0] - _REPLACED_NS
     for project, rule, newest_ns in client.query(
         _ORPHANS, {**wanted, "before": before_ns}
@@ -393,7 +401,7 @@ def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
 
 
 def _at(name: Literal["path", "chance"], path: Sequence[str | int]) -> Sql:
-    """Write the JSON text at a path of the outputs. The steps of the path are parameters."""
+    """Write the SQL for the JSON text at a path of the outputs. The steps are query parameters."""
     if not path:
         return Sql("outputs")
     steps = [

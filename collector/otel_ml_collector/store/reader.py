@@ -40,13 +40,16 @@ JsonValue = Any  # a payload: the input or output of traced code
 
 
 class Reader:
-    """Runs queries. The queries are in `runs`, `statistics` and other modules of this folder.
+    """Runs queries on the store, limited to the projects that the caller may read.
 
-    A query is about the project in its parameter ``project``, or about all those in `READABLE`.
+    The SQL is in `runs`, `statistics` and other modules. A query reads either one project, given by
+    the query parameter ``project``, or all projects that the caller may read. In the second case,
+    its SQL contains the condition `READABLE`.
 
     Attributes:
-        memory: What is known about the store without a query.
-        zone: Time zone of the days in the question and of dates in its filter.
+        memory: Remembered facts about the store that save queries, such as the kinds of records
+            that each project has.
+        zone: Time zone that defines the days in a query and the dates in its filter.
         margins: The smallest differences in time and money that matter.
     """
 
@@ -80,7 +83,7 @@ class Reader:
         return self._access
 
     def narrow(self, access: Access) -> "Reader":
-        """Return a reader that is limited to the projects of a key."""
+        """Return a reader that is limited to the projects that an access key may read."""
         narrowed = copy.copy(self)
         narrowed._access = access
         return narrowed
@@ -94,10 +97,15 @@ class Reader:
     def rows(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
-        """Run a query. Its values are parameters.
+        """Run a query, and return its rows.
+
+        Args:
+            sql: The query, with placeholders such as ``{project:String}``.
+            parameters: A value for each placeholder.
+            settings: Settings of the engine for this query.
 
         Returns:
-            Rows by column name. IDs are hex text, times are integers.
+            The rows, as dicts by column name. IDs are hex text, times are integers.
 
         Raises:
             Missing: The caller may not read the project.
@@ -119,14 +127,14 @@ class Reader:
         """Run a query function on another thread, and return its future.
 
         Planning takes most of the time of a small query and uses one thread, so queries should run
-        in parallel. A function that runs here may start further queries: they use a second pool.
-        Below that level, queries run at once, because threads that wait for each other would block
-        the pools.
+        in parallel. A query function that runs here may call `ahead` too: those calls use a second
+        pool of threads. Calls that are nested more deeply run immediately on the calling thread,
+        because threads that wait for each other would block the pools.
 
         Args:
             ask: The query function. Its first argument is the reader.
-            args: Further positional arguments.
-            kwargs: Keyword arguments.
+            args: Further positional arguments of `ask`.
+            kwargs: Keyword arguments of `ask`.
         """
         level: int = getattr(self._thread, "level", 0)
         if level < len(self._pools):
@@ -163,7 +171,7 @@ class Reader:
             return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
-        """Limit a query to projects that the caller may read. Refuse a query that names none."""
+        """Limit a query to projects that the caller may read. Refuse it if it names no project."""
         own, values = self._access.projects, dict(parameters)
         if own is not None and values.get("project", own[0]) not in own:
             raise Missing(f"There is no project {str(values['project'])[:80]!r}")
@@ -218,7 +226,10 @@ def span_of(row: Row) -> tuple[str, int]:
 
 
 def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> list[Row]:
-    """Keep the delivery with the highest rank of each run, in the order of the rows.
+    """Keep one row for each run, in the order of the rows.
+
+    A run can be stored several times, because senders repeat requests and because an open run has a
+    row before its end. The row with the highest `rank` is kept.
 
     Args:
         rows: Rows without payloads.

@@ -1,9 +1,11 @@
 """Keeps recent runs by trace in memory, so that new runs can be resolved without queries.
 
-A trace is complete in memory if no run of it can be only in the store. This needs no query: for
-each trace, the memory keeps the time by which all runs that are only in the store had ended. A
-trace that started more than a second later has no part there. Another record of a call arrives
-within that second.
+Resolving decides which of several records of one call counts, and which session, user and
+experiment a run inherits from its trace. This needs all runs of the trace. A trace is complete in
+memory if the store has no run of it that is not in memory. To know this without a query, the memory
+keeps for each trace the time by which all runs that are only in the store had ended. If the trace
+started more than a second later, all of its runs are in memory. A second is the longest gap between
+two records of one call.
 """
 
 import threading
@@ -28,20 +30,25 @@ MOST_PROJECTS: Final = 20_000
 
 @dataclass(slots=True)
 class RecentTrace:
-    """The recently stored runs of a trace.
+    """The recently stored runs of one trace, kept in memory.
+
+    All mappings are by span ID.
 
     Attributes:
-        runs: Runs by span ID. Runs without facts of a call only link others.
-        open_runs: Runs with a start record, including ended ones.
-        tags: The tags of each run as text, by span ID.
-        resolved: The resolution of each run, by span ID.
-        ranks, open_ranks: The rank of each run's delivery, by span ID.
-        resolved_ranks: The rank of each run's resolution, by span ID.
-        group: Number of the batch in which its first run arrived.
-        is_resolved: Whether all of its runs arrived in that batch, which was resolved before it was
-            stored. Then a pass would find nothing new.
-        others_end_ns: The time by which all runs that were only in the store had ended, when the
-            first run of the trace arrived.
+        runs: The ended runs. For a run without tokens, cost or other facts of a call, only its
+            names, previews and place in the trace are kept.
+        open_runs: The runs for which a start record arrived, even if they have ended since.
+        tags: The tags of each run, as texts ``name=value``.
+        resolved: The values of each run that depend on other runs of the trace: the tokens and cost
+            that count, and the inherited session, user and experiment.
+        ranks, open_ranks: The rank of the delivery that is kept in `runs` or `open_runs`. A run may
+            be delivered several times; the delivery with the highest rank is kept.
+        resolved_ranks: The rank of the entry in `resolved`. A later entry has a higher rank.
+        group: Number of the stored batch that contained the first run of the trace.
+        is_resolved: Whether that batch contained all of the runs and was resolved before it was
+            stored. Then the trace need not be resolved again.
+        others_end_ns: The time by which all runs of the project that are stored but not in memory
+            had ended. If the trace started later, all of its runs are in memory.
     """
 
     runs: dict[bytes, CallRun] = field(default_factory=dict)
@@ -103,7 +110,8 @@ class RecentCalls:
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()
         self._runs = 0
         self._groups = 0
-        # Per tracked project: the time by which all runs that are only in the store had ended.
+        # Per tracked project: the time by which all runs that are stored, but not in memory, had
+        # ended.
         self._others_end_ns: dict[str, int] = {}
         # Traces that had open runs at that time. They may have started earlier, and may continue at
         # any time.
@@ -125,27 +133,33 @@ class RecentCalls:
         return project in self._others_end_ns
 
     def follow(self, project: str) -> None:
-        """Start to keep the runs of a project in memory, until it is forgotten."""
+        """Start to keep the runs of a project in memory, until `forget` is called."""
         with self._guard:
             self._others_end_ns.setdefault(project, 0)
 
     def note_stored(self, projects: Collection[str]) -> None:
-        """Note which projects have runs or resolutions in the store. All other projects are new.
+        """Note which projects have records in the store. All other projects are new.
 
-        A new project is tracked from its first batch on if its runs need resolutions, because
-        nothing of it was stored before.
+        If runs of a new project depend on each other, all of its runs are kept in memory from its
+        first batch on. Nothing of the project was stored before, so memory misses no run.
+
+        Args:
+            projects: Projects with runs in the store, or with resolved values of runs.
         """
         with self._guard:
             self._note_stored(projects)
             self._knows_stored = True
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
-        """Remember when all runs had ended that were stored before the project was tracked.
+        """Note the end of the runs that were stored before the project was kept in memory.
+
+        From then on, `find` returns traces that started later. They are complete in memory.
 
         Args:
-            project: The tracked project.
-            end_ns: The time by which they had ended.
-            open_traces: Traces with runs that had not ended. Too many of them are ignored.
+            project: The project. `follow` was called for it.
+            end_ns: The time by which all of these runs had ended.
+            open_traces: IDs of traces in which runs had not ended yet. `find` does not return them.
+                With more than 20,000, the call has no effect.
         """
         traces = {*open_traces}
         with self._guard:
@@ -243,10 +257,13 @@ class RecentCalls:
             self._runs -= self._traces.pop(key).size
 
     def doubt(self, stamped_ns: int) -> None:
-        """Forget everything after a failed batch: it is unknown which part of it was stored.
+        """Drop all traces from memory, because a batch failed and may be stored in part.
+
+        It is unknown which of its runs are stored, so memory may differ from the store. Later calls
+        of `follow` fill it again.
 
         Args:
-            stamped_ns: The newest time of arrival that was given to a record so far.
+            stamped_ns: The newest time of arrival that any record has, also in the failed batch.
         """
         with self._guard:
             self._doubtful_ns = max(self._doubtful_ns, stamped_ns)

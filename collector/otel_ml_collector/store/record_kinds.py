@@ -1,4 +1,8 @@
-"""Late-arriving records: which kinds a project has, and the SQL that joins them to runs."""
+"""Late-arriving records: which kinds a project has, and the SQL that joins them to runs.
+
+A late-arriving record, such as a score or a tag, was sent separately from the span of its run. Its
+owner is a run ID, or a trace key or tag that several runs may have.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +43,7 @@ _TEXTS: Final = 128
 # names of a project do not fit, `_MANY_TAGS` is noted instead.
 _KNOWN_SIGNS: Final = 500
 _MANY_TAGS: Final = "tags of many names"
-# Subjects that are trace keys or tags, not model versions.
+# Owners that are trace keys or tags, not model versions.
 _IS_KEYED: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
 )
@@ -132,7 +136,15 @@ class RecordKinds:
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """Where records of a kind are stored: rows of tables, and records of a list if there is one."""
+    """How to recognize records of a kind: stored rows of tables, and new records in `Records`.
+
+    Attributes:
+        table: Table with the rows.
+        where: Condition on the rows.
+        source: Name of the list in `Records`; empty if only stored rows show the kind.
+        is_one: Returns whether a record of that list is of this kind.
+        also: Further tables with such rows.
+    """
 
     table: Table[Any]
     where: Sql
@@ -246,11 +258,21 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 def of_tag_names(
     reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
 ) -> RecordKinds:
-    """Restrict late-arriving tags to those that a query about some tag names needs.
+    """Mark late-arriving tags as absent if no late-arriving tag has one of the given names.
 
-    Most filters use tags that are on the spans. Then late-arriving tags of other names need not be
-    joined. Names that exist are remembered. Missing names are remembered too if no other collector
-    writes to the store, because `note_record_kinds` sees each new name.
+    Most filters use only tags that were sent with the spans. Then a query need not join
+    late-arriving tags. This function remembers which names exist. It also remembers which names do
+    not exist, if no other collector writes to the store: `note_record_kinds` then sees each new
+    name.
+
+    Args:
+        reader: The store.
+        project: The project.
+        kinds: The record kinds of the project.
+        names: The tag names in a filter.
+
+    Returns:
+        `kinds`, with `tags` set to False if the query needs no late-arriving tags.
     """
     memory = reader.memory
     known, _ = memory.recall(project)
@@ -268,7 +290,7 @@ def of_tag_names(
 
 
 def tag_sign(name: str) -> str:
-    """Return the sign for memory that a project has late-arriving tags with this name."""
+    """Return the text in memory that means: the project has late-arriving tags with this name."""
     return f"tags {name}"
 
 
@@ -290,15 +312,19 @@ def find_counted(
     items: bool = False,
     kinds: bool = False,
 ) -> CountedRuns:
-    """Return the runs of a project that count, without a query.
+    """Return the condition on the runs of a project that statistics count. It runs no query.
+
+    By default, each call counts once, even if several instrumentations recorded it. Runs on data
+    set items and plain spans do not count.
 
     Args:
-        reader: The store. Its memory knows which record kinds a project does not have.
+        reader: The store. If its memory knows that a project has no runs of an excluded kind, the
+            condition is left out.
         project: The project.
         bounds: Bounds on the start of the runs.
-        repeats: Whether to include all records of a call.
-        items: Whether to include runs on items of data sets.
-        kinds: Whether to include spans of all kinds.
+        repeats: Whether to count every record of a call.
+        items: Whether to count runs on items of data sets.
+        kinds: Whether to count spans of all kinds.
     """
     return CountedRuns(
         bounds,
@@ -309,10 +335,11 @@ def find_counted(
 
 
 def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
-    """Return the runs that count, of all projects that the caller may read.
+    """Return the condition on the runs that statistics count, in all projects the caller may read.
 
-    If no other process writes to the store, it is asked only once whether any runs must be left
-    out.
+    Repeated records of a call and runs on data set items do not count. If no other process writes
+    to the store and the caller may read all projects, the first call checks whether there are any
+    such runs, and remembers it. If there are none, the condition is left out.
     """
     is_complete = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_complete and reader.memory.is_alone and reader.access.projects is None:
@@ -341,7 +368,7 @@ def note_record_kinds(memory: Memory, records: Records) -> None:
         _note_tag_names(memory, records.tags)
 
 
-# Subjects that are runs of a trace: "-" and "." are neighbours in ASCII.
+# Owners that are runs of a trace: "-" and "." are neighbours in ASCII.
 _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
   AND owner < concat({trace:String}, '.')""")
 
@@ -351,7 +378,7 @@ def find_owners(
     project: str,
     owners: Sequence[str],
 ) -> set[str]:
-    """Return those of the owners that have any late records."""
+    """Return the owners, such as run IDs or trace keys, that have any late-arriving records."""
     if not owners:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
@@ -360,7 +387,7 @@ def find_owners(
 
 
 def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
-    """List the runs of a trace that have late records."""
+    """List the IDs of the runs of a trace that have late-arriving records."""
     tables = find_record_kinds(reader, project).tables
     sql = Sql("SELECT DISTINCT owner FROM ({told})").fill(told=_owners_in(tables, _OF_TRACE))
     parameters = {"project": project, "trace": trace_id}
@@ -368,7 +395,7 @@ def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
 
 
 def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the runs of a trace that have late records and are not stored, at most 100."""
+    """List the runs of a trace that have late-arriving records but are not stored, at most 100."""
     tables = find_record_kinds(reader, project).tables
     sql = Sql("""
         SELECT DISTINCT owner FROM ({told})
@@ -387,10 +414,17 @@ def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
 
 @lru_cache(_TEXTS)
 def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest late tag with the name in a parameter, by run.
+    """Write the SQL for the newest late-arriving value of one tag, for each run that has one.
+
+    A late-arriving tag was sent separately from the span of its run.
+
+    Args:
+        label: Query parameter with the name of the tag.
+        kinds: The record kinds of the project.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `newest` and `newest_ns`.
+        SQL that selects `trace_id`, `span_id`, `newest` (the value as JSON text) and `newest_ns`
+        (when it was set).
     """
     named = Sql("FROM late_tags WHERE project = {project:String} AND name = {label}").fill(
         label=label
@@ -410,10 +444,13 @@ def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
 
 
 def all_late_tags(kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest late tags of runs, with all names.
+    """Write the SQL for all late-arriving tags of each run, with the newest value of each tag.
+
+    A late-arriving tag was sent separately from the span of its run.
 
     Returns:
-        SQL that selects `late_trace`, `late_span`, and `late`: name, text and time of each tag.
+        SQL that selects one row per run: `late_trace`, `late_span` and `late`, a list with (name,
+        text, time) of each tag.
     """
     columns = Sql("name, value, time_ns, record_id")
     tags = Sql("""SELECT {run}, {columns} FROM late_tags
@@ -435,10 +472,18 @@ def all_late_tags(kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for runs whose own tag of a name is newer than every late one.
+    """Write the SQL for runs whose span has a newer value of a tag than its late-arriving records.
+
+    A tag can be sent with the span of its run, and again later in a separate record. The time of
+    the value on the span is the end of the run, or the start of an open run.
+
+    Args:
+        label: Query parameter with the name of the tag.
+        kinds: The record kinds of the project.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`, of the delivery with the tag.
+        SQL that selects `trace_id`, `span_id` and `rank`. A span may be delivered several times;
+        `rank` identifies the delivery that has the tag.
     """
     sql = Sql("project = {project:String} AND mapContains(tags, {label})").fill(label=label)
     return Sql("""
@@ -457,9 +502,12 @@ def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
-    """Write the SQL for the scores of the judge or reviewer in a parameter.
+    """Write the SQL for the scores of one judge or reviewer.
 
-    `said` are the columns to select, as for `all_scores`.
+    Args:
+        label: Query parameter with the name of the judge or reviewer.
+        kinds: The record kinds of the project.
+        said: The column of a score to select, such as ``score``.
     """
     judge = Sql("{judge} = ") + label
     return all_scores(IN_WINDOW, judges=judge, has_keyed=kinds.keyed_scores, said=(said,))
@@ -467,10 +515,14 @@ def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
 
 @lru_cache(_TEXTS)
 def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest ground truth, or the newest label of a reviewer or agent.
+    """Write the SQL for the newest ground truth of runs, or for the newest label of each run.
 
-    Labels that were taken back are left out. `source` is the parameter that contains ``actual``,
-    ``human`` or ``agent``.
+    Labels that were taken back are left out.
+
+    Args:
+        label: Query parameter with the name of the ground truth or label.
+        source: SQL for ``actual`` (ground truth), ``human`` or ``agent`` (labels).
+        kinds: The record kinds of the project.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` (JSON text) and `first_ns`, the time of the
@@ -501,11 +553,15 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def points(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for all points of the metric in a parameter, by run.
+    """Write the SQL for all points of one metric of runs.
+
+    Args:
+        label: Query parameter with the name of the metric.
+        kinds: The record kinds of the project.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `value`, `mode`, and the columns of their order:
-        `time_ns`, `record_id`, `position`.
+        SQL that selects `trace_id`, `span_id`, `value` and `mode`, and the columns by which the
+        points of a run are ordered: `time_ns`, `record_id`, `position`.
     """
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND {point}""").fill(label=label, point=IS_POINT)

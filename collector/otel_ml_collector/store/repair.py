@@ -1,8 +1,9 @@
-"""Repairs parts that the embedded engine failed to write without noticing.
+"""Repairs data that the embedded engine failed to write, without noticing that it failed.
 
-If the files of a merge or mutation could not be written, an empty or short part replaces the good
-ones. The good ones stay on disk for at least 8 s, and the engine returns to them when it loads the
-table again. A mutation is a file too: if that file is empty, the table cannot be loaded at all.
+A table consists of parts: folders with files of rows. If the files of a merge or mutation could not
+be written, an empty or short part replaces the good ones. The good parts stay on disk for at least
+8 s, and the engine returns to them when it loads the table again. The statement of a mutation is
+stored in a file too: if that file is empty, the table cannot be loaded at all.
 """
 
 import logging
@@ -50,9 +51,12 @@ class Repair:
         self._once = OnceAMinute()
 
     def run_pass(self) -> None:
-        """Reload the tables that were written to around a failed write.
+        """After a failed write, reload the tables whose files may be damaged.
 
-        A merge may begin before the failure and end after it, so the next pass reloads once more.
+        When the engine loads a table, it returns to the last intact files. A table may be damaged
+        if it was written to after the previous pass began, or in the ten seconds before. A merge
+        that runs during the failure may write a damaged file later, so the next pass reloads once
+        more.
 
         Raises:
             Unavailable: The store does not answer. The next pass continues.
@@ -108,9 +112,12 @@ class Repair:
 
 
 def drop_unread(folder: Path) -> None:
-    """Delete mutations in the folder of a table that the engine could not read again.
+    """Delete incomplete files of mutations. The engine could not load a table with such a file.
 
-    Their callers got an error.
+    The callers of these statements got an error.
+
+    Args:
+        folder: Folder of the table.
     """
     for statement in folder.glob("mutation_*.txt"):
         text = statement.read_bytes()

@@ -92,15 +92,18 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
 
 
 def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Compute the resolutions of the runs of traces, and store the changed ones.
+    """Find what the runs of traces change about each other, and store it.
+
+    For example, a run can inherit the session of its trace, or repeat a call that another run
+    records. See `otel_ml_collector.resolution`.
 
     Args:
         client: Client of this thread.
-        memory: What is known about projects. It is updated before anything is written.
-        traces: Distinct traces of any projects.
+        memory: Cached facts about projects. It is updated before anything is written.
+        traces: Traces of any projects, each once.
 
     Returns:
-        Number of runs whose resolution has changed.
+        Number of runs for which something has changed.
     """
     written = 0
     for part in divide(traces):

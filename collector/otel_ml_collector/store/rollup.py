@@ -73,7 +73,7 @@ def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int
 
     Args:
         client: Client of this thread.
-        memory: What is known about projects. It forgets these days.
+        memory: What is known about projects without a query. It forgets these days.
         days: Projects, each with the start of a day (UTC, nanoseconds since 1970).
     """
     marked = sorted(set(days))
@@ -92,11 +92,12 @@ def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int
 
 
 class Marks:
-    """Marks the days that batches of records change. It belongs to the thread that writes.
+    """Marks the days whose stored totals become outdated, because a batch changes their runs.
 
-    The current day is read from the runs anyway, so it is marked once. Any other day is marked at
-    most every ten seconds. That is enough, because a day is not computed within a minute of its
-    mark.
+    Only the thread that writes records may use it. If a day is marked, statistics read its runs
+    until its totals are computed again. The current day is marked only once: its totals are not
+    computed before it is over. Any other day is marked at most every ten seconds. That is enough,
+    because totals are computed only for days that were not marked for a minute.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Marks:
 
 
 def _days_of(records: Records) -> set[tuple[str, int]]:
-    """Find the days of runs, including runs whose start time only their scores contain."""
+    """Find the days on which a batch's runs began, and those on which the scored runs began."""
     days = {(run.project, run.start_ns // DAY_NS * DAY_NS) for run in records.runs}
     for metric in records.metrics:
         if is_score(metric) and metric.owner_start_ns:

@@ -86,7 +86,7 @@ OF_TRACES: Final = Sql("""project = {project:String}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Sort key of a run in lists. `rank` distinguishes deliveries of the same run.
+    """Sort key of a run in lists. `rank` distinguishes stored rows of the same run.
 
     Attributes:
         value: Value by which the list is ordered, if it is not ordered by time.
@@ -112,7 +112,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The period that contains all runs of a trace. Both times are inclusive."""
+    """A trace of a project, and the period that contains all of its runs, both ends inclusive."""
 
     project: str
     trace_id: str
@@ -137,13 +137,16 @@ def write_nothing(preview: Sql) -> Sql:
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """The ordering of a list, highest first. Of two equal values, the newer run comes first.
+    """Sorts a list of runs by a number, highest first. With equal numbers, the newer run is first.
 
     Attributes:
-        name: Name of the order.
-        value: SQL of a number of a row of `runs`. Runs without it are left out.
-        join: SQL that joins other columns of the value to `runs`.
-        parameters: Parameters of both. They also need the window of the query.
+        name: Name of the order, such as ``slowest``.
+        value: SQL expression for the number, such as ``toFloat64(latency_ns)``. Runs for which it
+            is NULL or not finite are left out.
+        join: SQL that joins to `runs` what `value` reads from other tables; empty if that is
+            nothing.
+        parameters: Query parameters of `value` and `join`. Both also use `start` and `end`, the
+            window of the query.
     """
 
     name: str
@@ -157,13 +160,14 @@ class Listing:
     """Which runs a list contains, and in which order.
 
     Attributes:
-        own: The condition on the runs' own rows.
+        own: The condition on the columns of `runs`.
         is_filtered: Whether the condition leaves out most runs.
-        after: The list continues after this key.
+        after: Last run of the previous page; None for the first page.
         newest_first: Whether the newest start comes first.
         columns: Columns to read for each ended run.
-        ordering: The value by which the list is ordered before the start; None for time only.
-        counted: The runs that count, by their resolutions; None for all.
+        ordering: Sorts the list by a number, and only equal numbers by time. None: sort by time.
+        counted: Which runs to leave out because of other runs in their trace, for example a second
+            record of the same call. None: leave out none.
     """
 
     project: str
@@ -187,7 +191,7 @@ class Listing:
 
     @property
     def seek(self) -> Sql:
-        """The condition on runs after the key where the page starts."""
+        """The condition on runs that come after the last run of the previous page."""
         if self.after is None:
             return Sql("1")
         if self.ordering is not None:
@@ -234,9 +238,10 @@ class Listing:
 
 
 def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> list[Key]:
-    """List the keys of the matching runs of a window, in order.
+    """List the matching runs of a window in the order of the list, as `Key` (start, IDs, rank).
 
-    If a run was delivered several times, the delivery with the highest rank comes first.
+    A run that was delivered several times has one key for each delivery. The valid delivery, with
+    the highest rank, comes first.
     """
     value = first = EMPTY
     if listing.ordering is not None:
@@ -275,7 +280,7 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
-    """Read list columns, or other columns, of every stored delivery of some runs."""
+    """Read columns of every stored delivery of some runs; by default, those that lists show."""
     sql = Sql("SELECT {columns} FROM {deliveries} PREWHERE {these}").fill(
         deliveries=DELIVERIES, columns=columns, these=OF_KEYS
     )
@@ -283,11 +288,15 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
 
 
 def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
-    """Read the resolutions of runs, by run ID and start.
+    """Read the values of runs that depend on other runs of their trace.
 
     Returns:
-        Rows with the names of their trace. If it is known which amounts count for a run (`counts`),
-        they also have `record_of` (a span ID or zeros), `others` (JSON), tokens and `cost`.
+        Rows by run ID and start. Runs whose own values are valid have no row. `session`, `user` and
+        `experiment` are names that the run inherits from its trace. `counts` is true if the tokens
+        and cost that count differ from those on the span, for example because several runs record
+        the same call. Then the row has these tokens and `cost`. `record_of` is the span ID of the
+        run that counts for the call, or zeros if this run counts. `others` lists all other records
+        of the call, as JSON.
     """
     # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
     # the rows does not show which is last.
@@ -305,7 +314,7 @@ def read_trace(
 
     Args:
         reader: The store.
-        place: Time of the trace.
+        place: The trace, and the period of its runs.
         after: Continue after this run, which may belong to another trace.
         parent_span_id: Only children of this run; None for all.
         limit: Maximum number of rows.
@@ -339,17 +348,19 @@ def read_trace(
 def read_whole_traces(
     reader: Reader, project: str, places: Sequence[Place], limit: int
 ) -> list[Row]:
-    """Read the list columns of several traces of a project, in their order, oldest run first.
+    """Read the spans of several traces of a project, without payloads.
 
     Args:
         reader: The store.
         project: The project.
-        places: Times of the traces.
+        places: The traces, and the periods of their runs.
         limit: Maximum number of rows.
 
     Returns:
-        Each span once. Spans that share an ID but began at different times are different spans.
-        Rows also have the process that sent the span, and its number there.
+        A row for each span, in the order of `places`, and within a trace oldest first. Spans with
+        the same ID but different start times are different spans. In addition to the columns that
+        lists show, rows have `process`, which sent the span, and `seq`, the number that this
+        process gave to the span.
     """
     sql = Sql("""
         SELECT * FROM (
@@ -407,10 +418,10 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:
-    """Read kind and parent of runs, including open runs.
+    """Read the kind and parent of runs, including open runs.
 
-    A record of a call that does not count is treated as an ordinary span around the record that
-    counts.
+    If several runs record the same call, only one of them counts for totals. All others get the
+    kind ``span`` here, as if they were plain spans.
     """
     sql = Sql("""
         SELECT DISTINCT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
@@ -478,11 +489,12 @@ def measure_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> Count
 
 @dataclass(frozen=True, slots=True)
 class KeyedTraces:
-    """The traces with a trace ID, or with a trace key that a user set.
+    """The traces with a given trace ID or trace key. A trace key is a text that a user set.
 
     Attributes:
-        places: Times of its traces, earliest start first.
-        annotated: Projects with late records of the trace key.
+        places: The traces, each with the period of its runs, earliest start first.
+        annotated: Projects in which records, such as scores, were sent for the trace key instead of
+            a run.
     """
 
     places: Sequence[Place]
@@ -490,12 +502,12 @@ class KeyedTraces:
 
 
 def find_places(reader: Reader, key: str) -> Sequence[Place]:
-    """Find a trace by its ID in hex, or by its trace key; at most 100 places."""
+    """Find traces by trace ID (hex) or trace key: each with its period, at most 100."""
     return find_key(reader, key).places
 
 
 def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Sequence[Place]]:
-    """Find several traces like `find_places`, with one query. Missing traces have no place."""
+    """Find several traces like `find_places`, with one query. Missing traces are left out."""
     sql = Sql("""
         SELECT key, project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
@@ -513,9 +525,9 @@ def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Seque
 
 
 def find_key(reader: Reader, key: str) -> KeyedTraces:
-    """Find the traces with an ID or trace key, and whether it has late records.
+    """Find the traces with a trace ID or trace key, and projects with records about that key.
 
-    At most 100 places are returned.
+    At most 100 traces and 100 projects are returned.
     """
     key = key[:TRACE_KEY_CHARS]
     asked = Sql("FROM trace_index PREWHERE key = {key:String} WHERE {readable}").fill(
@@ -545,7 +557,7 @@ def find_key(reader: Reader, key: str) -> KeyedTraces:
 
 
 def _find_keyed(reader: Reader, key: str) -> list[Place]:
-    """Find the first places of the traces with a trace key."""
+    """Find the first traces with a trace key, each with the period of its runs."""
     sql = Sql("""
         SELECT project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns
@@ -560,7 +572,7 @@ def _find_keyed(reader: Reader, key: str) -> list[Place]:
 
 
 def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
-    """Return those of the runs that are in projects that the caller may not read."""
+    """Return the IDs of the runs that are in projects that the caller may not read."""
     if not run_ids:
         return []
     traces = Sql("FROM trace_index WHERE key IN {traces:Array(String)}")
@@ -580,7 +592,10 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read all scores of runs, oldest first. `word` is the value of ground truth or a label."""
+    """Read all scores, labels and ground truth of runs, oldest first.
+
+    In the rows, `word` is the value of a ground truth or label as text. It is empty for scores.
+    """
     # Without FINAL, ORDER BY and a join of parts: planning takes 80 % of the time of a small query.
     sql = Sql("""
         SELECT owner, name AS judge, judge_version AS version, value AS score, passed, label,
@@ -626,7 +641,7 @@ def read_late_tags(reader: Reader, project: str, owners: Sequence[str]) -> list[
 
 
 def find_holders(reader: Reader, project: str, owners: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Return those of the owners that have metrics, and those that have artifacts."""
+    """Return the owners, such as run IDs, that have metrics, and those that have artifacts."""
     condition = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
     sql = Sql("""
         SELECT DISTINCT owner, 1 AS is_metric FROM metrics WHERE {ours} AND {point}
@@ -652,7 +667,10 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
 
 
 def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
-    """Read the owner texts of records about responses, by run ID."""
+    """Read the provider's response ID of runs, as ``gen_ai.response.id=ID``, by run ID.
+
+    Runs without a response ID are left out.
+    """
     sql = Sql("""
         SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
         FROM {deliveries}
@@ -716,7 +734,7 @@ def read_last_scores(
         project: The project.
         traces: IDs of the traces.
         limit: Maximum number of rows.
-        has_keyed: Whether there are scores of trace keys and tags.
+        has_keyed: Whether the project has scores for trace keys or tags, which are then included.
 
     Returns:
         Rows with IDs, `judge`, `score` and `passed`.
@@ -740,7 +758,10 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
 
     Args:
         ids: Columns that identify a run.
-        condition: The condition on the runs. `limit` is a further parameter.
+        condition: The condition on the runs.
+
+    Returns:
+        SQL that needs the parameters of the condition, and `limit`, the maximum number of rows.
     """
     amounts = RunAmounts(is_resolved=True)
     counts = [

@@ -52,14 +52,15 @@ def is_inside(folder: Path, outer: Path) -> bool:
 
 
 def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> str:
-    """Explain why other processes would not see what this process writes to a folder.
+    """Explain why an operator would not see the files that this process writes to a folder.
 
     Args:
         folder: The folder.
-        seen: How its user sees it, or a folder above it; None if that is unknown.
+        seen: The folder, or a folder above it, as the operator's command sees it; None if that is
+            unknown.
 
     Returns:
-        The reason; empty if there is none.
+        The reason; empty if the operator would see the files.
     """
     if private := _find_private_mount(folder):
         return f"{private} is a private folder of the service, deleted when the service stops"
@@ -75,7 +76,10 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
 
 def suggest_folder() -> str:
-    """Suggest a folder, other than its data directory, that systemd provides to the service."""
+    """Return a hint that names a folder which systemd provides to the service; empty without one.
+
+    The data directory of the service is not suggested.
+    """
     folders = os.environ.get(_STATE_FOLDERS, "").split(":")[1:]
     return f"; use a new folder in {folders[-1]}" if folders else ""
 

@@ -52,7 +52,8 @@ def all_scores(
     Args:
         among: A condition on `start_ns`, `trace_id` and `span_id` of the runs.
         judges: A condition on the judge. ``{judge}`` is the column with its name.
-        has_keyed: Whether to include scores by trace key and tag, for the runs that have them.
+        has_keyed: Whether to include scores that were sent for a trace key or for a tag. They apply
+            to each run with this key or tag.
         said: The columns of a score to select.
 
     Returns:
@@ -97,8 +98,9 @@ def newest_scores(
 
     Args:
         scores: SQL of `all_scores`.
-        by: What has one newest score each: `BY_VERSION`, `BY_JUDGE` or `BY_RUN`.
-        said: The columns of `scores` to select.
+        by: The columns to group by; each group has one newest score. `BY_VERSION` groups by run and
+            judge version, `BY_JUDGE` by run and judge, `BY_RUN` by run.
+        said: The columns of the newest score to select, such as its value.
         where: A condition on the scores.
 
     Returns:

@@ -153,13 +153,14 @@ _INSERT_ROWS: Final = 5_000
 
 
 class SketchJob:
-    """Makes the sketches of complete days that have changed, but not in the last minute.
+    """Computes the sketches of past days whose runs changed, once a day is quiet for a minute.
 
-    The newest days come first. Days that failed come last, so that they do not block others.
+    A sketch is a stored summary of the values of a field, such as a histogram. The newest days come
+    first. Days that failed come last, so that they do not block others.
 
     Args:
         client: Client of the thread that runs the job.
-        memory: What is known about projects. It forgets the days.
+        memory: Cached facts about projects. Those about a day are removed when it has new sketches.
         clock: Returns the time in seconds.
     """
 
@@ -170,13 +171,16 @@ class SketchJob:
         self._failures: Counter[tuple[str, int]] = Counter()
 
     def run(self) -> int:
-        """Sketch the days that are due. After ten seconds, the next call continues.
+        """Compute the sketches of all days that need it, for about ten seconds.
+
+        The next call continues with the days that are left.
 
         Returns:
-            Number of days.
+            Number of days whose sketches were computed.
 
         Raises:
-            Exception: The error of the first day that failed, after all others were sketched.
+            Exception: A day failed. This is the error of the first one; the days after it were
+                computed too.
         """
         began_s = self._clock()
         due = [(project, day_ns) for project, day_ns, _ in self._client.query(_DUE).result_rows]
@@ -206,11 +210,11 @@ def read_store_time(client: StoreClient) -> int:
 
 
 def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, now_ns: int) -> None:
-    """Compute the current sketches of a day. You can call it again.
+    """Compute and store the sketches of a day. Calling it again replaces them.
 
     Args:
         client: Client of this thread.
-        memory: What is known about projects. It forgets the day.
+        memory: Cached facts about projects. Those about this day are removed.
         project: The project.
         day_ns: Start of the day.
         now_ns: Time of the store's clock before anything is read.
@@ -257,19 +261,21 @@ def read_fields(
     step_ns: int = HOUR_NS,
     most: int = MOST_RUNS,
 ) -> Iterator[tuple[int, dict[tuple[str, str, str], VersionFields]]]:
-    """Sketch the runs of a range of time, bucket by bucket, from the runs themselves.
+    """Compute the sketches of a time range from its runs, one time bucket after the other.
 
     Args:
         ask: Runs a query.
         project: The project.
-        span: Start and end of the range.
-        runs: The runs that count, within `first` and `until`.
+        span: Start and end of the range, in nanoseconds since 1970.
+        runs: Selects the runs that count in statistics. Its SQL uses the parameters `first` and
+            `until`, the start and end of what one query reads.
         condition: A further condition on the runs.
         step_ns: Length of a bucket.
-        most: Maximum number of runs of a bucket and model.
+        most: Maximum number of runs that are read for a bucket and model.
 
     Yields:
-        Start of a bucket, and its fields by model, digest and structure.
+        The start of a bucket, and the sketches of its fields by model, digest of the model version,
+        and structure of the values.
     """
     parameters = {
         **_write_span(project, span, condition),
@@ -463,11 +469,13 @@ def _write_sketch(key: tuple[Any, ...], sketch: Sketch) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class SketchQuestion:
-    """Which sketches to read.
+    """Which sketches (stored summaries of the values of fields) to read.
 
     Attributes:
-        days: The days, each with the time when its sketches were made.
-        start_ns, end_ns: The hours to read, if `is_hourly`.
+        days: For the start of each day, the time when its sketches were computed. Both are in
+            nanoseconds since 1970.
+        start_ns, end_ns: Start and end of the range to read, in nanoseconds since 1970. Used only
+            if `is_hourly`; otherwise whole `days` are read.
         step_ns: Length of a bucket.
         is_hourly: Whether a bucket is shorter than a day.
         condition: A condition on `model`, `digest`, `structure` and `field`.

@@ -267,10 +267,10 @@ class Search:
     """A condition in two parts that must both hold. The first part can use an index.
 
     Attributes:
-        tests: SQL over a row of `payloads`, for which the index is used.
+        tests: SQL over a row of `payloads` (inputs and outputs). The index is used for it.
         rest: SQL over a row of `runs`.
-        others: SQL that selects the keys of runs whose payload matches together with content that
-            was stored separately; empty if there is none.
+        others: SQL that selects the keys of more runs: those with content that is stored in another
+            table, such as messages that arrived as log records. Empty if there are none.
     """
 
     tests: Sql
@@ -285,8 +285,8 @@ class Condition:
     It may also need the parameters ``project``, ``start`` and ``end`` of the query.
 
     Attributes:
-        reads_payloads: Whether it searches the payloads of the window from ``start`` to ``end``.
-            Then a short window is asked first, to answer sooner.
+        reads_payloads: Whether it searches the inputs and outputs of the runs from ``start`` to
+            ``end``. That is slow, so the newest part of this time is searched first.
         search: The same condition in parts that use an index, if there is one.
     """
 

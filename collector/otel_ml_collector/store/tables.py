@@ -68,7 +68,7 @@ class Stored:
     """A column of a table.
 
     Attributes:
-        sql: Type of the engine with its codec, default or other parts of the DDL.
+        sql: Type of the column in ClickHouse, with codec and default: `String CODEC(ZSTD(1))`.
         read: Reads the value from a record; None if the writer or the engine sets it.
         after: Name of the column before it; empty for the last position.
     """
@@ -124,13 +124,13 @@ class Table(Generic[Record]):
 
     Attributes:
         engine: The part of the CREATE statement after the columns.
-        indexes: Lines of its skipping indexes.
+        indexes: Definitions of data skipping indexes, one line each.
         stamp: Column with the time of arrival; empty if the table has none.
         month_of: Field whose month decides the partition of a record; None for the time of arrival,
             or for no partitions.
         source: Name of the list in `Records` that is stored here; empty if the writer decides.
-        follows: The record with which its rows are deleted; None if they are kept forever. Rows may
-            have no such owner.
+        follows: What each row belongs to, such as a run; the row is deleted with it. None if rows
+            are never deleted. A row can belong to nothing.
         time: See `Life`. The default is the time of arrival.
         is_payload: See `Life`.
         topic: See `Life`.
@@ -652,9 +652,10 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A table that the engine fills from inserts into another table.
+    """A table that a materialized view fills from each insert into a source table.
 
-    Rows that are deleted there stay here. An insert must not touch too many partitions here.
+    If a row is deleted from the source table, its copy stays. One insert into the source table must
+    not create rows for too many partitions of this table.
 
     Attributes:
         name: Name of the materialized view.
@@ -883,12 +884,14 @@ _RECORDS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class InheritedColumn:
-    """A payload column in which a counted run may show the value of another record of its call.
+    """How an empty payload column of a run is filled from another record of the same call.
+
+    All attributes are SQL expressions.
 
     Attributes:
-        take: The value of the other record, named ``lent_`` and the name of the column.
-        has_value: Whether it has a value.
-        put: The value of the column, made from that and from the row itself, which is ``own``.
+        take: The value in the other record. Its alias is ``lent_`` and the name of the column.
+        has_value: Whether the other record has a value.
+        put: The result: the value of the run's own row (``own``), or else the one of `take`.
     """
 
     take: Sql
@@ -911,11 +914,12 @@ INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "ou
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
-    """Write the condition on runs that count for a call with several records.
+    """Write the condition that a run stands for a call that several instrumentations recorded.
 
     Args:
         among: A condition on their project and start.
-        counting: `COUNTING`, or `LACKING` for some of them.
+        counting: `COUNTING` for all such runs, or `LACKING` for only those whose own record lacks a
+            value that another record of the call has.
     """
     return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
         of=counting.fill(among=among)
@@ -925,15 +929,17 @@ def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
 def fill_payloads(
     rows: Sql, columns: Mapping[str, InheritedColumn], among: Sql, counting: Sql = COUNTING
 ) -> Sql:
-    """Write the SQL for payloads that inherit empty columns from other records of their calls.
+    """Write the SQL that fills empty columns of payloads from other records of the same call.
 
-    If several records have a value, the first one by the order of `same_calls` is taken.
+    Two instrumentations can record one call, and only one of the two records may have its inputs.
+    If several records have a value, the first one in the order of `same_calls` is taken.
 
     Args:
         rows: SQL that selects rows of `payloads` with these columns.
         columns: The columns to fill.
         among: A condition on project and start of the rows.
-        counting: `COUNTING`, or `LACKING` for only these rows.
+        counting: `COUNTING` to fill all rows that have other records, or `LACKING` to fill only
+            those whose own record lacks a value.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [

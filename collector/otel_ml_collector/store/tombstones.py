@@ -97,9 +97,11 @@ class ProjectDeletions:
 
     Args:
         project: The project.
-        known: Deleted runs of the asked traces, each with its deletion.
-        owners: Deleted owners among the asked ones, each with its deletion.
-        rules: Deletions that may apply to the records.
+        known: For each deleted run of the traces in question, the time of its deletion in
+            nanoseconds since 1970.
+        owners: The same for deleted owners. An owner is what a score, metric or late tag belongs
+            to: a run, a trace key, a session or a version, as text.
+        rules: Deletions of the project that may apply to the records to be stored.
     """
 
     def __init__(
@@ -317,11 +319,13 @@ class Tombstones:
         return deletion
 
     def leave(self, records: Records, left: Left, now_ns: int) -> Records:
-        """Leave deleted records out. The caller holds the lock. The given records are not changed.
+        """Return the records of a batch without those that were deleted.
+
+        The given records are not changed. The caller must hold the lock.
 
         Args:
             records: The batch.
-            left: Runs that were left out are added to it.
+            left: Receives the runs that are left out, with the reason.
             now_ns: Time of arrival.
 
         Raises:

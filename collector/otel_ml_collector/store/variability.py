@@ -199,8 +199,8 @@ def read_item_answers(
 def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
     """Read the previews of inputs and outputs of runs, by trace ID and span ID.
 
-    A run that counts for a call with several records shows the previews of any of them. Contents
-    that arrived as log records are not included.
+    If several instrumentations recorded a call, an empty preview of its run is filled from the
+    other records. Contents that arrived as log records are not included.
     """
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
     runs = _SHOWN_RUNS

@@ -124,7 +124,8 @@ def read_version_starts(
     """Return when each version of some models or judges first arrived, by name, oldest first.
 
     Returns:
-        Nanoseconds since 1970, one for each number. A name without versions is left out.
+        For each name, the times in nanoseconds since 1970: the first for version 1, and so on. A
+        name without versions is left out.
     """
     starts: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for row in _read_numbered(reader, project, [kind], sorted(names)) if names else ():

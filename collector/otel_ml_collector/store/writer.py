@@ -89,15 +89,17 @@ _Slice = tuple[Sequence[Any], Sequence[int]]
 
 
 class Writer:
-    """Writes batches. It belongs to a single thread, because parallel inserts mix up their rows.
+    """Writes batches of records to the store. Only one thread may use it.
 
-    Payloads are inserted at the same time as the other tables, on another thread and client.
+    Parallel inserts would store rows in another order than their times of arrival. Only payloads
+    are inserted at the same time as the other tables, on a thread and a client of their own.
 
     Args:
         connections: The store.
         clock: Returns the time of arrival, in nanoseconds since 1970.
-        tombstones: The tombstones of the deleter; own ones if nobody deletes.
-        collector: Name of this collector among those of one store.
+        tombstones: The record of deletions, shared with the code that deletes. Without it, the
+            writer reads the deletions itself.
+        collector: Name of this collector, unique among the collectors that write to this store.
     """
 
     def __init__(
