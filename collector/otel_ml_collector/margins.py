@@ -31,7 +31,10 @@ class Margins:
     cost: float = LEAST_AMOUNTS["cost"]
 
     def find_least(self, name: str, request_ms: float = 0.0) -> float:
-        """Return the smallest difference that matters in latency (ms) or cost ($). Else 0.
+        """Return the smallest absolute difference that matters.
+
+        For latency it is in ms, for cost in $. All other measures have no absolute margin, so it
+        is 0.
 
         Args:
             name: `latency`, `cost`, or another measure.

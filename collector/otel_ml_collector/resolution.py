@@ -53,12 +53,14 @@ NO_NAMES: Final = TraceNames()
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The resolved values of a run that differ from its own row.
+    """Values of a run that depend on other records, where they differ from those of its span.
 
     Attributes:
-        share: The amounts that count; None if its own amounts count.
-        names: The names that it inherits from its trace.
-        owners: Its keys and tags with late-arriving records, sorted.
+        share: The tokens and cost that totals add for this run, if other spans recorded the same
+            call or repeat its usage. None if totals add the run's own tokens and cost.
+        names: Session, user and experiment that the run inherits from other runs of its trace.
+        owners: The trace keys and tags under which late-arriving records of the run (such as
+            feedback) are stored, sorted.
     """
 
     share: CallShare | None = None
@@ -73,9 +75,9 @@ class InheritedContent:
     Attributes:
         inputs_preview, outputs_preview: One line of text; empty if the run has its own, or if no
             other run has any.
-        inputs_of: Span ID of the run whose input it is.
-        outputs_of: Span IDs of the runs whose output it is. For a call that asked for tools, these
-            are the runs of the tools: their inputs are its answer.
+        inputs_of: Span ID of the run that has this input.
+        outputs_of: Span IDs of the runs that have this output. If the model answered with calls of
+            tools, these are the runs of the tools: the inputs of the tools show that answer.
     """
 
     inputs_preview: str = ""
@@ -91,7 +93,7 @@ NO_CONTENT: Final = InheritedContent()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
-    """A stored resolution of a run.
+    """A run with its `Resolution`, as the store keeps it.
 
     Attributes:
         rank: Time of the resolution by the store's clock, in nanoseconds since 1970. 0 if the run
@@ -146,11 +148,12 @@ def naming_run_of(run: Run) -> CallRun:
 def find_inherited_names(
     runs: Iterable[CallRun], resolved: Mapping[bytes, Resolution] | None = None
 ) -> dict[bytes, TraceNames]:
-    """Return the names that runs of a trace inherit, by span ID.
+    """Return the session, user and experiment that runs inherit from their trace, by span ID.
 
     Args:
         runs: All runs of the trace, each once, in any order.
-        resolved: The earlier resolutions of the trace.
+        resolved: What is stored about these runs already. An experiment that was found earlier is
+            kept, even if the run that named it is deleted.
     """
     runs = [*runs]
     experiments = (resolution.names.experiment for resolution in (resolved or {}).values())
@@ -179,13 +182,15 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Return which keys and tags refer to the runs of a trace, by span ID.
+    """Return under which trace keys and tags each run has late-arriving records, by span ID.
+
+    Feedback, for example, can be sent for a trace key or for all runs with a tag.
 
     Args:
         runs: All runs of the trace, each once, in any order.
         tags: The tags of each run as text, including late ones, by span ID.
         keys: The trace keys, and the trace ID.
-        annotated: The keys and tags that have late records.
+        annotated: The keys and tags that have late-arriving records.
     """
     runs = [*runs]
     calls = {run.span_id for run in runs if run.kind != "span"}

@@ -153,11 +153,14 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """Facts of a call from all of its records, except tokens and cost.
+    """What all records of a call together show about it, except tokens and cost.
+
+    Several instrumentations can record one call. One of the records counts; the others repeat it.
 
     Attributes:
         latency_ns: Latency of the record that counts.
-        is_whole: Whether that record has an input and an output, so it inherits none.
+        is_whole: Whether the record that counts has both an input and an output, so that none has
+            to be taken from another record.
     """
 
     provider: str = ""
@@ -176,14 +179,17 @@ UNKNOWN: Final = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallShare:
-    """The amounts of a run that count, if they differ from its own.
+    """The tokens and cost that totals add for a run, if they differ from those of its span.
+
+    They differ if several runs record the same call, because the call must count once, and if an
+    agent reports the sum of the calls below it.
 
     Attributes:
-        record_of: The run that counts for their call; empty if this run counts.
-        others: The other records of its call, if this run counts.
-        tokens, cost: The values that totals add for this run: each from any record of its call, or
-            nothing if the run repeats the sum of the runs below it.
-        facts: The facts of its call to show, if other runs record the call too.
+        record_of: Span ID of the run that counts, if this run only repeats its call; else empty.
+        others: The other records of the call, if this run counts.
+        tokens, cost: The values that totals add for this run. Each comes from any record of the
+            call. They are empty if the run repeats another one or the sum of the runs below it.
+        facts: What all records of the call together show about it, if there are several.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
 
@@ -227,10 +233,11 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find the amounts that count for runs that arrive together, by project and trace.
+    """Find the runs of one request whose own tokens and cost totals must not add.
 
     Returns:
-        The shares; None if there are too many runs to check before they are stored.
+        What totals add instead, by project and trace, then by span ID. None if the request has too
+        many runs to check before they are stored; a background job checks them later.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)
@@ -328,13 +335,14 @@ def name_scope(scope: str) -> str:
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Find the shares of those runs of a trace whose own values do not count, by span ID.
+    """Find the runs of a trace whose own tokens and cost totals must not add.
 
     Args:
-        runs: All known runs of the trace, in any order. For a repeated span, the last one counts.
+        runs: All known runs of the trace, in any order. If a span ID occurs twice, the last run
+            with it is used.
 
     Returns:
-        The shares of the runs whose own values do not count.
+        What totals add instead for these runs, by span ID.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
@@ -481,10 +489,10 @@ def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, Call
 
 
 def may_share(with_facts: Sequence[CallRun]) -> bool:
-    """Return whether `find_shares` may return anything for a trace with these runs.
+    """Return whether `find_shares` can find anything in a trace. This check is fast.
 
     Args:
-        with_facts: All runs of the trace with any facts of a call.
+        with_facts: All runs of the trace for which `has_facts` is true, such as those with tokens.
     """
     if len({run.scope for run in with_facts}) > 1 or {run.kind for run in with_facts} - CALLS:
         return len(with_facts) > 1

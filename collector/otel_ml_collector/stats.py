@@ -320,13 +320,14 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 
 
 def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> list[RunStats]:
-    """Count the recorded runs of a project by bucket, and in total by each of some groupings.
+    """Compute statistics of recorded runs by time bucket, and in total for several groupings.
 
-    One statement chooses the groups, a second reads the runs, and a third the scores. This is for
-    windows that the rollup does not have, or not by all of the groupings.
+    One SQL statement chooses the groups, a second reads the runs, and a third the scores. Use it if
+    the rollup does not have the time range, or does not have it for all of the groupings.
 
     Returns:
-        The statistics without groups, then those by each grouping, whose groups have no buckets.
+        First the statistics of all runs by time bucket. Then, for each grouping, the statistics of
+        its groups over the whole time, without time buckets.
 
     Raises:
         BadInput: The filter or a group is invalid, or there would be too many buckets.
@@ -496,7 +497,7 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
 
 
 def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
-    """Make the question of statistics by at most one grouping, whose groups have buckets.
+    """Prepare the query of statistics with time buckets, in total or for each group.
 
     Raises:
         BadInput: The filter or group is invalid, or there would be too many buckets.

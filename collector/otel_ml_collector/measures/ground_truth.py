@@ -82,12 +82,15 @@ _OF_RANKING: Final = {"precision_at_k": _mean_of(Sql("amount"))}
 def figures_of(
     kind: PredictionKind, *, has_positive: bool, has_chance: bool
 ) -> Mapping[str, TruthFigure]:
-    """Return the figures of a prediction target by name, the most important one first.
+    """Return which figures measure the quality of predictions, such as accuracy, by name.
+
+    The most important one comes first.
 
     Args:
-        kind: What it predicts.
-        has_positive: Whether one of its classes is the positive one.
-        has_chance: Whether the probability of the positive class is known.
+        kind: What is predicted: a class, a number or a ranking.
+        has_positive: Whether one of the classes is the positive one. Adds precision, recall and F1.
+        has_chance: Whether runs also record the probability of the positive class. Adds figures of
+            probabilities.
     """
     if kind == "number":
         return _OF_NUMBER

@@ -21,13 +21,14 @@ _WHOLE: Final = Sql("round(least(greatest(assumeNotNull({value}), -1e9), 1e9) * 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number that a run has.
+    """A number that each run can have and that versions are compared by, such as latency.
 
     Attributes:
-        name: Its name in answers.
-        kind: How it is compared: a share of runs, a score, or an amount, by its ratio.
+        name: Its name in answers of the API.
+        kind: How it is compared. `rate`: the share of runs. `score`: the difference of means.
+            `amount`: the ratio of means.
         value: SQL of the number of a run; NULL if the run has none. Latency is in ms, cost in $.
-        lower_is_better: Whether less of it is better.
+        lower_is_better: Whether a lower number is better.
     """
 
     name: Sql
@@ -39,8 +40,8 @@ class Measure:
     def compared(self) -> Sql:
         """SQL of the number that statistics compare; NULL if the run has none.
 
-        An amount is its logarithm, in steps of a 64th, so that many units are alike and sums are
-        the same in any order. Failed runs have none.
+        For an amount, such as latency, it is the logarithm, rounded to 1/64. Rounding gives many
+        runs the same value, so fewer rows are read, and makes sums exact. Failed runs have none.
         """
         if self.kind == "amount":
             return Sql("""if({failed} OR NOT {value} > 0, NULL,
@@ -67,11 +68,12 @@ COUNTED_COST: Final = Sql("counted_cost")
 
 
 def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
-    """Write the WITH clause that measures need to read the tokens and the cost of a run.
+    """Return the WITH clause that defines tokens and cost of a run, for the SQL of the measures.
 
     Args:
-        amounts: How tokens and cost are read.
-        inside: Whether the query joins `sum_inside`, so that it can read `TOKENS` and `COST`.
+        amounts: Gives the SQL expressions for tokens and cost.
+        inside: Whether the query joins `sum_inside`. Then tokens and cost of a run without its own
+            are those of the runs inside it (`TOKENS` and `COST`).
     """
     columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(
         tokens=amounts.tokens,

@@ -54,7 +54,8 @@ class Grouping:
         is_daily: Whether the rollup has the columns of the label.
         join: SQL that joins what the label needs to `runs`.
         parameters: Parameters of `label` and `join`.
-        is_resolved: Whether the label needs the resolution of `runs`.
+        is_resolved: Whether the label can be inherited from other runs of the trace, as a session
+            can.
         labels: The known labels. Runs of a project may have other labels too.
     """
 
@@ -68,14 +69,16 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class RollupPart:
-    """The part of a window that is read from daily totals. All other parts are read from runs.
+    """Which parts of a time window are read from stored totals, and which from runs.
 
     Attributes:
-        days: The whole days of UTC that are in a single bucket, each with when it was computed.
-        cut_days: The other days. Only whole hours of them are read.
-        hours: The whole hours of the window.
-        cut_hours: Hours in it that are in two buckets, so they are read from the runs.
-        pieces: The intervals that are read from the runs.
+        days: Days (UTC) that are completely in one time bucket. They are read from the totals by
+            day. Maps the start of a day to the time when its totals were computed.
+        cut_days: Days of which only some hours are in the window or in one bucket. They are read
+            from the totals by hour. Same form as `days`.
+        hours: The part of the window that consists of whole hours.
+        cut_hours: Hours in it that belong to two buckets. They are read from the runs.
+        pieces: All intervals that are read from the runs.
     """
 
     days: Mapping[int, int]
@@ -91,11 +94,12 @@ class RollupPart:
 
     @classmethod
     def of(cls, known: Mapping[int, int], buckets: Buckets) -> "RollupPart":
-        """Choose the days to read from the daily totals.
+        """Choose which days and hours of a window are read from the stored totals.
 
         Args:
-            known: These days, each with when it was computed.
-            buckets: The buckets of the window.
+            known: The days with totals that are up to date: for the start of each day, the time
+                when its totals were computed.
+            buckets: The time buckets of the window.
         """
         window, edges_ns = buckets.window, buckets.edges_ns
         hours = Window(-(-window.start_ns // HOUR_NS) * HOUR_NS, window.end_ns // HOUR_NS * HOUR_NS)
@@ -148,13 +152,14 @@ class StatsQuestion:
 
     Attributes:
         condition: The condition on the runs.
-        buckets: The window in buckets. It contains the starts of the runs.
-        groupings: The groupings of runs; empty for none.
-        is_by_bucket: Whether the groups of the first grouping are read by bucket too.
-        has_keyed: Whether scores of keys and tags count too.
-        counted: Which runs of the pieces count.
-        shares_calls: Whether shares of calls may replace the runs' own amounts.
-        rollup: The part that is read from the rollup.
+        buckets: The time window, cut into buckets. Runs that start in it are counted.
+        groupings: How runs are grouped, each grouping on its own; empty for none.
+        is_by_bucket: Whether the groups of the first grouping are also split by time bucket.
+        has_keyed: Whether the project has scores for trace keys or tags, which must be read too.
+        counted: Which runs count, where runs are read instead of stored totals.
+        shares_calls: Whether several runs of the project can record the same call. Then the tokens
+            and cost that count can differ from those of a run's own span.
+        rollup: The part that is read from the rollup, the stored totals of days and hours.
     """
 
     project: str
@@ -236,13 +241,15 @@ def read_runs(
 
     Args:
         reader: The store.
-        question: The question.
-        wanted: The labels to list, for each grouping. All others are one group without a name.
+        question: Which runs are counted, and how they are grouped.
+        wanted: For each grouping, the labels of the groups to list. The runs of all other groups
+            are one group without a name.
 
     Returns:
-        Rows with `part` (`ALL`, `A_BUCKET`, `A_GROUP`, or the number of a further grouping),
-            `is_wanted`, `named`, `bucket`, `runs`, `errors`, `quantiles` (of `FIGURES`, in ns),
-            tokens, `cost` and `priced`.
+        Rows with sums. `part` says what a row is about: all runs (`ALL`), a time bucket
+            (`A_BUCKET`), or a group (`A_GROUP`; for further groupings, their number). Groups also
+            have `is_wanted` and `named`, their label. The sums are `runs`, `errors`, `quantiles`
+            (of `FIGURES`, in ns), tokens, `cost`, and `priced`, the number of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
     runs = _from_runs(question, is_joined=question.needs_shares)

@@ -50,7 +50,9 @@ NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table of sums by day or hour. They are computed again if their day was marked.
+    """A table of sums of runs by day or by hour.
+
+    The writer marks a day when it stores or changes runs of it. Then its sums are computed again.
 
     Attributes:
         table: Name of the table. Its rows have `project`, `day_ns`, `computed_ns` and the columns.
@@ -139,14 +141,14 @@ ORDER BY project, day_ns LIMIT 1000""").fill(
 def recompute(
     client: StoreClient, memory: Memory, project: str, days_ns: Sequence[int], now_ns: int
 ) -> None:
-    """Compute the current totals of some days of a project.
+    """Compute and store the totals of some days of a project.
 
     The runs of these days must not be changing. You can call it again, and another collector may
     call it at the same time.
 
     Args:
         client: Client of this thread.
-        memory: What is known about projects. It forgets these days.
+        memory: Cached facts about projects. Those about these days are removed.
         project: The project.
         days_ns: Start of each day.
         now_ns: Time of the store's clock before anything is read.

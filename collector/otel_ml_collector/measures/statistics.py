@@ -75,11 +75,11 @@ def list_projects(reader: Reader) -> list[Row]:
 
 
 def read_days(reader: Reader, project: str) -> dict[int, int | None]:
-    """Read for each day of a project since when its totals are up to date, oldest day first.
+    """Find out for which days of a project the stored totals are up to date, oldest day first.
 
     Returns:
-        For the start of each day, when it was computed; None if it has changed since, or was never
-            computed. Days on which nothing was stored are left out.
+        For the start of each day, the time when its totals were computed. None if runs of the day
+            have changed since, or if there are no totals. Days without runs are left out.
     """
     sql = Sql("""
         SELECT day_ns, if(computed_ns > marked_ns, computed_ns, NULL) AS known_ns FROM ({states})
@@ -129,7 +129,8 @@ START: Final = Sql("start_ns")
 def bucket_of(buckets: Buckets, time: Sql = START) -> Sql:
     """Write the SQL for the start of the bucket that contains a time, as `bucket`.
 
-    It needs `bucket_parameters`. Buckets of equal length take a fifth of the time of a search.
+    The query needs the parameters of `bucket_parameters`. For buckets of equal length, the SQL is
+    an arithmetic formula, because searching the list of buckets takes five times as long.
     """
     if buckets.is_even:
         return Sql("""greatest({bucket_first:Int64},
@@ -256,9 +257,13 @@ _TOPS: Final = Condition(
 def count_traces(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count the runs at the top of a trace with a call, like `count_runs`.
+    """Count the traces that contain a call, by time bucket, with the columns of `count_runs`.
 
-    If a trace has no run at the top, its roots count. None if `count_roots` is None.
+    A trace counts as one run: its top span. If the top span has not arrived, each run without a
+    recorded parent counts.
+
+    Returns:
+        A row for each bucket. None if there are too many runs, as for `count_roots`.
     """
     lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
     if lost is None:
@@ -299,8 +304,9 @@ _MODELS_READ: Final = 10_000
 def list_models(reader: Reader, project: str) -> list[Row]:
     """List the models of a project; the one with the latest run comes first.
 
-    A model with only open runs is listed with 0 runs. So is a model that was sent without a run,
-    with the time of that. Runs of experiments are counted separately.
+    A model with only open runs is listed with 0 runs. A version of a model can also arrive without
+    any run; that model is listed with 0 runs and the time of its version. Runs of experiments are
+    counted separately.
     """
     counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
     tried = reader.ahead(_list_tried_models, project, counted.tried) if counted.items else None

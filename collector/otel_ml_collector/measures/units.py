@@ -36,17 +36,18 @@ _AT_ONCE: Final = Sql("0")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """Which recorded runs are compared.
+    """Which two sets of recorded runs are compared: a baseline and a candidate.
 
     Attributes:
-        runs: SQL condition for the runs of both sides.
-        is_before: SQL condition for those of the baseline.
-        values: Parameters of both, with `project`, `start` and `end`.
+        runs: SQL condition for the runs of both sets.
+        is_before: SQL condition for the runs of the baseline.
+        values: Parameters of both conditions, with `project`, `start` and `end`.
         counts: Approximate number of runs of the baseline and of the candidate.
         names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
             they are "before" and "now".
-        place: SQL of the number of the time window in which a run of the candidate began.
-        windows: Number of windows; 1 if the runs are compared once.
+        place: SQL of the index of the time window in which a run of the candidate began.
+        windows: Number of time windows. A release is compared after each window; everything else
+            has one window.
         outcomes: Prediction targets by which the runs are compared.
     """
 
@@ -62,15 +63,15 @@ class Sides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What ground truth shows about each prediction, for one prediction target.
+    """The result of each prediction for one prediction target: right or wrong, or its distance.
 
     Attributes:
-        figure: Name of the figure.
+        figure: Name under which the comparison lists this result.
         target: Name of the prediction target.
         kind: `rate` if a prediction is right or wrong, `score` for a number.
         rows: SQL of the predictions: `trace_id`, `span_id`, and `value`, which is NULL without
             ground truth. It may use the parameters of `Sides`.
-        values: Its other parameters.
+        values: Other parameters of that SQL.
     """
 
     figure: str
@@ -143,20 +144,24 @@ def read_units(
     *,
     is_split: bool = False,
 ) -> list[Row]:
-    """Read the sums of each figure by unit. Units with equal sums are one row with their number.
+    """Read the sums of each figure for each unit: a session, or a trace without a session.
+
+    Runs of one unit are not independent, so intervals are computed from units, not from runs.
 
     Args:
         reader: The store.
         project: The project.
-        sides: The runs to compare.
-        strata: Values of the tag by which units are grouped, as in `tag_kv`.
-        every: Read one of so many units, of the baseline and of the candidate.
+        sides: The two sets of runs to compare.
+        strata: Tag values to split the units by, as text such as `client=Kessler`.
+        every: Sampling intervals for the baseline and the candidate: 10 reads every tenth unit.
         is_split: Whether each run counts for its own value of the tag. Otherwise, the first run
             of a unit decides for all of its runs.
 
     Returns:
-        Rows with `is_before`, `figure`, `place`, `stratum`, `total` and `first` in `MILLIONTHS`,
-        `n` and `units`.
+        One row for all units with equal sums; `units` is their number. `is_before` is true for the
+        baseline, `place` is the index of the time window, `stratum` the tag value. `total` is the
+        sum of `figure`, and `first` its mean in the unit's first window, both in `MILLIONTHS`. `n`
+        is the number of runs with a value.
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
@@ -225,14 +230,15 @@ def read_outcomes(
     every: tuple[int, int],
     is_split: bool = False,
 ) -> list[Row]:
-    """Read the sums of what ground truth shows by unit. Equal units are one row.
+    """Read how good predictions were, as sums for each session or trace (unit), in both sets.
 
-    The arguments are those of `read_units`.
+    The arguments and the columns `is_before`, `place`, `stratum` and `units` are those of
+    `read_units`.
 
     Returns:
-        Rows with `is_before`, `place` and `stratum`; `total` in `MILLIONTHS`, `n` (predictions with
-        ground truth) and `missing` (those without); the same of the unit's first window as
-        `first_total`, `first_n` and `first_missing`; and `units`.
+        Rows that also have `total` (the sum of the values of the outcome, in `MILLIONTHS`), `n`
+        (number of predictions with ground truth) and `missing` (number of those without). The same
+        sums of only the unit's first time window are `first_total`, `first_n` and `first_missing`.
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
@@ -262,17 +268,17 @@ _NO_PARTS: Final = Sql("''")
 def find_request_ms(
     reader: Reader, runs: Sql, values: Mapping[str, Any], every: int, by: Sql = _NO_PARTS
 ) -> dict[str, float]:
-    """Return the median duration in ms of the requests with given runs.
+    """Return the median duration, in ms, of the requests that contain certain runs.
 
     Args:
         reader: The store.
-        runs: SQL that is true for the runs.
+        runs: SQL condition that selects the runs.
         values: The parameters, with `project`, `start` and `end`.
-        every: Read one of so many traces.
+        every: Sampling interval: 10 reads every tenth trace.
         by: SQL of a text to group the runs by; one group by default.
 
     Returns:
-        The durations by that text.
+        The median duration for each value of that text.
     """
     sql = _REQUESTS.fill(
         by=by,
@@ -301,10 +307,21 @@ _IS_RECENT: Final = Sql("start_ns >= {recent_start:Int64} AND start_ns < {recent
 def sample_traces(
     reader: Reader, project: str, condition: Condition, window: Window, recent: Window
 ) -> Row:
-    """Count the matching `runs`, the requests among them (`tops`) and their `traces`.
+    """Count the matching runs, and take a sample of their traces.
 
-    The traces are the smallest hashes of their IDs, in order. `recent` has the same of the runs
-    that also began in the second window.
+    The sample shows how many traces two conditions have in common: it consists of the 1,000
+    traces whose IDs have the smallest hashes.
+
+    Args:
+        reader: The store.
+        project: The project.
+        condition: Selects the runs.
+        window: The time range in which the runs began.
+        recent: A shorter time range, for a second sample.
+
+    Returns:
+        A row with `runs`, `tops` (the requests among them), `traces` (hashes of the sampled traces,
+        in order) and `recent` (the same for runs that began in the time range `recent`).
     """
     all_traces, recent_traces = (
         _SMALLEST.fill(part=part, most=SAMPLED_TRACES) for part in (Sql("1"), _IS_RECENT)

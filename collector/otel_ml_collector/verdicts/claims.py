@@ -171,12 +171,13 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
 def write_difference(
     difference: Interval | None, kind: Literal["rate", "score", "amount"], of: str = ""
 ) -> str:
-    """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without one.
+    """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without a difference.
 
     Args:
         difference: The difference.
-        kind: What the values are.
-        of: What differs, for a sentence: `Difference in latency: +53 % (95 % interval: 20 to 90)`.
+        kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost.
+        of: Name of the figure. If it is given, the result is a sentence:
+            `Difference in latency: +53 % (95 % interval: 20 to 90)`.
     """
     change, bounds = write_change(difference, kind), write_bounds(difference, kind)
     if not of:
@@ -188,11 +189,11 @@ def write_difference(
 
 
 def name_measured(figure: str, kind: Literal["rate", "score", "amount"], judge: str = "") -> str:
-    """Name a figure in a sentence: `latency`, `the share of failed runs`.
+    """Return the words for a figure in a sentence: `the share of failed runs` for `errors`.
 
     Args:
-        figure: Name of the figure.
-        kind: What its values are.
+        figure: Name of the figure, such as `errors`, or of a judge.
+        kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost.
         judge: The judge with its version, such as `"grounded" v1`, if one gives the figure.
     """
     if judge:
@@ -225,16 +226,17 @@ def measure_of(figure: str) -> Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedValues:
-    """The values of two sides by one figure.
+    """One figure, such as latency, for two sets of runs that are compared.
 
     Attributes:
         figure: `errors`, `missing inputs`, `missing outputs`, `latency`, `tokens`, `cost`, or the
             name of a judge or prediction target.
-        kind: What the values are.
-        now: Value of the side that is worse; latency in ms, cost in $.
-        before: Value of the side that it is compared with.
-        is_target: Whether a prediction target is meant: the share of right predictions, or the
-            distance to the ground truth.
+        kind: `rate` for a share from 0 to 1, `score` for a mean score, `amount` for latency, tokens
+            or cost.
+        now: Value of the set of runs that the sentence is about; latency in ms, cost in $.
+        before: Value of the set of runs that it is compared with.
+        is_target: Whether the figure is a prediction target. The values are then the share of right
+            predictions, or the mean distance to the ground truth.
     """
 
     figure: str
@@ -299,7 +301,8 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
 
     Args:
         subject: The function, such as `triage`.
-        part: The slice, such as `client lakeview`; empty for a version, which the subject names.
+        part: The slice, such as `client lakeview`. Empty if the part is a version; then `subject`
+            names it, such as `triage v2`.
         values: Values of the slice and of all other runs.
         is_worse: Whether the slice is worse.
     """

@@ -63,11 +63,12 @@ class IntervalBar:
 
 @dataclass(frozen=True, slots=True)
 class VerdictLine:
-    """A judge, failed calls, latency, tokens or cost in the table of a verdict.
+    """A row in the table of a verdict: one figure, such as a judge, failed runs, or cost.
 
     Attributes:
-        kind: Quality, Errors, Latency or Cost, if the table is sorted by kind.
-        note: A remark next to the word, such as the smallest difference that matters.
+        word: The verdict on this figure in one word, such as `worse`.
+        kind: Quality, Errors, Latency or Cost, if the table is sorted by kind; else empty.
+        note: A remark next to `word`, such as the smallest difference that matters.
     """
 
     name: str
@@ -150,11 +151,12 @@ def make_banner(
 
 
 def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:
-    """Write that a name in front of a sentence is a judge's: `judge "exact": 67 % pass`.
+    """Write a judge's name as such: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
 
     Args:
-        sentence: The deciding figure in words, with its name in front.
-        judges: The changes by each judge.
+        sentence: The deciding figure in words, starting with its name. It is returned unchanged if
+            the name is not that of a judge.
+        judges: The changes of the scores of each judge.
     """
     name, has_name, text = sentence.partition(": ")
     is_judge = has_name and any(one.judge == name and not one.target for one in judges)
@@ -358,12 +360,15 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
 def draw_differences(
     differences: Sequence[tuple[Interval | None, float, str]], kind: FigureKind
 ) -> list[IntervalBar | None]:
-    """Draw differences of one figure on a common scale; None for one without an interval.
+    """Draw the differences of one figure, each with its interval, on a common scale.
+
+    A difference without an interval is not drawn; the result has None in its place.
 
     Args:
-        differences: The difference of each row, the margin below which it does not matter, and the
-            word of the verdict.
-        kind: What differs. The difference of an amount is a ratio.
+        differences: For each row, the difference, the margin below which a difference does not
+            matter, and the verdict in one word, such as `worse`.
+        kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost,
+            where the difference is a ratio: 1.2 is 20 % more.
     """
     rows = [
         (_read_change(difference) if kind == "amount" and difference else difference, margin, word)

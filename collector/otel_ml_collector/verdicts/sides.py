@@ -86,17 +86,19 @@ class SidesVerdict:
     """The verdict on two sets of recorded runs.
 
     Attributes:
-        word: The verdict by the worst figure; latency, tokens and cost alone make it worse, but
-            never better.
+        word: The verdict, which the worst figure decides. More latency, tokens or cost alone can
+            make it `worse`, but less of them never makes it `better`.
         first: The figure that decides; None if both sides have no figure in common.
         figures: The figures, worst first.
         digests: By judge, the digest of the version that counts.
-        unlike: Why a judge is not compared, by judge: no version of it scored both sides. Also why
-            ground truth is not compared.
+        unlike: Figures that are not compared, each with the reason. For example, no version of the
+            judge scored both sets of runs.
         targets: Prediction targets, by the name of their figure.
         numbers: The version numbers of the judges.
-        tag: The tag by which both sides are weighted; empty for none.
-        share: The share of sessions and traces that was counted.
+        tag: The tag whose values have the same weight on both sides, so that a different mix of
+            clients, for example, does not count as a difference. Empty for none.
+        share: Share of the sessions and traces that was read, from 0 to 1. It is below 1 if there
+            are too many; then a sample is compared.
         counts: How many runs the baseline and the candidate have.
         shared: Number of runs on both sides. If there are any, the sides are not compared.
     """
@@ -148,18 +150,21 @@ def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
 def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
-    The units are sessions; a trace without a session is a unit of its own. Both sides are weighted
-    by the largest tag that both have. For each judge, the newest version that scored both sides
-    counts.
+    Intervals treat the runs of a session as one unit. A trace without a session is a unit of its
+    own. If both sets have a tag such as `client`, its values get the same weight in both, so that
+    another mix of clients does not look like a change. Of several such tags, the one that most runs
+    have is used. For each judge, the newest version that scored both sets counts.
     """
     return SideRows.read(reader, project, sides).compare(sides.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class SideRows:
-    """Rows of two sides. They are read once, then compared up to any window of the candidate.
+    """Sums of two compared sets of runs, read once and compared for several time ranges.
 
-    A session that lasts for several windows counts in the first, with its later runs.
+    The runs of the candidate are split into windows by time. You can compare the first window, the
+    first two, and so on. A session that lasts for several windows counts completely in the first
+    one.
 
     Attributes:
         rows: The rows of `read_units`.
@@ -318,16 +323,16 @@ def compare_filters(
 def compare_tag_values(
     reader: Reader, project: str, sides: Sides, tokens: Sequence[str]
 ) -> dict[str, SidesVerdict]:
-    """Compare two sets of recorded runs for each value of a tag. All are read at once.
+    """Compare two sets of recorded runs separately for each value of a tag, such as each client.
 
     Args:
         reader: The store.
         project: The project.
-        sides: Both sets, with the runs of all values.
-        tokens: Values of one tag, each as `tag=value`.
+        sides: The two sets of runs, not restricted to a tag value.
+        tokens: Values of one tag, each as `tag=value`, such as `client=Kessler`.
 
     Returns:
-        The verdict for each token.
+        The verdict by these texts.
     """
     every = _find_sampling(sides)
     rows_of: defaultdict[str, list[Row]] = defaultdict(list)

@@ -198,13 +198,14 @@ class FigureChange(BaseModel):
 def make_figure_change(
     figure: FigureVerdict, digest: str, number: int | None, *, is_release: bool
 ) -> FigureChange:
-    """Describe the change of a figure.
+    """Describe the change of a figure, such as latency, for the API and for pages.
 
     Args:
         figure: The verdict on the figure.
         digest: The digest of the judge's version; empty without a judge.
         number: The number of the judge's version.
-        is_release: Whether more runs will follow, so that an open verdict is `watching`.
+        is_release: Whether this is a release in production. More runs will follow then, so a
+            verdict that is not certain yet is `watching` instead of `inconclusive`.
     """
     verdict = figure.verdict
     change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
@@ -341,9 +342,11 @@ class JudgedSides(Protocol):
 
 
 def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
-    """Return the deciding word, its sentence, and the size of the change. None without figures.
+    """Return the verdict of the deciding figure, a sentence about it, and the size of its change.
 
-    Failed calls decide before judges do; latency, tokens and cost count if no judge does.
+    The share of failed calls decides first, if it gives the same verdict as the whole comparison.
+    Else the judge with the worst verdict decides; without judges, latency, tokens or cost. None if
+    there are no figures.
     """
     failures, judges = comparison.failures, comparison.judges
     if failures is not None and failures.is_decided and failures.word == comparison.word:
