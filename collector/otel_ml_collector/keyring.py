@@ -179,9 +179,9 @@ class Keyring:
         Args:
             headers: Headers or metadata with lower-case names: ``authorization: Bearer KEY`` or
                 ``x-api-key: KEY``.
-            is_local: Whether the sender is on this machine. Only matters while there are no keys:
-                then it needs none, or if keys are required, it may send the token of the data
-                directory to create the first one.
+            is_local: Whether the sender is on this machine. This matters only while no key exists.
+                A local sender then needs no key. If keys are required, it can send the token from
+                the data directory instead, to create the first key.
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND

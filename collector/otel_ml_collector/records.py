@@ -69,9 +69,10 @@ def text_of(value: TagValue) -> str:
 
 @dataclass(slots=True)
 class TraceKey:
-    """An index entry that finds a trace by its id or by the user's own key.
+    """An index entry that finds a trace by its ID or by a key that the user gave it.
 
-    A trace id of zeros means: late-arriving records about the key itself.
+    An entry whose trace ID is all zeros belongs to no trace. It says that records such as feedback
+    have arrived for the key.
     """
 
     key: str = field(metadata=kept("The id in hex, or the user's own key", "String"))
@@ -97,13 +98,15 @@ class TraceKey:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSign:
-    """A sign of life of a sending process, or its own counts. Times come from its own clock.
+    """What a sending process reports about itself: heartbeats, its end, and counts of its spans.
+
+    The times come from the clock of that process.
 
     Attributes:
-        heartbeat_ns: Time of its last heartbeat; 0 if there was none.
-        goodbye_ns: Time when it announced its end; 0 if it did not.
-        seq: Highest number that it gave to a span of the project; 0 if unknown.
-        dropped: Number of spans of the project that it dropped; 0 if unknown.
+        heartbeat_ns: Time of the last heartbeat; 0 if there was none.
+        goodbye_ns: Time when the process announced that it ends; 0 if it did not.
+        seq: Highest sequence number that the process gave to a span of the project; 0 if unknown.
+        dropped: Number of spans of the project that the process dropped; 0 if unknown.
     """
 
     project: str = field(metadata=kept("Where its spans are filed", "LowCardinality(String)"))
@@ -134,18 +137,18 @@ class ProcessSign:
 
 @dataclass(slots=True)
 class Arrivals:
-    """Numbers of received spans from one process that ended in one hour.
+    """The sequence numbers of spans that one process sent in one request, for one hour.
 
     otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
-    Each entry covers one request.
 
     Attributes:
         hour: Hour in which the spans ended, in hours since 1970 (UTC).
         minute: Minute of arrival, in minutes since 1970 (UTC).
-        timely: Numbers that arrived within 5 minutes after their span ended.
-        late: Numbers that arrived later.
-        dropped: Number of spans that the process had dropped by then; 0 if not reported.
-        settled: Number up to which nothing can arrive any more; 0 if not reported.
+        timely: Sequence numbers of spans that arrived within 5 minutes after they ended.
+        late: Sequence numbers of spans that arrived later.
+        dropped: How many spans the process had dropped until then; 0 if not reported.
+        settled: Spans up to this sequence number were sent or dropped, so a missing one will not
+            arrive any more; 0 if not reported.
     """
 
     project: str
@@ -221,9 +224,9 @@ class SpanRefusal:
         reason: Why, as reported to the sender.
         process: Process that sent them; empty if they name none.
         hour: Hour of arrival, in hours since 1970 (UTC).
-        last_ns: Time of arrival.
-        numbers: Numbers of the spans that have one.
-        unnumbered: How many have none.
+        last_ns: Time of arrival, in nanoseconds since 1970.
+        numbers: Sequence numbers of the refused spans. otel-ml's SDK numbers its spans.
+        unnumbered: Number of refused spans without a sequence number.
     """
 
     project: str

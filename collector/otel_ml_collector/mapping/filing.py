@@ -58,7 +58,8 @@ class Filing:
         prices: Prices of model calls; None if no cost is computed.
         by_service: Whether ``service.name`` of the resource is the project if nothing else names
             one.
-        owners: Kinds and services of recent spans, across requests.
+        owners: Kinds and services of recent spans, also of earlier requests, to detect spans that
+            have the same ID.
     """
 
     header_project: str | None

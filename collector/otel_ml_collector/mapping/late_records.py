@@ -229,14 +229,14 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
-    """Return the index entry that finds late-arriving records about a trace key.
+    """Return an entry for the index of trace keys that says that a key has late-arriving records.
 
-    It finds the records for any trace that has the key.
+    With this entry, the records are found for each trace that has the key, also for later ones.
 
     Args:
-        owner: The key in its form as owner of a record.
-        project: Project of the record.
-        at_ns: Time of the record, in nanoseconds since the epoch.
+        owner: The key, as it is stored in the field `owner` of a record.
+        project: Project of the late-arriving record.
+        at_ns: Time of that record, in nanoseconds since the epoch.
     """
     return TraceKey(owner.removeprefix(KEY), project, NO_TRACE_ID, at_ns, at_ns)
 

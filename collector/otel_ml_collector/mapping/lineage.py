@@ -35,13 +35,16 @@ def has_bad_alias(span: Span, owner: str) -> bool:
 
 
 def read_alias(span: Span, project: str, owner: str, sender: str) -> list[AliasMove]:
-    """Return the alias that a record moves, as a list of one; empty if it moves none.
+    """Read a change of an alias, such as `champion`, which names a version of a model.
 
     Args:
-        span: The record.
+        span: The span that carries the record.
         project: Project of the record.
-        owner: Model version that the record is about.
-        sender: Name of the API key that sent it.
+        owner: The model version that gets the alias, or loses it.
+        sender: Name of the API key that sent the record.
+
+    Returns:
+        A list with the change; empty if the record does not change an alias.
     """
     attributes = span.attributes
     if names.ALIAS not in attributes:

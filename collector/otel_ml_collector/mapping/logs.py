@@ -72,7 +72,7 @@ _RANGES: Final = ((17, "error"), (13, "warning"), (9, "info"), (1, "debug"))
 
 
 def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
-    """Map log records to records.
+    """Map OTLP log records to the records that the collector stores.
 
     Args:
         logs: Log records in any order. Duplicates are allowed. Their spans may be missing.
@@ -80,8 +80,8 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
     Returns:
         The records, and the number of log records that can never be stored, by reason. The same log
-        record always gives the same records. One without any time gets the time of the request, and
-        keeps its ID when it is sent again.
+        record always gives the same records. A log record without any time gets the time of the
+        request. If it is sent again, its record has the same ID.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
     calls: list[Span] = []

@@ -56,9 +56,10 @@ def is_known_model(name: str, own: Collection[str] = ()) -> bool:
 
 
 def is_model_alone(text: str, own: Collection[str] = ()) -> bool:
-    """Return whether a text is clearly the name of a model, even if nothing says so.
+    """Return whether a text is clearly a model name, whatever the name of its attribute is.
 
-    It is one word that begins with a family of names, with or without a provider before it.
+    It must be one word that begins with the name of a model family, such as `gpt-4o-mini`. A
+    provider may come first: `openai/gpt-4o-mini`.
     """
     return text in own or _is_alone(text)
 

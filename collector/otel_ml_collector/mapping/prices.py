@@ -219,10 +219,11 @@ class Prices:
 
 
 def add_costs(run_columns: RunColumns, prices: Prices, starts_ns: Sequence[int]) -> None:
-    """Compute the costs of calls whose spans do not state them.
+    """Compute the cost of each call whose span does not state it.
 
-    Emitters state a cost of 0 for models whose price they do not know. Next to tokens of a model
-    with a price, such a cost is computed, too. Our own SDK states only what a caller passed.
+    Many instrumentations state a cost of 0 for a model whose price they do not know. So a stated 0
+    is replaced too, if the call has tokens and the price is known here. A cost from otel-ml's own
+    SDK is kept, because the user passed it.
 
     Args:
         run_columns: Fields of the runs; costs are added.

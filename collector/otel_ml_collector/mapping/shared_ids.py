@@ -26,10 +26,10 @@ class SpanOwners:
         self._owners: dict[int, int] = {}
 
     def find_shared(self, runs: Iterable[Run], service: str) -> list[Run]:
-        """Find the runs whose span was already sent by another service or with another kind.
+        """Find the runs whose span ID another service, or a span of another kind, used before.
 
-        A span that is sent again is not found. Of two conflicting spans, the later one is found
-        each time.
+        A span that the same service sends again is not found. Of two spans with one ID, the one
+        that arrived later is found, also when it is sent again.
         """
         owners, shared = self._owners, []
         for run in runs:

@@ -131,13 +131,13 @@ def map_spans(spans: Iterable[Span], filing: Filing) -> Records:
 
 
 class Processes:
-    """Signs of life and span numbers of the processes that sent the spans of one request.
+    """Heartbeats and sequence numbers of the processes that sent the spans of one request.
 
     otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
 
     Attributes:
-        signs: Sign of life, by project and process.
-        arrivals: Numbers of the received spans, by project, process and hour.
+        signs: What each process reports about itself, by project and process.
+        arrivals: Sequence numbers of the received spans, by project, process and hour.
     """
 
     def __init__(self, now_ns: int) -> None:

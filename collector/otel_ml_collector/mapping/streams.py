@@ -85,11 +85,12 @@ def find_stream_chunks(
 
 
 def join_pieces(messages: object, *, is_cut: bool = False) -> object:
-    """Join the messages of a stream with one message per chunk. Return others unchanged.
+    """Join messages that are the chunks of one streamed answer. Return others unchanged.
 
     Args:
         messages: Recorded messages. They are joined if only the last one has a finish reason.
-        is_cut: Whether the stream was interrupted. Then no message may have a finish reason.
+        is_cut: Whether the stream was interrupted. Then they are joined only if no message has a
+            finish reason.
     """
     if not isinstance(messages, list) or len(messages) < _LEAST_PIECES:
         return messages

@@ -86,11 +86,11 @@ def read_payload(value: Value) -> tuple[object, str]:
 def to_json(value: object, nan: str | None = None) -> str:
     """Return a value as JSON text. Bytes become base64, unknown types become text.
 
-    Infinite numbers become their names, as texts.
+    Infinite numbers become the texts `Infinity` and `-Infinity`.
 
     Args:
         value: The value.
-        nan: What NaN becomes. In a payload it is no value, as our own SDK writes it.
+        nan: The text that replaces NaN. None writes `null`, as otel-ml's SDK does in payloads.
     """
     return _dump(value, orjson.OPT_NON_STR_KEYS, nan)
 

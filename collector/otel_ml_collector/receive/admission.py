@@ -86,9 +86,10 @@ class PlaceInLine:
 
     Attributes:
         size: Size of the request in bytes, plus a fixed cost.
-        cost: How many of them count; less than `size` for a large request.
-        since_s: When it started to wait, in seconds of a monotonic clock.
-        before: Bytes in the queue at that time, including all of its own.
+        cost: The bytes that count against the share of its sender. Less than `size` for a large
+            request.
+        since_s: When the request started to wait, in seconds of a monotonic clock.
+        before: Bytes in the queue at that time, including the `size` of this request.
     """
 
     size: float
@@ -290,15 +291,15 @@ class Budget:
         self._bytes = 0
 
     def claim(self, number: int, own: int) -> None:
-        """Add bytes of a request.
+        """Reserve more bytes for a request, unless all requests together reach the limit.
 
         Args:
             number: Bytes to add.
-            own: How many the request has then. A large request leaves a part of the limit to
-                others.
+            own: Bytes of this request after adding them. For a large request the limit is lower,
+                so that small requests still have room.
 
         Raises:
-            Unavailable: The limit is reached.
+            Unavailable: The limit is reached; nothing was reserved.
         """
         most = _LARGE_IN_FLIGHT_BYTES if own > LARGE_BYTES else _IN_FLIGHT_BYTES
         with self._lock:
@@ -338,7 +339,9 @@ class Reservation:
         return time.monotonic() - self._since_s
 
     def announce(self, sender: str, size: int) -> None:
-        """Reserve a place before the body is read; it is lost if the body is not sent in time.
+        """Reserve a place in the queue before the body of the request is read.
+
+        If the sender does not send the body in time, the place is given to others.
 
         Raises:
             Unavailable: There is no room. The error contains the retry delay.
@@ -460,12 +463,12 @@ class Quotas:
                 )
 
     def take(self, access: Access, *, spans: int = 0, size: int = 0) -> None:
-        """Take the spans and bytes of a request out of the buckets of its key.
+        """Count the spans and bytes of a request against the quota of its key (token buckets).
 
         Args:
             access: Access of the key that sent it.
             spans: Number of spans.
-            size: Bytes on the wire.
+            size: Bytes of the request as sent, so compressed if it was.
         """
         taken = {"spans": spans, "bytes": size}
         for unit, rate in _rates(access):

@@ -68,7 +68,8 @@ class Recent:
 
         Args:
             records: Records of a request; not changed.
-            ranks: Ranks of the runs of this group. The new runs of the request are added.
+            ranks: The rank of each run in the group of requests that is being collected. The new
+                runs of the request are added to it.
 
         Returns:
             The new records; empty if there are none.
@@ -83,8 +84,8 @@ class Recent:
         """Remember the runs of a group that was stored.
 
         Args:
-            ranks: Rank of each run. Those of `left` are removed.
-            left: Runs of the group that were not stored.
+            ranks: Rank of each run of the group. Runs of `left` are removed from it.
+            left: Runs of the group that were not stored, because they were deleted.
         """
         for run in left:
             ranks.pop(_key_of(run), None)
@@ -175,13 +176,14 @@ class Commit:
         prepare: Called on the thread before its first group.
         on_stored: Called on the thread with the new records of each stored group, after the senders
             were answered.
-        count_deletions: Returns a number that changes after each deletion. What is known about
-            stored runs is then forgotten, so that deleted ones are refused and not acknowledged.
-        collect_s: Least time in seconds from the beginning of a group to that of the next one,
-            unless that one is full. 0 collects nothing.
+        count_deletions: Returns a number that changes after each deletion. Then the cache of stored
+            runs is cleared, so that a deleted run that is sent again is refused. Otherwise it would
+            be acknowledged as already stored.
+        collect_s: Minimum time in seconds between the starts of two groups, so that requests that
+            arrive meanwhile are stored together. A full group does not wait. 0 turns this off.
 
     Attributes:
-        is_collecting: Whether requests wait only for others to be stored with them.
+        is_collecting: Whether waiting requests wait only because of `collect_s`.
     """
 
     def __init__(

@@ -212,8 +212,9 @@ class Intake:
     async def accept(self, export: Export, reservation: Reservation) -> ExportAnswer:
         """Store the records of a request and return the answer.
 
-        If the time for an answer is over, a request of more than 256 KiB goes on. When its sender
-        sends the same bytes again, that call waits for the same work.
+        If the request cannot be stored in time, the sender gets `Unavailable` and should retry. If
+        the request has more than 256 KiB, storing continues in the background. When the sender
+        sends the same bytes again, that request waits for the work that is already in progress.
 
         Args:
             export: The request.
@@ -244,10 +245,12 @@ class Intake:
         return answer
 
     def store_own(self, project: str, body: bytes) -> None:
-        """Store spans that this collector made itself; durable on return. For threads.
+        """Store spans that this collector made itself; durable on return.
+
+        It blocks, so do not call it on the event loop.
 
         Args:
-            project: Their project.
+            project: The project to store them in.
             body: An OTLP request in JSON.
 
         Raises:

@@ -14,10 +14,10 @@ def add_buckets(
     """Add the buckets of a histogram of values that are not negative.
 
     Args:
-        intervals: Number of values by interval; changed.
+        intervals: Number of values between two bounds, which this function changes.
         bounds: Upper bounds of the buckets, except the last one, which has no upper bound.
         buckets: Number of values in each bucket.
-        weight: -1 to subtract them.
+        weight: 1 to add the buckets, -1 to subtract them.
     """
     if len(buckets) != len(bounds) + 1 or not bounds:
         return

@@ -113,7 +113,9 @@ def read_rows(
 def read_words(
     present: Present, values: AttributeColumns, places: Sequence[int], unknown: set[int]
 ) -> list[str | None]:
-    """Return the kinds of runs that a dialect states, such as ``model`` for ``LLM``.
+    """Read the kind of run that each span states in the attributes of another instrumentation.
+
+    For example, OpenInference's ``LLM`` is ``model``.
 
     Args:
         present: Attributes of the dialect that the spans have.
@@ -122,7 +124,7 @@ def read_words(
         unknown: Receives the indexes of spans that state an unknown kind.
 
     Returns:
-        Our kind for each index; None if the span states none or an unknown one.
+        The kind of run for each index; None if the span states none or an unknown one.
     """
     dialect = present.dialect
     every = values.run_columns.every

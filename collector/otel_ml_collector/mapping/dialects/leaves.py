@@ -73,10 +73,10 @@ def _split(word: str) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class NamedValue:
-    """A text, a number, or a list of texts.
+    """A value that was found in a span: a text, a number, or a list of texts.
 
     Attributes:
-        words: Words of its name and of the names around it.
+        words: The words of the attribute name and of the JSON keys that lead to the value.
         value: The value.
         source: Attribute or event that holds it.
     """
@@ -88,11 +88,12 @@ class NamedValue:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """Messages that belong together, in order.
+    """A list of chat messages that was found in a span, in order.
 
     Attributes:
-        words: Words of the names around them, without numbers.
-        messages: The messages, with a role that is known.
+        words: The words of the attribute name and JSON keys that lead to the list, without
+            numbers: `llm`, `input` and `messages` for `llm.input.0.messages`.
+        messages: The messages. Each has a known role, such as `user`.
         source: Attribute or event that holds them.
     """
 
@@ -103,12 +104,12 @@ class Talk:
 
 @dataclass(slots=True)
 class Leaves:
-    """The values of a span.
+    """All values in the attributes and events of a span, with JSON parsed.
 
     Attributes:
         leaves: Texts, numbers and lists of texts.
-        wholes: Objects below a name, for inputs and outputs that are no text.
-        talks: Messages.
+        wholes: JSON objects, for inputs and outputs that are not plain text.
+        talks: Lists of chat messages.
     """
 
     leaves: list[NamedValue] = field(default_factory=list)
@@ -233,9 +234,10 @@ def _to_json(token: re.Match[str]) -> str:
 
 
 def read_message(value: object) -> dict[str, object] | None:
-    """Return a message with a known role and its content; None for anything else.
+    """Return a value as a chat message with a known role and content; None if it is no message.
 
-    The forms of known providers stay as they are, because `otel_ml.genai.messages` reads them.
+    A message in the format of a known provider is returned unchanged, because
+    `otel_ml.genai.messages` reads these formats later.
     """
     if isinstance(value, str):
         value = open_text(value)

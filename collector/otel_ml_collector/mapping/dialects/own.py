@@ -187,9 +187,13 @@ def read_judges(
 def read_score(
     attributes: Mapping[str, Value], judge: str, facts: Mapping[str, Value]
 ) -> tuple[float | None, bool | None]:
-    """Return score and pass mark of a judge.
+    """Return the score of a judge, and whether the run passed it.
 
-    If a span may have only few attributes, the SDK writes both into `facts` instead of attributes.
+    Args:
+        attributes: Attributes of the span.
+        judge: Name of the judge.
+        facts: JSON in one attribute of the span. The SDK writes the score there if the span limits
+            of OpenTelemetry leave no room for more attributes.
     """
     passed = attributes.get(names.PASSED_PREFIX + judge, facts.get("passed"))
     score = to_float(attributes.get(names.SCORE_PREFIX + judge, facts.get("score")))

@@ -105,10 +105,11 @@ class Plan:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run if none states it.
-        people: Sources of the session and the user under names that the sender chose.
+        people: Where to read the session and the user from, if the sender uses attribute names of
+            its own.
         rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
-        shape: Attributes that may show a call of a library that no table knows; None if a table
-            knows the span, or if it cannot be a call.
+        shape: Attributes that may show that the span is a model call of an unknown library. None if
+            the library is known (`tables.py`), or if the span cannot be a call.
     """
 
     own: own.OwnNames | None
@@ -191,8 +192,8 @@ def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
 def is_specific(dialect: Dialect, keys: Sequence[str]) -> bool:
     """Return whether attribute names show that spans come from one specific library.
 
-    False for names that many libraries share. For OpenLLMetry only ``traceloop.*`` counts, because
-    many libraries use its name for the total of tokens.
+    False for names that many libraries share. OpenLLMetry is recognized by ``traceloop.*`` only,
+    because many libraries use OpenLLMetry's attribute for the total number of tokens.
     """
     if dialect.name == OPENLLMETRY:
         return any(key.startswith("traceloop.") for key in keys)

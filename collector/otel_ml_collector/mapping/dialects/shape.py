@@ -1,4 +1,6 @@
-"""Reads calls of models from spans of libraries that no table knows, by the shape of their values.
+"""Reads model calls from spans of unknown libraries, by what their values look like.
+
+Known libraries are those with a table of attribute names in `tables.py`.
 
 A span is a call in either of two cases:
 
@@ -105,14 +107,14 @@ _CALLING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ShapeNames:
-    """The attributes of spans that may be calls of a library that no table knows.
+    """Attribute names that may show that spans are model calls of an unknown library.
 
     Attributes:
         models: Attributes that may name a model.
-        special: All attributes that the general conventions do not define.
-        has_counts: Whether one of the names may be a count of tokens.
-        spares: Attributes outside the GenAI conventions that may be inputs, outputs or counts, for
-            spans that have attributes of these conventions.
+        special: All attributes that OpenTelemetry's general conventions do not define.
+        has_counts: Whether one of the names may be a number of tokens.
+        spares: For spans that follow the GenAI conventions only in part: their other attributes,
+            which may have the missing inputs, outputs or token counts.
     """
 
     models: tuple[str, ...]
@@ -122,14 +124,14 @@ class ShapeNames:
 
 
 def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> ShapeNames | None:
-    """Return which attributes may show a call.
+    """Return which attribute names may show that a span is a model call.
 
     Args:
         keys: Attribute names of the span.
-        dialects: Dialects that are recognized by these names, and that need no scope.
+        dialects: Known instrumentations that these names show, without regard to the scope.
 
     Returns:
-        The attributes; None if the span cannot be a call, or if a table knows it.
+        The attributes. None if the span cannot be a call, or if its instrumentation is known.
     """
     if dialects or any(key.startswith(_OTHERS) for key in keys):
         return None
@@ -158,12 +160,14 @@ def read_shapes(
     run_columns: RunColumns,
     own_models: Collection[str] = (),
 ) -> None:
-    """Fill the fields of the spans that are calls by their shape, and whose kind is unknown.
+    """Read the model calls among spans whose kind is unknown, and fill the fields of their runs.
+
+    A span is a model call if its values look like one; see the module's docstring.
 
     Args:
         spans: Spans with the same attribute names and scope.
-        shape: Which of their attributes may show a call.
-        run_columns: Fields read so far.
+        shape: Which of their attributes may show a model call.
+        run_columns: Fields of the runs that are known so far. More are added.
         own_models: Names of models for which the user has set a price.
     """
     if spans[0].scope.name.startswith(_KNOWN_SCOPES):
@@ -219,10 +223,10 @@ def find_span_signs(
 
 
 def describe(span: Span, own_models: Collection[str] = ()) -> tuple[Sequence[str], Sequence[str]]:
-    """Describe which signs of a call a plain span has, and which ones it lacks.
+    """Explain why a span was not read as a model call: what suggests one, and what is missing.
 
     Returns:
-        The signs that were found and the missing ones, as noun phrases.
+        What was found and what is missing, in words such as `token counts`.
     """
     signs = _open(span, own_models)
     found, missing = list[str](), list[str]()

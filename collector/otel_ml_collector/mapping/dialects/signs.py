@@ -255,17 +255,17 @@ class ModelNames:
 
 @dataclass(slots=True)
 class Signs:
-    """The signs of a model call on one span.
+    """What was found on a span of an unknown library that suggests a model call.
 
     Attributes:
-        models: Names of a known model; None if there are none.
+        models: Names of a model that is known; None if there are none.
         unknown_model: Name of a model that is not known; empty if there is none.
-        counts: Token counts by field of a run.
-        usage_source: Attribute or event with the first count.
+        counts: Token counts, by the field of a run that they fill, such as `input_tokens`.
+        usage_source: Attribute or event with the first token count.
         inputs, outputs: Messages, texts or objects; None if there are none.
         has_messages: Whether a value is a list of role and content.
         message_sources: Attributes or events with inputs and outputs.
-        kind: Our kind, if the span states one; else empty.
+        kind: Kind of the run, such as `model` or `tool`, if the span states it; else empty.
         texts: Other fields of a run: provider, session, user and response ID.
         cost: In US dollars; None if the span states none.
         params: Parameters of the request.

@@ -185,13 +185,16 @@ class FieldSource:
     """Where the value of a run's field comes from, for spans with certain attribute names.
 
     Attributes:
-        names: Attributes it consists of; empty for a JSON schema.
-        name: The attribute, if its value is used as it is; else empty.
-        member: Path of a member of JSON; else empty.
-        shape: Structure of a flattened list; else None.
-        prefix: Prefix of the names, for all attributes below a name; else empty.
-        schema: Attribute with a JSON schema; else empty.
-        text_if: Attribute that may be ``text/plain``; else empty.
+        names: All attributes that the value is made from; empty if it is read from a JSON schema.
+        name: The only attribute, if its value is used unchanged; else empty.
+        member: If the value is inside a JSON attribute, the path to it; else empty.
+        shape: If the value is a list that is spread over several attributes, how to rebuild it;
+            else None.
+        prefix: If the value consists of all attributes that begin with a prefix, this prefix; else
+            empty.
+        schema: If the value is read from a JSON schema, the attribute with the schema; else empty.
+        text_if: An attribute with the media type. If it is ``text/plain``, the value is not parsed
+            as JSON. Empty if there is none.
     """
 
     names: tuple[str, ...] = ()
@@ -205,17 +208,20 @@ class FieldSource:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The sources of a dialect that are present on a span.
+    """Which attributes of a known instrumentation (a dialect) a span has.
+
+    A source says which attributes to read for a field of a run; see `FieldSource`.
 
     Attributes:
-        dialect: The dialect.
-        kind: Kind that follows from the names alone; empty if none does.
-        kind_sources: Present sources of the stated kind.
+        dialect: The table of the instrumentation's attribute names.
+        kind: Kind of the run, if the attribute names alone decide it; else empty.
+        kind_sources: Sources of the kind of the run, if the span states it.
         is_counted: Whether the span has token counts.
-        rows: Rows with present sources, these sources, and how their values are written.
-        scores: Present sources of scores.
-        needed: Present attributes. A model call must have a value for at least one of them. None
-            if the dialect has no such condition.
+        rows: The rows of the table whose attributes the span has. Each with its sources, and the
+            format of their values.
+        scores: Sources of scores.
+        needed: Attributes of the span. To be a model call, the span must have a value for at least
+            one of them. None if the dialect has no such condition.
         is_request: Whether the span is a request whose answer has its own span.
     """
 
@@ -344,7 +350,7 @@ _Tree = dict[str, "_Tree | Leaf"]
 
 
 def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | None:
-    """Return the structure of a flattened list, such as ``gen_ai.prompt.0.content``.
+    """Find how to rebuild a list that is spread over attributes: ``gen_ai.prompt.0.content``, ….
 
     Args:
         names: Attribute names of a span, in any order.
@@ -353,8 +359,8 @@ def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | No
 
     Returns:
         The items in the order of their numbers; gaps are skipped. None if there is no such list.
-        Left out are names nested too deeply, names beyond the first 1,024, and names that other
-        names extend.
+        Left out are names that are nested too deeply, names beyond the first 1,024, and a name that
+        is also the beginning of another one (``a.0`` next to ``a.0.b``).
     """
     tree: _Tree = {}
     fitting = (name for name in names if name.startswith(prefix))
@@ -437,11 +443,11 @@ def _names(shape: Shape) -> Iterable[str]:
 
 
 class AttributeColumns:
-    """The attributes of spans with the same names in the same order, one column per name.
+    """The attribute values of several spans, one column per attribute name.
 
     Args:
-        spans: Attributes of each span.
-        run_columns: Fields read so far.
+        spans: Attributes of each span. All have the same names in the same order.
+        run_columns: Fields of the runs that are known so far.
     """
 
     __slots__ = ("_columns", "_opened", "names", "run_columns", "spans")
