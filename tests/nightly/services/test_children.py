@@ -67,6 +67,8 @@ def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
     with serving(
         *CELERY, *prefork, ready=" succeeded ", times=LIMITS, variables=variables
     ) as service:
+        # The children deliver their runs before they end. Later runs would belong to the next test.
+        assert service.stop() == 0, service.output
         told = service.output
     asked, reached, lost = (
         told.count(text) for text in ("Soft time limit (0.1s) exceeded", "'reached'", "'lost'")
