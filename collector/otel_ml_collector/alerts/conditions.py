@@ -1,4 +1,8 @@
-"""Conditions of alert rules: which figures they can use, and what each figure needs."""
+"""Conditions of alert rules: which figures they can use, and what each figure needs.
+
+A figure is a number that is computed from the runs of a time window, such as ``error_share`` or
+``pass_rate("grounded")``.
+"""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -33,7 +37,7 @@ OF_JUDGES: Final = ("pass_rate", "mean_score", "judge_errors")
 OF_TRUTH: Final = ("accuracy", "recall", "precision", "mae")
 # Figures of monitoring, which are computed for one model and one window at a time.
 OF_MONITOR: Final = ("drift", "excess", "worse")
-# Spending of the judge itself, whether or not there are runs.
+# Share of its daily budget that a judge has spent, whether or not there are runs.
 OF_BUDGET: Final = ("budget_used",)
 # Runs without an end. They are not among the recorded runs.
 OF_CRASHES: Final = ("crashed",)
@@ -72,12 +76,16 @@ _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "r
 
 @dataclass(frozen=True, slots=True)
 class SureLimit:
-    """A comparison that must be certain: a share of runs or a mean, and its limit.
+    """The comparison in the ``surely(...)`` of a rule, such as ``surely(error_share > 0.05)``.
+
+    It counts as true only if the runs show it with statistical certainty.
 
     Attributes:
-        figure: A share from 0 to 1, or a mean. A quantile is read as the share of runs beyond it.
-        limit: The figure is good up to it.
-        is_above: Whether it is bad above the limit.
+        figure: The share of runs (0 to 1) or the mean that is compared. A quantile is converted to
+            a share: ``p95(latency_ms) > 2000`` becomes the share of runs above 2000.
+        limit: The number that the figure is compared with. For ``p95(latency_ms) > 2000``, it is
+            0.05.
+        is_above: True if values above the limit are bad. False if values below it are bad.
     """
 
     figure: Figure
@@ -90,15 +98,19 @@ class SureLimit:
         return self.figure.name in _SHARES
 
     def bet(self, total: float, means: Means, seen: float) -> float:
-        """Return the evidence that the limit is exceeded, updated with a window.
+        """Return the evidence that the figure is beyond its limit, after one more time window.
 
-        Numbers such as latencies are at least 0. Scores and values of payloads have no known range,
-        so their evidence begins once an earlier window has shown one.
+        The evidence is computed as in a bet: see `otel_ml.statistics.betting`. A bet needs the best
+        possible value. For a latency that must stay below its limit, it is 0. Scores and values in
+        payloads have no known best value. For them, it is estimated from the distances from the
+        limit in earlier windows. The first windows therefore add no evidence.
 
         Args:
             total: The evidence before the window.
-            means: Number of sessions by mean.
-            seen: Largest distance from the limit in earlier windows; 0 if there are none.
+            means: The sessions in the window: maps a mean of a session's runs to the number of
+                sessions with this mean, such as ``{1.0: 8, 0.5: 2}``.
+            seen: Largest distance of a session's mean from the limit in earlier windows; 0 if there
+                are none.
         """
         if self.is_share:
             return add_window(total, means, self.limit, is_above=self.is_above)
@@ -123,12 +135,14 @@ class SureLimit:
 
 @dataclass(frozen=True, slots=True)
 class AlertCondition:
-    """A parsed condition of a rule.
+    """The parsed condition of an alert rule, such as ``error_share > 0.05 and runs > 100``.
 
     Attributes:
-        tree: Its comparisons.
-        figures: The figures that it uses, each once, including those of earlier times.
-        sure: The comparison that must be certain; None if there is none.
+        tree: The comparisons, and how they are joined with ``and``, ``or`` and ``not``.
+        figures: The figures that the condition uses, such as ``error_share``, each once. The same
+            figure at an earlier time, as ``previous("7d")`` gives it, is a separate entry.
+        sure: The comparison in ``surely(...)``, which must be statistically certain; None if the
+            condition has no ``surely``.
     """
 
     tree: FigureCondition
@@ -136,11 +150,16 @@ class AlertCondition:
     sure: SureLimit | None
 
     def is_bad(self, number_of: Callable[[Figure], float], *, is_sure: bool) -> bool:
-        """Return whether the condition holds."""
+        """Return whether the condition holds, so that a window is bad.
+
+        Args:
+            number_of: Returns the value of a figure; NaN if it has none.
+            is_sure: Whether the comparison in ``surely(...)`` is statistically certain.
+        """
         return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)
 
     def is_broken(self, number_of: Callable[[Figure], float]) -> bool:
-        """Return whether the condition holds for these figures, without regard to certainty."""
+        """Return whether the condition holds, even if ``surely(...)`` is not certain yet."""
 
         def holds_plainly(part: SureComparison) -> bool:
             return holds(part.comparison, number_of, lambda _: False)
@@ -180,7 +199,7 @@ class AlertCondition:
 
     @property
     def judges(self) -> frozenset[str]:
-        """The judges whose scores it uses. Other scores have no versions."""
+        """The judges whose scores the condition uses. A new version resets the states."""
         before = [figure for figure in self.of(OF_MONITOR) if read_previous(figure) is not None]
         return frozenset(figure.of for figure in [*self.of(OF_JUDGES), *before])
 
@@ -230,7 +249,7 @@ class AlertCondition:
                     raise BadInput(str(error), "when", figure.column) from error
 
     def _check_alone(self, where: str, by: Collection[str]) -> None:
-        """Refuse a budget or crashes together with figures of recorded runs, or for some runs."""
+        """Refuse budget_used and crashed together with other figures, a filter or `by`."""
         for figure in self.of(OF_BUDGET):
             if not self.is_of_budgets or figure.before_ns:
                 message = "budget_used is a figure of a judge: expected no other figure in the rule"
@@ -312,7 +331,7 @@ def read_condition(text: str) -> AlertCondition:
 
 
 def _check(figure: Figure) -> None:
-    """Refuse a field without numbers, and a share whose filter is invalid."""
+    """Refuse a figure of a field without numbers, and a share whose filter is invalid."""
     inside = figure.column + len(figure.name) + 1
     if figure.name == "share":
         try:

@@ -1,4 +1,4 @@
-"""Finds the notifications that receivers of alerts were sent, for API and pages."""
+"""Finds the notifications that were sent to the receivers of alerts, for API and pages."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -115,7 +115,13 @@ def find_deliveries(
 def find_deliveries_of(
     reader: Reader, project: str, targets: Sequence[AlertTarget], rule: str = ""
 ) -> Deliveries:
-    """Find the notifications of a project's rules, or of one rule, for the receivers they name.
+    """Find the notifications of a project, for the receivers that its rules name in `notify`.
+
+    Args:
+        reader: The store, limited to what the caller may read.
+        project: The project.
+        targets: All receivers of the settings.
+        rule: Name of a rule, to find only its notifications and receivers; empty for all rules.
 
     Raises:
         Missing: There is no rule of that name.

@@ -1,7 +1,7 @@
 """Delivers notifications to receivers: each at least once, even if the process is killed.
 
-A notification is stored before it is sent, and its result is stored afterwards. So nothing waits in
-memory only, and a receiver can be down. After an hour, the notification has failed and is counted.
+A notification is stored before it is sent, and its result is stored afterwards. So no notification
+is lost while a receiver is down. After an hour of failed attempts, a notification counts as failed.
 """
 
 import logging
@@ -46,7 +46,7 @@ _logger = logging.getLogger(__name__)
 
 
 class AlertDelivery:
-    """Sends to each receiver on a thread of its own; any thread can announce.
+    """Sends notifications to each receiver on a separate thread. Any thread can call `announce`.
 
     Args:
         targets: The receivers of the settings.
@@ -118,9 +118,10 @@ class AlertDelivery:
         self._wake()
 
     def withdraw(self, project: str, rule: str) -> None:
-        """Send nothing more about a muted or deleted rule until it is announced again.
+        """Stop sending notifications about a muted or deleted rule until it is announced again.
 
-        An Alertmanager resolves its alerts within five minutes without a message.
+        No message says that the rule's alerts are over. An Alertmanager resolves an alert by
+        itself five minutes after the last message about it.
 
         Raises:
             Unavailable: The store failed.
@@ -220,12 +221,12 @@ class AlertLine:
         self._woken.set()
 
     def end(self) -> None:
-        """Send nothing more after the message that is on its way."""
+        """Ask the thread to stop after the message that it is sending."""
         self._stopped.set()
         self._woken.set()
 
     def close(self) -> None:
-        """Wait for the end."""
+        """Wait until the thread has stopped."""
         if self._thread.is_alive():
             self._thread.join(_END_S)
 
@@ -247,7 +248,7 @@ class AlertLine:
                 self._woken.wait(rest_s)
 
     def _send_waiting(self) -> float:
-        """Send what waits until the receiver refuses it; return the pause until the next try."""
+        """Send waiting notifications until one attempt fails; return the pause before the next."""
         while not self._stopped.is_set():
             batch = self._box.waiting(self.target.name, _READ_AT_ONCE)
             if not batch:

@@ -225,10 +225,10 @@ class AlertEvaluator:
         self.numbers = AlertPass()
 
     def evaluate(self) -> AlertPass:
-        """Evaluate each window that has ended; a second call right after it does nothing.
+        """Evaluate all rules for each time window that has ended since the last call.
 
         Raises:
-            Unavailable: The store failed; the next pass does what was not written.
+            Unavailable: The store failed. The next call evaluates the unsaved windows again.
         """
         began_s = time.monotonic()
         if not self._has_filed:
@@ -386,7 +386,7 @@ class AlertEvaluator:
             self._date_silence(item, before)
 
     def _date_silence(self, item: WatchedRule, before: Mapping[str, SliceState]) -> None:
-        """Find since when alerts have no runs, for those whose runs stopped in this pass."""
+        """Set `silent_ns` of the alerts without runs, if their runs stopped in this pass."""
         for key, state in item.states.items():
             known = before.get(key, SliceState())
             if not state.silent_ns or state.runs or (known.silent_ns and not known.runs):
@@ -453,7 +453,7 @@ class AlertEvaluator:
 
 
 def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int) -> WatchedRule:
-    """Combine a rule with its stored states; states of an earlier rule are reset."""
+    """Combine a rule with its stored states; states from before a change of the rule are reset."""
     states = {row.slice: read_state(row) for row in rows}
     whole = states.pop(WHOLE_RULE, SliceState(digest=rule.digest))
     item = WatchedRule(project, rule, whole, states)

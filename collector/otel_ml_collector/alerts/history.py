@@ -1,6 +1,6 @@
-"""When a rule would have fired: its past windows, measured and judged as the evaluator does.
+"""Finds when a rule would have fired, by evaluating past windows as the evaluator does.
 
-Stored states are not used, so the past is that of the rule as it is now.
+Stored states are not used, so the result is for the rule as it is now.
 """
 
 import time
@@ -38,17 +38,17 @@ from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 
-# For a longer time, the newest windows are checked.
+# Maximum number of windows that are checked: the newest.
 MOST_WINDOWS: Final = 3_000
 # Seconds that a check may take; then the newest windows are reported, which are measured first.
 CHECK_S: Final = 5.0
 SAVE_S: Final = 3.0
 SAVED_NS: Final = 7 * DAY_NS
-# Windows that are measured in one query. A check begins with a day, or with a few windows if each
-# is a question of its own, and doubles the number while there is time.
+# Maximum number of windows that are measured in one query. A check begins with a day, or with a few
+# windows if each takes several queries, and doubles the number while there is time.
 _AT_ONCE: Final = 500
 _FIRST_MONITORED: Final = 8
-# Slices of windows that are kept at once.
+# Maximum number of measured slices, summed over windows, that are kept in memory.
 _MOST_CELLS: Final = 100_000
 _MOST_DRAWN: Final = 8
 _MOST_FIRINGS: Final = 500
@@ -137,14 +137,15 @@ class _Replayed:
 
 
 def make_unsaved(wanted: WantedAlert, name: str = "") -> AlertRule:
-    """Make a rule that is not saved, to check it."""
+    """Make a rule without saving it, to check it on past runs."""
     return AlertRule(name=name, version=0, saved_time=to_rfc3339(0), **wanted.model_dump())
 
 
 def check_saved(reader: Reader, project: str, rule: AlertRule, now_ns: int) -> AlertPast:
     """Find how often a rule would have fired in the last 7 days, in about three seconds at most.
 
-    It never raises: if past runs cannot be checked, the sentence gives the reason.
+    Errors are not raised, because the rule is already saved. If past runs cannot be checked,
+    `sentence` of the result gives the reason.
     """
     try:
         return check_rule(reader, project, rule, now_ns - SAVED_NS, now_ns, budget_s=SAVE_S).week
@@ -178,8 +179,8 @@ def check_rule(
         reader: Reads the store.
         project: The project.
         rule: The rule, saved or not.
-        start_ns: Since when.
-        now_ns: The time.
+        start_ns: Start of the checked period, in nanoseconds since 1970.
+        now_ns: The current time.
         budget_s: Seconds after which no more windows are measured. The newest are measured first.
 
     Raises:
@@ -260,7 +261,7 @@ def _fresh(rule: AlertRule) -> _Replayed:
 def _note(
     item: _Replayed, window: JudgedWindow, after: SliceState, *, rule: AlertRule, key: str
 ) -> None:
-    """Note a window of a slice."""
+    """Add a judged window to the history of a slice, and the alert if it ended there."""
     end_ns, word, value = window.end_ns, window.word, window.value
     fired, fires = item.state.state == "firing", after.state == "firing"
     if fires and not fired:
@@ -351,7 +352,7 @@ def _summarize(
     period_ns: tuple[int, int],
     unknown: Sequence[str],
 ) -> AlertPast:
-    """Count how often a rule fired in a period, from windows that reach back at most as far."""
+    """Count how often a rule fired in a period, from the windows of it that were checked."""
     start_ns, now_ns = period_ns
     own_ns = [end_ns for end_ns in ends_ns if end_ns >= start_ns] or [ends_ns[-1]]
     first, last = to_rfc3339(own_ns[0]), to_rfc3339(own_ns[-1])

@@ -97,8 +97,8 @@ MOST_MONITORED_SLICES: Final = 20
 # Maximum number of slices of a rule: those with the most runs.
 MOST_SLICES: Final = 200
 _MOST_MEASURED: Final = 500_000
-# Session means of shares are rounded to a thousandth, others to three digits, always towards the
-# side that does not fire.
+# Session means of shares are rounded to a thousandth, others to three digits. They are rounded in
+# the direction that is less likely to fire.
 _STEPS: Final = 1_000
 _MEAN_DIGITS: Final = 3
 # Crashed runs count if they began at most this long before the first window.
@@ -166,13 +166,13 @@ _TRUTH: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class MeasuredWindows:
-    """Windows of equal length, whose ends have equal distances.
+    """Evenly spaced time windows of equal length, such as one of 1 h every 15 min.
 
     Attributes:
-        first_ns: End of the first window.
-        every_ns: Distance between two ends.
+        first_ns: End of the first window, in nanoseconds since 1970.
+        every_ns: Time from the end of one window to the end of the next, in nanoseconds.
         number: Number of windows.
-        window_ns: Length of each window.
+        window_ns: Length of each window, in nanoseconds.
     """
 
     first_ns: int
@@ -197,22 +197,26 @@ class MeasuredWindows:
         return Window(self.first_ns - self.window_ns, self.ends_ns[-1])
 
     def before(self, length_ns: int) -> "MeasuredWindows":
-        """Return the same windows, earlier by this time."""
+        """Return windows that are earlier by a length of time."""
         return replace(self, first_ns=self.first_ns - length_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Which figures to measure for the runs of a filter.
+    """What to measure: the figures of the runs that match a filter, grouped into slices.
 
     Attributes:
-        figures: The figures, each once.
-        sure: The comparison that must be certain. Each such comparison is measured separately.
+        where: Filter of the runs; empty for all recorded runs.
+        by: Fields and tags by which the runs are grouped into slices.
+        figures: The figures, such as ``error_share``, each once.
+        sure: The comparison in ``surely(...)``; None if the rule has none. It takes an additional
+            query, because it needs the mean of each session.
         now_ns: Current time, in nanoseconds since 1970.
-        leaves_out_imports: Whether imported runs do not count in the windows, because an import
-            never fires an alert for the past. They count in the earlier time that a
-            window is compared with.
-        versions: What is known about new versions by model, for several calls of `measure`.
+        leaves_out_imports: Whether to ignore imported runs in the windows, so that importing old
+            runs never fires an alert. The earlier time that a window is compared with always
+            includes imported runs.
+        versions: Cache for the figure `worse`, by model, so that several calls of `measure` read
+            each version once.
     """
 
     project: str
@@ -237,7 +241,9 @@ MeasuredSlices = Mapping[int, Mapping[SliceKey, MeasuredSlice]]
 
 
 def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
-    """Measure the figures of windows, by slice. Slices without runs are left out.
+    """Compute the figures of an alert rule (such as `error_share`) for each time window and slice.
+
+    Slices without runs are left out.
 
     Raises:
         BadInput: The filter or a figure is invalid.
@@ -264,7 +270,7 @@ def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> Mea
 def find_judge_changes(
     reader: Reader, project: str, judges: Collection[str]
 ) -> dict[str, list[int]]:
-    """Find when versions of judges began. Their scores are counted from zero then."""
+    """Find when new versions of judges began, by judge. States of alerts are reset then."""
     starts = read_version_starts(reader, project, "judge", judges)
     return {judge: of_judge[1:] for judge, of_judge in starts.items()}
 
@@ -306,7 +312,7 @@ def _measure_budgets(
 def _measure_crashes(
     reader: Reader, project: str, figure: Figure, windows: MeasuredWindows
 ) -> MeasuredSlices:
-    """Count the runs that crashed in each window: their process was silent for too long then."""
+    """Count the runs that crashed in each window: their process sent nothing for too long."""
     ends_ns = windows.ends_ns
     began = Window(max(ends_ns[0] - windows.window_ns - _LONGEST_RUN_NS, 0), ends_ns[-1])
     crashed_ns = [
@@ -431,9 +437,10 @@ def _add_verdicts(
     figure: Figure,
     measured: Mapping[int, dict[SliceKey, MeasuredSlice]],
 ) -> None:
-    """Add for each window, by its end, whether it is certainly worse than the time before: 1 or 0.
+    """Add to each window 1 if it is certainly worse than the period before it, otherwise 0.
 
-    NaN if that time has too few runs. Scores of another version of a judge do not count.
+    The value is NaN if that period has too few runs. Scores of other versions of a judge do not
+    count.
     """
     length_ns = read_previous(figure) or 0
     changes = find_judge_changes(reader, asked.project, [figure.of]).get(figure.of, [])
@@ -476,7 +483,7 @@ def _add_verdicts(
 def _read_units(
     reader: Reader, asked: Measurement, side: Window, kinds: Sequence[tuple[str, Figure]]
 ) -> Mapping[tuple[SliceKey, str], Counter[Unit]]:
-    """Read the units of a time by slice and kind, with the number of equal ones."""
+    """Read the values of sessions in a period, by slice and kind. Equal sessions are counted."""
     length_ns = side.end_ns - side.start_ns
     windows = MeasuredWindows(side.end_ns, length_ns, 1, length_ns)
     question = _Question.of(reader, asked, windows, [figure for _, figure in kinds])
@@ -490,7 +497,7 @@ def _read_units(
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A figure as a column of each run, and its total.
+    """The SQL of a figure: its value for each run, and its total over a group of runs.
 
     Attributes:
         value: SQL of a nullable number of a run.
@@ -547,7 +554,7 @@ class _Question:
     def of(
         cls, reader: Reader, asked: Measurement, windows: MeasuredWindows, figures: Sequence[Figure]
     ) -> "_Question":
-        """Write the question for some figures."""
+        """Write the query for some figures."""
         kinds = find_record_kinds(reader, asked.project)
         tests = [figure for figure in figures if figure.name == "share"]
         condition, written = compile_tests(
@@ -612,7 +619,7 @@ class _Question:
 
     @property
     def cells(self) -> Sql:
-        """The runs in each of their windows, with the columns."""
+        """SQL with one row per run and window that contains it, with the columns."""
         xs = [
             Sql(", CAST({value} AS Nullable(Float64)) AS x_{n}").fill(value=column.value, n=place)
             for place, column in enumerate(self.columns)
@@ -637,7 +644,7 @@ class _Question:
         )
 
     def write_measured(self) -> Sql:
-        """Write the question for all figures."""
+        """Write the query for all figures."""
         aggregates = [
             Sql("{total} AS v_{n}, count(x_{n}) AS n_{n}").fill(total=column.add_up(place), n=place)
             for place, column in enumerate(self.columns)
@@ -650,7 +657,7 @@ class _Question:
         )
 
     def write_means(self, limit: SureLimit) -> Sql:
-        """Write the query for the means of sessions of the only figure."""
+        """Write the query that counts sessions by their mean of the only figure."""
         rounded = Sql("floor({m})") if limit.is_above else Sql("ceil({m})")
         if limit.is_share:
             mean = rounded.fill(m=Sql("exact * {n}").fill(n=_STEPS)) + Sql(" / {n}").fill(n=_STEPS)
@@ -665,7 +672,7 @@ class _Question:
         return _MEANS.fill(mean=mean, cells=self.cells, most=_MOST_MEASURED)
 
     def write_units(self) -> Sql:
-        """Write the query for the units of its figures by slice, with the number of equal ones."""
+        """Write the query for the values of sessions by slice and figure, equal ones counted."""
         pairs = [Sql("(toUInt8({n}), x_{n})").fill(n=place) for place, _ in enumerate(self.columns)]
         return _UNITS_OF_SLICES.fill(
             sums=UNIT_SUMS,

@@ -45,11 +45,18 @@ def measure_monitored(
 def measure_version(
     words: VersionWords, where: str, figure: Figure, ends_ns: Sequence[int]
 ) -> dict[int, tuple[float, int]]:
-    """Measure at the ends of windows whether the newest version is surely worse: 1, else 0.
+    """Measure, as of the end of each window, whether a model's newest version is worse.
+
+    Args:
+        words: Compares the versions of the model.
+        where: The filter of the rule, which names the model.
+        figure: The figure `worse`, with the judge or amount that decides, such as ``latency``.
+        ends_ns: Ends of the windows, in ascending order.
 
     Returns:
-        The value and its number of runs, by the end of each window. NaN without a new version, or
-        if the judge has scored one side alone.
+        For each end: 1 if the newest version is worse with statistical certainty, otherwise 0; and
+        its number of runs with the figure. The value is NaN if no version was new at that time, or
+        if the judge has scored only one of the two versions.
     """
     narrowed = where if len(conjuncts(where)) > 1 else ""
     found = words.find(figure.of, narrowed, ends_ns)

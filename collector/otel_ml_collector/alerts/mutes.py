@@ -67,7 +67,7 @@ class Mute(EarlierMute):
 
     @property
     def until_ns(self) -> int:
-        """When it ends."""
+        """When the mute ends, in nanoseconds since 1970."""
         return from_rfc3339(self.until, "until")
 
     def covers(self, rule: str, labels: Mapping[str, str], now_ns: int) -> bool:
@@ -101,10 +101,10 @@ def make_mute(document: Document) -> Mute:
 
 
 def find_mute(reader: Reader, project: str, name: str, version: int | None = None) -> Mute:
-    """Read a mute in its newest or an earlier version.
+    """Read the newest or an earlier version of a mute.
 
     Raises:
-        Missing: There is no mute of that name, or that version of it is not kept.
+        Missing: There is no mute of that name, or that version of it was not kept.
     """
     mute = make_mute(read_document(reader, project, MUTE, name))
     if version in {None, mute.version}:
@@ -125,11 +125,11 @@ def save_mute(
     *,
     base: int | None = None,
 ) -> Mute:
-    """Save a mute under its name, and keep the former one as an earlier version.
+    """Save a mute. An existing mute of that name is kept as an earlier version.
 
     Raises:
         BadInput: There are too many mutes.
-        Conflict: There is a newer version.
+        Conflict: There is a newer version than `base`.
     """
     try:
         before = find_mute(reader, project, name)
@@ -146,14 +146,16 @@ def save_mute(
 
 
 def check_mute(wanted: WantedMute, by: Sequence[Dimension] | None) -> None:
-    """Refuse an invalid mute.
+    """Check a mute before it is saved.
 
     Args:
         wanted: The mute.
-        by: What its rule groups by; None for a mute of every rule.
+        by: The fields and tags by which the muted rule groups its runs; None if the mute is for
+            every rule.
 
     Raises:
-        BadInput: Its time or its filter is invalid, or its rule has no such slices.
+        BadInput: The end time or the filter of the mute is invalid, or the filter names a field or
+            tag by which the rule does not group.
     """
     from_rfc3339(wanted.until, "until")
     for comparison in comparisons_of(parse(wanted.where)):
@@ -173,7 +175,7 @@ def mute_of(
 
 
 def _is_of(tree: Tree, labels: Mapping[str, str]) -> bool:
-    """Return whether labels pass a filter, in which tags can be written without `tags`."""
+    """Return whether labels pass a filter. It can name a tag directly, without `tags[...]`."""
     match tree:
         case Both(parts):
             return all(_is_of(part, labels) for part in parts)
@@ -190,10 +192,10 @@ def _is_of(tree: Tree, labels: Mapping[str, str]) -> bool:
 
 
 def _read_comparison(tree: FieldComparison) -> tuple[str, list[str]]:
-    """Return the label of a comparison and its values.
+    """Return the label in a comparison, and the values that it is compared with.
 
     Raises:
-        BadInput: It is not a comparison of a label.
+        BadInput: The comparison is not about a label.
     """
     field = tree.field
     name = field.key if field.name == "tags" else field.name

@@ -30,11 +30,19 @@ _HOUR_MS: Final = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class FiredSpell:
-    """A time in which a slice would have fired, with its place in the chart, in per cent.
+    """A period in which the alert for one slice would have fired, and its position in the chart.
+
+    A slice is the runs with one value of the rule's `by`, such as client = Remax.
 
     Attributes:
-        number: Position by age; the oldest is 1.
-        worst: The worst value in that time.
+        number: Number of the period in the table; the oldest is 1.
+        name: Name of the slice; empty if the rule does not set `by`.
+        start: When the alert would have started, RFC 3339.
+        is_over: Whether it has ended. False if it would still fire.
+        lasted_ms: How long it would have fired so far, in milliseconds.
+        worst: Worst value of the figure in the period; None if there is no value.
+        left: Left edge in the chart, in per cent of the chart's width.
+        width: Width in the chart, in per cent of the chart's width.
     """
 
     number: int
@@ -49,11 +57,16 @@ class FiredSpell:
 
 @dataclass(frozen=True, slots=True)
 class PastCurve:
-    """The figure of a slice over time.
+    """The curve of a rule's figure over time, for one slice.
 
     Attributes:
-        line: Its path, with a gap where windows had too few runs.
-        limit: Pixels from the top to the limit; None if the condition has no number.
+        name: Name of the slice; empty if the rule does not set `by`.
+        line: The curve as an SVG path. It has a gap at windows with too few runs.
+        limit: Pixels from the top of the chart to the limit in the rule's condition; None if the
+            figure is not compared with a number.
+        up: Labels of the vertical axis.
+        across: Labels of the horizontal axis.
+        spells: Periods in which the alert for this slice would have fired.
     """
 
     name: str
@@ -66,13 +79,16 @@ class PastCurve:
 
 @dataclass(frozen=True, slots=True)
 class RulePast:
-    """The past of a rule as its form shows it.
+    """When a rule would have fired in the last 30 days, for the pages of the rule.
 
     Attributes:
-        figure: Name of the figure that is drawn.
-        explained: When a window is bad, in words; empty if there is no short form.
-        spells: When it would have fired, the newest first.
-        days: Number of days.
+        history: The checked windows and their results.
+        figure: Name of the figure that is drawn, such as ``p95 latency``.
+        explained: The condition in words, such as ``p95 latency above 2.00 s``; empty if
+            `explain_condition` returns no text for it.
+        curves: The figure over time, for at most three slices.
+        spells: Periods in which the alert would have fired, newest first, at most 20.
+        days: Number of days that were checked.
     """
 
     history: AlertHistory
@@ -84,7 +100,7 @@ class RulePast:
 
 
 def draw_past(history: AlertHistory) -> RulePast:
-    """Draw the past of a rule, for at most three slices: those that would have fired longest."""
+    """Draw a rule's past, for at most three slices: those whose alert would have fired longest."""
     condition = history.rule.plan.condition
     start_ns, end_ns = from_rfc3339(history.start, "start"), from_rfc3339(history.end, "end")
     window_ns = history.rule.plan.window_ns
@@ -109,7 +125,7 @@ def draw_past(history: AlertHistory) -> RulePast:
 
 
 def _is_drawn(point: AlertPoint) -> bool:
-    """Whether a window has a value that the rule judged; few runs give values that mean nothing."""
+    """Return whether to draw a window: it has a value, and enough runs for the rule to judge it."""
     return point.value is not None and point.word != "no data"
 
 

@@ -21,7 +21,7 @@ ALERT: Final = DocumentKind("alert", most=500, limit_bytes=64 * 1024)
 # Fields that a rule can group by, in addition to tags.
 BY_FIELDS: Final = ("model", "version", "environment", "release", "provider_model")
 MOST_BY: Final = 4
-# Windows at most that `hold` counts.
+# Largest number of windows in `hold`.
 _MOST_HOLD: Final = 10
 _MOST_STEPS: Final = 60
 _MOST_WINDOW_NS: Final = 30 * DAY_NS
@@ -150,15 +150,19 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class RulePlan:
-    """A parsed rule.
+    """The parsed form of an alert rule. Each field comes from the field of `WantedAlert`.
 
     Attributes:
-        where: The filter of the runs.
-        condition: When a window is bad.
-        hold: How many bad windows out of how many.
+        where: Filter of the runs that the rule checks.
+        condition: The condition that makes a window bad.
+        by: Fields and tags by which the runs are grouped into slices.
+        hold: ``(2, 3)`` means: the rule fires when 2 of its last 3 windows are bad.
+        keep_ns: How long the rule keeps firing after the last bad window.
         delay_ns: Maximum time that a window waits for scores.
-        truth_delay_ns: The same for ground truth; None for its usual delay.
-        windows_between, no_data: As in the rule.
+        truth_delay_ns: Maximum time that a window waits for ground truth. None means as long as it
+            usually takes to arrive.
+        windows_between: For ``surely(...)``: average number of windows between two false alarms.
+        no_data: Whether a firing alert without data is resolved, or its receivers are notified.
     """
 
     where: str
@@ -284,7 +288,7 @@ class AlertRule(WantedAlert):
 
     @property
     def digest(self) -> str:
-        """A text that changes with the evaluation of the rule. Then its states start afresh.
+        """A hash of the fields that change how windows are judged. If it changes, states are reset.
 
         Receivers and messages do not change it.
         """
@@ -343,11 +347,11 @@ class SliceKey:
         return [str(value) for value in orjson.loads(self.text)]
 
     def labels(self, by: Sequence[Dimension]) -> Mapping[str, str]:
-        """Name the values."""
+        """Return the values by name of the field or tag."""
         return dict(zip((dimension.name for dimension in by), self.values, strict=False))
 
     def where(self, by: Sequence[Dimension]) -> list[str]:
-        """Write the filters of its runs."""
+        """Return filters that together select the runs of the slice."""
         return [dimension.write(value) for dimension, value in zip(by, self.values, strict=False)]
 
 
@@ -387,5 +391,5 @@ def read_file_alerts(
 
 
 def narrow_filter(where: str, parts: Sequence[str]) -> str:
-    """Join filters that must all hold, as they are written."""
+    """Join filters with ``and``, without changing their text."""
     return " and ".join([*conjuncts(where), *parts])

@@ -17,7 +17,7 @@ _PER_CENT: Final = frozenset(
 )
 _WHOLE_NUMBERS: Final = frozenset({"runs", "tokens", "excess", "crashed"})
 _MILLISECONDS: Final = "latency_ms"
-# What `worse` can name besides judges.
+# Figures that `worse` can name, in addition to judges.
 VERDICT_FIGURES: Final = frozenset({"errors", "missing outputs", "latency", "tokens", "cost"})
 # From 10 % to 90 %, shares are written without decimals.
 _WHOLE_FROM, _WHOLE_TO = 10, 90
@@ -85,7 +85,7 @@ def write_limit(condition: AlertCondition) -> str:
 
 
 def describe_value(figure: Figure, value: float | None) -> str:
-    """Say what a value means, such as ``61 % failed`` or ``p95 latency 3.10 s``."""
+    """Write what a value means, such as ``61 % failed`` or ``p95 latency 3.10 s``."""
     if value is None:
         return "no value"
     written = write_value(figure, value)
@@ -97,7 +97,7 @@ def describe_value(figure: Figure, value: float | None) -> str:
 
 
 def _name_verdict(figure: Figure) -> str:
-    """Name what decides whether a version is worse, such as ``according to judge "grounded"``."""
+    """Write by which figure a version is worse, such as ``according to judge "grounded"``."""
     return (
         f"in {figure.of}" if figure.of in VERDICT_FIGURES else f'according to judge "{figure.of}"'
     )
@@ -120,10 +120,11 @@ def name_figure(figure: Figure) -> str:
 
 
 def explain_condition(condition: AlertCondition) -> str:
-    """Write when a window is bad, such as ``Pass rate by judge "grounded" below 90 %``.
+    """Write a rule's condition in words, such as ``Pass rate by judge "grounded" below 90 %``.
 
     Returns:
-        The text; empty if the condition compares its first figure with no number.
+        The text. Empty if the first figure of the condition is not compared with a fixed number, as
+        in ``cost > 2 * previous("7d")``, or if it is `drift` or `worse`.
     """
     limit = write_limit(condition)
     if not limit:
@@ -143,7 +144,7 @@ def explain_condition(condition: AlertCondition) -> str:
 def describe_slice(
     condition: AlertCondition, labels: Mapping[str, str], value: float | None, window: str
 ) -> str:
-    """Say what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``."""
+    """Write what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``."""
     limit = write_limit(condition)
     text = describe_value(condition.main, value)
     if condition.main.name not in OF_BUDGET:
@@ -161,13 +162,13 @@ def write_window(window: str) -> str:
 
 
 def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> str:
-    """Say how often a rule would have fired, such as "fired 26 times on 6 of the last 7 days".
+    """Write how often a rule would have fired, such as "fired 26 times on 6 of the last 7 days".
 
     Args:
-        fired: How often.
-        days: On how many days.
-        length_ns: How long the period is that was checked.
-        is_complete: Whether that is the whole period.
+        fired: How often the rule would have fired.
+        days: Number of days on which it would have fired.
+        length_ns: Length of the checked period, in nanoseconds.
+        is_complete: Whether the whole requested period was checked.
     """
     hours = max(round(length_ns / HOUR_NS), 1)
     whole = round(hours / 24)
@@ -188,14 +189,14 @@ def write_past(fired: int, days: int, length_ns: int, *, is_complete: bool) -> s
 def explain_unjudged(
     windows: int, min_runs: int, *, most_runs: int, main: Figure, unknown: Sequence[str]
 ) -> str:
-    """Say why no window of a rule could be judged, and what to change.
+    """Write why a rule could not be tested on past windows, and what to change.
 
     Args:
-        windows: Number of windows.
-        min_runs: How many runs a window needs.
-        most_runs: Runs of the window with the most.
-        main: The first figure of the rule.
-        unknown: Sentences about names that the project does not have.
+        windows: Number of windows that were checked.
+        min_runs: Number of runs that a window needs (`min_runs` of the rule).
+        most_runs: Largest number of runs in any of the windows.
+        main: The first figure in the rule's condition, such as ``p95(latency_ms)``.
+        unknown: A sentence for each judge, score or tag in the rule that the project does not have.
     """
     if unknown:
         return " ".join(["The rule could not be tested.", *unknown])

@@ -1,8 +1,8 @@
 """Computes series for Prometheus: alerts, drift, slices, ground truth and experiments.
 
-It works only while the metrics are scraped, and no scrape waits for it. The states of alerts are
-those that the evaluator has stored. The other series are computed as for pages, one project at a
-time, each once an hour.
+Series are computed only if the metrics were scraped in the last hour. A scrape never waits for
+them. The states of alerts are read as the evaluator has stored them. All other series are computed
+like the numbers on pages, for one project at a time, each once an hour.
 """
 
 import logging
@@ -48,12 +48,14 @@ _logger = logging.getLogger(__name__)
 
 
 class SeriesWatch:
-    """Computes the series of the projects with the most runs. It belongs to a single thread.
+    """Computes the Prometheus series of the 20 projects with the most runs. Not thread-safe.
+
+    The states of alerts are read for all projects.
 
     Args:
         reader: The store.
-        series: Receives what was computed.
-        clock: Returns seconds that never decrease.
+        series: Stores the computed series until the next scrape.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -110,10 +112,10 @@ class SeriesWatch:
 
 
 def read_alert_series(reader: Reader) -> Mapping[str, Sequence[SeriesRow]]:
-    """Read the states of alerts by project; firing ones come first.
+    """Read the states of alerts as series of 0 or 1, by project; firing alerts come first.
 
-    For each slice of a rule, a series says whether it is pending and whether it fires. For a whole
-    rule, a series says whether it could not be evaluated.
+    Each slice of a rule has two series: whether its alert is firing, and whether it is pending.
+    Each rule has one: whether it could not be evaluated.
     """
     rows: defaultdict[str, list[AlertRow]] = defaultdict(list)
     for row in read_alert_rows(reader):

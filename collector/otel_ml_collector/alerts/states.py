@@ -26,7 +26,7 @@ FigureKey = tuple[str, str, str, int]
 
 
 def key_of(figure: Figure) -> FigureKey:
-    """Return the key of a figure."""
+    """Return all of a figure except its position in the text of the condition."""
     return (figure.name, figure.of, figure.than, figure.before_ns)
 
 
@@ -38,10 +38,11 @@ class MeasuredSlice:
         runs: Recorded runs in the window.
         numbers: Value of each figure; NaN without a value.
         counts: Number of runs behind each figure.
-        is_in: Whether all of its runs that did not fail have their scores.
-        truth: Whether its ground truth has arrived: `due` if it usually takes longer than this,
-            `overdue` if it does not.
-        means: For `surely`: how many sessions have which mean.
+        is_in: Whether all runs that did not fail have their scores.
+        truth: Whether the ground truth has arrived (`in`). If not, `due` while the usual time for
+            it to arrive is not over, `overdue` afterwards.
+        means: For a rule with ``surely(...)``, how many sessions have which mean of the compared
+            figure: ``{1.0: 8, 0.5: 2}`` if it is 1 in eight sessions. Empty for other rules.
     """
 
     runs: int
@@ -58,9 +59,10 @@ class JudgedWindow:
 
     Attributes:
         end_ns: End of the window.
-        value: The first figure of the rule; None without a value.
-        martingale: The evidence of `surely` after the window.
-        distance: As of the state, after the window.
+        value: Value of the first figure in the rule's condition; None without a value.
+        martingale: For a rule with ``surely(...)``: the evidence after the window that the
+            condition holds.
+        distance: The new `SliceState.distance`.
     """
 
     end_ns: int
@@ -73,19 +75,24 @@ class JudgedWindow:
 
 @dataclass(frozen=True, slots=True)
 class SliceState:
-    """The state of a slice after its evaluated windows.
+    """The state of a rule's alert for one slice, after the windows that were evaluated so far.
+
+    A slice is the runs with one value of the rule's `by`, such as client = Remax.
 
     Attributes:
         since_ns: End of the window in which this state began.
-        changed_ns: End of the window in which it last started or stopped firing; 0 for never.
-        value, runs: Figure and runs of the last judged window.
-        martingale: The evidence of `surely` so far.
-        distance: For `surely` of a mean: the largest distance of a session from the limit so far.
+        changed_ns: End of the window in which the alert last started or stopped firing; 0 for
+            never.
+        value, runs: Value of the first figure and number of runs in the last judged window.
+        martingale: For a rule with ``surely(...)``: the evidence so far that the condition holds.
+        distance: For ``surely(...)`` on a mean: the largest distance of a session's mean from the
+            limit so far.
         seen_ns: End of the last evaluated window; 0 for none.
         bad_ns: End of the last bad window.
-        judged: Ends of the judged windows that still count, the oldest first, each with whether it
-            was bad.
-        digest: Digest of the rule that judged them.
+        judged: The last judged windows, as many as `hold` of the rule needs, oldest first: the end
+            of each window, and whether it was bad.
+        digest: Digest of the rule's fields when these windows were judged. If it differs from the
+            rule's current digest, the state is reset.
         silent_ns: Since when an alert has no data: the start of its newest run, or the end of its
             last judged window; 0 if it has data or is not an alert.
     """
@@ -105,17 +112,17 @@ class SliceState:
 
     @property
     def is_alert(self) -> bool:
-        """Whether it notifies receivers: it is firing, has failed, or has lost its data."""
+        """Whether this state notifies receivers: firing, failed, or an alert that lost its data."""
         return self.state in {"firing", "failed"} or self.is_silent_alert
 
     @property
     def is_silent_alert(self) -> bool:
-        """Whether it was firing and then lost its data, in a rule that notifies about that."""
+        """Whether the alert was firing and lost its data, in a rule that notifies about that."""
         return self.state == "no data" and self.silent_ns > 0
 
     @property
     def note(self) -> str:
-        """Since when an alert has no data; empty if it has data."""
+        """Since when it has no data, such as ``no runs since 11:05``; empty if it has data."""
         if not self.silent_ns:
             return ""
         what = "too few runs or scores" if self.runs else "no runs"
@@ -159,9 +166,9 @@ def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> Sl
     and evidence and bad windows are counted from zero.
 
     Args:
-        before: The state.
+        before: The state before the window.
         end_ns: End of the window.
-        changes: When new versions of the judges of the rule began.
+        changes: When new versions of the rule's judges began.
     """
     if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
         return before
@@ -193,15 +200,17 @@ def judge_window(
     slices: int = 1,
     changes: Sequence[int] = (),
 ) -> JudgedWindow:
-    """Judge a window of a slice.
+    """Decide whether a slice's window is bad, good, or has too little data.
 
     Args:
         plan: The rule.
         end_ns: End of the window.
-        measured: Its figures.
-        before: The state before it.
-        slices: Number of slices of the rule; they share its bound on false alarms.
-        changes: When new versions of its judges began; a window with several is not judged.
+        measured: The measured figures of the slice in the window.
+        before: The state of the slice before the window.
+        slices: Number of slices of the rule. The limit on false alarms (`windows_between`) is for
+            all slices together, so with more slices each one needs more evidence.
+        changes: When new versions of the rule's judges began. A window in which a judge changed its
+            version is not judged, because its scores are not comparable.
     """
     condition = plan.condition
     main = measured.numbers.get(key_of(condition.main), math.nan)
@@ -290,7 +299,7 @@ def choose_separate(judged: Sequence[tuple[int, bool]], window_ns: int) -> list[
 
 
 def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
-    """Return the state of a slice after its rule changed: nothing of the old rule counts.
+    """Return the state of a slice after its rule changed: all evidence and windows are reset.
 
     A firing alert is resolved.
     """
@@ -300,7 +309,7 @@ def begin_afresh(before: SliceState, digest: str, now_ns: int) -> SliceState:
 
 
 def set_back(before: SliceState, now_ns: int) -> SliceState:
-    """Return the state after the clock was set back, without windows in the future."""
+    """Return the state without times in the future, after the clock was set back."""
     return replace(
         before,
         seen_ns=min(before.seen_ns, now_ns),
@@ -311,12 +320,16 @@ def set_back(before: SliceState, now_ns: int) -> SliceState:
 
 
 def note_failure(before: SliceState, now_ns: int, *, has_failed: bool) -> SliceState:
-    """Return the state of a whole rule after an evaluation: failed after 15 minutes of errors.
+    """Return the state of a rule as a whole, not of one slice, after an attempt to evaluate it.
+
+    After 15 minutes in which every attempt ended with an error, the state is `failed`. Then the
+    receivers of the rule are notified. After a success, it is `inactive`.
 
     Args:
-        before: The state; its `bad_ns` is when the errors began, 0 without errors.
-        now_ns: The time of the evaluation.
-        has_failed: Whether it could not be evaluated.
+        before: The state of the rule before this attempt. Its `bad_ns` is the time of the first
+            error; 0 without errors.
+        now_ns: The time of the attempt.
+        has_failed: Whether this attempt ended with an error.
     """
     if not has_failed:
         return _enter(replace(before, bad_ns=0), "inactive", now_ns)

@@ -224,9 +224,15 @@ class DefinedVersion:
 class ComparisonDetail:
     """A comparison, with details for its page.
 
+    A side is one of the compared runs, versions or experiments. Its reference is its name in the
+    request: a run ID, or a version such as ``answer:v3``.
+
     Attributes:
-        series: A few points of each metric, by reference: the shape of the curve.
-        versions: The versions by reference. For runs, their versions if these differ.
+        answer: The comparison, as the API returns it.
+        series: The metrics of each side, by reference. Each has only a few points, enough to draw
+            the shape of its curve.
+        versions: The model version of each side with its definition, by reference. Empty for
+            experiments, for runs of one version, and for more than six runs.
     """
 
     answer: SideComparison
@@ -235,7 +241,7 @@ class ComparisonDetail:
 
     @property
     def baseline(self) -> ComparedSide:
-        """The side that the others are compared with."""
+        """The side with which all other sides are compared."""
         return next(side for side in self.answer.sides if side.reference == self.answer.baseline)
 
 
@@ -245,8 +251,9 @@ def find_comparison(
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
 
     Raises:
-        BadInput: There are too few or too many, they are of several kinds, or a reference is wrong.
-        Missing: One of them does not exist.
+        BadInput: There are too few or too many sides, they are of several kinds, or a reference is
+            invalid.
+        Missing: A run, version or experiment does not exist.
     """
     _check_count(asked.of)
     of = [name for name in asked.of if name != RECORDED]
@@ -274,7 +281,7 @@ def _read_versions(reader: Reader, project: str, of: Sequence[str]) -> dict[str,
     """Return the model and number of each reference that names a version, by number or alias.
 
     Raises:
-        BadInput: One is neither a version nor an id, or two are the same version.
+        BadInput: A reference is neither a version nor an ID, or two are the same version.
         Missing: No version has the alias.
     """
     versions: dict[str, tuple[str, int]] = {}
@@ -326,7 +333,7 @@ def _read_runs(
     """Read runs with their metrics. More than six are read without inputs and outputs.
 
     Raises:
-        BadInput: There are more than six, and a run logged no metric.
+        BadInput: There are more than six runs, and one of them logged no metric.
         Missing: A run does not exist.
     """
     runs = {}
@@ -365,13 +372,13 @@ def _repeated(reference: str) -> BadInput:
 
 
 def letter_of(place: int) -> str:
-    """Return the letter of a side at a place, from 0: A to Z, then AA, AB, ..."""
+    """Return the letter of the side at an index from 0: A to Z, then AA, AB, ..."""
     first, second = divmod(place, len(_LETTERS))
     return f"{_LETTERS[first - 1] if first else ''}{_LETTERS[second]}"
 
 
 def _letter_sides(of: Sequence[str], baseline: str) -> dict[str, str]:
-    """Give each side its letter: A is the baseline, the others follow in their order."""
+    """Return the letter of each side: A for the baseline, then B, C, ... in their order."""
     ordered = [baseline, *(name for name in of if name != baseline)]
     return {name: letter_of(place) for place, name in enumerate(ordered)}
 
@@ -718,10 +725,10 @@ def _replay_alike(experiments: Sequence[ListedExperiment]) -> bool:
 
 
 def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
-    """Check that recorded runs are the baseline of experiments that replay them.
+    """Check that recorded runs are compared only as the baseline of experiments that replay them.
 
     Raises:
-        BadInput: They are not.
+        BadInput: `recorded` is compared with something else, or is not the baseline.
     """
     if RECORDED not in asked.of:
         return
@@ -737,7 +744,7 @@ def _check_recorded(asked: ComparisonQuery, *, is_replay: bool) -> None:
 
 
 def _describe_recorded(replay: ExperimentDetail) -> ExperimentDetail:
-    """Describe the recorded runs as an experiment would be described."""
+    """Describe recorded runs in the form of an experiment, as the baseline of their replays."""
     verdict = replay.verdict
     return ExperimentDetail(
         experiment=make_recorded(replay.experiment) or replay.experiment,
@@ -783,9 +790,10 @@ def _answer(
 
 
 def write_param(side: ComparedSide, name: str) -> str | None:
-    """Write a param so that different values are different texts. None if it is missing.
+    """Write a param of a side as text, to compare it with other sides. None if it is missing.
 
-    Values with the same text are equal: 1 and 1.0, the number 0.1 and the text "0.1".
+    A side is one of the compared runs, versions or experiments. Equal texts count as equal values:
+    1 and 1.0, or the number 0.1 and the text "0.1".
     """
     if name not in side.params:
         return None

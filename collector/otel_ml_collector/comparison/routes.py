@@ -101,19 +101,27 @@ def get_verdict(
 ) -> VersionsVerdict:
     """Compare a version of a model with another, in words.
 
-    Judges, failed calls, missing outputs, latency, tokens and cost are compared. A new version and
-    the one before it are compared as a release. Any other two are compared by experiments on one
-    data set, else by all recorded runs of both. Runs of one session or trace are one cluster.
+    The verdict is about judges, failed calls, missing outputs, latency, tokens and cost. If the
+    version replaced the other one, recorded runs are compared: those of the week before its start
+    and of at most two weeks after it. Any other two versions are compared by their
+    experiments on one data set, or by all recorded runs of both if there are no such experiments.
+    Runs of one session or trace are one cluster.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of the table that depend on the data.
+    """The columns of the comparison table that depend on the data.
 
     Attributes:
-        has_room: Whether columns of params and metrics may be as wide as most names.
+        params: Names of the params with a column.
+        metrics: The metrics with columns.
+        judges: Names of the judges with a column.
+        tokens: Whether there is a column for tokens.
+        cost: Whether there is a column for cost.
+        has_room: Whether the page has room for wide columns of params and metrics, in which most
+            names fit. Otherwise these columns are narrow.
     """
 
     params: Sequence[str]
@@ -126,7 +134,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class ParamCell:
-    """A value in the table, and whether the baseline has the same."""
+    """A param's value in the table, and whether the baseline has the same value."""
 
     text: str
     is_same: bool
@@ -148,7 +156,7 @@ class ComparisonRow:
     """A side that is compared, as a row of the table.
 
     Attributes:
-        judges: For each judge the value, and its interval or an empty text.
+        judges: For each judge: the value, and its confidence interval (empty if it has none).
     """
 
     side: ComparedSide
@@ -162,14 +170,20 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparedPair:
-    """A side compared with the baseline.
+    """A run, version or experiment compared with the baseline, for the page.
 
     Attributes:
-        parts: Texts that differ, each with its title and its lines side by side.
-        same: Names of the parts that are equal.
-        blocks: The changed source of versions, or of runs.
-        versions: The versions of the baseline and of this side, if their source is shown.
-        banner: The verdict, for versions and experiments that were scored.
+        side: The run, version or experiment.
+        judges: The verdict of each judge.
+        amounts: The verdict on latency, tokens and cost.
+        failures: The verdict on failed calls.
+        parts: For runs: ``inputs`` and ``outputs`` if they differ, as title and lines side by side.
+        same: For runs: ``inputs`` and ``outputs`` if they are equal.
+        blocks: Changed functions in the source code of the two versions. For runs, of the versions
+            that they ran.
+        versions: The versions of the baseline and of the side, if their source code is shown.
+        banner: The verdict in one sentence. None for runs, and if no judge scored both and no call
+            failed.
     """
 
     side: ComparedSide
@@ -510,7 +524,7 @@ def _judges_of(side_comparison: SideComparison) -> list[str]:
 
 
 def _judge_cell(side: ComparedSide, judge: str) -> tuple[str, str]:
-    """Write a judge's score of a run, or its value over an experiment alone with the interval."""
+    """Write a judge's score of a run, or its value for an experiment with the interval."""
     if side.run is not None and judge in side.run.scores:
         return wording.score(side.run.scores[judge]), ""
     if side.experiment is not None:
@@ -669,7 +683,7 @@ def _blocks(
 
 
 def _payload(side: ComparedSide, name: str) -> str:
-    """Write inputs or outputs of a run as text; the error, if the run failed."""
+    """Write the inputs or outputs of a run as text. If it failed, its outputs are the error."""
     if side.run is None:
         return ""
     if name == "outputs" and side.run.outcome != "ok":

@@ -40,13 +40,14 @@ class TagValueFigures:
 def find_tag_values(
     reader: Reader, project: str, release: Release, figure: ReleaseFigure, now_ns: int
 ) -> list[TagValueFigures]:
-    """Read a rate by the values of the most relevant tag.
+    """Compare a rate of two versions separately for each value of a tag, such as each client.
 
-    It is the tag of the worst slice, else the tag by which both versions are weighted.
+    The tag is that of the slice that got worst. If there is none, it is the tag whose values get
+    the same weight in both versions.
 
     Returns:
-        The values that both versions have, the largest deterioration first. Empty without a tag, or
-        if the figure is not a rate.
+        A row for each value that both versions have, the largest deterioration first. Empty if
+        there is no such tag, or if the figure is not a rate.
     """
     tag = choose_tag(release, figure)
     if not tag or not figure.is_rate:
@@ -85,7 +86,7 @@ def find_tag_values(
 
 
 def choose_tag(release: Release, figure: ReleaseFigure) -> str:
-    """Return the tag of the worst slice, or the tag by which both versions are weighted."""
+    """Return the tag of the worst slice, else the tag with equal weights in both versions."""
     return view.split_tag_test(figure.worst)[0] or release.stratum
 
 

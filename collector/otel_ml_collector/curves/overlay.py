@@ -15,11 +15,11 @@ class Curve:
     """One of several curves in a drawing.
 
     Attributes:
-        letter: Label at its end.
-        source: The API call that returns its points.
-        start_ns: Start of its run; None if it has none.
+        letter: Label at the end of the curve, such as ``A``.
+        source: Address of the API call that returns the points.
+        start_ns: Start of the run, in nanoseconds since 1970; None if the curve is not of a run.
         style: ``base`` for the baseline, ``a`` for the best, ``d`` for all others.
-        series: A few of its points, for its shape, and its last value.
+        series: A few of the points, enough for the shape of the curve, and the last point.
     """
 
     letter: str
@@ -34,11 +34,12 @@ class Overlay:
     """The curves of one metric in one drawing.
 
     Attributes:
-        curves: For the script, as JSON: letter, the API call that returns the points, start (ns)
-            and style.
-        lines: The same as SVG points in a box of 100 by 20, each with its style, for browsers
-            without the script.
-        words: The last value of each curve, as text.
+        name: Name of the metric.
+        curves: JSON from which the page's script draws the curves: `letter`, `source`, `start_ns`
+            and `style` of each `Curve`.
+        lines: The curves for browsers without JavaScript: the SVG points of each curve, in a box of
+            100 by 20, and its style.
+        words: The last value of each curve, such as ``A 0.12, B 0.09``.
     """
 
     name: str

@@ -68,9 +68,9 @@ DAYS_BEFORE: Final = "28d"
 THAN: Final = "reference"
 
 _LENGTHS_NS: Final[Mapping[FieldsPast, int]] = {"1h": HOUR_NS, "24h": DAY_NS, "7d": 7 * DAY_NS}
-# Maximum length of a reference of previous days for windows of an hour. More hours add nothing.
+# Maximum length of a reference for windows of an hour. More hours do not improve the result.
 _MOST_HOURS_NS: Final = 7 * DAY_NS
-# Length of the time before that a drawing shows.
+# Length of the time before the window that charts show.
 _DRAWN_NS: Final = 28 * DAY_NS
 _DAYS_BEFORE: Final = re.compile(r"(\d{1,2})d|24h", re.ASCII)
 _MOST_DAYS_BEFORE: Final = 90
@@ -96,19 +96,20 @@ _ROWS_OF_FIELD: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class FieldsQuestion:
-    """Which fields to compare, and with what.
+    """A question about drift: the fields of one model, and the reference to compare them with.
 
     Attributes:
         reader: The store, with the rights of the caller.
         model: Name of the model.
         last: Length of the window that is compared with the reference.
-        than: The reference: ``reference`` (the model's reference profile, else the 28 days before),
-            a number of days before such as ``28d``, ``version`` (the one before) or ``version:3``,
-            two days such as ``2026-11-01/2026-11-08``, ``dataset:qa``, ``dataset:qa:v2`` or
-            ``profile:churn``.
-        where: Only runs of this filter are compared. Their fields are read from the runs, not from
-            sketches.
-        margin: Changes with a smaller drift score do not matter.
+        than: The reference. Either a number of days before the window, such as ``28d``; a range of
+            days, such as ``2026-11-01/2026-11-08`` (the last day is excluded); ``version`` (the
+            previous model version) or ``version:3``; ``dataset:qa`` or ``dataset:qa:v2``;
+            ``profile:churn``; or ``reference``: the profile that was saved as the model's
+            reference, or the 28 days before if there is none.
+        where: A filter; only matching runs are compared. Stored daily summaries ignore filters, so
+            a sample of the runs is read instead.
+        margin: Smallest drift score that counts as a change.
         now_ns: Current time, in nanoseconds since 1970.
     """
 
@@ -190,16 +191,20 @@ def find_drift(question: FieldsQuestion) -> ModelDrift:
 
 @dataclass(frozen=True, slots=True)
 class Than:
-    """The reference, parsed. Exactly one of `time`, `version`, `dataset` and `profile` is set.
+    """The reference that fields are compared with, parsed from a text such as ``28d``.
+
+    Exactly one of `time`, `version`, `dataset` and `profile` is set.
 
     Attributes:
-        name: How a sentence names the reference.
-        time: The time of the runs that are the reference.
-        version: Number of a version; 0 for the version before the newest.
+        name: The reference as sentences name it, such as "the 28 days before".
+        time: Period whose runs are the reference.
+        version: Number of the model version whose runs are the reference; 0 for the version before
+            the newest.
         dataset: Name of a data set, and the number of its version; 0 for the newest.
-        profile: Name of a profile, and the number of its version; 0 for the newest.
-        references: Newest version of each profile that is the reference of a model. For such a
-            model the profile replaces `time`.
+        profile: Name of a profile (stored summaries of fields), and the number of its version; 0
+            for the newest.
+        references: Profiles that users saved as the reference of a model: the name of each with
+            its newest version. For these models, `of_model` returns the profile instead of `time`.
     """
 
     name: str
@@ -312,15 +317,23 @@ def load_fields(
     *,
     is_asked: bool = True,
 ) -> defaultdict[str, _Loaded]:
-    """Read the fields of models, or of versions of a model, by bucket.
+    """Read summaries of the fields of models, or of versions of a model, for each time bucket.
+
+    Most days have stored summaries, called sketches. For all other days, a sample of the runs is
+    read.
 
     Args:
         question: The project and the filter.
-        spans: The times to read, in whole days.
+        spans: The periods to read. Each is extended to whole days.
         models: Names of the models; None for all.
-        versions: Digest and structure of each version.
-        is_asked: Whether a user waits for these fields. If not, large days without a sketch are
-            left out; their sketches are computed within minutes.
+        versions: Only these model versions: for each, the digest of its definition and that of its
+            output structure. None for all.
+        is_asked: Whether a user waits for the result. If not, days without a sketch are left out if
+            they have more than 20,000 runs in total, because the store computes their sketches
+            within minutes anyway.
+
+    Returns:
+        The summaries by bucket, for each model.
     """
     reader, project = question.reader, question.project
     of_models = _among(models, versions)
@@ -609,7 +622,7 @@ def _read_component(component: Mapping[str, Any]) -> FieldSketch:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDays:
-    """For how many days the fields have been checked for drift.
+    """How many days have been checked for drift, and how many there are.
 
     Attributes:
         done: Number of complete days whose fields are summarized.
@@ -744,13 +757,13 @@ def _matters(drift: FieldDrift, margins: Margins) -> bool:
 
 
 def _list_spans(every: FieldsQuestion) -> list[Window]:
-    """List the times whose fields are read."""
+    """List the periods whose fields are read."""
     than = read_than(every)
     return [Window(than.time.start_ns, every.window.end_ns)] if than.time else [every.window]
 
 
 def _list_days(spans: Sequence[Window]) -> list[int]:
-    """List the starts of the days in some times."""
+    """List the starts of all days in some periods, as nanoseconds since 1970."""
     return sorted(
         {
             day_ns
@@ -764,7 +777,7 @@ def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
     """Compare the fields of the 20 models with the most runs, largest first.
 
     Args:
-        every: The question, with an empty model.
+        every: The question. Its model is ignored.
     """
     than = read_than(every)
     loaded = load_fields(every, _list_spans(every), None, is_asked=False)

@@ -38,7 +38,7 @@ NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
 
 
 def _find_worse_slices(question: FindingsQuestion) -> list[Finding]:
-    """Find the slices that do worse; the release decides about a new version."""
+    """Find the slices that do worse. Leave out versions that are compared as a release."""
     return leave_decided(slices.contribute(question), _list_decided(question))
 
 
@@ -67,12 +67,14 @@ class MonitorState:
 
     Attributes:
         findings: All findings, worst first.
-        missing: Subjects for which the store did not answer in time.
-        checked: For how many days fields are checked. The other days are not compared yet.
-        slices: All slices; None if the store did not answer in time.
-        releases: Verdicts on what is new in the last 14 days; empty if the store did not answer in
+        missing: Names of the sources, such as `slices`, for which the store did not answer in
             time.
-        made_ns: When the content was computed.
+        checked: How many of the days have been checked for drift. After an import, the summaries
+            of some days are still being computed; these days are compared later.
+        slices: All slices; None if the store did not answer in time.
+        releases: Verdicts on the model versions, releases and LLMs that are new in the last 14
+            days; empty if the store did not answer in time.
+        made_ns: When the content was computed, in nanoseconds since 1970.
     """
 
     findings: list[Finding]
@@ -109,7 +111,7 @@ _LARGE: Final = Sql("""
 
 
 def find_large_projects(reader: Reader, now_ns: int, most: int) -> list[str]:
-    """Name the projects with so many runs that their page Monitor is kept, largest first.
+    """Return the projects with so many runs that their page Monitor is cached, largest first.
 
     Raises:
         Unavailable: The store does not answer.
@@ -119,9 +121,10 @@ def find_large_projects(reader: Reader, now_ns: int, most: int) -> list[str]:
 
 
 def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find the content of the page Monitor.
+    """Compute the content of the page Monitor, or return it from the cache.
 
-    A small project is computed again when new data arrived. A large one is kept for five minutes.
+    The content of a small project is cached until new data arrives, at most five minutes. That of a
+    large project (more than 50,000 runs) is cached for five minutes.
 
     Raises:
         Missing: The caller may not read the project.
@@ -131,7 +134,7 @@ def find_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Monit
 
 
 def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState:
-    """Find the content of the page Monitor. For a large project, it may be up to half an hour old.
+    """Return the content of the page Monitor; for a large project, up to half an hour old.
 
     Raises:
         Missing: The caller may not read the project.
@@ -142,10 +145,11 @@ def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) ->
 
 
 def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
-    """Return the content of a large project from the last half hour. Compute nothing.
+    """Return the cached content of a large project's page Monitor, without computing anything.
 
     Returns:
-        The newest such content; None if there is none, or if the project is small.
+        The newest content that was computed in the last half hour. None if there is none, or if
+        the project is small: its page is computed when a user opens it.
 
     Raises:
         Missing: The caller may not read the project.
@@ -155,10 +159,10 @@ def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> 
 
 
 def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
-    """Compute the content of a large project again if it is older than five minutes.
+    """Update the cached content of a large project's page Monitor if it is five minutes old.
 
     Returns:
-        The content; None for a small project, which is computed when a page asks for it.
+        The content; None for a small project, whose page is computed when a user opens it.
 
     Raises:
         Missing: The caller may not read the project.
@@ -201,7 +205,7 @@ def _recall(reader: Reader, name: _AnswerName) -> MonitorState | None:
 def _ask(
     reader: Reader, project: str, last: Past, now_ns: int
 ) -> tuple[FindingsQuestion, _AnswerName]:
-    """Return the key of the kept answer: its time and the state of the store.
+    """Return the question, and the cache key of its answer: its time and the store's state.
 
     The state is empty for a large project. The rights of the reader are checked on each call, so
     users only get answers that they may read.
@@ -222,7 +226,7 @@ def _ask(
 
 
 def find_checked_days(reader: Reader, project: str, last: Past, now_ns: int) -> CheckedDays:
-    """Return for how many days the page Monitor has checked the fields.
+    """Return how many days have been checked for drift, of those that the page Monitor compares.
 
     Raises:
         Missing: The caller may not read the project.

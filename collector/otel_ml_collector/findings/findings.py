@@ -37,8 +37,8 @@ class Finding:
         sentence: The claim, with at most three numbers and without a full stop.
         model: The model that has the problem.
         where: The filter that lists the runs that show the problem.
-        start_ns: Start of the first of these runs, in nanoseconds.
-        end_ns: End of that time, exclusive.
+        start_ns: Start of the first of these runs, in nanoseconds since 1970.
+        end_ns: End of the period with these runs, exclusive.
         size: Number of affected runs, or of extra failures. It orders the findings of one kind.
         figure: Name of the figure that got worse in a new version; else empty.
         field: Path of the field that changed most; empty if no field changed.
@@ -102,14 +102,15 @@ class SharedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """The question that all contributors of findings answer.
+    """What all sources of findings check: a recent period of a project, and what it is compared to.
 
     Attributes:
         reader: The store, with the rights of the caller.
-        window: Runs that began in this time are checked.
-        reference: They are compared with this time, if the contributor has no baseline of its own.
+        window: The recent period. Runs that began in it are checked.
+        reference: The earlier period that the window is compared with. Some sources use a baseline
+            of their own instead, such as the previous model version.
         now_ns: Current time, in nanoseconds since 1970.
-        shared: Answers that other contributors have computed already.
+        shared: Results that several sources need, each computed once.
     """
 
     reader: Reader
@@ -122,11 +123,13 @@ class FindingsQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """One source of findings.
+    """A source of findings: it checks one subject, such as the slices of a project.
 
     Attributes:
-        subject: How a sentence names what it checks.
-        find: Returns its findings. It must not start queries in the background itself.
+        subject: What this source checks, as a noun such as `slices`. Users see it if the store did
+            not answer in time.
+        find: Returns the findings of this source. It already runs in the background, so it must not
+            start background queries itself.
     """
 
     subject: str
@@ -138,7 +141,8 @@ class GatheredFindings:
     """The findings of all contributors, worst first.
 
     Attributes:
-        missing: Subjects for which the store did not answer in time.
+        missing: Names of the sources, such as `slices`, for which the store did not answer in
+            time.
     """
 
     findings: list[Finding]
@@ -160,7 +164,7 @@ def find_findings(
     """Ask all contributors at the same time, and order their findings, worst first.
 
     Raises:
-        Unavailable: The store answered none of them.
+        Unavailable: The store answered for none of the contributors.
     """
     return gather_findings(
         {contributor.subject: ask_ahead(contributor, question) for contributor in contributors}
@@ -168,7 +172,7 @@ def find_findings(
 
 
 def ask_ahead(contributor: Contributor, question: FindingsQuestion) -> Callable[[], list[Finding]]:
-    """Ask a contributor on another thread; the call that is returned waits for its answer."""
+    """Ask a contributor on another thread. Return a function that waits for its findings."""
     return question.reader.ahead(_ask, contributor, question).result
 
 
@@ -177,13 +181,17 @@ def _ask(_: Reader, contributor: Contributor, question: FindingsQuestion) -> lis
 
 
 def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> GatheredFindings:
-    """Wait for the answers of contributors; leave out those for which the store is too slow.
+    """Wait for the findings of several sources, and order them, worst first.
+
+    If the store is too slow for a source, its findings are left out and its name is returned in
+    `missing`.
 
     Args:
-        asked: For each subject, a call that waits for its answer.
+        asked: For each subject, such as `slices`, a function that waits for its findings and
+            returns them.
 
     Raises:
-        Unavailable: The store answered none of them.
+        Unavailable: The store answered for none of the sources.
     """
     findings: list[Finding] = []
     troubles: dict[str, Unavailable] = {}

@@ -150,7 +150,7 @@ class Release(BaseModel):
 
     @property
     def heading(self) -> str:
-        """The two sides that are compared, in words."""
+        """A heading that names the new version and its baseline, and the compared periods."""
         return (
             f"{self.candidate.name} vs {self.baseline.name}: recorded runs since "
             f"{self.began[:16].replace('T', ' ')} UTC, compared with the 7 days before"
@@ -158,7 +158,7 @@ class Release(BaseModel):
 
     @property
     def recorded(self) -> RecordedChange:
-        """Return the same result as a comparison of two versions."""
+        """This comparison in the form that comparisons of two versions have."""
         return make_recorded_change(self.word, self.sentence, self.figures)
 
 
@@ -170,14 +170,18 @@ class Releases(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something new in a model, and its baseline.
+    """A new version, release or LLM of a model, and the baseline that it is compared with.
 
     Attributes:
-        labels: Labels of the new side in the store; a version can have several.
-        before: Labels of the baseline.
-        began_ns: Start of the first run of the new side.
-        runs: Number of runs of the baseline in the 7 days before, and of the new side.
-        slow_ns: Duration of a slow run of the baseline.
+        dimension: Which of the three is new: `version`, `release` or `provider_model` (the LLM).
+        name: Name of the new version, release or LLM.
+        labels: Values by which the store finds its runs. A version can have several.
+        baseline: Name of the baseline.
+        before: Values by which the store finds the runs of the baseline.
+        began_ns: Start of the first run with the new version, release or LLM.
+        runs: Number of runs of the baseline in the 7 days before, and of the new one.
+        slow_ns: 99th percentile of the baseline's latency, in nanoseconds. A comparison waits this
+            long for slow runs to arrive.
     """
 
     model: str
@@ -194,7 +198,7 @@ class Change:
 
     @property
     def names(self) -> tuple[str, str]:
-        """How sentences name the baseline and the new side, such as v1 and v2."""
+        """Short names of the baseline and of the new version, release or LLM: `v1` and `v2`."""
         if self.version is None or self.baseline_version is None:
             return self.baseline, self.name
         return f"v{self.baseline_version}", f"v{self.version}"
@@ -216,15 +220,20 @@ def find_releases(
     *,
     changes: Sequence[Change] | None = None,
 ) -> list[Release]:
-    """Compare what is new in the last 14 days with its baseline, newest first.
+    """Compare the new versions, releases and LLMs of the last 14 days with their baselines.
+
+    Each is compared with the version, release or LLM that the model used before.
 
     Args:
         reader: The store.
         project: The project.
-        now_ns: Runs that began later are ignored.
-        model: Only this model.
-        where: Only runs of this filter are compared.
+        now_ns: Runs that began later are ignored, in nanoseconds since 1970.
+        model: Only this model; None for all models.
+        where: A filter; only matching runs are compared. Empty for all runs.
         changes: The result of `find_changes`, if you have it already.
+
+    Returns:
+        The comparisons, newest first.
 
     Raises:
         BadInput: The filter is invalid.
@@ -253,10 +262,12 @@ def find_changes(
     *,
     dimensions: Sequence[Dimension] = DIMENSIONS,
 ) -> list[Change]:
-    """Find the newest version, release and LLM of each model that began in the last 14 days.
+    """Find which models have a new version, release or LLM: a first run in the last 14 days.
 
-    The baseline is the one with the most runs in the 7 days before. For versions, a version that is
-    marked as production takes precedence. Without a baseline, nothing is returned.
+    For each model, only the newest version, release and LLM are considered. Each is returned with a
+    baseline: the version (or release, or LLM) with the most runs in the 7 days before. A version
+    that is marked as production takes precedence. If there is no baseline, the new version, release
+    or LLM is left out.
     """
     numbers = all_version_numbers(reader, project, "model")
     changes = []
@@ -281,10 +292,11 @@ def find_changes(
 
 @dataclass(slots=True)
 class VersionWords:
-    """Finds, for many past moments, whether a figure of the newest version was worse.
+    """Finds, for many past times, whether the newest version was worse than its baseline then.
 
-    Each version is read once. It is compared after each of its windows, because the word can only
-    change then.
+    The runs of each version are read once, and divided into windows: of one minute at first, of up
+    to 12 hours later. The verdict can only change when a window ends, so each version is compared
+    once per window.
 
     Args:
         reader: The store.
@@ -300,14 +312,17 @@ class VersionWords:
     _verdicts: dict[tuple[tuple[object, ...], int], SidesVerdict] = field(default_factory=dict)
 
     def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, tuple[bool, int]]:
-        """Return for each moment whether the figure was worse, and the number of its runs.
-
-        A moment is left out if no version was new then, or if a judge had scored only one side.
+        """Return for each time whether the newest version was worse than its baseline then.
 
         Args:
-            figure: Name of the figure, such as the name of a judge.
-            where: Only runs of this filter are compared.
-            times_ns: The moments, in ascending order. Later runs are ignored.
+            figure: The figure that is compared: `errors`, or the name of a judge.
+            where: A filter; only matching runs are compared. Empty for all runs.
+            times_ns: The times, in ascending order. For each, later runs are ignored.
+
+        Returns:
+            For each time: whether the figure was worse, and how many runs of the newest version
+            have this figure. A time is left out if the newest version was older than 14 days or had
+            no baseline, or if a judge had scored runs of only one of the two versions.
         """
         words = {}
         for time_ns, change in reversed(self._find_changes(times_ns).items()):
@@ -395,8 +410,9 @@ def _find_firsts(
 ) -> dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]]:
     """Find when versions, releases and LLMs had their first run, with one query.
 
-    A failed call often reports only the requested LLM, and a success the dated one that answered.
-    So the requested name is no LLM of its own if no call with it succeeded.
+    A failed call often reports the requested LLM, such as `gpt-4o`. A successful call reports the
+    one that answered, such as `gpt-4o-2024-08-06`. So a requested name does not count as an LLM if
+    no call with it succeeded.
 
     Returns:
         For each model and dimension: the name and first start of each label.
@@ -444,7 +460,7 @@ def _find_firsts(
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The newest name of a model in a dimension, with all labels that have this name."""
+    """The newest version, release or LLM of a model, with the names of all labels in the store."""
 
     model: str
     dimension: Dimension
@@ -456,7 +472,7 @@ class _Newest:
 def _find_baseline(
     reader: Reader, project: str, new: _Newest, numbers: _Numbers, now_ns: int
 ) -> Change | None:
-    """Find the baseline of something new, and count the runs of both."""
+    """Find the baseline of a new version, release or LLM, and count the runs of both."""
     sql = Sql("""
         SELECT {label} AS label, countIf(start_ns < {began:Int64}) AS before, count() AS runs,
           quantileDD(0.01, 0.99)(latency_ns) AS slow_ns
@@ -572,17 +588,20 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
 def compare_values(
     reader: Reader, project: str, release: Release, now_ns: int, tokens: Sequence[str]
 ) -> dict[str, SidesVerdict]:
-    """Compare a new version with its baseline for each value of a tag, as the release does for all.
+    """Compare a new version with its baseline, separately for each value of a tag.
+
+    The method is that of `find_releases`, which compares all runs of both versions.
 
     Args:
         reader: The store.
         project: The project.
-        release: The release of a version.
-        now_ns: When the release was compared. Later runs are ignored.
-        tokens: Values of one tag, each as `tag=value`.
+        release: The comparison of all runs of the version with those of its baseline.
+        now_ns: When `release` was computed. Later runs are ignored.
+        tokens: Values of one tag, each as `tag=value`, such as `client=Kessler`.
 
     Returns:
-        The verdict for each token; empty if no window is complete.
+        The verdict for each of these values. Empty if the version is too new: then not even the
+        first window of the comparison is complete.
     """
     labels: defaultdict[int | None, list[str]] = defaultdict(list)
     for (model, digest, structure), number in all_version_numbers(reader, project, "model").items():
@@ -627,7 +646,7 @@ def _announce(change: Change, now_ns: int) -> str:
 
 
 def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
-    """Compare both sides of a change in the complete windows."""
+    """Compare a new version, release or LLM with its baseline, in the complete windows."""
     sides = _find_sides(reader, project, change, now_ns, where)
     if sides is None:
         return leave_open(change.runs)
@@ -637,7 +656,7 @@ def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: s
 def _find_sides(
     reader: Reader, project: str, change: Change, now_ns: int, where: str
 ) -> Sides | None:
-    """Find the runs of both sides in the complete windows; None if no window is complete."""
+    """Find the runs to compare in the complete windows; None if no window is complete."""
     windows = _count_windows(_find_elapsed(change, now_ns))
     if not windows:
         return None
@@ -759,7 +778,10 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
 
 
 def find_releases_of(question: FindingsQuestion) -> list[Release]:
-    """Compare what is new in a project. The list of changes is shared with other contributors."""
+    """Compare the new versions, releases and LLMs of a project with their baselines.
+
+    The list of changes is shared with other contributors.
+    """
     return find_releases(
         question.reader,
         question.project,
@@ -769,7 +791,7 @@ def find_releases_of(question: FindingsQuestion) -> list[Release]:
 
 
 def find_changes_of(question: FindingsQuestion) -> list[Change]:
-    """Find what is new in a project, once for all contributors."""
+    """Find the new versions, releases and LLMs of a project, once for all contributors."""
     return question.shared.work_out(
         "changes", lambda: find_changes(question.reader, question.project, question.now_ns)
     )

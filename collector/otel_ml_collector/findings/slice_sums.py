@@ -1,7 +1,7 @@
 """Reads the runs once, and sums each figure of each slice.
 
 The store returns the counted runs (a sample in very large projects), each with its slices and
-figures. They are grouped here, in Arrow columns, because tags are most of what the store reads.
+figures. They are grouped here, in Arrow columns, because reading tags is most of the store's work.
 """
 
 import re
@@ -62,8 +62,9 @@ _LABELED: Final = ("environment", "release", "provider_model", "outcome")
 _LEFT_OUT: Final = ("session", "user")
 
 _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-# A failed call often reports only the requested LLM, and a success the dated one that answered.
-# `_UNANSWERED` marks failed calls, those of a model that is named like the LLM by `_OWN_NAME`.
+# A failed call often reports the requested LLM, such as `gpt-4o`. A successful call reports the one
+# that answered, such as `gpt-4o-2024-08-06`. So labels with `_UNANSWERED` count failed calls, after
+# `_OWN_NAME` those whose model has the name of the LLM.
 _UNANSWERED: Final = f"{FIELD_MARK}unanswered="
 _OWN_NAME, _OTHER_NAME = "1", "0"
 _FIELD_TOKENS: Final = Sql("""
@@ -82,11 +83,14 @@ class FigureColumn:
 
     Attributes:
         name: The name in the answer, such as `errors`, or the name of a judge.
-        value: SQL of the number of a run (the logarithm of an amount); NULL if the run has none.
-        margin: Smaller differences do not matter; None for the margin of its kind.
+        value: SQL expression for the figure's value in one run, such as 1 for a failed run. For
+            amounts such as latency, this is the logarithm. NULL if the run has no value.
+        margin: Smallest difference that matters; None for the default of this kind of figure.
         judge, digest: The judge and the digest of its version; empty for other figures.
-        place: For a judge's figure, its index in the join of scores.
-        target: The prediction target. The ground truth of each run is then read separately.
+        place: For a judge's figure: its number in the SQL that joins the scores. Names of columns
+            and parameters end with this number.
+        target: The prediction target, if the figure compares predictions with ground truth; else
+            empty. The ground truth of each run is read by a separate query.
     """
 
     name: str
@@ -105,11 +109,11 @@ class SlicesQuery:
     """A query of slices. API, page and command line take it as parameters.
 
     Attributes:
-        where: A filter of the runs, for the slices and for all other runs alike.
+        where: A filter of the runs. It applies to a slice and to the runs it is compared with.
         figure: Only this figure: errors, missing inputs, latency, cost, a judge, `truth` with the
             name of a target, or `drift` with the path of a field.
         start_ns, end_ns: When the runs began. The default is the last 24 hours.
-        pairs: Whether to include pairs of slices that do worse than each of the two.
+        pairs: Whether to include combinations of two slices that do worse than either alone.
     """
 
     project: str
@@ -144,12 +148,16 @@ class SlicesQuery:
 
 @dataclass(frozen=True, slots=True)
 class AskedRuns:
-    """The runs that are counted.
+    """Which runs a query of slices counts: those of the models with the most runs, or a sample.
 
     Attributes:
-        every: One of this many traces is counted.
-        runs: Total number of runs.
-        models: The models with the most runs.
+        condition: The query's filter, in SQL.
+        window: The time in which the runs began.
+        kinds: Kinds of late-arriving records that the project has.
+        every: Of every `every` traces, one is counted; 1 to count all traces.
+        runs: Number of runs of these models, before sampling.
+        models: The 10 models with the most runs. Runs of all other models are not counted.
+        values: The parameters of the SQL.
     """
 
     condition: Condition
@@ -162,14 +170,14 @@ class AskedRuns:
 
     @classmethod
     def of(cls, reader: Reader, query: SlicesQuery, window: Window) -> "AskedRuns":
-        """Count the runs of each model, and choose which of them are counted."""
+        """Count the runs of each model, and choose the models and the sampling rate."""
         return cls.of_tests(reader, query, window, ())[0]
 
     @classmethod
     def of_tests(
         cls, reader: Reader, query: SlicesQuery, window: Window, tests: Sequence[str]
     ) -> "tuple[AskedRuns, list[Sql]]":
-        """Choose the runs like `of`, and write the SQL of filters that are tested on each of them.
+        """Choose the runs like `of`, and compile further filters that are tested on each run.
 
         Raises:
             BadInput: A filter is invalid.
@@ -223,7 +231,7 @@ class AskedRuns:
 
     @property
     def score_sql(self) -> Sql:
-        """The condition on scores: only those of counted runs."""
+        """The condition on scores: only scores of counted runs."""
         if self.every == 1:
             return IN_WINDOW
         return Sql("{in_window} AND {sample}").fill(in_window=IN_WINDOW, sample=_SAMPLE)
@@ -310,7 +318,7 @@ _RUNS_OF_REQUESTS: Final = 20_000
 
 
 def find_requests_ms(reader: Reader, asked: AskedRuns) -> dict[str, float]:
-    """Return for each model the median duration in ms of the requests with its runs."""
+    """Return for each model the median duration of the requests that call it, in ms."""
     if not asked.models:
         return {}
     every = asked.every * max(-(-asked.runs // asked.every // _RUNS_OF_REQUESTS), 1)
@@ -399,12 +407,16 @@ class SliceCondition:
 
 @dataclass(frozen=True, slots=True)
 class SliceDimensions:
-    """The slices that are compared, by their numbers from 1.
+    """The slices that are compared, such as all runs with `client = Remax`, numbered from 1.
 
     Attributes:
-        ids: The number of each label of the store. Several labels can be one version.
-        slices: The slice by number and model; the model is empty if it does not matter.
-        left_out: Names that are not dimensions.
+        ids: Number of the slice to which each label belongs. A label is a value as the store
+            returns it for a run, such as `client=Remax`. Labels of the same model version have the
+            same number.
+        slices: The slice for each number and model. The model is empty, except for versions: one
+            label can be a version of several models.
+        left_out: Names of tags and fields that are not used for slices, because they have too many
+            values, identify people or sessions, or are beyond the limit of 50 names.
     """
 
     ids: Mapping[str, int]
@@ -427,7 +439,10 @@ PAIR: Final = 2**32
 def find_dimensions(
     reader: Reader, query: SlicesQuery, asked: AskedRuns, runs: pa.Table
 ) -> SliceDimensions:
-    """Find the largest values of the largest dimensions of the runs that were read."""
+    """Choose the slices to compare: the values with the most runs, of tags and fields.
+
+    At most 50 tags and fields are used, with up to 200 values each.
+    """
     left_out = [name for name in _LEFT_OUT if getattr(asked.kinds, f"{name}s")]
     ids: dict[str, int] = {}
     slices: dict[tuple[int, str], SliceCondition] = {}
@@ -473,7 +488,7 @@ def find_dimensions(
 def _drop_unanswered(
     labels: Sequence[tuple[str, int]], unanswered: Mapping[str, int]
 ) -> list[tuple[str, int]]:
-    """Leave out the LLMs that only failed calls name, if they are requested names.
+    """Leave out LLMs that occur only in failed calls, if their names are only requested names.
 
     Args:
         labels: Labels of LLMs, with their numbers of runs.
@@ -533,17 +548,20 @@ def read_counted(
     figures: Sequence[FigureColumn],
     truths: Mapping[str, pa.Table],
 ) -> pa.Table:
-    """Read the runs that are counted.
+    """Read the runs of a query with their slices and figures, one row per run.
 
     Args:
         reader: The store, with the rights of the caller.
-        asked: The runs that are counted.
+        asked: Which runs to read.
         figures: The figures by which slices are compared.
-        truths: The values of each figure of a prediction target, with the number of the run.
+        truths: For each figure of a prediction target, by its name: a table with the columns `run`
+            (the hash `RUN_NUMBER` of the run's ID) and `value`.
 
     Returns:
-        A row for each run: `of_model`, `unit` (its session, or else its trace), `labels` (its
-            slices), and for each figure `h` (whether the run has it) and `v` (its value).
+        A row for each run: `of_model` (name of the model), `unit` (hash of the model with the
+            session, or with the trace if there is no session), `labels` (the run's slices, such as
+            `client=Remax`), and for each figure `h0`, `h1`, … (whether the run has a value) and
+            `v0`, `v1`, … (the value).
     """
     amounts = RunAmounts(asked.kinds.resolved)
     has_cost = any(figure.value == COST.compared for figure in figures)
@@ -590,7 +608,7 @@ def read_counted(
 def select_figures(
     runs: pa.Table, read: Sequence[FigureColumn], own: Sequence[FigureColumn]
 ) -> pa.Table:
-    """Return the result of `read_counted` for some of the figures that were read."""
+    """Return the result of `read_counted` with only some of its figures."""
     places = [read.index(item) for item in own]
     names = {f"{kind}{place}": f"{kind}{at}" for at, place in enumerate(places) for kind in "hv"}
     labels = ["of_model", "unit", "labels"]
@@ -603,13 +621,13 @@ def count_slices(
     dimensions: SliceDimensions,
     pairs: Sequence[int] | None = None,
 ) -> list[Row]:
-    """Count the moments of each figure, by model and slice.
+    """Compute the sums that comparing slices needs (moments), for each model, slice and figure.
 
     Args:
         runs: The result of `read_counted`.
         figures: The figures by which slices are compared.
         dimensions: The slices.
-        pairs: Numbers of pairs, which are counted instead of single slices.
+        pairs: Numbers of pairs of slices, which are counted instead of single slices.
 
     Returns:
         Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
@@ -644,7 +662,7 @@ _MOMENTS: Final = ClusterMoments._fields
 
 
 def list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
-    """List which runs are in which slices: slice numbers and the indexes of the runs."""
+    """List which runs are in which slices, as two arrays: slice numbers and indexes of runs."""
     labels = runs["labels"].combine_chunks()
     each = pc.list_flatten(labels).dictionary_encode()
     numbers = [dimensions.ids.get(label, 0) for label in each.dictionary.to_pylist()]
@@ -675,10 +693,11 @@ def _pair_members(
 
 
 def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequence[int]) -> pa.Table:
-    """Sum each session in each of its slices, and over all its runs.
+    """Sum the figures of each session, in each of its slices and over all its runs.
 
     Returns:
-        A row for each session and slice: `model`, `id`, `members`, and its part of each moment.
+        A row for each session and slice: `model`, `id` (number of the slice), `members` (number of
+            runs), and the contribution to each moment.
     """
     units = runs["unit"].combine_chunks().dictionary_encode().indices
     models = runs["of_model"].combine_chunks().dictionary_encode().indices

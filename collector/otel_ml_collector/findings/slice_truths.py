@@ -31,8 +31,8 @@ from otel_ml_collector.windows import Window
 # Maximum number of targets, because each takes a query.
 _MOST_TARGETS: Final = 3
 _ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-# Maximum number of runs whose outputs are read for ground truth without a target. Those of a saved
-# target are materialized.
+# Maximum number of runs whose outputs are read for ground truth without a saved target. The
+# predictions of a saved target are already in a table of their own.
 _MOST_UNSAVED_RUNS: Final = 50_000
 # The value of a prediction, by the kind of its target.
 _FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
@@ -54,9 +54,13 @@ _TRUTHS: Final = Sql("""
 
 
 def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, SavedTarget]:
-    """Choose the prediction targets of the models, by the names of their figures.
+    """Choose at most three prediction targets by which slices of these models are compared.
 
-    Saved targets come first. Ground truth without a target is compared with the whole output.
+    A prediction target names the part of a model's output that predicts some ground truth. Saved
+    targets come first. Ground truth without a saved target is compared with the whole output.
+
+    Returns:
+        Each target by the name of its figure in the answer, such as `"truth churned"`.
     """
     if not (asked.kinds.scores or asked.kinds.keyed_scores):  # ground truth is stored as scores
         return {}
@@ -81,10 +85,12 @@ def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
 
 
 def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTarget) -> pa.Table:
-    """Read what the counted runs contribute to the figure of a prediction target.
+    """Read how good the prediction of each counted run was, compared with its ground truth.
 
     Returns:
-        A row for each run with known ground truth: `run` (its number) and `value`.
+        A row for each run with known ground truth. `run` is a hash of its trace ID and span ID.
+        `value` is 1 for a correct class and 0 for a wrong one, the absolute error of a number, or
+        the precision of a ranking.
     """
     rule, window = target.rule, asked.window
     kept = read_kept_days(reader, project, rule, window.start_ns, window.end_ns)
@@ -116,7 +122,7 @@ def find_truths(
     targets: Mapping[str, SavedTarget],
     figures: Iterable[FigureColumn],
 ) -> dict[str, pa.Table]:
-    """Read the ground truth of those figures that are prediction targets, by name."""
+    """Run `read_truths` for each figure that has a prediction target, by name of the figure."""
     return {
         item.name: read_truths(reader, project, asked, targets[item.name])
         for item in figures
@@ -135,13 +141,14 @@ def find_outcomes(
 ) -> list[Outcome]:
     """Find the prediction targets that can show which version of a model is better.
 
-    Without a saved target of the model, ground truth is compared with the whole output.
+    If the model has no saved target, ground truth is compared with the whole output. This needs to
+    read the outputs, so it is only done for at most 50,000 runs.
 
     Args:
         reader: The store.
         project: The project.
-        model: The model.
-        window: When the runs began.
+        model: Name of the model.
+        window: Only runs that began in this time are compared.
         runs: About how many runs are compared.
     """
     kinds = find_record_kinds(reader, project)

@@ -487,7 +487,7 @@ def _write_evidence(
     changes: dict[str, str] = {}
     for other, beside, at in others:
         other_name = _name_column(other)
-        # Versions of a judge have one name.
+        # Two figures can have the same name: two versions of one judge.
         if beside.word == verdict.word and other_name != name:
             changes.setdefault(other_name, write_change(at.difference, other.kind))
     also = ", ".join(f"{other_name} ({change})" for other_name, change in changes.items())
@@ -513,7 +513,7 @@ def _name_column(figure: FigureColumn) -> str:
 def _keep_worse_pairs(
     pairs: Iterable[RunSlice], slices: Iterable[RunSlice], figures: Sequence[FigureColumn]
 ) -> list[RunSlice]:
-    """Keep the pairs that are worse than each of their parts, by a figure."""
+    """Keep the pairs of slices that are worse by some figure than either slice alone."""
     signs = {
         figure.name: (1 if figure.lower_is_better else -1, figure.kind == "amount")
         for figure in figures
@@ -550,20 +550,23 @@ _EXPLAINING_SHARE: Final = 0.8
 def find_worst_slices(
     reader: Reader, project: str, where: str, figures: Iterable[FigureChange], window: Window
 ) -> dict[str, str]:
-    """Find the slice that explains each figure, over all tags. The runs are read once.
+    """Find the slice, such as `client == "Kessler"`, that best explains why each figure is worse.
 
-    It is the slice with the most extra failures, or the smallest one that has nearly as many.
+    This is the slice with the most extra failures, or a smaller slice with at least 80 % as many.
+    All tags are searched, and the runs are read only once.
 
     Args:
         reader: The store.
         project: The project.
-        where: Only these runs count. A slice is compared with the others among them.
-        figures: The figures.
+        where: A filter of runs, such as those of a new version. Each slice is compared with all
+            other runs that match.
+        figures: Changes of error share, latency, cost, a judge's results or predictions.
         window: Only runs that began in this time count.
 
     Returns:
-        The condition of the slice by the name of the figure. Figures without a worse slice, and
-        those that slices do not have, are left out.
+        The condition that selects the slice, by name of the figure. A figure is left out if no
+        slice is worse. "missing outputs" and "tokens" are always left out, because slices are not
+        compared by them.
     """
     query = SlicesQuery(project, where, start_ns=window.start_ns, end_ns=window.end_ns)
     figures = [figure for figure in figures if figure.name not in _OF_RELEASES]
@@ -593,16 +596,16 @@ def find_worst_slices(
     return worst
 
 
-# Figures of slices that need no judge.
+# Figures that need no judge's scores.
 _OF_RUNS: Final = frozenset({"errors", "latency", "cost"})
-# Figures of releases that slices do not have.
+# Releases are compared by these figures too, but slices are not.
 _OF_RELEASES: Final = frozenset({"missing outputs", "tokens"})
 
 
 def _choose_worst(
     slices: Sequence[RunSlice], figure: FigureChange, columns: Iterable[FigureColumn]
 ) -> str:
-    """Return the condition of the slice that explains a figure; empty if no slice is worse."""
+    """Return the condition of the slice that best explains why a figure is worse; else empty."""
     names = {
         column.name
         for column in columns
@@ -661,8 +664,8 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 ),
                 start_ns=window.start_ns,
                 end_ns=window.end_ns,
-                # Slices that are only slower have no extra failures. They come after all that have
-                # some.
+                # Slices that are only slower have no extra failures. They are listed after all
+                # slices with extra failures, so their size is below 1.
                 size=item.excess or item.runs / (item.runs + 1),
                 title=item.title,
                 evidence=item.evidence,

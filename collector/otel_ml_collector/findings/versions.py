@@ -107,16 +107,21 @@ def find_verdict(
     now_ns: int,
     releases: Sequence[Release] | None = None,
 ) -> VersionsVerdict:
-    """Compare two versions of a model: as a release, else by experiments, else by recorded runs.
+    """Compare two versions of a model, and return the verdict with what it is based on.
+
+    If one of the releases compares exactly these versions, as a new version and the one before it,
+    its verdict is used. Otherwise, experiments of both versions on the same data set are compared.
+    If there are no such experiments, all recorded runs of both versions are compared.
 
     Args:
         reader: The store.
         project: The project.
-        model: The model.
-        version: Number of the version.
-        baseline: Number of the version that it is compared with.
+        model: Name of the model.
+        version: Number of the version to judge, such as 2.
+        baseline: Number of the version that it is compared with, such as 1.
         now_ns: Current time, in nanoseconds since 1970.
-        releases: The releases of the project, if they are known.
+        releases: The releases of the project, if the caller has them already. If None, those of the
+            model are computed.
 
     Raises:
         Missing: A version does not exist.
@@ -181,7 +186,7 @@ def find_version_releases(reader: Reader, project: str, now_ns: int, *models: st
 def find_release_of(
     releases: Sequence[Release], model: str, version: int, baseline: int | None = None
 ) -> Release | None:
-    """Find the release of a version. With a baseline, only if it is compared with that one."""
+    """Find the release of a version; None if it is not compared with the given baseline."""
     for release in releases:
         is_its = (release.model, release.candidate.version) == (model, version)
         if release.dimension == "version" and is_its:
@@ -192,7 +197,7 @@ def find_release_of(
 def _find_pair(
     reader: Reader, project: str, model: str, versions: tuple[int, int], now_ns: int
 ) -> PairedVerdict | None:
-    """Compare experiments of two versions, the baseline first."""
+    """Compare experiments of two versions. `versions` has the baseline first."""
     before, after = (
         find_experiments_of(reader, project, model, version, now_ns) for version in versions
     )

@@ -48,9 +48,9 @@ class HistogramFigure:
     """A drawing of two distributions of numbers.
 
     Attributes:
-        part: The part of the field that is drawn.
-        before: SVG path of the reference, drawn as an area.
-        after: SVG path of the window, drawn as a line.
+        part: Which property of the field is drawn, such as its value or, for a text, its length.
+        before: SVG path of the earlier runs that are the reference, drawn as an area.
+        after: SVG path of the runs in the compared time window, drawn as a line.
         across, up: Labels of the axes.
     """
 
@@ -215,9 +215,9 @@ def show_field_slices(
     reader: FromReader,
     asked: Annotated[FieldSlicesAsked, Query()],
 ) -> Response:
-    """Show the slices whose values of a field differ most: a part that loads after the page.
+    """Show the slices whose values of a field differ most from those of all other runs.
 
-    It covers the window that the page compares.
+    This part of a page loads after the page. It covers the time window that the page compares.
     """
     window = FieldsQuestion(reader, project, asked.model, time.time_ns(), asked.last).window
     query = SlicesQuery(

@@ -28,7 +28,7 @@ _PASTS: Final[tuple[Past, ...]] = get_args(Past)
 
 api = APIRouter(prefix="/api/v1", route_class=JsonRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-# Only keys that can also read mark problems, because the answer names them.
+# The routes also need a key that can read, because the answer contains the title of the problem.
 ToMark = Annotated[Access, Depends(needs(ANNOTATE))]
 FromStore = Annotated[Documents, Depends(service_of(Documents))]
 FormFields = Annotated[Mapping[str, list[str]], Depends(read_form)]
@@ -115,11 +115,14 @@ def mark_problem(
     *,
     who: str,
 ) -> KnownProblem:
-    """Mark a problem as known in each time range in which it is found.
+    """Mark a problem as known, so that pages do not count it until it begins anew or gets worse.
+
+    The mark applies to each time range of the pages (such as the last 24 hours) in which the
+    problem is found now.
 
     Raises:
-        Missing: There is no such problem.
-        BadInput: There are too many marks.
+        Missing: There is no such problem in the time range.
+        BadInput: The project has too many problems that are marked as known.
         Unavailable: The store does not answer.
     """
     now_ns = time.time_ns()

@@ -47,7 +47,7 @@ FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
 @dataclass(frozen=True, slots=True)
 class SliceCurve:
-    """A figure of a slice and of all other runs: two curves with the same scale."""
+    """Two curves of one figure on the same scale: a slice, and all other runs of its model."""
 
     figure: str
     own: str
@@ -165,9 +165,10 @@ def show_releases(
     reader: FromReader,
     model: Annotated[str, Query(max_length=1_024)],
 ) -> Response:
-    """Show a new release or LLM of a model that is worse: a part of the model's page.
+    """Show on the page of a model whether a new release of the service, or a new LLM, is worse.
 
-    Versions are not shown here: the verdict on top of the page is about them.
+    New versions of the model itself are not shown here, because the verdict on top of the page is
+    about them.
     """
     now_ns = time.time_ns()
     changes = find_changes(reader, project, now_ns, model, dimensions=("release", "provider_model"))
@@ -229,7 +230,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
         if worst is not None and worst.word == "worse":
             return worst
         shown = [cells[figure.name] for figure in figures if figure.name in cells]
-        # Of figures that differ by as many margins, the first one.
+        # If several figures differ by the same number of margins, the first one is returned.
         return max(
             shown, key=lambda cell: (cell.difference is not None, cell.strength), default=None
         )
@@ -252,7 +253,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
 def write_cell(cell: SliceCell) -> str:
     """Write the difference of a cell, or its number of runs if they are too few to compare.
 
-    Latency or cost of three times or more is a factor.
+    If latency or cost is three times as high or more, the difference is written as a factor (`4×`).
     """
     if cell.difference is None:
         return f"{wording.count(cell.n)} {'run' if cell.n == 1 else 'runs'}"

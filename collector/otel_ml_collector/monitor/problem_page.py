@@ -58,12 +58,14 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRow:
-    """A part of the runs, such as one client, with its values before and now.
+    """A row of the table of a problem: a slice of the runs, such as one client, before and now.
 
     Attributes:
-        size: How much they differ; it orders the parts that are worse.
-        difference: The difference, with the smallest one that matters.
-        bar: The interval of the difference, drawn.
+        before: Value of the baseline version, or of all other runs.
+        now: Value of the new version, or of this slice.
+        size: How much the two values differ. Slices that are worse are sorted by it.
+        difference: The difference with its interval, and the smallest difference that matters.
+        bar: Drawing of the interval.
     """
 
     name: str
@@ -81,13 +83,14 @@ class PartRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartTable:
-    """The parts of the runs of a problem.
+    """A table that splits the runs of a problem into slices, such as one row for each client.
 
     Attributes:
-        title: What the rows and columns are, such as `Version × client`.
-        dimension: The tag or label whose values are rows.
-        heads: Headings of the columns with runs and values.
-        choices: Dimensions to choose from.
+        title: What the columns and rows are, such as `Version × client`.
+        dimension: The tag or label whose values are the rows, such as `client`.
+        heads: Column headings: one for each number of runs, then two for the values (before the
+            problem began, and now).
+        choices: Tags and labels that a user can choose as the rows.
     """
 
     title: str
@@ -99,16 +102,17 @@ class PartTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinceChart:
-    """A figure over time, drawn: the runs with the problem, and all others.
+    """A line chart of a figure over time: one line for the runs with a problem, one for the others.
 
     Attributes:
-        own: Path of the runs with the problem.
-        others: Path of all other runs; empty if there are none.
-        mark: Where the problem began, in per cent; None if unknown.
-        mark_text: The same in words.
-        is_mark_low: Whether the words are at the foot, because the line is at the top before.
+        own: SVG path of the runs with the problem.
+        others: SVG path of all other runs; empty if there are none.
+        mark: Where the problem began, in percent of the width; None if unknown.
+        mark_text: When the problem began, in words.
+        is_mark_low: Whether this text is at the bottom of the chart, because the line starts in the
+            upper half.
         across: Labels of the time axis.
-        up: Labels of the values.
+        up: Labels of the vertical axis.
         part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
         step_hours: Time between two points.
     """
@@ -138,7 +142,7 @@ def show_problem(
     """Show a problem: how much worse, for whom, since when, what changed, and in which runs.
 
     Raises:
-        Missing: There is no such problem, or no more.
+        Missing: There is no such problem, or it is over.
     """
     now_ns = time.time_ns()
     found = find_problems(reader, project, last, now_ns, sources=sources)
@@ -178,7 +182,7 @@ def show_problem(
         "examples": examples.result().runs,
         "pairs": pairs.parameters if pairs else None,
         "may_annotate": access_of(request.scope).has(ANNOTATE),
-        "may_delete": False,  # in the list of runs, which shows what is deleted with them
+        "may_delete": False,  # the list of runs is the page for that: it shows what else is deleted
         "checked": write_checked(found),
         "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),
         "api": view.api_address("projects", project, "findings", last=last),
@@ -246,7 +250,7 @@ def _compare_parts(
     *,
     by: str,
 ) -> PartTable | None:
-    """Compare the values of a tag: versions of each, or each with all others."""
+    """Compare, for each value of a tag, two versions of the model, or its runs with all others."""
     finding = problem.first.finding
     slices = found.state.slices if found.state else None
     if finding is None or found.state is None or slices is None or not finding.measured:
@@ -314,7 +318,8 @@ def _compare_versions(
         where = narrow(release.candidate.where, part.condition)
         name, counts = _name_value(part), verdict.counts
         if whole is not None and whole.worst == part.condition:
-            # Compared with all other runs, it is worse with fewer runs than a version needs.
+            # The release compared this slice with all other runs. That needs fewer runs than a
+            # comparison of versions.
             row = _compare_part(name, where, counts, whole.of_worst or figure)
             rows.append(replace(row, word=_write_word(whole)))
         else:
@@ -335,7 +340,7 @@ def _compare_versions(
 def _compare_part(
     name: str, where: str, counts: tuple[int, int], figure: FigureChange | None
 ) -> PartRow:
-    """Write the row of a part: the figure of both versions, and how they differ."""
+    """Write the row of a slice: the figure of both versions, and how they differ."""
     before, now = _write_sides(figure)
     return PartRow(
         name=name,
@@ -390,7 +395,7 @@ def _compare_with_others(
 def _draw_rows(rows: Sequence[PartRow], kind: FigureKind) -> Sequence[PartRow]:
     """Draw the differences of rows on one scale, and put the rows in order.
 
-    The parts that are worse come first, the largest difference first, and all runs last.
+    Slices that are worse come first, the largest difference first. The row of all runs is last.
     """
     bars = draw_differences([(*row.difference, row.word) for row in rows], kind)
     drawn = [replace(row, bar=bar) for row, bar in zip(rows, bars, strict=True)]
@@ -408,7 +413,7 @@ def _measure_size(figure: FigureChange | None) -> float:
 
 
 def _count_runs(counts: tuple[int, int], figure: FigureChange | None) -> tuple[int, int]:
-    """Count the runs of both sides that have the figure, as the evidence of the problem does."""
+    """Return how many runs of the baseline and of the new version have a value of the figure."""
     if figure is None or figure.name in AMOUNT_FIGURES:
         return counts
     if figure.baseline is None or figure.candidate is None:

@@ -51,15 +51,16 @@ def get_findings(
 
 @api.get("/projects/{project:path}/slices")
 def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> Slices:
-    """Compare the runs with each tag value with all other runs of the same model, worst first.
+    """Compare each slice (the runs with one tag value) with all other runs of the same model.
 
-    The default range is the last 24 hours. Slices are ordered by `excess`: the number of extra
-    failures, by the lower bound of the difference. At most 5 % of all slices that are called worse
-    or better differ by chance only. Runs of one session count as one observation. Both sides need
-    30 runs.
+    The default range is the last 24 hours. The slice with the largest `excess` comes first. It is
+    the number of failures that the slice has beyond the share of the other runs, computed with the
+    lower bound of the difference. Of all slices that are reported as worse or better, at most
+    5 % are expected to differ by chance only. Runs of one session count as one observation. The
+    slice and the other runs need at least 30 runs each.
 
     With a figure such as `drift inputs.language`, slices are compared by the values of a field.
-    Then at most 5,000 runs are read, and both sides need 100 values.
+    Then at most 5,000 runs are read, and the slice and the other runs need 100 values each.
     """
     return find_any_slices(reader, asked, time.time_ns())
 

@@ -1,6 +1,7 @@
 """Unusual values in one run: fields with rare or new values, and worse slices that it belongs to.
 
-Fields are compared with the sketches of the 28 days before, so no other payload is read.
+Fields are compared with stored summaries (sketches) of the values of the 28 days before, so the
+payloads of other runs are not read.
 """
 
 import math
@@ -79,11 +80,12 @@ class UnusualField:
 
 @dataclass(frozen=True, slots=True)
 class UnusualRun:
-    """The unusual values and worse slices of a run.
+    """What is unusual about a run: its values, and the slices that it belongs to.
 
     Attributes:
-        runs: Number of runs that it was compared with. With too few, nothing is reported.
-        slices: Slices of the run that are worse than all other runs, in the 24 hours up to its end.
+        runs: Number of runs that it was compared with. If they are too few, nothing is reported.
+        slices: Slices that contain the run, such as its client, and that were worse than all other
+            runs in the 24 hours around its start.
     """
 
     runs: int
@@ -162,7 +164,7 @@ def _value_of(field: FieldSketch) -> str:
 
 
 def _describe(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None:
-    """Return which value is unusual, and why; None where all are as usual."""
+    """Return which value is unusual, and why; None if all values are usual."""
     if before.kind == "number":
         if field.number.low is None or field.number.high is None:
             return _value_of(field), "not a number, usually it is one"
@@ -172,7 +174,7 @@ def _describe(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None
                 return write_number(number), sentence
     is_free = _is_free_text(before)
     if before.kind == "category" and not is_free:
-        # In a column, the value that is rarest in other runs counts.
+        # A column of a table has many values. The one that is rarest in other runs is reported.
         values = field.category.values
         usual = before.category
         value = min(values, key=lambda text: usual.values.get(text, 0), default=None)
@@ -219,7 +221,7 @@ def _describe_number(value: float, usual: Sketch, unit: str) -> str:
 
 
 def usual_range(sketch: Sketch) -> tuple[float, float]:
-    """Return the range of numbers that leaves out half a per cent at each end, by bins."""
+    """Return the usual range of numbers: without about 0.5 % of the values at each end."""
     ordered = sorted((bounds_of(key), count) for key, (count, _, _) in sketch.bins.items())
     least = sketch.n * _TAIL
 
@@ -238,7 +240,7 @@ def usual_range(sketch: Sketch) -> tuple[float, float]:
 
 
 def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
-    """Find the worse slices that the run belongs to, in the 24 hours up to its end."""
+    """Find the slices that contain the run and were worse in the 24 hours around its start."""
     query = SlicesQuery(
         run.project,
         f"model == {quoted(run.model or '')}",

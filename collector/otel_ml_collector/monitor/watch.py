@@ -1,11 +1,11 @@
-"""Keeps answers of the page Monitor ready for large projects.
+"""A background job that keeps the cached content of page Monitor fresh for large projects.
 
-For a large project, the page at once shows an answer of at most half an hour, and then asks for a
-new one. Without this watch, the first visitor after a longer time would have to wait. So the watch
-computes the answer again before it is too old: for pages that were opened in the last three days,
-and for the last 24 hours of large projects in any case. The work is bounded: at most six pages, one
-statement at a time, at most 1 % of all time, and none while requests use the whole process. Only
-this process knows which pages were opened.
+For a large project, the page first shows cached content that is at most half an hour old, and then
+loads new content. Without this job, the first visitor after a longer time would have to wait. So
+the job refreshes the content before it is too old: for pages that were opened in the last three
+days, and always for the last 24 hours of large projects. The work is bounded: at most six pages,
+one SQL statement at a time, at most 1 % of all time, and none while requests use the whole process.
+Which pages were opened is only known in this process.
 """
 
 import threading
@@ -20,8 +20,8 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 _OPENED_WITHIN_NS: Final = 3 * DAY_NS
-# Age at which an answer is computed again. Well below the 30 minutes for which it is kept, because
-# other pages may be first in the queue.
+# Age at which cached content is refreshed. Well below the 30 minutes for which it is kept, because
+# other pages may be refreshed first.
 _DUE_NS: Final = 20 * MINUTE_NS
 # Maximum number of pages, each a project and a time range: those that were opened last.
 _MOST_PAGES: Final = 6
@@ -33,11 +33,11 @@ _Page = tuple[str, Past]
 
 
 class MonitorWatch:
-    """Computes the content of page Monitor again before the kept answer is too old.
+    """Refreshes the cached content of page Monitor in the background, before it is too old.
 
     Args:
-        reader: The store. An answer is shown only to users who may read its project.
-        is_busy: Returns whether requests use the whole process.
+        reader: A reader that may read all projects. Users only see projects that they may read.
+        is_busy: Returns whether requests need the whole process, so that nothing is refreshed now.
         clock: Returns seconds that never decrease.
     """
 
@@ -52,13 +52,13 @@ class MonitorWatch:
         self._clock = clock
         self._rests_until_s = -float("inf")
         self._listed_ns = -_LARGE_EVERY_NS
-        # For each page, when it was last opened and when its answer was computed; latest opened
-        # last.
+        # For each page, when it was last opened and when its content was computed. The page that
+        # was opened last is at the end.
         self._pages: OrderedDict[_Page, tuple[int, int]] = OrderedDict()
         self._guard = threading.Lock()
 
     def note(self, project: str, last: Past, opened_ns: int, made_ns: int) -> None:
-        """Note that a user opened a page, and when the answer that it shows was computed."""
+        """Note that a user opened a page, and when the content that it shows was computed."""
         with self._guard:
             self._pages[project, last] = opened_ns, made_ns
             self._pages.move_to_end((project, last))
@@ -66,10 +66,10 @@ class MonitorWatch:
                 self._pages.popitem(last=False)
 
     def run_pass(self, now_ns: int) -> None:
-        """Compute the oldest answer of these pages again, if it is due.
+        """Refresh the page whose cached content is the oldest, if it is old enough.
 
         Raises:
-            Unavailable: The store does not answer. The page is tried again when it is due next.
+            Unavailable: The store does not answer. The page is refreshed when it is due again.
         """
         if self._clock() < self._rests_until_s or self._is_busy():
             return

@@ -45,12 +45,12 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Count open runs in the 50 most recently active projects, up to 2,000 runs each.
+    """Runs without an end in the 50 most recently active projects, up to 2,000 runs each.
 
     Attributes:
-        running: Number of runs whose process still reports.
-        crashed: Number of runs whose process is silent.
-        runs: The ten newest of both.
+        running: Number of runs whose process still sends heartbeats.
+        crashed: Number of runs whose process does not.
+        runs: The ten newest of these runs.
     """
 
     running: int
@@ -59,7 +59,7 @@ class Unfinished:
 
 
 def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
-    """Find the runs of all projects without an end. Those of a silent process have crashed."""
+    """Find the runs without an end, of all projects. They crashed if their process is silent."""
     window = Window(0, now_ns + HOUR_NS)
     rows = [
         row
@@ -74,12 +74,13 @@ def find_unfinished(reader: Reader, now_ns: int) -> Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class ShownProject:
-    """A project with its curve of the last 24 hours.
+    """A project on the home page, with figures of the last 24 hours.
 
     Attributes:
-        day: Its figures of these 24 hours; None without runs.
-        unread: For a project without runs, what wrote its spans; else empty.
-        runs: Recorded runs by the hour, as SVG points.
+        day: Runs, errors, latency and cost of these 24 hours; None without runs.
+        unread: A text if the project only has spans that are not model calls: `10 spans by
+            genkit-tracer, none recognized as a model call`. Else empty.
+        runs: Curve of the number of runs in each hour, as SVG points.
     """
 
     project: ProjectCounts
@@ -134,7 +135,7 @@ class CheckedProject:
     """The status of a project on the home page.
 
     Attributes:
-        place: Its place among the projects to check.
+        place: Its index in the list of projects to check.
         problems: Its problems, the most important first; None if it could not be checked.
     """
 
@@ -145,12 +146,15 @@ class CheckedProject:
 
 @dataclass(frozen=True, slots=True)
 class StatusQuery:
-    """How far the home page is with checking its projects, a few at a time.
+    """Query parameters of a request that checks a few projects of the home page for problems.
+
+    Each request answers with the next request, until all projects are checked.
 
     Attributes:
         project: The projects that are not checked yet.
-        of: How many projects the page has to check.
-        wrong: The projects that have problems, each after their number: `3 triage`.
+        of: How many projects are checked in total.
+        wrong: The projects in which earlier requests found problems. `3 triage` means that project
+            `triage` has 3.
         unchecked: How many projects could not be checked.
     """
 
@@ -167,9 +171,10 @@ def show_status(
     sources: FromSources,
     query: Annotated[StatusQuery, Depends()],
 ) -> Response:
-    """Show whether anything is wrong anywhere: a part of the home page that loads after it.
+    """Show on the home page which projects have problems.
 
-    It checks the first few of the remaining projects, fills their rows, and asks for the others.
+    This part loads after the page. Each request checks a few projects and fills their rows. The
+    answer makes the browser send a request for the projects that are left.
     """
     now_ns = time.time_ns()
     asked = [

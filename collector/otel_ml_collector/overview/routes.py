@@ -57,8 +57,8 @@ def get_overview(
 ) -> Overview:
     """Return the problems of a project, then its figures by model and by user.
 
-    Figures are those of recorded runs, with the figures of the same time a week before. Runs of
-    experiments do not count; their verdicts are among the messages.
+    Each figure, such as errors or cost, comes with its value of the same time a week before. Runs
+    of experiments are not counted; verdicts on experiments are listed with the problems.
     """
     return find_overview(reader, project, asked, time.time_ns(), sources)
 

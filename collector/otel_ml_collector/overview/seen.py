@@ -35,11 +35,12 @@ class PageVisit:
 
 @dataclass(frozen=True, slots=True)
 class SeenProblems:
-    """The last two visits. The page shows what is new since one of them.
+    """The last two visits of a user, to show which problems are new since the last one.
 
     Attributes:
-        before: The visit before the last one.
-        last: The last visit; a page that is opened soon after belongs to it.
+        before: The visit before `last`. While `last` is still going on, problems are compared with
+            this one.
+        last: The last visit. Pages that are opened shortly after each other are one visit.
     """
 
     before: PageVisit

@@ -1,4 +1,4 @@
-"""The figure of a problem over time, for its page and for the curves in lists."""
+"""The figure of a problem over time, for the page of the problem and for lists of problems."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -44,11 +44,11 @@ class CurveQuery:
 
 @dataclass(frozen=True, slots=True)
 class ProblemCurve:
-    """The figure of a problem over time.
+    """The values over time of the figure that a problem is about, such as the share of errors.
 
     Attributes:
-        over: The buckets.
-        own: The value of each bucket; None without runs.
+        over: The time buckets.
+        own: The value in each bucket; None in a bucket without runs.
         began: Index of the bucket in which the problem began; None if it has no beginning.
     """
 
@@ -64,19 +64,19 @@ class ProblemCurve:
 
     @property
     def before(self) -> Sequence[float | None]:
-        """The values before it began; none if it has no beginning."""
+        """The values before the problem began. All are None if it has no beginning."""
         end = self.began or 0
         return [value if place < end else None for place, value in enumerate(self.own)]
 
     @property
     def since(self) -> Sequence[float | None]:
-        """The values since it began, after the last value before."""
+        """The values since the problem began, and the one before, so that the lines are joined."""
         start = (self.began or 0) - 1
         return [value if place >= start else None for place, value in enumerate(self.own)]
 
 
 def list_curves(found: FoundProblems) -> Mapping[str, CurveQuery]:
-    """Choose the figure to draw for each problem, by its key. Problems without one are left out."""
+    """Return which figure to draw for each problem key. Problems without a figure are left out."""
     asked = {
         problem.key: choose_curve(found, problem.first.finding)
         for problem in found.problems

@@ -46,7 +46,10 @@ class KnownProblem(BaseModel):
     )
 
     def hides(self, harm: Harm, last: Past, since_ns: int | None, now_ns: int) -> bool:
-        """Return whether a problem is still known: it did not begin anew or get clearly worse.
+        """Return whether this mark still hides a problem that was found again.
+
+        It does not if the mark has ended, if the problem began again after it was marked, or if the
+        problem is certainly larger now.
 
         Args:
             harm: How bad the problem is now.
@@ -77,11 +80,12 @@ def make_known(document: Document) -> KnownProblem:
 
 
 def measure_difference(difference: Interval, neutral: float) -> Harm:
-    """Measure a figure that is worse: how far it is from no difference.
+    """Return how bad a problem is, at least and at most, from the difference in its figure.
 
     Args:
-        difference: The difference with its interval.
-        neutral: The value of no difference: 0, or 1 for a factor.
+        difference: The difference between the runs with the problem and the runs that they are
+            compared with, and its interval.
+        neutral: The value that means no difference: 0 for a difference, 1 for a ratio.
     """
     low = -_UNBOUNDED if difference.low is None else difference.low - neutral
     high = _UNBOUNDED if difference.high is None else difference.high - neutral
@@ -90,11 +94,11 @@ def measure_difference(difference: Interval, neutral: float) -> Harm:
 
 
 def measure_runs(runs: float, length_ns: int) -> Harm:
-    """Measure a number of affected runs: how many there are per day.
+    """Return how bad a problem is, at least and at most, from its affected runs per day.
 
     Args:
         runs: Number of affected runs.
-        length_ns: Time in which they began.
+        length_ns: Length of the time in which these runs began.
     """
     days = max(length_ns, HOUR_NS) / DAY_NS
     spread = _Z * math.sqrt(runs)

@@ -132,10 +132,12 @@ NewsSource = Callable[[Reader, str, int], Sequence[ProjectFinding]]
 
 @dataclass(frozen=True, slots=True)
 class NewsSources:
-    """Sources of messages about projects, registered where the collector is put together.
+    """Functions that report messages about a project, such as alerts that fire.
+
+    Other packages provide them. They are registered when the collector starts.
 
     Attributes:
-        sources: Each takes the store, a project and the time, and returns its messages.
+        sources: The functions. Each takes the store, a project and the current time.
     """
 
     sources: Sequence[NewsSource]
@@ -159,16 +161,17 @@ def find_news(
     versions: Sequence[NewestVersion] | None = None,
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
-    """Find the problems of a project, or else its newest verdict; worst first.
+    """Find the problems of a project, worst first. Without problems, find its newest verdict.
 
     Args:
         reader: The store.
         project: The project.
         now_ns: Current time, in nanoseconds since 1970.
         last: Time range of the runs and errors.
-        sources: Sources of messages about projects.
-        errors: The failed runs of the time range, if they were grouped already.
-        versions: The newest versions, if they were listed already; else the newest four.
+        sources: Functions of other packages that report problems, such as alerts.
+        errors: The failed runs of the time range, grouped by error, if they are known.
+        versions: The versions to judge. If this or `errors` is None, both are read, and the newest
+            four versions are judged.
         releases: The releases of the project, if they were compared already.
     """
     window = cut_past(reader, last, now_ns).window
@@ -265,7 +268,7 @@ def _make_news(
     experiment = _describe_experiment(reader, project, now_ns, decided)
     findings += [experiment] if experiment else []
     findings += [finding for finding in messages if finding.is_wrong]
-    # Of the verdicts that are not bad, only the newest is kept.
+    # Only the newest of the verdicts that are not bad is kept.
     calm = [finding for finding in findings if not finding.is_wrong]
     findings = [finding for finding in findings if finding.is_wrong]
     findings.sort(
@@ -282,7 +285,7 @@ def _make_news(
 
 
 def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
-    """Name the version that a release is compared with as the one before it."""
+    """Return the version with the baseline, runs and start time of its release."""
     facts = {
         "before": release.baseline.version,
         "runs": release.candidate.runs,
@@ -385,7 +388,7 @@ def _describe_experiment(
 
 
 def _where_items(experiment: ListedExperiment) -> str:
-    """Write the filter of the runs that answer the items, without the calls inside."""
+    """Write the filter of an experiment's runs, one for each item, without calls inside them."""
     where = f"experiment == {quoted(experiment.run_id)}"
     return f"{where} and model == {quoted(experiment.function)}" if experiment.function else where
 

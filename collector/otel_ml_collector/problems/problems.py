@@ -46,7 +46,8 @@ from otel_ml_collector.windows import Window
 SignKind = Literal[
     "release", "broken", "slice", "version", "alert", "error", "experiment", "crash", "judge"
 ]
-# Kinds of signs, in the order in which they name a cause. All further signs follow after "Also".
+# Kinds of signs. A problem gets the title of the sign whose kind comes first here. Its other signs
+# are listed after "Also".
 _SIGN_KINDS: Final[tuple[SignKind, ...]] = (
     *("release", "broken", "slice", "version", "alert"),
     *("error", "experiment", "crash", "judge"),
@@ -79,24 +80,25 @@ class Sign:
     """One sign of a problem, such as a finding, an alert that fires or a new error.
 
     Attributes:
-        kind: What found it.
-        measure: What it is about.
+        kind: What found it, such as monitoring, an alert or an experiment.
+        measure: What it is about: quality, errors, latency, cost or data.
         title: The claim in a few words.
         text: The rest of the sentence.
         evidence: Numbers that support the claim.
-        short: Its name after "Also".
-        model: The model that has it; empty for several.
-        where: The filter that lists its runs.
-        window: When these runs began.
-        size: Number of runs lost or affected.
+        short: Name of this sign in the list after "Also", which shows further signs of a problem.
+        model: The affected model; empty for several.
+        where: The filter that lists the affected runs.
+        window: The time range in which these runs began.
+        size: Number of runs that were affected, or lost.
         finding: The finding of monitoring; None for other signs.
         subject: Name of the alert, experiment or error type.
         run_id: The experiment, or one of the runs.
         since_ns: When it began; None if unknown.
         runs: How many runs the filter lists.
         tops: How many of these are whole requests.
-        traces: The smallest hashes of their traces.
-        recent: The same, of the runs in the time range of the page only.
+        traces: A sample of the traces of these runs: those whose hashes are the smallest. Two signs
+            with mostly the same traces have one cause.
+        recent: The same sample, of the runs in the time range of the page only.
     """
 
     kind: SignKind
@@ -120,7 +122,7 @@ class Sign:
 
     @property
     def order(self) -> tuple[int, bool, float, str]:
-        """Sort key: the sign that names the cause comes first.
+        """Sort key of the signs of one problem. The sign whose title the problem gets comes first.
 
         A new version comes before slices, the outer function before one inside it, and the smaller
         slice before one that contains it.
@@ -139,10 +141,11 @@ class ProjectProblem:
     """Something that is wrong, with all signs of its cause.
 
     Attributes:
-        key: Name in the address of its page.
-        first: The sign that names the cause.
+        key: Name of the problem in the URL of its page.
+        first: The sign whose title is the title of the problem.
         others: The other signs, without duplicates.
-        suggestion: The form of an alert rule for it; None if there is none.
+        suggestion: An alert rule for the problem, to fill the form *New rule*. None if there is
+            none to suggest, for example because an alert found the problem.
     """
 
     key: str
@@ -185,9 +188,9 @@ class FoundProblems:
     Attributes:
         problems: One for each cause, without known ones.
         noticed: Findings that are no problem, such as new values of tags.
-        calm: The newest verdict that is not bad, and muted alerts.
+        calm: Messages that are no problem: the newest verdict if it is not bad, and muted alerts.
         news: New versions with their verdicts.
-        state: What Monitor found; None if the store did not answer in time.
+        state: The findings of monitoring; None if the store did not answer in time.
         known: Problems that a user marked as known. No page counts them.
     """
 
@@ -230,7 +233,7 @@ def find_problems(
         project: The project.
         last: Time range of the runs to check.
         now_ns: Current time, in nanoseconds since 1970.
-        sources: Sources of messages about projects.
+        sources: Functions of other packages that report problems, such as alerts.
         state: The content of page Monitor, if it is known.
 
     Raises:
@@ -271,9 +274,10 @@ def find_problems(
 
 
 def name_mark(sign: Sign) -> str:
-    """Name the mark of a known problem, by its cause and not by its place or its figures.
+    """Return the ID of a problem, under which it can be marked as known.
 
-    A problem with another version, slice or figure has another name.
+    The ID does not change if the problem gets worse or moves in the list. It is another one if the
+    problem is about another version, slice or figure.
     """
     finding = sign.finding
     parts: list[object] = [sign.kind, sign.measure, sign.model, sign.subject]
@@ -314,8 +318,8 @@ def _find_difference(finding: Finding, state: MonitorState) -> Interval | None:
 def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> list[Sign]:
     """List the findings that are problems.
 
-    The release decides about a new version, so a slice of that version is no problem. It decides
-    about ground truth if it compares it.
+    A slice that consists of one new version is left out, because the comparison of the release
+    already judges that version. It is kept for ground truth that the release does not compare.
     """
     decided = {
         (side.where, target)
@@ -452,7 +456,7 @@ def group_signs(
 
 def _is_one_cause(first: Sign, sign: Sign) -> bool:
     """Whether two signs have the same cause: most of their traces are the same."""
-    if "judge" in (first.kind, sign.kind):  # it fails whatever else happens to its runs
+    if "judge" in (first.kind, sign.kind):  # its failures have nothing to do with the runs
         return False
     if sign.kind == "experiment" or first.kind == "experiment":
         return bool(sign.model) and sign.model == first.model
@@ -470,7 +474,7 @@ def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
 
     Args:
         first: The smallest hashes of the traces of one set.
-        second: Those of the other set.
+        second: The smallest hashes of the traces of the other set.
     """
     if not first or not second:
         return 0.0
@@ -481,7 +485,7 @@ def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
 
 
 def _shorten(sign: Sign, first: Sign) -> str:
-    """Name a sign after "Also", by what differs from the first one."""
+    """Name a sign for the list after "Also", by its difference from the first sign."""
     finding = sign.finding
     if sign.kind in ("alert", "experiment"):
         return f"{sign.kind} {sign.subject}"
@@ -517,7 +521,7 @@ def _write_key(parts: Sequence[str]) -> str:
 
 
 def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion | None:
-    """Suggest an alert rule for a problem; None for one that has a rule."""
+    """Suggest an alert rule for a problem; None if there is none, or if an alert found it."""
     finding = sign.finding
     if sign.kind == "crash":
         return suggest_for_crash()
