@@ -142,7 +142,7 @@ class ItemHistory:
         return {item: digests.get(item) for item in items}
 
     def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
-        """Count the results of all items, and list those of the items with the given digests."""
+        """Count all items by result, and list the results of the given items (digests by ID)."""
         experiments, left_out = self._last
         if not experiments:
             return DatasetHistory(
@@ -183,11 +183,13 @@ class ItemHistory:
     def find_items(
         self, show: Show = "all", limit: int = PAGE, cursor: str | None = None
     ) -> DatasetItems:
-        """Read the items that have results, ordered by ID.
+        """Read the items of the version, or only some of them, ordered by ID.
 
         Args:
-            show: A group that `DatasetHistory` counts. ``changed`` are items that are new or
-                different from the version before; ``runs`` are items made from recorded runs.
+            show: Which items to read. ``all``: all items. ``always``, ``never``, ``apart`` and
+                ``flaky``: items by their results in the last experiments, as `DatasetHistory`
+                describes. ``changed``: items that are new or different from the version before.
+                ``runs``: items that were made from recorded runs.
             limit: Maximum number of items.
             cursor: Where the previous page ended.
 
@@ -239,13 +241,15 @@ class ItemHistory:
 
 
 def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperiment], int]:
-    """Choose the newest experiments with results, up to the largest number of runs.
+    """Choose the newest experiments with results that have at most 250,000 runs in total.
+
+    An experiment with which the total would be larger is left out.
 
     Args:
         listed: Experiments, newest first.
 
     Returns:
-        The chosen ones, oldest first, and the number of those with too many runs.
+        The chosen experiments, oldest first; and the number of experiments that were left out.
     """
     having = [listing for listing in listed if listing.done]
     listed_experiments: list[ListedExperiment] = []

@@ -163,7 +163,7 @@ def get_dataset_history(
 def find_coverage(
     reader: Reader, project: str, name: str, number: int, now_ns: int
 ) -> DatasetCoverage:
-    """Find how well a data set version covers production.
+    """Compare the tags of a data set version's items with those of production runs of 28 days.
 
     Raises:
         Missing: There is no such version.
@@ -266,10 +266,12 @@ async def post_items(
         Header(description="The number of the version that it is made from, 0 for a new data set"),
     ] = None,
 ) -> DatasetVersion:
-    """Change the newest version of a data set into a new version, which is then on disk.
+    """Add, change or remove items of a data set. This creates a new version of it.
 
-    If the content equals that of an earlier version, that version is returned. If two changes
-    arrive at the same time, the second is applied to the result of the first.
+    The new version starts from the newest one, and is on disk when the answer arrives. Existing
+    versions stay as they are. If the content equals that of an earlier version, that version is
+    returned. If two changes arrive at the same time, the second is applied to the result of the
+    first.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_items(turns, pipeline, reader, (project, name), wanted, base=if_match)
@@ -286,10 +288,10 @@ async def post_runs(
     turns: Annotated[Turns, Depends(service_of(Turns))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> SavedRuns:
-    """Add items made from recorded runs in a new version, which is then on disk.
+    """Make items from recorded runs and add them to a data set. This creates a new version of it.
 
-    Items keep the IDs of the runs. Runs without complete inputs are left out and counted. An item
-    replaces an item with the same inputs.
+    The new version is on disk when the answer arrives. Items keep the IDs of their runs. Runs
+    without complete inputs are left out and counted. An item replaces an item with the same inputs.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_runs(turns, pipeline, reader, (project, name), wanted)
@@ -405,10 +407,10 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
 
 
 def _expected(value: object) -> str:
-    """Write an item's expected value as lists show an output."""
+    """Write an item's expected value as one line, like an output in a list."""
     return line_out(value) or _line(value)
 
 
 def _line(value: object) -> str:
-    """Write a value of an item as a line: a text as it is, all else as JSON."""
+    """Write a value of an item as one line: text unchanged, any other value as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

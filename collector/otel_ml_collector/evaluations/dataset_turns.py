@@ -79,10 +79,12 @@ class _Turn:
 
 
 class Turns:
-    """Runs changes of data sets one at a time.
+    """Ensures that only one change of a data set runs at a time.
 
     Args:
-        connections: The store. An embedded store has no other collectors, a server may have some.
+        connections: The store. Only one collector can use an embedded store, so locks in this
+            process are enough. With a ClickHouse server, other collectors may use the same store,
+            so a row in the store serves as an additional lock.
     """
 
     def __init__(self, connections: Connections) -> None:

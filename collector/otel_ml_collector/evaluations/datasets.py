@@ -289,7 +289,7 @@ def list_items(
 
 
 def read_items(reader: Reader, project: str, lines: Sequence[tuple[str, str]]) -> list[DatasetItem]:
-    """Read the items for these lines of a list of items: ID and digest."""
+    """Read items by ID and digest, in the given order."""
     values = {"project": project, "digests": sorted({digest for _, digest in lines})}
     content = {row["digest"]: row for row in reader.rows(_CONTENT, values)} if lines else {}
     return [_make_item(line, digest, content.get(digest)) for line, digest in lines]
@@ -447,10 +447,22 @@ def _owners(rows: Sequence[Row]) -> list[str]:
 def count_stored(
     reader: Reader, project: str, rows: Sequence[Row], state: str = ""
 ) -> dict[str, Row]:
-    """Count the items of versions, and those that are stored, by owner.
+    """Count how many items of data set versions are stored.
 
-    `manifest_digest` is the digest of the stored part of the list of items. The state is the result
-    of `_read_state` for these versions, possibly with others; if it is missing, it is read.
+    The list of items of a version is stored separately from the items. Either can be incomplete,
+    for example while records still arrive.
+
+    Args:
+        reader: The store.
+        project: The project of the data sets.
+        rows: The versions.
+        state: Result of `_read_state` for a set of versions that contains these, if the caller has
+            it already. It is the key of a cache. If it is empty, this function reads it.
+
+    Returns:
+        Counts by owner of the version (see `own_dataset`). `lines`: number of items in the list
+        that are stored so far. `stored`: number of these items that are stored. `manifest_digest`:
+        digest of the list; it equals the version's digest if the list is complete.
     """
     if not rows:
         return {}
@@ -464,12 +476,12 @@ def count_stored(
 
 
 def _read_state(reader: Reader, project: str, rows: Sequence[Row]) -> str:
-    """Read a state that changes whenever these lists of items, or any item, change."""
+    """Read a text that changes whenever these lists of items, or any item, change. A cache key."""
     return repr(reader.rows(_DATASETS_STATE, {"project": project, "owners": _owners(rows)}))
 
 
 def read_manifests(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """Read the digests of the stored items of versions of a data set."""
+    """Read the lists of items of versions: for each version's digest, item digests by item ID."""
     if not rows:
         return {}
     sql = _MANIFEST_PARTS + Sql(" ORDER BY owner, part")
@@ -490,7 +502,7 @@ def make_version(
     changed: int | None = None,
     is_newest: bool | None = None,
 ) -> DatasetVersion:
-    """Make the answer of a version from its row and the counts of `count_stored`."""
+    """Make the API's description of a version from its row and the counts of `count_stored`."""
     document = load_json(row["definition"], {})
     document = document if isinstance(document, dict) else {}
     here = _stored_of(row, stored)

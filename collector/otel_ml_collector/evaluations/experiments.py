@@ -212,11 +212,12 @@ class Compared:
 
     Attributes:
         before: The baseline.
-        groups: The items of both; items with identical results are one group.
+        groups: The items of both experiments; items with identical results are one group.
         items: IDs of the items of each group, in order; in large groups only the first ones.
         verdict: None without a baseline.
-        chosen: Digests of the judge versions that count, by judge.
-        missing: The baseline that it was run with, if that is not stored.
+        chosen: For each judge, the digests of its versions whose scores count.
+        missing: ID of the baseline that was chosen when the experiment was run, if it is not
+            stored.
     """
 
     now: ListedExperiment
@@ -228,9 +229,10 @@ class Compared:
     missing: str = ""
 
     def select(self, show: Show, judge: str = "") -> list[tuple[tuple[float, float], ItemGroup]]:
-        """Return the groups with one kind of items, with their places, lowest first.
+        """Return the groups of one kind, such as all regressions, each with its sort key.
 
-        With a judge, these are the items that got worse or better by it, the largest change first.
+        Sorted by this key in ascending order, the largest change comes first. With a judge, only
+        the scores of this judge decide which items got worse or better.
         """
         if show in {"regression", "fixed"}:
             if self.verdict is None:
@@ -262,7 +264,7 @@ def find_experiments(
     cursor: str | None = None,
     verdicts: bool = False,
 ) -> ExperimentsPage:
-    """List the experiments of a project, newest first, with their verdicts if requested.
+    """List the experiments of a project, newest first. Add their verdicts if requested.
 
     Raises:
         BadInput: The filter or cursor is invalid.
@@ -350,10 +352,10 @@ def find_others(
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Choose the newest finished experiments of both lists that ran on the same items.
+    """Choose an experiment from each list, so that both ran on the same items.
 
-    If there is no such pair, the same data set is enough. Returns None if there is none either.
-    Both lists are ordered newest first.
+    Chooses the newest finished ones. If no two ran on the same items, the same data set is enough.
+    Returns None if no two ran on the same data set. Both lists are ordered newest first.
     """
     pairs = [
         (item, other)
@@ -368,10 +370,10 @@ def choose_pair(
 
 
 def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
-    """Choose the default baseline among some experiments.
+    """Choose the default baseline from a list of experiments.
 
-    It is the baseline that the newest one names, else the newest one with the tag baseline, else
-    the oldest.
+    The newest experiment that names a baseline in the list decides. Else the baseline is the newest
+    experiment with the tag ``baseline``, else the oldest experiment.
     """
     newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
     by_id = {experiment.run_id: experiment for experiment in experiments}
@@ -393,13 +395,23 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
 def find_pair(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
 ) -> tuple[ListedExperiment, ListedExperiment | None]:
-    """Read an experiment and its baseline. The baseline is None if it has none or it is not stored.
+    """Read an experiment and the baseline that it is compared with.
 
-    The baseline is the run ID of another experiment, ``recorded`` for the runs that it replays, or
-    ``none``. None means the baseline that it was run with.
+    Args:
+        reader: The store.
+        project: The project.
+        run_id: Run ID of the experiment.
+        now_ns: Current time, in nanoseconds since 1970.
+        baseline: Run ID of another experiment; ``recorded`` for the recorded runs that the
+            experiment replays; ``none`` for no baseline; None for the baseline that was chosen
+            when the experiment was run.
+
+    Returns:
+        The experiment and its baseline. The baseline is None if there is none, or if the one that
+        was chosen then is not stored.
 
     Raises:
-        Missing: The experiment or the baseline does not exist.
+        Missing: The experiment or the requested baseline does not exist.
         BadInput: An ID is invalid, or both are the same.
     """
     run = _read_run(reader, project, run_id, now_ns)
@@ -492,7 +504,7 @@ def compare_listed(
     experiment: ListedExperiment,
     baseline: ListedExperiment | None,
 ) -> ExperimentDetail:
-    """Compare experiments that were read before, like `find_experiment`."""
+    """Compare two experiments that you have already read, like `find_experiment`."""
     compared = _compare_sides(reader, project, experiment, baseline, most=_NAMED)
     return describe(reader, project, compared)
 
@@ -509,9 +521,21 @@ def find_rows(  # noqa: PLR0913 - all by keyword
     limit: int = ROWS,
     cursor: str | None = None,
 ) -> ExperimentRows:
-    """List the items of an experiment: all of them by ID, or one kind by the size of the change.
+    """List the data set items of an experiment: all of them, or only those of one kind.
 
-    With a judge, only this judge decides what got worse or better.
+    Args:
+        reader: The store.
+        project: The project.
+        run_id: Run ID of the experiment.
+        now_ns: Current time, in nanoseconds since 1970.
+        baseline: The baseline, in the form of `find_pair`.
+        show: ``all``, ordered by item ID; ``regression`` or ``fixed`` (items that got worse or
+            better than in the baseline), the largest change first; ``flaky`` (repeated runs pass
+            and fail) or ``error`` (a call failed).
+        judge: For ``regression`` and ``fixed``: the only judge whose scores are compared. Empty
+            for all judges.
+        limit: Maximum number of items.
+        cursor: The `next_cursor` of the previous page; None for the first page.
 
     Raises:
         Missing: The experiment or the baseline does not exist.
@@ -619,7 +643,7 @@ def _name_of(run: Run) -> str:
 
 
 def _outcome(outcome: str, *, is_whole: bool) -> str:
-    """Return how an experiment ended; an interrupted one that was completed later is done."""
+    """Return how an experiment ended. If it was interrupted and completed later, this is ``ok``."""
     return "ok" if is_whole and outcome in {"cancelled", "crashed"} else outcome
 
 
@@ -682,11 +706,19 @@ def compare(
 ) -> Compared:
     """Read an experiment and its baseline, and compare them.
 
-    The baseline has the form of `find_pair`. For each kind of items, at most `most` are named.
+    Args:
+        reader: The store.
+        project: The project.
+        run_id: Run ID of the experiment.
+        now_ns: Current time, in nanoseconds since 1970.
+        baseline: Run ID of another experiment, ``recorded`` or ``none``, as in `find_pair`. None
+            for the experiment's own baseline.
+        most: Number of item IDs to read for each group of items with identical results; at least
+            1,000.
 
     Raises:
         Missing: The experiment or the baseline does not exist.
-        BadInput: An ID is invalid.
+        BadInput: An ID is invalid, or both experiments have too many runs to compare.
     """
     experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
     compared = _compare_sides(reader, project, experiment, other, most=most)
@@ -787,7 +819,7 @@ def _work_out(
 
 
 def _cluster_of(experiment: ListedExperiment) -> str:
-    """Return the cluster that its items belong to: by its own option, else the default."""
+    """Return the key that groups dependent items: the experiment's own option, else the default."""
     return _text(experiment.comparison.get("cluster")) or DEFAULT_CLUSTER
 
 
@@ -1058,7 +1090,7 @@ def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
 
 
 def first_of(cursor: str | None) -> int:
-    """Return how many items of this kind came before the cursor.
+    """Return how many items the pages before the cursor contain.
 
     Raises:
         BadInput: The cursor is invalid.
@@ -1093,7 +1125,7 @@ def count_items(compared: Compared, show: Show, judge: str = "") -> int:
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
-    """Return the IDs of items of one kind, the largest change first; at most the first ones."""
+    """Return the IDs of items of one kind, the largest change first; of large groups not all."""
     entries = (
         (place, item)
         for place, value in compared.select(show, judge)
@@ -1105,7 +1137,7 @@ def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
 def make_rows(
     reader: Reader, project: str, compared: Compared, items: Sequence[str]
 ) -> list[ExperimentRow]:
-    """Read some items, with the runs over each on both sides."""
+    """Read some items, with the runs on each item in the experiment and in the baseline."""
     if not items:
         return []
     now, before = compared.now, compared.before
@@ -1191,7 +1223,7 @@ def _make_changes(change: ItemChange) -> list[JudgedChange]:
 def _find_groups(
     reader: Reader, project: str, compared: Compared, items: Sequence[str]
 ) -> dict[str, ItemGroup]:
-    """Find the groups of items. Items that were not named are counted again."""
+    """Find the group of each item. Items whose IDs were not read before are counted again."""
     wanted = {*items}
     groups = {
         item: compared.groups[name]

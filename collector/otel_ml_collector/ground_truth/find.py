@@ -70,7 +70,6 @@ _MOST_UNSAVED: Final = 100
 _MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
 _SURE_BINS: Final = 100
-# Smallest probability in the log loss, which is infinite for a wrong prediction with 0 or 1.
 # Ages at which the share of known outcomes is computed.
 _AGES_NS: Final = tuple(
     round(hours * HOUR_NS)
@@ -244,12 +243,12 @@ _SPREAD: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class QualityQuestion:
-    """The predictions to measure.
+    """Which predictions to measure, and in what time buckets.
 
     Attributes:
-        where: A filter of runs; empty for all.
-        step_ns: Length of a bucket.
-        slices: Whether to compare slices with all other runs.
+        where: Only predictions of runs that match this filter are measured; empty for all.
+        step_ns: Length of a time bucket, in nanoseconds.
+        slices: Whether to compare the runs with each tag value with all other runs.
     """
 
     project: str
@@ -263,11 +262,12 @@ class QualityQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The predictions of a question.
+    """The predictions whose quality is measured, as a subquery for further queries.
 
     Attributes:
-        sql: SQL that selects `store.predictions.COLUMNS`.
-        values: Its parameters, and those of the figures of a prediction target.
+        sql: SQL that selects one row per prediction, with the columns `store.predictions.COLUMNS`.
+        values: Parameters of `sql`, and of the SQL that computes figures, such as accuracy.
+        rule: How predictions and ground truth are read from runs.
     """
 
     reader: Reader
@@ -276,12 +276,12 @@ class Predictions:
     rule: PredictionRule
 
     def ask(self, sql: Sql) -> list[Row]:
-        """Run a query over the predictions."""
+        """Run a query that contains `self.sql`, and return its rows."""
         return self.reader.rows(sql, self.values)
 
 
 def list_targets(reader: Reader, project: str) -> Targets:
-    """List the prediction targets of a project by name, and ground truth without one."""
+    """List the prediction targets of a project, and names of ground truth without a target."""
     targets = [make_target(document) for document in list_documents(reader, project, TARGETS)]
     sql = Sql("""
         SELECT DISTINCT name FROM metrics
@@ -294,7 +294,10 @@ def list_targets(reader: Reader, project: str) -> Targets:
 
 
 def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
-    """Read a prediction target. Ground truth without one is compared with the whole output.
+    """Return the prediction target with a name.
+
+    If no such target is saved, but there is ground truth of that name, the result is a default
+    target: it compares the ground truth with the whole output of any model.
 
     Raises:
         Missing: There is no prediction target and no ground truth of that name.
@@ -527,7 +530,7 @@ def _find_slices(rows: Predictions, first: tuple[str, TruthFigure]) -> list[Qual
     compared = []
     for token, row in sums.items():
         own, covered = _read(row, 1), _read(row, 0)
-        # A session with runs inside and outside of the slice counts with the latter.
+        # For sessions with runs inside the slice, only their runs outside of it are added.
         rest = _read(row, 2).subtracted_from(whole) + _read(row, 3)
         sides = estimate(own), estimate(rest)
         if rest.n >= _LEAST_IN_SLICE and sides[0] is not None and sides[1] is not None:
@@ -585,8 +588,8 @@ def _read_ages(
 ) -> tuple[dict[int, tuple[AgedBucket, float]], float | None]:
     """Read for each bucket at which ages its ground truth arrived, and the mean age of its runs.
 
-    The mean is a mean of floats. Otherwise the engine moves the constant out of it, and the sum of
-    nanoseconds since 1970 overflows. Buckets count from 1 here, because 0 means all runs.
+    The mean is computed from floats. With integers, the database would sum nanoseconds since 1970,
+    and this sum overflows. Buckets count from 1 here, because 0 means all runs.
 
     Returns:
         The buckets by number, and the median seconds from a prediction to its ground truth.
@@ -765,7 +768,7 @@ def _read_confidence(rows: Predictions) -> tuple[_Bins, Mapping[int, ConfidenceB
     """Read how confident runs were in their predictions, in a hundred bins.
 
     Returns:
-        The bins by bucket of time, and those of all buckets together.
+        The bins of each time bucket, and the bins of all buckets together.
     """
     read = rows.ask(
         Sql("""

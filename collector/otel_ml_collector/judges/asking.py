@@ -58,10 +58,14 @@ class RubricJudgement(RubricAnswer):
 
 @dataclass(frozen=True, slots=True)
 class RubricAsking:
-    """Everything that is needed to judge a run.
+    """A judge with everything that it needs to ask its language model about runs.
 
     Attributes:
         name: Name of the judge.
+        rubric: The instructions to the model, and how to read its replies.
+        connection: Address and key of the model's provider.
+        prices: Prices of tokens, to compute the cost of a call.
+        caller: Sends the requests.
     """
 
     project: str
@@ -74,9 +78,11 @@ class RubricAsking:
     def judge(self, run: DueRun) -> RubricJudgement:
         """Ask the model about a run, and read its reply.
 
+        A problem with only this run is not raised, but returned in `error` of the result: for
+        example, an unusable reply.
+
         Raises:
-            NoAnswer: No run could be judged now, because the connection is misconfigured. Any other
-                trouble is the error of the result.
+            NoAnswer: No run can be judged now, because the connection is misconfigured.
         """
         answer = self.ask(_show(run))
         return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
@@ -97,7 +103,7 @@ class RubricAsking:
         """Ask the model about data, and read its reply.
 
         Raises:
-            NoAnswer: Nothing could be judged now, because the connection is misconfigured.
+            NoAnswer: Nothing can be judged now, because the connection is misconfigured.
         """
         try:
             prompt = self.rubric.write_prompt(shown)
@@ -140,10 +146,16 @@ def write_calls(
     is_trial: bool = False,
     backfill: str = "",
 ) -> bytes:
-    """Write the answered calls of judgements as an OTLP request with runs of kind judge.
+    """Write an OTLP request that records the model call of each judgement as a run of kind judge.
 
-    They are recorded without the prompt and the reply, so that no copy of a run's data is left when
-    the run is deleted. Calls of a backfill name it.
+    Judgements without an answer from the model are left out. The prompt and the reply are not
+    recorded, so that no copy of a run's data is left when the run is deleted.
+
+    Args:
+        asking: The judge and its connection to the model.
+        judgements: The results of judging runs.
+        is_trial: Whether to tag the calls with `trial`.
+        backfill: ID of the backfill to tag the calls with; empty if they belong to none.
     """
     tag: _CallTag = (BACKFILL, backfill) if backfill else (TRIAL, True if is_trial else None)
     spans = [
@@ -155,14 +167,14 @@ def write_calls(
 
 
 def write_scores(asking: RubricAsking, judgements: Sequence[RubricJudgement], now_ns: int) -> bytes:
-    """Write the score of each judgement as an OTLP request."""
+    """Write an OTLP request that records the score of each judgement."""
     digest = asking.rubric.digest
     spans = [_write_score(asking, judgement, digest, now_ns) for judgement in judgements]
     return orjson.dumps(make_request(spans))
 
 
 def write_trial_calls(asking: RubricAsking, answers: Sequence[RubricAnswer]) -> bytes:
-    """Write the calls of a trial without runs as an OTLP request."""
+    """Write an OTLP request that records the model calls of a trial on examples, not on runs."""
     spans = [
         _write_call(asking, answer, answer.answer, None, (TRIAL, True))
         for answer in answers

@@ -213,7 +213,7 @@ class JudgeVersions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _KnownVersion:
-    """A judge version that was sent: its number, arrival and definition."""
+    """A judge version whose definition was received: its number, first arrival and definition."""
 
     number: int
     first_ns: int
@@ -221,7 +221,7 @@ class _KnownVersion:
 
 
 def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
-    """List the judges of a project, also those without a definition."""
+    """List the judges of a project, including those that sent scores but no definition."""
     names = [row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})]
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
@@ -246,9 +246,14 @@ def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
 def find_judge_versions(
     reader: Reader, project: str, judge: str, over: Buckets
 ) -> list[JudgeVersion]:
-    """Read the versions of a judge with their figures, newest first.
+    """Read the versions of a judge with their figures, such as the pass rate, newest first.
 
-    The window of `over` limits only the buckets; all other figures cover all runs.
+    Args:
+        reader: The store.
+        project: The project.
+        judge: Name of the judge.
+        over: The time range and its division into buckets. Each version has figures for each of
+            these buckets. Its total figures cover all runs, also those outside of the range.
 
     Raises:
         Missing: There is no such judge.
@@ -289,7 +294,7 @@ def _read_known(
 
 
 def _definition(text: str) -> JudgeDefinition:
-    """Read a definition. Older definitions have the criterion among the helpers."""
+    """Parse the JSON of a definition. Older definitions have the criterion in `helpers`."""
     if not text:
         return JudgeDefinition()
     try:

@@ -1,8 +1,8 @@
 """The background job of rubric judges: judges new runs, each once per judge version.
 
-A collector holds a *lease* of a judge while it judges, so that only one of several collectors asks.
-The lease ends by itself if its holder dies. Runs that already have a score are left out. So after
-a crash, only answers that were not stored yet are asked for again.
+A collector holds a *lease* of a judge while it judges, so that only one of several collectors asks
+the model. The lease expires if the collector dies. Runs that already have a score are left out. So
+after a crash, the model is asked again only about runs whose answers were not stored yet.
 Why: docs/design/058-rubric-judges.md.
 """
 
@@ -58,7 +58,7 @@ _TROUBLE_CHARS: Final = 1_024
 _RENEW_SHARE: Final = 3
 _LEASE_MARGIN_S: Final = 5.0
 _CLOSE_S: Final = 5.0
-# Minimum time between two calls of a judge while requests use the whole process.
+# Minimum time between two calls of a judge while the collector is fully loaded with requests.
 _BUSY_INTERVAL_S: Final = 1.0
 _MINUTE_S: Final = 60.0
 
@@ -69,14 +69,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JudgeJobOptions:
-    """How the job runs.
+    """Options of the background job that runs rubric judges.
+
+    While it judges, the job holds a lease of the judge, so that no other process judges too.
 
     Attributes:
-        is_on: Whether new runs are judged.
-        threads: How many calls of language models run at the same time.
-        holder: Name of this collector or worker in leases. One that is stable ends its own old
-            leases.
-        lease_s: Seconds after which a lease that is not renewed ends.
+        is_on: Whether this process runs judges.
+        threads: How many calls of language models may run at the same time.
+        holder: Name of this process in leases. With a fixed name, a restarted process can use the
+            leases from before a crash at once. With the default, a random name, it must wait until
+            they expire.
+        lease_s: Seconds after which a lease expires if it is not renewed.
     """
 
     is_on: bool = True
@@ -131,13 +134,14 @@ def _answer(call: Callable[[], _Result], future: "Future[_Result]") -> None:
 def plan_next_call(
     planned_s: float, now_s: float, calls_per_minute: float, *, is_busy: bool
 ) -> float:
-    """Return when a judge may call the model after this call, on the monotonic clock.
+    """Return the earliest time of a judge's next model call, in seconds of the monotonic clock.
 
     Args:
-        planned_s: When this call was allowed; it may be made later.
-        now_s: When this call is made.
+        planned_s: The earliest time that was planned for the current call, on the same clock.
+        now_s: When the current call is really made, which can be later.
         calls_per_minute: Rate limit of the judge.
-        is_busy: Whether requests use the whole process. Then there is one call a second at most.
+        is_busy: Whether the collector is fully loaded with requests. If so, the next call is made
+            at least one second after this one.
     """
     interval_s = _MINUTE_S / calls_per_minute
     if is_busy:
@@ -147,21 +151,23 @@ def plan_next_call(
 
 @dataclass(slots=True)
 class _KnownLease:
-    """The lease of a judge, and since when it is known, on the monotonic clock."""
+    """The lease of a judge, and when this process first saw it, on the monotonic clock."""
 
     saved: JudgeLease
     seen_s: float
 
 
 class RubricJudgeJob:
-    """Judges the new runs of all projects; only one thread at a time can call `run_pass`.
+    """Lets the rubric judges of all projects score new runs, and runs of backfills.
+
+    Only one thread at a time can call `run_pass`.
 
     Args:
-        store: Where it finds runs and stores scores.
-        models: The language models that can be asked.
-        options: How it runs.
-        is_busy: Returns whether requests use the whole process. Then a judge asks once a second at
-            most.
+        store: Storage from which the job reads judges and runs, and to which it writes scores.
+        models: The language models that judges can ask.
+        options: Number of threads, and settings of leases.
+        is_busy: Returns whether the collector is fully loaded with requests. While it is, each
+            judge calls its model at most once a second.
         clock: Returns the time in nanoseconds since the epoch.
     """
 
@@ -198,7 +204,7 @@ class RubricJudgeJob:
         self._at_rest.wait(_CLOSE_S)
 
     def has_work(self) -> bool:
-        """Return whether there can be judges to run."""
+        """Return whether judges can run: the job is on, and models are configured."""
         return self.options.is_on and bool(self._models.connections) and not self.stopped.is_set()
 
     @property
@@ -207,10 +213,11 @@ class RubricJudgeJob:
         return self._models.redaction
 
     def make_asking(self, project: str, name: str, wanted: WantedRubricJudge) -> RubricAsking:
-        """Prepare to ask for a judge.
+        """Return an object that can ask the model of a judge about runs.
 
         Raises:
-            BadInput: The judge does not fit the settings.
+            BadInput: The judge is invalid with these settings: for example, its connection does not
+                exist.
         """
         models = self._models
         connection = check_rubric_judge(wanted, project, models.connections, models.prices)
@@ -224,10 +231,12 @@ class RubricJudgeJob:
         )
 
     def store(self, project: str, body: bytes) -> None:
-        """Store spans; durable on return. Tries again while a lease lasts.
+        """Store spans. When this method returns, they are on disk.
+
+        If the store is busy, the method tries again for as long as a lease lasts.
 
         Raises:
-            Unavailable: The store is busy, also after several attempts.
+            Unavailable: The store is still busy after the last attempt.
         """
         until_s = time.monotonic() + self.options.lease_s
         while True:
@@ -242,7 +251,7 @@ class RubricJudgeJob:
         """Judge the runs that are due; returns how many were judged.
 
         Raises:
-            Unavailable: The store has trouble; a later pass goes on.
+            Unavailable: The store is busy or fails. A later pass judges the remaining runs.
         """
         self._at_rest.clear()
         try:
@@ -267,7 +276,7 @@ class RubricJudgeJob:
             _logger.warning("Judge %s of project %s: %s", place[1], place[0], error)
 
     def _judge(self, live: LiveRubricJudge) -> int:
-        """Judge the due runs of one judge, for some seconds."""
+        """Judge the due runs of one judge, for at most about 20 seconds."""
         place = (live.project, live.judge.name)
         asking = self.make_asking(*place, live.judge.wanted)
         lease = self._note_lease(place, live.lease)
@@ -298,7 +307,7 @@ class RubricJudgeJob:
         return judged
 
     def forget_lease(self, place: tuple[str, str]) -> None:
-        """Forget what is known of a lease that another collector or worker has saved."""
+        """Forget the known lease of a judge, because another collector or worker changed it."""
         self._leases.pop(place, None)
 
     def _find_end(self, live: LiveRubricJudge, page: DueRuns) -> BackfillState | None:
@@ -309,10 +318,10 @@ class RubricJudgeJob:
         return "budget used up" if is_spent else None
 
     def _note_lease(self, place: tuple[str, str], saved: JudgeLease) -> _KnownLease:
-        """Remember since when a version of a lease is known.
+        """Remember when this process first saw the newest version of a lease, and return it.
 
-        A lease that was listed before this job saved it is older than the known one, and is
-        ignored.
+        If the given lease is older than the known one, it is ignored: it was read from the store
+        before this job saved a newer version.
         """
         known = self._leases.get(place)
         if known is None or known.saved.version < saved.version:
@@ -321,10 +330,10 @@ class RubricJudgeJob:
 
 
 class _Work:
-    """Judging the runs of one judge, or of its backfill, under its lease.
+    """One turn of a judge: judges due runs for at most about 20 s, while it holds the lease.
 
     Attributes:
-        end: How the backfill ended; None if it goes on.
+        end: How the backfill ended; None if it goes on, or if these are not runs of a backfill.
     """
 
     def __init__(
@@ -351,8 +360,8 @@ class _Work:
     def _begin(self) -> bool:
         """Take the lease before the first call; return False if there is no budget or lease.
 
-        Nobody else has judged since the lease was read. If they had, the lease would have a new
-        version, and taking it would fail. So the runs that were found are still due.
+        If another process had judged since the lease was read, the lease would have a new version,
+        and taking it would fail. So the runs that were found are still due.
         """
         if not self._has_begun:
             spent = self._job.judge_store.find_spending(self._live)
@@ -369,7 +378,7 @@ class _Work:
         return True
 
     def give_back(self, trouble: str) -> None:
-        """End the lease. Also store the cursor and the trouble, if they changed."""
+        """End the lease, and store in it how far the judge has come and the last problem."""
         saved = self._lease.saved
         cursor_ns = max(self._cursor_ns, saved.cursor_ns)
         if not self._has_begun:
@@ -387,14 +396,16 @@ class _Work:
         self._lease.seen_s = time.monotonic()
 
     def judge(self, after_ns: int) -> int:
-        """Judge due runs until there are none, or the turn is over; returns how many.
+        """Judge due runs until none is left or the turn of 20 s is over; returns how many.
 
         Args:
-            after_ns: Only runs that arrived later. Some of them may have been judged before.
+            after_ns: Judge only runs that arrived after this time, in nanoseconds since the epoch.
+                Runs that already have a score are skipped. For a backfill: 0, to judge all of its
+                runs.
 
         Raises:
-            NoAnswer: The connection is misconfigured.
-            Unavailable: The store has trouble.
+            NoAnswer: The connection to the model is misconfigured.
+            Unavailable: The store is busy or fails.
         """
         judged, waits_ns = 0, None
         while time.monotonic() < self._until_s:
@@ -414,7 +425,7 @@ class _Work:
         return judged
 
     def _judge_all(self, run_ids: Sequence[str]) -> int:
-        """Judge runs; returns how many are finished. The budget or the turn can end it early."""
+        """Judge runs until the budget or the turn ends; returns how many runs are finished."""
         job = self._job
         spent = job.judge_store.find_spending(self._live)
         self._calls, self._dollars = spent.calls, spent.dollars
@@ -440,7 +451,7 @@ class _Work:
     def _finish(self, under_way: "set[Future[RubricJudgement]]") -> int:
         """Wait for the calls under way, and store all answers; returns how many calls there were.
 
-        This is also done after trouble with the store, because the answers cost money.
+        This is also done after an error of the store, because the answers cost money.
         """
         finished = 0
         try:
@@ -489,7 +500,7 @@ class _Work:
 
     @property
     def _most_at_once(self) -> int:
-        """How many calls may be under way: one while a budget needs the cost of the first."""
+        """How many calls may run at once: only one until a budget in dollars knows a cost."""
         backfill = self._live.backfill
         is_unknown = backfill is not None and backfill.most_dollars is not None and not self._priced
         return 1 if is_unknown else self._job.options.threads
@@ -527,7 +538,7 @@ class _Work:
         return has_budget
 
     def _has_lease(self) -> bool:
-        """Renew the lease in time; returns False if it ended."""
+        """Renew the lease if it expires soon; returns False if it has expired."""
         age_s = time.monotonic() - self._lease.seen_s
         if age_s > self._job.options.lease_s - _LEASE_MARGIN_S:
             return False
@@ -563,9 +574,10 @@ class _Work:
     def _store(self) -> None:
         """Store the judgements so far; durable on return.
 
-        Calls come first. If the process is killed in between, a run without a score is judged
-        again, and both calls count towards the budget. In one request, only the scores might be
-        stored, and the cost of their calls would be lost.
+        The calls are stored before the scores. If the process is killed in between, a run without a
+        score is judged again, and both calls count towards the budget. If calls and scores were
+        sent in one request, only the scores might be stored, and the cost of the calls would be
+        lost.
         """
         done, self._done = self._done, []
         self._stored_s = time.monotonic()

@@ -1,6 +1,7 @@
-"""What the job of rubric judges reads and writes: judges, leases, due runs, and scores.
+"""Storage for the job that runs rubric judges: judges, leases, runs to judge, and scores.
 
-A collector's job uses its own store. A worker's job uses that of a collector, through the API.
+In a collector, the job uses the collector's store directly. A worker on another machine uses the
+store of a collector, through the API.
 """
 
 import time
@@ -95,10 +96,10 @@ class JudgeLease(BaseModel):
 
 
 class LiveRubricJudge(BaseModel):
-    """A rubric judge that has runs to judge, and its lease.
+    """A rubric judge that has runs to judge: new runs, or the older runs of a backfill.
 
-    It is a judge that is on, or the backfill of a judge. A judge that is on and has a backfill is
-    both, with the same lease.
+    A judge that is turned on and also has a running backfill appears twice, once for each. Both
+    share one lease, which says which collector or worker runs the judge.
     """
 
     project: str
@@ -115,7 +116,7 @@ class LiveRubricJudge(BaseModel):
     )
 
     def of_backfill(self, backfill: JudgeBackfill) -> "LiveRubricJudge":
-        """Return the judge with the runs and the budget of its backfill, and the same lease."""
+        """Return the entry for a backfill: its runs and budget, with the lease of the judge."""
         changes = {"judge": backfill.narrow(self.judge), "on_ns": 0, "backfill": backfill}
         return self.model_copy(update=changes)
 
@@ -155,17 +156,17 @@ class DueRun(BaseModel):
 
 
 class SpanRecorder(Protocol):
-    """Stores spans of the collector's own."""
+    """Stores spans that the collector itself creates."""
 
     def __call__(self, project: str, body: bytes) -> None:
-        """Store an OTLP request in JSON; durable on return."""
+        """Store an OTLP request in JSON. When this method returns, it is on disk."""
         ...
 
 
 class JudgeStore(Protocol):
-    """Where the job of rubric judges finds its work and leaves its results.
+    """The storage from which the job of rubric judges gets runs, and to which it writes scores.
 
-    Every method raises `Unavailable` if the store or the collector has trouble.
+    Every method raises `Unavailable` if the store or the collector cannot be reached, or fails.
     """
 
     def list_judges(self) -> Sequence[LiveRubricJudge]:
@@ -173,17 +174,21 @@ class JudgeStore(Protocol):
         ...
 
     def save_lease(self, project: str, name: str, lease: JudgeLease) -> JudgeLease:
-        """Save a lease in place of its version, and return it with its new version.
+        """Save a lease if `lease.version` is still the newest. Return it with its new version.
 
         Raises:
-            Conflict: Another collector or worker saved it meanwhile.
+            Conflict: Another collector or worker saved the lease meanwhile.
         """
         ...
 
     def find_due(self, live: LiveRubricJudge, after_ns: int) -> DueRuns:
-        """Find the runs to judge, from those that arrived after a time.
+        """Find the next runs that a judge must judge.
 
-        For a backfill, they are those that started before a time; 0 for all of its runs.
+        Args:
+            live: The judge, or its backfill.
+            after_ns: Return only runs that arrived after this time. For a backfill, despite the
+                name, return only runs that started before this time, because backfills go from
+                new to old; 0 means all runs of the backfill.
 
         Raises:
             Conflict: The judge was changed meanwhile.
@@ -193,36 +198,42 @@ class JudgeStore(Protocol):
     def read_runs(self, live: LiveRubricJudge, run_ids: Sequence[str]) -> Mapping[str, DueRun]:
         """Read some runs, by ID, without those that should not be judged.
 
-        Runs that ended with an error, or lack what the rubric compares with, are not judged.
+        Runs that ended with an error should not be judged. If the rubric shows the ground truth,
+        runs without ground truth should not be judged either.
         """
         ...
 
     def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
-        """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""
+        """Sum the model calls that a judge made today (UTC), or that a backfill made so far.
+
+        Today's calls include those of trials.
+        """
         ...
 
     def has_backfill(self, live: LiveRubricJudge) -> bool:
-        """Return whether a backfill is still running: nobody stopped it or changed the judge."""
+        """Return whether a backfill may go on: nobody stopped it or changed the judge."""
         ...
 
     def end_backfill(self, live: LiveRubricJudge, state: BackfillState) -> None:
-        """Note that a backfill ended."""
+        """Store that a backfill ended, and in which state."""
         ...
 
     def record(self, project: str, body: bytes) -> None:
-        """Store an OTLP request in JSON; durable on return."""
+        """Store an OTLP request in JSON. When this method returns, it is on disk."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalJudgeStore:
-    """The store of this collector.
+    """The judge storage of this collector: gets runs from its store and writes scores to it.
 
     Attributes:
-        recorder: Stores spans.
-        redaction: What is removed from the data of runs.
-        quiet_s: Seconds after the last record of a trace until its runs are judged.
-        session_quiet_s: The same for sessions, if a rubric shows the conversation.
+        recorder: Stores the spans with the scores.
+        redaction: Rules for data of runs that judges must not see.
+        quiet_s: How long a trace must have received no record before its runs are judged, in
+            seconds.
+        session_quiet_s: The same for a session, in seconds. It applies if the rubric shows the
+            model the conversation, which may still go on.
         clock: Returns the time in nanoseconds since the epoch.
     """
 
@@ -235,7 +246,7 @@ class LocalJudgeStore:
     clock: Callable[[], int] = time.time_ns
 
     def narrow(self, reader: Reader) -> "LocalJudgeStore":
-        """Return the same store for a caller who may read less."""
+        """Return the same storage, limited to what a caller's reader may access."""
         return replace(self, reader=reader)
 
     def list_judges(self) -> Sequence[LiveRubricJudge]:
@@ -265,15 +276,19 @@ class LocalJudgeStore:
         return found
 
     def save_lease(self, project: str, name: str, lease: JudgeLease) -> JudgeLease:
-        """Save a lease in place of its version, and return it with its new version."""
+        """Save a lease if `lease.version` is still the newest. Return it with its new version."""
         body = lease.model_dump(exclude={"version"})
         saved = self.documents.save(self.reader, project, LEASE, name, body, base=lease.version)
         return lease.model_copy(update={"version": saved.version})
 
     def find_due(self, live: LiveRubricJudge, after_ns: int) -> DueRuns:
-        """Find the runs to judge, from those that arrived after a time.
+        """Find the next runs that a judge must judge.
 
-        For a backfill, they are those that started before a time; 0 for all of its runs.
+        Args:
+            live: The judge, or its backfill.
+            after_ns: Return only runs that arrived after this time. For a backfill, despite the
+                name, return only runs that started before this time, because backfills go from
+                new to old; 0 means all runs of the backfill.
         """
         if live.backfill is not None:
             runs = find_unjudged(self.reader, live.project, live.judge, live.backfill, after_ns)
@@ -323,14 +338,14 @@ class LocalJudgeStore:
         }
 
     def find_spending(self, live: LiveRubricJudge) -> JudgeSpending:
-        """Sum the calls that a judge made today (UTC), trials included; or those of a backfill."""
+        """Sum the model calls that a judge made today (UTC), or that a backfill made so far."""
         place = (live.project, live.judge.name)
         if live.backfill is not None:
             return find_backfill_spending(self.reader, place, live.backfill)
         return find_spending(self.reader, *place, day_start(self.clock()))
 
     def has_backfill(self, live: LiveRubricJudge) -> bool:
-        """Return whether a backfill is still running: nobody stopped it or changed the judge."""
+        """Return whether a backfill may go on: nobody stopped it or changed the judge."""
         try:
             document = read_document(self.reader, live.project, JUDGE_BACKFILL, live.judge.name)
             judge = read_document(self.reader, live.project, RUBRIC_JUDGE, live.judge.name)
@@ -342,7 +357,7 @@ class LocalJudgeStore:
         return is_running and make_rubric_judge(judge).digest == stored.digest
 
     def end_backfill(self, live: LiveRubricJudge, state: BackfillState) -> None:
-        """Note that a backfill ended."""
+        """Store that a backfill ended, and in which state."""
         backfill = live.backfill
         if backfill is not None:
             runs = find_unjudged(self.reader, live.project, live.judge, backfill)
@@ -351,7 +366,7 @@ class LocalJudgeStore:
             end_backfill(self.reader, self.documents, place, state, left=left, which=backfill.id)
 
     def record(self, project: str, body: bytes) -> None:
-        """Store an OTLP request in JSON; durable on return."""
+        """Store an OTLP request in JSON. When this method returns, it is on disk."""
         self.recorder(project, body)
 
 
@@ -362,17 +377,18 @@ def find_unjudged(
     backfill: ConfirmedBackfill,
     before_ns: int = 0,
 ) -> UnjudgedRuns:
-    """Return the runs of a backfill that have no score of its version yet.
+    """Return the runs of a backfill that its judge version has not scored yet.
 
     Args:
         reader: The store.
         project: The project.
-        judge: The judge.
-        backfill: The backfill.
-        before_ns: Only those that started before; 0 for all.
+        judge: The judge whose scores are added by the backfill.
+        backfill: The backfill, with its filter, time range and judge version.
+        before_ns: Return only runs that started before this time, in nanoseconds since the epoch;
+            0 for all.
 
     Raises:
-        BadInput: The filter is wrong.
+        BadInput: The filter of the backfill is invalid.
     """
     window = Window(backfill.start_ns, min(before_ns or backfill.end_ns, backfill.end_ns))
     where = backfill.where
@@ -387,7 +403,7 @@ def find_unjudged(
 def find_backfill_spending(
     reader: Reader, place: tuple[str, str], backfill: JudgeBackfill
 ) -> JudgeSpending:
-    """Sum the calls of a backfill of a judge."""
+    """Sum the model calls of a backfill, and their cost."""
     # Start a day earlier: the collector that makes a call can have a slower clock than the one that
     # created the backfill.
     return find_spending(reader, *place, backfill.created_ns - DAY_NS, backfill.id)
@@ -401,14 +417,14 @@ def make_lease(document: Document | None) -> JudgeLease:
 
 
 def is_judgeable(run: RunSummary, placeholders: Sequence[str]) -> bool:
-    """Return whether a run ended well and has what a rubric compares with."""
+    """Return whether a run ended without error, with ground truth if the rubric shows it."""
     return run.outcome == "ok" and (EXPECTED not in placeholders or bool(run.truth))
 
 
 def show_run(
     reader: Reader, run: Run, placeholders: Sequence[str], redaction: RedactionRules, now_ns: int
 ) -> DueRun:
-    """Return what a judge needs of a run, without what the rules remove."""
+    """Return the data of a run that a judge needs, after the redaction rules."""
     remove = redaction.remove
     turns = _find_turns(reader, run, now_ns) if CONVERSATION in placeholders else []
     return DueRun(

@@ -1,4 +1,4 @@
-"""Asks the language model of a rubric, over OpenAI-compatible chat or Anthropic's messages."""
+"""Calls the language model of a rubric: the OpenAI-compatible chat API or Anthropic's API."""
 
 import http.client
 import time
@@ -48,7 +48,7 @@ class NoAnswer(Exception):
         message: What is wrong.
         is_for_all: Whether all runs would fail, because the address, key or model is wrong.
         can_retry: Whether a later attempt can succeed.
-        rest_s: Seconds to wait before that, if the provider named them.
+        rest_s: Seconds to wait before the next attempt, if the provider sent them; else None.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class ModelAnswer:
         model: Name of the model as the provider reported it.
         response_id: The provider's ID of the response.
         finish_reason: Why the model stopped.
-        start_ns, end_ns: When it was asked and answered.
+        start_ns, end_ns: When the request was sent and the response received, in nanoseconds since
+            the epoch.
     """
 
     text: str
@@ -87,11 +88,13 @@ class ModelAnswer:
 
 
 class ModelCaller:
-    """Asks language models. Several threads may use it.
+    """Sends the prompts of rubric judges to language models. Several threads may use it.
 
     Args:
-        stop: Waits for some seconds, and returns whether to give up: the collector ends.
-        first_rest_s: Seconds before the second attempt; each later wait is twice as long.
+        stop: Waits for a number of seconds. Returns true if the collector is shutting down; then
+            no further attempt is made.
+        first_rest_s: How long to wait before the second attempt, in seconds. Each later wait is
+            about twice as long, at most 60 seconds.
     """
 
     def __init__(
@@ -103,10 +106,10 @@ class ModelCaller:
         self._unstructured: set[tuple[str, str]] = set()
 
     def ask(self, connection: Connection, rubric: Rubric, prompt: Prompt) -> ModelAnswer:
-        """Ask, and retry if the provider is busy or fails, at most five times in all.
+        """Send a prompt. If the provider is busy or fails, retry: at most five attempts in all.
 
         Raises:
-            NoAnswer: There is no answer, also after the last attempt.
+            NoAnswer: All attempts failed, or the error is one that a retry cannot fix.
         """
         attempt = 1
         while True:
@@ -227,7 +230,7 @@ def _check_status(answer: PeerAnswer) -> None:
 
 
 def _read_answer(connection: Connection, body: bytes, start_ns: int, end_ns: int) -> ModelAnswer:
-    """Read the reply of a response; anything else in its place is an error.
+    """Read the model's reply from the body of a response.
 
     Raises:
         NoAnswer: The response is not in the provider's format.

@@ -1,4 +1,8 @@
-"""Checks a rubric judge on the labelled examples of a ready rubric. No score is stored."""
+"""Checks a rubric judge on the labelled examples of a ready rubric. No score is stored.
+
+A ready rubric is a built-in rubric, such as `correctness`, that users can copy. It has examples
+with the right answer to each.
+"""
 
 import math
 from functools import partial
@@ -90,18 +94,21 @@ def check_ready(
     name: str,
     number: int = _MOST_EXAMPLES,
 ) -> ReadyCheck:
-    """Ask a judge about the examples of a ready rubric, for at most two minutes.
+    """Let a judge score the examples of a built-in rubric, and compare the scores with the labels.
+
+    The judge gets at most two minutes.
 
     Args:
-        job: Asks the model.
+        job: Calls the model.
         place: Project and name of the judge.
-        wanted: The judge.
-        name: Name of the ready rubric.
-        number: Number of examples.
+        wanted: The judge to check.
+        name: Name of the built-in (ready) rubric whose examples are used, such as `correctness`.
+        number: Number of examples, at most 40. With 0, only the judge's fields are checked.
 
     Raises:
-        BadInput: The judge is invalid or gives other answers than the examples have, its
-            connection is misconfigured, or there is no such ready rubric.
+        BadInput: The judge is invalid, its connection is misconfigured, or there is no such
+            built-in rubric. Also if the examples have labels that the judge can never give, such as
+            `pass` and `fail` for a judge that answers `polite` or `rude`.
         Conflict: Another trial is running.
     """
     try:

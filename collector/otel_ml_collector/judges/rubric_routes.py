@@ -133,7 +133,7 @@ def save_rubric_judge(
 
     Raises:
         BadInput: A field is invalid, or does not fit the settings.
-        Conflict: It is in the configuration file, or there is a newer version.
+        Conflict: The judge is in the configuration file, or there is a newer version.
     """
     project, name = place
     job.make_asking(project, name, wanted)  # checks it
@@ -238,7 +238,7 @@ def check_rubric_judge_on_examples(
     job: FromJob,
     wanted: WantedReadyCheck,
 ) -> ReadyCheck:
-    """Check a judge on the labelled examples of a ready rubric.
+    """Check a judge on the labelled examples of a built-in rubric, such as `correctness`.
 
     The judge is the saved one, or the one in the body. No score is stored. The calls of the model
     are runs of kind judge with the tag `trial`.
@@ -271,10 +271,10 @@ def delete_rubric_judge(
 def plan_rubric_backfill(
     *, project: str, judge: JudgeName, reader: FromAdmin, job: FromJob, wanted: WantedBackfill
 ) -> BackfillPlan:
-    """Estimate how many runs, tokens, cost and time it takes to score runs of the past.
+    """Plan a backfill, which scores past runs: estimate its runs, tokens, cost and duration.
 
-    No model is called and nothing is stored. To start the backfill, send `confirm` of the answer to
-    `backfill`.
+    No model is called and nothing is stored. To start the backfill, send the field `confirm` of
+    this response as the body of a `POST` to the path that ends in `/backfill`.
     """
     saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
     return plan_backfill(reader, job, project, saved, wanted)
@@ -290,10 +290,10 @@ def start_rubric_backfill(
     job: FromJob,
     confirmed: ConfirmedBackfill,
 ) -> RubricBackfill:
-    """Start a backfill that you confirm with the `confirm` of its plan.
+    """Start a backfill, which scores past runs. The body is the field `confirm` of its plan.
 
-    It runs in the background, within its own budget: that of live traffic is not used. Runs with a
-    score of this version are left out.
+    The backfill runs in the background. It has a budget of its own and does not use the judge's
+    daily budget for new runs. Runs that this version of the judge has scored are left out.
     """
     saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
     place = (project, judge)

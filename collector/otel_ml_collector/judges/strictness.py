@@ -81,13 +81,14 @@ class JudgeStrictness(BaseModel):
 def find_strictness(
     reader: Reader, project: str, judge: str, version: int, against: int
 ) -> JudgeStrictness:
-    """Compare two versions of a judge on the newest 10,000 runs that both scored.
+    """Compare how strict two versions of a judge are, on the newest 10,000 runs that both scored.
 
-    Live runs are compared; if both scored none, runs of experiments are. Runs of a session, or of
-    a trace without one, form a cluster.
+    Production runs are compared. If both versions scored no production run, runs of experiments are
+    compared instead. The runs of one session are not independent, so they form one cluster; a run
+    without a session belongs to the cluster of its trace.
 
     Raises:
-        Missing: There is no such version.
+        Missing: The judge does not have one of the two versions.
     """
     digests = _digests(reader, project, judge)
     for number in (version, against):

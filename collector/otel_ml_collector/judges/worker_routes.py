@@ -63,9 +63,10 @@ class LiveRubricJudges(BaseModel):
 
 @api.get("/rubric-judges")
 def get_live_judges(reader: FromReader, store: FromJudgeStore) -> LiveRubricJudges:
-    """List the judges that are on in all projects of the key, with their leases. For workers.
+    """List the live rubric judges of all projects that the key may access, for workers.
 
-    A running backfill is listed like a judge that is on, with the runs and budget of the backfill.
+    Each judge comes with its lease, which says which worker runs it now. A running backfill is
+    listed like a live judge, with the runs and the budget of the backfill.
     """
     return LiveRubricJudges(judges=[*store.narrow(reader).list_judges()])
 
@@ -141,7 +142,7 @@ def _read_backfill(reader: Reader, live: LiveRubricJudge, wanted: str) -> LiveRu
 
     Raises:
         Missing: There was no backfill yet.
-        Conflict: It is another backfill.
+        Conflict: Another backfill has replaced this one, or the judge was changed.
     """
     document = read_document(reader, live.project, JUDGE_BACKFILL, live.judge.name)
     backfill = make_backfill(document)

@@ -133,10 +133,10 @@ def get_variability(
         ),
     ] = GROUPS,
 ) -> ModelVariability:
-    """Compare the answers of a model's versions to repeated inputs.
+    """Return how often versions of a model gave the same answer when an input was repeated.
 
-    The newest 10,000 live runs of each version are grouped by equal inputs. Intervals are over
-    inputs. Each `where` is the filter that lists the runs of a group.
+    The newest 10,000 live runs of each version are grouped by equal inputs. For intervals, each
+    input counts as one observation. Each `where` is the filter that lists the runs of a group.
     """
     return find_variability(reader, project, model, version=version, against=against, limit=limit)
 
@@ -256,11 +256,11 @@ class VersionCurves:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The curves of the versions with most runs, and the judges that are drawn.
+    """Line charts of runs, errors, latency and scores, for the model versions with most runs.
 
     Attributes:
-        judges: The newest version of each judge.
-        others: By judge, the scores of its other versions in this time.
+        judges: The judges whose scores are drawn, each with its newest version.
+        others: For each judge, its other versions with scores in the time range of the page.
     """
 
     judges: Sequence[JudgeFigures]

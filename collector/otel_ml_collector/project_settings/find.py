@@ -77,12 +77,14 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class SettingsSources:
-    """Functions from other packages that `find_settings` calls, registered at the start.
+    """Functions of other packages that page Settings needs, registered when the collector starts.
 
     Attributes:
         find_receivers: Finds the receivers, with the notifications that the project sent to them.
-        send_trial: Sends a test notification to a receiver, by settings, name, page and time.
-        counters: Each counts one kind of records of a project, by their noun.
+        send_trial: Sends a test notification. Its arguments are all receivers, the name of the one
+            to test, the URL that the notification links to, and the current time.
+        counters: Functions that each count one kind of records of a project. The key is what they
+            count, such as `alert rule`.
     """
 
     find_receivers: Callable[[Reader, str, Sequence[AlertTarget]], list[ProjectReceiver]]
@@ -96,10 +98,11 @@ def find_settings(
     """Find the settings of a project.
 
     Args:
-        reader: A reader of the whole store, because sizes are shares of the total.
+        reader: A reader of the whole store. The size of a project is estimated as its share of the
+            size of the store.
         project: The project.
         configured: The settings of the collector.
-        sources: Functions from other packages.
+        sources: Functions that find receivers and counts.
         now_ns: The current time, in nanoseconds since 1970.
     """
     alone = replace(OPEN, projects=(project,))

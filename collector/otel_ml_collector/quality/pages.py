@@ -1,4 +1,4 @@
-"""The pages of quality: the prediction targets of a project, and the quality of one over time."""
+"""Pages about prediction quality: the targets of a project, and the quality of one over time."""
 
 import math
 import time
@@ -53,13 +53,15 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class QualityCurve:
-    """A figure by the time of the prediction, drawn.
+    """A line chart of how good predictions were (accuracy, for example) over time.
 
     Attributes:
-        line: The buckets that can be judged.
-        band: Their intervals, an area.
-        estimate: Estimate for early buckets; empty without one.
-        hatched: Early buckets: per cent from the left, width, and reason.
+        line: SVG path through the time buckets that have enough ground truth.
+        band: SVG path of the area of their intervals.
+        estimate: SVG path of the estimate for early buckets, whose ground truth is incomplete;
+            empty if there is none.
+        hatched: The early buckets, which are drawn hatched. For each, the distance from the left
+            and the width, both in percent of the chart, and the reason.
         up, across: Labels of the axes.
     """
 
@@ -73,7 +75,12 @@ class QualityCurve:
 
 @dataclass(frozen=True, slots=True)
 class CoverageCurve:
-    """The share of predictions with known outcome by bucket, and the usual share at its age."""
+    """A chart of how many predictions have ground truth, for each time bucket.
+
+    Attributes:
+        area: SVG path: the share of the predictions of each bucket that have ground truth.
+        usual: SVG path: the share that buckets usually have after the same time.
+    """
 
     area: str
     usual: str
@@ -173,7 +180,7 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
 
 
 def draw_coverage(quality: TargetQuality) -> CoverageCurve:
-    """Draw the share of known outcomes by bucket, and the usual share at its age."""
+    """Draw which share of each bucket has ground truth, and the usual share at that age."""
     area, usual = [], []
     for point in quality.points:
         left, step = (of(quality, point) * _WIDTH / 100 for of in (_place, _width))

@@ -82,7 +82,7 @@ def make_question(
     if wanted.start:
         start_ns = from_rfc3339(wanted.start, "start")
     else:
-        # Whole buckets, so that a question asked a minute later has the same ones.
+        # Start at a whole bucket, so that a request a minute later has the same buckets.
         length_ns = _PAST_NS[wanted.last]
         step = step_ns or choose_step(Window(0, length_ns))
         start_ns = max((end_ns - length_ns) // step * step, 0)
@@ -116,11 +116,12 @@ def get_target(
     reader: FromReader,
     wanted: Annotated[WantedQuality, Query()],
 ) -> TargetQuality:
-    """Return how good the predictions of a target were, by the time of the prediction.
+    """Return how often a model's predictions were right, by the time of the prediction.
 
-    The newest ground truth of each run counts, whether it arrived before or after the run. A bucket
-    with less ground truth than usual at its age is marked `early`. Ground truth without a
-    prediction target is compared with the whole output.
+    The newest ground truth of each run counts, whether it arrived before or after the run. Ground
+    truth often arrives days later. If a time bucket has less of it than buckets usually have after
+    the same time, it is marked `early`. Ground truth without a prediction target is compared with
+    the whole output.
     """
     return find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
 

@@ -181,10 +181,10 @@ class CorrectedRate(BaseModel):
 
 
 class ReviewerBenchmark(BaseModel):
-    """A judge compared with reviewers as judges of each other, on the same runs.
+    """Whether reviewers agree with a judge as much as they agree with each other, on the same runs.
 
-    These runs have answers of two or more reviewers and a verdict of the judge. Each run counts
-    once.
+    These runs have answers of two or more reviewers and a verdict of the judge. Each run has the
+    same weight.
     """
 
     runs: int
@@ -279,7 +279,8 @@ class _Question:
 def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) -> Agreement:
     """Return how far reviewers and other judges agree with a judge, on all recorded runs.
 
-    The corrected rate comes from the first queue that has one.
+    A pass rate that is corrected for errors of the judge needs a random sample of labelled runs. It
+    comes from the judge's first labelling queue with such a sample.
     """
     others = reader.ahead(find_other_judges, project, judge)
     counted = find_counted(reader, project, kinds=True)
@@ -436,7 +437,7 @@ def _compare_people(
 
 
 def _compare_with_reviewers(judged: Sequence[_JudgedRun], digest: str) -> ReviewerBenchmark | None:
-    """Compare how far a judge agrees with reviewers, and they with each other, on the same runs.
+    """Compare agreement of a judge with reviewers to that among reviewers, on the same runs.
 
     Pass and fail are compared. If the judge were one more reviewer, both shares would be equal on
     average. The differences of the runs are paired, as each run is easy or hard for all.

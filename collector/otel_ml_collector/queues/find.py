@@ -171,7 +171,10 @@ class RunsInHand:
     def give(
         self, place: tuple[str, str], annotator: str, runs: Sequence[QueuedRun], people: int
     ) -> QueuedRun | None:
-        """Give a reviewer the first run that needs one more answer than others are working on.
+        """Give a reviewer the first run that nobody else's current answer will complete.
+
+        A run needs `people` answers. Given answers count, and so do reviewers who have the run open
+        now. If all runs are covered, the first run is given.
 
         Args:
             place: Project and queue.

@@ -43,8 +43,9 @@ class OtherJudge(JudgeVersionName):
 def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJudge]:
     """Compare a judge with each other judge on the runs that both scored, most runs first.
 
-    The newest version of each judge counts, on the newest 10,000 runs of this judge. Runs of a
-    session, or of a trace without one, form a cluster.
+    Only the newest version of each judge and the newest 10,000 runs of this judge are compared. For
+    intervals, the runs of a session count as one cluster. A trace without a session is a cluster
+    too.
     """
     numbers = version_numbers(reader, project, "judge", [judge])
     newest = max(numbers.values(), default=None)
@@ -83,7 +84,15 @@ def _compare(
     clusters: Mapping[_RunKey, str],
     filters: tuple[str, str],
 ) -> OtherJudge:
-    """Compare two judges. `filters` are the field of this judge, and the runs that it judged."""
+    """Compare two judges on the runs that both scored.
+
+    Args:
+        name: Name and version of the other judge.
+        verdicts: Whether each run passes, by this judge.
+        others: Whether each run passes, by the other judge.
+        clusters: The cluster of each run.
+        filters: The filter field of this judge's result, and the filter of the compared runs.
+    """
     counts = Counter(
         (verdicts[key], passed, clusters[key]) for key, passed in others.items() if key in verdicts
     )

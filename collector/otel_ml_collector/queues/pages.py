@@ -132,12 +132,12 @@ def _show_form(request: Request, access: Access, form: QueueForm, problem: str =
 
 
 class WantedScreen(BaseModel):
-    """Which run to label, and who labels it.
+    """Query parameters of the page that shows a run to label.
 
     Attributes:
-        person: Name of the reviewer, if the key has none.
-        run: A run of the queue; None for the next one.
-        skip: Runs that come after all others.
+        person: Name of the reviewer. Ignored if the reviewer's key has a name.
+        run: The run to show; None for the next run of the queue.
+        skip: Runs that the reviewer postponed. They come after all others.
     """
 
     person: str = Field("", alias="as", max_length=256)

@@ -169,10 +169,11 @@ class Queue(WantedQueue):
         return [choice.label for choice in self.labels if not choice.is_answer]
 
     def statement_id(self, run_id: str, annotator: str) -> str:
-        """Write the ID of a reviewer's answer about a run of this queue.
+        """Return the ID of a reviewer's answer about a run of this queue.
 
-        A second answer replaces the first one. If the queue changes so that it draws different
-        runs, its answers get new IDs, so each answer belongs to one draw.
+        A second answer has the same ID, so it replaces the first one. If the filter, judge, order
+        or seed of the queue is changed, it samples other runs. New answers then get new IDs, so
+        each answer belongs to one sample.
         """
         draw = orjson.dumps([self.where, self.judge, self.order, self.seed])
         parts = ["queue", self.name, hashlib.sha256(draw).hexdigest()[:16], run_id, annotator]

@@ -62,7 +62,7 @@ Base = Annotated[
     int | None,
     Query(ge=0, description="Version that must be the newest, 0 for none; without it any"),
 ]
-# Reviewers see queues and their runs; only keys that read can choose which runs these are.
+# Reviewers can see queues and their runs. To choose the runs, a key needs scope `read` too.
 ToSee = Annotated[Access, Depends(needs(READ, ANNOTATE))]
 ToJudge = Annotated[Access, Depends(needs(ANNOTATE))]
 ToRead = Annotated[Access, Depends(needs(READ))]
@@ -122,7 +122,8 @@ def get_queue(
 def get_queue_agreement(project: str, queue: DocumentName, reader: FromReader) -> Agreement:
     """Return how far reviewers agree with each other and with the judge on the runs of a queue.
 
-    Only for keys that read, so that other answers do not influence reviewers.
+    The key must have scope `read`. Keys that can only label do not get these answers, so that
+    reviewers are not influenced by others.
     """
     stored_queue = find_queue(reader, project, queue)
     return find_queue_agreement(reader, project, stored_queue, time.time_ns())
@@ -217,9 +218,10 @@ def get_next(
         Query(max_length=_MOST_SKIPPED, description="Runs to show only after all others"),
     ] = (),
 ) -> NextRun:
-    """Read the next run that a reviewer labels, without its scores and labels.
+    """Return the next run for a reviewer to label, without its scores and labels.
 
-    If the run needs one more answer, other reviewers do not get it for ten minutes.
+    For ten minutes, this reviewer counts as one of those who answer for the run. So other reviewers
+    do not get a run that needs only this answer.
     """
     stored_queue = find_queue(reader, project, queue)
     who = _name_reviewer(annotator, access)
@@ -351,7 +353,7 @@ def _choose(queue: Queue, wanted: WantedAnswer) -> QueueChoice:
 async def _store(
     pipeline: Intake, reader: Reader, project: str, statement: WantedEvaluation
 ) -> str:
-    """Store a statement as feedback; return the ID of its record."""
+    """Store an answer as feedback; return the ID of its record."""
     with pipeline.hold() as held:
         feedback = await run_sync(make_feedback, reader, project, [statement], time.time_ns())
         await store_request(pipeline, held, feedback.body, reader.access, project)
