@@ -120,7 +120,7 @@ class AskedTime:
     zone: ZoneInfo
 
     def bound(self, length_ns: int, now_ns: int) -> Window:
-        """Return the window. By default it ends now, and starts a length before its end."""
+        """Return the range as a window. Default end: now. Default start: `length_ns` earlier."""
         end_ns = now_ns if self.end_ns is None else self.end_ns
         start_ns = max(end_ns - length_ns, 0) if self.start_ns is None else self.start_ns
         return Window(start_ns, end_ns, self.zone)
@@ -209,10 +209,11 @@ def write_place(parts: Sequence[str | int | float]) -> str:
 
 
 def read_place(text: str, field: str) -> list[Any]:
-    """Decode a word of `write_place`. The caller must check the parts.
+    """Decode a text from `write_place`. The caller must check the parts.
 
     Raises:
-        BadInput: The text is not such a word; `field` names the parameter.
+        BadInput: The text is not from `write_place`. The error has `field` as the name of the
+            invalid parameter.
     """
     try:
         padded = text + "=" * (-len(text) % 4)
@@ -232,12 +233,13 @@ def bad_cursor(text: str) -> BadInput:
 
 
 def read_cursor(text: str, *kinds: type, numbers: range = _ANY_PLACE) -> list[Any]:
-    """Read the cursor of a list, whose parts have the given types.
+    """Decode the cursor of a list, and return the parts that identify a position in the list.
 
     Args:
-        text: `next_cursor` from an earlier answer.
-        kinds: The type of each part.
-        numbers: Valid integers: by default those of positions, or `TIMES`.
+        text: The cursor: `next_cursor` from an earlier answer.
+        kinds: Expected type of each part, such as ``int, str`` for a time and an ID.
+        numbers: Range of valid integers. Default: 0 to 2**31 - 1. Pass `TIMES` if a part is a time
+            in nanoseconds since 1970.
 
     Raises:
         BadInput: The cursor is not from an earlier answer.

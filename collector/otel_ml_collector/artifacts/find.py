@@ -63,7 +63,7 @@ _Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkedArtifact(ListedArtifact):
-    """A value logged under a reference; `url` is the address of its document."""
+    """A value that was logged under a name; `url` is the address of its document."""
 
     preview: JsonValue = field(metadata=about("The value in short"))
     url: str | None = field(metadata=about("Null while the document is not here"))
@@ -133,19 +133,23 @@ class ObjectsQuery:
 
     @property
     def is_one(self) -> bool:
-        """Whether the query asks for one artifact: the newest of a reference in a trace or run."""
+        """Whether the query asks for one artifact: the newest with a name in a trace or run."""
         return bool(self.ref and (self.trace_id or self.run_id))
 
 
 def find_artifacts(
     reader: Reader, project: str, owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[LinkedArtifact]]:
-    """Return the artifacts for several keys, newest first, at most 1,000 per key.
+    """Return the artifacts of several runs or traces, newest first, at most 1,000 for each.
+
+    An artifact is logged about an owner: a run, a trace key or a tag. So several owners can have
+    artifacts of the same run.
 
     Args:
         reader: The store.
         project: Project of the artifacts.
-        owners: Owners of the artifacts of each key.
+        owners: For each run ID (or any other key of the result), the owners whose artifacts it
+            gets.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST_OBJECTS, each=Sql("BY owner"))
@@ -185,10 +189,17 @@ def find_objects(reader: Reader, project: str, query: ObjectsQuery) -> ObjectsPa
 
 
 def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocument:
-    """Return the newest artifact of a reference as JSON, with its document.
+    """Return the newest artifact that was logged under a name in a trace or run, as JSON.
+
+    The JSON contains the artifact's ids, name, type and time, and its document (the logged value).
+
+    Args:
+        reader: The store.
+        project: Project of the artifact.
+        query: The name (`ref`), and the trace or the run.
 
     Raises:
-        Missing: Nothing was logged under the reference, or its document is not stored.
+        Missing: Nothing was logged under this name, or its document is not stored.
     """
     rows = _list_rows(reader, project, query, _find_owners(reader, project, query), 1)
     if not rows:
@@ -198,7 +209,7 @@ def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocu
 
 
 def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocument:
-    """Return the artifact with an id as JSON, with its document.
+    """Return the artifact with an id as JSON, including its document (the logged value).
 
     Raises:
         Missing: There is no such artifact, or its document is not stored.
@@ -278,7 +289,7 @@ def _list_rows(
     *,
     each: Sql = EMPTY,
 ) -> list[Row]:
-    """Return artifacts of some owners, newest first. If `owners` is None, of all owners."""
+    """Return the artifacts of some owners, newest first. None means all owners."""
     parameters: dict[str, Any] = {
         "project": project,
         "owners": list(owners or []),

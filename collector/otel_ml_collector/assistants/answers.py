@@ -1,9 +1,9 @@
 """Writes the answers of tools: limits their size, and marks text from untrusted sources.
 
 Runs can contain text that an attacker wrote to instruct an agent. So each text counts as foreign
-unless it is `Own`. `write` lists the fields with foreign text, makes invisible characters visible,
-cuts long texts, and removes rows from the end of tables until the answer is short enough. Cut text
-and removed rows are counted in the answer.
+(untrusted) unless it is `Own`. `write` lists the fields with foreign text, makes invisible
+characters visible, cuts long texts, and removes rows from the end of tables until the answer is
+short enough. Cut text and removed rows are counted in the answer.
 """
 
 import math
@@ -52,11 +52,13 @@ class Own(str):
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A part of a foreign text with the length that the caller asked for.
+    """A part of a long untrusted text, such as the first characters of a run's output.
+
+    `write` limits it to `READ_CHARS` characters instead of the smaller limit for other texts.
 
     Attributes:
         text: The part.
-        left: Number of characters of the text after the part.
+        left: Number of characters that follow the part in the text, shown as ``…(+212)``.
     """
 
     text: str
@@ -77,7 +79,7 @@ class DigestTable:
         rows: The rows. Each has one value per column.
         total: Number of rows that exist, including rows that are not in `rows`; None if all are.
         go_on: Makes the follow-up call that shows more rows; None if there is none.
-        chars: Most characters of a text in a cell.
+        chars: Maximum number of characters of a text in a cell.
     """
 
     columns: Sequence[str]
@@ -97,8 +99,9 @@ class Digest:
         table: The main table, whose ``columns`` and ``rows`` are at the top level; None for none.
         url: Address of the page that shows the same data; empty for none.
         hint: Why the answer is empty, or what to ask instead; empty for none.
-        go_on: The follow-up call that shows more, if the call is not about a table.
-        chars: Most characters of the answer as JSON.
+        go_on: The next tool call to make, to see more. Only for answers without a table, because a
+            table has its own.
+        chars: Maximum number of characters of the answer as JSON.
     """
 
     fields: Mapping[str, object] = field(default_factory=dict)
@@ -147,11 +150,11 @@ def to_text(written: Mapping[str, Any]) -> str:
 
 
 def cut(text: str, most: int) -> tuple[str, int]:
-    """Cut a text to a number of visible characters.
+    """Cut a text to a maximum length, and escape its invisible characters.
 
     Args:
         text: The text.
-        most: Most characters, after invisible ones are escaped.
+        most: Maximum number of characters, after invisible ones are escaped.
 
     Returns:
         The shown text, with ``…(+212)`` at the end if 212 characters are left out; and the number
@@ -163,11 +166,11 @@ def cut(text: str, most: int) -> tuple[str, int]:
 
 
 def take(text: str, most: int) -> tuple[str, int, int]:
-    """Return the beginning of a text, up to a number of visible characters.
+    """Return the beginning of a text, with its invisible characters escaped.
 
     Args:
         text: The text.
-        most: Most characters, after invisible ones are escaped.
+        most: Maximum number of characters, after invisible ones are escaped.
 
     Returns:
         The shown text; the number of characters of `text` that it covers; and the number of
@@ -220,17 +223,17 @@ def moment(rfc3339: str) -> Own:
 
 
 def brief(value: object) -> str:
-    """Return a value of a payload as short text: an object or array as its number of members."""
+    """Return a payload value as short text. An object or array is written like ``(3 inside)``."""
     if isinstance(value, dict | list):
         return f"({len(value)} inside)" if value else "(empty)"
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def leaves(value: object, path: str = "") -> list[tuple[str, object]]:
-    """List the single values of a payload, each with its path.
+    """List the values of a JSON payload that are no objects or arrays, each with its path.
 
-    At most 4 levels, 5 elements of each array and 60 values are listed. Deeper levels, and further
-    elements of an array, are replaced by one text with their number.
+    At most 4 levels, 5 elements of each array and 60 values are listed. A text that says how many
+    there are takes the place of deeper levels and of the other elements of an array.
 
     Args:
         value: The payload.
@@ -282,7 +285,7 @@ def step_into(value: object, steps: Sequence[str | int]) -> object:
 
 
 class _Writer:
-    """Writes an answer with a limited number of rows per table, and notes foreign fields."""
+    """Writes an answer with a limited number of rows per table, and lists its foreign fields."""
 
     def __init__(self, shown: Mapping[int, int], scale: float) -> None:
         self._shown = shown

@@ -84,12 +84,12 @@ class ToolCall:
 
     @property
     def limit(self) -> int:
-        """The argument ``limit``: most rows of the answer."""
+        """The argument ``limit``: maximum number of rows in the answer."""
         return int(self.given["limit"])
 
     @property
     def chars(self) -> int:
-        """Most characters of the answer: more if the caller gave ``limit`` or ``show``."""
+        """Maximum characters of the answer: more if the caller gave ``limit`` or ``show``."""
         return ASKED_CHARS if "limit" in self.asked or "show" in self.asked else USUAL_CHARS
 
     @property
@@ -111,7 +111,8 @@ class ToolCall:
         """Return the query for the runs that match the call's filter and time range.
 
         Args:
-            limit: Most runs; 0 for one.
+            limit: Maximum number of runs to list. It can be left out if no runs are listed, for
+                example to count errors.
             more: Other fields of `RunsQuery`.
         """
         window = self.window
@@ -153,13 +154,14 @@ class ToolCall:
         return {"tool": tool or self.tool, "arguments": known}
 
     def more_rows(self, high: int) -> Callable[[int], Mapping[str, Any] | None]:
-        """Return a function that makes the follow-up call for a list without pages.
+        """Return a function that builds the follow-up call for a list that has no cursor.
 
-        The follow-up call has a larger limit. The function takes the number of rows shown, and
-        returns None if the limit cannot grow.
+        The follow-up call is this call with a larger ``limit``. The assistant can send it to see
+        more rows. The function takes the number of rows shown so far, and returns None if ``limit``
+        cannot be larger.
 
         Args:
-            high: The largest limit.
+            high: The largest allowed ``limit``.
         """
 
         def more(shown: int) -> Mapping[str, Any] | None:
@@ -260,7 +262,7 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
 def explain(error: CollectorError, where: str) -> str:
     """Return the message for a refused call.
 
-    For an invalid filter, the message also has the line of the filter, a mark below the error, and
+    For an invalid filter, the message also has the line of the filter, a ``^`` below the error, and
     a corrected filter if there is one.
 
     Args:

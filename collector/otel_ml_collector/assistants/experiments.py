@@ -155,8 +155,9 @@ class _Side:
 def compare(call: ToolCall) -> Digest:
     """Answer a call of the tool compare.
 
-    A new version and the one before it are compared as a release. If any other two sides have
-    experiments on the same data set, their paired items decide. Otherwise the recorded runs decide.
+    If the two sides are a new version and the one before it, the answer is the verdict on that
+    release. For any other two versions with experiments on the same data set, the results for equal
+    items are compared. Otherwise the recorded runs are compared.
     """
     a, b = (_find_side(call, call.given[name], name) for name in ("a", "b"))
     if a == b:

@@ -231,7 +231,7 @@ class Yielding:
     Under pressure, tool calls run one at a time, with pauses that keep them at 3 % of the CPU time.
 
     Args:
-        pressure: Tells whether ingest is under pressure.
+        pressure: Reports whether ingest is under pressure.
         cores: Number of the machine's CPU cores.
     """
 
@@ -243,13 +243,15 @@ class Yielding:
 
     @asynccontextmanager
     async def turn(self, limit_s: float) -> AsyncIterator[None]:
-        """Wait until a call may run, and run it in this block.
+        """Wait until a tool call may run. Use it as ``async with`` around the call.
+
+        Without pressure on ingest, it does not wait.
 
         Args:
             limit_s: Longest wait in seconds.
 
         Raises:
-            TooBusy: The wait would take longer.
+            TooBusy: The call may not run within that time.
         """
         if not self._pressure.is_high:
             yield
@@ -285,7 +287,7 @@ class Assistants:
     Args:
         reader: The store's reader.
         count: Called after each tool call.
-        pressure: Tells whether ingest is under pressure; ingest has priority.
+        pressure: Reports whether ingest is under pressure; ingest has priority.
         writing: Stores records for tools that write; None if there are no such tools.
         limit_s: Time limit of an answer in seconds.
     """

@@ -30,12 +30,12 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class ToolWriter:
-    """Stores the records of a tool call. Called from the tool's thread, not from the event loop.
+    """Stores the records of a tool call. Call it from the tool's thread, not from the event loop.
 
     When a method returns, the records are durable.
 
     Attributes:
-        writing: The pipeline and the turns of data sets.
+        writing: The pipeline that stores records, and the locks for changes of data sets.
         access: The rights of the caller's key.
         loop: The event loop of the pipeline.
     """

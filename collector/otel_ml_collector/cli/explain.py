@@ -67,9 +67,10 @@ def explain(target: Any) -> dict[str, Any]:
 
         * ``digest``: the version's digest.
         * ``source``, ``signature``, ``params``, ``helpers``, ``constants``, ``output``,
-          ``unseen``: as the SDK sends them, with secrets hidden.
+          ``unseen`` (parts that the SDK cannot include): as the SDK sends them, with secrets
+          hidden.
         * ``counts``: names of the parts that belong to the version.
-        * ``left_out``: for each other part, the reason why it does not.
+        * ``left_out``: for each part that does not belong to the version, the reason.
         * ``read_by``: for each helper and constant, the function that uses it.
 
     Raises:

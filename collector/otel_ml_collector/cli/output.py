@@ -186,9 +186,10 @@ def write_table(
 
     Args:
         head: The header's cells.
-        rows: The other rows, each with as many cells as `head`.
+        rows: The rows below the header, each with as many cells as `head`.
         first_to_go: Columns that a terminal hides if they are empty. If the terminal is too
-            narrow, they are hidden one by one in this order; without any, the last columns are.
+            narrow, these columns are hidden one by one, in this order. If you name none, columns
+            are hidden from the right.
     """
     head, rows = [*map(show_unseen, head)], [[*map(show_unseen, row)] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:

@@ -3,7 +3,7 @@
 All commands that use stored data follow the same rule. They use the collector at the given or usual
 address. If none answers, they open the data directory and serve the same JSON API in this process,
 only for themselves. A new data directory is created only if the user named it. Messages of a
-command say where it worked.
+command name the collector or data directory that was used.
 """
 
 import gc
@@ -108,20 +108,20 @@ class PlaceOptions:
 
     @property
     def names_store(self) -> bool:
-        """Whether a setting names the store, instead of the default."""
+        """Whether a setting chooses the store, instead of the default."""
         return self._source("data_dir") != "default" or self._source("store") != "default"
 
     @contextmanager
     def open(self, *, makes: bool = False) -> Iterator[Workplace]:
-        """Find the collector, or open the store, for this block.
+        """Find the collector, or open the store, for use as ``with options.open() as place``.
 
         Args:
             makes: Whether to create a store if a setting names a data directory without one.
 
         Raises:
             BadSetting: A setting is invalid, or the collector's packages are not installed.
-            CommandFailed: There is no collector and no store, a request in the block fails, or the
-                output cannot be written.
+            CommandFailed: There is no collector and no store, a request in the ``with`` block
+                fails, or the output cannot be written.
         """
         with ExitStack() as opened:
             place = self._find(opened, makes=makes)
@@ -130,12 +130,14 @@ class PlaceOptions:
 
     @contextmanager
     def open_collector(self) -> Iterator[Workplace | None]:
-        """Find the running collector for this block; None if there is none.
+        """Find the running collector, for use as ``with options.open_collector() as place``.
+
+        `place` is None if no collector is running. Unlike `open`, this never opens the store.
 
         Raises:
             BadSetting: A setting is invalid.
-            CommandFailed: The server at the given address is no collector, a request in the block
-                fails, or the output cannot be written.
+            CommandFailed: The server at the given address is not an otel-ml collector, a request in
+                the ``with`` block fails, or the output cannot be written.
         """
         place = self._find_collector()
         if place is None and self.settings.data_dir:
@@ -160,7 +162,7 @@ class PlaceOptions:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether options name a store and no address."""
+        """Whether the command-line options choose a store, and no address."""
         return self._source("http") != "flag" and any(
             self._source(name) == "flag" for name in _PLACE_SETTINGS
         )
@@ -261,7 +263,7 @@ class HttpReply:
 
     @property
     def reason(self) -> str:
-        """The status and the error message, which is the collector's own if it sent one."""
+        """The status and the error message of the collector, or the body if there is no message."""
         content = self.json
         error = content.get("error") if isinstance(content, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
@@ -313,7 +315,7 @@ def fetch_as_stranger(endpoint: str, path: str) -> HttpReply:
 
 
 def is_collector(endpoint: str) -> bool:
-    """Tell whether an otel-ml collector answers at an address."""
+    """Return whether an otel-ml collector answers at an address."""
     return fetch_as_stranger(endpoint, "/healthz").is_ours
 
 
@@ -382,7 +384,7 @@ def _open_store(settings: Settings) -> Iterator[Workplace]:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Import modules without a search for garbage. They are never freed."""
+    """Turn off garbage collection for imports in this block, because modules are never freed."""
     gc.disable()
     try:
         yield
@@ -428,7 +430,7 @@ class Within:
         where: A filter expression; empty for all runs.
         start: Only runs that started at this time or later; None for no limit.
         end: Only runs that started before this time; None for no limit.
-        tz: The time zone of dates and days in these; None for UTC.
+        tz: The time zone of dates and days in `where`, `start` and `end`; None for UTC.
     """
 
     where: str
@@ -457,7 +459,7 @@ def with_project(command: Command) -> Command:
 
 
 def with_filter(command: Command) -> Command:
-    """Add --where, --start, --end and --tz to a command, passed as ``within``, a `Within`."""
+    """Add --where, --start, --end and --tz to a command, and pass a `Within` as ``within``."""
     options: list[Command] = [
         click.option(
             "--where",
@@ -487,7 +489,7 @@ def with_filter(command: Command) -> Command:
 
 @contextmanager
 def check_project(api: "Api", project: str) -> Iterator[Callable[[object], None]]:
-    """Report an unknown project clearly when a request in this block finds nothing.
+    """Report an unknown project clearly when a request in the ``with`` block finds nothing.
 
     Yields:
         A function to call with the result. If the result is empty, it checks that the project

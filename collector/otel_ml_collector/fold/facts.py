@@ -23,12 +23,13 @@ CONTENT: Final = "gen_ai."
 
 @dataclass(slots=True)
 class SpanFact:
-    """A delivery of a span.
+    """A span as it arrived in one request. The same span can arrive several times.
 
     Attributes:
-        run: The span as it was mapped. Its payload may be missing.
-        scope: Name of the instrumentation that recorded it.
-        has_inputs, has_outputs: Whether its payload has them.
+        run: The run that was made from the attributes of the span. Its inputs and outputs may be
+            missing here.
+        scope: Name of the instrumentation that recorded the span.
+        has_inputs, has_outputs: Whether the span was sent with inputs and outputs.
         is_open: Whether this is a start record: the span has begun, and its end is unknown.
     """
 
@@ -41,13 +42,13 @@ class SpanFact:
 
 @dataclass(frozen=True, slots=True)
 class LastPoint:
-    """The point of a metric that filters and lists show, among those with one owner.
+    """A logged value of a metric. For each metric of a run, lists and filters use one value.
 
     Attributes:
         owner: What the metric was logged for: the ID of a run, a trace key or a tag.
-        is_series: Whether it was logged step by step. A series shows its last point. A metric that
-            was logged once shows its first point, because a repeated delivery changes nothing.
-        value: NaN if the metric was cleared.
+        is_series: Whether the metric was logged step by step. For a series, the last value is used.
+            Otherwise the first value is used, so that sending it again changes nothing.
+        value: The value; NaN if the metric was cleared.
     """
 
     owner: str
@@ -61,20 +62,22 @@ class LastPoint:
 
 @dataclass(slots=True)
 class Facts:
-    """All facts about some traces of a project. Traces that share a response ID belong together.
+    """All records about some traces of a project: spans, tags, scores and so on, as they arrived.
+
+    Traces whose spans have a response ID of an LLM in common must be passed together.
 
     Attributes:
-        project: The project of all of them.
-        spans: Deliveries of spans and start records.
+        project: The project of the traces.
+        spans: Spans and start records, including repeated ones.
         keys: The user's own keys of each trace, by trace ID.
-        tags: Late tags.
-        metrics: Scores, labels and ground truth. Points of metrics are in `points`.
+        tags: Tags that were sent separately from their run.
+        metrics: Scores, labels and ground truth. Logged metrics, such as a loss, are in `points`.
         logs: Log records that contain inputs or outputs of calls (`gen_ai.*` events).
-        points: See `LastPoint`.
-        owners: All subjects with late records of any kind, such as an artifact. Keys and tags that
-            are missing here refer to no run.
-        experiments: Traces known to belong to an experiment, with its run ID. The run that named it
-            may be deleted.
+        points: Values of metrics that a program logged, or that were computed from a table.
+        owners: All trace keys and tags for which some record was sent separately from its run, such
+            as a score or an artifact. All other trace keys and tags of a run can be ignored.
+        experiments: The run ID of the experiment to which a trace belongs, by trace ID. It is
+            known even if the run that named the experiment was deleted.
     """
 
     project: str
@@ -89,7 +92,7 @@ class Facts:
 
 
 def facts_of(records: Records) -> dict[str, Facts]:
-    """Return the facts in some records, by project."""
+    """Sort newly received records into facts, by project."""
     facts: defaultdict[str, _Gathered] = defaultdict(_Gathered)
     for is_open, runs in ((False, records.runs), (True, records.open_runs)):
         for run in runs:

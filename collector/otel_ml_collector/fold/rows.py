@@ -22,10 +22,13 @@ NO_AMOUNTS: Final = Amounts()
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """The identity of a run within its project. Two spans can share an ID, but not its start too.
+    """The identity of a run within its project: trace ID, span ID and start time.
+
+    The start time is needed because two spans of a trace can have the same ID.
 
     Attributes:
-        scope: Name of the instrumentation that recorded it, where that matters; else empty.
+        scope: Name of the instrumentation that recorded the run. It is set only if the run is
+            listed as a further record of a call that several instrumentations recorded; else empty.
     """
 
     trace_id: bytes
@@ -48,8 +51,8 @@ class FoldedScore:
         version: Digest of the judge's version; empty for reviewers and for judges without one.
         score: None if there is no number.
         has_failed: Whether the judge raised an error.
-        time_ns: When it was given.
-        record_id: Empty for a judge's score.
+        time_ns: When the score was given, in nanoseconds since the epoch.
+        record_id: ID of a reviewer's record; empty for a judge's score.
     """
 
     judge: str
@@ -70,21 +73,22 @@ class FoldedRun:
             repeated here, such as the latency, are read from it.
         is_open: Whether no end was recorded. Whether it has crashed depends on the time of the
             query and on `last_heard_ns`.
-        session, user: Its own, else those of its trace.
+        session, user: Those of the run, else those of its trace.
         trace_experiment: The experiment that any run of its trace belongs to, as a run ID. Such a
             run never counts as production.
         inputs_preview, outputs_preview, provider, provider_model, response_id, first_token_ms,
-            stream_chunks, error_type, error_message: Its own, else from another record of its call
-            or from log records.
-        tags: Its own and late ones; the newest of each name.
-        own: The amounts that its span and the other records of its call report.
+            stream_chunks, error_type, error_message: Those of the run, else from another record of
+            the same call or from log records.
+        tags: Tags that were sent with the run or later; the newest of each name.
+        own: The amounts that the run and the other records of the same call report.
         counted: The amounts that totals add up: nothing for a repeated record, and nothing for an
             agent or chain that repeats the sum of the runs below it.
         inside: The sum of `counted` of all runs below it. Calls of judges are left out.
-        record_of: The run that counts for its call; None for most runs.
-        others: The other records of its call, if it is the one that counts.
-        content_of: The runs whose payload has the inputs or outputs that its own lacks: other
-            records of its call, or the step around it.
+        record_of: If several instrumentations recorded this call: the run that counts instead of
+            this one. None for most runs.
+        others: The other records of the call, if this run is the one that counts.
+        content_of: The runs that have the inputs or outputs that this run lacks: other records of
+            the same call, or the step around it.
         is_request: Whether it is listed as a request: no recorded span is around it, and its trace
             has a call; or it is the outermost call of a trace whose first span is missing.
         is_top: Whether no recorded call is around it.

@@ -72,12 +72,13 @@ _SIZES: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class TraceFacts:
-    """Records about the runs of traces, in addition to their rows.
+    """Data of the spans of some traces that is not stored in the table of runs.
 
     Attributes:
-        payloads: Rows by project and `span_of`.
-        scores: Scores of judges and reviewers, by run id, oldest first.
-        keys: The user's own trace key, by project and trace id.
+        payloads: The row of each span with its inputs, outputs and other large columns, by project
+            and `span_of` (the ID of the run and the start time).
+        scores: Scores of judges and reviewers, by ID of the run, oldest first.
+        keys: The user's own trace key, by project and trace ID.
     """
 
     payloads: Mapping[tuple[str, tuple[str, int]], Row] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class SpanFacts:
     """A span with all of its fields and attributes.
 
     Attributes:
-        row: Its row without payloads.
+        row: The row of the span in the table of runs, which has no inputs and outputs.
         attributes: Attributes, sorted by name.
         binary: Names of attributes that are bytes. Their values are base64 text.
         resource: Attributes of the resource, as JSON text.

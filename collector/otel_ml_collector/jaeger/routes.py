@@ -91,7 +91,7 @@ Texts = Annotated[list[Annotated[str, Query(max_length=4_000)]], Query(max_lengt
 
 
 class TraceSearch(BaseModel):
-    """Parameters of a search in version 1. Times are in microseconds, durations in Go's format."""
+    """Search parameters of Jaeger's API v1. Times are in microseconds, durations in Go's format."""
 
     service: Text = ""
     operation: Text = ""
@@ -106,7 +106,7 @@ class TraceSearch(BaseModel):
 
 
 class NewSearch(BaseModel):
-    """Parameters of a search in version 3. Times are RFC 3339."""
+    """Search parameters of Jaeger's API v3. Times are RFC 3339."""
 
     service: Text = Field(default="", alias="query.service_name")
     operation: Text = Field(default="", alias="query.operation_name")
@@ -122,7 +122,7 @@ class NewSearch(BaseModel):
 
 
 class SearchQuery(BaseModel):
-    """A search of either version. Times and durations are nanoseconds; both ends are included."""
+    """A search by API v1 or v3. Times and durations are nanoseconds; both ends are included."""
 
     service: str
     operation: str
@@ -252,7 +252,14 @@ def search(reader: Reader, asked: TraceSearch, now_ns: int) -> list[JaegerTrace]
 
 
 def find_newly(reader: Reader, asked: NewSearch, now_ns: int) -> list[SpanFacts]:
-    """Return the spans of matching traces for version 3, where the service is optional.
+    """Search by version 3 of Jaeger's API, and return the spans of all matching traces.
+
+    Unlike in version 1, a time range is required, and the service is optional.
+
+    Args:
+        reader: The store.
+        asked: The search parameters.
+        now_ns: Current time, in nanoseconds since the epoch.
 
     Raises:
         BadInput: A parameter is missing or invalid.
@@ -311,7 +318,7 @@ def _find_traces(reader: Reader, wanted: SearchQuery) -> list[str]:
 
 
 def read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[JaegerTrace]:
-    """Return the stored ones of these traces, up to 10,000 spans in total."""
+    """Read traces by ID, up to 10,000 spans in total. IDs that are not stored are skipped."""
     return [
         make_trace(trace.trace_id, trace.spans, trace.warnings)
         for trace in _read_traces(reader, trace_ids, now_ns)
@@ -369,10 +376,10 @@ class _Trace:
 
 
 def _read_traces(reader: Reader, trace_ids: Sequence[str], now_ns: int) -> list[_Trace]:
-    """Return those of the given traces that are stored, in order, up to 10,000 spans in total.
+    """Read traces in the order of `trace_ids`, up to 10,000 spans in total.
 
-    A trace with missing spans has a warning. The last trace has a warning if further traces are
-    left out.
+    IDs that are not stored are skipped. A trace has a warning if some of its spans are left out.
+    The last trace has a warning if further traces are left out.
     """
     places = find_all_places(reader, trace_ids)
     within: dict[str, list[Place]] = {}
@@ -417,7 +424,7 @@ def _read_rows(reader: Reader, project: str, places: Sequence[Place], now_ns: in
 
 
 def _read_facts(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
-    """Read the records about the runs of traces; inputs and outputs while there is room."""
+    """Read payloads, scores and trace keys for spans; payloads only while there is room."""
     payloads: dict[tuple[str, tuple[str, int]], Row] = {}
     scores: dict[str, list[Row]] = {}
     keys: dict[tuple[str, str], str] = {}

@@ -91,9 +91,10 @@ class LateRecords:
 
 @dataclass(frozen=True, kw_only=True)
 class TraceRecords(LateRecords):
-    """Late-arriving records of a trace or its key (`run_id` is null), or of a missing run.
+    """Records that belong to no single stored run of a trace, such as feedback on the trace.
 
-    Also the log lines of a span without a run above it.
+    If `run_id` is null, the records are about the whole trace. Otherwise the run has not arrived,
+    or the span is no run and has log lines.
     """
 
     project: str
@@ -188,12 +189,16 @@ RUN: Final = TypeAdapter(Run)
 
 @dataclass(frozen=True, slots=True)
 class SpanOutline:
-    """The outline of a run. An open run ends when it was last known to be open.
+    """A run in short: place in the trace, times, tokens and cost.
+
+    The end of an open run is the last time when it was known to be open.
 
     Attributes:
-        tokens, cost: The amounts that count in sums.
-        is_resolved: Whether these are resolved, not the run's own values.
-        names_provider: Whether it names the provider of its model, so the call has used tokens.
+        tokens, cost: The values that sums add for this run.
+        is_resolved: Whether other runs changed these values: other records of the same call, or
+            calls below an agent that reports their sum.
+        names_provider: Whether the run names the provider of its model. If it does but has no
+            tokens, the tokens are unknown, not zero.
     """
 
     run_id: str
@@ -303,15 +308,17 @@ class LateFacts:
     """Late-arriving records and scores of a run.
 
     Attributes:
-        keys: The keys of its trace.
-        owners: Its names in late-arriving records: its ID, and keys and tags with records.
-        tags: The late tags that replace those of its own span, by name.
+        keys: The user's keys of its trace.
+        owners: The names under which its records are stored: run ID, trace keys and tags, and the
+            IDs of other records of the same call.
+        tags: Late tags, by name. They replace tags of the span with the same name.
         evaluations: Scores by judges and reviewers, oldest first.
-        words: The newest value of each name, by source: actual, human and agent.
-        version: The number of its model version; None if it has none.
-        share: Its resolved amounts; None if its own values count.
-        others: Other records of its call.
-        names: The session and user from its trace.
+        words: By source (`actual` for ground truth, `human` for labels, `agent` for feedback of
+            programs), the newest value of each name.
+        version: Number of the model version, such as 3; None if it has none.
+        share: The tokens and cost that totals add, if other runs changed them; else None.
+        others: Other records of the same call.
+        names: The session and user that the run inherits from its trace.
     """
 
     keys: Sequence[str]
@@ -330,9 +337,10 @@ class LateRows:
     """Rows of the late-arriving records of some runs.
 
     Attributes:
-        resolved: The resolved rows, by run ID and start.
-        owners: The names of each run in late-arriving records, by run ID and start.
-        evaluations, tags: Late-arriving records, by owner.
+        resolved: What other records change about a run (see `Resolution`), by run ID and start.
+        owners: The names under which records of a run are stored, by run ID and start: its run ID,
+            trace keys and tags, and the IDs of other records of the same call.
+        evaluations, tags: Late-arriving records, by one of these owners.
         trace_keys: The user's own keys, by trace ID.
     """
 
@@ -358,7 +366,7 @@ class AskedRecords:
             self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
 
     def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
-        """Leave out the runs that do not count. Their records were requested before."""
+        """Leave out the rows of runs that do not count, by the records requested so far."""
         resolved = {
             key: row for asked in self._asked for key, row in asked.result().resolved.items()
         }
@@ -394,9 +402,10 @@ def _key_of(row: Row) -> Key:
 def _read_late(
     reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
 ) -> LateRows:
-    """Read the late-arriving records of some runs: resolved rows first, because they name runs.
+    """Read the late-arriving records of some runs.
 
-    A list also uses these rows to find the runs of experiments.
+    Resolutions are read first, because they have the trace keys and tags of the runs. A list also
+    uses them to find the runs of experiments.
     """
     kinds = find_record_kinds(reader, project)
     traces = sorted({key.trace_id for key in keys})
@@ -475,7 +484,7 @@ def _make_late_facts(
 
 
 def _others(resolved: Row) -> list[SameCall]:
-    """Return the other records of a call with resolved amounts."""
+    """Return the other records of a run's call, from the resolution of the run."""
     if not resolved["counts"]:
         return []
     return [
@@ -487,7 +496,7 @@ def _others(resolved: Row) -> list[SameCall]:
 def find_owner_records(
     reader: Reader, project: str, owners: Sequence[str]
 ) -> dict[str, LateRecords]:
-    """Read the late-arriving records of owners without a span, by owner."""
+    """Read the late-arriving records of trace keys, model versions or missing runs, by owner."""
     if not owners:
         return {}
     made = _by_owner(read_evaluations(reader, project, owners))
@@ -537,7 +546,7 @@ def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
-    """Choose the newest tag of each name. The run's own tags date from its span."""
+    """Return the newest late tag of each name, unless the tag of the run's span is newer."""
     newest: dict[str, Row] = {}
     for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
         if tag["name"] not in row["tags"] or tag["time_ns"] >= tagged_ns(row):
@@ -567,13 +576,13 @@ def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
 
 
 def is_score(evaluation: Evaluation) -> bool:
-    """Return whether an evaluation is a score, not mere ground truth or an agent's report."""
+    """Return whether an evaluation is a score, not only ground truth or a program's report."""
     is_bare = evaluation.score is None and evaluation.passed is None and not evaluation.label
     return evaluation.source != "agent" and (evaluation.actual is None or not is_bare)
 
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
-    """Choose the newest value of each name, as filters do."""
+    """Return the newest ground truth, label and program's report of each name, as filters do."""
     json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
     for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
         if row["word"]:
@@ -590,7 +599,7 @@ def _order(row: Row) -> tuple[int, str, str, str]:
 def summarise(
     reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
 ) -> list[RunSummary]:
-    """Make the summaries of light rows of one project."""
+    """Make the summaries of runs of one project from rows without payloads."""
     if not rows:
         return []
     words = find_late_facts(reader, project, rows, asked)
@@ -599,7 +608,7 @@ def summarise(
 
 
 def make_summary(row: Row, words: LateFacts) -> RunSummary:
-    """Make the summary of a run from its light row and its late-arriving records."""
+    """Make the summary of a run from a row without payload and its late-arriving records."""
     newest = {
         evaluation.judge: evaluation for evaluation in words.evaluations if is_score(evaluation)
     }
@@ -650,5 +659,5 @@ def tokens_per_second(
 
 
 def _first(rows: Sequence[Row], name: str) -> Any:
-    """Return the first value of a name that is not empty, else the first row's value."""
+    """Return the first value of a column that is not empty, else the first row's value."""
     return next((row[name] for row in rows if row[name] not in (None, "")), rows[0][name])

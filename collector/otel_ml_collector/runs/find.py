@@ -101,15 +101,15 @@ _TRACE_SPANS: Final = 10_000
 _RUN_ID: Final = re.compile("([0-9a-f]{32})-([0-9a-f]{16})")
 _TRACE_ID_TEXT: Final = re.compile("[0-9a-f]{32}")
 _SPAN_ID_TEXT: Final = re.compile("[0-9a-f]{16}")
-# The newest runs are usually in the last day, or ahead of our clock. Older ones are read only if
-# needed. Searched payloads are read as a whole, so the first window is an hour.
+# The newest runs are usually in the last day, or ahead of this machine's clock. Older ones are read
+# only if needed. Searched payloads are read as a whole, so the first window is an hour.
 _WINDOWS_NS: Final = (AHEAD_NS + DAY_NS, 30 * DAY_NS)
 _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
 # Lists in other orders than by time cover this much if no time is requested.
 _ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
-# About one in this many runs can be left out after its resolved amounts are read, so that many more
-# are read at first.
+# A list first reads a fifth more runs, because about one in five can be left out after its
+# resolution is read.
 _LEFT_OUT: Final = 5
 _MOST_PAYLOADS: Final = 5_000
 _PART_RUNS: Final = 100
@@ -121,12 +121,12 @@ MATCHING: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64
 # more, this many spans of the trace are read at once.
 _LEVELS_UP: Final = 16
 _MOST_SPANS: Final = 20_000
-# A run inside an experiment is inside a run.
+# Kinds that do not turn the runs inside them into inner runs. An experiment does.
 NO_CALLS: Final = frozenset(UNCOUNTED) - {"experiment"}
 _IS_TOP: Final = 'kind != "judge" and (parent_run_id == "" or kind != "span")'
 _TOPS: Final = parse_filter(_IS_TOP)
 _PRODUCTION_TOPS: Final = parse_filter(f'{_IS_TOP} and kind != "experiment"')
-# Attributes with the provider's response ID, or with a response that has it.
+# Attributes with the provider's response ID, or (True) with a response that contains it.
 _RESPONSES: Final = {
     source: row.form == "held"
     for dialect in DIALECTS
@@ -139,19 +139,18 @@ _SUMMARY_FIELDS: Final = tuple(field.name for field in fields(RunSummary))
 
 @dataclass(frozen=True, slots=True)
 class RunsQuery:
-    """The query of a list of runs.
+    """Which runs to list, and in which order.
 
     Attributes:
         where: A filter; empty for all. Spans that are not model calls are left out unless the
             filter names ``kind``.
         cursor: Where the previous page ended.
         start_ns: Only runs that started then or later; 0 for no limit.
-        end_ns: Only runs that started before then; None for now.
+        end_ns: Only runs that started before then; None for no limit.
         order: The name of an order in `otel_ml.orders`.
         roots: Only requests: runs that are not inside another run.
-        traces: Only the top span of each trace with a call, which can be a plain span. Several
-            agents below it share its row, as after a handoff. If the top span of a trace is not
-            here, its requests.
+        traces: List traces that contain a call, each as its top span, even if that is a plain span.
+            If the top span has not arrived, the trace is listed as its requests.
     """
 
     project: str
@@ -171,15 +170,15 @@ class RunsQuery:
 
     @property
     def is_of_tops(self) -> bool:
-        """Whether each row represents all runs inside it."""
+        """Whether each listed run also represents all runs inside it."""
         return self.roots or self.traces
 
     def window(self, now_ns: int) -> Window:
-        """Return the requested time; without an end, as far ahead as clocks can be wrong."""
+        """Return the requested time. Without an end, it includes runs of clocks that are ahead."""
         return Window(self.start_ns, now_ns + AHEAD_NS if self.end_ns is None else self.end_ns)
 
     def values(self, condition: Condition, now_ns: int) -> dict[str, Any]:
-        """Return the values of `MATCHING` for the condition of the filter."""
+        """Return the query parameters that `MATCHING` needs, including those of the condition."""
         window = self.window(now_ns)
         return {
             "project": self.project,
@@ -227,9 +226,10 @@ WHOLE_TRACE: Final = TracePage()
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs by start, unfinished runs included.
 
-    Other orders list only finished runs that have the value. Without a requested time, they cover
-    the last 30 days of the project, or the last day if the filter reads payloads. A filter checks
-    at most the next 2,000 unfinished runs. A run whose process is silent at `now_ns` has crashed.
+    If the list is sorted by a value such as cost, only finished runs with that value are listed. If
+    no start is requested, such a list covers the last 30 days of the project, or the last day if
+    the filter searches inputs or outputs. A filter checks at most the next 2,000 unfinished runs.
+    An unfinished run has crashed if its process has sent nothing for 5 minutes before `now_ns`.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -249,9 +249,10 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | None]:
-    """Limit the time of a sorted list. Also return its start, if that leaves runs out.
+    """Limit a list that is not ordered by time to recent runs.
 
-    The worst and best of a judge become the lowest or highest, so that all pages agree.
+    Also returns the start of that time if older runs are left out, else None. The orders `worst`
+    and `best` of a judge become `lowest` or `highest`, so that all pages have the same order.
     """
     query = replace(query, order=resolve_worth(reader, query.project, query.order))
     if query.order in BY_TIME or query.start_ns > 0:
@@ -269,7 +270,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
 def find_neighbour(
     reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
 ) -> str | None:
-    """Find the ID of the run after another in the list of its project; None at its end."""
+    """Find the ID of the run that follows another in the list of its project; None if none does."""
     order = NEWEST if newest_first else OLDEST
     query = RunsQuery(run.project, limit=1, cursor=cursor_of(run), order=order)
     rows = _list_rows(reader, query, now_ns, columns=KEY)
@@ -277,10 +278,12 @@ def find_neighbour(
 
 
 def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
-    """Compile the conditions of a list, except for the places of runs in their traces.
+    """Compile the conditions of a list to SQL.
+
+    The condition ignores which runs are inside others: `roots` and `traces` are checked later.
 
     Returns:
-        The condition, and whether it leaves out many runs.
+        The condition, and whether it can leave out many runs.
 
     Raises:
         BadInput: The filter is wrong.
@@ -290,7 +293,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
 
 
 def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
-    """Compile the conditions of a list, except for those on resolved runs."""
+    """Compile the conditions of a list, except for those on resolutions (`CountedRuns`)."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
@@ -342,7 +345,7 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
 
 
 def write_cursor(key: Key, order: str = NEWEST) -> str:
-    """Write the cursor of the list after a run. Cursors of orders by time do not name the order."""
+    """Return the cursor after a run in a list. Cursors of lists by time do not name the order."""
     place = (key.start_ns, key.trace_id, key.span_id)
     return write_place(place if order in BY_TIME else (order, key.value, *place))
 
@@ -371,7 +374,7 @@ def read_cursor(text: str, order: str = NEWEST) -> Key:
 
 
 def cursor_of(run: RunSummary) -> str:
-    """Write the cursor that lists the runs after a run."""
+    """Return the cursor that continues a list after a run."""
     return write_cursor(Key.of(run.start_ns, run.run_id))
 
 
@@ -406,7 +409,7 @@ def find_run_with_series(
         run_id: ``<32 hex>-<16 hex>``.
         project: Where to look; None when exactly one project has the run.
         now_ns: The current time, which decides whether a silent run has crashed.
-        found: The places of its trace, if known.
+        found: Project and time of its trace, if the caller knows them already.
 
     Raises:
         BadInput: The ID is invalid, or several projects have the run.
@@ -492,7 +495,10 @@ def find_present_runs(
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
-    """Return the places of some runs in their traces, by project and trace, without a query."""
+    """Return project and time of the traces of some runs, by project and trace ID.
+
+    The times are the earliest and latest start of these runs, so no query is needed.
+    """
     places: dict[tuple[str, str], Place] = {}
     for run in runs:
         key, start_ns = (run.project, run.trace_id), run.start_ns
@@ -574,10 +580,9 @@ def _fill(
 ) -> list[Row]:
     """Read matching runs in a window until there are enough.
 
-    Drops deliveries that a newer delivery of the same run has replaced, and runs that `_keep`
-    leaves out, and reads more in their place. The resolved amounts of a page are read together with
-    it: the first read uses them to leave out runs that do not count. Further reads exclude these
-    runs in the query.
+    A run can be stored several times. Copies that a newer copy has replaced are dropped, and so are
+    runs that `_keep` leaves out. More runs are read in their place. The resolutions of a page are
+    read together with it, to leave out runs that do not count.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may drop out; a second read costs as much
@@ -618,7 +623,7 @@ def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> l
 
 
 def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
-    """Read the runs of some keys for which the valid delivery is the matching one."""
+    """Read runs by key, without those whose valid copy is not the one that matched."""
     runs = read_runs(reader, listing.project, keys, listing.columns)
     best = {run_id_of(row): row for row in winners(runs)}
     rows: dict[str, Row] = {}
@@ -630,16 +635,16 @@ def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> lis
 
 
 def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
-    """Keep only the runs that belong to a list."""
+    """Leave out the runs that `roots` or `traces` of a query excludes."""
     if query.traces:
         return _keep_tops(reader, query.project, rows)
     return _keep_roots(reader, query.project, rows) if query.roots else [*rows]
 
 
 def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Leave out the plain spans at the top of traces without a call.
+    """Keep the top span of each trace with a call; if it is missing, the requests of the trace.
 
-    Of the other runs, only requests in traces without a top span are kept.
+    A plain span at the top of a trace without a call is left out.
     """
     below = [row for row in rows if row["parent_span_id"] != NO_PARENT]
     topped = find_topped(reader, project, {run_id_of(row)[:32] for row in below})
@@ -722,7 +727,7 @@ def _near(
 def _read_rows(
     reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
 ) -> list[Row]:
-    """Read the light rows of runs in traces of a project, finished or open."""
+    """Read the rows, without payloads, of runs in traces of a project, finished or open."""
     asked = {*run_ids}
     span_ids = sorted({run_id.partition("-")[2] for run_id in run_ids})
     rows = winners(read_spans(reader, places, span_ids))
@@ -1018,7 +1023,10 @@ def _describe_stream(
     attributes: Mapping[str, Any],
     events: Sequence[Mapping[str, Any]],
 ) -> dict[str, float | int | None]:
-    """Return how an answer was streamed. In older stores, that is among the attributes."""
+    """Return time to first token, number of chunks and tokens per second of an answer.
+
+    Older stores have the first two only among the attributes and events.
+    """
     times = [(event["name"], event["time_ns"]) for event in events]
     first_ms, chunks = summary.first_token_ms, summary.stream_chunks
     if first_ms is None:

@@ -131,7 +131,7 @@ class RunLine(records.LineRecord):
 
 @dataclass(frozen=True, slots=True)
 class SpanNode:
-    """The place of a span in its trace: its parent's run ID, and whether it is a model call."""
+    """The place of a span in its trace: its parent's run ID, and whether it is no plain span."""
 
     parent: str
     is_call: bool
@@ -216,7 +216,7 @@ def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the spans of a trace with separately stored lines, by run ID; at most 100,000."""
+    """List the run IDs of spans of a trace with separately sent log lines; at most 100,000."""
     sql = Sql("""
         SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
         """).fill(of_trace=_OF_TRACE, spans=_SPANS_OF_TRACE)
@@ -225,7 +225,7 @@ def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[s
 
 
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
-    """Read the places of the spans of a trace, by run ID; at most 100,000."""
+    """Read the places of the spans in a trace, by run ID; at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
     condition = Sql("project = {project:String} AND trace_id = {id16}").fill(id16=ID16)
     sql = Sql("""
@@ -248,9 +248,9 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
 
 
 def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
-    """Find the nearest model call at or above each span. Spans without one are left out.
+    """Find the nearest run that is not a plain span, at or above each span.
 
-    A span has none if its parents form a cycle, or if a parent is missing.
+    A span without one is left out, as if a parent is missing, or if the parents form a cycle.
     """
     known: dict[str, str] = {}
     for span in spans:
@@ -287,16 +287,19 @@ def make_lines(rows: Iterable[Row], start_ns: int) -> list[RunLine]:
 def find_lines(
     reader: Reader, project: str, rows: Sequence[Row], owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Row]]:
-    """Find the separately stored lines of runs: their own, and those of spans below them.
+    """Find the log lines that were sent separately from their spans, for runs.
+
+    A run also gets the lines of the plain spans below it.
 
     Args:
         reader: The store.
         project: The project.
         rows: The rows of the runs, without payloads.
-        owners: The names of each run in late records, by run ID.
+        owners: The names under which records of a run are stored (its ID, trace keys, tags), by
+            run ID.
 
     Returns:
-        Lines by run ID, oldest first, at most 10,000 for each run.
+        Rows of log lines by run ID, oldest first, at most 10,000 for each run.
     """
     named = {run_id: [*of_run] for run_id, of_run in owners.items()}
     calls = {run_id_of(row) for row in rows if row["kind"] != "span"}
@@ -327,10 +330,10 @@ def find_lines(
 def find_loose_lines(
     reader: Reader, project: str, trace_id: str, limit: int
 ) -> dict[str, list[Row]]:
-    """Find the lines of spans of a trace that have no run at or above them.
+    """Find the log lines of plain spans that are not inside any run of their trace.
 
     Returns:
-        Rows of lines by the run ID of their span, for the first `limit` spans.
+        Rows of log lines by trace and span ID (``<32 hex>-<16 hex>``), for the first `limit` spans.
     """
     spans = list_spans_with_lines(reader, project, trace_id)
     if not spans:
@@ -354,20 +357,23 @@ def read_points(
 ) -> list[Row]:
     """Read the points that count, of the first 1,000 metrics by name.
 
+    The points before a later `replace`, `restart` or `clear` do not count.
+
     Args:
         reader: The store.
         project: The project.
-        owners: Owners of the metrics. Points of the same name are one metric.
+        owners: Run IDs, trace keys and other owners of the metrics. Unless `by_owner`, points of
+            the same name are one metric.
         name: Name of the metric; empty for all.
         most: Maximum number of points of a metric. If it has more, the first and last point are
             read, and the lowest and highest of each interval between them.
-        is_plain: Whether every point is known to count.
-        by_owner: Whether each owner has metrics of its own; otherwise all owners share them.
+        is_plain: Whether the caller knows that every point counts, which makes the query faster.
+        by_owner: Whether equal names of different owners are different metrics.
 
     Returns:
         Rows with a few points each, in order: `part` (the owner, or empty), `name`, `points`
             (number of points that count), `mode` (of the first point), `source` (of the last point
-            in the row) and `kept`, tuples of place, value, step and time.
+            in the row) and `kept`, tuples of number (from 1), value, step and time.
     """
     parameters = {
         "project": project,
@@ -407,12 +413,12 @@ class LoggedMetric:
 def find_series(
     reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST_POINTS
 ) -> list[LoggedMetric]:
-    """Find the metrics of some owners, the first 1,000 by name.
+    """Find the metrics of some owners (runs, trace keys, model versions), the first 1,000 by name.
 
-    A metric with one point is a number; after ``append``, ``restart`` or ``clear`` it is a series.
-    A metric with two or more points is a series. A metric without points is left out. If there are
-    more points than `most`, or more than 100,000 in all, points are left out so that the curve
-    keeps its shape.
+    A metric is a series if it has two or more points, or if ``append``, ``restart`` or ``clear``
+    was used on it. Otherwise, a metric with one point is a number. A metric without points is left
+    out. If a metric has more points than `most`, or all metrics together have more than 100,000,
+    only some points are returned: those that a curve needs to look the same.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -425,7 +431,7 @@ def find_all_series(
     name: str = "",
     most: int = MOST_POINTS,
 ) -> dict[str, list[LoggedMetric]]:
-    """Find the metrics of several keys, each with its own owners, as `find_series` does."""
+    """Find metrics as `find_series` does, for several lists of owners, by the key of the list."""
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
           countIf(mode IN ('single', 'replace', 'restart', 'clear')) = 0 AS is_plain
@@ -506,7 +512,7 @@ _LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id IN {run_ids:Array
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The used and produced records of a run, and other runs that used its artifacts."""
+    """What a run used and produced, and other runs that used its artifacts."""
 
     uses: Sequence[Linked] = ()
     produced: Sequence[Linked] = ()
@@ -598,7 +604,7 @@ class _Numbers:
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 
     def find(self, row: Row) -> int | None:
-        """Return the number of the version that a link means; None if it is not stored.
+        """Return the number of the model version in a link; None if it is not stored.
 
         An alias means the version that it had at the time of the link.
         """

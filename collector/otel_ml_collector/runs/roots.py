@@ -52,9 +52,10 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
-    """Find the sums of the ended calls inside some requests of a project, by run ID.
+    """Add up the tokens and cost of ended calls inside some requests, by run ID of the request.
 
-    Returns nothing if their traces have more than 20,000 spans together.
+    Also finds the worst score of each judge inside, and the first question and last answer.
+    Returns nothing if the traces of the requests have more than 20,000 spans together.
     """
     if not roots:
         return {}
@@ -129,7 +130,7 @@ def _add_shown_words(
     insides: Mapping[str, Inside],
     inside: Mapping[str, Sequence[SpanOutline]],
 ) -> dict[str, Inside]:
-    """Add the first question and last answer inside to requests without an input or output."""
+    """Find the first question and last answer inside, for requests that recorded none."""
     above, found = dict[str, str](), set[str]()
     calls: list[SpanOutline] = []
     for root in roots:
@@ -215,7 +216,7 @@ def _read_logged_words(
 
 
 def sum_up(root: str, spans: Sequence[SpanOutline]) -> Inside:
-    """Add up a run and the runs inside it, which `spans` contains."""
+    """Add up tokens and cost of a run and of the runs inside it; `spans` has all of these."""
     calls = [span for span in spans if span.kind not in NO_CALLS and span.run_id != root]
     above = {call.parent_run_id for call in calls}
     asked = [call for call in calls if call.kind == "model" and call.run_id not in above]

@@ -81,11 +81,11 @@ def find_trace(
         key: The trace ID, or the user's own key.
         project: Where to look; None for all projects.
         now_ns: The current time, which decides whether a silent run has crashed.
-        page: The part of the runs. Late-arriving records are on the first page only.
-        found: The places of the key, if known.
+        page: Which runs of the trace to read. Only the first page has late-arriving records.
+        found: The traces with this key, if the caller knows them already.
 
     Raises:
-        BadInput: Cursor or parent is wrong.
+        BadInput: Cursor or parent of `page` is wrong.
         Missing: There is no such trace.
     """
     after = None if page.cursor is None else read_cursor(page.cursor)

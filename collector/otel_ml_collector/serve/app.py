@@ -491,7 +491,7 @@ class BackgroundJob:
 
 
 class AfterWrites:
-    """Tells whether a job has work: while the store changes always, otherwise rarely.
+    """Decides when to run a job: each time while the store changes, and rarely otherwise.
 
     Args:
         is_changing: Returns whether the store was written to recently, or may be by others.
@@ -579,8 +579,9 @@ def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
     """Run the lanes concurrently with the event loop within this block.
 
     Args:
-        lanes: The lanes.
-        jobs: Threads for the jobs. Not the event loop's own, which it waits for at its end.
+        lanes: Groups of background jobs. The jobs of a lane run one after the other.
+        jobs: The thread pool for the jobs. Do not pass the default one of the event loop, because
+            the event loop waits for its threads when it ends.
     """
     tasks = [asyncio.create_task(lane.run_for_ever(jobs)) for lane in lanes]
     try:

@@ -154,8 +154,8 @@ class Guard:
 
     Args:
         app: The protected application.
-        allowed_hosts: Host names that requests may have, besides loopback. None allows any name,
-            for a service that listens beyond loopback without a name.
+        allowed_hosts: Names that the `Host` header of a request may have, besides loopback names.
+            None allows any name: the collector listens on the network and no name is configured.
         cors_origins: Origins whose pages may send OTLP from a browser.
     """
 
@@ -318,9 +318,10 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 class Compression:
     """Compresses answers of the JSON API for clients that take gzip, as Starlette does.
 
-    Other answers are not compressed. If an answer contains a secret next to text from a stranger
-    (pages with a session, a new key), its compressed length reveals the secret (BREACH). Documents
-    are named by the hash of their bytes. Parquet, images and zip files are compressed already.
+    Other answers are not compressed. Pages and new keys contain a secret, and an attacker can add
+    text next to it; the length of the compressed answer would then reveal the secret (the BREACH
+    attack). Downloads of documents must keep their bytes, because the hash of these is their ID.
+    Parquet, images and zip files are compressed already.
     """
 
     def __init__(self, app: ASGIApp) -> None:

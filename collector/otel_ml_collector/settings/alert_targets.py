@@ -129,10 +129,13 @@ _SHOWN_KEYS: Final = frozenset({"kind", "allow_private", "timeout_s", "tls_ca"})
 
 
 def read_alert_targets(text: str) -> tuple[AlertTarget, ...]:
-    """Read receivers from a JSON object of their tables by name; empty text gives none.
+    """Read receivers from a JSON object; empty text gives none.
+
+    The object has an entry for each receiver: its name, and an object with its settings, like a
+    table of `otel-ml.toml`.
 
     Raises:
-        ValueError: A receiver is invalid. The message has the expected form and no secrets.
+        ValueError: A receiver is invalid. The message says what is expected, without secrets.
     """
     if not text.strip():
         return ()

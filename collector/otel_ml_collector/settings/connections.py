@@ -66,7 +66,9 @@ def _read_project_names(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Connection(RequestAddress):
-    """An endpoint of language models. Each attribute except ``name`` is a key of its table.
+    """An endpoint of language models that judges can use.
+
+    In `otel-ml.toml` it is a table; each attribute except ``name`` is a key of that table.
 
     Attributes:
         name: Name that judges use in ``connection``.
@@ -140,10 +142,13 @@ _CONNECTION_KEYS: Final = readers_of(Connection)
 
 
 def read_connections(text: str) -> tuple[Connection, ...]:
-    """Read connections from a JSON object of their tables by name; empty text gives none.
+    """Read connections from a JSON object; empty text gives none.
+
+    The object has an entry for each connection: its name, and an object with its settings, like a
+    table of `otel-ml.toml`.
 
     Raises:
-        ValueError: A connection is invalid. The message has the expected form.
+        ValueError: A connection is invalid. The message says what is expected.
     """
     if not text.strip():
         return ()
@@ -178,7 +183,7 @@ def _read_object(text: str, wrong: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RedactionRules:
-    """What is removed from the data of a run before a language model of a judge sees it.
+    """Rules for what is removed from a run's data before a judge's language model sees it.
 
     Attributes:
         keys: Names of JSON members, in lower case. Their values are removed.
@@ -232,13 +237,14 @@ def read_redaction(text: str) -> RedactionRules:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """Whether this collector runs rubric judges.
+    """Settings of rubric judges: whether, when and how many at a time this collector runs.
 
     Attributes:
         run: False turns them off in this collector.
         threads: How many calls of language models run at the same time.
         quiet_s: Seconds after the last record of a trace until its runs are judged.
-        session_quiet_s: The same for sessions, if a rubric shows the conversation.
+        session_quiet_s: Seconds after the last record of a session until its runs are judged. Only
+            for a rubric that shows the judge the whole conversation, if longer than `quiet_s`.
     """
 
     run: Annotated[bool, read_flag] = True

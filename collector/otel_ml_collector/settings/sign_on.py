@@ -78,7 +78,7 @@ def read_access(text: str) -> tuple[AccessEntry, ...]:
     """Read a JSON object of users and groups. Empty text gives no entries.
 
     Raises:
-        ValueError: An entry is invalid. The message has the expected form.
+        ValueError: An entry is invalid. The message says what is expected.
     """
     try:
         tables = json.loads(text) if text else {}
@@ -128,8 +128,9 @@ def is_identity(name: str) -> bool:
 def find_access(entries: Collection[AccessEntry], user: ProxyUser) -> Access | None:
     """Return the access of a user; None if no entry matches.
 
-    The entry of the user comes first, then the first entry of a group in the order of the table.
-    Entries are never added up: an access has all of its scopes in all of its projects.
+    If several entries match, only one is used: the entry of the user or, if there is none, the
+    first matching entry of a group in the order of the table. Entries are not combined, because the
+    result would have each scope in each project, which can be more than any entry permits.
     """
     groups = [entry for entry in entries if entry.name.startswith(GROUP)]
     matches = [entry for entry in entries if entry not in groups and entry.name == user.name]

@@ -89,7 +89,9 @@ def _read_signals(value: object) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class OtlpTarget:
-    """A destination for OTLP. Each attribute except ``name`` is a key of its table.
+    """A destination for OTLP.
+
+    In `otel-ml.toml` it can be a table; each attribute except ``name`` is a key of that table.
 
     Attributes:
         name: Name in the log and in ``/metrics``.
@@ -153,10 +155,12 @@ _READERS: Final = readers_of(OtlpTarget)
 
 
 def read_otlp_targets(text: str) -> tuple[OtlpTarget, ...]:
-    """Read destinations from ``name=URL,name=URL`` or from a JSON object of tables by name.
+    """Read destinations from ``name=URL,name=URL`` or from a JSON object.
+
+    The object has an entry for each destination: its name, and an object with its settings.
 
     Raises:
-        ValueError: A destination is invalid. The message has the expected form and no values of
+        ValueError: A destination is invalid. The message says what is expected, without values of
             headers.
     """
     tables = _tables_of(text)
@@ -245,7 +249,7 @@ def read_record_target(text: str) -> RecordTarget:
     """Read ``grpc://[:key@]host:port``, or ``grpcs`` for TLS with an optional ``?ca=file``.
 
     Raises:
-        ValueError: The text is invalid. The message has the expected form and not the key.
+        ValueError: The text is invalid. The message says what is expected, without the key.
     """
     try:
         parts = urlsplit(text.strip())

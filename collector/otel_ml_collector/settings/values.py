@@ -403,7 +403,7 @@ def read_table(
         The parsed values by key. Keys that are absent are left out.
 
     Raises:
-        ValueError: The name, a key or a value is wrong. The message has the expected form.
+        ValueError: The name, a key or a value is wrong. The message says what is expected.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r}: expected a name of 1 to 64 of a-z, 0-9, '_', '.' and '-'")

@@ -102,13 +102,14 @@ class Remembered(Generic[Key, Value]):
 
 
 class LargestProjects:
-    """Chooses the projects that have metrics of their own: those with most runs of late.
+    """Chooses the projects that get time series of their own in `/metrics`: those with most runs.
 
-    A project gives up its place only to one with twice as many runs, so that series seldom end.
+    All other projects share one. A chosen project is replaced only by one with twice as many runs,
+    so that time series seldom end.
 
     Args:
-        most: Limit of chosen projects.
-        sized: Limit of projects whose runs are counted.
+        most: Maximum number of chosen projects.
+        sized: Maximum number of projects whose runs are counted to choose among them.
     """
 
     def __init__(self, most: int, sized: int = _SIZED_PROJECTS) -> None:
@@ -351,8 +352,8 @@ class RunNumbers(Collector):
 
         Args:
             records: Records that were stored.
-            waiting: Projects in which several runs may record the same call. Their runs wait for
-                `count_pending`.
+            waiting: Projects in which several runs may record the same call. Their runs are not
+                counted here; `count_pending` counts them later, once for each call.
         """
         with self._lock:
             for run in (*records.open_runs, *records.runs):

@@ -43,8 +43,8 @@ _TRACE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": Trace, "content
 def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
     """Write a trace as a zip file, with only a few runs in memory at a time.
 
-    File names consist of IDs and hashes, never of names that users chose. Runs that are deleted
-    meanwhile are left out, also from the list.
+    File names consist of IDs and hashes, never of names that users chose. A run that is deleted
+    meanwhile is left out, both its file and its entry in the list of the zip file.
     """
     sent = Outgoing()
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as file:

@@ -105,16 +105,16 @@ class Entry:
     Attributes:
         kind: system, user, assistant, thought, tool, error or final, which is the answer.
         title: The speaker, or the kind of event.
-        text: The start of the text as it was sent; for a call, its arguments.
-        chars: The length of the text.
-        html: The text as HTML; None if it is shown as it is.
-        name: The tool that is called.
-        given: The input of the tool, as lists show it.
+        text: The start of the original text. For a tool call, the start of its arguments.
+        chars: Number of characters of the whole text.
+        html: The text rendered as HTML, for example from Markdown; None for plain text.
+        name: Name of the called tool; empty for other kinds.
+        given: One-line preview of the input of the tool, as in lists of runs.
         result: The output of the tool; None if unknown.
-        run: Its run, if any.
-        note: A note at the side.
-        error: How it failed.
-        raw: The answer if it is not text, or the inputs if they are not messages.
+        run: The run of the tool call, if it was recorded.
+        note: A short note next to the entry.
+        error: Error message; empty if the entry did not fail.
+        raw: The value to show as JSON: an answer that is not text, or inputs that are not messages.
     """
 
     kind: str

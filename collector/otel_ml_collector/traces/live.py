@@ -138,9 +138,9 @@ class LivePace:
         heartbeat_s: Seconds of silence after which a heartbeat line is sent. Sending it also
             reveals clients that are gone or have only closed their own side.
         lifetime_s: Seconds after which a stream ends.
-        overlap_ns: How far back each poll reads again, because other collectors can store runs with
-            earlier times. It covers at most half of the kept runs, so that each poll finds new
-            ones.
+        overlap_ns: How far back each poll reads again, in nanoseconds, because other collectors can
+            store runs with earlier times. If more than half of `kept` runs arrived in this time,
+            the poll goes back less far, so that it also finds new runs.
         kept: Number of a project's last runs that are remembered, so that none is sent twice.
     """
 
@@ -153,10 +153,11 @@ class LivePace:
 
 
 class Listening:
-    """Gives seats to streams, and ends all streams when the collector stops.
+    """Limits the number of open live streams, and ends all of them when the collector stops.
 
     Args:
-        reader: A reader of every project. Events are read with the reader of their stream.
+        reader: A reader that may read all projects; it only looks for new runs. What a client gets
+            is read with the rights of that client.
         pace: The intervals and limits.
     """
 
@@ -259,13 +260,13 @@ class _Feed:
 
 
 class Seat:
-    """A stream's seat: its feed, and how far it has read.
+    """One open live stream: where its runs come from, and which of them it has sent.
 
     Args:
-        listening: Gets the seat back.
-        feed: Has the runs from now on.
+        listening: Counts the open streams, this one included until it ends.
+        feed: Delivers the runs that are stored from now on.
         reader: The store, limited to what the client may read.
-        after_ns: Only runs that were stored later.
+        after_ns: Only runs that were stored after this time are sent (nanoseconds since 1970).
     """
 
     def __init__(self, listening: Listening, feed: _Feed, reader: Reader, after_ns: int) -> None:

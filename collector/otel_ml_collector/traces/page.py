@@ -97,11 +97,12 @@ _SIBLINGS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: a run, its depth, and its bar, in per cent of the whole.
+    """A row of the waterfall: a run, its depth in the tree, and where its bar starts and ends.
 
     Attributes:
-        level: Its depth; a root has 1.
-        is_parent: Whether rows of its children follow, or a row in their place.
+        level: Depth of the run in the tree; the first span of a trace has 1.
+        is_parent: Whether the run has children, even if they are not loaded yet.
+        x, width: Start and length of the bar, in percent of the duration of the trace.
     """
 
     run: RunSummary
@@ -131,11 +132,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The run of the page with its parents and next siblings, beyond the first rows of its trace.
+    """The run that the page is about, with its parents and next siblings.
+
+    Used for a long trace, if the run is not among the rows that are loaded first.
 
     Attributes:
-        runs: Oldest first.
-        is_last: Whether no sibling follows.
+        runs: The run and the others. The oldest comes first.
+        is_last: Whether no sibling follows the last of them.
     """
 
     runs: Sequence[RunSummary]
@@ -198,10 +201,10 @@ def lay_out(
     Args:
         runs: Runs of one trace, oldest first.
         now_ns: The current time.
-        cursor: Where the trace continues, if these are only its first runs.
+        cursor: If `runs` are only the first runs of the trace, the position after the last of them.
         counts: The number of runs below each run. If not all of them are here, a row says so.
         extent: When the whole trace began and ended; None if all runs are here.
-        near: Runs further on in the trace, around the run of the page.
+        near: The run that the page is about and runs around it, if it is not among `runs`.
     """
     shown = [*runs, *near.runs]
     children = _by_parent(shown)
@@ -357,14 +360,15 @@ def _names(child: Sender, parent: Sender) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens and dollars of a span.
+    """Tokens and cost of a span, as its row in the trace shows them.
 
     Attributes:
         tokens: Input and output tokens; None if unknown.
         cost: US dollars; None if unknown.
-        is_sum: Whether it is the sum of the calls inside.
-        is_least: Whether a call inside has no tokens.
-        is_again: Whether another record of the same call counts.
+        is_sum: Whether the numbers are the sum of the model calls below the span.
+        is_least: Whether a model call below reports no tokens, so that the real sum can be higher.
+        is_again: Whether the span repeats a call that another span also recorded. The numbers then
+            count only in the other span.
     """
 
     tokens: int | None
@@ -375,14 +379,14 @@ class Usage:
 
 
 def find_usages(runs: Sequence[RunSummary], outline: Sequence[SpanOutline]) -> dict[str, Usage]:
-    """Find the usage of each run of a whole trace, by run ID; empty if no run has any.
+    """Find tokens and cost of each run of a trace, by run ID. Empty if no run has tokens or cost.
 
-    A call has its own numbers. Any other run has the sum of the calls inside; each call counts
-    once.
+    A call of a model has its own numbers. Any other run has the sum of the model calls below it. A
+    call that was recorded twice counts once.
 
     Args:
         runs: All runs of the trace, at most 500.
-        outline: The same runs.
+        outline: The same runs in short form, which shows the tree.
     """
     if not any(has_tokens(run.tokens) or run.cost is not None for run in runs):
         return {}
@@ -441,12 +445,12 @@ def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 @dataclass(frozen=True, slots=True)
 class LongSpan:
-    """A span for which a trace waited at least a third of its time. A trace has at most three.
+    """A span that is responsible for at least a third of the duration of its trace.
 
     Attributes:
         length_ms: How long the span took.
-        wait_ms: For how long the trace waited for it, while nothing below it was running.
-        share: That time as a share of the trace's time.
+        wait_ms: How long the trace waited for this span alone, while no span below it was running.
+        share: `wait_ms` as a share of the duration of the trace, from 0 to 1.
     """
 
     run_id: str
@@ -530,12 +534,13 @@ def find_usual_ms(
 
 
 def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
-    """Find how long a trace waited for each of its spans alone, in nanoseconds, by run ID.
+    """Find how long each span is on the critical path of its trace, in nanoseconds, by run ID.
 
     Going backwards from the end of a span, the trace waited for the child that ended last; before
     that child's start, for the child that ended last among the rest, and so on. While no child was
-    running, it waited for the span itself. So a span that ran next to a longer one counts nothing,
-    each moment counts once, and a child counts only within its parent's times.
+    running, it waited for the span itself. So a span that ran in parallel with a longer one has 0,
+    each moment counts for one span only, and the part of a child that lies outside its parent is
+    ignored.
     """
     children = _by_parent(list({span.run_id: span for span in spans}.values()))
     for below in children.values():
@@ -615,9 +620,10 @@ class ShownTruth:
     """Ground truth of a run, next to what the run predicted.
 
     Attributes:
-        output: The prediction, according to the prediction target of that ground truth. Without a
-            target, the part of the output that has its name, else the whole output.
-        is_newest: Whether it is the current value of its name.
+        output: The predicted value: the part of the output that the prediction target names.
+            Without a target, it is the field of the output with the name of the ground truth, such
+            as `label`; without such a field, the whole output.
+        is_newest: Whether this is the newest ground truth with its name; older ones were replaced.
     """
 
     evaluation: Evaluation
@@ -784,14 +790,14 @@ def show_run(
 
 
 class Below(BaseModel):
-    """The rows of a trace to load, and where they are.
+    """Query parameters that choose which rows below a span are loaded, and how they are drawn.
 
     Attributes:
-        cursor: The run after which they start; None from the first.
-        until: The run before which they end; None for all of them.
-        level: Their depth.
-        start_ns: The start of the axis of all rows.
-        length_ms: The length of the axis.
+        cursor: The rows after this run are loaded; None to load from the first child.
+        until: The rows before this run are loaded; None to load up to the last child.
+        level: Depth of the rows in the tree; the first span of a trace has 1.
+        start_ns: Start of the time axis that all rows share, in nanoseconds since 1970.
+        length_ms: Length of that axis.
     """
 
     cursor: str | None = Field(None, max_length=400)

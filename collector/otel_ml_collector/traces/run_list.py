@@ -208,10 +208,10 @@ Group = Annotated[
 
 @api.get("/projects/{project:path}/sums")
 def get_sums(query: ListQuery, reader: FromReader, group: Group = "") -> ListSums:
-    """Add up all runs that match, in total and by group, whatever the order and page.
+    """Add up number, errors, tokens and cost of all matching runs, in total and by group.
 
-    For requests and traces, the calls inside them are added up, grouped by the request. Each call
-    counts once.
+    Order and page of the list do not matter. In a list of requests or traces, the calls inside them
+    are added up, and a group has the calls of its requests. Each call counts once.
     """
     return find_sums(reader, query, group, time.time_ns()) or ListSums(NO_RUNS)
 
@@ -221,8 +221,9 @@ class ListColumn:
     """A column of a list.
 
     Attributes:
-        key: Its name in the address. ``score:``, ``tag:``, ``truth:``, ``label:`` and ``agent:``
-            are prefixes of a name.
+        key: Name of the column in the URL, such as ``cost``. Scores, tags, ground truth, labels and
+            agents have a prefix: ``score:grounded``, ``tag:client``, ``truth:…``, ``label:…``,
+            ``agent:…``.
         label: The heading, with the unit.
         style: CSS classes of the heading.
     """
@@ -278,8 +279,9 @@ def make_headings(columns: Sequence[ListColumn], order: str, resolved: str) -> l
 
     Args:
         columns: The columns of the list.
-        order: The requested order.
-        resolved: The order that it means: for the worst or best of a judge, lowest or highest.
+        order: The requested order, such as worst score first.
+        resolved: The order that the rows really have. For the worst scores of a judge, it is lowest
+            first or highest first, depending on which direction is better.
     """
     headings = []
     for column in columns:
@@ -332,10 +334,11 @@ _DEFAULT: Final = FIELDS[:6]
 def choose_columns(
     keys: Sequence[str], runs: Sequence[RunSummary], inside: Iterable[Inside] = ()
 ) -> list[ListColumn]:
-    """Choose the columns of the address, else the default columns and those with most values.
+    """Choose the columns that the URL names, or else the default columns.
 
     The default columns include tokens, cost and the time to the first token if any of these runs
-    has them. Unknown keys are ignored, because an address can be older than this version.
+    has them, and the judges and tags that most of these runs have. Unknown column keys are ignored,
+    because a bookmarked URL can be older than this version.
     """
     if keys:
         columns = [column for key in dict.fromkeys(keys) if (column := _column(key)) is not None]
@@ -787,10 +790,11 @@ def _find_window(
 
 @dataclass(frozen=True, slots=True)
 class SwitchCounts:
-    """The number of rows behind each choice of the switch above a list; None if unknown.
+    """How many rows each choice of the switch *Requests, Traces, All calls* would show.
 
     Attributes:
-        has_traces: Whether there are traces that are other rows than requests.
+        requests, traces: None if they were not counted. has_traces: Whether the choice *Traces*
+            would show other rows than *Requests*.
     """
 
     requests: int | None

@@ -565,10 +565,11 @@ def show_session(
 
 
 def count_failures(turns: Sequence[Turn]) -> list[tuple[str, int, bool]]:
-    """Count the turns that failed, by error and judge, the most frequent first.
+    """Count failed turns of a session by reason, the most frequent reason first.
 
     Returns:
-        Error type or judge, number of turns, and whether it is a judge.
+        A tuple for each reason: error type or name of the judge that the turn did not pass, number
+        of turns, and whether the reason is a judge.
     """
     failures: Counter[tuple[str, bool]] = Counter()
     for turn in turns:

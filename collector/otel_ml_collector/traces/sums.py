@@ -49,13 +49,14 @@ class SumGroup:
 
 @dataclass(frozen=True, slots=True)
 class ListSums:
-    """The sums of a list.
+    """Number of runs, tokens and cost of all runs in a list, in total and by group.
 
     Attributes:
-        total: Sum of all runs of the list; for requests and traces, of the calls inside them.
+        total: Sum over all runs of the list. In a list of requests or traces, sum over the model
+            calls inside them.
         groups: The groups with most calls.
-        left: The number of other groups.
-        rest: The sum of the other groups.
+        left: Number of groups that are not in `groups`.
+        rest: Sum over the groups that are not in `groups`.
     """
 
     total: RunFigures

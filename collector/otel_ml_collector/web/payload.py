@@ -427,13 +427,14 @@ class Payload:
 def make_payload(
     value: JsonValue, chosen: str = "", at: str = "", first: int = 0, nodes: int = NODES
 ) -> Payload:
-    """Show a value in a form.
+    """Prepare a JSON value for display in one of its views, such as messages, tree or raw text.
 
     Args:
         value: Any JSON value.
-        chosen: The name of a form. If the value does not have it, the best form is used.
+        chosen: The name of a view, such as `Tree`. If the value cannot be shown in it, the most
+            readable view is used.
         at: In a tree, the path to the part that is shown.
-        first: Start of the shown part of a long form: a message, row, child or character.
+        first: Number of the first shown message, row, child or character of a long view.
         nodes: Maximum number of nodes of a tree.
 
     Raises:

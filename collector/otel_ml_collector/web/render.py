@@ -68,10 +68,11 @@ _FILES: Final = blake2b(
 
 
 class Assets(StaticFiles):
-    """Files of pages, below a hash of all of them, so that a browser loads each file once.
+    """Serves scripts and styles below a path with a hash of all files, so that browsers cache them.
 
-    Modules import each other by relative addresses, so all of them are below the hash. Browsers do
-    not keep files under the hash of another version, such as during a rolling upgrade.
+    The hash is not in the names of single files, because scripts import each other by relative
+    paths. If the hash in the path is that of another version, as during a rolling upgrade, browsers
+    are told not to cache the file.
     """
 
     def __init__(self) -> None:

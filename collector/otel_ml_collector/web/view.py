@@ -109,10 +109,11 @@ _PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching"
 
 
 def page_word(verdict: Any) -> str:
-    """Return the word for a verdict on pages.
+    """Return the word that pages show for a verdict, such as "too early".
 
-    An inconclusive verdict is "too early" below the minimum of runs or items: then it has reasons,
-    or nothing was compared.
+    Pages show an inconclusive verdict as "too early" if there were too few runs or items: the
+    verdict then gives reasons, or nothing was compared. Otherwise they show "no visible
+    difference".
 
     Args:
         verdict: A comparison, or its word.
