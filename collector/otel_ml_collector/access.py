@@ -34,10 +34,10 @@ class Access:
     """The permissions of a request's sender.
 
     Attributes:
-        key_id: Public part of its key; empty without a key. `USER` and the name for a user whom a
-            proxy signed in.
-        name: Name of its key or user.
-        scopes: Some of `SCOPES`.
+        key_id: Public part of the sender's key; empty without a key. For a user whom a proxy signed
+            in, `USER` followed by the user's name.
+        name: Name of the key or user.
+        scopes: The scopes that the sender has, out of `SCOPES`.
         projects: Projects in the order in which the key names them; None for all.
         spans_per_second: Limit of spans; 0 for no limit.
         bytes_per_second: Limit of bytes; 0 for no limit.
@@ -74,14 +74,14 @@ class Access:
         return self.key_id.startswith(USER)
 
     def has(self, scope: str) -> bool:
-        """Return whether it has a scope in any project."""
+        """Return whether the sender has a scope, in any project."""
         return scope in self.scopes
 
     def demand(self, scope: str) -> "Access":
-        """Return itself if it has a scope.
+        """Return this access if the sender has a scope.
 
         Raises:
-            NotPermitted: It does not have the scope.
+            NotPermitted: The sender does not have the scope.
         """
         if scope not in self.scopes:
             sender = "user" if self.is_user else "key"
@@ -89,15 +89,15 @@ class Access:
         return self
 
     def reaches(self, project: str) -> bool:
-        """Return whether a project is one of its projects, with any scope."""
+        """Return whether the sender may access a project, with any scope."""
         return self.projects is None or project in self.projects
 
     def may(self, scope: str, project: str) -> bool:
-        """Return whether it has a scope for a project."""
+        """Return whether the sender has a scope and may access a project."""
         return scope in self.scopes and self.reaches(project)
 
     def covers(self, projects: Sequence[str] | None) -> bool:
-        """Return whether all given projects are its projects. None means all projects."""
+        """Return whether the sender may access all given projects. None means all projects."""
         if self.projects is None:
             return True
         return projects is not None and set(projects) <= set(self.projects)
@@ -129,24 +129,25 @@ def put_access(
     access: Access | None,
     find_again: Callable[[], Access | None] | None = None,
 ) -> None:
-    """Store the access of the sender in the ASGI scope; None without a valid key.
+    """Store the sender's access in the ASGI scope of a request.
 
     Args:
-        scope: The scope of the request.
-        access: The access of its sender.
-        find_again: Returns the access at a later time, for answers that take long.
+        scope: The ASGI scope of the request.
+        access: The access of the sender; None if the request has no valid key or sign-in.
+        find_again: Looks up the access of the same sender again. `has_still` calls it during a long
+            response, to find out whether the access has changed since the start.
     """
     scope[_STATE] = access
     scope[_AGAIN] = find_again
 
 
 def put_user(scope: MutableMapping[str, Any], user: ProxyUser) -> None:
-    """Store in the ASGI scope whom a trusted proxy signed in."""
+    """Store in the ASGI scope the user whom a trusted proxy signed in."""
     scope[_USER] = user
 
 
 def find_user_of(scope: MutableMapping[str, Any]) -> ProxyUser | None:
-    """Return whom a trusted proxy signed in; None for all other requests."""
+    """Return the user whom a trusted proxy signed in; None for all other requests."""
     user: ProxyUser | None = scope.get(_USER)
     return user
 
@@ -158,9 +159,10 @@ def find_access_of(scope: MutableMapping[str, Any]) -> Access | None:
 
 
 def has_still(scope: MutableMapping[str, Any], access: Access) -> bool:
-    """Return whether the sender of a request still has the access that it had at the start.
+    """Return whether the sender's access is unchanged since the start of the request.
 
-    It has not if its key was revoked, its session has ended, or keys are required by now.
+    Returns False if the sender's key was revoked, the sender's session ended, or keys became
+    required in the meantime. Call it during a long response, to stop sending data.
     """
     find_again: Callable[[], Access | None] | None = scope.get(_AGAIN)
     return find_again is None or find_again() == access

@@ -6,7 +6,8 @@ show which: the newest spans of a sender with a correct clock end about now. The
 rejected for good if enough senders agree with our clock. Otherwise the request is refused for now,
 so that its sender retries and no data is lost.
 
-Also knows whether the spans that arrive agree with our clock, before retention deletes anything.
+Also reports whether our clock agrees with the newest spans. This is checked before retention
+deletes anything.
 """
 
 import logging
@@ -83,16 +84,17 @@ class ClockWatch:
     def follow(
         self, items: Iterable[Item], read: Callable[[Item], Seen], *, are_spans: bool = False
     ) -> Iterator[Item]:
-        """Yield the spans or log records of a request, and note their start and end times.
+        """Yield the spans or log records of a request, and compare their times with our clock.
 
         Args:
             items: Spans or log records; yielded unchanged.
             read: Returns resource, start and end of an item.
-            are_spans: Whether they are spans, which show whether our clock is right.
+            are_spans: Whether the items are spans. `spans_agree` uses the end times of spans, but
+                not the times of log records.
 
         Raises:
-            Unavailable: Raised after the last item if some start too far ahead, or too long ago,
-                and our clock may be wrong.
+            Unavailable: Some items start more than an hour in the future or more than 400 days ago,
+                and the clock of this machine may be wrong. Raised after the last item.
         """
         now_ns, steady_ns = self._clock(), self._steady()
         oldest_ns = now_ns - OLDEST_NS
@@ -160,7 +162,7 @@ class ClockWatch:
 
     @property
     def is_sure(self) -> bool:
-        """Whether at least 3 senders disagree, so that it can hardly be their fault."""
+        """Whether at least 3 senders disagree with our clock. They can hardly all be wrong."""
         return len(self._leads()) >= _SURE
 
     @property
@@ -182,7 +184,7 @@ class ClockWatch:
         return len(ends) >= _ENOUGH_SPANS and abs(median(ends) - difference_ns) <= HOUR_NS
 
     def forget_spans(self) -> None:
-        """Judge our clock by the spans that arrive from now on."""
+        """Forget the spans so far. `spans_agree` then considers only later spans."""
         with self._lock:
             self._ends.clear()
 

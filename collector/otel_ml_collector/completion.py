@@ -196,11 +196,12 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
 
 
 def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list[str]:
-    """Explain which names and values of a valid filter no recent run has, one sentence for each.
+    """Find names and values in a filter that no recent run has, with one sentence for each.
 
-    Names of tags, judges, metrics and labels are checked, and values that a text or a tag equals.
-    Only the first 10 comparisons are checked. A value is not checked if there are so many values
-    that only some of them were read.
+    This finds typing errors, although the filter is valid. Names of tags, judges, metrics and
+    labels are checked, and values that a text field or a tag must be equal to. Only the first 10
+    comparisons are checked. A value is not checked if there are so many values that only some of
+    them were read.
     """
     window = Window(now_ns - 30 * DAY_NS, now_ns + HOUR_NS)
 

@@ -277,7 +277,7 @@ def find_interval_end(
 ) -> int:
     """Return an end time so that about this many deliveries started since `start_ns`.
 
-    There are more if several started in the same nanosecond.
+    The interval can contain more deliveries if several started in the same nanosecond.
     """
     sql = Sql("""
         SELECT start_ns FROM {deliveries}
@@ -884,8 +884,8 @@ def get_export(
 ) -> Stream:
     """Download the runs of a project that have ended, oldest first, as JSON lines, CSV or Parquet.
 
-    A body that breaks off before its end is no export: it is sent in chunks, and the last chunk is
-    missing.
+    The file is sent in chunks. If the connection breaks before the last chunk, the file is
+    incomplete: discard it and download it again.
     """
     file_format, query = wanted
     media_type, write = WRITERS[file_format]

@@ -153,8 +153,8 @@ class Feedback:
     """Evaluations, ready to be sent.
 
     Attributes:
-        body: An OTLP request in JSON that tells them.
-        stored: What is answered once it is stored.
+        body: An OTLP request in JSON with the evaluations as spans.
+        stored: The answer to the client, once the request is stored.
     """
 
     body: bytes
@@ -164,7 +164,10 @@ class Feedback:
 def make_feedback(
     reader: Reader, project: str, wanted: Sequence[WantedEvaluation], now_ns: int
 ) -> Feedback:
-    """Make the spans of some feedback, and look up their subjects.
+    """Turn evaluations into spans that are ready to be stored.
+
+    Also looks up for each evaluation whether the run, trace or session that it is about is stored
+    already.
 
     Raises:
         BadInput: A time cannot be read, or is too far away to be stored.
@@ -213,7 +216,7 @@ def name_owner(wanted_evaluation: WantedEvaluation) -> str:
 
 
 def identify(project: str, given: str) -> bytes:
-    """Make the IDs of a span, trace ID first: always the same for a given ID."""
+    """Make the trace ID and span ID of an evaluation: random, or derived from the ID you give."""
     if not given:
         return secrets.token_bytes(_TRACE_BYTES + _SPAN_BYTES)
     text = orjson.dumps([project, given])
@@ -358,7 +361,7 @@ def find_named_sessions(reader: Reader, project: str, sessions: Sequence[str]) -
 async def store_request(
     pipeline: Intake, reservation: Reservation, body: bytes, access: Access, project: str
 ) -> None:
-    """Store an OTLP request of our own in a project, in the same way as all records.
+    """Store an OTLP request that the collector made itself, in the same way as received ones.
 
     Raises:
         Rejected: It cannot be stored.

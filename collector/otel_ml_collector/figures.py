@@ -110,7 +110,7 @@ class FiguresQuery:
 
 
 class ComparedFigures(BaseModel):
-    """Figures of recorded runs in a recent time, and in the same time before."""
+    """Figures of recorded runs in a recent period, and in an earlier period of the same length."""
 
     start_time: str
     end_time: str
@@ -127,11 +127,11 @@ class ComparedFigures(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FiguresAt:
-    """Figures of a project's runs at a time.
+    """Figures of a project's runs in a period.
 
     Attributes:
-        beside: All runs, compared with the time before.
-        groups: The runs by each requested grouping.
+        beside: Figures of all runs, compared with those of the earlier period.
+        groups: Figures by group, for each requested grouping.
     """
 
     beside: ComparedFigures
@@ -147,10 +147,14 @@ def find_figures_at(
     order: Order,
     where: str = "",
 ) -> FiguresAt:
-    """Count the runs of a window in total, by bucket and by group, and those of the time before.
+    """Compute the figures of the runs of a window: in total, by time bucket and by group.
 
-    Each grouping has the 50 groups with the most runs, in the requested order. Daily totals cover
-    little of a window of up to a day, so its runs are read once for everything.
+    Also computes the figures of the same time a week before. For windows of more than a week, this
+    is the time directly before the window.
+
+    Each grouping has the 50 groups with the most runs, in the requested order. For a window of at
+    most a day, one pass over the runs computes everything, because the daily totals of the store
+    cover only little of such a window.
 
     Raises:
         BadInput: The filter or a group is invalid.
@@ -185,13 +189,13 @@ def find_figures_at(
 
 
 def _before(window: Window) -> Window:
-    """Return the same time a week before a window. Longer windows move back by their own length."""
+    """Return the same time a week earlier. A window longer than a week moves by its length."""
     back_ns = max(_WEEK_NS, window.end_ns - window.start_ns)
     return Window(window.start_ns - back_ns, window.end_ns - back_ns, window.zone)
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
-    """List the groupings by people that a project has: user, session, both or neither."""
+    """List whether the runs of a project can be grouped by user, session, both or neither."""
     named = find_record_kinds(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
     return [experiment for experiment in both if experiment in named]
@@ -204,7 +208,10 @@ def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> str | Non
 
 
 def list_choices(query: FiguresQuery, people: Sequence[UserGroup]) -> list[tuple[str, str]]:
-    """List the groupings of the table of users with their names, the requested tag included."""
+    """List the groupings that the table of users offers, with their names.
+
+    If the query groups by a tag, the tag is included.
+    """
     choices: list[tuple[str, str]] = [(person, person.capitalize()) for person in people]
     if fullmatch(_TAG, query.users):
         choices.append((query.users, name_group(query.users)))
@@ -226,7 +233,7 @@ def value_of(judge: JudgeFigures, figures: RunFigures) -> float | None:
 
 
 def write_quality(judge: JudgeFigures | None, figures: RunFigures) -> str:
-    """Write the value of `value_of`: a share if the judge lets runs pass, else a score."""
+    """Write the value of `value_of`: a percentage if it is a pass rate, else a score."""
     value = value_of(judge, figures) if judge else None
     if judge is None or value is None:
         return "–"
@@ -267,11 +274,15 @@ def is_lower_better(reader: Reader, project: str, judge: JudgeFigures | None) ->
 def rank(
     order: Order, judge: JudgeFigures | None, *, lower_is_better: bool = False
 ) -> Callable[[RunFigures], float]:
-    """Return the sort key of figures for an order, the most or the worst first.
+    """Return a sort key that orders groups of runs, such as users, by one of their figures.
+
+    The highest number of runs, error rate, latency, tokens or cost comes first. For ``quality``,
+    the group with the worst scores comes first, and groups without scores come last.
 
     Args:
-        order: The order.
-        judge: The judge whose value is the quality.
+        order: The figure to sort by: ``runs``, ``errors``, ``p95``, ``tokens``, ``cost`` or
+            ``quality``.
+        judge: The judge whose pass rate or mean score is used for ``quality``.
         lower_is_better: Whether lower values of the judge are better.
     """
 
@@ -311,12 +322,12 @@ class Tile:
     """A figure with its curve over time.
 
     Attributes:
-        now, before: SVG points, in the same scale.
+        now, before: SVG points of the curve and of the earlier period, in the same scale.
         also: SVG points of a second figure, in the same scale; empty for none.
         label: The meaning of the curve, in words.
-        change: The change from the time before, such as `+9 %`; empty if that is unknown.
-        was: The value of the time before; empty if that is unknown.
-        where: The filter of its runs.
+        change: The change from the earlier period, such as `+9 %`; empty if it is unknown.
+        was: The value of the earlier period; empty if it is unknown.
+        where: The filter of the runs that the tile links to.
     """
 
     name: str
@@ -332,13 +343,14 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """A row of the tables by model and by user.
+    """A row of the tables by model and by user: a group of runs with its figures.
 
     Attributes:
-        name: Name of the group; empty if its runs have no value.
-        page: Address of the group's page; empty if its link opens its runs.
-        where: The filter of its runs; empty for all.
-        quality: The value by the judge of the table, in words.
+        name: Name of the group, such as a user; empty for the runs without one.
+        page: Address of the group's own page. Empty if it has none; the row then links to the
+            list of its runs.
+        where: Filter that lists the runs of the group; empty for all runs.
+        quality: Pass rate or mean score by the table's judge, as text; `–` if there is none.
     """
 
     name: str
@@ -357,12 +369,13 @@ class GroupTable:
     """A table by model or user: first all runs, then the groups, then all other runs.
 
     Attributes:
-        judge: The judge whose value is the quality; None without scores.
-        left: Number of groups in the last row; 0 without such a row.
+        judge: The judge whose pass rate or mean score the column "quality" shows; None if no judge
+            scored these runs.
+        left: Number of groups that are summed up in the last row; 0 without such a row.
         rest: The last row, with all other runs.
-        slowest, costliest: The group with the highest p95, and that with the highest cost.
-            Runs without a value, such as those of no user, are not a group here. None with fewer
-            than two groups.
+        slowest, costliest: The groups with the highest p95 latency and with the highest cost. Runs
+            without a user (or without a model) are not a group here. None if there are fewer than
+            two groups.
     """
 
     by: str
@@ -410,7 +423,7 @@ def make_tiles(
         return values
 
     def curves(*values: _Value, missing: float | None = None) -> list[str]:
-        """Draw figures of this time, and the first of them for the time before, in one scale."""
+        """Draw figures of this period, and the first one also for the earlier period."""
         return view.sparks(
             *(lay_out(compared.buckets, over, value, missing) for value in values),
             lay_out(compared.buckets_before, over_before, values[0], missing),
@@ -547,7 +560,7 @@ def make_table(
 
 
 def _sum_up(figures: Sequence[RunFigures]) -> GroupRow:
-    """Add up groups. Their quantiles and rates cannot be added, so they are left out."""
+    """Add up groups. Quantiles and pass rates cannot be added, so the row has none."""
     costs = [figure.cost for figure in figures if figure.cost is not None]
     return GroupRow(
         name="",
@@ -580,12 +593,12 @@ _Pairs = Sequence[tuple[float | None, float | None]]
 
 
 def _write_ratio(now: float | None, before: float | None, pairs: _Pairs) -> str:
-    """Write the change from the same time a week before: `+9 %`, or `8.5×` from three times on.
+    """Write the change from the earlier period: `+9 %`, or from three times on `8.5× as much`.
 
     Args:
         now: The value.
-        before: The value of the time before.
-        pairs: Values of each bucket, now and before.
+        before: The value of the earlier period.
+        pairs: Values of each time bucket, in this period and in the earlier one.
     """
     if not now or not before:
         return ""
@@ -621,7 +634,7 @@ def _count_passed(judge: JudgeFigures, figures: RunFigures) -> tuple[float, int]
 
 
 def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
-    """Write the change of a share, given as a part and a whole, from the time before."""
+    """Write how much a rate changed, in points. Each rate is given as its part and its whole."""
     if not now[1] or not before[1]:
         return ""
     change = now[0] / now[1] - before[0] / before[1]

@@ -28,7 +28,8 @@ def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
 class OnceAMinute:
     """Allows each problem to be logged once per `WINDOW_S`. Metrics still count every occurrence.
 
-    Topics are constants of this program, so there are few. Safe to call from any thread.
+    Each problem has a name, its topic. Topics are constants in the code, so there are few. Safe to
+    call from any thread.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:

@@ -243,9 +243,9 @@ class LossCounts(BaseModel):
 
 
 class LossHour(LossCounts):
-    """Received and missing spans of a process that ended in one hour.
+    """How many spans of a process, of those that ended in one hour, were received or are missing.
 
-    A missing span counts in the hour in which the next received span ended.
+    The end of a missing span is unknown, so the span counts in the hour of the next received one.
     """
 
     hour: str = Field(description="Start of the hour, RFC 3339 in UTC")

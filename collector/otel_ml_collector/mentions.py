@@ -1,4 +1,4 @@
-"""Finds what still contains a person's name after a deletion: items, rules, labels and the like.
+"""Finds records that still name a person after a deletion: items, alert rules, labels and others.
 
 Deleting a user removes the runs of the user. Items of data sets, alert rules, queues, filters and
 labels are written by others, and may name the person too.
@@ -50,7 +50,7 @@ class Mentions(BaseModel):
 
 
 def find_mentions(reader: Reader, project: str, who: str) -> Mentions:
-    """Find what contains a name in any case, besides runs.
+    """Find all records except runs that contain a name, in upper or lower case.
 
     Args:
         reader: Reads the store.

@@ -1,4 +1,4 @@
-"""Metric series of runs and versions, and their runs: the JSON API and the page."""
+"""The JSON API and the page of the metric series that runs and model versions logged."""
 
 import re
 import time
@@ -182,15 +182,15 @@ def get_metrics(
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """A run with metrics, as a row of a table.
+    """A run with metrics, as a row of the table on page Metrics.
 
     Attributes:
-        owner: The entry of the run in the list.
-        outcome: Empty as long as only its metrics have arrived.
-        start_ns: Its start; None as long as only its metrics have arrived.
+        owner: The run's ID and model, and the names of its metrics.
+        outcome: The run's outcome; empty as long as only its metrics have arrived.
+        start_ns: The run's start; None as long as only its metrics have arrived.
         params: Params that differ between the runs, as text; different values have different texts.
-        plots: Its metrics by name.
-        series: A few points of each metric.
+        plots: A small drawing of each metric, by name.
+        series: A few points of each metric, by name.
     """
 
     owner: MetricOwner
@@ -202,11 +202,11 @@ class SweepRun:
 
     @property
     def name(self) -> str:
-        """The end of its ID, which identifies it among runs of a model."""
+        """The last six characters of the run's ID, which identify it among runs of a model."""
         return self.owner.run_id[-6:]
 
     def value_of(self, column: str) -> float | None:
-        """Return the number by which a list is ordered; None if the run does not have it."""
+        """Return the value of a metric or param as a number; None if the run has no such number."""
         if (plot := self.plots.get(column)) is not None:
             return plot.last if isinstance(plot.last, float) else None
         try:
@@ -247,7 +247,7 @@ class Sweep:
         metrics: Names of the metrics that most of the runs have.
         same: Params with the same value in all runs.
         models: All models of the project whose runs have metrics.
-        left: Number of further metrics.
+        left: Number of further metrics, which are not shown.
         best: The best run by a metric; None if fewer than two runs have a number for it.
     """
 
@@ -272,9 +272,10 @@ def find_sweep(
     Args:
         reader: The store.
         project: The project.
-        listed: All runs with metrics, and by run ID the rows of runs that have ended.
+        listed: All runs with metrics and, by run ID, the stored rows of those that have ended.
         model: Only runs of this model; empty for all.
-        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param; else the given order.
+        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param. With any other text, the
+            runs stay in the order of `listed`.
     """
     owners, rows = listed
     chosen = [owner for owner in owners if not model or owner.model == model][:_SWEEP]
@@ -462,7 +463,7 @@ def _draw_best(
 def _read_params(
     reader: Reader, project: str, owners: Sequence[MetricOwner], rows: Mapping[str, Row]
 ) -> dict[str, dict[str, str]]:
-    """Read the params of some runs, also open runs, written so that differing values differ."""
+    """Read the params of runs, open ones included. Different values have different texts."""
     keys = [Key.of(row["start_ns"], run_id) for run_id, row in rows.items()]
     texts = read_params(reader, project, keys)
     is_open = [owner.run_id for owner in owners if owner.run_id not in rows]
@@ -475,11 +476,14 @@ def _read_params(
 
 
 class MetricsAsked(BaseModel):
-    """The choice of metrics: those of a run, or of a version of a model; None for the last.
+    """Query parameters of page Metrics: whose metrics it shows, and how.
 
     Attributes:
-        by: The axis of the curves.
-        order: The order of the list: ``highest:NAME`` or ``lowest:NAME``.
+        run_id: The run whose curves are shown. None for the best run or, without one, the last run.
+        model, version: A model to list only its runs. With a version, the metrics of that model
+            version are shown instead of those of a run.
+        by: Whether the curves are drawn over steps or over time.
+        order: Order of the list of runs, ``highest:NAME`` or ``lowest:NAME`` of a metric or param.
     """
 
     run_id: str | None = Field(None, max_length=49)

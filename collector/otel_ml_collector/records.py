@@ -176,21 +176,22 @@ class Arrivals:
 
 @dataclass(slots=True)
 class CallPoint:
-    """A data point of a metric about calls of models, which a service sent instead of spans.
+    """A data point of a metric about model calls. Some services send such metrics, but no spans.
 
     Attributes:
         service: ``service.name`` of the sender.
         metric: Name of the metric.
-        model: Model as it was requested; else as it answered.
-        provider: Provider as the conventions spell it.
+        model: The requested model. If that is unknown, the model that answered.
+        provider: Provider, spelled as in OpenTelemetry's semantic conventions.
         operation: Operation, such as ``chat``; empty if unknown.
-        kind: What is counted, such as ``input`` of tokens; empty for durations.
+        kind: What is counted, such as ``input`` for input tokens; empty for durations.
         error_type: Type of the error of the calls; empty if they succeeded.
-        series: Digest of everything that tells its series from others.
-        start_ns: Since when it counts; 0 if unknown.
-        time_ns: Until when it counts.
+        series: Digest of resource, scope name and attributes, which identifies a time series of
+            the metric.
+        start_ns: Start of the time that the point covers; 0 if unknown.
+        time_ns: End of the time that the point covers.
         slot: Points of a series with the same slot replace each other. The latest one is kept.
-        is_delta: Whether it counts since the previous point, instead of since `start_ns`.
+        is_delta: Whether the point only counts what happened since the previous point.
         count: Number of values; 0 for a counter.
         total: Sum of the values; durations in seconds.
         bounds: Upper bounds of the buckets, except the last one.
@@ -225,7 +226,7 @@ class SpanRefusal:
         process: Process that sent them; empty if they name none.
         hour: Hour of arrival, in hours since 1970 (UTC).
         last_ns: Time of arrival, in nanoseconds since 1970.
-        numbers: Sequence numbers of the refused spans. otel-ml's SDK numbers its spans.
+        numbers: Sequence numbers of the refused spans. otel-ml's SDK gives each span a number.
         unnumbered: Number of refused spans without a sequence number.
     """
 

@@ -1,12 +1,12 @@
-"""Resolves runs: which amounts count, and which names a run inherits from its trace.
+"""Resolves runs: which tokens and cost totals count, and which names a run inherits.
 
 If any run of a trace names a session, a user or an experiment, all runs without one inherit it.
 The root's name wins, then the name of the earliest run. A trace stays part of its experiment even
 if the run that named it is deleted, because its runs never were production.
 
-A late-arriving record by trace key applies to the roots of the traces with that key. A record by
-tag applies to every run with the tag, whether the tag is on the span or arrived later. Records may
-arrive before their runs, keys and tags.
+Feedback or another late-arriving record for a trace key applies to the roots of the traces with
+that key. A record for a tag applies to every run with the tag, whether the tag is on
+the span or arrived later. Records may arrive before their runs, keys and tags.
 
 The rules use only the runs of a trace, so the order of arrival does not matter. Design record:
 docs/design/021-counted-once.md.
@@ -76,8 +76,9 @@ class InheritedContent:
         inputs_preview, outputs_preview: One line of text; empty if the run has its own, or if no
             other run has any.
         inputs_of: Span ID of the run that has this input.
-        outputs_of: Span IDs of the runs that have this output. If the model answered with calls of
-            tools, these are the runs of the tools: the inputs of the tools show that answer.
+        outputs_of: Span IDs of the runs that have this output. If the model answered with tool
+            calls, these are the runs of the tools, because their inputs show what the model asked
+            for.
     """
 
     inputs_preview: str = ""
@@ -97,7 +98,8 @@ class ResolvedRun:
 
     Attributes:
         rank: Time of the resolution by the store's clock, in nanoseconds since 1970. 0 if the run
-            was resolved before it was stored. The highest rank wins.
+            was resolved before it was stored. If a run has several resolutions, the one with the
+            highest rank is used.
     """
 
     project: str
@@ -109,22 +111,25 @@ class ResolvedRun:
 
     @property
     def counts(self) -> bool:
-        """Whether the amounts that count for the run are resolved."""
+        """Whether totals may add other tokens and cost than those of the run's span."""
         return self.resolution.share is not None
 
     @property
     def share(self) -> CallShare:
-        """The amounts that count; empty if they are not resolved."""
+        """The tokens and cost that totals add; empty if `counts` is false."""
         return self.resolution.share or _NO_SHARE
 
     @property
     def names(self) -> TraceNames:
-        """The names that it inherits from its trace."""
+        """The session, user and experiment that the run inherits from its trace."""
         return self.resolution.names
 
 
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
-    """Return which names a run has. If all runs of a trace have the same, none inherits any."""
+    """Return whether a run names a session, a user and an experiment, in this order.
+
+    If all runs of a trace name the same of these three, no run inherits any.
+    """
     return run.session != "", run.user != "", run.experiment != ""
 
 
@@ -228,8 +233,8 @@ def find_inherited_contents(
 
     Args:
         runs: All runs of the trace, each once, in any order, with contents from log records.
-        shares: The shares of the runs. Repeated records are left out. What other records of a call
-            contain is taken from them first.
+        shares: The result of `find_shares`. Runs that repeat another record of their call are left
+            out. The contents of all records of a call are used before those of other runs.
 
     Returns:
         The contents by span ID, for runs that lack some and can inherit it.
@@ -275,7 +280,7 @@ def _find_question(
 
 
 def _find_tools(below: Iterable[CallRun]) -> InheritedContent:
-    """Write the tools directly below a call as its answer."""
+    """Return the tool runs directly below a call as its answer."""
     tools = [run for run in below if run.kind == "tool"]
     parts = (
         {"type": "tool_call", "name": run.tool, "arguments": run.inputs_preview or None}
@@ -321,7 +326,7 @@ class ResolvedGroup:
     """The resolutions of runs that arrived together.
 
     Attributes:
-        is_complete: Whether all traces of the batch are resolved. A batch can be too large.
+        is_complete: Whether all traces of the batch are resolved. False if it has too many runs.
     """
 
     runs: Sequence[ResolvedRun]
@@ -349,7 +354,7 @@ def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedG
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
-    """Order deliveries so that the last one of each run counts: ends last, then by rank."""
+    """Order records of runs so that the last one of each run counts: ended runs last, by rank."""
     by_rank = attrgetter("rank")
     yield from sorted(open_runs, key=by_rank)
     yield from sorted(runs, key=by_rank)
@@ -358,7 +363,7 @@ def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
 def join_resolutions(
     shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
 ) -> Iterator[tuple[bytes, Resolution]]:
-    """Combine the shares of a trace's runs with the names that they inherit, by span ID."""
+    """Make the resolutions of a trace's runs from their shares and inherited names, by span ID."""
     for span_id in shares.keys() | names.keys():
         yield span_id, Resolution(shares.get(span_id), names.get(span_id, NO_NAMES))
 

@@ -1,4 +1,4 @@
-"""Finds which runs record the same call of a model, and the amounts that count for each call.
+"""Finds which runs record the same call of a model, and which tokens and cost count for it.
 
 Two runs record the same call if they have the same response ID, or the same usage, model and
 provider at the same time. One of them is inside the other with only wrappers (chains and plain
@@ -9,11 +9,11 @@ model also match if neither reports usage, or if they agree on the counts that b
 
 Three kinds of runs have rules of their own:
 
-* Our own decorators: what they record stays a run of its own.
+* Two runs that otel-ml's own decorators record are always two calls.
 * A run that names a model but reports neither usage nor cost is a wrapper, if a run of the same
   model is directly inside or around it. Of two such runs the outer one counts.
-* A run with usage, but without content and response ID, is an account of a call with the same usage
-  that was under way or had just ended. Without such a call the account itself counts.
+* A run with usage, but without content and response ID, is an account: it repeats the usage of a
+  call that was under way or had just ended. If no call has the same usage, the account counts.
 
 An agent, a chain or a tool counts with its own tokens and cost only if no run below it reports any.
 
@@ -66,9 +66,10 @@ _SIBLING: Final = 100
 
 @dataclass(slots=True)
 class CallRun:
-    """The fields of a run that the rule uses. Runs without facts of a call only link others.
+    """The fields of a run that show whether it records the same call as another run.
 
-    It must not be changed. It is not frozen because that would double the time to make it.
+    A run without tokens, cost and other facts of a call only connects the runs above and below it.
+    Do not change a `CallRun`. It is not frozen because that would double the time to make it.
 
     Attributes:
         parent_span_id: Empty for a root.
@@ -132,7 +133,7 @@ class CallRun:
 
     @property
     def has_facts(self) -> bool:
-        """Whether it has facts that identify a call, or amounts."""
+        """Whether it has tokens, a cost, a response ID or other signs of a call."""
         is_known = (self.failed and self.kind in CALLS) or self.is_bare
         return bool(self.response_id) or self.has_tokens or self.cost is not None or is_known
 
@@ -153,7 +154,7 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What all records of a call together show about it, except tokens and cost.
+    """Facts about a call from all of its records together, except tokens and cost.
 
     Several instrumentations can record one call. One of the records counts; the others repeat it.
 
@@ -189,7 +190,7 @@ class CallShare:
         others: The other records of the call, if this run counts.
         tokens, cost: The values that totals add for this run. Each comes from any record of the
             call. They are empty if the run repeats another one or the sum of the runs below it.
-        facts: What all records of the call together show about it, if there are several.
+        facts: Facts about the call from all of its records together, if there are several.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
 
@@ -205,7 +206,7 @@ _OWN_VALUES: Final = CallShare()
 
 
 def call_run_of(run: Run) -> CallRun:
-    """Return the fields of a run that the rule uses."""
+    """Return the fields of a run that show whether it records the same call as another run."""
     return CallRun(
         run.span_id,
         run.parent_span_id,
@@ -233,7 +234,7 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find the runs of one request whose own tokens and cost totals must not add.
+    """Find the runs of one request for which totals must not add the run's own tokens and cost.
 
     Returns:
         What totals add instead, by project and trace, then by span ID. None if the request has too
@@ -282,7 +283,7 @@ def _find_nested(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
 
 
 def may_be_nested(run: Run) -> bool:
-    """Return whether a run with any facts of a call may record a call twice within its scope."""
+    """Return whether a run's instrumentation may record one call as two nested spans."""
     return run.kind in CALLS and name_scope(run.scope) != OWN_SCOPE
 
 
@@ -294,7 +295,7 @@ def _facts_of(run: Run) -> CallRun:
 
 
 def has_facts(run: Run) -> bool:
-    """Return whether a run has facts that identify a call, or amounts."""
+    """Return whether a run has tokens, a cost, a response ID or other signs of a call."""
     return run.kind != "span" and (
         bool(run.response_id)
         or run.input_tokens is not None
@@ -335,14 +336,14 @@ def name_scope(scope: str) -> str:
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Find the runs of a trace whose own tokens and cost totals must not add.
+    """Find the runs of a trace for which totals must not add the run's own tokens and cost.
 
     Args:
         runs: All known runs of the trace, in any order. If a span ID occurs twice, the last run
             with it is used.
 
     Returns:
-        What totals add instead for these runs, by span ID.
+        The tokens and cost that totals add for these runs, by span ID.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
@@ -364,7 +365,7 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
 
 
 def join_traces(traces: Mapping[bytes, Iterable[CallRun]]) -> dict[bytes, dict[bytes, CallShare]]:
-    """Find the shares of the runs of several traces of a project, as `find_shares` does for one.
+    """Find which runs record the same call in several traces, as `find_shares` does in one.
 
     Two instrumentations may write one call into two traces: LangChain.js is not the parent of
     OpenAI's span, and LangSmith has trace IDs of its own. A response ID is unique in the world. So
@@ -376,12 +377,12 @@ def join_traces(traces: Mapping[bytes, Iterable[CallRun]]) -> dict[bytes, dict[b
     share no response ID do not influence each other, so it is harmless to pass more of them.
 
     Args:
-        traces: All known runs of each trace, in any order. For a repeated span, the last one
-            counts.
+        traces: All known runs of each trace of a project, in any order. If a span ID occurs twice
+            in a trace, the last run with it is used.
 
     Returns:
-        For each trace, the shares of the runs whose own values do not count. If a call is in
-        several traces, the share of the run that counts lists all other records, with
+        For each trace, the shares of runs for which totals add other values than the run's own. If
+        a call is in several traces, the share of the run that counts lists all other records, with
         `OtherRecord.trace_id` for those in other traces. Its tokens, cost and facts are those
         of the whole call. The shares of the other records have `record_of` and, in another
         trace, `trace_id`. The result does not depend on the order of traces and runs.
@@ -489,7 +490,7 @@ def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, Call
 
 
 def may_share(with_facts: Sequence[CallRun]) -> bool:
-    """Return whether `find_shares` can find anything in a trace. This check is fast.
+    """Return whether a trace may have repeated calls or sums of calls. This check is fast.
 
     Args:
         with_facts: All runs of the trace for which `has_facts` is true, such as those with tokens.
@@ -582,7 +583,10 @@ def _compare(above: CallRun, run: CallRun, distance: int) -> _Order | None:
 
 
 def _find_doubt(above: CallRun, run: CallRun, distance: int) -> int | None:
-    """Return the rank of the sign by which two runs record one call; None if there is no sign."""
+    """Return how doubtful it is that two runs record one call; None if nothing shows it.
+
+    0 is the most certain: both have the same response ID.
+    """
     is_around = distance < _SIBLING
     is_other = above.scope != run.scope
     if above.response_id and run.response_id:
@@ -749,7 +753,7 @@ def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) 
 def _precedence(
     run: CallRun, call: Sequence[CallRun], tree: Mapping[bytes, CallRun]
 ) -> tuple[bool, bool, bool, int, int, int, str, bytes]:
-    """Sort key of the records of a call: our own first, as it has the version, then the outermost.
+    """Sort key of the records of a call: otel-ml's first, as it has the version, then outer ones.
 
     Records that only report usage come later. Those without usage and without a response ID come
     last.

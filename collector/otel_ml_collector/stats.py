@@ -205,7 +205,7 @@ Past = Literal["1h", "24h", "7d", "30d"]
 
 
 def cut_past(reader: Reader, last: Past, now_ns: int) -> Buckets:
-    """Return the last hour, 24 hours, 7 or 30 days, in the buckets of their curves."""
+    """Return the last hour, 24 hours, 7 or 30 days, cut into the buckets of a curve."""
     return find_last(last, now_ns, reader.zone).cut(_PAGE_STEPS_NS[last])
 
 
@@ -222,7 +222,7 @@ class AllStats(BaseModel):
 
 
 def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) -> Grouping:
-    """Make the grouping that a text describes.
+    """Make the grouping by a field or tag, such as ``version`` or ``tags["client"]``.
 
     Raises:
         BadInput: Runs cannot be grouped by that.
@@ -307,7 +307,7 @@ class StatsQuery:
 
 
 def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
-    """Count the recorded runs of a project, by group and bucket.
+    """Compute statistics of the recorded runs of a project, by group and time bucket.
 
     Raises:
         BadInput: The filter or group is invalid, or there would be too many buckets.
@@ -362,7 +362,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
 
 
 def _take_part(rows: Sequence[Row], part: int) -> list[Row]:
-    """Return the rows of the total and of one part, as if there were no other groupings."""
+    """Return the rows of the total and of one grouping, as if there were no others."""
     return [
         {**row, "part": min(row["part"], A_GROUP)} for row in rows if row["part"] in {ALL, part}
     ]
@@ -436,13 +436,13 @@ def _read_groups(
 def _read_parts(
     reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
 ) -> tuple[list[Row], list[Row]]:
-    """Read runs and scores at once."""
+    """Read runs and scores at the same time."""
     scores = reader.ahead(read_scores, question, wanted)
     return read_runs(reader, question, wanted), scores.result()
 
 
 def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
-    """Count all recorded runs of a project, without their scores.
+    """Compute the total figures of the recorded runs of a project, without scores.
 
     Raises:
         BadInput: The filter is invalid.
@@ -452,7 +452,7 @@ def find_total(reader: Reader, query: StatsQuery) -> RunFigures:
 
 
 def find_group_totals(reader: Reader, query: StatsQuery) -> dict[str, RunFigures]:
-    """Count the recorded runs of the groups in `query.only`, without their scores.
+    """Compute the figures of each group in `query.only`, without scores.
 
     Raises:
         BadInput: The filter is wrong.
@@ -516,7 +516,7 @@ def _ask(
     *,
     is_by_bucket: bool = True,
 ) -> StatsQuestion:
-    """Make the question to the store. Days and hours that the rollup has are read from it.
+    """Prepare the query of statistics. Days and hours that the rollup has are read from there.
 
     Raises:
         BadInput: The filter is invalid, or there would be too many buckets.

@@ -74,9 +74,9 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
 class ScopeSigns(BaseModel):
-    """The signs of a model call in the spans of an instrumentation.
+    """Why spans of an unknown instrumentation were not read as model calls.
 
-    A span becomes a call if it has all of them: docs/dialects.md, Read by shape.
+    A span is read as a model call if nothing is missing; see "Read by shape" in docs/dialects.md.
     """
 
     scope: str = Field(description="The name of the instrumentation; may be empty")

@@ -49,9 +49,10 @@ def bound(text: str, most: int) -> str:
 
 
 def visible(text: str) -> str:
-    """Replace invisible characters, and those that reorder other text, by their names.
+    """Replace invisible characters, and those that change the direction of text, by their names.
 
-    Isolates are kept if the text closes each one that it opens. Others would change what follows.
+    Isolates (Unicode characters that start a run of right-to-left text) are kept if the text closes
+    each one that it opens. An isolate that is not closed would reorder the text that follows.
     """
     if text.isprintable():
         return text

@@ -1,8 +1,8 @@
 """Conditions on figures, such as ``pass_rate["grounded"] < 0.9 or errors / runs > 0.01``.
 
-They have the grammar of filters. A side of a comparison is a number, a figure, or a calculation
-with these. The vocabulary defines the figures. A figure is a name, or a call with its subject: a
-text (``pass_rate("grounded")``, also in brackets), a field (``p90(latency_ms)``) or a condition on
+They have the grammar of filters. Each side of a comparison is a number, a figure, or a calculation
+with both. A vocabulary lists the figures. A figure is a name, or a call with an argument: a text
+(``pass_rate("grounded")``, also in brackets), a field (``p90(latency_ms)``) or a condition on
 runs (``share(latency_ms > 2000)``). ``previous("1d")`` is the same figure one day earlier.
 ``surely(error_share > 0.05)`` is a comparison that must be certain.
 """
@@ -48,7 +48,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# Kinds of subjects that are written without quotes: a field of runs, the path of a field, a
+# Kinds of arguments that are written without quotes: a field of runs, the path of a field, a
 # condition on runs.
 FIELD: Final = "field"
 PATH: Final = "path"
@@ -61,17 +61,20 @@ _MOST_BEFORE_NS: Final = 90 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The names that one kind of condition may use.
+    """The names that one kind of condition may use, such as the conditions of alert rules.
 
     Attributes:
-        noun: The word for such a condition in messages.
-        place: The parameter or option with the condition.
-        figures: Names of the figures, with the kind of their subject, such as ``judge``; empty for
-            a figure without subject. A `FIELD`, a `PATH` and a `CONDITION` are written without
-            quotes.
-        verdicts: Words that are conditions by themselves.
-        than: Figures that may name a reference, with the default reference.
-        signs: Figures that are conditions by themselves: they hold if the figure is more than 0.
+        noun: The word for such a condition in error messages.
+        place: Name of the parameter or option that contains the condition, such as ``when``; for
+            error messages.
+        figures: Names of the figures (numbers). Each name maps to the kind of argument that it
+            takes: ``judge`` for ``pass_rate["grounded"]``, empty for ``runs``. Arguments of the
+            kinds `FIELD`, `PATH` and `CONDITION` are written without quotes.
+        verdicts: Words that are a complete condition, such as ``worse``.
+        than: Figures that take a reference, as in ``drift(inputs.age, than="7d")``, with the
+            default reference.
+        signs: Figures that can be a complete condition, which holds if the figure is above 0:
+            ``worse("grounded")``.
         watches: Whether ``previous("1d")`` and ``surely(...)`` are allowed.
     """
 
@@ -85,7 +88,7 @@ class Vocabulary:
 
     @property
     def forms(self) -> list[str]:
-        """The figures as they are written, such as ``pass_rate["grounded"]``."""
+        """The notation of each figure, such as ``pass_rate["judge"]``."""
         return [_written(name, of) for name, of in self.figures.items()]
 
     @property
@@ -99,12 +102,17 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its subject: ``pass_rate["grounded"]``.
+    """A number that a condition uses, such as ``pass_rate["grounded"]`` or ``runs``.
 
     Attributes:
-        of: The subject as written; a text without its quotes.
-        than: The reference; empty if there is none.
-        before_ns: How long before the window the figure is taken.
+        name: Its name, such as ``pass_rate``.
+        of: What the number is about, such as ``grounded`` or ``latency_ms``, without quotes; empty
+            for a figure such as ``runs``.
+        column: Position in the text of the condition, for error messages.
+        than: The reference that ``drift`` and ``worse`` are compared with, such as ``28d``; else
+            empty.
+        before_ns: For ``previous("1d")``: how long before the window the number is computed, in
+            nanoseconds; else 0.
     """
 
     name: str
@@ -137,7 +145,7 @@ class TermComparison:
 
 @dataclass(frozen=True, slots=True)
 class VerdictWord:
-    """A word that is a condition by itself."""
+    """A word that is a complete condition, such as ``worse``."""
 
     word: str
 
@@ -172,10 +180,10 @@ def holds(
     """Return whether a condition holds. Figures that cannot change the result are not computed.
 
     Args:
-        condition: The condition.
+        condition: The parsed condition.
         number_of: Returns the value of a figure; NaN if it has none.
-        is_verdict: Returns whether a word holds.
-        is_sure: Returns whether a comparison is certain.
+        is_verdict: Returns whether a verdict word, such as ``worse``, is true.
+        is_sure: Returns whether a comparison in ``surely(...)`` is certain.
     """
     match condition:
         case Both(parts):
@@ -193,7 +201,7 @@ def holds(
 
 
 def verdicts_of(condition: FigureCondition) -> Iterator[str]:
-    """Yield the words of a condition that are conditions by themselves."""
+    """Yield the verdict words of a condition, such as ``worse``."""
     match condition:
         case Both(parts) | Either(parts):
             for part in parts:
@@ -229,7 +237,7 @@ def figures_of(part: FigureLeaf | Term) -> Iterator[Figure]:
 
 
 def calculate(term: Term, number_of: Callable[[Figure], float]) -> float:
-    """Compute a side of a comparison; NaN if it has no value."""
+    """Compute one side of a comparison; NaN if it has no value."""
     match term:
         case Figure():
             return number_of(term)
@@ -333,10 +341,10 @@ class _FigureExpression(Expression[FigureLeaf]):
         return Figure(name.id, self._subject(node, name.id, of), self.column_of(node), than)
 
     def _subject(self, node: ast.expr, name: str, of: ast.expr | None) -> str:
-        """Read the subject of a figure.
+        """Read the argument of a figure.
 
         Raises:
-            BadInput: The figure has another kind of subject.
+            BadInput: The figure takes another kind of argument.
         """
         if of is None:
             return ""
@@ -389,7 +397,7 @@ class _FigureExpression(Expression[FigureLeaf]):
 
 
 def _put_before(term: Term, figure: Figure) -> Term:
-    """Replace ``previous`` with the figure at an earlier time."""
+    """Replace ``previous(...)`` with the figure, computed for the earlier time."""
     match term:
         case Figure(name=name, before_ns=before_ns) if name == _PREVIOUS:
             return replace(figure, before_ns=before_ns, column=term.column)

@@ -89,10 +89,10 @@ _WARNED: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A time: a duration before now, or a day.
+    """A period that is given relative to now: ``last("24h")`` or ``last("today")``.
 
     Attributes:
-        length_ns: The duration; 0 for a day.
+        length_ns: Length of the period in nanoseconds, which ends now; 0 for a day.
         day: ``today`` or ``yesterday``; else empty.
     """
 
@@ -133,8 +133,9 @@ class FieldComparison:
     Attributes:
         operator: One of ``== != < <= > >= in``, ``not in``; ``contains`` and ``not contains`` for a
             text in the field; ``matches`` for a regular expression; ``is`` for JSON that is true in
-            Python's sense; ``within`` for a time from an `Ago` until now, or on its day.
-        column: Position of the value.
+            Python's sense; ``within`` for start times in a recent period, such as
+            ``last("24h")``, or on one day, such as ``last("yesterday")``.
+        column: Position of the value in the text of the filter.
     """
 
     field: Field

@@ -1,7 +1,7 @@
 """Compiles a filter to SQL: a condition on `runs` that passes its values as parameters.
 
-The kind of a field decides how its comparison is written. Comparisons with one payload read it
-together.
+The kind of a field decides how its comparison is written. All comparisons with the same payload
+(inputs, outputs or attributes) read it only once.
 """
 
 import re
@@ -247,8 +247,8 @@ def compile_filter(
         zone: Time zone of days, and of times without an offset.
 
     Returns:
-        The parsed filter, and the condition. Apart from its own parameters, the condition needs
-        ``project``, and the window of the query as ``start`` and ``end``.
+        The parsed filter, and the condition. Besides its own parameters, your query must pass
+        ``project``, and its time window as ``start`` and ``end``.
 
     Raises:
         BadInput: The filter is invalid, names an unknown field, or compares a field with a value of
@@ -311,11 +311,13 @@ def compile_tree(
         tree: The parsed filter; None for all runs.
         is_bounded: Whether the query is limited in time.
         kinds: Kinds of late-arriving records that the project has; None if they are unknown.
-        hides: Whether the condition must leave out those runs, because the query does not.
-        also: A filter on spans of all kinds that must hold too.
+        hides: Whether the condition leaves out repeated records and runs on items of data sets.
+            Pass False if your query leaves them out itself.
+        also: A second filter that must hold too. If it is given, spans of all kinds are included.
 
     Returns:
-        The condition, and whether it leaves out most runs.
+        The condition, and whether there is any filter (`tree` or `also`). With a filter, callers
+        expect that most runs are left out.
 
     Raises:
         BadInput: The filter is invalid.
@@ -336,11 +338,16 @@ def compile_own(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, CountedRuns, bool]:
-    """Compile a filter like `compile_tree`, without the conditions on resolved runs.
+    """Compile a filter like `compile_tree`, but without the tests that need a second table.
+
+    The second table contains facts that may become known only after a run arrived: whether it
+    repeats another record of the same call, and whether it belongs to an experiment. Runs that only
+    this table marks are not left out yet. The arguments are those of `compile_tree`.
 
     Returns:
-        The condition; the runs that count, for which `resolved_conditions` or `leaves_out` must
-        still be tested; and whether the condition leaves out most runs.
+        The condition on the runs' own rows; an object with the missing tests; and whether there is
+        any filter. Add the missing tests to the SQL with `CountedRuns.resolved_conditions`, or call
+        `CountedRuns.leaves_out` for each run that you have read.
 
     Raises:
         BadInput: The filter is invalid.
@@ -369,11 +376,18 @@ def compile_own(
 def compile_tests(
     reader: Reader, project: str, where: str, tests: Sequence[str], kinds: RecordKinds
 ) -> tuple[Condition, list[Sql]]:
-    """Compile a filter like `compile_where`, together with further tests of its runs.
+    """Compile a filter, and further filters that are tested on each run that it selects.
+
+    Args:
+        reader: The store.
+        project: The project.
+        where: The filter that selects runs, as in `compile_where`.
+        tests: The further filters. They do not leave out runs: each becomes a boolean column.
+        kinds: Kinds of late-arriving records that the project has.
 
     Returns:
-        The condition, with the parameters of the filter and of all tests; and the SQL of each test,
-        which is never null.
+        The condition that selects the runs, with the parameters of all filters; and for each test
+        an SQL expression that is true or false, never null.
 
     Raises:
         BadInput: The filter or a test is invalid.
@@ -412,7 +426,7 @@ def tag_names_of(tree: Tree | None) -> set[str]:
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
-    """Refuse invalid regular expressions, and those that would be tried on every run.
+    """Refuse invalid regular expressions, and those that would be matched against every run.
 
     Raises:
         BadInput: A regular expression is invalid, or no other condition limits the runs.

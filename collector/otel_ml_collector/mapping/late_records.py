@@ -341,7 +341,7 @@ def _map_update(
         to_text(attributes.get(names.TARGET_MODEL)),
         to_text(attributes.get(names.TARGET_VERSION)),
     )
-    if owner == own_model(name, digest):  # it exists before its first run
+    if owner == own_model(name, digest):  # a version can exist before its first run
         definition = to_text(attributes.get(names.MODEL_DEFINITION))
         version = ModelVersion(project, "model", name, digest, "", definition, at_ns, at_ns)
         records.versions.append(version)

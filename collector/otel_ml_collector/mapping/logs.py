@@ -260,9 +260,10 @@ class CallRecord:
             one with a value is used.
         constants: Attributes of the span with fixed values.
         needed: Groups of attributes. The record must have at least one of each group.
-        where: Attributes that must have these values.
+        where: Attributes that the record must have, each with its value.
         read: Computes further attributes from those of the record; None if there are none.
-        is_alone: Whether only records without a trace are calls. With a trace, a span is the call.
+        is_alone: Whether a record is read as a call only if it has no trace ID. If it has one, the
+            program also sends a span of the call.
     """
 
     operation: str

@@ -173,7 +173,7 @@ class Prices:
         """Return the cost of a call in US dollars; None if it is unknown.
 
         Args:
-            provider: Provider of the model as runs name it; empty if none is named.
+            provider: Provider of the model as runs name it; empty if the run names none.
             model: The provider's name of the model.
             usage: Token counts.
             time_ns: Start of the call, in nanoseconds since the epoch.
@@ -183,7 +183,7 @@ class Prices:
         return None if listed is None else _cost(listed.tariff.at(time_ns), usage, audio)
 
     def find(self, provider: str, model: str) -> ListedPrice | None:
-        """Return the prices of a model by the names in its call; None if there are none."""
+        """Return the prices of a model, by the provider and model that a call names, or None."""
         own = self._own.get((provider, model))
         if own is not None:
             return ListedPrice(own, provider, is_own=True, is_named=True)

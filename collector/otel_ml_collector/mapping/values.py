@@ -134,7 +134,7 @@ def to_type_name(value: Value) -> str:
 
 
 def to_int(value: Value) -> int | None:
-    """Return a count given as int, float or numeric text; None for anything else."""
+    """Return an integer given as int, float or numeric text; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -(2**63) <= value < 2**63 else None
     number = to_float(value)

@@ -18,7 +18,7 @@ LEAST_CHANCE: Final = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class TruthFigure:
-    """A figure as a ratio of two sums over runs.
+    """A figure for the quality of predictions, such as accuracy: a ratio of two sums over runs.
 
     Attributes:
         first, second: SQL of what a run adds to the numerator and to the denominator.

@@ -1,7 +1,7 @@
 """Reads measures of recorded runs by bucket and group, from runs and from daily and hourly totals.
 
-Complete days are read from the totals where these have the answer, everything else from the runs.
-Both give the same result.
+Whole days are read from the stored totals if these can answer the query, everything else from the
+runs. Both ways give the same result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Buckets, Window
 
-# Values of `part`: a row has the figures of all runs, of a bucket, or of a group. Each further
-# grouping has the next number.
+# Values of the column `part`: a row has the figures of all runs, of a bucket, or of a group of the
+# first grouping. Each further grouping has the next number.
 ALL, A_BUCKET, A_GROUP = 0, 1, 2
 # Maximum number of intervals that the rollup leaves to the runs. With more, only runs are read.
 _PIECES: Final = 40
@@ -47,12 +47,13 @@ _OF_HOURS: Final = Sql("""project = {project:String} AND (day_ns, computed_ns) I
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A grouping of runs.
+    """A way to group runs, for example by model version or by the values of a tag.
 
     Attributes:
-        label: SQL of the label, over the columns of `runs`, or of `daily_runs` when `is_daily`.
-        is_daily: Whether the rollup has the columns of the label.
-        join: SQL that joins what the label needs to `runs`.
+        label: SQL of the name of a run's group, such as the tag value. It reads the columns of
+            `runs`, and also those of `daily_runs` if `is_daily` is true.
+        is_daily: Whether the stored totals of days and hours have the columns that the label reads.
+        join: SQL that joins further tables to `runs`, if the label reads their columns.
         parameters: Parameters of `label` and `join`.
         is_resolved: Whether the label can be inherited from other runs of the trace, as a session
             can.
@@ -89,7 +90,7 @@ class RollupPart:
 
     @classmethod
     def nothing(cls, window: Window) -> "RollupPart":
-        """Return the part of a window that is read from the runs alone."""
+        """Return the division that reads the whole window from the runs, nothing from totals."""
         return cls({}, {}, Window(window.start_ns, window.start_ns), (), [window])
 
     @classmethod
@@ -174,17 +175,17 @@ class StatsQuestion:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether a label needs the resolutions of the runs."""
+        """Whether a label can be inherited from other runs of the trace."""
         return any(grouping.is_resolved for grouping in self.groupings)
 
     @property
     def needs_shares(self) -> bool:
-        """Whether the figures of the runs need their resolutions."""
+        """Whether the query must read what other runs of the trace change about a run."""
         return self.shares_calls or self.is_resolved
 
     @property
     def of_scores(self) -> "StatsQuestion":
-        """The question for scores. Daily totals have no scores of trace keys and tags."""
+        """The query to read scores with. Daily totals have no scores of trace keys and tags."""
         rollup = RollupPart.nothing(self.buckets.window)
         return replace(self, rollup=rollup) if self.has_keyed else self
 
@@ -207,7 +208,7 @@ class StatsQuestion:
 def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Row]:
     """Choose the groups with the most runs of each grouping.
 
-    Groups are counted first, because latency sketches of 300,000 groups would take 2 s.
+    Groups are counted first, because latency quantiles of 300,000 groups would take 2 s.
 
     Returns:
         Rows with `place` (index of the grouping), `label`, `number` of runs, and `groups`: the
@@ -361,11 +362,11 @@ def _write_parts(
 
 
 def _from_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
-    """Write the runs of a question, with the joins that its labels need.
+    """Write the FROM and WHERE of a query's runs, with the joins that its labels need.
 
     Args:
-        question: The question.
-        is_joined: Whether the resolutions of the runs are joined.
+        question: The query.
+        is_joined: Whether to join what other runs of the trace change about a run (`shares`).
     """
     joins = [grouping.join for grouping in question.groupings]
     return Sql("FROM {recorded} {joins} WHERE {of_runs}").fill(
@@ -394,11 +395,11 @@ def _from_totals(question: StatsQuestion, tables: tuple[Sql, Sql]) -> list[tuple
 
 
 def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
-    """Write the condition on the runs of a question.
+    """Write the condition on the runs of a query.
 
     Args:
-        question: The question.
-        is_joined: Whether the resolutions of the runs are joined.
+        question: The query.
+        is_joined: Whether `shares` is joined.
     """
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(

@@ -187,7 +187,7 @@ _BELOW: Final = Sql("""
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
       AND parent_span_id != toFixedString('', 8) AND ({condition})
     LIMIT {most:UInt32}""")
-# The parent span of each of them. Its kind is empty if the parent is not stored.
+# The parent span of each run of `_BELOW`. The kind is empty if the parent is not stored.
 _AROUND: Final = Sql("""
     FROM ({below}) AS inside LEFT ANY JOIN (
       SELECT trace_id AS of_trace, span_id AS of_span, parent_span_id AS next,
@@ -206,9 +206,11 @@ _PASSES: Final = Sql("around IN ('span', 'judge') AND next != toFixedString('', 
 def count_roots(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count the matching runs that are not inside another run, like `count_runs`.
+    """Count the matching runs that are not inside another run, by time bucket.
 
-    None if more than 1,000,000 of them are below a span.
+    Returns:
+        Rows like those of `count_runs`. None if more than 1,000,000 matching runs have a parent
+            span, because finding the runs around them would take too long.
     """
     every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
@@ -286,7 +288,10 @@ def count_plain_traces(
 
 
 def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
-    """Find the starts of the first and last recorded run of a project, or also of plain spans."""
+    """Find the time from the first to the last recorded run of a project; None without runs.
+
+    If `plain` is true, spans that are not runs count, too.
+    """
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs
         FROM {deliveries} WHERE {counted}""").fill(
@@ -478,7 +483,7 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:
-    """Write the condition on runs of a model, and on their days, for those of one version."""
+    """Write the SQL condition that runs of a model, or their daily totals, are of one version."""
     digests = {
         (digest, structure)
         for (_, digest, structure), own in version_numbers(
@@ -505,10 +510,9 @@ def read_scored_runs(
     """Read the newest matching runs of a window, with their scores.
 
     Returns:
-        Runs with `trace_id`, `span_id`, `start_ns` and `unit` (runs of a session have the same);
-            then
-        scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`, `passed` and `failed`.
-        There may also be scores of other runs.
+        The runs, with `trace_id`, `span_id`, `start_ns` and `unit` (the same for all runs of a
+            session), and the scores, with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
+            `passed` and `failed`. Some scores may be of runs that are not in the first list.
     """
     bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
     is_named = find_record_kinds(reader, project).named

@@ -45,7 +45,7 @@ class Sides:
         counts: Approximate number of runs of the baseline and of the candidate.
         names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
             they are "before" and "now".
-        place: SQL of the index of the time window in which a run of the candidate began.
+        place: SQL that gives the time window of a run of the candidate as a number from 0.
         windows: Number of time windows. A release is compared after each window; everything else
             has one window.
         outcomes: Prediction targets by which the runs are compared.
@@ -63,7 +63,7 @@ class Sides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of each prediction for one prediction target: right or wrong, or its distance.
+    """How good each prediction for one target was: right or wrong, or how far from the truth.
 
     Attributes:
         figure: Name under which the comparison lists this result.
@@ -86,7 +86,8 @@ _UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place,
     arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum,
     {unit} AS unit, (start_ns, stratum) AS began""")
 _PART_OF_UNIT: Final = Sql("concat({unit}, '/', stratum)")
-# A tag may change within a session. On both sides, the first run decides where the session counts.
+# A tag may change within a session. The first run of a session decides for which tag value the
+# session counts, in the baseline and in the candidate.
 _FIRST_STRATUM: Final = Sql("min(began).2 AS stratum")
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
@@ -159,9 +160,10 @@ def read_units(
 
     Returns:
         One row for all units with equal sums; `units` is their number. `is_before` is true for the
-        baseline, `place` is the index of the time window, `stratum` the tag value. `total` is the
-        sum of `figure`, and `first` its mean in the unit's first window, both in `MILLIONTHS`. `n`
-        is the number of runs with a value.
+        baseline, `place` is the index of the time window, `stratum` the tag value. `figure` names
+        what is compared, such as `latency`. `total` is the sum of its values over the runs, and
+        `first` their mean in the unit's first window, both in `MILLIONTHS`. `n` is the number of
+        runs with a value.
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
@@ -346,7 +348,10 @@ def sample_traces(
 
 
 def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
-    """Count the runs `before` and `after` with each `token` of a tag that occurs on both sides."""
+    """Count the runs of the baseline (`before`) and of the candidate (`after`) by tag value.
+
+    Only tag values that occur in both are returned. The column `token` has the tag and its value.
+    """
     sql = Sql("""
         SELECT arrayJoin(arrayDistinct(tag_kv)) AS token,
           countIf({is_before}) AS before, count() - before AS after
@@ -359,7 +364,7 @@ def count_tag_values(reader: Reader, sides: Sides) -> list[Row]:
 
 
 def count_both(reader: Reader, runs: Sql, sides: tuple[Sql, Sql], values: Mapping[str, Any]) -> Row:
-    """Count the runs of two sides, `before` and `after`, and the runs on both, `shared`."""
+    """Count the runs of two sets, as `before` and `after`, and the runs in both, as `shared`."""
     before, after = sides
     sql = Sql("""
         SELECT countIf({before}) AS before, countIf({after}) AS after,

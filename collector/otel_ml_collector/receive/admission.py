@@ -72,7 +72,7 @@ class _Sender:
     """How many bytes a sender queued recently.
 
     Attributes:
-        had: Bytes, decaying over time.
+        had: The bytes; older ones count less.
         at_s: Time of that value, in seconds of a monotonic clock.
     """
 
@@ -222,8 +222,8 @@ class Pressure:
     Args:
         clock: Returns a monotonic time in seconds.
         cpu: Returns the CPU seconds used by all threads of the process.
-        is_collecting: Tells whether the requests in progress only wait for others to be stored
-            with them.
+        is_collecting: Returns whether the requests in progress only wait so that they are stored
+            together with later ones.
     """
 
     def __init__(

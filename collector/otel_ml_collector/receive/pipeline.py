@@ -214,7 +214,8 @@ class Intake:
 
         If the request cannot be stored in time, the sender gets `Unavailable` and should retry. If
         the request has more than 256 KiB, storing continues in the background. When the sender
-        sends the same bytes again, that request waits for the work that is already in progress.
+        sends the same bytes again, that request waits for the work that is already in progress. A
+        smaller request is dropped if the store has not begun to write it.
 
         Args:
             export: The request.
@@ -278,7 +279,7 @@ class Intake:
             self._idle.set()
 
     async def _go_on(self, export: Export, reservation: Reservation) -> ExportAnswer:
-        """Do the work of a request in a task of its own, or wait for that of the same request."""
+        """Process a request in its own task, or wait for an earlier task with the same bytes."""
         key = await self._on_thread(_digest, export)
         task = self._going_on.get(key)
         if task is None:

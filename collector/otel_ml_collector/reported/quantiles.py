@@ -14,7 +14,7 @@ def add_buckets(
     """Add the buckets of a histogram of values that are not negative.
 
     Args:
-        intervals: Number of values between two bounds, which this function changes.
+        intervals: Number of values by (lower, upper) bound. This function changes it.
         bounds: Upper bounds of the buckets, except the last one, which has no upper bound.
         buckets: Number of values in each bucket.
         weight: 1 to add the buckets, -1 to subtract them.

@@ -1,10 +1,10 @@
 """Defines the tokens and the cost of a run, as SQL over `runs`. No other place defines them.
 
 * *Own*: what the run recorded, completed by other records of its call. Lists and filters use it.
-* *Counted*: what totals add up. A call that several runs record has its amounts once, and an agent
-  that reports the sum of its calls has none.
-* *With inside*: what the run used. That is its counted amounts, else those of the runs inside it.
-  Questions about a single run or an average run use it: comparisons, slices, `mean(cost)`.
+* *Counted*: what totals add up. If several runs record a call, one of them has its tokens and cost.
+  An agent that reports the sum of its calls has none.
+* *With inside*: what the run used. That is its counted values, else those of the runs inside it.
+  Use it for a single run or an average run: comparisons, slices, `mean(cost)`.
 
 Design record: docs/design/059-measures.md.
 """
@@ -60,8 +60,9 @@ _OF_TRACES: Final = Sql("""
 class RunAmounts:
     """Gives the SQL expressions for tokens and cost of a run.
 
-    *Own* is what the run's span reports. *Counted* is what totals add: nothing for a run that
-    repeats a call that another run records too.
+    *Own* is what the run's span reports. Other records of the same call add what it lacks.
+    *Counted* is what totals add. If two runs record the same call, totals add it for one of them
+    and nothing for the other.
 
     Attributes:
         is_resolved: Whether the query joins `shares`, which has the counted values. Without it, own
@@ -71,7 +72,7 @@ class RunAmounts:
     is_resolved: bool
 
     def own(self, name: str) -> Sql:
-        """Write the recorded number of a sort of tokens, or the cost; NULL if the run has none."""
+        """Return the SQL for the own value of `input_tokens`, `cost` etc.; NULL if none."""
         own = identifier(name, (*TOKENS, "cost"))
         if not self.is_resolved:
             return own
@@ -80,7 +81,7 @@ class RunAmounts:
         return Sql("coalesce({first}, {second})").fill(first=first, second=second)
 
     def read(self, name: str) -> Sql:
-        """Write the counted number of a sort of tokens, or the cost; NULL if nothing counts."""
+        """Return the SQL for the counted value of `input_tokens`, `cost` etc.; NULL if none."""
         return counted(name) if self.is_resolved else self.own(name)
 
     @property
@@ -95,12 +96,12 @@ class RunAmounts:
 
     @property
     def tokens_with_inside(self) -> Sql:
-        """The tokens, else those of the runs inside the run. The query joins `sum_inside`."""
+        """The counted tokens, else those of the runs inside. The query must join `sum_inside`."""
         return Sql("if({n} > 0, {n}, inside_tokens)").fill(n=self.tokens)
 
     @property
     def cost_with_inside(self) -> Sql:
-        """The cost, else that of the runs inside the run; NULL if neither is known."""
+        """The counted cost, else that of the runs inside; NULL if neither is known."""
         return Sql("if({n} > 0, {n}, coalesce(nullIf(inside_cost, 0), {cost}))").fill(
             n=self._paid, cost=self.cost
         )
@@ -129,7 +130,7 @@ class RunAmounts:
         )
 
     def sum_traces(self, amount: Sql) -> Sql:
-        """Write the join that adds what a trace used of a counted amount, as `summed`."""
+        """Return the JOIN that adds the sum of `amount` over a run's trace, as column `summed`."""
         return _OF_TRACES.fill(
             amount=amount,
             recorded=RECORDED,
@@ -139,7 +140,7 @@ class RunAmounts:
 
 
 def sum_tokens(read: Callable[[str], Sql]) -> Sql:
-    """Write the sum of input and output tokens; NULL if neither is known."""
+    """Return the SQL for the sum of input and output tokens; NULL if neither is known."""
     return Sql("coalesce({given} + {made}, {given}, {made})").fill(
         given=read("input_tokens"), made=read("output_tokens")
     )

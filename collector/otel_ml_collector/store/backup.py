@@ -1,10 +1,11 @@
 """Backs up the embedded store at one moment, and restores a data directory from a backup.
 
-The writer pauses between two groups while the engine makes hard links to the parts of each table.
-The collector goes on while these are copied. A backup is complete once its folder has its final
-name: before that, the name ends with ``.partial``. A restore is complete or changes nothing: it
-creates the tables as this program defines them and adds the parts. A backup keeps its schema, so
-the next start upgrades an older one.
+The writer pauses between two groups of records while the engine makes hard links to the parts of
+each table. Then the collector goes on while the links are copied. A backup is complete once
+its folder has its final name. Before that, the name ends with ``.partial``.
+
+A restore is complete or changes nothing. It creates the tables as this program defines them and
+adds the parts. A backup keeps its schema, so the next start upgrades an older one.
 """
 
 import errno
@@ -256,7 +257,7 @@ class Restored:
     """The result of a restore.
 
     Attributes:
-        parts: Number of restored data parts. A part is a folder of files of a table.
+        parts: Number of restored data parts. A part is a folder with some rows of a table.
         is_checked: Whether the checksum of each file was compared. Backups of older versions have
             no checksums, so only the file sizes were compared.
     """

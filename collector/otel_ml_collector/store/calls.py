@@ -1,5 +1,8 @@
 """Keeps the resolutions of runs up to date, whatever is stored.
 
+A resolution says which tokens and cost totals count for a run, which session, user and experiment
+it inherits, and which feedback for trace keys and tags it has.
+
 Runs that arrive in one batch are resolved before they are stored. All other changed traces are
 resolved in background passes: from memory if all runs of the trace are there, otherwise by reading
 the trace. A mark in the store shows where a killed collector stopped. Only changed resolutions are
@@ -84,7 +87,7 @@ _MARKS: Final = Sql("""
 
 
 def _arrivals(end: Sql) -> Sql:
-    """Write the SQL for the first or last arrival of everything that a pass resolves.
+    """Return the SQL for the first or last arrival of everything that a pass resolves.
 
     Runs alone are not enough: a killed collector may have stored feedback by key after the last
     run.
@@ -147,7 +150,7 @@ class NamedRuns:
         self._guard = threading.Lock()
 
     def resolve(self, project: str, owners: Collection[str]) -> None:
-        """Resolve the runs that these keys and tags of a project mean.
+        """Resolve the runs of a project that have these trace keys or tags.
 
         Raises:
             Unavailable: The store does not answer.
@@ -160,15 +163,15 @@ class NamedRuns:
 
 
 class CallWatch:
-    """Finds and stores what the runs of a trace change about each other, in background passes.
+    """Finds which runs record the same call, and what runs inherit from their trace.
 
-    For each new trace, a pass finds which runs record the same call, and which session, user and
-    experiment a run inherits. A project needs no pass if one instrumentation records all of its
-    calls, and either all or none of its runs name a session, a user and an experiment. The cost of
-    a pass depends on the new records, not on the size of the store. If no other collector writes to
-    the store, the new traces are still in memory.
+    It does so in background passes over new traces, and stores the result. A run inherits session,
+    user and experiment from its trace. A project needs no pass if one instrumentation records all
+    of its calls, and either all or none of its runs name a session, a user and an experiment. The
+    cost of a pass depends on the new records, not on the size of the store. If no other collector
+    writes to the store, the new traces are still in memory.
 
-    Feedback for a trace key or a tag is assigned to its runs at once.
+    A pass also assigns feedback for a trace key or a tag to all runs with that key or tag.
 
     Args:
         connections: The store.
@@ -187,8 +190,8 @@ class CallWatch:
         # Keys and tags with new records, by project.
         self._annotated: dict[str, set[str]] = {}
         self._noted_ns = 0
-        # Ends of the resolved arrivals: `_done_ns` for new ones, `_past_ns` for those before the
-        # first pass, which end at `_began_ns`.
+        # Arrival times up to which records are resolved: `_done_ns` for new records, `_past_ns` for
+        # those before the first pass. The latter are complete at `_began_ns`.
         self._began_ns: int | None = None
         self._done_ns = self._past_ns = 0
         self._window_ns = HOUR_NS
@@ -324,15 +327,16 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Find which of these runs totals must not count with their own tokens and cost.
+        """Find those of these runs for which totals count other tokens or cost than the run's own.
 
-        A background pass over everything new runs first, so the answer is up to date.
+        First resolves everything new in a pass, so the answer is up to date.
 
         Args:
-            runs: Project, start time and IDs of each run.
+            runs: Project, start time, trace ID and span ID of each run.
 
         Returns:
-            What totals count instead, by run ID. Runs whose own values count are left out.
+            The tokens and cost that totals count, by run ID. Runs whose own values count are left
+            out.
 
         Raises:
             Unavailable: The store does not answer.
@@ -352,7 +356,7 @@ class CallWatch:
         return call_shares
 
     def _find_kept(self, runs: Sequence[Key], call_shares: dict[str, CallShare]) -> Iterator[Key]:
-        """Find resolved amounts of runs whose trace is complete in memory. Yield all other runs."""
+        """Add the results for runs whose trace is complete in memory. Yield all other runs."""
         traces: dict[tuple[str, bytes], RecentTrace | None] = {}
         for run in runs:
             project, _, trace_id, span_id = run
@@ -365,7 +369,7 @@ class CallWatch:
                 call_shares[f"{trace_id.hex()}-{span_id.hex()}"] = share
 
     def _begin(self) -> None:
-        """Find the time from which arrivals are unresolved, by this collector or another one."""
+        """Find the arrival time up to which this collector, or another one, resolved records."""
         marks = {row["name"]: row["value"] for row in read_rows(self._client, _MARKS, {})}
         own_ns = marks.get(self._mark_name)
         seen_ns = own_ns - _OVERLAP_NS if own_ns else max(marks.values(), default=0) - HOUR_NS
@@ -380,7 +384,7 @@ class CallWatch:
         self._marked = (time.monotonic(), self._past_ns)
 
     def _resolve_arrivals(self, after_ns: int, until_ns: int) -> int:
-        """Resolve the arrivals of an interval, or of its beginning if there are too many.
+        """Resolve the records that arrived in an interval, or the first ones if there are too many.
 
         Returns:
             The end of the resolved interval.

@@ -51,7 +51,7 @@ _QUERY: Final = {
     "materialize_skip_indexes_on_insert": 0,
     "do_not_merge_across_partitions_select_final": 1,
     "prefer_column_name_to_alias": 1,  # a name means the column, not an alias of its hex text
-    # With statistics, each statement opens those of every part: a tenth of a small one's CPU time.
+    # With statistics, a statement opens those of every part: 10 % of the CPU time of a small one.
     "use_statistics": 0,
     # The profile of a server's user may set these differently, which would change answers.
     "join_use_nulls": 0,
@@ -113,9 +113,10 @@ EVERY_PROJECT: Final = ""
 class Memory:
     """A cache of facts about a store, such as which kinds of records a project has.
 
-    The readers and writers of this process share it. That a project has no records of a kind is
-    remembered only if no other process writes to the store. That it has some is always remembered.
-    If they are deleted later, this costs an unnecessary query, but no answer changes.
+    The readers and writers of this process share it. It always remembers which kinds of records a
+    project has. It remembers that a kind is missing only if no other process writes to the store.
+    If all records of a kind are deleted later, this costs an unnecessary query, but no answer
+    changes.
 
     Attributes:
         is_alone: Whether no other process writes to the store.
@@ -139,7 +140,7 @@ class Memory:
     def work_out(
         self, key: Hashable, make: Callable[[], _Made], rows: Callable[[_Made], int]
     ) -> _Made:
-        """Return the answer that `make` returns, or the kept answer under the same key.
+        """Return the cached answer under a key. If there is none, compute it with `make`.
 
         Args:
             key: Identifies the question, and the state of the store on which the answer depends.
@@ -161,7 +162,7 @@ class Memory:
         return made
 
     def recall_answer(self, key: Hashable) -> Any:
-        """Return the kept answer under a key; None if there is none."""
+        """Return the cached answer under a key; None if there is none."""
         with self._guard:
             return self._answers[key][0] if key in self._answers else None
 
@@ -260,7 +261,7 @@ class Connections:
 
     Attributes:
         name: The URL without password and options.
-        memory: What is known about the store without a query.
+        memory: A cache of facts about the store.
 
     Raises:
         StoreUnreachable: The disk of the data directory fails or is full.
@@ -284,15 +285,12 @@ class Connections:
         return self._folder
 
     def may_be_merging(self) -> bool:
-        """Return whether the engine may be merging parts: something was written lately.
-
-        "Lately" means in the last ten minutes.
-        """
+        """Return whether the engine may merge parts, because of a write in the last 10 minutes."""
         written_s = max((client.written_s for client in self._clients), default=-math.inf)
         return time.monotonic() - written_s < _MERGES_WITHIN_S
 
     def note_address(self, address: str) -> None:
-        """Write this collector's address into the lock file, for others that find it locked."""
+        """Write this collector's address into the lock file, for processes that find it locked."""
         if self._lock_file is not None:
             os.write(self._lock_file, f"{address}\n".encode())
 

@@ -1,8 +1,9 @@
-"""Recorded runs as three relations, from the widest to the narrowest. Only this file uses it.
+"""Recorded runs as three relations, from the widest to the narrowest.
 
-* `DELIVERIES`: every delivery of each ended run. Use it for queries by key and for existence.
-* `RECORDED`: ended runs, each once, with the values of the winning delivery.
-* `CountedRuns`: the recorded runs that a figure counts, and the amounts that count for each.
+* `DELIVERIES`: every stored copy of each ended run, which a sender can send several times. Use it
+  for queries by key and for existence.
+* `RECORDED`: ended runs, each once, with the values of the copy that counts.
+* `CountedRuns`: the recorded runs that statistics count, with the tokens and cost that count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class Bounds:
 
     @property
     def sql(self) -> Sql:
-        """The condition on runs, or on other records with the key of a run."""
+        """The SQL condition, for `runs` and other tables with `project` and `start_ns`."""
         parts = [self.projects]
         if self.start is not None:
             parts.append(Sql("start_ns >= {start}").fill(start=self.start))
@@ -86,11 +87,11 @@ class CountedRuns:
 
     Attributes:
         bounds: Limits on the project and start of the runs.
-        repeats, items: Whether to leave out repeated records and runs on items. False if the
-            project has none, or if the query is about them.
+        repeats, items: Whether to leave out runs that repeat a call, and runs of experiments (on
+            items of a data set). False if the project has none, or if the query is about them.
         kinds: Whether runs of all kinds count.
         is_joined: Whether the query joins `shares`. Then its columns show which runs to leave out,
-            and resolutions are read only once.
+            so the table of resolutions is read only once.
     """
 
     bounds: Bounds
@@ -101,13 +102,13 @@ class CountedRuns:
 
     @property
     def own_conditions(self) -> list[Sql]:
-        """The conditions on the own row of a run."""
+        """The conditions on the row of a run in `runs`."""
         conditions = [] if self.kinds else [IS_CALL]
         return conditions + ([Sql("NOT (") + _IS_OF_ITEM + Sql(")")] if self.items else [])
 
     @property
     def resolved_conditions(self) -> list[Sql]:
-        """The conditions on the resolution of a run, as `leaves_out` tests it."""
+        """The conditions on the resolution of a run: what other runs change about it."""
         left_out = [_IS_REPEAT] if self.repeats else []
         left_out += [_IS_OF_ITEM] if self.items else []
         if self.is_joined:
@@ -121,7 +122,7 @@ class CountedRuns:
         return self.own_conditions + self.resolved_conditions
 
     def with_resolved(self, own: Condition) -> Condition:
-        """Add the conditions on resolutions of runs to a condition on their own rows."""
+        """Add `resolved_conditions` to a condition on rows of `runs`."""
         return all_of([own, *map(Condition, self.resolved_conditions)])
 
     def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
@@ -139,7 +140,7 @@ class CountedRuns:
 
     @property
     def tried(self) -> Sql:
-        """The condition on runs that count in experiments, at any time.
+        """The SQL condition on the runs that experiments count, whenever they started.
 
         Use it instead of `sql`, which leaves out the runs of experiments.
         """
@@ -151,7 +152,7 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Return the SQL condition that a run only repeats a call that another run counts for.
+    """Return the SQL condition on runs that repeat a call. Another run of that call counts.
 
     Args:
         among: A condition on project and start time, to limit how much is read.
@@ -160,7 +161,7 @@ def repeats(among: Sql) -> Sql:
 
 
 def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
-    """Write the condition on runs that have at least one of these resolved values."""
+    """Return the SQL condition on runs whose resolution passes at least one of these tests."""
     return Sql("""(project, start_ns, trace_id, span_id) IN (
       SELECT project, start_ns, trace_id, span_id FROM settled FINAL
       WHERE {among} AND ({tests}))""").fill(among=among, tests=join_sql(" OR ", tests))
@@ -215,9 +216,9 @@ def named(name: Sql) -> Sql:
 
 
 def unit_of(*, is_joined: bool) -> Sql:
-    """Write the unit of clustering of a run: its session, else its trace's session, else its trace.
+    """Return the SQL for the cluster of a run: its session, else that of its trace, else its trace.
 
-    Runs of one unit are not independent. A session over several traces is one unit.
+    Runs of one cluster are not independent. A session over several traces is one cluster.
 
     Args:
         is_joined: Whether the query joins `shares`.
@@ -236,7 +237,7 @@ def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
     Args:
         name: The column, `session` or `user`.
         own: The test on that column. An empty text must not pass it.
-        of_trace: The same test on the column of the same name in `resolved`.
+        of_trace: The same test on the column of the same name in the table `settled`.
         among: A condition on project and start time, to limit how much is read.
     """
     return Sql("(({own}) OR ({n} = '' AND {resolved}))").fill(
@@ -245,7 +246,7 @@ def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
 
 
 def counted(name: str) -> Sql:
-    """Write the value of a run's number that counts. The query must join `shares`."""
+    """Return the SQL for a number of a run as totals count it. The query must join `shares`."""
     column = identifier(name, RESOLVED_RUNS.names())
     return Sql("if(has_share, shared_{n}, {n})").fill(n=column)
 

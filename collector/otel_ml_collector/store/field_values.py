@@ -261,8 +261,8 @@ class VersionFields:
         """Return the summaries of fields, each with the number of runs that could have the field.
 
         For a field of the inputs, this is the number of runs with inputs. For a table column, it is
-        the number of cells. For a measured value or a score, only the runs that have it count: if
-        it is absent, it was not measured, so it is not missing.
+        the number of cells. A measured value or a score is never missing, so this is the number of
+        runs that have it.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 

@@ -259,9 +259,9 @@ class Outbox:
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
-        """Note that the destination has all records of a kind that arrived up to a time.
+        """Store how far the records of a kind were sent and acknowledged.
 
-        This moves the cursor of the kind. On return the new cursor is on disk.
+        The next pass sends only records that arrived later. On return, this is on disk.
 
         Args:
             kind: One of `KINDS`.

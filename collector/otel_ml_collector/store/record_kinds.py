@@ -261,9 +261,9 @@ def of_tag_names(
     """Mark late-arriving tags as absent if no late-arriving tag has one of the given names.
 
     Most filters use only tags that were sent with the spans. Then a query need not join
-    late-arriving tags. This function remembers which names exist. It also remembers which names do
-    not exist, if no other collector writes to the store: `note_record_kinds` then sees each new
-    name.
+    late-arriving tags. The answer is cached: always if the name exists, and if it does not, only as
+    long as no other collector writes to the store. New names of this collector are noticed by
+    `note_record_kinds`.
 
     Args:
         reader: The store.
@@ -521,7 +521,8 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
 
     Args:
         label: Query parameter with the name of the ground truth or label.
-        source: SQL for ``actual`` (ground truth), ``human`` or ``agent`` (labels).
+        source: SQL of the source: ``'actual'`` for ground truth, ``'human'`` for labels of
+            reviewers, ``'agent'`` for labels of agents.
         kinds: The record kinds of the project.
 
     Returns:

@@ -73,7 +73,7 @@ def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int
 
     Args:
         client: Client of this thread.
-        memory: What is known about projects without a query. It forgets these days.
+        memory: Cached facts about projects. Those about these days are removed.
         days: Projects, each with the start of a day (UTC, nanoseconds since 1970).
     """
     marked = sorted(set(days))

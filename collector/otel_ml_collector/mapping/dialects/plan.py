@@ -329,7 +329,7 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
 
 
 def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int]:
-    """Set the kind of spans whose operation executes a tool. Return the indexes of the others.
+    """Set the kind of spans whose operation executes a tool. Return the indexes of all others.
 
     Frameworks around a tool call it a task or a step, so the operation is preferred.
     """
@@ -517,10 +517,10 @@ def _count_cached_input(values: AttributeColumns) -> None:
 def _keep_own_usage(run_columns: RunColumns) -> None:
     """Remove tokens and cost from runs that are neither model calls nor agents.
 
-    Chains and tools around a call repeat the sum of the calls inside them. Their attributes keep
-    it. An agent may be the only one that reports usage, so its numbers are kept: they count where
-    nothing inside the agent reports any (`same_calls.find_shares`). Spans of our own SDK do not
-    repeat such sums.
+    Chains and tools around a call repeat the sum of the calls inside them. The sum stays in their
+    attributes. An agent may be the only one that reports usage, so its numbers are kept: they count
+    if nothing inside the agent reports any (`same_calls.find_shares`). Spans of otel-ml's own SDK
+    do not repeat such sums.
     """
     kinds, dialects = run_columns.columns["kind"], run_columns.columns["dialect"]
     if _REPORTING.issuperset(kinds):

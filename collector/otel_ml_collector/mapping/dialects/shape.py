@@ -48,7 +48,7 @@ _GENERAL: Final = frozenset(
 # Spans of databases, queues and flags are not calls, even if they contain a model's answer.
 _OTHERS: Final = ("db.", "messaging.", "feature_flag.", "graphql.")
 _OTHER_EVENTS: Final = frozenset({"feature_flag", "db", "messaging", "graphql"})
-# Scopes that a table knows start with one of these. LiteLLM's other spans repeat its calls.
+# Scope names of known libraries start with one of these. LiteLLM's other spans repeat its calls.
 _KNOWN_SCOPES: Final = (
     *("litellm", "otel_ml"),
     *(dialect.scope for dialect in DIALECTS if dialect.scope),
@@ -276,7 +276,7 @@ def _special_events(events: Sequence[Event]) -> list[Event]:
 def _may_be_call(span: Span, shape: ShapeNames, own: Collection[str]) -> bool:
     """Return whether a span may be a call: whether it has a model, and counts unless it failed.
 
-    This looks at each value once, and opens none. Most spans end here.
+    This looks at each value once and parses no JSON. It rules out most spans.
     """
     attributes = span.attributes
     has_model = has_object = False
@@ -373,7 +373,8 @@ def _has_failed(span: Span) -> bool:
 def _is_client(span: Span, signs: Signs) -> bool:
     """Return whether a failed span calls a model itself.
 
-    It is the span of a client, has an error of a client, is named after a call, or has a request.
+    That is so if its span kind is client, if its error comes from a provider's client library, if
+    its name is that of a call, or if it has the parameters or messages of a request.
     """
     if span.kind in {_SERVER, _CONSUMER} or _is_transport(span):
         return False

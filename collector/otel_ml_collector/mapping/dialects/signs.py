@@ -1,7 +1,8 @@
-"""Finds the signs of a model call in the values of a span whose attribute names no table knows.
+"""Finds the signs of a model call in the values of a span of an unknown library.
 
-The signs are a known model, counts of tokens, and values that look like messages: a list of role
-and content, or a question and an answer under paired names.
+A library is known if it has a table of attribute names in `tables.py`. The signs are a known model,
+counts of tokens, and values that look like messages: a list of role and content, or a question and
+an answer under paired names.
 """
 
 import itertools
@@ -258,8 +259,9 @@ class Signs:
     """What was found on a span of an unknown library that suggests a model call.
 
     Attributes:
-        models: Names of a model that is known; None if there are none.
-        unknown_model: Name of a model that is not known; empty if there is none.
+        models: The requested and the answering model, if their names are those of known models;
+            else None.
+        unknown_model: A model name that is not known; empty if there is none.
         counts: Token counts, by the field of a run that they fill, such as `input_tokens`.
         usage_source: Attribute or event with the first token count.
         inputs, outputs: Messages, texts or objects; None if there are none.
@@ -624,7 +626,7 @@ def _begin_alike(question: Words, answer: Words) -> bool:
 
 
 def _kind_of(name: str) -> str:
-    """Convert a library's word for its span, such as ``LLM`` or ``record_root``, to our kind."""
+    """Convert a library's word for its span, such as ``LLM`` or ``record_root``, to a run kind."""
     whole = name.rpartition(".")[2].strip().lower()
     kinds = [_KIND_OF_NAME.get(whole, ""), *(_KIND_OF_NAME.get(x, "") for x in words_of(whole)[:4])]
     return next((kind for kind in kinds if kind in CALLS), next(filter(None, kinds), ""))

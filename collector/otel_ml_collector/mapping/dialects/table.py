@@ -118,8 +118,8 @@ class Dialect:
             name that ends with ``.N`` the prefix of a list.
         rows: Sources of all fields except the kind.
         kind_sources: Attributes that state the kind.
-        kinds: Values of these attributes in lower case, mapped to our kinds.
-        endings: Ends of such values, mapped to our kinds. The first match is used.
+        kinds: Values of these attributes in lower case, mapped to kinds of runs.
+        endings: Ends of such values, mapped to kinds of runs. The first match is used.
         other_kind: Kind for unknown values; empty if evidence decides.
         named_kinds: Kinds of spans without such a value and without ``gen_ai.operation.name``. A
             kind applies if the span has one of its attributes.
@@ -136,8 +136,8 @@ class Dialect:
             the value.
         texts: Sources that are plain text if another attribute (the value of the mapping) is
             ``text/plain``.
-        instead: Sources to ignore if the span has the attribute of another convention that they map
-            to. A name that ends with a dot is a prefix.
+        instead: Sources to ignore, each with the attribute of another convention. A source is
+            ignored if the span has that attribute. A name that ends with a dot is a prefix.
         needs: Names in the form of `marks`. A span whose stated kind is a model call is one only if
             it has one of them or failed. Empty for no condition.
         request: First the attribute of a request, then names of an answer in the form of `marks`. A
@@ -396,7 +396,7 @@ def _inner(path: Sequence[str], suffix: str) -> list[str] | None:
 
 
 def _put(tree: _Tree, path: Sequence[str], name: str) -> None:
-    """Add a name to the tree of names. A name that others extend has no value itself."""
+    """Add a name to the tree. A name that is also the beginning of another one is left out."""
     *above, last = path
     for part in above:
         below = tree.get(part)
