@@ -277,7 +277,8 @@ def find_interval_end(
 ) -> int:
     """Return an end time so that about this many deliveries started since `start_ns`.
 
-    The interval can contain more deliveries if several started in the same nanosecond.
+    A delivery is a stored copy of a run; a sender can send a run several times. The interval can
+    contain more deliveries if several started in the same nanosecond.
     """
     sql = Sql("""
         SELECT start_ns FROM {deliveries}
@@ -633,7 +634,10 @@ def _find_contents(
 
 
 def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
-    """Return the runs that may have late-arriving records; all runs if records use keys."""
+    """Return the runs that may have late-arriving records.
+
+    These are all runs if the project has such records by trace key or tag.
+    """
     kinds = find_record_kinds(reader, project)
     if kinds.keyed_runs:
         return keys
@@ -702,7 +706,7 @@ def _json(value: object) -> str:
 
 
 class Outgoing(io.RawIOBase):
-    """A file that can only be appended to, and whose new bytes are taken out by `take`."""
+    """A file in memory to which a writer appends. `take` returns the new bytes and drops them."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -710,7 +714,7 @@ class Outgoing(io.RawIOBase):
         self.waiting = 0  # bytes that were written, but not taken yet
 
     def writable(self) -> bool:
-        """Return that the file can be written."""
+        """Return True: the file can be written."""
         return True
 
     def tell(self) -> int:

@@ -208,7 +208,7 @@ def _key_of(wanted_evaluation: WantedEvaluation) -> str:
 
 
 def name_owner(wanted_evaluation: WantedEvaluation) -> str:
-    """Return the key or tag that an evaluation is about; empty if it is about a run."""
+    """Return the trace key or tag that an evaluation is about; empty for a run or a session."""
     if wanted_evaluation.tag is not None:
         return own_tag(wanted_evaluation.tag)
     key = _key_of(wanted_evaluation)
@@ -229,7 +229,7 @@ def record_id_of(identity: bytes) -> str:
 
 
 def _time_of(wanted_evaluation: WantedEvaluation, place: int, now_ns: int) -> int:
-    """Read the time of the feedback. By default, it is now and after all earlier items."""
+    """Read the time of an evaluation. By default: now, in the order of the request."""
     if wanted_evaluation.time is None:
         return now_ns + place
     field = f"evaluations.{place}.time"
@@ -287,7 +287,7 @@ def make_span(
 
 
 def make_event(name: str, time_ns: int, facts: Mapping[str, object]) -> dict[str, Any]:
-    """Make an event of an evaluation span."""
+    """Make an event of an evaluation span, in OTLP's JSON."""
     return {"name": name, "timeUnixNano": str(time_ns), "attributes": _attributes(facts)}
 
 
@@ -314,7 +314,7 @@ def make_request(spans: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, int]:
-    """Find the starts of those runs that are stored, by run ID; also of open runs."""
+    """Return the start times of the runs that are stored or still open, by run ID."""
     if not run_ids:
         return {}
     sql = Sql("""
@@ -333,7 +333,7 @@ def find_starts(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[st
 
 
 def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
-    """Find the trace IDs and keys that a stored trace has."""
+    """Return which of these trace IDs and trace keys belong to a stored trace."""
     if not keys:
         return set()
     sql = Sql("""
@@ -344,7 +344,7 @@ def find_keys(reader: Reader, project: str, keys: Sequence[str]) -> set[str]:
 
 
 def find_named_sessions(reader: Reader, project: str, sessions: Sequence[str]) -> set[str]:
-    """Find the sessions that a stored or open run names."""
+    """Return which of these sessions have a run that is stored or still open."""
     if not sessions:
         return set()
     sql = Sql("""
@@ -364,7 +364,7 @@ async def store_request(
     """Store an OTLP request that the collector made itself, in the same way as received ones.
 
     Raises:
-        Rejected: It cannot be stored.
+        Rejected: The request cannot be stored.
     """
     reservation.grow(len(body))
     may = replace(access, scopes=access.scopes | {INGEST}, projects=(project,))

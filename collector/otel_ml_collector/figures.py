@@ -83,7 +83,7 @@ class GroupTotals(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FiguresQuery:
-    """The choice of figures on a page; API and pages take it as parameters."""
+    """Parameters of pages and API routes with figures: period, grouping, order and time zone."""
 
     last: Annotated[Past, Query(description="Length of the period")] = "24h"
     users: Annotated[
@@ -195,7 +195,7 @@ def _before(window: Window) -> Window:
 
 
 def list_people(reader: Reader, project: str) -> list[UserGroup]:
-    """List whether the runs of a project can be grouped by user, session, both or neither."""
+    """Return by what the runs of a project can be grouped: user, session, both or neither."""
     named = find_record_kinds(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
     return [experiment for experiment in both if experiment in named]
@@ -366,7 +366,7 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """A table by model or user: first all runs, then the groups, then all other runs.
+    """A table by model or user: a row for all runs, one for each large group, one for the rest.
 
     Attributes:
         judge: The judge whose pass rate or mean score the column "quality" shows; None if no judge
@@ -517,7 +517,7 @@ def make_table(
     judge: JudgeFigures | None,
     where: str = "",
 ) -> GroupTable:
-    """Make a table of groups; each row leads to its runs, a session to its page."""
+    """Make a table of groups. Each row links to its runs, or to the page of its session."""
     shown, others = of.groups[:_TABLE_ROWS], of.groups[_TABLE_ROWS:]
 
     def row(name: str, figures: RunFigures, where: str = "", page: str = "") -> GroupRow:
@@ -634,7 +634,10 @@ def _count_passed(judge: JudgeFigures, figures: RunFigures) -> tuple[float, int]
 
 
 def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
-    """Write how much a rate changed, in points. Each rate is given as its part and its whole."""
+    """Write how much a rate changed, in points.
+
+    Each rate is given as two numbers: how many runs failed (or passed), and how many there are.
+    """
     if not now[1] or not before[1]:
         return ""
     change = now[0] / now[1] - before[0] / before[1]
@@ -654,7 +657,10 @@ def draw_curve(
     over: Buckets,
     missing: float | None = None,
 ) -> str:
-    """Draw a figure of the buckets of a window as SVG points; buckets without runs have none."""
+    """Draw a figure over the time buckets of a window, as the points of an SVG curve.
+
+    Buckets without runs get the value `missing`; None leaves them out.
+    """
     values = [missing] * len(over.starts_ns)
     for bucket in buckets:
         values[over.place_of(bucket.start_ns)] = value(bucket)

@@ -180,8 +180,8 @@ class Keyring:
             headers: Headers or metadata with lower-case names: ``authorization: Bearer KEY`` or
                 ``x-api-key: KEY``.
             is_local: Whether the sender is on this machine. This matters only while no key exists.
-                A local sender then needs no key. If keys are required, it can send the token from
-                the data directory instead, to create the first key.
+                If keys are optional, a local sender then may do everything. If they are required,
+                it can send the token from the data directory, to create the first key.
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND

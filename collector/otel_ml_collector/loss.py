@@ -243,9 +243,10 @@ class LossCounts(BaseModel):
 
 
 class LossHour(LossCounts):
-    """How many spans of a process, of those that ended in one hour, were received or are missing.
+    """The number of received and of missing spans of a process, for the spans of one hour.
 
-    The end of a missing span is unknown, so the span counts in the hour of the next received one.
+    A span belongs to the hour in which it ended. For a missing span this is unknown, so it counts
+    in the hour of the next received one.
     """
 
     hour: str = Field(description="Start of the hour, RFC 3339 in UTC")

@@ -53,11 +53,11 @@ NO_NAMES: Final = TraceNames()
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Values of a run that depend on other records, where they differ from those of its span.
+    """Values of a run that come from other records, and differ from those of its own span.
 
     Attributes:
-        share: The tokens and cost that totals add for this run, if other spans recorded the same
-            call or repeat its usage. None if totals add the run's own tokens and cost.
+        share: The tokens and cost that totals add for this run, if another run records the same
+            call, or if this run reports the sum of calls below it. None if totals add its own.
         names: Session, user and experiment that the run inherits from other runs of its trace.
         owners: The trace keys and tags under which late-arriving records of the run (such as
             feedback) are stored, sorted.
@@ -128,7 +128,8 @@ class ResolvedRun:
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
     """Return whether a run names a session, a user and an experiment, in this order.
 
-    If all runs of a trace name the same of these three, no run inherits any.
+    If the result is the same for all runs of a trace, no run lacks what another one has, so none
+    inherits anything.
     """
     return run.session != "", run.user != "", run.experiment != ""
 

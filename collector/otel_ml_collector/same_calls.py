@@ -189,7 +189,8 @@ class CallShare:
         record_of: Span ID of the run that counts, if this run only repeats its call; else empty.
         others: The other records of the call, if this run counts.
         tokens, cost: The values that totals add for this run. Each comes from any record of the
-            call. They are empty if the run repeats another one or the sum of the runs below it.
+            call. They are empty if the run only repeats another one, or if it is an agent that
+            repeats the sum of its calls.
         facts: Facts about the call from all of its records together, if there are several.
         trace_id: The trace of the run `record_of`; empty if it is in the same trace.
     """
@@ -234,7 +235,9 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find the runs of one request for which totals must not add the run's own tokens and cost.
+    """Find the runs of one request whose tokens and cost would be counted twice in totals.
+
+    Other runs record the same call, or the run reports the sum of the calls below it.
 
     Returns:
         What totals add instead, by project and trace, then by span ID. None if the request has too
@@ -336,14 +339,16 @@ def name_scope(scope: str) -> str:
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Find the runs of a trace for which totals must not add the run's own tokens and cost.
+    """Find the runs of a trace whose tokens and cost would be counted twice in totals.
+
+    Other runs record the same call, or the run reports the sum of the calls below it.
 
     Args:
         runs: All known runs of the trace, in any order. If a span ID occurs twice, the last run
             with it is used.
 
     Returns:
-        The tokens and cost that totals add for these runs, by span ID.
+        The tokens and cost that totals count for these runs instead, by span ID.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
@@ -490,7 +495,9 @@ def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, Call
 
 
 def may_share(with_facts: Sequence[CallRun]) -> bool:
-    """Return whether a trace may have repeated calls or sums of calls. This check is fast.
+    """Return whether a trace may have repeated calls, or runs that add up calls below them.
+
+    This check is fast. If it returns False, `find_shares` finds nothing.
 
     Args:
         with_facts: All runs of the trace for which `has_facts` is true, such as those with tokens.

@@ -100,10 +100,10 @@ class SureLimit:
     def bet(self, total: float, means: Means, seen: float) -> float:
         """Return the evidence that the figure is beyond its limit, after one more time window.
 
-        The evidence is computed as in a bet: see `otel_ml.statistics.betting`. A bet needs the best
-        possible value. For a latency that must stay below its limit, it is 0. Scores and values in
-        payloads have no known best value. For them, it is estimated from the distances from the
-        limit in earlier windows. The first windows therefore add no evidence.
+        The method is testing by betting: see `otel_ml.statistics.betting`. It needs the best
+        possible value. For a latency that must stay below its limit, that is 0. Scores and values
+        in payloads have no known best value, so it is estimated from how far earlier windows were
+        from the limit. The first window has no earlier one, so it adds no evidence.
 
         Args:
             total: The evidence before the window.

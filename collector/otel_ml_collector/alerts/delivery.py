@@ -118,10 +118,11 @@ class AlertDelivery:
         self._wake()
 
     def withdraw(self, project: str, rule: str) -> None:
-        """Stop sending notifications about a muted or deleted rule until it is announced again.
+        """Stop sending notifications about a rule, because it was muted or deleted.
 
-        No message says that the rule's alerts are over. An Alertmanager resolves an alert by
-        itself five minutes after the last message about it.
+        The next call of `announce` starts them again. Receivers get no message that the alerts of
+        the rule are over. An Alertmanager resolves an alert by itself, five minutes after the last
+        message about it.
 
         Raises:
             Unavailable: The store failed.

@@ -41,8 +41,9 @@ class MeasuredSlice:
         is_in: Whether all runs that did not fail have their scores.
         truth: Whether the ground truth has arrived (`in`). If not, `due` while the usual time for
             it to arrive is not over, `overdue` afterwards.
-        means: For a rule with ``surely(...)``, how many sessions have which mean of the compared
-            figure: ``{1.0: 8, 0.5: 2}`` if it is 1 in eight sessions. Empty for other rules.
+        means: Only for a rule with ``surely(...)``: the compared figure, averaged for each session,
+            and the number of sessions with this average. ``{1.0: 8, 0.5: 2}`` means that it is 1.0
+            in eight sessions and 0.5 in two.
     """
 
     runs: int

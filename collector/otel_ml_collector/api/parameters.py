@@ -209,7 +209,9 @@ def write_place(parts: Sequence[str | int | float]) -> str:
 
 
 def read_place(text: str, field: str) -> list[Any]:
-    """Decode a text from `write_place`. The caller must check the parts.
+    """Decode the position of a list page from a text that `write_place` made.
+
+    The user can change this text, so the caller must check the values.
 
     Raises:
         BadInput: The text is not from `write_place`. The error has `field` as the name of the

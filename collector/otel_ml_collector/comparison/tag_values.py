@@ -42,8 +42,8 @@ def find_tag_values(
 ) -> list[TagValueFigures]:
     """Compare a rate of two versions separately for each value of a tag, such as each client.
 
-    The tag is that of the slice that got worst. If there is none, it is the tag whose values get
-    the same weight in both versions.
+    The tag is the one in which a slice got worst. If no slice got worse, it is the tag that the
+    comparison of the versions is weighted by (`SidesVerdict.tag`).
 
     Returns:
         A row for each value that both versions have, the largest deterioration first. Empty if

@@ -456,11 +456,11 @@ def count_stored(
         reader: The store.
         project: The project of the data sets.
         rows: The versions.
-        state: Result of `_read_state` for a set of versions that contains these, if the caller has
-            it already. It is the key of a cache. If it is empty, this function reads it.
+        state: Result of `_read_state` for a set of versions that contains these, to find the counts
+            in a cache. If it is empty, this function reads the state itself.
 
     Returns:
-        Counts by owner of the version (see `own_dataset`). `lines`: number of items in the list
+        Counts by version, as the text of `own_dataset`. `lines`: number of items in the list
         that are stored so far. `stored`: number of these items that are stored. `manifest_digest`:
         digest of the list; it equals the version's digest if the list is complete.
     """

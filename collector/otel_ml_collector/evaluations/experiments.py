@@ -1,8 +1,8 @@
 """Experiments, computed once for the JSON API and the pages.
 
-The verdict is computed by `otel_ml.statistics` when it is read. The store counts the items whose
-runs have the same results, so 100,000 items become a few groups. Only items that are shown are read
-as rows.
+Verdicts are not stored: `otel_ml.statistics` computes them on request. The store counts the items
+whose runs have the same results, so 100,000 items become a few groups. Only items that are shown
+are read as rows.
 """
 
 import math
@@ -328,7 +328,7 @@ class NamedExperiment:
 def find_others(
     reader: Reader, project: str, experiment: ListedExperiment, now_ns: int
 ) -> list[NamedExperiment]:
-    """List the newest other experiments on the same data set, newest first."""
+    """List up to 20 experiments on the same data set, without the given one, newest first."""
     where = f'kind == "{_KIND}" and dataset == {quoted(experiment.dataset)}'
     query = runs.RunsQuery(project, where, limit=SHOWN)
     listed = runs.find_runs(reader, query, now_ns).runs
@@ -372,8 +372,9 @@ def choose_pair(
 def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
     """Choose the default baseline from a list of experiments.
 
-    The newest experiment that names a baseline in the list decides. Else the baseline is the newest
-    experiment with the tag ``baseline``, else the oldest experiment.
+    If an experiment was run with a baseline that is in the list too, this baseline is chosen; the
+    newest such experiment decides. Otherwise the newest experiment with the tag ``baseline`` is
+    chosen. If there is none, the oldest experiment is chosen.
     """
     newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
     by_id = {experiment.run_id: experiment for experiment in experiments}
@@ -464,7 +465,7 @@ def make_recorded(experiment: ListedExperiment) -> ListedExperiment | None:
 
 
 def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
-    """Return the window of recorded runs that are compared. None without them."""
+    """Return the period of the recorded runs that the last experiment replays, if any."""
     value = experiments[-1].comparison.get("recorded")
     return None if value is None else RecordedWindow(*value)
 
@@ -472,7 +473,7 @@ def _window_of(*experiments: ListedExperiment) -> RecordedWindow | None:
 def _sides_of(
     *sides: ListedExperiment | None,
 ) -> tuple[list[str], int, RecordedWindow | None]:
-    """Return the ids of both sides, their first start, and the window of recorded runs."""
+    """Return the IDs of the compared experiments, their first start, and the recorded period."""
     both = [side for side in sides if side is not None]
     ran = [experiment for experiment in both if experiment.run_id != names.RECORDED]
     window = _window_of(ran[-1]) if len(ran) < len(both) else None
@@ -562,7 +563,7 @@ def find_rows(  # noqa: PLR0913 - all by keyword
 def make_experiments(
     reader: Reader, project: str, entries: Sequence[Run]
 ) -> list[ListedExperiment]:
-    """Make the answers of a project's experiments from their runs."""
+    """Describe experiments for the API and the pages, given the run of each experiment."""
     if not entries:
         return []
     start_ns = min(run.start_ns for run in entries)
@@ -681,7 +682,7 @@ def _comparison_of(text: object) -> dict[str, Any]:
 
 
 def _window(value: object) -> list[int] | None:
-    """Read the starts of the first and the last recorded run."""
+    """Read the starts of the first and the last recorded run; None if they are invalid."""
     if not isinstance(value, list) or [*map(type, value)] != [int, int]:
         return None
     first, last = value
@@ -713,8 +714,8 @@ def compare(
         now_ns: Current time, in nanoseconds since 1970.
         baseline: Run ID of another experiment, ``recorded`` or ``none``, as in `find_pair`. None
             for the experiment's own baseline.
-        most: Number of item IDs to read for each group of items with identical results; at least
-            1,000.
+        most: Maximum number of item IDs to read for each group of items with identical results.
+            Values below 1,000 count as 1,000.
 
     Raises:
         Missing: The experiment or the baseline does not exist.
@@ -734,9 +735,9 @@ def _compare_sides(
     *,
     most: int,
 ) -> Compared:
-    """Count the items of both sides, and compare them with the options of the experiment.
+    """Compare an experiment with its baseline, with the options stored in the experiment.
 
-    The result is cached until the store has new data for them.
+    The result is cached until the store has new data for either of them.
     """
     both = [part for part in (other, experiment) if part is not None]
     if sum(experiment.done for experiment in both) >= MOST_RUNS:
@@ -927,7 +928,7 @@ def _find_judge_errors(
 
 
 def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
-    """Make the report of a compared experiment, like the SDK and the command line.
+    """Make the report of a compared experiment that the SDK and the command line also show.
 
     `page` is the address of the project's pages, for its links.
     """
@@ -1109,7 +1110,7 @@ def cut_rows(
     limit: int,
     cursor: str | None,
 ) -> ExperimentRows:
-    """List the items of one kind, starting at a cursor."""
+    """List one page of the items of one kind, such as regressions, starting at a cursor."""
     first = first_of(cursor)
     shown = items_of(compared, show, judge)[first : first + limit]
     more = first + limit < count_items(compared, show, judge)
@@ -1120,12 +1121,15 @@ def cut_rows(
 
 
 def count_items(compared: Compared, show: Show, judge: str = "") -> int:
-    """Count the items of one kind."""
+    """Count the items of one kind, such as regressions."""
     return sum(value.count for _, value in compared.select(show, judge))
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
-    """Return the IDs of items of one kind, the largest change first; of large groups not all."""
+    """Return the IDs of the items of one kind, the largest change first.
+
+    Of a large group of items with identical results, only the first IDs are returned.
+    """
     entries = (
         (place, item)
         for place, value in compared.select(show, judge)

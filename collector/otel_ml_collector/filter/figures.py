@@ -109,9 +109,9 @@ class Figure:
         of: What the number is about, such as ``grounded`` or ``latency_ms``, without quotes; empty
             for a figure such as ``runs``.
         column: Position in the text of the condition, for error messages.
-        than: The reference that ``drift`` and ``worse`` are compared with, such as ``28d``; else
-            empty.
-        before_ns: For ``previous("1d")``: how long before the window the number is computed, in
+        than: For ``drift`` and ``worse``, the earlier period that is compared with: ``28d`` for the
+            28 days before; else empty.
+        before_ns: For ``previous("1d")``, how far the time window is moved into the past, in
             nanoseconds; else 0.
     """
 

@@ -92,7 +92,7 @@ class Ago:
     """A period that is given relative to now: ``last("24h")`` or ``last("today")``.
 
     Attributes:
-        length_ns: Length of the period in nanoseconds, which ends now; 0 for a day.
+        length_ns: Length in nanoseconds of a period that ends now. Not used if `day` is given.
         day: ``today`` or ``yesterday``; else empty.
     """
 
@@ -325,8 +325,9 @@ class Expression(Generic[Leaf]):
         BadInput: The text is invalid.
 
     Attributes:
-        noun: What messages call the text.
-        place: The parameter or option with the text.
+        noun: The word for the text in error messages, such as ``filter``.
+        place: Name of the parameter or option that contains the text, such as ``where``; for error
+            messages.
     """
 
     noun = "filter"

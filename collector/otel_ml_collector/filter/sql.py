@@ -309,15 +309,15 @@ def compile_tree(
         reader: The store.
         project: The project.
         tree: The parsed filter; None for all runs.
-        is_bounded: Whether the query is limited in time.
+        is_bounded: Whether the query is limited to a time range.
         kinds: Kinds of late-arriving records that the project has; None if they are unknown.
         hides: Whether the condition leaves out repeated records and runs on items of data sets.
             Pass False if your query leaves them out itself.
         also: A second filter that must hold too. If it is given, spans of all kinds are included.
 
     Returns:
-        The condition, and whether there is any filter (`tree` or `also`). With a filter, callers
-        expect that most runs are left out.
+        The condition, and whether there is any filter (`tree` or `also`). If there is one, the
+        query should expect that it leaves out most runs.
 
     Raises:
         BadInput: The filter is invalid.
@@ -341,8 +341,9 @@ def compile_own(
     """Compile a filter like `compile_tree`, but without the tests that need a second table.
 
     The second table contains facts that may become known only after a run arrived: whether it
-    repeats another record of the same call, and whether it belongs to an experiment. Runs that only
-    this table marks are not left out yet. The arguments are those of `compile_tree`.
+    repeats another record of the same call, and whether it belongs to an experiment. The SQL still
+    selects runs that should be left out because of such a fact. The arguments are those of
+    `compile_tree`.
 
     Returns:
         The condition on the runs' own rows; an object with the missing tests; and whether there is
@@ -687,7 +688,10 @@ class _Compiler:
         return _negate(tree, sql)
 
     def _record_of(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the run that counts for the same call. Most runs have none."""
+        """Write a condition on `record_of`: the run that counts instead of a repeated record.
+
+        For most runs, this field is empty.
+        """
         affirmed = _affirm(tree)
         sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
         is_none = Sql("NOT {any} AND {test}").fill(

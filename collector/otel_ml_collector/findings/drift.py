@@ -1,7 +1,8 @@
 """Drift: find the fields of a model whose values changed, and classify the change.
 
 The newest complete day, week or hour is compared with a reference. Pages also draw the current day,
-but it is not compared. The values come from sketches. For days without a sketch, runs are read.
+but it is not compared. The values come from sketches, the stored daily summaries of fields. For
+days without a sketch, a sample of the runs is read.
 """
 
 import re
@@ -81,7 +82,7 @@ _PROFILE: Final = re.compile(r"profile:(.+?)(?::v(\d{1,9}))?", re.ASCII | re.DOT
 _SCORE: Final = re.compile(r'scores\["(.*)"\]@(.*)', re.DOTALL)
 _MOST_ITEMS: Final = 5_000
 _ITEMS_AT_ONCE: Final = 500
-# Number of runs that are read without sketches: at least 200 per bucket, about 10,000 in total.
+# Number of runs to read if there are no sketches: at least 200 per bucket, about 10,000 in total.
 _LEAST_SAMPLE: Final = 200
 _MOST_SAMPLE: Final = 10_000
 _MOST_READ: Final = 60
@@ -90,7 +91,7 @@ _FEW_RUNS: Final = 20_000
 _MOST_NAMED: Final = 3
 _MOST_BROKEN: Final = 5
 _MOST_MODELS: Final = 20
-# A drifted field counts as this many rows in the cache of answers.
+# Size of a drifted field in the cache of results, whose limit is a number of rows.
 _ROWS_OF_FIELD: Final = 100
 
 
@@ -317,7 +318,7 @@ def load_fields(
     *,
     is_asked: bool = True,
 ) -> defaultdict[str, _Loaded]:
-    """Read summaries of the fields of models, or of versions of a model, for each time bucket.
+    """Read summaries of the values of fields, such as `inputs.language`, for each time bucket.
 
     Most days have stored summaries, called sketches. For all other days, a sample of the runs is
     read.
@@ -367,7 +368,7 @@ def load_fields(
 
 
 def _count_delivered(reader: Reader, project: str, days: Sequence[int]) -> dict[int, int]:
-    """Count the deliveries of each day, oldest first; days without any are left out."""
+    """Count the stored copies of runs on each day, oldest first. Days without runs are left out."""
     if not days:
         return {}
     sql = Sql("""
@@ -613,7 +614,7 @@ def _read_component(component: Mapping[str, Any]) -> FieldSketch:
     """Read one field of a profile. A reference from a table has full sketches.
 
     Raises:
-        ValueError: It is not a sketch.
+        ValueError: The field has no valid sketch.
     """
     if "whole" in component:
         return FieldSketch.from_dict(component["whole"])
@@ -685,8 +686,8 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
             if drift.changes
         ]
 
-    # If each day has sketches, the answer depends only on them. It is kept until a sketch is
-    # computed again or another day is complete.
+    # If each day has sketches, the result depends only on the sketches. It is cached until a sketch
+    # is computed again or another day is complete.
     known = read_sketched_days(every.reader, every.project)
     days = [(day_ns, known.get(day_ns)) for day_ns in _list_days(_list_spans(every))]
     is_settled = all(computed_ns is not None for _, computed_ns in days)
@@ -728,9 +729,10 @@ def _find_parts(
         every: The question.
         drift: The fields of the model.
         wheres: The filters.
-        days: The days and when their sketches were made, for as long as the answer is kept. Empty
-            if some days have no sketches. Late-arriving tags change no day, so answers of a project
-            that has them are not kept.
+        days: Each day with the time when its sketches were made. The result is cached until one of
+            these times changes. Empty if a day has no sketches; the result is not cached then. It
+            is also not cached if the project has late-arriving tags, because such tags change the
+            slices but not the sketches.
     """
     reader, project = every.reader, every.project
 
@@ -790,7 +792,7 @@ def judge_models(every: FieldsQuestion) -> Iterator[ModelDrift]:
 
 
 def _group_changes(drift: ModelDrift) -> list[tuple[FindingKind, Sequence[FieldDrift]]]:
-    """Group the fields of a model that changed: each broken field, the model, its inputs."""
+    """Group the changed fields of a model: each broken field alone, then by model and traffic."""
     by_word: defaultdict[ChangeWord, list[FieldDrift]] = defaultdict(list)
     words = drift.changes
     for item in drift.drifts:

@@ -85,9 +85,10 @@ class MonitorState:
     made_ns: int
 
 
-# An answer is kept for 5 minutes, because versions are judged by windows that end all the time.
+# The content of a page is cached for 5 minutes. A longer time would delay verdicts on new versions,
+# which can change whenever one of their windows ends.
 KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
-# With many runs, an answer is shown for up to 6 times as long, until a newer one is computed.
+# Content of a large project is shown for up to 6 times as long, until newer content is computed.
 _SHOWN_TIMES: Final = 6
 # Above this number of runs, newly arrived runs do not cause a new computation.
 _MANY: Final = 50_000
@@ -172,8 +173,8 @@ def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> Moni
     return None if name[-1] else _work_out(question, name)
 
 
-# With many runs, an answer is computed again when the checked days change, or when the number of
-# runs has grown by some per cent, such as after an import.
+# The content of a large project is computed again when the number of checked days changes, or when
+# the number of runs has grown by some per cent, such as after an import.
 _Size = tuple[CheckedDays, int] | None
 _AnswerName = tuple[str, str, Past, _Size, int, str]
 _STEPS_OF_SIZE: Final = 20
@@ -183,7 +184,7 @@ def _work_out(question: FindingsQuestion, name: _AnswerName) -> MonitorState:
     return question.reader.memory.work_out(
         name,
         lambda: _find_monitor(question),
-        # Incomplete answers are not kept.
+        # Incomplete content is not cached.
         lambda state: (
             _NOT_KEPT
             if state.missing
@@ -239,7 +240,7 @@ _NOT_KEPT: Final = 10**9
 
 
 def _find_monitor(question: FindingsQuestion) -> MonitorState:
-    """Run all contributors. Their slices and releases are kept next to their findings."""
+    """Run all sources of findings. Also return the slices and releases that two of them compute."""
     reader, window = question.reader, question.window
     # Days are counted before the fields are read, so that the number is never too high.
     checked = count_checked_days(question)

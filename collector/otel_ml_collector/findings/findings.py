@@ -138,7 +138,7 @@ class Contributor:
 
 @dataclass(frozen=True, slots=True)
 class GatheredFindings:
-    """The findings of all contributors, worst first.
+    """The findings of all sources (such as slices, releases and drift), worst first.
 
     Attributes:
         missing: Names of the sources, such as `slices`, for which the store did not answer in
@@ -236,9 +236,10 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
 def leave_decided(
     findings: Iterable[Finding], decided: Collection[tuple[str, int | None]]
 ) -> list[Finding]:
-    """Leave out slice findings about versions that are compared as a release.
+    """Leave out slice findings about versions that have a verdict as a release.
 
-    Findings about ground truth stay, because a release compares it only if enough has arrived.
+    Findings about ground truth stay, because that verdict covers ground truth only if enough of it
+    has arrived.
 
     Args:
         findings: The findings.

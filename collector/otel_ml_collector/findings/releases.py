@@ -227,7 +227,7 @@ def find_releases(
     Args:
         reader: The store.
         project: The project.
-        now_ns: Runs that began later are ignored, in nanoseconds since 1970.
+        now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
         model: Only this model; None for all models.
         where: A filter; only matching runs are compared. Empty for all runs.
         changes: The result of `find_changes`, if you have it already.
@@ -333,7 +333,10 @@ class VersionWords:
         return words
 
     def _compare(self, change: Change, where: str, time_ns: int) -> SidesVerdict:
-        """Compare a version with its baseline at a moment. Call it with the newest moment first."""
+        """Compare a version with its baseline, using only runs before a time.
+
+        Call it with the newest time first, so that the runs are read only once.
+        """
         windows = _count_windows(_find_elapsed(change, time_ns))
         key = where, change.began_ns, *change.labels, "", *change.before
         known = self._rows.get(key)
@@ -348,7 +351,7 @@ class VersionWords:
         return verdict
 
     def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
-        """Find the newest version at each moment, as `find_changes` does for one."""
+        """Find the newest version at each time, as `find_changes` does for one time."""
         numbers = all_version_numbers(self.reader, self.project, "model")
         firsts = _find_first_days(self.reader, self.project, self.model, times_ns)
         changes = {}
@@ -569,7 +572,8 @@ _WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
     ),
     last=_count_windows(_NEW_NS),
 )
-# The runs of both sides. Runs of the baseline began before the new version did.
+# The runs of a new version and of its baseline. Runs of the baseline count only if they began
+# before the new version did.
 _SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
   (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
   OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")

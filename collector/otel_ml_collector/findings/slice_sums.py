@@ -148,13 +148,13 @@ class SlicesQuery:
 
 @dataclass(frozen=True, slots=True)
 class AskedRuns:
-    """Which runs a query of slices counts: those of the models with the most runs, or a sample.
+    """Which runs are counted to compare slices: those of the largest models, or a sample of these.
 
     Attributes:
         condition: The query's filter, in SQL.
         window: The time in which the runs began.
         kinds: Kinds of late-arriving records that the project has.
-        every: Of every `every` traces, one is counted; 1 to count all traces.
+        every: Sampling interval: 10 counts every tenth trace, 1 all traces.
         runs: Number of runs of these models, before sampling.
         models: The 10 models with the most runs. Runs of all other models are not counted.
         values: The parameters of the SQL.
@@ -278,7 +278,10 @@ def choose_figures(
     *,
     has_judges: bool = True,
 ) -> list[FigureColumn]:
-    """List the figures of every run, then those of the newest judge versions with the most scores.
+    """List the figures by which slices are compared, such as errors, latency and judges.
+
+    Of each judge, the newest version is listed. If there are many judges, those with the most
+    scores are listed.
 
     Args:
         reader: The store, with the rights of the caller.
@@ -554,8 +557,9 @@ def read_counted(
         reader: The store, with the rights of the caller.
         asked: Which runs to read.
         figures: The figures by which slices are compared.
-        truths: For each figure of a prediction target, by its name: a table with the columns `run`
-            (the hash `RUN_NUMBER` of the run's ID) and `value`.
+        truths: For each prediction target, the results of its predictions: a table with the columns
+            `run` (the run's ID as a hash, see `RUN_NUMBER`) and `value`. The key is the name of the
+            figure.
 
     Returns:
         A row for each run: `of_model` (name of the model), `unit` (hash of the model with the
@@ -621,13 +625,14 @@ def count_slices(
     dimensions: SliceDimensions,
     pairs: Sequence[int] | None = None,
 ) -> list[Row]:
-    """Compute the sums that comparing slices needs (moments), for each model, slice and figure.
+    """Compute sums for each model, slice and figure, from which slices are compared.
 
     Args:
         runs: The result of `read_counted`.
         figures: The figures by which slices are compared.
         dimensions: The slices.
-        pairs: Numbers of pairs of slices, which are counted instead of single slices.
+        pairs: If given, pairs of slices, by their IDs. The runs that are in both slices of a pair
+            are counted, instead of the runs of single slices.
 
     Returns:
         Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and

@@ -418,7 +418,7 @@ _WORDS: Final[tuple[SliceWord, ...]] = ("worse", "better", "no different", "too 
 
 
 def _weight(verdict: RestVerdict) -> float:
-    """Return by how many margins a figure is surely worse."""
+    """Return how much worse a figure certainly is, as a multiple of its margin."""
     return verdict.lost / verdict.margin if verdict.margin else 0.0
 
 
@@ -440,7 +440,7 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
 
 
 def _digits(value: float | None) -> float | None:
-    """Round to digits that are the same in any order of sums."""
+    """Round to nine digits. Further digits depend on the order in which numbers were added."""
     return None if value is None else float(f"{value:.9g}")
 
 
@@ -550,10 +550,12 @@ _EXPLAINING_SHARE: Final = 0.8
 def find_worst_slices(
     reader: Reader, project: str, where: str, figures: Iterable[FigureChange], window: Window
 ) -> dict[str, str]:
-    """Find the slice, such as `client == "Kessler"`, that best explains why each figure is worse.
+    """Find the slice, such as `client == "Kessler"`, in which each figure is worst.
 
-    This is the slice with the most extra failures, or a smaller slice with at least 80 % as many.
-    All tags are searched, and the runs are read only once.
+    For each slice, its excess is computed: how many more failures (or ms, or dollars) it has than
+    with the average of all other runs. The slice with the largest excess is the worst. A smaller
+    slice with at least 80 % of this excess is preferred. All tags are searched, and the runs are
+    read only once.
 
     Args:
         reader: The store.

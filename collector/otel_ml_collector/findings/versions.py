@@ -225,10 +225,18 @@ def find_paired(
     *,
     now_ns: int,
 ) -> PairedVerdict | None:
-    """Compare the newest finished experiments of two sides on a common data set.
+    """Compare two lists of experiments: the newest finished one of each, on the same data set.
+
+    Args:
+        reader: The store.
+        project: The project.
+        before: The experiments to choose the baseline from, newest first.
+        after: The experiments to compare with it, newest first.
+        now_ns: Current time, in nanoseconds since 1970.
 
     Returns:
-        None if there are none, or if no judge scored both and failures did not change.
+        The comparison. None if no two experiments ran on the same data set, or if they show
+        nothing: no judge scored both, and the share of failed calls did not clearly change.
     """
     pair = choose_pair(before, after)
     if pair is None:

@@ -248,7 +248,7 @@ class QualityQuestion:
     Attributes:
         where: Only predictions of runs that match this filter are measured; empty for all.
         step_ns: Length of a time bucket, in nanoseconds.
-        slices: Whether to compare the runs with each tag value with all other runs.
+        slices: Whether to compare each slice (the runs with one tag value) with all other runs.
     """
 
     project: str
@@ -421,7 +421,7 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
 def _sum(
     rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
 ) -> list[Row]:
-    """Add up the clusters of some figures, by a group of rows."""
+    """Compute the sums of some figures over all clusters of runs, for each group of rows."""
     return _add_up(rows, _sum_units(rows, figures, by, also), len(figures))
 
 
@@ -441,7 +441,7 @@ def _sum_units(
 
 
 def _add_up(rows: Predictions, units: Sql, figures: int) -> list[Row]:
-    """Add up the clusters of a number of figures, by group."""
+    """Compute the sums of this many figures over all clusters of runs, for each group of rows."""
     moments = [
         Sql("{moments} AS f_{n}").fill(moments=_moments(place), n=place) for place in range(figures)
     ]

@@ -233,7 +233,8 @@ class RubricJudgeJob:
     def store(self, project: str, body: bytes) -> None:
         """Store spans. When this method returns, they are on disk.
 
-        If the store is busy, the method tries again for as long as a lease lasts.
+        If the store is busy, the method tries again until this worker's lease of the judge would
+        end.
 
         Raises:
             Unavailable: The store is still busy after the last attempt.
@@ -500,7 +501,10 @@ class _Work:
 
     @property
     def _most_at_once(self) -> int:
-        """How many calls may run at once: only one until a budget in dollars knows a cost."""
+        """How many calls may run at once.
+
+        Only one if a backfill has a budget in dollars, until the cost of a call is known.
+        """
         backfill = self._live.backfill
         is_unknown = backfill is not None and backfill.most_dollars is not None and not self._priced
         return 1 if is_unknown else self._job.options.threads
@@ -516,9 +520,9 @@ class _Work:
     def _may_fill(self, under_way: int, run: DueRun) -> bool:
         """Return whether a backfill still runs, and its budget is enough for one more call.
 
-        A call is expected to cost as much as the dearest so far, or twice what the size of the run
-        suggests, so that the limit in dollars is not exceeded. Until the first cost is known, there
-        is one call at a time.
+        A call is expected to cost as much as the most expensive one so far, or twice what the size
+        of the run suggests, whichever is more. So the limit in dollars is not exceeded. Until the
+        first cost is known, there is one call at a time.
         """
         backfill, now_s = self._live.backfill, time.monotonic()
         if backfill is None:

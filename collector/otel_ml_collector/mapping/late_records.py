@@ -229,9 +229,10 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
-    """Return an entry for the index of trace keys that says that a key has late-arriving records.
+    """Make an index entry for a trace key that has late-arriving records, such as feedback.
 
-    With this entry, the records are found for each trace that has the key, also for later ones.
+    With this entry, the records are found for each trace with the key, also if the trace arrives
+    later.
 
     Args:
         owner: The key, as it is stored in the field `owner` of a record.

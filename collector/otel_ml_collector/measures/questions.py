@@ -149,7 +149,7 @@ class RollupPart:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """A query of statistics, and where each piece of its window is read.
+    """A query of statistics, and which parts of its time window are read from stored totals.
 
     Attributes:
         condition: The condition on the runs.
@@ -157,7 +157,7 @@ class StatsQuestion:
         groupings: How runs are grouped, each grouping on its own; empty for none.
         is_by_bucket: Whether the groups of the first grouping are also split by time bucket.
         has_keyed: Whether the project has scores for trace keys or tags, which must be read too.
-        counted: Which runs count, where runs are read instead of stored totals.
+        counted: Which runs count. Stored totals contain only these already.
         shares_calls: Whether several runs of the project can record the same call. Then the tokens
             and cost that count can differ from those of a run's own span.
         rollup: The part that is read from the rollup, the stored totals of days and hours.
@@ -248,9 +248,10 @@ def read_runs(
 
     Returns:
         Rows with sums. `part` says what a row is about: all runs (`ALL`), a time bucket
-            (`A_BUCKET`), or a group (`A_GROUP`; for further groupings, their number). Groups also
-            have `is_wanted` and `named`, their label. The sums are `runs`, `errors`, `quantiles`
-            (of `FIGURES`, in ns), tokens, `cost`, and `priced`, the number of runs with a cost.
+            (`A_BUCKET`), a group of the first grouping (`A_GROUP`), or a group of another one (the
+            index of that grouping). `named` is the label of the group, and `is_wanted` whether it
+            is in `wanted`. The sums are `runs`, `errors`, `quantiles` (of `FIGURES`, in ns),
+            tokens, `cost`, and `priced`, the number of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
     runs = _from_runs(question, is_joined=question.needs_shares)

@@ -288,7 +288,7 @@ def count_plain_traces(
 
 
 def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window | None:
-    """Find the time from the first to the last recorded run of a project; None without runs.
+    """Return when the first and the last recorded run of a project started; None without runs.
 
     If `plain` is true, spans that are not runs count, too.
     """

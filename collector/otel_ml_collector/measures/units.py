@@ -232,15 +232,17 @@ def read_outcomes(
     every: tuple[int, int],
     is_split: bool = False,
 ) -> list[Row]:
-    """Read how good predictions were, as sums for each session or trace (unit), in both sets.
+    """Read sums of how good predictions were, for each unit of the baseline and the candidate.
 
+    A unit is a session, or a trace without a session.
     The arguments and the columns `is_before`, `place`, `stratum` and `units` are those of
     `read_units`.
 
     Returns:
         Rows that also have `total` (the sum of the values of the outcome, in `MILLIONTHS`), `n`
-        (number of predictions with ground truth) and `missing` (number of those without). The same
-        sums of only the unit's first time window are `first_total`, `first_n` and `first_missing`.
+        (number of predictions with ground truth) and `missing` (number of those without).
+        `first_total`, `first_n` and `first_missing` are the same sums, but only for the first time
+        window in which the unit has runs.
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(

@@ -58,12 +58,12 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRow:
-    """A row of the table of a problem: a slice of the runs, such as one client, before and now.
+    """A row of the table of a problem: a slice of the runs, such as one client, with two values.
 
     Attributes:
         before: Value of the baseline version, or of all other runs.
         now: Value of the new version, or of this slice.
-        size: How much the two values differ. Slices that are worse are sorted by it.
+        size: How much the two values differ. Worse slices come first, sorted by it.
         difference: The difference with its interval, and the smallest difference that matters.
         bar: Drawing of the interval.
     """
@@ -88,8 +88,8 @@ class PartTable:
     Attributes:
         title: What the columns and rows are, such as `Version × client`.
         dimension: The tag or label whose values are the rows, such as `client`.
-        heads: Column headings: one for each number of runs, then two for the values (before the
-            problem began, and now).
+        heads: Headings of the columns with numbers of runs (one column, or one for each version),
+            then of the two columns with values.
         choices: Tags and labels that a user can choose as the rows.
     """
 

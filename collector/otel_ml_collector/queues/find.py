@@ -171,10 +171,10 @@ class RunsInHand:
     def give(
         self, place: tuple[str, str], annotator: str, runs: Sequence[QueuedRun], people: int
     ) -> QueuedRun | None:
-        """Give a reviewer the first run that nobody else's current answer will complete.
+        """Choose the run that a reviewer labels next: the first one that still needs a reviewer.
 
-        A run needs `people` answers. Given answers count, and so do reviewers who have the run open
-        now. If all runs are covered, the first run is given.
+        A run needs `people` answers. Answers that were given count, and so do other reviewers who
+        have the run open now. If no run needs another reviewer, the first run is chosen.
 
         Args:
             place: Project and queue.

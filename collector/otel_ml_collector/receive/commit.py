@@ -63,13 +63,14 @@ class Recent:
     def leave_news(self, records: Records, ranks: dict[bytes, int]) -> Records:
         """Return the records without runs that are already stored.
 
-        A run counts as stored if the same version, or one with a higher rank, was stored before. Of
-        several versions of a run, the store keeps the one with the highest rank.
+        A run can be sent several times with different content, for example without and with its
+        end. Each has a rank, and the store keeps the one with the highest rank. A run counts as
+        stored if one with the same or a higher rank was stored before.
 
         Args:
             records: Records of a request; not changed.
-            ranks: The rank of each run in the group of requests that is being collected. The new
-                runs of the request are added to it.
+            ranks: Maps the key of each run in the group of requests to its rank. The new runs of
+                this request are added to the mapping.
 
         Returns:
             The new records; empty if there are none.

@@ -93,8 +93,8 @@ class LateRecords:
 class TraceRecords(LateRecords):
     """Records that belong to no single stored run of a trace, such as feedback on the trace.
 
-    If `run_id` is null, the records are about the whole trace. Otherwise the run has not arrived,
-    or the span is no run and has log lines.
+    If `run_id` is null, the records are about the whole trace. Otherwise they are about a run that
+    has not arrived, or they are log lines of a span that is not a run.
     """
 
     project: str
@@ -191,10 +191,10 @@ RUN: Final = TypeAdapter(Run)
 class SpanOutline:
     """A run in short: place in the trace, times, tokens and cost.
 
-    The end of an open run is the last time when it was known to be open.
+    An open run ends at the last time when it was known to be open.
 
     Attributes:
-        tokens, cost: The values that sums add for this run.
+        tokens, cost: What the sums of its trace and of lists add for this run.
         is_resolved: Whether other runs changed these values: other records of the same call, or
             calls below an agent that reports their sum.
         names_provider: Whether the run names the provider of its model. If it does but has no
@@ -313,10 +313,11 @@ class LateFacts:
             IDs of other records of the same call.
         tags: Late tags, by name. They replace tags of the span with the same name.
         evaluations: Scores by judges and reviewers, oldest first.
-        words: By source (`actual` for ground truth, `human` for labels, `agent` for feedback of
-            programs), the newest value of each name.
+        words: Ground truth, labels and feedback: for each source (`actual` for ground truth,
+            `human` for labels, `agent` for feedback of programs), the newest value by name.
         version: Number of the model version, such as 3; None if it has none.
-        share: The tokens and cost that totals add, if other runs changed them; else None.
+        share: The tokens and cost that totals add, if they differ from those of its span, for
+            example because another run records the same call; else None.
         others: Other records of the same call.
         names: The session and user that the run inherits from its trace.
     """
@@ -337,10 +338,10 @@ class LateRows:
     """Rows of the late-arriving records of some runs.
 
     Attributes:
-        resolved: What other records change about a run (see `Resolution`), by run ID and start.
+        resolved: Values that a run gets from other records (see `Resolution`), by run ID and start.
         owners: The names under which records of a run are stored, by run ID and start: its run ID,
             trace keys and tags, and the IDs of other records of the same call.
-        evaluations, tags: Late-arriving records, by one of these owners.
+        evaluations, tags: Late-arriving records, by one of these names.
         trace_keys: The user's own keys, by trace ID.
     """
 

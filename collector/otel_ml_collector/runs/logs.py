@@ -250,7 +250,8 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
 def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
     """Find the nearest run that is not a plain span, at or above each span.
 
-    A span without one is left out, as if a parent is missing, or if the parents form a cycle.
+    A span without such a run is left out. This happens, for example, if a parent is missing, or if
+    the parents form a cycle.
     """
     known: dict[str, str] = {}
     for span in spans:

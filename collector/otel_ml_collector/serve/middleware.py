@@ -316,7 +316,7 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 
 
 class Compression:
-    """Compresses answers of the JSON API for clients that take gzip, as Starlette does.
+    """Compresses answers of the JSON API with gzip, if the client accepts it.
 
     Other answers are not compressed. Pages and new keys contain a secret, and an attacker can add
     text next to it; the length of the compressed answer would then reveal the secret (the BREACH

@@ -60,7 +60,7 @@ _OF_TRACES: Final = Sql("""
 class RunAmounts:
     """Gives the SQL expressions for tokens and cost of a run.
 
-    *Own* is what the run's span reports. Other records of the same call add what it lacks.
+    *Own* is what the run's span reports or, if it reports nothing, another record of the same call.
     *Counted* is what totals add. If two runs record the same call, totals add it for one of them
     and nothing for the other.
 

@@ -327,9 +327,9 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Find those of these runs for which totals count other tokens or cost than the run's own.
+        """Find the runs whose own tokens and cost totals replace by other values.
 
-        First resolves everything new in a pass, so the answer is up to date.
+        All new traces are processed first, so the answer is up to date.
 
         Args:
             runs: Project, start time, trace ID and span ID of each run.

@@ -152,7 +152,7 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Return the SQL condition on runs that repeat a call. Another run of that call counts.
+    """Return the SQL condition that a run only repeats another run, which records the same call.
 
     Args:
         among: A condition on project and start time, to limit how much is read.

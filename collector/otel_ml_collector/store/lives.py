@@ -31,8 +31,8 @@ class Life:
         table: Name of the table.
         follows: The kind of record whose deletion also deletes the row, such as its run.
         time: Column with the time at which a row was stored or sent. When a project is deleted,
-            rows that are newer than the deletion are kept. Empty if the table has no such column.
-            Such a row is deleted once its trace has no runs, or its process has no records.
+            rows that are newer than the deletion are kept. Empty if the table has no such column;
+            then a row is deleted once its trace has no runs, or the sending process no records.
         stamp: Column with the time of arrival. Retention deletes rows by their age since then.
             Empty if retention deletes them together with the record in `follows`.
         is_payload: Whether the rows are payloads: inputs, outputs, log lines or artifacts. Payloads

@@ -89,11 +89,11 @@ class Passes:
         return True
 
     def is_right(self, now_ns: int) -> bool:
-        """Return whether a time of the clock can be trusted.
+        """Return whether the current time of the clock can be trusted.
 
-        It can if it is within two days of the last pass. Otherwise it can be trusted only after 100
-        spans have arrived that agree with the clock. Spans that arrived before the clock was first
-        doubted do not count.
+        It can if the last retention pass was at most two days before or after. Otherwise the clock
+        is doubted, and can be trusted again only after 100 spans have arrived whose times agree
+        with it. Earlier spans do not count.
         """
         _, self._last_ns = self._read()
         before_ns = self._last_ns or int(self._client.query(_NEWEST_ARRIVAL).result_rows[0][0])

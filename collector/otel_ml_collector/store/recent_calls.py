@@ -138,13 +138,13 @@ class RecentCalls:
             self._others_end_ns.setdefault(project, 0)
 
     def note_stored(self, projects: Collection[str]) -> None:
-        """Note which projects have records in the store. All other projects are new.
+        """Remember which projects already have records in the store. All other projects are new.
 
-        If runs of a new project depend on each other, all of its runs are kept in memory from its
-        first batch on. Nothing of the project was stored before, so memory misses no run.
+        If runs of a new project depend on each other, all of its runs are kept in memory. They are
+        complete, because nothing of the project was stored before.
 
         Args:
-            projects: Projects with runs in the store, or with resolved values of runs.
+            projects: Projects with records in the store.
         """
         with self._guard:
             self._note_stored(projects)

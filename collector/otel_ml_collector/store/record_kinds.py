@@ -261,9 +261,9 @@ def of_tag_names(
     """Mark late-arriving tags as absent if no late-arriving tag has one of the given names.
 
     Most filters use only tags that were sent with the spans. Then a query need not join
-    late-arriving tags. The answer is cached: always if the name exists, and if it does not, only as
-    long as no other collector writes to the store. New names of this collector are noticed by
-    `note_record_kinds`.
+    late-arriving tags. The answer is cached: for ever if a name exists. If no name exists, it is
+    cached only if no other collector writes to the store, and until this collector stores one of
+    the names (`note_record_kinds`).
 
     Args:
         reader: The store.

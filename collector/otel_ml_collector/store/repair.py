@@ -112,9 +112,10 @@ class Repair:
 
 
 def drop_unread(folder: Path) -> None:
-    """Delete incomplete files of mutations. The engine could not load a table with such a file.
+    """Delete incomplete mutation files. The engine cannot load a table with such a file.
 
-    The callers of these statements got an error.
+    Each mutation file describes a statement that changes or deletes rows. Nothing is lost, because
+    the callers of the incomplete ones got an error.
 
     Args:
         folder: Folder of the table.

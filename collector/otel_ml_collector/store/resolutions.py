@@ -92,7 +92,7 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
 
 
 def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
-    """Find what the runs of traces change about each other, and store it.
+    """Find and store the values of runs that depend on other runs of their trace.
 
     For example, a run can inherit the session of its trace, or repeat a call that another run
     records. See `otel_ml_collector.resolution`.

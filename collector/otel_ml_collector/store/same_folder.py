@@ -56,8 +56,8 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
     Args:
         folder: The folder.
-        seen: The folder, or a folder above it, as the operator's command sees it; None if that is
-            unknown.
+        seen: Path and identity of the folder, or of a folder above it, as the command line found
+            them on its machine; None if they are unknown.
 
     Returns:
         The reason; empty if the operator would see the files.

@@ -212,6 +212,8 @@ def read_store_time(client: StoreClient) -> int:
 def sketch_day(client: StoreClient, memory: Memory, project: str, day_ns: int, now_ns: int) -> None:
     """Compute and store the sketches of a day. Calling it again replaces them.
 
+    A sketch is a summary of the values of a field, such as a histogram.
+
     Args:
         client: Client of this thread.
         memory: Cached facts about projects. Those about this day are removed.
@@ -263,6 +265,8 @@ def read_fields(
 ) -> Iterator[tuple[int, dict[tuple[str, str, str], VersionFields]]]:
     """Compute the sketches of a time range from its runs, one time bucket after the other.
 
+    A sketch is a summary of the values of a field, such as a histogram.
+
     Args:
         ask: Runs a query.
         project: The project.
@@ -274,8 +278,8 @@ def read_fields(
         most: Maximum number of runs that are read for a bucket and model.
 
     Yields:
-        The start of a bucket, and the sketches of its fields by model, digest of the model version,
-        and structure of the values.
+        The start of a bucket, and the sketches of all fields in it, by model, digest of the model
+        version, and structure of the values.
     """
     parameters = {
         **_write_span(project, span, condition),

@@ -914,12 +914,14 @@ INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "ou
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
-    """Write the condition that a run stands for a call that several instrumentations recorded.
+    """Return the SQL condition that a run is the counted one of several records of a call.
+
+    If several instrumentations record a call, each record is a run, and only one of them counts.
 
     Args:
-        among: A condition on their project and start.
-        counting: `COUNTING` for all such runs, or `LACKING` for only those whose own record lacks a
-            value that another record of the call has.
+        among: A condition on project and start time of the runs.
+        counting: `COUNTING` for all such runs, or `LACKING` for only those that lack an input or
+            output, which another record of the call may have.
     """
     return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
         of=counting.fill(among=among)

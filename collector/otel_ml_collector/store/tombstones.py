@@ -97,11 +97,12 @@ class ProjectDeletions:
 
     Args:
         project: The project.
-        known: For each deleted run of the traces in question, the time of its deletion in
-            nanoseconds since 1970.
-        owners: The same for deleted owners. An owner is what a score, metric or late tag belongs
-            to: a run, a trace key, a session or a version, as text.
-        rules: Deletions of the project that may apply to the records to be stored.
+        known: Runs that are deleted already, in the traces of the records to be stored. For each,
+            the time of its deletion in nanoseconds since 1970.
+        owners: The same for what scores, metrics and late tags belong to: runs, trace keys,
+            sessions and versions, as text.
+        rules: Deletions of whole traces, sessions, users, models or the project. They also apply to
+            records that arrive later.
     """
 
     def __init__(

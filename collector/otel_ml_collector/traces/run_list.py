@@ -793,8 +793,8 @@ class SwitchCounts:
     """How many rows each choice of the switch *Requests, Traces, All calls* would show.
 
     Attributes:
-        requests, traces: None if they were not counted. has_traces: Whether the choice *Traces*
-            would show other rows than *Requests*.
+        requests, traces: None if they were not counted.
+        has_traces: Whether the choice *Traces* would show other rows than *Requests*.
     """
 
     requests: int | None

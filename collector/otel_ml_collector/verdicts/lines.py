@@ -151,12 +151,12 @@ def make_banner(
 
 
 def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:
-    """Write a judge's name as such: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
+    """Mark a judge's name in a sentence: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
 
     Args:
-        sentence: The deciding figure in words, starting with its name. It is returned unchanged if
-            the name is not that of a judge.
-        judges: The changes of the scores of each judge.
+        sentence: A sentence that begins with the name of a figure. It is returned unchanged if that
+            is not a judge, as in `latency: 20 % more`.
+        judges: All judges of the comparison.
     """
     name, has_name, text = sentence.partition(": ")
     is_judge = has_name and any(one.judge == name and not one.target for one in judges)

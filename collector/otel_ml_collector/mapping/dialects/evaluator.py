@@ -118,7 +118,7 @@ def read_words(
     For example, OpenInference's ``LLM`` is ``model``.
 
     Args:
-        present: Attributes of the dialect that the spans have.
+        present: Which attributes of that instrumentation the spans have.
         values: Attributes of the spans.
         places: Indexes of the spans to read.
         unknown: Receives the indexes of spans that state an unknown kind.

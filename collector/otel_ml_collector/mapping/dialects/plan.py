@@ -104,10 +104,11 @@ class Plan:
     Attributes:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
-        evidence: Attributes that show the kind of run if none states it.
-        people: Where to read the session and the user from, if the sender uses attribute names of
-            its own.
-        rest: Names, sorted, that are stored as attributes unless their value is stored in a field.
+        evidence: Attributes that show the kind of run, for spans that do not state it.
+        people: Where to read the session and the user from, if the sender chose the attribute names
+            for them.
+        rest: The other attribute names, sorted. An attribute is stored unchanged, unless its value
+            fills a field of the run.
         shape: Attributes that may show that the span is a model call of an unknown library. None if
             the library is known (`tables.py`), or if the span cannot be a call.
     """
