@@ -198,8 +198,8 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
 def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list[str]:
     """Find names and values in a filter that no recent run has, with one sentence for each.
 
-    This finds typing errors, although the filter is valid. Names of tags, judges, metrics and
-    labels are checked, and values that a text field or a tag must be equal to. Only the first 10
+    Such a filter is valid, but often has a typing error. Names of tags, judges, metrics and labels
+    are checked, and values that a text field or a tag must be equal to. Only the first 10
     comparisons are checked. A value is not checked if there are so many values that only some of
     them were read.
     """

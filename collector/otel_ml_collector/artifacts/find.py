@@ -142,14 +142,13 @@ def find_artifacts(
 ) -> dict[str, list[LinkedArtifact]]:
     """Return the artifacts of several runs or traces, newest first, at most 1,000 for each.
 
-    An artifact is logged about an owner: a run, a trace key or a tag. So several owners can have
-    artifacts of the same run.
+    An artifact is logged for a run, for a trace key or for a tag. This is its owner, as text. So a
+    run has the artifacts of several owners: its ID, the keys of its trace, and its tags.
 
     Args:
         reader: The store.
         project: Project of the artifacts.
-        owners: For each run ID (or any other key of the result), the owners whose artifacts it
-            gets.
+        owners: By run ID (or trace ID), the owners whose artifacts are returned under this ID.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST_OBJECTS, each=Sql("BY owner"))

@@ -247,8 +247,8 @@ def compile_filter(
         zone: Time zone of days, and of times without an offset.
 
     Returns:
-        The parsed filter, and the condition. Besides its own parameters, your query must pass
-        ``project``, and its time window as ``start`` and ``end``.
+        The parsed filter, and the condition. Your query must pass the parameters of the condition,
+        and also ``project``, ``start`` and ``end`` (its time window).
 
     Raises:
         BadInput: The filter is invalid, names an unknown field, or compares a field with a value of

@@ -197,7 +197,7 @@ class Than:
     Exactly one of `time`, `version`, `dataset` and `profile` is set.
 
     Attributes:
-        name: The reference as sentences name it, such as "the 28 days before".
+        name: Words for the reference in sentences, such as "the 28 days before".
         time: Period whose runs are the reference.
         version: Number of the model version whose runs are the reference; 0 for the version before
             the newest.
@@ -205,7 +205,8 @@ class Than:
         profile: Name of a profile (stored summaries of fields), and the number of its version; 0
             for the newest.
         references: Profiles that users saved as the reference of a model: the name of each with
-            its newest version. For these models, `of_model` returns the profile instead of `time`.
+            its newest version. Such a model is compared with its profile instead; `of_model`
+            returns it.
     """
 
     name: str

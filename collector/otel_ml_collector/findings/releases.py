@@ -179,7 +179,8 @@ class Change:
         baseline: Name of the baseline.
         before: Values by which the store finds the runs of the baseline.
         began_ns: Start of the first run with the new version, release or LLM.
-        runs: Number of runs of the baseline in the 7 days before, and of the new one.
+        runs: Two numbers of runs: of the baseline in the 7 days before `began_ns`, and of the new
+            version, release or LLM since then.
         slow_ns: 99th percentile of the baseline's latency, in nanoseconds. A comparison waits this
             long for slow runs to arrive.
     """

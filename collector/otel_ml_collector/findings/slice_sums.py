@@ -416,8 +416,8 @@ class SliceDimensions:
         ids: Number of the slice to which each label belongs. A label is a value as the store
             returns it for a run, such as `client=Remax`. Labels of the same model version have the
             same number.
-        slices: The slice for each number and model. The model is empty, except for versions: one
-            label can be a version of several models.
+        slices: The slice for each number. The key also has the model if the slice is a version,
+            because a label such as `v2` can be a version of several models.
         left_out: Names of tags and fields that are not used for slices, because they have too many
             values, identify people or sessions, or are beyond the limit of 50 names.
     """
@@ -442,7 +442,7 @@ PAIR: Final = 2**32
 def find_dimensions(
     reader: Reader, query: SlicesQuery, asked: AskedRuns, runs: pa.Table
 ) -> SliceDimensions:
-    """Choose the slices to compare: the values with the most runs, of tags and fields.
+    """Choose the slices to compare: for each tag and field, the values that most runs have.
 
     At most 50 tags and fields are used, with up to 200 values each.
     """

@@ -109,9 +109,9 @@ def find_verdict(
 ) -> VersionsVerdict:
     """Compare two versions of a model, and return the verdict with what it is based on.
 
-    If one of the releases compares exactly these versions, as a new version and the one before it,
-    its verdict is used. Otherwise, experiments of both versions on the same data set are compared.
-    If there are no such experiments, all recorded runs of both versions are compared.
+    If they are a new version and the one before it, the verdict on this release is used.
+    Otherwise, experiments of both versions on the same data set are compared. If there are no such
+    experiments, all recorded runs of both versions are compared.
 
     Args:
         reader: The store.

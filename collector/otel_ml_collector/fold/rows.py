@@ -27,8 +27,8 @@ class RunRef:
     The start time is needed because two spans of a trace can have the same ID.
 
     Attributes:
-        scope: Name of the instrumentation that recorded the run. It is set only if the run is
-            listed as a further record of a call that several instrumentations recorded; else empty.
+        scope: Name of the instrumentation that recorded the run. It is empty, except in a list of
+            the runs that record the same call.
     """
 
     trace_id: bytes

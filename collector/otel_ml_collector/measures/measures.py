@@ -72,8 +72,8 @@ def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
 
     Args:
         amounts: Gives the SQL expressions for tokens and cost.
-        inside: Whether the query joins `sum_inside`. Then a run without tokens or cost of its own
-            has the sum of the runs inside it (`TOKENS` and `COST`).
+        inside: Whether the query joins `sum_inside`. Then the clause also defines tokens and cost
+            with the runs inside: a run without its own values has the sum of the runs inside it.
     """
     columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(
         tokens=amounts.tokens,

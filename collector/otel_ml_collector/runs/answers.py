@@ -195,8 +195,8 @@ class SpanOutline:
 
     Attributes:
         tokens, cost: What the sums of its trace and of lists add for this run.
-        is_resolved: Whether other runs changed these values: other records of the same call, or
-            calls below an agent that reports their sum.
+        is_resolved: Whether these differ from the values of the run's span, because another run
+            records the same call, or because an agent reports the sum of the calls below it.
         names_provider: Whether the run names the provider of its model. If it does but has no
             tokens, the tokens are unknown, not zero.
     """

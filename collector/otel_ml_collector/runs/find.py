@@ -149,8 +149,8 @@ class RunsQuery:
         end_ns: Only runs that started before then; None for no limit.
         order: The name of an order in `otel_ml.orders`.
         roots: Only requests: runs that are not inside another run.
-        traces: List traces that contain a call, each as its top span, even if that is a plain span.
-            If the top span has not arrived, the trace is listed as its requests.
+        traces: Only the top span of each trace that contains a call, even if it is a plain span. If
+            it has not arrived, the runs of the trace that are not inside another run are listed.
     """
 
     project: str
@@ -227,9 +227,10 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     """List runs by start, unfinished runs included.
 
     If the list is sorted by a value such as cost, only finished runs with that value are listed. If
-    no start is requested, such a list covers the last 30 days of the project, or the last day if
-    the filter searches inputs or outputs. A filter checks at most the next 2,000 unfinished runs.
-    An unfinished run has crashed if its process has sent nothing for 5 minutes before `now_ns`.
+    no start time is requested, such a list covers the last 30 days of the project, or the last day
+    if the filter searches inputs or outputs. For each page, at most 2,000 unfinished runs are
+    checked against the filter. An unfinished run has crashed if its process has sent nothing for
+    5 minutes before `now_ns`.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -278,12 +279,13 @@ def find_neighbour(
 
 
 def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
-    """Compile the conditions of a list to SQL.
+    """Compile the conditions of a list of runs to SQL.
 
-    The condition ignores which runs are inside others: `roots` and `traces` are checked later.
+    `roots` and `traces` of the query are ignored, because they depend on which runs are inside
+    others. That is checked later.
 
     Returns:
-        The condition, and whether it can leave out many runs.
+        The condition, and whether there is a filter, so that many runs may be left out.
 
     Raises:
         BadInput: The filter is wrong.
@@ -495,9 +497,10 @@ def find_present_runs(
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
-    """Return project and time of the traces of some runs, by project and trace ID.
+    """Return the time range of the given runs for each of their traces, without a query.
 
-    The times are the earliest and latest start of these runs, so no query is needed.
+    It reaches from the earliest to the latest start of the runs. The key is the project and the
+    trace ID.
     """
     places: dict[tuple[str, str], Place] = {}
     for run in runs:

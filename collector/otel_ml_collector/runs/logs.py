@@ -356,25 +356,26 @@ def read_points(
     is_plain: bool = False,
     by_owner: bool = False,
 ) -> list[Row]:
-    """Read the points that count, of the first 1,000 metrics by name.
+    """Read the points of metrics, for at most the first 1,000 names.
 
-    The points before a later `replace`, `restart` or `clear` do not count.
+    Points before a later `replace`, `restart` or `clear` do not count, and are not read.
 
     Args:
         reader: The store.
         project: The project.
-        owners: Run IDs, trace keys and other owners of the metrics. Unless `by_owner`, points of
-            the same name are one metric.
+        owners: What the metrics were logged for: run IDs, trace keys and others, as text.
         name: Name of the metric; empty for all.
         most: Maximum number of points of a metric. If it has more, the first and last point are
             read, and the lowest and highest of each interval between them.
         is_plain: Whether the caller knows that every point counts, which makes the query faster.
-        by_owner: Whether equal names of different owners are different metrics.
+        by_owner: Whether metrics of different owners with the same name are different metrics. If
+            not, their points are joined.
 
     Returns:
-        Rows with a few points each, in order: `part` (the owner, or empty), `name`, `points`
-            (number of points that count), `mode` (of the first point), `source` (of the last point
-            in the row) and `kept`, tuples of number (from 1), value, step and time.
+        Rows in order. A metric has one or more rows, each with some of its points: `part` (the
+            owner, or empty), `name`, `points` (number of points that count), `mode` (of the first
+            point), `source` (of the last point in the row) and `kept`, tuples of number (from 1),
+            value, step and time.
     """
     parameters = {
         "project": project,
@@ -605,9 +606,10 @@ class _Numbers:
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 
     def find(self, row: Row) -> int | None:
-        """Return the number of the model version in a link; None if it is not stored.
+        """Return the number of the model version that a link names; None if it is not stored.
 
-        An alias means the version that it had at the time of the link.
+        If the link names an alias, such as `champion`, this is the version that the alias had when
+        the link was recorded.
         """
         if row["kind"] != "model" or not row["version"]:
             return None

@@ -167,9 +167,9 @@ class CallWatch:
 
     It does so in background passes over new traces, and stores the result. A run inherits session,
     user and experiment from its trace. A project needs no pass if one instrumentation records all
-    of its calls, and either all or none of its runs name a session, a user and an experiment. The
-    cost of a pass depends on the new records, not on the size of the store. If no other collector
-    writes to the store, the new traces are still in memory.
+    of its calls and no run lacks a session, user or experiment that another run names. The cost of
+    a pass depends on the new records, not on the size of the store. If no other collector writes to
+    the store, the new traces are still in memory and need not be read.
 
     A pass also assigns feedback for a trace key or a tag to all runs with that key or tag.
 

@@ -67,9 +67,9 @@ def uncomputed(sql: Sql) -> Sql:
 
 
 def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int]]) -> None:
-    """Mark days as changed, so that statistics read their runs instead of the totals.
+    """Mark days whose runs change, so that statistics do not use the stored totals of these days.
 
-    Call it before the rows change. The days are computed again a minute later.
+    Call it before the rows change. The totals are computed again a minute later.
 
     Args:
         client: Client of this thread.
