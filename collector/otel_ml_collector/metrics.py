@@ -272,7 +272,8 @@ def find_sweep(
     Args:
         reader: The store.
         project: The project.
-        listed: All runs with metrics and, by run ID, the stored rows of those that have ended.
+        listed: Two things: a list of all runs with metrics, and the stored rows of those that have
+            ended, by run ID.
         model: Only runs of this model; empty for all.
         order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param. With any other text, the
             runs stay in the order of `listed`.

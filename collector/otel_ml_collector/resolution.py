@@ -188,7 +188,7 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Return under which trace keys and tags each run has late-arriving records, by span ID.
+    """Find the trace keys and tags of each run for which records arrived late, by span ID.
 
     Feedback, for example, can be sent for a trace key or for all runs with a tag.
 

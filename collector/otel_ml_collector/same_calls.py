@@ -240,8 +240,9 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     Other runs record the same call, or the run reports the sum of the calls below it.
 
     Returns:
-        What totals add instead, by project and trace, then by span ID. None if the request has too
-        many runs to check before they are stored; a background job checks them later.
+        The tokens and cost to count in totals instead, by project and trace, then by span ID. None
+        if the request has too many runs to check before they are stored; a background job checks
+        them later.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)

@@ -76,7 +76,8 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 class ScopeSigns(BaseModel):
     """Why spans of an unknown instrumentation were not read as model calls.
 
-    A span is read as a model call if nothing is missing; see "Read by shape" in docs/dialects.md.
+    A span is read as a model call if it has everything that a call needs, such as a known model;
+    see "Read by shape" in docs/dialects.md.
     """
 
     scope: str = Field(description="The name of the instrumentation; may be empty")

@@ -150,7 +150,7 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class RulePlan:
-    """The parsed form of an alert rule. Each field comes from the field of `WantedAlert`.
+    """The parsed form of an alert rule. Each field comes from `WantedAlert`'s field of this name.
 
     Attributes:
         where: Filter of the runs that the rule checks.

@@ -61,8 +61,8 @@ class JudgedWindow:
     Attributes:
         end_ns: End of the window.
         value: Value of the first figure in the rule's condition; None without a value.
-        martingale: For a rule with ``surely(...)``: the evidence after the window that the
-            condition holds.
+        martingale: For a rule with ``surely(...)``: how strong the evidence is that the condition
+            holds, with all windows up to this one (see `otel_ml.statistics.betting`).
         distance: The new `SliceState.distance`.
     """
 

@@ -230,10 +230,10 @@ def brief(value: object) -> str:
 
 
 def leaves(value: object, path: str = "") -> list[tuple[str, object]]:
-    """List the values of a JSON payload that are no objects or arrays, each with its path.
+    """List the texts, numbers and other simple values of a JSON payload, each with its path.
 
-    At most 4 levels, 5 elements of each array and 60 values are listed. A text that says how many
-    there are takes the place of deeper levels and of the other elements of an array.
+    At most 4 levels, 5 elements of each array and 60 values are listed. For the other elements of
+    an array, there is one entry such as ``…(+7 elements)``, and ``…(3 inside)`` for deeper levels.
 
     Args:
         value: The payload.

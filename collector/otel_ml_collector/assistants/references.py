@@ -44,8 +44,9 @@ class Reference:
 def find_reference(reader: Reader, project: str, text: str, field: str = "ref") -> Reference:
     r"""Find the record that a text refers to.
 
-    Answers of tools escape invisible characters, such as ``\u{200b}``. If no record matches a text
-    with such escapes, they are undone and the record is looked up again.
+    Assistants copy references from earlier answers, in which invisible characters are escaped, such
+    as ``\u{200b}``. If no record matches a text with such escapes, they are undone and the record
+    is looked up again.
 
     Args:
         reader: The store's reader, limited to the projects of the caller's key.

@@ -42,8 +42,8 @@ def find_tag_values(
 ) -> list[TagValueFigures]:
     """Compare a rate of two versions separately for each value of a tag, such as each client.
 
-    The tag is the one in which a slice got worst. If no slice got worse, it is the tag that the
-    comparison of the versions is weighted by (`SidesVerdict.tag`).
+    If the verdict names a slice that got worst, such as `client == "Kessler"`, the tag is that of
+    the slice. Otherwise it is the tag whose mix the comparison corrects for (`SidesVerdict.tag`).
 
     Returns:
         A row for each value that both versions have, the largest deterioration first. Empty if

@@ -15,9 +15,10 @@ class FiledJudges:
     Args:
         reader: Reads the store.
         documents: Saves judges.
-        judges: Those of the file.
-        is_owner: Whether judges that the file no longer has are deleted. False for a collector
-            that runs no judges and has none in its file: those of others stay.
+        judges: The judges of the file.
+        is_owner: Whether to delete stored judges that are no longer in the file. False for a
+            collector that runs no judges and has none in its file, because the stored judges come
+            from the files of other collectors.
         clock: Returns the time in nanoseconds since the epoch.
     """
 

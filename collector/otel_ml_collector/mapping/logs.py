@@ -79,9 +79,9 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
         filing: Project, access, time and prices of the request.
 
     Returns:
-        The records, and the number of log records that can never be stored, by reason. The same log
-        record always gives the same records. A log record without any time gets the time of the
-        request. If it is sent again, its record has the same ID.
+        The records, and the number of log records that can never be stored, by reason. A log
+        record gives the same records when it is sent again. Only if it has no time, its record gets
+        the time of each request; the ID is still the same.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
     calls: list[Span] = []

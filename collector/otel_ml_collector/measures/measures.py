@@ -40,8 +40,9 @@ class Measure:
     def compared(self) -> Sql:
         """SQL of the number that statistics compare; NULL if the run has none.
 
-        For an amount, such as latency, it is the logarithm, rounded to 1/64. Rounding gives many
-        runs the same value, so fewer rows are read, and makes sums exact. Failed runs have none.
+        For an amount, such as latency, it is the logarithm, rounded to 1/64. After rounding,
+        many runs have the same value, so fewer rows are read, and sums are exact. Failed runs have
+        none.
         """
         if self.kind == "amount":
             return Sql("""if({failed} OR NOT {value} > 0, NULL,

@@ -75,10 +75,10 @@ class RollupPart:
     Attributes:
         days: Days (UTC) that are completely in one time bucket. They are read from the totals by
             day. Maps the start of a day to the time when its totals were computed.
-        cut_days: Days of which only some hours are in the window or in one bucket. They are read
-            from the totals by hour. Same form as `days`.
+        cut_days: Days that are only partly in the window, or in several buckets. They are read from
+            the totals by hour. Same form as `days`.
         hours: The part of the window that consists of whole hours.
-        cut_hours: Hours in it that belong to two buckets. They are read from the runs.
+        cut_hours: Hours that are in two buckets. They are read from the runs.
         pieces: All intervals that are read from the runs.
     """
 

@@ -80,7 +80,7 @@ def make_known(document: Document) -> KnownProblem:
 
 
 def measure_difference(difference: Interval, neutral: float) -> Harm:
-    """Return how bad a problem is, at least and at most, from the difference in its figure.
+    """Return the size of a problem as a range: the smallest and largest difference in its figure.
 
     Args:
         difference: The difference between the runs with the problem and the runs that they are
@@ -94,7 +94,7 @@ def measure_difference(difference: Interval, neutral: float) -> Harm:
 
 
 def measure_runs(runs: float, length_ns: int) -> Harm:
-    """Return how bad a problem is, at least and at most, from its affected runs per day.
+    """Return the size of a problem as a range: a low and a high estimate of affected runs per day.
 
     Args:
         runs: Number of affected runs.

@@ -122,7 +122,7 @@ class Sign:
 
     @property
     def order(self) -> tuple[int, bool, float, str]:
-        """Sort key of the signs of one problem. The sign whose title the problem gets comes first.
+        """Sort key for findings, alerts and errors of one problem. The first gives it its title.
 
         A new version comes before slices, the outer function before one inside it, and the smaller
         slice before one that contains it.
@@ -138,7 +138,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectProblem:
-    """Something that is wrong, with all signs of its cause.
+    """Something that is wrong, with all findings, alerts and errors (signs) that have one cause.
 
     Attributes:
         key: Name of the problem in the URL of its page.

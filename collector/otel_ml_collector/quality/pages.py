@@ -58,8 +58,8 @@ class QualityCurve:
     Attributes:
         line: SVG path through the time buckets that have enough ground truth.
         band: SVG path of the area of their intervals.
-        estimate: SVG path of the estimate for early buckets, whose ground truth is incomplete;
-            empty if there is none.
+        estimate: SVG path of the estimate for early buckets: the newest ones, whose ground truth is
+            not complete yet. Empty if there is none.
         hatched: The early buckets, which are drawn hatched. For each, the distance from the left
             and the width, both in percent of the chart, and the reason.
         up, across: Labels of the axes.
@@ -79,7 +79,7 @@ class CoverageCurve:
 
     Attributes:
         area: SVG path: the share of the predictions of each bucket that have ground truth.
-        usual: SVG path: the share that buckets usually have after the same time.
+        usual: SVG path: the share that a bucket of the same age usually has.
     """
 
     area: str

@@ -119,8 +119,8 @@ def get_target(
     """Return how often a model's predictions were right, by the time of the prediction.
 
     The newest ground truth of each run counts, whether it arrived before or after the run. Ground
-    truth often arrives days later. If a time bucket has less of it than buckets usually have after
-    the same time, it is marked `early`. Ground truth without a prediction target is compared with
+    truth often arrives days later. A time bucket is marked `early` if it has less ground truth than
+    buckets of the same age usually have. Ground truth without a prediction target is compared with
     the whole output.
     """
     return find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))

@@ -220,8 +220,8 @@ def get_next(
 ) -> NextRun:
     """Return the next run for a reviewer to label, without its scores and labels.
 
-    For ten minutes, this reviewer counts as one of those who answer for the run. So other reviewers
-    do not get a run that needs only this answer.
+    The run is reserved for this reviewer for ten minutes. Other reviewers get it in this time only
+    if it needs more answers.
     """
     stored_queue = find_queue(reader, project, queue)
     who = _name_reviewer(annotator, access)

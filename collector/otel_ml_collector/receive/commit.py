@@ -82,7 +82,7 @@ class Recent:
         return news if len(news) else Records()
 
     def remember(self, ranks: dict[bytes, int], left: Iterable[Run] = ()) -> None:
-        """Remember the runs of a group that was stored.
+        """Remember which runs were stored, so that they are not stored again.
 
         Args:
             ranks: Rank of each run of the group. Runs of `left` are removed from it.

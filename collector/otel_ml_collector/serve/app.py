@@ -491,7 +491,7 @@ class BackgroundJob:
 
 
 class AfterWrites:
-    """Decides when to run a job: each time while the store changes, and rarely otherwise.
+    """Decides whether a job runs: often while the store changes, and rarely otherwise.
 
     Args:
         is_changing: Returns whether the store was written to recently, or may be by others.

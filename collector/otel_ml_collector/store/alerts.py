@@ -131,7 +131,8 @@ class AlertStore:
     ) -> None:
         """Store events, then the states that result from them. They are on disk on return.
 
-        If the process is killed in between, the same events are found again, with the same IDs.
+        If the process is killed after the events and before the states, the next evaluation finds
+        the same events again and stores them with the same IDs.
 
         Raises:
             Unavailable: The store does not answer.

@@ -327,7 +327,7 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Find the runs whose own tokens and cost totals replace by other values.
+        """Find the runs for which totals count other values than the run's own tokens and cost.
 
         All new traces are processed first, so the answer is up to date.
 

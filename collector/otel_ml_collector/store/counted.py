@@ -168,12 +168,12 @@ def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
 
 
 def shares(among: Sql) -> Sql:
-    """Return the JOIN that adds what other records of its trace change about a run.
+    """Return the JOIN of runs with the values that depend on other runs of their trace.
 
     `counted` reads the tokens and cost from it, `named` the inherited session and user. Other
     columns say whether the run repeats another one (`is_repeat`), whether its trace belongs to an
-    experiment (`is_of_item`), and whether totals add other tokens and cost than those of its span
-    (`has_share`).
+    experiment (`is_of_item`), and whether its tokens and cost in totals differ from those of its
+    span (`has_share`).
 
     Args:
         among: A condition on project and start time, to limit how much is read.

@@ -251,7 +251,7 @@ class VersionFields:
         sections: Numbers of runs: those with `inputs`, `outputs` and `params`, all runs (`run`),
             and failed runs (`errors`).
         fields: Summary of the values of each field, by path, such as ``inputs.age``. This field
-            can be present only in runs with inputs; `sections` has their number.
+            can be present only in runs with inputs; `sections["inputs"]` is their number.
     """
 
     sections: Mapping[str, int]

@@ -107,7 +107,7 @@ class Passes:
         return False
 
     def confirm(self, now_ns: int) -> ClockMove:
-        """Accept the clock as right, so that the next pass deletes.
+        """Accept the clock as right, so that the next retention pass deletes old records again.
 
         Returns:
             The times of the last pass and of the clock. `last_ns` is 0 if there was no pass.

@@ -143,8 +143,7 @@ class Ordering:
         name: Name of the order, such as ``slowest``.
         value: SQL expression for the number, such as ``toFloat64(latency_ns)``. Runs for which it
             is NULL or not finite are left out.
-        join: SQL that joins to `runs` what `value` reads from other tables; empty if that is
-            nothing.
+        join: SQL of the joins with other tables that `value` reads; empty if it reads only `runs`.
         parameters: Query parameters of `value` and `join`. Both also use `start` and `end`, the
             window of the query.
     """

@@ -76,9 +76,10 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
 
 def suggest_folder() -> str:
-    """Return a hint that names a folder which systemd provides to the service; empty without one.
+    """Suggest a folder for backups: one that systemd gives the service besides its data directory.
 
-    The data directory of the service is not suggested.
+    Returns:
+        The hint as text; empty if there is no such folder.
     """
     folders = os.environ.get(_STATE_FOLDERS, "").split(":")[1:]
     return f"; use a new folder in {folders[-1]}" if folders else ""

@@ -153,7 +153,7 @@ _INSERT_ROWS: Final = 5_000
 
 
 class SketchJob:
-    """Computes the sketches of past days whose runs changed, once a day is quiet for a minute.
+    """Computes the sketches of past days whose runs have not changed for a minute.
 
     A sketch is a stored summary of the values of a field, such as a histogram. The newest days come
     first. Days that failed come last, so that they do not block others.

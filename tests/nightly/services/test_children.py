@@ -73,7 +73,7 @@ def test_celery_limits(collector: CollectorProcess, tmp_path: Path) -> None:
     asked, reached, lost = (
         told.count(text) for text in ("Soft time limit (0.1s) exceeded", "'reached'", "'lost'")
     )
-    assert (asked, reached, lost) == (LIMITS, LIMITS, 0)
+    assert (asked, reached, lost) == (LIMITS, LIMITS, 0), told
 
 
 def celery_variables(folder: Path, collector: CollectorProcess, project: str) -> dict[str, str]:

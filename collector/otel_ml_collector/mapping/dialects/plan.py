@@ -99,7 +99,7 @@ _NO_EVIDENCE: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to read spans with the same attribute names.
+    """How to read all spans that have a certain set of attribute names.
 
     Attributes:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.

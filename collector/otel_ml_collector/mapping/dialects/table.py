@@ -210,12 +210,12 @@ class FieldSource:
 class Present:
     """Which attributes of a known instrumentation (a dialect) a span has.
 
-    A source says which attributes to read for a field of a run; see `FieldSource`.
+    For a field of a run, a source says which attributes to read it from; see `FieldSource`.
 
     Attributes:
         dialect: The table of the instrumentation's attribute names.
         kind: Kind of the run, if the attribute names alone decide it; else empty.
-        kind_sources: Sources of the kind of the run, if the span states it.
+        kind_sources: Where to read the kind of the run from, if the span has such an attribute.
         is_counted: Whether the span has token counts.
         rows: The rows of the table whose attributes the span has. Each with its sources, and the
             format of their values.
@@ -358,9 +358,9 @@ def find_list(names: Iterable[str], prefix: str, suffix: str = "") -> Shape | No
         suffix: Part of the name right after the number, without a dot.
 
     Returns:
-        The items in the order of their numbers; gaps are skipped. None if there is no such list.
-        Left out are names that are nested too deeply, names beyond the first 1,024, and a name that
-        is also the beginning of another one (``a.0`` next to ``a.0.b``).
+        The attribute names of each item, in the order of the numbers; gaps are skipped. None if
+        there is no such list. Names are left out if they are nested too deeply, if they are beyond
+        the first 1,024, or if another name continues them (``a.0`` next to ``a.0.b``).
     """
     tree: _Tree = {}
     fitting = (name for name in names if name.startswith(prefix))
@@ -447,7 +447,7 @@ class AttributeColumns:
 
     Args:
         spans: Attributes of each span. All have the same names in the same order.
-        run_columns: Fields of the runs that are known so far.
+        run_columns: Fields of the runs that were read from the spans so far.
     """
 
     __slots__ = ("_columns", "_opened", "names", "run_columns", "spans")
