@@ -54,10 +54,10 @@ def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> 
     """Compare each slice (the runs with one tag value) with all other runs of the same model.
 
     The default range is the last 24 hours. The slice with the largest `excess` comes first. It is
-    the number of failures that the slice would not have with the failure share of the other runs,
-    at least (computed from the lower bound of the difference). Of all slices that are reported as
-    worse or better, at most 5 % are expected to differ by chance only. Runs of one session count as
-    one observation. The slice and the other runs need at least 30 runs each.
+    a cautious estimate of extra failures: those beyond the failure share of the other runs, from
+    the lower bound of the difference. Of all slices that are reported as worse or better, at most
+    5 % are expected to differ by chance only. Runs of one session count as one observation. The
+    slice and the other runs need at least 30 runs each.
 
     With a figure such as `drift inputs.language`, slices are compared by the values of a field.
     Then at most 5,000 runs are read, and the slice and the other runs need 100 values each.
