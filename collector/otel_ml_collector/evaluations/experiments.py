@@ -928,9 +928,9 @@ def _find_judge_errors(
 
 
 def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: int) -> Report:
-    """Make the report of a compared experiment that the SDK and the command line also show.
+    """Make the report on a compared experiment. The SDK and the command line show the same report.
 
-    `page` is the address of the project's pages, for its links.
+    `page` is the URL of the project's pages. The report links to them.
     """
     now, before, verdict = compared.now, compared.before, compared.verdict
     lower = now.comparison.get("lower_is_better", ())

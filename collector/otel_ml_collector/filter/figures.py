@@ -71,10 +71,10 @@ class Vocabulary:
             takes: ``judge`` for ``pass_rate["grounded"]``, empty for ``runs``. Arguments of the
             kinds `FIELD`, `PATH` and `CONDITION` are written without quotes.
         verdicts: Words that are a complete condition, such as ``worse``.
-        than: Figures that take a reference, as in ``drift(inputs.age, than="7d")``, with the
-            default reference.
-        signs: Figures that can be a complete condition, which holds if the figure is above 0:
-            ``worse("grounded")``.
+        than: Figures that are compared with an earlier period, as in
+            ``drift(inputs.age, than="7d")``. Each maps to its default period.
+        signs: Figures that need no comparison, such as ``worse("grounded")``. Without one, the
+            condition holds if the figure is above 0.
         watches: Whether ``previous("1d")`` and ``surely(...)`` are allowed.
     """
 

@@ -102,7 +102,7 @@ class SharedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """What all sources of findings check: a recent period of a project, and what it is compared to.
+    """The question for all functions that search for findings: has a period become worse?
 
     Attributes:
         reader: The store, with the rights of the caller.

@@ -557,15 +557,15 @@ def read_counted(
         reader: The store, with the rights of the caller.
         asked: Which runs to read.
         figures: The figures by which slices are compared.
-        truths: For each prediction target, the results of its predictions: a table with the columns
-            `run` (the run's ID as a hash, see `RUN_NUMBER`) and `value`. The key is the name of the
-            figure.
+        truths: Which predictions were right, or how far off they were. Maps the name of a
+            prediction target's figure to a table with the columns `run` (`RUN_NUMBER`, a hash of
+            the run's ID) and `value`.
 
     Returns:
-        A row for each run: `of_model` (name of the model), `unit` (hash of the model with the
-            session, or with the trace if there is no session), `labels` (the run's slices, such as
-            `client=Remax`), and for each figure `h0`, `h1`, … (whether the run has a value) and
-            `v0`, `v1`, … (the value).
+        A row for each run: `of_model` (name of the model), `unit` (the same hash for all runs of a
+            model and session, or trace, because these are not independent), `labels` (the run's
+            slices, such as `client=Remax`), and for each figure `h0`, `h1`, … (whether the run has
+            a value) and `v0`, `v1`, … (the value).
     """
     amounts = RunAmounts(asked.kinds.resolved)
     has_cost = any(figure.value == COST.compared for figure in figures)

@@ -165,9 +165,9 @@ def is_used_up(judge: WantedRubricJudge, spent: JudgeSpending) -> bool:
 
 
 def is_sampled(group: str, sample: float) -> bool:
-    """Return whether the runs of a session, or of a trace without one, are in a sample.
+    """Return whether a session is in a sample, or a trace that belongs to no session.
 
-    The answer never changes, and a group in a sample is also in each larger one.
+    The answer never changes. A session in a sample of 10 % is also in the sample of 20 %.
     """
     digest = hashlib.sha256(group.encode()).digest()
     return int.from_bytes(digest[:8]) < sample * _FULL

@@ -212,14 +212,15 @@ class Intake:
     async def accept(self, export: Export, reservation: Reservation) -> ExportAnswer:
         """Store the records of a request and return the answer.
 
-        If the request cannot be stored in time, the sender gets `Unavailable` and should retry. If
-        the request has more than 256 KiB, storing continues in the background. When the sender
-        sends the same bytes again, that request waits for the work that is already in progress. A
-        smaller request is dropped if the store has not begun to write it.
+        If the request cannot be stored in time, the sender gets `Unavailable` and should retry. A
+        request of up to 256 KiB is then dropped, unless the store has begun to write it. A larger
+        one is stored in the background; when the sender sends it again, the new request waits for
+        this work.
 
         Args:
             export: The request.
-            reservation: Its reservation. The body must already be counted in it.
+            reservation: The place in the queue and the memory that the request has reserved. The
+                bytes of its body must be included already.
 
         Raises:
             Rejected: The request is invalid; sending it again cannot help.

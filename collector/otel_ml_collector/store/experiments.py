@@ -288,7 +288,8 @@ def item_parameters(
         experiments: Run IDs of the experiments.
         start_ns: Start of the first experiment. Queries begin an hour earlier, because clocks may
             differ.
-        state: Limits the scores to the time of the runs; None if it was not read.
+        state: The fingerprint of the experiments, if the caller has read it. It has the time range
+            of their runs, so that fewer scores are read.
         recorded: If given, the recorded runs from which the items were made are selected too, as if
             they were runs of an experiment named `RECORDED_RUNS`.
     """
