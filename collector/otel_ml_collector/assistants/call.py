@@ -154,11 +154,11 @@ class ToolCall:
         return {"tool": tool or self.tool, "arguments": known}
 
     def more_rows(self, high: int) -> Callable[[int], Mapping[str, Any] | None]:
-        """Return a function that builds the follow-up call for a list that has no cursor.
+        """Return a function that builds the next call of a tool, to see more rows of a list.
 
-        The follow-up call is this call with a larger ``limit``. The assistant can send it to see
-        more rows. The function takes the number of rows shown so far, and returns None if ``limit``
-        cannot be larger.
+        An answer tells an assistant which call to make next. For a list without a cursor, it is the
+        same call with a larger ``limit``. The function takes the number of rows shown so far, and
+        returns None if ``limit`` cannot be larger.
 
         Args:
             high: The largest allowed ``limit``.

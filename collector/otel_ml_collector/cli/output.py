@@ -187,9 +187,9 @@ def write_table(
     Args:
         head: The header's cells.
         rows: The rows below the header, each with as many cells as `head`.
-        first_to_go: Columns that a terminal hides if they are empty. If the terminal is too
-            narrow, these columns are hidden one by one, in this order. If you name none, columns
-            are hidden from the right.
+        first_to_go: Less important columns. In a terminal they are left out if all their cells are
+            empty, and one after the other, in this order, if the terminal is too narrow. If you
+            name none, columns are left out from the right.
     """
     head, rows = [*map(show_unseen, head)], [[*map(show_unseen, row)] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:

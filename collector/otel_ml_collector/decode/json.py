@@ -57,7 +57,7 @@ def decode_json_traces(body: bytes, replaced: list[Replaced] | None = None) -> l
 
     Args:
         body: The request.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it.
+        replaced: A list that receives the fields whose text had invalid UTF-8.
 
     Raises:
         Rejected: The body is not an export request. If one field is wrong, the error is a
@@ -73,7 +73,7 @@ def decode_json_logs(body: bytes, replaced: list[Replaced] | None = None) -> lis
 
     Args:
         body: The request.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it.
+        replaced: A list that receives the fields whose text had invalid UTF-8.
 
     Raises:
         Rejected: The body is not an export request. If one field is wrong, the error is a
@@ -90,7 +90,7 @@ def parse(body: bytes, message: str, replaced: list[Replaced] | None = None) -> 
     Args:
         body: The request.
         message: Name of the expected message, for the error text.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+        replaced: A list that receives the fields whose text had invalid UTF-8. If it is None, a
             body with invalid UTF-8 is rejected.
 
     Raises:

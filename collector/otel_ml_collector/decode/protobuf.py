@@ -63,7 +63,7 @@ def decode_traces(body: bytes, replaced: list[Replaced] | None = None) -> Spans:
 
     Args:
         body: The uncompressed request, already checked against the size limit.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it.
+        replaced: A list that receives the fields whose text had invalid UTF-8.
 
     Returns:
         Spans in the order of the request; empty for an empty request. Ids are not validated here:
@@ -90,7 +90,7 @@ def decode_logs(body: bytes, replaced: list[Replaced] | None = None) -> list[Log
 
     Args:
         body: The uncompressed request, already checked against the size limit.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it.
+        replaced: A list that receives the fields whose text had invalid UTF-8.
 
     Returns:
         Records in the order of the request; empty for an empty request. Ids are not validated.
@@ -122,7 +122,7 @@ def parse_protobuf(
     Args:
         body: The message.
         message: Its type.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+        replaced: A list that receives the fields whose text had invalid UTF-8. If it is None, a
             message with invalid UTF-8 is rejected.
 
     Raises:

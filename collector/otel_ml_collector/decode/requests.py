@@ -23,7 +23,7 @@ def read_spans(
     Args:
         body: The request.
         form: Its content type.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+        replaced: A list that receives the fields whose text had invalid UTF-8. If it is None, a
             request with invalid UTF-8 is rejected.
 
     Raises:
@@ -40,7 +40,7 @@ def read_logs(body: bytes, form: Form, replaced: list[Replaced] | None = None) -
     Args:
         body: The request.
         form: Its content type.
-        replaced: The texts in which invalid UTF-8 was replaced are added to it. If it is None, a
+        replaced: A list that receives the fields whose text had invalid UTF-8. If it is None, a
             request with invalid UTF-8 is rejected.
 
     Raises:

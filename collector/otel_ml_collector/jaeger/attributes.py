@@ -327,8 +327,8 @@ def is_tagged(number: int, name: str, text: str) -> Condition:
 
     Args:
         number: Number of the tag, used in the names of its parameters.
-        name: Name of an attribute of a span, its resource, scope, events or links, or of a user's
-            tag. Also `error`, `span.kind` and everything else that a span shows.
+        name: Name of the tag in Jaeger: an attribute of the span, its resource, scope, events or
+            links, a tag of otel-ml, `error`, `span.kind`, or another field that Jaeger shows.
         text: Value as Jaeger writes it.
     """
     if name == "error":

@@ -165,8 +165,8 @@ def find_dependencies(reader: Reader, end: str, lookback: str, now_ns: int) -> l
         now_ns: Current time.
 
     Returns:
-        Counts over the newest 100,000 spans with a parent in that range. Server spans that share
-        the id of their client count, too.
+        Counts over the newest 100,000 spans with a parent in that range. A server span that has
+        the same ID as its client span is counted, too.
 
     Raises:
         BadInput: `end` or `lookback` is not a number.

@@ -113,7 +113,8 @@ class Tariff(NamedTuple):
 
     Attributes:
         first: Prices if none of `later` applies.
-        later: Pairs of a condition on the time of the call and prices. The last match is used.
+        later: Prices that apply only at some times. Each has a condition on the time of the call.
+            The last one whose condition holds is used.
     """
 
     first: Rates

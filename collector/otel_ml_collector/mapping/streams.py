@@ -54,7 +54,8 @@ def find_first_token_ms(
 
     Returns:
         Milliseconds; None if nothing is recorded. Values below 0 or above a day are ignored. If a
-        value is longer than the call, its unit is assumed to be finer than its name says.
+        value is longer than the call, a smaller unit is assumed, such as µs for an attribute that
+        is named `…_ms`.
     """
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS

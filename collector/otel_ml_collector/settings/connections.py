@@ -237,14 +237,15 @@ def read_redaction(text: str) -> RedactionRules:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """Settings of rubric judges: whether, when and how many at a time this collector runs.
+    """Settings for running rubric judges in this collector.
 
     Attributes:
         run: False turns them off in this collector.
         threads: How many calls of language models run at the same time.
         quiet_s: Seconds after the last record of a trace until its runs are judged.
-        session_quiet_s: Seconds after the last record of a session until its runs are judged. Only
-            for a rubric that shows the judge the whole conversation, if longer than `quiet_s`.
+        session_quiet_s: For rubrics that show the judge a whole conversation: seconds after the
+            last record of a session until its runs are judged. The longer of this and `quiet_s`
+            counts.
     """
 
     run: Annotated[bool, read_flag] = True

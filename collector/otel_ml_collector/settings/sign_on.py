@@ -129,8 +129,9 @@ def find_access(entries: Collection[AccessEntry], user: ProxyUser) -> Access | N
     """Return the access of a user; None if no entry matches.
 
     If several entries match, only one is used: the entry of the user or, if there is none, the
-    first matching entry of a group in the order of the table. Entries are not combined, because the
-    result would have each scope in each project, which can be more than any entry permits.
+    first matching entry of a group in the order of the table. Entries are not combined: if one
+    entry permits `read` in project A and another one `admin` in B, the result would permit both in
+    both projects.
     """
     groups = [entry for entry in entries if entry.name.startswith(GROUP)]
     matches = [entry for entry in entries if entry not in groups and entry.name == user.name]

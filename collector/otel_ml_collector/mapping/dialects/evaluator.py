@@ -113,9 +113,9 @@ def read_rows(
 def read_words(
     present: Present, values: AttributeColumns, places: Sequence[int], unknown: set[int]
 ) -> list[str | None]:
-    """Read the kind of run that each span states in the attributes of another instrumentation.
+    """Read the kind of each run from the attributes of an instrumentation such as OpenInference.
 
-    For example, OpenInference's ``LLM`` is ``model``.
+    For example, a span that states ``LLM`` is a run of kind ``model``.
 
     Args:
         present: Which attributes of that instrumentation the spans have.

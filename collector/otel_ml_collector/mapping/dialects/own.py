@@ -36,11 +36,11 @@ _NOT_FOLLOWED: Final = '"not_followed"'  # part of the list of what was not capt
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """Attributes of a span that contain a name chosen by the user: tags and judges.
+    """Attributes of a span whose names end with a name that the user chose: tags and judges.
 
     Attributes:
-        tags: Attributes that hold a tag, each with the name of the tag.
-        judges: Names of judges with an attribute of their own.
+        tags: Pairs of an attribute such as ``otel_ml.tag.client`` and the tag's name, ``client``.
+        judges: Names of judges for which the span has an attribute.
         is_judged: Whether any attribute may hold a score.
     """
 

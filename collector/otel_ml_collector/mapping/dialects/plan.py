@@ -105,10 +105,9 @@ class Plan:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run, for spans that do not state it.
-        people: Where to read the session and the user from, if the sender chose the attribute names
-            for them.
-        rest: The other attribute names, sorted. An attribute is stored unchanged, unless its value
-            fills a field of the run.
+        people: Attributes with the session and the user, if the sender configured their names.
+        rest: All other attribute names, sorted. These attributes are stored unchanged. Attributes
+            that fill a field of the run are not stored again.
         shape: Attributes that may show that the span is a model call of an unknown library. None if
             the library is known (`tables.py`), or if the span cannot be a call.
     """

@@ -293,10 +293,10 @@ class Signs:
 
 
 def find_signs(leaves: Leaves, own_models: Collection[str] = ()) -> Signs:
-    """Find the signs of a model call in the values of a span.
+    """Search the values of a span for what a model call has: model name, token counts, messages.
 
     Args:
-        leaves: The values.
+        leaves: All values of the span.
         own_models: Names of models for which the user has set a price.
     """
     signs = Signs()
