@@ -99,8 +99,8 @@ class Digest:
         table: The main table, whose ``columns`` and ``rows`` are at the top level; None for none.
         url: Address of the page that shows the same data; empty for none.
         hint: Why the answer is empty, or what to ask instead; empty for none.
-        go_on: The next tool call to make, to see more. Only for answers without a table, because a
-            table has its own.
+        go_on: The next tool call that the assistant can make to see more. Only for answers without
+            a table; a `DigestTable` has a `go_on` of its own.
         chars: Maximum number of characters of the answer as JSON.
     """
 

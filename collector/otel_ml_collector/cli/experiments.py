@@ -665,7 +665,9 @@ def _count_runs(result: "Result | VersionResult") -> int:
 
 
 class VersionResult:
-    """A version of a model compared with a baseline, by experiments or recorded runs of both.
+    """The result of comparing a version of a model with a baseline version.
+
+    Experiments of both versions are compared or, if there are none, their recorded runs.
 
     Args:
         side: One of the `sides` in the API's answer on a comparison.

@@ -69,8 +69,8 @@ def explain(target: Any) -> dict[str, Any]:
         * ``source``, ``signature``, ``params``, ``helpers``, ``constants``, ``output``,
           ``unseen`` (parts that the SDK cannot include): as the SDK sends them, with secrets
           hidden.
-        * ``counts``: names of the parts that belong to the version.
-        * ``left_out``: for each part that does not belong to the version, the reason.
+        * ``counts``: names of the parts that count for the version.
+        * ``left_out``: for each part that does not count, the reason.
         * ``read_by``: for each helper and constant, the function that uses it.
 
     Raises:

@@ -54,10 +54,12 @@ _MESSAGE_KINDS: Final = frozenset({*SPEAKERS, "function_call", "function_call_ou
 
 
 def find_messages(value: object) -> Sequence[object]:
-    """Find the messages in a payload: a list, a single message, or those of a request or response.
+    """Find the chat messages in a payload.
 
-    Entries of a list that are no messages are left out, if most of the entries are messages. A text
-    as the input of a request is the user's message, and instructions next to it are the system's.
+    The payload can be a list of messages, a single message, or a whole request or response with
+    messages. If most entries of a list are messages, all others are left out. If the input of a
+    request is only a text, it becomes a message of the user; its instructions become one of the
+    system.
 
     Returns:
         Messages in order, in a form that `otel_ml.genai.messages.read_message` accepts. Empty if

@@ -140,10 +140,10 @@ def read_pending(span: Span) -> Span | None:
 
 
 def read_start(span: Span) -> Span | None:
-    """Return the span of the run that a `start` record announces; None if it names no run.
+    """Make a span for the run that a `start` record announces; None if the record names no run.
 
-    The span starts with the record and has length 0. Its inputs are the preview of the inputs if
-    the record has one.
+    The span starts and ends at the time of the record. If the record has a preview of the inputs,
+    it becomes the inputs of the span.
     """
     owner = _run_of(span)
     if owner is None:
@@ -229,10 +229,9 @@ def _note_keys(span: Span, project: str, owner: str, batch: RequestBatch) -> Non
 
 
 def key_of_words(owner: str, project: str, at_ns: int) -> TraceKey:
-    """Make an index entry for a trace key that has late-arriving records, such as feedback.
+    """Make an index entry for a trace key for which records such as feedback have arrived.
 
-    With this entry, the records are found for each trace with the key, also if the trace arrives
-    later.
+    A trace with this key may arrive before or after them. The entry connects both.
 
     Args:
         owner: The key, as it is stored in the field `owner` of a record.

@@ -85,7 +85,7 @@ class PlaceInLine:
     """The place of an admitted request in the queue.
 
     Attributes:
-        size: Size of the request in bytes, plus a fixed cost.
+        size: Size of the request in bytes, plus a fixed number of bytes for each request.
         cost: The bytes that count against the share of its sender. Less than `size` for a large
             request.
         since_s: When the request started to wait, in seconds of a monotonic clock.

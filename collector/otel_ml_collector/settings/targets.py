@@ -234,8 +234,8 @@ class RecordTarget:
         is_secure: Whether the service uses TLS.
         key: Bearer token; empty sends none.
         ca: File of certificates (PEM) to trust instead of the system's.
-        name: Name in the log, in ``/metrics`` and in the store, which keeps how far the service
-            has received records.
+        name: Name in the log and in ``/metrics``. Under this name, the store also remembers which
+            records the service has received.
     """
 
     address: str

@@ -212,9 +212,9 @@ def read_fields(
     otel-ml's own attributes come first, then those of other instrumentations, then standard ones.
 
     Args:
-        spans: At least one span. All have the attribute names of the plan and the same scope.
-        plan: How to read them.
-        is_open: Whether they have only started.
+        spans: At least one span. All have the same scope and the attribute names of `plan`.
+        plan: Which attributes fill which fields.
+        is_open: Whether the spans have started but not ended.
         own_models: Names of models for which the user has set a price.
 
     Returns:

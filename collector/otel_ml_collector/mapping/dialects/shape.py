@@ -128,7 +128,7 @@ def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> Shap
 
     Args:
         keys: Attribute names of the span.
-        dialects: Known instrumentations that these names show, without regard to the scope.
+        dialects: Known instrumentations that were recognized by these names.
 
     Returns:
         The attributes. None if the span cannot be a call, or if its instrumentation is known.

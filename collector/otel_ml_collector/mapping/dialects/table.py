@@ -185,14 +185,15 @@ class FieldSource:
     """Where the value of a run's field comes from, for spans with certain attribute names.
 
     Attributes:
-        names: All attributes that the value is made from; empty if it is read from a JSON schema.
+        names: All attributes that the value is made from; empty if a JSON schema lists them.
         name: The only attribute, if its value is used unchanged; else empty.
         member: If the value is inside a JSON attribute, the path to it; else empty.
         shape: If the value is a list that is spread over several attributes, how to rebuild it;
             else None.
         prefix: If the value consists of all attributes that begin with a prefix, this prefix; else
             empty.
-        schema: If the value is read from a JSON schema, the attribute with the schema; else empty.
+        schema: An attribute with a JSON schema. The value consists of the attributes that the
+            schema lists. Empty if there is none.
         text_if: An attribute with the media type. If it is ``text/plain``, the value is not parsed
             as JSON. Empty if there is none.
     """
